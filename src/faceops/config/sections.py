@@ -1,0 +1,146 @@
+"""What params.yaml may hold: one frozen model a section, a section a stage.
+
+The defaults are the demo's configuration; `experiments/*.yaml` override single keys.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Validate(Section):
+    """Expectations on the photos, as labelled by their folders."""
+
+    formats: list[str] = Field(["JPEG", "PNG", "WEBP"], description="image formats to accept")
+    min_side: int = Field(48, ge=1, description="smallest width or height of a photo, pixels")
+    max_megapixels: float = Field(100.0, gt=0, description="larger photos are not decoded")
+    max_megabytes: float = Field(50.0, gt=0, description="larger files are not opened")
+    min_photos: int = Field(2, ge=1, description="people with fewer serve as negatives only")
+    near_duplicate_bits: int = Field(
+        0, ge=-1, le=16, description="perceptual hashes this close are one photo (-1: do not look)"
+    )
+    max_rejected_share: float = Field(0.05, ge=0, le=1, description="share of photos set aside")
+    hard: list[str] = Field(
+        ["manifest_complete", "people_enough", "rejected_share", "split_disjoint"],
+        description="expectations whose failure stops the pipeline; the others warn",
+    )
+
+
+class Crop(Section):
+    """From photo to aligned face."""
+
+    mode: Literal["aligned", "box", "center"] = Field(
+        "aligned", description="aligned by landmarks, box with margin, or center of the photo"
+    )
+    detector_size: int = Field(640, ge=64, description="longest side for the detector, pixels")
+    detector_threshold: float = Field(0.6, gt=0, lt=1, description="smallest detector score")
+    several_faces: Literal["largest", "most_central", "skip"] = Field(
+        "most_central", description="which face of a photo that has several"
+    )
+    min_face: int = Field(24, ge=8, description="smallest side of a face box, pixels")
+    min_quality: float = Field(0.0, ge=0, le=1, description="lowest quality figure of a face")
+    box_margin: float = Field(0.2, ge=0, le=1, description="mode box: margin, share of the box")
+    center_ratio: float = Field(
+        0.5, gt=0, le=1, description="mode center: share of the side (LFW .5, Pins .7, none 1.0)"
+    )
+
+
+class Split(Section):
+    """Which people train, validate and test; nobody is in two of them."""
+
+    by: Literal["random", "lfw"] = Field(
+        "random", description="random people, or LFW's official DevTrain/DevTest lists"
+    )
+    train: float = Field(0.8, gt=0, lt=1, description="share of people (by random)")
+    val: float = Field(0.1, gt=0, lt=1, description="share of people; of DevTrain's with lfw")
+    test: float = Field(0.1, gt=0, lt=1, description="share of people (by random)")
+    seed: int = Field(7, ge=0, description="seed of the draw")
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> "Split":
+        if abs(self.train + self.val + self.test - 1) > 1e-6:
+            raise ValueError("train + val + test must be 1")
+        return self
+
+
+class Train(Section):
+    """Classification warm-up, then mined triplets on L2-normalised embeddings."""
+
+    backbone: Literal["resnet18", "pretrained"] = Field(
+        "pretrained", description="resnet18 from scratch, or SFace as the start"
+    )
+    embedding_size: int = Field(128, ge=8, description="resnet18 only; pretrained has 128")
+    freeze: bool = Field(True, description="pretrained: train the last layers on cached features")
+    people_per_batch: int = Field(24, ge=2, description="P of P people x K photos")
+    photos_per_person: int = Field(4, ge=2, description="K of P people x K photos")
+    warmup_epochs: int = Field(4, ge=0, description="epochs of classification (CosFace head)")
+    triplet_epochs: int = Field(6, ge=0, description="epochs of mined triplets after it")
+    cosface_scale: float = Field(32.0, gt=0, description="scale of the classification head")
+    cosface_margin: float = Field(0.2, ge=0, lt=1, description="margin of the classification head")
+    miner: Literal["semi_hard", "batch_hard"] = Field("semi_hard", description="triplet miner")
+    triplet_margin: float = Field(0.2, gt=0, description="margin on squared L2 distance")
+    learning_rate: float = Field(0.0005, gt=0, description="peak of the cosine schedule (AdamW)")
+    weight_decay: float = Field(0.0005, ge=0, description="decoupled weight decay")
+    flip: bool = Field(True, description="mirror half of the crops")
+    jitter: float = Field(0.2, ge=0, le=1, description="strength of brightness and shift changes")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="autocast type of the forward pass"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU when there is one")
+    patience: int = Field(4, ge=1, description="epochs without gain before it stops early")
+    tolerance: float = Field(0.001, ge=0, description="smallest gain of validation TAR that counts")
+    max_minutes: float = Field(0.0, ge=0, description="stop after this wall time (0: no limit)")
+    seed: int = Field(7, ge=0, description="seed of weights, order and augmentation")
+
+
+class Verify(Section):
+    """The pair verifier and its thresholds, measured on validation people."""
+
+    pairs: int = Field(40000, ge=100, description="training pairs, half of one person")
+    l2: float = Field(1.0, gt=0, description="pull of the weights towards the plain distance")
+    far_budgets: list[float] = Field(
+        [0.01, 0.001, 0.0001], description="false accept rates per pair to find thresholds for"
+    )
+    budget: float = Field(
+        0.01, gt=0, lt=1, description="default share of strangers that may be given a name"
+    )
+    runner_up_margin: float = Field(
+        0.05, ge=0, le=1, description="probability by which the best must beat the runner-up"
+    )
+    seed: int = Field(7, ge=0, description="seed of the pairs")
+
+
+class Export(Section):
+    """The ONNX bundle."""
+
+    opset: int = Field(18, ge=17, le=21, description="ONNX opset, asserted on the written file")
+    parity_crops: int = Field(64, ge=1, description="real crops on which torch and ONNX must agree")
+    max_difference: float = Field(1e-4, gt=0, description="largest difference of an embedding value")
+
+
+class Evaluate(Section):
+    """Protocols on the exported bundle and the test people."""
+
+    pairs: int = Field(6000, ge=2, description="balanced pairs for verification accuracy")
+    far: list[float] = Field([0.01, 0.001], description="false accept rates at which TAR is given")
+    gallery_photos: int = Field(2, ge=1, description="photos enrolled a person, identification")
+    unknown_share: float = Field(0.5, gt=0, lt=1, description="share of test people not enrolled")
+    seed: int = Field(7, ge=0, description="seed of pairs and galleries")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    validate_: Validate = Field(Validate(), alias="validate")
+    crop: Crop = Crop()
+    split: Split = Split()
+    train: Train = Train()
+    verify: Verify = Verify()
+    export: Export = Export()
+    evaluate: Evaluate = Evaluate()

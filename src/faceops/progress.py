@@ -1,0 +1,33 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+LOG_EVERY_S = 10.0
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items`, showing on stderr how far the work named `what` has come."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True)
+        return
+    start = last = time.monotonic()
+    count = 0
+    for count, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= LOG_EVERY_S:
+            last = now
+            of = f"/{total}" if total else ""
+            rate = count / (now - start)
+            print(f"{what}: {count}{of} ({rate:.1f}/s)", file=sys.stderr, flush=True)
+    if time.monotonic() - start >= LOG_EVERY_S:
+        print(f"{what}: {count} done in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,30 @@
+"""The closed set of reason codes that photos and faces carry."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a photo or a face was not used, or a face was not named. The codes are stable."""
+
+    # A photo that cannot be used.
+    EMPTY = "empty"  # zero bytes
+    NOT_A_PHOTO = "not_a_photo"  # no image format that we read
+    UNREADABLE = "unreadable"  # truncated, corrupt, or no permission
+    VANISHED = "vanished"  # listed, then gone
+    TOO_LARGE = "too_large"  # over the limit on pixels or bytes
+    TOO_SMALL = "too_small"  # under the smallest side in pixels
+    FORMAT_NOT_ALLOWED = "format_not_allowed"  # readable, but not in the allowed formats
+    BAD_NAME = "bad_name"  # the person's name is not well-formed
+    DUPLICATE = "duplicate"  # the same photo again, of the same person
+    DUPLICATE_OTHER_PERSON = "duplicate_other_person"  # the same photo under two people
+    NEAR_DUPLICATE_OTHER_PERSON = "near_duplicate_other_person"  # perceptually the same, two people
+    QUARANTINED = "quarantined"  # set aside by a person
+    # A face that cannot be used.
+    NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"  # a training or enrolment photo in which we cannot choose
+    FACE_TOO_SMALL = "face_too_small"
+    LOW_QUALITY = "low_quality"
+    # A face that is not named.
+    BELOW_THRESHOLD = "below_threshold"
+    AMBIGUOUS = "ambiguous"  # runner-up too close, or the person is already in this photo
+    GALLERY_EMPTY = "gallery_empty"
