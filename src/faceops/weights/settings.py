@@ -1,0 +1,31 @@
+"""Where weights are looked for, by the environment: FACEOPS_WEIGHTS and FACEOPS_CACHE."""
+
+import os
+from pathlib import Path
+
+from faceops.weights.resolve import DEFAULT_CACHE, resolve
+
+
+def weights_folder() -> Path | None:
+    """Return the user's own folder of weights, FACEOPS_WEIGHTS, or None."""
+    value = os.environ.get("FACEOPS_WEIGHTS")
+    return Path(value).expanduser() if value else None
+
+
+def weights_cache() -> Path:
+    """Return the folder of fetched weights: in FACEOPS_CACHE, else in the user's cache folder."""
+    if own := os.environ.get("FACEOPS_CACHE"):
+        return Path(own).expanduser() / "weights"
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "faceops" / "weights"
+    return DEFAULT_CACHE.expanduser()
+
+
+def weight_path(name: str) -> Path:
+    """Return the verified file of the weight `name`, fetched if it is not at hand.
+
+    Raises:
+        UsageError: no weight of that name.
+        FaceOpsError: a wrong file in the user's folder, or no source gave the right bytes.
+    """
+    return resolve(name, folder=weights_folder(), cache=weights_cache())
