@@ -46,6 +46,17 @@ def read_params(path: Path) -> Params:
     return _checked(_mapping(path), path)
 
 
+def experiment_file(root: Path, name: str) -> Path:
+    """Return the override file that `name` means: a path, or a name in `root`/experiments.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    for path in (Path(name), root / "experiments" / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in (root / "experiments").glob("*.yaml")))
+    raise UsageError(f"there is no experiment {name!r}; name a YAML file or one of: {known}.")
 
 
 def _line(value: Any) -> str:

@@ -92,7 +92,9 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="autocast type of the forward pass"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU when there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU when there is one"
+    )
     patience: int = Field(4, ge=1, description="epochs without gain before it stops early")
     tolerance: float = Field(0.001, ge=0, description="smallest gain of validation TAR that counts")
     max_minutes: float = Field(0.0, ge=0, description="stop after this wall time (0: no limit)")
@@ -121,7 +123,9 @@ class Export(Section):
 
     opset: int = Field(18, ge=17, le=21, description="ONNX opset, asserted on the written file")
     parity_crops: int = Field(64, ge=1, description="real crops on which torch and ONNX must agree")
-    max_difference: float = Field(1e-4, gt=0, description="largest difference of an embedding value")
+    max_difference: float = Field(
+        1e-4, gt=0, description="largest difference of an embedding value"
+    )
 
 
 class Evaluate(Section):

@@ -3,14 +3,26 @@
 Each is run as `python -m faceops.stages.<stage>` from the root of the repository.
 """
 
+import json
+import resource
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from faceops.errors import FaceOpsError
 
+# What each stage cost the last time it ran. No DVC output: it differs from run to run.
+COSTS = Path("build/costs")
+
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage; an error that the user can mend becomes one sentence and an exit code."""
+    """Run a stage; an error that the user can mend becomes one sentence and an exit code.
+
+    Leaves the stage's wall time (seconds) and peak resident memory (MiB, of its largest process)
+    in build/costs/<stage>.json.
+    """
+    started = time.monotonic()
     try:
         main()
     except FaceOpsError as error:
@@ -19,3 +31,11 @@ def run_stage(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; run it again to continue", file=sys.stderr)
         sys.exit(130)
+    peak = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    stage = Path(sys.argv[0]).stem
+    COSTS.mkdir(parents=True, exist_ok=True)
+    cost = {"seconds": round(time.monotonic() - started, 1), "peak_mib": peak // 1024}
+    (COSTS / f"{stage}.json").write_text(json.dumps(cost) + "\n", encoding="utf-8")

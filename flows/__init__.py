@@ -1,0 +1,1 @@
+"""The schedules: Prefect flows around the pipeline and the batch identification."""

@@ -1,0 +1,126 @@
+"""Rebuild the model: check the data, run the DVC stages, register the result in MLflow.
+
+python -m flows.rebuild                            # params.yaml as it is
+python -m flows.rebuild --experiment lfw_pretrained
+python -m flows.rebuild --force train              # this stage again, though nothing changed
+
+Without PREFECT_API_URL the flow starts a server of its own for its duration; with it, the run is
+recorded there.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from faceops.config import experiment_file, read_params, write_params
+from faceops.errors import FaceOpsError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def stage_names(root: Path) -> list[str]:
+    """Return the pipeline's stages in the order in which dvc.yaml lists them."""
+    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    return list(content["stages"])
+
+
+@task(cache_policy=NO_CACHE)
+def check_data(root: Path) -> str:
+    """Refuse to start without photos; return the hash that pins them."""
+    from faceops.release.record_run import data_hash
+
+    if not (root / "data" / "photos").is_dir():
+        raise FaceOpsError(
+            f"{root / 'data' / 'photos'} does not exist; run `faceops data synthetic` or"
+            " `faceops data import` first."
+        )
+    return data_hash(root)
+
+
+# DVC is the cache and knows what to redo; a failed stage fails the same way again, so no retries.
+@task(cache_policy=NO_CACHE, task_run_name="stage {stage}", timeout_seconds=6 * 3600)
+def run_stage(root: Path, stage: str, force: bool) -> None:
+    """Bring one DVC stage up to date, its output copied to the flow's log."""
+    logger = get_run_logger()
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    if force:
+        command.append("--force")
+    # dvc.yaml says `python`: it must be the one that runs this flow.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    last = ""
+    for line in process.stdout:
+        last = line.strip() or last
+        logger.info(line.rstrip())
+    if process.wait() != 0:
+        raise FaceOpsError(f"stage {stage} failed: {last}")
+
+
+@task(cache_policy=NO_CACHE)
+def register_release(root: Path) -> dict[str, Any]:
+    """Record the run in MLflow and register its bundle."""
+    from faceops.release.record_run import register_last_run
+
+    return register_last_run(root).as_dict()
+
+
+@flow(name="rebuild", log_prints=True)
+def rebuild(
+    root: str = str(ROOT), experiment: str | None = None, force: str | None = None
+) -> dict[str, Any]:
+    """Run the whole pipeline and register what came out of it.
+
+    Args:
+        root: the repository.
+        experiment: a name in experiments/ or a YAML file to write params.yaml from first.
+        force: a stage to run again although nothing that it depends on changed.
+    """
+    folder = Path(root)
+    if experiment:
+        write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
+    stages = stage_names(folder)
+    if force and force not in stages:
+        raise FaceOpsError(f"there is no stage {force!r}; dvc.yaml has {', '.join(stages)}.")
+    check_data(folder)
+    for stage in stages:
+        run_stage(folder, stage, force == stage)
+    version = register_release(folder)
+    create_table_artifact(
+        key="release", table=[version | {"aliases": ", ".join(version["aliases"])}]
+    )
+    return version
+
+
+def main() -> int:
+    """Run the flow from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.rebuild", description=rebuild.__doc__)
+    parser.add_argument("--experiment", help="a name in experiments/, or a YAML file")
+    parser.add_argument("--force", metavar="STAGE", help="run this stage again")
+    args = parser.parse_args()
+    try:
+        version = rebuild(experiment=args.experiment, force=args.force)
+    except FaceOpsError as error:
+        print(f"rebuild: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"registered faceops version {version['version']}: {version['summary']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Put the release bundle together: what was exported, how it was evaluated, where it comes from."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from faceops.errors import FaceOpsError
+from faceops.release.contract import read_release, write_release
+
+EXPORTED = ("embedder.onnx", "verifier.onnx", "detector.onnx", "landmarks.onnx", "release.json")
+EVALUATED = ("evaluation.json", "model_card.md")
+
+
+def git_commit(root: Path) -> str:
+    """Return the commit checked out in `root`, with `-dirty` if tracked files differ, else ''."""
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root, capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("-dirty" if changed else "")
+
+
+def assemble(root: Path, target: Path) -> Path:
+    """Make the bundle of the last pipeline run of `root` in the folder `target`, atomically.
+
+    Lineage that would make a DVC output differ from commit to commit (the git commit, the hash of
+    dvc.lock) is written into `release.json` only here.
+
+    Raises:
+        FaceOpsError: the pipeline has not run to its end.
+    """
+    sources = [root / "build/export" / name for name in EXPORTED]
+    sources += [root / "build/evaluate" / name for name in EVALUATED]
+    for source in sources:
+        if not source.is_file():
+            raise FaceOpsError(f"{source} is missing; run `dvc repro` to its end first.")
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for source in sources:
+        shutil.copy2(source, temporary / source.name)
+    lock = root / "dvc.lock"
+    release = read_release(temporary / "release.json").model_copy(
+        update={
+            "git_commit": git_commit(root),
+            "dvc_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest()
+            if lock.is_file()
+            else "",
+        }
+    )
+    write_release(release, temporary / "release.json")
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    return target

@@ -1,0 +1,29 @@
+"""Where MLflow keeps its records: a server named by the environment, else a local SQLite file."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import mlflow
+
+EXPERIMENT = "faceops"
+
+
+def use_tracking(root: Path) -> str:
+    """Point MLflow at `MLFLOW_TRACKING_URI`, else at `root`/mlflow.db, and return the address.
+
+    The experiment is made on first use. With the local store its artifacts go to
+    `root`/mlartifacts, wherever the process was started: MLflow's own default is the folder that
+    a process happens to stand in, and it stores that path for good.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
+    mlflow.set_tracking_uri(address)
+    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        location = None
+        if address.startswith("sqlite:"):
+            location = (root.resolve() / "mlartifacts").as_uri()
+        # Another process may have been first; any other failure comes again, with its reason, below.
+        with contextlib.suppress(mlflow.MlflowException):
+            mlflow.create_experiment(EXPERIMENT, artifact_location=location)
+    mlflow.set_experiment(EXPERIMENT)
+    return address
