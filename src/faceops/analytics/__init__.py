@@ -1,0 +1,1 @@
+"""The analytics of the libraries that FaceOps stands on: off, in this one place."""

@@ -1,0 +1,29 @@
+"""The switches by which each library stops reporting its use to its maker."""
+
+import os
+import shlex
+
+# Read by the libraries when they are imported or first used, in this process and its children.
+OPT_OUT = {
+    "DO_NOT_TRACK": "true",  # Prefect's client, and whoever else keeps the convention
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "ITERATIVE_DO_NOT_TRACK": "1",  # a reporting library that DVC brings along
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime 1.29 and later report on Linux and macOS too
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def opt_out() -> None:
+    """Set every switch that the user has not set already: a value of their own wins."""
+    for key, value in OPT_OUT.items():
+        os.environ.setdefault(key, value)
+
+
+def shell_exports() -> str:
+    """Return `export KEY=VALUE` lines with the values now in force, for a shell to evaluate."""
+    return "\n".join(
+        f"export {key}={shlex.quote(os.environ.get(key, value))}" for key, value in OPT_OUT.items()
+    )

@@ -1,0 +1,56 @@
+"""The libraries report nothing to their makers, unless the user wants it."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from faceops.analytics.opt_out import OPT_OUT
+
+
+def run(code: list[str], **own: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if key not in OPT_OUT} | own
+    done = subprocess.run(
+        [sys.executable, *code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+PRINT_ALL = (
+    "import faceops, os; from faceops.analytics.opt_out import OPT_OUT; "
+    "print(*(f'{key}={os.environ[key]}' for key in OPT_OUT), sep='\\n')"
+)
+
+
+def test_importing_faceops_sets_every_switch() -> None:
+    assert dict(line.split("=") for line in run(["-c", PRINT_ALL]).split()) == OPT_OUT
+
+
+def test_a_users_own_value_wins() -> None:
+    values = dict(line.split("=") for line in run(["-c", PRINT_ALL], DO_NOT_TRACK="0").split())
+    assert values == OPT_OUT | {"DO_NOT_TRACK": "0"}
+
+
+def test_a_shell_gets_the_same_switches() -> None:
+    lines = run(["-m", "faceops.analytics"], GX_ANALYTICS_ENABLED="it is mine").splitlines()
+    exports = [shlex.split(line) for line in lines]
+    assert all(words[0] == "export" for words in exports)
+    values = dict(words[1].split("=", 1) for words in exports)
+    assert values == OPT_OUT | {"GX_ANALYTICS_ENABLED": "it is mine"}
+
+
+@pytest.mark.slow
+def test_the_libraries_say_themselves_that_they_are_off() -> None:
+    code = (
+        "import faceops\n"
+        "from dvc.analytics import is_enabled\n"
+        "from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY\n"
+        "from prefect._internal.analytics import is_telemetry_enabled\n"
+        "from prefect.settings import get_current_settings\n"
+        "print(is_enabled(), not MLFLOW_DISABLE_TELEMETRY.get(),\n"
+        "      is_telemetry_enabled(), get_current_settings().server.analytics_enabled)\n"
+    )
+    assert run(["-c", code]).split() == ["False"] * 4
