@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 from faceops.errors import FaceOpsError
-from faceops.release.contract import read_release, write_release
+from faceops.release.contract import MODEL_FILES, RELEASE_FILE, read_release, write_release
 
-EXPORTED = ("embedder.onnx", "verifier.onnx", "detector.onnx", "landmarks.onnx", "release.json")
+EXPORTED = (*MODEL_FILES, RELEASE_FILE)
 EVALUATED = ("evaluation.json", "model_card.md")
 
 
@@ -47,7 +47,7 @@ def assemble(root: Path, target: Path) -> Path:
     for source in sources:
         shutil.copy2(source, temporary / source.name)
     lock = root / "dvc.lock"
-    release = read_release(temporary / "release.json").model_copy(
+    release = read_release(temporary).model_copy(
         update={
             "git_commit": git_commit(root),
             "dvc_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -55,7 +55,7 @@ def assemble(root: Path, target: Path) -> Path:
             else "",
         }
     )
-    write_release(release, temporary / "release.json")
+    write_release(release, temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     return target

@@ -1,0 +1,68 @@
+"""params.yaml: typed once, written whole, refused with a sentence."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from faceops.config import Params, experiment_file, read_params, write_params
+from faceops.errors import UsageError
+
+
+def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
+    params = Params.model_validate({"train": {"backbone": "resnet18"}, "validate": {"min_side": 9}})
+    write_params(params, tmp_path / "params.yaml")
+    assert read_params(tmp_path / "params.yaml") == params
+    assert not (tmp_path / "params.yaml.tmp").exists()
+
+
+def test_the_committed_params_are_the_demo_experiment(repository: Path) -> None:
+    demo = read_params(experiment_file(repository, "demo"))
+    assert read_params(repository / "params.yaml") == demo
+
+
+@pytest.mark.parametrize("name", ["demo", "lfw_scratch", "lfw_pretrained", "gpu"])
+def test_every_named_experiment_is_valid_and_names_only_known_keys(
+    repository: Path, name: str
+) -> None:
+    assert isinstance(read_params(experiment_file(repository, name)), Params)
+
+
+def test_every_parameter_is_described(tmp_path: Path) -> None:
+    write_params(Params(), tmp_path / "params.yaml")
+    lines = (tmp_path / "params.yaml").read_text().splitlines()
+    keys = [line for line in lines if line.startswith("  ")]
+    assert keys
+    assert all("  # " in line and not line.endswith("None") for line in keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("train: {backbone: vgg}", "train.backbone = 'vgg' is wrong"),
+        ("train: {patience: yes}", "train.patience = True is wrong"),
+        ("train: {flap: 1}", "there is no parameter train.flap"),
+        ("nonsense: {}", "there is no parameter nonsense"),
+        ("split: {train: 0.9}", "train + val + test must be 1"),
+        ("- a list", "must hold sections of keys"),
+        ("train: [", "is not readable YAML"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence_that_names_the_key(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=str(path)) as refusal:
+        read_params(path)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_absent_file_and_an_unknown_experiment_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        read_params(tmp_path / "none.yaml")
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "night.yaml").write_text(yaml.safe_dump({}))
+    with pytest.raises(UsageError, match="one of: night"):
+        experiment_file(tmp_path, "day")

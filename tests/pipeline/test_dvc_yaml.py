@@ -1,0 +1,70 @@
+"""dvc.yaml, params.yaml, the stage scripts and the README say the same."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from faceops.config import Params
+
+
+@pytest.fixture(scope="module")
+def pipeline(repository: Path) -> dict[str, Any]:
+    return yaml.safe_load((repository / "dvc.yaml").read_text())
+
+
+def test_each_stage_has_its_script_and_its_section(
+    repository: Path, pipeline: dict[str, Any]
+) -> None:
+    sections = set(yaml.safe_load((repository / "params.yaml").read_text()))
+    assert set(pipeline["stages"]) == sections
+    assert sections == {name.removesuffix("_") for name in Params.model_fields}
+    for name, stage in pipeline["stages"].items():
+        assert stage["cmd"] == f"python -m faceops.stages.{name}"
+        assert name in stage["params"]
+        assert f"src/faceops/stages/{name}.py" in stage["deps"]
+
+
+def test_every_dependency_in_the_repository_exists(
+    repository: Path, pipeline: dict[str, Any]
+) -> None:
+    for stage in pipeline["stages"].values():
+        for path in stage["deps"]:
+            if not path.startswith(("build/", "data")):
+                assert (repository / path).exists(), path
+
+
+def test_every_dependency_in_build_is_an_output_of_an_earlier_stage(
+    pipeline: dict[str, Any],
+) -> None:
+    made: set[str] = set()
+    for name, stage in pipeline["stages"].items():
+        for path in stage["deps"]:
+            assert not path.startswith("build/") or path in made, f"{name} needs {path}"
+        for kind in ("outs", "metrics", "plots"):
+            made.update(stage.get(kind, []))
+
+
+def test_the_readme_tree_names_what_exists(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    tree = re.search(r"```text\n(.*?)```", readme, re.DOTALL)
+    assert tree, "the README has no tree"
+    stack: list[str] = []
+    named = []
+    for line in tree.group(1).splitlines():
+        depth = (len(line) - len(line.lstrip(" "))) // 2
+        for name in re.split(r"\s{2,}", line.strip())[0].split():
+            path = Path(*stack[:depth], name)
+            assert (repository / path).exists(), f"README names {path}"
+            named.append(path)
+        stack = [*stack[:depth], named[-1].name]
+    rooms = {p.name for p in (repository / "src/faceops").iterdir() if (p / "__init__.py").exists()}
+    assert rooms <= {path.name for path in named}
+
+
+def test_the_readme_names_every_stage(repository: Path, pipeline: dict[str, Any]) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    for name in pipeline["stages"]:
+        assert re.search(rf"\b{name}\b", readme)
