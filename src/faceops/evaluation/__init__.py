@@ -1,0 +1,1 @@
+"""Protocols and metrics on embeddings and pair probabilities, and their plots."""

@@ -1,0 +1,1 @@
+"""ONNX export and parity, the release contract, the bundle, the registry."""

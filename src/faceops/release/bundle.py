@@ -1,0 +1,179 @@
+"""A release bundle at run time: verified files, ONNX Runtime sessions, nothing else."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from faceops.errors import FaceOpsError
+from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
+from faceops.faces.detector import Detector
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
+from faceops.release.contract import (
+    DETECTOR,
+    EMBEDDER,
+    LANDMARKS,
+    MODEL_FILES,
+    PREPROCESSING_VERSION,
+    VERIFIER,
+    Release,
+    read_release,
+    rounded_template,
+)
+
+EMBED_BATCH = 32
+VERIFY_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One loaded release; `name` is the folder or the models:/ name that it was asked by."""
+
+    release: Release
+    name: str
+    folder: Path
+    threads: int
+    _embedder: onnxruntime.InferenceSession
+    _verifier: onnxruntime.InferenceSession
+    _detector_bytes: bytes
+    _landmarks_bytes: bytes
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1, name: str | None = None) -> "Bundle":
+        """Load and check the bundle in `folder`; `threads` is for each of its sessions.
+
+        Raises:
+            FaceOpsError: a file is missing, differs from its sha256, is no ONNX model, the
+                contract id does not follow from the rest of release.json, or this faceops
+                aligns or feeds faces in another way.
+        """
+        release = read_release(folder)
+        _check_versions(release, folder)
+        content = {file: _verified(folder, file, release) for file in MODEL_FILES}
+        expected = release.expected_contract_id()
+        if release.contract_id != expected:
+            raise FaceOpsError(
+                f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
+                f"give {expected[:12]}; it was edited by hand: export the bundle again."
+            )
+        return cls(
+            release=release,
+            name=name or str(folder),
+            folder=folder,
+            threads=threads,
+            _embedder=_session(content[EMBEDDER], folder / EMBEDDER, threads),
+            _verifier=_session(content[VERIFIER], folder / VERIFIER, threads),
+            _detector_bytes=content[DETECTOR],
+            _landmarks_bytes=content[LANDMARKS],
+        )
+
+    def embed(self, crops: np.ndarray) -> np.ndarray:
+        """Return L2-normalised embeddings float32 (N, D) of crops uint8 (N, 112, 112, 3) RGB.
+
+        Batches have one of six sizes (the last one is padded to a power of two), so that ONNX
+        Runtime's memory stays constant however many crops are embedded.
+        """
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
+            raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
+        result = np.empty((len(crops), self.release.embedding_size), np.float32)
+        for start in range(0, len(crops), EMBED_BATCH):
+            part = np.ascontiguousarray(crops[start : start + EMBED_BATCH])
+            padded = _padded(part, 1 << (len(part) - 1).bit_length())
+            result[start : start + len(part)] = self._embedder.run(None, {"crops": padded})[0][
+                : len(part)
+            ]
+        return result
+
+    def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the probability of one person, float32 (N,), for rows of `a`, `b` (N, D)."""
+        if a.shape != b.shape or a.ndim != 2:
+            raise ValueError(f"a is {a.shape}, b is {b.shape}; both must be (N, D)")
+        result = np.empty(len(a), np.float32)
+        for start in range(0, len(a), VERIFY_BATCH):
+            stop = start + VERIFY_BATCH
+            rows = {
+                "a": np.ascontiguousarray(a[start:stop], np.float32),
+                "b": np.ascontiguousarray(b[start:stop], np.float32),
+            }
+            result[start:stop] = self._verifier.run(None, rows)[0]
+        return result
+
+    def detector(self) -> Detector:
+        """Return this release's face detector."""
+        alignment = self.release.alignment
+        return Detector(
+            self._detector_bytes,
+            size=alignment.detector_size,
+            threshold=alignment.detector_threshold,
+            threads=self.threads,
+        )
+
+    def refiner(self) -> LandmarkRefiner:
+        """Return this release's landmark refiner."""
+        return LandmarkRefiner(self._landmarks_bytes, threads=self.threads)
+
+    def face_finder(self) -> FaceFinder:
+        """Return the finder of aligned faces that this release was trained with.
+
+        Raises:
+            FaceOpsError: it was trained on crops that were not aligned by landmarks.
+        """
+        if self.release.alignment.mode != "aligned":
+            raise FaceOpsError(
+                f"{self.name} was trained on crops of mode {self.release.alignment.mode!r} and "
+                "cannot name faces in photos; rebuild it with crop.mode aligned."
+            )
+        return FaceFinder(self.detector(), self.refiner())
+
+
+def _check_versions(release: Release, folder: Path) -> None:
+    alignment = release.alignment
+    if (
+        alignment.version != ALIGNMENT_VERSION
+        or alignment.template != rounded_template(TEMPLATE.tolist())
+        or release.preprocessing.version != PREPROCESSING_VERSION
+    ):
+        raise FaceOpsError(
+            f"{folder} was made for alignment version {alignment.version} and preprocessing "
+            f"version {release.preprocessing.version}, this faceops has {ALIGNMENT_VERSION} and "
+            f"{PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
+        )
+
+
+def _verified(folder: Path, file: str, release: Release) -> bytes:
+    if file not in release.weights:
+        raise FaceOpsError(f"{folder}/release.json does not list {file}; export the bundle again.")
+    try:
+        content = (folder / file).read_bytes()
+    except OSError as error:
+        raise FaceOpsError(
+            f"{folder / file} cannot be read ({error.strerror}); export the bundle again."
+        ) from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != release.weights[file].sha256:
+        raise FaceOpsError(
+            f"{folder / file} has sha256 {digest[:12]}, release.json says "
+            f"{release.weights[file].sha256[:12]}; it was changed: export the bundle again."
+        )
+    return content
+
+
+def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - its exception classes share no public base
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(f"{path} is not a model that ONNX Runtime runs ({reason}).") from None
+
+
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    if len(rows) == size:
+        return rows
+    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])

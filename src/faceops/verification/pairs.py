@@ -1,0 +1,178 @@
+"""Pairs of photos: of one person, of two people, random or hard, and all there are."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.errors import FaceOpsError
+
+Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_POOL = 2000
+_BLOCK_PAIRS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows `first`, `second` int64 (N,) of an embedding table; `same` bool (N,)."""
+
+    first: np.ndarray
+    second: np.ndarray
+    same: np.ndarray
+
+
+def codes(persons: np.ndarray) -> np.ndarray:
+    """Return an int64 code a row, equal where the person is equal."""
+    return np.unique(np.asarray(persons).astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def genuine_pairs(persons: np.ndarray) -> np.ndarray:
+    """Return all pairs of rows of one person, int64 (N, 2), first < second, sorted."""
+    person = codes(persons)
+    order = np.argsort(person, kind="stable")
+    counts = np.bincount(person) if len(person) else np.zeros(0, int)
+    parts = [np.zeros((0, 2), np.int64)]
+    for stop, count in zip(np.cumsum(counts), counts, strict=True):
+        if count > 1:
+            rows = order[stop - count : stop]
+            i, j = np.triu_indices(count, 1)
+            parts.append(np.stack([rows[i], rows[j]], 1))
+    pairs = np.concatenate(parts)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def balanced_pairs(
+    persons: np.ndarray,
+    count: int,
+    seed: int,
+    embeddings: np.ndarray | None = None,
+    hard_share: float = 0.0,
+) -> Pairs:
+    """Return up to `count` pairs, half of one person, drawn without repeats.
+
+    There are fewer when there are fewer pairs of one person. Pairs of one person are drawn
+    person by person in turn, so that people with many photos do not rule. The share
+    `hard_share` of the pairs of two people is hard: a random photo with the nearest other
+    person's of a random pool of 2,000, by `embeddings` float32 (N, D).
+
+    Raises:
+        FaceOpsError: nobody has two photos, or there is only one person.
+    """
+    person = codes(persons)
+    draw = np.random.default_rng(seed)
+    genuine = genuine_pairs(persons)
+    if len(genuine) == 0 or len(np.unique(person)) < 2:
+        raise FaceOpsError(
+            "pairs need two people or more, and one with two photos or more; give more photos "
+            "or a larger share of people to this split."
+        )
+    genuine = genuine[_in_turn(person[genuine[:, 0]], draw)[: count // 2]]
+    wanted = len(genuine)
+    hard = np.zeros((0, 2), np.int64)
+    if embeddings is not None and hard_share > 0:
+        hard = _hard_pairs(person, embeddings, round(wanted * hard_share), draw)
+    impostor = _random_impostors(person, wanted, draw, taken=hard)
+    both = np.concatenate([genuine, impostor])
+    same = np.arange(len(both)) < wanted
+    return Pairs(both[:, 0], both[:, 1], same)
+
+
+def _in_turn(person: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return an order of the pairs: each person's first, then each person's second, ..."""
+    shuffled = draw.permutation(len(person))
+    by_person = shuffled[np.argsort(person[shuffled], kind="stable")]
+    counts = np.bincount(person[by_person])
+    counts = counts[counts > 0]
+    turn = np.concatenate([np.arange(count) for count in counts])
+    order: np.ndarray = by_person[np.lexsort((draw.random(len(turn)), turn))]
+    return order
+
+
+def _random_impostors(
+    person: np.ndarray, count: int, draw: np.random.Generator, taken: np.ndarray
+) -> np.ndarray:
+    size = len(person)
+    possible = size * (size - 1) // 2 - sum(n * (n - 1) // 2 for n in np.bincount(person).tolist())
+    wanted = min(count, possible)
+    found = taken[:wanted, 0] * size + taken[:wanted, 1]
+    while len(found) < wanted:
+        pair = np.sort(draw.integers(0, size, (2 * (wanted - len(found)) + 16, 2)), axis=1)
+        pair = pair[person[pair[:, 0]] != person[pair[:, 1]]]
+        merged = np.concatenate([found, pair[:, 0] * size + pair[:, 1]])
+        kept = np.sort(np.unique(merged, return_index=True)[1])
+        found = merged[kept][:wanted]
+    return np.stack([found // size, found % size], 1)
+
+
+def _hard_pairs(
+    person: np.ndarray, embeddings: np.ndarray, count: int, draw: np.random.Generator
+) -> np.ndarray:
+    anchors = draw.permutation(len(person))[:count]
+    parts = [np.zeros((0, 2), np.int64)]
+    for start in range(0, len(anchors), _POOL):
+        rows = anchors[start : start + _POOL]
+        pool = draw.permutation(len(person))[:_POOL]
+        likeness = embeddings[rows] @ embeddings[pool].T
+        likeness[person[rows][:, None] == person[pool][None]] = -np.inf
+        nearest = likeness.argmax(1)
+        found = likeness[np.arange(len(rows)), nearest] > -np.inf
+        parts.append(np.sort(np.stack([rows, pool[nearest]], 1)[found], axis=1))
+    return np.unique(np.concatenate(parts), axis=0)
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Scores of pairs of one person, float32 (N,), and of two people, float32 (M,)."""
+
+    genuine: np.ndarray
+    impostor: np.ndarray
+    sampled: bool  # not all impostor pairs: a seeded sample of photos against all
+
+
+def all_pair_scores(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    verify: Verify,
+    *,
+    limit: int = 30_000_000,
+    seed: int = 0,
+) -> PairScores:
+    """Score every pair of rows with `verify`, block by block.
+
+    `embeddings` float32 (N, D), `persons` (N,). Beyond `limit` pairs, a seeded sample of the
+    photos meets all others, while every pair of one person is still scored.
+    """
+    person = codes(persons)
+    size = len(person)
+    rows = np.arange(size)
+    sampled = size * (size - 1) // 2 > limit
+    if sampled:
+        rows = np.sort(np.random.default_rng(seed).permutation(size)[: max(1, limit // size)])
+    pairs = genuine_pairs(persons)
+    genuine = verify(embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])
+    impostor = [np.zeros(0, np.float32)]
+    for first, second in _blocks(rows, size, every=sampled):
+        two = person[first] != person[second]
+        impostor.append(verify(embeddings[first[two]], embeddings[second[two]]))
+    return PairScores(genuine.astype(np.float32), np.concatenate(impostor), sampled)
+
+
+def _blocks(rows: np.ndarray, size: int, every: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    step = max(1, _BLOCK_PAIRS // max(size, 1))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        first, second = np.meshgrid(block, np.arange(size), indexing="ij")
+        # In a sample, a pair of two sampled photos would come twice: keep its first mention.
+        keep = second > first if not every else (second > first) | ~np.isin(second, rows)
+        yield first[keep], second[keep]
+
+
+def score_matrix(a: np.ndarray, b: np.ndarray, verify: Verify) -> np.ndarray:
+    """Return the scores float32 (N, M) of every row of `a` (N, D) with every row of `b` (M, D)."""
+    result = np.empty((len(a), len(b)), np.float32)
+    step = max(1, _BLOCK_PAIRS // max(len(b), 1))
+    for start in range(0, len(a), step):
+        block = a[start : start + step]
+        scores = verify(np.repeat(block, len(b), axis=0), np.tile(b, (len(block), 1)))
+        result[start : start + step] = scores.reshape(len(block), len(b))
+    return result
