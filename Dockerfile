@@ -1,0 +1,41 @@
+# FaceOps in a container. Default target: naming people, without torch.
+#   docker build -t faceops .
+#   docker run -v "$PWD/photos:/photos:ro" -v "$PWD/gallery:/gallery" -v "$PWD/bundle:/bundle:ro" \
+#     -v "$PWD/out:/out" faceops identify /photos --gallery /gallery --bundle /bundle --out /out
+# With everything that rebuilding needs, at work on a clone of the repository:
+#   docker build --target rebuild -t faceops-rebuild .
+#   docker run -v "$PWD:/repository" -w /repository --entrypoint dvc faceops-rebuild repro
+
+FROM python:3.12-slim AS builder
+RUN pip install --no-cache-dir 'uv>=0.8,<1' && python -m venv /opt/faceops
+ENV VIRTUAL_ENV=/opt/faceops UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
+WORKDIR /source
+# What is installed before the sources are copied stays in the build cache when they change.
+COPY pyproject.toml requirements.lock ./
+RUN uv pip install -c requirements.lock -r pyproject.toml
+COPY README.md weights.toml ./
+COPY src ./src
+RUN uv pip install -c requirements.lock .
+
+FROM builder AS rebuild-builder
+RUN uv pip install -c requirements.lock '.[rebuild]'
+
+FROM python:3.12-slim AS runtime
+RUN useradd --create-home --uid 10001 faceops
+ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1
+WORKDIR /home/faceops
+# The command, its packages and the packaged catalogue of weights all have to load for this.
+HEALTHCHECK --interval=5m --timeout=30s --start-period=10s \
+  CMD ["faceops", "weights", "list", "--json"]
+ENTRYPOINT ["faceops"]
+CMD ["--help"]
+
+FROM runtime AS rebuild
+RUN apt-get update && apt-get install -y --no-install-recommends git \
+  && rm -rf /var/lib/apt/lists/*
+COPY --from=rebuild-builder /opt/faceops /opt/faceops
+USER faceops
+
+FROM runtime AS identify
+COPY --from=builder /opt/faceops /opt/faceops
+USER faceops
