@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_repository import TinyRepository, copy_repository
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -34,3 +36,22 @@ def lfw_root() -> Path:
     if not (datasets / "lfw" / "lfw-deepfunneled").is_dir():
         pytest.skip(f"LFW is not in {datasets}; set FACEOPS_DATASETS to measure on it")
     return datasets / "lfw"
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
+    """The pipeline run end to end by `dvc repro` on 24 synthetic people, its result registered."""
+    root = tmp_path_factory.mktemp("tiny") / "repository"
+    root.mkdir()
+    copy_repository(ROOT, root)
+    tiny = TinyRepository(root)
+    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5")
+    (root / "tiny.yaml").write_text(
+        "split: {train: 0.5, val: 0.25, test: 0.25}\n"
+        "validate: {max_rejected_share: 0.2}\n"
+        "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
+    )
+    tiny.run("faceops", "params", "use", "tiny.yaml")
+    tiny.run("dvc", "repro")
+    tiny.run("faceops", "release", "register")
+    return tiny

@@ -22,7 +22,7 @@ def use_tracking(root: Path) -> str:
         location = None
         if address.startswith("sqlite:"):
             location = (root.resolve() / "mlartifacts").as_uri()
-        # Another process may have been first; any other failure comes again, with its reason, below.
+        # Another process may have been first; any other failure comes again below.
         with contextlib.suppress(mlflow.MlflowException):
             mlflow.create_experiment(EXPERIMENT, artifact_location=location)
     mlflow.set_experiment(EXPERIMENT)

@@ -1,0 +1,96 @@
+"""Bundles in MLflow's registry: the first is champion, later ones challenge it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from faceops.errors import FaceOpsError, UsageError
+from faceops.release.bundle import Bundle
+from faceops.release.record_run import flatten, metric_name
+from faceops.release.registry import fetch_bundle
+from tests.tiny_repository import TinyRepository
+
+
+def test_nested_keys_become_dotted_and_refused_characters_underscores() -> None:
+    assert dict(flatten({"a": {"b": 1, "c": [2]}})) == {"a.b": 1, "a.c": [2]}
+    assert metric_name("tar@far#1") == "tar_far_1"
+
+
+@pytest.mark.parametrize("uri", ["faceops@champion", "models:/faceops", "models:/@champion", ""])
+def test_an_address_that_names_no_release_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no release"):
+        fetch_bundle(uri, tmp_path)
+
+
+def test_without_a_store_the_three_ways_out_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(FaceOpsError, match=r"faceops release register.*--bundle DIR"):
+        fetch_bundle("models:/faceops@champion", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_first_version_is_champion_and_the_second_challenger(
+    tiny_repository: TinyRepository,
+) -> None:
+    listed = json.loads(tiny_repository.run("faceops", "release", "list", "--json").stdout)
+    assert [row["aliases"] for row in listed if row["version"] == 1] == [["champion"]]
+    made = json.loads(tiny_repository.run("faceops", "release", "register", "--json").stdout)
+    assert made["version"] == len(listed) + 1
+    assert made["aliases"] == ["challenger"]
+    assert made["contract_id"] == listed[0]["contract_id"]
+
+
+@pytest.mark.slow
+def test_the_champion_is_fetched_whole_and_once(
+    tiny_repository: TinyRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_repository.root}/mlflow.db")
+    folder = fetch_bundle("models:/faceops@champion")
+    release = Bundle.load(folder).release
+    assert release.git_commit
+    assert release.dvc_lock_sha256
+    assert {"evaluation.json", "model_card.md"} <= {path.name for path in folder.iterdir()}
+    stamp = (folder / "embedder.onnx").stat().st_mtime_ns
+    assert fetch_bundle("models:/faceops/1") == folder
+    assert (folder / "embedder.onnx").stat().st_mtime_ns == stamp
+    with pytest.raises(FaceOpsError, match="models:/faceops@nobody"):
+        fetch_bundle("models:/faceops@nobody")
+
+
+@pytest.mark.slow
+def test_the_version_is_a_pyfunc_that_embeds_as_the_bundle_does(
+    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import numpy as np
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_repository.root}/mlflow.db")
+    crops = np.load(tiny_repository.root / "build/crop/crops.npy", mmap_mode="r")[:5]
+    mlflow.set_tracking_uri(f"sqlite:///{tiny_repository.root}/mlflow.db")
+    model = mlflow.pyfunc.load_model("models:/faceops@champion")
+    bundle = Bundle.load(tiny_repository.root / "build/release")
+    assert np.array_equal(model.predict(np.array(crops)), bundle.embed(np.array(crops)))
+
+
+@pytest.mark.slow
+def test_the_run_holds_params_metrics_pictures_and_lineage(
+    tiny_repository: TinyRepository,
+) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tiny_repository.root}/mlflow.db")
+    version = client.get_model_version_by_alias("faceops", "champion")
+    run = client.get_run(version.run_id)
+    assert run.data.params["train.backbone"] == "pretrained"
+    assert "evaluate.verification.accuracy" in run.data.metrics
+    assert run.data.tags["data"].endswith(".dir")
+    assert run.data.tags["git_commit"]
+    assert run.inputs.dataset_inputs
+    pictures = {item.path for item in client.list_artifacts(version.run_id, "pictures")}
+    assert "pictures/roc.png" in pictures
+    assert "test people" in version.description
