@@ -1,0 +1,1 @@
+"""Faces: detect, refine landmarks, align, crop, judge quality."""

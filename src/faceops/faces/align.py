@@ -1,0 +1,74 @@
+"""Bring a face upright into a square crop: the one alignment of training and identification."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from faceops.faces.similarity_transform import similarity_transform
+
+# Raise the version with every change that alters the bytes of a crop.
+ALIGNMENT_VERSION = 1
+
+# Where the five landmarks lie in a crop of 112 x 112 pixels, centre of the first pixel at 0:
+# the usual template of ArcFace (Deng et al. 2019) and SFace.
+TEMPLATE: np.ndarray = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    dtype=np.float32,
+)
+
+_LARGEST_REDUCTION = 64
+
+
+def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray:
+    """Return the face as uint8 (size, size, 3) RGB; what lies outside the photo is black.
+
+    A similarity transform by least squares takes the landmarks to the template; sampling is
+    bilinear. A face larger than the crop is first averaged over blocks of n x n pixels, n being
+    the whole part of the scale, so that it does not alias.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB, upright.
+        landmarks: float (5, 2), pixels of the photo, centre of the first pixel at 0.
+        size: side of the crop in pixels.
+    """
+    target = TEMPLATE.astype(np.float64) * (size / 112)
+    forward = similarity_transform(landmarks, target)
+    linear = np.linalg.inv(forward[:, :2])
+    # Pillow counts from the corner of the first pixel, the landmarks from its centre.
+    shift = 0.5 - linear @ (forward[:, 2] + 0.5)
+    inverse = np.column_stack([linear, shift])
+    scale = math.sqrt(abs(np.linalg.det(linear)))  # photo pixels a crop pixel
+    left, top, right, bottom = _covered(inverse, size, pixels.shape, margin=2 + math.ceil(scale))
+    if left >= right or top >= bottom:
+        return np.zeros((size, size, 3), dtype=np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    inverse[:, 2] -= (left, top)
+    reduction = min(int(scale), _LARGEST_REDUCTION, image.width, image.height)
+    if reduction >= 2:
+        image = image.reduce(reduction)
+        inverse /= reduction
+    crop = image.transform(
+        (size, size),
+        Image.Transform.AFFINE,
+        tuple(inverse.ravel().tolist()),
+        resample=Image.Resampling.BILINEAR,
+    )
+    return np.asarray(crop)
+
+
+def _covered(
+    inverse: np.ndarray, size: int, shape: tuple[int, ...], margin: int
+) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of the part of the photo that the crop shows."""
+    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], dtype=np.float64)
+    places = corners @ inverse.T
+    low = np.clip(np.floor(places.min(axis=0)) - margin, 0, [shape[1], shape[0]])
+    high = np.clip(np.ceil(places.max(axis=0)) + margin, 0, [shape[1], shape[0]])
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])

@@ -1,0 +1,47 @@
+"""ONNX Runtime sessions as this package runs them."""
+
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from faceops.errors import FaceOpsError
+
+# The runtime's errors share no base class of their own.
+_LOAD_ERRORS = (
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.InvalidProtobuf,
+    runtime.NoModel,
+    runtime.NoSuchFile,
+    runtime.NotImplemented,
+    runtime.RuntimeException,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Return a CPU session of `model` with `threads` threads inside an operator, one across.
+
+    The arena is off: photos differ in size, and it would keep the largest of each shape.
+
+    Raises:
+        FaceOpsError: the file is absent or holds no model that ONNX Runtime can run.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3  # errors only: exporters leave harmless warnings behind
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except _LOAD_ERRORS as error:
+        name = "the model's bytes" if isinstance(model, bytes) else str(model)
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FaceOpsError(
+            f"{name} cannot be run by ONNX Runtime ({first}); supply the file again."
+        ) from None

@@ -1,0 +1,1 @@
+"""Photos: open one safely, walk folders, hash content."""

@@ -1,0 +1,158 @@
+"""Open one photo safely: whatever the file holds, pixels or a reason come out."""
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from faceops.photos.image_format import FORMATS, claims_a_format, claims_heif, public_name
+from faceops.photos.photo_bytes import photo_bytes
+from faceops.photos.photo_error import PhotoError, printable
+from faceops.photos.to_rgb import to_rgb
+from faceops.photos.upright import upright
+from faceops.reasons import Reason
+
+__all__ = ["Photo", "PhotoError", "PhotoLimits", "open_photo", "printable"]
+
+_PILLOW = r"PIL\."
+
+# What Pillow's decoders let through when the bytes are broken.
+_DECODER_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class PhotoLimits:
+    """What is opened at all.
+
+    Attributes:
+        max_pixels: width times height, read from the header before anything is decoded.
+        max_bytes: of the file, before it is read.
+        min_side: smallest width or height in pixels.
+    """
+
+    max_pixels: int = 100_000_000
+    max_bytes: int = 50_000_000
+    min_side: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An opened photo.
+
+    Attributes:
+        pixels: uint8 (H, W, 3) RGB in sRGB, upright.
+        format: as Pillow names it: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF".
+        photo_id: sha256 of the file's bytes, hexadecimal.
+    """
+
+    pixels: np.ndarray
+    format: str
+    photo_id: str
+
+
+def open_photo(path: Path, limits: PhotoLimits = PhotoLimits()) -> Photo:
+    """Return the photo in the file `path`; its content decides the format, not its name.
+
+    EXIF orientation is applied; the first frame of an animation is taken.
+
+    Raises:
+        PhotoError: with the reason code and one sentence.
+    """
+    content = photo_bytes(path, limits.max_bytes)
+    _quieten_pillow()
+    if limits.max_pixels > 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels):
+        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow refuses at twice its own limit
+    try:
+        image = _identified(path, content)
+        _check_size(path, image.size, limits)
+        image.load()
+        pixels = to_rgb(upright(image))
+    except Image.DecompressionBombError:
+        raise PhotoError(
+            path,
+            Reason.TOO_LARGE,
+            f"has more than the limit of {limits.max_pixels / 1e6:g} megapixels; "
+            "raise the limit or shrink the photo.",
+        ) from None
+    except PhotoError:
+        raise
+    except _DECODER_ERRORS as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PhotoError(
+            path, Reason.UNREADABLE, f"is broken ({why}); copy it again or remove it."
+        ) from None
+    return Photo(pixels, public_name(image.format or ""), hashlib.sha256(content).hexdigest())
+
+
+def _identified(path: Path, content: bytes) -> Image.Image:
+    formats = FORMATS
+    if claims_heif(content):
+        _register_heif(path)
+        formats = ("HEIF",)
+    try:
+        return Image.open(io.BytesIO(content), formats=formats)
+    except UnidentifiedImageError:
+        if claims_a_format(content):
+            raise PhotoError(
+                path, Reason.UNREADABLE, "is a broken image; copy it again or remove it."
+            ) from None
+        raise PhotoError(
+            path, Reason.NOT_A_PHOTO, "is not an image that can be read; remove it."
+        ) from None
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise PhotoError(
+            path,
+            Reason.UNREADABLE,
+            "is HEIC, which needs the extra `heic`; pip install 'faceops[heic]'.",
+        ) from None
+    pillow_heif.register_heif_opener()
+
+
+def _check_size(path: Path, size: tuple[int, int], limits: PhotoLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise PhotoError(
+            path,
+            Reason.TOO_LARGE,
+            f"has {width} x {height} pixels, over the limit of {limits.max_pixels / 1e6:g} "
+            "megapixels; raise the limit or shrink the photo.",
+        )
+    if min(width, height) < limits.min_side:
+        raise PhotoError(
+            path,
+            Reason.TOO_SMALL,
+            f"has {width} x {height} pixels, and each side needs {limits.min_side}; "
+            "use a larger copy.",
+        )
+
+
+def _quieten_pillow() -> None:
+    """Hide Pillow's warnings on odd files: limits and reasons say what there is to say."""
+    for entry in warnings.filters:
+        if getattr(entry[3], "pattern", "") == _PILLOW:
+            return
+    warnings.filterwarnings("ignore", module=_PILLOW)

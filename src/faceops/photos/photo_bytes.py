@@ -1,0 +1,69 @@
+"""Read a file's bytes once, without ever blocking on something that is no file."""
+
+import os
+import stat
+from pathlib import Path
+
+from faceops.photos.photo_error import PhotoError
+from faceops.reasons import Reason
+
+# Opening a named pipe without this would wait for a writer.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def photo_bytes(path: Path, max_bytes: int) -> bytes:
+    """Return the content of the regular file `path`, at most `max_bytes`.
+
+    Raises:
+        PhotoError: gone, no permission, not a regular file, empty, or too large.
+    """
+    try:
+        _refuse_non_files(path, path.stat())
+        descriptor = os.open(path, _FLAGS)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)  # again: the name may point elsewhere by now
+            _refuse_non_files(path, status)
+            if status.st_size > max_bytes:
+                raise _too_large(path, status.st_size, max_bytes)
+            content = file.read(max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise PhotoError(path, Reason.VANISHED, "is gone; list the folder again.") from None
+    except PermissionError:
+        raise PhotoError(
+            path, Reason.UNREADABLE, "may not be read; give this user permission to read it."
+        ) from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise PhotoError(
+            path, Reason.UNREADABLE, f"cannot be read ({why}); check the disk or the link."
+        ) from None
+    if len(content) > max_bytes:
+        raise _too_large(path, len(content), max_bytes)
+    if not content:
+        raise PhotoError(path, Reason.EMPTY, "is empty; copy it again or remove it.")
+    return content
+
+
+def _refuse_non_files(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    if stat.S_ISDIR(status.st_mode):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PhotoError(
+                path,
+                Reason.UNREADABLE,
+                "is a folder that may not be listed; give this user permission to read it.",
+            )
+        raise PhotoError(path, Reason.NOT_A_PHOTO, "is a folder, not a photo; name a file.")
+    raise PhotoError(
+        path, Reason.NOT_A_PHOTO, "is a pipe, socket or device, not a photo; remove it."
+    )
+
+
+def _too_large(path: Path, size: int, max_bytes: int) -> PhotoError:
+    return PhotoError(
+        path,
+        Reason.TOO_LARGE,
+        f"has {size / 1e6:.1f} megabytes, over the limit of {max_bytes / 1e6:g}; "
+        "raise the limit or shrink the photo.",
+    )

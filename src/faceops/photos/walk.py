@@ -1,0 +1,62 @@
+"""List the photos under a folder."""
+
+import os
+from pathlib import Path
+
+from faceops.errors import UsageError
+from faceops.photos.photo_error import printable
+
+
+def walk_photos(root: Path) -> list[Path]:
+    """Return every file under `root`, sorted by its relative POSIX path.
+
+    Whatever is no image is listed too, so that it gets a row with a reason; so are broken links
+    and folders that may not be listed. Left out: hidden names (a leading dot), pipes, sockets
+    and devices. Links to folders are followed, and each real folder is entered once, by its own
+    name before any link to it: loops end.
+
+    Raises:
+        UsageError: `root` is no folder, or may not be listed.
+    """
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise UsageError(f"{printable(root)} {what}; name a folder of photos.")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UsageError(f"{printable(root)} may not be listed; give this user permission.")
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    links = [root]
+    while links:
+        links = sorted(_walk_links(links, found, entered), key=Path.as_posix)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _walk_links(
+    folders: list[Path], found: list[Path], entered: set[tuple[int, int]]
+) -> list[Path]:
+    """Walk `folders` and what is truly below them; return the links to folders met there."""
+    links: list[Path] = []
+    pending = folders[::-1]
+    while pending:
+        folder = pending.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            found.append(folder)  # gets its row when it is opened
+            continue
+        for entry in listed:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(path)
+            elif entry.is_symlink() and path.is_dir():
+                links.append(path)
+            elif entry.is_file() or (entry.is_symlink() and not path.exists()):
+                found.append(path)
+    return links

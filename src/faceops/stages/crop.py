@@ -1,0 +1,57 @@
+"""Stage crop: from accepted photos to one array of aligned faces and its index."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from faceops.config import read_params
+from faceops.dataset.manifest import read_manifest
+from faceops.faces.contact_sheet import draw_contact_sheet, write_contact_sheet
+from faceops.faces.crop_photo import CropSettings
+from faceops.faces.crop_photos import crop_photos
+from faceops.faces.detector import Detector
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
+from faceops.faces.symbolic_detector import with_symbolic_size
+from faceops.photos.open_photo import PhotoLimits
+from faceops.stages import run_stage
+from faceops.weights.settings import weight_path
+
+
+def main() -> None:
+    """Read build/validate/manifest.parquet and the photos under data/; write build/crop/."""
+    params = read_params(Path("params.yaml"))
+    limits = PhotoLimits(
+        max_pixels=int(params.validate_.max_megapixels * 1e6),
+        max_bytes=int(params.validate_.max_megabytes * 1e6),
+        min_side=params.validate_.min_side,
+    )
+    settings = CropSettings(
+        mode=params.crop.mode,
+        several_faces=params.crop.several_faces,
+        min_face=params.crop.min_face,
+        min_quality=params.crop.min_quality,
+        box_margin=params.crop.box_margin,
+        center_ratio=params.crop.center_ratio,
+        limits=limits,
+    )
+    detector = Detector(
+        with_symbolic_size(weight_path("yunet").read_bytes()),
+        params.crop.detector_size,
+        params.crop.detector_threshold,
+    )
+    finder = FaceFinder(detector, LandmarkRefiner(weight_path("onet")))
+    out, data = Path("build/crop"), Path("data")
+    manifest = read_manifest(Path("build/validate/manifest.parquet"))
+    counts = crop_photos(manifest, data, out, finder, settings, len(os.sched_getaffinity(0)))
+    crops = np.load(out / "crops.npy", mmap_mode="r")
+    sheet = draw_contact_sheet(pq.read_table(out / "faces.parquet"), crops, data, limits)
+    write_contact_sheet(sheet, out / "contact_sheet.png")
+    rejected = ", ".join(f"{count} {reason}" for reason, count in counts.reasons.items())
+    print(f"crop: {counts.accepted} faces kept" + (f"; rejected: {rejected}" if rejected else ""))
+
+
+if __name__ == "__main__":
+    run_stage(main)
