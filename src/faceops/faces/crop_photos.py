@@ -13,8 +13,8 @@ from faceops.faces.crop_photo import CroppedPhoto, CropSettings, crop_photo
 from faceops.faces.crops_file import CropsFile
 from faceops.faces.faces_table import SCHEMA
 from faceops.faces.find_faces import FaceFinder
+from faceops.faces.ordered_map import ordered_map
 from faceops.progress import track
-from faceops.work_ahead import work_ahead
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def crop_photos(
 
     rows: list[dict[str, Any]] = []
     with CropsFile(out / "crops.npy") as crops:
-        done: Iterator[CroppedPhoto | None] = work_ahead(work, photos, workers)
+        done: Iterator[CroppedPhoto | None] = ordered_map(work, photos, workers)
         for photo, cropped in zip(photos, track(done, "crop", len(photos)), strict=True):
             number = -1
             if cropped is not None and cropped.crop is not None:

@@ -13,7 +13,6 @@ from faceops.faces.yunet_decode import decode
 
 LARGEST_OVERLAP = 0.3
 MULTIPLE = 32  # the net's largest stride
-BORDER = 0.0
 
 
 class Detector:
@@ -50,7 +49,7 @@ class Detector:
             return []
         scale = min(1.0, self.size / max(height, width))
         small = _scaled(pixels, scale)
-        net_input, border = _framed(small)
+        net_input = _framed(small)
         maps = dict(
             zip(
                 self._outputs,
@@ -64,8 +63,6 @@ class Detector:
         kept = non_maximum_suppression(boxes, scores, LARGEST_OVERLAP)
         # Sides were rounded to whole pixels, so each axis has its own scale.
         back = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
-        boxes[:, :2] -= border
-        landmarks -= border
         boxes *= np.tile(back, 2)
         landmarks *= back
         return [
@@ -93,16 +90,15 @@ def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
     return np.asarray(image.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def _framed(pixels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the net's input float32 (1, 3, H', W') BGR 0-255 and the border's width in pixels."""
+def _framed(pixels: np.ndarray) -> np.ndarray:
+    """Return the net's input float32 (1, 3, H', W') BGR 0-255, black to the right and below.
+
+    No border on the other sides: photos that a face fills are found no better with one.
+    """
     height, width = pixels.shape[:2]
-    border = round(BORDER * max(height, width))
-    frame = np.zeros(
-        (1, 3, _multiple(height + 2 * border), _multiple(width + 2 * border)), dtype=np.float32
-    )
-    inside = frame[0, :, border : border + height, border : border + width]
-    inside[...] = pixels[:, :, ::-1].transpose(2, 0, 1)
-    return frame, border
+    frame = np.zeros((1, 3, _multiple(height), _multiple(width)), dtype=np.float32)
+    frame[0, :, :height, :width] = pixels[:, :, ::-1].transpose(2, 0, 1)
+    return frame
 
 
 def _plausible(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
