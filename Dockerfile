@@ -1,10 +1,12 @@
 # FaceOps in a container. Default target: naming people, without torch.
 #   docker build -t faceops .
-#   docker run -v "$PWD/photos:/photos:ro" -v "$PWD/gallery:/gallery" -v "$PWD/bundle:/bundle:ro" \
-#     -v "$PWD/out:/out" faceops identify /photos --gallery /gallery --bundle /bundle --out /out
+#   docker run --user "$(id -u)" -v "$PWD/photos:/photos:ro" -v "$PWD/gallery:/gallery" \
+#     -v "$PWD/bundle:/bundle:ro" -v "$PWD/out:/out" \
+#     faceops identify /photos --gallery /gallery --bundle /bundle --out /out
 # With everything that rebuilding needs, at work on a clone of the repository:
 #   docker build --target rebuild -t faceops-rebuild .
-#   docker run -v "$PWD:/repository" -w /repository --entrypoint dvc faceops-rebuild repro
+#   docker run --user "$(id -u)" -v "$PWD:/repository" -w /repository --entrypoint dvc \
+#     faceops-rebuild repro
 
 FROM python:3.12-slim AS builder
 RUN pip install --no-cache-dir 'uv>=0.8,<1' && python -m venv /opt/faceops

@@ -33,7 +33,7 @@ FIND_PYTHON := import ensurepip, sys, venv; \
 	fi; \
 	echo "making .venv with $$("$$python" --version)"; \
 	"$$python" -m venv --clear .venv
-	@uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet \
+	@uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install -qq \
 	  --disable-pip-version-check 'uv>=0.8,<1'
 	@touch $@
 

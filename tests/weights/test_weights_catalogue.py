@@ -1,0 +1,64 @@
+"""weights.toml says for each weight what it is, whose it is and where it may be had."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from faceops.errors import FaceOpsError, UsageError
+from faceops.weights.catalogue import catalogue_path, find_entry, read_catalogue
+
+ENTRY = """[tiny]
+what = "a weight"
+file = "tiny.onnx"
+sha256 = "{sha256}"
+size = 3
+licence = "MIT"
+terms = "ours"
+"""
+
+
+def test_the_repositorys_file_is_read_from_the_sources(repository: Path) -> None:
+    assert catalogue_path() == repository / "weights.toml"
+
+
+def test_every_weight_has_terms_and_a_source() -> None:
+    catalogue = read_catalogue()
+    assert list(catalogue) == ["yunet", "sface", "onet", "synthetic_people"]
+    for weight in catalogue.values():
+        assert len(weight.terms) > 40  # a sentence, not a word
+        assert weight.wheel
+        assert weight.member
+
+
+def test_file_names_are_unique() -> None:
+    files = [weight.file for weight in read_catalogue().values()]
+    assert len(set(files)) == len(files)
+
+
+def test_the_wheel_of_faceops_carries_the_catalogue(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"]["weights.toml"] == "faceops/weights/weights.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ENTRY.format(sha256="abc"), r"tiny\.sha256 is wrong"),
+        (ENTRY.format(sha256="0" * 64) + "colour = 1\n", r"tiny\.colour is wrong"),
+        (ENTRY.format(sha256="0" * 64).replace("tiny.onnx", "../tiny"), r"tiny\.file is wrong"),
+        ('tiny = "a string"\n', r"tiny\.what is wrong: Field required"),
+        ("[tiny", "is not readable TOML"),
+    ],
+)
+def test_a_wrong_catalogue_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "weights.toml"
+    path.write_text(text)
+    with pytest.raises(FaceOpsError, match=message):
+        read_catalogue(path)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="no weight 'yunett'; choose from yunet, sface"):
+        find_entry("yunett", read_catalogue())

