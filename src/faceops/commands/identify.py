@@ -1,0 +1,87 @@
+"""`faceops identify`: name the people in a folder of photos."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from faceops.commands.bundle_argument import add_bundle_arguments, load_bundle
+
+if TYPE_CHECKING:
+    from faceops.identification.summary import Summary
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "identify",
+        help="name the people in photos",
+        description="Find every face below PHOTOS_DIR (or in one photo) and name the enrolled "
+        "people. Photos that an earlier run into the same --out has seen are not opened again.",
+    )
+    parser.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
+    parser.add_argument(
+        "--gallery", type=Path, default=Path("gallery"), metavar="DIR", help="(default: gallery)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the results")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="SHARE",
+        help="share of strangers that may be given a name, e.g. 0.01 (default: the release's)",
+    )
+    parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
+    parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_bundle_arguments(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from faceops.errors import UsageError
+    from faceops.gallery.store import Gallery
+    from faceops.identification.run import check_folders, identify
+
+    # Wrong arguments first: loading a release takes a second.
+    if args.budget is not None and not 0 < args.budget < 1:
+        raise UsageError(
+            f"--budget {args.budget:g} is wrong: a share of strangers between 0 and 1, e.g. 0.01."
+        )
+    if args.threads is not None and not 1 <= args.threads <= 256:
+        raise UsageError(f"--threads {args.threads} is wrong: a number from 1 to 256.")
+    check_folders(args.photos_dir, args.out, args.gallery)
+    Gallery.open(args.gallery)
+    bundle = load_bundle(args)
+    gallery = Gallery.open(args.gallery, bundle.release.contract_id)
+    summary = identify(
+        args.photos_dir,
+        gallery,
+        bundle,
+        args.out,
+        args.budget,
+        args.annotate,
+        threads=args.threads,
+    )
+    if args.json:
+        print(json.dumps(summary.as_dict(), ensure_ascii=False))
+    else:
+        print(_in_words(summary, args.out))
+    return 0
+
+
+def _in_words(summary: "Summary", out: Path) -> str:
+    known = f" ({summary.photos_reused} known from before)" if summary.photos_reused else ""
+    lines = [
+        f"{summary.faces} faces found in {summary.photos} photos{known}, "
+        f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people",
+    ]
+    if summary.unknown or summary.rejected or summary.rejected_photos:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in sorted(summary.reasons.items())
+        )
+        lines.append(f"without a name: {reasons}")
+    lines.append(
+        f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "
+        f"{out / 'report.html'}, read {out / 'faces.csv'}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,230 @@
+"""The gallery: a plain folder of enrolled faces, bound to one release contract.
+
+`gallery.json` states schema version and contract id; `faces.parquet` holds a row for each face,
+with its aligned crop, so that a later release can embed the same faces again. Both are replaced
+as a whole, so a reader or an interrupted writer never leaves half a file.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from faceops.errors import FaceOpsError, UsageError
+
+SCHEMA_VERSION = 1
+GALLERY_FILE = "gallery.json"
+FACES_FILE = "faces.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryFace:
+    """One enrolled face.
+
+    Attributes:
+        person: the name as it is shown.
+        photo_id: sha256 of the photo's bytes, hex.
+        photo: the photo's path below the enrolled folder, with /.
+        box: x, y, width, height in pixels of the upright photo.
+        detector_score, quality: 0 to 1.
+        embedding: float32 (D,), L2-normalised.
+        crop: PNG of the aligned face, 112 x 112 RGB.
+    """
+
+    person: str
+    photo_id: str
+    photo: str
+    box: tuple[float, float, float, float]
+    detector_score: float
+    quality: float
+    embedding: np.ndarray
+    crop: bytes
+
+
+SCHEMA = pa.schema(
+    [
+        ("person", pa.string()),
+        ("photo_id", pa.string()),
+        ("photo", pa.string()),
+        ("box", pa.list_(pa.float64(), 4)),
+        ("detector_score", pa.float64()),
+        ("quality", pa.float64()),
+        ("embedding", pa.list_(pa.float32())),
+        ("crop", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state."""
+
+    folder: Path
+    contract_id: str
+    embedding_size: int
+    faces: tuple[GalleryFace, ...]
+    has_crops: bool = True
+
+    @classmethod
+    def open(
+        cls, folder: Path, contract_id: str | None = None, *, crops: bool = False
+    ) -> "Gallery":
+        """Read the gallery in `folder`; with `contract_id`, only if it was enrolled under it.
+
+        Without `crops` (25 kB a face) it can be searched, but not saved.
+
+        Raises:
+            UsageError: there is no gallery.
+            FaceOpsError: it is damaged, of another schema version, or of another contract.
+        """
+        stated, size = _read_statement(folder)
+        if contract_id is not None and stated != contract_id:
+            raise FaceOpsError(
+                f"the gallery {folder} was enrolled under contract {stated[:12]}, this release "
+                f"has {contract_id[:12]}, and their embeddings cannot be compared: enrol the "
+                "people into a new folder, or use the release that the gallery was enrolled with."
+            )
+        return cls(folder, stated, size, _read_faces(folder / FACES_FILE, size, crops), crops)
+
+    @classmethod
+    def create(cls, folder: Path, contract_id: str, embedding_size: int) -> "Gallery":
+        """Open the gallery in `folder`, or begin an empty one there.
+
+        Raises:
+            FaceOpsError: as `open`; or the folder holds other things than a gallery.
+        """
+        if (folder / GALLERY_FILE).exists():
+            return cls.open(folder, contract_id, crops=True)
+        if (folder / FACES_FILE).exists():
+            raise FaceOpsError(
+                f"{folder} has {FACES_FILE} but no {GALLERY_FILE}; choose an empty folder."
+            )
+        gallery = cls(folder, contract_id, embedding_size, ())
+        gallery.save()
+        return gallery
+
+    @cached_property
+    def persons(self) -> list[str]:
+        """The person of each face."""
+        return [face.person for face in self.faces]
+
+    @cached_property
+    def people(self) -> list[str]:
+        """The enrolled people, sorted."""
+        return sorted(set(self.persons))
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """float32 (M, D), a row for each face."""
+        empty = np.zeros((0, self.embedding_size), np.float32)
+        return np.stack([face.embedding for face in self.faces]) if self.faces else empty
+
+    def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
+        """Return this gallery with further faces."""
+        return replace(self, faces=_sorted([*self.faces, *added]))
+
+    def without(self, gone: Callable[[GalleryFace], bool]) -> "Gallery":
+        """Return this gallery without the faces of which `gone` is true."""
+        return replace(self, faces=tuple(face for face in self.faces if not gone(face)))
+
+    def save(self) -> None:
+        """Write both files, each replaced at once.
+
+        Raises:
+            FaceOpsError: the folder cannot be written.
+            ValueError: the gallery was opened without its crops.
+        """
+        if not self.has_crops:
+            raise ValueError(f"{self.folder} was opened without crops; saving would lose them")
+        statement = {
+            "schema_version": SCHEMA_VERSION,
+            "contract_id": self.contract_id,
+            "embedding_size": self.embedding_size,
+        }
+        columns = {name: [_cell(face, name) for face in self.faces] for name in SCHEMA.names}
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns, schema=SCHEMA), buffer, compression="zstd")
+        text = json.dumps(statement, indent=1, sort_keys=True) + "\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(self.folder / FACES_FILE, buffer.getvalue())
+            _replace(self.folder / GALLERY_FILE, text.encode())
+        except OSError as error:
+            raise FaceOpsError(
+                f"the gallery {self.folder} cannot be written ({error.strerror}); "
+                "mend that or choose another folder."
+            ) from None
+
+
+def png_of(crop: np.ndarray) -> bytes:
+    """Return uint8 (H, W, 3) RGB as PNG, without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(crop).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _cell(face: GalleryFace, name: str) -> object:
+    value = getattr(face, name)
+    return list(value) if name == "box" else value
+
+
+def _sorted(faces: Iterable[GalleryFace]) -> tuple[GalleryFace, ...]:
+    return tuple(sorted(faces, key=lambda face: (face.person, face.photo, face.photo_id, face.box)))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _read_statement(folder: Path) -> tuple[str, int]:
+    path = folder / GALLERY_FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        version = content["schema_version"]
+        stated, size = str(content["contract_id"]), int(content["embedding_size"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
+            f"faceops enrol PEOPLE_DIR --gallery {folder}"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FaceOpsError(
+            f"{path} is damaged ({error}); restore it from a copy, or enrol into a new folder."
+        ) from None
+    if version != SCHEMA_VERSION:
+        raise FaceOpsError(
+            f"{path} has schema version {version}, this faceops reads {SCHEMA_VERSION}; use the "
+            "faceops that wrote it, or enrol into a new folder."
+        )
+    return stated, size
+
+
+def _read_faces(path: Path, size: int, crops: bool) -> tuple[GalleryFace, ...]:
+    names = [name for name in SCHEMA.names if crops or name != "crop"]
+    try:
+        table = pq.read_table(path, columns=names).select(names)
+        flat = table["embedding"].combine_chunks().flatten().to_numpy().astype(np.float32)
+        rows = table.drop_columns("embedding").to_pylist()
+    except (OSError, KeyError, pa.ArrowException) as error:
+        first = str(error).splitlines()[0]
+        raise FaceOpsError(
+            f"{path} is damaged ({first}); restore it from a copy, or enrol into a new folder."
+        ) from None
+    if len(flat) != len(rows) * size:
+        raise FaceOpsError(
+            f"{path} does not hold embeddings of {size} values; "
+            "restore it from a copy, or enrol into a new folder."
+        )
+    return tuple(
+        GalleryFace(**{"crop": b"", **row, "box": tuple(row["box"])}, embedding=embedding)
+        for row, embedding in zip(rows, flat.reshape(-1, size), strict=True)
+    )

@@ -1,0 +1,178 @@
+"""The batch engine: open, find, embed and name, overlapped, in memory that does not grow.
+
+Threads open photos and find faces; others embed the faces of whole groups of photos and keep
+what was found; the caller gets named photos in order. Groups are cut by a photo's place in the
+folder, so an interrupted run embeds the same batches as an undisturbed one.
+"""
+
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from faceops.faces.find_faces import Face, FaceFinder
+from faceops.faces.ordered_map import ordered_map
+from faceops.gallery.face_policy import FacePolicy
+from faceops.gallery.store import Gallery
+from faceops.identification.candidates import rank_people
+from faceops.identification.decide import Decision, decide
+from faceops.identification.face_store import FaceStore, SeenFile
+from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.thumbnail import thumbnail
+from faceops.photos.content_hash import sha256_file
+from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.reasons import Reason
+from faceops.release.bundle import Bundle
+
+GROUP = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A photo before its faces are embedded; `found` is set when that is already known."""
+
+    path: Path
+    file: SeenFile | None
+    photo_id: str | None
+    reason: Reason | None = None
+    faces: tuple[Face, ...] = ()
+    found: FoundPhoto | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NamedPhoto:
+    """A photo with a decision for each face; `opened` when its bytes were decoded in this run."""
+
+    path: Path
+    photo: FoundPhoto
+    decisions: list[Decision]
+    opened: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a name takes; see `decide`."""
+
+    threshold: float
+    runner_up_margin: float
+    policy: FacePolicy
+
+
+def look(path: Path, finder: FaceFinder, store: FaceStore, limits: PhotoLimits) -> Looked:
+    """Find the faces of the photo at `path`, without opening it when they are in the store."""
+    file, photo_id = None, None
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= limits.max_bytes:
+            file = SeenFile(path, status.st_size, status.st_mtime_ns)
+            photo_id = store.photo_id_of(file) or sha256_file(path)
+            found = store.load(photo_id)
+            if found is not None:
+                return Looked(path, file, photo_id, found=found)
+    except OSError:
+        file = None  # opening it says why
+    try:
+        photo = open_photo(path, limits)
+    except PhotoError as error:
+        return Looked(path, file, photo_id, error.reason)
+    faces = tuple(finder.find(photo.pixels))
+    return Looked(path, file, photo.photo_id, None if faces else Reason.NO_FACE, faces)
+
+
+def embed_group(group: Sequence[Looked], bundle: Bundle) -> list[FoundPhoto]:
+    """Return what was found in each photo, the new faces embedded in shared batches."""
+    crops = [face.crop for looked in group for face in looked.faces]
+    rows = iter(bundle.embed(np.stack(crops)) if crops else ())
+    return [
+        looked.found
+        or FoundPhoto(
+            looked.photo_id,
+            looked.reason,
+            tuple(_found_face(face, next(rows)) for face in looked.faces),
+        )
+        for looked in group
+    ]
+
+
+def _found_face(face: Face, embedding: np.ndarray) -> FoundFace:
+    return FoundFace(
+        box=face.detection.box,
+        detector_score=face.detection.score,
+        quality=face.quality.overall,
+        embedding=embedding,
+        thumbnail=thumbnail(face.crop),
+    )
+
+
+def name_group(
+    photos: Sequence[FoundPhoto], gallery: Gallery, bundle: Bundle, rule: Rule
+) -> list[list[Decision]]:
+    """Return the decisions for the faces of each photo."""
+    faces = [face for photo in photos for face in photo.faces]
+    refusals = [rule.policy.refusal(face.size, face.quality) for face in faces]
+    usable = [face.embedding for face, why in zip(faces, refusals, strict=True) if why is None]
+    queries = np.stack(usable) if usable else np.zeros((0, gallery.embedding_size), np.float32)
+    ranked = iter(rank_people(queries, gallery.embeddings, gallery.persons, bundle.verify))
+    candidates = [[] if why is not None else next(ranked) for why in refusals]
+    decisions, start = [], 0
+    for photo in photos:
+        stop = start + len(photo.faces)
+        decisions.append(
+            decide(
+                candidates[start:stop],
+                refusals[start:stop],
+                rule.threshold,
+                rule.runner_up_margin,
+                gallery_is_empty=not gallery.faces,
+            )
+        )
+        start = stop
+    return decisions
+
+
+def name_photos(
+    paths: Iterable[Path],
+    root: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    store: FaceStore,
+    rule: Rule,
+    limits: PhotoLimits,
+    threads: int,
+) -> Iterator[NamedPhoto]:
+    """Yield the photos of `paths` in order, named; what is found is kept in `store` for `root`.
+
+    Args:
+        threads: that open photos and find faces; half as many embed.
+    """
+    finder = bundle.face_finder()
+
+    def finish(group: Sequence[Looked]) -> list[NamedPhoto]:
+        photos = embed_group(group, bundle)
+        store.save(
+            root,
+            [
+                (looked.file, photo, looked.found is None)
+                for looked, photo in zip(group, photos, strict=True)
+                if looked.file is not None
+            ],
+        )
+        decisions = name_group(photos, gallery, bundle, rule)
+        return [
+            NamedPhoto(
+                looked.path, photo, decided, looked.found is None and looked.file is not None
+            )
+            for looked, photo, decided in zip(group, photos, decisions, strict=True)
+        ]
+
+    looked = ordered_map(lambda path: look(path, finder, store, limits), paths, threads)
+    for named in ordered_map(finish, _groups(looked), max(1, threads // 2)):
+        yield from named
+
+
+def _groups(items: Iterator[Looked]) -> Iterator[list[Looked]]:
+    while group := list(islice(items, GROUP)):
+        yield group

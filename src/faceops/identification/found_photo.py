@@ -1,0 +1,42 @@
+"""What was found in one photo, before anybody is named: it does not depend on the gallery."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.reasons import Reason
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFace:
+    """One face.
+
+    Attributes:
+        box: x, y, width, height in pixels of the upright photo.
+        detector_score, quality: 0 to 1.
+        embedding: float32 (D,), L2-normalised.
+        thumbnail: JPEG of the aligned face.
+    """
+
+    box: tuple[float, float, float, float]
+    detector_score: float
+    quality: float
+    embedding: np.ndarray
+    thumbnail: bytes
+
+    @property
+    def size(self) -> float:
+        """The shorter side of the box, pixels."""
+        return min(self.box[2], self.box[3])
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPhoto:
+    """One photo: its faces, or the reason why it has none.
+
+    `photo_id` is the sha256 of its bytes, or None when they could not be read.
+    """
+
+    photo_id: str | None
+    reason: Reason | None
+    faces: tuple[FoundFace, ...] = ()

@@ -1,0 +1,58 @@
+"""The output folder: a folder for each run, and the latest run's files at the top."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from faceops.identification.record_writers import RECORD_FILES
+
+RUNS = "runs"
+ANNOTATED = "annotated"
+STATE_FILE = "state.sqlite"
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+# summary.json last: who sees a new run_id in it finds the other files in place.
+PUBLISHED = (*RECORD_FILES, REPORT_FILE, SUMMARY_FILE)
+_UNFINISHED = ".unfinished-"
+
+
+@contextmanager
+def run_folder(out: Path, run_id: str) -> Iterator[Path]:
+    """Give a folder to write a run into; it gets its name in `out`/runs when all went well.
+
+    What runs that were killed have left behind is removed; the caller holds the folder's lock.
+    """
+    runs = out / RUNS
+    runs.mkdir(parents=True, exist_ok=True)
+    for left in runs.glob(_UNFINISHED + "*"):
+        shutil.rmtree(left)
+    folder = runs / (_UNFINISHED + run_id)
+    folder.mkdir()
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    folder.rename(runs / run_id)
+
+
+def publish(out: Path, run_id: str) -> None:
+    """Put the files of a finished run at the top of `out`; a reader sees old or new, never half.
+
+    `out`/annotated becomes a link to the run's, or goes away when the run has none.
+    """
+    folder = out / RUNS / run_id
+    for name in PUBLISHED:
+        temporary = out / f".{name}.tmp"
+        shutil.copyfile(folder / name, temporary)
+        temporary.replace(out / name)
+    link = out / ANNOTATED
+    if (folder / ANNOTATED).is_dir():
+        temporary = out / f".{ANNOTATED}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(Path(RUNS) / run_id / ANNOTATED, target_is_directory=True)
+        os.replace(temporary, link)  # noqa: PTH105  Path.replace follows nothing either; the link
+    elif link.is_symlink():
+        link.unlink()

@@ -1,0 +1,80 @@
+"""Write identification records as Parquet, CSV and JSON lines while they come in."""
+
+import csv
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.identification.records import SCHEMA, Record
+
+ROWS_A_GROUP = 10_000
+RECORD_FILES = ("faces.csv", "faces.parquet", "faces.jsonl")
+# What makes a spreadsheet read a cell as a formula: =HYPERLINK(...) as a file's name would run.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class RecordWriters:
+    """The three files of a run, in `folder`; a context manager.
+
+    All hold the same rows and columns. CSV: UTF-8, quoted where needed, empty for None; a text
+    that a spreadsheet would take for a formula (it begins with = + - @, tab or return) has an
+    apostrophe before it. Parquet and JSON lines hold every text exactly.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: list[Record] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> "RecordWriters":
+        with ExitStack() as opening:
+            csv_file = opening.enter_context(
+                (self._folder / "faces.csv").open("w", encoding="utf-8", newline="")
+            )
+            self._jsonl = opening.enter_context(
+                (self._folder / "faces.jsonl").open("w", encoding="utf-8", newline="\n")
+            )
+            self._parquet = opening.enter_context(
+                pq.ParquetWriter(self._folder / "faces.parquet", SCHEMA, compression="zstd")
+            )
+            self._csv = csv.writer(csv_file, lineterminator="\n")
+            self._csv.writerow(Record._fields)
+            self._open = opening.pop_all()
+        return self
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Add rows; memory stays bounded."""
+        for record in records:
+            self._csv.writerow([_csv_cell(value) for value in record])
+            self._jsonl.write(json.dumps(record._asdict(), ensure_ascii=False) + "\n")
+            self._rows.append(record)
+        if len(self._rows) >= ROWS_A_GROUP:
+            self._flush()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._open.close()
+
+    def _flush(self) -> None:
+        rows = [record._asdict() for record in self._rows]
+        self._parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+        self._rows.clear()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value

@@ -1,0 +1,93 @@
+"""The identification record: one row a face, or one row for a photo that has none."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from faceops.identification.decide import Decision, Outcome
+from faceops.identification.found_photo import FoundFace, FoundPhoto
+
+
+class Record(NamedTuple):
+    """One row; the order of the fields is the order of the columns in every format.
+
+    Boxes are in pixels of the upright photo. `distance` is Euclidean between unit embeddings,
+    0 to 2. `probability` and `distance` are those of the most probable person even when no name
+    was given; `runner_up` is the person after it. None where there is nothing to say.
+    """
+
+    run_id: str
+    photo_id: str | None
+    photo_path: str
+    face_index: int | None
+    x: float | None
+    y: float | None
+    width: float | None
+    height: float | None
+    detector_score: float | None
+    quality: float | None
+    decision: str
+    person: str | None
+    probability: float | None
+    distance: float | None
+    runner_up: str | None
+    runner_up_probability: float | None
+    reason: str | None
+    release: str
+    contract_id: str
+
+
+_TYPES = {
+    "face_index": pa.int32(),
+    **dict.fromkeys(("x", "y", "width", "height", "detector_score", "quality"), pa.float64()),
+    **dict.fromkeys(("probability", "distance", "runner_up_probability"), pa.float64()),
+}
+SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in Record._fields])
+
+
+def records_of(
+    run_id: str,
+    photo_path: str,
+    photo: FoundPhoto,
+    decisions: list[Decision],
+    release: str,
+    contract_id: str,
+) -> list[Record]:
+    """Return the rows of one photo; a photo without faces has one, with its reason."""
+    common = {"run_id": run_id, "photo_id": photo.photo_id, "photo_path": photo_path}
+    tail = {"release": release, "contract_id": contract_id}
+    if not photo.faces:
+        reason = str(photo.reason) if photo.reason else None
+        empty = dict.fromkeys(Record._fields)
+        row = {**empty, **common, **tail, "decision": str(Outcome.REJECTED), "reason": reason}
+        return [Record(**row)]  # type: ignore[arg-type]
+    return [
+        Record(**common, **_face(index, face), **_decision(decision), **tail)  # type: ignore[arg-type]
+        for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
+    ]
+
+
+def _face(index: int, face: FoundFace) -> dict[str, object]:
+    x, y, width, height = (round(value, 2) for value in face.box)
+    return {
+        "face_index": index,
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "detector_score": round(face.detector_score, 4),
+        "quality": round(face.quality, 4),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, object]:
+    best, other = decision.best, decision.runner_up
+    return {
+        "decision": str(decision.outcome),
+        "person": decision.person,
+        "probability": round(best.probability, 5) if best else None,
+        "distance": round(best.distance, 5) if best else None,
+        "runner_up": other.person if other else None,
+        "runner_up_probability": round(other.probability, 5) if other else None,
+        "reason": str(decision.reason) if decision.reason else None,
+    }

@@ -1,0 +1,146 @@
+"""The report of a run: one HTML page that needs no other file and no network."""
+
+import base64
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faceops.gallery.person_name import valid_unicode
+from faceops.identification.decide import Decision, Outcome
+from faceops.identification.engine import NamedPhoto
+from faceops.identification.found_photo import FoundFace
+from faceops.identification.summary import Summary
+from faceops.reasons import Reason
+
+TEMPLATE = "report.html.j2"
+SCRIPT = "report.js"
+
+# Pictures on the page are bounded, so that it opens quickly however many photos there are.
+FACES_A_PERSON = 12
+FACES_OF_PEOPLE = 2_000
+FACES_A_GROUP = 300
+FILES_A_REASON = 200
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A face as the page shows it."""
+
+    source: str  # data URI
+    photo: str
+    link: str  # file: URI of the photo
+    caption: str
+    probability: float | None
+
+
+@dataclass
+class Group:
+    """Faces under one heading: all are counted, the first are shown."""
+
+    count: int = 0
+    pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def hidden(self) -> int:
+        """How many are not shown."""
+        return self.count - len(self.pictures)
+
+
+class Report:
+    """Collects what the page shows while photos come in; `root` is where they lie."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._people: dict[str, Group] = defaultdict(Group)
+        self._shown_of_people = 0
+        self._ambiguous, self._unknown, self._rejected = Group(), Group(), Group()
+        self._files: dict[str, list[tuple[str, str]]] = defaultdict(list)
+
+    def add(self, shown_path: str, named: NamedPhoto) -> None:
+        """Take one photo in; `shown_path` is its path below the root as text."""
+        link = named.path.as_uri()
+        if not named.photo.faces:
+            files = self._files[str(named.photo.reason)]
+            if len(files) < FILES_A_REASON:
+                files.append((shown_path, link))
+        for face, decision in zip(named.photo.faces, named.decisions, strict=True):
+            if decision.person is not None:
+                group, most = self._people[decision.person], FACES_A_PERSON
+                if self._shown_of_people >= FACES_OF_PEOPLE and group.pictures:
+                    most = 0
+            else:
+                group, most = self._unnamed(decision), FACES_A_GROUP
+            group.count += 1
+            if len(group.pictures) < most:
+                group.pictures.append(_picture(face, decision, shown_path, link))
+                self._shown_of_people += decision.person is not None
+
+    def render(self, summary: Summary) -> str:
+        """Return the page; every name in it is escaped, and only its own script may run."""
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        here = Path(__file__).parent
+        script = (here / SCRIPT).read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        environment = Environment(
+            loader=FileSystemLoader(here),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        people = sorted(self._people.items(), key=lambda item: (item[0].casefold(), item[0]))
+        text = environment.get_template(TEMPLATE).render(
+            summary=summary,
+            folder=valid_unicode(str(self._root)),
+            people=people,
+            ambiguous=self._ambiguous,
+            unknown=self._unknown,
+            rejected=self._rejected,
+            files=sorted(self._files.items()),
+            script=script,
+            script_digest=digest,
+            meanings=MEANINGS,
+        )
+        # Names from the outside world may hold what no encoding can.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    def _unnamed(self, decision: Decision) -> Group:
+        if decision.outcome is Outcome.REJECTED:
+            return self._rejected
+        return self._ambiguous if decision.reason is Reason.AMBIGUOUS else self._unknown
+
+
+MEANINGS = {
+    str(Reason.NO_FACE): "no face found",
+    str(Reason.EMPTY): "empty file",
+    str(Reason.NOT_A_PHOTO): "not a photo",
+    str(Reason.UNREADABLE): "broken, or may not be read",
+    str(Reason.VANISHED): "gone before it was opened",
+    str(Reason.TOO_LARGE): "over the size limit",
+    str(Reason.TOO_SMALL): "too few pixels",
+}
+
+
+def _picture(face: FoundFace, decision: Decision, shown_path: str, link: str) -> Picture:
+    encoded = base64.b64encode(face.thumbnail).decode()
+    return Picture(
+        source=f"data:image/jpeg;base64,{encoded}",
+        photo=shown_path,
+        link=link,
+        caption=_caption(decision),
+        probability=decision.best.probability if decision.best else None,
+    )
+
+
+def _caption(decision: Decision) -> str:
+    if decision.best is None:
+        return str(decision.reason or "").replace("_", " ")
+    if decision.person is not None:
+        return decision.person
+    names = [decision.best.person]
+    if decision.reason is Reason.AMBIGUOUS and decision.runner_up is not None:
+        lead = decision.best.probability - decision.runner_up.probability
+        names += [decision.runner_up.person] if lead < 0.5 else []
+    return " or ".join(names) + "?"

@@ -1,0 +1,175 @@
+"""Name the people in a folder of photos: one run, from the walk to the published files."""
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from faceops.errors import FaceOpsError, UsageError
+from faceops.faces.ordered_map import ordered_map
+from faceops.folder_lock import folder_lock
+from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
+from faceops.gallery.person_name import valid_unicode
+from faceops.gallery.store import Gallery
+from faceops.identification.engine import NamedPhoto, Rule, name_photos
+from faceops.identification.face_store import FaceStore, method_id
+from faceops.identification.output_folder import (
+    ANNOTATED,
+    REPORT_FILE,
+    STATE_FILE,
+    SUMMARY_FILE,
+    publish,
+    run_folder,
+)
+from faceops.identification.record_writers import RecordWriters
+from faceops.identification.records import records_of
+from faceops.identification.report import Report
+from faceops.identification.summary import Summary
+from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.walk import walk_photos
+from faceops.progress import track
+from faceops.release.bundle import Bundle
+
+MAX_THREADS = 8
+
+
+def identify(
+    photos_dir: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    out: Path,
+    budget: float | None = None,
+    annotate: bool = False,
+    *,
+    threads: int | None = None,
+    policy: FacePolicy = IDENTIFICATION,
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+) -> Summary:
+    """Find and name the faces of every photo below `photos_dir` (or of one photo).
+
+    Leaves faces.csv, faces.parquet, faces.jsonl, summary.json and report.html in `out`, each
+    replaced at once, and the run's own copy in `out`/runs/<run_id>. Photos that an earlier run
+    into `out` has seen are not opened again: an interrupted run continues, a repeated one only
+    decides anew against the gallery as it is.
+
+    Args:
+        budget: share of strangers that may be given a name; the release's default when None.
+        annotate: also draw boxes and names on copies of the photos with faces.
+        threads: that open photos and find faces; by default one a core, at most eight.
+
+    Raises:
+        UsageError: an argument is wrong.
+        FaceOpsError: the gallery is of another contract than the release; `out` is in use by
+            another process or cannot be written.
+    """
+    check_folders(photos_dir, out, gallery.folder)
+    if gallery.contract_id != bundle.release.contract_id:
+        raise FaceOpsError(
+            f"the gallery {gallery.folder} was enrolled under contract {gallery.contract_id[:12]}, "
+            f"{bundle.name} has {bundle.release.contract_id[:12]}: enrol the people anew with it."
+        )
+    thresholds = bundle.release.thresholds
+    budget = thresholds.default_budget if budget is None else budget
+    if not 0 < budget < 1:
+        raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
+    enrolled = len(gallery.faces)
+    threshold = thresholds.for_search(budget, enrolled) if enrolled else None
+    rule = Rule(1.0 if threshold is None else threshold, thresholds.runner_up_margin, policy)
+    root = (photos_dir if photos_dir.is_dir() else photos_dir.parent).resolve()
+    paths = walk_photos(root) if photos_dir.is_dir() else [root / photos_dir.name]
+    threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+    began, started = time.monotonic(), datetime.now(UTC)
+    summary = Summary(
+        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        photos_folder=valid_unicode(str(photos_dir)),
+        started=started.isoformat(timespec="seconds"),
+        release=bundle.name,
+        contract_id=bundle.release.contract_id,
+        budget=budget,
+        threshold=threshold,
+        threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),
+        runner_up_margin=thresholds.runner_up_margin,
+        gallery_people=len(gallery.people),
+        gallery_faces=enrolled,
+    )
+    with folder_lock(out), _writing_to(out):
+        with run_folder(out, summary.run_id) as folder:
+            store = FaceStore(out / STATE_FILE, method_id(bundle.release, limits))
+            with contextlib.closing(store):
+                named = name_photos(paths, root, gallery, bundle, store, rule, limits, threads)
+                if annotate:
+                    named = _drawn(named, root, folder / ANNOTATED, limits, threads)
+                report = Report(root)
+                with RecordWriters(folder) as writers:
+                    for photo in track(named, "identify", total=len(paths)):
+                        path = valid_unicode(photo.path.relative_to(root).as_posix())
+                        writers.write(
+                            records_of(
+                                summary.run_id, path, photo.photo, photo.decisions,
+                                summary.release, summary.contract_id,
+                            )
+                        )  # fmt: skip
+                        summary.add(photo)
+                        report.add(path, photo)
+                store.forget_vanished(root, paths)
+            summary.seconds = round(time.monotonic() - began, 2)
+            summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
+            text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
+            (folder / SUMMARY_FILE).write_text(text, "utf-8")
+            (folder / REPORT_FILE).write_text(report.render(summary), "utf-8")
+        publish(out, summary.run_id)
+    return summary
+
+
+def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
+    """Refuse folders that cannot be right.
+
+    Raises:
+        UsageError: no photos there, or what is written would lie among the photos.
+    """
+    if not photos_dir.exists():
+        raise UsageError(f"{photos_dir} does not exist; name a folder of photos, or one photo.")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a folder for the results.")
+    if not photos_dir.is_dir():
+        return
+    for what, folder in (("the results", out), ("the gallery", gallery)):
+        if folder.resolve().is_relative_to(photos_dir.resolve()):
+            raise UsageError(
+                f"{folder} for {what} lies inside the photos' folder {photos_dir}, and the next "
+                "run would take it for photos; name a folder outside."
+            )
+
+
+@contextlib.contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FaceOpsError(
+            f"{out} cannot be written ({error.strerror or error}); mend that and run it again, "
+            "it continues where it stopped."
+        ) from None
+
+
+def _drawn(
+    photos: Iterator[NamedPhoto], root: Path, folder: Path, limits: PhotoLimits, threads: int
+) -> Iterator[NamedPhoto]:
+    """Draw on a copy of each photo that has faces; pass the photos on."""
+    from faceops.identification.annotate import annotated, save_annotated
+
+    def draw(named: NamedPhoto) -> NamedPhoto:
+        if named.photo.faces:
+            # Gone or changed since it was looked at: its rows stand, there is nothing to draw on.
+            with contextlib.suppress(PhotoError):
+                pixels = open_photo(named.path, limits).pixels
+                image = annotated(pixels, named.photo.faces, named.decisions)
+                save_annotated(image, folder, named.path.relative_to(root))
+        return named
+
+    folder.mkdir()
+    return ordered_map(draw, photos, threads)
