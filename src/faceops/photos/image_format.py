@@ -2,7 +2,7 @@
 
 # Pillow's own. Formats that start other programs (EPS) or are documents (PDF) are left out;
 # HEIF needs a plug-in and is opened apart.
-FORMATS: tuple[str, ...] = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 
 _SIGNATURES = (
     b"\xff\xd8\xff",

@@ -1,0 +1,93 @@
+"""Walking folders: everything once, in order, whatever the names and links."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from faceops.errors import UsageError
+from faceops.photos.walk import walk_photos
+
+
+def files(root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in walk_photos(root)]
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_files_are_sorted_by_their_posix_path(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jpg", "a/z.jpg", "a.jpg", "a/b/c.jpg", "B.jpg", "a b.txt")
+    assert files(tmp_path) == ["B.jpg", "a b.txt", "a.jpg", "a/b/c.jpg", "a/z.jpg", "b.jpg"]
+
+
+def test_hidden_names_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", ".hidden.jpg", ".git/b.jpg", "c/.DS_Store", "c/d.jpg")
+    assert files(tmp_path) == ["a.jpg", "c/d.jpg"]
+
+
+def test_odd_names_come_through(tmp_path: Path) -> None:
+    names = ["a\nb.jpg", 'say "cheese".jpg', "it's.jpg", "Zoë/ñ.jpg", "写真/顔.png", "a,b;c.jpg"]
+    touch(tmp_path, *names)
+    assert files(tmp_path) == sorted(names)
+
+
+def test_a_name_that_is_not_utf8_comes_through(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
+    try:
+        Path(os.fsdecode(raw)).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert [os.fsencode(path) for path in walk_photos(tmp_path)] == [raw]
+
+
+def test_loops_of_links_end(tmp_path: Path) -> None:
+    touch(tmp_path, "a/one.jpg", "b/two.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "across").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "across").symlink_to(tmp_path / "a")
+    assert files(tmp_path) == ["a/one.jpg", "b/two.jpg"]
+
+
+def test_a_linked_folder_is_entered_once_and_by_its_own_name_first(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    touch(outside, "far.jpg")
+    root = tmp_path / "root"
+    touch(root, "z/near.jpg")
+    (root / "a").symlink_to(root / "z")
+    (root / "link1").symlink_to(outside)
+    (root / "link2").symlink_to(outside)
+    assert files(root) == ["link1/far.jpg", "z/near.jpg"]
+
+
+def test_a_link_to_a_file_and_a_dangling_link_are_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    (tmp_path / "c.jpg").symlink_to("nowhere")
+    assert files(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_pipes_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert files(tmp_path) == ["a.jpg"]
+
+
+def test_a_deep_tree_is_no_recursion_problem(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    for _ in range(1200):  # deeper than Python's own recursion limit
+        folder += "/d"
+        Path(folder).mkdir()
+    Path(folder, "deep.jpg").write_bytes(b"x")
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["absent", "file"])
+def test_what_is_no_folder_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(UsageError, match="name a folder of photos"):
+        walk_photos(tmp_path / name)
