@@ -79,6 +79,9 @@ class Train(Section):
     freeze: bool = Field(True, description="pretrained: train the last layers on cached features")
     people_per_batch: int = Field(24, ge=2, description="P of P people x K photos")
     photos_per_person: int = Field(4, ge=2, description="K of P people x K photos")
+    negatives_per_batch: int = Field(
+        8, ge=0, description="people with one photo that join a triplet batch, as negatives"
+    )
     warmup_epochs: int = Field(4, ge=0, description="epochs of classification (CosFace head)")
     triplet_epochs: int = Field(6, ge=0, description="epochs of mined triplets after it")
     cosface_scale: float = Field(32.0, gt=0, description="scale of the classification head")

@@ -1,0 +1,1 @@
+"""From aligned face to embedding: backbones, losses, samplers, miners, training."""

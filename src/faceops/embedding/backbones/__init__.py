@@ -1,0 +1,1 @@
+"""The networks: each module holds one, as an Embedder of a trunk and a head."""

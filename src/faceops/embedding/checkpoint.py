@@ -1,0 +1,100 @@
+"""One file that holds a run after an epoch: tensors, and the rest as JSON in its header.
+
+A safetensors file, never a pickle. One file, because one rename is atomic: a run that is killed
+while it writes leaves the checkpoint of the epoch before.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from faceops.config.sections import Train
+from faceops.errors import FaceOpsError
+
+FILE = "last.safetensors"
+_VERSION = 1
+
+
+def run_key(settings: Train, *data: str) -> str:
+    """Return what names a run: a hash of its settings and of the hashes of its `data`.
+
+    `max_minutes` is left out: a longer limit continues the same run.
+    """
+    known = settings.model_dump(exclude={"max_minutes"})
+    text = json.dumps([_VERSION, known, data], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Replace the checkpoint in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / (FILE + ".tmp")
+    here = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(here, temporary, metadata={"state": json.dumps(state)})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(folder / FILE)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Return the tensors (on the CPU) and the state in `folder`, or None.
+
+    Raises:
+        FaceOpsError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        raise FaceOpsError(
+            f"the checkpoint {path} is damaged; delete it to start training afresh."
+        ) from None
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint in `folder`, and the folder when nothing else is in it."""
+    for name in (FILE, FILE + ".tmp"):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return `tensors` with "prefix." before each name."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return those of `tensors` that begin with "prefix.", without it."""
+    start = prefix + "."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return an optimiser's moments and counts as flat tensors, named "parameter.what"."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{number}.{what}": torch.as_tensor(value)
+        for number, values in state.items()
+        for what, value in values.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Give `optimiser` the state that `optimiser_tensors` returned."""
+    whole = optimiser.state_dict()
+    whole["state"] = {}
+    for name, value in tensors.items():
+        number, what = name.split(".")
+        whole["state"].setdefault(int(number), {})[what] = value
+    optimiser.load_state_dict(whole)

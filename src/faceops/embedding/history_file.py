@@ -1,0 +1,29 @@
+"""The history of a run as CSV: a line an epoch, empty where a figure does not exist."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    *("epoch", "phase", "learning_rate", "loss", "active_triplets"),
+    *("positive_distance", "negative_distance", "spread"),
+    *("val_tar", "val_tar_far_1e-2", "val_auc", "val_score"),
+)
+
+
+def write_history(history: list[dict[str, Any]], path: Path) -> None:
+    """Write `history` to `path`; numbers with six significant digits."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in history:
+            writer.writerow([_cell(row.get(column, "")) for column in COLUMNS])
+    temporary.replace(path)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value

@@ -1,0 +1,66 @@
+"""An embedder on disk: model.safetensors holds the weights, model.json says what they are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from faceops.embedding.backbones.pretrained_sface import build_sface
+from faceops.embedding.backbones.resnet18 import build_resnet18
+from faceops.embedding.embedder import Embedder
+from faceops.errors import FaceOpsError
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save_model(model: Embedder, folder: Path) -> None:
+    """Write `model` to `folder`; the same weights give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
+    description = {
+        "backbone": model.backbone,
+        "embedding_size": model.embedding_size,
+        "input": "float32 (B, 3, 112, 112) RGB 0..255",
+        "output": "float32 (B, embedding_size), L2-normalised",
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    _replace(folder / WEIGHTS, weights)
+    _replace(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def load_model(folder: Path) -> Embedder:
+    """Return the embedder that `save_model` wrote to `folder`, on the CPU, in evaluation mode.
+
+    Raises:
+        FaceOpsError: a file is missing or damaged, or the two do not belong together.
+    """
+    again = "run the train stage again"
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        size = int(description["embedding_size"])
+        backbone, digest = description["backbone"], description["weights_sha256"]
+        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    except FileNotFoundError as error:
+        raise FaceOpsError(f"{error.filename} does not exist; {again}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise FaceOpsError(f"{folder / DESCRIPTION} is damaged; {again}.") from None
+    if found != digest:
+        raise FaceOpsError(f"{folder / WEIGHTS} is not what {DESCRIPTION} describes; {again}.")
+    if backbone not in {"pretrained", "resnet18"}:
+        raise FaceOpsError(f"{folder / DESCRIPTION} names no known backbone: {backbone!r}.")
+    model = build_sface() if backbone == "pretrained" else build_resnet18(size)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError):
+        raise FaceOpsError(f"{folder / WEIGHTS} does not fit a {backbone}; {again}.") from None
+    return model.eval()

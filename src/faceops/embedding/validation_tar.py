@@ -1,0 +1,53 @@
+"""How well an embedding tells validation people apart: TAR at small FARs, and AUC."""
+
+import numpy as np
+
+MAX_PHOTOS = 4000  # 8 million pairs: past that the figures no longer change, memory does
+
+
+def true_accept_rate(genuine: np.ndarray, impostor: np.ndarray, far: float) -> float:
+    """Return the share of `genuine` distances below the threshold for `far`.
+
+    The threshold lets at most floor(far x impostors) impostor pairs through. With fewer than
+    1 / far of them it lets none through: the smallest FAR that they support.
+    """
+    allowed = int(far * len(impostor))
+    threshold = np.partition(impostor, allowed)[allowed]
+    return float(np.mean(genuine < threshold))
+
+
+def area_under_roc(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    """Return the probability that an impostor pair is farther apart; ties count one half."""
+    order = np.sort(impostor)
+    below = np.searchsorted(order, genuine, side="left")
+    upto = np.searchsorted(order, genuine, side="right")
+    return float(1 - (below + upto).mean() / (2 * len(impostor)))
+
+
+def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the figures over all pairs of validation photos.
+
+    Args:
+        embeddings: float32 (N, D), L2-normalised; at most 4,000 are used, evenly taken.
+        labels: (N,), the person of each.
+
+    Returns:
+        val_tar (at FAR 1e-3), val_tar_far_1e-2, val_auc, and val_score, by which epochs are
+        chosen: their mean. TAR at 1e-3 alone hangs on a few dozen impostor pairs where there are
+        few people; TAR at 1e-2 steadies it, and AUC still moves when both stand at 1.
+    """
+    if len(embeddings) > MAX_PHOTOS:
+        taken = np.linspace(0, len(embeddings) - 1, MAX_PHOTOS).astype(int)
+        embeddings, labels = embeddings[taken], labels[taken]
+    first, second = np.triu_indices(len(embeddings), 1)
+    distances = (2 - 2 * embeddings @ embeddings.T)[first, second]
+    same = labels[first] == labels[second]
+    genuine, impostor = distances[same], distances[~same]
+    tars = [true_accept_rate(genuine, impostor, far) for far in (1e-3, 1e-2)]
+    auc = area_under_roc(genuine, impostor)
+    return {
+        "val_tar": tars[0],
+        "val_tar_far_1e-2": tars[1],
+        "val_auc": auc,
+        "val_score": (tars[0] + tars[1] + auc) / 3,
+    }

@@ -1,0 +1,131 @@
+"""Stage train: from the aligned faces of the split to an embedder."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from faceops.config import read_params
+from faceops.config.sections import Train
+from faceops.embedding.checkpoint import delete_checkpoint, run_key
+from faceops.embedding.device import choose_device
+from faceops.embedding.feature_cache import cached_features
+from faceops.embedding.history_file import write_history
+from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.mlflow_log import MlflowLog
+from faceops.embedding.model_file import save_model
+from faceops.embedding.start_model import start_model
+from faceops.embedding.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
+from faceops.embedding.training_loop import Outcome, train_embedder
+from faceops.errors import FaceOpsError
+from faceops.photos.content_hash import sha256_file
+from faceops.release.tracking import EXPERIMENT, use_tracking
+from faceops.stages import run_stage
+from faceops.weights.settings import weight_path
+
+CROPS = Path("build/crop/crops.npy")
+FACES = Path("build/split/faces.parquet")
+OUT = Path("build/train")
+CHECKPOINTS = Path("build/checkpoints")
+
+
+def main() -> None:
+    """Read build/crop and build/split; write build/train; log to MLflow."""
+    settings = read_params(Path("params.yaml")).train
+    device = choose_device(settings.device)
+    train, val = _faces_of("train"), _faces_of("val")
+    sface = weight_path("sface") if settings.backbone == "pretrained" else None
+    data = [sha256_file(FACES), sha256_file(CROPS)]
+    key = run_key(settings, *data, sha256_file(sface) if sface else "")
+    model = start_model(settings, sface)
+    print(
+        f"train: {settings.backbone} on {device.type}, {train.people} people,"
+        f" {len(train.rows)} photos",
+        file=sys.stderr,
+    )
+
+    begun = time.monotonic()
+    frozen = settings.backbone == "pretrained" and settings.freeze
+    if frozen:
+        inputs: TrainingInputs = FeatureInputs(
+            cached_features(model, train, settings.flip, CHECKPOINTS, "train", device),
+            cached_features(model, val, False, CHECKPOINTS, "val", device),
+            device,
+        )
+    else:
+        inputs = PixelInputs(train, val, settings.flip, settings.jitter, device)
+    features_seconds = time.monotonic() - begun
+
+    use_tracking(Path.cwd())
+    parent = os.environ.get("MLFLOW_RUN_ID") or None
+    with MlflowLog(EXPERIMENT, settings.model_dump(), data[0], parent) as log:
+        outcome = train_embedder(
+            model, inputs, train, val, settings, CHECKPOINTS / key, device, log.log_epoch
+        )
+        log.log_result(
+            {
+                "best_epoch": outcome.best_epoch,
+                "seconds": time.monotonic() - begun,
+                "features_seconds": features_seconds,
+            }
+        )
+    save_model(model, OUT)
+    write_history(outcome.history, OUT / "history.csv")
+    _write_json(summary(outcome, train, val, settings), OUT / "train.json")
+    delete_checkpoint(CHECKPOINTS / key)
+    if outcome.best_epoch == 0:
+        print(
+            "train: no epoch was better than the start on the validation people,"
+            " so the start is kept",
+            file=sys.stderr,
+        )
+
+
+def summary(
+    outcome: Outcome, train: LabelledCrops, val: LabelledCrops, settings: Train
+) -> dict[str, Any]:
+    """Return the content of train.json: no times, so that equal runs give equal bytes."""
+    best, start = outcome.history[outcome.best_epoch], outcome.history[0]
+    return {
+        "backbone": settings.backbone,
+        "best_epoch": outcome.best_epoch,
+        "epochs": outcome.history[-1]["epoch"],
+        "kept_start": outcome.best_epoch == 0,
+        "people": train.people,
+        "photos": len(train.rows),
+        "start_val_score": round(start["val_score"], 6),
+        "start_val_tar": round(start["val_tar"], 6),
+        "stopped": outcome.stopped,
+        "val_auc": round(best["val_auc"], 6),
+        "val_people": val.people,
+        "val_score": round(best["val_score"], 6),
+        "val_tar": round(best["val_tar"], 6),
+    }
+
+
+def _faces_of(split: str) -> LabelledCrops:
+    for path in (CROPS, FACES):
+        if not path.exists():
+            raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.")
+    table = pq.read_table(FACES, filters=[("split", "=", split)])
+    return LabelledCrops.of(
+        np.load(CROPS, mmap_mode="r"),
+        table["crop"].to_numpy(),
+        table["person"].to_pylist(),
+        table["negative_only"].to_numpy(),
+    )
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    run_stage(main)
