@@ -1,1 +1,6 @@
 """The schedules: Prefect flows around the pipeline and the batch identification."""
+
+import os
+
+# On a busy machine Prefect's own server for one run takes longer than its default of 20 s.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

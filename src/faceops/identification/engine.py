@@ -97,6 +97,20 @@ def embed_group(group: Sequence[Looked], bundle: Bundle) -> list[FoundPhoto]:
     ]
 
 
+def keep(
+    store: FaceStore, root: Path, group: Sequence[Looked], photos: Sequence[FoundPhoto]
+) -> None:
+    """Keep what was found in a group of photos below `root`, all or nothing."""
+    store.save(
+        root,
+        [
+            (looked.file, photo, looked.found is None)
+            for looked, photo in zip(group, photos, strict=True)
+            if looked.file is not None
+        ],
+    )
+
+
 def _found_face(face: Face, embedding: np.ndarray) -> FoundFace:
     return FoundFace(
         box=face.detection.box,
@@ -152,14 +166,7 @@ def name_photos(
 
     def finish(group: Sequence[Looked]) -> list[NamedPhoto]:
         photos = embed_group(group, bundle)
-        store.save(
-            root,
-            [
-                (looked.file, photo, looked.found is None)
-                for looked, photo in zip(group, photos, strict=True)
-                if looked.file is not None
-            ],
-        )
+        keep(store, root, group, photos)
         decisions = name_group(photos, gallery, bundle, rule)
         return [
             NamedPhoto(

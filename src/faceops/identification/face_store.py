@@ -26,6 +26,7 @@ from faceops.reasons import Reason
 from faceops.release.contract import Release
 
 SCHEMA_VERSION = 1
+BUSY_S = 60.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
                     photo_id TEXT NOT NULL);
@@ -75,14 +76,19 @@ class FaceStore:
         self._decoder = decoder_id()
         self._lock = threading.Lock()
         with self._errors():
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
+            )
             self._db.execute("PRAGMA synchronous=NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA_VERSION:
-                tables = "".join(f"DROP TABLE IF EXISTS {name};" for name in _NAMES)
-                self._db.executescript(
-                    f"BEGIN;{tables}{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;"
-                )
+            # Inside the transaction: of two processes that start at once, one makes the tables.
+            with self._transaction():
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                if version != SCHEMA_VERSION:
+                    for name in _NAMES:
+                        self._db.execute(f"DROP TABLE IF EXISTS {name}")
+                    for statement in filter(str.strip, _TABLES.split(";")):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the file."""

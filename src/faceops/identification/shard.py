@@ -1,0 +1,42 @@
+"""A part of a folder's photos, looked at ahead of the run that names them."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from faceops.identification.engine import GROUP, embed_group, keep, look
+from faceops.identification.face_store import FaceStore, method_id
+from faceops.identification.output_folder import STATE_FILE
+from faceops.photos.open_photo import PhotoLimits
+from faceops.release.bundle import Bundle
+
+
+def shards(paths: Sequence[Path], size: int) -> list[list[Path]]:
+    """Return `paths` in parts of `size`, whole groups of the engine, in order."""
+    size = max(GROUP, size - size % GROUP)
+    return [list(paths[start : start + size]) for start in range(0, len(paths), size)]
+
+
+def find_shard(
+    paths: Sequence[Path],
+    root: Path,
+    bundle: Bundle,
+    out: Path,
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+) -> int:
+    """Find and embed the faces of `paths`, keep them in `out`, return how many photos were new.
+
+    The run that follows (`identify`) then opens none of them. Done again it does nothing; shards
+    may be worked on at the same time, in threads or processes.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    finder = bundle.face_finder()
+    new = 0
+    with contextlib.closing(
+        FaceStore(out / STATE_FILE, method_id(bundle.release, limits))
+    ) as store:
+        for start in range(0, len(paths), GROUP):
+            group = [look(path, finder, store, limits) for path in paths[start : start + GROUP]]
+            keep(store, root, group, embed_group(group, bundle))
+            new += sum(looked.found is None for looked in group)
+    return new
