@@ -9,7 +9,7 @@ from faceops.errors import FaceOpsError
 
 Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _POOL = 2000
-_BLOCK_PAIRS = 1 << 18
+_BLOCK_PAIRS = 1 << 15  # 16 MB of 128 floats a side
 
 
 @dataclass(frozen=True)

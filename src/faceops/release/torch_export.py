@@ -1,0 +1,105 @@
+"""From a torch embedder to its ONNX graph, with preprocessing inside and reproducible bytes."""
+
+import logging
+import warnings
+
+import onnx
+import torch
+
+from faceops.errors import FaceOpsError
+from faceops.release.verifier_graph import IR_VERSION
+
+
+class CropsToEmbeddings(torch.nn.Module):
+    """uint8 (B, 112, 112, 3) RGB crops -> float32 (B, D) embeddings by `embedder`."""
+
+    def __init__(self, embedder: torch.nn.Module) -> None:
+        super().__init__()
+        self.embedder = embedder
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self.embedder(crops.to(torch.float32).permute(0, 3, 1, 2))
+        return embeddings
+
+
+def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
+    """Return the ONNX model "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, D).
+
+    `embedder` takes float32 (B, 3, 112, 112) RGB 0-255 and is on the CPU. Two exports of one
+    model give the same bytes.
+
+    Raises:
+        FaceOpsError: the exporter wrote another opset than `opset`.
+    """
+    module = CropsToEmbeddings(embedder).eval()
+    example = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about its own deprecations and unused type promotions
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=["crops"],
+            output_names=["embeddings"],
+            opset_version=opset,
+            dynamic_shapes={"crops": {0: torch.export.Dim("batch", min=1)}},
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise FaceOpsError("torch.onnx.export gave no model; use the pinned torch version.")
+    model = without_traces(program.model_proto)
+    written = {entry.domain: entry.version for entry in model.opset_import}
+    if written.get("", opset) != opset:
+        raise FaceOpsError(
+            f"the exporter wrote ONNX opset {written['']}, not {opset}; set export.opset to it."
+        )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with nothing that differs from export to export.
+
+    The exporter writes stack traces, file paths and object addresses into doc strings, metadata
+    and node names; the contract id is a hash of the bytes, so they must go.
+    """
+    clean = onnx.ModelProto()
+    clean.CopyFrom(model)
+    clean.ClearField("doc_string")
+    clean.ClearField("metadata_props")
+    clean.producer_name, clean.producer_version = "faceops", ""
+    clean.ir_version = min(clean.ir_version, IR_VERSION)
+    graph = clean.graph
+    graph.name = "embedder"
+    graph.ClearField("doc_string")
+    graph.ClearField("metadata_props")
+    names = _short_names(graph)
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type.lower()}_{number}"
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+        tensor.ClearField("doc_string")
+        tensor.ClearField("metadata_props")
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        value.ClearField("doc_string")
+        value.ClearField("metadata_props")
+    return clean
+
+
+def _short_names(graph: onnx.GraphProto) -> dict[str, str]:
+    """Return new names for the values inside: numbered in the order of their first use."""
+    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
+    inside = [tensor.name for tensor in graph.initializer]
+    inside += [name for node in graph.node for name in node.output]
+    names: dict[str, str] = {}
+    for name in inside:
+        if name not in kept and name not in names:
+            names[name] = f"v{len(names)}"
+    return names

@@ -1,0 +1,75 @@
+"""Stage verify: fit the pair verifier, find thresholds for stated budgets."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from faceops.config import read_params
+from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.model_file import load_model
+from faceops.evaluation.evaluate import rounded
+from faceops.stages import run_stage
+from faceops.verification.fit import fit_verifier
+from faceops.verification.split_crops import read_split
+from faceops.verification.thresholds import measure_thresholds
+
+OUT = Path("build/verify")
+CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
+
+
+def main() -> None:
+    """Write build/verify: verifier.json, thresholds.json and the metrics verify.json."""
+    params = read_params(Path("params.yaml")).verify
+    train = read_split(CROPS, FACES, "train")
+    val = read_split(CROPS, FACES, "val")
+    model = load_model(Path("build/train"))
+    embedded = embed_crops(model, val.crops)
+    fit = fit_verifier(
+        embed_crops(model, train.crops),
+        train.persons,
+        embedded,
+        val.persons,
+        pairs=params.pairs,
+        l2=params.l2,
+        far_budgets=params.far_budgets,
+        seed=params.seed,
+    )
+    people = len(np.unique(val.persons))
+    thresholds = measure_thresholds(
+        fit.scores.genuine,
+        fit.scores.impostor,
+        far_budgets=params.far_budgets,
+        default_budget=params.budget,
+        runner_up_margin=params.runner_up_margin,
+        data="validation people",
+        people=people,
+        photos=len(val.persons),
+    )
+    OUT.mkdir(parents=True, exist_ok=True)
+    fit.verifier.save(OUT / "verifier.json")
+    write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
+    metrics = {
+        "compared_at_far": fit.compared_at_far,
+        "gain": fit.gain,
+        "gain_low": fit.gain_low,
+        "kind": fit.verifier.kind,
+        "tar": fit.true_accept_rate,
+        "people": people,
+        "photos": len(val.persons),
+        "genuine_pairs": thresholds.genuine_pairs,
+        "impostor_pairs": thresholds.impostor_pairs,
+        "training_pairs": fit.training_pairs,
+    }
+    write_json(OUT / "verify.json", rounded(metrics))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write sorted JSON, replaced at once."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    run_stage(main)

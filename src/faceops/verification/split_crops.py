@@ -1,0 +1,56 @@
+"""The aligned crops of one split of the people."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from faceops.errors import FaceOpsError
+
+_COLUMNS = ["crop", "path", "person", "split"]
+
+
+@dataclass(frozen=True)
+class SplitCrops:
+    """Crops uint8 (N, 112, 112, 3) RGB and their persons str (N,), sorted by path."""
+
+    crops: np.ndarray
+    persons: np.ndarray
+
+
+def read_split(crops_file: Path, faces_file: Path, split: str) -> SplitCrops:
+    """Return the crops of the people whom `faces_file` (split's faces.parquet) puts in `split`.
+
+    `crops_file` is crop's crops.npy; it is memory-mapped and only these rows are read. People
+    with one photo (negative_only) are among them: they serve as impostors.
+
+    Raises:
+        FaceOpsError: a file is absent or unreadable, one does not fit the other, or
+            nobody is in `split`.
+    """
+    for file in (crops_file, faces_file):
+        if not file.is_file():
+            raise FaceOpsError(f"{file} does not exist; run `dvc repro` up to the split stage.")
+    try:
+        table = pq.read_table(faces_file, columns=_COLUMNS)
+        crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(
+            f"{crops_file} and {faces_file} cannot be read together ({reason}); run `dvc repro`."
+        ) from None
+    chosen = table.filter(pa.compute.equal(table["split"], split)).sort_by("path")
+    if len(chosen) == 0:
+        raise FaceOpsError(
+            f"{faces_file} has no {split} people; raise split.{split} or give more people."
+        )
+    rows = chosen["crop"].to_numpy().astype(np.int64)
+    if crops.ndim != 4 or rows.min() < 0 or rows.max() >= len(crops):
+        raise FaceOpsError(
+            f"{faces_file} names crops that {crops_file} does not hold; run `dvc repro`."
+        )
+    persons = np.array(chosen["person"].to_pylist(), dtype=str)
+    return SplitCrops(np.asarray(crops[rows]), persons)
