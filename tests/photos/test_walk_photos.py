@@ -77,15 +77,6 @@ def test_pipes_are_left_out(tmp_path: Path) -> None:
     assert files(tmp_path) == ["a.jpg"]
 
 
-def test_a_deep_tree_is_no_recursion_problem(tmp_path: Path) -> None:
-    folder = str(tmp_path)
-    for _ in range(1200):  # deeper than Python's own recursion limit
-        folder += "/d"
-        Path(folder).mkdir()
-    Path(folder, "deep.jpg").write_bytes(b"x")
-    assert len(files(tmp_path)) == 1
-
-
 @pytest.mark.parametrize("name", ["absent", "file"])
 def test_what_is_no_folder_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
