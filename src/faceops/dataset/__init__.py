@@ -1,0 +1,1 @@
+"""The data set: where labelled photos come from, what is expected of them, who trains."""

@@ -1,0 +1,34 @@
+"""data/imported/<source>.csv: which file of which source each photo is."""
+
+import csv
+import io
+from pathlib import Path
+
+from faceops.dataset.write_whole import write_whole
+from faceops.errors import FaceOpsError
+
+_FOLDER = "imported"
+
+
+def read_imported(data: Path) -> dict[str, str]:
+    """Return path (POSIX, relative to `data`) -> name of the source, for all imported photos."""
+    found = {}
+    for listing in sorted((data / _FOLDER).glob("*.csv")):
+        try:
+            with listing.open(newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    found[row["path"]] = listing.stem
+        except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+            raise FaceOpsError(
+                f"{listing} is not a list of imported photos ({error}); restore it or import again."
+            ) from None
+    return found
+
+
+def write_imported(data: Path, source: str, origins: dict[str, str]) -> None:
+    """Write path -> origin (the photo's name within the source), sorted by path."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "origin"))
+    writer.writerows(sorted(origins.items()))
+    write_whole(data / _FOLDER / f"{source}.csv", text.getvalue().encode("utf-8"))

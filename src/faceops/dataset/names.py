@@ -1,0 +1,48 @@
+"""Names of people: one person is one name, however a source spells it."""
+
+import re
+import unicodedata
+
+_SEPARATORS = re.compile(r"[\s_.\-]+")
+_LONGEST = 100
+
+
+def name_key(name: str) -> str:
+    """Return what two spellings of one person's name share.
+
+    `George_W_Bush`, `george w. bush` and `George-W-Bush` have the key `george w bush`: compatible
+    characters are one (NFKC), case does not count, spaces, `-`, `.` and `_` are one space.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    # Folding can leave what is not normalised; the key of a key is the key.
+    folded = unicodedata.normalize("NFKC", folded)
+    return _SEPARATORS.sub(" ", folded).strip()
+
+
+def folder_name(name: str) -> str:
+    """Return `name` as the name of a person's folder: `George W. Bush` is `George_W_Bush`.
+
+    A name all in lower or all in upper case gets a capital at each part; mixed case is kept.
+    """
+    parts = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name)).strip().split(" ")
+    joined = "".join(parts)
+    if joined.islower() or (joined.isupper() and len(joined) > 2):
+        parts = [part[:1].upper() + part[1:].lower() for part in parts]
+    return "_".join(parts)
+
+
+def is_well_formed(name: str) -> bool:
+    """Return whether `name` can be a person's folder.
+
+    Letters, digits, marks and apostrophes, parts joined by one of ` _-.`, at least one letter or
+    digit, at most 100 characters, nothing that is hidden or that a file system refuses.
+    """
+    if not name or len(name) > _LONGEST or name != name.strip() or name.startswith((".", "-")):
+        return False
+    if not all(_allowed(character) for character in name):
+        return False
+    return any(character.isalnum() for character in name)
+
+
+def _allowed(character: str) -> bool:
+    return character in " _-.'’,()" or unicodedata.category(character)[0] in "LNM"
