@@ -55,3 +55,28 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
     tiny.run("dvc", "repro")
     tiny.run("faceops", "release", "register")
     return tiny
+
+
+@pytest.fixture(scope="session")
+def synthetic_set(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic data set: photos/ of 24 people, enrol/ of 6, album/ of 14 scenes."""
+    from faceops.dataset.synthetic.make import make_synthetic
+    from faceops.dataset.synthetic.settings import SyntheticSettings
+
+    data = tmp_path_factory.mktemp("synthetic") / "data"
+    settings = SyntheticSettings(
+        people=24, photos=4, gallery=6, enrol_photos=3, strangers=6, scenes=14
+    )
+    make_synthetic(data, settings, weights_dir / "weights.tar")
+    return data
+
+
+@pytest.fixture(scope="session")
+def sface_bundle(
+    weights_dir: Path, synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a real release: SFace as published, calibrated on the synthetic people."""
+    from tests.sface_release import release_sface
+
+    folder = tmp_path_factory.mktemp("release") / "bundle"
+    return release_sface(folder, synthetic_set / "photos", weights_dir)

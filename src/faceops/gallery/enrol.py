@@ -11,9 +11,9 @@ import numpy as np
 from faceops.errors import UsageError
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.ordered_map import ordered_map
-from faceops.folder_lock import folder_lock
 from faceops.gallery.choose_face import choose_faces
 from faceops.gallery.face_policy import ENROLMENT
+from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import person_of, valid_unicode
 from faceops.gallery.store import Gallery, GalleryFace, png_of
 from faceops.photos.content_hash import sha256_file

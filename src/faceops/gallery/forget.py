@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from faceops.errors import FaceOpsError
-from faceops.folder_lock import folder_lock
+from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery
 
 

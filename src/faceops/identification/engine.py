@@ -6,7 +6,7 @@ folder, so an interrupted run embeds the same batches as an undisturbed one.
 """
 
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.thumbnail import thumbnail
 from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.progress import track
 from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
@@ -148,7 +149,7 @@ def name_group(
 
 
 def name_photos(
-    paths: Iterable[Path],
+    paths: Sequence[Path],
     root: Path,
     gallery: Gallery,
     bundle: Bundle,
@@ -176,7 +177,8 @@ def name_photos(
         ]
 
     looked = ordered_map(lambda path: look(path, finder, store, limits), paths, threads)
-    for named in ordered_map(finish, _groups(looked), max(1, threads // 2)):
+    seen = track(looked, "identify", total=len(paths))
+    for named in ordered_map(finish, _groups(seen), max(1, threads // 2)):
         yield from named
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from faceops.gallery.person_name import valid_unicode
@@ -21,6 +22,8 @@ FACES_A_PERSON = 12
 FACES_OF_PEOPLE = 2_000
 FACES_A_GROUP = 300
 FILES_A_REASON = 200
+# Below it the nearest person is mere chance, and a guess would only mislead.
+WORTH_A_GUESS = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Picture:
     photo: str
     link: str  # file: URI of the photo
     caption: str
-    probability: float | None
+    probability: float
+    shown_probability: float | None
 
 
 @dataclass
@@ -40,6 +44,11 @@ class Group:
 
     count: int = 0
     pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def likeliest_first(self) -> list[Picture]:
+        """The pictures, equal ones in the order of the photos."""
+        return sorted(self.pictures, key=lambda picture: -picture.probability)
 
     @property
     def hidden(self) -> int:
@@ -94,6 +103,7 @@ class Report:
         text = environment.get_template(TEMPLATE).render(
             summary=summary,
             folder=valid_unicode(str(self._root)),
+            started=f"{datetime.fromisoformat(summary.started):%Y-%m-%d %H:%M} UTC",
             people=people,
             ambiguous=self._ambiguous,
             unknown=self._unknown,
@@ -125,22 +135,27 @@ MEANINGS = {
 
 def _picture(face: FoundFace, decision: Decision, shown_path: str, link: str) -> Picture:
     encoded = base64.b64encode(face.thumbnail).decode()
+    probability = decision.best.probability if decision.best else 0.0
     return Picture(
         source=f"data:image/jpeg;base64,{encoded}",
         photo=shown_path,
         link=link,
         caption=_caption(decision),
-        probability=decision.best.probability if decision.best else None,
+        probability=probability,
+        shown_probability=probability if probability >= WORTH_A_GUESS else None,
     )
 
 
 def _caption(decision: Decision) -> str:
-    if decision.best is None:
-        return str(decision.reason or "").replace("_", " ")
     if decision.person is not None:
         return decision.person
-    names = [decision.best.person]
-    if decision.reason is Reason.AMBIGUOUS and decision.runner_up is not None:
-        lead = decision.best.probability - decision.runner_up.probability
-        names += [decision.runner_up.person] if lead < 0.5 else []
-    return " or ".join(names) + "?"
+    if decision.best is None:
+        return str(decision.reason or "").replace("_", " ")
+    likely = [
+        candidate.person
+        for candidate in (decision.best, decision.runner_up)
+        if candidate is not None and candidate.probability >= WORTH_A_GUESS
+    ]
+    if decision.reason is not Reason.AMBIGUOUS:
+        likely = likely[:1]
+    return " or ".join(likely) + "?" if likely else "nobody near"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from faceops.errors import FaceOpsError, UsageError
 from faceops.faces.ordered_map import ordered_map
-from faceops.folder_lock import folder_lock
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
+from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import NamedPhoto, Rule, name_photos
@@ -31,7 +31,6 @@ from faceops.identification.report import Report
 from faceops.identification.summary import Summary
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.photos.walk import walk_photos
-from faceops.progress import track
 from faceops.release.bundle import Bundle
 
 MAX_THREADS = 8
@@ -105,7 +104,7 @@ def identify(
                     named = _drawn(named, root, folder / ANNOTATED, limits, threads)
                 report = Report(root)
                 with RecordWriters(folder) as writers:
-                    for photo in track(named, "identify", total=len(paths)):
+                    for photo in named:
                         path = valid_unicode(photo.path.relative_to(root).as_posix())
                         writers.write(
                             records_of(

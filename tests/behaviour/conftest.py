@@ -1,0 +1,72 @@
+"""A released model, a gallery, and a function that names the one face of a picture."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceops.gallery.enrol import enrol
+from faceops.gallery.store import Gallery
+from faceops.identification.candidates import rank_people
+from faceops.identification.decide import decide
+from faceops.photos.open_photo import open_photo
+from faceops.release.bundle import Bundle
+
+NameOf = Callable[[Path], str | None]
+
+
+@pytest.fixture(scope="session")
+def held_out(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The enrolled people's third photos, by person."""
+    folder = tmp_path_factory.mktemp("behaviour")
+    for person in sorted((synthetic_set / "enrol").iterdir()):
+        for number, photo in enumerate(sorted(person.iterdir())):
+            target = folder / ("held_out" if number == 2 else "enrol") / person.name
+            target.mkdir(parents=True, exist_ok=True)
+            (target / photo.name).symlink_to(photo)
+    return folder / "held_out"
+
+
+@pytest.fixture(scope="session")
+def name_of(sface_bundle: Path, held_out: Path) -> NameOf:
+    """Return the name that the default budget gives the largest face of a photo."""
+    bundle = Bundle.load(sface_bundle)
+    folder = held_out.parent / "gallery"
+    enrol(held_out.parent / "enrol", folder, bundle)
+    gallery = Gallery.open(folder)
+    thresholds = bundle.release.thresholds
+    threshold = thresholds.for_search(thresholds.default_budget, len(gallery.faces))
+    finder = bundle.face_finder()
+
+    def named(photo: Path) -> str | None:
+        faces = finder.find(open_photo(photo).pixels)
+        if not faces:
+            return None
+        crop = max(faces, key=lambda face: face.detection.size).crop
+        ranked = rank_people(
+            bundle.embed(crop[None]), gallery.embeddings, gallery.persons, bundle.verify
+        )
+        (decision,) = decide(ranked, [None], threshold, thresholds.runner_up_margin)
+        return decision.person
+
+    return named
+
+
+@pytest.fixture(scope="session")
+def named_photos(held_out: Path, name_of: NameOf) -> dict[Path, str]:
+    """The held-out photos that get a name, with it."""
+    named = {photo: name_of(photo) for photo in sorted(held_out.glob("*/*"))}
+    return {photo: name for photo, name in named.items() if name is not None}
+
+
+def pixels_of(photo: Path) -> np.ndarray:
+    """Return uint8 (H, W, 3) RGB."""
+    return open_photo(photo).pixels
+
+
+def save(pixels: np.ndarray, path: Path, **options: object) -> Path:
+    """Save pixels as the photo `path` and return it."""
+    Image.fromarray(pixels).save(path, **options)
+    return path

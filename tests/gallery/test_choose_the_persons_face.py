@@ -1,0 +1,40 @@
+"""Of several faces in an enrolment photo, the one that agrees with the person's others."""
+
+import numpy as np
+
+from faceops.gallery.choose_face import choose_faces
+
+ANN, BEN, CAT = np.eye(3, 8, dtype=np.float32)
+NOBODY = np.zeros((0, 8), np.float32)
+
+
+def verify(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.exp(-((a - b) ** 2).sum(axis=1))
+
+
+def chosen(*photos: list[np.ndarray], known: np.ndarray = NOBODY) -> list[int | None]:
+    return choose_faces([np.stack(photo) for photo in photos], known, verify, lambda faces: 0.5)
+
+
+def test_the_only_face_is_taken() -> None:
+    assert chosen([ANN]) == [0]
+
+
+def test_the_face_that_agrees_with_single_faces_is_taken() -> None:
+    assert chosen([BEN, ANN], [ANN], [CAT, BEN]) == [1, 0, None]
+
+
+def test_the_face_that_agrees_with_enrolled_faces_is_taken() -> None:
+    assert chosen([BEN, ANN], known=ANN[None]) == [1]
+
+
+def test_the_face_common_to_all_photos_is_taken() -> None:
+    assert chosen([BEN, ANN], [ANN, CAT]) == [1, 0]
+
+
+def test_a_pair_that_is_always_together_is_a_question() -> None:
+    assert chosen([BEN, ANN], [ANN, BEN]) == [None, None]
+
+
+def test_several_faces_alone_are_a_question() -> None:
+    assert chosen([BEN, ANN]) == [None]

@@ -1,0 +1,104 @@
+"""The rule that names equals its naive form, and gives no name twice in a photo."""
+
+import numpy as np
+import pytest
+
+from faceops.identification.candidates import Candidate, rank_people
+from faceops.identification.decide import Outcome, decide
+from faceops.reasons import Reason
+
+WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
+
+
+def verify(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(((a - b) ** 2) @ WEIGHT * 3 - 4)), np.float32)
+
+
+def unit_rows(random: np.random.Generator, rows: int) -> np.ndarray:
+    vectors = random.standard_normal((rows, 16)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def naive_names(
+    faces: np.ndarray, gallery: np.ndarray, persons: list[str], threshold: float, margin: float
+) -> list[tuple[str | None, str | None]]:
+    """Name and reason of each face, by loops over every gallery face."""
+    wished = []
+    for face in faces:
+        best: dict[str, float] = {}
+        for enrolled, person in zip(gallery, persons, strict=True):
+            probability = float(verify(face[None], enrolled[None])[0])
+            best[person] = max(best.get(person, 0.0), probability)
+        ranked = sorted(best, key=lambda person: (-best[person], person))
+        top = best[ranked[0]]
+        if top < threshold:
+            wished.append((None, "below_threshold", top))
+        elif len(ranked) > 1 and top - best[ranked[1]] < margin:
+            wished.append((None, "ambiguous", top))
+        else:
+            wished.append((ranked[0], None, top))
+    result = []
+    for index, (person, reason, top) in enumerate(wished):
+        better = [
+            other
+            for other, (rival, _, value) in enumerate(wished)
+            if rival == person and (value > top or (value == top and other < index))
+        ]
+        result.append((None, "ambiguous") if person and better else (person, reason))
+    return result
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_names_equal_the_naive_loops(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    persons = [f"P{number % 5}" for number in range(15)]
+    centres = unit_rows(random, 5)
+    rows = [centres[number % 5] + 0.2 * unit_rows(random, 1)[0] for number in range(15)]
+    gallery = np.stack([row / np.linalg.norm(row) for row in rows])
+    faces = np.concatenate([gallery[random.integers(0, 15, 6)], unit_rows(random, 2)])
+    faces = faces + 0.1 * unit_rows(random, 8)
+    faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
+    ranked = rank_people(faces, gallery.astype(np.float32), persons, verify)
+    decisions = decide(ranked, [None] * 8, 0.4, 0.05)
+    got = [(one.person, str(one.reason) if one.reason else None) for one in decisions]
+    assert got == naive_names(faces, gallery.astype(np.float32), persons, 0.4, 0.05)
+
+
+def test_a_runner_up_is_found_behind_many_photos_of_the_best() -> None:
+    random = np.random.default_rng(1)
+    ann = unit_rows(random, 1)[0]
+    many = np.stack([ann + 0.001 * row for row in unit_rows(random, 40)]).astype(np.float32)
+    gallery = np.concatenate([many, unit_rows(random, 1)])
+    (found,) = rank_people(ann[None], gallery, ["Ann"] * 40 + ["Ben"], verify, nearest_faces=4)
+    assert [candidate.person for candidate in found] == ["Ann", "Ben"]
+
+
+def ann(probability: float) -> list[Candidate]:
+    return [Candidate("Ann", probability, 0.5), Candidate("Ben", 0.1, 1.2)]
+
+
+def test_two_faces_of_a_photo_never_get_one_name() -> None:
+    first, second, third = decide([ann(0.8), ann(0.9), ann(0.9)], [None] * 3, 0.5, 0.05)
+    assert [one.person for one in (first, second, third)] == [None, "Ann", None]
+    assert first.reason == third.reason == Reason.AMBIGUOUS
+    assert first.outcome == Outcome.UNKNOWN
+
+
+def test_a_refused_face_is_rejected_and_takes_no_name_from_others() -> None:
+    refused, named = decide([[], ann(0.8)], [Reason.LOW_QUALITY, None], 0.5, 0.05)
+    assert (refused.outcome, refused.reason) == (Outcome.REJECTED, Reason.LOW_QUALITY)
+    assert named.person == "Ann"
+
+
+def test_an_empty_gallery_is_the_reason() -> None:
+    (only,) = decide([[]], [None], 1.0, 0.05, gallery_is_empty=True)
+    assert (only.outcome, only.reason) == (Outcome.UNKNOWN, Reason.GALLERY_EMPTY)
+
+
+def test_the_margin_and_the_threshold_are_inclusive() -> None:
+    (at,) = decide([[Candidate("Ann", 0.5, 0.1)]], [None], 0.5, 0.05)
+    assert at.person == "Ann"
+    (close,) = decide(
+        [[Candidate("Ann", 0.75, 0.1), Candidate("Ben", 0.5, 0.2)]], [None], 0.5, 0.25
+    )
+    assert close.person == "Ann"

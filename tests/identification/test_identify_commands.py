@@ -1,0 +1,67 @@
+"""enrol, people and identify as commands: what they print, and their exit codes."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from faceops.cli import main
+
+
+def test_enrol_identify_and_forget(
+    synthetic_set: Path,
+    album: Path,
+    sface_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gallery, out = str(tmp_path / "g"), tmp_path / "out"
+    release = ["--bundle", str(sface_bundle)]
+    assert main(["enrol", str(synthetic_set / "enrol"), "--gallery", gallery, *release]) == 0
+    assert "6 people, 18 faces; 18 enrolled now" in capsys.readouterr().out
+    command = ["identify", str(album), "--gallery", gallery, "--out", str(out), *release]
+    assert main([*command, "--budget", "0.05"]) == 0
+    assert "faces found in 12 photos" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary == json.loads((out / "summary.json").read_text("utf-8"))
+    with (out / "faces.csv").open(encoding="utf-8", newline="") as file:
+        named = [row["person"] for row in csv.DictReader(file) if row["person"]]
+    assert len(named) == summary["identified"] > 0
+    assert main(["people", "forget", named[0], "--gallery", gallery]) == 0
+    assert "not covered" in capsys.readouterr().out
+    assert main(["people", "list", "--gallery", gallery, "--json"]) == 0
+    people = json.loads(capsys.readouterr().out)["people"]
+    assert len(people) == 5
+    assert named[0] not in [one["person"] for one in people]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["identify", "none", "--out", "o"], "none does not exist"),
+        (["identify", ".", "--out", "o"], "lies inside the photos' folder"),
+        (["identify", "p", "--out", "o"], "gallery is not a gallery"),
+        (["identify", "p", "--out", "o", "--budget", "1.5"], "--budget 1.5 is wrong"),
+        (["identify", "p", "--out", "o", "--budget", "nan"], "--budget nan is wrong"),
+        (["identify", "p", "--out", "o", "--threads", "0"], "--threads 0 is wrong"),
+        (["enrol", "none"], "none is not a folder"),
+        (["enrol", "p", "--bundle", "none"], "none is not a folder; name a release"),
+        (["people", "list", "--gallery", "none"], "none is not a gallery"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p").mkdir()
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()

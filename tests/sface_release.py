@@ -1,0 +1,70 @@
+"""A small real release for tests: SFace, its verifier calibrated on people who do not exist."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from faceops.faces.detector import Detector
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
+from faceops.faces.symbolic_detector import with_symbolic_size
+from faceops.photos.open_photo import open_photo
+from faceops.release.contract import WeightFile
+from faceops.release.export import write_bundle
+from faceops.release.onnx_embedder import adapt_embedder
+from faceops.verification.calibration import platt
+from faceops.verification.pairs import all_pair_scores
+from faceops.verification.thresholds import measure_thresholds
+from faceops.verification.verifier import Verifier
+from faceops.weights.catalogue import read_catalogue
+
+
+def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
+    """Write the bundle `folder`, calibrated on `photos`/<person>/*; `weights` holds the files."""
+    yunet = weights / "face_detection_yunet_2023mar.onnx"
+    finder = FaceFinder(
+        Detector(with_symbolic_size(yunet.read_bytes())), LandmarkRefiner(weights / "onet.onnx")
+    )
+    crops, persons = [], []
+    for path in sorted(photos.glob("*/*")):
+        for face in finder.find(open_photo(path).pixels)[:1]:
+            crops.append(face.crop)
+            persons.append(path.parent.name)
+    model = adapt_embedder(onnx.load(weights / "face_recognition_sface_2021dec.onnx"))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    embeddings = np.concatenate([session.run(None, {"crops": crop[None]})[0] for crop in crops])
+    plain = Verifier(np.full(embeddings.shape[1], -1, np.float32), 0.0, "distance")
+    logits = all_pair_scores(embeddings, np.array(persons), plain.logit)
+    scale, bias = platt(logits.genuine, logits.impostor)
+    verifier = Verifier((plain.weight * scale).astype(np.float32), bias, "distance")
+    scores = all_pair_scores(embeddings, np.array(persons), verifier.probability)
+    thresholds = measure_thresholds(
+        scores.genuine,
+        scores.impostor,
+        far_budgets=[0.01, 0.001],
+        default_budget=0.01,
+        runner_up_margin=0.05,
+        data="synthetic people",
+        people=len(set(persons)),
+        photos=len(persons),
+    )
+    catalogue = read_catalogue()
+    write_bundle(
+        folder,
+        embedder=model,
+        embedder_weight=WeightFile(sha256="", licence=catalogue["sface"].licence, source="sface"),
+        verifier=verifier,
+        thresholds=thresholds,
+        detector=yunet,
+        landmarks=weights / "onet.onnx",
+        catalogue=catalogue,
+        opset=18,
+        detector_size=640,
+        detector_threshold=0.6,
+        crop_mode="aligned",
+        params={},
+        data={"name": "none: SFace as published"},
+    )
+    return folder
