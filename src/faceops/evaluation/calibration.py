@@ -7,27 +7,33 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Reliability:
-    """Per bin of probability: pairs, mean probability, share that shows one person; float (B,)."""
+    """Per bin of probability, float (B,): pairs, and weighted means of what was said and seen."""
 
     pairs: np.ndarray
+    weight: np.ndarray
     predicted: np.ndarray
     observed: np.ndarray
 
     @property
     def expected_error(self) -> float:
-        """Mean |observed - predicted| over pairs (expected calibration error, Guo et al. 2017)."""
+        """Mean |observed - predicted|, weighted (expected calibration error, Guo et al. 2017)."""
         gaps = np.abs(self.observed - self.predicted)
-        return float((gaps * self.pairs).sum() / self.pairs.sum())
+        return float((gaps * self.weight).sum() / self.weight.sum())
 
 
-def reliability(probability: np.ndarray, same: np.ndarray, bins: int = 10) -> Reliability:
-    """Bin `probability` float (N,) evenly over 0..1 and compare with `same` bool (N,).
+def reliability(genuine: np.ndarray, impostor: np.ndarray, bins: int = 10) -> Reliability:
+    """Bin the probabilities of pairs of one person (N,) and of two (M,) evenly over 0..1.
 
-    Empty bins are left out.
+    All pairs of one person together weigh as much as all pairs of two, the odds for which the
+    verifier is calibrated. Empty bins are left out.
     """
+    probability = np.concatenate([genuine, impostor]).astype(np.float64)
+    same = np.arange(len(probability)) < len(genuine)
+    weight = np.where(same, 0.5 / len(genuine), 0.5 / len(impostor))
     index = np.minimum((probability * bins).astype(int), bins - 1)
     pairs = np.bincount(index, minlength=bins)
     filled = pairs > 0
-    predicted = np.bincount(index, probability, minlength=bins)[filled] / pairs[filled]
-    observed = np.bincount(index, same.astype(float), minlength=bins)[filled] / pairs[filled]
-    return Reliability(pairs[filled].astype(float), predicted, observed)
+    weights = np.bincount(index, weight, minlength=bins)[filled]
+    predicted = np.bincount(index, weight * probability, minlength=bins)[filled] / weights
+    observed = np.bincount(index, weight * same, minlength=bins)[filled] / weights
+    return Reliability(pairs[filled].astype(float), weights, predicted, observed)

@@ -9,23 +9,21 @@ import numpy as np
 from faceops.evaluation.evaluate import Evaluation
 
 LOG_ODDS_RANGE = 15.0
-_BIN = 0.5
+_BINS = 60
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
     """Return log(p / (1 - p)), float64, held within +-`LOG_ODDS_RANGE`."""
-    edge = 1 / (1 + np.exp(LOG_ODDS_RANGE))
-    clipped = np.clip(probability.astype(np.float64), edge, 1 - edge)
-    odds: np.ndarray = np.log(clipped) - np.log1p(-clipped)
-    return odds
+    inside = np.clip(probability.astype(np.float64), 1e-12, 1 - 1e-12)
+    return np.clip(np.log(inside) - np.log1p(-inside), -LOG_ODDS_RANGE, LOG_ODDS_RANGE)
 
 
 def score_histogram(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (bin centres in log odds, counts of one person's pairs, of two people's), (B,)."""
-    edges = np.arange(-LOG_ODDS_RANGE, LOG_ODDS_RANGE + _BIN, _BIN)
+    edges = np.linspace(-LOG_ODDS_RANGE, LOG_ODDS_RANGE, _BINS + 1)
     same = np.histogram(log_odds(evaluation.scores.genuine), edges)[0]
     different = np.histogram(log_odds(evaluation.scores.impostor), edges)[0]
-    return edges[:-1] + _BIN / 2, same, different
+    return (edges[:-1] + edges[1:]) / 2, same, different
 
 
 def write_curves(evaluation: Evaluation, folder: Path) -> None:

@@ -113,7 +113,7 @@ def _verification(
         figures[name] = rate
         figures[f"{name}_interval"] = share_interval(accepted, whose, settings.seed)
         figures[f"{name}_supported"] = bool(len(scores.impostor) * far >= SUPPORTING_PAIRS)
-    bins = reliability(probability, pairs.same)
+    bins = reliability(scores.genuine, scores.impostor)
     figures["calibration_error"] = bins.expected_error
     return figures, bins
 

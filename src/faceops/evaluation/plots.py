@@ -52,7 +52,8 @@ def _roc(evaluation: Evaluation, fars: list[float]) -> Figure:
     axes.set_xscale("log")
     lowest = max(min(*fars, far[far > 0].min() if (far > 0).any() else 1.0), 1e-7)
     axes.set_xlim(lowest * 0.7, 1)
-    axes.set_ylim(min(0.5, float(tar.min())), 1.005)
+    floor = max(value for value in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98) if value <= tar.min())
+    axes.set_ylim(floor, 1 + (1 - floor) * 0.02)
     for wanted in sorted(fars):
         rate = evaluation.figures["verification"][f"tar_at_far_{wanted:g}"]
         axes.axvline(wanted, color=MARK, linewidth=0.8, linestyle=":")
@@ -104,15 +105,21 @@ def _scores(evaluation: Evaluation, thresholds: Thresholds) -> Figure:
 
 def _calibration(evaluation: Evaluation) -> Figure:
     bins = evaluation.reliability
-    figure, axes = _figure("Is the probability right? As many pairs of one person as of two")
+    figure, axes = _figure("Is the probability right? One person and two weigh the same")
     axes.plot([0, 1], [0, 1], color=MARK, linewidth=0.8, linestyle=":")
-    axes.plot(bins.predicted, bins.observed, "o-", color=SAME)
+    few = bins.pairs < 30
+    for rows, fill, name in ((~few, SAME, "30 pairs or more"), (few, "white", "fewer pairs")):
+        axes.scatter(
+            bins.predicted[rows], bins.observed[rows], c=fill, edgecolors=SAME, label=name, zorder=3
+        )
     for x, y, pairs in zip(bins.predicted, bins.observed, bins.pairs, strict=True):
         axes.annotate(
-            f"{pairs:.0f}", (x, y), xytext=(5, -11), textcoords="offset points", fontsize=8
-        )
+            f"{pairs:,.0f}", (x, y), xytext=(0, 7), textcoords="offset points", fontsize=8,
+            ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
+        )  # fmt: skip
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.05)
+    axes.set_ylim(-0.03, 1.08)
     axes.set_xlabel("stated probability")
     axes.set_ylabel("share that is one person (pairs in the bin)")
     return figure

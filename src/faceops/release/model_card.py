@@ -6,6 +6,11 @@ from faceops.release.contract import EMBEDDER, Release
 from faceops.weights.catalogue import Weight
 
 GALLERIES = (10, 100, 1000, 10000)
+SPLIT_USE = {
+    "train": "Trained on",
+    "val": "Stopped early, calibrated and thresholds measured on",
+    "test": "Not seen, used for the figures only",
+}
 
 
 def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, Weight]) -> str:
@@ -47,21 +52,20 @@ def _kind(release: Release) -> str:
 def _seen(release: Release) -> str:
     embedder = release.weights[EMBEDDER]
     lines = [f"- Embedder: {embedder.source}."]
-    lines += [f"- {key}: {_words(value)}" for key, value in sorted(release.data.items())]
+    splits = release.data.get("splits", {})
+    for name, use in SPLIT_USE.items():
+        if name in splits:
+            count = splits[name]
+            lines.append(f"- {use}: {count['people']} people, {count['photos']} photos.")
+    for name, source in sorted(release.data.get("sources", {}).items()):
+        terms = source.get("terms", "") if isinstance(source, dict) else ""
+        lines.append(f"- Photos from {name}{': ' if terms else '.'}{terms}")
     lines.append(
         "- Detector and landmarks are outside weights as published; "
         "nobody in the figures below was in training or validation of this pipeline. "
         "Whether an outside weight has seen them cannot be ruled out."
     )
     return "## What it has seen\n\n" + "\n".join(lines)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(inner)}" for key, inner in sorted(value.items()))
-    if isinstance(value, list):
-        return "; ".join(_words(inner) for inner in value)
-    return str(value)
 
 
 def _worth(figures: dict[str, Any]) -> str:

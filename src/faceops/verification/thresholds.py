@@ -126,7 +126,7 @@ def threshold_at(impostor_descending: np.ndarray, far: float) -> float:
     if allowed >= len(impostor_descending):
         return 0.0
     first_refused = np.float32(impostor_descending[allowed])
-    return float(np.nextafter(first_refused, np.float32(2)))
+    return float(np.nextafter(first_refused, np.float32(np.inf)))
 
 
 def measure_thresholds(

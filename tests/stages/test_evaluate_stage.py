@@ -1,0 +1,151 @@
+"""The stages verify, export and evaluate, one after the other on a tiny set of crops."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from faceops.cli import main as faceops
+from faceops.config import Params, write_params
+from faceops.embedding.backbones.resnet18 import build_resnet18
+from faceops.embedding.model_file import save_model
+from faceops.errors import FaceOpsError
+from faceops.release.contract import read_release
+from faceops.stages import evaluate, export, verify
+
+PHOTOS = 4
+PEOPLE = {"train": 12, "val": 8, "test": 8}
+
+
+def make_inputs(root: Path) -> None:
+    """Write crops of 28 people (a pattern each, with noise), their splits, and a small model."""
+    draw = np.random.default_rng(0)
+    rows, crops = [], []
+    for split, people in PEOPLE.items():
+        for number in range(people):
+            pattern = draw.integers(0, 256, (7, 7, 3)).repeat(16, 0).repeat(16, 1)
+            for photo in range(PHOTOS):
+                name = f"{split}_{number:02}"
+                rows.append(
+                    {
+                        "crop": len(crops), "photo_id": f"{name}{photo}",
+                        "path": f"{name}/{photo}.jpg", "person": name, "split": split,
+                        "negative_only": False,
+                    }
+                )  # fmt: skip
+                noisy = pattern + draw.normal(0, 25, pattern.shape)
+                crops.append(noisy.clip(0, 255).astype(np.uint8))
+    for folder in ("crop", "split"):
+        (root / "build" / folder).mkdir(parents=True)
+    np.save(root / "build/crop/crops.npy", np.stack(crops))
+    pq.write_table(pa.Table.from_pylist(rows), root / "build/split/faces.parquet")
+    torch.manual_seed(0)
+    save_model(build_resnet18(32), root / "build/train")
+    settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100}}
+    params = Params.model_validate(
+        settings | {"evaluate": {"pairs": 60}, "export": {"parity_crops": 4}}
+    )
+    write_params(params, root / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("workspace")
+    make_inputs(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        verify.main()
+        export.main()
+        evaluate.main()
+    return root
+
+
+@pytest.mark.slow
+def test_stages_leave_the_agreed_files(workspace: Path) -> None:
+    found = {
+        folder: sorted(path.name for path in (workspace / "build" / folder).iterdir())
+        for folder in ("verify", "export", "evaluate")
+    }
+    assert found == {
+        "verify": ["thresholds.json", "verifier.json", "verify.json"],
+        "export": [
+            "detector.onnx", "embedder.onnx", "landmarks.onnx", "release.json", "verifier.onnx",
+        ],
+        "evaluate": [
+            "calibration.csv", "calibration.png", "cmc.csv", "evaluation.json", "model_card.md",
+            "roc.csv", "roc.png", "scores.csv", "scores.png",
+        ],
+    }  # fmt: skip
+    release = read_release(workspace / "build/export")
+    assert release.git_commit == release.dvc_lock_sha256 == ""
+    assert release.params["train"]["backbone"] == "resnet18"
+    assert release.data["splits"]["test"] == {"people": 8, "photos": 32}
+    figures = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
+    assert figures["people"] == 8
+    assert figures["verification"]["roc_auc"] > 0.8  # patterns that are easily told apart
+
+
+@pytest.mark.slow
+def test_a_second_run_gives_the_same_bytes(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contents() -> dict[str, bytes]:
+        return {
+            str(path): path.read_bytes()
+            for folder in ("verify", "export", "evaluate")
+            for path in sorted((workspace / "build" / folder).iterdir())
+        }
+
+    before = contents()
+    monkeypatch.chdir(workspace)
+    verify.main()
+    export.main()
+    evaluate.main()
+    assert contents() == before
+
+
+@pytest.mark.slow
+def test_the_command_gives_the_stages_figures(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workspace)
+    assert faceops(["evaluate", "--json"]) == 0
+    stage = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
+    assert json.loads(capsys.readouterr().out) == stage
+    assert faceops(["evaluate"]) == 0
+    assert "roc_auc" in capsys.readouterr().out
+    assert faceops(["evaluate", "--threads", "0"]) == 2
+    assert faceops(["evaluate", "--bundle", "nowhere"]) == 1
+    assert "not a release bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["verify", "export", "evaluate"])
+def test_missing_inputs_are_one_sentence_and_exit_code_1(
+    stage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    repository: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_params(Params(), tmp_path / "params.yaml")
+    script = repository / "src/faceops/stages" / f"{stage}.py"
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(script), run_name="__main__")
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_split_without_people_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_inputs(tmp_path)
+    faces = tmp_path / "build/split/faces.parquet"
+    table = pq.read_table(faces)
+    pq.write_table(table.filter(pa.compute.not_equal(table["split"], "val")), faces)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FaceOpsError, match=r"no val people; raise split\.val"):
+        verify.main()

@@ -1,0 +1,132 @@
+"""Pairs, calibration, and the choice between the fitted verifier and the plain distance."""
+
+import numpy as np
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.verification.calibration import platt
+from faceops.verification.fit import fit_verifier
+from faceops.verification.pairs import all_pair_scores, balanced_pairs, genuine_pairs, score_matrix
+from faceops.verification.verifier import Verifier
+
+
+def people(
+    draw: np.random.Generator, count: int, photos: int, spread: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised vectors around a centre a person, with its own spread in each dimension."""
+    centres = np.repeat(draw.normal(size=(count, len(spread))), photos, axis=0)
+    rows = centres + draw.normal(size=centres.shape) * spread
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32), np.repeat([f"P{i:03}" for i in range(count)], photos)
+
+
+def test_genuine_pairs_are_those_of_a_double_loop() -> None:
+    persons = np.array(["b", "a", "b", "c", "a", "b"])
+    wanted = [(i, j) for i in range(6) for j in range(i + 1, 6) if persons[i] == persons[j]]
+    assert [tuple(pair) for pair in genuine_pairs(persons)] == wanted
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.5])
+def test_balanced_pairs_are_balanced_right_and_without_repeats(hard: float) -> None:
+    rows, persons = people(np.random.default_rng(0), 20, 4, np.full(8, 0.5))
+    pairs = balanced_pairs(persons, 100, 1, rows, hard)
+    assert pairs.same.sum() == 50
+    assert len(pairs.same) == 100
+    np.testing.assert_array_equal(persons[pairs.first] == persons[pairs.second], pairs.same)
+    assert len(np.unique(np.sort([pairs.first, pairs.second], axis=0), axis=1).T) == 100
+    again = balanced_pairs(persons, 100, 1, rows, hard)
+    np.testing.assert_array_equal(pairs.first, again.first)
+
+
+def test_hard_pairs_are_closer_than_random_ones() -> None:
+    rows, persons = people(np.random.default_rng(0), 50, 4, np.full(8, 0.3))
+
+    def closeness(share: float) -> float:
+        pairs = balanced_pairs(persons, 200, 1, rows, share)
+        two = ~pairs.same
+        return float((rows[pairs.first[two]] * rows[pairs.second[two]]).sum(1).mean())
+
+    assert closeness(1.0) > closeness(0.0) + 0.3
+
+
+@pytest.mark.parametrize("persons", [["a", "b", "c"], ["a", "a"], []])
+def test_people_without_pairs_are_refused(persons: list[str]) -> None:
+    with pytest.raises(FaceOpsError, match="two people or more"):
+        balanced_pairs(np.array(persons), 10, 0)
+
+
+@pytest.mark.parametrize("limit", [10**9, 200])
+def test_all_pair_scores_are_those_of_a_double_loop(limit: int) -> None:
+    rows, persons = people(np.random.default_rng(2), 10, 3, np.full(6, 0.5))
+    verifier = Verifier(np.full(6, -1, np.float32), 0.5, "distance")
+    scores = all_pair_scores(rows, persons, verifier.probability, limit=limit)
+    same, other = [], []
+    for i in range(30):
+        for j in range(i + 1, 30):
+            kind = same if persons[i] == persons[j] else other
+            kind.append(float(verifier.probability(rows[i], rows[j])))
+    np.testing.assert_allclose(np.sort(scores.genuine), np.sort(same), atol=1e-6)
+    assert scores.sampled == (limit == 200)
+    if not scores.sampled:
+        np.testing.assert_allclose(np.sort(scores.impostor), np.sort(other), atol=1e-6)
+    else:  # six photos met all others: no pair twice
+        assert len(scores.impostor) < len(other)
+        assert len(np.unique(scores.impostor)) == len(scores.impostor)
+
+
+def test_score_matrix_is_every_row_with_every_row() -> None:
+    draw = np.random.default_rng(0)
+    a, b = draw.normal(size=(7, 4)), draw.normal(size=(5, 4))
+    verifier = Verifier(np.full(4, -1, np.float32), 0.0, "distance")
+    wanted = [[float(verifier.probability(x, y)) for y in b] for x in a]
+    np.testing.assert_allclose(score_matrix(a, b, verifier.probability), wanted, atol=1e-6)
+
+
+def test_platt_scaling_finds_the_odds_of_two_normal_distributions() -> None:
+    # Equal variances: the log odds are linear, (m1 - m0) / s^2 * x + const.
+    draw = np.random.default_rng(0)
+    scale, bias = platt(draw.normal(1, 0.5, 200_000), draw.normal(0, 0.5, 50_000))
+    assert scale == pytest.approx(4, rel=0.03)
+    assert bias == pytest.approx(-2, rel=0.03)
+
+
+def test_platt_scaling_stays_finite_on_separable_scores() -> None:
+    scale, bias = platt(np.full(100, -0.2), np.full(100, -1.5))
+    assert np.isfinite([scale, bias]).all()
+
+
+def fitted(spread: np.ndarray, seed: int = 0) -> tuple[str, np.ndarray, float]:
+    draw = np.random.default_rng(seed)
+    train, train_persons = people(draw, 150, 6, spread)
+    val, val_persons = people(draw, 60, 6, spread)
+    fit = fit_verifier(
+        train, train_persons, val, val_persons, pairs=6000, l2=1.0, far_budgets=[0.01], seed=seed
+    )
+    return fit.verifier.kind, fit.verifier.weight, fit.gain
+
+
+def test_linear_verifier_is_kept_where_dimensions_differ_in_worth() -> None:
+    spread = np.where(np.arange(32) < 16, 0.15, 1.2)
+    kind, weight, gain = fitted(spread)
+    assert kind == "linear"
+    assert gain > 0.02
+    assert (weight <= 0).all()
+    assert abs(weight[:16].mean()) > 2 * abs(weight[16:].mean())
+
+
+def test_plain_distance_is_kept_where_all_dimensions_are_alike() -> None:
+    kind, weight, _ = fitted(np.full(32, 0.7))
+    assert kind == "distance"
+    assert np.ptp(weight) == 0
+
+
+def test_probabilities_are_calibrated_on_unseen_people() -> None:
+    draw = np.random.default_rng(5)
+    spread = np.full(32, 0.9)
+    train, val, test = (people(draw, 80, 5, spread) for _ in range(3))
+    fit = fit_verifier(*train, *val, pairs=4000, l2=1.0, far_budgets=[0.01], seed=0)
+    pairs = balanced_pairs(test[1], 1600, 0)
+    probability = fit.verifier.probability(test[0][pairs.first], test[0][pairs.second])
+    middle = (probability > 0.3) & (probability < 0.7)
+    assert abs(probability.mean() - 0.5) < 0.03
+    assert abs(pairs.same[middle].mean() - probability[middle].mean()) < 0.15
