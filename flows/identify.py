@@ -45,6 +45,14 @@ def load_release(bundle: str | None, model: str) -> Bundle:
     return _loaded(fetch_bundle(model), model)
 
 
+def check_arguments(photos_dir: Path, out: Path, gallery: Path) -> None:
+    """Refuse folders that cannot be right, before a server is started for them."""
+    if not photos_dir.is_dir():
+        raise UsageError(f"{photos_dir} is not a folder of photos; name one that exists.")
+    check_folders(photos_dir, out, gallery)
+    Gallery.open(gallery)
+
+
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, task_run_name="shard {number}")
 def find_faces(number: int, paths: list[Path], root: Path, release: Bundle, out: Path) -> int:
     """Find and embed the faces of one shard; a network share may be back at the next try."""
@@ -91,9 +99,7 @@ def identify_folder(
         shard_photos: photos a task.
     """
     folder, results = Path(photos_dir), Path(out)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder of photos; name one that exists.")
-    check_folders(folder, results, Path(gallery))
+    check_arguments(folder, results, Path(gallery))
     release = load_release(bundle, model)
     Gallery.open(Path(gallery), release.release.contract_id)
     root = folder.resolve()
@@ -139,6 +145,7 @@ def main() -> int:
     if args.serve != bool(args.cron):
         parser.error('--serve and --cron go together: --serve --cron "0 3 * * *"')
     try:
+        check_arguments(Path(args.photos_dir), Path(args.out), Path(args.gallery))
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
             return 0

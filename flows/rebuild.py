@@ -1,4 +1,4 @@
-"""Rebuild the model: check the data, run the DVC stages, register the result in MLflow.
+"""Rebuild the model: run the DVC stages, register the result in MLflow.
 
 python -m flows.rebuild                            # params.yaml as it is
 python -m flows.rebuild --experiment lfw_pretrained
@@ -21,7 +21,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from faceops.config import experiment_file, read_params, write_params
-from faceops.errors import FaceOpsError
+from faceops.errors import FaceOpsError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,17 +32,17 @@ def stage_names(root: Path) -> list[str]:
     return list(content["stages"])
 
 
-@task(cache_policy=NO_CACHE)
-def check_data(root: Path) -> str:
-    """Refuse to start without photos; return the hash that pins them."""
-    from faceops.release.record_run import data_hash
-
+def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:
+    """Refuse what cannot run, before a server is started for it."""
+    read_params(experiment_file(root, experiment) if experiment else root / "params.yaml")
+    stages = stage_names(root)
+    if force and force not in stages:
+        raise UsageError(f"there is no stage {force!r}; dvc.yaml has {', '.join(stages)}.")
     if not (root / "data" / "photos").is_dir():
         raise FaceOpsError(
             f"{root / 'data' / 'photos'} does not exist; run `faceops data synthetic` or"
             " `faceops data import` first."
         )
-    return data_hash(root)
 
 
 # DVC is the cache and knows what to redo; a failed stage fails the same way again, so no retries.
@@ -92,13 +92,10 @@ def rebuild(
         force: a stage to run again although nothing that it depends on changed.
     """
     folder = Path(root)
+    check_arguments(folder, experiment, force)
     if experiment:
         write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
-    stages = stage_names(folder)
-    if force and force not in stages:
-        raise FaceOpsError(f"there is no stage {force!r}; dvc.yaml has {', '.join(stages)}.")
-    check_data(folder)
-    for stage in stages:
+    for stage in stage_names(folder):
         run_stage(folder, stage, force == stage)
     version = register_release(folder)
     create_table_artifact(
@@ -114,6 +111,7 @@ def main() -> int:
     parser.add_argument("--force", metavar="STAGE", help="run this stage again")
     args = parser.parse_args()
     try:
+        check_arguments(ROOT, args.experiment, args.force)
         version = rebuild(experiment=args.experiment, force=args.force)
     except FaceOpsError as error:
         print(f"rebuild: {error}", file=sys.stderr)

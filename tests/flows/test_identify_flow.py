@@ -1,0 +1,192 @@
+"""The identify flow: the same names as the command, shards retried alone, with a server or none."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faceops.gallery.enrol import enrol
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.identification.shard import find_shard, shards
+from faceops.photos.walk import walk_photos
+from faceops.release.bundle import Bundle
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def enrolled(
+    synthetic_set: Path, sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("enrolled") / "gallery"
+    enrol(synthetic_set / "enrol", folder, Bundle.load(sface_bundle))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_command(
+    synthetic_set: Path,
+    sface_bundle: Path,
+    enrolled: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[dict[str, str]]:
+    out = tmp_path_factory.mktemp("by_command") / "out"
+    bundle = Bundle.load(sface_bundle)
+    gallery = Gallery.open(enrolled, bundle.release.contract_id)
+    identify(synthetic_set / "album", gallery, bundle, out)
+    return rows_of(out)
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """Return the records of a run without what differs from run to run."""
+    with (out / "faces.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            {key: value for key, value in row.items() if key not in ("run_id", "release")}
+            for row in csv.DictReader(file)
+        ]
+
+
+def run_flow(
+    arguments: list[str], repository: Path, home: Path, api: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    if api:
+        environment["PREFECT_API_URL"] = api
+    return subprocess.run(
+        [sys.executable, "-m", "flows.identify", *arguments],
+        cwd=repository,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_shards_are_whole_groups_and_hold_every_photo_once() -> None:
+    paths = [Path(str(number)) for number in range(100)]
+    parts = shards(paths, 70)
+    assert [len(part) for part in parts] == [64, 36]
+    assert [path for part in parts for path in part] == paths
+    assert shards([], 70) == []
+
+
+def test_a_run_after_its_shards_opens_no_photo_and_says_the_same(
+    synthetic_set: Path,
+    sface_bundle: Path,
+    enrolled: Path,
+    by_command: list[dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    bundle = Bundle.load(sface_bundle)
+    root = (synthetic_set / "album").resolve()
+    paths = walk_photos(root)
+    parts = shards(paths, 1)
+    assert len(parts) > 1 or len(paths) <= 32
+    assert sum(find_shard(part, root, bundle, tmp_path / "out") for part in parts) == len(paths)
+    assert sum(find_shard(part, root, bundle, tmp_path / "out") for part in parts) <= 1
+    gallery = Gallery.open(enrolled, bundle.release.contract_id)
+    summary = identify(root, gallery, bundle, tmp_path / "out")
+    assert summary.photos_opened == 0
+    assert rows_of(tmp_path / "out") == by_command
+
+
+def test_without_a_server_the_flow_names_as_the_command_does(
+    repository: Path,
+    synthetic_set: Path,
+    sface_bundle: Path,
+    enrolled: Path,
+    by_command: list[dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    done = run_flow(
+        [
+            str(synthetic_set / "album"),
+            *("--gallery", str(enrolled), "--out", str(out)),
+            *("--bundle", str(sface_bundle), "--shard-photos", "32"),
+        ],
+        repository,
+        tmp_path / "prefect",
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows_of(out) == by_command
+
+
+def test_a_wrong_folder_is_told_in_one_sentence(repository: Path, tmp_path: Path) -> None:
+    done = run_flow(
+        [str(tmp_path / "none"), "--out", str(tmp_path / "out")], repository, tmp_path / "prefect"
+    )
+    assert done.returncode == 2
+    assert "is not a folder of photos" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a Prefect server of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/api"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+        env=os.environ | {"PREFECT_HOME": str(tmp_path / "server")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(180):
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=2):
+                    break
+            except (urllib.error.URLError, OSError):
+                time.sleep(1)
+        else:
+            pytest.fail("the Prefect server did not start in 180 s")
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def test_a_running_server_records_the_run_and_its_table(
+    repository: Path,
+    synthetic_set: Path,
+    sface_bundle: Path,
+    enrolled: Path,
+    by_command: list[dict[str, str]],
+    tmp_path: Path,
+    server: str,
+) -> None:
+    out = tmp_path / "out"
+    done = run_flow(
+        [
+            str(synthetic_set / "album"),
+            *("--gallery", str(enrolled), "--out", str(out), "--bundle", str(sface_bundle)),
+        ],
+        repository,
+        tmp_path / "prefect",
+        api=server,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows_of(out) == by_command
+    request = urllib.request.Request(
+        f"{server}/flow_runs/filter",
+        data=b"{}",
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        runs = json.load(answer)
+    assert [run["state_type"] for run in runs] == ["COMPLETED"]
