@@ -14,6 +14,23 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+# What is expected of the photos; each can be hard (its failure stops the pipeline) or soft.
+Expectation = Literal[
+    "manifest_complete",  # every photo has one row: accepted, or rejected with a reason
+    "readable",  # every file is a photo that can be opened
+    "format_allowed",  # every photo has one of `formats`
+    "size_allowed",  # every photo is within min_side, max_megapixels and max_megabytes
+    "names_well_formed",  # every photo lies in a folder with a person's name
+    "one_person_a_photo",  # no photo, nor a perceptual twin, lies under two people
+    "no_duplicates",  # no photo lies twice under one person
+    "rejected_share",  # at most max_rejected_share of the photos are set aside
+    "people_enough",  # at least six people have min_photos: two each to train, validate, test
+    "photos_enough",  # every person has min_photos; those who have not serve as negatives only
+    "split_disjoint",  # no person and no photo is in two splits (stage split)
+    "singles_negative_only",  # people with one photo are negatives, all others not (stage split)
+]
+
+
 class Validate(Section):
     """Expectations on the photos, as labelled by their folders."""
 
@@ -26,8 +43,14 @@ class Validate(Section):
         0, ge=-1, le=16, description="perceptual hashes this close are one photo (-1: do not look)"
     )
     max_rejected_share: float = Field(0.05, ge=0, le=1, description="share of photos set aside")
-    hard: list[str] = Field(
-        ["manifest_complete", "people_enough", "rejected_share", "split_disjoint"],
+    hard: list[Expectation] = Field(
+        [
+            "manifest_complete",
+            "people_enough",
+            "rejected_share",
+            "split_disjoint",
+            "singles_negative_only",
+        ],
         description="expectations whose failure stops the pipeline; the others warn",
     )
 

@@ -2,15 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
-from faceops.dataset.examine import Examined
+from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import name_key
 from faceops.reasons import Reason
 
 _BITS = 64
 
 
-def find_duplicates(photos: Iterable[Examined], near_bits: int) -> dict[str, Reason]:
+def find_duplicates(photos: Iterable[Inspected], near_bits: int) -> dict[str, Reason]:
     """Return path -> reason for the photos that must be set aside.
 
     The same bytes under one person: all but the first path are duplicates. The same bytes under
@@ -22,7 +23,7 @@ def find_duplicates(photos: Iterable[Examined], near_bits: int) -> dict[str, Rea
     """
     photos = sorted(photos, key=lambda photo: photo.path)
     reasons: dict[str, Reason] = {}
-    same_bytes: dict[str, list[Examined]] = defaultdict(list)
+    same_bytes: dict[str, list[Inspected]] = defaultdict(list)
     for photo in photos:
         same_bytes[photo.photo_id].append(photo)
     for group in same_bytes.values():
@@ -37,7 +38,7 @@ def find_duplicates(photos: Iterable[Examined], near_bits: int) -> dict[str, Rea
     return reasons
 
 
-def near_duplicates(photos: list[Examined], bits: int) -> set[str]:
+def near_duplicates(photos: list[Inspected], bits: int) -> set[str]:
     """Return the paths of photos whose perceptual hash is near that of another person's photo.
 
     Two hashes at most `bits` apart agree in at least one of `bits` + 1 pieces (the pigeonhole
@@ -62,4 +63,4 @@ def near_duplicates(photos: list[Examined], bits: int) -> set[str]:
 
 def _pieces(count: int) -> list[tuple[int, int]]:
     edges = [_BITS * piece // count for piece in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

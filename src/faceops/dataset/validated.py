@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from faceops.dataset.duplicates import find_duplicates
-from faceops.dataset.examine import Examined, examine_photos
 from faceops.dataset.imported import read_imported
+from faceops.dataset.inspect_photos import Inspected, inspect_photos
 from faceops.dataset.manifest import ACCEPTED, REJECTED
+from faceops.dataset.names import name_key
 from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.sources_file import SYNTHETIC, read_sources
 from faceops.errors import FaceOpsError
@@ -39,13 +40,18 @@ def validate_photos(
             f"{folder} holds no photos; run `faceops data synthetic` or `faceops data import`."
         )
     set_aside = read_quarantine(data / QUARANTINE_FILE)
-    examined = examine_photos(data, paths, limits, formats, processes)
-    usable = [p for p in examined if not p.reason and p.photo_id not in set_aside]
+    inspected = inspect_photos(data, paths, limits, formats, processes)
+    usable = [p for p in inspected if not p.reason and p.photo_id not in set_aside]
     duplicates = find_duplicates(usable, near_bits)
     origin = read_imported(data)
     unknown = SYNTHETIC if SYNTHETIC in read_sources(data) else ""
 
-    def row(photo: Examined) -> dict[str, Any]:
+    spellings: dict[str, str] = {}
+    for photo in inspected:
+        spelling = spellings.get(name_key(photo.person), photo.person)
+        spellings[name_key(photo.person)] = min(spelling, photo.person)
+
+    def row(photo: Inspected) -> dict[str, Any]:
         reason = photo.reason
         if not reason and photo.photo_id in set_aside:
             reason = Reason.QUARANTINED.value
@@ -53,7 +59,7 @@ def validate_photos(
         return {
             "photo_id": photo.photo_id,
             "path": photo.path,
-            "person": photo.person,
+            "person": spellings[name_key(photo.person)],  # one person, one spelling
             "width": photo.width,
             "height": photo.height,
             "source": origin.get(photo.path, unknown),
@@ -62,5 +68,5 @@ def validate_photos(
             "reason": str(reason),
         }
 
-    ordered = sorted(examined, key=lambda photo: photo.path)
+    ordered = sorted(inspected, key=lambda photo: photo.path)
     return Validated([row(photo) for photo in ordered], [photo.format for photo in ordered])

@@ -23,7 +23,7 @@ _FEW = 64  # below this many photos, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
-class Examined:
+class Inspected:
     """What one photo turned out to be.
 
     Attributes:
@@ -46,9 +46,9 @@ class Examined:
     reason: str
 
 
-def examine_photos(
+def inspect_photos(
     data: Path, paths: list[Path], limits: PhotoLimits, formats: list[str], processes: int
-) -> list[Examined]:
+) -> list[Inspected]:
     """Return what each of `paths` (files below `data`/photos) is, in their order.
 
     Args:
@@ -59,13 +59,13 @@ def examine_photos(
     Raises:
         FaceOpsError: a worker process was ended from outside.
     """
-    work = partial(_examine, data, limits, frozenset(formats))
+    work = partial(_inspect, data, limits, frozenset(formats))
     if processes == 1 or len(paths) < _FEW:
         return list(track(map(work, paths), "validate photos", len(paths)))
     return list(track(_in_processes(work, paths, processes), "validate photos", len(paths)))
 
 
-def _in_processes(work: partial, paths: list[Path], processes: int) -> Iterator[Examined]:
+def _in_processes(work: partial, paths: list[Path], processes: int) -> Iterator[Inspected]:
     # Not fork: the threads of libraries that the parent has imported do not survive one.
     with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as pool:
         try:
@@ -83,13 +83,13 @@ def person_of(path: str) -> str:
     return parts[1] if len(parts) > 2 else ""
 
 
-def _examine(data: Path, limits: PhotoLimits, formats: frozenset[str], path: Path) -> Examined:
+def _inspect(data: Path, limits: PhotoLimits, formats: frozenset[str], path: Path) -> Inspected:
     relative = printable(Path(path.relative_to(data).as_posix()))
     person = person_of(relative)
     try:
         photo = open_photo(path, limits)
     except PhotoError as error:
-        return Examined(relative, person, _hash_anyway(path), "", 0, 0, "", error.reason.value)
+        return Inspected(relative, person, _hash_anyway(path), "", 0, 0, "", error.reason.value)
     height, width = photo.pixels.shape[:2]
     reason = ""
     if photo.format not in formats:
@@ -97,7 +97,7 @@ def _examine(data: Path, limits: PhotoLimits, formats: frozenset[str], path: Pat
     elif not is_well_formed(person):
         reason = Reason.BAD_NAME.value
     phash = _perceptual_hash(Image.fromarray(photo.pixels))
-    return Examined(relative, person, photo.photo_id, phash, width, height, photo.format, reason)
+    return Inspected(relative, person, photo.photo_id, phash, width, height, photo.format, reason)
 
 
 def _hash_anyway(path: Path) -> str:

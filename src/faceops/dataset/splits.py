@@ -1,0 +1,96 @@
+"""Who trains, who validates, who tests: nobody is in two of them."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from faceops.dataset.names import name_key
+from faceops.errors import FaceOpsError
+
+TRAIN, VAL, TEST = "train", "val", "test"
+SPLITS = (TRAIN, VAL, TEST)
+
+# People with several photos that each split needs: two make a genuine and an impostor pair.
+LEAST = 2
+
+
+def draw(seed: int, person: str) -> float:
+    """Return a number in [0, 1) that depends on the seed and the person's name only.
+
+    So a person who joins or leaves moves nobody else.
+    """
+    digest = hashlib.sha256(f"{seed}:{name_key(person)}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def split_randomly(photos: Mapping[str, int], val: float, test: float, seed: int) -> dict[str, str]:
+    """Return person -> split, by each person's own draw; the shares are kept approximately.
+
+    Args:
+        photos: person -> count of photos.
+        val, test: shares of the people.
+
+    Raises:
+        FaceOpsError: fewer than six people with two photos.
+    """
+    draws = {person: draw(seed, person) for person in photos}
+    splits = {
+        person: VAL if value < val else TEST if value < val + test else TRAIN
+        for person, value in draws.items()
+    }
+    _fill_up(splits, photos, draws, SPLITS)
+    return splits
+
+
+def split_by_lists(
+    photos: Mapping[str, int],
+    dev_train: Iterable[str],
+    dev_test: Iterable[str],
+    val: float,
+    seed: int,
+) -> dict[str, str]:
+    """Return person -> split by LFW's official lists.
+
+    DevTest's people test. A share `val` of DevTrain's people, by each person's own draw,
+    validates, the others train; so do people who are in neither list (other sources).
+
+    Raises:
+        FaceOpsError: a split has fewer than two people with two photos.
+    """
+    train_keys, test_keys = {name_key(p) for p in dev_train}, {name_key(p) for p in dev_test}
+    if both := sorted(train_keys & test_keys):
+        raise FaceOpsError(f"LFW's lists both name {both[0]}; restore the official lists.")
+    draws = {person: draw(seed, person) for person in photos}
+    splits = {}
+    for person, value in draws.items():
+        key = name_key(person)
+        validates = key in train_keys and value < val
+        splits[person] = TEST if key in test_keys else VAL if validates else TRAIN
+    _fill_up(splits, photos, draws, (TRAIN, VAL))
+    return splits
+
+
+def _fill_up(
+    splits: dict[str, str],
+    photos: Mapping[str, int],
+    draws: Mapping[str, float],
+    movable: tuple[str, ...],
+) -> None:
+    """Move people with several photos until each split has two of them, the largest giving."""
+
+    def several(split: str) -> list[str]:
+        chosen = [p for p, where in splits.items() if where == split and photos[p] > 1]
+        return sorted(chosen, key=lambda person: (draws[person], person))
+
+    counts = {split: len(several(split)) for split in SPLITS}
+    lacking = [split for split in SPLITS if counts[split] < LEAST]
+    enough = sum(counts[split] for split in movable) >= LEAST * len(movable)
+    if lacking and (not enough or not set(lacking) <= set(movable)):
+        raise FaceOpsError(
+            f"too few people have two accepted photos or more: {counts[TRAIN]} to train, "
+            f"{counts[VAL]} to validate, {counts[TEST]} to test, and each needs {LEAST}; "
+            "import more people."
+        )
+    for split in lacking:
+        while len(several(split)) < LEAST:
+            giver = max(movable, key=lambda other: len(several(other)))
+            splits[several(giver)[0]] = split

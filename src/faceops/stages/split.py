@@ -1,0 +1,71 @@
+"""Stage split: share the people out to training, validation and test."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.config import read_params
+from faceops.config.sections import Split
+from faceops.dataset.expectations import check_split
+from faceops.dataset.hold_against import stop_on_hard_failures
+from faceops.dataset.people_list import read_people_list
+from faceops.dataset.split_faces import accepted_faces, split_figures, split_table
+from faceops.dataset.splits import split_by_lists, split_randomly
+from faceops.dataset.write_whole import write_whole
+from faceops.errors import FaceOpsError
+from faceops.stages import run_stage
+
+FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
+LISTS = Path("data/protocols/lfw")
+
+
+def _splits(photos: Counter[str], params: Split) -> dict[str, str]:
+    if params.by == "random":
+        return split_randomly(photos, params.val, params.test, params.seed)
+    dev_train, dev_test = LISTS / "peopleDevTrain.txt", LISTS / "peopleDevTest.txt"
+    for path in (dev_train, dev_test):
+        if not path.is_file():
+            raise FaceOpsError(
+                f"split.by is lfw, but {path} is missing; import LFW with its lists beside it, "
+                "or set split.by to random."
+            )
+    people = read_people_list(dev_train), read_people_list(dev_test)
+    return split_by_lists(photos, *people, params.val, params.seed)
+
+
+def _read_faces() -> pa.Table:
+    try:
+        return pq.read_table(FACES)
+    except FileNotFoundError:
+        raise FaceOpsError(f"{FACES} does not exist; run the stage crop first.") from None
+    except (OSError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0]
+        raise FaceOpsError(f"{FACES} cannot be read ({why}); run the stage crop again.") from None
+
+
+def main() -> None:
+    """Read build/crop/faces.parquet; write build/split/."""
+    params = read_params(Path("params.yaml"))
+    rows = accepted_faces(_read_faces())
+    splits = _splits(Counter(row["person"] for row in rows), params.split)
+    table = split_table(rows, splits)
+    outcomes = check_split(table, params.validate_.hard)
+    figures = split_figures(table)
+    report = {**figures, "expectations": {o.name: o.as_dict() for o in outcomes}}
+    content = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_whole(OUT / "split.json", content.encode())
+    for warning in stop_on_hard_failures(outcomes, str(OUT / "split.json")):
+        print(warning, file=sys.stderr)
+    temporary = OUT / ".faces.parquet.tmp"
+    pq.write_table(table, temporary)
+    temporary.replace(OUT / "faces.parquet")
+    told = "; ".join(f"{s} {f['people']} people, {f['photos']} photos" for s, f in figures.items())
+    print(f"split: {told}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
