@@ -9,11 +9,15 @@ import onnx
 import pytest
 
 from faceops.errors import FaceOpsError
+from faceops.evaluation.roc import roc_auc
+from faceops.faces.choose_face import choose_face
+from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import EMBED_BATCH, Bundle
 from faceops.release.contract import MODEL_FILES, WeightFile
 from faceops.release.export import write_bundle
 from faceops.release.model_card import model_card
 from faceops.release.onnx_embedder import adapt_embedder
+from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import measure_thresholds
 from faceops.verification.verifier import Verifier, sigmoid
 from faceops.weights.catalogue import read_catalogue
@@ -117,6 +121,24 @@ def test_wrong_shapes_are_refused(bundle: Bundle) -> None:
 def test_bundle_keeps_its_name_and_finds_faces(bundle: Bundle) -> None:
     assert bundle.name == "models:/faceops@champion"
     assert bundle.face_finder().find(np.zeros((64, 64, 3), np.uint8)) == []
+
+
+@pytest.mark.lfw
+def test_bundle_tells_people_of_lfw_apart(bundle: Bundle, lfw_root: Path) -> None:
+    folders = sorted((lfw_root / "lfw-deepfunneled").iterdir())
+    people = [folder for folder in folders if len(list(folder.iterdir())) == 2][:20]
+    finder = bundle.face_finder()
+    found, persons = [], []
+    for person in people:
+        for photo in sorted(person.iterdir()):
+            pixels = open_photo(photo).pixels
+            face = choose_face(finder.find(pixels), 250, 250, "most_central", min_face=24)
+            assert face is not None
+            found.append(face.crop)
+            persons.append(person.name)
+    scores = all_pair_scores(bundle.embed(np.stack(found)), np.array(persons), bundle.verify)
+    assert len(scores.genuine) == 20
+    assert roc_auc(scores.genuine, scores.impostor) > 0.98
 
 
 def test_release_is_refused_for_photos_when_crops_were_not_aligned(

@@ -11,6 +11,7 @@ class Reliability:
 
     pairs: np.ndarray
     weight: np.ndarray
+    effective: np.ndarray  # pairs of one weight that would tell as much (Kish 1965)
     predicted: np.ndarray
     observed: np.ndarray
 
@@ -36,4 +37,5 @@ def reliability(genuine: np.ndarray, impostor: np.ndarray, bins: int = 10) -> Re
     weights = np.bincount(index, weight, minlength=bins)[filled]
     predicted = np.bincount(index, weight * probability, minlength=bins)[filled] / weights
     observed = np.bincount(index, weight * same, minlength=bins)[filled] / weights
-    return Reliability(pairs[filled].astype(float), weights, predicted, observed)
+    effective = weights**2 / np.bincount(index, weight**2, minlength=bins)[filled]
+    return Reliability(pairs[filled].astype(float), weights, effective, predicted, observed)

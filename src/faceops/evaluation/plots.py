@@ -107,8 +107,8 @@ def _calibration(evaluation: Evaluation) -> Figure:
     bins = evaluation.reliability
     figure, axes = _figure("Is the probability right? One person and two weigh the same")
     axes.plot([0, 1], [0, 1], color=MARK, linewidth=0.8, linestyle=":")
-    few = bins.pairs < 30
-    for rows, fill, name in ((~few, SAME, "30 pairs or more"), (few, "white", "fewer pairs")):
+    few = bins.effective < 20
+    for rows, fill, name in ((~few, SAME, "enough pairs to tell"), (few, "white", "too few")):
         axes.scatter(
             bins.predicted[rows], bins.observed[rows], c=fill, edgecolors=SAME, label=name, zorder=3
         )

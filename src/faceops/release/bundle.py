@@ -24,7 +24,7 @@ from faceops.release.contract import (
     rounded_template,
 )
 
-EMBED_BATCH = 32
+EMBED_BATCH = 8  # on a CPU as fast a crop as 32, with half the memory
 VERIFY_BATCH = 8192
 
 
@@ -73,7 +73,7 @@ class Bundle:
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """Return L2-normalised embeddings float32 (N, D) of crops uint8 (N, 112, 112, 3) RGB.
 
-        Batches have one of six sizes (the last one is padded to a power of two), so that ONNX
+        Batches have one of four sizes (the last one is padded to a power of two), so that ONNX
         Runtime's memory stays constant however many crops are embedded.
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):

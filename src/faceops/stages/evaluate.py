@@ -9,7 +9,7 @@ from faceops.release.bundle import Bundle
 from faceops.release.evaluate_bundle import evaluate_bundle
 from faceops.release.model_card import model_card
 from faceops.stages import run_stage
-from faceops.stages.verify import write_json
+from faceops.stages.json_output import write_json
 from faceops.weights.catalogue import read_catalogue
 
 OUT = Path("build/evaluate")

@@ -1,6 +1,5 @@
 """Stage verify: fit the pair verifier, find thresholds for stated budgets."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model
 from faceops.evaluation.evaluate import rounded
 from faceops.stages import run_stage
+from faceops.stages.json_output import write_json
 from faceops.verification.fit import fit_verifier
 from faceops.verification.split_crops import read_split
 from faceops.verification.thresholds import measure_thresholds
@@ -62,13 +62,6 @@ def main() -> None:
         "training_pairs": fit.training_pairs,
     }
     write_json(OUT / "verify.json", rounded(metrics))
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write sorted JSON, replaced at once."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":
