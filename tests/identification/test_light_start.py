@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 HEAVY = [
     "torch",
@@ -28,3 +29,26 @@ def test_importing_the_engine_brings_in_nothing_heavy() -> None:
     loaded, seconds = json.loads(done.stdout)
     assert loaded == []
     assert seconds < 1.5  # of processor time: other processes may be busy
+
+
+RUN = """
+import sys
+from pathlib import Path
+from pathlib import Path
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.release.bundle import Bundle
+photo, gallery, bundle, out = map(Path, sys.argv[1:])
+identify(photo, Gallery.open(gallery), Bundle.load(bundle), out, annotate=True)
+print([name for name in HEAVY if name in sys.modules])
+""".replace("HEAVY", str(HEAVY))
+
+
+def test_a_whole_run_brings_in_nothing_heavy(
+    album: Path, gallery_dir: Path, sface_bundle: Path, tmp_path: Path
+) -> None:
+    arguments = map(str, (album, gallery_dir, sface_bundle, tmp_path / "out"))
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

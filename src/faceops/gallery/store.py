@@ -211,8 +211,9 @@ def _read_statement(folder: Path) -> tuple[str, int]:
 def _read_faces(path: Path, size: int, crops: bool) -> tuple[GalleryFace, ...]:
     names = [name for name in SCHEMA.names if crops or name != "crop"]
     try:
-        table = pq.read_table(path, columns=names).select(names)
-        flat = table["embedding"].combine_chunks().flatten().to_numpy().astype(np.float32)
+        with pq.ParquetFile(path) as file:  # read_table would load pandas
+            table = file.read(columns=names).select(names)
+        flat = _floats(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         first = str(error).splitlines()[0]
@@ -228,3 +229,13 @@ def _read_faces(path: Path, size: int, crops: bool) -> tuple[GalleryFace, ...]:
         GalleryFace(**{"crop": b"", **row, "box": tuple(row["box"])}, embedding=embedding)
         for row, embedding in zip(rows, flat.reshape(-1, size), strict=True)
     )
+
+
+def _floats(values: pa.Array) -> np.ndarray:
+    """Return a float32 array's values; its own `to_numpy` would load pandas."""
+    if values.type != pa.float32() or values.null_count:
+        raise pa.ArrowInvalid("embeddings are not whole float32 values")
+    stored = values.buffers()[1]
+    if stored is None:
+        return np.zeros(0, np.float32)
+    return np.frombuffer(stored, np.float32, len(values), values.offset * 4)

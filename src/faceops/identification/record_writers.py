@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from faceops.identification.records import SCHEMA, Record
@@ -28,7 +29,7 @@ class RecordWriters:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rows: list[Record] = []
+        self._lines: list[str] = []  # not yet in the Parquet file
         self._open = ExitStack()
 
     def __enter__(self) -> "RecordWriters":
@@ -51,9 +52,10 @@ class RecordWriters:
         """Add rows; memory stays bounded."""
         for record in records:
             self._csv.writerow([_csv_cell(value) for value in record])
-            self._jsonl.write(json.dumps(record._asdict(), ensure_ascii=False) + "\n")
-            self._rows.append(record)
-        if len(self._rows) >= ROWS_A_GROUP:
+            line = json.dumps(record._asdict(), ensure_ascii=False) + "\n"
+            self._jsonl.write(line)
+            self._lines.append(line)
+        if len(self._lines) >= ROWS_A_GROUP:
             self._flush()
 
     def __exit__(
@@ -69,9 +71,15 @@ class RecordWriters:
             self._open.close()
 
     def _flush(self) -> None:
-        rows = [record._asdict() for record in self._rows]
-        self._parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        self._rows.clear()
+        if not self._lines:
+            return
+        # By way of JSON: pyarrow loads pandas, a second, to convert Python lists.
+        table = pyarrow.json.read_json(
+            pa.BufferReader("".join(self._lines).encode()),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=SCHEMA),
+        )
+        self._parquet.write_table(table)
+        self._lines.clear()
 
 
 def _csv_cell(value: object) -> object:
