@@ -61,7 +61,7 @@ def hold_against(tables: "Sequence[Held]", hard: Sequence[str], docs: Path | Non
     results: dict[str, list[tuple[Any, Held]]] = {}
     with tempfile.TemporaryDirectory(prefix="faceops-expectations-") as work:
         context = gx.get_context(mode="file", project_root_dir=work)
-        context.variables.progress_bars = {"globally": False}
+        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
         source = context.data_sources.add_pandas("faceops")
         for table in tables:
             asset = source.add_dataframe_asset(table.name)
@@ -82,6 +82,7 @@ def hold_against(tables: "Sequence[Held]", hard: Sequence[str], docs: Path | Non
                 },
             )
             for result in ran.results:
+                assert result.expectation_config is not None  # always set by `run`
                 name = result.expectation_config.meta["name"]
                 results.setdefault(name, []).append((result, table))
         if docs is not None:

@@ -12,17 +12,24 @@ _FOLDER = "imported"
 
 def read_imported(data: Path) -> dict[str, str]:
     """Return path (POSIX, relative to `data`) -> name of the source, for all imported photos."""
-    found = {}
-    for listing in sorted((data / _FOLDER).glob("*.csv")):
-        try:
-            with listing.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    found[row["path"]] = listing.stem
-        except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-            raise FaceOpsError(
-                f"{listing} is not a list of imported photos ({error}); restore it or import again."
-            ) from None
-    return found
+    listings = sorted((data / _FOLDER).glob("*.csv"))
+    return {path: listing.stem for listing in listings for path in _read(listing)}
+
+
+def read_origins(data: Path, source: str) -> dict[str, str]:
+    """Return path -> origin of the photos that `source` has brought so far."""
+    listing = data / _FOLDER / f"{source}.csv"
+    return _read(listing) if listing.is_file() else {}
+
+
+def _read(listing: Path) -> dict[str, str]:
+    try:
+        with listing.open(newline="", encoding="utf-8") as file:
+            return {row["path"]: row["origin"] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise FaceOpsError(
+            f"{listing} is not a list of imported photos ({error}); restore it or import again."
+        ) from None
 
 
 def write_imported(data: Path, source: str, origins: dict[str, str]) -> None:

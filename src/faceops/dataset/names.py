@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 _SEPARATORS = re.compile(r"[\s_.\-]+")
+_PART_ENDS = re.compile(r"[\s_.]+")
 _LONGEST = 100
 
 
@@ -20,11 +21,14 @@ def name_key(name: str) -> str:
 
 
 def folder_name(name: str) -> str:
-    """Return `name` as the name of a person's folder: `George W. Bush` is `George_W_Bush`.
+    """Return `name` as the name of a person's folder: `george w. bush` is `George_W_Bush`.
 
-    A name all in lower or all in upper case gets a capital at each part; mixed case is kept.
+    Spaces and `.` end a part, and so does `-` where nothing else does (`Al-Hakim` in a longer name
+    stays). A name all in lower or all in upper case gets a capital at each part.
     """
-    parts = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name)).strip().split(" ")
+    name = unicodedata.normalize("NFKC", name).strip(" _.-\t")
+    ends = _PART_ENDS if _PART_ENDS.search(name) else _SEPARATORS
+    parts = [part for part in ends.split(name) if part]
     joined = "".join(parts)
     if joined.islower() or (joined.isupper() and len(joined) > 2):
         parts = [part[:1].upper() + part[1:].lower() for part in parts]

@@ -1,0 +1,61 @@
+"""From a path or a URL to a folder that holds a source's files."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from faceops.dataset.archives import is_archive, unpack
+from faceops.dataset.download import download
+from faceops.errors import FaceOpsError
+
+
+def public_place(place: str) -> str:
+    """Return what may be written down of `place`: a URL without password and query, a bare name."""
+    parts = urlsplit(place)
+    if parts.scheme in ("http", "https"):
+        host = parts.hostname or ""
+        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return Path(unquote(parts.path) if parts.scheme == "file" else place).name
+
+
+@contextmanager
+def source_folder(place: str, work: Path) -> Iterator[Path]:
+    """Yield the folder that `place` is, or that its archive was unpacked to below `work`.
+
+    `work` keeps what has been downloaded and unpacked if the import fails or is interrupted, so
+    that the next run goes on; it is removed when all went well.
+
+    Raises:
+        FaceOpsError: nothing there, no archive, or a download that failed.
+    """
+    scheme = urlsplit(place).scheme
+    if scheme in ("http", "https"):
+        mine = work / hashlib.sha256(place.encode()).hexdigest()[:16]
+        name = Path(urlsplit(place).path).name or "archive"
+        archive = download(place, mine / name)
+        if not is_archive(archive):
+            archive.unlink()
+            raise FaceOpsError(
+                f"{place} gave no tar, tgz or zip archive, perhaps a page that asks for a login; "
+                "check the address, or download the archive yourself and give its path."
+            )
+    elif "://" in place and scheme != "file":
+        raise FaceOpsError(f"{place} is not an http, https or file address; give one, or a path.")
+    else:
+        archive = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
+        if archive.is_dir():
+            yield archive
+            return
+        if not archive.is_file():
+            raise FaceOpsError(f"{archive} does not exist; name a folder, an archive or a URL.")
+        status = archive.stat()
+        key = f"{archive.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+        mine = work / hashlib.sha256(key.encode()).hexdigest()[:16]
+    yield unpack(archive, mine / "unpacked")
+    shutil.rmtree(mine, ignore_errors=True)
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
