@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceops.errors import FaceOpsError
 from faceops.faces.detection import Detection
@@ -39,6 +40,13 @@ def test_faces_that_fill_a_small_picture_are_found(
     detector: Detector, drawn_faces: np.ndarray
 ) -> None:
     assert np.mean([len(detector.detect(face)) == 1 for face in drawn_faces]) >= 0.95
+
+
+def test_close_ups_that_fill_a_large_photo_are_found(
+    detector: Detector, drawn_faces: np.ndarray
+) -> None:
+    close = [Image.fromarray(face[16:-16, 16:-16]).resize((640, 640)) for face in drawn_faces]
+    assert np.mean([len(detector.detect(np.asarray(photo))) > 0 for photo in close]) >= 0.9
 
 
 def test_every_face_of_a_scene_is_found_where_it_is(detector: Detector, scene: np.ndarray) -> None:

@@ -13,6 +13,9 @@ from faceops.faces.yunet_decode import decode
 
 LARGEST_OVERLAP = 0.3
 MULTIPLE = 32  # the net's largest stride
+# A second look for faces that fill a photo, which the first may miss at this very scale.
+SECOND_LOOK = 0.5  # of `size`
+SECOND_BORDER = 0.3  # black, of the longer side, all around
 
 
 class Detector:
@@ -43,13 +46,20 @@ class Detector:
         self.threshold = threshold
 
     def detect(self, pixels: np.ndarray) -> list[Detection]:
-        """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first."""
-        height, width = pixels.shape[:2]
-        if not height or not width:
+        """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first.
+
+        A photo in which none is found is looked at once more, at half the size and in a frame.
+        """
+        if not pixels.shape[0] or not pixels.shape[1]:
             return []
-        scale = min(1.0, self.size / max(height, width))
-        small = _scaled(pixels, scale)
-        net_input = _framed(small)
+        found = self._look(pixels, self.size, 0.0)
+        return found or self._look(pixels, SECOND_LOOK * self.size, SECOND_BORDER)
+
+    def _look(self, pixels: np.ndarray, size: float, frame: float) -> list[Detection]:
+        height, width = pixels.shape[:2]
+        small = _scaled(pixels, min(1.0, size / max(height, width)))
+        border = round(frame * max(small.shape))
+        net_input = _framed(small, border)
         maps = dict(
             zip(
                 self._outputs,
@@ -63,6 +73,8 @@ class Detector:
         kept = non_maximum_suppression(boxes, scores, LARGEST_OVERLAP)
         # Sides were rounded to whole pixels, so each axis has its own scale.
         back = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
+        boxes[:, :2] -= border
+        landmarks -= border
         boxes *= np.tile(back, 2)
         landmarks *= back
         return [
@@ -90,14 +102,13 @@ def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
     return np.asarray(image.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def _framed(pixels: np.ndarray) -> np.ndarray:
-    """Return the net's input float32 (1, 3, H', W') BGR 0-255, black to the right and below.
-
-    No border on the other sides: photos that a face fills are found no better with one.
-    """
+def _framed(pixels: np.ndarray, border: int) -> np.ndarray:
+    """Return the net's input float32 (1, 3, H', W') BGR 0-255, black around `pixels`."""
     height, width = pixels.shape[:2]
-    frame = np.zeros((1, 3, _multiple(height), _multiple(width)), dtype=np.float32)
-    frame[0, :, :height, :width] = pixels[:, :, ::-1].transpose(2, 0, 1)
+    sides = _multiple(height + 2 * border), _multiple(width + 2 * border)
+    frame = np.zeros((1, 3, *sides), dtype=np.float32)
+    inside = frame[0, :, border : border + height, border : border + width]
+    inside[...] = pixels[:, :, ::-1].transpose(2, 0, 1)
     return frame
 
 
