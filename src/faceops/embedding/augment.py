@@ -17,8 +17,8 @@ def augment(crops: np.ndarray, draw: np.random.Generator, flip: bool, jitter: fl
     """
     count, height, width, _ = crops.shape
     if flip:
-        mirrored = draw.random(count) < 0.5
-        crops = np.where(mirrored[:, None, None, None], crops[:, :, ::-1], crops)
+        mirrored = draw.random((count, 1, 1, 1)) < 0.5
+        crops = np.where(mirrored, crops[:, :, ::-1], crops)
     if jitter == 0:
         return np.ascontiguousarray(crops)
     reach = round(MAX_SHIFT * jitter)

@@ -33,10 +33,8 @@ class MlflowLog:
         run = self._client.create_run(experiment_id, tags=tags, run_name="train")
         self.run_id: str = run.info.run_id
         self._history: list[dict[str, Any]] = []
-        self._client.log_batch(
-            self.run_id,
-            params=[Param(f"train.{name}", str(value)) for name, value in params.items()],
-        )
+        texts = [Param(f"train.{name}", str(value)) for name, value in params.items()]
+        self._client.log_batch(self.run_id, params=texts)
 
     def log_epoch(self, row: dict[str, Any], images_per_second: float) -> None:
         """Log the figures of an epoch (a row of the history); the speed when it is over 0."""

@@ -87,7 +87,7 @@ def train_embedder(
     _check_people(train, val)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device).to(memory_format=torch.channels_last)
     trained = inputs.trained(model)
     epochs = settings.warmup_epochs + settings.triplet_epochs
     sampler = PeoplePhotosSampler(
@@ -129,8 +129,8 @@ def train_embedder(
         idle = state["idle"]
         begun -= state["seconds"]
         _say(f"training continues after epoch {outcome.history[-1]['epoch']}")
-    for row in outcome.history:
-        on_epoch(row, 0.0)
+    for earlier in outcome.history:
+        on_epoch(earlier, 0.0)
 
     for epoch in range(outcome.history[-1]["epoch"] + 1, epochs + 1):
         if idle >= settings.patience:
@@ -179,7 +179,7 @@ def train_embedder(
 
             with torch.no_grad():
                 watched = watch_batch(embeddings, distances, labels, settings.triplet_margin)
-            figures_of_batches.append({"loss": float(loss), **watched})
+            figures_of_batches.append({"loss": float(loss.detach()), **watched})
             images += len(positions)
             if _late(begun, settings):
                 break

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from faceops.embedding.embedder import Embedder, Scale
 from faceops.errors import FaceOpsError
@@ -24,16 +25,27 @@ _CONV_EPSILON = 1e-3
 _BN_EPSILON = 2e-5
 
 
-def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
-    parts: list[tuple[str, nn.Module]] = [
-        (
-            "conv2d",
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        ),
-        ("batchnorm", nn.BatchNorm2d(outputs, eps=_CONV_EPSILON)),
-        ("relu", nn.PReLU(outputs)),
-    ]
-    return nn.Sequential(OrderedDict(parts))
+class ConvUnit(nn.Module):
+    """Convolution, batch normalisation, PReLU; depthwise when `groups` is the channels."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv2d = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        self.batchnorm: nn.Module = nn.BatchNorm2d(outputs, eps=_CONV_EPSILON)
+        self.relu = nn.PReLU(outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        mapped: torch.Tensor = self.relu(self.batchnorm(self.conv2d(features)))
+        return mapped
+
+    def fuse(self) -> None:
+        """Put the normalisation into the convolution, for use without training."""
+        if isinstance(self.batchnorm, nn.BatchNorm2d):
+            self.conv2d = fuse_conv_bn_eval(self.conv2d, self.batchnorm)
+            self.batchnorm = nn.Identity()
 
 
 def build_sface() -> Embedder:
@@ -42,11 +54,11 @@ def build_sface() -> Embedder:
     The trunk ends after the depthwise half of block 13, at (B, 512, 7, 7): the features are then
     small, and the head holds 8 of the 9.6 million weights.
     """
-    units: list[tuple[str, nn.Module]] = [("scale", Scale()), ("conv_1", _unit(3, 32, 3, 1, 1))]
+    units: list[tuple[str, nn.Module]] = [("scale", Scale()), ("conv_1", ConvUnit(3, 32, 3, 1, 1))]
     channels = 32
     for number, (outputs, stride) in enumerate(_BLOCKS, start=2):
-        units.append((f"conv_{number}_dw", _unit(channels, channels, 3, stride, channels)))
-        units.append((f"conv_{number}", _unit(channels, outputs, 1, 1, 1)))
+        units.append((f"conv_{number}_dw", ConvUnit(channels, channels, 3, stride, channels)))
+        units.append((f"conv_{number}", ConvUnit(channels, outputs, 1, 1, 1)))
         channels = outputs
     border = [name for name, _ in units].index("conv_13")
     head = [
@@ -89,7 +101,7 @@ def load_sface(path: Path) -> Embedder:
         FaceOpsError: the file is not SFace.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         graph = onnx.load(path).graph

@@ -1,0 +1,37 @@
+"""Small sets of crops that can be told apart: a colour pattern a person, noise a photo."""
+
+import numpy as np
+
+from faceops.config.sections import Train
+from faceops.embedding.labelled_crops import LabelledCrops
+
+
+def coloured_people(people: int, photos: int, singles: int = 0, seed: int = 0) -> LabelledCrops:
+    """Return crops of `people` x `photos` and of `singles` people with one photo."""
+    draw = np.random.default_rng(seed)
+    crops, persons, negative_only = [], [], []
+    for person in range(people + singles):
+        pattern = draw.integers(0, 256, (4, 4, 3)).repeat(28, axis=0).repeat(28, axis=1)
+        for _ in range(photos if person < people else 1):
+            noisy = pattern + draw.normal(0, 40, (112, 112, 3))
+            crops.append(np.clip(noisy, 0, 255).astype(np.uint8))
+            persons.append(f"Person_{person:03d}")
+            negative_only.append(person >= people)
+    return LabelledCrops.of(
+        np.stack(crops), np.arange(len(crops)), persons, np.array(negative_only)
+    )
+
+
+def tiny_training(**changes: object) -> Train:
+    """Return settings of a run of seconds."""
+    small: dict[str, object] = {
+        "backbone": "resnet18",
+        "embedding_size": 16,
+        "people_per_batch": 3,
+        "photos_per_person": 2,
+        "negatives_per_batch": 2,
+        "warmup_epochs": 1,
+        "triplet_epochs": 2,
+        "device": "cpu",
+    }
+    return Train.model_validate(small | changes)

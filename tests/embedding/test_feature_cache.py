@@ -1,0 +1,57 @@
+"""Cached features stand for the frozen layers, and are made afresh when stale."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from faces_for_training import coloured_people
+
+from faceops.embedding.backbones.resnet18 import build_resnet18
+from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.feature_cache import cached_features
+from faceops.embedding.training_inputs import FeatureInputs
+
+CPU = torch.device("cpu")
+FACES = coloured_people(3, 2)
+
+
+@pytest.fixture
+def model() -> Embedder:
+    torch.manual_seed(0)
+    return build_resnet18(16).eval()
+
+
+def test_the_head_on_features_is_the_model_on_crops(model: Embedder, tmp_path: Path) -> None:
+    features = cached_features(model, FACES, True, tmp_path, "train", CPU)
+    inputs = FeatureInputs(features, features, CPU)
+    whole = embed_crops(model, FACES.crops)
+    assert np.abs(inputs.embed_plain(model, False) - whole).max() < 2e-3
+    mirrored = embed_crops(model, FACES.crops[:, :, ::-1])
+    second = FeatureInputs(features[:, 1:], features, CPU)
+    assert np.abs(second.embed_plain(model, False) - mirrored).max() < 2e-3
+
+
+def test_features_are_computed_once(model: Embedder, tmp_path: Path) -> None:
+    cached_features(model, FACES, False, tmp_path, "train", CPU)
+    (path,) = tmp_path.iterdir()
+    written = path.stat().st_mtime_ns
+    cached_features(model, FACES, False, tmp_path, "train", CPU)
+    assert path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("change", ["crops", "weights", "flip"])
+def test_stale_features_are_replaced(model: Embedder, tmp_path: Path, change: str) -> None:
+    cached_features(model, FACES, False, tmp_path, "train", CPU)
+    (before,) = tmp_path.iterdir()
+    faces = FACES
+    if change == "crops":
+        faces = replace(FACES, crops=FACES.crops.copy())
+        faces.crops[0, 0, 0, 0] ^= 1
+    if change == "weights":
+        next(model.trunk.parameters()).data[0] += 1
+    cached_features(model, faces, change == "flip", tmp_path, "train", CPU)
+    (after,) = tmp_path.iterdir()
+    assert after != before
