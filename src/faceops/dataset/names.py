@@ -24,12 +24,14 @@ def folder_name(name: str) -> str:
     """Return `name` as the name of a person's folder: `george w. bush` is `George_W_Bush`.
 
     Spaces and `.` end a part, and so does `-` where nothing else does (`Al-Hakim` in a longer name
-    stays). A name all in lower or all in upper case gets a capital at each part.
+    stays). A name all in lower or upper case gets a capital at each part, unless it has digits.
     """
     name = unicodedata.normalize("NFKC", name).strip(" _.-\t")
     ends = _PART_ENDS if _PART_ENDS.search(name) else _SEPARATORS
     parts = [part for part in ends.split(name) if part]
     joined = "".join(parts)
+    if any(character.isdigit() for character in joined):
+        return "_".join(parts)  # a code, not a name
     if joined.islower() or (joined.isupper() and len(joined) > 2):
         parts = [part[:1].upper() + part[1:].lower() for part in parts]
     return "_".join(parts)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
@@ -34,28 +34,38 @@ def source_folder(place: str, work: Path) -> Iterator[Path]:
     """
     scheme = urlsplit(place).scheme
     if scheme in ("http", "https"):
-        mine = work / hashlib.sha256(place.encode()).hexdigest()[:16]
-        name = Path(urlsplit(place).path).name or "archive"
-        archive = download(place, mine / name)
-        if not is_archive(archive):
-            archive.unlink()
-            raise FaceOpsError(
-                f"{place} gave no tar, tgz or zip archive, perhaps a page that asks for a login; "
-                "check the address, or download the archive yourself and give its path."
-            )
+        mine = work / _digest(place)
+        local = None
     elif "://" in place and scheme != "file":
         raise FaceOpsError(f"{place} is not an http, https or file address; give one, or a path.")
     else:
-        archive = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
-        if archive.is_dir():
-            yield archive
+        local = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
+        if local.is_dir():
+            yield local
             return
-        if not archive.is_file():
-            raise FaceOpsError(f"{archive} does not exist; name a folder, an archive or a URL.")
-        status = archive.stat()
-        key = f"{archive.resolve()}:{status.st_size}:{status.st_mtime_ns}"
-        mine = work / hashlib.sha256(key.encode()).hexdigest()[:16]
-    yield unpack(archive, mine / "unpacked")
-    shutil.rmtree(mine, ignore_errors=True)
-    if work.is_dir() and not any(work.iterdir()):
-        work.rmdir()
+        if not local.is_file():
+            raise FaceOpsError(f"{local} does not exist; name a folder, an archive or a URL.")
+        status = local.stat()
+        mine = work / _digest(f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}")
+    try:
+        yield unpack(local or _downloaded(place, mine), mine / "unpacked")
+        shutil.rmtree(mine, ignore_errors=True)
+    finally:
+        for folder in (mine, work):
+            with suppress(OSError):  # only if nothing is kept in it
+                folder.rmdir()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _downloaded(url: str, folder: Path) -> Path:
+    archive = download(url, folder / (Path(urlsplit(url).path).name or "archive"))
+    if not is_archive(archive):
+        archive.unlink()
+        raise FaceOpsError(
+            f"{url} gave no tar, tgz or zip archive, perhaps a page that asks for a login; check "
+            "the address, or download the archive yourself and give its path."
+        )
+    return archive

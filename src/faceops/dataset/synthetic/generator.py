@@ -4,6 +4,7 @@ Run in float64, where two CPUs differ by 1e-14 and a rounding to 8 bits does not
 """
 
 import os
+import pickle  # for the name of its error: nothing is unpickled
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,16 @@ def load_generator(weights: Path) -> Draw:
         state = torch.load(weights, map_location="cpu", weights_only=True)["netG_state_dict"]
         state = {name: value.double() for name, value in state.items()}
         layers = [_layer(state, index) for index, _, _ in _LAYERS]
-    except (OSError, KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        pickle.PickleError,
+    ) as error:
         raise FaceOpsError(
             f"{weights} is not the generator of synthetic people ({type(error).__name__}); "
             "fetch it again with `faceops weights fetch synthetic_people`."
@@ -49,7 +59,7 @@ def load_generator(weights: Path) -> Draw:
 
     def draw(latents: np.ndarray) -> np.ndarray:
         threads = torch.get_num_threads()
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(usable_processors())
         try:
             with torch.inference_mode():
                 starts = range(0, len(latents), BATCH)
@@ -59,6 +69,11 @@ def load_generator(weights: Path) -> Draw:
         return np.concatenate([np.empty((0, TILE, TILE, 3), np.uint8), *batches])
 
     return draw
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _layer(state: dict, index: int) -> tuple:

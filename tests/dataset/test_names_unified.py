@@ -1,0 +1,60 @@
+"""One person is one name, however it is spelt."""
+
+import pytest
+
+from faceops.dataset.names import folder_name, is_well_formed, name_key
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "George_W_Bush",
+        "george w bush",
+        "George W. Bush",
+        "GEORGE-W-BUSH",
+        " George  W_Bush ",
+        "Ｇeorge W Bush",
+    ],
+)
+def test_spellings_of_one_person_share_a_key(spelling: str) -> None:
+    assert name_key(spelling) == "george w bush"
+
+
+@pytest.mark.parametrize("name", ["Straße", "ǅ", "ﬁona İpek", "Ångström", "a.-_b"])
+def test_the_key_of_a_key_is_the_key(name: str) -> None:
+    assert name_key(name_key(name)) == name_key(name)
+
+
+def test_two_people_keep_two_keys() -> None:
+    assert name_key("Ann Lee") != name_key("Anna Lee")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "folder"),
+    [
+        ("George W. Bush", "George_W_Bush"),
+        ("george-w-bush", "George_W_Bush"),
+        ("GEORGE BUSH", "George_Bush"),
+        ("Abdel_Aziz_Al-Hakim", "Abdel_Aziz_Al-Hakim"),
+        ("AJ_Cook", "AJ_Cook"),
+        ("digit_0", "digit_0"),
+        ("CelebA_17", "CelebA_17"),
+        ("李 小龙", "李_小龙"),
+    ],
+)
+def test_folder_form(spelling: str, folder: str) -> None:
+    assert folder_name(spelling) == folder
+    assert folder_name(folder) == folder
+    assert name_key(spelling) == name_key(folder)
+
+
+@pytest.mark.parametrize("name", ["Ann_Lee", "Seán_O'Neil", "Al-Hakim", "digit_0", "李_小龙"])
+def test_well_formed_names(name: str) -> None:
+    assert is_well_formed(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " Ann", ".hidden", "-x", "a/b", "a\nb", "__", "x" * 101, "a\u202eb", "a:b"]
+)
+def test_ill_formed_names(name: str) -> None:
+    assert not is_well_formed(name)

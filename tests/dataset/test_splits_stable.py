@@ -1,0 +1,79 @@
+"""Splits: disjoint, near their shares, and nobody moves when somebody joins."""
+
+import pytest
+
+from faceops.dataset.splits import split_by_lists, split_randomly
+from faceops.errors import FaceOpsError
+
+
+def crowd(people: int, every_third_single: bool = True) -> dict[str, int]:
+    return {f"Person_{n}": 1 if every_third_single and n % 3 == 0 else 5 for n in range(people)}
+
+
+def test_shares_are_kept_for_people_with_one_photo_and_with_several() -> None:
+    photos = crowd(3000)
+    splits = split_randomly(photos, 0.1, 0.1, 7)
+    assert splits.keys() == photos.keys()
+    for single in (True, False):
+        group = [splits[person] for person in photos if (photos[person] == 1) == single]
+        for split, share in (("train", 0.8), ("val", 0.1), ("test", 0.1)):
+            assert group.count(split) / len(group) == pytest.approx(share, abs=0.04)
+
+
+def test_who_joins_or_leaves_moves_nobody_else() -> None:
+    before = split_randomly(crowd(300), 0.1, 0.1, 7)
+    after = split_randomly(crowd(320), 0.1, 0.1, 7)
+    assert before.items() <= after.items()
+
+
+def test_another_seed_is_another_split_and_spelling_does_not_count() -> None:
+    photos = crowd(300)
+    assert split_randomly(photos, 0.1, 0.1, 7) != split_randomly(photos, 0.1, 0.1, 8)
+    spelt = {person.replace("_", " ").upper(): count for person, count in photos.items()}
+    assert list(split_randomly(spelt, 0.1, 0.1, 7).values()) == list(
+        split_randomly(photos, 0.1, 0.1, 7).values()
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_sets_get_two_people_with_several_photos_each(seed: int) -> None:
+    photos = crowd(6, every_third_single=False) | {"Single": 1}
+    splits = split_randomly(photos, 0.1, 0.1, seed)
+    several = [splits[person] for person in photos if photos[person] > 1]
+    assert {split: several.count(split) for split in ("train", "val", "test")} == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }
+
+
+def test_too_few_people_are_told() -> None:
+    with pytest.raises(FaceOpsError, match="import more people"):
+        split_randomly(crowd(5, every_third_single=False), 0.1, 0.1, 7)
+
+
+def test_official_lists_rule() -> None:
+    photos = crowd(300)
+    dev_train = [f"person {n}" for n in range(200)]
+    dev_test = [f"Person_{n}" for n in range(200, 280)]
+    splits = split_by_lists(photos, dev_train, dev_test, 0.1, 7)
+    assert {splits[f"Person_{n}"] for n in range(200, 280)} == {"test"}
+    assert {splits[f"Person_{n}"] for n in range(280, 300)} == {"train"}  # in neither list
+    validating = [n for n in range(200) if splits[f"Person_{n}"] == "val"]
+    assert 8 <= len(validating) <= 36
+    with pytest.raises(FaceOpsError, match="both name"):
+        split_by_lists(photos, dev_train, ["Person_3"], 0.1, 7)
+    with pytest.raises(FaceOpsError, match="0 to test"):
+        split_by_lists(photos, dev_train, ["Nobody"], 0.1, 7)
+
+
+@pytest.mark.lfw
+def test_lfw_people_are_all_in_one_official_list(lfw_root) -> None:
+    from faceops.dataset.names import name_key
+    from faceops.dataset.people_list import read_people_list
+
+    train = read_people_list(lfw_root / "peopleDevTrain.txt")
+    test = read_people_list(lfw_root / "peopleDevTest.txt")
+    assert (len(train), len(test)) == (4038, 1711)
+    people = {name_key(path.name) for path in (lfw_root / "lfw-deepfunneled").iterdir()}
+    assert {name_key(name) for name in train + test} == people
