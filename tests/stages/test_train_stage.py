@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -12,6 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.stages.train import main
 
 OUTPUTS = ("model.safetensors", "model.json", "history.csv", "train.json")
 PARAMS = """
@@ -27,8 +27,7 @@ train:
 
 
 def lay_out(root: Path) -> None:
-    """Write a parameter file, and crops and a split of 4 + 3 people with 2 photos each."""
-    (root / "params.yaml").write_text(PARAMS)
+    """Write crops and a split of 4 + 3 people with 2 photos each."""
     (root / "build/crop").mkdir(parents=True)
     (root / "build/split").mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -45,55 +44,51 @@ def lay_out(root: Path) -> None:
     pq.write_table(pa.table(faces), root / "build/split/faces.parquet")
 
 
-def run_stage(root: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlflow.db",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("MLFLOW_RUN_ID", None)
-    return subprocess.run(
-        [sys.executable, "-m", "faceops.stages.train"],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of its own, in which the process stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    return tmp_path
 
 
 @pytest.mark.slow
-def test_the_stage_writes_the_same_files_again_and_logs_its_runs(tmp_path: Path) -> None:
-    lay_out(tmp_path)
-    results = []
-    for _ in range(2):
-        done = run_stage(tmp_path)
-        assert done.returncode == 0, done.stderr
-        results.append([(tmp_path / "build/train" / name).read_bytes() for name in OUTPUTS])
-    assert results[0] == results[1]
-    assert not (tmp_path / "build/checkpoints").exists() or not any(
-        (tmp_path / "build/checkpoints").iterdir()
+def test_the_stage_writes_the_same_files_again_and_logs_its_runs(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(root)
+    main()
+    first = [(root / "build/train" / name).read_bytes() for name in OUTPUTS]
+    assert not (root / "build/checkpoints").exists() or not any(
+        (root / "build/checkpoints").iterdir()
     )
-    summary = json.loads((tmp_path / "build/train/train.json").read_text())
-    assert summary["people"] == 4
-    assert summary["stopped"] == "finished"
-    with (tmp_path / "build/train/history.csv").open() as file:
-        assert [row["phase"] for row in csv.DictReader(file)] == ["start", "warmup", "triplet"]
-
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
     experiment = client.get_experiment_by_name("faceops")
     assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id])
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent.info.run_id)
+    main()
+    assert [(root / "build/train" / name).read_bytes() for name in OUTPUTS] == first
+
+    summary = json.loads((root / "build/train/train.json").read_text())
+    assert summary["people"] == 4
+    assert summary["stopped"] == "finished"
+    with (root / "build/train/history.csv").open() as file:
+        assert [row["phase"] for row in csv.DictReader(file)] == ["start", "warmup", "triplet"]
+
     runs = client.search_runs([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
-    assert runs[0].data.params["train.embedding_size"] == "8"
-    assert len(client.get_metric_history(runs[0].info.run_id, "val_tar")) == 3
-    assert [file.path for file in client.list_artifacts(runs[0].info.run_id)] == ["training.png"]
+    (nested,) = (run for run in runs if run.info.run_id != parent.info.run_id)
+    assert nested.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert nested.data.params["train.embedding_size"] == "8"
+    assert len(client.get_metric_history(nested.info.run_id, "val_tar")) == 3
+    assert [file.path for file in client.list_artifacts(nested.info.run_id)] == ["training.png"]
 
 
-@pytest.mark.slow
-def test_missing_crops_are_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(PARAMS)
-    done = run_stage(tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1] == (
-        "error: build/crop/crops.npy does not exist; run `dvc repro` to build it."
-    )
+def test_missing_crops_are_one_sentence(root: Path) -> None:
+    with pytest.raises(
+        FaceOpsError, match=r"build/crop/crops\.npy does not exist; run `dvc repro`"
+    ):
+        main()
