@@ -105,15 +105,15 @@ class Train(Section):
     negatives_per_batch: int = Field(
         8, ge=0, description="people with one photo that join a triplet batch, as negatives"
     )
-    warmup_epochs: int = Field(4, ge=0, description="epochs of classification (CosFace head)")
-    triplet_epochs: int = Field(6, ge=0, description="epochs of mined triplets after it")
+    warmup_epochs: int = Field(2, ge=0, description="epochs of classification (CosFace head)")
+    triplet_epochs: int = Field(2, ge=0, description="epochs of mined triplets after it")
     cosface_scale: float = Field(32.0, gt=0, description="scale of the classification head")
-    cosface_margin: float = Field(0.2, ge=0, lt=1, description="margin of the classification head")
+    cosface_margin: float = Field(0.35, ge=0, lt=1, description="margin of the classification head")
     miner: Literal["semi_hard", "batch_hard"] = Field("semi_hard", description="triplet miner")
-    triplet_margin: float = Field(0.2, gt=0, description="margin on squared L2 distance")
-    learning_rate: float = Field(0.0005, gt=0, description="peak of the cosine schedule (AdamW)")
+    triplet_margin: float = Field(0.8, gt=0, description="margin on squared L2 distance")
+    learning_rate: float = Field(0.0002, gt=0, description="peak of the cosine schedule (AdamW)")
     weight_decay: float = Field(0.0005, ge=0, description="decoupled weight decay")
-    flip: bool = Field(True, description="mirror half of the crops")
+    flip: bool = Field(False, description="mirror half of the crops")
     jitter: float = Field(0.2, ge=0, le=1, description="strength of brightness and shift changes")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="autocast type of the forward pass"
