@@ -1,5 +1,6 @@
 """dvc.yaml, params.yaml, the stage scripts and the README say the same."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,28 @@ import pytest
 import yaml
 
 from faceops.config import Params
+
+
+def imported_files(start: Path, repository: Path) -> set[Path]:
+    """Return the files of faceops that `start` imports, directly or not."""
+    seen: set[Path] = set()
+    open_ = [start]
+    while open_:
+        path = open_.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                file = repository.joinpath("src", *name.split(".")).with_suffix(".py")
+                if name.startswith("faceops") and file.is_file():
+                    open_.append(file)
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +68,27 @@ def test_every_dependency_in_build_is_an_output_of_an_earlier_stage(
             assert not path.startswith("build/") or path in made, f"{name} needs {path}"
         for kind in ("outs", "metrics", "plots"):
             made.update(stage.get(kind, []))
+
+
+def test_a_stage_depends_on_all_code_that_makes_its_result(
+    repository: Path, pipeline: dict[str, Any]
+) -> None:
+    # What settings, weights and messages come by cannot change a result: params, weights.toml
+    # and the rooms' own code decide it.
+    neutral = {"config", "weights", "stages", "errors", "reasons", "progress", "analytics"}
+    for name, stage in pipeline["stages"].items():
+        missing = set()
+        for path in imported_files(repository / f"src/faceops/stages/{name}.py", repository):
+            relative = path.relative_to(repository)
+            if relative.parts[2].removesuffix(".py") in neutral or relative.name in (
+                "__init__.py",
+                "tracking.py",
+                "content_hash.py",
+            ):
+                continue
+            if not any(relative.is_relative_to(dep) for dep in stage["deps"]):
+                missing.add(str(relative))
+        assert missing == set(), f"stage {name}"
 
 
 def test_the_readme_tree_names_what_exists(repository: Path) -> None:
