@@ -48,8 +48,11 @@ def same_weights(first: Embedder, second: Embedder) -> bool:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Embedder, Outcome]:
-    # A tolerance below any loss: the last epochs count as gains, so the best weights are trained.
-    return run(tiny_training(), tmp_path_factory.mktemp("uninterrupted"))
+    return run(tiny_training(), checkpoints_of(tmp_path_factory))
+
+
+def checkpoints_of(factory: pytest.TempPathFactory) -> Path:
+    return factory.getbasetemp() / "uninterrupted_training"
 
 
 def test_epochs_have_their_figures(uninterrupted: tuple[Embedder, Outcome]) -> None:
@@ -67,7 +70,10 @@ def test_epochs_have_their_figures(uninterrupted: tuple[Embedder, Outcome]) -> N
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_killed_run_ends_as_if_it_had_not_been(
-    uninterrupted: tuple[Embedder, Outcome], tmp_path: Path, epoch: int
+    uninterrupted: tuple[Embedder, Outcome],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    epoch: int,
 ) -> None:
     settings = tiny_training()
     with pytest.raises(Killed):
@@ -78,10 +84,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     model, outcome = run(settings, tmp_path)
     assert outcome == uninterrupted[1]
     assert same_weights(model, uninterrupted[0])
-    ended, whole = load_checkpoint(tmp_path), None
+    ended, whole = load_checkpoint(tmp_path), load_checkpoint(checkpoints_of(tmp_path_factory))
     assert ended is not None
-    run(settings, tmp_path / "again")
-    whole = load_checkpoint(tmp_path / "again")
     assert whole is not None
     assert ended[0].keys() == whole[0].keys()
     assert all(torch.equal(value, whole[0][name]) for name, value in ended[0].items())
@@ -103,9 +107,7 @@ def test_a_time_limit_ends_the_run_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("miner", ["semi_hard", "batch_hard"])
-def test_collapse_stops_the_run_with_advice(
-    tmp_path: Path, miner: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
     settings = tiny_training(miner=miner, warmup_epochs=0, triplet_epochs=1)
     model = start_model(settings, None)
     final = model.head[-1]

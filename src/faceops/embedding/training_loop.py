@@ -87,6 +87,7 @@ def train_embedder(
     _check_people(train, val)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     model.to(device).to(memory_format=torch.channels_last)
     trained = inputs.trained(model)
     epochs = settings.warmup_epochs + settings.triplet_epochs
