@@ -112,8 +112,9 @@ def register_last_run(root: Path, run_id: str | None = None) -> Version:
     """
     import mlflow
     import pandas as pd
+    from mlflow.data.pandas_dataset import from_pandas
 
-    from faceops.release.tracking import use_tracking
+    from faceops.release.tracking import quiet_mlflow, use_tracking
 
     params = read_params(root / "params.yaml")
     metrics = read_metrics(root)
@@ -126,14 +127,15 @@ def register_last_run(root: Path, run_id: str | None = None) -> Version:
         "git_commit": release["git_commit"],
     }
     use_tracking(root)
-    with mlflow.start_run(run_id=run_id, run_name=None if run_id else "rebuild") as run:
+    run_name = None if run_id else "rebuild"
+    with quiet_mlflow(), mlflow.start_run(run_id=run_id, run_name=run_name) as run:
         mlflow.set_tags(lineage)
         mlflow.log_params(dict(flatten(params.model_dump(by_alias=True))))
         mlflow.log_metrics(metrics)
         _log_history(mlflow.MlflowClient(), run.info.run_id, root / "build/train/history.csv")
         manifest = pd.read_parquet(root / "build/split/faces.parquet")
         mlflow.log_input(
-            mlflow.data.from_pandas(
+            from_pandas(
                 manifest, source=str(root / "data"), name="photos", digest=lineage["data"][:32]
             ),
             context="training",

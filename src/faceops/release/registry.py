@@ -41,8 +41,11 @@ def _registry_errors(doing: str) -> Iterator[None]:
     import mlflow
     from requests.exceptions import RequestException
 
+    from faceops.release.tracking import quiet_mlflow
+
     try:
-        yield
+        with quiet_mlflow():
+            yield
     except (mlflow.MlflowException, RequestException) as error:
         reason = str(error).splitlines()[0]
         address = mlflow.get_tracking_uri()
@@ -63,13 +66,11 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
         description: Markdown for the version's page.
     """
     import mlflow
+    import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    bundle = Bundle.load(bundle_folder)
-    release = bundle.release
-    import numpy as np
-
+    release = Bundle.load(bundle_folder).release
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 112, 112, 3), "crops")]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, release.embedding_size))]),

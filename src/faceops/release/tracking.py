@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -27,3 +29,17 @@ def use_tracking(root: Path) -> str:
             mlflow.create_experiment(EXPERIMENT, artifact_location=location)
     mlflow.set_experiment(EXPERIMENT)
     return address
+
+
+@contextlib.contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """Keep MLflow's hints and its bars for copying local files off the user's terminal."""
+    bars = mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="mlflow")
+        before = bars.get_raw()
+        bars.set(False)
+        try:
+            yield
+        finally:
+            bars.unset() if before is None else bars.set(before)
