@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -14,7 +14,7 @@ LOG_EVERY_S = 10.0
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yield `items`, showing on stderr how far the work named `what` has come."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True)
@@ -30,4 +30,6 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
             rate = count / (now - start)
             print(f"{what}: {count}{of} ({rate:.1f}/s)", file=sys.stderr, flush=True)
     if time.monotonic() - start >= LOG_EVERY_S:
-        print(f"{what}: {count} done in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{what}: {count} done in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True
+        )
