@@ -130,6 +130,7 @@ class Train(Section):
 class Verify(Section):
     """The pair verifier and its thresholds, measured on validation people."""
 
+    faces: int = Field(1000, ge=10, description="faces of training people to fit it on, at most")
     pairs: int = Field(40000, ge=100, description="training pairs, half of one person")
     l2: float = Field(1.0, gt=0, description="pull of the weights towards the plain distance")
     far_budgets: list[float] = Field(

@@ -16,13 +16,18 @@ WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-def save_model(model: Embedder, folder: Path) -> None:
-    """Write `model` to `folder`; the same weights give the same bytes."""
+def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
+    """Write `model` to `folder`; the same weights give the same bytes.
+
+    Args:
+        epochs: how many epochs of training are in the weights; 0 for an untouched start.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
     description = {
         "backbone": model.backbone,
         "embedding_size": model.embedding_size,
+        "epochs": epochs,
         "input": "float32 (B, 3, 112, 112) RGB 0..255",
         "output": "float32 (B, embedding_size), L2-normalised",
         "parameters": sum(value.numel() for value in model.parameters()),
@@ -36,6 +41,16 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def trained_epochs(folder: Path) -> int:
+    """Return how many epochs of training are in the model of `folder`."""
+    try:
+        return int(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["epochs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise FaceOpsError(
+            f"{folder / DESCRIPTION} is absent or damaged; run the train stage again."
+        ) from None
 
 
 def load_model(folder: Path) -> Embedder:

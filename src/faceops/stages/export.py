@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from faceops.config import read_params
 from faceops.embedding.embed_crops import embed_crops
-from faceops.embedding.model_file import load_model
+from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.release.bundle import Bundle
@@ -26,6 +26,7 @@ from faceops.weights.catalogue import Weight, read_catalogue
 from faceops.weights.settings import weight_path
 
 OUT = Path("build/export")
+MODEL = Path("build/train")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 THRESHOLDS = Path("build/verify/thresholds.json")
 
@@ -33,13 +34,13 @@ THRESHOLDS = Path("build/verify/thresholds.json")
 def main() -> None:
     """Write build/export; it stays as it was where parity fails."""
     params = read_params(Path("params.yaml"))
-    model = load_model(Path("build/train"))
+    model = load_model(MODEL)
     catalogue = read_catalogue()
     trial = OUT.with_name(OUT.name + ".trial")
     write_bundle(
         trial,
         embedder=export_embedder(model, params.export.opset),
-        embedder_weight=embedder_origin(params.train.backbone, catalogue),
+        embedder_weight=embedder_origin(params.train.backbone, trained_epochs(MODEL), catalogue),
         verifier=Verifier.load(Path("build/verify/verifier.json")),
         thresholds=read_thresholds(THRESHOLDS),
         detector=weight_path("yunet"),
@@ -62,11 +63,15 @@ def main() -> None:
     replace_folder(trial, OUT)
 
 
-def embedder_origin(backbone: str, catalogue: dict[str, Weight]) -> WeightFile:
-    """Return licence and source of the embedder; its sha256 is known once it is written."""
+def embedder_origin(backbone: str, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
+    """Return licence and source of the embedder; its sha256 is known once it is written.
+
+    `epochs` of training are in it: none when no epoch was better than the start.
+    """
     if backbone == "pretrained":
         sface = catalogue["sface"]
-        source = f"sface: {sface.what}, trained further by this pipeline"
+        how = "trained further by this pipeline" if epochs else "as published, not trained further"
+        source = f"sface: {sface.what}, {how}"
         return WeightFile(sha256="", licence=sface.licence, source=source)
     return WeightFile(
         sha256="",

@@ -74,7 +74,7 @@ def main() -> None:
                 "features_seconds": features_seconds,
             }
         )
-    save_model(model, OUT)
+    save_model(model, OUT, outcome.best_epoch)
     write_history(outcome.history, OUT / "history.csv")
     _write_json(summary(outcome, train, val, settings), OUT / "train.json")
     delete_checkpoint(CHECKPOINTS / key)

@@ -11,7 +11,7 @@ from faceops.evaluation.evaluate import rounded
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
 from faceops.verification.fit import fit_verifier
-from faceops.verification.split_crops import read_split
+from faceops.verification.split_crops import at_most, read_split
 from faceops.verification.thresholds import measure_thresholds
 
 OUT = Path("build/verify")
@@ -21,7 +21,7 @@ CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 def main() -> None:
     """Write build/verify: verifier.json, thresholds.json and the metrics verify.json."""
     params = read_params(Path("params.yaml")).verify
-    train = read_split(CROPS, FACES, "train")
+    train = at_most(read_split(CROPS, FACES, "train"), params.faces, params.seed)
     val = read_split(CROPS, FACES, "val")
     model = load_model(Path("build/train"))
     embedded = embed_crops(model, val.crops)

@@ -54,3 +54,16 @@ def read_split(crops_file: Path, faces_file: Path, split: str) -> SplitCrops:
         )
     persons = np.array(chosen["person"].to_pylist(), dtype=str)
     return SplitCrops(np.asarray(crops[rows]), persons)
+
+
+def at_most(split: SplitCrops, faces: int, seed: int) -> SplitCrops:
+    """Return whole people of `split`, drawn at random, with at most `faces` crops together.
+
+    Two people are kept in any case, else there would be no pairs.
+    """
+    people, counts = np.unique(split.persons, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(people))
+    fit = np.cumsum(counts[order]) <= faces
+    fit[:2] = True
+    kept = np.isin(split.persons, people[order[fit]])
+    return SplitCrops(split.crops[kept], split.persons[kept])

@@ -1,0 +1,32 @@
+"""The verifier is fitted on whole people, at most so many faces."""
+
+import numpy as np
+
+from faceops.verification.split_crops import SplitCrops, at_most
+
+
+def split_of(counts: list[int]) -> SplitCrops:
+    persons = np.repeat([f"p{number}" for number in range(len(counts))], counts)
+    return SplitCrops(np.arange(len(persons), dtype=np.uint8), persons)
+
+
+def test_whole_people_are_kept_up_to_the_limit() -> None:
+    split = split_of([3] * 20)
+    kept = at_most(split, 10, seed=1)
+    people, counts = np.unique(kept.persons, return_counts=True)
+    assert len(people) == 3
+    assert set(counts) == {3}
+    assert np.array_equal(split.persons[kept.crops], kept.persons)
+
+
+def test_the_draw_is_seeded() -> None:
+    split = split_of([2] * 30)
+    first, again, other = (at_most(split, 20, seed).persons.tolist() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_all_are_kept_when_they_fit_and_two_people_in_any_case() -> None:
+    split = split_of([4, 5, 6])
+    assert len(at_most(split, 100, seed=1).persons) == 15
+    assert len(np.unique(at_most(split, 1, seed=1).persons)) == 2
