@@ -51,6 +51,23 @@ def read_metrics(root: Path) -> dict[str, float]:
     return metrics
 
 
+def params_of_run(root: Path) -> dict[str, Any]:
+    """Return the parameters, by section, that the last pipeline run was made with.
+
+    Raises:
+        FaceOpsError: params.yaml was changed after it.
+    """
+    now = read_params(root / "params.yaml").model_dump(mode="json", by_alias=True)
+    exported = json.loads((root / "build/export/release.json").read_text(encoding="utf-8"))
+    for section, values in exported["params"].items():
+        if now.get(section) != values:
+            raise FaceOpsError(
+                f"{root / 'params.yaml'}: the section {section} has changed since the last"
+                " `dvc repro`; run it again before registering."
+            )
+    return now
+
+
 def data_hash(root: Path) -> str:
     """Return the hash by which data.dvc pins data/, or '' if there is no data.dvc."""
     path = root / "data.dvc"
@@ -116,8 +133,8 @@ def register_last_run(root: Path, run_id: str | None = None) -> Version:
 
     from faceops.release.tracking import quiet_mlflow, use_tracking
 
-    params = read_params(root / "params.yaml")
     metrics = read_metrics(root)
+    params = params_of_run(root)
     bundle = assemble(root, root / "build" / "release")
     release = json.loads((bundle / "release.json").read_text(encoding="utf-8"))
     lineage = {
@@ -130,7 +147,7 @@ def register_last_run(root: Path, run_id: str | None = None) -> Version:
     run_name = None if run_id else "rebuild"
     with quiet_mlflow(), mlflow.start_run(run_id=run_id, run_name=run_name) as run:
         mlflow.set_tags(lineage)
-        mlflow.log_params(dict(flatten(params.model_dump(by_alias=True))))
+        mlflow.log_params(dict(flatten(params)))
         mlflow.log_metrics(metrics)
         _log_history(mlflow.MlflowClient(), run.info.run_id, root / "build/train/history.csv")
         manifest = pd.read_parquet(root / "build/split/faces.parquet")
