@@ -51,7 +51,8 @@ weights: setup ## Fetch the outside weights of weights.toml and verify them
 demo: setup ## Rebuild, release and identify on people who do not exist, and show the result
 	@$(QUIETLY) python -m demo
 
-repro: setup ## Run the pipeline's stages that are out of date
+repro: setup ## Run the stages that are out of date (on synthetic people if there is no data/)
+	@test -d data || { $(QUIETLY) faceops data synthetic; }
 	@$(QUIETLY) dvc repro
 
 mlflow: setup ## Open MLflow on the local records: http://127.0.0.1:5000 (PORT=...)

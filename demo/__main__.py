@@ -1,7 +1,7 @@
 """`make demo`: the main job on synthetic people, from photos to names, and what came of it.
 
 python -m demo            # in the root of the repository, nothing else needed
-python -m demo --fresh    # first forget what an earlier demo built
+python -m demo --fresh    # first forget an earlier demo's gallery and findings
 
 It types the commands that a user would type, in order, and ends with the figures. A second call
 redoes only what changed.
@@ -98,6 +98,14 @@ def print_summary(done: list[Step], score: AlbumScore) -> None:
     lines = write_summary(
         evaluation, score, [(step.name, step.seconds, step.peak_mib) for step in done], ROOT
     )
+    named_by = json.loads((ROOT / FOUND / "summary.json").read_text(encoding="utf-8"))
+    built = json.loads((ROOT / "build/release/release.json").read_text(encoding="utf-8"))
+    if named_by["contract_id"] != built["contract_id"]:
+        lines += [
+            "",
+            "The album was named by the champion, which is not the release just built: move the",
+            "alias `champion` in MLflow (make mlflow), run the demo with --fresh, and see that one.",
+        ]
     (ROOT / DEMO / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n" + "\n".join(lines))
 
@@ -105,7 +113,9 @@ def print_summary(done: list[Step], score: AlbumScore) -> None:
 def main() -> int:
     """Run the demo from the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--fresh", action="store_true", help="forget an earlier demo's gallery")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget an earlier demo's gallery and findings"
+    )
     args = parser.parse_args()
     os.chdir(ROOT)
     try:

@@ -12,6 +12,11 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole}" + (f" ({part / whole:.1%})" if whole else "")
 
 
+def _figure(figures: dict[str, Any], key: str) -> str:
+    value = figures.get(key)
+    return "-" if value is None else f"{value:.4f}"
+
+
 def stage_costs(root: Path) -> list[tuple[str, float, int]]:
     """Return (stage, seconds, peak MiB) of the DVC stages, as they last ran, in their order."""
     import yaml
@@ -38,10 +43,10 @@ def write_summary(
     faces, found = score.known + score.strangers, score.known_found + score.strangers_found
     lines = [
         "What the release is worth, on synthetic people whom nothing has seen (build/evaluate):",
-        f"  verification accuracy      {verification['accuracy']:.4f}",
-        f"  TAR at FAR 1e-3            {verification['tar_at_far_0.001']:.4f}",
-        f"  known people identified    {open_set['dir']:.4f}",
-        f"  strangers given a name     {open_set['fpir']:.4f}",
+        f"  verification accuracy      {_figure(verification, 'accuracy')}",
+        f"  TAR at FAR 1e-3            {_figure(verification, 'tar_at_far_0.001')}",
+        f"  known people identified    {_figure(open_set, 'dir')}",
+        f"  strangers given a name     {_figure(open_set, 'fpir')}",
         "",
         "What it found in the album, held against the truth:",
         f"  faces found                {_share(found, faces)}",

@@ -21,6 +21,8 @@ from random import Random
 
 import pyarrow.parquet as pq
 
+MARK = ".lfw_identification"  # only a folder that holds it is ever emptied
+
 
 def choose(
     faces: list[dict[str, str]], people: int, strangers: int, seed: int
@@ -43,7 +45,11 @@ def choose(
 
 def lay_out(known: dict[str, list[str]], strangers: list[str], data: Path, out: Path) -> None:
     """Copy the photos to `out`/people and `out`/album."""
+    if out.exists() and not (out / MARK).is_file():
+        sys.exit(f"{out} exists and is not of an earlier run; name another folder with --out.")
     shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MARK).touch()
     for person, paths in known.items():
         for path in paths[:2]:
             target = out / "people" / person / Path(path).name

@@ -45,10 +45,16 @@ def load_release(bundle: str | None, model: str) -> Bundle:
     return _loaded(fetch_bundle(model), model)
 
 
-def check_arguments(photos_dir: Path, out: Path, gallery: Path) -> None:
-    """Refuse folders that cannot be right, before a server is started for them."""
+def check_arguments(
+    photos_dir: Path, out: Path, gallery: Path, budget: float | None, shard_photos: int
+) -> None:
+    """Refuse what cannot be right, before a server is started for it."""
     if not photos_dir.is_dir():
         raise UsageError(f"{photos_dir} is not a folder of photos; name one that exists.")
+    if budget is not None and not 0 < budget < 1:
+        raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
+    if shard_photos < 1:
+        raise UsageError(f"{shard_photos} photos a shard are too few; give 1 or more.")
     check_folders(photos_dir, out, gallery)
     Gallery.open(gallery)
 
@@ -99,7 +105,7 @@ def identify_folder(
         shard_photos: photos a task.
     """
     folder, results = Path(photos_dir), Path(out)
-    check_arguments(folder, results, Path(gallery))
+    check_arguments(folder, results, Path(gallery), budget, shard_photos)
     release = load_release(bundle, model)
     Gallery.open(Path(gallery), release.release.contract_id)
     root = folder.resolve()
@@ -145,7 +151,9 @@ def main() -> int:
     if args.serve != bool(args.cron):
         parser.error('--serve and --cron go together: --serve --cron "0 3 * * *"')
     try:
-        check_arguments(Path(args.photos_dir), Path(args.out), Path(args.gallery))
+        folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
+        check_arguments(*folders, args.budget, args.shard_photos)
+        load_release(args.bundle, args.model)
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
             return 0

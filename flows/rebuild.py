@@ -27,9 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def stage_names(root: Path) -> list[str]:
-    """Return the pipeline's stages in the order in which dvc.yaml lists them."""
+    """Return what to bring up to date: the data's pin, then dvc.yaml's stages in its order."""
     content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
-    return list(content["stages"])
+    pins = ["data.dvc"] if (root / "data.dvc").is_file() else []
+    return pins + list(content["stages"])
 
 
 def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:
@@ -47,8 +48,11 @@ def check_arguments(root: Path, experiment: str | None, force: str | None) -> No
 
 # DVC is the cache and knows what to redo; a failed stage fails the same way again, so no retries.
 @task(cache_policy=NO_CACHE, task_run_name="stage {stage}", timeout_seconds=6 * 3600)
-def run_stage(root: Path, stage: str, force: bool) -> None:
-    """Bring one DVC stage up to date, its output copied to the flow's log."""
+def run_stage(root: Path, stage: str, force: bool, run_id: str) -> None:
+    """Bring one DVC stage up to date, its output copied to the flow's log.
+
+    `run_id` is the MLflow run that a stage nests its own run under.
+    """
     logger = get_run_logger()
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     if force:
@@ -58,7 +62,7 @@ def run_stage(root: Path, stage: str, force: bool) -> None:
     process = subprocess.Popen(
         command,
         cwd=root,
-        env=os.environ | {"PATH": path},
+        env=os.environ | {"PATH": path, "MLFLOW_RUN_ID": run_id},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,12 +76,24 @@ def run_stage(root: Path, stage: str, force: bool) -> None:
         raise FaceOpsError(f"stage {stage} failed: {last}")
 
 
+def open_run(root: Path) -> str:
+    """Return the id of a new MLflow run for this rebuild."""
+    import mlflow
+
+    from faceops.release.tracking import use_tracking
+
+    use_tracking(root)
+    with mlflow.start_run(run_name="rebuild") as run:
+        return str(run.info.run_id)
+
+
 @task(cache_policy=NO_CACHE)
-def register_release(root: Path) -> dict[str, Any]:
-    """Record the run in MLflow and register its bundle."""
+def register_release(root: Path, run_id: str) -> dict[str, Any]:
+    """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
     from faceops.release.record_run import register_last_run
 
-    return register_last_run(root).as_dict()
+    version, is_new = register_last_run(root, run_id)
+    return version.as_dict() | {"new": is_new}
 
 
 @flow(name="rebuild", log_prints=True)
@@ -95,9 +111,10 @@ def rebuild(
     check_arguments(folder, experiment, force)
     if experiment:
         write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
+    run_id = open_run(folder)
     for stage in stage_names(folder):
-        run_stage(folder, stage, force == stage)
-    version = register_release(folder)
+        run_stage(folder, stage, force == stage, run_id)
+    version = register_release(folder, run_id)
     create_table_artifact(
         key="release", table=[version | {"aliases": ", ".join(version["aliases"])}]
     )
@@ -116,7 +133,8 @@ def main() -> int:
     except FaceOpsError as error:
         print(f"rebuild: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"registered faceops version {version['version']}: {version['summary']}")
+    done = "registered" if version["new"] else "nothing has changed since"
+    print(f"{done} faceops version {version['version']}: {version['summary']}")
     return 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_repository import TinyRepository, copy_repository
+from tests.tiny_repository import TinyRepository, commit, copy_repository
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,6 +52,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
         "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
     )
     tiny.run("faceops", "params", "use", "tiny.yaml")
+    commit(root, "tiny")
     tiny.run("dvc", "repro")
     tiny.run("faceops", "release", "register")
     return tiny

@@ -43,9 +43,12 @@ def copy_repository(source: Path, target: Path) -> None:
         if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, target / name)
-    for command in (
-        ["git", "init", "-q"],
-        ["git", "add", "-A"],
-        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"],
-    ):
-        subprocess.run(command, cwd=target, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
+    commit(target, "copy")
+
+
+def commit(root: Path, message: str) -> None:
+    """Commit everything in `root`."""
+    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
+    author = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", *author, "commit", "-qm", message], cwd=root, check=True)

@@ -93,9 +93,7 @@ def test_a_run_after_its_shards_opens_no_photo_and_says_the_same(
     root = (synthetic_set / "album").resolve()
     paths = walk_photos(root)
     parts = shards(paths, 1)
-    assert len(parts) > 1 or len(paths) <= 32
     assert sum(find_shard(part, root, bundle, tmp_path / "out") for part in parts) == len(paths)
-    assert sum(find_shard(part, root, bundle, tmp_path / "out") for part in parts) <= 1
     gallery = Gallery.open(enrolled, bundle.release.contract_id)
     summary = identify(root, gallery, bundle, tmp_path / "out")
     assert summary.photos_opened == 0

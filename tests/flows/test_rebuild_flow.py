@@ -13,8 +13,15 @@ def test_the_flow_brings_the_stages_up_to_date_and_registers_the_result(
     tiny_repository: TinyRepository,
 ) -> None:
     before = json.loads(tiny_repository.run("faceops", "release", "list", "--json").stdout)
-    done = tiny_repository.run("python", "-m", "flows.rebuild", "--force", "evaluate")
-    after = json.loads(tiny_repository.run("faceops", "release", "list", "--json").stdout)
+    (tiny_repository.root / "other.yaml").write_text(
+        (tiny_repository.root / "tiny.yaml").read_text() + "evaluate: {pairs: 700}\n"
+    )
+    try:
+        done = tiny_repository.run("python", "-m", "flows.rebuild", "--experiment", "other.yaml")
+        after = json.loads(tiny_repository.run("faceops", "release", "list", "--json").stdout)
+    finally:
+        tiny_repository.run("faceops", "params", "use", "tiny.yaml")
+        tiny_repository.run("dvc", "repro")
     assert len(after) == len(before) + 1
     assert f"registered faceops version {after[0]['version']}" in done.stdout
     assert "Stage 'train' didn't change, skipping" in done.stderr

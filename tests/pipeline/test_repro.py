@@ -55,10 +55,15 @@ def test_metrics_and_plots_are_shown(tiny_repository: TinyRepository) -> None:
 def test_an_experiment_changes_one_value_and_runs_what_follows(
     tiny_repository: TinyRepository,
 ) -> None:
-    done = tiny_repository.run("dvc", "exp", "run", "-S", "evaluate.pairs=400", "--name", "fewer")
-    assert "Ran experiment" in done.stdout
-    assert re.findall(r"Running stage '(\w+)'", done.stdout) == ["evaluate"]
-    tiny_repository.run("git", "checkout", "-q", "--", "params.yaml", check=False)
+    params = tiny_repository.root / "params.yaml"
+    text = params.read_text()
+    try:
+        done = tiny_repository.run("dvc", "exp", "run", "-S", "evaluate.pairs=400", "-n", "fewer")
+        assert "Ran experiment" in done.stdout
+        assert re.findall(r"Running stage '(\w+)'", done.stdout) == ["evaluate"]
+    finally:
+        params.write_text(text)
+        tiny_repository.run("dvc", "repro")
 
 
 def test_a_wrong_parameter_stops_the_stage_with_one_sentence(

@@ -1,6 +1,8 @@
 """Bundles in MLflow's registry: the first is champion, later ones challenge it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,20 @@ from faceops.release.bundle import Bundle
 from faceops.release.record_run import flatten, metric_name
 from faceops.release.registry import fetch_bundle
 from tests.tiny_repository import TinyRepository
+
+
+@contextmanager
+def changed(tiny: TinyRepository, old: str, new: str) -> Iterator[None]:
+    """Change params.yaml for a while; afterwards the build is as it was."""
+    params = tiny.root / "params.yaml"
+    text = params.read_text()
+    assert old in text
+    params.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        params.write_text(text)
+        tiny.run("dvc", "repro")
 
 
 def test_nested_keys_become_dotted_and_refused_characters_underscores() -> None:
@@ -38,10 +54,36 @@ def test_the_first_version_is_champion_and_the_second_challenger(
 ) -> None:
     listed = json.loads(tiny_repository.run("faceops", "release", "list", "--json").stdout)
     assert [row["aliases"] for row in listed if row["version"] == 1] == [["champion"]]
-    made = json.loads(tiny_repository.run("faceops", "release", "register", "--json").stdout)
+    with changed(tiny_repository, "pairs: 6000", "pairs: 500"):
+        tiny_repository.run("dvc", "repro")
+        made = json.loads(tiny_repository.run("faceops", "release", "register", "--json").stdout)
+    assert made["new"]
     assert made["version"] == len(listed) + 1
     assert made["aliases"] == ["challenger"]
-    assert made["contract_id"] == listed[0]["contract_id"]
+    assert made["contract_id"] == listed[-1]["contract_id"]
+
+
+@pytest.mark.slow
+def test_what_is_registered_is_not_registered_again(tiny_repository: TinyRepository) -> None:
+    made = json.loads(tiny_repository.run("faceops", "release", "register", "--json").stdout)
+    assert not made["new"]
+    assert made["version"] == 1
+
+
+@pytest.mark.slow
+def test_parameters_changed_since_the_run_are_not_registered(
+    tiny_repository: TinyRepository,
+) -> None:
+    with changed(tiny_repository, "triplet_margin:", "triplet_margin: 0.9  #"):
+        done = tiny_repository.run("faceops", "release", "register", check=False)
+    assert done.returncode == 1
+    assert "section train has changed since the last `dvc repro`" in done.stderr
+
+
+def test_listing_releases_where_there_are_none_makes_no_store(tmp_path: Path) -> None:
+    done = TinyRepository(tmp_path).run("faceops", "release", "list")
+    assert "no release yet" in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

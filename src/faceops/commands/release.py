@@ -22,22 +22,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _register(args: argparse.Namespace) -> int:
     from faceops.release.record_run import register_last_run
 
-    version = register_last_run(Path.cwd())
+    version, is_new = register_last_run(Path.cwd())
     if args.json:
-        print(json.dumps(version.as_dict(), indent=2))
+        print(json.dumps(version.as_dict() | {"new": is_new}, indent=2))
     else:
         held = f", {' and '.join(version.aliases)}" if version.aliases else ""
-        print(f"registered faceops version {version.version}{held}: {version.summary}")
+        done = "registered" if is_new else "nothing has changed since"
+        print(f"{done} faceops version {version.version}{held}: {version.summary}")
         print("look at it: make mlflow, then choose Model registry > faceops in the browser")
     return 0
 
 
 def _list(args: argparse.Namespace) -> int:
-    from faceops.release.registry import versions
+    from faceops.release.registry import has_store, versions
     from faceops.release.tracking import use_tracking
 
-    use_tracking(Path.cwd())
-    rows = versions()
+    rows = []
+    if has_store(Path.cwd()):
+        use_tracking(Path.cwd())
+        rows = versions()
     if args.json:
         print(json.dumps([row.as_dict() for row in rows], indent=2))
         return 0

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from faceops.config.sections import Params
-from faceops.errors import UsageError
+from faceops.errors import FaceOpsError, UsageError
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -56,6 +56,7 @@ def experiment_file(root: Path, name: str) -> Path:
         if path.is_file():
             return path
     known = ", ".join(sorted(path.stem for path in (root / "experiments").glob("*.yaml")))
+    known = known or "(none: this is not the root of the repository)"
     raise UsageError(f"there is no experiment {name!r}; name a YAML file or one of: {known}.")
 
 
@@ -73,5 +74,8 @@ def write_params(params: Params, path: Path) -> None:
         for key, field in type(section).model_fields.items():
             lines.append(f"  {key}: {_line(getattr(section, key))}  # {field.description}")
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise FaceOpsError(f"{path} cannot be written ({error.strerror}); mend that.") from None

@@ -9,6 +9,8 @@ from faceops.errors import FaceOpsError
 from faceops.release.contract import MODEL_FILES, RELEASE_FILE, read_release, write_release
 
 EXPORTED = (*MODEL_FILES, RELEASE_FILE)
+# What a rebuild itself changes; the release and its run record their content.
+RECORDED = (":!dvc.lock", ":!params.yaml", ":!data.dvc")
 EVALUATED = ("evaluation.json", "model_card.md")
 
 
@@ -19,7 +21,7 @@ def git_commit(root: Path) -> str:
             ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *RECORDED],
             cwd=root, capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
@@ -28,7 +30,7 @@ def git_commit(root: Path) -> str:
 
 
 def assemble(root: Path, target: Path) -> Path:
-    """Make the bundle of the last pipeline run of `root` in the folder `target`, atomically.
+    """Make the bundle of the last pipeline run of `root` in the folder `target`, whole or not.
 
     Lineage that would make a DVC output differ from commit to commit (the git commit, the hash of
     dvc.lock) is written into `release.json` only here.

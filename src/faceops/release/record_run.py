@@ -12,7 +12,8 @@ import yaml
 from faceops.config import read_params
 from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
-from faceops.release.registry import Version, register
+from faceops.release.contract import read_release
+from faceops.release.registry import Version, register, registered
 
 METRICS = {
     "validate": "build/validate/validation.json",
@@ -69,12 +70,13 @@ def params_of_run(root: Path) -> dict[str, Any]:
 
 
 def data_hash(root: Path) -> str:
-    """Return the hash by which data.dvc pins data/, or '' if there is no data.dvc."""
-    path = root / "data.dvc"
+    """Return DVC's hash of the data/ that the last pipeline run validated, '' before any run."""
+    path = root / "dvc.lock"
     if not path.is_file():
         return ""
-    outs = yaml.safe_load(path.read_text(encoding="utf-8")).get("outs", [{}])
-    return str(outs[0].get("md5", ""))
+    lock = yaml.safe_load(path.read_text(encoding="utf-8"))
+    deps = lock.get("stages", {}).get("validate", {}).get("deps", [])
+    return next((str(dep["md5"]) for dep in deps if dep["path"] == "data"), "")
 
 
 def describe(metrics: dict[str, float], lineage: dict[str, str]) -> str:
@@ -120,8 +122,10 @@ def _log_history(client: Any, run_id: str, history: Path) -> None:
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
-def register_last_run(root: Path, run_id: str | None = None) -> Version:
+def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, bool]:
     """Record the last pipeline run of the repository `root` in MLflow and register its bundle.
+
+    Returns the version and whether it is new: a run that is registered already stays as it is.
 
     Args:
         root: the repository, after `dvc repro`.
@@ -144,6 +148,12 @@ def register_last_run(root: Path, run_id: str | None = None) -> Version:
         "git_commit": release["git_commit"],
     }
     use_tracking(root)
+    existing = registered(read_release(bundle))
+    if existing is not None:
+        if run_id:
+            note = f"nothing has changed since version {existing.version}"
+            mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", note)
+        return existing, False
     run_name = None if run_id else "rebuild"
     with quiet_mlflow(), mlflow.start_run(run_id=run_id, run_name=run_name) as run:
         mlflow.set_tags(lineage)
@@ -164,4 +174,4 @@ def register_last_run(root: Path, run_id: str | None = None) -> Version:
             mlflow.log_artifact(str(table), "tables")
         mlflow.log_artifact(str(root / METRICS["validate"]), "validation")
         mlflow.log_artifact(str(bundle / "model_card.md"))
-    return register(bundle, run.info.run_id, describe(metrics, lineage))
+    return register(bundle, run.info.run_id, describe(metrics, lineage)), True

@@ -12,6 +12,8 @@ from typing import Any
 
 from faceops.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
+from faceops.release.contract import Release
+from faceops.weights.settings import cache_folder
 
 MODEL = "faceops"
 CHAMPION = "champion"
@@ -27,6 +29,7 @@ class Version:
     aliases: tuple[str, ...]
     run_id: str
     contract_id: str
+    dvc_lock_sha256: str
     git_commit: str
     summary: str
 
@@ -75,7 +78,11 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 112, 112, 3), "crops")]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, release.embedding_size))]),
     )
-    tags = {"contract_id": release.contract_id, "git_commit": release.git_commit}
+    tags = {
+        "contract_id": release.contract_id,
+        "dvc_lock_sha256": release.dvc_lock_sha256,
+        "git_commit": release.git_commit,
+    }
     with _registry_errors("registering the release"), tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary) / BUNDLE_FOLDER
         shutil.copytree(bundle_folder, staged)
@@ -102,6 +109,15 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
         return next(v for v in versions() if v.version == int(made.version))
 
 
+def registered(release: Release) -> Version | None:
+    """Return the version that holds this very release: same contract, same dvc.lock."""
+    for version in versions():
+        same_lock = version.dvc_lock_sha256 == release.dvc_lock_sha256 != ""
+        if same_lock and version.contract_id == release.contract_id:
+            return version
+    return None
+
+
 def versions() -> list[Version]:
     """Return all registered releases, newest first."""
     import mlflow
@@ -121,6 +137,7 @@ def versions() -> list[Version]:
             aliases=tuple(sorted(aliases.get(str(one.version), []))),
             run_id=one.run_id or "",
             contract_id=one.tags.get("contract_id", ""),
+            dvc_lock_sha256=one.tags.get("dvc_lock_sha256", ""),
             git_commit=one.tags.get("git_commit", ""),
             summary=(one.description or "").splitlines()[0] if one.description else "",
         )
@@ -129,11 +146,9 @@ def versions() -> list[Version]:
     return sorted(rows, key=lambda row: -row.version)
 
 
-def _cache_folder() -> Path:
-    base = os.environ.get("FACEOPS_CACHE") or (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "faceops"
-    )
-    return Path(base) / "releases"
+def has_store(root: Path) -> bool:
+    """Whether there is a server, or a local store in `root`, to read from."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (root / "mlflow.db").is_file()
 
 
 def fetch_bundle(model_uri: str, root: Path | None = None) -> Path:
@@ -156,7 +171,7 @@ def fetch_bundle(model_uri: str, root: Path | None = None) -> Path:
             f" models:/{MODEL}/VERSION, or give --bundle DIR."
         )
     root = root or Path.cwd()
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").is_file():
+    if not has_store(root):
         raise FaceOpsError(
             f"there is no MLflow store in {root} to find {model_uri} in; run `make demo` or"
             " `faceops release register`, set MLFLOW_TRACKING_URI, or give --bundle DIR."
@@ -178,7 +193,12 @@ def fetch_bundle(model_uri: str, root: Path | None = None) -> Path:
         else:
             found = client.get_model_version(name, which)
         store = hashlib.sha256(address.encode()).hexdigest()[:12]
-        target = _cache_folder() / store / f"{name}-{found.version}-{found.creation_timestamp}"
+        target = (
+            cache_folder()
+            / "releases"
+            / store
+            / f"{name}-{found.version}-{found.creation_timestamp}"
+        )
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as temporary:

@@ -12,13 +12,18 @@ def weights_folder() -> Path | None:
     return Path(value).expanduser() if value else None
 
 
-def weights_cache() -> Path:
-    """Return the folder of fetched weights: in FACEOPS_CACHE, else in the user's cache folder."""
+def cache_folder() -> Path:
+    """Return the folder for what can be fetched again: FACEOPS_CACHE, else in the user's cache."""
     if own := os.environ.get("FACEOPS_CACHE"):
-        return Path(own).expanduser() / "weights"
+        return Path(own).expanduser()
     if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "faceops" / "weights"
-    return DEFAULT_CACHE.expanduser()
+        return Path(xdg) / "faceops"
+    return DEFAULT_CACHE.expanduser().parent
+
+
+def weights_cache() -> Path:
+    """Return the folder of fetched weights."""
+    return cache_folder() / "weights"
 
 
 def weight_path(name: str) -> Path:
