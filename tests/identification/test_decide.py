@@ -1,5 +1,7 @@
 """The rule that names equals its naive form, and gives no name twice in a photo."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -19,11 +21,15 @@ def unit_rows(random: np.random.Generator, rows: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def odds(probability: float) -> float:
+    return probability / (1 - probability)
+
+
 def naive_names(
     faces: np.ndarray, gallery: np.ndarray, persons: list[str], threshold: float, margin: float
 ) -> list[tuple[str | None, str | None]]:
     """Name and reason of each face, by loops over every gallery face."""
-    wished = []
+    wished: list[tuple[str | None, str | None, float]] = []
     for face in faces:
         best: dict[str, float] = {}
         for enrolled, person in zip(gallery, persons, strict=True):
@@ -33,11 +39,11 @@ def naive_names(
         top = best[ranked[0]]
         if top < threshold:
             wished.append((None, "below_threshold", top))
-        elif len(ranked) > 1 and top - best[ranked[1]] < margin:
+        elif len(ranked) > 1 and odds(top) / odds(best[ranked[1]]) < np.exp(margin):
             wished.append((None, "ambiguous", top))
         else:
             wished.append((ranked[0], None, top))
-    result = []
+    result: list[tuple[str | None, str | None]] = []
     for index, (person, reason, top) in enumerate(wished):
         better = [
             other
@@ -59,9 +65,9 @@ def test_names_equal_the_naive_loops(seed: int) -> None:
     faces = faces + 0.1 * unit_rows(random, 8)
     faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
     ranked = rank_people(faces, gallery.astype(np.float32), persons, verify)
-    decisions = decide(ranked, [None] * 8, 0.4, 0.05)
+    decisions = decide(ranked, [None] * 8, 0.4, 1.0)
     got = [(one.person, str(one.reason) if one.reason else None) for one in decisions]
-    assert got == naive_names(faces, gallery.astype(np.float32), persons, 0.4, 0.05)
+    assert got == naive_names(faces, gallery.astype(np.float32), persons, 0.4, 1.0)
 
 
 def test_a_runner_up_is_found_behind_many_photos_of_the_best() -> None:
@@ -78,27 +84,39 @@ def ann(probability: float) -> list[Candidate]:
 
 
 def test_two_faces_of_a_photo_never_get_one_name() -> None:
-    first, second, third = decide([ann(0.8), ann(0.9), ann(0.9)], [None] * 3, 0.5, 0.05)
+    first, second, third = decide([ann(0.8), ann(0.9), ann(0.9)], [None] * 3, 0.5, 1.0)
     assert [one.person for one in (first, second, third)] == [None, "Ann", None]
     assert first.reason == third.reason == Reason.AMBIGUOUS
     assert first.outcome == Outcome.UNKNOWN
 
 
 def test_a_refused_face_is_rejected_and_takes_no_name_from_others() -> None:
-    refused, named = decide([[], ann(0.8)], [Reason.LOW_QUALITY, None], 0.5, 0.05)
+    refused, named = decide([[], ann(0.8)], [Reason.LOW_QUALITY, None], 0.5, 1.0)
     assert (refused.outcome, refused.reason) == (Outcome.REJECTED, Reason.LOW_QUALITY)
     assert named.person == "Ann"
 
 
 def test_an_empty_gallery_is_the_reason() -> None:
-    (only,) = decide([[]], [None], 1.0, 0.05, gallery_is_empty=True)
+    (only,) = decide([[]], [None], 1.0, 1.0, gallery_is_empty=True)
     assert (only.outcome, only.reason) == (Outcome.UNKNOWN, Reason.GALLERY_EMPTY)
 
 
 def test_the_margin_and_the_threshold_are_inclusive() -> None:
-    (at,) = decide([[Candidate("Ann", 0.5, 0.1)]], [None], 0.5, 0.05)
+    (at,) = decide([[Candidate("Ann", 0.5, 0.1)]], [None], 0.5, 1.0)
     assert at.person == "Ann"
-    (close,) = decide(
-        [[Candidate("Ann", 0.75, 0.1), Candidate("Ben", 0.5, 0.2)]], [None], 0.5, 0.25
-    )
-    assert close.person == "Ann"
+    close = [[Candidate("Ann", 0.75, 0.1), Candidate("Ben", 0.5, 0.2)]]  # odds 3 and 1
+    assert decide(close, [None], 0.5, math.log(3))[0].person == "Ann"
+    assert decide(close, [None], 0.5, math.log(3) + 1e-9)[0].reason == Reason.AMBIGUOUS
+
+
+def test_near_one_a_name_needs_a_lead_in_odds_not_in_probability() -> None:
+    clear = [[Candidate("Ann", 0.99999, 0.5), Candidate("Ben", 0.96, 0.8)]]
+    assert decide(clear, [None], 0.9996, 1.0)[0].person == "Ann"
+    near = [[Candidate("Ann", 0.99999, 0.5), Candidate("Ben", 0.99998, 0.5)]]
+    assert decide(near, [None], 0.9996, 1.0)[0].reason == Reason.AMBIGUOUS
+
+
+def test_saturated_probabilities_do_not_tell_people_apart() -> None:
+    both = [[Candidate("Ann", 1.0, 0.5), Candidate("Ben", 1.0, 0.6)]]
+    assert decide(both, [None], 0.9996, 1.0)[0].reason == Reason.AMBIGUOUS
+    assert decide([[*both[0][:1], Candidate("Ben", 0.0, 1.9)]], [None], 1.0, 1.0)[0].person

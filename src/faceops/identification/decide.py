@@ -1,11 +1,15 @@
 """Whom the faces of one photo are: the rule that names, or says why it does not."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from faceops.identification.candidates import Candidate
 from faceops.reasons import Reason
+
+# float32 probabilities saturate: beyond this their odds say nothing any more.
+_CLIP = 1e-7
 
 
 class Outcome(StrEnum):
@@ -46,14 +50,15 @@ def decide(
     """Return a decision for each face of one photo.
 
     A refused face is rejected. Else the best person is given when the probability reaches the
-    threshold and leads the runner-up by the margin; of two faces that would get one name, only
-    the more probable gets it (of equal ones the earlier), the other is `ambiguous`.
+    threshold and leads the runner-up by the margin in log odds (in large galleries thresholds lie
+    so near to 1 that differences of probabilities say little). Of two faces that would get one
+    name, only the more probable gets it (of equal ones the earlier), the other is `ambiguous`.
 
     Args:
         candidates: for each face, the most probable person first.
         refusals: for each face, why it is not to be named at all, or None.
         threshold: smallest probability for a name.
-        runner_up_margin: smallest lead in probability over the runner-up.
+        runner_up_margin: smallest lead over the runner-up, in log odds; see `log_odds`.
     """
     decisions = [
         _alone(found, refusal, threshold, runner_up_margin, gallery_is_empty)
@@ -89,6 +94,16 @@ def _alone(
     best, runner_up = found[0], found[1] if len(found) > 1 else None
     if best.probability < threshold:
         return Decision(Outcome.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
-    if runner_up is not None and best.probability - runner_up.probability < margin:
+    if runner_up is not None and _lead(best, runner_up) < margin:
         return Decision(Outcome.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
     return Decision(Outcome.IDENTIFIED, None, best, runner_up)
+
+
+def log_odds(probability: float) -> float:
+    """Return the log odds ln(p / (1 - p)) of p clipped to [1e-7, 1 - 1e-7]: -16.1 to 16.1."""
+    clipped = min(max(probability, _CLIP), 1 - _CLIP)
+    return math.log(clipped / (1 - clipped))
+
+
+def _lead(best: Candidate, runner_up: Candidate) -> float:
+    return log_odds(best.probability) - log_odds(runner_up.probability)
