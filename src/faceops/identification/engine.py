@@ -33,7 +33,10 @@ GROUP = 32
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A photo before its faces are embedded; `found` is set when that is already known."""
+    """A photo before its faces are embedded; `found` is set when that is already known.
+
+    Without a `file` it is not kept for later runs.
+    """
 
     path: Path
     file: SeenFile | None
@@ -78,9 +81,20 @@ def look(path: Path, finder: FaceFinder, store: FaceStore, limits: PhotoLimits) 
     try:
         photo = open_photo(path, limits)
     except PhotoError as error:
+        if error.transient or file != _seen(path):
+            return Looked(path, None, None, error.reason)  # the next run tries again
         return Looked(path, file, photo_id, error.reason)
     faces = tuple(finder.find(photo.pixels))
     return Looked(path, file, photo.photo_id, None if faces else Reason.NO_FACE, faces)
+
+
+def _seen(path: Path) -> SeenFile | None:
+    """Return the file at `path` as it is now, None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return SeenFile(path, status.st_size, status.st_mtime_ns)
 
 
 def embed_group(group: Sequence[Looked], bundle: Bundle) -> list[FoundPhoto]:

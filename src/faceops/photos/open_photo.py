@@ -28,7 +28,6 @@ _DECODER_ERRORS = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     SyntaxError,
@@ -95,6 +94,13 @@ def open_photo(path: Path, limits: PhotoLimits = PhotoLimits()) -> Photo:
         ) from None
     except PhotoError:
         raise
+    except MemoryError:
+        raise PhotoError(
+            path,
+            Reason.UNREADABLE,
+            "does not fit into memory now; close other programs, or use fewer threads.",
+            transient=True,
+        ) from None
     except _DECODER_ERRORS as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise PhotoError(

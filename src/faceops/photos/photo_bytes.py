@@ -27,15 +27,30 @@ def photo_bytes(path: Path, max_bytes: int) -> bytes:
                 raise _too_large(path, status.st_size, max_bytes)
             content = file.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise PhotoError(path, Reason.VANISHED, "is gone; list the folder again.") from None
+        raise PhotoError(
+            path, Reason.VANISHED, "is gone; list the folder again.", transient=True
+        ) from None
     except PermissionError:
         raise PhotoError(
-            path, Reason.UNREADABLE, "may not be read; give this user permission to read it."
+            path,
+            Reason.UNREADABLE,
+            "may not be read; give this user permission to read it.",
+            transient=True,
+        ) from None
+    except MemoryError:
+        raise PhotoError(
+            path,
+            Reason.UNREADABLE,
+            "does not fit into memory now; close other programs, or use fewer threads.",
+            transient=True,
         ) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise PhotoError(
-            path, Reason.UNREADABLE, f"cannot be read ({why}); check the disk or the link."
+            path,
+            Reason.UNREADABLE,
+            f"cannot be read ({why}); check the disk or the link.",
+            transient=True,
         ) from None
     if len(content) > max_bytes:
         raise _too_large(path, len(content), max_bytes)
@@ -53,10 +68,16 @@ def _refuse_non_files(path: Path, status: os.stat_result) -> None:
                 path,
                 Reason.UNREADABLE,
                 "is a folder that may not be listed; give this user permission to read it.",
+                transient=True,
             )
-        raise PhotoError(path, Reason.NOT_A_PHOTO, "is a folder, not a photo; name a file.")
+        raise PhotoError(
+            path, Reason.NOT_A_PHOTO, "is a folder, not a photo; name a file.", transient=True
+        )
     raise PhotoError(
-        path, Reason.NOT_A_PHOTO, "is a pipe, socket or device, not a photo; remove it."
+        path,
+        Reason.NOT_A_PHOTO,
+        "is a pipe, socket or device, not a photo; remove it.",
+        transient=True,
     )
 
 

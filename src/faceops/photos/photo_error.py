@@ -7,11 +7,18 @@ from faceops.reasons import Reason
 
 
 class PhotoError(FaceOpsError):
-    """A photo that cannot be used: one sentence for the user, a reason code for its row."""
+    """A photo that cannot be used: one sentence for the user, a reason code for its row.
 
-    def __init__(self, path: Path, reason: Reason, sentence: str) -> None:
+    `transient` when the file's bytes are not to blame (the disk, permissions, memory): the same
+    bytes may open another time.
+    """
+
+    def __init__(
+        self, path: Path, reason: Reason, sentence: str, *, transient: bool = False
+    ) -> None:
         super().__init__(f"{printable(path)} {sentence}")
         self.reason = reason
+        self.transient = transient
 
 
 def printable(path: Path) -> str:

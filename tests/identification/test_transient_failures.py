@@ -1,0 +1,92 @@
+"""What failed for want of a disk, a permission or memory is tried again by the next run."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.release.bundle import Bundle
+
+
+def reasons_of(out: Path) -> list[str | None]:
+    rows = pq.read_table(out / "faces.parquet").to_pylist()
+    return [row["reason"] for row in rows if row["face_index"] is None]
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let the next opening of a photo (not the hashing before it) end with `error`."""
+    left, real = [error], os.open
+
+    def opened(path: Any, *rest: Any, **options: Any) -> int:
+        if left and str(path).endswith(".jpg"):
+            raise left.pop()
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "unreadable"),
+        (OSError(errno.EMFILE, "Too many open files"), "unreadable"),
+        (PermissionError(errno.EACCES, "Permission denied"), "unreadable"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "vanished"),
+        (MemoryError(), "unreadable"),
+    ],
+)
+def test_a_photo_that_failed_once_is_opened_by_the_next_run(
+    error: BaseException,
+    reason: str,
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo = album / "orientation_6.jpg"
+    fail_once(monkeypatch, error)
+    first = identify(photo, gallery, bundle, tmp_path / "out")
+    assert reasons_of(tmp_path / "out") == [reason]
+    assert (first.photos_opened, first.photos_reused) == (0, 0)
+    second = identify(photo, gallery, bundle, tmp_path / "out")
+    assert (second.photos_opened, second.faces > 0) == (1, True)
+    assert identify(photo, gallery, bundle, tmp_path / "out").photos_reused == 1
+
+
+def test_a_file_that_changed_while_it_was_opened_is_not_kept_under_its_old_bytes(
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    good = (album / "orientation_6.jpg").read_bytes()
+    photo.write_bytes(good)
+    real = os.open
+
+    def half_written(path: Any, *rest: Any, **options: Any) -> int:
+        photo.write_bytes(good[:2000])
+        return real(path, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", half_written)
+        identify(photo, gallery, bundle, tmp_path / "out")
+    assert reasons_of(tmp_path / "out") == ["unreadable"]
+    photo.write_bytes(good)
+    assert identify(photo, gallery, bundle, tmp_path / "out").faces > 0
+
+
+def test_broken_bytes_are_not_transient(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 100)
+    for name, transient in (("broken.jpg", False), ("gone.jpg", True)):
+        with pytest.raises(PhotoError) as caught:
+            open_photo(tmp_path / name)
+        assert caught.value.transient is transient
