@@ -104,7 +104,7 @@ def print_summary(done: list[Step], score: AlbumScore) -> None:
         lines += [
             "",
             "The album was named by the champion, which is not the release just built: move the",
-            "alias `champion` in MLflow (make mlflow), run the demo with --fresh, and see that one.",
+            "alias `champion` (make mlflow) and run the demo with --fresh to see that one.",
         ]
     (ROOT / DEMO / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n" + "\n".join(lines))
