@@ -55,15 +55,8 @@ def main() -> None:
         Image.new("RGB", (200, 200)).save(here / "people" / "Nobody" / "black.jpg")
         said(["enrol", str(here / "people"), "--gallery", gallery, "--bundle", bundle])
         out = here / "out"
-        code, _ = said(
-            [
-                "identify",
-                str(broken),
-                *("--gallery", gallery, "--out", str(out)),
-                "--bundle",
-                bundle,
-            ]
-        )
+        asked = ["identify", str(broken), "--gallery", gallery, "--bundle", bundle]
+        code, _ = said([*asked, "--out", str(out)])
         print(f"`faceops identify` on these files ends with exit code {code}; each has its row:\n")
         print("| file | decision | reason |\n| --- | --- | --- |")
         with (out / "faces.csv").open(newline="", encoding="utf-8") as file:
