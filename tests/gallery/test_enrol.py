@@ -1,11 +1,15 @@
 """Enrolling a folder of people: what is taken, what is flagged, what is not done twice."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faceops.errors import FaceOpsError, UsageError
+from faceops.gallery import enrol as enrolment
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.reasons import Reason
@@ -79,6 +83,55 @@ def test_removed_photos_stay_until_pruned(people: Path, tmp_path: Path, bundle: 
     pruned = enrol(people, tmp_path / "g", bundle, prune=True)
     assert pruned.pruned == 2
     assert gone.name.replace("_", " ") not in pruned.people
+
+
+def test_pruning_keeps_what_cannot_be_read_just_now(
+    people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that cannot be listed, a photo that cannot be read, a disk that is not mounted."""
+    first, second, third = sorted(people.iterdir(), key=lambda path: (path.is_file(), path.name))
+    (disk := tmp_path / "disk").mkdir()
+    second.rename(disk / second.name)
+    second.symlink_to(disk / second.name)
+    enrol(people, tmp_path / "g", bundle)
+    disk.rename(tmp_path / "unmounted")
+    closed, real_list, real_hash = first / "deeper", os.scandir, enrolment.sha256_file
+
+    def scandir(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real_list(path)
+
+    def sha256(path: Path) -> str:
+        if path in (third, closed):
+            raise OSError(errno.EIO, "Input/output error")
+        return real_hash(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(enrolment, "sha256_file", sha256)
+    gone = next(path for path in sorted(first.iterdir()) if path.is_file())
+    gone.unlink()
+    report = enrol(people, tmp_path / "g", bundle, prune=True)
+    assert report.pruned == 1  # what is truly gone
+    names = [path.stem.replace("_", " ") for path in (first, second, third)]
+    assert report.people == dict(sorted(zip(names, (1, 2, 1), strict=True)))
+    assert {flag.reason for flag in report.flags} == {Reason.UNREADABLE}
+
+
+def test_spellings_of_one_name_are_one_person(
+    synthetic_set: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    one, two, three = sorted(sorted((synthetic_set / "enrol").iterdir())[0].iterdir())
+    for folder, photo in (("Ann_Lee", one), ("ann-lee", two)):
+        (tmp_path / "people" / folder).mkdir(parents=True)
+        shutil.copy(photo, tmp_path / "people" / folder)
+    report = enrol(tmp_path / "people", tmp_path / "g", bundle)
+    assert report.people == {"Ann Lee": 2}
+    assert report.spellings == {"Ann Lee": ["ann-lee"]}
+    shutil.copy(three, tmp_path / "people" / "ANN.LEE.jpg")  # first by path, but not the first
+    report = enrol(tmp_path / "people", tmp_path / "g", bundle, prune=True)
+    assert report.people == {"Ann Lee": 3}
+    assert (report.unchanged, report.pruned) == (2, 0)
 
 
 def test_a_gallery_of_another_contract_is_left_alone(

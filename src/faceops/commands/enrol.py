@@ -22,7 +22,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--gallery", type=Path, default=Path("gallery"), metavar="DIR", help="(default: gallery)"
     )
     parser.add_argument(
-        "--prune", action="store_true", help="remove faces whose photo PEOPLE_DIR no longer has"
+        "--prune",
+        action="store_true",
+        help="remove faces whose photo PEOPLE_DIR no longer has; "
+        "what cannot be read just now stays",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_bundle_arguments(parser)
@@ -47,6 +50,8 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     for flag in report.flags:
         print(f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}")
+    for person, spellings in report.spellings.items():
+        print(f"one person: {person} is also written {', '.join(spellings)}")
     faces = sum(report.people.values())
     print(
         f"{args.gallery}: {len(report.people)} people, {faces} faces; "

@@ -12,7 +12,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list the enrolled people with their faces")
     forgetting = actions.add_parser("forget", help="remove a person's faces from the gallery")
-    forgetting.add_argument("name", metavar="NAME", help="as `faceops people list` shows it")
+    forgetting.add_argument("name", metavar="NAME", help="in any spelling: Ann_Lee is ann-lee")
     for action, run in ((listing, _list), (forgetting, _forget)):
         action.add_argument(
             "--gallery",

@@ -14,7 +14,7 @@ from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.choose_face import choose_faces
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
-from faceops.gallery.person_name import person_of, valid_unicode
+from faceops.gallery.person_name import first_spellings, person_of, valid_unicode
 from faceops.gallery.store import Gallery, GalleryFace, png_of
 from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError, open_photo
@@ -38,7 +38,10 @@ class Flag:
 
 @dataclass
 class EnrolReport:
-    """What an enrolment did; counts of photos, people by name."""
+    """What an enrolment did; counts of photos, people by name.
+
+    `spellings` are, by the name that is shown, the others under which a person was met.
+    """
 
     enrolled: int = 0
     unchanged: int = 0
@@ -46,6 +49,7 @@ class EnrolReport:
     photos_opened: int = 0
     flags: list[Flag] = field(default_factory=list)
     people: dict[str, int] = field(default_factory=dict)  # faces a person, the whole gallery
+    spellings: dict[str, list[str]] = field(default_factory=dict)
     contract_id: str = ""
     release: str = ""
 
@@ -80,8 +84,11 @@ def enrol(
     """Bring the gallery up to date with `people_dir`, and save it.
 
     A photo whose bytes are enrolled for its person is not opened again. Photos that are gone from
-    `people_dir` stay enrolled unless `prune`. Every photo that is not enrolled is in the report
-    with its reason. The gallery is saved now and then, so that an interrupted enrolment continues.
+    `people_dir` stay enrolled unless `prune`; what lies where nothing can be read just now stays
+    always. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown under
+    the spelling that the gallery has, or else the first one by path. Every photo that is not
+    enrolled is in the report with its reason. The gallery is saved now and then, so that an
+    interrupted enrolment continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
@@ -102,16 +109,23 @@ def enrol(
         gallery = Gallery.create(
             gallery_dir, bundle.release.contract_id, bundle.release.embedding_size
         )
+        shown = first_spellings([*gallery.persons, *by_person])
+        report.spellings = _other_spellings(shown)
+        gallery = gallery.renamed(shown)
         enrolled = {(face.person, face.photo_id) for face in gallery.faces}
         seen: set[tuple[str, str]] = set()
         fresh: dict[str, list[tuple[Path, str]]] = {}
-        for person in sorted(by_person):
-            fresh[person] = list(
-                _fresh(person, by_person[person], people_dir, enrolled, seen, report)
-            )
+        merged: dict[str, list[Path]] = defaultdict(list)
+        for spelling, found in by_person.items():
+            merged[shown[spelling]] += found
+        for person in sorted(merged):
+            fresh[person] = list(_fresh(person, merged[person], people_dir, enrolled, seen, report))
         if prune:
             before = len(gallery.faces)
-            gallery = gallery.without(lambda face: (face.person, face.photo_id) not in seen)
+            unread = [flag.photo for flag in report.flags if flag.reason is Reason.UNREADABLE]
+            gallery = gallery.without(
+                lambda face: (face.person, face.photo_id) not in seen and not _under(face, unread)
+            )
             report.pruned = before - len(gallery.faces)
             gallery.save()
         gallery = _enrol_people(gallery, fresh, bundle, people_dir, threads, report)
@@ -120,6 +134,19 @@ def enrol(
         report.people[face.person] = report.people.get(face.person, 0) + 1
     report.flags.sort(key=lambda flag: (flag.photo, flag.reason))
     return report
+
+
+def _other_spellings(shown: dict[str, str]) -> dict[str, list[str]]:
+    others: dict[str, list[str]] = defaultdict(list)
+    for spelling, name in sorted(shown.items()):
+        if spelling != name:
+            others[name].append(spelling)
+    return dict(sorted(others.items()))
+
+
+def _under(face: GalleryFace, unread: list[str]) -> bool:
+    """Return whether the face's photo is, or lies under, one of the paths `unread`."""
+    return any(face.photo == path or face.photo.startswith(f"{path}/") for path in unread)
 
 
 def _fresh(

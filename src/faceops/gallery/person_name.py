@@ -1,6 +1,9 @@
 """Names of people and of files as they are stored and shown."""
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from faceops.dataset.names import name_key
 
 
 def person_of(photo: Path) -> str:
@@ -14,6 +17,20 @@ def person_of(photo: Path) -> str:
 def display_name(name: str) -> str:
     """Return a folder's name as the name that is shown: `Ann_Lee` is `Ann Lee`."""
     return " ".join(valid_unicode(name).replace("_", " ").split())
+
+
+def person_key(name: str) -> str:
+    """Return what the spellings of one name share, as in the data set: `Ann_Lee` and `ann-lee`."""
+    return name_key(name) or name
+
+
+def first_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Return for each name the first of `names` that is the same person's."""
+    names = list(names)
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(person_key(name), name)
+    return {name: first[person_key(name)] for name in names}
 
 
 def valid_unicode(text: str) -> str:

@@ -7,7 +7,7 @@ as a whole, so a reader or an interrupted writer never leaves half a file.
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,17 @@ class Gallery:
     def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
         """Return this gallery with further faces."""
         return replace(self, faces=_sorted([*self.faces, *added]))
+
+    def renamed(self, names: Mapping[str, str]) -> "Gallery":
+        """Return this gallery with each person under the name that `names` has for them.
+
+        Of faces that become the same (photo and box) one stays.
+        """
+        faces = {
+            (names[face.person], face.photo_id, face.box): replace(face, person=names[face.person])
+            for face in reversed(self.faces)
+        }
+        return replace(self, faces=_sorted(faces.values()))
 
     def without(self, gone: Callable[[GalleryFace], bool]) -> "Gallery":
         """Return this gallery without the faces of which `gone` is true."""
