@@ -4,10 +4,15 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
+from faceops.identification.candidates import Candidate
+from faceops.identification.decide import Decision, Outcome
+from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.record_writers import RecordWriters
-from faceops.identification.records import SCHEMA, Record
+from faceops.identification.records import SCHEMA, Record, records_of
+from faceops.reasons import Reason
 
 COLUMNS = [
     *("run_id", "photo_id", "photo_path", "face_index", "x", "y", "width", "height"),
@@ -68,3 +73,31 @@ def test_many_rows_come_out_in_order(tmp_path: Path) -> None:
             writers.write([row("Ann", number) for number in range(start, start + 100)])
     table = pq.read_table(tmp_path / "faces.parquet")
     assert table["face_index"].to_pylist() == list(range(25_000))
+
+
+def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> None:
+    one = np.float32(1)
+    values = [np.nextafter(one, np.float32(0)), np.float32(0.9999987), np.float32(1e-9), one]
+    face = FoundFace((1, 2, 30, 40), 0.9, 0.8, np.zeros(8, np.float32), b"")
+    photo = FoundPhoto("a" * 64, None, (face,) * len(values))
+    decisions = [
+        Decision(
+            Outcome.UNKNOWN,
+            Reason.BELOW_THRESHOLD,
+            Candidate("Ann", float(value), 0.5),
+            Candidate("Ben", float(value), 0.6),
+        )
+        for value in values
+    ]
+    with RecordWriters(tmp_path) as writers:
+        writers.write(records_of("r", "a.jpg", photo, decisions, "R", "c"))
+    table = pq.read_table(tmp_path / "faces.parquet")
+    with (tmp_path / "faces.csv").open(encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "faces.jsonl").read_text().splitlines()]
+    for column in ("probability", "runner_up_probability"):
+        assert table.schema.field(column).type == "float"
+        assert table[column].to_pylist() == [float(value) for value in values]
+        assert [np.float32(cell[column]) for cell in cells] == values
+        assert [np.float32(line[column]) for line in lines] == values
+    assert cells[1]["probability"] == "0.9999987"

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from faceops.identification.decide import Decision, Outcome
@@ -13,7 +14,9 @@ class Record(NamedTuple):
 
     Boxes are in pixels of the upright photo. `distance` is Euclidean between unit embeddings,
     0 to 2. `probability` and `distance` are those of the most probable person even when no name
-    was given; `runner_up` is the person after it. None where there is nothing to say.
+    was given; `runner_up` is the person after it. Probabilities are whole float32 values, in text
+    with all the digits that tell them apart: near 1 these decide. None where
+    there is nothing to say.
     """
 
     run_id: str
@@ -40,7 +43,8 @@ class Record(NamedTuple):
 _TYPES = {
     "face_index": pa.int32(),
     **dict.fromkeys(("x", "y", "width", "height", "detector_score", "quality"), pa.float64()),
-    **dict.fromkeys(("probability", "distance", "runner_up_probability"), pa.float64()),
+    "distance": pa.float64(),
+    **dict.fromkeys(("probability", "runner_up_probability"), pa.float32()),
 }
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in Record._fields])
 
@@ -85,9 +89,14 @@ def _decision(decision: Decision) -> dict[str, object]:
     return {
         "decision": str(decision.outcome),
         "person": decision.person,
-        "probability": round(best.probability, 5) if best else None,
+        "probability": _float32(best.probability) if best else None,
         "distance": round(best.distance, 5) if best else None,
         "runner_up": other.person if other else None,
-        "runner_up_probability": round(other.probability, 5) if other else None,
+        "runner_up_probability": _float32(other.probability) if other else None,
         "reason": str(decision.reason) if decision.reason else None,
     }
+
+
+def _float32(value: float) -> float:
+    """Return the float that prints as the shortest text that is `value` in float32."""
+    return float(str(np.float32(value)))
