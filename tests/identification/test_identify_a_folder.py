@@ -1,5 +1,6 @@
 """A run over a folder: every photo has its rows, and no photo is opened twice."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -53,6 +54,18 @@ def test_a_second_run_opens_no_photo(
     assert (second.photos_opened, second.photos_reused) == (0, 11)
     assert rows_of(tmp_path / "out") == before
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+
+
+def test_the_summary_tells_where_the_time_went(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    first = identify(album, gallery, bundle, tmp_path / "out", threads=1)
+    assert list(first.timings) == ["embed", "look", "name", "write"]
+    assert first.timings["look"] > first.timings["write"] > 0
+    again = identify(album, gallery, bundle, tmp_path / "out", threads=1)
+    assert again.timings["look"] < first.timings["look"]
+    stored = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    assert stored["timings"] == again.timings
 
 
 def test_only_changed_photos_are_opened(

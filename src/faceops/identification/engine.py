@@ -21,6 +21,7 @@ from faceops.identification.candidates import rank_people
 from faceops.identification.decide import Decision, decide
 from faceops.identification.face_store import FaceStore, SeenFile
 from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.part_clock import PartClock
 from faceops.identification.thumbnail import thumbnail
 from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
@@ -171,18 +172,22 @@ def name_photos(
     rule: Rule,
     limits: PhotoLimits,
     threads: int,
+    clock: PartClock,
 ) -> Iterator[NamedPhoto]:
     """Yield the photos of `paths` in order, named; what is found is kept in `store` for `root`.
 
     Args:
         threads: that open photos and find faces; half as many embed.
+        clock: counts the parts `look` (open and find), `embed` (and keep) and `name`.
     """
     finder = bundle.face_finder()
 
     def finish(group: Sequence[Looked]) -> list[NamedPhoto]:
-        photos = embed_group(group, bundle)
-        keep(store, root, group, photos)
-        decisions = name_group(photos, gallery, bundle, rule)
+        with clock.part("embed"):
+            photos = embed_group(group, bundle)
+            keep(store, root, group, photos)
+        with clock.part("name"):
+            decisions = name_group(photos, gallery, bundle, rule)
         return [
             NamedPhoto(
                 looked.path, photo, decided, looked.found is None and looked.file is not None
@@ -190,7 +195,11 @@ def name_photos(
             for looked, photo, decided in zip(group, photos, decisions, strict=True)
         ]
 
-    looked = ordered_map(lambda path: look(path, finder, store, limits), paths, threads)
+    def look_at(path: Path) -> Looked:
+        with clock.part("look"):
+            return look(path, finder, store, limits)
+
+    looked = ordered_map(look_at, paths, threads)
     seen = track(looked, "identify", total=len(paths))
     for named in ordered_map(finish, _groups(seen), max(1, threads // 2)):
         yield from named

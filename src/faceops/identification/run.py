@@ -25,6 +25,7 @@ from faceops.identification.output_folder import (
     publish,
     run_folder,
 )
+from faceops.identification.part_clock import PartClock
 from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import records_of
 from faceops.identification.report import Report
@@ -81,6 +82,7 @@ def identify(
     root = (photos_dir if photos_dir.is_dir() else photos_dir.parent).resolve()
     paths = walk_photos(root) if photos_dir.is_dir() else [root / photos_dir.name]
     threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+    clock = PartClock()
     began, started = time.monotonic(), datetime.now(UTC)
     summary = Summary(
         run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
@@ -99,22 +101,26 @@ def identify(
         with run_folder(out, summary.run_id) as folder:
             store = FaceStore(out / STATE_FILE, method_id(bundle.release, limits))
             with contextlib.closing(store):
-                named = name_photos(paths, root, gallery, bundle, store, rule, limits, threads)
+                named = name_photos(
+                    paths, root, gallery, bundle, store, rule, limits, threads, clock
+                )
                 if annotate:
                     named = _drawn(named, root, folder / ANNOTATED, limits, threads)
                 report = Report(root)
                 with RecordWriters(folder) as writers:
                     for photo in named:
                         path = valid_unicode(photo.path.relative_to(root).as_posix())
-                        writers.write(
-                            records_of(
-                                summary.run_id, path, photo.photo, photo.decisions,
-                                summary.release, summary.contract_id,
-                            )
-                        )  # fmt: skip
-                        summary.add(photo)
-                        report.add(path, photo)
+                        with clock.part("write"):
+                            writers.write(
+                                records_of(
+                                    summary.run_id, path, photo.photo, photo.decisions,
+                                    summary.release, summary.contract_id,
+                                )
+                            )  # fmt: skip
+                            summary.add(photo)
+                            report.add(path, photo)
                 store.forget_vanished(root, paths)
+            summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
             text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"

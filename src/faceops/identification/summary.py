@@ -15,7 +15,9 @@ class Summary:
     `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one.
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
     given with their number of faces. `threshold_measured` is False when so small a budget in so
-    large a gallery lies beyond the pairs that the release was measured on. Times in seconds.
+    large a gallery lies beyond the pairs that the release was measured on. Times in seconds:
+    `seconds` by the wall clock up to the report; `timings` of the parts look (open, find faces),
+    embed, name and write (rows), added over threads, so their sum may be more.
     """
 
     run_id: str
