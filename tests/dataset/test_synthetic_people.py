@@ -25,7 +25,7 @@ import torch
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.settings import SyntheticSettings
 import faceops.dataset.synthetic.generator as generator
-generator.usable_processors = lambda: int(sys.argv[3])
+generator.usable_cpus = lambda: int(sys.argv[3])
 settings = SyntheticSettings(people=2, photos=2, gallery=2, enrol_photos=1, strangers=2, scenes=1)
 make_synthetic(Path(sys.argv[1]), settings, Path(sys.argv[2]))
 """

@@ -1,6 +1,7 @@
 """The split stage: who trains, validates, tests, and what it says when it cannot be."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,9 +111,34 @@ def test_a_leak_between_splits_is_a_hard_failure() -> None:
         {"crop": 3, "photo_id": "c", "person": "Cy", "split": "val"},
     ]
     told = [row | {"path": "", "negative_only": False} for row in rows]
-    outcomes = check_split(pa.Table.from_pylist(told, schema=SCHEMA), ["split_disjoint"])
+    outcomes = check_split(pa.Table.from_pylist(told, schema=SCHEMA), 2, ["split_disjoint"])
     found = {outcome.name: outcome for outcome in outcomes}
     assert found["split_disjoint"].examples == ["ann lee", "c"]
     assert found["singles_negative_only"].examples == ["bo", "cy"]
     with pytest.raises(FaceOpsError, match="split_disjoint"):
         stop_on_hard_failures(outcomes, "split.json")
+
+
+def test_people_with_fewer_than_min_photos_are_negatives_only(place: Path) -> None:
+    (place / "params.yaml").write_text("validate: {min_photos: 3}\n")
+    main()
+    rows = faces(place)
+    photos = Counter(row["person"] for row in rows)
+    assert {photos[row["person"]] for row in rows if row["negative_only"]} == {1, 2}
+    assert {photos[row["person"]] for row in rows if not row["negative_only"]} == {3, 4}
+    told = json.loads((place / "build/split/split.json").read_text())
+    assert told["expectations"]["singles_negative_only"]["success"]
+    (place / "params.yaml").write_text("validate: {min_photos: 5}\n")
+    with pytest.raises(FaceOpsError, match="too few people have 5 accepted photos"):
+        main()
+
+
+def test_a_wrong_column_negative_only_is_found() -> None:
+    rows = [
+        {"crop": n, "photo_id": str(n), "path": "", "person": person, "split": "train"}
+        for n, person in enumerate(["Ann", "Ann", "Bo", "Bo", "Bo", "Cy", "Cy", "Cy"])
+    ]
+    told = [row | {"negative_only": n in (2, 3, 4, 5)} for n, row in enumerate(rows)]
+    outcomes = check_split(pa.Table.from_pylist(told, schema=SCHEMA), 3, ["singles_negative_only"])
+    (found,) = [one for one in outcomes if one.name == "singles_negative_only"]
+    assert found.examples == ["ann", "bo", "cy"]

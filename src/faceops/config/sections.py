@@ -27,7 +27,7 @@ Expectation = Literal[
     "people_enough",  # at least six people have min_photos: two each to train, validate, test
     "photos_enough",  # every person has min_photos; those who have not serve as negatives only
     "split_disjoint",  # no person and no photo is in two splits (stage split)
-    "singles_negative_only",  # people with one photo are negatives, all others not (stage split)
+    "singles_negative_only",  # exactly people with < min_photos are negatives only (stage split)
 ]
 
 
@@ -40,7 +40,7 @@ class Validate(Section):
     max_megabytes: float = Field(50.0, gt=0, description="larger files are not opened")
     min_photos: int = Field(2, ge=1, description="people with fewer serve as negatives only")
     near_duplicate_bits: int = Field(
-        0, ge=-1, le=16, description="perceptual hashes this close are one photo (-1: do not look)"
+        0, ge=-1, le=8, description="perceptual hashes this close are one photo (-1: do not look)"
     )
     max_rejected_share: float = Field(0.05, ge=0, le=1, description="share of photos set aside")
     hard: list[Expectation] = Field(

@@ -124,16 +124,23 @@ def check_photos(
     return hold_against(held, hard, docs)
 
 
-def check_split(faces: pa.Table, hard: Sequence[str]) -> "list[Outcome]":
-    """Hold the split's table (columns photo_id, person, split, negative_only) against its own."""
+def check_split(faces: pa.Table, min_photos: int, hard: Sequence[str]) -> "list[Outcome]":
+    """Hold the split's table (columns photo_id, person, split, negative_only) against its own.
+
+    Each person's photos are counted anew, by content, whatever made the column negative_only.
+    """
     from faceops.dataset.hold_against import great_expectations_classes, hold_against
 
     gxe = great_expectations_classes()
     frame = faces.select(["photo_id", "person", "split", "negative_only"]).to_pandas()
     frame["person"] = frame["person"].map(name_key)
-    people = frame.groupby("person").agg(splits=("split", "nunique"), photos=("split", "size"))
-    people["negative_only"] = frame.groupby("person")["negative_only"].any()
-    people["told"] = people["negative_only"] == (people["photos"] == 1)
+    people = frame.groupby("person").agg(
+        splits=("split", "nunique"), photos=("photo_id", "nunique")
+    )
+    # Every row counts: a person who is negative in one photo only is neither.
+    expected = frame["person"].map(people["photos"]) < min_photos
+    right = (frame["negative_only"] == expected).groupby(frame["person"])
+    people["told"] = right.all()
     photos = frame.groupby("photo_id").agg(splits=("split", "nunique"))
     one = {"column": "splits", "min_value": 1, "max_value": 1}
     on_people = [

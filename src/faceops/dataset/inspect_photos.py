@@ -1,6 +1,5 @@
 """Open every photo once: what it is, and whether it can be used."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -112,8 +111,3 @@ def _perceptual_hash(image: Image.Image) -> str:
     import imagehash
 
     return str(imagehash.phash(image))
-
-
-def usable_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -9,7 +9,7 @@ from faceops.errors import FaceOpsError
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 
-# People with several photos that each split needs: two make a genuine and an impostor pair.
+# People with enough photos that each split needs: two make a genuine and an impostor pair.
 LEAST = 2
 
 
@@ -22,22 +22,25 @@ def draw(seed: int, person: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def split_randomly(photos: Mapping[str, int], val: float, test: float, seed: int) -> dict[str, str]:
+def split_randomly(
+    photos: Mapping[str, int], val: float, test: float, seed: int, min_photos: int = 2
+) -> dict[str, str]:
     """Return person -> split, by each person's own draw; the shares are kept approximately.
 
     Args:
         photos: person -> count of photos.
         val, test: shares of the people.
+        min_photos: people with fewer serve as negatives only.
 
     Raises:
-        FaceOpsError: fewer than six people with two photos.
+        FaceOpsError: fewer than six people with `min_photos`.
     """
     draws = {person: draw(seed, person) for person in photos}
     splits = {
         person: VAL if value < val else TEST if value < val + test else TRAIN
         for person, value in draws.items()
     }
-    _fill_up(splits, photos, draws, SPLITS)
+    _fill_up(splits, photos, draws, SPLITS, min_photos)
     return splits
 
 
@@ -47,6 +50,7 @@ def split_by_lists(
     dev_test: Iterable[str],
     val: float,
     seed: int,
+    min_photos: int = 2,
 ) -> dict[str, str]:
     """Return person -> split by LFW's official lists.
 
@@ -54,7 +58,7 @@ def split_by_lists(
     validates, the others train; so do people who are in neither list (other sources).
 
     Raises:
-        FaceOpsError: a split has fewer than two people with two photos.
+        FaceOpsError: a split has fewer than two people with `min_photos`.
     """
     train_keys, test_keys = {name_key(p) for p in dev_train}, {name_key(p) for p in dev_test}
     if both := sorted(train_keys & test_keys):
@@ -65,7 +69,7 @@ def split_by_lists(
         key = name_key(person)
         validates = key in train_keys and value < val
         splits[person] = TEST if key in test_keys else VAL if validates else TRAIN
-    _fill_up(splits, photos, draws, (TRAIN, VAL))
+    _fill_up(splits, photos, draws, (TRAIN, VAL), min_photos)
     return splits
 
 
@@ -74,23 +78,25 @@ def _fill_up(
     photos: Mapping[str, int],
     draws: Mapping[str, float],
     movable: tuple[str, ...],
+    min_photos: int,
 ) -> None:
-    """Move people with several photos until each split has two of them, the largest giving."""
+    """Move people with enough photos until each split has two of them, the largest giving."""
+    least = max(min_photos, 2)  # of one photo there is no genuine pair
 
-    def several(split: str) -> list[str]:
-        chosen = [p for p, where in splits.items() if where == split and photos[p] > 1]
+    def enough_of(split: str) -> list[str]:
+        chosen = [p for p, where in splits.items() if where == split and photos[p] >= least]
         return sorted(chosen, key=lambda person: (draws[person], person))
 
-    counts = {split: len(several(split)) for split in SPLITS}
+    counts = {split: len(enough_of(split)) for split in SPLITS}
     lacking = [split for split in SPLITS if counts[split] < LEAST]
     enough = sum(counts[split] for split in movable) >= LEAST * len(movable)
     if lacking and (not enough or not set(lacking) <= set(movable)):
         raise FaceOpsError(
-            f"too few people have two accepted photos or more: {counts[TRAIN]} to train, "
+            f"too few people have {least} accepted photos or more: {counts[TRAIN]} to train, "
             f"{counts[VAL]} to validate, {counts[TEST]} to test, and each needs {LEAST}; "
             "import more people."
         )
     for split in lacking:
-        while len(several(split)) < LEAST:
-            giver = max(movable, key=lambda other: len(several(other)))
-            splits[several(giver)[0]] = split
+        while len(enough_of(split)) < LEAST:
+            giver = max(movable, key=lambda other: len(enough_of(other)))
+            splits[enough_of(giver)[0]] = split

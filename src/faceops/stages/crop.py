@@ -1,6 +1,5 @@
 """Stage crop: from accepted photos to one array of aligned faces and its index."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.usable_cpus import usable_cpus
 from faceops.stages import run_stage
 from faceops.weights.settings import weight_path
 
@@ -45,7 +45,7 @@ def main() -> None:
     finder = FaceFinder(detector, LandmarkRefiner(weight_path("onet")))
     out, data = Path("build/crop"), Path("data")
     manifest = read_manifest(Path("build/validate/manifest.parquet"))
-    counts = crop_photos(manifest, data, out, finder, settings, len(os.sched_getaffinity(0)))
+    counts = crop_photos(manifest, data, out, finder, settings, usable_cpus())
     crops = np.load(out / "crops.npy", mmap_mode="r")
     sheet = draw_contact_sheet(pq.read_table(out / "faces.parquet"), crops, data, limits)
     write_contact_sheet(sheet, out / "contact_sheet.png")

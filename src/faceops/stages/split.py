@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.config import read_params
-from faceops.config.sections import Split
+from faceops.config import Params, read_params
 from faceops.dataset.expectations import check_split
 from faceops.dataset.hold_against import stop_on_hard_failures
 from faceops.dataset.people_list import read_people_list
@@ -23,9 +22,10 @@ FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
 LISTS = Path("data/protocols/lfw")
 
 
-def _splits(photos: Counter[str], params: Split) -> dict[str, str]:
+def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
+    params, min_photos = all_params.split, all_params.validate_.min_photos
     if params.by == "random":
-        return split_randomly(photos, params.val, params.test, params.seed)
+        return split_randomly(photos, params.val, params.test, params.seed, min_photos)
     dev_train, dev_test = LISTS / "peopleDevTrain.txt", LISTS / "peopleDevTest.txt"
     for path in (dev_train, dev_test):
         if not path.is_file():
@@ -34,7 +34,7 @@ def _splits(photos: Counter[str], params: Split) -> dict[str, str]:
                 "or set split.by to random."
             )
     people = read_people_list(dev_train), read_people_list(dev_test)
-    return split_by_lists(photos, *people, params.val, params.seed)
+    return split_by_lists(photos, *people, params.val, params.seed, min_photos)
 
 
 def _read_faces() -> pa.Table:
@@ -51,9 +51,9 @@ def main() -> None:
     """Read build/crop/faces.parquet; write build/split/."""
     params = read_params(Path("params.yaml"))
     rows = accepted_faces(_read_faces())
-    splits = _splits(Counter(row["person"] for row in rows), params.split)
-    table = split_table(rows, splits)
-    outcomes = check_split(table, params.validate_.hard)
+    splits = _splits(Counter(row["person"] for row in rows), params)
+    table = split_table(rows, splits, params.validate_.min_photos)
+    outcomes = check_split(table, params.validate_.min_photos, params.validate_.hard)
     figures = split_figures(table)
     report = {**figures, "expectations": {o.name: o.as_dict() for o in outcomes}}
     content = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 from faceops.config import read_params
 from faceops.dataset.expectations import check_photos
 from faceops.dataset.hold_against import stop_on_hard_failures
-from faceops.dataset.inspect_photos import usable_processors
 from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_manifest
 from faceops.dataset.quarantine import write_quarantine_list
 from faceops.dataset.validated import validate_photos
 from faceops.dataset.write_whole import write_whole
 from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.usable_cpus import usable_cpus
 from faceops.stages import run_stage
 
 DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("reports/data_docs")
@@ -27,7 +27,7 @@ def main() -> None:
         max_bytes=int(params.max_megabytes * 1e6),
         min_side=params.min_side,
     )
-    processes = usable_processors()
+    processes = usable_cpus()
     validated = validate_photos(DATA, limits, params.formats, params.near_duplicate_bits, processes)
     rows = validated.rows
     outcomes = check_photos(rows, params.min_photos, params.max_rejected_share, params.hard, DOCS)

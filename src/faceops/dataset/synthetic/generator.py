@@ -3,7 +3,6 @@
 Run in float64, where two CPUs differ by 1e-14 and a rounding to 8 bits does not show it.
 """
 
-import os
 import pickle  # for the name of its error: nothing is unpickled
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from faceops.dataset.synthetic.latents import LATENT_SIZE
 from faceops.errors import FaceOpsError
+from faceops.photos.usable_cpus import usable_cpus
 
 TILE = 64  # pixels: the side of a drawn face
 BATCH = 64
@@ -59,7 +59,7 @@ def load_generator(weights: Path) -> Draw:
 
     def draw(latents: np.ndarray) -> np.ndarray:
         threads = torch.get_num_threads()
-        torch.set_num_threads(usable_processors())
+        torch.set_num_threads(usable_cpus())
         try:
             with torch.inference_mode():
                 starts = range(0, len(latents), BATCH)
@@ -69,11 +69,6 @@ def load_generator(weights: Path) -> Draw:
         return np.concatenate([np.empty((0, TILE, TILE, 3), np.uint8), *batches])
 
     return draw
-
-
-def usable_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _layer(state: dict, index: int) -> tuple:
