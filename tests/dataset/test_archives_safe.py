@@ -1,7 +1,9 @@
 """Archives from anywhere: whole or not at all, and never outside the folder."""
 
+import gzip
 import io
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -105,3 +107,37 @@ def np_noise(size: int) -> bytes:
     import numpy as np
 
     return np.random.default_rng(3).bytes(size)
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"X", b"L", b"K"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_long_header_is_refused_unread(kind: bytes, first: bool, tmp_path: Path) -> None:
+    bomb = tarfile.TarInfo("bomb")
+    bomb.type, bomb.size = kind, 300_000_000
+    file = tarfile.TarInfo("ok.jpg")
+    headers = [bomb.tobuf()] if first else [file.tobuf(), bomb.tobuf()]
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as out:
+        for header in headers:
+            out.write(header)
+        for _ in range(64):
+            out.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        assert is_archive(tmp_path / "a.tgz")
+        with pytest.raises(FaceOpsError, match=r"a\.tgz has a header of 300000000 bytes"):
+            unpack(tmp_path / "a.tgz", tmp_path / "out")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_that_are_real_are_unpacked(form: int, tmp_path: Path) -> None:
+    name = f"{'Ann' * 50}/{'x' * 150}.jpg"
+    with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"one"))
+    assert (unpack(tmp_path / "a.tar", tmp_path / "out") / name).read_bytes() == b"one"

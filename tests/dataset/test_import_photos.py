@@ -101,20 +101,37 @@ def test_one_person_in_two_sources_is_one_person(lfw: Path, tmp_path: Path) -> N
 
 
 def test_tree_keeps_photos_of_one_name_apart(tmp_path: Path) -> None:
-    tree = tmp_path / "wrapper" / "people"
+    tree = tmp_path / "people"
     photo(tree / "Ann Lee" / "2020" / "1.jpg", 10)
     photo(tree / "Ann Lee" / "2021" / "1.jpg", 20)
     photo(tree / "ann_lee" / "2020_1.jpg", 30)
     photo(tree / "Bo" / "1.png", 40)
     (tree / "Bo" / "notes.txt").write_text("not a photo by its name")
     (tree / "Bo" / ".hidden.jpg").write_bytes(b"")
-    import_photos("tree", str(tmp_path / "wrapper"), tmp_path / "data")
-    assert names(tmp_path / "data") == [
-        "Ann_Lee/2020_1.jpg",
-        "Ann_Lee/2020_1__tree.jpg",
-        "Ann_Lee/2021_1.jpg",
-        "Bo/1.png",
-    ]
+    import_photos("tree", str(tree), tmp_path / "data")
+    kept = ["Ann_Lee/2020_1.jpg", "Ann_Lee/2020_1__tree.jpg", "Ann_Lee/2021_1.jpg", "Bo/1.png"]
+    assert names(tmp_path / "data") == kept
+    with tarfile.open(tmp_path / "flat.tgz", "w:gz") as tar:
+        tar.add(tree / "Bo", "people/Bo")
+        tar.add(tree / "Ann Lee", "people/Ann")
+    import_photos("tree", str(tmp_path / "flat.tgz"), tmp_path / "flat")
+    assert names(tmp_path / "flat") == ["Ann/2020_1.jpg", "Ann/2021_1.jpg", "Bo/1.png"]
+
+
+def test_one_person_with_albums_stays_one_person(tmp_path: Path) -> None:
+    photo(tmp_path / "tree" / "Ann" / "2020" / "1.jpg", 10)
+    photo(tmp_path / "tree" / "Ann" / "2021" / "1.jpg", 20)
+    import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")
+    assert names(tmp_path / "data") == ["Ann/2020_1.jpg", "Ann/2021_1.jpg"]
+
+
+def test_photos_of_nobody_are_counted_and_refused(tmp_path: Path) -> None:
+    photo(tmp_path / "tree" / "Ann" / "1.jpg", 10)
+    photo(tmp_path / "tree" / "a.jpg", 20)
+    photo(tmp_path / "tree" / "b.jpg", 30)
+    with pytest.raises(FaceOpsError, match=r"2 photos lie in no person's folder .*a\.jpg"):
+        import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 def test_kaggle_faces(tmp_path: Path) -> None:
@@ -188,11 +205,14 @@ def test_a_wrong_layout_is_told(source: str, tmp_path: Path) -> None:
 
 def test_other_mistakes_are_told(lfw: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with pytest.raises(FaceOpsError, match="does not exist"):
+    with pytest.raises(UsageError, match="does not exist"):
         import_photos("lfw", str(tmp_path / "nowhere"), data)
+    for nothing in ("", " "):
+        with pytest.raises(UsageError, match="is empty"):
+            import_photos("lfw", nothing, data)
     with pytest.raises(FaceOpsError, match="no tar, tgz or zip"):
         import_photos("lfw", str(lfw / "pairs.txt"), data)
-    with pytest.raises(FaceOpsError, match="not an http, https or file"):
+    with pytest.raises(UsageError, match="not an http, https or file"):
         import_photos("lfw", "s3://bucket/lfw.tgz", data)
     with pytest.raises(UsageError, match="choose from tree, lfw"):
         import_photos("flickr", str(lfw), data)

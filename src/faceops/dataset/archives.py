@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from faceops.dataset.bounded_tar_info import BoundedTarInfo, OversizedHeader
 from faceops.errors import FaceOpsError
 from faceops.progress import track
 
@@ -48,8 +49,19 @@ class _Entry:
 def is_archive(path: Path) -> bool:
     """Return whether the file `path` is a zip or a tar archive (gz, bz2, xz or plain)."""
     try:
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+        return zipfile.is_zipfile(path) or _is_tar(path)
     except (*_BROKEN, OSError):
+        return False
+
+
+def _is_tar(path: Path) -> bool:
+    # Not tarfile.is_tarfile: it reads the first header's names, however long.
+    try:
+        with tarfile.open(path, tarinfo=BoundedTarInfo):
+            return True
+    except OversizedHeader:
+        return True  # a tar, and `unpack` says what is wrong with it
+    except tarfile.TarError:
         return False
 
 
@@ -79,6 +91,8 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits())
                     )
                 total += _unpack_entry(archive, entry, temporary, limits.max_bytes - total)
         temporary.replace(target)
+    except OversizedHeader as error:
+        raise FaceOpsError(f"{archive} has {error}; do not trust it.") from None
     except _BROKEN as error:
         raise FaceOpsError(
             f"{archive} is broken or protected ({error}); download it again."
@@ -97,8 +111,8 @@ def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             yield _zip_entries(file)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
+    elif _is_tar(archive):
+        with tarfile.open(archive, tarinfo=BoundedTarInfo) as tar:
             yield _tar_entries(tar)
     else:
         raise FaceOpsError(f"{archive} is no tar, tgz or zip archive; name one, or a folder.")

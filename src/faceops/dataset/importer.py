@@ -7,14 +7,14 @@ from faceops.dataset.copy_photos import copy_photos
 from faceops.dataset.imported import read_imported, read_origins, write_imported
 from faceops.dataset.names import name_key
 from faceops.dataset.people_list import read_people_list
-from faceops.dataset.source_place import public_place, source_folder
+from faceops.dataset.source_place import is_folder, public_place, source_folder
 from faceops.dataset.sources.celeba import list_celeba
 from faceops.dataset.sources.kaggle_faces import list_kaggle_faces
 from faceops.dataset.sources.labelled_photo import LabelledPhoto
 from faceops.dataset.sources.lfw import lfw_protocols, list_lfw
 from faceops.dataset.sources.mnist import list_mnist
 from faceops.dataset.sources.pins import list_pins
-from faceops.dataset.sources.tree import list_tree
+from faceops.dataset.sources.tree import list_tree, without_wrapper
 from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.write_whole import write_whole
 from faceops.errors import FaceOpsError, UsageError
@@ -69,7 +69,9 @@ def import_photos(
             "another folder with --out, or remove it."
         )
     wanted = read_people_list(only_list) if only_list else None
-    with source_folder(place, data.absolute().with_name(f".{data.name}.import")) as folder:
+    with source_folder(place, data.absolute().with_name(f".{data.name}.import")) as found:
+        unpacked = source == "tree" and not is_folder(place)
+        folder = without_wrapper(found) if unpacked else found
         photos = _chosen(SOURCES[source](folder), wanted, limit_people)
         if not photos:
             raise FaceOpsError(

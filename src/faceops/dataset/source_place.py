@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from faceops.dataset.archives import is_archive, unpack
 from faceops.dataset.download import download
-from faceops.errors import FaceOpsError
+from faceops.errors import FaceOpsError, UsageError
 
 
 def public_place(place: str) -> str:
@@ -22,6 +22,28 @@ def public_place(place: str) -> str:
     return Path(unquote(parts.path) if parts.scheme == "file" else place).name
 
 
+def is_folder(place: str) -> bool:
+    """Return whether `place` is a folder of this machine, not an archive or a download."""
+    local = _local(place)
+    return local is not None and local.is_dir()
+
+
+def _local(place: str) -> Path | None:
+    """Return the path that `place` is, None for a URL that must be downloaded.
+
+    Raises:
+        UsageError: an address of another kind, or nothing.
+    """
+    scheme = urlsplit(place).scheme
+    if scheme in ("http", "https"):
+        return None
+    if "://" in place and scheme != "file":
+        raise UsageError(f"{place} is not an http, https or file address; give one, or a path.")
+    if not place.strip():
+        raise UsageError("the place to import from is empty; name a folder, an archive or a URL.")
+    return Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
+
+
 @contextmanager
 def source_folder(place: str, work: Path) -> Iterator[Path]:
     """Yield the folder that `place` is, or that its archive was unpacked to below `work`.
@@ -30,21 +52,18 @@ def source_folder(place: str, work: Path) -> Iterator[Path]:
     that the next run goes on; it is removed when all went well.
 
     Raises:
-        FaceOpsError: nothing there, no archive, or a download that failed.
+        UsageError: nothing there, or no address.
+        FaceOpsError: no archive, or a download that failed.
     """
-    scheme = urlsplit(place).scheme
-    if scheme in ("http", "https"):
+    local = _local(place)
+    if local is None:
         mine = work / _digest(place)
-        local = None
-    elif "://" in place and scheme != "file":
-        raise FaceOpsError(f"{place} is not an http, https or file address; give one, or a path.")
     else:
-        local = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
         if local.is_dir():
             yield local
             return
         if not local.is_file():
-            raise FaceOpsError(f"{local} does not exist; name a folder, an archive or a URL.")
+            raise UsageError(f"{local} does not exist; name a folder, an archive or a URL.")
         status = local.stat()
         mine = work / _digest(f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}")
     try:
