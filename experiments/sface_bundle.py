@@ -103,7 +103,7 @@ def main() -> None:
         scores.impostor,
         far_budgets=[0.01, 0.001, 0.0001, 0.00001],
         default_budget=0.01,
-        runner_up_margin=0.05,
+        runner_up_margin=1.0,
         data=data,
         **counts,
     )

@@ -9,7 +9,7 @@ from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.calibration import reliability
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.evaluate import Evaluation, evaluate
-from faceops.evaluation.open_set import best_two, open_set
+from faceops.evaluation.open_set import best_two, clipped_log_odds, open_set
 from faceops.evaluation.roc import roc_auc, roc_curve, tar_at_far
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import Thresholds, measure_thresholds
@@ -91,6 +91,24 @@ def test_best_two_takes_each_persons_best_face() -> None:
     assert person[0] == 3
     one = best_two(scores, np.array([4, 4, 4, 4]))
     np.testing.assert_array_equal(one[1], [0, 0])
+
+
+def test_the_margin_over_the_runner_up_is_in_log_odds() -> None:
+    lead = np.diff(clipped_log_odds(np.array([0.9990, 0.9997, 1.0], np.float32)))
+    assert (lead > 1).all()  # of .0007 and .0003 in probability
+    assert np.diff(clipped_log_odds(np.array([0.5, 0.6], np.float32)))[0] < 1
+    assert np.isfinite(clipped_log_odds(np.array([0.0, 1.0], np.float32))).all()
+    rows, persons = people(40, 4, 0.4, 2)
+    cuts = thresholds(*people(40, 4, 0.4, 1))
+    named = [
+        open_set(
+            rows, persons, VERIFIER.probability,
+            cuts.model_copy(update={"runner_up_margin": margin}),
+            gallery_photos=1, unknown_share=0.5, seed=0,
+        ).named.sum()
+        for margin in (0.0, 1.0, 100.0)
+    ]  # fmt: skip
+    assert named[0] > named[1] > named[2] == 0
 
 
 def test_open_set_keeps_the_budget_on_other_people() -> None:

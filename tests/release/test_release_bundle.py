@@ -30,7 +30,7 @@ def make(folder: Path, weights_dir: Path, mode: str = "aligned") -> Path:
     draw = np.random.default_rng(0)
     thresholds = measure_thresholds(
         sigmoid(draw.normal(5, 1, 500)), sigmoid(draw.normal(-6, 2, 20_000)),
-        far_budgets=[0.01, 0.0001], default_budget=0.01, runner_up_margin=0.05,
+        far_budgets=[0.01, 0.0001], default_budget=0.01, runner_up_margin=1.0,
         data="simulated scores", people=10, photos=100,
     )  # fmt: skip
     write_bundle(

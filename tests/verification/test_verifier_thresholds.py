@@ -13,7 +13,7 @@ from faceops.verification.verifier import Verifier, sigmoid
 
 def measured(genuine: np.ndarray, impostor: np.ndarray, budgets: list[float]) -> Thresholds:
     return measure_thresholds(
-        genuine, impostor, far_budgets=budgets, default_budget=0.01, runner_up_margin=0.05,
+        genuine, impostor, far_budgets=budgets, default_budget=0.01, runner_up_margin=1.0,
         data="simulated", people=2, photos=4,
     )  # fmt: skip
 

@@ -114,15 +114,17 @@ class Train(Section):
     learning_rate: float = Field(0.0002, gt=0, description="peak of the cosine schedule (AdamW)")
     weight_decay: float = Field(0.0005, ge=0, description="decoupled weight decay")
     flip: bool = Field(False, description="mirror half of the crops")
-    jitter: float = Field(0.2, ge=0, le=1, description="strength of brightness and shift changes")
+    jitter: float = Field(0.2, ge=0, le=1, description="brightness and shift; not with freeze")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="autocast type of the forward pass"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU when there is one"
     )
-    patience: int = Field(4, ge=1, description="epochs without gain before it stops early")
-    tolerance: float = Field(0.001, ge=0, description="smallest gain of validation TAR that counts")
+    patience: int = Field(4, ge=1, description="epochs of a phase without gain before it ends")
+    tolerance: float = Field(
+        0.001, ge=0, description="smallest gain of the validation score that renews patience"
+    )
     max_minutes: float = Field(0.0, ge=0, description="stop after this wall time (0: no limit)")
     seed: int = Field(7, ge=0, description="seed of weights, order and augmentation")
 
@@ -140,7 +142,7 @@ class Verify(Section):
         0.01, gt=0, lt=1, description="default share of strangers that may be given a name"
     )
     runner_up_margin: float = Field(
-        0.05, ge=0, le=1, description="probability by which the best must beat the runner-up"
+        1.0, ge=0, description="log odds by which the best must beat the runner-up"
     )
     seed: int = Field(7, ge=0, description="seed of the pairs")
 

@@ -3,7 +3,7 @@
 The figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the share
 of strangers' photos that get a name, and DIR, the share of known people's photos that get the
 right one. A photo is named as identification names it: the best person's probability reaches
-the threshold and leads the runner-up by the margin.
+the threshold and leads the runner-up by the margin in log odds.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from faceops.verification.pairs import Verify, codes, score_matrix
 from faceops.verification.thresholds import Thresholds
 
 DRAWS = 5
+_CLIP = 1e-7  # as in identification: beyond it float32 probabilities say nothing any more
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def open_set(
         threshold = thresholds.for_search(thresholds.default_budget, len(gallery))
         scores = score_matrix(embeddings[probes], embeddings[gallery], verify)
         best, runner_up, best_person = best_two(scores, person[gallery])
-        clear = best - runner_up >= np.float32(thresholds.runner_up_margin)
+        clear = clipped_log_odds(best) - clipped_log_odds(runner_up) >= thresholds.runner_up_margin
         named = (best >= np.float32(threshold)) & clear
         is_known = np.isin(person[probes], known)
         parts.append((person[probes], is_known, best_person == person[probes], best, named))
@@ -133,3 +134,10 @@ def best_two(
     best = by_person[rows, first]
     by_person[rows, first] = -1
     return best, np.maximum(by_person.max(1), 0), people[first]
+
+
+def clipped_log_odds(probability: np.ndarray) -> np.ndarray:
+    """Return ln(p / (1 - p)), float64 of the same shape, of p clipped to [1e-7, 1 - 1e-7]."""
+    clipped = np.clip(probability.astype(np.float64), _CLIP, 1 - _CLIP)
+    odds: np.ndarray = np.log(clipped / (1 - clipped))
+    return odds

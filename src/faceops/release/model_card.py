@@ -126,7 +126,8 @@ def _thresholds(release: Release) -> str:
         )
     lines += [
         "",
-        f"A name also needs a lead of {measured.runner_up_margin:g} over the next person. A "
+        f"A name also needs a lead of {measured.runner_up_margin:g} in log odds over the next "
+        "person. A "
         "probability is calibrated for as many pairs of one person as of two; in a photo folder "
         "the odds are others.",
     ]

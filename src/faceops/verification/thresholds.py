@@ -60,7 +60,7 @@ class Thresholds(_Frozen):
     table: list[ThresholdRow]
     impostor_tail: list[TailPoint] = Field(description="falling far, rising probability")
     default_budget: float = Field(description="share of strangers that may be given a name")
-    runner_up_margin: float = Field(description="probability by which the best must lead")
+    runner_up_margin: float = Field(description="log odds by which the best must lead")
 
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold for naming faces against a gallery of `gallery_faces` faces.
