@@ -53,10 +53,18 @@ def run_import(args: argparse.Namespace) -> int:
     return 0
 
 
+# Sources and defaults stand here once more: to read them where they are used would import
+# NumPy for every `faceops --help`. A test holds the two together.
+SOURCES = ("tree", "lfw", "pins", "kaggle-faces", "celeba", "mnist")
+
+
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
     return value
 
 
@@ -94,9 +102,9 @@ def add_parser(subparsers: Any) -> None:
     )
     importing.add_argument(
         "source",
-        choices=("tree", "lfw", "pins", "kaggle-faces", "celeba", "mnist"),
+        choices=SOURCES,
         metavar="SOURCE",
-        help="tree, lfw, pins, kaggle-faces, celeba or mnist",
+        help=", ".join(SOURCES[:-1]) + f" or {SOURCES[-1]}",
     )
     importing.add_argument(
         "place", metavar="PATH_OR_URL", help="folder, archive (tar, tgz, zip) or http(s) URL of one"

@@ -40,6 +40,8 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads} is wrong: 1 or more.")
+    if not args.bundle.is_dir():
+        raise UsageError(f"{args.bundle} is not a folder; name a release bundle's folder.")
     settings = read_params(args.params).evaluate
     bundle = Bundle.load(args.bundle, threads=args.threads)
     crops = args.crops / "crops.npy" if args.crops.is_dir() else args.crops
