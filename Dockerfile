@@ -23,8 +23,11 @@ FROM builder AS rebuild-builder
 RUN uv pip install -c requirements.lock '.[rebuild]'
 
 FROM python:3.12-slim AS runtime
-RUN useradd --create-home --uid 10001 faceops
-ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1
+# Any user may write the home, and so the caches: with --user there is no passwd entry, and no home.
+RUN useradd --create-home --uid 10001 faceops \
+  && mkdir -p /home/faceops/.cache/faceops && chmod -R a+rwX /home/faceops
+ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1 \
+  HOME=/home/faceops FACEOPS_CACHE=/home/faceops/.cache/faceops
 WORKDIR /home/faceops
 # The command, its packages and the packaged catalogue of weights all have to load for this.
 HEALTHCHECK --interval=5m --timeout=30s --start-period=10s \

@@ -14,6 +14,7 @@ from faceops.dataset.importer import import_photos
 from faceops.dataset.people_list import read_people_list
 from faceops.dataset.source_place import public_place
 from faceops.dataset.sources_file import SYNTHETIC, write_sources
+from faceops.dataset.writing_lock import writing_lock
 from faceops.errors import FaceOpsError, UsageError
 
 
@@ -250,3 +251,23 @@ def test_lists_of_people(tmp_path: Path) -> None:
         read_people_list(path)
     with pytest.raises(UsageError, match="does not exist"):
         read_people_list(tmp_path / "nowhere.txt")
+
+
+def test_every_place_is_remembered(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    photo(tmp_path / "B" / "Bo" / "1.jpg", 10)
+    photo(tmp_path / "A" / "Ann" / "1.jpg", 20)
+    photo(tmp_path / "A" / "Ann" / "2.jpg", 30)
+    for place in ("B", "A", "B"):
+        import_photos("tree", str(tmp_path / place), data)
+    told = json.loads((data / "sources.json").read_text())["tree"]
+    assert told["places"] == {"A": 2, "B": 1}
+    assert (told["people"], told["photos"]) == (2, 3)
+
+
+def test_two_imports_at_once_into_one_folder_are_refused(lfw: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with writing_lock(data), pytest.raises(FaceOpsError, match="another import into"):
+        import_photos("lfw", str(lfw), data)
+    assert not data.exists()
+    assert import_photos("lfw", str(lfw), data)["photos"] == 4

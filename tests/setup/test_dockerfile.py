@@ -92,6 +92,16 @@ def test_entry_point_and_health_check_are_commands_of_the_package(
     assert args.run(args) == 0
 
 
+@pytest.mark.parametrize("target", ["identify", "rebuild"])
+def test_any_user_has_a_home_and_a_cache_to_write(stages, target: str) -> None:
+    instructions = whole(stages, target)
+    settings = dict(re.findall(r"(\w+)=(\S+)", " ".join(r for w, r in instructions if w == "ENV")))
+    made = " ".join(rest for word, rest in instructions if word == "RUN")
+    assert f"chmod -R a+rwX {settings['HOME']}" in made
+    assert f"mkdir -p {settings['FACEOPS_CACHE']} " in made
+    assert settings["FACEOPS_CACHE"].startswith(settings["HOME"] + "/")
+
+
 def test_commands_in_the_comments_are_commands_of_the_cli(repository: Path) -> None:
     text = (repository / "Dockerfile").read_text(encoding="utf-8")
     match = re.search(r"faceops (identify .*?)\n(?!#  )", text.replace("\\\n#", ""), re.DOTALL)

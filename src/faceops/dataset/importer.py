@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from faceops.dataset.copy_photos import copy_photos
 from faceops.dataset.imported import read_imported, read_origins, write_imported
@@ -17,6 +18,7 @@ from faceops.dataset.sources.pins import list_pins
 from faceops.dataset.sources.tree import list_tree, without_wrapper
 from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.write_whole import write_whole
+from faceops.dataset.writing_lock import writing_lock
 from faceops.errors import FaceOpsError, UsageError
 
 SOURCES: dict[str, Callable[[Path], list[LabelledPhoto]]] = {
@@ -58,10 +60,18 @@ def import_photos(
 
     Raises:
         UsageError: no such source, or a bad list.
-        FaceOpsError: nothing to import, or `data` holds the synthetic set.
+        FaceOpsError: nothing to import, `data` holds the synthetic set, or another import
+            into it is running.
     """
     if source not in SOURCES:
         raise UsageError(f"there is no source {source!r}; choose from {', '.join(SOURCES)}.")
+    with writing_lock(data):
+        return _import(source, place, data, limit_people, only_list)
+
+
+def _import(
+    source: str, place: str, data: Path, limit_people: int | None, only_list: Path | None
+) -> dict[str, int]:
     known = read_sources(data)
     if SYNTHETIC in known:
         raise FaceOpsError(
@@ -84,9 +94,16 @@ def import_photos(
                 write_whole(data / "protocols" / "lfw" / path.name, path.read_bytes())
     write_imported(data, source, before | origins)
     counts = _counts(read_imported(data), source)
-    known[source] = {"place": public_place(place), "terms": _TERMS[source], **counts}
+    places = _places(known.get(source, {}), public_place(place), len(photos))
+    known[source] = {"places": places, "terms": _TERMS[source], **counts}
     write_sources(data, known)
     return {**counts, "written": written}
+
+
+def _places(known: dict[str, Any], place: str, photos: int) -> dict[str, int]:
+    """Return place -> most photos that one import took from it, sorted, with `place` among them."""
+    places = known.get("places", {})
+    return dict(sorted({**places, place: max(photos, places.get(place, 0))}.items()))
 
 
 def _chosen(
