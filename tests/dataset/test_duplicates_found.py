@@ -58,3 +58,10 @@ def test_perceptual_twins_of_two_people_both_go_unless_not_looked_for() -> None:
     photos = [seen("photos/Ann/1.jpg", "a", "f" * 16), seen("photos/Bo/1.jpg", "b", "f" * 16)]
     assert set(find_duplicates(photos, 0).values()) == {Reason.NEAR_DUPLICATE_OTHER_PERSON}
     assert find_duplicates(photos, -1) == {}
+
+
+def test_a_bucket_larger_than_a_block_and_no_photos_at_all() -> None:
+    photos = [seen(f"photos/Person_{n % 2}/{n}.jpg", str(n)) for n in range(600)]
+    assert near_duplicates(photos, 0) == {photo.path for photo in photos}
+    assert near_duplicates(photos[::2], 3) == set()
+    assert near_duplicates([], 4) == set()

@@ -4,11 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
+import numpy as np
+
 from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import name_key
+from faceops.progress import track
 from faceops.reasons import Reason
 
 _BITS = 64
+_BLOCK = 256  # rows compared at once: a block takes a few MB for each 1000 photos
 
 
 def find_duplicates(photos: Iterable[Inspected], near_bits: int) -> dict[str, Reason]:
@@ -44,21 +48,26 @@ def near_duplicates(photos: list[Inspected], bits: int) -> set[str]:
     Two hashes at most `bits` apart agree in at least one of `bits` + 1 pieces (the pigeonhole
     principle), so only photos that share a piece are compared.
     """
-    hashes = [int(photo.phash, 16) for photo in photos]
+    hashes = np.array([int(photo.phash, 16) for photo in photos], dtype=np.uint64)
     keys = [name_key(photo.person) for photo in photos]
-    found: set[str] = set()
+    people = np.unique(np.array(keys, dtype=str), return_inverse=True)[1]
+    near = np.zeros(len(photos), dtype=bool)
+    buckets: list[np.ndarray] = []
     for low, high in _pieces(bits + 1):
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for index, value in enumerate(hashes):
-            buckets[(value >> low) & ((1 << (high - low)) - 1)].append(index)
-        for bucket in buckets.values():
-            for position, one in enumerate(bucket):
-                for other in bucket[position + 1 :]:
-                    if (hashes[one] ^ hashes[other]).bit_count() > bits:
-                        continue
-                    if keys[one] != keys[other]:
-                        found |= {photos[one].path, photos[other].path}
-    return found
+        mask = np.uint64((1 << (high - low)) - 1)
+        pieces = (hashes >> np.uint64(low)) & mask
+        order = np.argsort(pieces, kind="stable")
+        edges = np.flatnonzero(np.diff(pieces[order])) + 1
+        buckets += [bucket for bucket in np.split(order, edges) if len(bucket) > 1]
+    for bucket in track(buckets, "look for near duplicates"):
+        if (people[bucket] == people[bucket[0]]).all():
+            continue
+        for start in range(0, len(bucket), _BLOCK):
+            rows = bucket[start : start + _BLOCK]
+            others = people[rows, None] != people[None, bucket]
+            apart = np.bitwise_count(hashes[rows, None] ^ hashes[None, bucket])
+            near[rows] |= ((apart <= bits) & others).any(axis=1)
+    return {photos[index].path for index in np.flatnonzero(near)}
 
 
 def _pieces(count: int) -> list[tuple[int, int]]:
