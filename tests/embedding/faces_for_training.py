@@ -6,14 +6,16 @@ from faceops.config.sections import Train
 from faceops.embedding.labelled_crops import LabelledCrops
 
 
-def coloured_people(people: int, photos: int, singles: int = 0, seed: int = 0) -> LabelledCrops:
+def coloured_people(
+    people: int, photos: int, singles: int = 0, seed: int = 0, noise: float = 40
+) -> LabelledCrops:
     """Return crops of `people` x `photos` and of `singles` people with one photo."""
     draw = np.random.default_rng(seed)
     crops, persons, negative_only = [], [], []
     for person in range(people + singles):
         pattern = draw.integers(0, 256, (4, 4, 3)).repeat(28, axis=0).repeat(28, axis=1)
         for _ in range(photos if person < people else 1):
-            noisy = pattern + draw.normal(0, 40, (112, 112, 3))
+            noisy = pattern + draw.normal(0, noise, (112, 112, 3))
             crops.append(np.clip(noisy, 0, 255).astype(np.uint8))
             persons.append(f"Person_{person:03d}")
             negative_only.append(person >= people)

@@ -14,6 +14,7 @@ from faceops.embedding.checkpoint import (
     delete_checkpoint,
     load_checkpoint,
     run_key,
+    sources_sha256,
 )
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.start_model import start_model
@@ -63,9 +64,7 @@ def test_epochs_have_their_figures(uninterrupted: tuple[Embedder, Outcome]) -> N
         assert math.isfinite(row["loss"])
         assert 0 <= row["active_triplets"] <= 1
         assert 0 < row["spread"] <= 1
-    best = max(outcome.history, key=lambda row: row["val_score"])
-    chosen = outcome.history[outcome.best_epoch]
-    assert chosen["val_score"] >= best["val_score"] - tiny_training().tolerance
+    assert outcome.best == max(outcome.history, key=lambda row: row["val_score"])
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -91,13 +90,45 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert all(torch.equal(value, whole[0][name]) for name, value in ended[0].items())
 
 
+IMPATIENT = tiny_training(tolerance=1.0, patience=1, warmup_epochs=3)
+
+
 def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
-    settings = tiny_training(tolerance=1.0, patience=1, warmup_epochs=2)
-    model, outcome = run(settings, tmp_path)
+    settings = tiny_training(triplet_epochs=1)
+    model = start_model(settings, None)
+    easy = coloured_people(3, 2, noise=0)  # photos of one person are the same: nothing to gain
+    inputs = PixelInputs(TRAIN, easy, settings.flip, settings.jitter, CPU)
+    outcome = train_embedder(model, inputs, TRAIN, easy, settings, tmp_path, CPU)
+    assert [row["val_score"] for row in outcome.history[:1]] == [1]
     assert outcome.best_epoch == 0
-    assert outcome.stopped == "patience"
-    assert len(outcome.history) == 2
     assert same_weights(model, start_model(settings, None))
+
+
+def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
+    model, outcome = run(IMPATIENT, tmp_path / "whole")
+    assert [(row["epoch"], row["phase"]) for row in outcome.history] == [
+        (0, "start"), (1, "warmup"), (4, "triplet"),
+    ]  # fmt: skip
+    assert outcome.stopped == "patience"
+    assert outcome.best == max(outcome.history, key=lambda row: row["val_score"])
+    with pytest.raises(Killed):
+        run(IMPATIENT, tmp_path / "killed", kill_after=1)  # what it jumps to is in the checkpoint
+    resumed, again = run(IMPATIENT, tmp_path / "killed")
+    assert again == outcome
+    assert same_weights(resumed, model)
+
+
+def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> None:
+    _, outcome = run(IMPATIENT.model_copy(update={"triplet_epochs": 0}), tmp_path)
+    assert [row["phase"] for row in outcome.history] == ["start", "warmup"]
+    assert outcome.stopped == "patience"
+
+
+def test_a_gain_below_the_tolerance_still_makes_a_new_best(tmp_path: Path) -> None:
+    _, outcome = run(tiny_training(tolerance=1.0, warmup_epochs=2), tmp_path)
+    scores = [row["val_score"] for row in outcome.history]
+    assert max(scores) > scores[0]
+    assert outcome.best["val_score"] == max(scores)
 
 
 def test_a_time_limit_ends_the_run_and_says_so(tmp_path: Path) -> None:
@@ -110,8 +141,8 @@ def test_a_time_limit_ends_the_run_and_says_so(tmp_path: Path) -> None:
 def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
     settings = tiny_training(miner=miner, warmup_epochs=0, triplet_epochs=1)
     model = start_model(settings, None)
-    final = model.head[-1]
-    torch.nn.init.constant_(final.bias, 1000.0)  # all embeddings point one way
+    final = list(model.head.children())[-1]
+    torch.nn.init.constant_(final.get_parameter("bias"), 1000.0)  # all embeddings point one way
     inputs = PixelInputs(TRAIN, VAL, False, 0, CPU)
     with pytest.raises(FaceOpsError, match=r"collapsed to one point .* lower train.learning_rate"):
         train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU)
@@ -139,3 +170,24 @@ def test_a_changed_setting_or_other_data_is_another_run() -> None:
     assert run_key(tiny_training(max_minutes=5), "data") == base
     assert run_key(tiny_training(learning_rate=0.1), "data") != base
     assert run_key(tiny_training(), "other data") != base
+
+
+def test_changed_code_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "backbones").mkdir()
+    (tmp_path / "backbones/net.py").write_text("WIDTH = 1\n")
+    before = sources_sha256(tmp_path)
+    assert sources_sha256(tmp_path) == before
+    (tmp_path / "backbones/net.py").write_text("WIDTH = 2\n")
+    assert sources_sha256(tmp_path) != before
+    base = run_key(tiny_training(), "data")
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert run_key(tiny_training(), "data") != base
+
+
+def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(tiny_training(), tmp_path, kill_after=1)
+    _, stopped = run(tiny_training(max_minutes=1e-6), tmp_path)
+    assert (stopped.stopped, len(stopped.history)) == ("max_minutes", 2)
+    _, ended = run(tiny_training(max_minutes=60), tmp_path)
+    assert (ended.stopped, len(ended.history)) == ("finished", 4)

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.embedding.mlflow_log import MlflowLog
 from faceops.errors import FaceOpsError
 from faceops.stages.train import main
 
@@ -85,6 +87,32 @@ def test_the_stage_writes_the_same_files_again_and_logs_its_runs(
     assert nested.data.params["train.embedding_size"] == "8"
     assert len(client.get_metric_history(nested.info.run_id, "val_tar")) == 3
     assert [file.path for file in client.list_artifacts(nested.info.run_id)] == ["training.png"]
+
+
+@pytest.mark.slow
+def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped() -> tuple[str, int]:
+        main()
+        summary = json.loads((root / "build/train/train.json").read_text())
+        return summary["stopped"], summary["epochs"]
+
+    def kill(log: MlflowLog, row: dict[str, Any], images_per_second: float) -> None:
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    lay_out(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowLog, "log_epoch", kill)
+        with pytest.raises(KeyboardInterrupt):
+            main()
+    (root / "params.yaml").write_text(PARAMS + "  max_minutes: 0.00001\n")
+    assert stopped() == ("max_minutes", 1)
+    assert stopped() == ("max_minutes", 1)  # its checkpoint is kept
+    (root / "params.yaml").write_text(PARAMS)
+    assert stopped() == ("finished", 2)
+    assert not list((root / "build/checkpoints").glob("*/*"))
 
 
 def test_missing_crops_are_one_sentence(root: Path) -> None:

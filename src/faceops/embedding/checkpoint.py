@@ -18,17 +18,28 @@ from faceops.config.sections import Train
 from faceops.errors import FaceOpsError
 
 FILE = "last.safetensors"
-_VERSION = 1
 
 
 def run_key(settings: Train, *data: str) -> str:
-    """Return what names a run: a hash of its settings and of the hashes of its `data`.
+    """Return what names a run: a hash of its settings, its code, and the hashes of its `data`.
 
-    `max_minutes` is left out: a longer limit continues the same run.
+    The code is torch's version and this room's sources: a run that another code began would end
+    with weights that neither gives. `max_minutes` is left out: a longer limit continues the same
+    run.
     """
     known = settings.model_dump(exclude={"max_minutes"})
-    text = json.dumps([_VERSION, known, data], sort_keys=True)
+    code = [torch.__version__, sources_sha256(Path(__file__).parent)]
+    text = json.dumps([code, known, data], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sources_sha256(folder: Path) -> str:
+    """Return a sha256 over the names and contents of the Python files below `folder`."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:

@@ -54,6 +54,11 @@ class Outcome:
     best_epoch: int = 0
     stopped: str = "finished"
 
+    @property
+    def best(self) -> Row:
+        """The row of the best epoch; an impatient warm-up leaves out epochs, so not its index."""
+        return next(row for row in self.history if row["epoch"] == self.best_epoch)
+
 
 def train_embedder(
     model: Embedder,
@@ -68,8 +73,11 @@ def train_embedder(
     """Train `model` in place and leave it with the weights of its best epoch.
 
     Epochs are compared by `val_score` (see `validation_figures`); the untouched start is a
-    candidate. A run that was killed continues after the last epoch in `checkpoints` and ends
-    with the same weights; the caller deletes them when it has stored the result.
+    candidate, and any gain makes a new best. Patience counts the epochs of a phase since
+    `val_score` rose by more than `tolerance`; a warm-up that exhausts it gives way to the triplet
+    phase, a triplet phase ends the run. A run that was killed continues after the last epoch in
+    `checkpoints` and ends with the same weights; the caller deletes them when it has stored the
+    result.
 
     Args:
         model: the start.
@@ -120,6 +128,7 @@ def train_embedder(
         best = _copy(trained)
         figures = validation_figures(inputs.embed_plain(model, True), val.labels)
         outcome.history.append({"epoch": 0, "phase": "start", **figures})
+        to_beat = figures["val_score"]
     else:
         tensors, state = saved
         trained.load_state_dict(without_prefix("trained", tensors))
@@ -127,16 +136,19 @@ def train_embedder(
         restore_optimiser(optimiser, without_prefix("optimiser", tensors))
         best = without_prefix("best", tensors)
         outcome = Outcome(state["history"], state["best_epoch"])
-        idle = state["idle"]
+        idle, to_beat = state["idle"], state["to_beat"]
         begun -= state["seconds"]
         _say(f"training continues after epoch {outcome.history[-1]['epoch']}")
     for earlier in outcome.history:
         on_epoch(earlier, 0.0)
 
-    for epoch in range(outcome.history[-1]["epoch"] + 1, epochs + 1):
+    while (last := outcome.history[-1])["epoch"] < epochs:
+        epoch = last["epoch"] + 1
         if idle >= settings.patience:
-            outcome.stopped = "patience"
-            break
+            if last["phase"] == "triplet" or settings.triplet_epochs == 0:
+                outcome.stopped = "patience"
+                break
+            epoch = settings.warmup_epochs + 1
         if _late(begun, settings):
             outcome.stopped = "max_minutes"
             break
@@ -191,11 +203,12 @@ def train_embedder(
         row |= {"learning_rate": rate} | _means(figures_of_batches)
         _check_alive(row)
         row |= validation_figures(inputs.embed_plain(model, True), val.labels)
-        best_score = outcome.history[outcome.best_epoch]["val_score"]
+        if row["val_score"] > outcome.best["val_score"]:
+            outcome.best_epoch, best = epoch, _copy(trained)
         outcome.history.append(row)
         idle += 1
-        if row["val_score"] > best_score + settings.tolerance:
-            outcome.best_epoch, best, idle = epoch, _copy(trained), 0
+        if row["val_score"] > to_beat + settings.tolerance:
+            idle, to_beat = 0, row["val_score"]
         save_checkpoint(
             checkpoints,
             {
@@ -208,6 +221,7 @@ def train_embedder(
                 "history": outcome.history,
                 "best_epoch": outcome.best_epoch,
                 "idle": idle,
+                "to_beat": to_beat,
                 "seconds": time.monotonic() - begun,
             },
         )

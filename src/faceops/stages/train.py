@@ -77,7 +77,8 @@ def main() -> None:
     save_model(model, OUT, outcome.best_epoch)
     write_history(outcome.history, OUT / "history.csv")
     _write_json(summary(outcome, train, val, settings), OUT / "train.json")
-    delete_checkpoint(CHECKPOINTS / key)
+    if outcome.stopped != "max_minutes":  # then a longer limit continues from the checkpoint
+        delete_checkpoint(CHECKPOINTS / key)
     if outcome.best_epoch == 0:
         print(
             "train: no epoch was better than the start on the validation people,"
@@ -90,7 +91,7 @@ def summary(
     outcome: Outcome, train: LabelledCrops, val: LabelledCrops, settings: Train
 ) -> dict[str, Any]:
     """Return the content of train.json: no times, so that equal runs give equal bytes."""
-    best, start = outcome.history[outcome.best_epoch], outcome.history[0]
+    best, start = outcome.best, outcome.history[0]
     return {
         "backbone": settings.backbone,
         "best_epoch": outcome.best_epoch,
