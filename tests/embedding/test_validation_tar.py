@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.embedding.validation_tar import (
-    area_under_roc,
-    true_accept_rate,
-    validation_figures,
-)
+from faceops.embedding.accept_rates import allowed_false_accepts, area_under_roc
+from faceops.embedding.validation_tar import true_accept_rate, validation_figures
 
 
 @pytest.mark.parametrize("far", [0.3, 0.1, 0.01, 0.001])
@@ -24,6 +21,16 @@ def test_tar_is_the_best_that_lets_few_enough_impostors_through(far: float, roun
     assert true_accept_rate(genuine, impostor, far) == pytest.approx(best)
 
 
+def test_a_rate_allows_its_floor_whatever_floats_make_of_the_product() -> None:
+    assert [allowed_false_accepts(far, 1000) for far in (0.003, 0.0039, 0.0001, 1)] == [
+        3,
+        3,
+        0,
+        1000,
+    ]
+    assert true_accept_rate(np.array([9.0]), np.array([1.0, 2.0]), 1) == 1
+
+
 def test_auc_counts_pairs_in_the_right_order_and_half_of_the_ties() -> None:
     draw = np.random.default_rng(2)
     genuine, impostor = draw.integers(0, 9, 60), draw.integers(3, 12, 80)
@@ -36,6 +43,6 @@ def test_figures_of_a_perfect_and_of_a_blind_embedding() -> None:
     perfect = np.eye(10, dtype=np.float32)[labels]
     figures = validation_figures(perfect, labels)
     assert figures["val_tar"] == figures["val_auc"] == figures["val_score"] == 1
-    blind = validation_figures(np.tile(np.float32([1, 0]), (30, 1)), labels)
+    blind = validation_figures(np.tile(np.array([1, 0], np.float32), (30, 1)), labels)
     assert blind["val_tar"] == 0
     assert blind["val_auc"] == pytest.approx(0.5)

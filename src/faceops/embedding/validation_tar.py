@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from faceops.embedding.accept_rates import allowed_false_accepts, area_under_roc
+
 MAX_PHOTOS = 4000  # 8 million pairs: past that the figures no longer change, memory does
 
 
@@ -11,17 +13,11 @@ def true_accept_rate(genuine: np.ndarray, impostor: np.ndarray, far: float) -> f
     The threshold lets at most floor(far x impostors) impostor pairs through. With fewer than
     1 / far of them it lets none through: the smallest FAR that they support.
     """
-    allowed = int(far * len(impostor))
+    allowed = allowed_false_accepts(far, len(impostor))
+    if allowed >= len(impostor):
+        return 1.0
     threshold = np.partition(impostor, allowed)[allowed]
     return float(np.mean(genuine < threshold))
-
-
-def area_under_roc(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Return the probability that an impostor pair is farther apart; ties count one half."""
-    order = np.sort(impostor)
-    below = np.searchsorted(order, genuine, side="left")
-    upto = np.searchsorted(order, genuine, side="right")
-    return float(1 - (below + upto).mean() / (2 * len(impostor)))
 
 
 def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:

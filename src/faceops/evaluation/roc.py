@@ -6,18 +6,13 @@ at the threshold rule of `faceops.verification.thresholds`: no interpolation bet
 
 import numpy as np
 
+from faceops.embedding.accept_rates import area_under_roc
 from faceops.verification.thresholds import threshold_at
 
 
 def roc_auc(genuine: np.ndarray, impostor: np.ndarray) -> float:
     """Return the area under the curve: P(genuine > impostor) + P(equal) / 2."""
-    below, not_above = _ranks(np.sort(impostor), genuine)
-    return float((below + not_above).mean() / (2 * len(impostor)))
-
-
-def _ranks(ascending: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    below = np.searchsorted(ascending, values, "left").astype(np.float64)
-    return below, np.searchsorted(ascending, values, "right").astype(np.float64)
+    return area_under_roc(-genuine, -impostor)
 
 
 def tar_at_far(genuine: np.ndarray, impostor: np.ndarray, far: float) -> tuple[float, float]:

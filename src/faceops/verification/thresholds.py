@@ -20,6 +20,7 @@ import math
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.errors import FaceOpsError, UsageError
 
 SUPPORTING_PAIRS = 10
@@ -121,8 +122,7 @@ def threshold_at(impostor_descending: np.ndarray, far: float) -> float:
 
     `impostor_descending` is float32 (N,), sorted from high to low; ties fall together.
     """
-    # The small addend keeps far * N = 3.0000000000000004 or 2.9999999999999996 at 3.
-    allowed = math.floor(far * len(impostor_descending) + 1e-9)
+    allowed = allowed_false_accepts(far, len(impostor_descending))
     if allowed >= len(impostor_descending):
         return 0.0
     first_refused = np.float32(impostor_descending[allowed])
