@@ -13,10 +13,11 @@ from faceops.evaluation.roc import roc_auc
 from faceops.faces.choose_face import choose_face
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import EMBED_BATCH, Bundle
-from faceops.release.contract import MODEL_FILES, WeightFile
+from faceops.release.contract import EMBEDDER, MODEL_FILES, WeightFile
 from faceops.release.export import write_bundle
-from faceops.release.model_card import model_card
+from faceops.release.model_card import _seen, model_card, shown_probability
 from faceops.release.onnx_embedder import adapt_embedder
+from faceops.release.parity import verifier_difference
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import measure_thresholds
 from faceops.verification.verifier import Verifier, sigmoid
@@ -212,8 +213,48 @@ def test_model_card_states_terms_thresholds_and_data(bundle: Bundle) -> None:
     }  # fmt: skip
     card = model_card(bundle.release, figures, read_catalogue())
     assert "| 0.9100 | 0.9000 to 0.9500 |" in card
-    assert "at most one stranger in 100 is given a name, measured" in card
-    assert "extrapolated" in card
+    assert "aims at at most one stranger in 100 given a name (measured on 10 people)" in card
+    assert "(extrapolated on 10 people)" in card
+    assert "threshold held fixed" in card
+    assert "on the validation people it was tuned on" in card
     assert "Trained on: 8 people, 80 photos." in card
     assert "MS-Celeb-1M" in card
     assert "fewer than ten impostor pairs" in card
+
+
+def test_the_card_of_a_start_that_was_kept_says_what_was_fitted(bundle: Bundle) -> None:
+    kept = WeightFile(
+        sha256="", licence="", source="sface: SFace, as published, not trained further"
+    )
+    weights = bundle.release.weights | {EMBEDDER: kept}
+    assert "- Verifier fitted on: 8 people" in _seen(
+        bundle.release.model_copy(update={"weights": weights})
+    )
+
+
+def test_thresholds_near_1_show_what_is_left() -> None:
+    near = [0.5, 0.99964, 1 - 3.6e-6, float(np.nextafter(np.float32(1), np.float32(2)))]
+    assert [shown_probability(value) for value in near] == [
+        "0.5000",
+        "0.99964",
+        "1-3.6e-06",
+        "none",
+    ]
+
+
+def test_what_changes_landmarks_changes_the_contract(bundle: Bundle) -> None:
+    def with_alignment(**changes: object) -> str:
+        alignment = bundle.release.alignment.model_copy(update=changes)
+        return bundle.release.model_copy(update={"alignment": alignment}).expected_contract_id()
+
+    assert with_alignment() == bundle.release.contract_id
+    assert with_alignment(detector_size=320) != bundle.release.contract_id
+    assert with_alignment(detector_threshold=0.9) == bundle.release.contract_id
+
+
+def test_another_verifier_than_the_released_one_fails_parity(bundle: Bundle) -> None:
+    rows = bundle.embed(crops(5))
+    assert verifier_difference(VERIFIER, bundle.verify, rows, 1e-4) <= 1e-4
+    other = Verifier(VERIFIER.weight, VERIFIER.bias - 1, "linear")
+    with pytest.raises(FaceOpsError, match=r"verifier\.onnx differ by .* export\.max_difference"):
+        verifier_difference(other, bundle.verify, rows, 1e-4)

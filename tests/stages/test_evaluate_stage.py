@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from faceops.cli import main as faceops
-from faceops.config import Params, write_params
+from faceops.config import Params, read_params, write_params
 from faceops.embedding.backbones.resnet18 import build_resnet18
 from faceops.embedding.model_file import save_model
 from faceops.errors import FaceOpsError
@@ -84,6 +85,8 @@ def test_stages_leave_the_agreed_files(workspace: Path) -> None:
     release = read_release(workspace / "build/export")
     assert release.git_commit == release.dvc_lock_sha256 == ""
     assert release.params["train"]["backbone"] == "resnet18"
+    assert "evaluate" not in release.params
+    assert release.thresholds.data == "8 validation people of data/photos"
     assert release.data["splits"]["test"] == {"people": 8, "photos": 32}
     figures = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert figures["people"] == 8
@@ -107,6 +110,21 @@ def test_a_second_run_gives_the_same_bytes(
     export.main()
     evaluate.main()
     assert contents() == before
+
+
+@pytest.mark.slow
+def test_a_bundle_that_fails_parity_leaves_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(workspace, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    shutil.rmtree("build/export")
+    params = read_params(Path("params.yaml"))
+    strict = params.export.model_copy(update={"max_difference": 1e-30})
+    write_params(params.model_copy(update={"export": strict}), Path("params.yaml"))
+    with pytest.raises(FaceOpsError, match="do not release"):
+        export.main()
+    assert not list(Path("build").glob("export*"))
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ from PIL import Image
 
 from faceops.faces.similarity_transform import similarity_transform
 
-# Raise the version with every change that alters the bytes of a crop.
+# Raise the version with every change that alters the bytes of a crop: it stands for the decoding
+# of the detector's output, the landmarks and the alignment together.
 ALIGNMENT_VERSION = 1
 
 # Where the five landmarks lie in a crop of 112 x 112 pixels, centre of the first pixel at 0:

@@ -36,7 +36,10 @@ class Preprocessing(_Frozen):
 
 
 class Alignment(_Frozen):
-    """How a face becomes a crop, in training and in identification."""
+    """How a face becomes a crop, in training and in identification.
+
+    `detector_threshold` decides which faces are found, not how one becomes a crop.
+    """
 
     version: int
     size: int = Field(description="side of the crop, pixels")
@@ -55,7 +58,11 @@ class WeightFile(_Frozen):
 
 
 class Release(_Frozen):
-    """The content of release.json."""
+    """The content of release.json.
+
+    `contract_id` stands for all that makes an embedding what it is, see `contract_id`; `params`
+    are those of the stages up to export.
+    """
 
     schema_version: int = SCHEMA_VERSION
     contract_id: str
@@ -93,8 +100,9 @@ def contract_id(
 ) -> str:
     """Return the sha256 over all that makes an embedding what it is, as hex.
 
-    Two releases with one id embed a photo alike. Verifier and thresholds are not part of it:
-    they may change without making stored embeddings worthless.
+    Two releases with one id embed a photo alike. The detector's size is part of it: it moves
+    landmarks, and so crops. Verifier, thresholds and the detector's threshold are not: they may
+    change without making stored embeddings worthless.
     """
     content = {
         "embedder": embedder_sha256,
@@ -104,6 +112,7 @@ def contract_id(
         "preprocessing_version": preprocessing_version,
         "alignment_version": alignment.version,
         "alignment_mode": alignment.mode,
+        "detector_size": alignment.detector_size,
         "template": rounded_template(alignment.template),
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

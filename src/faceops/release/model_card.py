@@ -1,5 +1,6 @@
 """The model card of a release, written from its contract and its evaluation (Mitchell 2019)."""
 
+import math
 from typing import Any
 
 from faceops.release.contract import EMBEDDER, Release
@@ -7,10 +8,10 @@ from faceops.weights.catalogue import Weight
 
 GALLERIES = (10, 100, 1000, 10000)
 SPLIT_USE = {
-    "train": "Trained on",
-    "val": "Stopped early, calibrated and thresholds measured on",
+    "val": "Epoch and verifier chosen, probabilities calibrated and thresholds measured on",
     "test": "Not seen, used for the figures only",
 }
+_AS_PUBLISHED = "not trained further"  # words of the export stage, see stages/export.py
 
 
 def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, Weight]) -> str:
@@ -53,7 +54,9 @@ def _seen(release: Release) -> str:
     embedder = release.weights[EMBEDDER]
     lines = [f"- Embedder: {embedder.source}."]
     splits = release.data.get("splits", {})
-    for name, use in SPLIT_USE.items():
+    kept = embedder.source.endswith(_AS_PUBLISHED)
+    uses = {"train": "Verifier fitted on" if kept else "Trained on"} | SPLIT_USE
+    for name, use in uses.items():
         if name in splits:
             count = splits[name]
             lines.append(f"- {use}: {count['people']} people, {count['photos']} photos.")
@@ -89,7 +92,8 @@ def _worth(figures: dict[str, Any]) -> str:
     return (
         "## What it is worth\n\n"
         f"Measured on the exported files, on {figures['people']} test people with "
-        f"{figures['photos']} photos; the 95 % intervals are over people.\n\n"
+        f"{figures['photos']} photos; the 95 % intervals are over people, every threshold "
+        "held fixed.\n\n"
         "| figure | value | 95 % |\n| --- | --- | --- |\n" + "\n".join(table)
     )
 
@@ -105,7 +109,7 @@ def _thresholds(release: Release) -> str:
     measured = release.thresholds
     budget = measured.default_budget
     lines = [
-        f"Measured on {measured.data}: {measured.people} people, {measured.photos} photos, "
+        f"Measured on {measured.data}: {measured.photos} photos, "
         f"{measured.genuine_pairs:,} pairs of one person, {measured.impostor_pairs:,} of two.",
         "",
         "| faces in the gallery | threshold | in words |",
@@ -114,15 +118,22 @@ def _thresholds(release: Release) -> str:
     for faces in GALLERIES:
         threshold = measured.for_search(budget, faces)
         how = "measured" if measured.search_is_measured(budget, faces) else "extrapolated"
-        lines.append(
-            f"| {faces:,} | {threshold:.4f} | at most {_share(budget)} is given a name, {how} |"
-        )
-    lines += ["", "| false accepts a pair | threshold | pairs of one person accepted |"]
-    lines.append("| --- | --- | --- |")
+        whom = f"({how} on {measured.people} people)"
+        aim = f"aims at at most {_share(budget)} given a name {whom}"
+        if threshold > 1:
+            aim = f"no name possible: impostor pairs reach probability 1 {whom}"
+        lines.append(f"| {faces:,} | {shown_probability(threshold)} | {aim} |")
+    lines += [
+        "",
+        "| false accepts a pair | threshold | pairs of one person accepted, on the validation "
+        "people it was tuned on |",
+        "| --- | --- | --- |",
+    ]
     for row in measured.table:
         note = "" if row.supported else f" (not supported: needs {row.pairs_needed:,} pairs)"
         lines.append(
-            f"| {row.budget:g}{note} | {row.probability:.4f} | {row.true_accept_rate:.4f} |"
+            f"| {row.budget:g}{note} | {shown_probability(row.probability)} | "
+            f"{row.true_accept_rate:.4f} |"
         )
     lines += [
         "",
@@ -132,6 +143,18 @@ def _thresholds(release: Release) -> str:
         "the odds are others.",
     ]
     return "## Where it cuts\n\n" + "\n".join(lines)
+
+
+def shown_probability(value: float) -> str:
+    """Return a threshold so that two digits of 1 - p are seen: 0.9120, 0.99964, 1-3.6e-06."""
+    if value > 1:
+        return "none"
+    rest = 1 - value
+    if rest >= 0.01:
+        return f"{value:.4f}"
+    if rest >= 1e-5:
+        return f"{value:.{1 - math.floor(math.log10(rest))}f}"
+    return f"1-{rest:.1e}" if rest > 0 else "1"
 
 
 def _share(budget: float) -> str:

@@ -1,10 +1,12 @@
-"""Parity: torch and ONNX Runtime must agree on real crops."""
+"""Parity: what was fitted and what is released must agree on real crops."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from faceops.errors import FaceOpsError
+from faceops.verification.pairs import Verify
+from faceops.verification.verifier import Verifier
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,25 @@ def require_parity(parity: Parity, max_difference: float) -> None:
             f"than export.max_difference = {max_difference:g} (smallest cosine "
             f"{parity.min_cosine:.6f}); do not release this export."
         )
+
+
+def verifier_difference(
+    verifier: Verifier, verify: Verify, embeddings: np.ndarray, max_difference: float
+) -> float:
+    """Return the largest difference of `verify` (verifier.onnx) from `verifier` on all pairs.
+
+    `embeddings` are float32 (N, D); each row is paired with each, itself included.
+
+    Raises:
+        FaceOpsError: a probability differs by more than `max_difference`, or is NaN.
+    """
+    rows = np.arange(len(embeddings))
+    first, second = embeddings[np.repeat(rows, len(rows))], embeddings[np.tile(rows, len(rows))]
+    difference = float(np.abs(verify(first, second) - verifier.probability(first, second)).max())
+    if not difference <= max_difference:
+        raise FaceOpsError(
+            f"verifier.json and verifier.onnx differ by {difference:.2g} in probability on pairs "
+            f"of {len(rows)} crops, more than export.max_difference = {max_difference:g}; do not "
+            "release this export."
+        )
+    return difference

@@ -1,24 +1,22 @@
 """Stage export: write the ONNX bundle and prove its parity."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from faceops.config import read_params
+from faceops.config import Params, read_params
+from faceops.config.sections import Train
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
 from faceops.release.bundle import Bundle
 from faceops.release.contract import WeightFile
 from faceops.release.export import write_bundle
-from faceops.release.parity import measure_parity, require_parity
+from faceops.release.parity import measure_parity, require_parity, verifier_difference
 from faceops.release.torch_export import export_embedder
 from faceops.stages import run_stage
+from faceops.verification.data_seen import data_seen
 from faceops.verification.split_crops import SplitCrops, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
@@ -29,19 +27,35 @@ OUT = Path("build/export")
 MODEL = Path("build/train")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 THRESHOLDS = Path("build/verify/thresholds.json")
+# What a release depends on: the section evaluate changes none of its bytes.
+SECTIONS = {"validate", "crop", "split", "train", "verify", "export"}
 
 
 def main() -> None:
-    """Write build/export; it stays as it was where parity fails."""
+    """Write build/export; a bundle whose parity fails never gets that name."""
     params = read_params(Path("params.yaml"))
-    model = load_model(MODEL)
-    catalogue = read_catalogue()
     trial = OUT.with_name(OUT.name + ".trial")
+    try:
+        export(params, trial)
+        replace_folder(trial, OUT)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def export(params: Params, folder: Path) -> None:
+    """Write the bundle `folder` and hold it against the models that it was made from.
+
+    Raises:
+        FaceOpsError: an input is absent, or what was written computes something else.
+    """
+    model = load_model(MODEL)
+    verifier = Verifier.load(Path("build/verify/verifier.json"))
+    catalogue = read_catalogue()
     write_bundle(
-        trial,
+        folder,
         embedder=export_embedder(model, params.export.opset),
-        embedder_weight=embedder_origin(params.train.backbone, trained_epochs(MODEL), catalogue),
-        verifier=Verifier.load(Path("build/verify/verifier.json")),
+        embedder_weight=embedder_origin(params.train, trained_epochs(MODEL), catalogue),
+        verifier=verifier,
         thresholds=read_thresholds(THRESHOLDS),
         detector=weight_path("yunet"),
         landmarks=weight_path("onet"),
@@ -50,33 +64,48 @@ def main() -> None:
         detector_size=params.crop.detector_size,
         detector_threshold=params.crop.detector_threshold,
         crop_mode=params.crop.mode,
-        params=params.model_dump(mode="json", by_alias=True),
+        params=recorded_params(params),
         data=data_seen(FACES),
     )
     crops = some_crops(read_split(CROPS, FACES, "val"), params.export.parity_crops)
-    parity = measure_parity(embed_crops(model, crops), Bundle.load(trial).embed(crops))
+    bundle = Bundle.load(folder)
+    embeddings = bundle.embed(crops)
+    parity = measure_parity(embed_crops(model, crops), embeddings)
     require_parity(parity, params.export.max_difference)
+    difference = verifier_difference(
+        verifier, bundle.verify, embeddings, params.export.max_difference
+    )
     print(
         f"torch and ONNX agree on {parity.crops} crops: largest difference "
-        f"{parity.max_difference:.2g}, smallest cosine {parity.min_cosine:.7f}"
+        f"{parity.max_difference:.2g}, smallest cosine {parity.min_cosine:.7f}, largest "
+        f"difference of a pair's probability {difference:.2g}"
     )
-    replace_folder(trial, OUT)
 
 
-def embedder_origin(backbone: str, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
+def recorded_params(params: Params) -> dict[str, dict[str, object]]:
+    """Return the sections that the stage depends on, as plain values."""
+    whole = params.model_dump(mode="json", by_alias=True)
+    return {name: section for name, section in whole.items() if name in SECTIONS}
+
+
+def embedder_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
     """Return licence and source of the embedder; its sha256 is known once it is written.
 
     `epochs` of training are in it: none when no epoch was better than the start.
     """
-    if backbone == "pretrained":
+    if train.backbone == "pretrained":
         sface = catalogue["sface"]
-        how = "trained further by this pipeline" if epochs else "as published, not trained further"
+        how = "trained further by this pipeline"
+        if not epochs:
+            how = "as published, not trained further"
+        elif train.freeze:
+            how = "its last layers trained further by this pipeline"
         source = f"sface: {sface.what}, {how}"
         return WeightFile(sha256="", licence=sface.licence, source=source)
     return WeightFile(
         sha256="",
         licence="as this project",
-        source=f"{backbone} trained from scratch by this pipeline",
+        source=f"{train.backbone} trained from scratch by this pipeline",
     )
 
 
@@ -87,24 +116,6 @@ def read_thresholds(path: Path) -> Thresholds:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FaceOpsError(f"{path} cannot be read ({reason}); run the verify stage.") from None
-
-
-def data_seen(faces: Path, sources: Path = Path("data/sources.json")) -> dict[str, Any]:
-    """Return what the model was trained on: sources, counts a split, the hash of its faces."""
-    table = pq.read_table(faces, columns=["person", "split"])
-    persons = np.array(table["person"].to_pylist(), dtype=str)
-    split = np.array(table["split"].to_pylist(), dtype=str)
-    counts = {
-        name: {
-            "people": len(np.unique(persons[split == name])),
-            "photos": int((split == name).sum()),
-        }
-        for name in ("train", "val", "test")
-    }
-    seen: dict[str, Any] = {"faces_sha256": sha256_file(faces), "splits": counts}
-    if sources.is_file():
-        seen["sources"] = json.loads(sources.read_text("utf-8"))
-    return seen
 
 
 def some_crops(split: SplitCrops, count: int) -> np.ndarray:

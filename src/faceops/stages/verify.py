@@ -10,6 +10,7 @@ from faceops.embedding.model_file import load_model
 from faceops.evaluation.evaluate import rounded
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
+from faceops.verification.data_seen import validation_people
 from faceops.verification.fit import fit_verifier
 from faceops.verification.split_crops import at_most, read_split
 from faceops.verification.thresholds import measure_thresholds
@@ -42,7 +43,7 @@ def main() -> None:
         far_budgets=params.far_budgets,
         default_budget=params.budget,
         runner_up_margin=params.runner_up_margin,
-        data="validation people",
+        data=validation_people(people),
         people=people,
         photos=len(val.persons),
     )

@@ -24,8 +24,8 @@ class SplitCrops:
 def read_split(crops_file: Path, faces_file: Path, split: str) -> SplitCrops:
     """Return the crops of the people whom `faces_file` (split's faces.parquet) puts in `split`.
 
-    `crops_file` is crop's crops.npy; it is memory-mapped and only these rows are read. People
-    with one photo (negative_only) are among them: they serve as impostors.
+    `crops_file` is crop's crops.npy; the rows of the split, and no others, are read into memory
+    (37 kB each). People with one photo (negative_only) are among them: they serve as impostors.
 
     Raises:
         FaceOpsError: a file is absent or unreadable, one does not fit the other, or
