@@ -138,8 +138,8 @@ def test_the_command_gives_the_stages_figures(
     assert faceops(["evaluate"]) == 0
     assert "roc_auc" in capsys.readouterr().out
     assert faceops(["evaluate", "--threads", "0"]) == 2
-    assert faceops(["evaluate", "--bundle", "nowhere"]) == 1
-    assert "not a release bundle" in capsys.readouterr().err
+    assert faceops(["evaluate", "--bundle", "nowhere"]) == 2
+    assert "not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["verify", "export", "evaluate"])
