@@ -9,8 +9,9 @@ from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.calibration import reliability
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.evaluate import Evaluation, evaluate
-from faceops.evaluation.open_set import best_two, clipped_log_odds, open_set
+from faceops.evaluation.open_set import best_two, open_set
 from faceops.evaluation.roc import roc_auc, roc_curve, tar_at_far
+from faceops.verification.log_odds import clipped_log_odds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import Thresholds, measure_thresholds
 from faceops.verification.verifier import Verifier

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.errors import FaceOpsError
+from faceops.verification.log_odds import clipped_log_odds
 from faceops.verification.pairs import Verify, codes, score_matrix
 from faceops.verification.thresholds import Thresholds
 
 DRAWS = 5
-_CLIP = 1e-7  # as in identification: beyond it float32 probabilities say nothing any more
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,3 @@ def best_two(
     best = by_person[rows, first]
     by_person[rows, first] = -1
     return best, np.maximum(by_person.max(1), 0), people[first]
-
-
-def clipped_log_odds(probability: np.ndarray) -> np.ndarray:
-    """Return ln(p / (1 - p)), float64 of the same shape, of p clipped to [1e-7, 1 - 1e-7]."""
-    clipped = np.clip(probability.astype(np.float64), _CLIP, 1 - _CLIP)
-    odds: np.ndarray = np.log(clipped / (1 - clipped))
-    return odds

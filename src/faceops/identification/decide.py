@@ -1,15 +1,14 @@
 """Whom the faces of one photo are: the rule that names, or says why it does not."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from faceops.identification.candidates import Candidate
 from faceops.reasons import Reason
+from faceops.verification.log_odds import clipped_log_odds
 
 # float32 probabilities saturate: beyond this their odds say nothing any more.
-_CLIP = 1e-7
 
 
 class Outcome(StrEnum):
@@ -58,7 +57,7 @@ def decide(
         candidates: for each face, the most probable person first.
         refusals: for each face, why it is not to be named at all, or None.
         threshold: smallest probability for a name.
-        runner_up_margin: smallest lead over the runner-up, in log odds; see `log_odds`.
+        runner_up_margin: smallest lead over the runner-up, in log odds.
     """
     decisions = [
         _alone(found, refusal, threshold, runner_up_margin, gallery_is_empty)
@@ -99,11 +98,5 @@ def _alone(
     return Decision(Outcome.IDENTIFIED, None, best, runner_up)
 
 
-def log_odds(probability: float) -> float:
-    """Return the log odds ln(p / (1 - p)) of p clipped to [1e-7, 1 - 1e-7]: -16.1 to 16.1."""
-    clipped = min(max(probability, _CLIP), 1 - _CLIP)
-    return math.log(clipped / (1 - clipped))
-
-
 def _lead(best: Candidate, runner_up: Candidate) -> float:
-    return log_odds(best.probability) - log_odds(runner_up.probability)
+    return float(clipped_log_odds(best.probability) - clipped_log_odds(runner_up.probability))
