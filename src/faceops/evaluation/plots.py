@@ -54,14 +54,14 @@ def _roc(evaluation: Evaluation, fars: list[float]) -> Figure:
     axes.set_xlim(lowest * 0.7, 1)
     floor = max(value for value in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98) if value <= tar.min())
     axes.set_ylim(floor, 1 + (1 - floor) * 0.02)
-    for wanted in sorted(fars):
+    for number, wanted in enumerate(sorted(fars)):
         rate = evaluation.figures["verification"][f"tar_at_far_{wanted:g}"]
         axes.axvline(wanted, color=MARK, linewidth=0.8, linestyle=":")
         axes.plot([wanted], [rate], "o", color=MARK, markersize=5)
         axes.annotate(
             f"{rate:.4f} at {wanted:g}",
             (wanted, rate),
-            xytext=(6, -14),
+            xytext=(6, -14 - 14 * (number % 2)),  # else neighbours overlap
             textcoords="offset points",
             fontsize=9,
         )
