@@ -45,7 +45,8 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
     root.mkdir()
     copy_repository(ROOT, root)
     tiny = TinyRepository(root)
-    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5")
+    few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
+    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5", *few)
     (root / "tiny.yaml").write_text(
         "split: {train: 0.5, val: 0.25, test: 0.25}\n"
         "validate: {max_rejected_share: 0.2}\n"
