@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+from faceops.dataset.write_whole import write_whole
+
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` to `path`; the same content gives the same bytes."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    temporary.replace(path)
+    """Write `content` to `path`, whose folder is made; the same content gives the same bytes."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    write_whole(path, (text + "\n").encode())

@@ -1,6 +1,5 @@
 """Stage split: share the people out to training, validation and test."""
 
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,9 +13,9 @@ from faceops.dataset.hold_against import stop_on_hard_failures
 from faceops.dataset.people_list import read_people_list
 from faceops.dataset.split_faces import accepted_faces, split_figures, split_table
 from faceops.dataset.splits import split_by_lists, split_randomly
-from faceops.dataset.write_whole import write_whole
 from faceops.errors import FaceOpsError
 from faceops.stages import run_stage
+from faceops.stages.json_output import write_json
 
 FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
 LISTS = Path("data/protocols/lfw")
@@ -56,8 +55,7 @@ def main() -> None:
     outcomes = check_split(table, params.validate_.min_photos, params.validate_.hard)
     figures = split_figures(table)
     report = {**figures, "expectations": {o.name: o.as_dict() for o in outcomes}}
-    content = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_whole(OUT / "split.json", content.encode())
+    write_json(OUT / "split.json", report)
     for warning in stop_on_hard_failures(outcomes, str(OUT / "split.json")):
         print(warning, file=sys.stderr)
     temporary = OUT / ".faces.parquet.tmp"

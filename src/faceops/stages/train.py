@@ -1,6 +1,5 @@
 """Stage train: from the aligned faces of the split to an embedder."""
 
-import json
 import os
 import sys
 import time
@@ -26,6 +25,7 @@ from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.release.tracking import EXPERIMENT, use_tracking
 from faceops.stages import run_stage
+from faceops.stages.json_output import write_json
 from faceops.weights.settings import weight_path
 
 CROPS = Path("build/crop/crops.npy")
@@ -76,7 +76,7 @@ def main() -> None:
         )
     save_model(model, OUT, outcome.best_epoch)
     write_history(outcome.history, OUT / "history.csv")
-    _write_json(summary(outcome, train, val, settings), OUT / "train.json")
+    write_json(OUT / "train.json", summary(outcome, train, val, settings))
     if outcome.stopped != "max_minutes":  # then a longer limit continues from the checkpoint
         delete_checkpoint(CHECKPOINTS / key)
     if outcome.best_epoch == 0:
@@ -120,12 +120,6 @@ def _faces_of(split: str) -> LabelledCrops:
         table["person"].to_pylist(),
         table["negative_only"].to_numpy(),
     )
-
-
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

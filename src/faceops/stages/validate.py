@@ -1,6 +1,5 @@
 """Stage validate: every photo opened once, held against the expectations."""
 
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,10 +10,10 @@ from faceops.dataset.hold_against import stop_on_hard_failures
 from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_manifest
 from faceops.dataset.quarantine import write_quarantine_list
 from faceops.dataset.validated import validate_photos
-from faceops.dataset.write_whole import write_whole
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.usable_cpus import usable_cpus
 from faceops.stages import run_stage
+from faceops.stages.json_output import write_json
 
 DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("reports/data_docs")
 
@@ -44,8 +43,7 @@ def main() -> None:
     }
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")
     write_quarantine_list(rejected, OUT / "quarantine.csv")
-    content = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_whole(OUT / "validation.json", content.encode())
+    write_json(OUT / "validation.json", report)
     for warning in stop_on_hard_failures(outcomes, str(OUT / "validation.json")):
         print(warning, file=sys.stderr)
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
