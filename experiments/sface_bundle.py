@@ -28,8 +28,8 @@ from faceops.progress import track
 from faceops.release.contract import WeightFile
 from faceops.release.export import serialise, write_bundle
 from faceops.release.onnx_embedder import adapt_embedder
-from faceops.verification.calibration import platt
 from faceops.verification.pairs import all_pair_scores
+from faceops.verification.platt import platt
 from faceops.verification.thresholds import measure_thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue

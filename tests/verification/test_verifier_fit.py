@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from faceops.errors import FaceOpsError
-from faceops.verification.calibration import platt
 from faceops.verification.fit import fit_verifier
 from faceops.verification.pairs import all_pair_scores, balanced_pairs, genuine_pairs, score_matrix
+from faceops.verification.platt import platt
 from faceops.verification.verifier import Verifier
 
 

@@ -1,42 +1,65 @@
-"""Platt scaling: from a score to a probability."""
+"""The map from a verifier's raw logit to calibrated log odds."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
+# none: the raw logit is taken for log odds. platt (Platt 1999) and temperature (Guo et al. 2017)
+# are affine and live in the verifier's weight and bias; isotonic has knots besides.
+Method = Literal["none", "platt", "temperature", "isotonic"]
+METHODS: tuple[Method, ...] = ("none", "platt", "temperature", "isotonic")
 
-def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:
-    """Return (scale, bias) so that sigmoid(scale * score + bias) is a probability.
 
-    `genuine`, `impostor` are scores of pairs of one person and of two, float (N,), (M,); both
-    kinds weigh the same, so the probability holds where half of the pairs show one person.
-    Targets are pulled in from 0 and 1 as Platt (1999) does, so separable scores stay finite.
-    Newton's method on the two parameters; the scores are standardised first.
+def _no_knots() -> np.ndarray:
+    return np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A strictly increasing, piecewise linear map: it changes no ranking.
+
+    `knots` float32 (K,) are raw logits, `log_odds` float32 (K,) their calibrated values, both
+    strictly rising; K is 0 (the identity) or at least 2. Below the first and above the last knot
+    the slope is 1, so that the order survives where nothing was measured.
+
+    Raises:
+        ValueError: the knots are no such map.
     """
-    scores = np.concatenate([genuine, impostor]).astype(np.float64)
-    centre, spread = scores.mean(), scores.std() or 1.0
-    x = (scores - centre) / spread
-    n, m = len(genuine), len(impostor)
-    target = np.concatenate([np.full(n, (n + 1) / (n + 2)), np.full(m, 1 / (m + 2))])
-    weight = np.concatenate([np.full(n, 0.5 / n), np.full(m, 0.5 / m)])
-    scale, bias = 1.0, 0.0
 
-    def loss(scale: float, bias: float) -> float:
-        z = scale * x + bias
-        return float((weight * (np.logaddexp(0, z) - target * z)).sum())
+    method: Method = "none"
+    knots: np.ndarray = field(default_factory=_no_knots)
+    log_odds: np.ndarray = field(default_factory=_no_knots)
 
-    for _ in range(100):
-        z = scale * x + bias
-        p = 0.5 * (1 + np.tanh(z / 2))
-        error = weight * (p - target)
-        curve = weight * p * (1 - p)
-        gradient = np.array([(error * x).sum(), error.sum()])
-        hessian = np.array(
-            [[(curve * x * x).sum(), (curve * x).sum()], [(curve * x).sum(), curve.sum()]]
-        )
-        step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
-        size, before = 1.0, loss(scale, bias)
-        while size > 1e-6 and loss(scale - size * step[0], bias - size * step[1]) > before:
-            size /= 2
-        scale, bias = scale - size * step[0], bias - size * step[1]
-        if np.abs(step).max() * size < 1e-10:
-            break
-    return scale / spread, bias - scale * centre / spread
+    def __post_init__(self) -> None:
+        pair = (self.knots, self.log_odds)
+        if self.method not in METHODS:
+            raise ValueError(f"calibration method {self.method!r} is none of {', '.join(METHODS)}")
+        if any(a.ndim != 1 or len(a) != len(self.knots) for a in pair) or len(self.knots) == 1:
+            raise ValueError("a calibration has no knots, or two or more with a value each")
+        if any(not np.isfinite(a).all() or (np.diff(a) <= 0).any() for a in pair):
+            raise ValueError("a calibration's knots and their values are finite and rise strictly")
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """Return the log odds, float32 of the shape of `raw` (float32 logits)."""
+        raw = np.asarray(raw, np.float32)
+        if not len(self.knots):
+            return raw
+        inside = np.interp(raw, self.knots, self.log_odds)
+        outside = raw - np.clip(raw, self.knots[0], self.knots[-1])
+        result: np.ndarray = (inside + outside).astype(np.float32)
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, exact in float32."""
+        return {
+            "method": self.method,
+            "knots": [float(value) for value in self.knots],
+            "log_odds": [float(value) for value in self.log_odds],
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Calibration":
+        """Read what `to_json` gave; KeyError, TypeError or ValueError where it is damaged."""
+        knots, values = (np.array(content[key], np.float32) for key in ("knots", "log_odds"))
+        return cls(content["method"], knots, values)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.calibration import platt
 from faceops.verification.linear_fit import fit_weights
 from faceops.verification.pairs import (
     PairScores,
@@ -13,6 +12,7 @@ from faceops.verification.pairs import (
     codes,
     genuine_pairs,
 )
+from faceops.verification.platt import platt
 from faceops.verification.thresholds import SUPPORTING_PAIRS, threshold_at
 from faceops.verification.verifier import Kind, Verifier
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.verification.calibration import platt
+from faceops.verification.platt import platt
 
 
 def fit_weights(squared: np.ndarray, same: np.ndarray, l2: float) -> np.ndarray:

@@ -1,45 +1,71 @@
 """The pair verifier: how probable it is that two embeddings show one person."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from faceops.errors import FaceOpsError
+from faceops.verification.calibration import Calibration
 
 Kind = Literal["linear", "distance"]
+_CHUNK = 1 << 20  # float64 logits at a time: 8 MB
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-logit)), without overflow, as float32 of the same shape."""
-    logit = np.asarray(logit, np.float64)
-    small = np.exp(-np.abs(logit))
-    return (np.where(logit >= 0, 1.0, small) / (1.0 + small)).astype(np.float32)
+    logit = np.asarray(logit)
+    flat = logit.reshape(-1)
+    result = np.empty(len(flat), np.float32)
+    for start in range(0, len(flat), _CHUNK):
+        part = flat[start : start + _CHUNK].astype(np.float64)
+        small = np.exp(-np.abs(part))
+        result[start : start + _CHUNK] = np.where(part >= 0, 1.0, small) / (1.0 + small)
+    return result.reshape(logit.shape)
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """A linear layer on the element-wise squared differences of two embeddings.
+    """A linear layer on the element-wise squared differences of two embeddings, calibrated.
 
-    `weight` is float32 (D,), not above 0; `kind` says whether its entries were fitted one by
-    one ("linear") or are all the same ("distance": the plain squared distance, calibrated).
-    Probabilities are calibrated for as many pairs of one person as of two.
+    `weight` is float32 (D,); `kind` says whether its entries were fitted one by one ("linear")
+    or are all the same ("distance": the plain squared distance, calibrated). The layer's raw
+    logit goes through `calibration`; the probabilities hold where as many pairs show one person
+    as two.
     """
 
     weight: np.ndarray
     bias: float
     kind: Kind
+    calibration: Calibration = field(default_factory=Calibration)
 
     def logit(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds, float32, for `a` and `b` (..., D), broadcast over rows."""
         difference = np.asarray(a, np.float32) - np.asarray(b, np.float32)
-        return (difference * difference) @ self.weight + np.float32(self.bias)
+        return self.calibration((difference * difference) @ self.weight + np.float32(self.bias))
 
     def probability(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the probability of one person, float32 in 0..1, for `a` and `b` (..., D)."""
         return sigmoid(self.logit(a, b))
+
+    def logit_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the log odds float32 (N, M) of every row of `a` (N, D) with every row of `b`.
+
+        One matrix product: w . (a - b)^2 = w . a^2 + w . b^2 - 2 (w a) . b. The result takes
+        4 N M bytes; block the rows where that is too much.
+        """
+        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+        weight = self.weight.astype(np.float64)
+        result = (-2 * self.weight * a) @ b.T
+        result += (a.astype(np.float64) ** 2 @ weight + self.bias).astype(np.float32)[:, None]
+        result += (b.astype(np.float64) ** 2 @ weight).astype(np.float32)
+        return self.calibration(result)
+
+    def probability_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the probabilities float32 (N, M) of rows `a` (N, D) with rows `b` (M, D)."""
+        return sigmoid(self.logit_matrix(a, b))
 
     def save(self, path: Path) -> None:
         """Write the verifier as JSON; the same verifier gives the same bytes."""
@@ -47,6 +73,7 @@ class Verifier:
             "kind": self.kind,
             "bias": float(self.bias),
             "weight": [float(value) for value in self.weight],
+            "calibration": self.calibration.to_json(),
         }
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -54,7 +81,7 @@ class Verifier:
 
     @classmethod
     def load(cls, path: Path) -> "Verifier":
-        """Read what `save` wrote.
+        """Read what `save` wrote; a file that states no calibration is from when all were Platt's.
 
         Raises:
             FaceOpsError: the file is absent, no JSON, or not a verifier.
@@ -62,15 +89,18 @@ class Verifier:
         try:
             content: dict[str, Any] = json.loads(path.read_text("utf-8"))
             weight = np.array(content["weight"], np.float32)
-            kind: Kind = "linear" if content["kind"] == "linear" else "distance"
-            bias = float(content["bias"])
+            kind, bias = content["kind"], float(content["bias"])
+            stated = content.get("calibration")
+            calibration = Calibration.from_json(stated) if stated else Calibration("platt")
+            if kind not in ("linear", "distance"):
+                raise ValueError(f"kind {kind!r} is neither linear nor distance")
+            if weight.ndim != 1 or not len(weight) or not np.isfinite([*weight, bias]).all():
+                raise ValueError("weight and bias are not finite numbers")
         except FileNotFoundError:
             raise FaceOpsError(f"{path} does not exist; run the verify stage.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FaceOpsError(
                 f"{path} is not a verifier ({type(error).__name__}: {error}); "
                 "run the verify stage again."
             ) from None
-        if weight.ndim != 1 or not np.isfinite(weight).all():
-            raise FaceOpsError(f"{path} is not a verifier; run the verify stage again.")
-        return cls(weight, bias, kind)
+        return cls(weight, bias, kind, calibration)

@@ -1,0 +1,102 @@
+"""The verifier's graph computes the verifier, and gives it back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.release.verifier_graph import verifier_graph
+from faceops.release.verifier_of_graph import MAX_DIFFERENCE, largest_difference, pair_verifier
+from faceops.verification.calibration import Calibration
+from faceops.verification.verifier import Verifier
+
+SIZE = 32
+KNOTS = np.array([-6, -2.5, -1, -0.8, 1.5, 3], np.float32)
+VALUES = np.array([-9, -7, -2, -1.2, 0.5, 7], np.float32)
+CALIBRATIONS = [
+    Calibration("platt"),
+    Calibration("temperature"),
+    Calibration("isotonic", KNOTS, VALUES),
+    Calibration("isotonic", KNOTS[:2], VALUES[:2]),
+]
+
+
+def verifier(calibration: Calibration) -> Verifier:
+    draw = np.random.default_rng(3)
+    return Verifier(-draw.uniform(2, 14, SIZE).astype(np.float32), 9.5, "linear", calibration)
+
+
+@dataclass
+class OnDisk:
+    """The parts of a bundle that hold its verifier, run by ONNX Runtime."""
+
+    folder: Path
+    session: onnxruntime.InferenceSession
+    release: Any
+
+    def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        result: np.ndarray = self.session.run(None, {"a": a, "b": b})[0]
+        return result
+
+
+def on_disk(folder: Path, content: bytes, size: int = SIZE) -> Any:
+    (folder / "verifier.onnx").write_bytes(content)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    release = SimpleNamespace(verifier_kind="linear", embedding_size=size)
+    return OnDisk(folder, session, release)
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+@pytest.mark.parametrize("opset", [17, 18, 21])
+def test_graph_computes_the_verifier_and_gives_it_back(
+    tmp_path: Path, calibration: Calibration, opset: int
+) -> None:
+    wanted = verifier(calibration)
+    bundle = on_disk(tmp_path, verifier_graph(wanted, opset).SerializeToString())
+    assert largest_difference(wanted, bundle.verify) <= MAX_DIFFERENCE
+    found = pair_verifier(bundle)
+    np.testing.assert_array_equal(found.weight, wanted.weight)
+    assert (found.bias, found.kind) == (wanted.bias, wanted.kind)
+    assert found.calibration.method == calibration.method
+    np.testing.assert_array_equal(found.calibration.knots, calibration.knots)
+    np.testing.assert_allclose(found.calibration.log_odds, calibration.log_odds, atol=1e-5)
+
+
+def test_graph_is_the_calibration_at_its_knots_between_and_beyond(tmp_path: Path) -> None:
+    calibration = CALIBRATIONS[2]
+    one = Verifier(np.array([-1], np.float32), 0.0, "distance", calibration)
+    bundle = on_disk(tmp_path, verifier_graph(one, 18).SerializeToString(), 1)
+    # Below -9 ONNX Runtime's sigmoid is too coarse to be turned back into log odds.
+    below = np.append(KNOTS[KNOTS < 0], np.linspace(-6, -0.01, 57)).astype(np.float32)
+    a = np.sqrt(-below)[:, None]
+    raw = -(a * a)[:, 0]
+    seen = bundle.verify(a, np.zeros_like(a)).astype(np.float64)
+    np.testing.assert_allclose(np.log(seen / (1 - seen)), calibration(raw), atol=2e-3)
+    shifted = Verifier(np.array([-1], np.float32), 20.0, "distance", calibration)
+    bundle = on_disk(tmp_path, verifier_graph(shifted, 18).SerializeToString(), 1)
+    a = np.sqrt(20 - np.append(KNOTS, [3.5, 5.0]))[:, None].astype(np.float32)
+    wanted = shifted.probability(a, np.zeros_like(a))
+    np.testing.assert_allclose(bundle.verify(a, np.zeros_like(a)), wanted, atol=MAX_DIFFERENCE)
+
+
+def test_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    bundle = on_disk(tmp_path, verifier_graph(verifier(CALIBRATIONS[2]), 18).SerializeToString())
+    other = verifier_graph(verifier(CALIBRATIONS[0]), 18)
+    (tmp_path / "verifier.onnx").write_bytes(other.SerializeToString())
+    with pytest.raises(FaceOpsError, match=r"differ by .* export the bundle again"):
+        pair_verifier(bundle)
+
+
+def test_file_that_holds_no_verifier_is_refused(tmp_path: Path) -> None:
+    bundle = on_disk(tmp_path, verifier_graph(verifier(CALIBRATIONS[0]), 18).SerializeToString())
+    bundle.release.embedding_size = 8
+    with pytest.raises(FaceOpsError, match="embeddings of 32 numbers"):
+        pair_verifier(bundle)
+    (tmp_path / "verifier.onnx").write_bytes(b"not a model at all")
+    with pytest.raises(FaceOpsError, match="not a pair verifier"):
+        pair_verifier(bundle)

@@ -1,0 +1,87 @@
+"""A verifier computes its formula and survives its file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.verification.calibration import Calibration
+from faceops.verification.verifier import Verifier
+
+KNOTS = np.array([-3, -0.5, 0.25, 4], np.float32)
+ISOTONIC = Calibration("isotonic", KNOTS, np.array([-6, -1, 1, 3], np.float32))
+GOOD = {"kind": "linear", "bias": 1.0, "weight": [-1.0, -2.0]}
+
+
+def verifier(calibration: Calibration = ISOTONIC) -> Verifier:
+    draw = np.random.default_rng(0)
+    return Verifier(-draw.random(8).astype(np.float32), 1.25, "linear", calibration)
+
+
+@pytest.mark.parametrize("calibration", [ISOTONIC, Calibration("temperature")])
+def test_verifier_equals_its_formula(calibration: Calibration) -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
+    one = verifier(calibration)
+    for i in range(6):
+        for j in range(6):
+            raw = 1.25 + sum(float(w) * (a[i, k] - b[j, k]) ** 2 for k, w in enumerate(one.weight))
+            odds = raw
+            if len(calibration.knots):
+                x, y = calibration.knots, calibration.log_odds
+                odds = np.interp(raw, x, y) + min(raw - x[0], 0) + max(raw - x[-1], 0)
+            assert one.logit_matrix(a, b)[i, j] == pytest.approx(odds, abs=1e-5)
+            assert one.logit(a[i], b[j]) == pytest.approx(odds, abs=1e-5)
+            wanted = pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)
+            assert one.probability(a[i], b[j]) == wanted
+            assert one.probability_matrix(a, b)[i, j] == wanted
+
+
+def test_matrices_are_float32_of_rows_by_columns_and_may_be_empty() -> None:
+    rows = np.ones((3, 8), np.float32)
+    assert verifier().logit_matrix(rows, rows[:0]).shape == (3, 0)
+    assert verifier().probability_matrix(rows[:2], rows).dtype == np.float32
+
+
+def test_calibration_changes_no_ranking() -> None:
+    raw = np.linspace(-20, 20, 4001, dtype=np.float32)
+    assert (np.diff(ISOTONIC(raw)) > 0).all()
+
+
+def test_verifier_survives_its_file_with_the_same_bytes(tmp_path: Path) -> None:
+    verifier().save(tmp_path / "v.json")
+    again = Verifier.load(tmp_path / "v.json")
+    np.testing.assert_array_equal(again.weight, verifier().weight)
+    assert (again.bias, again.kind, again.calibration.method) == (1.25, "linear", "isotonic")
+    np.testing.assert_array_equal(again.calibration.log_odds, ISOTONIC.log_odds)
+    again.save(tmp_path / "w.json")
+    assert (tmp_path / "v.json").read_bytes() == (tmp_path / "w.json").read_bytes()
+
+
+def test_file_without_calibration_is_platts(tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_text(json.dumps(GOOD))
+    assert Verifier.load(tmp_path / "v.json").calibration.method == "platt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps(GOOD | {"kind": "x"}),
+        json.dumps(GOOD | {"weight": [[1]]}),
+        json.dumps(GOOD | {"bias": float("nan")}),
+        json.dumps(GOOD | {"calibration": {"method": "platt"}}),
+        json.dumps(GOOD | {"calibration": [1]}),
+        json.dumps(GOOD | {"calibration": {"method": "magic", "knots": [], "log_odds": []}}),
+        json.dumps(
+            GOOD | {"calibration": {"method": "isotonic", "knots": [0, 1], "log_odds": [1, 1]}}
+        ),
+    ],
+)
+def test_damaged_verifier_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "v.json").write_text(text)
+    with pytest.raises(FaceOpsError, match="not a verifier"):
+        Verifier.load(tmp_path / "v.json")
