@@ -28,9 +28,9 @@ from faceops.progress import track
 from faceops.release.contract import WeightFile
 from faceops.release.export import serialise, write_bundle
 from faceops.release.onnx_embedder import adapt_embedder
+from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.platt import platt
-from faceops.verification.thresholds import measure_thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue
 from faceops.weights.settings import weight_path
@@ -97,16 +97,19 @@ def main() -> None:
     scale, bias = platt(logits.genuine, logits.impostor)
     verifier = Verifier((plain.weight * scale).astype(np.float32), bias, "distance")
     scores = all_pair_scores(embeddings, persons, verifier.probability)
-    counts = {"people": len(np.unique(persons)), "photos": len(persons)}
     thresholds = measure_thresholds(
-        scores.genuine,
-        scores.impostor,
+        embeddings,
+        persons,
+        verifier,
+        scores,
         far_budgets=[0.01, 0.001, 0.0001, 0.00001],
+        search_budgets=[0.1, 0.01, 0.001],
+        gallery_sizes=[50, 200, 1000, 5000],
         default_budget=0.01,
         runner_up_margin=1.0,
         data=data,
-        **counts,
     )
+    counts = {"people": thresholds.people, "photos": thresholds.photos}
     sface = catalogue["sface"]
     release = write_bundle(
         args.out,
@@ -125,14 +128,16 @@ def main() -> None:
         data={"name": "none: SFace as published", "thresholds": {"name": data, **counts}},
     )
     print(f"{args.out}: contract {release.contract_id[:12]}, thresholds on {data} {counts}")
-    for row in thresholds.table:
+    for row in thresholds.pairs:
         print(
-            f"pair FAR {row.budget:g}: probability {row.probability:.4f}, "
-            f"TAR {row.true_accept_rate:.4f}{'' if row.supported else ' (not supported)'}"
+            f"pair FAR {row.budget:g}: refused, it takes {row.people_needed:,} people"
+            if row.probability is None
+            else f"pair FAR {row.budget:g}: probability {row.probability:.4f}, "
+            f"TAR {row.true_accept_rate:.4f}"
         )
     for faces in (10, 100, 1000, 10000):
         print(
-            f"1 % of strangers, {faces} faces: probability {thresholds.for_search(0.01, faces):.4f}"
+            f"1 % of strangers, {faces} faces: probability {thresholds.for_search(0.01, faces):.6f}"
         )
 
 

@@ -14,9 +14,9 @@ from faceops.photos.open_photo import open_photo
 from faceops.release.contract import WeightFile
 from faceops.release.export import write_bundle
 from faceops.release.onnx_embedder import adapt_embedder
+from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.platt import platt
-from faceops.verification.thresholds import measure_thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue
 
@@ -41,14 +41,16 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
     verifier = Verifier((plain.weight * scale).astype(np.float32), bias, "distance")
     scores = all_pair_scores(embeddings, np.array(persons), verifier.probability)
     thresholds = measure_thresholds(
-        scores.genuine,
-        scores.impostor,
-        far_budgets=[0.01, 0.001],
-        default_budget=0.01,
+        embeddings,
+        np.array(persons),
+        verifier,
+        scores,
+        far_budgets=[0.1, 0.01, 0.001],
+        search_budgets=[0.2, 0.01],
+        gallery_sizes=[10, 100],
+        default_budget=0.2,  # the smallest that so few people can speak for
         runner_up_margin=1.0,
         data="synthetic people",
-        people=len(set(persons)),
-        photos=len(persons),
     )
     catalogue = read_catalogue()
     write_bundle(

@@ -138,8 +138,14 @@ class Verify(Section):
     far_budgets: list[float] = Field(
         [0.01, 0.001, 0.0001], description="false accept rates per pair to find thresholds for"
     )
+    search_budgets: list[float] = Field(
+        [0.1, 0.01, 0.001], description="shares of strangers named to find thresholds for"
+    )
+    gallery_sizes: list[int] = Field(
+        [50, 200, 1000, 5000], description="faces in the galleries that the tables state"
+    )
     budget: float = Field(
-        0.01, gt=0, lt=1, description="default share of strangers that may be given a name"
+        0.01, gt=0, lt=1, description="default share; takes 3 / budget validation people"
     )
     runner_up_margin: float = Field(
         1.0, ge=0, description="log odds by which the best must beat the runner-up"

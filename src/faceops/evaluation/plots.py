@@ -85,7 +85,9 @@ def _scores(evaluation: Evaluation, thresholds: Thresholds) -> Figure:
     axes.set_ylim(0, top)
     open_set = evaluation.figures["open_set"]
     marks = [
-        (row.probability, f"pair FAR {row.budget:g}") for row in thresholds.table if row.supported
+        (row.probability, f"pair FAR {row.budget:g}")
+        for row in thresholds.pairs
+        if row.probability is not None
     ]
     strangers = f"{open_set['budget']:.0%} of strangers, {open_set['gallery_faces']} faces"
     marks.append((open_set["threshold"], strangers))

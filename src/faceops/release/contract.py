@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from faceops.errors import FaceOpsError
 from faceops.verification.thresholds import Thresholds
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PREPROCESSING_VERSION = 1
 EMBEDDER, VERIFIER, DETECTOR, LANDMARKS = (
     "embedder.onnx",

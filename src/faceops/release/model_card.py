@@ -129,10 +129,12 @@ def _thresholds(release: Release) -> str:
         "people it was tuned on |",
         "| --- | --- | --- |",
     ]
-    for row in measured.table:
-        note = "" if row.supported else f" (not supported: needs {row.pairs_needed:,} pairs)"
+    for row in measured.pairs:
+        if row.probability is None or row.true_accept_rate is None:
+            lines.append(f"| {row.budget:g} | refused: needs {row.people_needed:,} people | |")
+            continue
         lines.append(
-            f"| {row.budget:g}{note} | {shown_probability(row.probability)} | "
+            f"| {row.budget:g} | {shown_probability(row.probability)} | "
             f"{row.true_accept_rate:.4f} |"
         )
     lines += [

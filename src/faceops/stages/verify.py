@@ -12,8 +12,8 @@ from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
 from faceops.verification.data_seen import validation_people
 from faceops.verification.fit import fit_verifier
+from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.split_crops import at_most, read_split
-from faceops.verification.thresholds import measure_thresholds
 
 OUT = Path("build/verify")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
@@ -38,14 +38,17 @@ def main() -> None:
     )
     people = len(np.unique(val.persons))
     thresholds = measure_thresholds(
-        fit.scores.genuine,
-        fit.scores.impostor,
+        embedded,
+        val.persons,
+        fit.verifier,
+        fit.scores,
         far_budgets=params.far_budgets,
+        search_budgets=params.search_budgets,
+        gallery_sizes=params.gallery_sizes,
         default_budget=params.budget,
         runner_up_margin=params.runner_up_margin,
         data=validation_people(people),
-        people=people,
-        photos=len(val.persons),
+        seed=params.seed,
     )
     OUT.mkdir(parents=True, exist_ok=True)
     fit.verifier.save(OUT / "verifier.json")

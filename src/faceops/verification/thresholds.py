@@ -1,53 +1,76 @@
-"""Thresholds on the probability of a pair, each for a budget of errors.
+"""Thresholds on the probability of a pair, each for a budget of errors: the release's promise.
 
 The rule. A pair is accepted when its probability is at least the threshold. For a pair false
 accept rate f, the threshold is the smallest float32 at which no more than a share f of the
-measured impostor pairs is accepted; tied scores are accepted or refused together. A rate is
-*supported* when at least ten measured impostor pairs are expected above its threshold
-("rule of 30" of Doddington et al. 2000, relaxed: ten errors give about +-60 % at 95 %).
+measured impostor pairs is accepted; tied scores are accepted or refused together.
 
-Search. A stranger compared with n gallery faces is given a name when any of the n pairs is
-accepted. With independent pairs that has the probability 1 - (1 - f)^n, so the budget b of
-strangers given a name allows f = 1 - (1 - b)^(1/n) a pair (ISO/IEC 19795-1, false positive
-identification rate). Faces of one gallery person resemble each other, which only lowers the
-true share: the rule errs on the safe side. Rates beyond the measured tail are extrapolated by
-the slope of the last measured decade, in log odds over log rate; score tails that fall off
-faster than exponentially, as those of distances do, are again over-estimated.
+Search. A stranger is named when any of n gallery faces is accepted. How often, was measured for
+galleries of several sizes (`faceops.verification.false_positive_identification`); between two
+sizes the threshold for one budget is interpolated in log odds over log n. For a gallery N larger
+than the largest measured one, n, the threshold is that which kept budget * n / N there, which
+bounds the rate in N from above. Several faces of one person count as so many people, which again
+errs on the strict side. Rates below the measured ones follow the tail (`.tail`).
+
+A budget that the people measured cannot speak for at all (`.support`) is refused.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from faceops.embedding.accept_rates import allowed_false_accepts
-from faceops.errors import FaceOpsError, UsageError
-
-SUPPORTING_PAIRS = 10
-_PER_DECADE = 8
-_CLIP = 1e-9
+from faceops.errors import UsageError
+from faceops.verification.support import SUPPORTING_PAIRS as SUPPORTING_PAIRS
+from faceops.verification.support import (
+    people_for_pairs,
+    people_for_search,
+    people_pairs,
+    smallest_pair_rate,
+    smallest_search_budget,
+)
+from faceops.verification.tail import TailPoint, as_threshold, log_odds_at
+from faceops.verification.threshold_at import threshold_at as threshold_at
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ThresholdRow(_Frozen):
-    """The threshold for one budget of errors."""
+class Interval(_Frozen):
+    """95 %, people resampled, the threshold held fixed."""
 
-    budget_kind: str = Field(description="pair_far: false accepts a pair of two people")
-    budget: float
-    probability: float = Field(description="accept a pair at or above it")
-    true_accept_rate: float = Field(description="share of pairs of one person accepted at it")
-    supported: bool = Field(description="at least ten impostor pairs expected above it")
-    pairs_needed: int = Field(description="impostor pairs that would support it")
+    low: float
+    high: float
 
 
-class TailPoint(_Frozen):
-    """A point of the impostors' distribution: a share `far` reaches `probability`."""
+class PairThreshold(_Frozen):
+    """The threshold for a false accept rate a pair; none where the people are too few for it."""
 
-    far: float
-    probability: float
+    budget: float = Field(description="false accepts a pair of two people")
+    people_needed: int = Field(description="people who would support it")
+    probability: float | None = Field(None, description="accept a pair at or above it")
+    false_accept_rate: Interval | None = None
+    true_accept_rate: float | None = Field(None, description="pairs of one person accepted at it")
+
+
+class SearchThreshold(_Frozen):
+    """The threshold for a share of strangers named; none where the people are too few for it."""
+
+    gallery_faces: int
+    budget: float = Field(description="false positive identification rate")
+    people_needed: int = Field(description="people who would support it")
+    probability: float | None = Field(None, description="name a face at or above it")
+    measured: bool = Field(False, description="else extrapolated by the module's rule")
+    false_positive_rate: Interval | None = None
+
+
+class SearchTail(_Frozen):
+    """Shares of strangers named in galleries of one size."""
+
+    gallery_faces: int
+    points: list[TailPoint] = Field(description="falling rate, rising probability")
 
 
 class Thresholds(_Frozen):
@@ -58,8 +81,10 @@ class Thresholds(_Frozen):
     photos: int
     genuine_pairs: int
     impostor_pairs: int
-    table: list[ThresholdRow]
-    impostor_tail: list[TailPoint] = Field(description="falling far, rising probability")
+    pairs: list[PairThreshold]
+    search: list[SearchThreshold]
+    pair_tail: list[TailPoint]
+    search_tails: list[SearchTail] = Field(description="by rising gallery size, the first is 1")
     default_budget: float = Field(description="share of strangers that may be given a name")
     runner_up_margin: float = Field(description="log odds by which the best must lead")
 
@@ -69,120 +94,82 @@ class Thresholds(_Frozen):
         At most a share `budget` of strangers then has a pair at or above it (see the module).
 
         Raises:
-            UsageError: `budget` is not between 0 and 1, or the gallery is empty.
+            UsageError: `budget` is not between 0 and 1, the people measured are too few to speak
+                for it, or the gallery is empty.
         """
-        return self.for_pairs(_pair_rate(budget, gallery_faces))
+        check_budget(budget)
+        if gallery_faces < 1:
+            raise UsageError(
+                f"A gallery of {gallery_faces} faces cannot be searched; enrol people."
+            )
+        if self.people < people_for_search(budget):
+            raise UsageError(refused_budget(budget, self.people, self.data))
+        return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
 
     def search_is_measured(self, budget: float, gallery_faces: int) -> bool:
-        """Whether `for_search` interpolates measured pairs rather than extrapolating."""
-        return _pair_rate(budget, gallery_faces) >= self.impostor_tail[-1].far
+        """Whether `for_search` interpolates what was measured rather than extrapolating."""
+        sizes = [tail.gallery_faces for tail in self.search_tails]
+        reach = next((n for n in sizes if n >= gallery_faces), None)
+        if reach is None:
+            return False
+        smallest = self.search_tails[sizes.index(reach)].points[-1].rate
+        return budget >= smallest * (1 - 1e-9)
 
     def for_pairs(self, far: float) -> float:
-        """Return the threshold at a false accept rate a pair, inter- or extrapolated."""
-        log_far = np.log([point.far for point in self.impostor_tail])
-        values = np.array([point.probability for point in self.impostor_tail])
-        wanted = math.log(far)
-        if wanted >= log_far[0]:
-            return float(values[0])
-        if wanted >= log_far[-1]:
-            after = int(np.searchsorted(-log_far, -wanted))
-            if values[after] >= 1.0:  # no probability is refused for sure but those above 1
-                return float(values[after])
-            odds = _logit(values)
-            return _sigmoid(float(np.interp(-wanted, -log_far, odds)))
-        if values[-1] >= 1.0:
-            return float(values[-1])
-        odds = _logit(values)
-        decade = int(np.argmin(np.abs(log_far - (log_far[-1] + math.log(10)))))
-        run = log_far[decade] - log_far[-1]
-        slope = (odds[-1] - odds[decade]) / run if run > 0 else 1.0
-        return _sigmoid(odds[-1] + slope * (log_far[-1] - wanted))
+        """Return the threshold at a false accept rate a pair.
+
+        Raises:
+            UsageError: `far` is not between 0 and 1, or the people measured are too few for it.
+        """
+        check_budget(far)
+        if self.people < people_for_pairs(far):
+            raise UsageError(refused_rate(far, self.people, self.data))
+        return as_threshold(log_odds_at(self.pair_tail, far))
 
 
-def _pair_rate(budget: float, gallery_faces: int) -> float:
+def search_log_odds(tails: Sequence[SearchTail], budget: float, gallery_faces: int) -> float:
+    """Return the threshold's log odds, inf where no name can be given, by the module's rule."""
+    sizes = [tail.gallery_faces for tail in tails]
+    if gallery_faces >= sizes[-1]:
+        return log_odds_at(tails[-1].points, budget * sizes[-1] / gallery_faces)
+    above = int(np.searchsorted(sizes, gallery_faces, side="right"))
+    low, high = (log_odds_at(tails[i].points, budget) for i in (above - 1, above))
+    if math.isinf(high):
+        return math.inf
+    step = math.log(gallery_faces / sizes[above - 1]) / math.log(sizes[above] / sizes[above - 1])
+    return low + step * (max(high, low) - low)
+
+
+def check_budget(budget: float) -> None:
+    """Raise UsageError unless `budget` lies between 0 and 1."""
     if not 0 < budget < 1:
         raise UsageError(f"budget {budget} is wrong: a share of strangers, between 0 and 1.")
-    if gallery_faces < 1:
-        raise UsageError(f"A gallery of {gallery_faces} faces cannot be searched; enrol people.")
-    return -math.expm1(math.log1p(-budget) / gallery_faces)
 
 
-def _logit(values: np.ndarray) -> np.ndarray:
-    clipped = np.clip(values.astype(np.float64), _CLIP, 1 - _CLIP)
-    odds: np.ndarray = np.log(clipped) - np.log1p(-clipped)
-    return odds
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-
-
-def threshold_at(impostor_descending: np.ndarray, far: float) -> float:
-    """Return the smallest float32 at or above which at most a share `far` of impostors lies.
-
-    `impostor_descending` is float32 (N,), sorted from high to low; ties fall together.
-    """
-    allowed = allowed_false_accepts(far, len(impostor_descending))
-    if allowed >= len(impostor_descending):
-        return 0.0
-    first_refused = np.float32(impostor_descending[allowed])
-    return float(np.nextafter(first_refused, np.float32(np.inf)))
-
-
-def measure_thresholds(
-    genuine: np.ndarray,
-    impostor: np.ndarray,
-    *,
-    far_budgets: list[float],
-    default_budget: float,
-    runner_up_margin: float,
-    data: str,
-    people: int,
-    photos: int,
-) -> Thresholds:
-    """Measure thresholds on probabilities of pairs of one person and of two, float (N,), (M,).
-
-    Raises:
-        FaceOpsError: too few pairs to measure anything.
-    """
-    if len(genuine) < 1 or len(impostor) < SUPPORTING_PAIRS * 2:
-        raise FaceOpsError(
-            f"{len(genuine)} pairs of one person and {len(impostor)} of two people are too few to "
-            f"measure thresholds ({data}); give more people with two or more photos."
-        )
-    strangers = np.sort(np.asarray(impostor, np.float32))[::-1]
-    same = np.asarray(genuine, np.float32)
-    rows = []
-    for far in sorted(far_budgets, reverse=True):
-        probability = threshold_at(strangers, far)
-        needed = math.ceil(SUPPORTING_PAIRS / far - 1e-6)
-        rows.append(
-            ThresholdRow(
-                budget_kind="pair_far",
-                budget=far,
-                probability=probability,
-                true_accept_rate=round(float((same >= np.float32(probability)).mean()), 6),
-                supported=len(strangers) >= needed,
-                pairs_needed=needed,
-            )
-        )
-    return Thresholds(
-        data=data,
-        people=people,
-        photos=photos,
-        genuine_pairs=len(same),
-        impostor_pairs=len(strangers),
-        table=rows,
-        impostor_tail=_tail(strangers),
-        default_budget=default_budget,
-        runner_up_margin=runner_up_margin,
+def refused_budget(budget: float, people: int, data: str) -> str:
+    """Return why `people` people cannot speak for a search budget, and what would."""
+    needed = people_for_search(budget)
+    return (
+        f"a budget of {budget:g} cannot be promised on {people} people ({data}): even if none of "
+        f"them were named, {smallest_search_budget(people):.2g} of strangers could be; it takes "
+        f"{needed:,} people ({people_pairs(needed):,} pairs of people). Calibrate on more people, "
+        f"or allow {round_up(smallest_search_budget(people))}."
     )
 
 
-def _tail(strangers: np.ndarray) -> list[TailPoint]:
-    last = SUPPORTING_PAIRS / len(strangers)
-    rates = [0.9, 0.75]
-    steps = np.arange(0, 1000) / _PER_DECADE
-    rates += [float(rate) for rate in 0.5 * 10.0**-steps if rate > last * 1.05]
-    rates.append(last)
-    return [TailPoint(far=rate, probability=threshold_at(strangers, rate)) for rate in rates]
+def refused_rate(far: float, people: int, data: str) -> str:
+    """Return why `people` people cannot speak for a pair's false accept rate, and what would."""
+    needed = people_for_pairs(far)
+    return (
+        f"a false accept rate of {far:g} a pair is not supported by {people} people "
+        f"({people_pairs(people):,} pairs of people; {data}); it takes {needed:,} people "
+        f"({people_pairs(needed):,} pairs). Calibrate on more people, or allow "
+        f"{round_up(smallest_pair_rate(people))}."
+    )
+
+
+def round_up(rate: float) -> str:
+    """Return `rate` with two digits, never below it."""
+    digits: Literal[2] = 2
+    places = digits - 1 - math.floor(math.log10(rate))
+    return f"{min(math.ceil(rate * 10**places - 1e-9) / 10**places, 1.0):g}"

@@ -1,0 +1,196 @@
+"""False positive identification rate: how often a stranger is given a name.
+
+FPIR(n, t) is the probability that a random stranger's photo, searched in a gallery of n random
+other people with one photo each, has a score of t or more with any of them (ISO/IEC 19795-1).
+"A random stranger" is a random person and then one of their photos, so people with hundreds of
+photos do not rule.
+
+No gallery is simulated. A probe that scores t or more with E of M other people misses all of
+them in C(M - E, n) / C(M, n) of the galleries of n people, so the mean over probes is the exact
+expectation over all galleries: a U-statistic (Hoeffding 1948), unbiased, without assuming that
+pairs are independent. (The usual 1 - (1 - FAR)^n does assume that.) Only which photo stands for
+an enrolled person is drawn, a few times.
+
+For a gallery N larger than what was measured, 1 - (1 - f)^N is concave in N for every probe, so
+FPIR(N, t) <= FPIR(n, t) N / n: a threshold that keeps b n / N in galleries of n keeps b in N.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.verification.pairs import codes
+from faceops.verification.verifier import Verifier
+
+DRAWS = 3
+REPEATS = 500
+# Thresholds in log odds at which counts are kept; float32 probabilities end at 16.6.
+GRID = np.arange(-10.0, 16.61, 0.05).astype(np.float32)
+_BLOCK = 1 << 21  # scores at a time: 8 MB
+
+
+@dataclass(frozen=True)
+class StrangerCounts:
+    """For each photo, how many other people it resembles at each threshold of `GRID`.
+
+    `counts` uint16 or int32 (draws, N, T); `person` int (N,) codes; `people` P: each photo was
+    compared with one photo of each of the P - 1 others.
+    """
+
+    counts: np.ndarray
+    person: np.ndarray
+    people: int
+
+    def rates(self, gallery_people: int) -> np.ndarray:
+        """Return FPIR, float64 (T,), falling with `GRID`, for galleries of `gallery_people`.
+
+        Raises:
+            ValueError: not 1 to P - 1 people.
+        """
+        others = self.people - 1
+        if not 1 <= gallery_people <= others:
+            raise ValueError(f"galleries of 1 to {others} people, not {gallery_people}")
+        named = chance_named(np.arange(others + 1), others, gallery_people)
+        weight = _photo_weights(self.person)
+        return np.array(
+            [
+                (named[self.counts[:, :, t]].mean(0) * weight).sum()
+                for t in range(self.counts.shape[2])
+            ]
+        )
+
+
+def chance_named(exceeding: np.ndarray, others: np.ndarray | int, gallery: int) -> np.ndarray:
+    """Return 1 - C(M - E, n) / C(M, n), float64, for E `exceeding` of M `others`, n `gallery`."""
+    from scipy.special import gammaln
+
+    exceeding, others = np.broadcast_arrays(np.asarray(exceeding, float), np.asarray(others, float))
+    left = others - exceeding
+    sure = left < gallery
+    safe = np.where(sure, gallery, left)
+    log_none = (
+        gammaln(safe + 1)
+        - gammaln(safe - gallery + 1)
+        - gammaln(others + 1)
+        + gammaln(others - gallery + 1)
+    )
+    return np.where(sure, 1.0, np.where(exceeding == 0, 0.0, -np.expm1(np.minimum(log_none, 0))))
+
+
+def count_strangers(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    verifier: Verifier,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> StrangerCounts:
+    """Compare every photo with a random photo of every other person, `draws` times.
+
+    `embeddings` float32 (N, D), `persons` (N,). Memory: draws x N x 533 counts.
+    """
+    person = codes(persons)
+    people = int(person.max()) + 1
+    kind = np.uint16 if people < 1 << 16 else np.int32
+    bins = len(GRID) + 1
+    counts = np.empty((draws, len(person), len(GRID)), kind)
+    for draw, rows, scores in _scan(embeddings, person, verifier, draws, seed):
+        reached = np.searchsorted(GRID, scores.ravel(), side="right").reshape(scores.shape)
+        keys = np.arange(len(rows))[:, None] * bins + reached
+        filled = np.bincount(keys.ravel(), minlength=len(rows) * bins).reshape(len(rows), bins)
+        counts[draw, rows] = filled[:, ::-1].cumsum(1)[:, ::-1][:, 1:]
+    return StrangerCounts(counts, person, people)
+
+
+@dataclass(frozen=True)
+class Lookalikes:
+    """Comparisons of strangers that reached `floor`: entries (E,), and whose photos they are."""
+
+    probe: np.ndarray  # int: draw * N + photo
+    other: np.ndarray  # int: code of the gallery person
+    log_odds: np.ndarray  # float32
+    person: np.ndarray  # int (N,)
+    draws: int
+    floor: float
+
+    def rate(self, log_odds: float, gallery_people: int) -> float:
+        """Return FPIR at a threshold of `floor` or more."""
+        return float(self._rate(log_odds, gallery_people, np.ones(int(self.person.max()) + 1)))
+
+    def interval(
+        self, log_odds: float, gallery_people: int, *, seed: int = 0, repeats: int = REPEATS
+    ) -> tuple[float, float]:
+        """Return the 95 % interval of FPIR at a fixed threshold, people resampled.
+
+        Percentile bootstrap over people (Efron 1979): one draw of people decides both who probes
+        and who may be enrolled (Owen 2007, pigeonhole bootstrap).
+        """
+        people = int(self.person.max()) + 1
+        random = np.random.default_rng(seed)
+        rates = [
+            self._rate(
+                log_odds,
+                gallery_people,
+                np.bincount(random.integers(0, people, people), minlength=people).astype(float),
+            )
+            for _ in range(repeats)
+        ]
+        low, high = np.quantile(rates, [0.025, 0.975])
+        return float(low), float(high)
+
+    def _rate(self, log_odds: float, gallery_people: int, weight: np.ndarray) -> float:
+        kept = self.log_odds >= np.float32(log_odds)
+        probes, index = np.unique(self.probe[kept], return_inverse=True)
+        if not len(probes):
+            return 0.0
+        whose = self.person[probes % len(self.person)]
+        exceeding = np.bincount(index, weight[self.other[kept]], minlength=len(probes))
+        others = weight.sum() - weight[whose]
+        gallery = np.minimum(gallery_people, others)
+        named = chance_named(exceeding, others, gallery)
+        photo = _photo_weights(self.person)[probes % len(self.person)] * len(weight)
+        return float((named * weight[whose] * photo).sum() / weight.sum() / self.draws)
+
+
+def find_lookalikes(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    verifier: Verifier,
+    floor: float,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Lookalikes:
+    """Return every comparison of `count_strangers` (same seed, same draws) at `floor` or above."""
+    person = codes(persons)
+    found = []
+    for draw, rows, scores in _scan(embeddings, person, verifier, draws, seed):
+        row, other = np.nonzero(scores >= np.float32(floor))
+        found.append((draw * len(person) + rows[row], other, scores[row, other]))
+    probe, other, log_odds = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Lookalikes(probe, other, log_odds, person, draws, floor)
+
+
+def _photo_weights(person: np.ndarray) -> np.ndarray:
+    """Return the weight of each photo (N,), sum 1: people weigh alike, then their photos."""
+    photos = np.bincount(person)
+    weight: np.ndarray = 1 / (photos[person] * len(photos))
+    return weight
+
+
+def _scan(
+    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier, draws: int, seed: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (draw, rows of a block, log odds float32 (rows, P)); a person's own column is -inf."""
+    people = int(person.max()) + 1
+    random = np.random.default_rng(seed)
+    step = max(1, _BLOCK // people)
+    for draw in range(draws):
+        order = random.permutation(len(person))
+        gallery = order[np.unique(person[order], return_index=True)[1]]  # one photo a person
+        for start in range(0, len(person), step):
+            rows = np.arange(start, min(start + step, len(person)))
+            scores = verifier.logit_matrix(embeddings[rows], embeddings[gallery])
+            scores[np.arange(len(rows)), person[rows]] = -np.inf
+            yield draw, rows, scores

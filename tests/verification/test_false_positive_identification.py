@@ -1,0 +1,108 @@
+"""FPIR over all galleries equals drawing every gallery there is."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from faceops.verification.false_positive_identification import (
+    GRID,
+    chance_named,
+    count_strangers,
+    find_lookalikes,
+)
+from faceops.verification.verifier import Verifier
+
+
+def people(seed: int, count: int, photos: int, spread: float = 0.6) -> tuple[np.ndarray, ...]:
+    """Unit embeddings float32 of `count` people, persons as text; the last has one photo more."""
+    draw = np.random.default_rng(seed)
+    persons = np.repeat(np.arange(count), photos)
+    persons = np.append(persons, count - 1)
+    centres = draw.normal(size=(count, 8))
+    embeddings = centres[persons] + spread * draw.normal(size=(len(persons), 8))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings.astype(np.float32), persons.astype(str)
+
+
+VERIFIER = Verifier(np.full(8, -4, np.float32), 4.0, "distance")
+
+
+@pytest.mark.parametrize("gallery", [1, 2, 4, 6])
+@pytest.mark.parametrize("log_odds", [-3.0, 0.0, 1.5])
+def test_rate_equals_drawing_every_gallery(gallery: int, log_odds: float) -> None:
+    embeddings, persons = people(1, 7, 1)
+    embeddings, persons = embeddings[:7], persons[:7]  # one photo each: nothing is drawn
+    scores = VERIFIER.logit_matrix(embeddings, embeddings)
+    named = [
+        (scores[probe, list(enrolled)] >= np.float32(log_odds)).any()
+        for probe in range(7)
+        for enrolled in combinations([other for other in range(7) if other != probe], gallery)
+    ]
+    counts = count_strangers(embeddings, persons, VERIFIER, draws=1)
+    at = int(np.argmin(np.abs(GRID - log_odds)))
+    close = find_lookalikes(embeddings, persons, VERIFIER, -5.0, draws=1)
+    assert close.rate(log_odds, gallery) == pytest.approx(np.mean(named), abs=1e-9)
+    assert counts.rates(gallery)[at] == pytest.approx(close.rate(float(GRID[at]), gallery))
+
+
+def test_people_weigh_alike_however_many_photos_they_have() -> None:
+    embeddings, persons = people(2, 5, 2)
+    counts = count_strangers(embeddings, persons, VERIFIER, draws=2, seed=3)
+    by_person = []
+    for person in range(5):
+        mine = counts.person == person
+        by_person.append((counts.counts[:, mine] > 0).mean((0, 1)))
+    np.testing.assert_allclose(counts.rates(4), np.mean(by_person, axis=0), atol=1e-12)
+
+
+def test_counts_equal_the_plain_loop() -> None:
+    embeddings, persons = people(3, 6, 1)
+    embeddings, persons = embeddings[:6], persons[:6]
+    counts = count_strangers(embeddings, persons, VERIFIER, draws=1).counts[0]
+    scores = VERIFIER.logit_matrix(embeddings, embeddings)
+    for probe in range(6):
+        for t in range(0, len(GRID), 37):
+            plain = sum(scores[probe, q] >= GRID[t] for q in range(6) if q != probe)
+            assert counts[probe, t] == plain
+
+
+def test_rate_rises_with_the_gallery_and_falls_with_the_threshold() -> None:
+    embeddings, persons = people(4, 40, 2)
+    counts = count_strangers(embeddings, persons, VERIFIER)
+    by_size = np.array([counts.rates(size) for size in (1, 3, 10, 39)])
+    assert (np.diff(by_size, axis=0) >= -1e-12).all()
+    assert (np.diff(by_size, axis=1) <= 1e-12).all()
+    # The bound that carries thresholds to larger galleries.
+    assert (by_size[3] <= by_size[2] * 39 / 10 + 1e-12).all()
+
+
+@pytest.mark.parametrize("gallery", [0, 40])
+def test_gallery_that_the_people_cannot_fill_is_an_error(gallery: int) -> None:
+    counts = count_strangers(*people(4, 40, 1), VERIFIER, draws=1)
+    with pytest.raises(ValueError, match="1 to 39"):
+        counts.rates(gallery)
+
+
+def test_chance_named_equals_the_binomials() -> None:
+    from math import comb
+
+    for others in (1, 5, 12):
+        for exceeding in range(others + 1):
+            for gallery in range(1, others + 1):
+                wanted = 1 - comb(others - exceeding, gallery) / comb(others, gallery)
+                found = chance_named(np.array([exceeding]), others, gallery)[0]
+                assert found == pytest.approx(wanted, abs=1e-12)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    truth_embeddings, truth_persons = people(0, 3000, 1)
+    close = find_lookalikes(truth_embeddings, truth_persons, VERIFIER, 2.0, draws=1)
+    truth = close.rate(2.0, 20)
+    covered = 0
+    for trial in range(30):
+        rows = np.random.default_rng(trial).permutation(3000)[:120]
+        some = find_lookalikes(truth_embeddings[rows], truth_persons[rows], VERIFIER, 2.0, draws=1)
+        low, high = some.interval(2.0, 20, repeats=100)
+        covered += low <= truth <= high
+    assert covered >= 25
