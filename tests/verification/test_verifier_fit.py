@@ -5,7 +5,14 @@ import pytest
 
 from faceops.errors import FaceOpsError
 from faceops.verification.fit import fit_verifier
-from faceops.verification.pairs import all_pair_scores, balanced_pairs, genuine_pairs, score_matrix
+from faceops.verification.pair_scan import impostors_at
+from faceops.verification.pairs import (
+    all_pair_scores,
+    balanced_pairs,
+    codes,
+    genuine_pairs,
+    score_matrix,
+)
 from faceops.verification.platt import platt
 from faceops.verification.verifier import Verifier
 
@@ -56,22 +63,39 @@ def test_people_without_pairs_are_refused(persons: list[str]) -> None:
 
 
 @pytest.mark.parametrize("limit", [10**9, 200])
-def test_all_pair_scores_are_those_of_a_double_loop(limit: int) -> None:
+@pytest.mark.parametrize("log_odds", [False, True])
+def test_all_pair_scores_are_those_of_a_double_loop(limit: int, log_odds: bool) -> None:
     rows, persons = people(np.random.default_rng(2), 10, 3, np.full(6, 0.5))
     verifier = Verifier(np.full(6, -1, np.float32), 0.5, "distance")
-    scores = all_pair_scores(rows, persons, verifier.probability, limit=limit)
+    scores = all_pair_scores(rows, persons, verifier, log_odds=log_odds, limit=limit)
+    score = verifier.logit if log_odds else verifier.probability
+    if not log_odds:  # any other function gives the same, by rows
+        by_rows = all_pair_scores(rows, persons, verifier.probability, limit=limit)
+        np.testing.assert_allclose(by_rows.impostor, scores.impostor, atol=1e-6)
+        np.testing.assert_array_equal(by_rows.genuine, scores.genuine)
     same, other = [], []
     for i in range(30):
         for j in range(i + 1, 30):
             kind = same if persons[i] == persons[j] else other
-            kind.append(float(verifier.probability(rows[i], rows[j])))
-    np.testing.assert_allclose(np.sort(scores.genuine), np.sort(same), atol=1e-6)
+            kind.append(float(score(rows[i], rows[j])))
+    np.testing.assert_allclose(scores.genuine, same, atol=1e-6)
     assert scores.sampled == (limit == 200)
     if not scores.sampled:
-        np.testing.assert_allclose(np.sort(scores.impostor), np.sort(other), atol=1e-6)
+        np.testing.assert_allclose(scores.impostor, other, atol=1e-6)
     else:  # six photos met all others: no pair twice
-        assert len(scores.impostor) < len(other)
+        assert 6 * 24 < len(scores.impostor) < len(other)
         assert len(np.unique(scores.impostor)) == len(scores.impostor)
+
+
+@pytest.mark.parametrize("limit", [10**9, 200])
+def test_positions_in_the_scan_name_their_pairs(limit: int) -> None:
+    rows, persons = people(np.random.default_rng(3), 10, 3, np.full(6, 0.5))
+    verifier = Verifier(np.full(6, -1, np.float32), 0.5, "distance")
+    scores = all_pair_scores(rows, persons, verifier, limit=limit).impostor
+    first, second = impostors_at(np.arange(0, len(scores), 7), codes(persons), limit=limit)
+    assert (persons[first] != persons[second]).all()
+    found = verifier.probability(rows[first], rows[second])
+    np.testing.assert_allclose(found, scores[::7], atol=1e-6)
 
 
 def test_score_matrix_is_every_row_with_every_row() -> None:

@@ -1,11 +1,14 @@
 """Pairs of photos: of one person, of two people, random or hard, and all there are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from faceops.errors import FaceOpsError
+from faceops.verification.pair_scan import LIMIT, impostor_blocks, is_sampled
+from faceops.verification.verifier import Verifier
 
 Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _POOL = 2000
@@ -132,39 +135,37 @@ class PairScores:
 def all_pair_scores(
     embeddings: np.ndarray,
     persons: np.ndarray,
-    verify: Verify,
+    verify: Verifier | Verify,
     *,
-    limit: int = 30_000_000,
+    log_odds: bool = False,
+    limit: int = LIMIT,
     seed: int = 0,
 ) -> PairScores:
-    """Score every pair of rows with `verify`, block by block.
+    """Score every pair of rows by `verify`: probabilities, or a verifier's `log_odds`.
 
-    `embeddings` float32 (N, D), `persons` (N,). Beyond `limit` pairs, a seeded sample of the
-    photos meets all others, while every pair of one person is still scored.
+    `embeddings` float32 (N, D), `persons` (N,). Pairs of one person stand in the order of
+    `genuine_pairs`, those of two in the order of `pair_scan.impostor_blocks`. Beyond `limit`
+    pairs, a seeded sample of the photos meets all others, while every pair of one person is
+    still scored. Memory: four bytes a pair, twice, and 50 MB.
     """
     person = codes(persons)
-    size = len(person)
-    rows = np.arange(size)
-    sampled = size * (size - 1) // 2 > limit
-    if sampled:
-        rows = np.sort(np.random.default_rng(seed).permutation(size)[: max(1, limit // size)])
+    by_row: Verify
+    by_matrix: Verify
+    if isinstance(verify, Verifier):
+        by_row = verify.logit if log_odds else verify.probability
+        by_matrix = verify.logit_matrix if log_odds else verify.probability_matrix
+    else:
+        by_row, by_matrix = verify, partial(score_matrix, verify=verify)
     pairs = genuine_pairs(persons)
-    genuine = verify(embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])
+    genuine = np.empty(len(pairs), np.float32)
+    for at in range(0, len(pairs), _BLOCK_PAIRS):
+        first, second = pairs[at : at + _BLOCK_PAIRS].T
+        genuine[at : at + _BLOCK_PAIRS] = by_row(embeddings[first], embeddings[second])
     impostor = [np.zeros(0, np.float32)]
-    for first, second in _blocks(rows, size, every=sampled):
-        two = person[first] != person[second]
-        impostor.append(verify(embeddings[first[two]], embeddings[second[two]]))
-    return PairScores(genuine.astype(np.float32), np.concatenate(impostor), sampled)
-
-
-def _blocks(rows: np.ndarray, size: int, every: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    step = max(1, _BLOCK_PAIRS // max(size, 1))
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        first, second = np.meshgrid(block, np.arange(size), indexing="ij")
-        # In a sample, a pair of two sampled photos would come twice: keep its first mention.
-        keep = second > first if not every else (second > first) | ~np.isin(second, rows)
-        yield first[keep], second[keep]
+    for block in impostor_blocks(person, limit=limit, seed=seed):
+        scores = by_matrix(embeddings[block.rows], embeddings[block.start :])
+        impostor.append(scores[block.two])
+    return PairScores(genuine, np.concatenate(impostor), is_sampled(len(person), limit))
 
 
 def score_matrix(a: np.ndarray, b: np.ndarray, verify: Verify) -> np.ndarray:
