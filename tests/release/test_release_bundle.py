@@ -18,8 +18,8 @@ from faceops.release.export import write_bundle
 from faceops.release.model_card import _seen, model_card, shown_probability
 from faceops.release.onnx_embedder import adapt_embedder
 from faceops.release.parity import verifier_difference
+from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
-from faceops.verification.thresholds import measure_thresholds
 from faceops.verification.verifier import Verifier, sigmoid
 from faceops.weights.catalogue import read_catalogue
 
@@ -29,10 +29,14 @@ VERIFIER = Verifier(np.linspace(-9, -4, 128).astype(np.float32), 8.0, "linear")
 def make(folder: Path, weights_dir: Path, mode: str = "aligned") -> Path:
     """Write the untouched SFace as a bundle."""
     draw = np.random.default_rng(0)
+    persons = np.repeat(np.arange(60), 2).astype(str)
+    embeddings = np.repeat(draw.normal(size=(60, 128)), 2, axis=0)
+    embeddings += 0.5 * draw.normal(size=embeddings.shape)
+    embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
     thresholds = measure_thresholds(
-        sigmoid(draw.normal(5, 1, 500)), sigmoid(draw.normal(-6, 2, 20_000)),
-        far_budgets=[0.01, 0.0001], default_budget=0.01, runner_up_margin=1.0,
-        data="simulated scores", people=10, photos=100,
+        embeddings, persons, VERIFIER, all_pair_scores(embeddings, persons, VERIFIER.probability),
+        far_budgets=[0.01, 0.0001], search_budgets=[0.1, 0.01], gallery_sizes=[20],
+        default_budget=0.1, runner_up_margin=1.0, data="simulated people",
     )  # fmt: skip
     write_bundle(
         folder,
@@ -213,8 +217,8 @@ def test_model_card_states_terms_thresholds_and_data(bundle: Bundle) -> None:
     }  # fmt: skip
     card = model_card(bundle.release, figures, read_catalogue())
     assert "| 0.9100 | 0.9000 to 0.9500 |" in card
-    assert "aims at at most one stranger in 100 given a name (measured on 10 people)" in card
-    assert "(extrapolated on 10 people)" in card
+    assert "aims at at most one stranger in 10 given a name (measured on 60 people)" in card
+    assert "(extrapolated on 60 people)" in card
     assert "threshold held fixed" in card
     assert "on the validation people it was tuned on" in card
     assert "Trained on: 8 people, 80 photos." in card

@@ -1,0 +1,99 @@
+"""The promise held against the truth: strangers named at the release's thresholds.
+
+For each budget and gallery size the threshold is the one that identification would use; the
+share of strangers named is the exact expectation over all galleries of people whom nothing has
+seen (`faceops.verification.false_positive_identification`). The promise is broken where even
+the lower end of the 95 % interval, over people, lies above the budget.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from faceops.errors import UsageError
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.verification.false_positive_identification import find_lookalikes
+from faceops.verification.tail import log_odds_of
+from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verifier
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One budget at one gallery size; without a threshold where the release refuses it."""
+
+    gallery_faces: int
+    budget: float
+    strangers: int  # people who were compared
+    threshold: float | None = None
+    measured: bool = False  # else extrapolated when the release was calibrated
+    seen: float | None = None
+    interval: tuple[float, float] | None = None
+    refusal: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the budget is at or above the interval's lower end; None where refused."""
+        return None if self.interval is None else self.interval[0] <= self.budget
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The promise as plain values."""
+        low, high = self.interval or (None, None)
+        return {
+            "gallery_faces": self.gallery_faces,
+            "budget": self.budget,
+            "strangers": self.strangers,
+            "threshold": self.threshold,
+            "measured": self.measured,
+            "seen": self.seen,
+            "seen_interval": {"low": low, "high": high},
+            "holds": self.holds,
+            "refusal": self.refusal,
+        }
+
+
+def hold_promise(
+    faces: EmbeddedFaces,
+    verifier: Verifier,
+    thresholds: Thresholds,
+    budgets: Sequence[float],
+    gallery_sizes: Sequence[int],
+    seed: int,
+) -> list[Promise]:
+    """Return a promise for each gallery size that the people can fill, and each budget."""
+    people = len(np.unique(faces.persons))
+    cuts: dict[tuple[int, float], float | str] = {}
+    for size in sorted(gallery_sizes):
+        if size >= people:
+            continue
+        for budget in sorted(budgets, reverse=True):
+            try:
+                cuts[size, budget] = thresholds.for_search(budget, size)
+            except UsageError as error:
+                cuts[size, budget] = str(error)
+    promised = [cut for cut in cuts.values() if not isinstance(cut, str)]
+    if not cuts:
+        return []
+    floor = log_odds_of(min(promised, default=1.0))
+    close = find_lookalikes(faces.embeddings, faces.persons, verifier, floor, seed=seed)
+    results = []
+    for (size, budget), cut in cuts.items():
+        if isinstance(cut, str):
+            results.append(Promise(size, budget, people, refusal=cut))
+            continue
+        at = log_odds_of(cut)
+        results.append(
+            Promise(
+                gallery_faces=size,
+                budget=budget,
+                strangers=people,
+                threshold=cut,
+                measured=thresholds.search_is_measured(budget, size),
+                seen=close.rate(at, size),
+                interval=close.interval(at, size, seed=seed),
+            )
+        )
+    return results
