@@ -7,13 +7,14 @@ import pyarrow.parquet as pq
 
 from faceops.config import read_params
 from faceops.dataset.manifest import read_manifest
-from faceops.faces.contact_sheet import draw_contact_sheet, write_contact_sheet
+from faceops.faces.contact_sheet import draw_contact_sheet
 from faceops.faces.crop_photo import CropSettings
 from faceops.faces.crop_photos import crop_photos
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
+from faceops.faces.tile_sheet import write_sheet
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.usable_cpus import usable_cpus
 from faceops.stages import run_stage
@@ -48,7 +49,7 @@ def main() -> None:
     counts = crop_photos(manifest, data, out, finder, settings, usable_cpus())
     crops = np.load(out / "crops.npy", mmap_mode="r")
     sheet = draw_contact_sheet(pq.read_table(out / "faces.parquet"), crops, data, limits)
-    write_contact_sheet(sheet, out / "contact_sheet.png")
+    write_sheet(sheet, out / "contact_sheet.png")
     rejected = ", ".join(f"{count} {reason}" for reason, count in counts.reasons.items())
     print(f"crop: {counts.accepted} faces kept" + (f"; rejected: {rejected}" if rejected else ""))
 

@@ -1,0 +1,103 @@
+"""Draw small pictures with captions in titled sections, for a person to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+COLUMNS, SIDE = 10, 112
+_GAP, _CAPTION, _TITLE, _NOTE = 10, 32, 46, 16
+_PAPER, _INK, _FAINT = (250, 250, 248), (30, 32, 36), (120, 124, 130)
+_EMPTY = (226, 226, 222)
+
+Colour = tuple[int, int, int]
+PLAIN: Colour = _FAINT
+GOOD: Colour = (34, 120, 74)
+BAD: Colour = (176, 48, 40)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of at most 112 x 112 (None is drawn as a cross) and two lines below it.
+
+    `colour` is that of the second line, and of a frame where `framed`.
+    """
+
+    picture: Image.Image | None
+    name: str
+    note: str = ""
+    colour: Colour = PLAIN
+    framed: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tiles below a title and, where there is a `note`, a smaller second line."""
+
+    title: str
+    tiles: Sequence[Tile]
+    note: str = ""
+
+    @property
+    def height(self) -> int:
+        """Pixels that it takes."""
+        lines = -(-len(self.tiles) // COLUMNS)
+        note = _NOTE if self.note else 0
+        return _TITLE + note + lines * (SIDE + _CAPTION + _GAP)
+
+
+def draw_sections(sections: Sequence[Section]) -> Image.Image:
+    """Return an RGB sheet of `sections`, ten tiles a row, 1,230 pixels wide."""
+    width = COLUMNS * (SIDE + _GAP) + _GAP
+    sheet = Image.new("RGB", (width, sum(s.height for s in sections) + _GAP), _PAPER)
+    draw, top = ImageDraw.Draw(sheet), 0
+    for section in sections:
+        _line(draw, (_GAP, top + 14), section.title, _INK, 20, width - 2 * _GAP)
+        _line(draw, (_GAP, top + 40), section.note, _FAINT, 12, width - 2 * _GAP)
+        first = top + _TITLE + (_NOTE if section.note else 0)
+        for number, tile in enumerate(section.tiles):
+            x = _GAP + number % COLUMNS * (SIDE + _GAP)
+            y = first + number // COLUMNS * (SIDE + _CAPTION + _GAP)
+            _tile(sheet, draw, x, y, tile)
+        top += section.height
+    return sheet
+
+
+def write_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write `sheet` as PNG under `path`, at once."""
+    temporary = path.with_name(path.name + ".tmp")
+    sheet.save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+def _tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile) -> None:
+    draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_EMPTY)
+    if tile.picture is None:
+        draw.line((x + 36, y + 36, x + 76, y + 76), fill=_FAINT, width=3)
+        draw.line((x + 36, y + 76, x + 76, y + 36), fill=_FAINT, width=3)
+    else:
+        left, above = (SIDE - tile.picture.width) // 2, (SIDE - tile.picture.height) // 2
+        sheet.paste(tile.picture, (x + left, y + above))
+    if tile.framed:
+        draw.rectangle((x - 3, y - 3, x + SIDE + 2, y + SIDE + 2), outline=tile.colour, width=3)
+    _line(draw, (x, y + SIDE + 2), tile.name.replace("_", " "), _INK, 11, SIDE)
+    _line(draw, (x, y + SIDE + 16), tile.note.replace("_", " "), tile.colour, 11, SIDE)
+
+
+def _line(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    colour: Colour,
+    size: int,
+    width: int,
+) -> None:
+    """Write one line, cut to `width` pixels; what cannot be printed becomes a space."""
+    font = ImageFont.load_default(size)
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    if draw.textlength(text, font=font) > width:
+        while text and draw.textlength(text + "...", font=font) > width:
+            text = text[:-1]
+        text += "..."
+    draw.text(place, text, fill=colour, font=font)
