@@ -80,8 +80,8 @@ def add_parser(subparsers: Any) -> None:
         "only, not on the machine. What is there already is kept.",
     )
     for name, default, what in (
-        ("people", 200, "people to train on"),
-        ("photos", 12, "photos of each of them"),
+        ("people", 520, "people to train, calibrate and test on"),
+        ("photos", 5, "photos of each of them"),
         ("seed", 7, "seed of all that is drawn"),
         ("gallery", 20, "people to enrol, in no training"),
         ("strangers", 30, "people who are in the album only"),

@@ -80,9 +80,11 @@ class Split(Section):
     by: Literal["random", "lfw"] = Field(
         "random", description="random people, or LFW's official DevTrain/DevTest lists"
     )
-    train: float = Field(0.8, gt=0, lt=1, description="share of people (by random)")
-    val: float = Field(0.1, gt=0, lt=1, description="share of people; of DevTrain's with lfw")
-    test: float = Field(0.1, gt=0, lt=1, description="share of people (by random)")
+    train: float = Field(0.23, gt=0, lt=1, description="share of people (by random)")
+    val: float = Field(
+        0.62, gt=0, lt=1, description="share of people, who calibrate; of DevTrain's with lfw"
+    )
+    test: float = Field(0.15, gt=0, lt=1, description="share of people (by random)")
     seed: int = Field(7, ge=0, description="seed of the draw")
 
     @model_validator(mode="after")
@@ -134,7 +136,19 @@ class Verify(Section):
 
     faces: int = Field(1000, ge=10, description="faces of training people to fit it on, at most")
     pairs: int = Field(40000, ge=100, description="training pairs, half of one person")
+    hard_share: float = Field(
+        0.25, ge=0, le=1, description="share of training pairs of two people who look alike"
+    )
+    loss: Literal["cross_entropy", "mean_squared_error"] = Field(
+        "cross_entropy", description="what the linear layer is fitted by"
+    )
     l2: float = Field(1.0, gt=0, description="pull of the weights towards the plain distance")
+    sign_constraints: bool = Field(
+        True, description="no weight above 0, no bias below 0: difference never speaks for likeness"
+    )
+    calibration: Literal["auto", "platt", "isotonic", "temperature"] = Field(
+        "auto", description="auto: what foretells held-out validation people best (log-loss)"
+    )
     far_budgets: list[float] = Field(
         [0.01, 0.001, 0.0001], description="false accept rates per pair to find thresholds for"
     )

@@ -25,8 +25,8 @@ class SyntheticSettings:
         scenes: photos of the album, of gallery people and strangers.
     """
 
-    people: int = 200
-    photos: int = 12
+    people: int = 520
+    photos: int = 5
     seed: int = 7
     gallery: int = 20
     enrol_photos: int = 3
