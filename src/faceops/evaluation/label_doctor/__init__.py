@@ -1,0 +1,1 @@
+"""Which labels of a set of photos are probably wrong, in order of suspicion."""

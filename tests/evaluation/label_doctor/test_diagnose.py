@@ -1,0 +1,132 @@
+"""Wrong labels planted among synthetic people: each is found, as what it is, and nothing else."""
+
+import numpy as np
+import pytest
+
+from faceops.errors import UsageError
+from faceops.evaluation.label_doctor.diagnose import diagnose
+from faceops.evaluation.label_doctor.suspicion import Kind
+from faceops.verification.verifier import Verifier
+from tests.evaluation.label_doctor.planted import SIZE, calibrated, draw, unit
+
+COUNTS = [8, 6, 5, 3, 3, 2, 2, 1, 1, 1] * 6
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Verifier:
+    return calibrated()
+
+
+def told(embeddings: np.ndarray, names: np.ndarray, verifier: Verifier) -> list[tuple]:
+    """Return kind, person, suggestion and photos of each suspicion, in their order."""
+    found = diagnose(embeddings, names, verifier)
+    scores = [suspicion.score for suspicion in found]
+    assert scores == sorted(scores, reverse=True)
+    assert all(score > 0 for score in scores)
+    return [(s.kind, s.person, s.suggestion, s.photos) for s in found]
+
+
+def test_right_labels_raise_no_suspicion(verifier: Verifier) -> None:
+    for seed in range(3):
+        embeddings, names = draw(COUNTS, seed)
+        assert told(embeddings, names, verifier) == []
+
+
+def test_two_swapped_photos_are_mislabelled_and_nobody_has_two_names(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    names[[0, 8]] = names[[8, 0]]  # of people with 8 and 6 photos
+    assert set(told(embeddings, names, verifier)) == {
+        (Kind.MISLABELLED, "p001", "p000", (0,)),
+        (Kind.MISLABELLED, "p000", "p001", (8,)),
+    }
+
+
+def test_a_stranger_among_a_persons_photos_is_found_without_a_suggestion(
+    verifier: Verifier,
+) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    embeddings[3] = draw([1], seed=77)[0][0]
+    (found,) = told(embeddings, names, verifier)
+    assert found == (Kind.MISLABELLED, "p000", "", (3,))
+
+
+def test_a_person_divided_under_two_names(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    names[5:8] = "zz"
+    assert told(embeddings, names, verifier) == [(Kind.TWO_NAMES, "zz", "p000", (5, 6, 7))]
+
+
+def test_two_people_united_under_one_name(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    people = np.flatnonzero((names == "p000") | (names == "p003"))
+    names[names == "p003"] = "p000"
+    (found,) = told(embeddings, names, verifier)
+    assert found[:3] == (Kind.TWO_PEOPLE, "p000", "")
+    assert found[3] == tuple(people[-3:])
+
+
+def test_an_only_photo_like_another_person(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    names[2] = "zz"
+    assert told(embeddings, names, verifier) == [(Kind.SINGLE, "zz", "p000", (2,))]
+
+
+def test_two_only_photos_alike_are_both_in_doubt(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    first, second = np.flatnonzero(names == "p005")
+    names[second] = "zz"
+    assert told(embeddings, names, verifier) == [(Kind.SINGLE, "p005", "zz", (first, second))]
+
+
+def test_of_two_photos_that_differ_the_one_that_is_someone_elses_is_wrong(
+    verifier: Verifier,
+) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    first, second = np.flatnonzero(names == "p005")
+    embeddings[second] = draw([1], seed=77)[0][0]
+    found = told(embeddings, names, verifier)
+    assert found == [(Kind.UNCLEAR, "p005", "", (first, second))]
+    embeddings[second] = draw(COUNTS, 0)[0][0]  # p000's, byte for byte: a duplicate
+    assert told(embeddings, names, verifier) == [(Kind.MISLABELLED, "p005", "p000", (second,))]
+
+
+def test_a_photo_nearly_like_both_is_the_others_whom_it_is_liker(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    own, other = (unit(embeddings[names == name].mean(0)) for name in ("p000", "p001"))
+    embeddings[0] = unit(0.45 * own + other)
+    assert told(embeddings, names, verifier) == [(Kind.MISLABELLED, "p000", "p001", (0,))]
+
+
+def test_the_more_people_the_liker_two_must_be(verifier: Verifier) -> None:
+    """A likeness that is remarkable between three people is bound to occur between thousands."""
+    embeddings, names = draw([1] * 3000, 5)
+    scores = np.linspace(-1, 1, 4001)
+    cosine = scores[np.searchsorted(2 * scores, 2 - (verifier.bias - 9) / -verifier.weight[0])]
+    across = unit(np.random.default_rng(0).normal(size=SIZE))
+    across = unit(across - embeddings[0] * (across @ embeddings[0]))
+    embeddings[1] = cosine * embeddings[0] + np.sqrt(1 - cosine**2) * across
+    assert verifier.logit(embeddings[0], embeddings[1]) == pytest.approx(9, abs=0.5)
+    few = told(embeddings[:3], names[:3], verifier)
+    assert few == [(Kind.SINGLE, "p000", "p001", (0, 1))]
+    assert told(embeddings, names, verifier) == []
+
+
+def test_the_order_of_the_photos_does_not_matter(verifier: Verifier) -> None:
+    embeddings, names = draw(COUNTS, 0)
+    names[[0, 8, 20]] = names[[8, 20, 0]]
+    names[15] = "zz"
+    expected = told(embeddings, names, verifier)
+    assert len(expected) == 4
+    order = np.random.default_rng(1).permutation(len(names))
+    shuffled = told(embeddings[order], names[order], verifier)
+    back = [(*rest, tuple(sorted(order[list(photos)]))) for *rest, photos in shuffled]
+    assert back == [(*rest, tuple(sorted(photos))) for *rest, photos in expected]
+
+
+def test_nobody_one_person_and_a_share_that_is_none(verifier: Verifier) -> None:
+    nobody = np.zeros((0, SIZE), np.float32), np.zeros(0, str)
+    assert diagnose(*nobody, verifier) == []
+    assert diagnose(*draw([5], 0), verifier) == []
+    for share in (0, -1, 0.5, 2, float("nan")):
+        with pytest.raises(UsageError, match="share"):
+            diagnose(*draw([5], 0), verifier, share)

@@ -1,0 +1,73 @@
+"""Blocks and samples give what the plain loops give."""
+
+import numpy as np
+import pytest
+
+from faceops.evaluation.label_doctor import photo_groups
+from faceops.evaluation.label_doctor.nearest_other import nearest_other
+from faceops.evaluation.label_doctor.photo_groups import group_photos
+from tests.evaluation.label_doctor.planted import calibrated, draw
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000, 1 << 22])
+def test_nearest_other_in_blocks_is_the_plain_loop(block: int) -> None:
+    verifier = calibrated()
+    embeddings, names = draw([3, 1, 2, 4] * 4, 3)
+    person = np.unique(names, return_inverse=True)[1]
+    row, best = nearest_other(embeddings, person, embeddings, person, verifier, block)
+    for i, (found, score) in enumerate(zip(row, best, strict=True)):
+        others = [j for j in range(len(person)) if person[j] != person[i]]
+        logits = {j: float(verifier.logit(embeddings[i], embeddings[j])) for j in others}
+        assert found == max(logits, key=lambda j: logits[j])
+        assert score == pytest.approx(logits[found], abs=1e-3)
+
+
+def test_without_another_person_there_is_no_nearest() -> None:
+    embeddings, _ = draw([4], 0)
+    alone = np.zeros(4, np.int64)
+    for templates in (embeddings, embeddings[:0]):
+        owner = alone[: len(templates)]
+        row, best = nearest_other(embeddings, alone, templates, owner, calibrated())
+        assert (row == -1).all()
+        assert np.isneginf(best).all()
+
+
+def test_average_linkage_is_the_textbooks() -> None:
+    """Merge the two likest groups, by the mean over their pairs, until none are like enough."""
+    verifier = calibrated()
+    embeddings, names = draw([5, 4, 1, 1], 8, spread=0.14)
+    apart = -4.0
+    scores = verifier.logit_matrix(embeddings, embeddings)
+    groups = [[i] for i in range(len(names))]
+    while len(groups) > 1:
+        means = {
+            (a, b): np.mean([scores[i, j] for i in groups[a] for j in groups[b]])
+            for a in range(len(groups))
+            for b in range(a)
+        }
+        (a, b), likest = max(means.items(), key=lambda item: item[1])
+        if likest < apart:
+            break
+        groups[b] += groups.pop(a)
+    assert 1 < len(groups) < len(names)
+    found = group_photos(embeddings, np.zeros(len(names), np.int64), verifier, apart)
+    assert {tuple(sorted(group)) for group in groups} == {
+        tuple(found.photos(group)) for group in range(len(found.size))
+    }
+    assert found.size[found.core[0]] == max(len(group) for group in groups)
+    lengths = np.linalg.norm(found.template, axis=1)
+    assert lengths == pytest.approx(np.ones(len(found.size)), abs=1e-5)
+
+
+def test_a_person_of_very_many_photos_is_grouped_by_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    verifier = calibrated()
+    embeddings, names = draw([90, 40, 1], 4)
+    order = np.random.default_rng(0).permutation(len(names))
+    embeddings, one = embeddings[order], np.zeros(len(names), np.int64)
+    whole = group_photos(embeddings, one, verifier, -4.6)
+    assert sorted(whole.size) == [1, 40, 90]
+    monkeypatch.setattr(photo_groups, "_MOST", 30)
+    sampled = group_photos(embeddings, one, verifier, -4.6)
+    assert (sampled.group == whole.group).all()
