@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from faceops.config.sections import Verify
 from faceops.errors import FaceOpsError
 from faceops.verification.fit import fit_verifier
 from faceops.verification.pair_scan import impostors_at
@@ -13,7 +14,6 @@ from faceops.verification.pairs import (
     genuine_pairs,
     score_matrix,
 )
-from faceops.verification.platt import platt
 from faceops.verification.verifier import Verifier
 
 
@@ -106,27 +106,16 @@ def test_score_matrix_is_every_row_with_every_row() -> None:
     np.testing.assert_allclose(score_matrix(a, b, verifier.probability), wanted, atol=1e-6)
 
 
-def test_platt_scaling_finds_the_odds_of_two_normal_distributions() -> None:
-    # Equal variances: the log odds are linear, (m1 - m0) / s^2 * x + const.
-    draw = np.random.default_rng(0)
-    scale, bias = platt(draw.normal(1, 0.5, 200_000), draw.normal(0, 0.5, 50_000))
-    assert scale == pytest.approx(4, rel=0.03)
-    assert bias == pytest.approx(-2, rel=0.03)
-
-
-def test_platt_scaling_stays_finite_on_separable_scores() -> None:
-    scale, bias = platt(np.full(100, -0.2), np.full(100, -1.5))
-    assert np.isfinite([scale, bias]).all()
-
-
 def fitted(spread: np.ndarray, seed: int = 0) -> tuple[str, np.ndarray, float]:
     draw = np.random.default_rng(seed)
     train, train_persons = people(draw, 150, 6, spread)
     val, val_persons = people(draw, 60, 6, spread)
-    fit = fit_verifier(
-        train, train_persons, val, val_persons, pairs=6000, l2=1.0, far_budgets=[0.01], seed=seed
-    )
-    return fit.verifier.kind, fit.verifier.weight, fit.gain
+    settings = Verify(pairs=6000, far_budgets=[0.01], seed=seed)
+    fit = fit_verifier(train, train_persons, val, val_persons, settings)
+    scores = all_pair_scores(val, val_persons, fit.verifier)
+    np.testing.assert_allclose(fit.scores.genuine, scores.genuine, atol=1e-5)
+    np.testing.assert_allclose(fit.scores.impostor, scores.impostor, atol=1e-5)
+    return fit.verifier.kind, fit.verifier.weight, fit.gain.gain
 
 
 def test_linear_verifier_is_kept_where_dimensions_differ_in_worth() -> None:
@@ -148,7 +137,7 @@ def test_probabilities_are_calibrated_on_unseen_people() -> None:
     draw = np.random.default_rng(5)
     spread = np.full(32, 0.9)
     train, val, test = (people(draw, 80, 5, spread) for _ in range(3))
-    fit = fit_verifier(*train, *val, pairs=4000, l2=1.0, far_budgets=[0.01], seed=0)
+    fit = fit_verifier(*train, *val, Verify(pairs=4000, far_budgets=[0.01], seed=0))
     pairs = balanced_pairs(test[1], 1600, 0)
     probability = fit.verifier.probability(test[0][pairs.first], test[0][pairs.second])
     middle = (probability > 0.3) & (probability < 0.7)

@@ -31,10 +31,7 @@ def main() -> None:
         train.persons,
         embedded,
         val.persons,
-        pairs=params.pairs,
-        l2=params.l2,
-        far_budgets=params.far_budgets,
-        seed=params.seed,
+        params,
     )
     people = len(np.unique(val.persons))
     thresholds = measure_thresholds(
@@ -54,16 +51,11 @@ def main() -> None:
     fit.verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
     metrics = {
-        "compared_at_far": fit.compared_at_far,
-        "gain": fit.gain,
-        "gain_low": fit.gain_low,
-        "kind": fit.verifier.kind,
-        "tar": fit.true_accept_rate,
+        **fit.figures(),
         "people": people,
         "photos": len(val.persons),
         "genuine_pairs": thresholds.genuine_pairs,
         "impostor_pairs": thresholds.impostor_pairs,
-        "training_pairs": fit.training_pairs,
     }
     write_json(OUT / "verify.json", rounded(metrics))
 

@@ -1,23 +1,22 @@
-"""Fit the pair verifier on training people; calibrate and choose it on validation people."""
+"""Fit the pair verifier on training people; calibrate and choose it on validation people.
+
+Who is used for what: training people fit the layer's weights; validation people, of whom none
+is a training person, choose between it and the plain distance, calibrate it, and later set the
+thresholds; test people are seen by none of this.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from faceops.verification.linear_fit import fit_weights
-from faceops.verification.pairs import (
-    PairScores,
-    all_pair_scores,
-    balanced_pairs,
-    codes,
-    genuine_pairs,
-)
-from faceops.verification.platt import platt
-from faceops.verification.thresholds import SUPPORTING_PAIRS, threshold_at
+from faceops.config.sections import Verify
+from faceops.verification.accept_rate_gain import Gain, accept_rate_gain
+from faceops.verification.choose_calibration import Choice, choose_calibration
+from faceops.verification.linear_fit import fit_layer
+from faceops.verification.pairs import PairScores, all_pair_scores, balanced_pairs
+from faceops.verification.support import people_for_pairs
 from faceops.verification.verifier import Kind, Verifier
-
-HARD_SHARE = 0.25
-_BOOTSTRAPS = 500
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,31 @@ class Fit:
     """The chosen verifier and why it was chosen."""
 
     verifier: Verifier
-    scores: PairScores  # of all validation pairs, by the chosen verifier
-    compared_at_far: float  # smallest supported false accept rate a pair
-    true_accept_rate: dict[str, float]  # by kind, on validation people, at that rate
-    gain: float  # of the linear verifier over the plain distance
-    gain_low: float  # lower end of its one-sided 95 % interval over people
+    scores: PairScores  # of all validation pairs, probabilities by the chosen verifier
+    gain: Gain  # of the linear verifier over the plain distance, on validation people
+    calibration: Choice
     training_pairs: int
+
+    def figures(self) -> dict[str, Any]:
+        """Return what the choices were made by, as plain values for verify.json."""
+        low, high = self.gain.interval()
+        return {
+            "kind": self.verifier.kind,
+            "training_pairs": self.training_pairs,
+            "compared_at_far": self.gain.far,
+            "tar": {"linear": self.gain.rates[0], "distance": self.gain.rates[1]},
+            "gain": self.gain.gain,
+            "gain_interval": {"low": low, "high": high},
+            "gain_low": self.gain.low,  # one-sided: the linear verifier is kept where it is above 0
+            "calibration": {
+                "method": self.calibration.method,
+                "folds_of_people": self.calibration.folds,
+                "held_out": {
+                    method: {"log_loss": worth.log_loss, "expected_error": worth.expected_error}
+                    for method, worth in self.calibration.held_out.items()
+                },
+            },
+        }
 
 
 def fit_verifier(
@@ -38,68 +56,67 @@ def fit_verifier(
     train_persons: np.ndarray,
     val: np.ndarray,
     val_persons: np.ndarray,
-    *,
-    pairs: int,
-    l2: float,
-    far_budgets: list[float],
-    seed: int,
+    settings: Verify,
 ) -> Fit:
     """Fit on `train` float32 (N, D), calibrate and choose on `val` float32 (M, D).
 
     The linear verifier is kept only where it beats the plain distance on validation people: its
     true accept rate, at the smallest false accept rate of `far_budgets` that the validation
-    pairs support, is higher with one-sided 95 % confidence (bootstrap over people, the same
+    people support, is higher with one-sided 95 % confidence (bootstrap over people, the same
     people for both). Otherwise the plain distance stays, which has nothing to over-fit.
+    Calibration rises strictly, so it comes after that choice and changes nothing about it.
 
     Raises:
         FaceOpsError: a split has too few people or photos for pairs.
     """
-    drawn = balanced_pairs(train_persons, pairs, seed, train, HARD_SHARE)
-    squared = (train[drawn.first] - train[drawn.second]) ** 2
-    plain = np.full(train.shape[1], -1, np.float32)
-    balanced_pairs(val_persons, 2, seed)  # raises when there are no pairs at all
-    candidates: dict[Kind, tuple[Verifier, PairScores]] = {}
-    weights: dict[Kind, np.ndarray] = {
-        "distance": plain,
-        "linear": fit_weights(squared, drawn.same, l2),
+    balanced_pairs(val_persons, 2, settings.seed)  # raises when there are no pairs at all
+    layers, training_pairs = fit_layers(train, train_persons, settings)
+    logits = {
+        kind: all_pair_scores(val, val_persons, layer, log_odds=True, seed=settings.seed)
+        for kind, layer in layers.items()
     }
-    for kind, weight in weights.items():
-        raw = Verifier(weight, 0.0, kind)
-        logits = all_pair_scores(val, val_persons, raw.logit, seed=seed)
-        scale, bias = platt(logits.genuine, logits.impostor)
-        scale = max(scale, 1e-3)
-        verifier = Verifier((weight * scale).astype(np.float32), float(np.float32(bias)), kind)
-        candidates[kind] = (
-            verifier,
-            all_pair_scores(val, val_persons, verifier.probability, seed=seed),
-        )
-    impostors = len(candidates["distance"][1].impostor)
-    supported = [far for far in far_budgets if impostors * far >= SUPPORTING_PAIRS]
-    far = min(supported, default=max(far_budgets))
-    accepted = {
-        kind: scores.genuine >= np.float32(threshold_at(np.sort(scores.impostor)[::-1], far))
-        for kind, (_, scores) in candidates.items()
-    }
-    gain, low = _gain(accepted["linear"], accepted["distance"], val_persons, seed)
-    chosen: Kind = "linear" if low > 0 else "distance"
-    return Fit(
-        verifier=candidates[chosen][0],
-        scores=candidates[chosen][1],
-        compared_at_far=far,
-        true_accept_rate={name: float(rows.mean()) for name, rows in accepted.items()},
-        gain=gain,
-        gain_low=low,
-        training_pairs=len(drawn.same),
+    people = len(np.unique(val_persons))
+    supported = [far for far in settings.far_budgets if people >= people_for_pairs(far)]
+    far = min(supported, default=max(settings.far_budgets))
+    gain = accept_rate_gain(
+        logits["linear"], logits["distance"], val_persons, far, seed=settings.seed
     )
+    chosen: Kind = "linear" if gain.low > 0 else "distance"
+    raw = logits.pop(chosen)
+    logits.clear()
+    method = None if settings.calibration == "auto" else settings.calibration
+    calibration = choose_calibration(raw, val_persons, method=method, seed=settings.seed)
+    verifier = calibration.map.of(layers[chosen])
+    # No pair is scored twice: the calibrated probabilities follow from the raw logits.
+    genuine, impostor = (calibration.map.probability(part) for part in (raw.genuine, raw.impostor))
+    scores = PairScores(genuine, impostor, raw.sampled)
+    return Fit(verifier, scores, gain, calibration, training_pairs)
 
 
-def _gain(new: np.ndarray, old: np.ndarray, persons: np.ndarray, seed: int) -> tuple[float, float]:
-    """Return the mean of new - old over genuine pairs and its lower bound, people resampled."""
-    person = codes(persons)[genuine_pairs(persons)[:, 0]]
-    difference = np.bincount(person, new.astype(float) - old.astype(float))
-    counts = np.bincount(person)
-    difference, counts = difference[counts > 0], counts[counts > 0]
-    draw = np.random.default_rng(seed)
-    drawn = draw.integers(0, len(counts), (_BOOTSTRAPS, len(counts)))
-    means = difference[drawn].sum(1) / counts[drawn].sum(1)
-    return float(difference.sum() / counts.sum()), float(np.quantile(means, 0.05))
+def fit_layers(
+    train: np.ndarray, persons: np.ndarray, settings: Verify
+) -> tuple[dict[Kind, Verifier], int]:
+    """Return the uncalibrated verifier of each kind, and the pairs they were fitted on.
+
+    The distance is the same layer with one weight for all dimensions. `train` float32 (N, D).
+
+    Raises:
+        FaceOpsError: too few people or photos for pairs.
+    """
+    drawn = balanced_pairs(persons, settings.pairs, settings.seed, train, settings.hard_share)
+    squared = (train[drawn.first] - train[drawn.second]) ** 2
+    distance = squared.sum(1, keepdims=True)
+    scale, bias = fit_layer(distance, drawn.same, l2=settings.l2, loss=settings.loss)
+    plain = np.full(train.shape[1], min(scale[0], np.float32(-1e-3)), np.float32)
+    weight, shift = fit_layer(
+        squared,
+        drawn.same,
+        l2=settings.l2,
+        loss=settings.loss,
+        sign_constraints=settings.sign_constraints,
+    )
+    layers: dict[Kind, Verifier] = {
+        "distance": Verifier(plain, bias, "distance"),
+        "linear": Verifier(weight, shift, "linear"),
+    }
+    return layers, len(drawn.same)

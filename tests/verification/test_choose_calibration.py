@@ -1,0 +1,98 @@
+"""The calibration is chosen on people held out."""
+
+import numpy as np
+import pytest
+
+from faceops.verification.calibration import Method
+from faceops.verification.choose_calibration import by_folds, choose_calibration, people_folds
+from faceops.verification.pairs import PairScores, all_pair_scores, codes, genuine_pairs
+from faceops.verification.verifier import Verifier
+
+
+def table_of(people: int, photos: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    persons = np.repeat(np.arange(people), photos)
+    rows = draw.normal(size=(people, 8))[persons] + 0.5 * draw.normal(size=(len(persons), 8))
+    return rows.astype(np.float32), persons.astype(str)
+
+
+def scores_of(persons: np.ndarray, bend: bool) -> PairScores:
+    """Logits of all pairs, with true log odds 2 x, or bent: 4 x below 0 and .5 x above."""
+    draw = np.random.default_rng(1)
+    one = len(genuine_pairs(persons))
+    two = len(persons) * (len(persons) - 1) // 2 - one
+    genuine, impostor = draw.normal(1, 1, one), draw.normal(-1, 1, two)
+    if bend:
+        genuine, impostor = (np.where(x > 0, 4 * x, x / 2) for x in (genuine, impostor))
+    return PairScores(genuine.astype(np.float32), impostor.astype(np.float32), False)
+
+
+def test_folds_hold_people_and_are_even() -> None:
+    person = codes(np.repeat([f"p{i}" for i in range(23)], np.arange(1, 24)))
+    fold = people_folds(person, 5, seed=3)
+    assert np.ptp(np.bincount(fold)) <= 1
+    photos = np.bincount(fold[person])
+    assert photos.max() < 1.6 * photos.min()
+    np.testing.assert_array_equal(fold, people_folds(person, 5, seed=3))
+
+
+def test_pairs_by_folds_are_those_of_a_double_loop() -> None:
+    rows, persons = table_of(7, 3)
+    verifier = Verifier(np.full(8, -1, np.float32), 1.0, "distance")
+    scores = all_pair_scores(rows, persons, verifier, log_odds=True)
+    person = codes(persons)
+    fold = people_folds(person, 3, seed=0)[person]
+    table = by_folds(scores, person, fold, seed=0)
+    for k in range(3):
+        inside, outside = [], []
+        for i in range(21):
+            for j in range(i + 1, 21):
+                if fold[i] == k and fold[j] == k:
+                    inside.append((persons[i] == persons[j], verifier.logit(rows[i], rows[j])))
+                if fold[i] != k and fold[j] != k:
+                    outside.append((persons[i] == persons[j], verifier.logit(rows[i], rows[j])))
+        for part, pairs in ((table.within(k), inside), (table.without(k), outside)):
+            for same, counts in ((True, part.genuine), (False, part.impostor)):
+                wanted = sorted(float(score) for kind, score in pairs if kind == same)
+                found = np.repeat(part.score, counts.astype(int))
+                np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bend", "wanted"), [(False, "platt"), (True, "isotonic")])
+def test_method_that_foretells_best_is_chosen(bend: bool, wanted: Method) -> None:
+    persons = table_of(60, 6)[1]
+    choice = choose_calibration(scores_of(persons, bend), persons, seed=1)
+    losses = {name: worth.log_loss for name, worth in choice.held_out.items()}
+    assert choice.folds == 5
+    if bend:
+        assert choice.method == wanted
+        assert losses["isotonic"] < losses["platt"] - 0.001
+    else:  # two numbers or one do; knots fit nothing but noise
+        assert choice.method != "isotonic"
+        assert losses["platt"] < losses["isotonic"]
+        assert choice.map.scale == pytest.approx(2, rel=0.1)
+    assert choice.held_out[choice.method].expected_error < 0.04
+
+
+def test_named_method_is_taken_and_the_others_still_measured() -> None:
+    persons = table_of(20, 4)[1]
+    choice = choose_calibration(scores_of(persons, True), persons, method="temperature")
+    assert choice.method == "temperature"
+    assert choice.map.shift == 0
+    assert set(choice.held_out) == {"platt", "temperature", "isotonic"}
+
+
+def test_too_few_people_to_hold_any_out_take_platt() -> None:
+    persons = np.array(["a", "a", "b", "c"])
+    choice = choose_calibration(scores_of(persons, False), persons)
+    assert (choice.method, choice.held_out, choice.folds) == ("platt", {}, 0)
+
+
+def test_map_behind_the_layer_is_the_verifier() -> None:
+    rows, persons = table_of(12, 4)
+    layer = Verifier(np.linspace(-2, -1, 8).astype(np.float32), 3.0, "linear")
+    raw = all_pair_scores(rows, persons, layer, log_odds=True)
+    for method in ("platt", "temperature", "isotonic"):
+        choice = choose_calibration(raw, persons, method=method)  # type: ignore[arg-type]
+        found = all_pair_scores(rows, persons, choice.map.of(layer))
+        np.testing.assert_allclose(choice.map.probability(raw.impostor), found.impostor, atol=1e-5)
