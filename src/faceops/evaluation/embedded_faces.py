@@ -1,0 +1,49 @@
+"""The faces that protocols work on: embeddings, whose they are, and where they come from."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EmbeddedFaces:
+    """One row a photo with a usable face; `missing` are the photos without one.
+
+    Attributes:
+        embeddings: float32 (N, D), L2-normalised.
+        persons: text (N,).
+        paths: text (N,), relative to the data folder; "" where unknown.
+        crops: uint8 (N, 112, 112, 3) RGB, possibly a memory map; None where no pictures are made.
+        missing: paths of photos in which no face was found or that could not be opened.
+    """
+
+    embeddings: np.ndarray
+    persons: np.ndarray
+    paths: np.ndarray
+    crops: np.ndarray | None = None
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = {len(self.embeddings), len(self.persons), len(self.paths)}
+        if self.crops is not None:
+            rows.add(len(self.crops))
+        if len(rows) != 1:
+            raise ValueError(f"tables of {sorted(rows)} rows do not describe the same faces")
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    @property
+    def people(self) -> int:
+        """How many people there are."""
+        return len(np.unique(self.persons))
+
+    def of(self, rows: np.ndarray) -> "EmbeddedFaces":
+        """Return the faces of `rows`, indices int (M,) or a mask bool (N,)."""
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            persons=self.persons[rows],
+            paths=self.paths[rows],
+            crops=None if self.crops is None else self.crops[rows],
+        )
