@@ -28,9 +28,10 @@ from faceops.progress import track
 from faceops.release.contract import WeightFile
 from faceops.release.export import serialise, write_bundle
 from faceops.release.onnx_embedder import adapt_embedder
+from faceops.verification.choose_calibration import fit_map
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
-from faceops.verification.platt import platt
+from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue
 from faceops.weights.settings import weight_path
@@ -93,10 +94,9 @@ def main() -> None:
             embeddings, persons = content["embeddings"], content["persons"]
         data = args.embeddings.name
     plain = Verifier(np.full(embeddings.shape[1], -1, np.float32), 0.0, "distance")
-    logits = all_pair_scores(embeddings, persons, plain.logit)
-    scale, bias = platt(logits.genuine, logits.impostor)
-    verifier = Verifier((plain.weight * scale).astype(np.float32), bias, "distance")
-    scores = all_pair_scores(embeddings, persons, verifier.probability)
+    logits = all_pair_scores(embeddings, persons, plain, log_odds=True)
+    verifier = fit_map(score_table(logits.genuine, logits.impostor), "platt").of(plain)
+    scores = all_pair_scores(embeddings, persons, verifier)
     thresholds = measure_thresholds(
         embeddings,
         persons,

@@ -36,10 +36,10 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     embeddings = np.concatenate([session.run(None, {"crops": crop[None]})[0] for crop in crops])
     plain = Verifier(np.full(embeddings.shape[1], -1, np.float32), 0.0, "distance")
-    logits = all_pair_scores(embeddings, np.array(persons), plain.logit)
+    logits = all_pair_scores(embeddings, np.array(persons), plain, log_odds=True)
     scale, bias = platt(logits.genuine, logits.impostor)
     verifier = Verifier((plain.weight * scale).astype(np.float32), bias, "distance")
-    scores = all_pair_scores(embeddings, np.array(persons), verifier.probability)
+    scores = all_pair_scores(embeddings, np.array(persons), verifier)
     thresholds = measure_thresholds(
         embeddings,
         np.array(persons),
