@@ -22,8 +22,8 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_bundle(args: argparse.Namespace) -> "Bundle":
-    """Load the release that the arguments name.
+def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
+    """Load the release that the arguments name; `threads` is for each of its sessions.
 
     Raises:
         UsageError: --bundle names no folder, or --model no address of a release.
@@ -35,7 +35,7 @@ def load_bundle(args: argparse.Namespace) -> "Bundle":
     if args.bundle is not None:
         if not args.bundle.is_dir():
             raise UsageError(f"{args.bundle} is not a folder; name a release bundle's folder.")
-        return Bundle.load(args.bundle)
+        return Bundle.load(args.bundle, threads=threads)
     from faceops.release.registry import fetch_bundle
 
-    return Bundle.load(fetch_bundle(args.model), name=args.model)
+    return Bundle.load(fetch_bundle(args.model), threads=threads, name=args.model)

@@ -1,9 +1,11 @@
-"""`faceops data`: make synthetic people, or import photos."""
+"""`faceops data`: make synthetic people, import photos, doubt their labels."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from faceops.commands.data_doctor import add_doctor
 
 NEXT = "next: dvc add {data} && dvc repro"
 
@@ -70,7 +72,9 @@ def _positive(text: str) -> int:
 
 def add_parser(subparsers: Any) -> None:
     """Add `faceops data` with its subcommands."""
-    parser = subparsers.add_parser("data", help="make synthetic people, or import photos")
+    parser = subparsers.add_parser(
+        "data", help="make synthetic people, import photos, check labels"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     making = actions.add_parser(
@@ -125,3 +129,4 @@ def add_parser(subparsers: Any) -> None:
             "--out", type=Path, default=Path("data"), metavar="DIR", help="default: data"
         )
         action.add_argument("--json", action="store_true", help="print JSON for programs")
+    add_doctor(actions)

@@ -29,8 +29,7 @@ def diagnose(
     Raises:
         UsageError: `share` is not between 0 and 0.5.
     """
-    if not 0 < share < 0.5:
-        raise UsageError(f"share {share:g} is wrong: a share of wrong labels, between 0 and 0.5.")
+    check_share(share)
     if not len(persons):
         return []
     compared = compare(np.asarray(embeddings, np.float32), persons, verifier, share)
@@ -44,3 +43,9 @@ def diagnose(
     ]
     likely = [suspicion for suspicion in found if suspicion.score > 0]
     return sorted(likely, key=lambda s: (-s.score, s.kind, s.photos))
+
+
+def check_share(share: float) -> None:
+    """Raise UsageError unless `share` lies between 0 and 0.5."""
+    if not 0 < share < 0.5:
+        raise UsageError(f"share {share:g} is wrong: a share of wrong labels, between 0 and 0.5.")

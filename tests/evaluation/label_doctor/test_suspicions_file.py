@@ -1,0 +1,155 @@
+"""suspicions.csv: written for a person, read back as the person left it."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.evaluation.label_doctor.confirmed import confirmed_photos
+from faceops.evaluation.label_doctor.suspicion import Kind, Suspicion
+from faceops.evaluation.label_doctor.suspicion_sheets import draw_pages
+from faceops.evaluation.label_doctor.suspicions_file import (
+    COLUMNS,
+    read_verdicts,
+    write_suspicions,
+)
+
+NAMES = ("Ann, 'A' \"Q\"\nLee", "=1+1", "Björk 李", "'quoted", "-x")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with a photo, of a few bytes, for each hostile name."""
+    for number, name in enumerate(NAMES):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "1.jpg").write_bytes(b"photo %d" % number)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def file(data: Path) -> Path:
+    """Their list: a suspicion on the first two, one on each of the others."""
+    doubts = [Suspicion(Kind.SINGLE, 9.5, (0, 1), NAMES[0], NAMES[1], "alike")]
+    doubts += [
+        Suspicion(Kind.MISLABELLED, 1.0, (i,), NAMES[i], "", f"=unlike {NAMES[i]}")
+        for i in (2, 3, 4)
+    ]
+    write(doubts, data, data.parent / "suspicions.csv")
+    return data.parent / "suspicions.csv"
+
+
+def write(doubts: list[Suspicion], data: Path, file: Path) -> None:
+    paths = np.array([f"{name}/1.jpg" for name in NAMES])
+    ids = {
+        i: hashlib.sha256((data / path).read_bytes()).hexdigest() for i, path in enumerate(paths)
+    }
+    judged = read_verdicts(file) if file.exists() else []
+    write_suspicions(doubts, np.array(NAMES), paths, ids, file, judged)
+
+
+def judge(file: Path, verdicts: list[str]) -> None:
+    """Fill in the verdicts as a spreadsheet would: with a byte order mark and \\r\\n."""
+    with file.open(newline="", encoding="utf-8-sig") as opened:
+        rows = list(csv.DictReader(opened))
+    with file.open("w", newline="", encoding="utf-8-sig") as opened:
+        writer = csv.DictWriter(opened, COLUMNS)
+        writer.writeheader()
+        for row, verdict in zip(rows, verdicts, strict=True):
+            writer.writerow(row | {"verdict": verdict})
+
+
+def test_hostile_names_come_back_and_are_no_formulas(file: Path) -> None:
+    rows = read_verdicts(file)
+    assert [row.person for row in rows] == list(NAMES)
+    assert [row.suggestion for row in rows[:2]] == [NAMES[1], NAMES[0]]
+    assert [row.path for row in rows] == [f"{name}/1.jpg" for name in NAMES]
+    with file.open(newline="") as opened:
+        cells = [cell for row in csv.reader(opened) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_photos_with_yes_are_set_aside(file: Path, data: Path) -> None:
+    judge(file, [" YES", "", "no", "yes", "No "])
+    reasons = confirmed_photos(read_verdicts(file), file, data)
+    assert reasons == {
+        hashlib.sha256(b"photo 0").hexdigest(): (
+            f"data doctor: second_name_or_mislabelled of {NAMES[0]}, perhaps {NAMES[1]}"
+        ),
+        hashlib.sha256(b"photo 3").hexdigest(): f"data doctor: mislabelled_photo of {NAMES[3]}",
+    }
+
+
+def test_verdicts_survive_a_new_list(file: Path, data: Path) -> None:
+    judge(file, ["", "", "no", "yes", ""])
+    doubts = [
+        Suspicion(Kind.MISLABELLED, 8.0, (3,), NAMES[3], "", "now first"),
+        Suspicion(Kind.MISLABELLED, 7.0, (2,), NAMES[2], NAMES[3], "liker somebody else now"),
+    ]
+    write(doubts, data, file)
+    assert [row.verdict for row in read_verdicts(file)] == ["yes", ""]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [(["perhaps", *[""] * 4], "line 2: the verdict 'perhaps'"), (["ja", *[""] * 4], "'ja'")],
+)
+def test_another_word_is_told_with_its_line(file: Path, verdicts: list[str], told: str) -> None:
+    judge(file, verdicts)
+    with pytest.raises(FaceOpsError, match=told):
+        read_verdicts(file)
+
+
+def test_yes_and_no_to_one_photo_is_refused(file: Path, data: Path) -> None:
+    judge(file, ["yes", "", "", "", ""])
+    with file.open("a", newline="") as opened:
+        row = next(csv.DictReader(file.open(newline="", encoding="utf-8-sig")))
+        csv.DictWriter(opened, COLUMNS).writerow(row | {"verdict": "no", "rank": "9"})
+    with pytest.raises(FaceOpsError, match="says yes in line 2 and no in line 7 of one photo"):
+        confirmed_photos(read_verdicts(file), file, data)
+
+
+@pytest.mark.parametrize("change", ["other", "gone"])
+def test_a_photo_that_changed_or_went_is_told(file: Path, data: Path, change: str) -> None:
+    judge(file, ["", "", "yes", "", ""])
+    photo = data / NAMES[2] / "1.jpg"
+    photo.unlink() if change == "gone" else photo.write_bytes(b"another")
+    with pytest.raises(FaceOpsError, match=r"line 4: .*(is another photo|cannot be read)"):
+        confirmed_photos(read_verdicts(file), file, data)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "no column 'rank'"),
+        (b"rank;kind;score\n1;x;2\n", "no column 'rank'"),
+        (",".join(COLUMNS).encode() + b"\n1,x,2,p,,a/1.jpg," + b"0" * 64 + b",e,yes\n", "kind 'x'"),
+        (",".join(COLUMNS).encode() + b"\n1,x,2,p,,a/1.jpg,12,e,yes\n", "photo_id '12'"),
+        (",".join(COLUMNS).encode() + b"\n1,x\n", "photo_id ''"),
+        (b"\xff\xfe\x00\x01" * 50, "no column"),
+    ],
+)
+def test_a_file_of_another_kind_is_told(content: bytes, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes(content)
+    with pytest.raises(FaceOpsError, match=told):
+        read_verdicts(file)
+    with pytest.raises(FaceOpsError, match="cannot be read"):
+        read_verdicts(tmp_path / "none.csv")
+
+
+def test_twelve_suspicions_a_sheet_always_the_same() -> None:
+    crops = np.random.default_rng(0).integers(0, 255, (9, 112, 112, 3), np.uint8)
+    persons = np.array([NAMES[i % 5] for i in range(9)])
+    paths = np.array([f"photos/x/{i}.jpg" for i in range(9)])
+    doubts = [
+        Suspicion(Kind.MISLABELLED, 5.0, (0,), NAMES[0], NAMES[1], "x" * 400, (2, 3), (4, 5, 6))
+    ] * 13
+    pages = [list(draw_pages(doubts, persons, paths, crops)) for _ in range(2)]
+    assert [page.size for page in pages[0]] == [(1230, 2602), (1230, 226)]
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*pages, strict=True))
+    without = list(draw_pages(doubts[:1], persons, paths, None))
+    assert without[0].size == pages[0][1].size
+    assert without[0].tobytes() != pages[0][1].tobytes()
