@@ -71,6 +71,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from faceops.evaluation.label_doctor.cropped_photos import read_cropped_photos
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
     from faceops.evaluation.label_doctor.findings import write_findings
+    from faceops.evaluation.label_doctor.noise_tolerant_calibration import calibrate_on_doubtful
     from faceops.release.embed_crops import embed_crops
     from faceops.release.verifier_of_graph import pair_verifier
     from faceops.stages.json_output import write_json
@@ -83,13 +84,17 @@ def _diagnose(args: argparse.Namespace) -> int:
     verifier = pair_verifier(bundle)
     embeddings = embed_crops(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, photos.persons, photos.paths, photos.crops)
-    found = diagnose(embeddings, faces.persons, verifier, args.share)
+    # The bundle's calibration may have believed the very labels that are in doubt here.
+    tolerant = calibrate_on_doubtful(embeddings, faces.persons, verifier)
+    judge = tolerant.verifier if tolerant else verifier
+    found = diagnose(embeddings, faces.persons, judge, args.share)
     figures = write_findings(found, faces, args.data, args.out)
     figures |= {
         "share_assumed": args.share,
         "contract_id": bundle.release.contract_id,
         "verifier": verifier.kind,
-        "calibrated_on": bundle.release.thresholds.data,
+        "calibrated_on": "these photos" if tolerant else bundle.release.thresholds.data,
+        "pairs_of_one_name_wrong": round(tolerant.wrong_pairs, 6) if tolerant else None,
     }
     write_json(args.out / "summary.json", figures)
     if args.json:
@@ -105,6 +110,8 @@ def _tell(args: argparse.Namespace, found: "list[Suspicion]", figures: dict[str,
         f"{figures['photos']} photos of {figures['people']} people: "
         + (f"{len(found)} suspicion{'s'[: len(found) > 1]} ({kinds})" if found else "no suspicion")
     )
+    if (wrong := figures["pairs_of_one_name_wrong"]) is not None:
+        print(f"of the pairs of photos of one name {wrong:.1%} look like two people")
     if not found:
         return
     for rank, doubt in enumerate(found[:LISTED], start=1):

@@ -23,7 +23,7 @@ def diagnose(
     Args:
         embeddings: float32 (N, D), L2-normalised.
         persons: str (N,).
-        verifier: calibrated; a plain distance has no log odds to sum.
+        verifier: calibrated, best on these photos (`.noise_tolerant_calibration`).
         share: see `.compared`.
 
     Raises:

@@ -25,7 +25,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class Row:
-    """One row as a person left it; `line` of the table, the first is 2; `verdict` is one of VERDICTS."""
+    """One row as a person left it; `line` 2 is the first; `verdict` is one of VERDICTS."""
 
     line: int
     kind: Kind
