@@ -78,8 +78,9 @@ def test_stages_leave_the_agreed_files(workspace: Path) -> None:
             "detector.onnx", "embedder.onnx", "landmarks.onnx", "release.json", "verifier.onnx",
         ],
         "evaluate": [
-            "calibration.csv", "calibration.png", "cmc.csv", "evaluation.json", "model_card.md",
-            "roc.csv", "roc.png", "scores.csv", "scores.png",
+            "calibration.csv", "calibration.png", "cmc.csv", "evaluation.json",
+            "identification.csv", "model_card.md", "roc.csv", "roc.png", "scores.csv",
+            "scores.png",
         ],
     }  # fmt: skip
     release = read_release(workspace / "build/export")

@@ -181,9 +181,17 @@ class Evaluate(Section):
     """Protocols on the exported bundle and the test people."""
 
     pairs: int = Field(6000, ge=2, description="balanced pairs for verification accuracy")
+    draws: int = Field(10, ge=2, description="draws of so many random pairs, for their spread")
     far: list[float] = Field([0.01, 0.001], description="false accept rates at which TAR is given")
     gallery_photos: int = Field(2, ge=1, description="photos enrolled a person, identification")
+    open_sets: list[int] = Field(
+        [1, 2, 5], description="photos enrolled a person in the open-set table, one row each"
+    )
     unknown_share: float = Field(0.5, gt=0, lt=1, description="share of test people not enrolled")
+    robustness_photos: int = Field(
+        40, ge=0, description="test photos to alter in eleven ways and to find again (0: none)"
+    )
+    slices: str = Field("", description="CSV of attributes a person or photo, below data/")
     seed: int = Field(7, ge=0, description="seed of pairs and galleries")
 
 

@@ -1,4 +1,7 @@
-"""Confidence intervals over people: photos of one person are not independent."""
+"""Confidence intervals over people: photos of one person are not independent.
+
+Percentile bootstrap (Efron 1979): whole people are drawn with replacement.
+"""
 
 import numpy as np
 
@@ -10,8 +13,7 @@ def share_interval(
 ) -> dict[str, float]:
     """Return the 95 % interval {"low", "high"} of the mean of `hits` (N,), people resampled.
 
-    `groups` int (N,) names the person of each row; whole people are drawn with replacement
-    (percentile bootstrap, Efron 1979). Without rows both ends are NaN.
+    `groups` int (N,) names the person of each row. Without rows both ends are NaN.
     """
     if len(hits) == 0:
         return {"low": float("nan"), "high": float("nan")}
@@ -23,5 +25,35 @@ def share_interval(
     for repeat in range(repeats):
         drawn = draw.integers(0, len(counts), len(counts))
         means[repeat] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}
+
+
+def pairs_interval(
+    hits: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int, repeats: int = REPEATS
+) -> dict[str, float]:
+    """Return the 95 % interval {"low", "high"} of the mean of `hits` (N,) of pairs.
+
+    `first`, `second` int (N,) name their people. A pair of one person counts as often as the
+    person was drawn, a pair of two as often as the product says (Owen 2007, pigeonhole
+    bootstrap). Without rows both ends are NaN.
+    """
+    if len(hits) == 0:
+        return {"low": float("nan"), "high": float("nan")}
+    people, index = np.unique(np.stack([first, second]), return_inverse=True)
+    keys = np.sort(index.reshape(2, -1), axis=0)
+    key, place = np.unique(keys[0] * len(people) + keys[1], return_inverse=True)
+    sums, counts = np.bincount(place, hits.astype(float)), np.bincount(place)
+    one, two = np.divmod(key, len(people))
+    apart = one != two
+    draw = np.random.default_rng(seed)
+    means = np.empty(repeats)
+    for repeat in range(repeats):
+        weight = np.zeros(len(key))
+        while not weight.any():
+            drawn = draw.integers(0, len(people), len(people))
+            times = np.bincount(drawn, minlength=len(people)).astype(float)
+            weight = times[one] * np.where(apart, times[two], 1.0)
+        means[repeat] = (weight @ sums) / (weight @ counts)
     low, high = np.quantile(means, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}

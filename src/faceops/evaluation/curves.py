@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from faceops.evaluation.evaluate import Evaluation
+from faceops.evaluation.score_counts import HISTOGRAM_EDGES
+from faceops.evaluation.score_counts import LOG_ODDS_RANGE as LOG_ODDS_RANGE
 
-LOG_ODDS_RANGE = 15.0
-_BINS = 60
+_MERGED = 10  # bins of the scan in one of the histogram
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
@@ -20,14 +21,16 @@ def log_odds(probability: np.ndarray) -> np.ndarray:
 
 def score_histogram(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (bin centres in log odds, counts of one person's pairs, of two people's), (B,)."""
-    edges = np.linspace(-LOG_ODDS_RANGE, LOG_ODDS_RANGE, _BINS + 1)
-    same = np.histogram(log_odds(evaluation.scores.genuine), edges)[0]
-    different = np.histogram(log_odds(evaluation.scores.impostor), edges)[0]
+    edges = HISTOGRAM_EDGES[::_MERGED]
+    same, different = (
+        counts.reshape(-1, _MERGED).sum(1)
+        for counts in (evaluation.pairs.same, evaluation.pairs.different)
+    )
     return (edges[:-1] + edges[1:]) / 2, same, different
 
 
 def write_curves(evaluation: Evaluation, folder: Path) -> None:
-    """Write roc.csv, scores.csv, cmc.csv and calibration.csv to `folder`."""
+    """Write roc.csv, scores.csv, cmc.csv, identification.csv and calibration.csv to `folder`."""
     far, tar = evaluation.roc
     write_table(folder / "roc.csv", ("far", "tar"), zip(far, tar, strict=True))
     centres, same, different = score_histogram(evaluation)
@@ -35,6 +38,8 @@ def write_curves(evaluation: Evaluation, folder: Path) -> None:
     write_table(folder / "scores.csv", ("bin", "same", "different"), rows)
     ranks = enumerate(evaluation.cmc, start=1)
     write_table(folder / "cmc.csv", ("rank", "rate"), ((float(n), rate) for n, rate in ranks))
+    rates = zip(*evaluation.identification, strict=True)
+    write_table(folder / "identification.csv", ("fpr", "tpr", "identified"), rates)
     bins = evaluation.reliability
     rows = zip(bins.predicted, bins.observed, bins.pairs, strict=True)
     write_table(folder / "calibration.csv", ("predicted", "observed", "pairs"), rows)

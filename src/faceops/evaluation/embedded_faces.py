@@ -1,6 +1,7 @@
 """The faces that protocols work on: embeddings, whose they are, and where they come from."""
 
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -37,6 +38,11 @@ class EmbeddedFaces:
     def people(self) -> int:
         """How many people there are."""
         return len(np.unique(self.persons))
+
+    @property
+    def missing_persons(self) -> list[str]:
+        """Whose the missing photos are: the names of their folders."""
+        return [PurePosixPath(path).parent.name for path in self.missing]
 
     def of(self, rows: np.ndarray) -> "EmbeddedFaces":
         """Return the faces of `rows`, indices int (M,) or a mask bool (N,)."""

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.errors import FaceOpsError
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.roc import roc_auc, tar_at_far
 from faceops.verification.log_odds import clipped_log_odds
-from faceops.verification.pairs import Verify, codes, score_matrix
+from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verifier
 
 DRAWS = 5
+POINTS = 200
+_BLOCK = 1 << 21  # scores at a time: 8 MB
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,10 @@ class OpenSet:
     right: np.ndarray  # bool: the best person is the right one
     best: np.ndarray  # float32: the best person's probability
     named: np.ndarray  # bool: a name is given at the release's threshold
+    gallery_photos: int  # a person
     gallery_faces: int  # of one draw
     known_people: int  # of one draw
-    threshold: float  # of the last draw
+    threshold: float | None  # of the last draw; None without a release's thresholds
     draws: int
 
     @property
@@ -48,17 +54,41 @@ class OpenSet:
         The threshold is chosen on these very probes and the margin plays no part: the figure
         compares models, it is not what a release does.
         """
-        from faceops.evaluation.roc import tar_at_far
+        return tar_at_far(self._right_best, self.best[~self.known], fpir)
 
-        right = np.where(self.right, self.best, np.float32(-1))[self.known]
-        return tar_at_far(right, self.best[~self.known], fpir)[0]
+    @property
+    def detection_auc(self) -> float:
+        """Area under TPR against FPR: is a known face told from a stranger's, whoever it is?"""
+        return roc_auc(self.best[self.known], self.best[~self.known])
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (FPR, TPR, identification rate), float64 (C,), at rising FPR, spaced by log.
+
+        FPR is the share of strangers' photos at or above a threshold (FPIR without the margin),
+        TPR that of known people's, the identification rate that of those whose best is right.
+        """
+        strangers = int((~self.known).sum())
+        allowed = np.unique(np.geomspace(1, max(strangers, 1), POINTS).round().astype(int))
+        fpr = allowed / max(strangers, 1)
+        falling = np.sort(self.best[~self.known])[::-1]
+        refused = np.append(falling, -1)[allowed]
+        known, right = np.sort(self.best[self.known]), np.sort(self._right_best)
+        tpr, rate = (
+            1 - np.searchsorted(scores, refused, side="right") / max(len(scores), 1)
+            for scores in (known, right)
+        )
+        return fpr, tpr, rate
+
+    @property
+    def _right_best(self) -> np.ndarray:
+        scores: np.ndarray = np.where(self.right, self.best, np.float32(-1))[self.known]
+        return scores
 
 
 def open_set(
-    embeddings: np.ndarray,
-    persons: np.ndarray,
-    verify: Verify,
-    thresholds: Thresholds,
+    faces: EmbeddedFaces,
+    verifier: Verifier,
+    thresholds: Thresholds | None,
     *,
     gallery_photos: int,
     unknown_share: float,
@@ -67,14 +97,14 @@ def open_set(
 ) -> OpenSet:
     """Enrol `gallery_photos` random photos each of known people; probe with everything else.
 
-    `embeddings` float32 (N, D), `persons` (N,). A share `unknown_share` of the people who
-    have more than `gallery_photos` photos are strangers, and so is whoever has fewer. Drawn
-    `draws` times.
+    A share `unknown_share` of the people who have more than `gallery_photos` photos are
+    strangers, and so is whoever has fewer. Drawn `draws` times. Without `thresholds` nobody is
+    named.
 
     Raises:
         FaceOpsError: too few people with enough photos.
     """
-    person = codes(persons)
+    person = codes(faces.persons)
     counts = np.bincount(person)
     able = np.flatnonzero(counts > gallery_photos)
     enrolled = round(len(able) * (1 - unknown_share))
@@ -86,7 +116,7 @@ def open_set(
         )
     draw = np.random.default_rng(seed)
     parts = []
-    threshold = 0.0
+    threshold = None
     for _ in range(draws):
         known = np.sort(draw.permutation(able)[:enrolled])
         gallery = np.sort(
@@ -95,11 +125,12 @@ def open_set(
             )
         )
         probes = np.setdiff1d(np.arange(len(person)), gallery)
-        threshold = thresholds.for_search(thresholds.default_budget, len(gallery))
-        scores = score_matrix(embeddings[probes], embeddings[gallery], verify)
-        best, runner_up, best_person = best_two(scores, person[gallery])
-        clear = clipped_log_odds(best) - clipped_log_odds(runner_up) >= thresholds.runner_up_margin
-        named = (best >= np.float32(threshold)) & clear
+        best, runner_up, best_person = _search(faces, verifier, probes, gallery, person)
+        named = np.zeros(len(probes), bool)
+        if thresholds is not None:
+            threshold = thresholds.for_search(thresholds.default_budget, len(gallery))
+            lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
+            named = (best >= np.float32(threshold)) & (lead >= thresholds.runner_up_margin)
         is_known = np.isin(person[probes], known)
         parts.append((person[probes], is_known, best_person == person[probes], best, named))
     whose, is_known, right, best, named = (
@@ -111,11 +142,32 @@ def open_set(
         right=right,
         best=best,
         named=named,
+        gallery_photos=gallery_photos,
         gallery_faces=enrolled * gallery_photos,
         known_people=enrolled,
         threshold=threshold,
         draws=draws,
     )
+
+
+def _search(
+    faces: EmbeddedFaces,
+    verifier: Verifier,
+    probes: np.ndarray,
+    gallery: np.ndarray,
+    person: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """Return `best_two` of all probes, block by block."""
+    table = faces.embeddings[gallery]
+    step = max(1, _BLOCK // len(gallery))
+    parts = [
+        best_two(
+            verifier.probability_matrix(faces.embeddings[probes[at : at + step]], table),
+            person[gallery],
+        )
+        for at in range(0, len(probes), step)
+    ]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def best_two(

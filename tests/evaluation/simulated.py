@@ -1,0 +1,44 @@
+"""Simulated people: embeddings in few dimensions, so that strangers do resemble each other."""
+
+from functools import cache
+
+import numpy as np
+
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.verification.measure_thresholds import measure_thresholds
+from faceops.verification.pairs import all_pair_scores
+from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verifier
+
+VERIFIER = Verifier(np.full(16, -12, np.float32), 9.0, "distance")
+
+
+def people(count: int, photos: int, noise: float = 0.4, seed: int = 0) -> EmbeddedFaces:
+    draw = np.random.default_rng(seed)
+    centres = np.repeat(draw.normal(size=(count, 16)), photos, axis=0)
+    rows = centres + noise * draw.normal(size=centres.shape)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    persons = np.repeat([f"P{i:03}" for i in range(count)], photos)
+    paths = np.array([f"photos/{p}/{p}_{i % photos + 1:04d}.jpg" for i, p in enumerate(persons)])
+    return EmbeddedFaces(rows.astype(np.float32), persons, paths)
+
+
+def shuffled(faces: EmbeddedFaces, seed: int = 0) -> EmbeddedFaces:
+    return faces.of(np.random.default_rng(seed).permutation(len(faces)))
+
+
+def coarse(faces: EmbeddedFaces, steps: int = 2) -> EmbeddedFaces:
+    """The same people with embeddings of few values, so that many pairs tie exactly."""
+    rows = np.round(faces.embeddings * steps).astype(np.float32) / steps
+    return EmbeddedFaces(rows, faces.persons, faces.paths)
+
+
+@cache
+def thresholds(margin: float = 0.0, budget: float = 0.05) -> Thresholds:
+    faces = people(120, 4, 0.4, 1)
+    rows, persons = faces.embeddings, faces.persons
+    return measure_thresholds(
+        rows, persons, VERIFIER, all_pair_scores(rows, persons, VERIFIER),
+        far_budgets=[0.01, 0.001], search_budgets=[0.1], gallery_sizes=[20],
+        default_budget=budget, runner_up_margin=margin, data="simulated people",
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""All protocols together: complete, seeded, rounded; curves and pictures from the same numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.config.sections import Evaluate
+from faceops.errors import FaceOpsError
+from faceops.evaluation.curves import score_histogram, write_curves
+from faceops.evaluation.evaluate import Evaluation, evaluate
+from faceops.evaluation.plots import write_plots
+from tests.evaluation.simulated import VERIFIER, people, thresholds
+
+SETTINGS = Evaluate(pairs=400, draws=3)
+FACES = people(60, 4, 0.4, 2)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluate(FACES, VERIFIER, thresholds(), SETTINGS)
+
+
+def test_evaluation_is_the_same_twice_and_complete(evaluation: Evaluation) -> None:
+    assert evaluate(FACES, VERIFIER, thresholds(), SETTINGS).figures == evaluation.figures
+    figures = evaluation.figures
+    assert json.loads(json.dumps(figures)) == figures
+    verification = figures["verification"]
+    assert verification["accuracy_pairs"] == 400
+    assert {"tar_at_far_0.01", "tar_at_far_0.001", "roc_auc"} <= set(verification)
+    assert verification["tar_at_far_0.001_supported"]
+    assert (verification["genuine_pairs"], verification["impostor_pairs"]) == (360, 28320)
+    assert {"dir", "fpir", "misidentified", "dir_at_fpir_0.01"} <= set(figures["open_set"])
+    assert figures["gallery_query"]["identification_rate"] == figures["open_set"]["dir"]
+    assert figures["random_pairs"]["draws"] == 3
+    assert figures["one_against_ten"]["accuracy"] > 0.9
+    assert figures["open_sets"][1] == figures["open_set"]
+    assert "reason" in figures["open_sets"][2]
+
+
+def test_every_interval_holds_its_figure(evaluation: Evaluation) -> None:
+    seen = 0
+    for protocol in ("verification", "random_pairs", "one_against_ten", "closed_set", "open_set"):
+        figures = evaluation.figures[protocol]
+        for name in [key for key in figures if key.endswith("_interval")]:
+            low, high = figures[name]["low"], figures[name]["high"]
+            assert low <= figures[name.removesuffix("_interval")] <= high, (protocol, name)
+            seen += 1
+    assert seen >= 12
+
+
+def test_without_thresholds_only_what_compares_models_is_given() -> None:
+    figures = evaluate(FACES, VERIFIER, None, SETTINGS).figures
+    assert "dir" not in figures["open_set"]
+    assert figures["open_set"]["dir_at_fpir_0.01"] > 0.3
+    assert "accuracy_at_far_0.01" not in figures["random_pairs"]
+
+
+def test_too_few_people_is_a_sentence() -> None:
+    for rows, told in (
+        (np.zeros(0, int), "no test photos"),
+        (np.arange(4), "only one person|two people"),
+        (np.arange(0, 240, 4), "two photos"),
+    ):
+        with pytest.raises(FaceOpsError, match=told):
+            evaluate(FACES.of(rows), VERIFIER, thresholds(), SETTINGS)
+
+
+def test_curves_and_pictures_have_the_same_bytes_twice(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_curves(evaluation, tmp_path / name)
+        write_plots(evaluation, thresholds(), [0.01, 0.001], tmp_path / name)
+    written = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert written == [
+        "calibration.csv", "calibration.png", "cmc.csv", "identification.csv", "roc.csv",
+        "roc.png", "scores.csv", "scores.png",
+    ]  # fmt: skip
+    for name in written:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    _, same, different = score_histogram(evaluation)
+    assert same.sum() == len(evaluation.pairs.roc.genuine)
+    assert different.sum() == evaluation.pairs.roc.impostors

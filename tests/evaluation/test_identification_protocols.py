@@ -1,0 +1,142 @@
+"""Closed set, open set, gallery against query: equal to loops; the release's rule is applied."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.evaluation import closed_set as closed_set_module
+from faceops.evaluation.closed_set import closed_set
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.gallery_query import gallery_query_figures
+from faceops.evaluation.open_set import OpenSet, best_two, open_set
+from faceops.evaluation.open_set_figures import open_sets
+from faceops.evaluation.roc import tar_at_far
+from faceops.verification.log_odds import clipped_log_odds
+from tests.evaluation.simulated import VERIFIER, people, shuffled, thresholds
+
+
+def searched(faces: EmbeddedFaces, photos: int = 1, margin: float = 0.0, draws: int = 5) -> OpenSet:
+    return open_set(
+        faces, VERIFIER, thresholds(margin), gallery_photos=photos, unknown_share=0.5, seed=0,
+        draws=draws,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("block", [1, 40, 1 << 21])
+def test_closed_set_ranks_equal_a_loop(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed_set_module, "_BLOCK", block)
+    faces = shuffled(people(12, 3, 0.9, 1))
+    rows, persons = faces.embeddings, faces.persons
+    result = closed_set(faces, VERIFIER)
+    gallery = {p: int(np.flatnonzero(persons == p)[0]) for p in np.unique(persons)}
+    wanted = []
+    for i in range(len(rows)):
+        if i in gallery.values():
+            continue
+        scores = {p: float(VERIFIER.logit(rows[i], rows[g])) for p, g in gallery.items()}
+        wanted.append(sum(s >= scores[persons[i]] - 1e-5 for s in scores.values()))
+    assert result.ranks.tolist() == wanted
+    assert result.people == 12
+    assert result.cmc.tolist() == [np.mean(np.array(wanted) <= rank) for rank in range(1, 13)]
+
+
+def test_probe_without_a_face_is_never_found() -> None:
+    faces = people(4, 2, 0.1)
+    result = closed_set(replace(faces, missing=("photos/P001/x.jpg", "photos/Q/y.jpg")), VERIFIER)
+    # Q has no photo but the one that would be enrolled, so no probe.
+    assert sorted(result.ranks.tolist()) == [1, 1, 1, 1, 5]
+    assert result.rate(4) == 0.8
+
+
+def test_best_two_takes_each_persons_best_face() -> None:
+    scores = np.array([[0.1, 0.9, 0.3, 0.8], [0.5, 0.2, 0.5, 0.4]], np.float32)
+    best, runner_up, person = best_two(scores, np.array([7, 3, 3, 7]))
+    np.testing.assert_allclose(best, [0.9, 0.5])
+    np.testing.assert_allclose(runner_up, [0.8, 0.5])
+    assert person[0] == 3
+    one = best_two(scores, np.array([4, 4, 4, 4]))
+    np.testing.assert_array_equal(one[1], [0, 0])
+
+
+def test_the_margin_over_the_runner_up_is_in_log_odds() -> None:
+    lead = np.diff(clipped_log_odds(np.array([0.9990, 0.9997, 1.0], np.float32)))
+    assert (lead > 1).all()  # of .0007 and .0003 in probability
+    assert np.diff(clipped_log_odds(np.array([0.5, 0.6], np.float32)))[0] < 1
+    assert np.isfinite(clipped_log_odds(np.array([0.0, 1.0], np.float32))).all()
+    faces = people(40, 4, 0.4, 2)
+    named = [searched(faces, margin=margin).named.sum() for margin in (0.0, 1.0, 100.0)]
+    assert named[0] > named[1] > named[2] == 0
+
+
+def test_open_set_keeps_the_budget_on_other_people() -> None:
+    result = searched(people(200, 4, 0.4, 2))
+    assert result.gallery_faces == result.known_people == 100
+    assert len(result.best) == 5 * (800 - 100)
+    strangers = ~result.known
+    assert 0.005 < result.named[strangers].mean() < 0.08
+    assert result.identified[result.known].mean() > 0.3
+    assert result.rate_at(0.5) >= result.rate_at(0.01)
+
+
+def test_people_with_too_few_photos_are_strangers() -> None:
+    faces, single = people(20, 3, 0.2, 1), people(10, 1, 0.2, 2)
+    both = EmbeddedFaces(
+        np.concatenate([faces.embeddings, single.embeddings]),
+        np.concatenate([faces.persons, np.char.add("S", single.persons)]),
+        np.concatenate([faces.paths, single.paths]),
+    )
+    result = searched(both, photos=2, draws=1)
+    assert result.known_people == 10
+    assert (~result.known).sum() == 10 * 3 + 10
+    with pytest.raises(FaceOpsError, match="gallery_photos"):
+        searched(faces, photos=3)
+
+
+def test_table_of_gallery_sizes_gives_a_reason_where_nobody_has_so_many_photos() -> None:
+    rows = open_sets(
+        people(60, 4, 0.4, 2), VERIFIER, thresholds(), photos=[1, 2, 5], unknown_share=0.5, seed=0
+    )
+    assert [row["gallery_photos"] for row in rows] == [1, 2, 5]
+    assert [row.get("gallery_faces") for row in rows] == [30, 60, None]
+    assert "have more than 5 photos" in rows[2]["reason"]
+    assert rows[1]["dir_at_fpir_0.01"] > rows[0]["dir_at_fpir_0.01"]
+    assert rows[0]["dir_interval"]["low"] <= rows[0]["dir"] <= rows[0]["dir_interval"]["high"]
+
+
+def test_gallery_against_query_counts_names() -> None:
+    outcome = OpenSet(
+        person=np.array([0, 0, 1, 1, 2, 2]),
+        known=np.array([1, 1, 1, 1, 0, 0], bool),
+        right=np.array([1, 0, 1, 1, 0, 0], bool),
+        best=np.array([0.9, 0.8, 0.7, 0.3, 0.6, 0.2], np.float32),
+        named=np.array([1, 1, 1, 0, 1, 0], bool),
+        gallery_photos=1, gallery_faces=2, known_people=2, threshold=0.5, draws=1,
+    )  # fmt: skip
+    figures = gallery_query_figures(outcome, seed=0)
+    assert figures["identification_rate"] == 0.5
+    assert figures["true_positive_rate"] == 0.75
+    assert figures["false_positive_rate"] == 0.5
+    assert figures["accuracy"] == 0.5
+    assert figures["detection_auc"] == 7 / 8
+    fpr, tpr, rate = outcome.curve()
+    assert (fpr.tolist(), tpr.tolist(), rate.tolist()) == ([0.5, 1], [1, 1], [0.75, 0.75])
+
+
+def test_curve_meets_the_rates_at_every_threshold() -> None:
+    result = searched(people(60, 4, 0.6, 2))
+    fpr, tpr, rate = result.curve()
+    assert (np.diff(fpr) > 0).all()
+    for f, t, r in zip(fpr[::20], tpr[::20], rate[::20], strict=True):
+        known = result.best[result.known]
+        assert t == pytest.approx(tar_at_far(known, result.best[~result.known], f))
+        assert f == 1 or r == pytest.approx(result.rate_at(f))
+        assert r <= t
+
+
+def test_without_thresholds_nobody_is_named() -> None:
+    result = open_set(people(20, 3), VERIFIER, None, gallery_photos=1, unknown_share=0.5, seed=0)
+    assert result.threshold is None
+    assert not result.named.any()
+    assert "identification_rate" not in gallery_query_figures(result, 0)

@@ -1,0 +1,53 @@
+"""The curve agrees with scikit-learn and with a search over all thresholds, also with ties."""
+
+import numpy as np
+import pytest
+
+from faceops.evaluation.roc import roc, roc_auc, tar_at_far
+
+
+def tied(seed: int, size: int, shift: float) -> np.ndarray:
+    return np.random.default_rng(seed).normal(shift, 1, size).round(1).astype(np.float32)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 10.0])
+def test_auc_equals_scikit_learn(shift: float) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    genuine, impostor = tied(0, 300, shift), tied(1, 500, 0)
+    labels = np.repeat([1, 0], [300, 500])
+    wanted = roc_auc_score(labels, np.concatenate([genuine, impostor]))
+    assert roc_auc(genuine, impostor) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(3000, 5000), (3, 4), (1, 1), (2, 1), (1, 3)])
+def test_curve_equals_scikit_learn_at_every_rate(sizes: tuple[int, int]) -> None:
+    from sklearn.metrics import roc_curve
+
+    genuine, impostor = tied(0, sizes[0], 1), tied(1, sizes[1], 0)
+    labels = np.repeat([1, 0], sizes)
+    fpr, tpr, _ = roc_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
+    far, tar = roc(genuine, impostor).curve()
+    wanted = [tpr[fpr <= f + 1e-12].max() for f in far]
+    np.testing.assert_allclose(tar, wanted, atol=1e-12)
+    assert far[-1] == tar[-1] == 1
+
+
+@pytest.mark.parametrize("far", [0.0001, 0.001, 0.01, 0.1, 0.5])
+def test_tar_at_far_equals_a_search_over_all_thresholds(far: float) -> None:
+    genuine, impostor = tied(0, 300, 1), tied(1, 500, 0)
+    best = 0.0
+    for cut in [*np.unique(np.concatenate([genuine, impostor])), np.inf]:
+        if (impostor >= cut).mean() <= far:
+            best = max(best, float((genuine >= cut).mean()))
+    assert tar_at_far(genuine, impostor, far) == best
+
+
+def test_tar_at_far_is_that_of_the_release_s_threshold_rule() -> None:
+    from faceops.verification.threshold_at import threshold_at
+
+    draw = np.random.default_rng(0)
+    genuine, impostor = (draw.beta(*ab, 2000).astype(np.float32) for ab in ((5, 2), (2, 5)))
+    for far in (0.1, 0.01, 0.001, 0.0001):
+        cut = threshold_at(np.sort(impostor)[::-1], far)
+        assert tar_at_far(genuine, impostor, far) == (genuine >= np.float32(cut)).mean()
