@@ -1,0 +1,92 @@
+"""The fall of TAR: the same figures as by going through all pairs one by one."""
+
+import numpy as np
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.evaluation.alterations import Altered
+from faceops.evaluation.altered_faces import AlteredFaces, same_face
+from faceops.evaluation.robustness import PHOTOS_A_PERSON, choose_rows, robustness_table
+from faceops.faces.detection import Detection
+from faceops.faces.find_faces import Face
+from faceops.faces.quality import Quality
+from faceops.verification.verifier import Verifier
+
+
+def faces(
+    people: int = 6, photos: int = 3, noise: float = 0.35
+) -> tuple[np.ndarray, np.ndarray, Verifier]:
+    draw = np.random.default_rng(1)
+    persons = np.repeat([f"p{number}" for number in range(people)], photos)
+    vectors = np.repeat(draw.normal(size=(people, 16)), photos, 0)
+    vectors += noise * draw.normal(size=vectors.shape)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32), persons, Verifier(-np.ones(16, np.float32), 0.0, "distance")
+
+
+def test_the_table_is_that_of_all_pairs_one_by_one() -> None:
+    embeddings, persons, verifier = faces()
+    draw = np.random.default_rng(2)
+    worse = embeddings + 0.3 * draw.normal(size=embeddings.shape).astype(np.float32)
+    found = draw.random((1, len(persons))) < 0.8
+    altered = AlteredFaces(("worse",), worse[None].astype(np.float32), found)
+    cut = -0.7
+    unaltered, row = robustness_table(embeddings, persons, altered, verifier, {"": cut}, seed=0)
+    hits = misses = false = strangers = before = 0
+    for i in range(len(persons)):
+        for j in range(len(persons)):
+            passes = found[0, i] and verifier.logit(worse[i], embeddings[j]) >= cut
+            if persons[i] != persons[j]:
+                strangers += 1
+                false += passes
+            elif i != j:
+                hits += passes
+                misses += not passes
+                before += verifier.logit(embeddings[i], embeddings[j]) >= cut
+    assert row["pairs"] == hits + misses
+    assert row["tar"] == pytest.approx(hits / (hits + misses))
+    assert unaltered["tar"] == pytest.approx(before / (hits + misses))
+    assert row["fall"] == pytest.approx(unaltered["tar"] - row["tar"])
+    assert row["fall"] > 0
+    assert row["false_accept_rate"] == pytest.approx(false / strangers)
+    assert row["found"] == pytest.approx(found.mean())
+    assert row["fall_interval"]["low"] <= row["fall"] <= row["fall_interval"]["high"]
+
+
+def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> None:
+    embeddings, persons, verifier = faces()
+    altered = AlteredFaces(("same",), embeddings[None], np.ones((1, len(persons)), bool))
+    first, second = robustness_table(
+        embeddings, persons, altered, verifier, {"": -0.2, "release_": np.inf}, seed=0
+    )
+    assert second["fall"] == 0
+    assert second["fall_interval"] == {"low": 0, "high": 0}
+    assert second["tar_interval"] == first["tar_interval"]
+    assert second["tar_interval"]["low"] < second["tar"] < second["tar_interval"]["high"]
+    assert second["release_tar"] == 0  # a threshold that nothing reaches
+    assert second["release_threshold_log_odds"] is None
+
+
+def test_whole_people_are_drawn_and_nobody_rules() -> None:
+    persons = np.array(["many"] * 40 + ["two"] * 2 + ["one"] + ["three"] * 3)
+    rows = choose_rows(persons, 100, seed=3)
+    chosen, counts = np.unique(persons[rows], return_counts=True)
+    assert dict(zip(chosen, counts, strict=True)) == {"many": PHOTOS_A_PERSON, "two": 2, "three": 3}
+    assert np.array_equal(rows, choose_rows(persons, 100, seed=3))
+    assert 2 <= len(choose_rows(persons, 1, seed=3)) <= PHOTOS_A_PERSON
+    with pytest.raises(FaceOpsError, match="people with two photos"):
+        choose_rows(np.array(["a", "b"]), 10, seed=0)
+
+
+def face_at(x: float, y: float, side: float = 40) -> Face:
+    found = Detection((x, y, side, side), np.zeros((5, 2), np.float32), 0.9)
+    return Face(found, Quality(1, 1, 1, 0, side, 1), np.zeros((112, 112, 3), np.uint8))
+
+
+def test_only_a_face_where_the_face_was_is_the_same() -> None:
+    before = face_at(100, 100).detection
+    half = Altered(np.zeros((9, 9, 3), np.uint8), np.array([[0.5, 0, 0], [0, 0.5, 0]]))
+    near, nearer, far = face_at(56, 56, 20), face_at(51, 50, 20), face_at(100, 100, 20)
+    assert same_face([far, near, nearer], before, half) is nearer
+    assert same_face([far], before, half) is None
+    assert same_face([], before, half) is None
