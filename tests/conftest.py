@@ -50,6 +50,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
     (root / "tiny.yaml").write_text(
         "split: {train: 0.5, val: 0.25, test: 0.25}\n"
         "validate: {max_rejected_share: 0.2}\n"
+        "evaluate: {robustness_photos: 8}\n"
         "verify: {budget: 0.6}\n"  # half a dozen people can speak for no smaller one
         "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
     )

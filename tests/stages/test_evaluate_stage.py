@@ -47,9 +47,13 @@ def make_inputs(root: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), root / "build/split/faces.parquet")
     torch.manual_seed(0)
     save_model(build_resnet18(32), root / "build/train")
-    settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100}}
+    settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100, "budget": 0.4}}
     params = Params.model_validate(
-        settings | {"evaluate": {"pairs": 60}, "export": {"parity_crops": 4}}
+        settings
+        | {
+            "evaluate": {"pairs": 60, "robustness_photos": 0},
+            "export": {"parity_crops": 4},
+        }
     )
     write_params(params, root / "params.yaml")
 

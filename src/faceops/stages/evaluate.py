@@ -5,8 +5,10 @@ from pathlib import Path
 from faceops.config import read_params
 from faceops.evaluation.curves import write_curves
 from faceops.evaluation.plots import write_plots
+from faceops.photos.usable_cpus import usable_cpus
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate_bundle import evaluate_bundle
+from faceops.release.evaluate_bundle import embed_split, evaluate_model
+from faceops.release.measured_model import of_bundle
 from faceops.release.model_card import model_card
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
@@ -20,7 +22,9 @@ def main() -> None:
     """Write build/evaluate: evaluation.json, CSV and PNG plots, model_card.md."""
     params = read_params(Path("params.yaml"))
     bundle = Bundle.load(Path("build/export"), threads=2)
-    evaluation = evaluate_bundle(bundle, CROPS, FACES, params.evaluate)
+    model = of_bundle(bundle)
+    faces = embed_split(model, CROPS, FACES)
+    evaluation = evaluate_model(model, faces, params.evaluate, threads=usable_cpus())
     thresholds = bundle.release.thresholds
     OUT.mkdir(parents=True, exist_ok=True)
     write_curves(evaluation, OUT)

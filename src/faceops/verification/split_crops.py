@@ -1,6 +1,6 @@
 """The aligned crops of one split of the people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,14 @@ _COLUMNS = ["crop", "path", "person", "split"]
 
 @dataclass(frozen=True)
 class SplitCrops:
-    """Crops uint8 (N, 112, 112, 3) RGB and their persons str (N,), sorted by path."""
+    """Crops uint8 (N, 112, 112, 3) RGB, persons and paths str (N,), sorted by path.
+
+    `paths` are relative to the data folder; empty where they are not known.
+    """
 
     crops: np.ndarray
     persons: np.ndarray
+    paths: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=str))
 
 
 def read_split(crops_file: Path, faces_file: Path, split: str) -> SplitCrops:
@@ -53,7 +57,8 @@ def read_split(crops_file: Path, faces_file: Path, split: str) -> SplitCrops:
             f"{faces_file} names crops that {crops_file} does not hold; run `dvc repro`."
         )
     persons = np.array(chosen["person"].to_pylist(), dtype=str)
-    return SplitCrops(np.asarray(crops[rows]), persons)
+    paths = np.array(chosen["path"].to_pylist(), dtype=str)
+    return SplitCrops(np.asarray(crops[rows]), persons, paths)
 
 
 def at_most(split: SplitCrops, faces: int, seed: int) -> SplitCrops:
@@ -66,4 +71,5 @@ def at_most(split: SplitCrops, faces: int, seed: int) -> SplitCrops:
     fit = np.cumsum(counts[order]) <= faces
     fit[:2] = True
     kept = np.isin(split.persons, people[order[fit]])
-    return SplitCrops(split.crops[kept], split.persons[kept])
+    paths = split.paths[kept] if len(split.paths) else split.paths
+    return SplitCrops(split.crops[kept], split.persons[kept], paths)

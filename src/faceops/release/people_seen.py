@@ -1,0 +1,77 @@
+"""Which of the people of an evaluation a model has seen before, as far as can be known."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.dataset.names import name_key
+from faceops.photos.content_hash import sha256_file
+from faceops.release.measured_model import MeasuredModel
+
+_UNSEEN = "test"
+
+
+@dataclass(frozen=True)
+class PeopleSeen:
+    """`split` gives person -> train or val; None where the model's people are not known."""
+
+    split: dict[str, str] | None
+    told: str
+
+    def figures(self) -> dict[str, Any]:
+        """Counts and the sentence, for JSON."""
+        seen = self.split
+        return {
+            "known": seen is not None,
+            "trained_on": None if seen is None else sum(s == "train" for s in seen.values()),
+            "calibrated_on": None if seen is None else sum(s == "val" for s in seen.values()),
+            "told": self.told,
+        }
+
+
+def people_seen(model: MeasuredModel, people: Iterable[str], split_file: Path) -> PeopleSeen:
+    """Return who of `people` trained or calibrated `model`.
+
+    A release states the sha256 of the split that it was made from, not its names: they are known
+    where `split_file` is that very file.
+    """
+    outside = (
+        f"that its weights ({model.source or 'of unknown origin'}) were made from photos of these "
+        "people cannot be ruled out"
+    )
+    if model.bundle is None:
+        return PeopleSeen(None, f"{model.name} was made elsewhere: {outside}")
+    if model.source.endswith("trained from scratch by this pipeline"):
+        outside = "its weights were trained on nothing else"
+    names = _split_people(split_file, model.bundle.release.data.get("faces_sha256", ""))
+    if names is None:
+        return PeopleSeen(
+            None,
+            f"{split_file} is not the split that {model.name} was made from, so whom it has seen "
+            f"is not known; {outside}",
+        )
+    keys = {person: name_key(person) for person in people}
+    seen = {person: names[key] for person, key in keys.items() if key in names}
+    seen = {person: split for person, split in seen.items() if split != _UNSEEN}
+    trained = sum(split == "train" for split in seen.values())
+    return PeopleSeen(
+        seen,
+        f"of {len(keys)} people, {trained} trained {model.name} and {len(seen) - trained} "
+        f"calibrated it; {outside}",
+    )
+
+
+def _split_people(split_file: Path, wanted: str) -> dict[str, str] | None:
+    """Return the name's key -> split, None unless the file has the sha256 `wanted`."""
+    try:
+        if not wanted or sha256_file(split_file) != wanted:
+            return None
+        table = pq.read_table(split_file, columns=["person", "split"])
+    except (OSError, pa.ArrowException):
+        return None
+    pairs = zip(table["person"].to_pylist(), table["split"].to_pylist(), strict=True)
+    return {name_key(person): split for person, split in pairs}
