@@ -56,6 +56,10 @@ def test_scan_equals_a_loop_and_scikit_learn(ties: bool) -> None:
             if (impostor >= cut).mean() <= far
         )
         assert scan.roc.tar(far) == best
+        cut = scan.threshold(far)
+        assert cut is not None
+        assert (scan.top.score >= cut).sum() <= far * len(impostor)
+        assert (scan.roc.genuine >= cut).mean() == best
     kept = min(3 * int(0.3 * len(impostor)) + 100, len(impostor))
     np.testing.assert_allclose(scan.top.score, impostor[::-1][:kept], atol=1e-4)
     pairs = VERIFIER.logit(faces.embeddings[scan.top.first], faces.embeddings[scan.top.second])
@@ -133,3 +137,4 @@ def test_scan_is_the_same_twice() -> None:
     assert isinstance(one, PairScan)
     assert one.roc.below.tolist() == two.roc.below.tolist()
     assert one.top.first.tolist() == two.top.first.tolist()
+    assert scan_pairs(faces, VERIFIER).threshold(0.9) is None  # the 100 highest were kept

@@ -54,6 +54,6 @@ def pairs_interval(
             drawn = draw.integers(0, len(people), len(people))
             times = np.bincount(drawn, minlength=len(people)).astype(float)
             weight = times[one] * np.where(apart, times[two], 1.0)
-        means[repeat] = (weight @ sums) / (weight @ counts)
+        means[repeat] = (weight * sums).sum() / (weight * counts).sum()
     low, high = np.quantile(means, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}

@@ -48,8 +48,8 @@ def pair_intervals(
     aucs, tars = np.empty(repeats), np.empty((repeats, len(fars)))
     for repeat in range(repeats):
         times = _drawn(draw, people, pairs)
-        gained = (times @ placed) / (times @ pairs) - auc
-        lost = (times @ scan.lost) / (times @ others) - (1 - auc)
+        gained = _weighed(times, placed) / _weighed(times, pairs) - auc
+        lost = _weighed(times, scan.lost) / _weighed(times, others) - (1 - auc)
         aucs[repeat] = min(auc + gained - 2 * lost, 1.0)
         # accepted[k]: pairs of one person but for the k lowest
         accepted = np.append(np.cumsum(times[whose][::-1])[::-1], 0)
@@ -67,8 +67,13 @@ def pair_intervals(
 def _drawn(draw: np.random.Generator, people: int, pairs: np.ndarray) -> np.ndarray:
     while True:
         times = np.bincount(draw.integers(0, people, people), minlength=people).astype(float)
-        if times @ pairs and (times > 0).sum() > 1:
+        if _weighed(times, pairs) and (times > 0).sum() > 1:
             return times
+
+
+def _weighed(times: np.ndarray, values: np.ndarray) -> float:
+    # Not a dot product: BLAS would start threads for each, which wait for each other.
+    return float((times * values).sum())
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,13 @@ class PairScan:
     different: np.ndarray
     reliability: Reliability
 
+    def threshold(self, far: float) -> float | None:
+        """Return the lowest log odds that keep `far`; None where too few pairs were kept."""
+        allowed = allowed_false_accepts(far, self.roc.impostors)
+        if allowed >= len(self.top.score):
+            return None
+        return float(np.nextafter(self.top.score[allowed], np.float32(np.inf)))
+
 
 def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] = ()) -> PairScan:
     """Score every pair of `faces`.

@@ -10,6 +10,7 @@ from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_intervals import pair_intervals
 from faceops.evaluation.pair_scan import PairScan
 from faceops.verification.pairs import balanced_pairs, codes
+from faceops.verification.tail import as_threshold
 from faceops.verification.thresholds import SUPPORTING_PAIRS
 from faceops.verification.verifier import Verifier
 
@@ -17,7 +18,10 @@ ACCEPT = 0.5
 
 
 def all_pairs_figures(scan: PairScan, fars: Sequence[float], seed: int) -> dict[str, Any]:
-    """Return AUC and TAR at each of `fars` over all pairs, with intervals over people."""
+    """Return AUC and TAR at each of `fars` over all pairs, with intervals over people.
+
+    The threshold behind each is a probability, found on these very pairs: it is no promise.
+    """
     intervals = pair_intervals(scan, fars, seed)
     figures: dict[str, Any] = {
         "roc_auc": scan.roc.auc,
@@ -29,6 +33,8 @@ def all_pairs_figures(scan: PairScan, fars: Sequence[float], seed: int) -> dict[
         name = f"tar_at_far_{far:g}"
         figures[name] = scan.roc.tar(far)
         figures[f"{name}_interval"] = intervals.tar[far]
+        cut = scan.threshold(far)
+        figures[f"{name}_threshold"] = None if cut is None else as_threshold(cut)
         figures[f"{name}_supported"] = bool(scan.roc.impostors * far >= SUPPORTING_PAIRS)
     return figures
 
