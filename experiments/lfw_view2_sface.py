@@ -4,7 +4,9 @@ Usage: python experiments/lfw_view2_sface.py LFW_FOLDER [--threads 2] [--no-refi
 
 Prints the accuracy over the ten folds of pairs.txt: mean and standard error, each fold's
 threshold chosen on the other nine; and, as 33 or so errors in 6,000 pairs tell little apart, the
-true accept rate over all pairs of the same photos (8,101 of one person, 29.6 million of two).
+true accept rate over all pairs of the same photos (8,101 of one person, 29.6 million of two) and
+rank-1 among their people. `faceops evaluate --protocol lfw-view2` does the same for a bundle;
+here the photos need no pipeline, and the landmarks can be the detector's own.
 Seen data: SFace was trained by its publishers on
 MS-Celeb-1M-like collections, not on LFW; nothing here is fitted to LFW but those thresholds.
 """
@@ -15,6 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.lfw_view2 import lfw_view2
+from faceops.evaluation.listed_pairs import FARS
+from faceops.evaluation.pairs_list import read_pairs_list
 from faceops.faces.align import align
 from faceops.faces.choose_face import choose_face
 from faceops.faces.detector import Detector
@@ -25,49 +31,12 @@ from faceops.faces.ordered_map import ordered_map
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 from faceops.progress import track
+from faceops.verification.tail import log_odds_of
+from faceops.verification.verifier import Verifier
 from faceops.weights.settings import weight_path
 
-Photo = tuple[str, int]  # person, number
-
-
-def read_pairs(path: Path) -> list[tuple[Photo, Photo, bool]]:
-    """Return the pairs of LFW's pairs.txt in their order: two photos, and whether one person."""
-    pairs = []
-    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-        part = line.split()
-        if len(part) == 3:
-            pairs.append(((part[0], int(part[1])), (part[0], int(part[2])), True))
-        elif len(part) == 4:
-            pairs.append(((part[0], int(part[1])), (part[2], int(part[3])), False))
-    return pairs
-
-
-def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """Return the threshold of the highest accuracy; the middle one where several are."""
-    candidates = np.unique(scores)
-    genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
-    right = genuine.size - np.searchsorted(genuine, candidates)
-    right = right + np.searchsorted(impostor, candidates)
-    best = candidates[right == right.max()]
-    return float(best[best.size // 2])
-
-
-def true_accept_rate(
-    embeddings: np.ndarray, people: np.ndarray, false_accept_rate: float
-) -> tuple[float, float]:
-    """Return the rate and the cosine threshold over all pairs of rows, in bins of 1e-5."""
-    edges = np.linspace(-1, 1, 200_001)
-    counts = np.zeros((2, edges.size - 1), dtype=np.int64)  # two people, one person
-    for start in range(0, len(embeddings), 500):
-        rows = np.arange(start, min(start + 500, len(embeddings)))
-        cosine = np.clip(embeddings[rows] @ embeddings.T, -1, 1)
-        once = np.arange(len(embeddings))[None] > rows[:, None]
-        same = people[rows, None] == people[None]
-        for kind, chosen in enumerate((once & ~same, once & same)):
-            counts[kind] += np.histogram(cosine[chosen], edges)[0]
-    false, true = counts[:, ::-1].cumsum(axis=1)[:, ::-1] / counts.sum(axis=1, keepdims=True)
-    at = int(np.argmax(false <= false_accept_rate))
-    return float(true[at]), float(edges[at])
+SEED = 7
+SIZE = 128
 
 
 def main() -> None:
@@ -78,16 +47,14 @@ def main() -> None:
     parser.add_argument("--no-refine", action="store_true", help="the detector's own landmarks")
     arguments = parser.parse_args()
 
-    pairs = read_pairs(arguments.lfw / "pairs.txt")
-    photos = sorted({photo for a, b, _ in pairs for photo in (a, b)})
+    pairs = read_pairs_list(arguments.lfw / "pairs.txt")
+    photos = pairs.photos.tolist()
     detector = Detector(with_symbolic_size(weight_path("yunet").read_bytes()))
     finder = FaceFinder(detector, LandmarkRefiner(weight_path("onet")))
     sface = open_session(weight_path("sface"), 1)
 
-    def embed(photo: Photo) -> np.ndarray | None:
-        person, number = photo
-        folder = arguments.lfw / "lfw-deepfunneled" / person
-        pixels = open_photo(folder / f"{person}_{number:04d}.jpg").pixels
+    def embed(photo: str) -> np.ndarray | None:
+        pixels = open_photo(arguments.lfw / "lfw-deepfunneled" / _path(photo)).pixels
         height, width = pixels.shape[:2]
         face = choose_face(finder.find(pixels), width, height, "most_central", 24)
         if face is None:
@@ -106,28 +73,37 @@ def main() -> None:
     start = time.monotonic()
     found = list(track(ordered_map(embed, photos, arguments.threads), "embed", len(photos)))
     seconds = time.monotonic() - start
-    without = sum(embedding is None for embedding in found)
-    # A photo without a face matches nobody.
-    embeddings = np.stack([np.zeros(128) if row is None else row for row in found])
-    row_of = {photo: row for row, photo in enumerate(photos)}
-    first = embeddings[[row_of[a] for a, _, _ in pairs]]
-    second = embeddings[[row_of[b] for _, b, _ in pairs]]
-    scores = (first * second).sum(axis=1)
-    same = np.array([one for _, _, one in pairs])
-    fold = np.arange(len(pairs)) * 10 // len(pairs)
-    accuracy = []
-    for number in range(10):
-        held_out = fold == number
-        threshold = best_threshold(scores[~held_out], same[~held_out])
-        accuracy.append(((scores[held_out] >= threshold) == same[held_out]).mean())
-    error = np.std(accuracy, ddof=1) / np.sqrt(len(accuracy))
-    print(f"LFW View 2, SFace: accuracy {np.mean(accuracy):.4f} +- {error:.4f} (standard error)")
-    people = np.unique([person for person, _ in photos], return_inverse=True)[1]
-    for budget in (1e-3, 1e-4, 1e-5):
-        rate, threshold = true_accept_rate(embeddings.astype(np.float32), people, budget)
-        print(f"TAR at FAR {budget:.0e} over all pairs: {rate:.4f} (cosine {threshold:.3f})")
+    usable = {photo: row for photo, row in zip(photos, found, strict=True) if row is not None}
+    faces = EmbeddedFaces(
+        embeddings=np.stack(list(usable.values())).astype(np.float32),
+        persons=np.array([photo.rpartition("_")[0] for photo in usable]),
+        paths=np.array([_path(photo) for photo in usable]),
+        missing=tuple(_path(photo) for photo in photos if photo not in usable),
+    )
+    distance = Verifier(-np.ones(SIZE, np.float32), 0.0, "distance")
+    figures = lfw_view2(faces, distance, pairs, SEED).figures(SEED)
+    print(
+        f"LFW View 2, SFace: accuracy {figures['accuracy']:.4f} "
+        f"+- {figures['accuracy_standard_error']:.4f} (standard error)"
+    )
+    over_all = figures["all_pairs"]
+    for far in FARS:
+        low, high = over_all[f"tar_at_far_{far:g}_interval"].values()
+        rate = over_all[f"tar_at_far_{far:g}"]
+        cosine = 1 + log_odds_of(over_all[f"tar_at_far_{far:g}_threshold"]) / 2
+        print(
+            f"TAR at FAR {far:.0e} over all pairs: {rate:.4f} ({low:.4f} to {high:.4f}; "
+            f"cosine {cosine:.3f})"
+        )
+    people = over_all["gallery_people"]
+    print(f"rank-1 among {people:,} people: {over_all['rank_1']:.4f}")
     print(f"landmarks: {'YuNet' if arguments.no_refine else 'O-Net'}; SFace was not trained on LFW")
+    without = len(faces.missing)
     print(f"{len(photos)} photos, {without} without a face, {len(photos) / seconds:.1f} photos/s")
+
+
+def _path(photo: str) -> str:
+    return f"{photo.rpartition('_')[0]}/{photo}.jpg"
 
 
 if __name__ == "__main__":
