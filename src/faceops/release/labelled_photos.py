@@ -30,6 +30,8 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
         UsageError: no photos, or `people` names somebody who has none.
     """
     root = data / "photos" if (data / "photos").is_dir() else data
+    if (data / "data" / "photos").is_dir():
+        raise UsageError(f"{data} holds more than photos of people; name {data / 'data'}.")
     photos = []
     spelling: dict[str, str] = {}
     for file in walk_photos(root):
