@@ -20,7 +20,7 @@ from faceops.release.protocols import PROTOCOLS
 
 @pytest.fixture(scope="module")
 def people(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five people's first three photos, a copy, a broken and an empty file, no photo, and a stray one."""
+    """Five people with three photos; a copy, a broken and an empty file, no photo, a stray one."""
     data = tmp_path_factory.mktemp("people") / "data"
     for folder in sorted((synthetic_set / "photos").iterdir())[:5]:
         (data / "photos" / folder.name).mkdir(parents=True)
