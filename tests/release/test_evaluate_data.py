@@ -105,6 +105,14 @@ def test_models_stand_side_by_side_and_one_made_elsewhere_gives_our_figures(
     assert ours["closed_set"] == theirs["closed_set"]  # ranks by a falling distance are the same
     assert "made elsewhere" in theirs["data"]["seen"]["told"]
     assert len(list(work.iterdir())) == 1  # faces were searched once for both
+    code, out, _ = run(capsys, *both, "--protocol", "pairs", "--json")
+    ours, theirs = json.loads(out)["bundles"]
+    assert "uncalibrated" not in ours
+    assert "nothing was calibrated" in theirs["uncalibrated"]
+    assert "accuracy" in ours["random_pairs"]
+    assert not [name for name in theirs["random_pairs"] if name.startswith("accuracy")]
+    rate = "val_at_far_0.01"
+    assert ours["random_pairs"][rate] == theirs["random_pairs"][rate]
     code, out, _ = run(capsys, *both, "--protocol", "promise")
     assert code == 0
     assert str(foreign) in out.splitlines()[0]

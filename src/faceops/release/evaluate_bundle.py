@@ -16,6 +16,7 @@ from faceops.evaluation.robustness import measure_robustness
 from faceops.evaluation.slices import measure_slices
 from faceops.progress import track
 from faceops.release.measured_model import MeasuredModel
+from faceops.release.uncalibrated import without_probabilities
 from faceops.verification.split_crops import read_split
 
 DATA = Path("data")
@@ -65,6 +66,8 @@ def evaluate_model(
         figures["slices"] = measure_slices(
             faces, attributes, model.verifier, model.thresholds, settings.seed
         )
+    if model.thresholds is None:
+        figures = without_probabilities(figures, model.name)
     return replace(evaluation, figures=rounded(figures))
 
 

@@ -77,7 +77,9 @@ def _worth(figures: dict[str, Any]) -> str:
     table = [_row(name, value, pairs.get(key)) for name, value, key in rows]
     table.append(_row("ROC AUC, all pairs", pairs["roc_auc"], None))
     for key in sorted(pairs):
-        if key.startswith("tar_at_far_") and not key.endswith(("_interval", "_supported")):
+        if key.startswith("tar_at_far_") and not key.endswith(
+            ("_interval", "_supported", "_threshold")
+        ):
             note = "" if pairs[f"{key}_supported"] else " (fewer than ten impostor pairs above it)"
             name = f"TAR at FAR {key.removeprefix('tar_at_far_')}{note}"
             table.append(_row(name, pairs[key], pairs[f"{key}_interval"]))

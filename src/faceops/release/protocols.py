@@ -23,6 +23,7 @@ from faceops.evaluation.promise import hold_promise
 from faceops.evaluation.random_pairs import random_pairs
 from faceops.evaluation.robustness import measure_robustness
 from faceops.release.measured_model import MeasuredModel
+from faceops.release.uncalibrated import without_probabilities
 
 # The lists that a protocol of LFW's reads, in the order in which it takes them.
 LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -163,6 +164,9 @@ PROTOCOLS: Mapping[str, Callable[[Task], dict[str, Any]]] = MappingProxyType(
 
 def run_protocol(name: str, task: Task) -> dict[str, Any]:
     """Return the figures of the protocol `name`, rounded, with how many people and photos."""
-    figures = {"people": task.faces.people, "photos": len(task.faces)}
-    result: dict[str, Any] = rounded(figures | PROTOCOLS[name](task))
+    figures: dict[str, Any] = {"people": task.faces.people, "photos": len(task.faces)}
+    figures |= PROTOCOLS[name](task)
+    if task.model.thresholds is None:
+        figures = without_probabilities(figures, task.model.name)
+    result: dict[str, Any] = rounded(figures)
     return result
