@@ -5,6 +5,7 @@ from typing import Any
 
 _TOLD = ("bundle", "protocol", "data", "people", "photos")
 _ABSENT = "-"
+_OF_GROUPS = ("people", "photos", "tar", "false_accept_rate", "dir", "fpir")
 
 
 def figures_lines(name: str, figures: dict[str, Any]) -> list[str]:
@@ -19,7 +20,8 @@ def figures_lines(name: str, figures: dict[str, Any]) -> list[str]:
             lines += ["", f"{protocol}: {value}"]
             continue
         lines += ["", protocol]
-        lines += [f"  {line}" for line in _lines(value)]
+        told = _slices(value) if protocol == "slices" else _lines(value)
+        lines += [f"  {line}" for line in told]
     return lines
 
 
@@ -38,6 +40,24 @@ def side_by_side(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> lis
         lines.append(f"{row:<{first}}  {told}")
     if "data" in figures[0]:
         lines += ["", *_data_lines(figures[0]["data"])]
+    return lines
+
+
+def _slices(slices: dict[str, Any]) -> list[str]:
+    """Return a table for each attribute, a row a group; why a group is too small stands below."""
+    lines: list[str] = []
+    for attribute, groups in slices.items():
+        if attribute in ("worst", "about"):
+            lines += [attribute, *(f"  {line}" for line in _lines(groups))]
+            continue
+        rows = [
+            {attribute: value}
+            | {key: group[key] for key in group if key.removesuffix("_interval") in _OF_GROUPS}
+            for value, group in groups.items()
+        ]
+        lines += _table(rows, share=False)
+        lines += [f"! {value}: {g['too_small']}" for value, g in groups.items() if g["too_small"]]
+        lines.append("")
     return lines
 
 
@@ -70,7 +90,7 @@ def _nested(value: Any) -> bool:
 
 def _scalars(figures: dict[str, Any]) -> Iterator[str]:
     for name, value in figures.items():
-        if name.endswith("_interval") or _nested(value):
+        if name.endswith("_interval") or _nested(value) or value == "":
             continue
         shown = _shown(value)
         interval = figures.get(f"{name}_interval")
@@ -79,14 +99,13 @@ def _scalars(figures: dict[str, Any]) -> Iterator[str]:
         yield f"{name:<32} {shown}"
 
 
-def _table(rows: list[Any]) -> list[str]:
-    """Return a list of equal dictionaries as a table; what all rows share stands above it."""
+def _table(rows: list[Any], share: bool = True) -> list[str]:
+    """Return a list of equal dictionaries as a table; above it what all rows `share`."""
     if not rows or not isinstance(rows[0], dict):
         return [_shown(rows)]
     names = [n for n in dict.fromkeys(n for row in rows for n in row) if "interval" not in n]
-    shared = [
-        n for n in names if len(rows) > 1 and all(row.get(n) == rows[0].get(n) for row in rows)
-    ]
+    common = len(rows) > 1 and share
+    shared = [n for n in names if common and all(row.get(n) == rows[0].get(n) for row in rows)]
     told = [f"{name:<32} {_shown(rows[0].get(name))}" for name in shared]
     names = [name for name in names if name not in shared]
     cells = [[_cell(row, name) for name in names] for row in rows]
