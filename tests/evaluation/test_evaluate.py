@@ -10,7 +10,7 @@ from faceops.config.sections import Evaluate
 from faceops.errors import FaceOpsError
 from faceops.evaluation.curves import score_histogram, write_curves
 from faceops.evaluation.evaluate import Evaluation, evaluate
-from faceops.evaluation.plots import write_plots
+from faceops.evaluation.plots.write_plots import write_plots
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 SETTINGS = Evaluate(pairs=400, draws=3)

@@ -15,6 +15,8 @@ from faceops.evaluation.one_against_ten import NEGATIVES, one_against_ten
 from faceops.evaluation.open_set import open_set
 from faceops.evaluation.open_set_figures import open_set_figures, open_sets
 from faceops.evaluation.pair_scan import PairScan, scan_pairs
+from faceops.evaluation.promise import hold_promise
+from faceops.evaluation.promised_sizes import promised_budgets, promised_sizes
 from faceops.evaluation.random_pairs import random_pairs
 from faceops.evaluation.verification_figures import accuracy_figures, all_pairs_figures
 from faceops.verification.reliability import Reliability
@@ -82,6 +84,7 @@ def evaluate(
             faces, verifier, thresholds, photos=settings.open_sets,
             unknown_share=settings.unknown_share, seed=seed,
         ),
+        "promise": _promises(faces, verifier, thresholds, seed),
     }  # fmt: skip
     return Evaluation(
         figures=rounded(figures),
@@ -90,6 +93,16 @@ def evaluate(
         cmc=known.cmc,
         identification=search.curve(),
     )
+
+
+def _promises(
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, seed: int
+) -> list[dict[str, Any]]:
+    if thresholds is None:
+        return []
+    budgets, sizes = promised_budgets(thresholds), promised_sizes(thresholds, faces.people)
+    promises = hold_promise(faces, verifier, thresholds, budgets, sizes, seed)
+    return [promise.figures for promise in promises]
 
 
 def _one_against_ten(faces: EmbeddedFaces, verifier: Verifier, seed: int) -> dict[str, Any]:

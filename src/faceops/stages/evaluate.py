@@ -4,7 +4,7 @@ from pathlib import Path
 
 from faceops.config import read_params
 from faceops.evaluation.curves import write_curves
-from faceops.evaluation.plots import write_plots
+from faceops.evaluation.plots.write_plots import write_plots
 from faceops.photos.usable_cpus import usable_cpus
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate_bundle import embed_split, evaluate_model

@@ -1,0 +1,1 @@
+"""The pictures of an evaluation, one a file; the same numbers give the same bytes."""
