@@ -10,17 +10,19 @@ import pytest
 
 from faceops.errors import FaceOpsError
 from faceops.evaluation.roc import roc_auc
+from faceops.evaluation.shown import shown_probability
 from faceops.faces.choose_face import choose_face
 from faceops.photos.open_photo import open_photo
+from faceops.release.about_model import about_release
 from faceops.release.bundle import EMBED_BATCH, Bundle
 from faceops.release.contract import EMBEDDER, MODEL_FILES, WeightFile
 from faceops.release.export import write_bundle
-from faceops.release.model_card import _seen, model_card, shown_probability
+from faceops.release.model_card import model_card
 from faceops.release.onnx_embedder import adapt_embedder
 from faceops.release.parity import verifier_difference
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
-from faceops.verification.verifier import Verifier, sigmoid
+from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue
 
 VERIFIER = Verifier(np.linspace(-9, -4, 128).astype(np.float32), 8.0, "linear")
@@ -231,9 +233,8 @@ def test_the_card_of_a_start_that_was_kept_says_what_was_fitted(bundle: Bundle) 
         sha256="", licence="", source="sface: SFace, as published, not trained further"
     )
     weights = bundle.release.weights | {EMBEDDER: kept}
-    assert "- Verifier fitted on: 8 people" in _seen(
-        bundle.release.model_copy(update={"weights": weights})
-    )
+    release = bundle.release.model_copy(update={"weights": weights})
+    assert "Verifier fitted on: 8 people, 80 photos." in about_release(release, {}).seen
 
 
 def test_thresholds_near_1_show_what_is_left() -> None:

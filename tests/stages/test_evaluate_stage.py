@@ -82,11 +82,16 @@ def test_stages_leave_the_agreed_files(workspace: Path) -> None:
             "detector.onnx", "embedder.onnx", "landmarks.onnx", "release.json", "verifier.onnx",
         ],
         "evaluate": [
-            "calibration.csv", "calibration.png", "cmc.csv", "evaluation.json",
-            "identification.csv", "model_card.md", "roc.csv", "roc.png", "scores.csv",
-            "scores.png",
+            "calibration.csv", "cmc.csv", "det.csv", "evaluation.json", "identification.csv",
+            "mistakes.csv", "model_card.md", "pictures", "promise.csv", "report.html", "roc.csv",
+            "scores.csv",
         ],
     }  # fmt: skip
+    pictures = sorted(path.stem for path in (workspace / "build/evaluate/pictures").iterdir())
+    assert pictures == [
+        "calibration", "cmc", "det", "mistakes_one_person", "mistakes_two_people", "promise",
+        "roc", "scores", "similarity_map",
+    ]  # fmt: skip
     release = read_release(workspace / "build/export")
     assert release.git_commit == release.dvc_lock_sha256 == ""
     assert release.params["train"]["backbone"] == "resnet18"
@@ -106,7 +111,8 @@ def test_a_second_run_gives_the_same_bytes(
         return {
             str(path): path.read_bytes()
             for folder in ("verify", "export", "evaluate")
-            for path in sorted((workspace / "build" / folder).iterdir())
+            for path in sorted((workspace / "build" / folder).rglob("*"))
+            if path.is_file()
         }
 
     before = contents()
@@ -140,7 +146,11 @@ def test_the_command_gives_the_stages_figures(
     assert faceops(["evaluate", "--json"]) == 0
     stage = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert json.loads(capsys.readouterr().out) == stage
-    assert faceops(["evaluate"]) == 0
+    assert faceops(["evaluate", "--out", "again"]) == 0
+    page, own = (Path(folder, "report.html").read_text() for folder in ("again", "build/evaluate"))
+    assert page.split("<h2", 4)[1:4] == own.split("<h2", 4)[1:4]
+    assert "linear layer" in own  # of verify.json, which the command does not have
+    assert "How the verifier was chosen is told" in page
     assert "roc_auc" in capsys.readouterr().out
     assert faceops(["evaluate", "--threads", "0"]) == 2
     assert faceops(["evaluate", "--bundle", "nowhere"]) == 2

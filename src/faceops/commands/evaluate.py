@@ -47,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ("--people", "with --data: only these people, one name a line"),
         ("--lists", "where LFW's lists of pairs are [found beside the photos]"),
         ("--slices", "a CSV of attributes a person or a photo: figures for each group"),
-        ("--out", "folder for evaluation.json and photos.csv"),
+        ("--out", "folder for report.html, evaluation.json and, of --data, photos.csv"),
     ):
         parser.add_argument(name, type=Path, help=what)
     for name, default, what in (
@@ -99,6 +99,7 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.config import read_params
     from faceops.release.evaluate_bundle import embed_split, evaluate_model
     from faceops.release.measured_model import open_model
+    from faceops.release.write_report import write_report
 
     settings = read_params(args.params).evaluate
     if args.slices is not None:
@@ -106,16 +107,27 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     model = open_model(folder, args.threads)
     crops = args.crops / "crops.npy" if args.crops.is_dir() else args.crops
     faces = embed_split(model, crops, args.split)
-    figures = evaluate_model(model, faces, settings, threads=args.threads).figures
+    evaluation = evaluate_model(model, faces, settings, threads=args.threads)
     if args.out is not None:
-        _write(args.out, figures)
-    return figures
+        write_report(
+            args.out,
+            model,
+            evaluation.figures,
+            faces=faces,
+            crops=faces.crops,
+            evaluation=evaluation,
+            fars=settings.far,
+            seed=settings.seed,
+        )
+        _write(args.out, evaluation.figures)
+    return evaluation.figures
 
 
 def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.dataset.people_list import read_people_list
     from faceops.release.evaluate_data import DataRequest, evaluate_data
     from faceops.release.measured_model import open_model
+    from faceops.release.write_report import write_report
 
     request = DataRequest(
         data=args.data,
@@ -126,9 +138,19 @@ def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         split=args.split,
         work=args.work,
     )
-    model = open_model(folder, args.threads)
-    done = evaluate_data(model, request, _params(args.params), args.threads)
+    model, params = open_model(folder, args.threads), _params(args.params)
+    done = evaluate_data(model, request, params, args.threads)
     if args.out is not None:
+        write_report(
+            args.out,
+            model,
+            done.figures,
+            faces=done.embedded.faces,
+            crops=done.embedded.crops,
+            evaluation=done.evaluation,
+            fars=params.evaluate.far,
+            seed=params.evaluate.seed,
+        )
         _write(args.out, done.figures)
         done.embedded.write(args.out / "photos.csv", done.seen.split or {})
     return done.figures

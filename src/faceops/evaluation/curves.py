@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
@@ -10,7 +11,12 @@ from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.score_counts import HISTOGRAM_EDGES
 from faceops.evaluation.score_counts import LOG_ODDS_RANGE as LOG_ODDS_RANGE
 
+CURVES = tuple(
+    f"{name}.csv"
+    for name in ("roc", "det", "scores", "cmc", "identification", "promise", "calibration")
+)
 _MERGED = 10  # bins of the scan in one of the histogram
+_DET = ("false_accepts", "false_rejects", "false_accept_deviate", "false_reject_deviate")
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
@@ -19,20 +25,41 @@ def log_odds(probability: np.ndarray) -> np.ndarray:
     return np.clip(np.log(inside) - np.log1p(-inside), -LOG_ODDS_RANGE, LOG_ODDS_RANGE)
 
 
-def score_histogram(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (bin centres in log odds, counts of one person's pairs, of two people's), (B,)."""
-    edges = HISTOGRAM_EDGES[::_MERGED]
+def error_rates(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """Return (false accepts, false rejects) of the ROC, (P,); never below half a pair."""
+    far, tar = evaluation.roc
+    half = 0.5 / evaluation.pairs.roc.impostors, 0.5 / len(evaluation.pairs.roc.genuine)
+    return np.clip(far, half[0], 1 - half[0]), np.clip(1 - tar, half[1], 1 - half[1])
+
+
+def deviate(rates: np.ndarray) -> np.ndarray:
+    """Return the normal deviates float64 (N,) of `rates` between 0 and 1, both excluded."""
+    inverse = NormalDist().inv_cdf
+    return np.array([inverse(float(rate)) for rate in rates])
+
+
+def score_histogram(
+    evaluation: Evaluation, merged: int = _MERGED
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (bin centres in log odds, counts of one person's pairs, of two people's), (B,).
+
+    `merged` bins of the scan, 0.05 wide, make one.
+    """
+    edges = HISTOGRAM_EDGES[::merged]
     same, different = (
-        counts.reshape(-1, _MERGED).sum(1)
+        counts.reshape(-1, merged).sum(1)
         for counts in (evaluation.pairs.same, evaluation.pairs.different)
     )
     return (edges[:-1] + edges[1:]) / 2, same, different
 
 
 def write_curves(evaluation: Evaluation, folder: Path) -> None:
-    """Write roc.csv, scores.csv, cmc.csv, identification.csv and calibration.csv to `folder`."""
+    """Write the CSV tables of `CURVES` to `folder`."""
     far, tar = evaluation.roc
     write_table(folder / "roc.csv", ("far", "tar"), zip(far, tar, strict=True))
+    accepts, rejects = error_rates(evaluation)
+    columns = (accepts, rejects, deviate(accepts), deviate(rejects))
+    write_table(folder / "det.csv", _DET, zip(*columns, strict=True))
     centres, same, different = score_histogram(evaluation)
     rows = zip(centres, same.astype(float), different.astype(float), strict=True)
     write_table(folder / "scores.csv", ("bin", "same", "different"), rows)
@@ -40,6 +67,12 @@ def write_curves(evaluation: Evaluation, folder: Path) -> None:
     write_table(folder / "cmc.csv", ("rank", "rate"), ((float(n), rate) for n, rate in ranks))
     rates = zip(*evaluation.identification, strict=True)
     write_table(folder / "identification.csv", ("fpr", "tpr", "identified"), rates)
+    held = [
+        (float(row["gallery_faces"]), row["budget"], row["seen"], *row["seen_interval"].values())
+        for row in evaluation.figures["promise"]
+        if row["seen"] is not None
+    ]
+    write_table(folder / "promise.csv", ("gallery_faces", "promised", "seen", "low", "high"), held)
     bins = evaluation.reliability
     rows = zip(bins.predicted, bins.observed, bins.pairs, strict=True)
     write_table(folder / "calibration.csv", ("predicted", "observed", "pairs"), rows)

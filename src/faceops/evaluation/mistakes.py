@@ -10,7 +10,7 @@ import numpy as np
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_scan import PairScan
 from faceops.verification.pairs import genuine_pairs
-from faceops.verification.verifier import Verifier, sigmoid
+from faceops.verification.verifier import Verifier
 
 MOST = 25
 _CHUNK = 1 << 15
@@ -18,12 +18,12 @@ _CHUNK = 1 << 15
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Pairs of rows int (K, 2) and their probabilities float32 (K,), the worst first."""
+    """Pairs of rows int (K, 2) and their log odds float32 (K,), the worst first."""
 
     two_people: np.ndarray
-    two_people_probability: np.ndarray
+    two_people_log_odds: np.ndarray
     one_person: np.ndarray
-    one_person_probability: np.ndarray
+    one_person_log_odds: np.ndarray
 
 
 def worst_mistakes(
@@ -41,9 +41,9 @@ def worst_mistakes(
     alike, unlike = _photos_once(top, most), order[_photos_once(genuine[order], most)]
     return Mistakes(
         two_people=top[alike],
-        two_people_probability=sigmoid(scan.top.score[alike]),
+        two_people_log_odds=scan.top.score[alike],
         one_person=genuine[unlike],
-        one_person_probability=sigmoid(scores[unlike]),
+        one_person_log_odds=scores[unlike],
     )
 
 

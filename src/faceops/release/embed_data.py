@@ -17,6 +17,7 @@ from faceops.dataset.duplicates import find_duplicates
 from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import is_well_formed
 from faceops.errors import FaceOpsError
+from faceops.evaluation.crop_rows import CropRows
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.faces.crop_photo import CroppedPhoto, crop_photo
 from faceops.faces.ordered_map import ordered_map
@@ -48,6 +49,7 @@ class EmbeddedData:
 
     faces: EmbeddedFaces
     photos: list[PhotoRow]
+    crops: CropRows  # of the faces, on disk
 
     @property
     def photo_ids(self) -> np.ndarray:
@@ -104,13 +106,14 @@ def embed_data(
             told = ", ".join(f"{count} {reason}" for reason, count in counts)
             raise FaceOpsError(f"none of {len(rows)} photos gave a face to evaluate ({told}).")
         embeddings = store.embeddings(kept, model.identity, model.embedding_size, model.embed)
+        crops = CropRows(store.crops(), kept)
     faces = EmbeddedFaces(
         embeddings=embeddings,
         persons=np.array([row.person for row in rows if not row.reason], dtype=str),
         paths=np.array([row.path for row in rows if not row.reason], dtype=str),
         missing=tuple(row.path for row in rows if row.reason),
     )
-    return EmbeddedData(faces, rows)
+    return EmbeddedData(faces, rows, crops)
 
 
 def _look_at(

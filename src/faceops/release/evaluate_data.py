@@ -6,6 +6,7 @@ from typing import Any
 
 from faceops.config.sections import Params
 from faceops.evaluation.attributes import read_attributes
+from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.figures import rounded
 from faceops.evaluation.slices import measure_slices
 from faceops.release.embed_data import EmbeddedData, embed_data
@@ -30,11 +31,12 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class DataEvaluation:
-    """The figures, ready for JSON, and the photos behind them."""
+    """The figures, ready for JSON, and the photos behind them; curves where all protocols ran."""
 
     figures: dict[str, Any]
     embedded: EmbeddedData
     seen: PeopleSeen
+    evaluation: Evaluation | None
 
 
 def evaluate_data(
@@ -71,12 +73,13 @@ def evaluate_data(
     }
     attributes = None if stated is None else stated.of(faces, embedded.photo_ids)
     task = Task(model, faces, params, request.data, lists, threads)
-    figures |= run_protocol(request.protocol, task)
+    measured, evaluation = run_protocol(request.protocol, task)
+    figures |= measured
     if attributes is not None:
         seed = params.evaluate.seed
-        measured = measure_slices(faces, attributes, model.verifier, model.thresholds, seed)
-        figures["slices"] = rounded(measured)
-    return DataEvaluation(figures, embedded, seen)
+        groups = measure_slices(faces, attributes, model.verifier, model.thresholds, seed)
+        figures["slices"] = rounded(groups)
+    return DataEvaluation(figures, embedded, seen, evaluation)
 
 
 def _told(

@@ -10,7 +10,7 @@ from faceops.config.sections import Params
 from faceops.errors import UsageError
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.evaluate import evaluate
+from faceops.evaluation.evaluate import Evaluation, evaluate
 from faceops.evaluation.figures import rounded
 from faceops.evaluation.gallery_query import gallery_query_figures
 from faceops.evaluation.lfw_view1 import lfw_view1
@@ -63,9 +63,9 @@ def read_lists(protocol: str, data: Path, folder: Path | None) -> list[PairsList
     return found
 
 
-def _all(task: Task) -> dict[str, Any]:
+def _all(task: Task) -> Evaluation:
     settings = task.params.evaluate
-    return evaluate(task.faces, task.model.verifier, task.model.thresholds, settings).figures
+    return evaluate(task.faces, task.model.verifier, task.model.thresholds, settings)
 
 
 def _pairs(task: Task) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _robustness(task: Task) -> dict[str, Any]:
     return {"robustness": table}
 
 
-PROTOCOLS: Mapping[str, Callable[[Task], dict[str, Any]]] = MappingProxyType(
+PROTOCOLS: Mapping[str, Callable[[Task], dict[str, Any] | Evaluation]] = MappingProxyType(
     {
         "all": _all,
         "pairs": _pairs,
@@ -162,11 +162,15 @@ PROTOCOLS: Mapping[str, Callable[[Task], dict[str, Any]]] = MappingProxyType(
 )
 
 
-def run_protocol(name: str, task: Task) -> dict[str, Any]:
-    """Return the figures of the protocol `name`, rounded, with how many people and photos."""
+def run_protocol(name: str, task: Task) -> tuple[dict[str, Any], Evaluation | None]:
+    """Return the figures of the protocol `name`, rounded, with how many people and photos.
+
+    With them comes the evaluation that they are from, of the protocol that runs all.
+    """
     figures: dict[str, Any] = {"people": task.faces.people, "photos": len(task.faces)}
-    figures |= PROTOCOLS[name](task)
+    done = PROTOCOLS[name](task)
+    evaluation = done if isinstance(done, Evaluation) else None
+    figures |= done.figures if isinstance(done, Evaluation) else done
     if task.model.thresholds is None:
         figures = without_probabilities(figures, task.model.name)
-    result: dict[str, Any] = rounded(figures)
-    return result
+    return rounded(figures), evaluation

@@ -22,7 +22,7 @@ METRICS = {
     "verify": "build/verify/verify.json",
     "evaluate": "build/evaluate/evaluation.json",
 }
-PICTURES = ("build/crop", "build/evaluate")
+PICTURES = ("build/crop", "build/evaluate/pictures")
 
 
 def flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -173,5 +173,6 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         for table in sorted((root / "build/evaluate").glob("*.csv")):
             mlflow.log_artifact(str(table), "tables")
         mlflow.log_artifact(str(root / METRICS["validate"]), "validation")
+        mlflow.log_artifact(str(root / "build/evaluate/report.html"))
         mlflow.log_artifact(str(bundle / "model_card.md"))
     return register(bundle, run.info.run_id, describe(metrics, lineage)), True

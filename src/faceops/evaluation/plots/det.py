@@ -3,29 +3,19 @@
 Scores that are normally distributed in both kinds of pairs give a straight line.
 """
 
-from statistics import NormalDist
-
 import numpy as np
 from matplotlib.figure import Figure
 
+from faceops.evaluation.curves import deviate, error_rates
 from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.plots.canvas import FAINT, SAME, blank
 
 TICKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 
 
-def deviate(rates: np.ndarray) -> np.ndarray:
-    """Return the normal deviates float64 (N,) of `rates` between 0 and 1, both excluded."""
-    inverse = NormalDist().inv_cdf
-    return np.array([inverse(float(rate)) for rate in rates])
-
-
 def draw_det(evaluation: Evaluation) -> Figure:
     """Return false rejects against false accepts; no rate is drawn below half a pair."""
-    far, tar = evaluation.roc
-    genuine, impostors = len(evaluation.pairs.roc.genuine), evaluation.pairs.roc.impostors
-    accepts = np.clip(far, 0.5 / impostors, 1 - 0.5 / impostors)
-    rejects = np.clip(1 - tar, 0.5 / genuine, 1 - 0.5 / genuine)
+    accepts, rejects = error_rates(evaluation)
     figure, axes = blank("What does strictness cost? Both errors")
     axes.plot(deviate(accepts), deviate(rejects), color=SAME, linewidth=1.8)
     for axis, least, most in (

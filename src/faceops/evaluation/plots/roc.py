@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from faceops.evaluation.evaluate import Evaluation
-from faceops.evaluation.plots.canvas import MARK, SAME, blank
+from faceops.evaluation.plots.canvas import MARK, SAME, blank, plain_ticks
 
 
 def draw_roc(evaluation: Evaluation, fars: Sequence[float]) -> Figure:
@@ -15,6 +15,7 @@ def draw_roc(evaluation: Evaluation, fars: Sequence[float]) -> Figure:
     figure, axes = blank(f"Which pairs are accepted? Area under the curve {figures['roc_auc']:.5f}")
     axes.plot(far, tar, color=SAME, drawstyle="steps-post", linewidth=1.8)
     axes.set_xscale("log")
+    plain_ticks(axes.xaxis)
     axes.set_xlim(max(min(*fars, far[0]), 1e-8) * 0.7, 1)
     floor = max(value for value in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98) if value <= tar.min())
     axes.set_ylim(floor, 1 + (1 - floor) * 0.02)

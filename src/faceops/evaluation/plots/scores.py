@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from faceops.evaluation.curves import LOG_ODDS_RANGE, log_odds, score_histogram
 from faceops.evaluation.evaluate import Evaluation
-from faceops.evaluation.plots.canvas import DIFFERENT, MARK, SAME, blank
+from faceops.evaluation.plots.canvas import DIFFERENT, MARK, SAME, blank, plain_ticks
 from faceops.verification.thresholds import Thresholds
 
 _TICKS = np.array([1e-6, 1e-4, 0.01, 0.5, 0.99, 0.9999, 0.999999])
@@ -13,9 +13,10 @@ _TICKS = np.array([1e-6, 1e-4, 0.01, 0.5, 0.99, 0.9999, 0.999999])
 
 def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure:
     """Return shares of pairs on a log axis, so that the few wrong ones beyond a line are seen."""
-    centres, same, different = score_histogram(evaluation)
+    calibrated = thresholds is not None
+    centres, same, different = score_histogram(evaluation, 10 if calibrated else 1)
     width = float(centres[1] - centres[0])
-    figure, axes = blank("How far apart are pairs of one person and of two?", 4.8)
+    figure, axes = blank("Scores of pairs of one person and of two", 4.8)
     for counts, color, name in (
         (different, DIFFERENT, f"two people ({different.sum():,} pairs)"),
         (same, SAME, f"one person ({same.sum():,} pairs)"),
@@ -38,11 +39,18 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
             va="top",
             fontsize=8.5,
             color=MARK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
-    axes.set_xticks(log_odds(_TICKS), [f"{tick:g}" for tick in _TICKS], rotation=30)
-    axes.set_xlim(-LOG_ODDS_RANGE, LOG_ODDS_RANGE)
+    if calibrated:
+        axes.set_xticks(log_odds(_TICKS), [f"{tick:g}" for tick in _TICKS], rotation=30)
+        axes.set_xlim(-LOG_ODDS_RANGE, LOG_ODDS_RANGE)
+        axes.set_xlabel("probability of one person (spaced by log odds)")
+    else:
+        filled = centres[(same + different) > 0]
+        axes.set_xlim(filled[0] - width, filled[-1] + width)
+        axes.set_xlabel("score: the negative squared distance")
     axes.set_yticks([tick for tick in 10.0 ** np.arange(-9, 1) if tick >= least / 2])
-    axes.set_xlabel("probability of one person (spaced by log odds)")
+    plain_ticks(axes.yaxis)
     axes.set_ylabel("share of the pairs")
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -7,10 +7,11 @@ another; the map shows who lies beside whom, its distances mean nothing.
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from faceops.evaluation.crop_rows import CropRows
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.pairs import codes
 
-MOST_FACES, MOST_OF_ONE, LEAST = 240, 8, 10
+MOST_FACES, MOST_OF_ONE, LEAST = 200, 8, 10
 _CELL, _FRAME, _EDGE, _GRID = 46, 3, 14, 26
 _PAPER, _INK = (255, 255, 255), (27, 36, 48)
 # Far apart in hue; a colour comes again after eight people.
@@ -21,7 +22,7 @@ _COLOURS = (
 
 
 def choose_faces(persons: np.ndarray, seed: int) -> np.ndarray:
-    """Return rows int (R,), R <= 240: people with two photos or more, drawn at random."""
+    """Return rows int (R,), R <= 200: people with two photos or more, drawn at random."""
     person = codes(persons)
     photos = np.bincount(person) if len(person) else np.zeros(0, int)
     draw = np.random.default_rng(seed)
@@ -43,7 +44,7 @@ def place(embeddings: np.ndarray, seed: int) -> np.ndarray:
 
     perplexity = min(12.0, (len(embeddings) - 1) / 3)
     found = TSNE(
-        perplexity=perplexity, init="pca", method="exact", random_state=seed, max_iter=500
+        perplexity=perplexity, init="pca", method="exact", random_state=seed, max_iter=300
     ).fit_transform(np.asarray(embeddings, np.float64))
     low, high = found.min(0), found.max(0)
     wanted = (found - low) / np.maximum(high - low, 1e-9) * (_GRID - 1)
@@ -57,10 +58,12 @@ def place(embeddings: np.ndarray, seed: int) -> np.ndarray:
     return cells
 
 
-def draw_similarity_map(faces: EmbeddedFaces, seed: int) -> Image.Image | None:
+def draw_similarity_map(
+    faces: EmbeddedFaces, crops: np.ndarray | CropRows | None, seed: int
+) -> Image.Image | None:
     """Return the picture; None without crops or with fewer than ten faces to show."""
     rows = choose_faces(faces.persons, seed)
-    if faces.crops is None or len(rows) < LEAST:
+    if crops is None or len(rows) < LEAST:
         return None
     cells = place(faces.embeddings[rows], seed)
     persons = faces.persons[rows]
@@ -71,11 +74,14 @@ def draw_similarity_map(faces: EmbeddedFaces, seed: int) -> Image.Image | None:
     inner = _CELL - 2 * _FRAME
     for row, person, (x, y) in zip(rows, whose, cells * _CELL + _EDGE, strict=True):
         draw.rectangle((x, y, x + _CELL - 2, y + _CELL - 2), fill=_COLOURS[person % 8])
-        face = Image.fromarray(np.asarray(faces.crops[row]))
+        face = Image.fromarray(np.asarray(crops[row]))
         sheet.paste(face.resize((inner, inner), Image.Resampling.LANCZOS), (x + 2, y + 2))
     font = ImageFont.load_default(13)
     for name in np.unique(persons):
-        x, y = np.median(cells[persons == name], axis=0) * _CELL + _EDGE + _CELL / 2
+        own = cells[persons == name]
+        lowest = own[own[:, 1] == own[:, 1].max()]  # the name covers chins, not eyes
+        x = lowest[:, 0].mean() * _CELL + _EDGE + _CELL / 2
+        y = (lowest[0, 1] + 1) * _CELL + _EDGE - 4
         shown = "".join(c if c.isprintable() else " " for c in str(name)).replace("_", " ")[:24]
         half = draw.textlength(shown, font=font) / 2
         x = min(max(x, half + 4), side - half - 4)

@@ -36,7 +36,7 @@ def draw_training(history: list[dict[str, str]]) -> Figure | None:
     """Return loss and validation score by epoch; None where nothing was trained."""
     if len(history) < 2:
         return None
-    figure, axes = blank("Training: loss, and pairs of validation people")
+    figure, axes = blank("Training: the loss, and what validation people say")
     right = axes.twinx()
     right.spines["right"].set_visible(True)
     right.grid(visible=False)
@@ -47,6 +47,7 @@ def draw_training(history: list[dict[str, str]]) -> Figure | None:
         told = [(int(row["epoch"]), float(row[key])) for row in history if row[key]]
         line.plot(*zip(*told, strict=True), "o-", color=color, markersize=4, label=label)
         line.set_ylabel(label, color=color)
+        line.margins(y=0.15)
     previous = ""
     for row in history:
         if row["phase"] != previous:
@@ -58,7 +59,6 @@ def draw_training(history: list[dict[str, str]]) -> Figure | None:
             )  # fmt: skip
             previous = row["phase"]
     axes.set_xlim(-0.5, int(history[-1]["epoch"]) + 0.5)
-    axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     return figure

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -26,8 +27,8 @@ def write_plots(
 ) -> list[Path]:
     """Write PNG pictures to `folder` and return their paths.
 
-    roc, det, scores, cmc, calibration; promise, where one was held against what was seen; loss,
-    where `history`, the rows of a training, has epochs.
+    roc, det, scores and cmc; of a calibrated model calibration too; promise, where one was held
+    against what was seen; loss, where `history`, the rows of a training, has epochs.
     """
     with style():
         figures: dict[str, Figure | None] = {
@@ -35,15 +36,22 @@ def write_plots(
             "det": draw_det(evaluation),
             "scores": draw_scores(evaluation, thresholds),
             "cmc": draw_cmc(evaluation),
-            "calibration": draw_reliability(evaluation),
+            "calibration": draw_reliability(evaluation) if thresholds else None,
             "promise": draw_promise(evaluation.figures.get("promise", [])),
             "loss": draw_training(history or []),
         }
         written = []
         for name, figure in figures.items():
             path = folder / f"{name}.png"
-            path.unlink(missing_ok=True)  # of an earlier evaluation
             if figure is not None:
                 save(figure, path)
                 written.append(path)
     return written
+
+
+def write_promise_plot(promises: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write promise.png alone, where one of `promises` was held against what was seen."""
+    with style():
+        figure = draw_promise(promises)
+        if figure is not None:
+            save(figure, folder / "promise.png")

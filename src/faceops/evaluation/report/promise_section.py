@@ -1,0 +1,94 @@
+"""The promise in words, and what was seen of it on people whom nothing has seen."""
+
+from typing import Any
+
+from faceops.evaluation.report.facts import Facts
+from faceops.evaluation.report.section import Part, Picture, Section, Table, Text, absent
+from faceops.evaluation.shown import one_in, shown_interval, shown_probability, shown_share
+from faceops.verification.support import people_for_search
+
+TITLE = "The promise"
+_UNCALIBRATED = "This embedder is no release: nothing was calibrated, so nothing is promised."
+
+
+def promise_section(facts: Facts) -> Section:
+    """The promise, a table of promised against seen, and its picture."""
+    if facts.thresholds is None:
+        return absent("promise", TITLE, _UNCALIBRATED)
+    rows = facts.figures.get("promise", [])
+    parts: list[Part] = [Text(promise_in_words(facts), "promise")]
+    if not rows:
+        why = "It was not held against other people: that is what the protocols all and promise do."
+        return Section("promise", TITLE, [*parts, Text(why, "absent")])
+    for row in rows:
+        if row["holds"] is False:
+            told = (
+                f"Broken: in a gallery of {row['gallery_faces']:,} faces at most "
+                f"{row['budget'] * 100:g} % of strangers were to be named, and it was "
+                f"{_percent(row['seen'])}, {_ends(row)}."
+            )
+            parts.append(Text(told, "warning"))
+    parts.append(
+        Table(
+            ["faces in the gallery", "promised: at most", "threshold", "seen", "95 %", "promise"],
+            [_cells(row) for row in rows],
+            f"Shares of strangers named. Exact over all galleries of that size of "
+            f"{rows[0]['strangers']:,} people; without a lead over the runner-up, which would "
+            "refuse more.",
+        )
+    )
+    parts.append(Picture("promise.png", "Strangers named: promised against seen"))
+    return Section("promise", TITLE, parts)
+
+
+def promise_in_words(facts: Facts) -> str:
+    """Return the default promise and how it fared, in the largest gallery that was measured."""
+    if facts.thresholds is None:
+        return _UNCALIBRATED
+    measured = facts.thresholds
+    budget = measured.default_budget
+    people = "" if str(measured.people) in measured.data else f"{measured.people:,} people: "
+    told = (
+        f"At its threshold at most {one_in(budget)} is given a name; measured on {people}"
+        f"{measured.data}"
+    )
+    held = [row for row in facts.figures.get("promise", [])
+            if row["budget"] == budget and row["seen"] is not None]  # fmt: skip
+    if not held:
+        return f"{told}."
+    row = max(held, key=lambda row: (row["measured"], row["gallery_faces"]))
+    return (
+        f"{told}. On {row['strangers']:,} others, whom nothing had seen, it was "
+        f"{_percent(row['seen'])} of strangers ({_ends(row)}) in galleries of "
+        f"{row['gallery_faces']:,} faces: the promise {_verdict(row)}."
+    )
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    first = [f"{row['gallery_faces']:,}", f"{row['budget'] * 100:g} %"]
+    if row["seen"] is None:
+        needed = people_for_search(row["budget"])
+        return [*first, "refused", "", "", f"it takes {needed:,} people to promise it"]
+    how = "" if row["measured"] else "; threshold extrapolated"
+    return [
+        *first,
+        shown_probability(row["threshold"]),
+        shown_share(row["seen"]),
+        shown_interval(row["seen_interval"]),
+        _verdict(row) + how,
+    ]
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if not row["holds"]:
+        return "is broken"
+    return "holds" if row["seen"] <= row["budget"] else "holds within the interval"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2g} %"
+
+
+def _ends(row: dict[str, Any]) -> str:
+    ends = row["seen_interval"]
+    return f"95 %: {_percent(ends['low'])} to {_percent(ends['high'])}"

@@ -1,0 +1,108 @@
+"""The page and the card say the same, say what is absent, and let no name do anything."""
+
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from faceops.evaluation.plots.canvas import blank, save, style
+from faceops.evaluation.report.facts import Facts
+from faceops.evaluation.report.markdown import escaped, markdown
+from faceops.evaluation.report.page import page
+from faceops.evaluation.report.section import Table
+from faceops.evaluation.report.sections import card_sections, report_sections
+from tests.evaluation.report.hostile import ATTACKS, hostile
+
+
+@pytest.fixture
+def facts() -> Facts:
+    return hostile()[0]
+
+
+def text_of(facts: Facts, folder: Path) -> str:
+    return page(facts, hostile()[1], folder)
+
+
+def test_names_are_escaped_and_nothing_is_fetched(facts: Facts, tmp_path: Path) -> None:
+    text = text_of(facts, tmp_path)
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "' onmouseover=" not in text
+    assert "{{ 7 * 7 }}" in text  # as it is, not 49
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+    assert "http://" not in text
+    assert "https://" not in text
+    for attack in ATTACKS:
+        assert attack in unescape(text)
+
+
+def test_every_row_of_the_card_is_on_the_page(facts: Facts, tmp_path: Path) -> None:
+    text, card = unescape(text_of(facts, tmp_path)), markdown("Card", card_sections(facts))
+    rows = 0
+    for section in card_sections(facts):
+        for part in section.parts:
+            if not isinstance(part, Table):
+                continue
+            for row in part.rows:
+                assert all(len(row) == len(part.header) for row in part.rows)
+                assert "|" + "|".join(f" {escaped(c)} " if c else " " for c in row) + "|" in card
+                assert all(f">{cell}</t" in text for cell in row)
+                rows += 1
+    assert rows > 20
+
+
+def test_the_promise_is_told_in_words_with_its_figures(facts: Facts, tmp_path: Path) -> None:
+    held = [r for r in facts.figures["promise"] if r["budget"] == 0.05 and r["measured"]]
+    largest = held[-1]
+    text = unescape(text_of(facts, tmp_path))
+    assert "At its threshold at most one stranger in 20 is given a name; measured on 120" in text
+    assert f"On 60 others, whom nothing had seen, it was {largest['seen'] * 100:.2g} %" in text
+    broken = dict(facts.figures)
+    broken["promise"] = [largest | {"seen": 0.5, "holds": False,
+                                    "seen_interval": {"low": 0.4, "high": 0.6}}]  # fmt: skip
+    told = unescape(text_of(replace(facts, figures=broken), tmp_path))
+    assert "the promise is broken" in told
+    assert (
+        f"Broken: in a gallery of {largest['gallery_faces']} faces at most 5 % of strangers were to be named"
+        in told
+    )
+    assert "refused: needs" in text  # a budget that 120 people cannot speak for
+
+
+def test_small_groups_are_warned_of(facts: Facts, tmp_path: Path) -> None:
+    text = unescape(text_of(facts, tmp_path))
+    assert "10 people with two photos: even without a miss" in text
+    assert "too few people" in text
+
+
+def test_what_is_absent_is_said(facts: Facts, tmp_path: Path) -> None:
+    few = Facts(facts.about, {"people": 60, "photos": 240}, None)
+    text = unescape(page(few, [], tmp_path))
+    for told in (
+        "nothing is promised", "nothing was calibrated", "compares no pairs",
+        "searches no gallery", "evaluate.robustness_photos is 0", "No groups were given",
+        "history of the training is not at hand", "No pictures", "no probability",
+    ):  # fmt: skip
+        assert told in text, told
+    titles = [section.title for section in report_sections(few, False)]
+    assert len(titles) == len(set(titles)) == text.count("<h2")
+    known = {"bundle": "x", "seen": {"told": "nobody"}, "folder": "f", "photos": 9,
+             "people": 2, "faces": 7, "without_face": {"no_face": 2}}  # fmt: skip
+    told = page(replace(few, figures=few.figures | {"data": known, "protocol": "p"}), [], tmp_path)
+    assert "2 no_face" in told
+
+
+def test_pictures_are_inside_the_page(facts: Facts, tmp_path: Path) -> None:
+    without = text_of(facts, tmp_path)
+    with style():
+        save(blank("a title")[0], tmp_path / "roc.png")
+    text = text_of(facts, tmp_path)
+    assert text.count("data:image/png") == without.count("data:image/png") + 1
+    assert without.count("data:image/jpeg") == 2 * len(hostile()[1])
+    assert text == text_of(facts, tmp_path)
+
+
+def test_markdown_cells_stay_one_cell() -> None:
+    assert escaped("a|b\n<i>*c*`") == "a\\|b &lt;i>\\*c\\*\\`"
