@@ -64,10 +64,8 @@ def test_the_promise_is_told_in_words_with_its_figures(facts: Facts, tmp_path: P
                                     "seen_interval": {"low": 0.4, "high": 0.6}}]  # fmt: skip
     told = unescape(text_of(replace(facts, figures=broken), tmp_path))
     assert "the promise is broken" in told
-    assert (
-        f"Broken: in a gallery of {largest['gallery_faces']} faces at most 5 % of strangers were to be named"
-        in told
-    )
+    size = largest["gallery_faces"]
+    assert f"Broken: in a gallery of {size} faces at most 5 % of strangers were to be named" in told
     assert "refused: needs" in text  # a budget that 120 people cannot speak for
 
 
