@@ -1,6 +1,7 @@
 """dvc.yaml, params.yaml, the stage scripts and the README say the same."""
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,24 @@ def test_a_stage_depends_on_all_code_that_makes_its_result(
             if not any(relative.is_relative_to(dep) for dep in stage["deps"]):
                 missing.add(str(relative))
         assert missing == set(), f"stage {name}"
+
+
+def test_plots_take_templates_that_are_there_and_files_that_a_stage_writes(
+    repository: Path, pipeline: dict[str, Any]
+) -> None:
+    made = {
+        path
+        for stage in pipeline["stages"].values()
+        for kind in ("outs", "metrics", "plots")
+        for path in stage.get(kind, [])
+    }
+    for plot in pipeline["plots"]:
+        for name, told in plot.items():
+            assert set(told["y"]) <= made, name
+            if "template" in told:
+                template = repository / f".dvc/plots/{told['template']}.json"
+                content = json.loads(template.read_text())
+                assert content["data"]["values"] == "<DVC_METRIC_DATA>"
 
 
 def test_the_readme_tree_names_what_exists(repository: Path) -> None:
