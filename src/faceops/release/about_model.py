@@ -22,8 +22,7 @@ def about_model(model: MeasuredModel, catalogue: Mapping[str, Weight]) -> About:
     return About(
         name=model.name,
         use=[f"An embedder made elsewhere, measured beside releases. Its source: {source}."],
-        seen=["What it was trained on is not known here; that it has seen the people of the "
-              "figures cannot be ruled out."],
+        seen=["What it was trained on is not known here."],
         licences=[f"The embedder's licence is not stated here; its source: {source}."],
         lineage=[("model", model.name), ("identity of the embedder", model.identity)],
     )  # fmt: skip
@@ -71,11 +70,7 @@ def _seen(release: Release) -> list[str]:
     for name, source in sorted(release.data.get("sources", {}).items()):
         terms = source.get("terms", "") if isinstance(source, dict) else ""
         items.append(f"Photos from {name}{': ' if terms else '.'}{terms}")
-    items.append(
-        "Detector and landmarks are outside weights as published; nobody in the figures below was "
-        "in training or validation of this pipeline. Whether an outside weight has seen them "
-        "cannot be ruled out."
-    )
+    items.append("Detector and landmarks are outside weights as published.")
     return items
 
 

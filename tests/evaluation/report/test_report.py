@@ -69,6 +69,22 @@ def test_the_promise_is_told_in_words_with_its_figures(facts: Facts, tmp_path: P
     assert "refused: needs" in text  # a budget that 120 people cannot speak for
 
 
+def test_people_who_calibrated_it_are_no_fair_test(facts: Facts, tmp_path: Path) -> None:
+    for seen, told in (
+        ({"known": False}, "nobody knows here whether it had seen them"),
+        ({"known": True, "trained_on": 3, "calibrated_on": 4}, "60 people, 7 of whom had trained"),
+        ({"known": True, "trained_on": 0, "calibrated_on": 0}, "60 others, who neither trained"),
+    ):
+        data = {"seen": seen | {"told": "as told"}, "folder": "f", "photos": 9, "people": 2,
+                "faces": 7, "without_face": {"no_face": 2}}  # fmt: skip
+        figures = facts.figures | {"data": data, "protocol": "all"}
+        text = unescape(text_of(replace(facts, figures=figures), tmp_path))
+        assert told in text
+        assert "whom nothing had seen" not in text
+        assert "as told." in text
+        assert "2 no_face" in text
+
+
 def test_small_groups_are_warned_of(facts: Facts, tmp_path: Path) -> None:
     text = unescape(text_of(facts, tmp_path))
     assert "10 people with two photos: even without a miss" in text
@@ -86,10 +102,6 @@ def test_what_is_absent_is_said(facts: Facts, tmp_path: Path) -> None:
         assert told in text, told
     titles = [section.title for section in report_sections(few, False)]
     assert len(titles) == len(set(titles)) == text.count("<h2")
-    known = {"bundle": "x", "seen": {"told": "nobody"}, "folder": "f", "photos": 9,
-             "people": 2, "faces": 7, "without_face": {"no_face": 2}}  # fmt: skip
-    told = page(replace(few, figures=few.figures | {"data": known, "protocol": "p"}), [], tmp_path)
-    assert "2 no_face" in told
 
 
 def test_pictures_are_inside_the_page(facts: Facts, tmp_path: Path) -> None:

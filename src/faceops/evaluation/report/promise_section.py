@@ -58,10 +58,23 @@ def promise_in_words(facts: Facts) -> str:
         return f"{told}."
     row = max(held, key=lambda row: (row["measured"], row["gallery_faces"]))
     return (
-        f"{told}. On {row['strangers']:,} others, whom nothing had seen, it was "
+        f"{told}. On {_whom(facts, row['strangers'])}, it was "
         f"{_percent(row['seen'])} of strangers ({_ends(row)}) in galleries of "
         f"{row['gallery_faces']:,} faces: the promise {_verdict(row)}."
     )
+
+
+def _whom(facts: Facts, people: int) -> str:
+    """Return the people of the evaluation, with what is known of who has seen them."""
+    data = facts.figures.get("data")
+    if data is None:
+        return f"{people:,} others, whom nothing had seen"
+    if not data["seen"]["known"]:
+        return f"{people:,} people, of whom nobody knows here whether it had seen them"
+    seen = data["seen"]["trained_on"] + data["seen"]["calibrated_on"]
+    if seen:
+        return f"{people:,} people, {seen:,} of whom had trained or calibrated it (no fair test)"
+    return f"{people:,} others, who neither trained nor calibrated it"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

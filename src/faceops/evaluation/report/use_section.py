@@ -1,7 +1,7 @@
 """What a model is for, what it has seen, its licences, and where it comes from."""
 
 from faceops.evaluation.report.facts import Facts
-from faceops.evaluation.report.section import Bullets, Section, Table, Text, absent
+from faceops.evaluation.report.section import Bullets, Section, Table, Text
 
 _COMMIT = "release.json has it once the bundle is put together"
 
@@ -12,10 +12,15 @@ def use_section(facts: Facts) -> Section:
 
 
 def seen_section(facts: Facts) -> Section:
-    """The data it was trained and calibrated on."""
-    if not facts.about.seen:
-        return absent("seen", "What it has seen", "Nothing is stated about that.")
-    return Section("seen", "What it has seen", [Bullets(facts.about.seen)])
+    """The data it was trained and calibrated on, and whether the people of the figures are new."""
+    data = facts.figures.get("data")
+    new = (
+        "Nobody in the figures below was in training or validation of this pipeline. Whether an "
+        "outside weight has seen them cannot be ruled out."
+        if data is None
+        else f"{data['seen']['told'].rstrip('.')}."
+    )
+    return Section("seen", "What it has seen", [Bullets([*facts.about.seen, new])])
 
 
 def licences_section(facts: Facts) -> Section:
