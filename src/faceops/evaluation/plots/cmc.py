@@ -25,8 +25,8 @@ def draw_cmc(evaluation: Evaluation) -> Figure:
         axes.annotate(
             f"{rate:.4f}", (rank, rate), xytext=(8, -14), textcoords="offset points"
         )  # fmt: skip
-    floor = min(lows, default=0.0)
-    axes.set_ylim(floor - 0.15 * (1.001 - floor), 1 + 0.05 * (1.001 - floor))
+    floor = min([*lows, 0.99])  # else nothing is left to see where all are found
+    axes.set_ylim(floor - 0.15 * (1 - floor), 1 + 0.05 * (1 - floor))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rank")
     axes.set_ylabel("share of probes found up to the rank")

@@ -24,7 +24,7 @@ def pairs_section(facts: Facts) -> Section:
         )
         parts += [
             Text(told),
-            Table(["figure", "value", "95 %", "threshold"], _with_thresholds(pairs, facts)),
+            _all_pairs(pairs, facts),
             Picture("roc.png", "True against false accept rate, on a log axis"),
             Picture("det.png", "False reject against false accept rate, on normal deviate axes"),
             Picture("scores.png", "Histograms of the scores of both kinds of pairs"),
@@ -34,17 +34,20 @@ def pairs_section(facts: Facts) -> Section:
     return Section("pairs", TITLE, parts)
 
 
-def _with_thresholds(pairs: dict[str, Any], facts: Facts) -> list[list[str]]:
+def _all_pairs(pairs: dict[str, Any], facts: Facts) -> Table:
+    rows = pair_rows(pairs)
+    if facts.thresholds is None:
+        return Table(HEADER, rows)
     cuts = {
         f"TAR at FAR {key.removeprefix('tar_at_far_').removesuffix('_threshold')}": value
         for key, value in pairs.items()
         if key.endswith("_threshold")
     }
-    rows = []
-    for row in pair_rows(pairs):
-        cut = cuts.get(row[0].partition(" (")[0]) if facts.thresholds else None
-        rows.append([*row, "" if cut is None else shown_probability(cut)])
-    return rows
+    shown = []
+    for row in rows:
+        cut = cuts.get(row[0].partition(" (")[0])
+        shown.append([*row, "" if cut is None else shown_probability(cut)])
+    return Table([*HEADER, "threshold"], shown)
 
 
 def _random(drawn: dict[str, Any]) -> Table:
@@ -63,7 +66,7 @@ def _random(drawn: dict[str, Any]) -> Table:
         rows.append([name, shown_share(value), shown_interval(drawn[f"{key}_interval"]), spread])
     caption = (
         f"{drawn['draws']} draws of {drawn['pairs']:,} random pairs, half of one person. VAL is "
-        "the share of pairs of one person accepted at a threshold of each draw's own; accuracy "
-        "at a FAR is at the release's threshold."
+        "the share of pairs of one person accepted at a threshold of each draw's own"
+        + ("; accuracy at a FAR is at the release's threshold." if "accuracy" in drawn else ".")
     )
     return Table([*HEADER, "spread over draws"], rows, caption)

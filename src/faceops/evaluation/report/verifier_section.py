@@ -3,7 +3,7 @@
 from typing import Any
 
 from faceops.evaluation.report.facts import Facts
-from faceops.evaluation.report.section import Part, Picture, Section, Table, Text
+from faceops.evaluation.report.section import Part, Picture, Section, Table, Text, absent
 from faceops.evaluation.shown import shown_interval, shown_share
 
 TITLE = "The probability"
@@ -11,22 +11,21 @@ TITLE = "The probability"
 
 def verifier_section(facts: Facts) -> Section:
     """Calibration on test people; the choices of the verify stage, on validation people."""
-    parts: list[Part] = []
-    error = facts.figures.get("verification", {}).get("calibration_error")
     if facts.thresholds is None:
-        parts.append(Text("Nothing was calibrated: a score of this model is no probability.",
-                          "absent"))  # fmt: skip
-    elif error is not None:
+        why = "Nothing was calibrated: a score of this model is no probability."
+        return absent("probability", TITLE, why)
+    error = facts.figures.get("verification", {}).get("calibration_error")
+    parts: list[Part] = [
+        Text("The protocol that was run holds no probability against truth.", "absent")
+    ]
+    if error is not None:
         told = (
             f"Expected calibration error {shown_share(error)}: by so much a stated probability is "
             "off on average, over all pairs of test people, one person and two weighing the same. "
             "Nearly all pairs lie near 0 or 1, so the mean says little of what lies between: look "
             "at the picture."
         )
-        parts += [Text(told), Picture("calibration.png", "Stated probability against what was so")]
-    else:
-        parts.append(Text("The protocol that was run holds no probability against truth.",
-                          "absent"))  # fmt: skip
+        parts = [Text(told), Picture("calibration.png", "Stated probability against what was so")]
     if facts.verify is None:
         why = "How the verifier was chosen is told in the report of the pipeline's own evaluation."
         parts.append(Text(why, "absent"))
