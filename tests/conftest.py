@@ -48,7 +48,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
     few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
     tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5", *few)
     (root / "tiny.yaml").write_text(
-        "split: {train: 0.5, val: 0.25, test: 0.25}\n"
+        "split: {train: 0.35, val: 0.4, test: 0.25}\n"
         "validate: {max_rejected_share: 0.2}\n"
         "evaluate: {robustness_photos: 8}\n"
         "verify: {budget: 0.6}\n"  # half a dozen people can speak for no smaller one
