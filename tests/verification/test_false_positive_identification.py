@@ -95,14 +95,36 @@ def test_chance_named_equals_the_binomials() -> None:
                 assert found == pytest.approx(wanted, abs=1e-12)
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("gallery", [1, 5, 11])
+def test_influence_of_each_person_equals_leaving_them_out(gallery: int) -> None:
+    embeddings, persons = people(5, 12, 1)
+    embeddings, persons = embeddings[:12], persons[:12]  # one photo each: nothing is drawn
+    close = find_lookalikes(embeddings, persons, VERIFIER, -1.0, draws=1)
+    rate, pseudo = close._influences(-1.0, gallery)
+    for code, person in enumerate(np.unique(persons)):
+        left = persons != person
+        without = find_lookalikes(embeddings[left], persons[left], VERIFIER, -1.0, draws=1)
+        assert pseudo[code] == pytest.approx(12 * rate - 11 * without.rate(-1.0, gallery))
+    if gallery < 11:  # unbiased: the mean over all leavings is the rate itself
+        assert pseudo.mean() == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("gallery", [20, 60, 110])  # also galleries of nearly all people
+def test_interval_covers_the_truth_about_as_often_as_it_says(gallery: int) -> None:
     truth_embeddings, truth_persons = people(0, 3000, 1)
     close = find_lookalikes(truth_embeddings, truth_persons, VERIFIER, 2.0, draws=1)
-    truth = close.rate(2.0, 20)
+    truth = close.rate(2.0, gallery)
     covered = 0
-    for trial in range(30):
+    for trial in range(40):
         rows = np.random.default_rng(trial).permutation(3000)[:120]
         some = find_lookalikes(truth_embeddings[rows], truth_persons[rows], VERIFIER, 2.0, draws=1)
-        low, high = some.interval(2.0, 20, repeats=100)
+        low, high = some.interval(2.0, gallery, repeats=100)
         covered += low <= truth <= high
-    assert covered >= 25
+    assert covered >= 35
+
+
+def test_nobody_named_still_leaves_what_so_few_people_cannot_exclude() -> None:
+    embeddings, persons = people(6, 60, 1)
+    close = find_lookalikes(embeddings, persons, VERIFIER, 12.0)
+    assert close.rate(12.0, 10) == 0
+    assert close.interval(12.0, 10) == (0.0, 3 / 60)

@@ -2,8 +2,12 @@
 
 For each budget and gallery size the threshold is the one that identification would use; the
 share of strangers named is the exact expectation over all galleries of people whom nothing has
-seen (`faceops.verification.false_positive_identification`). The promise is broken where even
-the lower end of the 95 % interval, over people, lies above the budget.
+seen (`faceops.verification.false_positive_identification`), with a 95 % interval over them.
+
+A promise is "kept" where the share seen is at or below the budget. Above it, it is "broken" if
+the whole interval lies above, else "undecided": so few people may have met more lookalikes by
+chance. Beside it stands the interval that the release gave its own threshold, over the people
+who calibrated it: where both intervals share nothing, that one was too sure of itself.
 """
 
 from collections.abc import Sequence
@@ -31,17 +35,21 @@ class Promise:
     measured: bool = False  # else extrapolated when the release was calibrated
     seen: float | None = None
     interval: tuple[float, float] | None = None
+    calibrated: tuple[float, float] | None = None  # the interval that the release states for it
     refusal: str = ""
 
     @property
-    def holds(self) -> bool | None:
-        """Whether the budget is at or above the interval's lower end; None where refused."""
-        return None if self.interval is None else self.interval[0] <= self.budget
+    def verdict(self) -> str:
+        """ "kept", "undecided", "broken" (see the module) or "refused"."""
+        if self.seen is None or self.interval is None:
+            return "refused"
+        if self.seen <= self.budget:
+            return "kept"
+        return "undecided" if self.interval[0] <= self.budget else "broken"
 
     @property
     def figures(self) -> dict[str, Any]:
         """The promise as plain values."""
-        low, high = self.interval or (None, None)
         return {
             "gallery_faces": self.gallery_faces,
             "budget": self.budget,
@@ -49,8 +57,9 @@ class Promise:
             "threshold": self.threshold,
             "measured": self.measured,
             "seen": self.seen,
-            "seen_interval": {"low": low, "high": high},
-            "holds": self.holds,
+            "seen_interval": _ends(self.interval),
+            "calibrated_interval": _ends(self.calibrated),
+            "verdict": self.verdict,
             "refusal": self.refusal,
         }
 
@@ -94,6 +103,19 @@ def hold_promise(
                 measured=thresholds.search_is_measured(budget, size),
                 seen=close.rate(at, size),
                 interval=close.interval(at, size, seed=seed),
+                calibrated=_stated(thresholds, budget, size),
             )
         )
     return results
+
+
+def _stated(thresholds: Thresholds, budget: float, gallery_size: int) -> tuple[float, float] | None:
+    for row in thresholds.search:
+        if (row.budget, row.gallery_faces) == (budget, gallery_size) and row.false_positive_rate:
+            return row.false_positive_rate.low, row.false_positive_rate.high
+    return None
+
+
+def _ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}

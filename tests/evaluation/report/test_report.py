@@ -60,7 +60,7 @@ def test_the_promise_is_told_in_words_with_its_figures(facts: Facts, tmp_path: P
     assert "At its threshold at most one stranger in 20 is given a name; measured on 120" in text
     assert f"On 60 others, whom nothing had seen, it was {largest['seen'] * 100:.2g} %" in text
     broken = dict(facts.figures)
-    broken["promise"] = [largest | {"seen": 0.5, "holds": False,
+    broken["promise"] = [largest | {"seen": 0.5, "verdict": "broken",
                                     "seen_interval": {"low": 0.4, "high": 0.6}}]  # fmt: skip
     told = unescape(text_of(replace(facts, figures=broken), tmp_path))
     assert "the promise is broken" in told

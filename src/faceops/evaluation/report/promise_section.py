@@ -8,6 +8,11 @@ from faceops.evaluation.shown import one_in, shown_interval, shown_probability, 
 from faceops.verification.support import people_for_search
 
 TITLE = "The promise"
+_VERDICTS = {
+    "kept": "is kept",
+    "undecided": "is overrun, though not by more than chance explains",
+    "broken": "is broken",
+}
 _UNCALIBRATED = "This embedder is no release: nothing was calibrated, so nothing is promised."
 
 
@@ -21,7 +26,7 @@ def promise_section(facts: Facts) -> Section:
         why = "It was not held against other people: that is what the protocols all and promise do."
         return Section("promise", TITLE, [*parts, Text(why, "absent")])
     for row in rows:
-        if row["holds"] is False:
+        if row["verdict"] == "broken":
             told = (
                 f"Broken: in a gallery of {row['gallery_faces']:,} faces at most "
                 f"{row['budget'] * 100:g} % of strangers were to be named, and it was "
@@ -30,11 +35,19 @@ def promise_section(facts: Facts) -> Section:
             parts.append(Text(told, "warning"))
     parts.append(
         Table(
-            ["faces in the gallery", "promised: at most", "threshold", "seen", "95 %", "promise"],
+            [
+                "faces in the gallery",
+                "promised: at most",
+                "its own 95 %",
+                "threshold",
+                "seen",
+                "95 %",
+                "the promise",
+            ],
             [_cells(row) for row in rows],
             f"Shares of strangers named. Exact over all galleries of that size of "
             f"{rows[0]['strangers']:,} people; without a lead over the runner-up, which would "
-            "refuse more.",
+            "refuse more. Its own 95 %: what the release said of the people it was calibrated on.",
         )
     )
     parts.append(Picture("promise.png", "Strangers named: promised against seen"))
@@ -81,10 +94,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
     first = [f"{row['gallery_faces']:,}", f"{row['budget'] * 100:g} %"]
     if row["seen"] is None:
         needed = people_for_search(row["budget"])
-        return [*first, "refused", "", "", f"it takes {needed:,} people to promise it"]
+        return [*first, "", "refused", "", "", f"it takes {needed:,} people to promise it"]
     how = "" if row["measured"] else "; threshold extrapolated"
     return [
         *first,
+        shown_interval(row["calibrated_interval"]),
         shown_probability(row["threshold"]),
         shown_share(row["seen"]),
         shown_interval(row["seen_interval"]),
@@ -93,9 +107,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    if not row["holds"]:
-        return "is broken"
-    return "holds" if row["seen"] <= row["budget"] else "holds within the interval"
+    return _VERDICTS[row["verdict"]]
 
 
 def _percent(share: float) -> str:
