@@ -5,9 +5,9 @@
 
 Fits both on training people and calibrates them on validation people, as the verify stage does
 by params.yaml, then looks at test people, seen by neither: true accept rates with paired
-bootstrap intervals over people, log-loss and ECE of every calibration. --build is a finished
-pipeline's folder, whose bundle embeds its crops; --embeddings a file with `embeddings` float32
-(N, D), L2-normalised, `persons` (N,) and `splits` (N,): train, val, test.
+bootstrap intervals over people, log-loss and ECE of every calibration, people weighing alike.
+--build is a finished pipeline's folder, whose bundle embeds its crops; --embeddings a file with
+`embeddings` float32 (N, D), L2-normalised, `persons` (N,) and `splits` (N,): train, val, test.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from faceops.stages.json_output import write_json
 from faceops.verification.accept_rate_gain import Gain, accept_rate_gain
 from faceops.verification.choose_calibration import CHOICES, choose_calibration, fit_map
 from faceops.verification.fit import fit_layers
-from faceops.verification.pairs import PairScores, all_pair_scores
+from faceops.verification.pairs import PairScores, all_pair_scores, genuine_weights
 from faceops.verification.platt import mean_loss
 from faceops.verification.reliability import counted_reliability
 from faceops.verification.score_table import score_table
@@ -91,7 +91,11 @@ def measure(tables: dict[str, Table], settings: Verify) -> dict[str, Any]:
         "accepted": accepted,
         "calibration": {
             kind: calibrations(
-                logits["val", kind], logits["test", kind], tables["val"][1], settings
+                logits["val", kind],
+                logits["test", kind],
+                tables["val"][1],
+                tables["test"][1],
+                settings,
             )
             for kind in layers
         },
@@ -111,11 +115,18 @@ def compared(gain: Gain) -> dict[str, Any]:
 
 
 def calibrations(
-    val: PairScores, test: PairScores, val_persons: np.ndarray, settings: Verify
+    val: PairScores,
+    test: PairScores,
+    val_persons: np.ndarray,
+    test_persons: np.ndarray,
+    settings: Verify,
 ) -> dict[str, Any]:
     """Return what each method is worth on people held out of `val`, and on `test`."""
     choice = choose_calibration(val, val_persons, seed=settings.seed)
-    seen, unseen = (score_table(part.genuine, part.impostor) for part in (val, test))
+    seen, unseen = (
+        score_table(part.genuine, part.impostor, weights=genuine_weights(persons))
+        for part, persons in ((val, val_persons), (test, test_persons))
+    )
     rows = {}
     for method in CHOICES:
         log_odds = fit_map(seen, method)(unseen.score).astype(np.float64)

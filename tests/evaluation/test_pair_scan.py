@@ -65,7 +65,9 @@ def test_scan_equals_a_loop_and_scikit_learn(ties: bool) -> None:
     pairs = VERIFIER.logit(faces.embeddings[scan.top.first], faces.embeddings[scan.top.second])
     np.testing.assert_allclose(pairs, scan.top.score, atol=1e-4)
     assert (faces.persons[scan.top.first] != faces.persons[scan.top.second]).all()
-    bins = reliability(sigmoid(genuine), sigmoid(impostor))
+    photos = np.array([(faces.persons == person).sum() for person in faces.persons])
+    weights = (2 / (photos * (photos - 1)))[first[same]]
+    bins = reliability(sigmoid(scores[same]), sigmoid(impostor), weights=weights)
     np.testing.assert_allclose(scan.reliability.expected_error, bins.expected_error, atol=1e-4)
     assert scan.reliability.pairs.tolist() == bins.pairs.tolist()
     for counts, part in ((scan.same, genuine), (scan.different, impostor)):

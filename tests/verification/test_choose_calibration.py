@@ -5,7 +5,14 @@ import pytest
 
 from faceops.verification.calibration import Method
 from faceops.verification.choose_calibration import by_folds, choose_calibration, people_folds
-from faceops.verification.pairs import PairScores, all_pair_scores, codes, genuine_pairs
+from faceops.verification.pairs import (
+    PairScores,
+    all_pair_scores,
+    codes,
+    genuine_pairs,
+    genuine_weights,
+)
+from faceops.verification.platt import platt
 from faceops.verification.verifier import Verifier
 
 
@@ -54,7 +61,9 @@ def test_pairs_by_folds_are_those_of_a_double_loop() -> None:
         for part, pairs in ((table.within(k), inside), (table.without(k), outside)):
             for same, counts in ((True, part.genuine), (False, part.impostor)):
                 wanted = sorted(float(score) for kind, score in pairs if kind == same)
-                found = np.repeat(part.score, counts.astype(int))
+                # three photos, three pairs: each weighs a third
+                times = np.rint(counts * (3 if same else 1)).astype(int)
+                found = np.repeat(part.score, times)
                 np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -72,6 +81,28 @@ def test_method_that_foretells_best_is_chosen(bend: bool, wanted: Method) -> Non
         assert losses["platt"] < losses["isotonic"]
         assert choice.map.scale == pytest.approx(2, rel=0.1)
     assert choice.held_out[choice.method].expected_error < 0.04
+
+
+def test_person_with_many_photos_weighs_as_much_as_any_other() -> None:
+    persons = np.append(np.repeat("many", 40), np.repeat([f"p{i}" for i in range(30)], 2))
+    draw = np.random.default_rng(4)
+    whose = persons[genuine_pairs(persons)[:, 0]]
+    mixed, right = draw.normal(-1, 1, len(whose)), draw.normal(1, 1, len(whose))
+    genuine = np.where(whose == "many", mixed, right).astype(np.float32)
+    two = len(persons) * (len(persons) - 1) // 2 - len(genuine)
+    scores = PairScores(genuine, draw.normal(-1, 1, two).astype(np.float32), False)
+    found = choose_calibration(scores, persons, method="platt").map
+    weights = genuine_weights(persons)
+    assert weights[whose == "many"].sum() == pytest.approx(1)
+    # As if the one person had given one pair.
+    one = np.append(np.median(genuine[whose == "many"]), genuine[whose != "many"])
+    scale, shift = platt(one, scores.impostor)
+    assert (found.scale, found.shift) == (
+        pytest.approx(scale, rel=0.1),
+        pytest.approx(shift, abs=0.1),
+    )
+    pooled = platt(genuine, scores.impostor)
+    assert abs(pooled[0] - scale) > 0.3 * scale
 
 
 def test_named_method_is_taken_and_the_others_still_measured() -> None:

@@ -38,7 +38,7 @@ class PairScan:
             of one person that score lower (equal ones count one half).
         top: the highest pairs of two people, by rows of the photos given.
         same, different: int64 (600,), pairs in the bins of `score_counts.HISTOGRAM_EDGES`.
-        reliability: of the probabilities, in ten bins.
+        reliability: of the probabilities, in ten bins, people weighing alike in pairs of one.
     """
 
     roc: Roc
@@ -87,7 +87,9 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     rising = np.argsort(scores, kind="stable")
     genuine = np.concatenate([np.full(never.sum(), -np.inf, np.float32), scores[rising]])
 
-    counts = ScoreCounts(genuine)
+    whose_pair = np.concatenate([np.repeat(np.arange(len(photos)), never), own[rising]])
+    several = photos[whose_pair]
+    counts = ScoreCounts(genuine, 2 / (several * (several - 1)))
     top = TopPairsCollector(_top_size(fars, impostors))
     lost = np.zeros(len(person))
     for block in impostor_blocks(table, sorted_person, verifier):
@@ -109,7 +111,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
             counts.upto + unseen,
             impostors,
         ),
-        genuine_person=np.concatenate([np.repeat(np.arange(len(photos)), never), own[rising]]),
+        genuine_person=whose_pair,
         person=person,
         photos=photos,
         lost=np.bincount(sorted_person, lost, len(photos)) + half_of_never * beyond,

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from faceops.verification.reliability import BINS, Reliability, counted_reliability
+from faceops.verification.reliability import BINS, Reliability, bin_sums, reliability_of
 from faceops.verification.verifier import sigmoid
 
 LOG_ODDS_RANGE = 15.0  # of the histogram; what lies outside counts in the outermost bins
@@ -15,17 +15,20 @@ _PLACES = 1 << 14
 class ScoreCounts:
     """Sums over impostor scores, log odds; `genuine` float32 (G,) rises, -inf is refused anyway.
 
+    `weights` float (G,) of the genuine ones count in the reliability alone.
+
     Attributes:
         below, upto: int64 (G,), impostors lower than each genuine score, and not higher.
         seen: how many impostors were shown.
     """
 
-    def __init__(self, genuine: np.ndarray) -> None:
+    def __init__(self, genuine: np.ndarray, weights: np.ndarray) -> None:
         self.below = np.zeros(len(genuine), np.int64)
         self.upto = np.zeros(len(genuine), np.int64)
         self.seen = 0
         self._genuine = genuine
         self._finite = genuine[np.searchsorted(genuine, -np.inf, side="right") :]
+        self._weights = weights[len(genuine) - len(self._finite) :]
         self._different = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
         self._bins = np.zeros((2, BINS))
         ends = self._finite[[0, -1]].astype(np.float64) if len(self._finite) else np.zeros(2)
@@ -58,13 +61,9 @@ class ScoreCounts:
 
     def reliability(self) -> Reliability:
         """Return the reliability of the probabilities."""
-        one, two = _probability_bins(self._finite), self._bins
-        pairs = np.concatenate([one[0], two[0]])
-        said = np.concatenate([one[1], two[1]]) / np.maximum(pairs, 1)
-        zeros = np.zeros(BINS)
-        return counted_reliability(
-            said, np.concatenate([one[0], zeros]), np.concatenate([zeros, two[0]])
-        )
+        pairs, said = self._bins
+        impostors = np.array([pairs, pairs, pairs, said])
+        return reliability_of(bin_sums(sigmoid(self._finite), self._weights), impostors)
 
 
 def _histogram(rising: np.ndarray) -> np.ndarray:

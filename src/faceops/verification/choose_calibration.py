@@ -7,7 +7,7 @@ import numpy as np
 from faceops.verification.calibration import Calibration, Method
 from faceops.verification.isotonic import isotonic
 from faceops.verification.pair_scan import impostor_blocks
-from faceops.verification.pairs import PairScores, codes, genuine_pairs
+from faceops.verification.pairs import PairScores, codes, genuine_pairs, genuine_weights
 from faceops.verification.platt import mean_loss, platt_of
 from faceops.verification.reliability import counted_reliability
 from faceops.verification.score_table import FoldTable, ScoreTable, fold_table
@@ -99,7 +99,8 @@ def choose_calibration(
     """Fit `method`, or the one with the least held-out log-loss (the simplest of equals).
 
     `logits` are the raw ones of all pairs of `persons` (N,), by `all_pair_scores` with `seed`.
-    The folds are of people: pairs within a fold are foretold from pairs among all others.
+    The folds are of people: pairs within a fold are foretold from pairs among all others. Pairs
+    of one person weigh so that people weigh alike (`genuine_weights`).
     """
     person = codes(persons)
     folds = min(FOLDS, int((np.bincount(person) > 1).sum()))
@@ -128,7 +129,7 @@ def people_folds(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def by_folds(logits: PairScores, person: np.ndarray, fold: np.ndarray, seed: int) -> FoldTable:
-    """Return the scores of all pairs by the folds (N,) of their two photos."""
+    """Return the scores of all pairs by the folds (N,) of their two photos; people weigh alike."""
     folds = int(fold.max()) + 1
     own = fold[genuine_pairs(person)[:, 0]]
     parts = [np.zeros(0, np.int16)]
@@ -136,7 +137,14 @@ def by_folds(logits: PairScores, person: np.ndarray, fold: np.ndarray, seed: int
         cell = fold[block.rows][:, None] * np.int16(folds) + fold[block.start :]
         parts.append(cell[block.two])
     cells = np.concatenate(parts)
-    return fold_table(logits.genuine, logits.impostor, own * folds + own, cells, folds=folds)
+    return fold_table(
+        logits.genuine,
+        logits.impostor,
+        own * folds + own,
+        cells,
+        folds=folds,
+        weights=genuine_weights(person),
+    )
 
 
 def _both(table: ScoreTable) -> bool:

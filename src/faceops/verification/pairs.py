@@ -44,6 +44,18 @@ def genuine_pairs(persons: np.ndarray) -> np.ndarray:
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
+def genuine_weights(persons: np.ndarray) -> np.ndarray:
+    """Return a weight float64 (N,) for each of `genuine_pairs`: those of a person sum to 1.
+
+    Pairs grow with the square of the photos, so one person with 500 photos would otherwise
+    outweigh a thousand with ten.
+    """
+    person = codes(persons)
+    photos = np.bincount(person)[person[genuine_pairs(persons)[:, 0]]]
+    weights: np.ndarray = 2 / (photos * (photos - 1))
+    return weights
+
+
 def balanced_pairs(
     persons: np.ndarray,
     count: int,

@@ -25,47 +25,62 @@ class Reliability:
         return float((gaps * self.weight).sum() / self.weight.sum())
 
 
-def reliability(genuine: np.ndarray, impostor: np.ndarray, bins: int = BINS) -> Reliability:
+def reliability(
+    genuine: np.ndarray,
+    impostor: np.ndarray,
+    bins: int = BINS,
+    *,
+    weights: np.ndarray | None = None,
+) -> Reliability:
     """Bin the probabilities of pairs of one person (N,) and of two (M,) evenly over 0..1.
 
     All pairs of one person together weigh as much as all pairs of two, the odds for which the
-    verifier is calibrated. Empty bins are left out.
+    verifier is calibrated; among themselves they weigh by `weights` float (N,), else alike. Empty
+    bins are left out.
     """
-    return _reliability(_sums(genuine, None, bins), _sums(impostor, None, bins))
+    return reliability_of(bin_sums(genuine, weights, bins), bin_sums(impostor, None, bins))
 
 
 def counted_reliability(
     probability: np.ndarray, genuine: np.ndarray, impostor: np.ndarray, bins: int = BINS
 ) -> Reliability:
-    """As `reliability`, for `genuine` and `impostor` pairs (S,) at each `probability` (S,)."""
-    return _reliability(_sums(probability, genuine, bins), _sums(probability, impostor, bins))
+    """As `reliability`, for `genuine` and `impostor` pairs (S,) at each `probability` (S,).
+
+    Where these are weights rather than counts, so are `pairs`, and `effective` means nothing.
+    """
+    sums = [bin_sums(probability, counts, bins)[[1, 1, 1, 3]] for counts in (genuine, impostor)]
+    return reliability_of(*sums)
 
 
-def _sums(
-    probability: np.ndarray, counts: np.ndarray | None, bins: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs and summed probability of each bin, float64 (B,)."""
-    pairs, said = np.zeros(bins), np.zeros(bins)
+def bin_sums(
+    probability: np.ndarray,
+    weights: np.ndarray | None = None,
+    bins: int = BINS,
+) -> np.ndarray:
+    """Return float64 (4, B), sums over each bin: of 1, of weights, their squares, what was said.
+
+    `probability` (S,), `weights` (S,) or None for 1.
+    """
+    sums = np.zeros((4, bins))
     for at in range(0, len(probability), _CHUNK):
-        part = probability[at : at + _CHUNK].astype(np.float64)
-        times = np.ones(len(part)) if counts is None else counts[at : at + _CHUNK]
-        index = np.minimum((part * bins).astype(int), bins - 1)
-        pairs += np.bincount(index, times, bins)
-        said += np.bincount(index, times * part, bins)
-    return pairs, said
+        said = probability[at : at + _CHUNK].astype(np.float64)
+        index = np.minimum((said * bins).astype(int), bins - 1)
+        weigh = np.ones(len(said)) if weights is None else weights[at : at + _CHUNK]
+        for row, values in enumerate((np.ones(len(said)), weigh, weigh**2, weigh * said)):
+            sums[row] += np.bincount(index, values, bins)
+    return sums
 
 
-def _reliability(
-    one: tuple[np.ndarray, np.ndarray], two: tuple[np.ndarray, np.ndarray]
-) -> Reliability:
-    each = [0.5 / max(pairs.sum(), 1) for pairs, _ in (one, two)]
+def reliability_of(one: np.ndarray, two: np.ndarray) -> Reliability:
+    """Return the reliability from the `bin_sums` of pairs of one person and of two."""
     filled = one[0] + two[0] > 0
-    (same, said_same), (other, said_other) = ((a[filled], b[filled]) for a, b in (one, two))
-    weight = each[0] * same + each[1] * other
+    each = [0.5 / (part[1].sum() or 1.0) for part in (one, two)]
+    same, other = one[:, filled] * each[0], two[:, filled] * each[1]
+    weight = same[1] + other[1]
     return Reliability(
-        pairs=same + other,
+        pairs=(one[0] + two[0])[filled],
         weight=weight,
-        effective=weight**2 / (each[0] ** 2 * same + each[1] ** 2 * other),
-        predicted=(each[0] * said_same + each[1] * said_other) / weight,
-        observed=each[0] * same / weight,
+        effective=weight**2 / (same[2] * each[0] + other[2] * each[1]),
+        predicted=(same[3] + other[3]) / weight,
+        observed=same[1] / weight,
     )

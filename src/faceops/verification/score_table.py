@@ -13,7 +13,7 @@ class ScoreTable:
     """Pairs by rising score; all arrays are float64 (S,)."""
 
     score: np.ndarray
-    genuine: np.ndarray  # pairs of one person
+    genuine: np.ndarray  # pairs of one person, or their weight
     impostor: np.ndarray  # pairs of two
 
     @property
@@ -53,14 +53,20 @@ class FoldTable:
         return ScoreTable(self.score, one, two).filled()
 
 
-def score_table(genuine: np.ndarray, impostor: np.ndarray, bins: int = BINS) -> ScoreTable:
+def score_table(
+    genuine: np.ndarray,
+    impostor: np.ndarray,
+    bins: int = BINS,
+    *,
+    weights: np.ndarray | None = None,
+) -> ScoreTable:
     """Return the table of scores of pairs of one person (N,) and of two (M,).
 
     Exact up to `bins` scores; beyond, the range is cut evenly into `bins` and each bin is stood
-    for by the mean of its scores.
+    for by the mean of its scores. `weights` float (N,) of the pairs of one person, else 1.
     """
     zeros = np.zeros(len(genuine), np.int16), np.zeros(len(impostor), np.int16)
-    return fold_table(genuine, impostor, *zeros, folds=1, bins=bins).whole()
+    return fold_table(genuine, impostor, *zeros, folds=1, bins=bins, weights=weights).whole()
 
 
 def fold_table(
@@ -71,16 +77,21 @@ def fold_table(
     *,
     folds: int,
     bins: int = BINS,
+    weights: np.ndarray | None = None,
 ) -> FoldTable:
     """Return the table of scores (N,), (M,) by the folds of the two people of each pair.
 
-    `genuine_folds` (N,), `impostor_folds` (M,): i x `folds` + j. See `score_table`.
+    `genuine_folds` (N,), `impostor_folds` (M,): i x `folds` + j. For `weights` and `bins` see
+    `score_table`.
     """
     grid = _Grid.of(genuine, impostor, bins)
     cells = folds * folds
     sums, totals = np.zeros(grid.size), np.zeros(grid.size)
     counts = []
-    for scores, pair in ((genuine, genuine_folds), (impostor, impostor_folds)):
+    for scores, pair, weigh in (
+        (genuine, genuine_folds, weights),
+        (impostor, impostor_folds, None),
+    ):
         count = np.zeros(cells * grid.size)
         for at in range(0, len(scores), _CHUNK):
             part = scores[at : at + _CHUNK]
@@ -88,7 +99,8 @@ def fold_table(
             sums += np.bincount(place, part, grid.size)
             totals += np.bincount(place, minlength=grid.size)
             cell = pair[at : at + _CHUNK].astype(np.int64) * grid.size + place
-            count += np.bincount(cell, minlength=len(count))
+            each = None if weigh is None else weigh[at : at + _CHUNK]
+            count += np.bincount(cell, each, minlength=len(count))
         counts.append(count.reshape(folds, folds, grid.size))
     mean = np.divide(sums, totals, out=np.zeros(grid.size), where=totals > 0)
     return FoldTable(mean, *counts)
