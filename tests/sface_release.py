@@ -14,9 +14,9 @@ from faceops.photos.open_photo import open_photo
 from faceops.release.contract import WeightFile
 from faceops.release.export import write_bundle
 from faceops.release.onnx_embedder import adapt_embedder
+from faceops.verification.choose_calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
-from faceops.verification.platt import platt
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue
 
@@ -37,8 +37,7 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
     embeddings = np.concatenate([session.run(None, {"crops": crop[None]})[0] for crop in crops])
     plain = Verifier(np.full(embeddings.shape[1], -1, np.float32), 0.0, "distance")
     logits = all_pair_scores(embeddings, np.array(persons), plain, log_odds=True)
-    scale, bias = platt(logits.genuine, logits.impostor)
-    verifier = Verifier((plain.weight * scale).astype(np.float32), bias, "distance")
+    verifier = choose_calibration(logits, np.array(persons), method="platt").map.of(plain)
     scores = all_pair_scores(embeddings, np.array(persons), verifier)
     thresholds = measure_thresholds(
         embeddings,

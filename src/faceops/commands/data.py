@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.commands.data_doctor import add_doctor
-
-NEXT = "next: dvc add {data} && dvc repro"
+from faceops.commands.next_step import NEXT
 
 
 def run_synthetic(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.commands.bundle_argument import add_bundle_arguments, load_bundle
+from faceops.commands.next_step import NEXT
 
 if TYPE_CHECKING:
     from faceops.evaluation.label_doctor.suspicion import Suspicion
@@ -130,7 +131,6 @@ def _line(text: str) -> str:
 
 
 def _confirm(args: argparse.Namespace) -> int:
-    from faceops.commands.data import NEXT
     from faceops.dataset.quarantine import QUARANTINE_FILE, add_to_quarantine
     from faceops.dataset.writing_lock import writing_lock
     from faceops.errors import UsageError

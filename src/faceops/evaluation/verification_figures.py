@@ -10,8 +10,8 @@ from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_intervals import pair_intervals
 from faceops.evaluation.pair_scan import PairScan
 from faceops.verification.pairs import balanced_pairs, codes
+from faceops.verification.support import SUPPORTING_PAIRS
 from faceops.verification.tail import as_threshold
-from faceops.verification.thresholds import SUPPORTING_PAIRS
 from faceops.verification.verifier import Verifier
 
 ACCEPT = 0.5

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from faceops.verification.verifier import Verify
 
 
 def choose_faces(

@@ -1,13 +1,12 @@
 """The people that a face may be: nearest gallery faces, each pair judged by the verifier."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from faceops.gallery.search import nearest
-
-Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from faceops.verification.verifier import Verify
 
 NEAREST = 16
 

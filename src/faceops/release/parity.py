@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.errors import FaceOpsError
-from faceops.verification.pairs import Verify
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Verifier, Verify
 
 
 @dataclass(frozen=True)

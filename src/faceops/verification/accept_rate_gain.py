@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.pair_scan import impostors_at
+from faceops.verification.impostor_scan import impostors_at
 from faceops.verification.pairs import PairScores, codes, genuine_pairs
 
 REPEATS = 500

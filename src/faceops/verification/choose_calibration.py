@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.verification.calibration import Calibration, Method
+from faceops.verification.impostor_scan import impostor_blocks
 from faceops.verification.isotonic import isotonic
-from faceops.verification.pair_scan import impostor_blocks
 from faceops.verification.pairs import PairScores, codes, genuine_pairs, genuine_weights
 from faceops.verification.platt import mean_loss, platt_of
 from faceops.verification.reliability import counted_reliability

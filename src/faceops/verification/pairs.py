@@ -1,16 +1,13 @@
 """Pairs of photos: of one person, of two people, random or hard, and all there are."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from faceops.errors import FaceOpsError
-from faceops.verification.pair_scan import LIMIT, impostor_blocks, is_sampled
+from faceops.verification.impostor_scan import LIMIT, impostor_blocks, is_sampled
 from faceops.verification.verifier import Verifier
 
-Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _POOL = 2000
 _BLOCK_PAIRS = 1 << 15  # 16 MB of 128 floats a side
 
@@ -147,27 +144,22 @@ class PairScores:
 def all_pair_scores(
     embeddings: np.ndarray,
     persons: np.ndarray,
-    verify: Verifier | Verify,
+    verifier: Verifier,
     *,
     log_odds: bool = False,
     limit: int = LIMIT,
     seed: int = 0,
 ) -> PairScores:
-    """Score every pair of rows by `verify`: probabilities, or a verifier's `log_odds`.
+    """Score every pair of rows by `verifier`: probabilities, or their `log_odds`.
 
     `embeddings` float32 (N, D), `persons` (N,). Pairs of one person stand in the order of
-    `genuine_pairs`, those of two in the order of `pair_scan.impostor_blocks`. Beyond `limit`
+    `genuine_pairs`, those of two in the order of `impostor_scan.impostor_blocks`. Beyond `limit`
     pairs, a seeded sample of the photos meets all others, while every pair of one person is
     still scored. Memory: four bytes a pair, twice, and 50 MB.
     """
     person = codes(persons)
-    by_row: Verify
-    by_matrix: Verify
-    if isinstance(verify, Verifier):
-        by_row = verify.logit if log_odds else verify.probability
-        by_matrix = verify.logit_matrix if log_odds else verify.probability_matrix
-    else:
-        by_row, by_matrix = verify, partial(score_matrix, verify=verify)
+    by_row = verifier.logit if log_odds else verifier.probability
+    by_matrix = verifier.logit_matrix if log_odds else verifier.probability_matrix
     pairs = genuine_pairs(persons)
     genuine = np.empty(len(pairs), np.float32)
     for at in range(0, len(pairs), _BLOCK_PAIRS):
@@ -178,14 +170,3 @@ def all_pair_scores(
         scores = by_matrix(embeddings[block.rows], embeddings[block.start :])
         impostor.append(scores[block.two])
     return PairScores(genuine, np.concatenate(impostor), is_sampled(len(person), limit))
-
-
-def score_matrix(a: np.ndarray, b: np.ndarray, verify: Verify) -> np.ndarray:
-    """Return the scores float32 (N, M) of every row of `a` (N, D) with every row of `b` (M, D)."""
-    result = np.empty((len(a), len(b)), np.float32)
-    step = max(1, _BLOCK_PAIRS // max(len(b), 1))
-    for start in range(0, len(a), step):
-        block = a[start : start + step]
-        scores = verify(np.repeat(block, len(b), axis=0), np.tile(b, (len(block), 1)))
-        result[start : start + step] = scores.reshape(len(block), len(b))
-    return result

@@ -22,7 +22,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.errors import UsageError
-from faceops.verification.support import SUPPORTING_PAIRS as SUPPORTING_PAIRS
 from faceops.verification.support import (
     people_for_pairs,
     people_for_search,
@@ -31,7 +30,6 @@ from faceops.verification.support import (
     smallest_search_budget,
 )
 from faceops.verification.tail import TailPoint, as_threshold, log_odds_at
-from faceops.verification.threshold_at import threshold_at as threshold_at
 
 
 class _Frozen(BaseModel):

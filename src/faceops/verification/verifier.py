@@ -1,6 +1,7 @@
 """The pair verifier: how probable it is that two embeddings show one person."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from faceops.errors import FaceOpsError
 from faceops.verification.calibration import Calibration
 
 Kind = Literal["linear", "distance"]
+# Probabilities float32 (N,) for rows of two tables of embeddings float32 (N, D).
+Verify = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _CHUNK = 1 << 20  # float64 logits at a time: 8 MB
 
 
