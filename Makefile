@@ -2,6 +2,7 @@
 
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 PORT ?= 5000
+WORKERS ?= 2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The switches that keep the libraries' analytics off have one place: faceops.analytics.
@@ -58,8 +59,8 @@ repro: setup ## Run the stages that are out of date (on synthetic people if ther
 mlflow: setup ## Open MLflow on the local records: http://127.0.0.1:5000 (PORT=...)
 	@$(QUIETLY) mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
-test: lint ## Check style and types, then run all tests
-	@$(QUIETLY) pytest
+test: lint ## Check style and types, then run all tests, WORKERS=2 at a time
+	@$(QUIETLY) pytest -n $(WORKERS) --dist loadgroup
 
 lint: setup ## Check style and types only
 	@ruff check .

@@ -17,6 +17,18 @@ def _figure(figures: dict[str, Any], key: str) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def promise_lines(evaluation: dict[str, Any]) -> list[str]:
+    """Return a line for each gallery size at which the smallest supported budget was held."""
+    rows = [row for row in evaluation["promise"] if row["seen"] is not None]
+    budget = min((row["budget"] for row in rows), default=None)
+    return [
+        f"  promised in a gallery of {row['gallery_faces']:<5} at most {budget:.1%} of strangers "
+        f"named: {row['seen']:.2%} seen, {row['verdict']}"
+        for row in rows
+        if row["budget"] == budget
+    ]
+
+
 def stage_costs(root: Path) -> list[tuple[str, float, int]]:
     """Return (stage, seconds, peak MiB) of the DVC stages, as they last ran, in their order."""
     import yaml
@@ -47,6 +59,7 @@ def write_summary(
         f"  TAR at FAR 1e-3            {_figure(verification, 'tar_at_far_0.001')}",
         f"  known people identified    {_figure(open_set, 'dir')}",
         f"  strangers given a name     {_figure(open_set, 'fpir')}",
+        *promise_lines(evaluation),
         "",
         "What it found in the album, held against the truth:",
         f"  faces found                {_share(found, faces)}",
@@ -66,6 +79,7 @@ def write_summary(
         "",
         "Look at",
         "  build/demo/found/report.html        who is in which photo",
+        "  build/evaluate/report.html          what the release is worth, and where it fails",
         "  build/evaluate/model_card.md        the release, its limits, its thresholds",
         "",
         "Next (after `source .venv/bin/activate`)",

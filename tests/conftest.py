@@ -10,6 +10,14 @@ from tests.tiny_repository import TinyRepository, commit, copy_repository
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several workers share the tests, keep together what shares a costly fixture."""
+    for item in items:
+        shared = "tiny_repository" in getattr(item, "fixturenames", ())
+        group = "tiny_repository" if shared else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""

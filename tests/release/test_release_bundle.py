@@ -222,7 +222,7 @@ def test_model_card_states_terms_thresholds_and_data(bundle: Bundle) -> None:
     }  # fmt: skip
     card = model_card(bundle.release, figures, read_catalogue())
     assert "| 0.9100 | 0.9000 to 0.9500 |" in card
-    assert "aims at at most one stranger in 10 given a name (measured on 60 people)" in card
+    assert "meant for at most one stranger in 10 given a name (measured on 60 people)" in card
     assert "(extrapolated on 60 people)" in card
     assert "threshold held fixed" in card
     assert "on the validation people it was tuned on" in card

@@ -8,8 +8,6 @@ from faceops.identification.candidates import Candidate
 from faceops.reasons import Reason
 from faceops.verification.log_odds import clipped_log_odds
 
-# float32 probabilities saturate: beyond this their odds say nothing any more.
-
 
 class Outcome(StrEnum):
     """The values of the column `decision`."""

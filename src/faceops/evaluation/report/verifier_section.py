@@ -21,7 +21,8 @@ def verifier_section(facts: Facts) -> Section:
     if error is not None:
         told = (
             f"Expected calibration error {shown_share(error)}: by so much a stated probability is "
-            "off on average, over all pairs of test people, one person and two weighing the same. "
+            "off on average, over all pairs of test people. Pairs of one person weigh as much as "
+            "pairs of two, and among them every person as much as another. "
             "Nearly all pairs lie near 0 or 1, so the mean says little of what lies between: look "
             "at the picture."
         )
