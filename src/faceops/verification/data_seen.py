@@ -32,4 +32,4 @@ def data_seen(faces: Path, data: Path = DATA) -> dict[str, Any]:
 def validation_people(people: int, data: Path = DATA) -> str:
     """Return in words whom thresholds were measured on: "20 validation people of synthetic"."""
     whence = " and ".join(sorted(read_sources(data))) or "data/photos"
-    return f"{people} validation people of {whence}"
+    return f"{people:,} validation people of {whence}"
