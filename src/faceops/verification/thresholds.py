@@ -148,8 +148,8 @@ def refused_budget(budget: float, people: int, data: str) -> str:
     """Return why `people` people cannot speak for a search budget, and what would."""
     needed = people_for_search(budget)
     return (
-        f"a budget of {budget:g} cannot be promised on {people} people ({data}): even if none of "
-        f"them were named, {smallest_search_budget(people):.2g} of strangers could be; it takes "
+        f"a budget of {budget:g} cannot be promised on {data}: even if none of {people:,} people "
+        f"were named, {smallest_search_budget(people):.2g} of strangers could be; it takes "
         f"{needed:,} people ({people_pairs(needed):,} pairs of people). Calibrate on more people, "
         f"or allow {round_up(smallest_search_budget(people))}."
     )
@@ -159,8 +159,8 @@ def refused_rate(far: float, people: int, data: str) -> str:
     """Return why `people` people cannot speak for a pair's false accept rate, and what would."""
     needed = people_for_pairs(far)
     return (
-        f"a false accept rate of {far:g} a pair is not supported by {people} people "
-        f"({people_pairs(people):,} pairs of people; {data}); it takes {needed:,} people "
+        f"a false accept rate of {far:g} a pair is not supported by {data} "
+        f"({people_pairs(people):,} pairs of people); it takes {needed:,} people "
         f"({people_pairs(needed):,} pairs). Calibrate on more people, or allow "
         f"{round_up(smallest_pair_rate(people))}."
     )

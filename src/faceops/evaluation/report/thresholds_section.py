@@ -34,7 +34,7 @@ def _in_words(measured: Thresholds) -> Table:
     for faces in GALLERIES:
         threshold = measured.for_search(budget, faces)
         how = "measured" if measured.search_is_measured(budget, faces) else "extrapolated"
-        whom = f"({how} on {measured.people} people)"
+        whom = f"({how} on {measured.people:,} people)"
         aim = f"meant for at most {one_in(budget)} given a name {whom}"
         if threshold > 1:
             aim = f"no name possible: impostor pairs reach probability 1 {whom}"
