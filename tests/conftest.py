@@ -10,6 +10,7 @@ from tests.tiny_repository import TinyRepository, commit, copy_repository
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers' own hook, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several workers share the tests, keep together what shares a costly fixture."""
     for item in items:
