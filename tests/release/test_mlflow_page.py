@@ -60,7 +60,8 @@ def test_the_champions_page_tells_what_it_is_worth_and_where_it_comes_from(
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.goto(f"{mlflow_ui}/#/models/faceops/versions/1")
-        page.get_by_text("git_commit").first.wait_for(timeout=60_000)
+        for loaded in ("git_commit", "champion"):  # tags and aliases come by different requests
+            page.get_by_text(loaded).first.wait_for(timeout=60_000)
         text = page.inner_text("body")
         picture = os.environ.get("FACEOPS_SCREENSHOTS")
         if picture:

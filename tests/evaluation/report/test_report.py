@@ -11,6 +11,7 @@ from faceops.evaluation.plots.canvas import blank, save, style
 from faceops.evaluation.report.facts import Facts
 from faceops.evaluation.report.markdown import escaped, markdown
 from faceops.evaluation.report.page import page
+from faceops.evaluation.report.promise_section import promise_in_words
 from faceops.evaluation.report.section import Table
 from faceops.evaluation.report.sections import card_sections, report_sections
 from tests.evaluation.report.hostile import ATTACKS, hostile
@@ -116,3 +117,11 @@ def test_pictures_are_inside_the_page(facts: Facts, tmp_path: Path) -> None:
 
 def test_markdown_cells_stay_one_cell() -> None:
     assert escaped("a|b\n<i>*c*`") == "a\\|b &lt;i>\\*c\\*\\`"
+
+
+def test_people_who_calibrated_are_counted_once(facts: Facts) -> None:
+    assert facts.thresholds
+    of_lfw = {"people": 3199, "data": "3,199 validation people of lfw"}
+    calibrated = facts.thresholds.model_copy(update=of_lfw)
+    told = promise_in_words(replace(facts, thresholds=calibrated))
+    assert "measured on 3,199 validation people of lfw" in told

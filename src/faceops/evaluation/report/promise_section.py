@@ -60,7 +60,8 @@ def promise_in_words(facts: Facts) -> str:
         return _UNCALIBRATED
     measured = facts.thresholds
     budget = measured.default_budget
-    people = "" if str(measured.people) in measured.data else f"{measured.people:,} people: "
+    counted = f"{measured.people:,}"
+    people = "" if counted in measured.data else f"{counted} people: "
     told = (
         f"At its threshold at most {one_in(budget)} is given a name; measured on {people}"
         f"{measured.data}"
