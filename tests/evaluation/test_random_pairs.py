@@ -30,7 +30,9 @@ def test_rate_that_the_release_refuses_has_its_reason() -> None:
     drawn = random_pairs(people(30, 3), VERIFIER, 100, seed=1, draws=2)
     figures = drawn.figures([1e-6], thresholds(), seed=0)
     assert figures["accuracy_at_far_1e-06"] is None
-    assert "not supported by simulated people (7,140 pairs" in figures["accuracy_at_far_1e-06_reason"]
+    assert (
+        "not supported by simulated people (7,140 pairs" in figures["accuracy_at_far_1e-06_reason"]
+    )
     assert not figures["val_at_far_1e-06_supported"]
     assert "accuracy_at_far_0.01" not in drawn.figures([0.01], None, seed=0)
 
