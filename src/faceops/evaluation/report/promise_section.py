@@ -38,16 +38,17 @@ def promise_section(facts: Facts) -> Section:
             [
                 "faces in the gallery",
                 "promised: at most",
-                "its own 95 %",
-                "threshold",
                 "seen",
                 "95 %",
-                "the promise",
+                "the promise is",
+                "threshold",
+                "its own 95 %",
             ],
             [_cells(row) for row in rows],
             f"Shares of strangers named. Exact over all galleries of that size of "
             f"{rows[0]['strangers']:,} people; without a lead over the runner-up, which would "
-            "refuse more. Its own 95 %: what the release said of the people it was calibrated on.",
+            "refuse more. Undecided: overrun, though not by more than chance explains. Its own "
+            "95 %: what the release said of the people it was calibrated on.",
         )
     )
     parts.append(Picture("promise.png", "Strangers named: promised against seen"))
@@ -95,15 +96,15 @@ def _cells(row: dict[str, Any]) -> list[str]:
     first = [f"{row['gallery_faces']:,}", f"{row['budget'] * 100:g} %"]
     if row["seen"] is None:
         needed = people_for_search(row["budget"])
-        return [*first, "", "refused", "", "", f"it takes {needed:,} people to promise it"]
-    how = "" if row["measured"] else "; threshold extrapolated"
+        return [*first, "", "", "refused", "", f"it takes {needed:,} people to promise it"]
+    how = "" if row["measured"] else ", extrapolated"
     return [
         *first,
-        shown_interval(row["calibrated_interval"]),
-        shown_probability(row["threshold"]),
         shown_share(row["seen"]),
         shown_interval(row["seen_interval"]),
-        _verdict(row) + how,
+        row["verdict"],
+        shown_probability(row["threshold"]) + how,
+        shown_interval(row["calibrated_interval"]),
     ]
 
 
