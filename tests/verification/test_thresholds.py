@@ -69,6 +69,23 @@ def test_larger_galleries_than_measured_stay_within_the_budget(faces: int) -> No
     assert find_lookalikes(*population(1, 1500), VERIFIER, cut).rate(cut, faces) <= 0.1
 
 
+def test_interval_of_a_larger_gallery_than_measured_holds_what_others_show() -> None:
+    embeddings, persons = population(0, 400)
+    row = measure_thresholds(
+        embeddings, persons, VERIFIER, all_scores(embeddings, persons),
+        far_budgets=[], search_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9,
+        runner_up_margin=1.0, data="a population", seed=1,
+    ).search[0]  # fmt: skip
+    assert row.probability is not None
+    assert row.false_positive_rate is not None
+    assert not row.measured
+    cut = log_odds(row.probability)
+    seen = find_lookalikes(*population(1, 2200), VERIFIER, cut).rate(cut, 2000)
+    assert row.false_positive_rate.low <= seen <= row.false_positive_rate.high
+    # A low end that grew with the gallery would have promised errors that nobody makes.
+    assert seen < row.false_positive_rate.low * 2000 / 200
+
+
 def test_threshold_in_the_table_keeps_its_budget_on_the_people_measured() -> None:
     thresholds = measured(0, 400)
     counts = count_strangers(*population(0, 400), VERIFIER, seed=1)

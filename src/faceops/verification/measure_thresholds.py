@@ -145,6 +145,8 @@ def _search_row(
     largest = tails[-1].gallery_faces
     reach = next((tail for tail in tails if tail.gallery_faces >= size), None)
     low, high = lookalikes.interval(cut, min(size, largest), seed=seed)
+    # Beyond what was measured the rate lies between that of the largest gallery, as more faces
+    # resemble no fewer strangers, and as many times that as the gallery is larger.
     grown = max(size / largest, 1.0)
     return SearchThreshold(
         gallery_faces=size,
@@ -152,9 +154,7 @@ def _search_row(
         people_needed=people_for_search(budget),
         probability=as_threshold(cut),
         measured=reach is not None and budget >= reach.points[-1].rate * (1 - 1e-9),
-        false_positive_rate=Interval(
-            low=round(min(low * grown, 1), 7), high=round(min(high * grown, 1), 7)
-        ),
+        false_positive_rate=Interval(low=round(low, 7), high=round(min(high * grown, 1), 7)),
     )
 
 
