@@ -170,6 +170,14 @@ def test_people_are_found_in_a_plain_tree_and_by_any_spelling(people: Path) -> N
 def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no photos of people"):
         labelled_photos(tmp_path)
+    (tmp_path / "all" / "ada").mkdir(parents=True)
+    photo = next(p.file for p in labelled_photos(people) if p.person)
+    (tmp_path / "all" / "1.jpg").symlink_to(photo)
+    with pytest.raises(UsageError, match=r"of one person alone, all; figures need photos of two"):
+        labelled_photos(tmp_path)
+    (tmp_path / "all" / "ada" / "1.jpg").symlink_to(photo)
+    with pytest.raises(UsageError, match=r"its folders are the people, name .*all\.$"):
+        labelled_photos(tmp_path)
     with pytest.raises(UsageError, match="has no photos of Nobody; correct --people"):
         labelled_photos(people, ["Nobody"])
     with pytest.raises(UsageError, match=r"name .*data\.$"):

@@ -10,6 +10,8 @@ from faceops.errors import UsageError
 from faceops.photos.photo_error import printable
 from faceops.photos.walk import walk_photos
 
+_TWO_PEOPLE = "figures need photos of two people or more."
+
 
 @dataclass(frozen=True)
 class LabelledPhoto:
@@ -27,7 +29,8 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
     person's folder have the person "". Only those of `people` are listed, where that is given.
 
     Raises:
-        UsageError: no photos, or `people` names somebody who has none.
+        UsageError: photos of nobody or of one person alone, whom no protocol can tell from others;
+            or `people` names somebody who has none.
     """
     root = data / "photos" if (data / "photos").is_dir() else data
     if (data / "data" / "photos").is_dir():
@@ -42,6 +45,13 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
     if not any(photo.person for photo in photos):
         raise UsageError(
             f"{data} holds no photos of people; name a folder with photos/<person>/<photo>."
+        )
+    if len(named := {photo.person for photo in photos if photo.person}) == 1:
+        (only,) = named
+        nested = any(len(photo.file.relative_to(root).parts) > 2 for photo in photos)
+        raise UsageError(
+            f"{data} holds photos of one person alone, {only}; "
+            + (f"if its folders are the people, name {root / only}." if nested else _TWO_PEOPLE)
         )
     if people is None:
         return photos
