@@ -3,6 +3,8 @@
 import onnx
 from onnx import TensorProto, helper
 
+from faceops.release.without_prelu import without_prelu
+
 
 def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with "crops" uint8 (batch, 112, 112, 3) in, L2-normalised "embeddings" out.
@@ -10,8 +12,7 @@ def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     `model` takes one float32 (1, 3, 112, 112) RGB 0-255 image and gives (1, D), as SFace's
     published file does; its own scaling stays inside.
     """
-    adapted = onnx.ModelProto()
-    adapted.CopyFrom(model)
+    adapted = without_prelu(model)
     graph = adapted.graph
     constants = {tensor.name for tensor in graph.initializer}
     (source,) = [item for item in graph.input if item.name not in constants]

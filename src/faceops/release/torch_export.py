@@ -8,6 +8,7 @@ import torch
 
 from faceops.errors import FaceOpsError
 from faceops.release.verifier_graph import IR_VERSION
+from faceops.release.without_prelu import without_prelu
 
 
 class CropsToEmbeddings(torch.nn.Module):
@@ -49,7 +50,7 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
         )
     if program is None:
         raise FaceOpsError("torch.onnx.export gave no model; use the pinned torch version.")
-    model = without_traces(program.model_proto)
+    model = without_traces(without_prelu(program.model_proto))
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written.get("", opset) != opset:
         raise FaceOpsError(
