@@ -194,3 +194,30 @@ def test_the_bytes_are_the_identity(tmp_path: Path) -> None:
     first.write_bytes(stream.getvalue())
     second.write_bytes(stream.getvalue())
     assert open_photo(first).photo_id == open_photo(second).photo_id == sha256_file(second)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_can_be_opened_at_a_part_of_its_size(tmp_path: Path, orientation: int) -> None:
+    rows, columns = np.mgrid[0:600, 0:1000]
+    upright = np.stack([rows / 3, columns / 5, (rows + columns) / 8], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "photo.jpg"
+    stored = Image.fromarray(np.ascontiguousarray(held(orientation, upright)))
+    stored.save(path, exif=exif, quality=98, subsampling=0)
+    photo = open_photo(path, least_side=250)
+    assert photo.size == (1000, 600) and photo.orientation == orientation
+    assert photo.pixels.shape == (150, 250, 3)
+    smaller = np.asarray(Image.fromarray(upright).reduce(4)).astype(int)
+    assert np.abs(photo.pixels - smaller).mean() < 2
+    assert open_photo(path, least_side=251).pixels.shape == (300, 500, 3)
+    assert open_photo(path, least_side=5000).pixels.shape == (600, 1000, 3)
+
+
+def test_other_formats_are_opened_whole(tmp_path: Path) -> None:
+    path = tmp_path / "photo.tiff"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.new("RGB", (900, 300)).save(path, exif=exif)
+    photo = open_photo(path, least_side=100)
+    assert photo.pixels.shape == (900, 300, 3) and photo.size == (300, 900)

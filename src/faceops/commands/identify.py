@@ -30,6 +30,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="SHARE",
         help="share of strangers that may be given a name, e.g. 0.01 (default: the release's)",
     )
+    parser.add_argument(
+        "--detail",
+        type=int,
+        metavar="PIXELS",
+        help="search large photos in tiles too, scaled to this longest side: more finds smaller "
+        "faces and takes longer, 0 only looks at the whole (default: 1280)",
+    )
     parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -49,6 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         )
     if args.threads is not None and not 1 <= args.threads <= 256:
         raise UsageError(f"--threads {args.threads} is wrong: a number from 1 to 256.")
+    if args.detail is not None and not 0 <= args.detail <= 20_000:
+        raise UsageError(f"--detail {args.detail} is wrong: pixels from 0 to 20000, e.g. 1920.")
     check_folders(args.photos_dir, args.out, args.gallery)
     Gallery.open(args.gallery)
     bundle = load_bundle(args)
@@ -61,6 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         args.budget,
         args.annotate,
         threads=args.threads,
+        **({} if args.detail is None else {"detail": args.detail}),
     )
     if args.json:
         print(json.dumps(summary.as_dict(), ensure_ascii=False))

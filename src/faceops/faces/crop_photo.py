@@ -10,6 +10,7 @@ from faceops.faces.choose_face import Policy, choose_face
 from faceops.faces.crop_modes import box_crop, center_crop, center_square
 from faceops.faces.detection import Detection
 from faceops.faces.find_faces import Face, FaceFinder
+from faceops.faces.find_in_photo import find_in_photo
 from faceops.faces.quality import Quality, measure
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.reasons import Reason
@@ -50,18 +51,18 @@ class CroppedPhoto:
 def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:
     """Return the face of the person whose photo `path` is; never raises for a bad photo."""
     try:
-        pixels = open_photo(path, settings.limits).pixels
+        if settings.mode == "center":
+            return _center(open_photo(path, settings.limits).pixels, settings)
+        found = find_in_photo(path, finder, settings.limits)
     except PhotoError as error:
         return CroppedPhoto(reason=error.reason)
-    if settings.mode == "center":
-        return _center(pixels, settings)
-    faces = finder.find(pixels)
-    height, width = pixels.shape[:2]
+    faces, (width, height) = found.faces, found.photo.size
     face = choose_face(faces, width, height, settings.several_faces, settings.min_face)
     if face is None:
         return CroppedPhoto(reason=_why_none(faces, settings.min_face))
     crop = face.crop
     if settings.mode == "box":
+        pixels = open_photo(path, settings.limits).pixels  # all of them, whatever the finder took
         crop = box_crop(pixels, face.detection.box, settings.box_margin)
     return _judged(
         CroppedPhoto(crop, face.detection.box, face.detection, face.quality), settings.min_quality

@@ -45,15 +45,18 @@ class Detector:
         self.size = size
         self.threshold = threshold
 
-    def detect(self, pixels: np.ndarray) -> list[Detection]:
+    def detect(self, pixels: np.ndarray, *, second_look: bool = True) -> list[Detection]:
         """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first.
 
-        A photo in which none is found is looked at once more, at half the size and in a frame.
+        With `second_look`, a photo in which none is found is looked at once more, at half the
+        size and in a frame.
         """
         if not pixels.shape[0] or not pixels.shape[1]:
             return []
         found = self._look(pixels, self.size, 0.0)
-        return found or self._look(pixels, SECOND_LOOK * self.size, SECOND_BORDER)
+        if found or not second_look:
+            return found
+        return self._look(pixels, SECOND_LOOK * self.size, SECOND_BORDER)
 
     def _look(self, pixels: np.ndarray, size: float, frame: float) -> list[Detection]:
         height, width = pixels.shape[:2]

@@ -10,6 +10,7 @@ import numpy as np
 
 from faceops.errors import UsageError
 from faceops.faces.find_faces import Face, FaceFinder
+from faceops.faces.find_in_photo import find_in_photo
 from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.choose_face import choose_faces
 from faceops.gallery.face_policy import ENROLMENT
@@ -17,7 +18,7 @@ from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import first_spellings, person_of, valid_unicode
 from faceops.gallery.store import Gallery, GalleryFace, png_of
 from faceops.photos.content_hash import sha256_file
-from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.photos.open_photo import PhotoError
 from faceops.photos.walk import walk_photos
 from faceops.progress import track
 from faceops.reasons import Reason
@@ -205,14 +206,14 @@ def _enrol_people(
 def _opened(person: str, path: Path, root: Path, finder: FaceFinder) -> Opened:
     photo = valid_unicode(path.relative_to(root).as_posix())
     try:
-        opened = open_photo(path)
+        found = find_in_photo(path, finder)
     except PhotoError as error:
         return Opened(person, photo, "", (), error.reason)
-    faces = finder.find(opened.pixels)
+    faces = found.faces
     reasons = [ENROLMENT.refusal(face.detection.size, face.quality.overall) for face in faces]
     usable = tuple(face for face, why in zip(faces, reasons, strict=True) if why is None)
     reason = None if usable else (reasons[0] if reasons else Reason.NO_FACE)
-    return Opened(person, photo, opened.photo_id, usable, reason)
+    return Opened(person, photo, found.photo.photo_id, usable, reason)
 
 
 def _chosen(

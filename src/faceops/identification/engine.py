@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from faceops.faces.find_faces import Face, FaceFinder
+from faceops.faces.find_in_photo import find_in_photo
 from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.face_policy import FacePolicy
 from faceops.gallery.store import Gallery
@@ -24,12 +25,13 @@ from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.part_clock import PartClock
 from faceops.identification.thumbnail import thumbnail
 from faceops.photos.content_hash import sha256_file
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.open_photo import PhotoError, PhotoLimits
 from faceops.progress import track
 from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 GROUP = 32
+DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,8 @@ class Looked:
     photo_id: str | None
     reason: Reason | None = None
     faces: tuple[Face, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1
     found: FoundPhoto | None = None
 
 
@@ -80,13 +84,21 @@ def look(path: Path, finder: FaceFinder, store: FaceStore, limits: PhotoLimits) 
     except OSError:
         file = None  # opening it says why
     try:
-        photo = open_photo(path, limits)
+        found_now = find_in_photo(path, finder, limits)
     except PhotoError as error:
         if error.transient or file != _seen(path):
             return Looked(path, None, None, error.reason)  # the next run tries again
         return Looked(path, file, photo_id, error.reason)
-    faces = tuple(finder.find(photo.pixels))
-    return Looked(path, file, photo.photo_id, None if faces else Reason.NO_FACE, faces)
+    photo, faces = found_now.photo, tuple(found_now.faces)
+    return Looked(
+        path,
+        file,
+        photo.photo_id,
+        None if faces else Reason.NO_FACE,
+        faces,
+        photo.size,
+        photo.orientation,
+    )
 
 
 def _seen(path: Path) -> SeenFile | None:
@@ -108,6 +120,8 @@ def embed_group(group: Sequence[Looked], bundle: Bundle) -> list[FoundPhoto]:
             looked.photo_id,
             looked.reason,
             tuple(_found_face(face, next(rows)) for face in looked.faces),
+            looked.size,
+            looked.orientation,
         )
         for looked in group
     ]
@@ -171,16 +185,18 @@ def name_photos(
     store: FaceStore,
     rule: Rule,
     limits: PhotoLimits,
+    detail: int,
     threads: int,
     clock: PartClock,
 ) -> Iterator[NamedPhoto]:
     """Yield the photos of `paths` in order, named; what is found is kept in `store` for `root`.
 
     Args:
+        detail: see `FaceFinder`.
         threads: that open photos and find faces; half as many embed.
         clock: counts the parts `look` (open and find), `embed` (and keep) and `name`.
     """
-    finder = bundle.face_finder()
+    finder = bundle.face_finder(detail)
 
     def finish(group: Sequence[Looked]) -> list[NamedPhoto]:
         with clock.part("embed"):

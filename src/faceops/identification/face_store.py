@@ -25,12 +25,13 @@ from faceops.photos.open_photo import PhotoLimits
 from faceops.reasons import Reason
 from faceops.release.contract import Release
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 60.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
                     photo_id TEXT NOT NULL);
-CREATE TABLE photos (photo_id TEXT, method TEXT, reason TEXT, decoder TEXT,
+CREATE TABLE photos (photo_id TEXT, method TEXT, reason TEXT, decoder TEXT, width INTEGER,
+                     height INTEGER, orientation INTEGER,
                      PRIMARY KEY (photo_id, method));
 CREATE TABLE faces (photo_id TEXT, method TEXT, face_index INTEGER, x REAL, y REAL, width REAL,
                     height REAL, detector_score REAL, quality REAL, embedding BLOB, thumbnail BLOB,
@@ -46,12 +47,13 @@ class SeenFile(NamedTuple):
     mtime_ns: int
 
 
-def method_id(release: Release, limits: PhotoLimits) -> str:
+def method_id(release: Release, limits: PhotoLimits, detail: int) -> str:
     """Return the sha256 of all that decides which faces a photo's bytes give."""
     content = {
         "contract_id": release.contract_id,
         "detector_size": release.alignment.detector_size,
         "detector_threshold": release.alignment.detector_threshold,
+        "detail": detail,
         "limits": str(limits),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -107,7 +109,8 @@ class FaceStore:
         """Return what was found in the photo, None when it was not seen by this method."""
         with self._errors(), self._lock:
             row = self._db.execute(
-                "SELECT reason, decoder FROM photos WHERE photo_id=? AND method=?",
+                "SELECT reason, decoder, width, height, orientation FROM photos "
+                "WHERE photo_id=? AND method=?",
                 (photo_id, self._method),
             ).fetchone()
             if row is None or row[1] not in (None, self._decoder):
@@ -130,6 +133,8 @@ class FaceStore:
                 )
                 for face in faces
             ),
+            size=row[2:4],
+            orientation=row[4],
         )
 
     def save(self, root: Path, seen: Iterable[tuple[SeenFile, FoundPhoto, bool]]) -> None:
@@ -173,7 +178,8 @@ class FaceStore:
         decoder = None if opened else self._decoder
         reason = str(photo.reason) if photo.reason else None
         self._db.execute(
-            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?)", (*key, reason, decoder)
+            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*key, reason, decoder, *photo.size, photo.orientation),
         )
         self._db.executemany(
             "INSERT INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

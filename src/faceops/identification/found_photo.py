@@ -34,9 +34,13 @@ class FoundFace:
 class FoundPhoto:
     """One photo: its faces, or the reason why it has none.
 
-    `photo_id` is the sha256 of its bytes, or None when they could not be read.
+    `photo_id` is the sha256 of its bytes, or None when they could not be read. `size` is width and
+    height of the upright photo in pixels and `orientation` EXIF's, 1 to 8, that was undone for it;
+    (0, 0) and 1 when it could not be opened.
     """
 
     photo_id: str | None
     reason: Reason | None
     faces: tuple[FoundFace, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1

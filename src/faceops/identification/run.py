@@ -15,7 +15,7 @@ from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
-from faceops.identification.engine import NamedPhoto, Rule, name_photos
+from faceops.identification.engine import DETAIL, NamedPhoto, Rule, name_photos
 from faceops.identification.face_store import FaceStore, method_id
 from faceops.identification.output_folder import (
     ANNOTATED,
@@ -48,6 +48,7 @@ def identify(
     threads: int | None = None,
     policy: FacePolicy = IDENTIFICATION,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+    detail: int = DETAIL,
 ) -> Summary:
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
 
@@ -60,6 +61,8 @@ def identify(
         budget: share of strangers that may be given a name; the release's default when None.
         annotate: also draw boxes and names on copies of the photos with faces.
         threads: that open photos and find faces; by default one a core, at most eight.
+        detail: longest side in pixels at which photos larger than the detector's view are searched
+            in tiles as well, for small faces; 0 only looks at photos as a whole.
 
     Raises:
         UsageError: an argument is wrong.
@@ -99,10 +102,10 @@ def identify(
     )
     with folder_lock(out), _writing_to(out):
         with run_folder(out, summary.run_id) as folder:
-            store = FaceStore(out / STATE_FILE, method_id(bundle.release, limits))
+            store = FaceStore(out / STATE_FILE, method_id(bundle.release, limits, detail))
             with contextlib.closing(store):
                 named = name_photos(
-                    paths, root, gallery, bundle, store, rule, limits, threads, clock
+                    paths, root, gallery, bundle, store, rule, limits, detail, threads, clock
                 )
                 if annotate:
                     named = _drawn(named, root, folder / ANNOTATED, limits, threads)

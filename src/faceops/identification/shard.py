@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceops.identification.engine import GROUP, embed_group, keep, look
+from faceops.identification.engine import DETAIL, GROUP, embed_group, keep, look
 from faceops.identification.face_store import FaceStore, method_id
 from faceops.identification.output_folder import STATE_FILE
 from faceops.photos.open_photo import PhotoLimits
@@ -23,6 +23,7 @@ def find_shard(
     bundle: Bundle,
     out: Path,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+    detail: int = DETAIL,
 ) -> int:
     """Find and embed the faces of `paths`, keep them in `out`, return how many photos were new.
 
@@ -30,10 +31,10 @@ def find_shard(
     may be worked on at the same time, in threads or processes.
     """
     out.mkdir(parents=True, exist_ok=True)
-    finder = bundle.face_finder()
+    finder = bundle.face_finder(detail)
     new = 0
     with contextlib.closing(
-        FaceStore(out / STATE_FILE, method_id(bundle.release, limits))
+        FaceStore(out / STATE_FILE, method_id(bundle.release, limits, detail))
     ) as store:
         for start in range(0, len(paths), GROUP):
             group = [look(path, finder, store, limits) for path in paths[start : start + GROUP]]

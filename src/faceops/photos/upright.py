@@ -16,17 +16,22 @@ _UNDO = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = frozenset({5, 6, 7, 8})  # width and height change places
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return the loaded `image` turned by its EXIF orientation; unknown values turn nothing."""
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of the loaded `image`, 1 to 8; 1 where it states none of them."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except (AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
-        return image  # broken EXIF must not cost a good photo
-    undo = _UNDO.get(orientation) if isinstance(orientation, int) else None
-    if undo is None:
+        return 1  # broken EXIF must not cost a good photo
+    return orientation if isinstance(orientation, int) and orientation in _UNDO else 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return the loaded `image` turned by `orientation`, 1 to 8."""
+    if orientation == 1:
         return image
-    turned = image.transpose(undo)
+    turned = image.transpose(_UNDO[orientation])
     turned.info = dict(image.info)
     return turned

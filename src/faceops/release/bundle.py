@@ -115,8 +115,10 @@ class Bundle:
         """Return this release's landmark refiner."""
         return LandmarkRefiner(self._landmarks_bytes, threads=self.threads)
 
-    def face_finder(self) -> FaceFinder:
+    def face_finder(self, detail: int = 0) -> FaceFinder:
         """Return the finder of aligned faces that this release was trained with.
+
+        `detail`: see `FaceFinder`; what it adds are small faces of large photos.
 
         Raises:
             FaceOpsError: it was trained on crops that were not aligned by landmarks.
@@ -126,7 +128,7 @@ class Bundle:
                 f"{self.name} was trained on crops of mode {self.release.alignment.mode!r} and "
                 "cannot name faces in photos; rebuild it with crop.mode aligned."
             )
-        return FaceFinder(self.detector(), self.refiner())
+        return FaceFinder(self.detector(), self.refiner(), detail)
 
 
 def _check_versions(release: Release, folder: Path) -> None:
