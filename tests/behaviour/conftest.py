@@ -46,7 +46,11 @@ def name_of(sface_bundle: Path, held_out: Path) -> NameOf:
             return None
         crop = max(faces, key=lambda face: face.detection.size).crop
         ranked = rank_people(
-            bundle.embed(crop[None]), gallery.embeddings, gallery.persons, bundle.verify
+            bundle.embed(crop[None]),
+            gallery.embeddings,
+            gallery.people,
+            gallery.person_rows,
+            bundle.verify,
         )
         (decision,) = decide(ranked, [None], threshold, thresholds.runner_up_margin)
         return decision.person

@@ -64,7 +64,9 @@ def test_names_equal_the_naive_loops(seed: int) -> None:
     faces = np.concatenate([gallery[random.integers(0, 15, 6)], unit_rows(random, 2)])
     faces = faces + 0.1 * unit_rows(random, 8)
     faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
-    ranked = rank_people(faces, gallery.astype(np.float32), persons, verify)
+    people = sorted(set(persons))
+    whose = np.array([people.index(person) for person in persons])
+    ranked = rank_people(faces, gallery.astype(np.float32), people, whose, verify)
     decisions = decide(ranked, [None] * 8, 0.4, 1.0)
     got = [(one.person, str(one.reason) if one.reason else None) for one in decisions]
     assert got == naive_names(faces, gallery.astype(np.float32), persons, 0.4, 1.0)
@@ -75,7 +77,8 @@ def test_a_runner_up_is_found_behind_many_photos_of_the_best() -> None:
     ann = unit_rows(random, 1)[0]
     many = np.stack([ann + 0.001 * row for row in unit_rows(random, 40)]).astype(np.float32)
     gallery = np.concatenate([many, unit_rows(random, 1)])
-    (found,) = rank_people(ann[None], gallery, ["Ann"] * 40 + ["Ben"], verify, nearest_faces=4)
+    whose = np.array([0] * 40 + [1])
+    (found,) = rank_people(ann[None], gallery, ["Ann", "Ben"], whose, verify, nearest_faces=4)
     assert [candidate.person for candidate in found] == ["Ann", "Ben"]
 
 

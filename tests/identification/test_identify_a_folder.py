@@ -49,11 +49,59 @@ def test_a_second_run_opens_no_photo(
 ) -> None:
     first = identify(album, gallery, bundle, tmp_path / "out")
     before = rows_of(tmp_path / "out")
+    (tmp_path / "out" / "faces.csv").unlink()  # so that there is something to do
     second = identify(album, gallery, bundle, tmp_path / "out")
     assert (first.photos_opened, first.photos_reused) == (11, 0)  # all but the empty file
     assert (second.photos_opened, second.photos_reused) == (0, 11)
     assert rows_of(tmp_path / "out") == before
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+
+
+def test_where_nothing_has_changed_the_latest_results_stand(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, gallery, bundle, out)
+    kept = {path: path.read_bytes() for path in out.glob("faces.*")}
+    second = identify(album, gallery, bundle, out)
+    assert second.unchanged and not first.unchanged
+    assert (second.run_id, second.people) == (first.run_id, first.people)
+    assert {path: path.read_bytes() for path in out.glob("faces.*")} == kept
+    assert len(list((out / "runs").iterdir())) == 1
+    stored = json.loads((out / "summary.json").read_text("utf-8"))
+    assert stored["unchanged"] and stored["checked"] >= stored["started"]
+
+
+@pytest.mark.parametrize(
+    "change", ["new", "gone", "touched", "other", "emptied", "budget", "people", "rows", "detail"]
+)
+def test_whatever_changes_is_seen(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, change: str
+) -> None:
+    out, photo = tmp_path / "out", sorted((album / "scenes").iterdir())[3]
+    identify(album, gallery, bundle, out)
+    budget, detail = None, 1280
+    if change == "new":
+        (album / "new.jpg").write_bytes(b"")
+    elif change == "gone":
+        photo.unlink()
+    elif change == "touched":
+        os.utime(photo, ns=(1, 1))
+    elif change == "other":
+        photo.rename(album / "elsewhere.jpg")
+    elif change == "emptied":
+        photo.unlink()
+        photo.write_bytes(b"")
+    elif change == "budget":
+        budget = 0.3
+    elif change == "people":
+        gallery = gallery.without(lambda face: face.person == gallery.people[0])
+    elif change == "rows":
+        (out / "faces.parquet").unlink()
+    else:
+        detail = 0
+    assert not identify(album, gallery, bundle, out, budget, detail=detail).unchanged
+    assert identify(album, gallery, bundle, out, budget, detail=detail).unchanged
 
 
 def test_the_summary_tells_where_the_time_went(
@@ -62,6 +110,7 @@ def test_the_summary_tells_where_the_time_went(
     first = identify(album, gallery, bundle, tmp_path / "out", threads=1)
     assert list(first.timings) == ["embed", "look", "name", "write"]
     assert first.timings["look"] > first.timings["write"] > 0
+    (tmp_path / "out" / "faces.csv").unlink()
     again = identify(album, gallery, bundle, tmp_path / "out", threads=1)
     assert again.timings["look"] < first.timings["look"]
     stored = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))

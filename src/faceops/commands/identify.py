@@ -80,6 +80,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _in_words(summary: "Summary", out: Path) -> str:
+    if summary.unchanged:
+        return (
+            f"nothing has changed since {summary.started}: {summary.photos} photos, "
+            f"{summary.identified} faces named; the results of run {summary.run_id} in {out} stand"
+        )
     known = f" ({summary.photos_reused} known from before)" if summary.photos_reused else ""
     lines = [
         f"{summary.faces} faces found in {summary.photos} photos{known}, "

@@ -121,6 +121,12 @@ class Gallery:
         return sorted(set(self.persons))
 
     @cached_property
+    def person_rows(self) -> np.ndarray:
+        """int64 (M,), the place in `people` of each face's person."""
+        places = {person: place for place, person in enumerate(self.people)}
+        return np.array([places[person] for person in self.persons], np.int64)
+
+    @cached_property
     def embeddings(self) -> np.ndarray:
         """float32 (M, D), a row for each face."""
         empty = np.zeros((0, self.embedding_size), np.float32)

@@ -29,54 +29,58 @@ class Candidate:
 def rank_people(
     embeddings: np.ndarray,
     gallery: np.ndarray,
-    persons: Sequence[str],
+    people: Sequence[str],
+    person_rows: np.ndarray,
     verify: Verify,
     nearest_faces: int = NEAREST,
 ) -> list[list[Candidate]]:
-    """Return for each face its candidates, the most probable first; equal ones by name.
+    """Return for each face the most probable person and the runner-up, as far as there are two.
 
     The N nearest gallery faces are judged, and, where all of them are one person's, the N nearest
-    of other people too, so that there is a runner-up whenever two people are enrolled.
+    of other people too, so that there is a runner-up whenever two people are enrolled. Of equally
+    probable people the nearer one comes first, then the earlier in `people`.
 
     Args:
         embeddings: float32 (Q, D), L2-normalised.
         gallery: float32 (M, D), L2-normalised.
-        persons: the person of each gallery row.
+        people: names, sorted.
+        person_rows: int (M,), whose name in `people` each gallery row has.
         verify: probability of one person for rows of two (N, D).
     """
     if not len(embeddings) or not len(gallery):
         return [[] for _ in embeddings]
-    names, groups = np.unique(np.asarray(persons, dtype=object), return_inverse=True)
-    rows, _ = nearest(embeddings, gallery, nearest_faces)  # (Q, N)
-    pairs = {(query, int(row)) for query, found in enumerate(rows) for row in found}
-    first = groups[rows[:, 0]]
-    lonely = np.flatnonzero((groups[rows] == first[:, None]).all(axis=1))
-    if len(names) > 1 and len(lonely):
-        others, cosines = nearest(
-            embeddings[lonely], gallery, nearest_faces, groups=groups, excluded=first[lonely]
-        )
-        real = np.isfinite(cosines)
-        pairs |= {
-            (int(query), int(row))
-            for query, found, good in zip(lonely, others, real, strict=True)
-            for row in found[good]
-        }
-    ordered = sorted(pairs)
-    queries = np.array([query for query, _ in ordered])
-    faces = np.array([row for _, row in ordered])
-    probabilities = verify(embeddings[queries], gallery[faces])
-    distances = np.linalg.norm(embeddings[queries] - gallery[faces], axis=1)
-    best: list[dict[str, Candidate]] = [{} for _ in embeddings]
-    for query, row, probability, distance in zip(
-        queries, faces, probabilities, distances, strict=True
+    queries, rows = _pairs(embeddings, gallery, person_rows, nearest_faces)
+    probabilities = verify(embeddings[queries], gallery[rows])
+    distances = np.linalg.norm(embeddings[queries] - gallery[rows], axis=1)
+    whose = person_rows[rows]
+    order = np.lexsort((whose, distances, -probabilities, queries))
+    ranked: list[list[Candidate]] = [[] for _ in embeddings]
+    for query, person, probability, distance in zip(
+        queries[order].tolist(),
+        whose[order].tolist(),
+        probabilities[order].tolist(),
+        distances[order].tolist(),
+        strict=True,
     ):
-        person = persons[row]
-        candidate = Candidate(person, float(probability), float(distance))
-        held = best[query].get(person)
-        if held is None or _order(candidate) < _order(held):
-            best[query][person] = candidate
-    return [sorted(people.values(), key=_order) for people in best]
+        found = ranked[query]
+        if len(found) < 2 and (not found or found[0].person != people[person]):
+            found.append(Candidate(people[person], probability, distance))
+    return ranked
 
 
-def _order(candidate: Candidate) -> tuple[float, float, str]:
-    return -candidate.probability, candidate.distance, candidate.person
+def _pairs(
+    embeddings: np.ndarray, gallery: np.ndarray, person_rows: np.ndarray, nearest_faces: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs to judge: rows of `embeddings` and rows of `gallery`, int64 (N,) each."""
+    rows, _ = nearest(embeddings, gallery, nearest_faces)  # (Q, N)
+    queries = np.repeat(np.arange(len(rows)), rows.shape[1])
+    first = person_rows[rows[:, 0]]
+    lonely = np.flatnonzero((person_rows[rows] == first[:, None]).all(axis=1))
+    if not len(lonely) or (person_rows == person_rows[0]).all():
+        return queries, rows.ravel()
+    others, cosines = nearest(
+        embeddings[lonely], gallery, nearest_faces, groups=person_rows, excluded=first[lonely]
+    )
+    real = np.isfinite(cosines)
+    more = np.repeat(lonely, real.sum(axis=1))
+    return np.concatenate([queries, more]), np.concatenate([rows.ravel(), others[real]])

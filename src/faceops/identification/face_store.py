@@ -10,7 +10,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ from faceops.reasons import Reason
 from faceops.release.contract import Release
 
 SCHEMA_VERSION = 2
+NOT_READ = ""  # photo_id of a file that is empty or too large: it has a size and a time, no photo
 BUSY_S = 60.0  # how long to wait for another process that writes
 _TABLES = """
 CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
@@ -96,61 +98,84 @@ class FaceStore:
         """Close the file."""
         self._db.close()
 
-    def photo_id_of(self, file: SeenFile) -> str | None:
-        """Return the photo_id of a file that has not changed since it was seen, else None."""
+    def known(self, files: Sequence[SeenFile]) -> dict[SeenFile, FoundPhoto]:
+        """Return what was found in those of `files` that have not changed since they were seen."""
+        paths = [os.fsencode(file.path) for file in files]
         with self._errors(), self._lock:
-            row = self._db.execute(
-                "SELECT photo_id FROM files WHERE path=? AND size=? AND mtime_ns=?",
-                (os.fsencode(file.path), file.size, file.mtime_ns),
-            ).fetchone()
-        return row[0] if row else None
-
-    def load(self, photo_id: str) -> FoundPhoto | None:
-        """Return what was found in the photo, None when it was not seen by this method."""
-        with self._errors(), self._lock:
-            row = self._db.execute(
-                "SELECT reason, decoder, width, height, orientation FROM photos "
-                "WHERE photo_id=? AND method=?",
-                (photo_id, self._method),
-            ).fetchone()
-            if row is None or row[1] not in (None, self._decoder):
-                return None
-            faces = self._db.execute(
-                "SELECT x, y, width, height, detector_score, quality, embedding, thumbnail "
-                "FROM faces WHERE photo_id=? AND method=? ORDER BY face_index",
-                (photo_id, self._method),
-            ).fetchall()
-        return FoundPhoto(
-            photo_id,
-            Reason(row[0]) if row[0] else None,
-            tuple(
-                FoundFace(
-                    box=face[:4],
-                    detector_score=face[4],
-                    quality=face[5],
-                    embedding=np.frombuffer(face[6], np.float32),
-                    thumbnail=face[7],
+            seen = {
+                row[0]: row[1:]
+                for row in self._db.execute(
+                    "SELECT path, size, mtime_ns, photo_id FROM files "
+                    f"WHERE path IN ({_places(paths)})",
+                    paths,
                 )
-                for face in faces
-            ),
-            size=row[2:4],
-            orientation=row[4],
-        )
+            }
+        same = {
+            file: seen[path][2]
+            for file, path in zip(files, paths, strict=True)
+            if seen.get(path, ())[:2] == (file.size, file.mtime_ns)
+        }
+        photos = self.load(list(same.values()))
+        return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
+
+    def seen_below(self, root: Path) -> Iterator[tuple[bytes, int, int]]:
+        """Yield path, size and modification time of the files kept for `root`, by path.
+
+        To be used up before another method is called.
+        """
+        with self._errors(), self._lock:
+            yield from self._db.execute(
+                "SELECT path, size, mtime_ns FROM files WHERE root=? ORDER BY path",
+                (os.fsencode(root),),
+            )
+
+    def load(self, photo_ids: Sequence[str]) -> dict[str, FoundPhoto]:
+        """Return what was found in those of the photos that this method has seen."""
+        faces: dict[str, list[FoundFace]] = defaultdict(list)
+        keys = (self._method, *photo_ids)
+        with self._errors(), self._lock:
+            photos = self._db.execute(
+                "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
+                f"WHERE method=? AND photo_id IN ({_places(photo_ids)})",
+                keys,
+            ).fetchall()
+            rows = self._db.execute(
+                "SELECT photo_id, x, y, width, height, detector_score, quality, embedding, "
+                f"thumbnail FROM faces WHERE method=? AND photo_id IN ({_places(photo_ids)}) "
+                "ORDER BY photo_id, face_index",
+                keys,
+            ).fetchall()
+        for photo_id, *box, score, quality, embedding, picture in rows:
+            values = np.frombuffer(embedding, np.float32)
+            x, y, width, height = box
+            faces[photo_id].append(
+                FoundFace((x, y, width, height), score, quality, values, picture)
+            )
+        return {
+            photo_id: FoundPhoto(
+                photo_id,
+                Reason(reason) if reason else None,
+                tuple(faces.get(photo_id, ())),
+                (width, height),
+                orientation,
+            )
+            for photo_id, reason, width, height, orientation, decoder in photos
+            # What one decoder could not open another one may.
+            if decoder in (None, self._decoder)
+        }
 
     def save(self, root: Path, seen: Iterable[tuple[SeenFile, FoundPhoto, bool]]) -> None:
         """Keep photos in one transaction: each file, what was found, and whether that is new."""
         with self._errors(), self._lock, self._transaction():
             for file, photo, is_new in seen:
-                if photo.photo_id is None:
-                    continue
                 self._db.execute(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
                     (
                         os.fsencode(file.path), os.fsencode(root), file.size, file.mtime_ns,
-                        photo.photo_id,
+                        photo.photo_id or NOT_READ,
                     ),
                 )  # fmt: skip
-                if is_new:
+                if is_new and photo.photo_id is not None:
                     self._insert(photo)
 
     def forget_vanished(self, root: Path, present: Iterable[Path]) -> None:
@@ -210,6 +235,10 @@ class FaceStore:
             raise FaceOpsError(
                 f"{self._path} cannot be used ({error}); delete it, and the photos are opened anew."
             ) from None
+
+
+def _places(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 _NAMES = ("files", "photos", "faces")

@@ -1,7 +1,6 @@
 """Name the people in a folder of photos: one run, from the walk to the published files."""
 
 import contextlib
-import json
 import os
 import secrets
 import time
@@ -15,13 +14,13 @@ from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
-from faceops.identification.engine import DETAIL, NamedPhoto, Rule, name_photos
+from faceops.identification.engine import NamedPhoto, Rule, name_photos
 from faceops.identification.face_store import FaceStore, method_id
+from faceops.identification.look import DETAIL, Looker
 from faceops.identification.output_folder import (
     ANNOTATED,
     REPORT_FILE,
     STATE_FILE,
-    SUMMARY_FILE,
     publish,
     run_folder,
 )
@@ -29,10 +28,12 @@ from faceops.identification.part_clock import PartClock
 from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import records_of
 from faceops.identification.report import Report
-from faceops.identification.summary import Summary
+from faceops.identification.summary import Summary, write_summary
+from faceops.identification.unchanged import fingerprint, run_that_stands
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
+from faceops.release.contract import VERIFIER
 
 MAX_THREADS = 8
 
@@ -54,8 +55,9 @@ def identify(
 
     Leaves faces.csv, faces.parquet, faces.jsonl, summary.json and report.html in `out`, each
     replaced at once, and the run's own copy in `out`/runs/<run_id>. Photos that an earlier run
-    into `out` has seen are not opened again: an interrupted run continues, a repeated one only
-    decides anew against the gallery as it is.
+    into `out` has seen are not opened again: an interrupted run continues, one with another
+    gallery decides anew without opening photos, and where nothing has changed at all the latest
+    run's results stand, and its summary comes back with `unchanged`.
 
     Args:
         budget: share of strangers that may be given a name; the release's default when None.
@@ -99,38 +101,66 @@ def identify(
         runner_up_margin=thresholds.runner_up_margin,
         gallery_people=len(gallery.people),
         gallery_faces=enrolled,
+        checked=started.isoformat(timespec="seconds"),
     )
-    with folder_lock(out), _writing_to(out):
+    method = method_id(bundle.release, limits, detail)
+    summary.decided_by = fingerprint(
+        gallery,
+        root=root,
+        method=method,
+        release=bundle.name,
+        verifier=bundle.release.weights[VERIFIER].sha256,
+        budget=budget,
+        rule=rule,
+        annotate=annotate,
+    )
+    with (
+        folder_lock(out),
+        _writing_to(out),
+        contextlib.closing(FaceStore(out / STATE_FILE, method)) as store,
+    ):
+        latest = run_that_stands(out, summary.decided_by, store, root, paths)
+        if latest is not None:
+            latest.checked, latest.unchanged = summary.checked, True
+            write_summary(latest, out)
+            return latest
         with run_folder(out, summary.run_id) as folder:
-            store = FaceStore(out / STATE_FILE, method_id(bundle.release, limits, detail))
-            with contextlib.closing(store):
-                named = name_photos(
-                    paths, root, gallery, bundle, store, rule, limits, detail, threads, clock
-                )
-                if annotate:
-                    named = _drawn(named, root, folder / ANNOTATED, limits, threads)
-                report = Report(root)
-                with RecordWriters(folder) as writers:
-                    for photo in named:
-                        path = valid_unicode(photo.path.relative_to(root).as_posix())
-                        with clock.part("write"):
-                            writers.write(
-                                records_of(
-                                    summary.run_id, path, photo.photo, photo.decisions,
-                                    summary.release, summary.contract_id,
-                                )
-                            )  # fmt: skip
-                            summary.add(photo)
-                            report.add(path, photo)
-                store.forget_vanished(root, paths)
+            looker = Looker(root, bundle, bundle.face_finder(detail), store, limits, clock)
+            named = name_photos(paths, looker, gallery, rule, threads)
+            if annotate:
+                named = _drawn(named, root, folder / ANNOTATED, limits, threads)
+            report = _write_rows(named, root, folder, summary, clock)
+            store.forget_vanished(root, paths)
             summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
-            text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
-            (folder / SUMMARY_FILE).write_text(text, "utf-8")
+            write_summary(summary, folder)
             (folder / REPORT_FILE).write_text(report.render(summary), "utf-8")
         publish(out, summary.run_id)
     return summary
+
+
+def _write_rows(
+    named: Iterator[NamedPhoto], root: Path, folder: Path, summary: Summary, clock: PartClock
+) -> Report:
+    """Write the rows of all photos into `folder` while they come in, and count them."""
+    report = Report(root)
+    with RecordWriters(folder) as writers:
+        for photo in named:
+            path = valid_unicode(photo.path.relative_to(root).as_posix())
+            rows = records_of(
+                summary.run_id,
+                path,
+                photo.photo,
+                photo.decisions,
+                summary.release,
+                summary.contract_id,
+            )
+            with clock.part("write"):
+                writers.write(rows)
+                summary.add(photo)
+                report.add(path, photo)
+    return report
 
 
 def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:

@@ -4,9 +4,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceops.identification.engine import DETAIL, GROUP, embed_group, keep, look
 from faceops.identification.face_store import FaceStore, method_id
+from faceops.identification.look import DETAIL, GROUP, Looker
 from faceops.identification.output_folder import STATE_FILE
+from faceops.identification.part_clock import PartClock
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.bundle import Bundle
 
@@ -31,13 +32,12 @@ def find_shard(
     may be worked on at the same time, in threads or processes.
     """
     out.mkdir(parents=True, exist_ok=True)
-    finder = bundle.face_finder(detail)
     new = 0
     with contextlib.closing(
         FaceStore(out / STATE_FILE, method_id(bundle.release, limits, detail))
     ) as store:
+        looker = Looker(root, bundle, bundle.face_finder(detail), store, limits, PartClock())
         for start in range(0, len(paths), GROUP):
-            group = [look(path, finder, store, limits) for path in paths[start : start + GROUP]]
-            keep(store, root, group, embed_group(group, bundle))
-            new += sum(looked.found is None for looked in group)
+            looked = looker.look(paths[start : start + GROUP])
+            new += sum(one.opened for one in looked)
     return new

@@ -1,11 +1,14 @@
 """What a run did, in figures."""
 
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from faceops.identification.decide import Outcome
 from faceops.identification.engine import NamedPhoto
+from faceops.identification.output_folder import SUMMARY_FILE
 
 
 @dataclass
@@ -17,7 +20,9 @@ class Summary:
     given with their number of faces. `threshold_measured` is False when so small a budget in so
     large a gallery lies beyond the pairs that the release was measured on. Times in seconds:
     `seconds` by the wall clock up to the report; `timings` of the parts look (open, find faces),
-    embed, name and write (rows), added over threads, so their sum may be more.
+    embed, name and write (rows), added over threads, so their sum may be more. `decided_by` is
+    the fingerprint of all that decided the rows, `checked` when the folder was last compared with
+    them, and `unchanged` whether that comparison found nothing to do.
     """
 
     run_id: str
@@ -31,6 +36,9 @@ class Summary:
     runner_up_margin: float
     gallery_people: int
     gallery_faces: int
+    decided_by: str = ""
+    checked: str = ""
+    unchanged: bool = False
     photos: int = 0
     photos_opened: int = 0
     photos_reused: int = 0
@@ -64,9 +72,27 @@ class Summary:
             if decision.person:
                 self.people[decision.person] += 1
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Summary":
+        """Return what `as_dict` gave.
+
+        Raises:
+            TypeError: `content` has other keys.
+        """
+        counts = {name: Counter(content[name]) for name in ("reasons", "people")}
+        return cls(**{**content, **counts})
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for JSON: reasons and people sorted by name."""
         content = asdict(self)
         content["reasons"] = dict(sorted(self.reasons.items()))
         content["people"] = dict(sorted(self.people.items()))
         return content
+
+
+def write_summary(summary: Summary, folder: Path) -> None:
+    """Write `folder`/summary.json, replaced at once."""
+    text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
+    temporary = folder / f".{SUMMARY_FILE}.tmp"
+    temporary.write_text(text, "utf-8")
+    temporary.replace(folder / SUMMARY_FILE)

@@ -28,7 +28,7 @@ def walk_photos(root: Path) -> list[Path]:
     links = [root]
     while links:
         links = sorted(_walk_links(links, found, entered), key=Path.as_posix)
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+    return sorted(found, key=Path.as_posix)  # all begin with the root
 
 
 def _walk_links(
