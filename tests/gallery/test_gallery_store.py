@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from faceops.errors import FaceOpsError, UsageError
-from faceops.gallery.forget import forget
 from faceops.gallery.store import Gallery, GalleryFace, png_of
 
 CONTRACT = "c" * 64
@@ -90,21 +89,6 @@ def test_saving_without_crops_is_refused(tmp_path: Path) -> None:
         Gallery.open(tmp_path).save()
 
 
-def test_a_forgotten_person_leaves_no_bytes(tmp_path: Path) -> None:
-    filled(tmp_path)
-    assert forget(tmp_path, "Ann Lee") == 2
-    assert Gallery.open(tmp_path).people == ["Zoë"]
-    for path in tmp_path.iterdir():
-        assert b"Ann Lee" not in path.read_bytes()
-
-
-@pytest.mark.parametrize("spelling", ["ann lee", "Ann_Lee", "ANN-LEE", "ann. lee"])
-def test_a_person_is_forgotten_under_any_spelling(tmp_path: Path, spelling: str) -> None:
-    filled(tmp_path)
-    assert forget(tmp_path, spelling) == 2
-    assert Gallery.open(tmp_path).people == ["Zoë"]
-
-
 def test_renaming_two_people_into_one_keeps_each_face_once(tmp_path: Path) -> None:
     gallery = Gallery.create(tmp_path, CONTRACT, 8).with_faces(
         [face("Ann Lee"), face("ann-lee"), face("ann-lee", seed=3)]
@@ -114,9 +98,3 @@ def test_renaming_two_people_into_one_keeps_each_face_once(tmp_path: Path) -> No
         ("Ann Lee", "1"),
         ("Ann Lee", "3"),
     ]
-
-
-def test_forgetting_a_stranger_says_so(tmp_path: Path) -> None:
-    filled(tmp_path)
-    with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
-        forget(tmp_path, "Nobody")

@@ -10,6 +10,8 @@ from faceops.commands.bundle_argument import add_bundle_arguments, load_bundle
 if TYPE_CHECKING:
     from faceops.identification.summary import Summary
 
+MOST_ERRORS = 10
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
@@ -38,6 +40,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "faces and takes longer, 0 only looks at the whole (default: 1280)",
     )
     parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
+    parser.add_argument(
+        "--xmp",
+        action="store_true",
+        help="write face regions and names into XMP sidecars beside the photos (photo.jpg.xmp); "
+        "what others wrote into them stays",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_bundle_arguments(parser)
@@ -69,6 +77,7 @@ def _run(args: argparse.Namespace) -> int:
         args.out,
         args.budget,
         args.annotate,
+        xmp=args.xmp,
         threads=args.threads,
         **({} if args.detail is None else {"detail": args.detail}),
     )
@@ -95,6 +104,17 @@ def _in_words(summary: "Summary", out: Path) -> str:
             f"{count} {reason}" for reason, count in sorted(summary.reasons.items())
         )
         lines.append(f"without a name: {reasons}")
+    if not summary.known_to_gallery:
+        lines.append(
+            f"the gallery may only be read and does not know of {out}: to forget a person, "
+            f"name it by --out"
+        )
+    if summary.sidecars_written:
+        lines.append(f"{summary.sidecars_written} sidecars written beside the photos")
+    for error in summary.sidecar_errors[:MOST_ERRORS]:
+        lines.append(error)
+    if (more := len(summary.sidecar_errors) - MOST_ERRORS) > 0:
+        lines.append(f"... and {more} more sidecars, all in {out / 'summary.json'}")
     lines.append(
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "
         f"{out / 'report.html'}, read {out / 'faces.csv'}"

@@ -1,19 +1,53 @@
-"""`faceops people`: who is enrolled in a gallery, and removing a person from it."""
+"""`faceops people`: who is enrolled; rename, join and forget people."""
 
 import argparse
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faceops.identification.forget import Forgetting
+
+SPELLING = "in any spelling: Ann_Lee is ann-lee"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
-    parser = subparsers.add_parser("people", help="list enrolled people, forget one")
+    parser = subparsers.add_parser("people", help="list, show, rename, join, forget people")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list the enrolled people with their faces")
-    forgetting = actions.add_parser("forget", help="remove a person's faces from the gallery")
-    forgetting.add_argument("name", metavar="NAME", help="in any spelling: Ann_Lee is ann-lee")
-    for action, run in ((listing, _list), (forgetting, _forget)):
+    showing = actions.add_parser("show", help="show a person's faces, the odd ones first")
+    showing.add_argument("name", metavar="NAME", help=SPELLING)
+    renaming = actions.add_parser(
+        "rename", help="give a person another name; enrolling the old name gives the new one"
+    )
+    renaming.add_argument("name", metavar="OLD", help=SPELLING)
+    renaming.add_argument("new", metavar="NEW")
+    merging = actions.add_parser("merge", help="make two enrolled people one")
+    merging.add_argument("name", metavar="GONE", help=SPELLING)
+    merging.add_argument("new", metavar="KEPT", help="whose name both have afterwards")
+    forgetting = actions.add_parser(
+        "forget",
+        help="remove a person from the gallery and from all results, and search for what is left",
+    )
+    forgetting.add_argument("name", metavar="NAME", help=SPELLING)
+    forgetting.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a further output folder of identify; those named from this gallery are known",
+    )
+    for action, run in (
+        (listing, _list),
+        (showing, _show),
+        (renaming, _rename),
+        (merging, _merge),
+        (forgetting, _forget),
+    ):
         action.add_argument(
             "--gallery",
             type=Path,
@@ -41,25 +75,108 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-# What removing from the gallery does not reach.
+def _show(args: argparse.Namespace) -> int:
+    from faceops.gallery.show import show
+    from faceops.gallery.store import Gallery
+
+    person, faces = show(Gallery.open(args.gallery), args.name)
+    if args.json:
+        content = {"person": person, "faces": [asdict(face) for face in faces]}
+        print(json.dumps(content, ensure_ascii=False))
+        return 0
+    print("likeness  other  quality  photo")
+    for face in faces:
+        own = "       -" if face.likeness is None else f"{face.likeness:8.2f}"
+        other = "    -" if face.other_likeness is None else f"{face.other_likeness:5.2f}"
+        odd = f"  <- more like {face.other}" if face.is_odd else ""
+        print(f"{own}  {other}  {face.quality:7.2f}  {face.photo}{odd}")
+    print(
+        f"{person}: {len(faces)} faces; likeness is the mean cosine to the person's other faces, "
+        "other the highest to somebody else's"
+    )
+    return 0
+
+
+def _rename(args: argparse.Namespace) -> int:
+    from faceops.gallery.rename import rename
+
+    name, faces = rename(args.gallery, args.name, args.new)
+    return _told(args, name, f"{args.name} is {name} now, with {faces} faces", faces)
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from faceops.gallery.rename import merge
+
+    name, faces = merge(args.gallery, args.name, args.new)
+    return _told(args, name, f"{args.name} and {name} are one: {name}, with {faces} faces", faces)
+
+
+def _told(args: argparse.Namespace, name: str, sentence: str, faces: int) -> int:
+    if args.json:
+        print(json.dumps({"person": name, "faces": faces}, ensure_ascii=False))
+    else:
+        print(f"{sentence}; the next identify gives that name, without opening photos again")
+    return 0
+
+
+# What removing does not reach.
 NOT_COVERED = (
-    "output folders of `faceops identify`: its records and reports name the person, and "
-    "state.sqlite holds embeddings of every face found",
+    "photos, and names in the names of files and folders: they are yours",
     "the folder that the person was enrolled from: enrolling it again brings the person back",
-    "models trained on the person's photos",
+    "faces that never got the person's name: they are not known to be theirs",
+    "copies of results that were made elsewhere, backups, and models trained on the photos",
 )
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from faceops.gallery.forget import forget
+    from faceops.identification.forget import forget_everywhere
 
-    removed = forget(args.gallery, args.name)
+    done = forget_everywhere(args.gallery, args.name, tuple(args.out))
     if args.json:
-        content = {"person": args.name, "faces_removed": removed, "not_covered": NOT_COVERED}
-        print(json.dumps(content, ensure_ascii=False))
-        return 0
-    print(f"removed {args.name} from {args.gallery}: {removed} faces with crops and embeddings")
+        print(json.dumps(_as_json(done), ensure_ascii=False))
+        return 0 if done.complete else 1
+    print(
+        f"{done.person}: {done.gallery_faces} faces with crops and embeddings removed from "
+        f"{args.gallery}"
+    )
+    for output in done.outputs:
+        print(
+            f"{output.folder}: {output.rows} rows blanked, {output.cached_faces} cached faces, "
+            f"{output.reports} reports, {output.pictures} drawn photos and "
+            f"{output.sidecar_entries} sidecar entries removed"
+        )
+    proof = done.proof
+    print(
+        f"searched {proof.files} files ({proof.megabytes:g} MB) for the name and for "
+        f"{proof.secrets} embeddings and pictures: "
+        + (f"found in {len(proof.found)} places" if proof.found else "nothing is left")
+    )
+    for place in proof.found:
+        print(f"  still there: {place}")
+    for folder in done.unreachable:
+        print(f"  not there now: {folder}; forget the person again when it is back")
     print("not covered:")
     for place in NOT_COVERED:
         print(f"  - {place}")
-    return 0
+    return 0 if done.complete else 1
+
+
+def _as_json(done: "Forgetting") -> dict[str, object]:
+    return {
+        "person": done.person,
+        "faces_removed": done.gallery_faces,
+        "outputs": [
+            {
+                "folder": str(output.folder),
+                "rows": output.rows,
+                "cached_faces": output.cached_faces,
+                "reports": output.reports,
+                "pictures": output.pictures,
+                "sidecar_entries": output.sidecar_entries,
+            }
+            for output in done.outputs
+        ],
+        "searched": asdict(done.proof),
+        "unreachable": done.unreachable,
+        "not_covered": NOT_COVERED,
+    }

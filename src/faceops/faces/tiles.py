@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from faceops.faces.box_overlap import box_overlap, shared_area
 from faceops.faces.detection import Detection
 from faceops.faces.detector import LARGEST_OVERLAP, Detector
 from faceops.faces.non_maximum_suppression import non_maximum_suppression
@@ -93,10 +94,5 @@ def _moved(detection: Detection, left: int, top: int, back: tuple[float, float])
 
 
 def _same(one: Detection, other: Detection) -> bool:
-    x, y, w, h = one.box
-    left, top, width, height = other.box
-    wide = min(x + w, left + width) - max(x, left)
-    high = min(y + h, top + height) - max(y, top)
-    shared = max(wide, 0.0) * max(high, 0.0)
-    union = w * h + width * height - shared
-    return shared > LARGEST_OVERLAP * union or shared > LARGEST_INSIDE * w * h
+    inside = shared_area(one.box, other.box) > LARGEST_INSIDE * one.box[2] * one.box[3]
+    return inside or box_overlap(one.box, other.box) > LARGEST_OVERLAP

@@ -15,7 +15,7 @@ from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.choose_face import choose_faces
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
-from faceops.gallery.person_name import first_spellings, person_of, valid_unicode
+from faceops.gallery.person_name import first_spellings, person_key, person_of, valid_unicode
 from faceops.gallery.store import Gallery, GalleryFace, png_of
 from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError
@@ -102,14 +102,15 @@ def enrol(
         raise UsageError(
             f"{people_dir} holds no files; put each person's photos into a folder of their name."
         )
-    by_person: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        by_person[person_of(path.relative_to(people_dir))].append(path)
     report = EnrolReport(contract_id=bundle.release.contract_id, release=bundle.name)
     with folder_lock(gallery_dir):
         gallery = Gallery.create(
             gallery_dir, bundle.release.contract_id, bundle.release.embedding_size
         )
+        by_person: dict[str, list[Path]] = defaultdict(list)
+        for path in paths:
+            name = person_of(path.relative_to(people_dir))
+            by_person[gallery.aliases.get(person_key(name), name)].append(path)
         shown = first_spellings([*gallery.persons, *by_person])
         report.spellings = _other_spellings(shown)
         gallery = gallery.renamed(shown)

@@ -8,7 +8,7 @@ as a whole, so a reader or an interrupted writer never leaves half a file.
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -64,13 +64,17 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state."""
+    """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state.
+
+    `aliases`: the name of a person by the key (`person_key`) of a name that they had before.
+    """
 
     folder: Path
     contract_id: str
     embedding_size: int
     faces: tuple[GalleryFace, ...]
     has_crops: bool = True
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -84,14 +88,15 @@ class Gallery:
             UsageError: there is no gallery.
             FaceOpsError: it is damaged, of another schema version, or of another contract.
         """
-        stated, size = _read_statement(folder)
+        stated, size, aliases = _read_statement(folder)
         if contract_id is not None and stated != contract_id:
             raise FaceOpsError(
                 f"the gallery {folder} was enrolled under contract {stated[:12]}, this release "
                 f"has {contract_id[:12]}, and their embeddings cannot be compared: enrol the "
                 "people into a new folder, or use the release that the gallery was enrolled with."
             )
-        return cls(folder, stated, size, _read_faces(folder / FACES_FILE, size, crops), crops)
+        faces = _read_faces(folder / FACES_FILE, size, crops)
+        return cls(folder, stated, size, faces, crops, aliases)
 
     @classmethod
     def create(cls, folder: Path, contract_id: str, embedding_size: int) -> "Gallery":
@@ -147,6 +152,10 @@ class Gallery:
         }
         return replace(self, faces=_sorted(faces.values()))
 
+    def with_aliases(self, aliases: Mapping[str, str]) -> "Gallery":
+        """Return this gallery with these `aliases` in place of its own."""
+        return replace(self, aliases=dict(aliases))
+
     def without(self, gone: Callable[[GalleryFace], bool]) -> "Gallery":
         """Return this gallery without the faces of which `gone` is true."""
         return replace(self, faces=tuple(face for face in self.faces if not gone(face)))
@@ -164,6 +173,7 @@ class Gallery:
             "schema_version": SCHEMA_VERSION,
             "contract_id": self.contract_id,
             "embedding_size": self.embedding_size,
+            "aliases": dict(self.aliases),
         }
         columns = {name: [_cell(face, name) for face in self.faces] for name in SCHEMA.names}
         buffer = io.BytesIO()
@@ -202,12 +212,14 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _read_statement(folder: Path) -> tuple[str, int]:
+def _read_statement(folder: Path) -> tuple[str, int, dict[str, str]]:
     path = folder / GALLERY_FILE
     try:
         content = json.loads(path.read_text("utf-8"))
         version = content["schema_version"]
         stated, size = str(content["contract_id"]), int(content["embedding_size"])
+        # Galleries of before people could be renamed have none.
+        aliases = {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()}
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
@@ -222,7 +234,7 @@ def _read_statement(folder: Path) -> tuple[str, int]:
             f"{path} has schema version {version}, this faceops reads {SCHEMA_VERSION}; use the "
             "faceops that wrote it, or enrol into a new folder."
         )
-    return stated, size
+    return stated, size, aliases
 
 
 def _read_faces(path: Path, size: int, crops: bool) -> tuple[GalleryFace, ...]:

@@ -42,6 +42,8 @@ def annotated(
     order = sorted(range(len(faces)), key=lambda index: decisions[index].person is not None)
     for index in order:
         face, decision = faces[index], decisions[index]
+        if face.forgotten:
+            continue
         x, y, width, height = face.box
         colour = _COLOURS[decision.outcome]
         draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)

@@ -18,6 +18,7 @@ from faceops.identification.decide import Decision, decide
 from faceops.identification.found_photo import FoundPhoto
 from faceops.identification.look import GROUP, Looker
 from faceops.progress import track
+from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 
@@ -45,7 +46,10 @@ def name_group(
 ) -> list[list[Decision]]:
     """Return the decisions for the faces of each photo."""
     faces = [face for photo in photos for face in photo.faces]
-    refusals = [rule.policy.refusal(face.size, face.quality) for face in faces]
+    refusals = [
+        Reason.FORGOTTEN if face.forgotten else rule.policy.refusal(face.size, face.quality)
+        for face in faces
+    ]
     usable = [face.embedding for face, why in zip(faces, refusals, strict=True) if why is None]
     queries = np.stack(usable) if usable else np.zeros((0, gallery.embedding_size), np.float32)
     ranked = iter(

@@ -14,8 +14,8 @@ class FoundFace:
     Attributes:
         box: x, y, width, height in pixels of the upright photo.
         detector_score, quality: 0 to 1.
-        embedding: float32 (D,), L2-normalised.
-        thumbnail: JPEG of the aligned face.
+        embedding: float32 (D,), L2-normalised; (0,) of a forgotten face.
+        thumbnail: JPEG of the aligned face; empty of a forgotten one.
     """
 
     box: tuple[float, float, float, float]
@@ -23,6 +23,11 @@ class FoundFace:
     quality: float
     embedding: np.ndarray
     thumbnail: bytes
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether only the place of the face is left, all else was removed at request."""
+        return not len(self.embedding)
 
     @property
     def size(self) -> float:

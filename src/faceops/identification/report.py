@@ -74,6 +74,8 @@ class Report:
             if len(files) < FILES_A_REASON:
                 files.append((shown_path, link))
         for face, decision in zip(named.photo.faces, named.decisions, strict=True):
+            if face.forgotten:
+                continue
             if decision.person is not None:
                 group, most = self._people[decision.person], FACES_A_PERSON
                 if self._shown_of_people >= FACES_OF_PEOPLE and group.pictures:

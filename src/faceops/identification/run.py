@@ -12,6 +12,7 @@ from faceops.errors import FaceOpsError, UsageError
 from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.folder_lock import folder_lock
+from faceops.gallery.outputs import remember_output
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import NamedPhoto, Rule, name_photos
@@ -30,6 +31,7 @@ from faceops.identification.records import records_of
 from faceops.identification.report import Report
 from faceops.identification.summary import Summary, write_summary
 from faceops.identification.unchanged import fingerprint, run_that_stands
+from faceops.identification.xmp_of_photo import with_sidecars
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -46,6 +48,7 @@ def identify(
     budget: float | None = None,
     annotate: bool = False,
     *,
+    xmp: bool = False,
     threads: int | None = None,
     policy: FacePolicy = IDENTIFICATION,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
@@ -62,6 +65,7 @@ def identify(
     Args:
         budget: share of strangers that may be given a name; the release's default when None.
         annotate: also draw boxes and names on copies of the photos with faces.
+        xmp: also bring the sidecars beside the photos up to date with the names.
         threads: that open photos and find faces; by default one a core, at most eight.
         detail: longest side in pixels at which photos larger than the detector's view are searched
             in tiles as well, for small faces; 0 only looks at photos as a whole.
@@ -113,7 +117,9 @@ def identify(
         budget=budget,
         rule=rule,
         annotate=annotate,
+        xmp=xmp,
     )
+    summary.known_to_gallery = remember_output(gallery.folder, out)
     with (
         folder_lock(out),
         _writing_to(out),
@@ -129,6 +135,8 @@ def identify(
             named = name_photos(paths, looker, gallery, rule, threads)
             if annotate:
                 named = _drawn(named, root, folder / ANNOTATED, limits, threads)
+            if xmp:
+                named = with_sidecars(named, summary)
             report = _write_rows(named, root, folder, summary, clock)
             store.forget_vanished(root, paths)
             summary.timings = clock.seconds()

@@ -26,7 +26,7 @@ def find_shard(
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     detail: int = DETAIL,
 ) -> int:
-    """Find and embed the faces of `paths`, keep them in `out`, return how many photos were new.
+    """Find and embed the faces of `paths`, keep them in `out`, return how many photos were opened.
 
     The run that follows (`identify`) then opens none of them. Done again it does nothing; shards
     may be worked on at the same time, in threads or processes.

@@ -17,12 +17,14 @@ class Summary:
 
     `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one.
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
-    given with their number of faces. `threshold_measured` is False when so small a budget in so
+    given with their number of faces. `sidecar_errors` are sentences about sidecars that were left
+    as they are. `threshold_measured` is False when so small a budget in so
     large a gallery lies beyond the pairs that the release was measured on. Times in seconds:
     `seconds` by the wall clock up to the report; `timings` of the parts look (open, find faces),
     embed, name and write (rows), added over threads, so their sum may be more. `decided_by` is
     the fingerprint of all that decided the rows, `checked` when the folder was last compared with
-    them, and `unchanged` whether that comparison found nothing to do.
+    them, and `unchanged` whether that comparison found nothing to do. `known_to_gallery` is False
+    when the gallery may only be read: `faceops people forget` must then be told of this folder.
     """
 
     run_id: str
@@ -39,6 +41,7 @@ class Summary:
     decided_by: str = ""
     checked: str = ""
     unchanged: bool = False
+    known_to_gallery: bool = True
     photos: int = 0
     photos_opened: int = 0
     photos_reused: int = 0
@@ -49,6 +52,8 @@ class Summary:
     rejected_photos: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     people: Counter[str] = field(default_factory=Counter)
+    sidecars_written: int = 0
+    sidecar_errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
     photos_per_second: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)

@@ -6,14 +6,16 @@ from pathlib import Path
 from faceops.errors import UsageError
 from faceops.photos.photo_error import printable
 
+SIDECAR = ".xmp"
+
 
 def walk_photos(root: Path) -> list[Path]:
     """Return every file under `root`, sorted by its relative POSIX path.
 
     Whatever is no image is listed too, so that it gets a row with a reason; so are broken links
-    and folders that may not be listed. Left out: hidden names (a leading dot), pipes, sockets
-    and devices. Links to folders are followed, and each real folder is entered once, by its own
-    name before any link to it: loops end.
+    and folders that may not be listed. Left out: hidden names (a leading dot), metadata beside
+    photos (.xmp), pipes, sockets and devices. Links to folders are followed, and each real folder
+    is entered once, by its own name before any link to it: loops end.
 
     Raises:
         UsageError: `root` is no folder, or may not be listed.
@@ -51,7 +53,7 @@ def _walk_links(
             continue
         for entry in listed:
             path = folder / entry.name
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name.lower().endswith(SIDECAR):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)

@@ -1,0 +1,132 @@
+"""Take a person out of one output folder of `faceops identify`: state, records, pictures."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faceops.errors import FaceOpsError
+from faceops.gallery.folder_lock import folder_lock
+from faceops.identification.forget_faces import Forgotten, forget_faces
+from faceops.identification.forget_rows import NamedFace, forget_rows, named_faces, shows
+from faceops.identification.output_folder import (
+    ANNOTATED,
+    REPORT_FILE,
+    RUNS,
+    STATE_FILE,
+    SUMMARY_FILE,
+)
+from faceops.identification.xmp_sidecar import forget_person, sidecar_of
+
+
+@dataclass
+class ForgottenOutput:
+    """What was removed from one output folder; `removed` are the bytes that must be gone."""
+
+    folder: Path
+    rows: int = 0
+    cached_faces: int = 0
+    reports: int = 0
+    pictures: int = 0
+    sidecar_entries: int = 0
+    removed: list[Forgotten] = field(default_factory=list)
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was removed."""
+        return any(
+            (self.rows, self.cached_faces, self.reports, self.pictures, self.sidecar_entries)
+        )
+
+
+def forget_in_output(
+    out: Path, is_person: Callable[[str], bool], enrolled: Iterable[NamedFace]
+) -> ForgottenOutput:
+    """Remove the person from everything in `out`, and from the sidecars beside its photos.
+
+    The state keeps where the face was, without embedding or picture, so that the next run does
+    not embed it again. Reports of runs that show the person go as a whole, since their pictures
+    cannot be told apart; the next run writes the latest one anew. Done again it finds nothing.
+
+    Args:
+        enrolled: the person's faces in the gallery, whose photos may lie in the album too.
+
+    Raises:
+        FaceOpsError: `out` is in use, damaged or cannot be written; what was removed stays so.
+    """
+    done = ForgottenOutput(out)
+    with folder_lock(out):
+        try:
+            folders = [out, *sorted((out / RUNS).glob("*"))]
+            faces = {*enrolled}
+            faces |= {face for folder in folders for face in named_faces(folder, is_person)}
+            done.sidecar_entries = _forget_sidecars(folders, faces, is_person)
+            done.removed = forget_faces(out / STATE_FILE, faces)
+            done.cached_faces = len(done.removed)
+            for folder in folders:
+                done.pictures += _remove_pictures(folder, faces)
+                rows = forget_rows(folder, is_person)
+                done.rows += rows
+                named = _forget_summary(folder, is_person)
+                if named or rows or shows(folder, {face.photo_id for face in faces}):
+                    done.reports += _remove_report(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise FaceOpsError(
+                f"{out} cannot be cleaned ({error}); mend that and forget the person again, "
+                "what is removed stays removed."
+            ) from None
+    return done
+
+
+def _forget_summary(folder: Path, is_person: Callable[[str], bool]) -> bool:
+    path = folder / SUMMARY_FILE
+    if not path.is_file():
+        return False
+    content = json.loads(path.read_text("utf-8"))
+    rest = {name: count for name, count in content["people"].items() if not is_person(name)}
+    if rest == content["people"]:
+        return False
+    # Without `decided_by` these results do not stand: the next run decides anew.
+    content.update(people=rest, decided_by="")
+    temporary = folder / f".{SUMMARY_FILE}.tmp"
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    temporary.replace(path)
+    return True
+
+
+def _remove_report(folder: Path) -> bool:
+    path = folder / REPORT_FILE
+    there = path.is_file()
+    path.unlink(missing_ok=True)
+    return there
+
+
+def _remove_pictures(folder: Path, faces: Iterable[NamedFace]) -> int:
+    """Remove the drawn copies of the photos in which the person was named."""
+    drawn = folder / ANNOTATED
+    if not drawn.is_dir() or drawn.is_symlink():
+        return 0
+    removed = 0
+    for path in {face.photo_path for face in faces}:
+        picture = drawn / f"{path}.jpg"
+        if picture.is_file():
+            picture.unlink()
+            removed += 1
+    if not any(path.is_file() for path in drawn.rglob("*")):
+        shutil.rmtree(drawn)
+    return removed
+
+
+def _forget_sidecars(
+    folders: Iterable[Path], faces: Iterable[NamedFace], is_person: Callable[[str], bool]
+) -> int:
+    roots = {
+        Path(json.loads((folder / SUMMARY_FILE).read_text("utf-8"))["photos_folder"])
+        for folder in folders
+        if (folder / SUMMARY_FILE).is_file()
+    }
+    sidecars = {
+        sidecar_of(root / path) for root in roots for path in {face.photo_path for face in faces}
+    }
+    return sum(forget_person(path, is_person) for path in sorted(sidecars) if path.is_file())

@@ -1,0 +1,171 @@
+"""XMP sidecars: face regions and names beside a photo, as digiKam and Lightroom read them.
+
+Regions follow the Metadata Working Group (see `xmp_regions`), names are also in IPTC's
+PersonInImage. What others wrote into a sidecar stays; what we wrote is marked, so that a later run
+brings it up to date.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceops.errors import FaceOpsError
+from faceops.identification.xmp_document import (
+    IPTC,
+    MWG,
+    OURS,
+    XmpDocument,
+    area_of,
+    is_ours,
+    text_field,
+    text_of,
+)
+from faceops.identification.xmp_regions import Area, overlap, stored_area
+from faceops.photos.upright import SIDEWAYS
+
+SAME_FACE = 0.5  # overlap from which somebody's region is of our face
+MAX_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class NamedRegion:
+    """A face with a name; `box` is x, y, width, height in pixels of the upright photo."""
+
+    box: tuple[float, float, float, float]
+    person: str
+
+
+def sidecar_of(photo: Path) -> Path:
+    """Return where the sidecar of `photo` is, or would be.
+
+    That is photo.jpg.xmp; but photo.xmp, as Lightroom has it, where that alone exists and no
+    other file in the folder could be meant by it.
+    """
+    usual, short = photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")
+    if usual.exists() or not short.exists() or short == photo:
+        return usual
+    stem = photo.stem
+    others = [
+        path
+        for path in photo.parent.iterdir()
+        if path.stem == stem and path not in (photo, short) and path.suffix != ".xmp"
+    ]
+    return usual if others else short
+
+
+def write_sidecar(
+    photo: Path, regions: Sequence[NamedRegion], size: tuple[int, int], orientation: int
+) -> bool:
+    """Bring the sidecar of `photo` up to date with `regions`; return whether it changed.
+
+    A face that somebody else has drawn a region around keeps that one alone. Without regions no
+    sidecar is made, and one that then says nothing is removed.
+
+    Args:
+        size: width and height of the upright photo in pixels.
+        orientation: EXIF's, 1 to 8.
+
+    Raises:
+        FaceOpsError: the sidecar is broken, or cannot be read or written; it stays as it was.
+    """
+    path = sidecar_of(photo)
+    if not regions and not path.exists():
+        return False
+    document = _read(path)
+    others = [area for r in document.regions() if not is_ours(r) if (area := area_of(r))]
+    wanted = [
+        (_xml_text(region.person), area)
+        for region in regions
+        if (area := stored_area(region.box, size, orientation)) is not None
+        and not any(overlap(area, other) >= SAME_FACE for other in others)
+    ]
+    before = [(text_field(r, MWG, "Name"), area_of(r)) for r in document.regions() if is_ours(r)]
+    if before == [(name, _rounded(area)) for name, area in wanted]:
+        return False
+    _remove_ours(document, lambda _: True)
+    stored_size = size[::-1] if orientation in SIDEWAYS else size
+    for name, area in wanted:
+        document.add_region(name, area, stored_size)
+    theirs = {text_of(item) for item in document.people(IPTC)}
+    for name in dict.fromkeys(name for name, _ in wanted):
+        if name not in theirs:
+            document.add_person(name)
+    _write(path, document)
+    return True
+
+
+def forget_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
+    """Remove what we wrote of a person into `sidecar`; return how many entries went.
+
+    Raises:
+        FaceOpsError: as `write_sidecar`.
+    """
+    document = _read(sidecar)
+    removed = _remove_ours(document, is_person)
+    if removed:
+        _write(sidecar, document)
+    return removed
+
+
+def _remove_ours(document: XmpDocument, is_meant: Callable[[str], bool]) -> int:
+    regions = [
+        region
+        for region in document.regions()
+        if is_ours(region) and is_meant(text_field(region, MWG, "Name"))
+    ]
+    added = [item for item in document.people(OURS) if is_meant(text_of(item))]
+    names = [text_of(item) for item in added]
+    listed = []
+    for item in document.people(IPTC):
+        if text_of(item) in names:
+            names.remove(text_of(item))  # one of ours each: a second one is somebody else's
+            listed.append(item)
+    for item in (*regions, *added, *listed):
+        document.remove(item)
+    document.drop_empty_regions()
+    return len(regions) + len(listed)
+
+
+def _rounded(area: Area) -> Area:
+    return Area(*(float(f"{value:.6f}") for value in area))
+
+
+def _xml_text(name: str) -> str:
+    """Return `name` on one line, without characters that XML 1.0 cannot hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
+
+
+def _read(path: Path) -> XmpDocument:
+    try:
+        if not path.exists():
+            return XmpDocument()
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
+        return XmpDocument(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(
+            f"the sidecar {path} cannot be read ({error}); mend or remove it, it is left as it is."
+        ) from None
+
+
+def _write(path: Path, document: XmpDocument) -> None:
+    temporary = path.with_name(f".{path.name}.faceops-tmp")
+    try:
+        if document.says_nothing():
+            path.unlink(missing_ok=True)
+            return
+        with temporary.open("wb") as file:
+            file.write(document.as_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FaceOpsError(
+            f"the sidecar {path} cannot be written ({error.strerror or error}); make its folder "
+            "writable, or run without --xmp."
+        ) from None

@@ -1,0 +1,154 @@
+"""A forgotten person is gone from every store and result, and a search proves it."""
+
+import csv
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from faceops.cli import main
+from faceops.errors import FaceOpsError
+from faceops.gallery.store import Gallery
+from faceops.identification.forget import forget_everywhere
+from faceops.identification.run import identify
+from faceops.identification.traces import search_traces
+from faceops.release.bundle import Bundle
+
+
+@pytest.fixture
+def named(
+    album: Path, synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path: Path
+) -> Iterator[tuple[Path, Path, str]]:
+    """A gallery of its own, an output of three runs named from it, and who is named most."""
+    own, out = tmp_path / "gallery", tmp_path / "out"
+    shutil.copytree(gallery_dir, own)
+    enrolled = sorted((synthetic_set / "enrol").glob("*/*"))[0]
+    os.link(enrolled, album / "enrolled.jpg")  # a photo that the gallery has too
+    gallery = Gallery.open(own)
+    nobody = gallery.without(lambda face: True)
+    identify(album, nobody, bundle, out)  # everybody is a stranger
+    identify(album, gallery, bundle, out, annotate=True, xmp=True)
+    summary = identify(album, gallery, bundle, out, 0.3)
+    yield own, out, summary.people.most_common(1)[0][0]
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / "faces.parquet").to_pylist()
+    return rows
+
+
+def texts_of(folder: Path) -> list[list[str]]:
+    """The rows of a run's CSV, JSON lines and Parquet as they would stand in a CSV."""
+    with (folder / "faces.csv").open(encoding="utf-8", newline="") as file:
+        by_csv = [list(row.values()) for row in csv.DictReader(file)]
+    lines = (folder / "faces.jsonl").read_text("utf-8").splitlines()
+    for rows in ([json.loads(line) for line in lines], rows_of(folder)):
+        assert [[row["decision"], row["person"] or "", row["reason"] or ""] for row in rows] == [
+            [row[10], row[11], row[16]] for row in by_csv
+        ]
+    return by_csv
+
+
+def test_nothing_of_the_person_is_left_anywhere(
+    named: tuple[Path, Path, str], album: Path, bundle: Bundle
+) -> None:
+    own, out, person = named
+    before = {folder: rows_of(folder) for folder in [out, *(out / "runs").iterdir()]}
+    others = {row["person"] for row in before[out]} - {person, None}
+    done = forget_everywhere(own, person.upper())
+    assert done.person == person and done.gallery_faces == 3
+    assert done.proof.found == [] and done.complete
+    assert done.proof.secrets >= 6 and done.proof.files > 10
+    (output,) = done.outputs
+    assert output.cached_faces > 0 and output.rows > 0 and output.sidecar_entries > 0
+    assert output.pictures > 0 and output.reports > 0
+    for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
+        if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
+            assert person not in path.read_text("utf-8"), path
+    for folder, rows in before.items():
+        after = rows_of(folder)
+        assert len(after) == len(rows)
+        for old, new in zip(rows, after, strict=True):
+            if old["person"] == person:
+                assert (new["decision"], new["reason"]) == ("rejected", "forgotten")
+                assert new["probability"] is None and new["x"] == old["x"]
+            else:
+                kept = {k: v for k, v in old.items() if not k.startswith("runner_up")}
+                assert {k: new[k] for k in kept} == kept
+        texts_of(folder)
+    assert others <= {row["person"] for row in rows_of(out)}
+
+
+def test_the_next_run_does_not_embed_the_face_again(
+    named: tuple[Path, Path, str], album: Path, bundle: Bundle
+) -> None:
+    own, out, person = named
+    forget_everywhere(own, person)
+    summary = identify(album, Gallery.open(own), bundle, out)
+    assert summary.photos_opened == 0 and not summary.unchanged
+    assert summary.reasons["forgotten"] > 0 and person not in summary.people
+    with sqlite3.connect(out / "state.sqlite") as db:
+        empty = db.execute("SELECT count(*) FROM faces WHERE length(embedding)=0").fetchone()[0]
+    assert empty == summary.reasons["forgotten"]
+    assert (out / "report.html").is_file()
+
+
+def test_an_interrupted_forgetting_can_be_done_again(named: tuple[Path, Path, str]) -> None:
+    own, out, person = named
+    stray = out / "faces.jsonl"
+    content = stray.read_text("utf-8")
+    stray.write_text("{broken", "utf-8")
+    with pytest.raises(FaceOpsError, match="forget the person again"):
+        forget_everywhere(own, person)
+    assert person in Gallery.open(own).people
+    stray.write_text(content, "utf-8")
+    assert forget_everywhere(own, person).complete
+    with pytest.raises(FaceOpsError, match="is not in the gallery"):
+        forget_everywhere(own, person)
+
+
+def test_an_output_that_is_not_there_is_told_and_fails(
+    named: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out, person = named
+    out.rename(tmp_path / "away")
+    assert main(["people", "forget", person, "--gallery", str(own)]) == 1
+    assert f"not there now: {out}" in capsys.readouterr().out
+    (tmp_path / "away").rename(out)
+    assert main(["people", "forget", person, "--gallery", str(own), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["searched"]["found"] == [] and told["outputs"][0]["cached_faces"] > 0
+
+
+def test_the_search_finds_what_was_not_removed(
+    named: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    own, out, person = named
+    faces = [face for face in Gallery.open(own, crops=True).faces if face.person == person]
+    secrets = [part for face in faces for part in (face.embedding.tobytes(), face.crop)]
+    with sqlite3.connect(out / "state.sqlite") as db:
+        secrets += [row[0] for row in db.execute("SELECT thumbnail FROM faces")]
+    found = search_traces([own, out], lambda name: name == person, secrets).found
+    for place, what in (
+        (own / "faces.parquet", "the name, in person"),
+        (own / "faces.parquet", "an embedding or picture, in embedding"),
+        (own / "faces.parquet", "an embedding or picture, in crop"),
+        (out / "faces.csv", "the name"),
+        (out / "faces.jsonl", "the name"),
+        (out / "summary.json", "the name"),
+        (out / "state.sqlite", "an embedding or picture"),
+        (out / "report.html", "an embedding or picture"),
+    ):
+        assert any(line.startswith(f"{place}: {what}") for line in found), (place, what)
+    assert search_traces([own, out], lambda name: name == "Nobody", [b"x" * 99]).found == []
+
+
+def test_a_stranger_cannot_be_forgotten(named: tuple[Path, Path, str]) -> None:
+    with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
+        forget_everywhere(named[0], "Nobody")

@@ -1,0 +1,211 @@
+"""Sidecars state faces as other programs read them, and keep what others wrote."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from faceops.errors import FaceOpsError
+from faceops.identification.xmp_sidecar import (
+    NamedRegion,
+    forget_person,
+    sidecar_of,
+    write_sidecar,
+)
+
+SIZE = (200, 100)
+ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")
+BEN = NamedRegion((120.0, 30.0, 30.0, 30.0), "Ben")
+DIGIKAM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
+ <!-- a remark -->
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:digiKam="http://www.digikam.org/ns/1.0/"
+    xmlns:r="http://www.metadataworkinggroup.com/schemas/regions/"
+    xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#"
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+   digiKam:ColorLabel="3">
+   <digiKam:TagsList><rdf:Seq><rdf:li>People/Zoë</rdf:li></rdf:Seq></digiKam:TagsList>
+   <Iptc4xmpExt:PersonInImage><rdf:Bag><rdf:li>Zoë</rdf:li></rdf:Bag></Iptc4xmpExt:PersonInImage>
+   <r:Regions rdf:parseType="Resource">
+    <r:RegionList><rdf:Bag><rdf:li>
+     <rdf:Description r:Name="Zoë" r:Type="Face">
+      <r:Area stArea:x="0.675" stArea:y="0.45" stArea:w="0.16" stArea:h="0.32"
+       stArea:unit="normalized"/>
+     </rdf:Description>
+    </rdf:li></rdf:Bag></r:RegionList>
+   </r:Regions>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", SIZE).save(path)
+    return path
+
+
+def exiftool(path: Path) -> dict[str, Any]:
+    command = shutil.which("exiftool")
+    if command is None:
+        pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
+    done = subprocess.run(
+        [command, "-struct", "-json", "-XMP:all", str(path)], capture_output=True, check=True
+    )
+    (content,) = json.loads(done.stdout)
+    return dict(content)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exiftool_reads_name_and_place_in_the_pixels_as_they_are_stored(
+    tmp_path: Path, orientation: int
+) -> None:
+    undone = {6: 8, 8: 6}.get(orientation, orientation)
+    upright = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    upright[10:60, 20:60] = 255
+    image = Image.fromarray(upright)
+    image.getexif()[0x0112] = undone
+    stored = np.asarray(ImageOps.exif_transpose(image))[:, :, 0] > 0
+    assert write_sidecar(tmp_path / "photo.jpg", [ADA], SIZE, orientation)
+    content = exiftool(tmp_path / "photo.jpg.xmp")
+    info = content["RegionInfo"]
+    (region,) = info["RegionList"]
+    assert (region["Name"], region["Type"]) == ("Ada", "Face")
+    assert content["PersonInImage"] == ["Ada"]
+    size = info["AppliedToDimensions"]
+    assert (size["W"], size["H"], size["Unit"]) == (stored.shape[1], stored.shape[0], "pixel")
+    area = region["Area"]
+    assert area["Unit"] == "normalized"
+    rows, columns = np.flatnonzero(stored.any(axis=1)), np.flatnonzero(stored.any(axis=0))
+    assert [(area["X"] - area["W"] / 2) * size["W"], (area["Y"] - area["H"] / 2) * size["H"]] == (
+        pytest.approx([columns[0], rows[0]], abs=0.01)
+    )
+    assert [area["W"] * size["W"], area["H"] * size["H"]] == (
+        pytest.approx([len(columns), len(rows)], abs=0.01)
+    )
+
+
+def test_what_others_wrote_stays_and_their_face_is_not_drawn_twice(photo: Path) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    sidecar.write_text(DIGIKAM, "utf-8")
+    assert write_sidecar(photo, [ADA, BEN], SIZE, 1)
+    text = sidecar.read_text("utf-8")
+    for kept in ("a remark", "xpacket begin", 'ColorLabel="3"', "People/Zoë", 'end="w"'):
+        assert kept in text
+    content = exiftool(sidecar)
+    names = [region["Name"] for region in content["RegionInfo"]["RegionList"]]
+    assert names == ["Zoë", "Ada"]  # Ben's face is the one that they called Zoë
+    assert content["PersonInImage"] == ["Zoë", "Ada"]
+    assert content["TagsList"] == ["People/Zoë"]
+
+
+def test_a_second_run_changes_no_byte(photo: Path) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    sidecar.write_text(DIGIKAM, "utf-8")
+    assert write_sidecar(photo, [ADA, BEN], SIZE, 6)
+    content, status = sidecar.read_bytes(), sidecar.stat()
+    assert not write_sidecar(photo, [ADA, BEN], SIZE, 6)
+    assert sidecar.read_bytes() == content
+    assert (sidecar.stat().st_ino, sidecar.stat().st_mtime_ns) == (
+        status.st_ino,
+        status.st_mtime_ns,
+    )
+
+
+def test_a_later_run_brings_ours_up_to_date_and_only_ours(photo: Path) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    sidecar.write_text(DIGIKAM, "utf-8")
+    zoe = NamedRegion((10.0, 60.0, 20.0, 20.0), "Zoë")
+    write_sidecar(photo, [ADA, zoe], SIZE, 1)
+    write_sidecar(photo, [NamedRegion(ADA.box, "Eve")], SIZE, 1)
+    content = exiftool(sidecar)
+    assert [r["Name"] for r in content["RegionInfo"]["RegionList"]] == ["Zoë", "Eve"]
+    assert content["PersonInImage"] == ["Zoë", "Eve"]
+    write_sidecar(photo, [], SIZE, 1)
+    content = exiftool(sidecar)
+    assert [r["Name"] for r in content["RegionInfo"]["RegionList"]] == ["Zoë"]
+    assert content["PersonInImage"] == ["Zoë"]
+
+
+def test_a_sidecar_of_ours_alone_comes_and_goes(photo: Path) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    assert not write_sidecar(photo, [], SIZE, 1) and not sidecar.exists()
+    assert write_sidecar(photo, [ADA], SIZE, 1) and sidecar.exists()
+    assert write_sidecar(photo, [], SIZE, 1) and not sidecar.exists()
+    assert list(photo.parent.iterdir()) == [photo]
+
+
+def test_forgetting_takes_what_we_wrote_of_one_person(photo: Path) -> None:
+    write_sidecar(photo, [ADA, BEN], SIZE, 1)
+    sidecar = sidecar_of(photo)
+    assert forget_person(sidecar, lambda name: name == "Ada") == 2
+    content = exiftool(sidecar)
+    assert [r["Name"] for r in content["RegionInfo"]["RegionList"]] == ["Ben"]
+    assert content["PersonInImage"] == ["Ben"]
+    assert "Ada" not in sidecar.read_text("utf-8")
+    assert forget_person(sidecar, lambda name: name == "Ada") == 0
+
+
+def test_lightrooms_name_is_kept_where_it_can_mean_no_other_file(photo: Path) -> None:
+    short = photo.with_name("photo.xmp")
+    shutil.copy(photo, photo.with_name("other.jpg"))
+    short.write_text(DIGIKAM, "utf-8")
+    assert sidecar_of(photo) == short
+    shutil.copy(photo, photo.with_name("photo.png"))
+    assert sidecar_of(photo) == photo.with_name("photo.jpg.xmp")
+
+
+@pytest.mark.parametrize(
+    "name", ["<b>&\"'Ann'\"</b>", "李 明", "Ann\nLee", "a\x00b\x0bc\ufffed", "]]>", "\ud800x"]
+)
+def test_any_name_can_be_written_and_found_again(photo: Path, name: str) -> None:
+    region = NamedRegion(ADA.box, name)
+    assert write_sidecar(photo, [region], SIZE, 1)
+    assert not write_sidecar(photo, [region], SIZE, 1)
+    found = exiftool(sidecar_of(photo))["RegionInfo"]["RegionList"][0]["Name"]
+    assert found == " ".join("".join(c if c.isprintable() else " " for c in name).split())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<x:xmpmeta",
+        b"<html/>",
+        b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
+        b"\xff\xfe\x00<",
+        b" " * 10_000_001,
+    ],
+)
+def test_a_broken_sidecar_is_left_as_it_is(photo: Path, content: bytes) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    sidecar.write_bytes(content)
+    with pytest.raises(FaceOpsError, match=r"photo\.jpg\.xmp cannot be read .*left as it is"):
+        write_sidecar(photo, [ADA], SIZE, 1)
+    assert sidecar.read_bytes() == content
+
+
+def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    sidecar.write_text(DIGIKAM, "utf-8")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FaceOpsError, match=r"cannot be written \(No space left"):
+        write_sidecar(photo, [ADA], SIZE, 1)
+    assert sidecar.read_text("utf-8") == DIGIKAM
+    assert sorted(photo.parent.iterdir()) == [photo, sidecar]
