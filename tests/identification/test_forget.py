@@ -27,7 +27,8 @@ def named(
 ) -> Iterator[tuple[Path, Path, str]]:
     """A gallery of its own, an output of three runs named from it, and who is named most."""
     own, out = tmp_path / "gallery", tmp_path / "out"
-    shutil.copytree(gallery_dir, own)
+    # Outputs of other tests are not this gallery's.
+    shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
     enrolled = sorted((synthetic_set / "enrol").glob("*/*"))[0]
     os.link(enrolled, album / "enrolled.jpg")  # a photo that the gallery has too
     gallery = Gallery.open(own)
@@ -111,6 +112,20 @@ def test_an_interrupted_forgetting_can_be_done_again(named: tuple[Path, Path, st
     assert forget_everywhere(own, person).complete
     with pytest.raises(FaceOpsError, match="is not in the gallery"):
         forget_everywhere(own, person)
+
+
+def test_a_damaged_output_does_not_keep_the_others_from_being_cleaned(
+    named: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    own, out, person = named
+    broken = tmp_path / "a_broken_one"
+    shutil.copytree(out, broken)
+    (broken / "state.sqlite").write_text("not a database", "utf-8")
+    with pytest.raises(FaceOpsError, match=r"a_broken_one(?s:.*)keeps the person"):
+        forget_everywhere(own, person, (broken,))
+    assert person not in {row["person"] for row in rows_of(out)}
+    (broken / "state.sqlite").unlink()
+    assert forget_everywhere(own, person, (broken,)).complete
 
 
 def test_an_output_that_is_not_there_is_told_and_fails(

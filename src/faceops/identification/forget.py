@@ -1,5 +1,6 @@
 """Remove a person from everything that FaceOps wrote, and prove it by searching for what went."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Forgetting:
 def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = ()) -> Forgetting:
     """Remove `person`, in any spelling, from the gallery and all outputs named from it.
 
-    The gallery goes last: until then an interrupted call can be made again.
+    The gallery goes last, and only when every output was cleaned: until then the call can be made
+    again.
 
     Args:
         more: further output folders, such as those of an earlier version.
@@ -54,7 +56,7 @@ def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = (
         places = dict.fromkeys([*outputs_of(gallery_dir), *(path.resolve() for path in more)])
         there = [place for place in places if place.is_dir()]
         enrolled = [NamedFace(face.photo_id, face.photo, face.box) for face in gone]
-        outputs = [forget_in_output(place, is_person, enrolled) for place in there]
+        outputs = _forget_in_outputs(there, is_person, enrolled)
         if not gone and not any(output.touched for output in outputs):
             raise FaceOpsError(f"{person} is not in the gallery {gallery_dir}.")
         rest = gallery.without(lambda face: is_person(face.person)).with_aliases(
@@ -72,3 +74,18 @@ def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = (
         proof=proof,
         unreachable=[str(place) for place in places if not place.is_dir()],
     )
+
+
+def _forget_in_outputs(
+    places: Iterable[Path], is_person: Callable[[str], bool], enrolled: Iterable[NamedFace]
+) -> list[ForgottenOutput]:
+    """Clean every output that can be cleaned, before any error is raised."""
+    done, errors = [], []
+    for place in places:
+        try:
+            done.append(forget_in_output(place, is_person, enrolled))
+        except FaceOpsError as error:
+            errors.append(str(error))
+    if errors:
+        raise FaceOpsError("\n".join([*errors, "The gallery keeps the person until then."]))
+    return done
