@@ -9,7 +9,17 @@ from collections.abc import Sequence
 import faceops
 from faceops.errors import FaceOpsError
 
-COMMANDS = ("weights", "data", "params", "enrol", "people", "identify", "evaluate", "release")
+COMMANDS = (
+    "weights",
+    "data",
+    "params",
+    "enrol",
+    "people",
+    "identify",
+    "name",
+    "evaluate",
+    "release",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -108,7 +108,7 @@ def test_the_summary_tells_where_the_time_went(
     album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
 ) -> None:
     first = identify(album, gallery, bundle, tmp_path / "out", threads=1)
-    assert list(first.timings) == ["embed", "look", "name", "write"]
+    assert list(first.timings) == ["embed", "group", "look", "name", "write"]
     assert first.timings["look"] > first.timings["write"] > 0
     (tmp_path / "out" / "faces.csv").unlink()
     again = identify(album, gallery, bundle, tmp_path / "out", threads=1)

@@ -104,6 +104,11 @@ def _in_words(summary: "Summary", out: Path) -> str:
             f"{count} {reason}" for reason, count in sorted(summary.reasons.items())
         )
         lines.append(f"without a name: {reasons}")
+    if summary.unknown_people:
+        lines.append(
+            f"{summary.unknown_people} unknown people were seen in several photos: look at the "
+            "report; faceops name enrols one"
+        )
     if not summary.known_to_gallery:
         lines.append(
             f"the gallery may only be read and does not know of {out}: to forget a person, "

@@ -16,7 +16,7 @@ from faceops.gallery.choose_face import choose_faces
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import first_spellings, person_key, person_of, valid_unicode
-from faceops.gallery.store import Gallery, GalleryFace, png_of
+from faceops.gallery.store import ENROLLED, Gallery, GalleryFace, png_of
 from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError
 from faceops.photos.walk import walk_photos
@@ -85,11 +85,11 @@ def enrol(
     """Bring the gallery up to date with `people_dir`, and save it.
 
     A photo whose bytes are enrolled for its person is not opened again. Photos that are gone from
-    `people_dir` stay enrolled unless `prune`; what lies where nothing can be read just now stays
-    always. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown under
-    the spelling that the gallery has, or else the first one by path. Every photo that is not
-    enrolled is in the report with its reason. The gallery is saved now and then, so that an
-    interrupted enrolment continues.
+    `people_dir` stay enrolled unless `prune`; what lies where nothing can be read just now, and
+    people named in albums, stay always. Names that differ in case, spaces, `-`, `_` or `.` alone
+    are one person, shown under the spelling that the gallery has, or else the first one by path.
+    Every photo that is not enrolled is in the report with its reason. The gallery is saved now and
+    then, so that an interrupted enrolment continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
@@ -126,7 +126,11 @@ def enrol(
             before = len(gallery.faces)
             unread = [flag.photo for flag in report.flags if flag.reason is Reason.UNREADABLE]
             gallery = gallery.without(
-                lambda face: (face.person, face.photo_id) not in seen and not _under(face, unread)
+                lambda face: (
+                    face.origin == ENROLLED
+                    and (face.person, face.photo_id) not in seen
+                    and not _under(face, unread)
+                )
             )
             report.pruned = before - len(gallery.faces)
             gallery.save()

@@ -22,6 +22,8 @@ from faceops.errors import FaceOpsError, UsageError
 SCHEMA_VERSION = 1
 GALLERY_FILE = "gallery.json"
 FACES_FILE = "faces.parquet"
+ENROLLED = "enrolled"
+NAMED = "named"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ class GalleryFace:
         detector_score, quality: 0 to 1.
         embedding: float32 (D,), L2-normalised.
         crop: PNG of the aligned face, 112 x 112 RGB.
+        origin: "enrolled" from a folder of people, or "named" in an album, where `photo` lies then.
     """
 
     person: str
@@ -46,6 +49,7 @@ class GalleryFace:
     quality: float
     embedding: np.ndarray
     crop: bytes
+    origin: str = ENROLLED
 
 
 SCHEMA = pa.schema(
@@ -58,6 +62,7 @@ SCHEMA = pa.schema(
         ("quality", pa.float64()),
         ("embedding", pa.list_(pa.float32())),
         ("crop", pa.binary()),
+        ("origin", pa.string()),
     ]
 )
 
@@ -241,6 +246,8 @@ def _read_faces(path: Path, size: int, crops: bool) -> tuple[GalleryFace, ...]:
     names = [name for name in SCHEMA.names if crops or name != "crop"]
     try:
         with pq.ParquetFile(path) as file:  # read_table would load pandas
+            # Galleries of before unknown people could be named lack `origin`.
+            names = [name for name in names if name != "origin" or name in file.schema_arrow.names]
             table = file.read(columns=names).select(names)
         flat = _floats(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()

@@ -10,6 +10,7 @@ from faceops.errors import FaceOpsError
 from faceops.faces.box_overlap import box_overlap
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.forget_rows import NamedFace
+from faceops.identification.unknown_numbers import FaceKey, forget_numbers
 
 SAME_BOX = 0.5  # intersection over union
 
@@ -33,18 +34,20 @@ def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
     if not path.is_file():
         return []
     gone: list[Forgotten] = []
+    keys: list[FaceKey] = []
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as db:
             db.execute("PRAGMA secure_delete=ON")
             for face in faces:
                 rows = db.execute(
-                    "SELECT rowid, embedding, thumbnail, x, y, width, height FROM faces "
-                    "WHERE photo_id=? AND length(embedding)>0",
+                    "SELECT rowid, face_index, embedding, thumbnail, x, y, width, height "
+                    "FROM faces WHERE photo_id=? AND length(embedding)>0",
                     (face.photo_id,),
                 ).fetchall()
-                for rowid, embedding, thumbnail, x, y, width, height in rows:
+                for rowid, index, embedding, thumbnail, x, y, width, height in rows:
                     if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
                         gone.append(Forgotten(embedding, thumbnail))
+                        keys.append(FaceKey(face.photo_id, index))
                         db.execute(
                             "UPDATE faces SET embedding=x'', thumbnail=x'' WHERE rowid=?", (rowid,)
                         )
@@ -55,4 +58,5 @@ def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
         raise FaceOpsError(
             f"{path} cannot be cleaned ({error}); delete it, and the photos are opened anew."
         ) from None
+    forget_numbers(path, keys)
     return gone

@@ -11,10 +11,12 @@ from faceops.identification.record_writers import RECORD_FILES
 RUNS = "runs"
 ANNOTATED = "annotated"
 STATE_FILE = "state.sqlite"
+FACES_FILE = "faces.parquet"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
+UNKNOWN_FILE = "unknown.csv"
 # summary.json last: who sees a new run_id in it finds the other files in place.
-PUBLISHED = (*RECORD_FILES, REPORT_FILE, SUMMARY_FILE)
+PUBLISHED = (*RECORD_FILES, UNKNOWN_FILE, REPORT_FILE, SUMMARY_FILE)
 _UNFINISHED = ".unfinished-"
 
 

@@ -51,7 +51,7 @@ class RecordWriters:
     def write(self, records: Iterable[Record]) -> None:
         """Add rows; memory stays bounded."""
         for record in records:
-            self._csv.writerow([_csv_cell(value) for value in record])
+            self._csv.writerow([csv_cell(value) for value in record])
             line = json.dumps(record._asdict(), ensure_ascii=False) + "\n"
             self._jsonl.write(line)
             self._lines.append(line)
@@ -82,7 +82,8 @@ class RecordWriters:
         self._lines.clear()
 
 
-def _csv_cell(value: object) -> object:
+def csv_cell(value: object) -> object:
+    """Return the value as a CSV may hold it, see `RecordWriters`."""
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
     return value

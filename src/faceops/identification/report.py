@@ -2,16 +2,21 @@
 
 import base64
 import hashlib
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from faceops.gallery.person_name import valid_unicode
 from faceops.identification.decide import Decision, Outcome
 from faceops.identification.engine import NamedPhoto
+from faceops.identification.face_store import FaceStore
 from faceops.identification.found_photo import FoundFace
 from faceops.identification.summary import Summary
+from faceops.identification.unknown_numbers import FaceKey
+from faceops.identification.unknown_people import UnknownPeople, UnknownPerson
 from faceops.reasons import Reason
 
 TEMPLATE = "report.html.j2"
@@ -21,6 +26,8 @@ SCRIPT = "report.js"
 FACES_A_PERSON = 12
 FACES_OF_PEOPLE = 2_000
 FACES_A_GROUP = 300
+UNKNOWN_PEOPLE = 300
+FACES_AN_UNKNOWN = 8
 FILES_A_REASON = 200
 # Below it the nearest person is mere chance, and a guess would only mislead.
 WORTH_A_GUESS = 0.05
@@ -36,6 +43,7 @@ class Picture:
     caption: str
     probability: float
     shown_probability: float | None
+    key: FaceKey
 
 
 @dataclass
@@ -64,6 +72,8 @@ class Report:
         self._people: dict[str, Group] = defaultdict(Group)
         self._shown_of_people = 0
         self._ambiguous, self._unknown, self._rejected = Group(), Group(), Group()
+        self._unknown_people: list[tuple[UnknownPerson, Group]] = []
+        self._all_unknown_people = 0
         self._files: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def add(self, shown_path: str, named: NamedPhoto) -> None:
@@ -73,7 +83,8 @@ class Report:
             files = self._files[str(named.photo.reason)]
             if len(files) < FILES_A_REASON:
                 files.append((shown_path, link))
-        for face, decision in zip(named.photo.faces, named.decisions, strict=True):
+        pairs = zip(named.photo.faces, named.decisions, strict=True)
+        for index, (face, decision) in enumerate(pairs):
             if face.forgotten:
                 continue
             if decision.person is not None:
@@ -82,13 +93,39 @@ class Report:
                     most = 0
             else:
                 group, most = self._unnamed(decision), FACES_A_GROUP
+                if group is self._unknown:
+                    most *= 3  # those that turn out to be of one person go, see below
             group.count += 1
             if len(group.pictures) < most:
-                group.pictures.append(_picture(face, decision, shown_path, link))
+                key = FaceKey(named.photo.photo_id or "", index)
+                group.pictures.append(_picture(face, decision, shown_path, link, key))
                 self._shown_of_people += decision.person is not None
 
-    def render(self, summary: Summary) -> str:
-        """Return the page; every name in it is escaped, and only its own script may run."""
+    def add_unknown_people(self, found: UnknownPeople, store: FaceStore) -> None:
+        """Show the people without a name; what is left of the unknown faces was seen once."""
+        grouped = {
+            FaceKey(row["photo_id"], row["face_index"])
+            for person in found.people
+            for row in found.rows(person.rows)
+        }
+        alone = [picture for picture in self._unknown.pictures if picture.key not in grouped]
+        self._unknown = Group(len(found.alone), alone[:FACES_A_GROUP])
+        self._all_unknown_people = len(found.people)
+        for person in found.people[:UNKNOWN_PEOPLE]:
+            rows = sorted(found.rows(person.rows), key=lambda row: -row["quality"])
+            shown = rows[:FACES_AN_UNKNOWN]
+            photos = store.load(list({row["photo_id"] for row in shown}))
+            pictures = [
+                _stored_picture(row, photos[row["photo_id"]].faces[row["face_index"]], self._root)
+                for row in shown
+            ]
+            self._unknown_people.append((person, Group(len(rows), pictures)))
+
+    def render(self, summary: Summary, gallery: Path, out: Path) -> str:
+        """Return the page; every name in it is escaped, and only its own script may run.
+
+        `gallery` and `out` are for the command that the page proposes.
+        """
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         here = Path(__file__).parent
@@ -109,6 +146,9 @@ class Report:
             people=people,
             ambiguous=self._ambiguous,
             unknown=self._unknown,
+            unknown_people=self._unknown_people,
+            hidden_unknown_people=self._all_unknown_people - len(self._unknown_people),
+            where=f"--gallery {_quoted(gallery)} --out {_quoted(out)}",
             rejected=self._rejected,
             files=sorted(self._files.items()),
             script=script,
@@ -135,17 +175,39 @@ MEANINGS = {
 }
 
 
-def _picture(face: FoundFace, decision: Decision, shown_path: str, link: str) -> Picture:
-    encoded = base64.b64encode(face.thumbnail).decode()
+def _picture(
+    face: FoundFace, decision: Decision, shown_path: str, link: str, key: FaceKey
+) -> Picture:
     probability = decision.best.probability if decision.best else 0.0
     return Picture(
-        source=f"data:image/jpeg;base64,{encoded}",
+        source=_data_uri(face),
         photo=shown_path,
         link=link,
         caption=_caption(decision),
         probability=probability,
         shown_probability=probability if probability >= WORTH_A_GUESS else None,
+        key=key,
     )
+
+
+def _stored_picture(row: dict[str, Any], face: FoundFace, root: Path) -> Picture:
+    return Picture(
+        source=_data_uri(face),
+        photo=row["photo_path"],
+        link=(root / row["photo_path"]).as_uri(),
+        caption="",
+        probability=0.0,
+        shown_probability=None,
+        key=FaceKey(row["photo_id"], row["face_index"]),
+    )
+
+
+def _data_uri(face: FoundFace) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(face.thumbnail).decode()}"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(valid_unicode(str(path.resolve())))
 
 
 def _caption(decision: Decision) -> str:

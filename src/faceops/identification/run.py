@@ -20,6 +20,7 @@ from faceops.identification.face_store import FaceStore, method_id
 from faceops.identification.look import DETAIL, Looker
 from faceops.identification.output_folder import (
     ANNOTATED,
+    FACES_FILE,
     REPORT_FILE,
     STATE_FILE,
     publish,
@@ -31,6 +32,11 @@ from faceops.identification.records import records_of
 from faceops.identification.report import Report
 from faceops.identification.summary import Summary, write_summary
 from faceops.identification.unchanged import fingerprint, run_that_stands
+from faceops.identification.unknown_people import (
+    UnknownFaces,
+    find_unknown_people,
+    write_unknown_people,
+)
 from faceops.identification.xmp_of_photo import with_sidecars
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.photos.walk import walk_photos
@@ -56,11 +62,11 @@ def identify(
 ) -> Summary:
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
 
-    Leaves faces.csv, faces.parquet, faces.jsonl, summary.json and report.html in `out`, each
-    replaced at once, and the run's own copy in `out`/runs/<run_id>. Photos that an earlier run
-    into `out` has seen are not opened again: an interrupted run continues, one with another
-    gallery decides anew without opening photos, and where nothing has changed at all the latest
-    run's results stand, and its summary comes back with `unchanged`.
+    Leaves faces.csv, faces.parquet, faces.jsonl, unknown.csv (people without a name), summary.json
+    and report.html in `out`, each replaced at once, and the run's own copy in `out`/runs/<run_id>.
+    Photos that an earlier run into `out` has seen are not opened again: an interrupted run
+    continues, one with another gallery decides anew without opening photos, and where nothing has
+    changed at all the latest run's results stand, and its summary comes back with `unchanged`.
 
     Args:
         budget: share of strangers that may be given a name; the release's default when None.
@@ -95,7 +101,7 @@ def identify(
     began, started = time.monotonic(), datetime.now(UTC)
     summary = Summary(
         run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-        photos_folder=valid_unicode(str(photos_dir)),
+        photos_folder=valid_unicode(str(photos_dir.resolve())),
         started=started.isoformat(timespec="seconds"),
         release=bundle.name,
         contract_id=bundle.release.contract_id,
@@ -105,6 +111,9 @@ def identify(
         runner_up_margin=thresholds.runner_up_margin,
         gallery_people=len(gallery.people),
         gallery_faces=enrolled,
+        detail=detail,
+        annotate=annotate,
+        xmp=xmp,
         checked=started.isoformat(timespec="seconds"),
     )
     method = method_id(bundle.release, limits, detail)
@@ -130,26 +139,41 @@ def identify(
             latest.checked, latest.unchanged = summary.checked, True
             write_summary(latest, out)
             return latest
-        with run_folder(out, summary.run_id) as folder:
+        with (
+            run_folder(out, summary.run_id) as folder,
+            UnknownFaces(folder, gallery.embedding_size) as unknown,
+        ):
             looker = Looker(root, bundle, bundle.face_finder(detail), store, limits, clock)
             named = name_photos(paths, looker, gallery, rule, threads)
             if annotate:
                 named = _drawn(named, root, folder / ANNOTATED, limits, threads)
             if xmp:
                 named = with_sidecars(named, summary)
-            report = _write_rows(named, root, folder, summary, clock)
+            report = _write_rows(named, root, folder, summary, clock, unknown)
+            with clock.part("group"):
+                people = find_unknown_people(folder / FACES_FILE, unknown, bundle, out / STATE_FILE)
+                write_unknown_people(people, folder)
+            summary.unknown_people = len(people.people)
+            summary.unknown_people_faces = people.grouped_faces
+            report.add_unknown_people(people, store)
             store.forget_vanished(root, paths)
             summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
             write_summary(summary, folder)
-            (folder / REPORT_FILE).write_text(report.render(summary), "utf-8")
+            page = report.render(summary, gallery.folder, out)
+            (folder / REPORT_FILE).write_text(page, "utf-8")
         publish(out, summary.run_id)
     return summary
 
 
 def _write_rows(
-    named: Iterator[NamedPhoto], root: Path, folder: Path, summary: Summary, clock: PartClock
+    named: Iterator[NamedPhoto],
+    root: Path,
+    folder: Path,
+    summary: Summary,
+    clock: PartClock,
+    unknown: UnknownFaces,
 ) -> Report:
     """Write the rows of all photos into `folder` while they come in, and count them."""
     report = Report(root)
@@ -168,6 +192,7 @@ def _write_rows(
                 writers.write(rows)
                 summary.add(photo)
                 report.add(path, photo)
+                unknown.add(photo)
     return report
 
 

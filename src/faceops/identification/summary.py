@@ -16,15 +16,17 @@ class Summary:
     """The content of summary.json; counts are of faces where nothing else is said.
 
     `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one.
+    `unknown_people` were seen in two photos or more, with `unknown_people_faces` faces.
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
     given with their number of faces. `sidecar_errors` are sentences about sidecars that were left
     as they are. `threshold_measured` is False when so small a budget in so
     large a gallery lies beyond the pairs that the release was measured on. Times in seconds:
     `seconds` by the wall clock up to the report; `timings` of the parts look (open, find faces),
-    embed, name and write (rows), added over threads, so their sum may be more. `decided_by` is
-    the fingerprint of all that decided the rows, `checked` when the folder was last compared with
-    them, and `unchanged` whether that comparison found nothing to do. `known_to_gallery` is False
-    when the gallery may only be read: `faceops people forget` must then be told of this folder.
+    embed, name, write (rows) and group (unknown people), added over threads, so their sum may be
+    more. `decided_by` is the fingerprint of all that decided the rows, `checked` when the folder
+    was last compared with them, and `unchanged` whether that comparison found nothing to do.
+    `known_to_gallery` is False when the gallery may only be read: `faceops people forget` must then
+    be told of this folder.
     """
 
     run_id: str
@@ -38,6 +40,9 @@ class Summary:
     runner_up_margin: float
     gallery_people: int
     gallery_faces: int
+    detail: int
+    annotate: bool
+    xmp: bool
     decided_by: str = ""
     checked: str = ""
     unchanged: bool = False
@@ -50,6 +55,8 @@ class Summary:
     unknown: int = 0
     rejected: int = 0
     rejected_photos: int = 0
+    unknown_people: int = 0
+    unknown_people_faces: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     people: Counter[str] = field(default_factory=Counter)
     sidecars_written: int = 0

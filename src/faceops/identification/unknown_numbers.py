@@ -1,0 +1,117 @@
+"""The numbers of unknown people, which stay the same from run to run.
+
+They are kept in the state of the output folder: a group of faces keeps the number that most of its
+faces had, and a number is never given to other people.
+"""
+
+import contextlib
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from faceops.errors import FaceOpsError, UsageError
+from faceops.identification.face_store import BUSY_S
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS unknown_faces (photo_id TEXT, face_index INTEGER, number INTEGER, "
+    "PRIMARY KEY (photo_id, face_index))",
+    "CREATE TABLE IF NOT EXISTS unknown_given (number INTEGER)",  # one row: the highest ever given
+)
+_NAMED = re.compile(r"unknown-0*([1-9][0-9]{0,9})", re.IGNORECASE)
+
+
+class FaceKey(NamedTuple):
+    """A face of a photo, as the records name it."""
+
+    photo_id: str
+    face_index: int
+
+
+def unknown_name(number: int) -> str:
+    """Return how the person is called until somebody names them, as unknown-007."""
+    return f"unknown-{number:03d}"
+
+
+def unknown_number(name: str) -> int:
+    """Return the number in a name such as unknown-007.
+
+    Raises:
+        UsageError: it is another text.
+    """
+    match = _NAMED.fullmatch(name.strip())
+    if match is None:
+        raise UsageError(
+            f"{name} is not the name of an unknown person; give one such as unknown-007, as the "
+            "report and unknown.csv show them."
+        )
+    return int(match.group(1))
+
+
+def number_groups(state: Path, groups: Sequence[Sequence[FaceKey]]) -> list[int]:
+    """Return the number of each group of faces, 1 and up, and keep them in `state`.
+
+    Of two groups that had one number, the one with more of its faces has it from now on. Faces
+    that are in no group now keep the number they had, for the day on which they are again.
+
+    Raises:
+        FaceOpsError: the state is damaged or cannot be written.
+    """
+    with _opened(state) as db:
+        before = dict[FaceKey, int]()
+        for photo_id, index, number in db.execute("SELECT * FROM unknown_faces"):
+            before[FaceKey(photo_id, index)] = number
+        votes = sorted(
+            (-count, number, place)
+            for place, group in enumerate(groups)
+            for number, count in Counter(before[face] for face in group if face in before).items()
+        )
+        numbers: dict[int, int] = {}
+        taken: set[int] = set()
+        for _, number, place in votes:
+            if place not in numbers and number not in taken:
+                numbers[place] = number
+                taken.add(number)
+        highest = db.execute("SELECT max(number) FROM unknown_given").fetchone()[0] or 0
+        for place in range(len(groups)):
+            if place not in numbers:
+                highest += 1
+                numbers[place] = highest
+        db.execute("DELETE FROM unknown_given")
+        db.execute("INSERT INTO unknown_given VALUES (?)", (highest,))
+        db.executemany(
+            "INSERT OR REPLACE INTO unknown_faces VALUES (?, ?, ?)",
+            (
+                (*face, numbers[place])
+                for place, group in enumerate(groups)
+                for face in group
+                if before.get(face) != numbers[place]
+            ),
+        )
+    return [numbers[place] for place in range(len(groups))]
+
+
+def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
+    """Drop what is kept of these faces.
+
+    Raises:
+        FaceOpsError: as `number_groups`.
+    """
+    with _opened(state) as db:
+        db.executemany("DELETE FROM unknown_faces WHERE photo_id=? AND face_index=?", faces)
+
+
+@contextlib.contextmanager
+def _opened(state: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with contextlib.closing(sqlite3.connect(state, timeout=BUSY_S)) as db, db:
+            db.execute("PRAGMA secure_delete=ON")
+            for statement in _TABLES:
+                db.execute(statement)
+            yield db
+    except sqlite3.DatabaseError as error:
+        raise FaceOpsError(
+            f"{state} cannot be used ({error}); delete it, and the photos are opened anew."
+        ) from None

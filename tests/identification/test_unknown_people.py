@@ -1,0 +1,187 @@
+"""People without a name: listed over photos, numbered for good, enrolled by a word of the user."""
+
+import csv
+import json
+import os
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from faceops.cli import main
+from faceops.errors import FaceOpsError, UsageError
+from faceops.gallery.enrol import enrol
+from faceops.gallery.store import Gallery
+from faceops.identification.name_unknown import name_unknown
+from faceops.identification.run import identify
+from faceops.identification.unknown_numbers import (
+    FaceKey,
+    forget_numbers,
+    number_groups,
+    unknown_number,
+)
+from faceops.release.bundle import Bundle
+
+BUDGET = 0.2
+
+
+@pytest.fixture
+def strangers(synthetic_set: Path, gallery_dir: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """An album of portraits of people and an own gallery that lacks two of them."""
+    album, own = tmp_path / "album", tmp_path / "gallery"
+    album.mkdir()
+    for path in sorted((synthetic_set / "enrol").glob("*/*")):
+        os.link(path, album / path.name)
+    gallery = Gallery.open(gallery_dir, crops=True)
+    absent = gallery.people[:2]
+    shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
+    Gallery.open(own, crops=True).without(lambda face: face.person in absent).save()
+    return album, own
+
+
+def unknown_of(out: Path) -> dict[str, set[str]]:
+    """The photos of each unknown person."""
+    found: dict[str, set[str]] = defaultdict(set)
+    with (out / "unknown.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["unknown"]].add(row["photo_path"])
+    return dict(found)
+
+
+def persons(paths: set[str]) -> set[str]:
+    return {path.rsplit("_", 1)[0] for path in paths}
+
+
+def test_an_unknown_person_is_named_and_the_album_decided_anew(
+    strangers: tuple[Path, Path], bundle: Bundle, tmp_path: Path, sface_bundle: Path
+) -> None:
+    album, own = strangers
+    out = tmp_path / "out"
+    first = identify(album, Gallery.open(own), bundle, out, BUDGET)
+    found = unknown_of(out)
+    assert first.unknown_people == len(found) >= 1
+    assert first.unknown_people_faces == sum(map(len, found.values()))
+    assert all(len(persons(paths)) == 1 and len(paths) > 1 for paths in found.values())
+    report = (out / "report.html").read_text("utf-8")
+    assert all(f"<h3>{name}</h3>" in report for name in found)
+    name, paths = min(found.items())
+
+    done = name_unknown(name, "Someone_New", own, bundle, out, None)
+    assert (done.person, done.enrolled, done.enrolled_before) == ("Someone New", len(paths), 0)
+    assert done.summary.photos_opened == 0  # what the first run found is known
+    assert done.summary.budget == BUDGET
+    assert done.summary.people["Someone New"] >= len(paths)
+    assert name not in unknown_of(out)
+    gallery = Gallery.open(own)
+    assert {face.photo for face in gallery.faces if face.person == "Someone New"} == paths
+    with pytest.raises(FaceOpsError, match=f"there is no {name}"):
+        name_unknown(name, "Someone New", own, bundle, out, None)
+    # A folder of people that does not have them does not take them away again.
+    people = tmp_path / "people"
+    (people / "x").mkdir(parents=True)
+    shutil.copyfile(next(album.iterdir()), people / "x" / "p.jpg")
+    enrol(people, own, bundle, prune=True)
+    assert "Someone New" in Gallery.open(own).people
+
+
+def test_numbers_stay_when_photos_are_added_and_gone_for_a_while(
+    strangers: tuple[Path, Path], bundle: Bundle, tmp_path: Path
+) -> None:
+    album, own = strangers
+    out, away = tmp_path / "out", tmp_path / "away"
+    nobody = Gallery.open(own).without(lambda face: True)
+    identify(album, nobody, bundle, out)
+    before = unknown_of(out)
+    assert len(before) >= 3
+    gone = min(before)
+    away.mkdir()
+    for path in before[gone]:
+        (album / path).rename(away / path)
+    identify(album, nobody, bundle, out)
+    assert unknown_of(out) == {name: paths for name, paths in before.items() if name != gone}
+    for path in before[gone]:
+        (away / path).rename(album / path)
+    os.link(album / min(before[gone]), album / "a_copy.jpg")
+    identify(album, nobody, bundle, out)
+    now = unknown_of(out)
+    assert now.pop(gone) == before[gone] | {"a_copy.jpg"}
+    assert now == {name: paths for name, paths in before.items() if name != gone}
+
+
+def test_the_command_tells_what_it_did(
+    strangers: tuple[Path, Path],
+    sface_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    album, own = strangers
+    out = tmp_path / "out"
+    common = ["--gallery", str(own), "--out", str(out), "--bundle", str(sface_bundle)]
+    assert main(["identify", str(album), *common, "--budget", str(BUDGET)]) == 0
+    assert "unknown people were seen in several photos" in capsys.readouterr().out
+    name = min(unknown_of(out))
+    taken = Gallery.open(own).people[0]
+    assert main(["name", name, taken.upper(), *common]) == 0
+    assert f"{name} is {taken}: " in capsys.readouterr().out
+    assert main(["name", "unknown-999", "X", *common]) == 1
+    assert "there is no unknown-999" in capsys.readouterr().err
+    assert main(["name", "somebody", "X", *common]) == 2
+    assert "is not the name of an unknown person" in capsys.readouterr().err
+    common[3] = str(tmp_path / "none")
+    assert main(["name", "unknown-001", "X", *common]) == 2
+    assert "holds no results" in capsys.readouterr().err
+
+
+def test_photos_that_are_gone_are_told(
+    strangers: tuple[Path, Path], bundle: Bundle, tmp_path: Path
+) -> None:
+    album, own = strangers
+    out = tmp_path / "out"
+    identify(album, Gallery.open(own), bundle, out, BUDGET)
+    name, paths = min(unknown_of(out).items())
+    kept, *lost = sorted(paths)
+    (album / kept).rename(album / "aside")
+    for path in lost:
+        (album / path).unlink()  # a link to the shared photo
+        (album / path).write_bytes(b"other bytes")
+    with pytest.raises(FaceOpsError, match=r"none of the \d faces"):
+        name_unknown(name, "Someone", own, bundle, out, None)
+    assert "Someone" not in Gallery.open(own).people
+    (album / "aside").rename(album / kept)
+    done = name_unknown(name, "Someone", own, bundle, out, None)
+    assert done.enrolled == 1
+    assert {flag.photo for flag in done.flags} == set(lost)
+
+
+def keys(*names: str) -> list[FaceKey]:
+    return [FaceKey(name, 0) for name in names]
+
+
+def test_a_group_keeps_the_number_that_most_of_its_faces_had(tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    assert number_groups(state, [keys(*"abc"), keys(*"de")]) == [1, 2]
+    # a falls to the second group, which stays the second; c and f are new together.
+    assert number_groups(state, [keys(*"cf"), keys(*"ade"), keys("b", "g")]) == [1, 2, 3]
+    assert number_groups(state, []) == []
+    assert number_groups(state, [keys(*"bg"), keys(*"xy")]) == [3, 4]
+    # Numbers are not given twice, even when nobody has them any more.
+    forget_numbers(state, keys(*"xy"))
+    assert number_groups(state, [keys(*"xy")]) == [5]
+
+
+@pytest.mark.parametrize("name", ["", "7", "unknown-", "unknown-000", "unknown--7", "ann"])
+def test_what_is_no_number_is_wrong_usage(name: str) -> None:
+    with pytest.raises(UsageError, match="unknown-007"):
+        unknown_number(name)
+
+
+@pytest.mark.parametrize("name", ["unknown-7", "unknown-007", " Unknown-0007 "])
+def test_a_number_is_read_with_or_without_its_noughts(name: str) -> None:
+    assert unknown_number(name) == 7
+
+
+def test_a_foreign_summary_is_told(tmp_path: Path, bundle: Bundle, gallery_dir: Path) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({"run_id": "x"}))
+    with pytest.raises(FaceOpsError, match="run faceops identify into"):
+        name_unknown("unknown-001", "X", gallery_dir, bundle, tmp_path, None)
