@@ -45,6 +45,11 @@ def make_inputs(root: Path) -> None:
         (root / "build" / folder).mkdir(parents=True)
     np.save(root / "build/crop/crops.npy", np.stack(crops))
     pq.write_table(pa.Table.from_pylist(rows), root / "build/split/faces.parquet")
+    cropped = [
+        {"path": row["path"], "quality": number % 10 / 10, "status": "accepted"}
+        for number, row in enumerate(rows)
+    ]
+    pq.write_table(pa.Table.from_pylist(cropped), root / "build/crop/faces.parquet")
     torch.manual_seed(0)
     save_model(build_resnet18(32), root / "build/train")
     settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100, "budget": 0.4}}

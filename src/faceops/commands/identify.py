@@ -104,6 +104,13 @@ def _in_words(summary: "Summary", out: Path) -> str:
             f"{count} {reason}" for reason, count in sorted(summary.reasons.items())
         )
         lines.append(f"without a name: {reasons}")
+    lines += [
+        f"drift in {drift.what} ({drift.level}, PSI {drift.psi:.2f}): {drift.advice}"
+        for drift in summary.drift
+        if drift.advice
+    ]
+    if summary.vanished:
+        lines.append(f"{summary.vanished} photos that the latest run saw are not there any more")
     if summary.unknown_people:
         lines.append(
             f"{summary.unknown_people} unknown people were seen in several photos: look at the "

@@ -178,23 +178,27 @@ class FaceStore:
                 if is_new and photo.photo_id is not None:
                     self._insert(photo)
 
-    def forget_vanished(self, root: Path, present: Iterable[Path]) -> None:
-        """Drop the files below `root` that are not `present`, and photos that no file has."""
+    def forget_vanished(self, root: Path, present: Iterable[Path]) -> int:
+        """Drop the files below `root` that are not `present`, and photos that no file has.
+
+        Returns how many files these were.
+        """
         with self._errors(), self._lock, self._transaction():
             self._db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
             self._db.executemany(
                 "INSERT OR IGNORE INTO present VALUES (?)",
                 ((os.fsencode(path),) for path in present),
             )
-            self._db.execute(
+            gone = self._db.execute(
                 "DELETE FROM files WHERE root=? AND path NOT IN (SELECT path FROM present)",
                 (os.fsencode(root),),
-            )
+            ).rowcount
             for table in ("photos", "faces"):
                 self._db.execute(
                     f"DELETE FROM {table} WHERE photo_id NOT IN (SELECT photo_id FROM files)"
                 )
             self._db.execute("DROP TABLE present")
+        return gone
 
     def _insert(self, photo: FoundPhoto) -> None:
         key = (photo.photo_id, self._method)

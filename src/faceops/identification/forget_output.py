@@ -10,6 +10,7 @@ from faceops.errors import FaceOpsError
 from faceops.gallery.folder_lock import folder_lock
 from faceops.identification.forget_faces import Forgotten, forget_faces
 from faceops.identification.forget_rows import NamedFace, forget_rows, named_faces, shows
+from faceops.identification.manifest import renew_manifest
 from faceops.identification.output_folder import (
     ANNOTATED,
     REPORT_FILE,
@@ -71,6 +72,7 @@ def forget_in_output(
                 named = _forget_summary(folder, is_person)
                 if named or rows or shows(folder, {face.photo_id for face in faces}):
                     done.reports += _remove_report(folder)
+                renew_manifest(folder)
         except (OSError, ValueError, KeyError) as error:
             raise FaceOpsError(
                 f"{out} cannot be cleaned ({error}); mend that and forget the person again, "

@@ -1,9 +1,11 @@
 """The identification record: one row a face, or one row for a photo that has none."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from faceops.identification.decide import Decision, Outcome
 from faceops.identification.found_photo import FoundFace, FoundPhoto
@@ -69,6 +71,20 @@ def records_of(
         Record(**common, **_face(index, face), **_decision(decision), **tail)  # type: ignore[arg-type]
         for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
     ]
+
+
+def photos_of(records: Path) -> frozenset[str]:
+    """Return the photo_ids in a run's Parquet file; none if it is not there or damaged."""
+    try:
+        with pq.ParquetFile(records) as file:
+            return frozenset(
+                photo_id
+                for batch in file.iter_batches(columns=["photo_id"])
+                for photo_id in batch["photo_id"].to_pylist()
+                if photo_id is not None
+            )
+    except (OSError, KeyError, pa.ArrowException):
+        return frozenset()
 
 
 def _face(index: int, face: FoundFace) -> dict[str, object]:

@@ -15,9 +15,11 @@ from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
+from faceops.identification.drift import DriftMeter
 from faceops.identification.engine import NamedPhoto, Rule, name_photos
 from faceops.identification.face_store import FaceStore, method_id
 from faceops.identification.look import DETAIL, Looker
+from faceops.identification.manifest import about_run, write_manifest
 from faceops.identification.output_folder import (
     ANNOTATED,
     FACES_FILE,
@@ -28,7 +30,7 @@ from faceops.identification.output_folder import (
 )
 from faceops.identification.part_clock import PartClock
 from faceops.identification.record_writers import RecordWriters
-from faceops.identification.records import records_of
+from faceops.identification.records import photos_of, records_of
 from faceops.identification.report import Report
 from faceops.identification.summary import Summary, write_summary
 from faceops.identification.unchanged import fingerprint, run_that_stands
@@ -134,6 +136,11 @@ def identify(
         _writing_to(out),
         contextlib.closing(FaceStore(out / STATE_FILE, method)) as store,
     ):
+        if not paths and next(store.seen_below(root), None) is not None:
+            raise FaceOpsError(
+                f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
+                f"connected? The results in {out} stay as they are."
+            )
         latest = run_that_stands(out, summary.decided_by, store, root, paths)
         if latest is not None:
             latest.checked, latest.unchanged = summary.checked, True
@@ -149,20 +156,23 @@ def identify(
                 named = _drawn(named, root, folder / ANNOTATED, limits, threads)
             if xmp:
                 named = with_sidecars(named, summary)
-            report = _write_rows(named, root, folder, summary, clock, unknown)
+            meter = DriftMeter(thresholds, enrolled, budget, photos_of(out / FACES_FILE))
+            report = _write_rows(named, root, folder, summary, clock, unknown, meter)
+            summary.drift = meter.result()
             with clock.part("group"):
                 people = find_unknown_people(folder / FACES_FILE, unknown, bundle, out / STATE_FILE)
                 write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
             report.add_unknown_people(people, store)
-            store.forget_vanished(root, paths)
+            summary.vanished = store.forget_vanished(root, paths)
             summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
             write_summary(summary, folder)
             page = report.render(summary, gallery.folder, out)
             (folder / REPORT_FILE).write_text(page, "utf-8")
+            write_manifest(folder, about_run(summary))
         publish(out, summary.run_id)
     return summary
 
@@ -174,6 +184,7 @@ def _write_rows(
     summary: Summary,
     clock: PartClock,
     unknown: UnknownFaces,
+    meter: DriftMeter,
 ) -> Report:
     """Write the rows of all photos into `folder` while they come in, and count them."""
     report = Report(root)
@@ -193,6 +204,7 @@ def _write_rows(
                 summary.add(photo)
                 report.add(path, photo)
                 unknown.add(photo)
+                meter.add(photo)
     return report
 
 

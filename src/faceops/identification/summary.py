@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.identification.decide import Outcome
+from faceops.identification.drift import Drift
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.output_folder import SUMMARY_FILE
 
@@ -18,7 +19,9 @@ class Summary:
     `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one.
     `unknown_people` were seen in two photos or more, with `unknown_people_faces` faces.
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
-    given with their number of faces. `sidecar_errors` are sentences about sidecars that were left
+    given with their number of faces. `drift` compares the faces with those that the release was
+    calibrated on, and `vanished` counts files that the latest run saw and that are not there now.
+    `sidecar_errors` are sentences about sidecars that were left
     as they are. `threshold_measured` is False when so small a budget in so
     large a gallery lies beyond the pairs that the release was measured on. Times in seconds:
     `seconds` by the wall clock up to the report; `timings` of the parts look (open, find faces),
@@ -59,6 +62,8 @@ class Summary:
     unknown_people_faces: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     people: Counter[str] = field(default_factory=Counter)
+    drift: list[Drift] = field(default_factory=list)
+    vanished: int = 0
     sidecars_written: int = 0
     sidecar_errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -92,7 +97,8 @@ class Summary:
             TypeError: `content` has other keys.
         """
         counts = {name: Counter(content[name]) for name in ("reasons", "people")}
-        return cls(**{**content, **counts})
+        drift = [Drift(**one) for one in content["drift"]]
+        return cls(**{**content, **counts, "drift": drift})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for JSON: reasons and people sorted by name."""

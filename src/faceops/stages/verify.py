@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from faceops.config import read_params
+from faceops.dataset.manifest import ACCEPTED
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model
+from faceops.errors import FaceOpsError
 from faceops.evaluation.evaluate import rounded
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
@@ -17,6 +21,7 @@ from faceops.verification.split_crops import at_most, read_split
 
 OUT = Path("build/verify")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
+CROPPED = Path("build/crop/faces.parquet")
 
 
 def main() -> None:
@@ -47,6 +52,8 @@ def main() -> None:
         data=validation_people(people),
         seed=params.seed,
     )
+    deciles = quality_deciles(CROPPED, val.paths)
+    thresholds = thresholds.model_copy(update={"quality_deciles": deciles})
     OUT.mkdir(parents=True, exist_ok=True)
     fit.verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
@@ -58,6 +65,22 @@ def main() -> None:
         "impostor_pairs": thresholds.impostor_pairs,
     }
     write_json(OUT / "verify.json", rounded(metrics))
+
+
+def quality_deciles(cropped: Path, photos: np.ndarray) -> list[float]:
+    """Return the nine deciles of the quality of the faces cropped from `photos`."""
+    try:
+        table = pq.read_table(cropped, columns=["path", "quality", "status"])
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(f"{cropped} cannot be read ({reason}); run the crop stage.") from None
+    chosen = set(photos.tolist())
+    quality = [
+        row["quality"]
+        for row in table.to_pylist()
+        if row["status"] == ACCEPTED and row["path"] in chosen
+    ]
+    return [round(float(value), 4) for value in np.quantile(quality, np.arange(1, 10) / 10)]
 
 
 if __name__ == "__main__":

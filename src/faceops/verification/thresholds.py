@@ -85,6 +85,9 @@ class Thresholds(_Frozen):
     search_tails: list[SearchTail] = Field(description="by rising gallery size, the first is 1")
     default_budget: float = Field(description="share of strangers that may be given a name")
     runner_up_margin: float = Field(description="log odds by which the best must lead")
+    quality_deciles: list[float] = Field(
+        default=[], description="nine values that cut the quality of the photos' faces into tenths"
+    )
 
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold for naming faces against a gallery of `gallery_faces` faces.

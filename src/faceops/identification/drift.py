@@ -1,0 +1,224 @@
+"""Drift: do the faces of an album still look like those that the release was calibrated on?
+
+Measured by the population stability index, PSI = sum (seen - expected) ln(seen / expected) over
+the shares in bins (Siddiqi, Credit Risk Scorecards, 2006), with the limits in common use: below
+0.1 nothing, from 0.1 moderate, from 0.25 major. Few faces differ by chance: PSI times their number
+follows a chi-squared distribution then, and what lies within its 99 % is no drift.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from faceops.identification.decide import Outcome
+from faceops.identification.engine import NamedPhoto
+from faceops.reasons import Reason
+from faceops.verification.log_odds import clipped_log_odds
+from faceops.verification.thresholds import Thresholds, search_log_odds
+
+MODERATE, MAJOR = 0.1, 0.25
+LEAST_FACES = 50
+# Shares of strangers that reach a similarity, by which it is cut into bins.
+STRANGER_SHARES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+_FLOOR = 1e-4  # of a share, so that an empty bin has a logarithm
+_CHANCE_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
+
+QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share unnamed"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One comparison.
+
+    Attributes:
+        what: that was compared.
+        faces: how many faces were seen.
+        expected, seen: shares in the bins, in order; they sum to 1.
+        psi: the index.
+        level: "none", "moderate" or "major".
+        advice: what changed and what to do; empty where nothing did.
+    """
+
+    what: str
+    faces: int
+    expected: list[float]
+    seen: list[float]
+    psi: float
+    level: str
+    advice: str
+
+
+@dataclass
+class _Seen:
+    """Counts of usable faces."""
+
+    quality: np.ndarray
+    similarity: np.ndarray
+    named: int = 0
+    unnamed: int = 0
+
+    def __add__(self, other: "_Seen") -> "_Seen":
+        return _Seen(
+            self.quality + other.quality,
+            self.similarity + other.similarity,
+            self.named + other.named,
+            self.unnamed + other.unnamed,
+        )
+
+    @property
+    def faces(self) -> int:
+        return self.named + self.unnamed
+
+
+@dataclass
+class DriftMeter:
+    """Counts faces while photos come in, then compares them.
+
+    Where an earlier run has seen most of the folder, the photos that are new since are compared:
+    a change shows in them first.
+
+    Attributes:
+        thresholds: of the release.
+        gallery_faces: that the album is searched in.
+        budget: the share of strangers that this run may name.
+        before: photo_ids of the latest run.
+    """
+
+    thresholds: Thresholds
+    gallery_faces: int
+    budget: float
+    before: frozenset[str] = frozenset()
+    _seen: dict[bool, _Seen] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._expected, self._edges = _strangers(self.thresholds, self.gallery_faces, self.budget)
+        bins = len(self.thresholds.quality_deciles) + 1
+        for new in (True, False):
+            self._seen[new] = _Seen(np.zeros(bins, int), np.zeros(len(self._edges) + 1, int))
+
+    def add(self, named: NamedPhoto) -> None:
+        """Count the faces of one photo; those that are too small or too poor do not count."""
+        seen = self._seen[named.photo.photo_id not in self.before]
+        for face, decision in zip(named.photo.faces, named.decisions, strict=True):
+            if decision.outcome is Outcome.REJECTED:
+                continue
+            seen.quality[np.searchsorted(self.thresholds.quality_deciles, face.quality)] += 1
+            if decision.outcome is Outcome.IDENTIFIED:
+                seen.named += 1
+                continue
+            seen.unnamed += 1
+            if decision.reason is Reason.BELOW_THRESHOLD and decision.best is not None:
+                odds = float(clipped_log_odds(decision.best.probability))
+                seen.similarity[np.searchsorted(self._edges, odds, side="right")] += 1
+
+    def result(self) -> list[Drift]:
+        """Return the comparisons that the faces suffice for."""
+        new, old = self._seen[True], self._seen[False]
+        both = new + old
+        seen = new if new.faces >= LEAST_FACES else both
+        found = []
+        if self.thresholds.quality_deciles:
+            tenths = [1 / len(seen.quality)] * len(seen.quality)
+            found.append(compare(QUALITY, tenths, seen.quality, _quality_advice))
+        if len(self._edges):
+            found.append(compare(SIMILARITY, self._expected, seen.similarity, _similarity_advice))
+        if seen is new and old.faces >= LEAST_FACES:
+            share = [old.named / old.faces, old.unnamed / old.faces]
+            found.append(compare(UNNAMED, share, [new.named, new.unnamed], _unnamed_advice))
+        return [drift for drift in found if drift is not None]
+
+
+def psi(expected: Sequence[float], seen: Sequence[float]) -> float:
+    """Return the population stability index of two lists of shares."""
+    a, b = (np.maximum(shares, _FLOOR) for shares in (expected, seen))
+    return float(((b - a) * np.log(b / a)).sum())
+
+
+def compare(what: str, expected: Sequence[float], counts: Any, advice: Any) -> Drift | None:
+    """Hold counts in bins against expected shares; None when they are too few.
+
+    `advice` gives the sentence for the expected and the seen shares.
+    """
+    faces = int(np.sum(counts))
+    if faces < LEAST_FACES:
+        return None
+    seen = [float(count) / faces for count in counts]
+    # Half a face more in each bin: else a bin that is empty by chance weighs too much.
+    index = psi(expected, [(float(count) + 0.5) / (faces + 0.5 * len(seen)) for count in counts])
+    by_chance = _CHANCE_99[min(len(seen) - 1, len(_CHANCE_99)) - 1] / faces
+    level = "none"
+    if index >= MODERATE and index > by_chance:
+        level = "major" if index >= MAJOR else "moderate"
+    return Drift(
+        what=what,
+        faces=faces,
+        expected=[round(share, 4) for share in expected],
+        seen=[round(share, 4) for share in seen],
+        psi=round(index, 4),
+        level=level,
+        advice=advice(expected, seen) if level != "none" else "",
+    )
+
+
+def _strangers(
+    thresholds: Thresholds, gallery_faces: int, budget: float
+) -> tuple[list[float], np.ndarray]:
+    """Return the shares of unnamed strangers in bins of log odds, and the edges between the bins.
+
+    By the release's own measure of how often strangers reach a similarity in such a gallery.
+    """
+    if not gallery_faces or not thresholds.search_tails:
+        return [1.0], np.zeros(0)
+    shares: list[float] = [1.0]
+    edges: list[float] = []
+    measured = min(tail.points[0].rate for tail in thresholds.search_tails)
+    for share in STRANGER_SHARES:
+        odds = search_log_odds(thresholds.search_tails, share, gallery_faces)
+        if share > measured or share <= budget or math.isinf(odds) or (edges and odds <= edges[-1]):
+            continue
+        edges.append(odds)
+        shares.append(share)
+    shares.append(budget)
+    unnamed = -np.diff(shares) / (1 - budget)
+    return unnamed.tolist(), np.array(edges)
+
+
+def _quality_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
+    middle = float(np.dot(np.arange(len(seen)), seen) - np.dot(np.arange(len(seen)), expected))
+    if middle < 0:
+        return (
+            "the faces are poorer (blurred, dark, small, turned) than those that the release was "
+            "calibrated on, so fewer may be recognised: look for a new scanner or camera setting, "
+            "or calibrate a release on such photos"
+        )
+    return (
+        "the faces are better than those that the release was calibrated on: its thresholds may be "
+        "stricter than they need be; calibrate a release on such photos"
+    )
+
+
+def _similarity_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
+    if seen[-1] + sum(seen[len(seen) // 2 :]) > expected[-1] + sum(expected[len(seen) // 2 :]):
+        return (
+            "more unnamed faces are nearly somebody enrolled than strangers would be: enrol more "
+            "photos of these people, or expect strangers to be named more often than promised"
+        )
+    return (
+        "unnamed faces are less like anybody enrolled than the strangers of the calibration: other "
+        "kinds of people or photos; check the release on some labelled ones (faceops evaluate)"
+    )
+
+
+def _unnamed_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
+    if seen[1] > expected[1]:
+        return (
+            f"of the new photos' faces {seen[1]:.0%} stay unnamed, of the earlier ones' "
+            f"{expected[1]:.0%}: new people to enrol (see the unknown people), or poorer photos"
+        )
+    return (
+        f"of the new photos' faces {seen[0]:.0%} are named, of the earlier ones' "
+        f"{expected[0]:.0%}: check some of the new names"
+    )

@@ -1,0 +1,130 @@
+"""Drift: what changed in an album is told, what differs by chance is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.identification.candidates import Candidate
+from faceops.identification.decide import Decision, Outcome
+from faceops.identification.drift import (
+    QUALITY,
+    SIMILARITY,
+    UNNAMED,
+    Drift,
+    DriftMeter,
+    compare,
+    psi,
+)
+from faceops.identification.engine import NamedPhoto
+from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.reasons import Reason
+from faceops.release.bundle import Bundle
+from faceops.verification.log_odds import clipped_log_odds
+from faceops.verification.thresholds import Thresholds, search_log_odds
+
+GALLERY, BUDGET = 12, 0.2
+draw = np.random.default_rng(2)
+
+
+@pytest.fixture
+def thresholds(bundle: Bundle) -> Thresholds:
+    deciles = [round(value, 1) for value in np.arange(1, 10) / 10]
+    return bundle.release.thresholds.model_copy(update={"quality_deciles": deciles})
+
+
+def photo(name: str, quality: float, probability: float | None) -> NamedPhoto:
+    """A photo of one face; one of probability None is named."""
+    face = FoundFace((0, 0, 50, 50), 0.9, quality, np.zeros(4, np.float32), b"")
+    best = Candidate("Ann", probability or 1.0, 0.5)
+    decision = (
+        Decision(Outcome.IDENTIFIED, None, best)
+        if probability is None
+        else Decision(Outcome.UNKNOWN, Reason.BELOW_THRESHOLD, best)
+    )
+    return NamedPhoto(Path(name), FoundPhoto(name, None, (face,)), [decision], True)
+
+
+def measured(
+    thresholds: Thresholds, photos: list[NamedPhoto], before: set[str]
+) -> dict[str, Drift]:
+    meter = DriftMeter(thresholds, GALLERY, BUDGET, frozenset(before))
+    for each in photos:
+        meter.add(each)
+    return {drift.what: drift for drift in meter.result()}
+
+
+def as_calibrated(thresholds: Thresholds, count: int) -> list[NamedPhoto]:
+    """Strangers whose quality and similarity are those of the calibration."""
+    photos = []
+    for number in range(count):
+        share = BUDGET + (1 - BUDGET) * draw.random()  # not among those that are named
+        odds = search_log_odds(thresholds.search_tails, min(share, 0.85), GALLERY)
+        photos.append(photo(f"p{number}", draw.random(), float(1 / (1 + np.exp(-odds)))))
+    return photos
+
+
+def test_psi_is_its_formula_and_none_for_equal_shares() -> None:
+    assert psi([0.5, 0.5], [0.5, 0.5]) == 0
+    assert psi([0.5, 0.5], [0.25, 0.75]) == pytest.approx(
+        (0.25 - 0.5) * np.log(0.5) + (0.75 - 0.5) * np.log(1.5)
+    )
+    assert np.isfinite(psi([1, 0], [0, 1]))
+
+
+def test_faces_like_those_of_the_calibration_are_no_drift(thresholds: Thresholds) -> None:
+    found = measured(thresholds, as_calibrated(thresholds, 2000), set())
+    assert set(found) == {QUALITY, SIMILARITY}
+    assert {drift.level for drift in found.values()} == {"none"}
+    assert all(drift.psi < 0.05 and drift.advice == "" for drift in found.values())
+    for drift in found.values():
+        assert sum(drift.expected) == pytest.approx(1, abs=1e-3)
+        assert sum(drift.seen) == pytest.approx(1, abs=1e-3)
+
+
+def test_poorer_faces_are_told_with_what_to_do(thresholds: Thresholds) -> None:
+    photos = [photo(f"p{number}", 0.5 * draw.random(), 0.001) for number in range(300)]
+    drift = measured(thresholds, photos, set())[QUALITY]
+    assert drift.level == "major"
+    assert "poorer" in drift.advice
+
+
+def test_unnamed_faces_near_somebody_enrolled_are_told(thresholds: Thresholds) -> None:
+    odds = search_log_odds(thresholds.search_tails, 0.25, GALLERY)
+    near = float(1 / (1 + np.exp(-odds)))
+    assert clipped_log_odds(near) == pytest.approx(odds, abs=1e-3)
+    photos = [photo(f"p{number}", draw.random(), near) for number in range(300)]
+    drift = measured(thresholds, photos, set())[SIMILARITY]
+    assert drift.level == "major"
+    assert "enrol more" in drift.advice
+
+
+def test_new_photos_are_compared_with_earlier_ones(thresholds: Thresholds) -> None:
+    old = [photo(f"old{number}", draw.random(), None) for number in range(200)]
+    new = [photo(f"new{number}", draw.random(), 0.001) for number in range(100)]
+    found = measured(thresholds, [*old, *new], {f"old{number}" for number in range(200)})
+    assert found[UNNAMED].level == "major"
+    assert "new people to enrol" in found[UNNAMED].advice
+    assert found[QUALITY].faces == 100
+    few = measured(thresholds, [*old, *new[:10]], {f"old{number}" for number in range(200)})
+    assert UNNAMED not in few
+    assert few[QUALITY].faces == 210
+
+
+def test_few_faces_say_nothing_and_chance_is_no_drift() -> None:
+    tenths = [0.1] * 10
+    assert compare("x", tenths, [4] * 10, lambda *_: "?") is None
+    levels = []
+    for _ in range(1000):
+        counts = draw.multinomial(60, tenths)
+        drift = compare("x", tenths, counts, lambda *_: "?")
+        assert drift is not None
+        levels.append(drift.level)
+    # Without the guard against chance about 84 % of these would be warnings.
+    assert levels.count("none") > 960
+
+
+def test_a_release_that_states_no_quality_is_not_compared(bundle: Bundle) -> None:
+    plain = bundle.release.thresholds.model_copy(update={"quality_deciles": []})
+    found = measured(plain, as_calibrated(plain, 100), set())
+    assert QUALITY not in found
