@@ -4,13 +4,17 @@ python -m flows.identify PHOTOS_DIR --gallery gallery --out found
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found --serve --cron "0 3 * * *"
 
 It runs the engine of `faceops identify` and leaves the same files. Shards find the faces and are
-retried alone; the last task names them all. Without PREFECT_API_URL the flow starts a server of
-its own for its duration; with it, runs and their tables are recorded there.
+retried alone; then one task names them all, Great Expectations checks the table, and the run is
+recorded in MLflow. A folder that is not there just now (a network share) is waited for. Without
+PREFECT_API_URL the flow starts a server of its own for its duration; with it, runs, counts and
+drift are recorded there; names are not: they stay in the output folder, where they can be
+forgotten.
 """
 
 import argparse
 import os
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from faceops.commands.bundle_argument import CHAMPION
 from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
+from faceops.identification.look import DETAIL
+from faceops.identification.mlflow_run import log_run
+from faceops.identification.output_folder import FACES_FILE
+from faceops.identification.record_checks import require_sound_records
 from faceops.identification.run import check_folders, identify
 from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
@@ -31,6 +39,8 @@ from faceops.release.bundle import Bundle
 from faceops.release.registry import fetch_bundle
 
 SHARD_PHOTOS = 512
+PATIENCE_S = 60
+_LOOK_EVERY_S = 2.0
 
 
 @lru_cache(maxsize=2)
@@ -60,9 +70,11 @@ def check_arguments(
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, task_run_name="shard {number}")
-def find_faces(number: int, paths: list[Path], root: Path, release: Bundle, out: Path) -> int:
+def find_faces(
+    number: int, paths: list[Path], root: Path, release: Bundle, out: Path, detail: int
+) -> int:
     """Find and embed the faces of one shard; a network share may be back at the next try."""
-    new = find_shard(paths, root, release, out)
+    new = find_shard(paths, root, release, out, detail=detail)
     get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
     return new
 
@@ -75,10 +87,83 @@ def name_people(
     out: Path,
     budget: float | None,
     annotate: bool,
+    xmp: bool,
+    detail: int,
 ) -> dict[str, Any]:
     """Name every face from what the shards have found, and write the run's files."""
     enrolled = Gallery.open(gallery, release.release.contract_id)
-    return identify(photos_dir, enrolled, release, out, budget, annotate).as_dict()
+    return identify(
+        photos_dir, enrolled, release, out, budget, annotate, xmp=xmp, detail=detail
+    ).as_dict()
+
+
+@task(cache_policy=NO_CACHE)
+def wait_for_folder(photos_dir: Path, patience_s: float) -> list[Path]:
+    """Return the files below `photos_dir`, once it is there and not empty, or when time is up.
+
+    An empty folder may be the bare mount point of a share: `identify` decides whether it is one.
+
+    Raises:
+        FaceOpsError: it is not there after all.
+    """
+    began, told = time.monotonic(), False
+    while True:
+        paths = walk_photos(photos_dir.resolve()) if photos_dir.is_dir() else []
+        if paths:
+            return paths
+        if time.monotonic() - began >= patience_s:
+            break
+        if not told:
+            get_run_logger().warning("%s is not there or empty: waiting for it", photos_dir)
+            told = True
+        time.sleep(_LOOK_EVERY_S)
+    if not photos_dir.is_dir():
+        raise FaceOpsError(
+            f"{photos_dir} was not there for {patience_s:g} s; connect the disk or share. The "
+            "results of the latest run stay as they are."
+        )
+    return []
+
+
+@task(cache_policy=NO_CACHE)
+def check_and_record(out: Path, summary: dict[str, Any]) -> None:
+    """Hold the new table against the expectations, and record the run in MLflow."""
+    logger = get_run_logger()
+    held = require_sound_records(out / FACES_FILE)
+    logger.info("Great Expectations: all %d expectations on the records hold", held)
+    run_id = log_run(summary, Path.cwd())
+    if run_id is None:
+        logger.info("there is no MLflow store here: the run is not recorded in one")
+    else:
+        logger.info("recorded in MLflow as run %s", run_id)
+
+
+def publish_artifacts(summary: dict[str, Any]) -> None:
+    """Show what the run did on its page in Prefect, and warn of drift."""
+    logger = get_run_logger()
+    shown = ("photos", "photos_opened", "faces", "identified", "unknown", "unknown_people")
+    counts = {name: summary[name] for name in (*shown, "rejected_photos", "vanished")}
+    create_table_artifact(
+        key="identification",
+        table=[{"what": name, "count": count} for name, count in counts.items()]
+        + [{"what": name, "count": count} for name, count in summary["reasons"].items()],
+        description=f"{len(summary['people'])} people named by {summary['release']}, contract "
+        f"{summary['contract_id'][:12]}, run {summary['run_id']}",
+    )
+    if summary["vanished"]:
+        logger.warning("%d photos that the latest run saw are gone", summary["vanished"])
+    if not summary["drift"]:
+        return
+    columns = ("what", "level", "psi", "faces", "advice")
+    create_table_artifact(
+        key="drift",
+        table=[{name: drift[name] for name in columns} for drift in summary["drift"]],
+        description="the faces against those that the release was calibrated on: population "
+        "stability index, from 0.1 moderate, from 0.25 major",
+    )
+    for drift in summary["drift"]:
+        if drift["advice"]:
+            logger.warning("drift in %s (%s): %s", drift["what"], drift["level"], drift["advice"])
 
 
 @flow(name="identify", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1))  # type: ignore[arg-type]
@@ -90,7 +175,10 @@ def identify_folder(
     bundle: str | None = None,
     model: str = CHAMPION,
     annotate: bool = False,
+    xmp: bool = False,
+    detail: int = DETAIL,
     shard_photos: int = SHARD_PHOTOS,
+    patience_s: float = PATIENCE_S,
 ) -> dict[str, Any]:
     """Name the people in the photos below `photos_dir`; return the run's summary.
 
@@ -102,16 +190,20 @@ def identify_folder(
         bundle: a release bundle's folder; otherwise `model` is taken from the registry.
         model: a registered release.
         annotate: also draw boxes and names on copies of the photos.
+        xmp: also write face regions and names into sidecars beside the photos.
+        detail: pixels; see `faceops identify --detail`.
         shard_photos: photos a task.
+        patience_s: how long to wait, in seconds, for a folder that is not there or empty.
     """
     folder, results = Path(photos_dir), Path(out)
+    paths = wait_for_folder(folder, patience_s)
     check_arguments(folder, results, Path(gallery), budget, shard_photos)
     release = load_release(bundle, model)
     Gallery.open(Path(gallery), release.release.contract_id)
     root = folder.resolve()
-    parts = shards(walk_photos(root), shard_photos)
+    parts = shards(paths, shard_photos)
     futures = [
-        find_faces.submit(number, part, root, release, results)
+        find_faces.submit(number, part, root, release, results, detail)
         for number, part in enumerate(parts, start=1)
     ]
     wait(futures)
@@ -120,13 +212,12 @@ def identify_folder(
         get_run_logger().warning(
             "shards %s failed; their photos are tried once more, one by one", failed
         )
-    summary = name_people(folder, Path(gallery), release, results, budget, annotate)
-    create_table_artifact(
-        key="people",
-        table=[{"person": name, "faces": count} for name, count in summary["people"].items()],
-        description=f"{summary['faces']} faces in {summary['photos']} photos, "
-        f"{summary['identified']} named by {summary['release']}",
-    )
+    summary = name_people(folder, Path(gallery), release, results, budget, annotate, xmp, detail)
+    if summary["unchanged"]:
+        get_run_logger().info("nothing has changed: the results of %s stand", summary["run_id"])
+    else:
+        check_and_record(results, summary)
+    publish_artifacts(summary)
     return summary
 
 
@@ -143,6 +234,9 @@ def main() -> int:
     which.add_argument("--bundle", metavar="DIR")
     which.add_argument("--model", default=CHAMPION, metavar="URI")
     parser.add_argument("--annotate", action="store_true")
+    parser.add_argument("--xmp", action="store_true")
+    parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
+    parser.add_argument("--patience-s", type=float, default=PATIENCE_S, metavar="SECONDS")
     parser.add_argument("--shard-photos", type=int, default=SHARD_PHOTOS, metavar="N")
     parser.add_argument("--serve", action="store_true", help="stay and run on the --cron schedule")
     parser.add_argument("--cron", help='e.g. "0 3 * * *", with --serve')

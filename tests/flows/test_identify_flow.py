@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -190,3 +191,42 @@ def test_a_running_server_records_the_run_and_its_table(
     with urllib.request.urlopen(request) as answer:
         runs = json.load(answer)
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
+    tables = artifacts(server)
+    counts = {row["what"]: row["count"] for row in tables["identification"]}
+    assert counts["faces"] == sum(row["face_index"] != "" for row in by_command)
+    # Names stay in the output folder, where they can be forgotten.
+    people = {row["person"] for row in by_command} - {""}
+    assert people
+    assert not any(person in json.dumps(tables) for person in people)
+
+
+def test_a_folder_that_comes_back_is_waited_for(
+    repository: Path, synthetic_set: Path, sface_bundle: Path, enrolled: Path, tmp_path: Path
+) -> None:
+    album, out = tmp_path / "share", tmp_path / "out"
+    album.mkdir()  # a mount point without its share
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "flows.identify", str(album), "--gallery", str(enrolled)),
+            *("--out", str(out), "--bundle", str(sface_bundle), "--patience-s", "120"),
+        ],
+        cwd=repository,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "waiting for it" in line:
+            shutil.copytree(synthetic_set / "album", album, dirs_exist_ok=True)
+    assert process.wait() == 0
+    assert rows_of(out)
+
+
+def artifacts(server: str) -> dict[str, list[dict[str, object]]]:
+    request = urllib.request.Request(
+        f"{server}/artifacts/filter", data=b"{}", headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return {one["key"]: json.loads(one["data"]) for one in json.load(answer)}

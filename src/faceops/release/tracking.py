@@ -11,7 +11,7 @@ import mlflow
 EXPERIMENT = "faceops"
 
 
-def use_tracking(root: Path) -> str:
+def use_tracking(root: Path, experiment: str = EXPERIMENT) -> str:
     """Point MLflow at `MLFLOW_TRACKING_URI`, else at `root`/mlflow.db, and return the address.
 
     The experiment is made on first use. With the local store its artifacts go to
@@ -20,14 +20,14 @@ def use_tracking(root: Path) -> str:
     """
     address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
     mlflow.set_tracking_uri(address)
-    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+    if mlflow.get_experiment_by_name(experiment) is None:
         location = None
         if address.startswith("sqlite:"):
             location = (root.resolve() / "mlartifacts").as_uri()
         # Another process may have been first; any other failure comes again below.
         with contextlib.suppress(mlflow.MlflowException):
-            mlflow.create_experiment(EXPERIMENT, artifact_location=location)
-    mlflow.set_experiment(EXPERIMENT)
+            mlflow.create_experiment(experiment, artifact_location=location)
+    mlflow.set_experiment(experiment)
     return address
 
 

@@ -1,0 +1,67 @@
+"""Record an identification run in MLflow, with its lineage, and without anybody's name."""
+
+from pathlib import Path
+from typing import Any
+
+import faceops
+
+EXPERIMENT = "faceops-identify"
+_PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery_faces", "detail")
+_COUNTS = (
+    *("photos", "photos_opened", "photos_reused", "faces", "identified", "unknown", "rejected"),
+    *("rejected_photos", "unknown_people", "vanished", "seconds", "photos_per_second"),
+)
+
+
+def without_names(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary with the number of people in the place of their names.
+
+    What leaves the output folder cannot be reached by `faceops people forget`.
+    """
+    return {**summary, "people": len(summary["people"]), "sidecar_errors": []}
+
+
+def log_run(summary: dict[str, Any], root: Path) -> str | None:
+    """Write the run to the MLflow store of `root`; return the id of the MLflow run.
+
+    Its tags lead to the release: registered version and training run, where the registry has the
+    contract of this run under its name. None where there is no store: nothing is made.
+
+    Args:
+        summary: as summary.json has it.
+    """
+    from faceops.release.registry import has_store, versions
+
+    if not has_store(root):
+        return None
+    import mlflow
+
+    from faceops.release.tracking import quiet_mlflow, use_tracking
+
+    use_tracking(root, EXPERIMENT)
+    tags = {
+        "identify_run_id": summary["run_id"],
+        "release": summary["release"],
+        "contract_id": summary["contract_id"],
+        "decided_by": summary["decided_by"],
+        "faceops": faceops.__version__,
+    }
+    if summary["release"].startswith("models:/"):
+        _, _, alias = summary["release"].partition("@")
+        number = summary["release"].rpartition("/")[2]
+        for version in versions():
+            asked = alias in version.aliases if alias else str(version.version) == number
+            if asked and version.contract_id == summary["contract_id"]:
+                tags |= {"model_version": str(version.version), "model_run_id": version.run_id}
+    metrics = {name: float(summary[name]) for name in _COUNTS}
+    if named := summary["identified"] + summary["unknown"]:
+        metrics["share_unnamed"] = summary["unknown"] / named
+    for drift in summary["drift"]:
+        metrics[f"drift/{drift['what'].replace(' ', '_')}"] = drift["psi"]
+    metrics |= {f"reason/{name}": float(count) for name, count in summary["reasons"].items()}
+    with quiet_mlflow(), mlflow.start_run(run_name=summary["run_id"]) as run:
+        mlflow.set_tags(tags)
+        mlflow.log_params({name: summary[name] for name in _PARAMS})
+        mlflow.log_metrics(metrics)
+        mlflow.log_dict(without_names(summary), "summary.json")
+    return str(run.info.run_id)
