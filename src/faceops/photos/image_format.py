@@ -20,7 +20,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 def claims_a_format(content: bytes) -> bool:
     """Return whether `content` begins as one of the formats, however broken the rest is."""
     webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    return webp or claims_heif(content) or content.startswith(_SIGNATURES)
+    avif = content[4:12] in (b"ftypavif", b"ftypavis")
+    return webp or avif or claims_heif(content) or content.startswith(_SIGNATURES)
 
 
 def claims_heif(content: bytes) -> bool:

@@ -59,6 +59,14 @@ def _walk_links(
                 pending.append(path)
             elif entry.is_symlink() and path.is_dir():
                 links.append(path)
-            elif entry.is_file() or (entry.is_symlink() and not path.exists()):
+            elif _is_file_or_broken(entry):
                 found.append(path)
     return links
+
+
+def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
+    """Return whether it is a file, or a link that leads nowhere: to nothing, or to itself."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:
+        return True  # gets its row when it is opened
