@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SEVERAL_FACES = "several_faces"  # a training or enrolment photo in which we cannot choose
     FACE_TOO_SMALL = "face_too_small"
     LOW_QUALITY = "low_quality"
+    NO_AGREEMENT = "no_agreement"  # an enrolment photo that is unlike the person's others
     FORGOTTEN = "forgotten"  # of a person whose data were removed at request
     # A face that is not named.
     BELOW_THRESHOLD = "below_threshold"

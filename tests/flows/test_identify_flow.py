@@ -133,8 +133,8 @@ def test_a_wrong_folder_is_told_in_one_sentence(repository: Path, tmp_path: Path
     assert "is not a folder of photos" in done.stderr.splitlines()[-1]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Prefect server of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -142,7 +142,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}/api"
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-        env=os.environ | {"PREFECT_HOME": str(tmp_path / "server")},
+        env=os.environ | {"PREFECT_HOME": str(tmp_path_factory.mktemp("server"))},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -198,6 +198,46 @@ def test_a_running_server_records_the_run_and_its_table(
     people = {row["person"] for row in by_command} - {""}
     assert people
     assert not any(person in json.dumps(tables) for person in people)
+
+
+def test_a_served_flow_is_scheduled(
+    repository: Path,
+    synthetic_set: Path,
+    sface_bundle: Path,
+    enrolled: Path,
+    tmp_path: Path,
+    server: str,
+) -> None:
+    # Prefect's server with SQLAlchemy 2.1 takes the schedule and never makes a run of it.
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "flows.identify", str(synthetic_set / "album")),
+                *("--gallery", str(enrolled), "--out", str(tmp_path / "out")),
+                *("--bundle", str(sface_bundle), "--serve", "--cron", "0 3 1 1 *"),
+            ],
+            cwd=repository,
+            env=os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": server},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        request = urllib.request.Request(
+            f"{server}/flow_runs/filter",
+            data=json.dumps({"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        for _ in range(150):
+            with urllib.request.urlopen(request) as answer:
+                if runs := json.load(answer):
+                    break
+            time.sleep(1)
+        assert runs, (tmp_path / "log").read_text("utf-8")
+        assert all(run["expected_start_time"][5:13] == "01-01T03" for run in runs)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def test_a_folder_that_comes_back_is_waited_for(

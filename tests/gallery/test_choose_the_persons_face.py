@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.gallery.choose_face import choose_faces
+from faceops.gallery.choose_face import choose_faces, disagreeing
 
 ANN, BEN, CAT = np.eye(3, 8, dtype=np.float32)
 NOBODY = np.zeros((0, 8), np.float32)
@@ -38,3 +38,25 @@ def test_a_pair_that_is_always_together_is_a_question() -> None:
 
 def test_several_faces_alone_are_a_question() -> None:
     assert chosen([BEN, ANN]) == [None]
+
+
+def strange(*photos: list[np.ndarray], known: np.ndarray = NOBODY) -> set[int]:
+    return disagreeing([np.stack(photo) for photo in photos], known, verify, lambda faces: 0.5)
+
+
+def test_a_face_unlike_others_that_agree_is_told() -> None:
+    assert strange([ANN], [BEN], [ANN]) == {1}
+    assert strange([ANN], [BEN], [ANN], [CAT]) == {1, 3}
+    assert strange([BEN], known=np.stack([ANN, ANN])) == {0}
+
+
+def test_where_no_two_agree_nobody_is_told() -> None:
+    assert strange([ANN], [BEN]) == set()
+    assert strange([ANN], [BEN], [CAT]) == set()
+    assert strange([ANN]) == set()
+    assert strange([BEN], known=ANN[None]) == set()
+
+
+def test_two_camps_are_left_to_the_user_and_photos_of_several_are_not_judged() -> None:
+    assert strange([ANN], [BEN], [ANN], [BEN]) == set()
+    assert strange([ANN], [ANN], [BEN, CAT]) == set()

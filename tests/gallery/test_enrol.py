@@ -149,3 +149,20 @@ def test_a_folder_without_files_is_refused(tmp_path: Path, bundle: Bundle) -> No
     with pytest.raises(UsageError, match="holds no files"):
         enrol(tmp_path / "none", tmp_path / "g", bundle)
     assert not (tmp_path / "g").exists()
+
+
+def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    shutil.copyfile(sorted(other.iterdir())[0], one / "zz_somebody_else.jpg")
+    shutil.rmtree(other)
+    report = enrol(people, tmp_path / "gallery", bundle)
+    (flag,) = [flag for flag in report.flags if flag.reason is Reason.NO_AGREEMENT]
+    assert flag.photo == f"{one.name}/zz_somebody_else.jpg"
+    assert "--trust" in flag.note
+    photos = {face.photo for face in Gallery.open(tmp_path / "gallery").faces}
+    assert flag.photo not in photos
+    trusted = enrol(people, tmp_path / "gallery", bundle, trust=True)
+    assert trusted.enrolled == 1
+    assert trusted.photos_opened == 1

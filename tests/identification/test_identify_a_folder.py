@@ -14,6 +14,8 @@ from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
+from faceops.identification.shard import find_shard
+from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 
 
@@ -232,3 +234,29 @@ def test_what_a_killed_run_left_is_removed(
     assert not left.exists()
     assert not list((tmp_path / "out").glob(".*.tmp"))
     shutil.rmtree(tmp_path / "out")
+
+
+def test_what_a_shard_or_a_cut_off_run_has_seen_is_named_by_the_next_run(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    late = sorted((album / "scenes").iterdir())[0]
+    late.rename(tmp_path / late.name)
+    first = identify(album, gallery, bundle, out)
+    (tmp_path / late.name).rename(late)
+    root = album.resolve()
+    assert find_shard(walk_photos(root), root, bundle, out) == 1
+    second = identify(album, gallery, bundle, out)
+    assert not second.unchanged
+    assert second.photos == first.photos + 1
+    assert identify(album, gallery, bundle, out).unchanged
+
+
+def test_a_link_that_leads_nowhere_does_not_make_a_folder_a_changed_one(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    (album / "dangling.jpg").symlink_to("nowhere")
+    assert not identify(album, gallery, bundle, tmp_path / "out").unchanged
+    assert identify(album, gallery, bundle, tmp_path / "out").unchanged
+    (album / "nowhere").write_bytes(b"")
+    assert not identify(album, gallery, bundle, tmp_path / "out").unchanged

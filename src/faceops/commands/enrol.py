@@ -27,6 +27,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="remove faces whose photo PEOPLE_DIR no longer has; "
         "what cannot be read just now stays",
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="enrol also a face that is unlike all other photos of its person",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_bundle_arguments(parser)
     parser.set_defaults(run=_run)
@@ -43,6 +48,7 @@ def _run(args: argparse.Namespace) -> int:
         args.gallery,
         load_bundle(args),
         prune=args.prune,
+        trust=args.trust,
         threads=min(8, os.cpu_count() or 1),
     )
     if args.json:

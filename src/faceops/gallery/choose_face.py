@@ -1,10 +1,13 @@
-"""Which face of an enrolment photo is the person's, when the photo shows several."""
+"""Which face of an enrolment photo is the person's, when it shows several, or somebody else."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from faceops.verification.verifier import Verify
+
+UNLIKE = 0.5  # a probability below it: rather two people than one
+MOST_COMPARED = 200  # faces of a person: more say nothing new
 
 
 def choose_faces(
@@ -37,6 +40,34 @@ def choose_faces(
             others = np.concatenate([known, *rest])
         chosen.append(_agreeing(photo, others, verify, threshold_for))
     return chosen
+
+
+def disagreeing(
+    photos: Sequence[np.ndarray],
+    known: np.ndarray,
+    verify: Verify,
+    threshold_for: Callable[[int], float],
+) -> set[int]:
+    """Return which photos' only face is nobody else's of the person, though others agree.
+
+    Such a face is less like each of the person's other faces than two people are on balance, while
+    two of these are sure to be one person. Where no two agree, nobody knows who is right.
+
+    Args: as `choose_faces`.
+    """
+    places = [index for index, photo in enumerate(photos) if len(photo) == 1]
+    singles = [photos[index] for index in places]
+    faces = np.concatenate([*singles, known])[:MOST_COMPARED]
+    if not places or len(faces) < 3:
+        return set()
+    pairs = verify(np.repeat(faces, len(faces), axis=0), np.tile(faces, (len(faces), 1)))
+    alike = pairs.reshape(len(faces), len(faces))
+    np.fill_diagonal(alike, 0)
+    agreed = max(UNLIKE, threshold_for(len(faces) - 1))
+    if alike.max() < agreed:
+        return set()
+    lonely = np.flatnonzero(alike.max(axis=1) < UNLIKE)
+    return {places[row] for row in lonely.tolist() if row < len(places)}
 
 
 def _agreeing(

@@ -12,7 +12,7 @@ from faceops.errors import UsageError
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.faces.ordered_map import ordered_map
-from faceops.gallery.choose_face import choose_faces
+from faceops.gallery.choose_face import choose_faces, disagreeing
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import first_spellings, person_key, person_of, valid_unicode
@@ -80,6 +80,7 @@ def enrol(
     bundle: Bundle,
     *,
     prune: bool = False,
+    trust: bool = False,
     threads: int = 2,
 ) -> EnrolReport:
     """Bring the gallery up to date with `people_dir`, and save it.
@@ -88,8 +89,9 @@ def enrol(
     `people_dir` stay enrolled unless `prune`; what lies where nothing can be read just now, and
     people named in albums, stay always. Names that differ in case, spaces, `-`, `_` or `.` alone
     are one person, shown under the spelling that the gallery has, or else the first one by path.
-    Every photo that is not enrolled is in the report with its reason. The gallery is saved now and
-    then, so that an interrupted enrolment continues.
+    A face that is unlike all of the person's others, while these agree, is not enrolled unless
+    `trust`. Every photo that is not enrolled is in the report with its reason. The gallery is saved
+    now and then, so that an interrupted enrolment continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
@@ -134,7 +136,7 @@ def enrol(
             )
             report.pruned = before - len(gallery.faces)
             gallery.save()
-        gallery = _enrol_people(gallery, fresh, bundle, people_dir, threads, report)
+        gallery = _enrol_people(gallery, fresh, bundle, people_dir, threads, trust, report)
         gallery.save()
     for face in gallery.faces:
         report.people[face.person] = report.people.get(face.person, 0) + 1
@@ -187,6 +189,7 @@ def _enrol_people(
     bundle: Bundle,
     root: Path,
     threads: int,
+    trust: bool,
     report: EnrolReport,
 ) -> Gallery:
     finder = bundle.face_finder()
@@ -200,7 +203,7 @@ def _enrol_people(
     for person, found in fresh.items():
         opened = [next(results) for _ in found]
         report.photos_opened += len(opened)
-        gallery = gallery.with_faces(_chosen(person, opened, gallery, bundle, report))
+        gallery = gallery.with_faces(_chosen(person, opened, gallery, bundle, trust, report))
         if time.monotonic() - saved > SAVE_EVERY_S:
             gallery.save()
             saved = time.monotonic()
@@ -222,7 +225,12 @@ def _opened(person: str, path: Path, root: Path, finder: FaceFinder) -> Opened:
 
 
 def _chosen(
-    person: str, opened: list[Opened], gallery: Gallery, bundle: Bundle, report: EnrolReport
+    person: str,
+    opened: list[Opened],
+    gallery: Gallery,
+    bundle: Bundle,
+    trust: bool,
+    report: EnrolReport,
 ) -> Iterator[GalleryFace]:
     """Yield the one face of each photo that is this person's; flag the other photos."""
     for photo in opened:
@@ -240,12 +248,20 @@ def _chosen(
     ).reshape(-1, gallery.embedding_size)
     taken = {(face.photo_id, face.box): face.person for face in gallery.faces}
     thresholds = bundle.release.thresholds
-    choice = choose_faces(
-        embeddings,
-        known,
-        bundle.verify,
-        lambda faces: thresholds.for_search(thresholds.default_budget, faces),
-    )
+
+    def threshold_for(faces: int) -> float:
+        return thresholds.for_search(thresholds.default_budget, faces)
+
+    strange = set() if trust else disagreeing(embeddings, known, bundle.verify, threshold_for)
+    for place in sorted(strange):
+        note = (
+            f"the face is unlike {person}'s other photos; if it is {person} all the same, "
+            "enrol with --trust"
+        )
+        report.flags.append(Flag(good[place].photo, person, Reason.NO_AGREEMENT, note))
+    good = [photo for index, photo in enumerate(good) if index not in strange]
+    embeddings = [vectors for index, vectors in enumerate(embeddings) if index not in strange]
+    choice = choose_faces(embeddings, known, bundle.verify, threshold_for)
     for photo, vectors, index in zip(good, embeddings, choice, strict=True):
         if index is None:
             note = (

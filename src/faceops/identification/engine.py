@@ -15,6 +15,7 @@ from faceops.gallery.face_policy import FacePolicy
 from faceops.gallery.store import Gallery
 from faceops.identification.candidates import rank_people
 from faceops.identification.decide import Decision, decide
+from faceops.identification.face_store import SeenFile
 from faceops.identification.found_photo import FoundPhoto
 from faceops.identification.look import GROUP, Looker
 from faceops.progress import track
@@ -24,12 +25,16 @@ from faceops.release.bundle import Bundle
 
 @dataclass(frozen=True, eq=False)
 class NamedPhoto:
-    """A photo with a decision for each face; `opened` when its bytes were decoded in this run."""
+    """A photo with a decision for each face; `opened` when its bytes were decoded in this run.
+
+    `file` is the file as it was looked at, None where it was none or has to be tried again.
+    """
 
     path: Path
     photo: FoundPhoto
     decisions: list[Decision]
     opened: bool
+    file: SeenFile | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def name_photos(
         with looker.clock.part("name"):
             decisions = name_group([one.photo for one in looked], gallery, looker.bundle, rule)
         return [
-            NamedPhoto(one.path, one.photo, decided, one.opened)
+            NamedPhoto(one.path, one.photo, decided, one.opened, one.file)
             for one, decided in zip(looked, decisions, strict=True)
         ]
 

@@ -33,7 +33,7 @@ from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import photos_of, records_of
 from faceops.identification.report import Report
 from faceops.identification.summary import Summary, write_summary
-from faceops.identification.unchanged import fingerprint, run_that_stands
+from faceops.identification.unchanged import FolderDigest, fingerprint, run_that_stands
 from faceops.identification.unknown_people import (
     UnknownFaces,
     find_unknown_people,
@@ -141,7 +141,7 @@ def identify(
                 f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
                 f"connected? The results in {out} stay as they are."
             )
-        latest = run_that_stands(out, summary.decided_by, store, root, paths)
+        latest = run_that_stands(out, summary.decided_by, paths)
         if latest is not None:
             latest.checked, latest.unchanged = summary.checked, True
             write_summary(latest, out)
@@ -187,7 +187,7 @@ def _write_rows(
     meter: DriftMeter,
 ) -> Report:
     """Write the rows of all photos into `folder` while they come in, and count them."""
-    report = Report(root)
+    report, files = Report(root), FolderDigest()
     with RecordWriters(folder) as writers:
         for photo in named:
             path = valid_unicode(photo.path.relative_to(root).as_posix())
@@ -205,6 +205,8 @@ def _write_rows(
                 report.add(path, photo)
                 unknown.add(photo)
                 meter.add(photo)
+                files.add_named(photo)
+    summary.saw = files.hexdigest()
     return report
 
 

@@ -21,15 +21,14 @@ class Summary:
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
     given with their number of faces. `drift` compares the faces with those that the release was
     calibrated on, and `vanished` counts files that the latest run saw and that are not there now.
-    `sidecar_errors` are sentences about sidecars that were left
-    as they are. `threshold_measured` is False when so small a budget in so
-    large a gallery lies beyond the pairs that the release was measured on. Times in seconds:
-    `seconds` by the wall clock up to the report; `timings` of the parts look (open, find faces),
-    embed, name, write (rows) and group (unknown people), added over threads, so their sum may be
-    more. `decided_by` is the fingerprint of all that decided the rows, `checked` when the folder
-    was last compared with them, and `unchanged` whether that comparison found nothing to do.
-    `known_to_gallery` is False when the gallery may only be read: `faceops people forget` must then
-    be told of this folder.
+    `sidecar_errors` are sentences about sidecars that were left as they are. `threshold_measured`
+    is False when so small a budget in so large a gallery lies beyond the pairs that the release was
+    measured on. Times in seconds: `seconds` by the wall clock up to the report; `timings` of the
+    parts look (open, find faces), embed, name, write (rows) and group (unknown people), added over
+    threads, so their sum may be more. `decided_by` is the fingerprint of all that decided the rows,
+    `saw` that of the files; `checked` says when the folder was last compared with both, and
+    `unchanged` whether that comparison found nothing to do. `known_to_gallery` is False when the
+    gallery may only be read: `faceops people forget` must then be told of this folder.
     """
 
     run_id: str
@@ -47,6 +46,7 @@ class Summary:
     annotate: bool
     xmp: bool
     decided_by: str = ""
+    saw: str = ""
     checked: str = ""
     unchanged: bool = False
     known_to_gallery: bool = True
