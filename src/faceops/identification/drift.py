@@ -7,6 +7,7 @@ follows a chi-squared distribution then, and what lies within its 99 % is no dri
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,8 @@ import numpy as np
 from faceops.identification.decide import Outcome
 from faceops.identification.engine import NamedPhoto
 from faceops.reasons import Reason
-from faceops.verification.log_odds import clipped_log_odds
 from faceops.verification.thresholds import Thresholds, search_log_odds
+from faceops.verification.verifier import sigmoid
 
 MODERATE, MAJOR = 0.1, 0.25
 LEAST_FACES = 50
@@ -94,7 +95,8 @@ class DriftMeter:
     _seen: dict[bool, _Seen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._expected, self._edges = _strangers(self.thresholds, self.gallery_faces, self.budget)
+        self._expected, odds = _strangers(self.thresholds, self.gallery_faces, self.budget)
+        self._edges = sigmoid(np.array(odds)).tolist()
         bins = len(self.thresholds.quality_deciles) + 1
         for new in (True, False):
             self._seen[new] = _Seen(np.zeros(bins, int), np.zeros(len(self._edges) + 1, int))
@@ -105,14 +107,13 @@ class DriftMeter:
         for face, decision in zip(named.photo.faces, named.decisions, strict=True):
             if decision.outcome is Outcome.REJECTED:
                 continue
-            seen.quality[np.searchsorted(self.thresholds.quality_deciles, face.quality)] += 1
+            seen.quality[bisect_left(self.thresholds.quality_deciles, face.quality)] += 1
             if decision.outcome is Outcome.IDENTIFIED:
                 seen.named += 1
                 continue
             seen.unnamed += 1
             if decision.reason is Reason.BELOW_THRESHOLD and decision.best is not None:
-                odds = float(clipped_log_odds(decision.best.probability))
-                seen.similarity[np.searchsorted(self._edges, odds, side="right")] += 1
+                seen.similarity[bisect_right(self._edges, decision.best.probability)] += 1
 
     def result(self) -> list[Drift]:
         """Return the comparisons that the faces suffice for."""
@@ -123,7 +124,7 @@ class DriftMeter:
         if self.thresholds.quality_deciles:
             tenths = [1 / len(seen.quality)] * len(seen.quality)
             found.append(compare(QUALITY, tenths, seen.quality, _quality_advice))
-        if len(self._edges):
+        if self._edges:
             found.append(compare(SIMILARITY, self._expected, seen.similarity, _similarity_advice))
         if seen is new and old.faces >= LEAST_FACES:
             share = [old.named / old.faces, old.unnamed / old.faces]
@@ -165,13 +166,13 @@ def compare(what: str, expected: Sequence[float], counts: Any, advice: Any) -> D
 
 def _strangers(
     thresholds: Thresholds, gallery_faces: int, budget: float
-) -> tuple[list[float], np.ndarray]:
+) -> tuple[list[float], list[float]]:
     """Return the shares of unnamed strangers in bins of log odds, and the edges between the bins.
 
     By the release's own measure of how often strangers reach a similarity in such a gallery.
     """
     if not gallery_faces or not thresholds.search_tails:
-        return [1.0], np.zeros(0)
+        return [1.0], []
     shares: list[float] = [1.0]
     edges: list[float] = []
     measured = min(tail.points[0].rate for tail in thresholds.search_tails)
@@ -183,7 +184,7 @@ def _strangers(
         shares.append(share)
     shares.append(budget)
     unnamed = -np.diff(shares) / (1 - budget)
-    return unnamed.tolist(), np.array(edges)
+    return unnamed.tolist(), edges
 
 
 def _quality_advice(expected: Sequence[float], seen: Sequence[float]) -> str:

@@ -33,7 +33,7 @@ class UnknownFaces:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, prefix=".embeddings-")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(buffering=1 << 20, dir=folder, prefix=".embeddings-")  # noqa: SIM115
         self._size = size
         self.count = 0
 
