@@ -241,7 +241,12 @@ def test_a_served_flow_is_scheduled(
 
 
 def test_a_folder_that_comes_back_is_waited_for(
-    repository: Path, synthetic_set: Path, sface_bundle: Path, enrolled: Path, tmp_path: Path
+    repository: Path,
+    synthetic_set: Path,
+    sface_bundle: Path,
+    enrolled: Path,
+    tmp_path: Path,
+    server: str,
 ) -> None:
     album, out = tmp_path / "share", tmp_path / "out"
     album.mkdir()  # a mount point without its share
@@ -251,7 +256,7 @@ def test_a_folder_that_comes_back_is_waited_for(
             *("--out", str(out), "--bundle", str(sface_bundle), "--patience-s", "120"),
         ],
         cwd=repository,
-        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""},
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": server},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
