@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(timeout=60)
 
 
+def ask(server: str, what: str, which: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the server's flow_runs or artifacts."""
+    request = urllib.request.Request(
+        f"{server}/{what}/filter",
+        data=json.dumps(which).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
 def test_a_running_server_records_the_run_and_its_table(
     repository: Path,
     synthetic_set: Path,
@@ -183,15 +196,9 @@ def test_a_running_server_records_the_run_and_its_table(
     )
     assert done.returncode == 0, done.stderr
     assert rows_of(out) == by_command
-    request = urllib.request.Request(
-        f"{server}/flow_runs/filter",
-        data=b"{}",
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        runs = json.load(answer)
+    runs = [run for run in ask(server, "flow_runs", {}) if run["parameters"]["out"] == str(out)]
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
-    tables = artifacts(server)
+    tables = {one["key"]: json.loads(one["data"]) for one in ask(server, "artifacts", {})}
     counts = {row["what"]: row["count"] for row in tables["identification"]}
     assert counts["faces"] == sum(row["face_index"] != "" for row in by_command)
     # Names stay in the output folder, where they can be forgotten.
@@ -223,15 +230,10 @@ def test_a_served_flow_is_scheduled(
             start_new_session=True,
         )
     try:
-        request = urllib.request.Request(
-            f"{server}/flow_runs/filter",
-            data=json.dumps({"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
+        scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         for _ in range(150):
-            with urllib.request.urlopen(request) as answer:
-                if runs := json.load(answer):
-                    break
+            if runs := ask(server, "flow_runs", scheduled):
+                break
             time.sleep(1)
         assert runs, (tmp_path / "log").read_text("utf-8")
         assert all(run["expected_start_time"][5:13] == "01-01T03" for run in runs)
@@ -267,11 +269,3 @@ def test_a_folder_that_comes_back_is_waited_for(
             shutil.copytree(synthetic_set / "album", album, dirs_exist_ok=True)
     assert process.wait() == 0
     assert rows_of(out)
-
-
-def artifacts(server: str) -> dict[str, list[dict[str, object]]]:
-    request = urllib.request.Request(
-        f"{server}/artifacts/filter", data=b"{}", headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        return {one["key"]: json.loads(one["data"]) for one in json.load(answer)}

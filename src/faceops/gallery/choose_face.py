@@ -60,8 +60,7 @@ def disagreeing(
     faces = np.concatenate([*singles, known])[:MOST_COMPARED]
     if not places or len(faces) < 3:
         return set()
-    pairs = verify(np.repeat(faces, len(faces), axis=0), np.tile(faces, (len(faces), 1)))
-    alike = pairs.reshape(len(faces), len(faces))
+    alike = _all_pairs(faces, faces, verify)
     np.fill_diagonal(alike, 0)
     agreed = max(UNLIKE, threshold_for(len(faces) - 1))
     if alike.max() < agreed:
@@ -75,7 +74,12 @@ def _agreeing(
 ) -> int | None:
     if not len(others):
         return None
-    pairs = verify(np.repeat(faces, len(others), axis=0), np.tile(others, (len(faces), 1)))
-    best = pairs.reshape(len(faces), len(others)).max(axis=1)
+    best = _all_pairs(faces, others, verify).max(axis=1)
     agreeing = np.flatnonzero(best >= threshold_for(len(others)))
     return int(agreeing[0]) if len(agreeing) == 1 else None
+
+
+def _all_pairs(faces: np.ndarray, others: np.ndarray, verify: Verify) -> np.ndarray:
+    """Return the probability of every face (N, D) with every other (M, D), float32 (N, M)."""
+    pairs = verify(np.repeat(faces, len(others), axis=0), np.tile(others, (len(faces), 1)))
+    return pairs.reshape(len(faces), len(others))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from faceops.dataset.names import name_key
+from faceops.errors import UsageError
 
 
 def person_of(photo: Path) -> str:
@@ -17,6 +18,18 @@ def person_of(photo: Path) -> str:
 def display_name(name: str) -> str:
     """Return a folder's name as the name that is shown: `Ann_Lee` is `Ann Lee`."""
     return " ".join(valid_unicode(name).replace("_", " ").split())
+
+
+def given_name(text: str) -> str:
+    """Return a name that a user typed as it is shown.
+
+    Raises:
+        UsageError: it is empty, or holds what cannot be shown.
+    """
+    name = display_name(text)
+    if not name or not name.isprintable():
+        raise UsageError(f"{text!r} is no name; give one of letters that can be shown.")
+    return name
 
 
 def person_key(name: str) -> str:

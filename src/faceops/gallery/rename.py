@@ -4,7 +4,7 @@ from pathlib import Path
 
 from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.folder_lock import folder_lock
-from faceops.gallery.person_name import display_name, person_key
+from faceops.gallery.person_name import display_name, given_name, person_key
 from faceops.gallery.store import Gallery
 
 
@@ -33,9 +33,7 @@ def merge(gallery_dir: Path, gone: str, kept: str) -> tuple[str, int]:
 
 
 def _moved(gallery_dir: Path, old: str, new: str, *, joins: bool) -> tuple[str, int]:
-    name = display_name(new)
-    if not name or not name.isprintable():
-        raise UsageError(f"{new!r} is no name; give one of letters that can be shown.")
+    name = given_name(new)
     Gallery.open(gallery_dir)  # before the lock, which would make the folder
     with folder_lock(gallery_dir):
         gallery = Gallery.open(gallery_dir, crops=True)

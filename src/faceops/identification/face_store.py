@@ -118,16 +118,11 @@ class FaceStore:
         photos = self.load(list(same.values()))
         return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
 
-    def seen_below(self, root: Path) -> Iterator[tuple[bytes, int, int]]:
-        """Yield path, size and modification time of the files kept for `root`, by path.
-
-        To be used up before another method is called.
-        """
+    def has_files_below(self, root: Path) -> bool:
+        """Return whether files are kept for `root`."""
         with self._errors(), self._lock:
-            yield from self._db.execute(
-                "SELECT path, size, mtime_ns FROM files WHERE root=? ORDER BY path",
-                (os.fsencode(root),),
-            )
+            row = self._db.execute("SELECT 1 FROM files WHERE root=? LIMIT 1", (os.fsencode(root),))
+            return row.fetchone() is not None
 
     def load(self, photo_ids: Sequence[str]) -> dict[str, FoundPhoto]:
         """Return what was found in those of the photos that this method has seen."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from faceops.dataset.write_whole import write_whole
 from faceops.errors import FaceOpsError
 from faceops.gallery.folder_lock import folder_lock
 from faceops.identification.forget_faces import Forgotten, forget_faces
@@ -91,9 +92,7 @@ def _forget_summary(folder: Path, is_person: Callable[[str], bool]) -> bool:
         return False
     # Without `decided_by` these results do not stand: the next run decides anew.
     content.update(people=rest, decided_by="")
-    temporary = folder / f".{SUMMARY_FILE}.tmp"
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    temporary.replace(path)
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return True
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import faceops
+from faceops.dataset.write_whole import write_whole
 from faceops.identification.summary import Summary
 from faceops.photos.content_hash import sha256_file
 
@@ -21,9 +22,7 @@ def write_manifest(folder: Path, about: dict[str, str]) -> None:
         if path.is_file() and path.name != MANIFEST_FILE and not path.name.startswith(".")
     }
     text = json.dumps({**about, "files": files}, indent=1) + "\n"
-    temporary = folder / f".{MANIFEST_FILE}.tmp"
-    temporary.write_text(text, "utf-8")
-    temporary.replace(folder / MANIFEST_FILE)
+    write_whole(folder / MANIFEST_FILE, text.encode())
 
 
 def about_run(summary: Summary) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Enrol a person whom earlier runs could only number, from the photos in which they were seen."""
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,12 @@ from faceops.faces.find_in_photo import find_in_photo
 from faceops.gallery.enrol import NOTES, Flag
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
-from faceops.gallery.person_name import display_name, person_key
+from faceops.gallery.person_name import given_name, person_key
 from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
 from faceops.identification.forget_faces import SAME_BOX
 from faceops.identification.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
-from faceops.identification.summary import Summary
+from faceops.identification.summary import Summary, read_summary
 from faceops.identification.unknown_numbers import FaceKey, unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
 from faceops.progress import track
@@ -77,9 +76,7 @@ def name_unknown(
             gallery is of another contract or cannot be written.
     """
     number = unknown_number(unknown)
-    name = display_name(name)
-    if not name or not name.isprintable():
-        raise UsageError(f"{name!r} is no name; give one of letters that can be shown.")
+    name = given_name(name)
     latest = _latest(out)
     seen = _faces_of(number, out)
     Gallery.open(gallery_dir, bundle.release.contract_id)  # before the lock: it makes the folder
@@ -140,7 +137,7 @@ def name_unknown(
 def _latest(out: Path) -> Summary:
     path = out / SUMMARY_FILE
     try:
-        return Summary.from_dict(json.loads(path.read_text("utf-8")))
+        return read_summary(out)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{out} holds no results; name the folder that faceops identify wrote to."

@@ -103,12 +103,7 @@ class Report:
 
     def add_unknown_people(self, found: UnknownPeople, store: FaceStore) -> None:
         """Show the people without a name; what is left of the unknown faces was seen once."""
-        grouped = {
-            FaceKey(row["photo_id"], row["face_index"])
-            for person in found.people
-            for row in found.rows(person.rows)
-        }
-        alone = [picture for picture in self._unknown.pictures if picture.key not in grouped]
+        alone = [picture for picture in self._unknown.pictures if picture.key not in found.grouped]
         self._unknown = Group(len(found.alone), alone[:FACES_A_GROUP])
         self._all_unknown_people = len(found.people)
         for person in found.people[:UNKNOWN_PEOPLE]:

@@ -81,7 +81,7 @@ def identify(
     Raises:
         UsageError: an argument is wrong.
         FaceOpsError: the gallery is of another contract than the release; `out` is in use by
-            another process or cannot be written.
+            another process or cannot be written; the folder is empty now and was not before.
     """
     check_folders(photos_dir, out, gallery.folder)
     if gallery.contract_id != bundle.release.contract_id:
@@ -136,7 +136,7 @@ def identify(
         _writing_to(out),
         contextlib.closing(FaceStore(out / STATE_FILE, method)) as store,
     ):
-        if not paths and next(store.seen_below(root), None) is not None:
+        if not paths and store.has_files_below(root):
             raise FaceOpsError(
                 f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
                 f"connected? The results in {out} stay as they are."

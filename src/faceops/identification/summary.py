@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faceops.dataset.write_whole import write_whole
 from faceops.identification.decide import Outcome
 from faceops.identification.drift import Drift
 from faceops.identification.engine import NamedPhoto
@@ -111,6 +112,13 @@ class Summary:
 def write_summary(summary: Summary, folder: Path) -> None:
     """Write `folder`/summary.json, replaced at once."""
     text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
-    temporary = folder / f".{SUMMARY_FILE}.tmp"
-    temporary.write_text(text, "utf-8")
-    temporary.replace(folder / SUMMARY_FILE)
+    write_whole(folder / SUMMARY_FILE, text.encode())
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return what `write_summary` wrote.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is not there, or another version's.
+    """
+    return Summary.from_dict(json.loads((folder / SUMMARY_FILE).read_text("utf-8")))

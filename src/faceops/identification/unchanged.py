@@ -10,9 +10,9 @@ from typing import Any
 
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import NamedPhoto
-from faceops.identification.output_folder import PUBLISHED, SUMMARY_FILE
+from faceops.identification.output_folder import PUBLISHED
 from faceops.identification.records import SCHEMA
-from faceops.identification.summary import Summary
+from faceops.identification.summary import Summary, read_summary
 
 NO_FILE = (-1, -1)  # size and time of what is none, or is gone
 
@@ -58,7 +58,7 @@ def run_that_stands(out: Path, decided_by: str, paths: Sequence[Path]) -> Summar
     state knows does not count: shards and runs that were cut short fill it without any results.
     """
     try:
-        latest = Summary.from_dict(json.loads((out / SUMMARY_FILE).read_text("utf-8")))
+        latest = read_summary(out)
     except (OSError, ValueError, TypeError, KeyError):
         return None  # there is none, or another version's
     if latest.decided_by != decided_by or not all((out / name).is_file() for name in PUBLISHED):

@@ -77,12 +77,13 @@ class UnknownPeople:
     """The faces that nobody could name, a row each with the columns of the records.
 
     `people` are those seen in two photos or more, the most frequent first; `alone` are the other
-    rows.
+    rows, and `grouped` the faces that are not among these.
     """
 
     faces: pa.Table
     people: list[UnknownPerson]
     alone: list[int]
+    grouped: frozenset[FaceKey]
 
     @property
     def grouped_faces(self) -> int:
@@ -137,7 +138,7 @@ def find_unknown_people(
         for number, member, group in zip(numbers, members, sorted(rows), strict=True)
     ]
     people.sort(key=lambda person: (-person.photos, person.number))
-    return UnknownPeople(faces, people, alone)
+    return UnknownPeople(faces, people, alone, frozenset(by_key))
 
 
 def write_unknown_people(found: UnknownPeople, folder: Path) -> None:
