@@ -28,11 +28,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from faceops.commands.bundle_argument import CHAMPION
 from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
-from faceops.identification.look import DETAIL
+from faceops.identification.check_folders import check_folders
 from faceops.identification.mlflow_run import log_run
 from faceops.identification.output_folder import FACES_FILE
 from faceops.identification.record_checks import require_sound_records
-from faceops.identification.run import check_folders, identify
+from faceops.identification.run import identify
+from faceops.identification.settings import DETAIL
 from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from faceops.identification.candidates import Candidate, rank_people
-from faceops.identification.decide import Outcome, decide
+from faceops.identification.decide import decide
+from faceops.identification.outcome import Outcome
 from faceops.reasons import Reason
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faceops.identification.candidates import Candidate
-from faceops.identification.decide import Decision, Outcome
+from faceops.identification.decide import Decision
 from faceops.identification.drift import (
     QUALITY,
     SIMILARITY,
@@ -18,6 +18,7 @@ from faceops.identification.drift import (
 )
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.outcome import Outcome
 from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 from faceops.verification.log_odds import clipped_log_odds

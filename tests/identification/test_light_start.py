@@ -52,3 +52,25 @@ def test_a_whole_run_brings_in_nothing_heavy(
         [sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+AGAIN = """
+import sys
+import faceops.cli
+code = faceops.cli.main(sys.argv[1:])
+heavy = ("numpy", "onnxruntime", "pyarrow", "pydantic", "PIL.Image")
+print(code, [name for name in heavy if name in sys.modules])
+"""
+
+
+def test_where_nothing_has_changed_not_even_a_model_is_loaded(
+    album: Path, gallery_dir: Path, sface_bundle: Path, tmp_path: Path
+) -> None:
+    options = ["--gallery", gallery_dir, "--bundle", sface_bundle, "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", AGAIN, "identify", str(album), *map(str, options)]
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    )
+    assert "numpy" in first.splitlines()[-1]
+    assert "nothing has changed" in second
+    assert second.splitlines()[-1] == "0 []"

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.identification.candidates import Candidate
-from faceops.identification.decide import Decision, Outcome
+from faceops.identification.decide import Decision
 from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.outcome import Outcome
 from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import SCHEMA, Record, records_of
 from faceops.reasons import Reason

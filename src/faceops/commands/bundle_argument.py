@@ -29,13 +29,23 @@ def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
         UsageError: --bundle names no folder, or --model no address of a release.
         FaceOpsError: the release is not there or is damaged.
     """
-    from faceops.errors import UsageError
     from faceops.release.bundle import Bundle
+
+    folder, name = bundle_folder(args)
+    return Bundle.load(folder, threads=threads, name=name)
+
+
+def bundle_folder(args: argparse.Namespace) -> tuple[Path, str]:
+    """Return the local folder and the name of the release that the arguments name.
+
+    Raises: as `load_bundle`.
+    """
+    from faceops.errors import UsageError
 
     if args.bundle is not None:
         if not args.bundle.is_dir():
             raise UsageError(f"{args.bundle} is not a folder; name a release bundle's folder.")
-        return Bundle.load(args.bundle, threads=threads)
+        return args.bundle, str(args.bundle)
     from faceops.release.registry import fetch_bundle
 
-    return Bundle.load(fetch_bundle(args.model), threads=threads, name=args.model)
+    return fetch_bundle(args.model), args.model

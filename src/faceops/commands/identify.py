@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceops.commands.bundle_argument import add_bundle_arguments, load_bundle
+from faceops.commands.bundle_argument import add_bundle_arguments, bundle_folder
 
 if TYPE_CHECKING:
     from faceops.identification.summary import Summary
@@ -54,10 +54,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _run(args: argparse.Namespace) -> int:
     from faceops.errors import UsageError
-    from faceops.gallery.store import Gallery
-    from faceops.identification.run import check_folders, identify
+    from faceops.identification.check_folders import check_folders
+    from faceops.identification.settings import DETAIL
 
-    # Wrong arguments first: loading a release takes a second.
+    # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     if args.budget is not None and not 0 < args.budget < 1:
         raise UsageError(
             f"--budget {args.budget:g} is wrong: a share of strangers between 0 and 1, e.g. 0.01."
@@ -67,25 +67,51 @@ def _run(args: argparse.Namespace) -> int:
     if args.detail is not None and not 0 <= args.detail <= 20_000:
         raise UsageError(f"--detail {args.detail} is wrong: pixels from 0 to 20000, e.g. 1920.")
     check_folders(args.photos_dir, args.out, args.gallery)
-    Gallery.open(args.gallery)
-    bundle = load_bundle(args)
-    gallery = Gallery.open(args.gallery, bundle.release.contract_id)
-    summary = identify(
+    if args.detail is None:
+        args.detail = DETAIL
+    summary = _standing_results(args) or _identify(args)
+    if args.json:
+        print(json.dumps(summary.as_dict(), ensure_ascii=False))
+    else:
+        print(_in_words(summary, args.out))
+    return 0
+
+
+def _standing_results(args: argparse.Namespace) -> "Summary | None":
+    from faceops.gallery.gallery_files import gallery_stamp
+    from faceops.identification.settings import Settings
+    from faceops.identification.unchanged import standing_results
+    from faceops.release.release_file import default_budget
+
+    if not gallery_stamp(args.gallery):
+        return None  # opening the gallery says what is wrong with it
+    bundle, release = bundle_folder(args)
+    budget = default_budget(bundle) if args.budget is None else args.budget
+    if budget is None:
+        return None
+    settings = Settings(budget, args.annotate, args.xmp, args.detail)
+    return standing_results(args.photos_dir, args.gallery, bundle, args.out, release, settings)
+
+
+def _identify(args: argparse.Namespace) -> "Summary":
+    from faceops.gallery.store import Gallery
+    from faceops.identification.run import identify
+    from faceops.release.bundle import Bundle
+
+    Gallery.open(args.gallery)  # a wrong one is told of before the release is loaded
+    folder, name = bundle_folder(args)
+    bundle = Bundle.load(folder, name=name)
+    return identify(
         args.photos_dir,
-        gallery,
+        Gallery.open(args.gallery, bundle.release.contract_id),
         bundle,
         args.out,
         args.budget,
         args.annotate,
         xmp=args.xmp,
         threads=args.threads,
-        **({} if args.detail is None else {"detail": args.detail}),
+        detail=args.detail,
     )
-    if args.json:
-        print(json.dumps(summary.as_dict(), ensure_ascii=False))
-    else:
-        print(_in_words(summary, args.out))
-    return 0
 
 
 def _in_words(summary: "Summary", out: Path) -> str:

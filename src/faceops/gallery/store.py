@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from faceops.errors import FaceOpsError, UsageError
+from faceops.gallery.gallery_files import FACES_FILE, GALLERY_FILE, gallery_stamp
 
 SCHEMA_VERSION = 1
-GALLERY_FILE = "gallery.json"
-FACES_FILE = "faces.parquet"
 ENROLLED = "enrolled"
 NAMED = "named"
 
@@ -72,6 +71,7 @@ class Gallery:
     """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state.
 
     `aliases`: the name of a person by the key (`person_key`) of a name that they had before.
+    `stamp`: that of the files which it was read from, empty when it is no longer as they are.
     """
 
     folder: Path
@@ -80,6 +80,7 @@ class Gallery:
     faces: tuple[GalleryFace, ...]
     has_crops: bool = True
     aliases: Mapping[str, str] = field(default_factory=dict)
+    stamp: str = ""
 
     @classmethod
     def open(
@@ -93,6 +94,7 @@ class Gallery:
             UsageError: there is no gallery.
             FaceOpsError: it is damaged, of another schema version, or of another contract.
         """
+        stamp = gallery_stamp(folder)  # before reading: what is saved meanwhile is seen as a change
         stated, size, aliases = _read_statement(folder)
         if contract_id is not None and stated != contract_id:
             raise FaceOpsError(
@@ -101,7 +103,7 @@ class Gallery:
                 "people into a new folder, or use the release that the gallery was enrolled with."
             )
         faces = _read_faces(folder / FACES_FILE, size, crops)
-        return cls(folder, stated, size, faces, crops, aliases)
+        return cls(folder, stated, size, faces, crops, aliases, stamp)
 
     @classmethod
     def create(cls, folder: Path, contract_id: str, embedding_size: int) -> "Gallery":
@@ -144,7 +146,7 @@ class Gallery:
 
     def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
         """Return this gallery with further faces."""
-        return replace(self, faces=_sorted([*self.faces, *added]))
+        return replace(self, faces=_sorted([*self.faces, *added]), stamp="")
 
     def renamed(self, names: Mapping[str, str]) -> "Gallery":
         """Return this gallery with each person under the name that `names` has for them.
@@ -155,15 +157,16 @@ class Gallery:
             (names[face.person], face.photo_id, face.box): replace(face, person=names[face.person])
             for face in reversed(self.faces)
         }
-        return replace(self, faces=_sorted(faces.values()))
+        return replace(self, faces=_sorted(faces.values()), stamp="")
 
     def with_aliases(self, aliases: Mapping[str, str]) -> "Gallery":
         """Return this gallery with these `aliases` in place of its own."""
-        return replace(self, aliases=dict(aliases))
+        return replace(self, aliases=dict(aliases), stamp="")
 
     def without(self, gone: Callable[[GalleryFace], bool]) -> "Gallery":
         """Return this gallery without the faces of which `gone` is true."""
-        return replace(self, faces=tuple(face for face in self.faces if not gone(face)))
+        kept = tuple(face for face in self.faces if not gone(face))
+        return replace(self, faces=kept, stamp="")
 
     def save(self) -> None:
         """Write both files, each replaced at once.

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from faceops.identification.decide import Decision, Outcome
+from faceops.identification.decide import Decision
 from faceops.identification.found_photo import FoundFace
+from faceops.identification.outcome import Outcome
 
 _COLOURS = {
     Outcome.IDENTIFIED: (22, 130, 70),

@@ -2,19 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from faceops.identification.candidates import Candidate
+from faceops.identification.outcome import Outcome
 from faceops.reasons import Reason
 from faceops.verification.log_odds import clipped_log_odds
-
-
-class Outcome(StrEnum):
-    """The values of the column `decision`."""
-
-    IDENTIFIED = "identified"
-    UNKNOWN = "unknown"
-    REJECTED = "rejected"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from faceops.identification.decide import Outcome
+from faceops.identification.drift_found import Drift
 from faceops.identification.engine import NamedPhoto
+from faceops.identification.outcome import Outcome
 from faceops.reasons import Reason
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import sigmoid
@@ -28,28 +29,6 @@ _FLOOR = 1e-4  # of a share, so that an empty bin has a logarithm
 _CHANCE_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
 
 QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share unnamed"
-
-
-@dataclass(frozen=True)
-class Drift:
-    """One comparison.
-
-    Attributes:
-        what: that was compared.
-        faces: how many faces were seen.
-        expected, seen: shares in the bins, in order; they sum to 1.
-        psi: the index.
-        level: "none", "moderate" or "major".
-        advice: what changed and what to do; empty where nothing did.
-    """
-
-    what: str
-    faces: int
-    expected: list[float]
-    seen: list[float]
-    psi: float
-    level: str
-    advice: str
 
 
 @dataclass

@@ -13,16 +13,15 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import PIL
 
 from faceops.errors import FaceOpsError
 from faceops.identification.found_photo import FoundFace, FoundPhoto
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.decoder_id import decoder_id
+from faceops.photos.photo_limits import PhotoLimits
 from faceops.reasons import Reason
 from faceops.release.contract import Release
 
@@ -59,12 +58,6 @@ def method_id(release: Release, limits: PhotoLimits, detail: int) -> str:
         "limits": str(limits),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def decoder_id() -> str:
-    """Name what opens photos here: a photo that one decoder cannot open another one may."""
-    heif = "+heif" if find_spec("pillow_heif") else ""
-    return f"pillow {PIL.__version__}{heif}"
 
 
 class FaceStore:

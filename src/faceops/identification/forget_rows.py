@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.identification.decide import Outcome
+from faceops.identification.outcome import Outcome
 from faceops.identification.records import SCHEMA
 from faceops.reasons import Reason
 

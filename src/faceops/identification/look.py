@@ -19,7 +19,6 @@ from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 GROUP = 32  # photos that are looked at, embedded and kept together
-DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceops.identification.record_writers import RECORD_FILES
-
 RUNS = "runs"
 ANNOTATED = "annotated"
 STATE_FILE = "state.sqlite"
 FACES_FILE = "faces.parquet"
+RECORD_FILES = ("faces.csv", FACES_FILE, "faces.jsonl")
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 UNKNOWN_FILE = "unknown.csv"

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from faceops.dataset.expectations import Held
 from faceops.dataset.hold_against import Outcome, great_expectations_classes, hold_against
 from faceops.errors import FaceOpsError
-from faceops.identification.decide import Outcome as Decided
+from faceops.identification.outcome import Outcome as Decided
 
 _NUMBERS = ("detector_score", "quality", "probability", "runner_up_probability")
 

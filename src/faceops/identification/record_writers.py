@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from faceops.identification.records import SCHEMA, Record
 
 ROWS_A_GROUP = 10_000
-RECORD_FILES = ("faces.csv", "faces.parquet", "faces.jsonl")
 # What makes a spreadsheet read a cell as a formula: =HYPERLINK(...) as a file's name would run.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

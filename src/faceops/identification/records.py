@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.identification.decide import Decision, Outcome
+from faceops.identification.decide import Decision
 from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.outcome import Outcome
 
 
 class Record(NamedTuple):

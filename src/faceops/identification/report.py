@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from faceops.gallery.person_name import valid_unicode
-from faceops.identification.decide import Decision, Outcome
+from faceops.identification.decide import Decision
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.face_store import FaceStore
 from faceops.identification.found_photo import FoundFace
+from faceops.identification.outcome import Outcome
 from faceops.identification.summary import Summary
 from faceops.identification.unknown_numbers import FaceKey
 from faceops.identification.unknown_people import UnknownPeople, UnknownPerson

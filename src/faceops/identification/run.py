@@ -15,10 +15,11 @@ from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
+from faceops.identification.check_folders import check_folders
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine import NamedPhoto, Rule, name_photos
 from faceops.identification.face_store import FaceStore, method_id
-from faceops.identification.look import DETAIL, Looker
+from faceops.identification.look import Looker
 from faceops.identification.manifest import about_run, write_manifest
 from faceops.identification.output_folder import (
     ANNOTATED,
@@ -32,18 +33,23 @@ from faceops.identification.part_clock import PartClock
 from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import photos_of, records_of
 from faceops.identification.report import Report
+from faceops.identification.settings import DETAIL, Settings
 from faceops.identification.summary import Summary, write_summary
-from faceops.identification.unchanged import FolderDigest, fingerprint, run_that_stands
+from faceops.identification.unchanged import (
+    FolderDigest,
+    decided_by,
+    photos_below,
+    standing_results,
+)
 from faceops.identification.unknown_people import (
     UnknownFaces,
     find_unknown_people,
     write_unknown_people,
 )
 from faceops.identification.xmp_of_photo import with_sidecars
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
-from faceops.photos.walk import walk_photos
+from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.photos.photo_limits import PhotoLimits
 from faceops.release.bundle import Bundle
-from faceops.release.contract import VERIFIER
 
 MAX_THREADS = 8
 
@@ -93,11 +99,17 @@ def identify(
     budget = thresholds.default_budget if budget is None else budget
     if not 0 < budget < 1:
         raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
+    settings = Settings(budget, annotate, xmp, detail, policy, limits)
+    if gallery.stamp:
+        standing = standing_results(
+            photos_dir, gallery.folder, bundle.folder, out, bundle.name, settings
+        )
+        if standing is not None:
+            return standing
     enrolled = len(gallery.faces)
     threshold = thresholds.for_search(budget, enrolled) if enrolled else None
     rule = Rule(1.0 if threshold is None else threshold, thresholds.runner_up_margin, policy)
-    root = (photos_dir if photos_dir.is_dir() else photos_dir.parent).resolve()
-    paths = walk_photos(root) if photos_dir.is_dir() else [root / photos_dir.name]
+    root, paths = photos_below(photos_dir)
     threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
     clock = PartClock()
     began, started = time.monotonic(), datetime.now(UTC)
@@ -119,17 +131,7 @@ def identify(
         checked=started.isoformat(timespec="seconds"),
     )
     method = method_id(bundle.release, limits, detail)
-    summary.decided_by = fingerprint(
-        gallery,
-        root=root,
-        method=method,
-        release=bundle.name,
-        verifier=bundle.release.weights[VERIFIER].sha256,
-        budget=budget,
-        rule=rule,
-        annotate=annotate,
-        xmp=xmp,
-    )
+    summary.decided_by = decided_by(gallery.stamp, bundle.folder, bundle.name, root, settings)
     summary.known_to_gallery = remember_output(gallery.folder, out)
     with (
         folder_lock(out),
@@ -141,11 +143,6 @@ def identify(
                 f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
                 f"connected? The results in {out} stay as they are."
             )
-        latest = run_that_stands(out, summary.decided_by, paths)
-        if latest is not None:
-            latest.checked, latest.unchanged = summary.checked, True
-            write_summary(latest, out)
-            return latest
         with (
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,
@@ -208,26 +205,6 @@ def _write_rows(
                 files.add_named(photo)
     summary.saw = files.hexdigest()
     return report
-
-
-def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
-    """Refuse folders that cannot be right.
-
-    Raises:
-        UsageError: no photos there, or what is written would lie among the photos.
-    """
-    if not photos_dir.exists():
-        raise UsageError(f"{photos_dir} does not exist; name a folder of photos, or one photo.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; name a folder for the results.")
-    if not photos_dir.is_dir():
-        return
-    for what, folder in (("the results", out), ("the gallery", gallery)):
-        if folder.resolve().is_relative_to(photos_dir.resolve()):
-            raise UsageError(
-                f"{folder} for {what} lies inside the photos' folder {photos_dir}, and the next "
-                "run would take it for photos; name a folder outside."
-            )
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceops.identification.face_store import FaceStore, method_id
-from faceops.identification.look import DETAIL, GROUP, Looker
+from faceops.identification.look import GROUP, Looker
 from faceops.identification.output_folder import STATE_FILE
 from faceops.identification.part_clock import PartClock
+from faceops.identification.settings import DETAIL
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.bundle import Bundle
 

@@ -4,13 +4,15 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faceops.dataset.write_whole import write_whole
-from faceops.identification.decide import Outcome
-from faceops.identification.drift import Drift
-from faceops.identification.engine import NamedPhoto
+from faceops.identification.drift_found import Drift
+from faceops.identification.outcome import Outcome
 from faceops.identification.output_folder import SUMMARY_FILE
+
+if TYPE_CHECKING:  # it loads NumPy; a run that finds nothing changed only needs the figures
+    from faceops.identification.engine import NamedPhoto
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Summary:
     photos_per_second: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
 
-    def add(self, named: NamedPhoto) -> None:
+    def add(self, named: "NamedPhoto") -> None:
         """Count one photo."""
         self.photos += 1
         self.photos_opened += named.opened

@@ -1,33 +1,57 @@
-"""Has anything changed since the latest run? If not, its results stand, and nothing is redone."""
+"""Has anything changed since the latest run? If not, its results stand, and nothing is redone.
+
+It is asked before models, gallery or state are loaded, so this module loads neither NumPy nor
+ONNX Runtime: a nightly run over an unchanged folder costs the walk over its files.
+"""
 
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from faceops.gallery.store import Gallery
-from faceops.identification.engine import NamedPhoto
+import faceops
+from faceops.gallery.folder_lock import folder_lock
+from faceops.gallery.gallery_files import gallery_stamp
+from faceops.gallery.outputs import remember_output
 from faceops.identification.output_folder import PUBLISHED
-from faceops.identification.records import SCHEMA
-from faceops.identification.summary import Summary, read_summary
+from faceops.identification.settings import Settings
+from faceops.identification.summary import Summary, read_summary, write_summary
+from faceops.photos.content_hash import sha256_file
+from faceops.photos.decoder_id import decoder_id
+from faceops.photos.walk import walk_photos
+from faceops.release.release_file import RELEASE_FILE
 
+if TYPE_CHECKING:
+    from faceops.identification.engine import NamedPhoto
+
+# Raise it with every change of the rows that the same inputs give.
+ROWS_VERSION = 1
 NO_FILE = (-1, -1)  # size and time of what is none, or is gone
 
 
-def fingerprint(gallery: Gallery, **settings: Any) -> str:
-    """Return the sha256 of all that decides a run's rows, apart from the photos themselves.
+def decided_by(gallery: str, bundle: Path, release: str, root: Path, settings: Settings) -> str:
+    """Return the sha256 of all that decides a run's rows, apart from the photos; "" if unknown.
 
     Args:
-        settings: further values, each with a text that says all of it.
+        gallery: its stamp, see `gallery_stamp`; "" of a gallery that is not as it was saved.
+        bundle: the release's folder; `release` is the name that the rows give it.
+        root: the folder that the photos lie in.
     """
-    stated = {name: str(value) for name, value in settings.items()}
-    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
-    digest.update(json.dumps([SCHEMA.names, gallery.persons]).encode())
-    digest.update(gallery.embeddings.tobytes())
-    return digest.hexdigest()
+    if not gallery:
+        return ""
+    stated = {
+        "rows": [ROWS_VERSION, faceops.__version__],
+        "decoder": decoder_id(),
+        "gallery": gallery,
+        "release": [release, sha256_file(bundle / RELEASE_FILE)],
+        "root": str(root),
+        "settings": str(settings),
+    }
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
 class FolderDigest:
@@ -40,7 +64,7 @@ class FolderDigest:
         """Take in the next file, in the order of the walk."""
         self._digest.update(os.fsencode(path) + f"\0{size}\0{mtime_ns}\0".encode())
 
-    def add_named(self, named: NamedPhoto) -> None:
+    def add_named(self, named: "NamedPhoto") -> None:
         """Take in the next photo of a run as it was when it was looked at."""
         file = named.file
         self.add(named.path, *((file.size, file.mtime_ns) if file else NO_FILE))
@@ -50,23 +74,73 @@ class FolderDigest:
         return self._digest.hexdigest()
 
 
-def run_that_stands(out: Path, decided_by: str, paths: Sequence[Path]) -> Summary | None:
+def standing_results(
+    photos_dir: Path,
+    gallery: Path,
+    bundle: Path,
+    out: Path,
+    release: str,
+    settings: Settings,
+) -> Summary | None:
+    """Return the summary of the latest run into `out` if a new one would write the same rows.
+
+    It then says `unchanged`, and when that was found, in `out` too. Where anything is not as it
+    should be the answer is None: the run itself says what.
+
+    Args:
+        photos_dir: a folder of photos, or one photo.
+        bundle: the release's folder; `release` is the name that the rows give it.
+
+    Raises:
+        FaceOpsError: `out` is in use by another process or cannot be written.
+    """
+    if not (out / PUBLISHED[-1]).is_file() or not (bundle / RELEASE_FILE).is_file():
+        return None
+    root, paths = photos_below(photos_dir)
+    stamp = decided_by(gallery_stamp(gallery), bundle, release, root, settings)
+    with folder_lock(out):
+        latest = run_that_stands(out, stamp, paths)
+        if latest is None:
+            return None
+        latest.known_to_gallery = remember_output(gallery, out)
+        latest.checked, latest.unchanged = now(), True
+        write_summary(latest, out)
+    return latest
+
+
+def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:
+    """Return the folder that the photos lie in, absolute, and the files; of one photo just it."""
+    if photos_dir.is_dir():
+        root = photos_dir.resolve()
+        return root, walk_photos(root)
+    root = photos_dir.parent.resolve()
+    return root, [root / photos_dir.name]
+
+
+def now() -> str:
+    """Return the time, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | None:
     """Return the latest run into `out` if a new one would write the same rows, else None.
 
-    That is so when it was decided by the same `fingerprint`, its files are all there, and `paths`
-    are the files that this very run looked at, by path, size and modification time. What the
-    state knows does not count: shards and runs that were cut short fill it without any results.
+    That is so when its `decided_by` is `stamp`, its files are all there, and `paths` are the
+    files that this very run looked at, by path, size and modification time. What the state knows
+    does not count: shards and runs that were cut short fill it without any results.
     """
     try:
         latest = read_summary(out)
     except (OSError, ValueError, TypeError, KeyError):
         return None  # there is none, or another version's
-    if latest.decided_by != decided_by or not all((out / name).is_file() for name in PUBLISHED):
+    if not stamp or latest.decided_by != stamp:
         return None
-    now = FolderDigest()
+    if not all((out / name).is_file() for name in PUBLISHED):
+        return None
+    files = FolderDigest()
     for path in paths:
-        now.add(path, *_size_and_time(path))
-    return latest if now.hexdigest() == latest.saw else None
+        files.add(path, *_size_and_time(path))
+    return latest if files.hexdigest() == latest.saw else None
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from faceops.photos.image_format import FORMATS, claims_a_format, claims_heif, public_name
 from faceops.photos.photo_bytes import photo_bytes
 from faceops.photos.photo_error import PhotoError, printable
+from faceops.photos.photo_limits import PhotoLimits
 from faceops.photos.to_rgb import to_rgb
 from faceops.photos.upright import SIDEWAYS, orientation_of, upright
 from faceops.reasons import Reason
@@ -38,21 +39,6 @@ _DECODER_ERRORS = (
 )
 
 
-@dataclass(frozen=True)
-class PhotoLimits:
-    """What is opened at all.
-
-    Attributes:
-        max_pixels: width times height, read from the header before anything is decoded.
-        max_bytes: of the file, before it is read.
-        min_side: smallest width or height in pixels.
-    """
-
-    max_pixels: int = 100_000_000
-    max_bytes: int = 50_000_000
-    min_side: int = 16
-
-
 @dataclass(frozen=True, eq=False)
 class Photo:
     """An opened photo.
@@ -74,7 +60,7 @@ class Photo:
 
 def open_photo(
     path: Path,
-    limits: PhotoLimits = PhotoLimits(),
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     *,
     least_side: int | None = None,
 ) -> Photo:

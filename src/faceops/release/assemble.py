@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 from faceops.errors import FaceOpsError
-from faceops.release.contract import MODEL_FILES, RELEASE_FILE, read_release, write_release
+from faceops.release.contract import MODEL_FILES, read_release, write_release
+from faceops.release.release_file import RELEASE_FILE
 
 EXPORTED = (*MODEL_FILES, RELEASE_FILE)
 # What a rebuild itself changes; the release and its run record their content.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.errors import FaceOpsError
+from faceops.release.release_file import RELEASE_FILE
 from faceops.verification.thresholds import Thresholds
 
 SCHEMA_VERSION = 2
@@ -20,7 +21,6 @@ EMBEDDER, VERIFIER, DETECTOR, LANDMARKS = (
     "landmarks.onnx",
 )
 MODEL_FILES = (EMBEDDER, VERIFIER, DETECTOR, LANDMARKS)
-RELEASE_FILE = "release.json"
 
 
 class _Frozen(BaseModel):

@@ -16,8 +16,9 @@ from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release.bundle import Bundle
-from faceops.release.contract import DETECTOR, LANDMARKS, RELEASE_FILE
+from faceops.release.contract import DETECTOR, LANDMARKS
 from faceops.release.foreign_embedder import ForeignEmbedder
+from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_of_graph import pair_verifier
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier

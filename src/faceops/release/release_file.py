@@ -1,0 +1,18 @@
+"""release.json: its name, and what is asked of it before a release is loaded."""
+
+import json
+from pathlib import Path
+
+RELEASE_FILE = "release.json"
+
+
+def default_budget(bundle: Path) -> float | None:
+    """Return the budget of the release in `bundle` that holds when none is asked for.
+
+    None where it cannot be read: loading the release says why.
+    """
+    try:
+        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
+        return float(content["thresholds"]["default_budget"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
