@@ -4,8 +4,6 @@ import argparse
 import json
 from pathlib import Path
 
-from faceops.config import experiment_file, read_params, write_params
-
 PARAMS = Path("params.yaml")
 
 
@@ -23,6 +21,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _use(args: argparse.Namespace) -> int:
+    from faceops.config import experiment_file, read_params, write_params
+
     path = experiment_file(Path.cwd(), args.experiment)
     params = read_params(path)
     write_params(params, PARAMS)
@@ -34,6 +34,8 @@ def _use(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
+    from faceops.config import read_params
+
     params = read_params(PARAMS)
     if args.json:
         print(json.dumps(params.model_dump(by_alias=True), indent=2))
