@@ -1,5 +1,7 @@
 """Intervals of all-pairs figures equal those of a plain resampling of people with all pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,18 @@ def test_intervals_equal_a_plain_resampling() -> None:
     assert found.auc["low"] == pytest.approx(low, abs=0.25 * (high - low))
     assert found.auc["high"] == pytest.approx(high, abs=0.25 * (high - low))
     assert found.auc["low"] < scan.roc.auc < found.auc["high"]
+
+
+def test_resampled_rates_of_two_models_are_paired() -> None:
+    faces = people(25, 3, 1.1)
+    turned = replace(faces, embeddings=np.ascontiguousarray(-faces.embeddings))
+    first, second = (
+        pair_intervals(scan_pairs(part, VERIFIER, [0.1]), [0.1], seed=3, repeats=20).resampled
+        for part in (faces, turned)
+    )
+    assert first.shape == (20, 1)
+    assert np.ptp(first) > 0
+    np.testing.assert_allclose(first, second, atol=1e-6)  # the same distances, the same people
 
 
 def test_sample_of_the_highest_pairs_gives_nearly_the_same(monkeypatch) -> None:  # type: ignore[no-untyped-def]

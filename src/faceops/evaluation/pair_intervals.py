@@ -27,10 +27,15 @@ _MOST = 100_000
 
 @dataclass(frozen=True)
 class PairIntervals:
-    """95 % intervals {"low", "high"}: of the AUC and of TAR by false accept rate."""
+    """95 % intervals {"low", "high"}: of the AUC and of TAR by false accept rate.
+
+    `resampled` float64 (R, F) holds the TARs behind them. Scans of the same photos resample the
+    same people, row by row, so two models' rows may be subtracted: a paired difference.
+    """
 
     auc: dict[str, float]
     tar: dict[float, dict[str, float]]
+    resampled: np.ndarray
 
 
 def pair_intervals(
@@ -61,6 +66,7 @@ def pair_intervals(
         tar={
             far: {"low": float(a), "high": float(b)} for far, (a, b) in zip(fars, ends, strict=True)
         },
+        resampled=tars,
     )
 
 
