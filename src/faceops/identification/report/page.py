@@ -33,6 +33,7 @@ MEANINGS = {
 class PageContent:
     """All that is on the page but the figures: groups of faces, and pictures in base64.
 
+    `unknown_people` have a card each, `more_unknown_people` are the faces of all others;
     `rejected` (faces) and `files` (photos without faces) are by reason; `links` has the URI of
     photos whose path the text cannot give; `portraits` are enrolled pictures by person.
     """
@@ -41,6 +42,7 @@ class PageContent:
     people: Sequence[Group]
     ambiguous: Group
     unknown_people: Sequence[Group]
+    more_unknown_people: Group
     unknown: Group
     rejected: Sequence[tuple[str, Group]]
     files: Sequence[tuple[str, Group]]
@@ -51,8 +53,10 @@ class PageContent:
     @property
     def groups(self) -> list[Group]:
         """All groups, in the order in which they stand on the page."""
-        named = [group for _, group in (*self.rejected, *self.files)]
-        return [*self.people, self.ambiguous, *self.unknown_people, self.unknown, *named]
+        return [
+            *(*self.people, self.ambiguous, *self.unknown_people, self.more_unknown_people),
+            *(self.unknown, *(group for _, group in (*self.rejected, *self.files))),
+        ]
 
     def link(self, face: ShownFace) -> str:
         """Return the URI of a face's photo."""

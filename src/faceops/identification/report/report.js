@@ -203,3 +203,4 @@ document.addEventListener("keydown", (event) => {
   }
 });
 lists.forEach(drawIfOpen);
+(window.requestIdleCallback ?? setTimeout)(() => data.groups.forEach(texts)); // before the first key

@@ -20,9 +20,10 @@ from faceops.reasons import Reason
 LISTED = 100_000
 ALWAYS = 12  # faces that a group may list all the same
 # A picture takes 3 to 4 kB: together 25 MB at most, however many photos there are.
-PICTURES_OF_PEOPLE, PICTURES_OF_UNKNOWN_PEOPLE = 3_500, 1_500
+PICTURES_OF_PEOPLE, PICTURES_OF_UNKNOWN_PEOPLE = 3_500, 2_000
 PICTURES_OF_A_GROUP = 300
 IN_FRONT, IN_FRONT_OF_UNKNOWN = 12, 8
+UNKNOWN_CARDS = 500  # unknown people with a card of their own; the others share a list
 
 
 class Report:
@@ -35,6 +36,7 @@ class Report:
         self._rejected: dict[str, Group] = defaultdict(Group)
         self._files: dict[str, Group] = defaultdict(Group)
         self._unknown_people: list[Group] = []
+        self._more_unknown_people = Group()
         self._listed = 0
         self._links: dict[str, str] = {}
         self._pictures: dict[FaceKey, str] = {}
@@ -57,18 +59,22 @@ class Report:
         alone = [face for face in self._unknown.faces if face.key not in found.grouped]
         self._listed -= len(self._unknown.faces) - len(alone)
         self._unknown = Group(count=len(found.alone), faces=alone)
-        for person in found.people:
-            group = Group(person.name)
+        for place, person in enumerate(found.people):
+            card = Group(person.name) if place < UNKNOWN_CARDS else self._more_unknown_people
             for row in found.rows(person.rows):
                 key = FaceKey(row["photo_id"], row["face_index"])
-                self._take(group, ShownFace(row["photo_path"], row["quality"], key))
-            self._unknown_people.append(group)
+                # In the list of several people each face says whose it is, and they stay together.
+                rank, remark = (row["quality"], "") if card.name else (-place, person.name)
+                self._take(card, ShownFace(row["photo_path"], rank, key, remark=remark))
+            if card.name:
+                self._unknown_people.append(card)
 
     def add_pictures(self, store: FaceStore) -> None:
         """Choose the faces with a picture, a fair share for each person, and fetch them."""
         for groups, pictures, in_front in (
             (list(self._people.values()), PICTURES_OF_PEOPLE, IN_FRONT),
             (self._unknown_people, PICTURES_OF_UNKNOWN_PEOPLE, IN_FRONT_OF_UNKNOWN),
+            ([self._more_unknown_people], PICTURES_OF_A_GROUP, 0),
             ([self._ambiguous], PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
             ([self._unknown], PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
             (list(self._rejected.values()), PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
@@ -95,6 +101,7 @@ class Report:
             people=self._by_name(),
             ambiguous=self._ambiguous,
             unknown_people=self._unknown_people,
+            more_unknown_people=self._more_unknown_people,
             unknown=self._unknown,
             rejected=sorted(self._rejected.items()),
             files=sorted(self._files.items()),
@@ -123,5 +130,5 @@ class Report:
     def _groups(self) -> Iterator[Group]:
         yield from self._people.values()
         yield from self._unknown_people
-        yield from (self._ambiguous, self._unknown)
+        yield from (self._more_unknown_people, self._ambiguous, self._unknown)
         yield from self._rejected.values()
