@@ -19,6 +19,7 @@ from faceops.identification.output_folder import (
     STATE_FILE,
     SUMMARY_FILE,
 )
+from faceops.identification.report.page_data import people_on
 from faceops.identification.xmp_sidecar import forget_person, sidecar_of
 
 
@@ -71,7 +72,9 @@ def forget_in_output(
                 rows = forget_rows(folder, is_person)
                 done.rows += rows
                 named = _forget_summary(folder, is_person)
-                if named or rows or shows(folder, {face.photo_id for face in faces}):
+                # A page also shows whom a face may be, which no row says.
+                guessed = any(map(is_person, people_on(folder / REPORT_FILE)))
+                if named or rows or guessed or shows(folder, {face.photo_id for face in faces}):
                     done.reports += _remove_report(folder)
                 renew_manifest(folder)
         except (OSError, ValueError, KeyError) as error:

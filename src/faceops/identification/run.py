@@ -32,7 +32,7 @@ from faceops.identification.output_folder import (
 from faceops.identification.part_clock import PartClock
 from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import photos_of, records_of
-from faceops.identification.report import Report
+from faceops.identification.report.report import Report
 from faceops.identification.settings import DETAIL, Settings
 from faceops.identification.summary import Summary, write_summary
 from faceops.identification.unchanged import (
@@ -161,7 +161,8 @@ def identify(
                 write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
-            report.add_unknown_people(people, store)
+            report.add_unknown_people(people)
+            report.add_pictures(store)
             summary.vanished = store.forget_vanished(root, paths)
             summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
