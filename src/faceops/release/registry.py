@@ -101,7 +101,13 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
                 MODEL, description="Names the people in photos: detector, embedder, verifier."
             )
         made = client.create_model_version(
-            MODEL, logged.model_uri, run_id=run_id, tags=tags, description=description
+            MODEL,
+            logged.model_uri,
+            run_id=run_id,
+            tags=tags,
+            description=description,
+            model_id=logged.model_id,  # a server refuses the address without it
+            await_creation_for=0,  # both kinds of store have it at once
         )
         holders = client.get_registered_model(MODEL).aliases
         alias = CHALLENGER if CHAMPION in holders else CHAMPION
