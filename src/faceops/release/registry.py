@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.errors import FaceOpsError, StoreError, UsageError
 from faceops.release.bundle import Bundle
 from faceops.release.contract import Release
 from faceops.weights.settings import cache_folder
@@ -52,7 +52,7 @@ def _registry_errors(doing: str) -> Iterator[None]:
     except (mlflow.MlflowException, RequestException) as error:
         reason = str(error).splitlines()[0]
         address = mlflow.get_tracking_uri()
-        raise FaceOpsError(
+        raise StoreError(
             f"{doing} failed at the MLflow store {address} ({reason}); check the store or"
             " MLFLOW_TRACKING_URI."
         ) from None
