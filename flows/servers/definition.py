@@ -90,6 +90,11 @@ def define_servers(root: Path, environment: Mapping[str, str] = os.environ) -> l
         variable="PREFECT_API_URL",
         health="/api/health",
         api="/api",
-        environment=shared | {"PREFECT_HOME": home},
+        # Its pages look for the API at port 4200, whatever port it was given.
+        environment=shared
+        | {
+            "PREFECT_HOME": home,
+            "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{prefect_port}/api",
+        },
     )
     return [mlflow, prefect]

@@ -1,10 +1,12 @@
 """`make up` and `make down`: real servers, one store with and without them, no stranger harmed."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +78,9 @@ def test_what_the_servers_record_is_there_without_them_and_they_start_and_stop_o
     try:
         assert start_servers(tmp_path, servers) == ["mlflow", "prefect"]
         assert all(answers(server.base, server.health) for server in servers)
+        prefect = servers[1]
+        with urllib.request.urlopen(f"{prefect.base}/ui-settings") as answer:
+            assert json.load(answer)["api_url"] == f"{prefect.base}/api"
         pids = [running(tmp_path, server) for server in servers]
         assert start_servers(tmp_path, servers) == []
         assert [running(tmp_path, server) for server in servers] == pids
