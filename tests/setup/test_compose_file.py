@@ -106,6 +106,7 @@ def test_docker_itself_takes_the_file(repository: Path) -> None:
     subprocess.run([*command, "config", "--quiet"], cwd=repository, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["mlflow", "prefect"])
 def test_the_servers_commands_take_their_options(compose: dict[str, Any], service: str) -> None:
     """Every option is one that the installed version's help lists."""
