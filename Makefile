@@ -12,7 +12,7 @@ UV_INSTALL := uv pip install --python .venv/bin/python $$(test -t 2 || echo --qu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo repro mlflow test lint format lock clean
+.PHONY: help setup weights demo repro mlflow up down test lint format lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,12 @@ repro: setup ## Run the stages that are out of date (on synthetic people if ther
 
 mlflow: setup ## Open MLflow on the local records: http://127.0.0.1:5000 (PORT=...)
 	@$(QUIETLY) mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
+
+up: setup ## Start an MLflow and a Prefect server here (MLFLOW_PORT=5000 PREFECT_PORT=4200)
+	@$(QUIETLY) python -m flows.servers up
+
+down: setup ## Stop the two servers that `make up` started
+	@$(QUIETLY) python -m flows.servers down
 
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time
 	@$(QUIETLY) pytest -n $(WORKERS) --dist loadgroup

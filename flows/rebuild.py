@@ -10,8 +10,10 @@ recorded there.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,15 @@ import yaml
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import get_state_exception
 
 from faceops.config import experiment_file, read_params, write_params
-from faceops.errors import FaceOpsError, UsageError
+from faceops.errors import FaceOpsError, StoreError, UsageError
+from flows.rebuild_lock import rebuild_lock
 
+STAGE_LIMIT_S = 6 * 3600
+RECORD_LIMIT_S = 1800
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -46,8 +53,17 @@ def check_arguments(root: Path, experiment: str | None, force: str | None) -> No
         )
 
 
+def may_pass_by_itself(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether a failed task is worth another try: an MLflow server that restarts is back soon.
+
+    Our other sentences say what a person has to do, and trying again would only hide them.
+    """
+    error = get_state_exception(state)
+    return isinstance(error, StoreError) or not isinstance(error, FaceOpsError)
+
+
 # DVC is the cache and knows what to redo; a failed stage fails the same way again, so no retries.
-@task(cache_policy=NO_CACHE, task_run_name="stage {stage}", timeout_seconds=6 * 3600)
+@task(cache_policy=NO_CACHE, task_run_name="stage {stage}", timeout_seconds=STAGE_LIMIT_S)
 def run_stage(root: Path, stage: str, force: bool, run_id: str) -> None:
     """Bring one DVC stage up to date, its output copied to the flow's log.
 
@@ -66,16 +82,37 @@ def run_stage(root: Path, stage: str, force: bool, run_id: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     last = ""
-    for line in process.stdout:
-        last = line.strip() or last
-        logger.info(line.rstrip())
-    if process.wait() != 0:
-        raise FaceOpsError(f"stage {stage} failed: {last}")
+    try:
+        for line in process.stdout:
+            last = line.strip() or last
+            logger.info(line.rstrip())
+        if process.wait() != 0:
+            raise FaceOpsError(f"stage {stage} failed: {last}")
+    finally:
+        if process.poll() is None:  # its time is up, or the run was cancelled
+            end_group(process)
 
 
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End `process` and all that it started: DVC's shell, and the stage in it."""
+    for number, patience_s in ((signal.SIGTERM, 30), (signal.SIGKILL, None)):
+        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
+            os.killpg(process.pid, number)
+            process.wait(patience_s)
+            return
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=30,
+    retry_condition_fn=may_pass_by_itself,
+    timeout_seconds=RECORD_LIMIT_S,
+)
 def open_run(root: Path) -> str:
     """Return the id of a new MLflow run for this rebuild."""
     import mlflow
@@ -87,7 +124,13 @@ def open_run(root: Path) -> str:
         return str(run.info.run_id)
 
 
-@task(cache_policy=NO_CACHE)
+@task(
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=30,
+    retry_condition_fn=may_pass_by_itself,
+    timeout_seconds=RECORD_LIMIT_S,
+)
 def register_release(root: Path, run_id: str) -> dict[str, Any]:
     """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
     from faceops.release.record_run import register_last_run
@@ -109,12 +152,13 @@ def rebuild(
     """
     folder = Path(root)
     check_arguments(folder, experiment, force)
-    if experiment:
-        write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
-    run_id = open_run(folder)
-    for stage in stage_names(folder):
-        run_stage(folder, stage, force == stage, run_id)
-    version = register_release(folder, run_id)
+    with rebuild_lock(folder):
+        if experiment:
+            write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
+        run_id = open_run(folder)
+        for stage in stage_names(folder):
+            run_stage(folder, stage, force == stage, run_id)
+        version = register_release(folder, run_id)
     create_table_artifact(
         key="release", table=[version | {"aliases": ", ".join(version["aliases"])}]
     )
@@ -129,6 +173,8 @@ def main() -> int:
     args = parser.parse_args()
     try:
         check_arguments(ROOT, args.experiment, args.force)
+        with rebuild_lock(ROOT):
+            pass  # before a server is started for nothing
         version = rebuild(experiment=args.experiment, force=args.force)
     except FaceOpsError as error:
         print(f"rebuild: {error}", file=sys.stderr)

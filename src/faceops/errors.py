@@ -11,3 +11,7 @@ class UsageError(FaceOpsError):
     """The command was called wrongly: an argument, a parameter file (exit code 2)."""
 
     exit_code = 2
+
+
+class StoreError(FaceOpsError):
+    """MLflow's store did not do what it was asked to: it may be away, and back a moment later."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.errors import FaceOpsError, StoreError, UsageError
 from faceops.release.bundle import Bundle
 from faceops.release.contract import Release
 from faceops.weights.settings import cache_folder
@@ -52,7 +52,7 @@ def _registry_errors(doing: str) -> Iterator[None]:
     except (mlflow.MlflowException, RequestException) as error:
         reason = str(error).splitlines()[0]
         address = mlflow.get_tracking_uri()
-        raise FaceOpsError(
+        raise StoreError(
             f"{doing} failed at the MLflow store {address} ({reason}); check the store or"
             " MLFLOW_TRACKING_URI."
         ) from None
@@ -101,7 +101,13 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
                 MODEL, description="Names the people in photos: detector, embedder, verifier."
             )
         made = client.create_model_version(
-            MODEL, logged.model_uri, run_id=run_id, tags=tags, description=description
+            MODEL,
+            logged.model_uri,
+            run_id=run_id,
+            tags=tags,
+            description=description,
+            model_id=logged.model_id,  # a server refuses the address without it
+            await_creation_for=0,  # both kinds of store have it at once
         )
         holders = client.get_registered_model(MODEL).aliases
         alias = CHALLENGER if CHAMPION in holders else CHAMPION

@@ -33,13 +33,19 @@ def use_tracking(root: Path, experiment: str = EXPERIMENT) -> str:
 
 @contextlib.contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """Keep MLflow's hints and its bars for copying local files off the user's terminal."""
-    bars = mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+    """Keep MLflow's hints, bars and addresses of runs off the user's terminal and out of --json."""
+    variables = mlflow.environment_variables
+    quiet = {
+        variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR: False,
+        variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT: True,
+    }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="mlflow")
-        before = bars.get_raw()
-        bars.set(False)
+        before = {variable: variable.get_raw() for variable in quiet}
+        for variable, value in quiet.items():
+            variable.set(value)
         try:
             yield
         finally:
-            bars.unset() if before is None else bars.set(before)
+            for variable, raw in before.items():
+                variable.unset() if raw is None else variable.set(raw)
