@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from faceops.gallery.store import FACES_FILE
+from faceops.gallery.gallery_files import FACES_FILE
 
 AT_ONCE = 256  # faces; 25 kB each
 
