@@ -111,7 +111,9 @@ class Report:
             shown = rows[:FACES_AN_UNKNOWN]
             photos = store.load(list({row["photo_id"] for row in shown}))
             pictures = [
-                _stored_picture(row, photos[row["photo_id"]].faces[row["face_index"]], self._root)
+                _stored_picture(
+                    row, photos[row["photo_id"]].photo.faces[row["face_index"]], self._root
+                )
                 for row in shown
             ]
             self._unknown_people.append((person, Group(len(rows), pictures)))
