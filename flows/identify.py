@@ -72,10 +72,16 @@ def check_arguments(
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, task_run_name="shard {number}")
 def find_faces(
-    number: int, paths: list[Path], root: Path, release: Bundle, out: Path, detail: int
+    number: int,
+    paths: list[Path],
+    root: Path,
+    release: Bundle,
+    out: Path,
+    detail: int,
+    keep_crops: bool,
 ) -> int:
     """Find and embed the faces of one shard; a network share may be back at the next try."""
-    new = find_shard(paths, root, release, out, detail=detail)
+    new = find_shard(paths, root, release, out, detail=detail, keep_crops=keep_crops)
     get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
     return new
 
@@ -90,11 +96,20 @@ def name_people(
     annotate: bool,
     xmp: bool,
     detail: int,
+    keep_crops: bool,
 ) -> dict[str, Any]:
     """Name every face from what the shards have found, and write the run's files."""
     enrolled = Gallery.open(gallery, release.release.contract_id)
     return identify(
-        photos_dir, enrolled, release, out, budget, annotate, xmp=xmp, detail=detail
+        photos_dir,
+        enrolled,
+        release,
+        out,
+        budget,
+        annotate,
+        xmp=xmp,
+        detail=detail,
+        keep_crops=keep_crops,
     ).as_dict()
 
 
@@ -178,6 +193,7 @@ def identify_folder(
     annotate: bool = False,
     xmp: bool = False,
     detail: int = DETAIL,
+    keep_crops: bool = False,
     shard_photos: int = SHARD_PHOTOS,
     patience_s: float = PATIENCE_S,
 ) -> dict[str, Any]:
@@ -193,6 +209,7 @@ def identify_folder(
         annotate: also draw boxes and names on copies of the photos.
         xmp: also write face regions and names into sidecars beside the photos.
         detail: pixels; see `faceops identify --detail`.
+        keep_crops: keep the aligned faces too; see `faceops identify --keep-crops`.
         shard_photos: photos a task.
         patience_s: how long to wait, in seconds, for a folder that is not there or empty.
     """
@@ -204,7 +221,7 @@ def identify_folder(
     root = folder.resolve()
     parts = shards(paths, shard_photos)
     futures = [
-        find_faces.submit(number, part, root, release, results, detail)
+        find_faces.submit(number, part, root, release, results, detail, keep_crops)
         for number, part in enumerate(parts, start=1)
     ]
     wait(futures)
@@ -213,7 +230,9 @@ def identify_folder(
         get_run_logger().warning(
             "shards %s failed; their photos are tried once more, one by one", failed
         )
-    summary = name_people(folder, Path(gallery), release, results, budget, annotate, xmp, detail)
+    summary = name_people(
+        folder, Path(gallery), release, results, budget, annotate, xmp, detail, keep_crops
+    )
     if summary["unchanged"]:
         get_run_logger().info("nothing has changed: the results of %s stand", summary["run_id"])
     else:
@@ -237,6 +256,7 @@ def main() -> int:
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
+    parser.add_argument("--keep-crops", action="store_true", help="see faceops identify --help")
     parser.add_argument("--patience-s", type=float, default=PATIENCE_S, metavar="SECONDS")
     parser.add_argument("--shard-photos", type=int, default=SHARD_PHOTOS, metavar="N")
     parser.add_argument("--serve", action="store_true", help="stay and run on the --cron schedule")

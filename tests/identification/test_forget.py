@@ -95,8 +95,9 @@ def test_the_next_run_does_not_embed_the_face_again(
     assert summary.photos_opened == 0 and not summary.unchanged
     assert summary.reasons["forgotten"] > 0 and person not in summary.people
     with sqlite3.connect(out / "state.sqlite") as db:
-        empty = db.execute("SELECT count(*) FROM faces WHERE length(embedding)=0").fetchone()[0]
-    assert empty == summary.reasons["forgotten"]
+        blank = db.execute("SELECT count(*) FROM faces WHERE length(thumbnail)=0").fetchone()[0]
+        marked = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
+    assert blank == marked == summary.reasons["forgotten"]
     assert (out / "report.html").is_file()
 
 

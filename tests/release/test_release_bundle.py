@@ -15,7 +15,8 @@ from faceops.faces.choose_face import choose_face
 from faceops.photos.open_photo import open_photo
 from faceops.release.about_model import about_release
 from faceops.release.bundle import EMBED_BATCH, Bundle
-from faceops.release.contract import EMBEDDER, MODEL_FILES, WeightFile
+from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, MODEL_FILES, WeightFile
+from faceops.release.contract import VERIFIER as VERIFIER_FILE
 from faceops.release.export import write_bundle
 from faceops.release.model_card import model_card
 from faceops.release.onnx_embedder import adapt_embedder
@@ -258,6 +259,31 @@ def test_what_changes_landmarks_changes_the_contract(bundle: Bundle) -> None:
     assert with_alignment() == bundle.release.contract_id
     assert with_alignment(detector_size=320) != bundle.release.contract_id
     assert with_alignment(detector_threshold=0.9) == bundle.release.contract_id
+
+
+def test_what_does_not_cut_faces_leaves_the_crops_id(bundle: Bundle) -> None:
+    release = bundle.release
+
+    def changed(**alignment: object) -> str:
+        other = release.alignment.model_copy(update=alignment)
+        return release.model_copy(update={"alignment": other}).crops_id
+
+    def other_file(name: str) -> str:
+        weight = release.weights[name].model_copy(update={"sha256": "f" * 64})
+        return release.model_copy(update={"weights": {**release.weights, name: weight}}).crops_id
+
+    assert {changed(detector_threshold=0.9), other_file(EMBEDDER), other_file(VERIFIER_FILE)} == {
+        release.crops_id
+    }
+    cut_otherwise = {
+        changed(detector_size=320),
+        changed(size=224),
+        changed(mode="box"),
+        changed(version=99),
+        other_file(DETECTOR),
+        other_file(LANDMARKS),
+    }
+    assert len(cut_otherwise) == 6 and release.crops_id not in cut_otherwise
 
 
 def test_another_verifier_than_the_released_one_fails_parity(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""`faceops people`: who is enrolled; rename, join and forget people."""
+"""`faceops people`: who is enrolled; rename, join, forget people, embed them anew."""
 
 import argparse
 import json
@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from faceops.commands.bundle_argument import add_bundle_arguments, load_bundle
 
 if TYPE_CHECKING:
     from faceops.identification.forget import Forgetting
@@ -15,7 +17,9 @@ SPELLING = "in any spelling: Ann_Lee is ann-lee"
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
-    parser = subparsers.add_parser("people", help="list, show, rename, join, forget people")
+    parser = subparsers.add_parser(
+        "people", help="list, show, rename, join, forget people, embed them anew"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list the enrolled people with their faces")
     showing = actions.add_parser("show", help="show a person's faces, the odd ones first")
@@ -41,12 +45,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="a further output folder of identify; those named from this gallery are known",
     )
+    embedding = actions.add_parser(
+        "reembed",
+        help="bring the gallery under another release, without photos",
+        description="Embed the gallery's stored faces with another release, so that nobody need be "
+        "enrolled anew. It takes a release whose detector, landmarks and alignment are those of "
+        "the one that the gallery was enrolled with.",
+    )
+    add_bundle_arguments(embedding)
     for action, run in (
         (listing, _list),
         (showing, _show),
         (renaming, _rename),
         (merging, _merge),
         (forgetting, _forget),
+        (embedding, _reembed),
     ):
         action.add_argument(
             "--gallery",
@@ -116,6 +129,32 @@ def _told(args: argparse.Namespace, name: str, sentence: str, faces: int) -> int
         print(json.dumps({"person": name, "faces": faces}, ensure_ascii=False))
     else:
         print(f"{sentence}; the next identify gives that name, without opening photos again")
+    return 0
+
+
+def _reembed(args: argparse.Namespace) -> int:
+    from faceops.gallery.reembed import reembed
+    from faceops.gallery.store import Gallery
+
+    Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
+    done = reembed(args.gallery, load_bundle(args))
+    if args.json:
+        print(json.dumps(asdict(done), ensure_ascii=False))
+    elif done.before != done.contract_id:
+        print(
+            f"{args.gallery}: {done.embedded} faces of {done.people} people embedded anew, under "
+            f"contract {done.contract_id[:12]} in place of {done.before[:12]}; names and crops stay"
+        )
+    elif done.noted:
+        print(
+            f"{args.gallery} is under contract {done.contract_id[:12]} already; how its crops were "
+            "made is noted now, so other releases that cut faces alike can embed them"
+        )
+    else:
+        print(
+            f"nothing to do: the {done.faces} faces in {args.gallery} are under contract "
+            f"{done.contract_id[:12]} already"
+        )
     return 0
 
 

@@ -1,6 +1,7 @@
 """How much of two boxes is shared."""
 
 Box = tuple[float, float, float, float]  # x, y, width, height
+SAME_BOX = 0.5  # two boxes of one photo that overlap so much show one face
 
 
 def shared_area(one: Box, other: Box) -> float:

@@ -107,7 +107,10 @@ def enrol(
     report = EnrolReport(contract_id=bundle.release.contract_id, release=bundle.name)
     with folder_lock(gallery_dir):
         gallery = Gallery.create(
-            gallery_dir, bundle.release.contract_id, bundle.release.embedding_size
+            gallery_dir,
+            bundle.release.contract_id,
+            bundle.release.embedding_size,
+            bundle.release.crops_id,
         )
         by_person: dict[str, list[Path]] = defaultdict(list)
         for path in paths:

@@ -1,16 +1,19 @@
 """The gallery: a plain folder of enrolled faces, bound to one release contract.
 
-`gallery.json` states schema version and contract id; `faces.parquet` holds a row for each face,
-with its aligned crop, so that a later release can embed the same faces again. Both are replaced
-as a whole, so a reader or an interrupted writer never leaves half a file.
+`gallery.json` states schema version, contract and aliases; `faces.parquet` holds a row for each
+face, with its aligned crop, so that a later release can embed the same faces again. Both are
+replaced as a whole, so a reader or an interrupted writer never leaves half a file. The Parquet
+file goes first and says in its metadata under which contract its embeddings were made: that is
+what counts, so a writer that ends between the two leaves a gallery of the new contract.
 """
 
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +24,8 @@ from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.gallery_files import FACES_FILE, GALLERY_FILE, gallery_stamp
 
 SCHEMA_VERSION = 1
+CROP_SIZE = 112  # pixels
+_CONTRACT = b"faceops.contract"  # key in the metadata of the Parquet file
 ENROLLED = "enrolled"
 NAMED = "named"
 
@@ -66,12 +71,29 @@ SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class Contract:
+    """How a gallery's faces were cut and embedded.
+
+    Attributes:
+        contract_id: see `faceops.release.contract.contract_id`.
+        embedding_size: values of an embedding.
+        crops_id: see `faceops.release.contract.crops_id`; "" in galleries of before it was noted.
+    """
+
+    contract_id: str
+    embedding_size: int
+    crops_id: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state.
 
     `aliases`: the name of a person by the key (`person_key`) of a name that they had before.
     `stamp`: that of the files which it was read from, empty when it is no longer as they are.
+    `crops_id`: how the crops were made, see `Contract`. `whole` is False when a writer was cut off
+    before it replaced gallery.json: the next `save` mends that.
     """
 
     folder: Path
@@ -81,6 +103,8 @@ class Gallery:
     has_crops: bool = True
     aliases: Mapping[str, str] = field(default_factory=dict)
     stamp: str = ""
+    crops_id: str = ""
+    whole: bool = True
 
     @classmethod
     def open(
@@ -95,30 +119,56 @@ class Gallery:
             FaceOpsError: it is damaged, of another schema version, or of another contract.
         """
         stamp = gallery_stamp(folder)  # before reading: what is saved meanwhile is seen as a change
-        stated, size, aliases = _read_statement(folder)
-        if contract_id is not None and stated != contract_id:
+        stated, aliases = _read_statement(folder)
+        contract, faces = _read_faces(folder / FACES_FILE, stated, crops)
+        gallery = cls(
+            folder,
+            contract.contract_id,
+            contract.embedding_size,
+            faces,
+            crops,
+            aliases,
+            crops_id=contract.crops_id,
+            whole=contract == stated,
+            stamp=stamp,
+        )
+        if contract_id is not None:
+            gallery.require(contract_id)
+        return gallery
+
+    def require(self, contract_id: str) -> None:
+        """Refuse a release of another contract.
+
+        Raises:
+            FaceOpsError: `contract_id` is not the gallery's.
+        """
+        if self.contract_id != contract_id:
             raise FaceOpsError(
-                f"the gallery {folder} was enrolled under contract {stated[:12]}, this release "
-                f"has {contract_id[:12]}, and their embeddings cannot be compared: enrol the "
-                "people into a new folder, or use the release that the gallery was enrolled with."
+                f"the gallery {self.folder} was enrolled under contract {self.contract_id[:12]}, "
+                f"this release has {contract_id[:12]}, and their embeddings cannot be compared: "
+                f"`faceops people reembed --gallery {self.folder}` with the same --bundle or "
+                "--model embeds its faces anew, without photos."
             )
-        faces = _read_faces(folder / FACES_FILE, size, crops)
-        return cls(folder, stated, size, faces, crops, aliases, stamp)
 
     @classmethod
-    def create(cls, folder: Path, contract_id: str, embedding_size: int) -> "Gallery":
+    def create(
+        cls, folder: Path, contract_id: str, embedding_size: int, crops_id: str = ""
+    ) -> "Gallery":
         """Open the gallery in `folder`, or begin an empty one there.
+
+        One that does not say how its crops were made takes the `crops_id` of its own release.
 
         Raises:
             FaceOpsError: as `open`; or the folder holds other things than a gallery.
         """
         if (folder / GALLERY_FILE).exists():
-            return cls.open(folder, contract_id, crops=True)
+            gallery = cls.open(folder, contract_id, crops=True)
+            return replace(gallery, crops_id=gallery.crops_id or crops_id)
         if (folder / FACES_FILE).exists():
             raise FaceOpsError(
                 f"{folder} has {FACES_FILE} but no {GALLERY_FILE}; choose an empty folder."
             )
-        gallery = cls(folder, contract_id, embedding_size, ())
+        gallery = cls(folder, contract_id, embedding_size, (), crops_id=crops_id)
         gallery.save()
         return gallery
 
@@ -177,15 +227,16 @@ class Gallery:
         """
         if not self.has_crops:
             raise ValueError(f"{self.folder} was opened without crops; saving would lose them")
+        contract = asdict(Contract(self.contract_id, self.embedding_size, self.crops_id))
         statement = {
             "schema_version": SCHEMA_VERSION,
-            "contract_id": self.contract_id,
-            "embedding_size": self.embedding_size,
+            **contract,
             "aliases": dict(self.aliases),
         }
         columns = {name: [_cell(face, name) for face in self.faces] for name in SCHEMA.names}
+        schema = SCHEMA.with_metadata({_CONTRACT: json.dumps(contract, sort_keys=True).encode()})
         buffer = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=SCHEMA), buffer, compression="zstd")
+        pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
         text = json.dumps(statement, indent=1, sort_keys=True) + "\n"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -205,6 +256,22 @@ def png_of(crop: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def crop_of(png: bytes) -> np.ndarray:
+    """Return the crop uint8 (112, 112, 3) RGB that `png_of` wrote.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            crop = np.asarray(image)
+    except Exception as error:  # noqa: BLE001  at broken files Pillow raises many kinds
+        raise ValueError(f"no picture ({error})") from None
+    if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
+        raise ValueError(f"a picture of {crop.shape}")
+    return crop
+
+
 def _cell(face: GalleryFace, name: str) -> object:
     value = getattr(face, name)
     return list(value) if name == "box" else value
@@ -220,12 +287,12 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _read_statement(folder: Path) -> tuple[str, int, dict[str, str]]:
+def _read_statement(folder: Path) -> tuple[Contract, dict[str, str]]:
     path = folder / GALLERY_FILE
     try:
         content = json.loads(path.read_text("utf-8"))
         version = content["schema_version"]
-        stated, size = str(content["contract_id"]), int(content["embedding_size"])
+        contract = _contract(content)
         # Galleries of before people could be renamed have none.
         aliases = {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()}
     except (FileNotFoundError, NotADirectoryError):
@@ -242,29 +309,44 @@ def _read_statement(folder: Path) -> tuple[str, int, dict[str, str]]:
             f"{path} has schema version {version}, this faceops reads {SCHEMA_VERSION}; use the "
             "faceops that wrote it, or enrol into a new folder."
         )
-    return stated, size, aliases
+    return contract, aliases
 
 
-def _read_faces(path: Path, size: int, crops: bool) -> tuple[GalleryFace, ...]:
+def _contract(content: Mapping[str, Any]) -> Contract:
+    return Contract(
+        str(content["contract_id"]),
+        int(content["embedding_size"]),
+        str(content.get("crops_id", "")),
+    )
+
+
+def _read_faces(
+    path: Path, contract: Contract, crops: bool
+) -> tuple[Contract, tuple[GalleryFace, ...]]:
+    """Return the faces, and the contract that the file itself states, else `contract`."""
     names = [name for name in SCHEMA.names if crops or name != "crop"]
     try:
         with pq.ParquetFile(path) as file:  # read_table would load pandas
             # Galleries of before unknown people could be named lack `origin`.
             names = [name for name in names if name != "origin" or name in file.schema_arrow.names]
             table = file.read(columns=names).select(names)
+            stated = (file.schema_arrow.metadata or {}).get(_CONTRACT)
+        if stated is not None:
+            contract = _contract(json.loads(stated))
         flat = _floats(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         first = str(error).splitlines()[0]
         raise FaceOpsError(
             f"{path} is damaged ({first}); restore it from a copy, or enrol into a new folder."
         ) from None
+    size = contract.embedding_size
     if len(flat) != len(rows) * size:
         raise FaceOpsError(
             f"{path} does not hold embeddings of {size} values; "
             "restore it from a copy, or enrol into a new folder."
         )
-    return tuple(
+    return contract, tuple(
         GalleryFace(**{"crop": b"", **row, "box": tuple(row["box"])}, embedding=embedding)
         for row, embedding in zip(rows, flat.reshape(-1, size), strict=True)
     )

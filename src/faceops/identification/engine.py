@@ -27,7 +27,8 @@ from faceops.release.bundle import Bundle
 class NamedPhoto:
     """A photo with a decision for each face; `opened` when its bytes were decoded in this run.
 
-    `file` is the file as it was looked at, None where it was none or has to be tried again.
+    `file` is the file as it was looked at, None where it was none or has to be tried again;
+    `reembedded` when its faces were embedded in this run from crops that were kept.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class NamedPhoto:
     decisions: list[Decision]
     opened: bool
     file: SeenFile | None = None
+    reembedded: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def name_photos(
         with looker.clock.part("name"):
             decisions = name_group([one.photo for one in looked], gallery, looker.bundle, rule)
         return [
-            NamedPhoto(one.path, one.photo, decided, one.opened, one.file)
+            NamedPhoto(one.path, one.photo, decided, one.opened, one.file, one.reembedded)
             for one, decided in zip(looked, decisions, strict=True)
         ]
 

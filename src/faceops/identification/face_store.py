@@ -1,43 +1,36 @@
 """Faces found by earlier runs: a photo that has not changed is not opened again.
 
-SQLite in the output folder. A photo is known by its bytes (sha256) and by the contract that found
-and embedded its faces; a file is known by path, size and modification time, so that unchanged
-files are not even read. It is a cache: deleting it costs only time. It holds biometric data.
+SQLite in the output folder. A photo is known by its bytes (sha256) and by what found its faces, an
+embedding by the contract too; a file is known by path, size and modification time, so that
+unchanged files are not even read. Where crops are kept, another release embeds them without the
+photo. It is a cache: deleting it costs only time. It holds biometric data.
 """
 
-import hashlib
-import json
 import os
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from faceops.errors import FaceOpsError
+from faceops.faces.box_overlap import Box
 from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.kept_crop import decoded_crop
+from faceops.identification.method import Method
+from faceops.identification.state_schema import adopt, prepare
 from faceops.photos.decoder_id import decoder_id
-from faceops.photos.photo_limits import PhotoLimits
 from faceops.reasons import Reason
-from faceops.release.contract import Release
 
-SCHEMA_VERSION = 2
 NOT_READ = ""  # photo_id of a file that is empty or too large: it has a size and a time, no photo
 BUSY_S = 60.0  # how long to wait for another process that writes
-_TABLES = """
-CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
-                    photo_id TEXT NOT NULL);
-CREATE TABLE photos (photo_id TEXT, method TEXT, reason TEXT, decoder TEXT, width INTEGER,
-                     height INTEGER, orientation INTEGER,
-                     PRIMARY KEY (photo_id, method));
-CREATE TABLE faces (photo_id TEXT, method TEXT, face_index INTEGER, x REAL, y REAL, width REAL,
-                    height REAL, detector_score REAL, quality REAL, embedding BLOB, thumbnail BLOB,
-                    PRIMARY KEY (photo_id, method, face_index));
-"""
+# One to go back to, and one for a second folder that is looked at in another way.
+METHODS_KEPT = 3
 
 
 class SeenFile(NamedTuple):
@@ -48,28 +41,45 @@ class SeenFile(NamedTuple):
     mtime_ns: int
 
 
-def method_id(release: Release, limits: PhotoLimits, detail: int) -> str:
-    """Return the sha256 of all that decides which faces a photo's bytes give."""
-    content = {
-        "contract_id": release.contract_id,
-        "detector_size": release.alignment.detector_size,
-        "detector_threshold": release.alignment.detector_threshold,
-        "detail": detail,
-        "limits": str(limits),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+@dataclass(frozen=True, eq=False)
+class KeptPhoto:
+    """What is kept of a photo.
+
+    `crops`, uint8 (112, 112, 3) RGB by place in `photo.faces`, are of the faces that this contract
+    has not embedded yet: until then their embedding is empty.
+    """
+
+    photo: FoundPhoto
+    crops: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What is to be kept of a file.
+
+    Attributes:
+        found: the faces were found now, in the photo.
+        embedded: they were embedded now.
+        crops: by place in `photo.faces`, see `kept_crop`; empty where they are not to be kept.
+    """
+
+    file: SeenFile
+    photo: FoundPhoto
+    found: bool = False
+    embedded: bool = False
+    crops: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class FaceStore:
-    """The faces of one method (see `method_id`); safe to ask from several threads.
+    """The faces of one method; safe to ask from several threads.
 
     Raises:
         FaceOpsError: the file is damaged or cannot be written; from every method too.
     """
 
-    def __init__(self, path: Path, method: str) -> None:
+    def __init__(self, path: Path, method: Method) -> None:
         self._path = path
-        self._method = method
+        self._finder, self._contract = method.finder, method.contract
         self._decoder = decoder_id()
         self._lock = threading.Lock()
         with self._errors():
@@ -77,22 +87,20 @@ class FaceStore:
                 path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
             )
             self._db.execute("PRAGMA synchronous=NORMAL")
+            # What is dropped is biometric: no bytes of it stay in the file.
+            self._db.execute("PRAGMA secure_delete=ON")
             # Inside the transaction: of two processes that start at once, one makes the tables.
             with self._transaction():
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
-                if version != SCHEMA_VERSION:
-                    for name in _NAMES:
-                        self._db.execute(f"DROP TABLE IF EXISTS {name}")
-                    for statement in filter(str.strip, _TABLES.split(";")):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                prepare(self._db)
+                adopt(self._db, method)
+                self._note_use()
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def known(self, files: Sequence[SeenFile]) -> dict[SeenFile, FoundPhoto]:
-        """Return what was found in those of `files` that have not changed since they were seen."""
+    def known(self, files: Sequence[SeenFile]) -> dict[SeenFile, KeptPhoto]:
+        """Return what is kept of those of `files` that have not changed since they were seen."""
         paths = [os.fsencode(file.path) for file in files]
         with self._errors(), self._lock:
             seen = {
@@ -117,54 +125,89 @@ class FaceStore:
             row = self._db.execute("SELECT 1 FROM files WHERE root=? LIMIT 1", (os.fsencode(root),))
             return row.fetchone() is not None
 
-    def load(self, photo_ids: Sequence[str]) -> dict[str, FoundPhoto]:
-        """Return what was found in those of the photos that this method has seen."""
+    def load(self, photo_ids: Sequence[str]) -> dict[str, KeptPhoto]:
+        """Return what is kept of those of the photos that need not be opened.
+
+        These are photos whose faces this finder has found, and of which every face has its
+        embedding, its crop, or was forgotten.
+        """
         faces: dict[str, list[FoundFace]] = defaultdict(list)
-        keys = (self._method, *photo_ids)
+        crops: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
+        lacking = set()
+        places = _places(photo_ids)
         with self._errors(), self._lock:
             photos = self._db.execute(
                 "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
-                f"WHERE method=? AND photo_id IN ({_places(photo_ids)})",
-                keys,
+                f"WHERE finder=? AND photo_id IN ({places})",
+                (self._finder, *photo_ids),
             ).fetchall()
             rows = self._db.execute(
-                "SELECT photo_id, x, y, width, height, detector_score, quality, embedding, "
-                f"thumbnail FROM faces WHERE method=? AND photo_id IN ({_places(photo_ids)}) "
-                "ORDER BY photo_id, face_index",
-                keys,
+                "SELECT f.photo_id, f.x, f.y, f.width, f.height, f.detector_score, f.quality, "
+                "f.thumbnail, f.forgotten, e.embedding, "
+                "CASE WHEN e.embedding IS NULL THEN f.crop END "
+                "FROM faces f LEFT JOIN embeddings e ON e.photo_id=f.photo_id "
+                "AND e.finder=f.finder AND e.face_index=f.face_index AND e.contract=? "
+                f"WHERE f.finder=? AND f.photo_id IN ({places}) "
+                "ORDER BY f.photo_id, f.face_index",
+                (self._contract, self._finder, *photo_ids),
             ).fetchall()
-        for photo_id, *box, score, quality, embedding, picture in rows:
-            values = np.frombuffer(embedding, np.float32)
+        for photo_id, *box, score, quality, picture, forgotten, embedding, kept in rows:
+            if embedding is None and not forgotten:
+                crop = None if kept is None else decoded_crop(kept)
+                if crop is None:
+                    lacking.add(photo_id)
+                else:
+                    crops[photo_id][len(faces[photo_id])] = crop
+            values = np.frombuffer(embedding or b"", np.float32)
             x, y, width, height = box
             faces[photo_id].append(
                 FoundFace((x, y, width, height), score, quality, values, picture)
             )
         return {
-            photo_id: FoundPhoto(
-                photo_id,
-                Reason(reason) if reason else None,
-                tuple(faces.get(photo_id, ())),
-                (width, height),
-                orientation,
+            photo_id: KeptPhoto(
+                FoundPhoto(
+                    photo_id,
+                    Reason(reason) if reason else None,
+                    tuple(faces.get(photo_id, ())),
+                    (width, height),
+                    orientation,
+                ),
+                crops.get(photo_id, {}),
             )
             for photo_id, reason, width, height, orientation, decoder in photos
             # What one decoder could not open another one may.
-            if decoder in (None, self._decoder)
+            if decoder in (None, self._decoder) and photo_id not in lacking
         }
 
-    def save(self, root: Path, seen: Iterable[tuple[SeenFile, FoundPhoto, bool]]) -> None:
-        """Keep photos in one transaction: each file, what was found, and whether that is new."""
+    def forgotten(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
+        """Return where faces were forgotten in those of the photos, whatever had found them."""
+        boxes: dict[str, list[Box]] = defaultdict(list)
+        with self._errors(), self._lock:
+            for photo_id, x, y, width, height in self._db.execute(
+                "SELECT photo_id, x, y, width, height FROM faces "
+                f"WHERE forgotten AND photo_id IN ({_places(photo_ids)})",
+                photo_ids,
+            ):
+                boxes[photo_id].append((x, y, width, height))
+        return boxes
+
+    def save(self, root: Path, looked: Iterable[Looked]) -> None:
+        """Keep photos, found or embedded now or before, in one transaction."""
         with self._errors(), self._lock, self._transaction():
-            for file, photo, is_new in seen:
+            for one in looked:
                 self._db.execute(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
                     (
-                        os.fsencode(file.path), os.fsencode(root), file.size, file.mtime_ns,
-                        photo.photo_id or NOT_READ,
+                        os.fsencode(one.file.path), os.fsencode(root), one.file.size,
+                        one.file.mtime_ns, one.photo.photo_id or NOT_READ,
                     ),
                 )  # fmt: skip
-                if is_new and photo.photo_id is not None:
-                    self._insert(photo)
+                if one.photo.photo_id is None:
+                    continue
+                if one.found:
+                    self._insert_found(one.photo, one.crops)
+                if one.embedded:
+                    self._insert_embeddings(one.photo)
 
     def forget_vanished(self, root: Path, present: Iterable[Path]) -> int:
         """Drop the files below `root` that are not `present`, and photos that no file has.
@@ -181,16 +224,57 @@ class FaceStore:
                 "DELETE FROM files WHERE root=? AND path NOT IN (SELECT path FROM present)",
                 (os.fsencode(root),),
             ).rowcount
-            for table in ("photos", "faces"):
+            for table in ("photos", "faces", "embeddings"):
                 self._db.execute(
                     f"DELETE FROM {table} WHERE photo_id NOT IN (SELECT photo_id FROM files)"
                 )
             self._db.execute("DROP TABLE present")
         return gone
 
-    def _insert(self, photo: FoundPhoto) -> None:
-        key = (photo.photo_id, self._method)
-        self._db.execute("DELETE FROM faces WHERE photo_id=? AND method=?", key)
+    def forget_methods(self) -> None:
+        """Drop what only methods of long ago found and embedded: the latest three stay.
+
+        Where a face was forgotten stays, so that no method finds it anew.
+        """
+        pair = "(finder, contract)"
+        with self._errors(), self._lock, self._transaction():
+            if self._db.execute("SELECT count(*) FROM methods").fetchone()[0] <= METHODS_KEPT:
+                return
+            self._db.execute(
+                f"DELETE FROM methods WHERE {pair} NOT IN "
+                "(SELECT finder, contract FROM methods ORDER BY used DESC LIMIT ?)",
+                (METHODS_KEPT,),
+            )
+            self._db.execute(
+                f"DELETE FROM embeddings WHERE {pair} NOT IN (SELECT finder, contract FROM methods)"
+            )
+            self._db.execute(
+                "DELETE FROM faces "
+                "WHERE NOT forgotten AND finder NOT IN (SELECT finder FROM methods)"
+            )
+            self._db.execute("DELETE FROM photos WHERE finder NOT IN (SELECT finder FROM methods)")
+
+    def _note_use(self) -> None:
+        latest = self._db.execute(
+            "SELECT finder, contract, used FROM methods ORDER BY used DESC LIMIT 1"
+        ).fetchone()
+        if latest is None or latest[:2] != (self._finder, self._contract):
+            self._db.execute(
+                "INSERT OR REPLACE INTO methods VALUES (?, ?, ?)",
+                (self._finder, self._contract, latest[2] + 1 if latest else 1),
+            )
+
+    def _insert_found(self, photo: FoundPhoto, crops: Mapping[int, bytes]) -> None:
+        key = (photo.photo_id, self._finder)
+        before = self._db.execute(
+            "SELECT x, y, width, height FROM faces WHERE photo_id=? AND finder=? "
+            "ORDER BY face_index",
+            key,
+        ).fetchall()
+        # Found again for want of crops: what other contracts have embedded stays.
+        if before != [face.box for face in photo.faces]:
+            for table in ("faces", "embeddings"):
+                self._db.execute(f"DELETE FROM {table} WHERE photo_id=? AND finder=?", key)
         opened = photo.faces or photo.reason is Reason.NO_FACE
         decoder = None if opened else self._decoder
         reason = str(photo.reason) if photo.reason else None
@@ -199,13 +283,26 @@ class FaceStore:
             (*key, reason, decoder, *photo.size, photo.orientation),
         )
         self._db.executemany(
-            "INSERT INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
-                    *key, index, *face.box, face.detector_score, face.quality,
-                    face.embedding.astype(np.float32).tobytes(), face.thumbnail,
+                    *key, index, *face.box, face.detector_score, face.quality, face.forgotten,
+                    face.thumbnail, crops.get(index),
                 )
                 for index, face in enumerate(photo.faces)
+            ),
+        )  # fmt: skip
+
+    def _insert_embeddings(self, photo: FoundPhoto) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
+            (
+                (
+                    photo.photo_id, self._finder, index, self._contract,
+                    face.embedding.astype(np.float32).tobytes(),
+                )
+                for index, face in enumerate(photo.faces)
+                if not face.forgotten
             ),
         )  # fmt: skip
 
@@ -231,6 +328,3 @@ class FaceStore:
 
 def _places(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
-
-
-_NAMES = ("files", "photos", "faces")

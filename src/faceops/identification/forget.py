@@ -65,7 +65,7 @@ def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = (
         rest.save()
         secrets = [face.embedding.tobytes() for face in gone] + [face.crop for face in gone]
         for output in outputs:
-            secrets += [part for one in output.removed for part in one if part]
+            secrets += [part for one in output.removed for part in one.parts]
         proof = search_traces([gallery_dir, *there], is_person, secrets)
     return Forgetting(
         person=gone[0].person if gone else person,

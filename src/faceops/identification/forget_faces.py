@@ -7,26 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.errors import FaceOpsError
-from faceops.faces.box_overlap import box_overlap
+from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.forget_rows import NamedFace
+from faceops.identification.state_schema import prepare
 from faceops.identification.unknown_numbers import FaceKey, forget_numbers
-
-SAME_BOX = 0.5  # intersection over union
 
 
 class Forgotten(NamedTuple):
-    """What was stored of a face that is forgotten now."""
+    """What was stored of a face that is forgotten now: embeddings, thumbnail and crop."""
 
-    embedding: bytes
-    thumbnail: bytes
+    parts: tuple[bytes, ...]
 
 
 def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
-    """Remove embedding and picture of `faces` from the store `path`, by whatever method found.
+    """Remove embeddings and pictures of `faces` from the store `path`, by whatever method found.
 
     A stored face is meant when it overlaps the box by half or more. Where it was stays, so that
-    the next run does not find it anew. The freed bytes are overwritten.
+    no run finds it anew. The freed bytes are overwritten.
 
     Raises:
         FaceOpsError: as `FaceStore`.
@@ -36,22 +34,23 @@ def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
     gone: list[Forgotten] = []
     keys: list[FaceKey] = []
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as db:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
             db.execute("PRAGMA secure_delete=ON")
+            db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
+            prepare(db)
             for face in faces:
                 rows = db.execute(
-                    "SELECT rowid, face_index, embedding, thumbnail, x, y, width, height "
-                    "FROM faces WHERE photo_id=? AND length(embedding)>0",
+                    "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
+                    "FROM faces WHERE photo_id=? AND NOT forgotten",
                     (face.photo_id,),
                 ).fetchall()
-                for rowid, index, embedding, thumbnail, x, y, width, height in rows:
+                for finder, index, thumbnail, crop, *box in rows:
+                    x, y, width, height = box
                     if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
-                        gone.append(Forgotten(embedding, thumbnail))
+                        key = (face.photo_id, finder, index)
+                        gone.append(Forgotten((*_removed(db, key), thumbnail, crop or b"")))
                         keys.append(FaceKey(face.photo_id, index))
-                        db.execute(
-                            "UPDATE faces SET embedding=x'', thumbnail=x'' WHERE rowid=?", (rowid,)
-                        )
-            db.commit()
+            db.execute("COMMIT")
             if gone:
                 db.execute("VACUUM")
     except sqlite3.DatabaseError as error:
@@ -60,3 +59,12 @@ def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
         ) from None
     forget_numbers(path, keys)
     return gone
+
+
+def _removed(db: sqlite3.Connection, key: tuple[str, str, int]) -> list[bytes]:
+    """Blank the face in the store; return the embeddings that it had there."""
+    where = "photo_id=? AND finder=? AND face_index=?"
+    embeddings = db.execute(f"SELECT embedding FROM embeddings WHERE {where}", key).fetchall()
+    db.execute(f"DELETE FROM embeddings WHERE {where}", key)
+    db.execute(f"UPDATE faces SET forgotten=1, thumbnail=x'', crop=NULL WHERE {where}", key)
+    return [embedding for (embedding,) in embeddings]

@@ -6,6 +6,8 @@ import numpy as np
 
 from faceops.reasons import Reason
 
+NOT_EMBEDDED = np.zeros(0, np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class FoundFace:
@@ -14,7 +16,7 @@ class FoundFace:
     Attributes:
         box: x, y, width, height in pixels of the upright photo.
         detector_score, quality: 0 to 1.
-        embedding: float32 (D,), L2-normalised; (0,) of a forgotten face.
+        embedding: float32 (D,), L2-normalised; `NOT_EMBEDDED` of a forgotten face.
         thumbnail: JPEG of the aligned face; empty of a forgotten one.
     """
 

@@ -1,16 +1,18 @@
 """Look at a group of photos: what is known of them, and the faces of those that are new."""
 
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from faceops.faces.box_overlap import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.find_in_photo import find_in_photo
-from faceops.identification.face_store import FaceStore, SeenFile
-from faceops.identification.found_photo import FoundFace, FoundPhoto
+from faceops.identification.face_store import FaceStore, KeptPhoto, Looked, SeenFile
+from faceops.identification.found_photo import NOT_EMBEDDED, FoundFace, FoundPhoto
+from faceops.identification.kept_crop import encoded_crop
 from faceops.identification.part_clock import PartClock
 from faceops.identification.thumbnail import thumbnail
 from faceops.photos.content_hash import sha256_file
@@ -23,16 +25,21 @@ GROUP = 32  # photos that are looked at, embedded and kept together
 
 @dataclass(frozen=True, eq=False)
 class LookedAt:
-    """A photo of a group; `opened` when its bytes were decoded now.
+    """A photo of a group.
 
-    Without a `file` it is not kept for later runs.
+    Attributes:
+        file: None when it is not to be kept for later runs.
+        opened: its bytes were decoded now.
+        reembedded: its faces were embedded now, from the crops of an earlier run.
+        crops: uint8 (112, 112, 3) RGB by place in `photo.faces`, of those to be embedded still.
     """
 
     path: Path
     file: SeenFile | None
     photo: FoundPhoto
     opened: bool = False
-    faces: tuple[Face, ...] = ()  # not embedded yet
+    reembedded: bool = False
+    crops: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Looker:
     Attributes:
         root: the folder that the photos lie in, under which they are kept.
         clock: counts the parts `look` (open and find) and `embed` (and keep).
+        keep_crops: keep the aligned faces of opened photos too.
     """
 
     root: Path
@@ -50,35 +58,44 @@ class Looker:
     store: FaceStore
     limits: PhotoLimits
     clock: PartClock
+    keep_crops: bool = False
 
     def look(self, paths: Sequence[Path]) -> list[LookedAt]:
         """Return what is found in the photos `paths`; what is new is kept, all or nothing.
 
         A file of known size and time is not read, and bytes that are known are not decoded,
-        whatever they are called now.
+        whatever they are called now. Faces whose crops are kept are embedded from these.
         """
         with self.clock.part("look"):
             files = [_file_at(path) for path in paths]
             known = self.store.known([file for file in files if file is not None])
             looked = [
-                LookedAt(path, file, known[file])
+                _known(path, file, known[file])
                 if file in known
                 else look_at(path, file, self.finder, self.store, self.limits)
                 for path, file in zip(paths, files, strict=True)
             ]
-        if all(file in known for file in files):
+            looked = _without_forgotten(looked, self.store)
+        new = [one.file not in known or bool(one.crops) for one in looked]
+        if not any(new):
             return looked
         with self.clock.part("embed"):
-            looked = _embedded(looked, self.bundle)
+            embedded = _embedded(looked, self.bundle)
             self.store.save(
                 self.root,
                 [
-                    (one.file, one.photo, one.opened)
-                    for one in looked
-                    if one.file is not None and one.file not in known
+                    Looked(
+                        one.file,
+                        one.photo,
+                        one.opened,
+                        one.opened or one.reembedded,
+                        _kept(before.crops) if self.keep_crops and one.opened else {},
+                    )
+                    for one, before, is_new in zip(embedded, looked, new, strict=True)
+                    if one.file is not None and is_new
                 ],
             )
-        return looked
+        return embedded
 
 
 def look_at(
@@ -96,9 +113,9 @@ def look_at(
         except OSError:
             file = None  # opening it says why
         else:
-            found = store.load([photo_id]).get(photo_id)
-            if found is not None:
-                return LookedAt(path, file, found)
+            kept = store.load([photo_id]).get(photo_id)
+            if kept is not None:
+                return _known(path, file, kept)
     try:
         opened = find_in_photo(path, finder, limits)
     except PhotoError as error:
@@ -110,10 +127,16 @@ def look_at(
     photo = FoundPhoto(
         opened.photo.photo_id,
         None if opened.faces else Reason.NO_FACE,
-        size=opened.photo.size,
-        orientation=opened.photo.orientation,
+        tuple(_found_face(face) for face in opened.faces),
+        opened.photo.size,
+        opened.photo.orientation,
     )
-    return LookedAt(path, file, photo, opened=file is not None, faces=tuple(opened.faces))
+    crops = {index: face.crop for index, face in enumerate(opened.faces)}
+    return LookedAt(path, file, photo, opened=file is not None, crops=crops)
+
+
+def _known(path: Path, file: SeenFile | None, kept: KeptPhoto) -> LookedAt:
+    return LookedAt(path, file, kept.photo, reembedded=bool(kept.crops), crops=kept.crops)
 
 
 def _file_at(path: Path) -> SeenFile | None:
@@ -127,29 +150,61 @@ def _file_at(path: Path) -> SeenFile | None:
     return SeenFile(path, status.st_size, status.st_mtime_ns)
 
 
+def _without_forgotten(looked: Sequence[LookedAt], store: FaceStore) -> list[LookedAt]:
+    """Return the group without what was found anew of forgotten faces, but where they are."""
+    found = [one.photo.photo_id or "" for one in looked if one.crops and not one.reembedded]
+    boxes = store.forgotten(found) if found else {}
+    return [
+        _blanked(one, boxes[one.photo.photo_id]) if one.photo.photo_id in boxes else one
+        for one in looked
+    ]
+
+
+def _blanked(one: LookedAt, boxes: Sequence[Box]) -> LookedAt:
+    gone = {
+        index
+        for index, face in enumerate(one.photo.faces)
+        if any(box_overlap(face.box, box) >= SAME_BOX for box in boxes)
+    }
+    faces = tuple(
+        replace(face, thumbnail=b"") if index in gone else face
+        for index, face in enumerate(one.photo.faces)
+    )
+    crops = {index: crop for index, crop in one.crops.items() if index not in gone}
+    return replace(one, photo=replace(one.photo, faces=faces), crops=crops)
+
+
 def _embedded(looked: Sequence[LookedAt], bundle: Bundle) -> list[LookedAt]:
     """Return the group with its new faces embedded, in shared batches."""
-    crops = [face.crop for one in looked for face in one.faces]
+    crops = [crop for one in looked for _, crop in sorted(one.crops.items())]
     rows = iter(bundle.embed(np.stack(crops)) if crops else ())
     return [
         replace(
             one,
-            faces=(),
+            crops={},
             photo=replace(
-                one.photo, faces=tuple(_found_face(face, next(rows)) for face in one.faces)
+                one.photo,
+                faces=tuple(
+                    replace(face, embedding=next(rows)) if index in one.crops else face
+                    for index, face in enumerate(one.photo.faces)
+                ),
             ),
         )
-        if one.faces
+        if one.crops
         else one
         for one in looked
     ]
 
 
-def _found_face(face: Face, embedding: np.ndarray) -> FoundFace:
+def _kept(crops: Mapping[int, np.ndarray]) -> dict[int, bytes]:
+    return {index: encoded_crop(crop) for index, crop in crops.items()}
+
+
+def _found_face(face: Face) -> FoundFace:
     return FoundFace(
         box=face.detection.box,
         detector_score=face.detection.score,
         quality=face.quality.overall,
-        embedding=embedding,
+        embedding=NOT_EMBEDDED,
         thumbnail=thumbnail(face.crop),
     )

@@ -8,7 +8,8 @@ import faceops
 EXPERIMENT = "faceops-identify"
 _PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery_faces", "detail")
 _COUNTS = (
-    *("photos", "photos_opened", "photos_reused", "faces", "identified", "unknown", "rejected"),
+    *("photos", "photos_opened", "photos_reused", "photos_reembedded"),
+    *("faces", "identified", "unknown", "rejected"),
     *("rejected_photos", "unknown_people", "vanished", "seconds", "photos_per_second"),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.errors import FaceOpsError, UsageError
-from faceops.faces.box_overlap import box_overlap
+from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.faces.find_faces import Face
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.gallery.enrol import NOTES, Flag
@@ -18,7 +18,6 @@ from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import given_name, person_key
 from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
-from faceops.identification.forget_faces import SAME_BOX
 from faceops.identification.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary, read_summary
@@ -130,6 +129,7 @@ def name_unknown(
         xmp=latest.xmp,
         threads=threads,
         detail=latest.detail,
+        keep_crops=latest.keep_crops,
     )
     return Naming(unknown_name(number), name, len(fresh), len(cut) - len(fresh), flags, summary)
 

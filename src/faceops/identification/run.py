@@ -18,9 +18,10 @@ from faceops.gallery.store import Gallery
 from faceops.identification.check_folders import check_folders
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine import NamedPhoto, Rule, name_photos
-from faceops.identification.face_store import FaceStore, method_id
+from faceops.identification.face_store import FaceStore
 from faceops.identification.look import Looker
 from faceops.identification.manifest import about_run, write_manifest
+from faceops.identification.method import method_of
 from faceops.identification.output_folder import (
     ANNOTATED,
     FACES_FILE,
@@ -67,6 +68,7 @@ def identify(
     policy: FacePolicy = IDENTIFICATION,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     detail: int = DETAIL,
+    keep_crops: bool = False,
 ) -> Summary:
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
 
@@ -83,6 +85,8 @@ def identify(
         threads: that open photos and find faces; by default one a core, at most eight.
         detail: longest side in pixels at which photos larger than the detector's view are searched
             in tiles as well, for small faces; 0 only looks at photos as a whole.
+        keep_crops: keep the aligned faces of the photos that are opened, so that another release
+            that cuts faces alike can embed them without these photos.
 
     Raises:
         UsageError: an argument is wrong.
@@ -90,11 +94,7 @@ def identify(
             another process or cannot be written; the folder is empty now and was not before.
     """
     check_folders(photos_dir, out, gallery.folder)
-    if gallery.contract_id != bundle.release.contract_id:
-        raise FaceOpsError(
-            f"the gallery {gallery.folder} was enrolled under contract {gallery.contract_id[:12]}, "
-            f"{bundle.name} has {bundle.release.contract_id[:12]}: enrol the people anew with it."
-        )
+    gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
     budget = thresholds.default_budget if budget is None else budget
     if not 0 < budget < 1:
@@ -128,9 +128,10 @@ def identify(
         detail=detail,
         annotate=annotate,
         xmp=xmp,
+        keep_crops=keep_crops,
         checked=started.isoformat(timespec="seconds"),
     )
-    method = method_id(bundle.release, limits, detail)
+    method = method_of(bundle.release, limits, detail)
     summary.decided_by = decided_by(gallery.stamp, bundle.folder, bundle.name, root, settings)
     summary.known_to_gallery = remember_output(gallery.folder, out)
     with (
@@ -147,7 +148,9 @@ def identify(
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,
         ):
-            looker = Looker(root, bundle, bundle.face_finder(detail), store, limits, clock)
+            looker = Looker(
+                root, bundle, bundle.face_finder(detail), store, limits, clock, keep_crops
+            )
             named = name_photos(paths, looker, gallery, rule, threads)
             if annotate:
                 named = _drawn(named, root, folder / ANNOTATED, limits, threads)
@@ -164,6 +167,7 @@ def identify(
             report.add_unknown_people(people)
             report.add_pictures(store)
             summary.vanished = store.forget_vanished(root, paths)
+            store.forget_methods()
             summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceops.identification.face_store import FaceStore, method_id
+from faceops.identification.face_store import FaceStore
 from faceops.identification.look import GROUP, Looker
+from faceops.identification.method import method_of
 from faceops.identification.output_folder import STATE_FILE
 from faceops.identification.part_clock import PartClock
 from faceops.identification.settings import DETAIL
@@ -26,6 +27,7 @@ def find_shard(
     out: Path,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     detail: int = DETAIL,
+    keep_crops: bool = False,
 ) -> int:
     """Find and embed the faces of `paths`, keep them in `out`, return how many photos were opened.
 
@@ -35,9 +37,10 @@ def find_shard(
     out.mkdir(parents=True, exist_ok=True)
     new = 0
     with contextlib.closing(
-        FaceStore(out / STATE_FILE, method_id(bundle.release, limits, detail))
+        FaceStore(out / STATE_FILE, method_of(bundle.release, limits, detail))
     ) as store:
-        looker = Looker(root, bundle, bundle.face_finder(detail), store, limits, PartClock())
+        finder = bundle.face_finder(detail)
+        looker = Looker(root, bundle, finder, store, limits, PartClock(), keep_crops)
         for start in range(0, len(paths), GROUP):
             looked = looker.look(paths[start : start + GROUP])
             new += sum(one.opened for one in looked)

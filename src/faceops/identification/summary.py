@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # it loads NumPy; a run that finds nothing changed only needs
 class Summary:
     """The content of summary.json; counts are of faces where nothing else is said.
 
-    `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one.
+    `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one;
+    of these, `photos_reembedded` had their faces embedded anew, from the crops that it had kept.
     `unknown_people` were seen in two photos or more, with `unknown_people_faces` faces.
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
     given with their number of faces. `drift` compares the faces with those that the release was
@@ -48,6 +49,7 @@ class Summary:
     detail: int
     annotate: bool
     xmp: bool
+    keep_crops: bool = False
     decided_by: str = ""
     saw: str = ""
     checked: str = ""
@@ -56,6 +58,7 @@ class Summary:
     photos: int = 0
     photos_opened: int = 0
     photos_reused: int = 0
+    photos_reembedded: int = 0
     faces: int = 0
     identified: int = 0
     unknown: int = 0
@@ -79,6 +82,7 @@ class Summary:
         self.photos_opened += named.opened
         # A file that could not even be read is neither opened nor reused.
         self.photos_reused += not named.opened and named.photo.photo_id is not None
+        self.photos_reembedded += named.reembedded
         self.faces += len(named.photo.faces)
         if not named.photo.faces:
             self.rejected_photos += 1

@@ -35,7 +35,8 @@ def search_traces(
 
     Names are looked for in every cell of Parquet, SQLite, CSV, JSON and JSON lines, by the same
     rule by which they were removed. Secrets (embeddings, crops, thumbnails) are looked for in the
-    bytes of every file, plain and in base64, and in the cells of Parquet, which are compressed.
+    bytes of every file, plain and in base64, and in the cells of Parquet, which are compressed, and
+    of SQLite, which cuts a large one into pages.
     """
     probes = list(dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE))
     spelled = [*probes, *(base64.b64encode(probe) for probe in probes)]
@@ -75,7 +76,7 @@ def _cells(path: Path, content: bytes) -> Iterator[tuple[str, str | bytes]]:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'"):
                 for row in db.execute(f'SELECT * FROM "{table}"'):
-                    yield from ((table, value) for value in row if isinstance(value, str))
+                    yield from ((table, value) for value in row if isinstance(value, str | bytes))
     elif path.suffix == ".csv":
         for row in csv.reader(content.decode("utf-8").splitlines()):
             yield from (("a cell", value) for value in row)

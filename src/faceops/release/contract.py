@@ -88,6 +88,16 @@ class Release(_Frozen):
             alignment=self.alignment,
         )
 
+    @property
+    def crops_id(self) -> str:
+        """Return what stands for the crops that its faces become, see `crops_id`."""
+        return crops_id(
+            detector_sha256=self.weights[DETECTOR].sha256,
+            landmarks_sha256=self.weights[LANDMARKS].sha256,
+            preprocessing_version=self.preprocessing.version,
+            alignment=self.alignment,
+        )
+
 
 def contract_id(
     *,
@@ -104,17 +114,40 @@ def contract_id(
     landmarks, and so crops. Verifier, thresholds and the detector's threshold are not: they may
     change without making stored embeddings worthless.
     """
-    content = {
-        "embedder": embedder_sha256,
+    makes_crops = _makes_crops(detector_sha256, landmarks_sha256, preprocessing_version, alignment)
+    return _digest({**makes_crops, "embedder": embedder_sha256, "embedding_size": embedding_size})
+
+
+def crops_id(
+    *,
+    detector_sha256: str,
+    landmarks_sha256: str,
+    preprocessing_version: int,
+    alignment: Alignment,
+) -> str:
+    """Return the sha256 over the part of the contract that makes a face's crop, as hex.
+
+    Where two releases have one id, each can embed the crops that the other one cut.
+    """
+    makes_crops = _makes_crops(detector_sha256, landmarks_sha256, preprocessing_version, alignment)
+    return _digest({**makes_crops, "crop_size": alignment.size})
+
+
+def _makes_crops(
+    detector_sha256: str, landmarks_sha256: str, preprocessing_version: int, alignment: Alignment
+) -> dict[str, Any]:
+    return {
         "detector": detector_sha256,
         "landmarks": landmarks_sha256,
-        "embedding_size": embedding_size,
         "preprocessing_version": preprocessing_version,
         "alignment_version": alignment.version,
         "alignment_mode": alignment.mode,
         "detector_size": alignment.detector_size,
         "template": rounded_template(alignment.template),
     }
+
+
+def _digest(content: dict[str, Any]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -24,10 +24,10 @@ def face_pictures(store: FaceStore, keys: Iterable[FaceKey]) -> dict[FaceKey, st
     photo_ids, found = list(by_photo), {}
     for start in range(0, len(photo_ids), AT_ONCE):
         photos = store.load(photo_ids[start : start + AT_ONCE])
-        for photo_id, photo in photos.items():
+        for photo_id, kept in photos.items():
             for key in by_photo[photo_id]:
-                if photo.faces[key.face_index : key.face_index + 1]:
-                    found[key] = _base64(photo.faces[key.face_index].thumbnail)
+                for face in kept.photo.faces[key.face_index : key.face_index + 1]:
+                    found[key] = _base64(face.thumbnail)
     return found
 
 
