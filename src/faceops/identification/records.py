@@ -1,7 +1,7 @@
 """The identification record: one row a face, or one row for a photo that has none."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -61,15 +61,21 @@ def records_of(
     contract_id: str,
 ) -> list[Record]:
     """Return the rows of one photo; a photo without faces has one, with its reason."""
-    common = {"run_id": run_id, "photo_id": photo.photo_id, "photo_path": photo_path}
-    tail = {"release": release, "contract_id": contract_id}
     if not photo.faces:
         reason = str(photo.reason) if photo.reason else None
-        empty = dict.fromkeys(Record._fields)
-        row = {**empty, **common, **tail, "decision": str(Outcome.REJECTED), "reason": reason}
-        return [Record(**row)]  # type: ignore[arg-type]
+        empty: dict[str, Any] = dict.fromkeys(Record._fields)
+        row = empty | {
+            "run_id": run_id,
+            "photo_id": photo.photo_id,
+            "photo_path": photo_path,
+            "decision": str(Outcome.REJECTED),
+            "reason": reason,
+            "release": release,
+            "contract_id": contract_id,
+        }
+        return [Record(**row)]
     return [
-        Record(**common, **_face(index, face), **_decision(decision), **tail)  # type: ignore[arg-type]
+        _record(run_id, photo.photo_id, photo_path, index, face, decision, release, contract_id)
         for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
     ]
 
@@ -88,30 +94,39 @@ def photos_of(records: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _face(index: int, face: FoundFace) -> dict[str, object]:
-    x, y, width, height = (round(value, 2) for value in face.box)
-    return {
-        "face_index": index,
-        "x": x,
-        "y": y,
-        "width": width,
-        "height": height,
-        "detector_score": round(face.detector_score, 4),
-        "quality": round(face.quality, 4),
-    }
-
-
-def _decision(decision: Decision) -> dict[str, object]:
+def _record(
+    run_id: str,
+    photo_id: str | None,
+    photo_path: str,
+    index: int,
+    face: FoundFace,
+    decision: Decision,
+    release: str,
+    contract_id: str,
+) -> Record:
+    x, y, width, height = face.box
     best, other = decision.best, decision.runner_up
-    return {
-        "decision": str(decision.outcome),
-        "person": decision.person,
-        "probability": _float32(best.probability) if best else None,
-        "distance": round(best.distance, 5) if best else None,
-        "runner_up": other.person if other else None,
-        "runner_up_probability": _float32(other.probability) if other else None,
-        "reason": str(decision.reason) if decision.reason else None,
-    }
+    return Record(
+        run_id,
+        photo_id,
+        photo_path,
+        index,
+        round(x, 2),
+        round(y, 2),
+        round(width, 2),
+        round(height, 2),
+        round(face.detector_score, 4),
+        round(face.quality, 4),
+        str(decision.outcome),
+        decision.person,
+        _float32(best.probability) if best else None,
+        round(best.distance, 5) if best else None,
+        other.person if other else None,
+        _float32(other.probability) if other else None,
+        str(decision.reason) if decision.reason else None,
+        release,
+        contract_id,
+    )
 
 
 def _float32(value: float) -> float:

@@ -40,7 +40,8 @@ from faceops.identification.unchanged import (
     FolderDigest,
     decided_by,
     photos_below,
-    standing_results,
+    run_that_stands,
+    still_stands,
 )
 from faceops.identification.unknown_people import (
     UnknownFaces,
@@ -100,12 +101,6 @@ def identify(
     if not 0 < budget < 1:
         raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
     settings = Settings(budget, annotate, xmp, detail, policy, limits)
-    if gallery.stamp:
-        standing = standing_results(
-            photos_dir, gallery.folder, bundle.folder, out, bundle.name, settings
-        )
-        if standing is not None:
-            return standing
     enrolled = len(gallery.faces)
     threshold = thresholds.for_search(budget, enrolled) if enrolled else None
     rule = Rule(1.0 if threshold is None else threshold, thresholds.runner_up_margin, policy)
@@ -144,6 +139,9 @@ def identify(
                 f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
                 f"connected? The results in {out} stay as they are."
             )
+        latest = run_that_stands(out, summary.decided_by, paths)
+        if latest is not None:
+            return still_stands(latest, out, summary.known_to_gallery)
         with (
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,
@@ -190,9 +188,10 @@ def _write_rows(
 ) -> Report:
     """Write the rows of all photos into `folder` while they come in, and count them."""
     report, files = Report(root), FolderDigest()
+    below = len(root.as_posix().rstrip("/")) + 1
     with RecordWriters(folder) as writers:
         for photo in named:
-            path = valid_unicode(photo.path.relative_to(root).as_posix())
+            path = valid_unicode(photo.path.as_posix()[below:])
             rows = records_of(
                 summary.run_id,
                 path,
@@ -208,6 +207,8 @@ def _write_rows(
                 unknown.add(photo)
                 meter.add(photo)
                 files.add_named(photo)
+        with clock.part("write"):
+            writers.flush()
     summary.saw = files.hexdigest()
     return report
 

@@ -102,10 +102,7 @@ def standing_results(
         latest = run_that_stands(out, stamp, paths)
         if latest is None:
             return None
-        latest.known_to_gallery = remember_output(gallery, out)
-        latest.checked, latest.unchanged = now(), True
-        write_summary(latest, out)
-    return latest
+        return still_stands(latest, out, remember_output(gallery, out))
 
 
 def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:
@@ -115,11 +112,6 @@ def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:
         return root, walk_photos(root)
     root = photos_dir.parent.resolve()
     return root, [root / photos_dir.name]
-
-
-def now() -> str:
-    """Return the time, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | None:
@@ -141,6 +133,14 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
     for path in paths:
         files.add(path, *_size_and_time(path))
     return latest if files.hexdigest() == latest.saw else None
+
+
+def still_stands(latest: Summary, out: Path, known_to_gallery: bool) -> Summary:
+    """Return `latest` as of now, and note in `out` that nothing has changed since."""
+    latest.known_to_gallery = known_to_gallery
+    latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
+    write_summary(latest, out)
+    return latest
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -44,8 +44,9 @@ class Report:
 
     def add(self, shown_path: str, named: NamedPhoto) -> None:
         """Take one photo in; `shown_path` is its path below the root as text."""
-        if shown_path != named.path.relative_to(self._root).as_posix():
-            self._links[shown_path] = named.path.as_uri()  # a name that no text can hold
+        # Only a name that no text can hold is shown with backslashes that it has not.
+        if "\\" in shown_path and shown_path != named.path.relative_to(self._root).as_posix():
+            self._links[shown_path] = named.path.as_uri()
         if not named.photo.faces:
             self._take(self._files[str(named.photo.reason)], ShownFace(shown_path))
         taken = {decision.person for decision in named.decisions if decision.person is not None}
