@@ -76,7 +76,7 @@ class RecordWriters:
             self._open.close()
 
     def _write_rows(self) -> None:
-        self._csv.writerows([csv_cell(value) for value in row] for row in self._rows)
+        self._csv.writerows(_csv_row(row) for row in self._rows)
         lines = [_ENCODE(row._asdict()) + "\n" for row in self._rows]
         self._jsonl.write("".join(lines))
         self._lines += lines
@@ -92,6 +92,17 @@ class RecordWriters:
         )
         self._parquet.write_table(table)
         self._lines.clear()
+
+
+# The columns that hold what others have named; the rest are numbers and our own words.
+_NAMES = [Record._fields.index(name) for name in ("photo_path", "person", "runner_up", "release")]
+
+
+def _csv_row(row: Record) -> list[object]:
+    cells: list[object] = list(row)
+    for place in _NAMES:
+        cells[place] = csv_cell(cells[place])
+    return cells
 
 
 def csv_cell(value: object) -> object:
