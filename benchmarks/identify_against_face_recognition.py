@@ -33,6 +33,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks.as_a_user import as_a_user
 from experiments.lfw_identification import choose, lay_out
 
 SIDE = 3464  # of a square photo of 12 megapixels
@@ -60,7 +61,7 @@ class Timed(NamedTuple):
 def timed(command: list[str]) -> Timed:
     """Run a command; end if it fails."""
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=as_a_user())
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)

@@ -4,9 +4,10 @@ python -m benchmarks.identify_killed --data data --gallery gallery --bundle buil
     [--photos 100000] [--kills 5]
 
 The photos are those of `data`, altered so that no two contents are equal: their middle, mirrored,
-turned a little, brighter or darker, by a seeded draw. One run goes undisturbed; another, into a folder of
-its own, gets SIGKILL at random moments and is started again each time. Rows must be equal but for
-the run's id. Time is also given for the first tenth, to see whether it grows with the folder.
+turned a little, brighter or darker, by a seeded draw. One run goes undisturbed; another, into a
+folder of its own, gets SIGKILL at random moments and is started again each time. Rows must be equal
+but for the run's id. Time is also given for the first tenth, to see whether it grows with the
+folder.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from random import Random
 
 from PIL import Image, ImageEnhance, ImageOps
 
+from benchmarks.as_a_user import as_a_user
 from faceops.photos.walk import walk_photos
 from faceops.progress import track
 
@@ -68,7 +70,7 @@ def rows(out: Path) -> list[list[str]]:
 def run(command: list[str], kill_after: float | None) -> tuple[float, float, int]:
     """Return seconds, peak MiB and exit status of a command; SIGKILL it if it takes so long."""
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=as_a_user())
     while True:
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
