@@ -31,7 +31,16 @@ DIGIKAM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
     xmlns:r="http://www.metadataworkinggroup.com/schemas/regions/"
     xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#"
     xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-   digiKam:ColorLabel="3">
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:lr="http://ns.adobe.com/lightroom/1.0/"
+    xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+   digiKam:ColorLabel="3"
+   photoshop:Instructions="line one&#xA;line two&#9;&quot;three&quot; &lt;4&gt;">
+   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">first&#xD;
+second &amp; third</rdf:li></rdf:Alt></dc:description>
+   <dc:creator><rdf:Seq><rdf:li><![CDATA[a <b> & c]]></rdf:li></rdf:Seq></dc:creator>
+   <dc:subject><rdf:Bag><rdf:li>Zoë</rdf:li><rdf:li>sea</rdf:li></rdf:Bag></dc:subject>
+   <lr:hierarchicalSubject><rdf:Bag><rdf:li>People|Zoë</rdf:li></rdf:Bag></lr:hierarchicalSubject>
    <digiKam:TagsList><rdf:Seq><rdf:li>People/Zoë</rdf:li></rdf:Seq></digiKam:TagsList>
    <Iptc4xmpExt:PersonInImage><rdf:Bag><rdf:li>Zoë</rdf:li></rdf:Bag></Iptc4xmpExt:PersonInImage>
    <r:Regions rdf:parseType="Resource">
@@ -107,6 +116,19 @@ def test_what_others_wrote_stays_and_their_face_is_not_drawn_twice(photo: Path) 
     assert names == ["Zoë", "Ada"]  # Ben's face is the one that they called Zoë
     assert content["PersonInImage"] == ["Zoë", "Ada"]
     assert content["TagsList"] == ["People/Zoë"]
+
+
+def test_exiftool_reads_what_others_wrote_as_before_however_often_we_write(photo: Path) -> None:
+    sidecar = photo.with_name("photo.jpg.xmp")
+    sidecar.write_text(DIGIKAM, "utf-8")
+    before = exiftool(sidecar)
+    assert before["Instructions"] == 'line one\nline two\t"three" <4>'
+    assert before["Description"] == "first\r\nsecond & third"
+    assert before["Subject"] == ["Zoë", "sea"]
+    assert before["HierarchicalSubject"] == ["People|Zoë"]
+    for regions in ([ADA], [BEN], [NamedRegion(ADA.box, "Eve")], []):
+        write_sidecar(photo, regions, SIZE, 1)
+    assert exiftool(sidecar) == before
 
 
 def test_a_second_run_changes_no_byte(photo: Path) -> None:
@@ -185,7 +207,9 @@ def test_any_name_can_be_written_and_found_again(photo: Path, name: str) -> None
         b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
         b"\xff\xfe\x00<",
         b" " * 10_000_001,
+        b"<a>" * 5000 + b"</a>" * 5000,
     ],
+    ids=["empty", "cut off", "html", "document type", "no text", "large", "deep"],
 )
 def test_a_broken_sidecar_is_left_as_it_is(photo: Path, content: bytes) -> None:
     sidecar = photo.with_name("photo.jpg.xmp")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers.expat import ExpatError
 
 from faceops.identification.xmp_regions import Area
+from faceops.identification.xmp_serialise import serialise
 
 if TYPE_CHECKING:
     from xml.dom.minidom import Document, Element
@@ -51,12 +52,16 @@ class XmpDocument:
             self._document: Document = minidom.parseString(_EMPTY if content is None else content)
         except (ExpatError, ValueError, LookupError) as error:
             raise ValueError(f"it is not well-formed XML: {error}") from None
-        if not self._document.getElementsByTagNameNS(RDF, "RDF"):
+        try:
+            packets = self._document.getElementsByTagNameNS(RDF, "RDF")
+        except RecursionError:
+            raise ValueError("its elements are nested too deeply") from None
+        if not packets:
             raise ValueError("it holds no rdf:RDF")
 
     def as_bytes(self) -> bytes:
         """Return the packet in UTF-8."""
-        return self._document.toxml(encoding="utf-8") + b"\n"
+        return serialise(self._document) + b"\n"
 
     def regions(self) -> Iterator["Element"]:
         """Yield every rdf:li of a region list."""
@@ -165,7 +170,8 @@ class XmpDocument:
 
 def text_of(element: "Element") -> str:
     """Return the text in an element."""
-    return "".join(node.data for node in element.childNodes if node.nodeType == node.TEXT_NODE)
+    texts = (element.TEXT_NODE, element.CDATA_SECTION_NODE)
+    return "".join(node.data for node in element.childNodes if node.nodeType in texts)
 
 
 def field_of(structure: "Element", namespace: str, name: str) -> "Element | str | None":
