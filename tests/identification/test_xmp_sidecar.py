@@ -12,12 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from faceops.errors import FaceOpsError
-from faceops.identification.xmp_sidecar import (
-    NamedRegion,
-    forget_person,
-    sidecar_of,
-    write_sidecar,
-)
+from faceops.identification.sidecar_place import Sidecars
+from faceops.identification.xmp_sidecar import NamedRegion, forget_person, write_sidecar
 
 SIZE = (200, 100)
 ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")
@@ -64,6 +60,10 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+def sidecar_of(photo: Path) -> Path:
+    return Sidecars().of(photo)
+
+
 def exiftool(path: Path) -> dict[str, Any]:
     command = shutil.which("exiftool")
     if command is None:
@@ -85,7 +85,7 @@ def test_exiftool_reads_name_and_place_in_the_pixels_as_they_are_stored(
     image = Image.fromarray(upright)
     image.getexif()[0x0112] = undone
     stored = np.asarray(ImageOps.exif_transpose(image))[:, :, 0] > 0
-    assert write_sidecar(tmp_path / "photo.jpg", [ADA], SIZE, orientation)
+    assert write_sidecar(tmp_path / "photo.jpg.xmp", [ADA], SIZE, orientation)
     content = exiftool(tmp_path / "photo.jpg.xmp")
     info = content["RegionInfo"]
     (region,) = info["RegionList"]
@@ -107,7 +107,7 @@ def test_exiftool_reads_name_and_place_in_the_pixels_as_they_are_stored(
 def test_what_others_wrote_stays_and_their_face_is_not_drawn_twice(photo: Path) -> None:
     sidecar = photo.with_name("photo.jpg.xmp")
     sidecar.write_text(DIGIKAM, "utf-8")
-    assert write_sidecar(photo, [ADA, BEN], SIZE, 1)
+    assert write_sidecar(sidecar_of(photo), [ADA, BEN], SIZE, 1)
     text = sidecar.read_text("utf-8")
     for kept in ("a remark", "xpacket begin", 'ColorLabel="3"', "People/Zoë", 'end="w"'):
         assert kept in text
@@ -127,16 +127,16 @@ def test_exiftool_reads_what_others_wrote_as_before_however_often_we_write(photo
     assert before["Subject"] == ["Zoë", "sea"]
     assert before["HierarchicalSubject"] == ["People|Zoë"]
     for regions in ([ADA], [BEN], [NamedRegion(ADA.box, "Eve")], []):
-        write_sidecar(photo, regions, SIZE, 1)
+        write_sidecar(sidecar_of(photo), regions, SIZE, 1)
     assert exiftool(sidecar) == before
 
 
 def test_a_second_run_changes_no_byte(photo: Path) -> None:
     sidecar = photo.with_name("photo.jpg.xmp")
     sidecar.write_text(DIGIKAM, "utf-8")
-    assert write_sidecar(photo, [ADA, BEN], SIZE, 6)
+    assert write_sidecar(sidecar_of(photo), [ADA, BEN], SIZE, 6)
     content, status = sidecar.read_bytes(), sidecar.stat()
-    assert not write_sidecar(photo, [ADA, BEN], SIZE, 6)
+    assert not write_sidecar(sidecar_of(photo), [ADA, BEN], SIZE, 6)
     assert sidecar.read_bytes() == content
     assert (sidecar.stat().st_ino, sidecar.stat().st_mtime_ns) == (
         status.st_ino,
@@ -148,12 +148,12 @@ def test_a_later_run_brings_ours_up_to_date_and_only_ours(photo: Path) -> None:
     sidecar = photo.with_name("photo.jpg.xmp")
     sidecar.write_text(DIGIKAM, "utf-8")
     zoe = NamedRegion((10.0, 60.0, 20.0, 20.0), "Zoë")
-    write_sidecar(photo, [ADA, zoe], SIZE, 1)
-    write_sidecar(photo, [NamedRegion(ADA.box, "Eve")], SIZE, 1)
+    write_sidecar(sidecar_of(photo), [ADA, zoe], SIZE, 1)
+    write_sidecar(sidecar_of(photo), [NamedRegion(ADA.box, "Eve")], SIZE, 1)
     content = exiftool(sidecar)
     assert [r["Name"] for r in content["RegionInfo"]["RegionList"]] == ["Zoë", "Eve"]
     assert content["PersonInImage"] == ["Zoë", "Eve"]
-    write_sidecar(photo, [], SIZE, 1)
+    write_sidecar(sidecar_of(photo), [], SIZE, 1)
     content = exiftool(sidecar)
     assert [r["Name"] for r in content["RegionInfo"]["RegionList"]] == ["Zoë"]
     assert content["PersonInImage"] == ["Zoë"]
@@ -161,14 +161,14 @@ def test_a_later_run_brings_ours_up_to_date_and_only_ours(photo: Path) -> None:
 
 def test_a_sidecar_of_ours_alone_comes_and_goes(photo: Path) -> None:
     sidecar = photo.with_name("photo.jpg.xmp")
-    assert not write_sidecar(photo, [], SIZE, 1) and not sidecar.exists()
-    assert write_sidecar(photo, [ADA], SIZE, 1) and sidecar.exists()
-    assert write_sidecar(photo, [], SIZE, 1) and not sidecar.exists()
+    assert not write_sidecar(sidecar_of(photo), [], SIZE, 1) and not sidecar.exists()
+    assert write_sidecar(sidecar_of(photo), [ADA], SIZE, 1) and sidecar.exists()
+    assert write_sidecar(sidecar_of(photo), [], SIZE, 1) and not sidecar.exists()
     assert list(photo.parent.iterdir()) == [photo]
 
 
 def test_forgetting_takes_what_we_wrote_of_one_person(photo: Path) -> None:
-    write_sidecar(photo, [ADA, BEN], SIZE, 1)
+    write_sidecar(sidecar_of(photo), [ADA, BEN], SIZE, 1)
     sidecar = sidecar_of(photo)
     assert forget_person(sidecar, lambda name: name == "Ada") == 2
     content = exiftool(sidecar)
@@ -178,22 +178,13 @@ def test_forgetting_takes_what_we_wrote_of_one_person(photo: Path) -> None:
     assert forget_person(sidecar, lambda name: name == "Ada") == 0
 
 
-def test_lightrooms_name_is_kept_where_it_can_mean_no_other_file(photo: Path) -> None:
-    short = photo.with_name("photo.xmp")
-    shutil.copy(photo, photo.with_name("other.jpg"))
-    short.write_text(DIGIKAM, "utf-8")
-    assert sidecar_of(photo) == short
-    shutil.copy(photo, photo.with_name("photo.png"))
-    assert sidecar_of(photo) == photo.with_name("photo.jpg.xmp")
-
-
 @pytest.mark.parametrize(
     "name", ["<b>&\"'Ann'\"</b>", "李 明", "Ann\nLee", "a\x00b\x0bc\ufffed", "]]>", "\ud800x"]
 )
 def test_any_name_can_be_written_and_found_again(photo: Path, name: str) -> None:
     region = NamedRegion(ADA.box, name)
-    assert write_sidecar(photo, [region], SIZE, 1)
-    assert not write_sidecar(photo, [region], SIZE, 1)
+    assert write_sidecar(sidecar_of(photo), [region], SIZE, 1)
+    assert not write_sidecar(sidecar_of(photo), [region], SIZE, 1)
     found = exiftool(sidecar_of(photo))["RegionInfo"]["RegionList"][0]["Name"]
     assert found == " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
@@ -215,8 +206,25 @@ def test_a_broken_sidecar_is_left_as_it_is(photo: Path, content: bytes) -> None:
     sidecar = photo.with_name("photo.jpg.xmp")
     sidecar.write_bytes(content)
     with pytest.raises(FaceOpsError, match=r"photo\.jpg\.xmp cannot be read .*left as it is"):
-        write_sidecar(photo, [ADA], SIZE, 1)
+        write_sidecar(sidecar_of(photo), [ADA], SIZE, 1)
     assert sidecar.read_bytes() == content
+
+
+def test_a_pipe_is_no_sidecar_and_is_not_waited_for(photo: Path) -> None:
+    os.mkfifo(sidecar_of(photo))
+    with pytest.raises(FaceOpsError, match=r"cannot be read \(it is no file\)"):
+        write_sidecar(sidecar_of(photo), [ADA], SIZE, 1)
+
+
+def test_a_name_too_long_for_a_sidecar_says_so_where_one_is_wanted(tmp_path: Path) -> None:
+    longest = tmp_path / ("a" * 251 + ".jpg")  # 255 bytes, as many as a name may have
+    longest.touch()
+    assert not write_sidecar(sidecar_of(longest), [], SIZE, 1)
+    with pytest.raises(FaceOpsError, match=r"written \(File name too long\); give the photo a sh"):
+        write_sidecar(sidecar_of(longest), [ADA], SIZE, 1)
+    assert list(tmp_path.iterdir()) == [longest]
+    fits = tmp_path / ("a" * 247 + ".jpg")
+    assert write_sidecar(sidecar_of(fits), [ADA], SIZE, 1)
 
 
 def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
@@ -230,6 +238,6 @@ def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FaceOpsError, match=r"cannot be written \(No space left"):
-        write_sidecar(photo, [ADA], SIZE, 1)
+        write_sidecar(sidecar_of(photo), [ADA], SIZE, 1)
     assert sidecar.read_text("utf-8") == DIGIKAM
     assert sorted(photo.parent.iterdir()) == [photo, sidecar]

@@ -20,7 +20,8 @@ from faceops.identification.output_folder import (
     SUMMARY_FILE,
 )
 from faceops.identification.report.page_data import people_on
-from faceops.identification.xmp_sidecar import forget_person, sidecar_of
+from faceops.identification.sidecar_place import Sidecars
+from faceops.identification.xmp_sidecar import forget_person
 
 
 @dataclass
@@ -130,7 +131,6 @@ def _forget_sidecars(
         for folder in folders
         if (folder / SUMMARY_FILE).is_file()
     }
-    sidecars = {
-        sidecar_of(root / path) for root in roots for path in {face.photo_path for face in faces}
-    }
+    places, paths = Sidecars(), {face.photo_path for face in faces}
+    sidecars = {path for root in roots for name in paths for path in places.any_of(root / name)}
     return sum(forget_person(path, is_person) for path in sorted(sidecars) if path.is_file())

@@ -5,10 +5,14 @@ PersonInImage. What others wrote into a sidecar stays; what we wrote is marked, 
 brings it up to date.
 """
 
+import contextlib
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from faceops.errors import FaceOpsError
@@ -23,6 +27,7 @@ from faceops.identification.xmp_document import (
     text_of,
 )
 from faceops.identification.xmp_regions import Area, overlap, stored_area
+from faceops.photos.photo_error import printable
 from faceops.photos.upright import SIDEWAYS
 
 SAME_FACE = 0.5  # overlap from which somebody's region is of our face
@@ -37,43 +42,27 @@ class NamedRegion:
     person: str
 
 
-def sidecar_of(photo: Path) -> Path:
-    """Return where the sidecar of `photo` is, or would be.
-
-    That is photo.jpg.xmp; but photo.xmp, as Lightroom has it, where that alone exists and no
-    other file in the folder could be meant by it.
-    """
-    usual, short = photo.with_name(photo.name + ".xmp"), photo.with_suffix(".xmp")
-    if usual.exists() or not short.exists() or short == photo:
-        return usual
-    stem = photo.stem
-    others = [
-        path
-        for path in photo.parent.iterdir()
-        if path.stem == stem and path not in (photo, short) and path.suffix != ".xmp"
-    ]
-    return usual if others else short
-
-
 def write_sidecar(
-    photo: Path, regions: Sequence[NamedRegion], size: tuple[int, int], orientation: int
+    path: Path, regions: Sequence[NamedRegion], size: tuple[int, int], orientation: int
 ) -> bool:
-    """Bring the sidecar of `photo` up to date with `regions`; return whether it changed.
+    """Bring the sidecar at `path` up to date with `regions`; return whether it changed.
 
     A face that somebody else has drawn a region around keeps that one alone. Without regions no
     sidecar is made, and one that then says nothing is removed.
 
     Args:
+        path: see `sidecar_place`.
         size: width and height of the upright photo in pixels.
         orientation: EXIF's, 1 to 8.
 
     Raises:
         FaceOpsError: the sidecar is broken, or cannot be read or written; it stays as it was.
     """
-    path = sidecar_of(photo)
-    if not regions and not path.exists():
-        return False
     document = _read(path)
+    if document is None:
+        if not regions:
+            return False
+        document = XmpDocument()
     others = [area for r in document.regions() if not is_ours(r) if (area := area_of(r))]
     wanted = [
         (_xml_text(region.person), area)
@@ -103,8 +92,8 @@ def forget_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
         FaceOpsError: as `write_sidecar`.
     """
     document = _read(sidecar)
-    removed = _remove_ours(document, is_person)
-    if removed:
+    removed = _remove_ours(document, is_person) if document else 0
+    if document and removed:
         _write(sidecar, document)
     return removed
 
@@ -137,21 +126,29 @@ def _xml_text(name: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
-def _read(path: Path) -> XmpDocument:
+def _read(path: Path) -> XmpDocument | None:
     try:
-        if not path.exists():
-            return XmpDocument()
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no file")
+        if status.st_size > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
         return XmpDocument(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise FaceOpsError(
-            f"the sidecar {path} cannot be read ({error}); mend or remove it, it is left as it is."
-        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return None
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    raise FaceOpsError(
+        f"the sidecar {printable(path)} cannot be read ({reason}); mend or remove it, it is left "
+        "as it is."
+    )
 
 
 def _write(path: Path, document: XmpDocument) -> None:
-    temporary = path.with_name(f".{path.name}.faceops-tmp")
+    # The photo's name may be as long as names can be: the temporary one is not made from it.
+    temporary = path.with_name(f".{sha256(os.fsencode(path.name)).hexdigest()[:16]}.faceops-tmp")
     try:
         if document.says_nothing():
             path.unlink(missing_ok=True)
@@ -164,8 +161,14 @@ def _write(path: Path, document: XmpDocument) -> None:
             shutil.copymode(path, temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses to remove what is not there
+            temporary.unlink()
+        mend = "make its folder writable"
+        if error.errno == errno.ENAMETOOLONG:
+            mend = "give the photo a shorter name"
+        elif error.errno == errno.ENOSPC:
+            mend = "free some space"
         raise FaceOpsError(
-            f"the sidecar {path} cannot be written ({error.strerror or error}); make its folder "
-            "writable, or run without --xmp."
+            f"the sidecar {printable(path)} cannot be written ({error.strerror or error}); {mend}, "
+            "or run without --xmp."
         ) from None
