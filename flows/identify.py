@@ -30,7 +30,7 @@ from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.check_folders import check_folders
 from faceops.identification.mlflow_run import log_run
-from faceops.identification.output_folder import FACES_FILE
+from faceops.identification.output_folder import FACES_FILE, KEEP_RUNS, check_keep_runs
 from faceops.identification.record_checks import require_sound_records
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
@@ -97,6 +97,7 @@ def name_people(
     xmp: bool,
     detail: int,
     keep_crops: bool,
+    keep_runs: int,
 ) -> dict[str, Any]:
     """Name every face from what the shards have found, and write the run's files."""
     enrolled = Gallery.open(gallery, release.release.contract_id)
@@ -110,6 +111,7 @@ def name_people(
         xmp=xmp,
         detail=detail,
         keep_crops=keep_crops,
+        keep_runs=keep_runs,
     ).as_dict()
 
 
@@ -194,6 +196,7 @@ def identify_folder(
     xmp: bool = False,
     detail: int = DETAIL,
     keep_crops: bool = False,
+    keep_runs: int = KEEP_RUNS,
     shard_photos: int = SHARD_PHOTOS,
     patience_s: float = PATIENCE_S,
 ) -> dict[str, Any]:
@@ -210,12 +213,14 @@ def identify_folder(
         xmp: also write face regions and names into sidecars beside the photos.
         detail: pixels; see `faceops identify --detail`.
         keep_crops: keep the aligned faces too; see `faceops identify --keep-crops`.
+        keep_runs: how many runs to keep in `out`/runs, the latest counted.
         shard_photos: photos a task.
         patience_s: how long to wait, in seconds, for a folder that is not there or empty.
     """
     folder, results = Path(photos_dir), Path(out)
     paths = wait_for_folder(folder, patience_s)
     check_arguments(folder, results, Path(gallery), budget, shard_photos)
+    check_keep_runs(keep_runs)
     release = load_release(bundle, model)
     Gallery.open(Path(gallery), release.release.contract_id)
     root = folder.resolve()
@@ -231,7 +236,16 @@ def identify_folder(
             "shards %s failed; their photos are tried once more, one by one", failed
         )
     summary = name_people(
-        folder, Path(gallery), release, results, budget, annotate, xmp, detail, keep_crops
+        folder,
+        Path(gallery),
+        release,
+        results,
+        budget,
+        annotate,
+        xmp,
+        detail,
+        keep_crops,
+        keep_runs,
     )
     if summary["unchanged"]:
         get_run_logger().info("nothing has changed: the results of %s stand", summary["run_id"])
@@ -257,6 +271,7 @@ def main() -> int:
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
     parser.add_argument("--keep-crops", action="store_true", help="see faceops identify --help")
+    parser.add_argument("--keep-runs", type=int, default=KEEP_RUNS, metavar="N")
     parser.add_argument("--patience-s", type=float, default=PATIENCE_S, metavar="SECONDS")
     parser.add_argument("--shard-photos", type=int, default=SHARD_PHOTOS, metavar="N")
     parser.add_argument("--serve", action="store_true", help="stay and run on the --cron schedule")
@@ -268,6 +283,7 @@ def main() -> int:
     try:
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
         check_arguments(*folders, args.budget, args.shard_photos)
+        check_keep_runs(args.keep_runs)
         load_release(args.bundle, args.model)
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)

@@ -22,7 +22,7 @@ NAMES = (
         "\U0001f600.jpg",
         "e\u0301.jpg",
     ),
-    *("\u202egpj.exe.jpg", "<b>&amp;.jpg", "$(rm).jpg", "a" * 240 + ".jpg", "\\back.jpg"),
+    *("\u202egpj.exe.jpg", "<b>&amp;.jpg", "$(rm).jpg", "a" * 251 + ".jpg", "\\back.jpg"),
 )
 
 
@@ -46,7 +46,9 @@ def test_every_file_gets_a_row_with_its_reason(
     (album / "loop").symlink_to(album, target_is_directory=True)
     (album / ".hidden").mkdir()
     make("grey", album / ".hidden" / "photo.jpg")
-    summary = identify(album, gallery, bundle, tmp_path / "out", limits=LIMITS)
-    rows = pq.read_table(tmp_path / "out" / "faces.parquet").to_pylist()
+    out = tmp_path / "out"
+    summary = identify(album, gallery, bundle, out, annotate=True, xmp=True, limits=LIMITS)
+    rows = pq.read_table(out / "faces.parquet").to_pylist()
     assert {row["photo_path"]: row["reason"] for row in rows} == expected
+    assert summary.sidecar_errors == [] and not list(album.rglob("*.xmp"))
     assert summary.photos == summary.rejected_photos == len(expected) >= 85

@@ -46,6 +46,7 @@ def test_enrol_identify_and_forget(
         (["identify", "p", "--out", "o", "--budget", "1.5"], "--budget 1.5 is wrong"),
         (["identify", "p", "--out", "o", "--budget", "nan"], "--budget nan is wrong"),
         (["identify", "p", "--out", "o", "--threads", "0"], "--threads 0 is wrong"),
+        (["identify", "p", "--out", "o", "--keep-runs", "0"], "--keep-runs 0 is wrong"),
         (["enrol", "none"], "none is not a folder"),
         (["enrol", "p", "--bundle", "none"], "none is not a folder; name a release"),
         (["people", "list", "--gallery", "none"], "none is not a gallery"),

@@ -53,6 +53,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "when the model changes and cuts faces as before, they are embedded anew without opening "
         "the photos. It is more biometric data, about 15 kB a face",
     )
+    parser.add_argument(
+        "--keep-runs",
+        type=int,
+        metavar="N",
+        help="runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_bundle_arguments(parser)
@@ -62,6 +68,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _run(args: argparse.Namespace) -> int:
     from faceops.errors import UsageError
     from faceops.identification.check_folders import check_folders
+    from faceops.identification.output_folder import KEEP_RUNS
     from faceops.identification.settings import DETAIL
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
@@ -73,7 +80,11 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(f"--threads {args.threads} is wrong: a number from 1 to 256.")
     if args.detail is not None and not 0 <= args.detail <= 20_000:
         raise UsageError(f"--detail {args.detail} is wrong: pixels from 0 to 20000, e.g. 1920.")
+    if args.keep_runs is not None and args.keep_runs < 1:
+        raise UsageError(f"--keep-runs {args.keep_runs} is wrong: a number from 1.")
     check_folders(args.photos_dir, args.out, args.gallery)
+    if args.keep_runs is None:
+        args.keep_runs = KEEP_RUNS
     if args.detail is None:
         args.detail = DETAIL
     summary = _standing_results(args) or _identify(args)
@@ -119,6 +130,7 @@ def _identify(args: argparse.Namespace) -> "Summary":
         threads=args.threads,
         keep_crops=args.keep_crops,
         detail=args.detail,
+        keep_runs=args.keep_runs,
     )
 
 

@@ -79,8 +79,11 @@ def _label(
     draw.text((x + 4 - left, y + 3 - top), shown, font=letters, fill=(255, 255, 255))
 
 
-def save_annotated(image: Image.Image, folder: Path, relative: Path) -> None:
-    """Save as JPEG below `folder`, under the photo's own path with .jpg added."""
-    path = folder / relative.with_name(relative.name + ".jpg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, "JPEG", quality=90)
+def save_annotated(image: Image.Image, path: Path, comment: bytes) -> None:
+    """Save as a new JPEG at `path`.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    with path.open("xb") as file:
+        image.save(file, "JPEG", quality=90, comment=comment)

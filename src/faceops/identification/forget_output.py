@@ -9,6 +9,7 @@ from pathlib import Path
 from faceops.dataset.write_whole import write_whole
 from faceops.errors import FaceOpsError
 from faceops.gallery.folder_lock import folder_lock
+from faceops.identification.drawn_path import drawn_path
 from faceops.identification.forget_faces import Forgotten, forget_faces
 from faceops.identification.forget_rows import NamedFace, forget_rows, named_faces, shows
 from faceops.identification.manifest import renew_manifest
@@ -114,12 +115,13 @@ def _remove_pictures(folder: Path, faces: Iterable[NamedFace]) -> int:
         return 0
     removed = 0
     for path in {face.photo_path for face in faces}:
-        picture = drawn / f"{path}.jpg"
+        picture = drawn / drawn_path(path)
         if picture.is_file():
             picture.unlink()
             removed += 1
     if not any(path.is_file() for path in drawn.rglob("*")):
         shutil.rmtree(drawn)
+        drawn.mkdir()  # the latest run's has a link to it
     return removed
 
 

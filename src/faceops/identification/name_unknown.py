@@ -130,6 +130,7 @@ def name_unknown(
         threads=threads,
         detail=latest.detail,
         keep_crops=latest.keep_crops,
+        keep_runs=latest.keep_runs,
     )
     return Naming(unknown_name(number), name, len(fresh), len(cut) - len(fresh), flags, summary)
 

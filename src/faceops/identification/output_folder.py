@@ -1,10 +1,13 @@
 """The output folder: a folder for each run, and the latest run's files at the top."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from faceops.errors import UsageError
 
 RUNS = "runs"
 ANNOTATED = "annotated"
@@ -17,6 +20,8 @@ UNKNOWN_FILE = "unknown.csv"
 # summary.json last: who sees a new run_id in it finds the other files in place.
 PUBLISHED = (*RECORD_FILES, UNKNOWN_FILE, REPORT_FILE, SUMMARY_FILE)
 _UNFINISHED = ".unfinished-"
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")  # in the order of time
+KEEP_RUNS = 30
 
 
 @contextmanager
@@ -57,3 +62,34 @@ def publish(out: Path, run_id: str) -> None:
         os.replace(temporary, link)  # noqa: PTH105  Path.replace follows nothing either; the link
     elif link.is_symlink():
         link.unlink()
+
+
+def finished_runs(out: Path) -> list[Path]:
+    """Return the folders of finished runs, the oldest first."""
+    return sorted(path for path in (out / RUNS).glob("*") if _RUN_ID.fullmatch(path.name))
+
+
+def latest_drawings(out: Path) -> Path | None:
+    """Return the folder of drawn copies of the latest finished run that has one."""
+    folders = [run / ANNOTATED for run in finished_runs(out)]
+    return next((folder for folder in reversed(folders) if folder.is_dir()), None)
+
+
+def check_keep_runs(keep: int) -> None:
+    """Refuse a number of runs to keep that cannot be right.
+
+    Raises:
+        UsageError: it is below 1.
+    """
+    if keep < 1:
+        raise UsageError(f"{keep} runs to keep are too few: 1 is the latest alone.")
+
+
+def remove_old_runs(out: Path, keep: int, run_id: str) -> None:
+    """Remove the folders of the oldest runs, so that `keep` are left, one of them `run_id`'s.
+
+    Each loses its name first, so that whoever is killed here leaves no half of a run.
+    """
+    others = [folder for folder in finished_runs(out) if folder.name != run_id]
+    for folder in others[: max(0, len(others) - (keep - 1))]:
+        shutil.rmtree(folder.rename(folder.with_name(_UNFINISHED + folder.name)))

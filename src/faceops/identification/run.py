@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from faceops.errors import FaceOpsError, UsageError
-from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import remember_output
@@ -25,9 +24,13 @@ from faceops.identification.method import method_of
 from faceops.identification.output_folder import (
     ANNOTATED,
     FACES_FILE,
+    KEEP_RUNS,
     REPORT_FILE,
     STATE_FILE,
+    check_keep_runs,
+    latest_drawings,
     publish,
+    remove_old_runs,
     run_folder,
 )
 from faceops.identification.part_clock import PartClock
@@ -49,7 +52,6 @@ from faceops.identification.unknown_people import (
     write_unknown_people,
 )
 from faceops.identification.xmp_of_photo import with_sidecars
-from faceops.photos.open_photo import PhotoError, open_photo
 from faceops.photos.photo_limits import PhotoLimits
 from faceops.release.bundle import Bundle
 
@@ -70,6 +72,7 @@ def identify(
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     detail: int = DETAIL,
     keep_crops: bool = False,
+    keep_runs: int = KEEP_RUNS,
 ) -> Summary:
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
 
@@ -81,13 +84,15 @@ def identify(
 
     Args:
         budget: share of strangers that may be given a name; the release's default when None.
-        annotate: also draw boxes and names on copies of the photos with faces.
+        annotate: also draw boxes and names on copies of the photos with faces; a copy that the
+            latest run with such copies drew alike is linked, not drawn again.
         xmp: also bring the sidecars beside the photos up to date with the names.
         threads: that open photos and find faces; by default one a core, at most eight.
         detail: longest side in pixels at which photos larger than the detector's view are searched
             in tiles as well, for small faces; 0 only looks at photos as a whole.
         keep_crops: keep the aligned faces of the photos that are opened, so that another release
             that cuts faces alike can embed them without these photos.
+        keep_runs: how many runs to keep in `out`/runs, this one counted; older ones are removed.
 
     Raises:
         UsageError: an argument is wrong.
@@ -95,6 +100,7 @@ def identify(
             another process or cannot be written; the folder is empty now and was not before.
     """
     check_folders(photos_dir, out, gallery.folder)
+    check_keep_runs(keep_runs)
     gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
     budget = thresholds.default_budget if budget is None else budget
@@ -124,6 +130,7 @@ def identify(
         annotate=annotate,
         xmp=xmp,
         keep_crops=keep_crops,
+        keep_runs=keep_runs,
         checked=started.isoformat(timespec="seconds"),
     )
     method = method_of(bundle.release, limits, detail)
@@ -150,8 +157,11 @@ def identify(
                 root, bundle, bundle.face_finder(detail), store, limits, clock, keep_crops
             )
             named = name_photos(paths, looker, gallery, rule, threads)
+            earlier = latest_drawings(out) if annotate else None
             if annotate:
-                named = _drawn(named, root, folder / ANNOTATED, limits, threads)
+                from faceops.identification.drawings import with_drawings
+
+                named = with_drawings(named, root, folder / ANNOTATED, earlier, limits, threads)
             if xmp:
                 named = with_sidecars(named, summary)
             meter = DriftMeter(thresholds, enrolled, budget, photos_of(out / FACES_FILE))
@@ -172,8 +182,9 @@ def identify(
             write_summary(summary, folder)
             page = report.render(summary, gallery.folder, out)
             (folder / REPORT_FILE).write_text(page, "utf-8")
-            write_manifest(folder, about_run(summary))
+            write_manifest(folder, about_run(summary), drawings=earlier)
         publish(out, summary.run_id)
+        remove_old_runs(out, keep_runs, summary.run_id)
     return summary
 
 
@@ -187,7 +198,7 @@ def _write_rows(
     meter: DriftMeter,
 ) -> Report:
     """Write the rows of all photos into `folder` while they come in, and count them."""
-    report, files = Report(root), FolderDigest()
+    report, files = Report(root), FolderDigest(summary.xmp)
     below = len(root.as_posix().rstrip("/")) + 1
     with RecordWriters(folder) as writers:
         for photo in named:
@@ -222,22 +233,3 @@ def _writing_to(out: Path) -> Iterator[None]:
             f"{out} cannot be written ({error.strerror or error}); mend that and run it again, "
             "it continues where it stopped."
         ) from None
-
-
-def _drawn(
-    photos: Iterator[NamedPhoto], root: Path, folder: Path, limits: PhotoLimits, threads: int
-) -> Iterator[NamedPhoto]:
-    """Draw on a copy of each photo that has faces; pass the photos on."""
-    from faceops.identification.annotate import annotated, save_annotated
-
-    def draw(named: NamedPhoto) -> NamedPhoto:
-        if named.photo.faces:
-            # Gone or changed since it was looked at: its rows stand, there is nothing to draw on.
-            with contextlib.suppress(PhotoError):
-                pixels = open_photo(named.path, limits).pixels
-                image = annotated(pixels, named.photo.faces, named.decisions)
-                save_annotated(image, folder, named.path.relative_to(root))
-        return named
-
-    folder.mkdir()
-    return ordered_map(draw, photos, threads)

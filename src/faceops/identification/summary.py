@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from faceops.dataset.write_whole import write_whole
 from faceops.identification.drift_found import Drift
 from faceops.identification.outcome import Outcome
-from faceops.identification.output_folder import SUMMARY_FILE
+from faceops.identification.output_folder import KEEP_RUNS, SUMMARY_FILE
 
 if TYPE_CHECKING:  # it loads NumPy; a run that finds nothing changed only needs the figures
     from faceops.identification.engine import NamedPhoto
@@ -30,9 +30,10 @@ class Summary:
     measured on. Times in seconds: `seconds` by the wall clock up to the report; `timings` of the
     parts look (open, find faces), embed, name, write (rows) and group (unknown people), added over
     threads, so their sum may be more. `decided_by` is the fingerprint of all that decided the rows,
-    `saw` that of the files; `checked` says when the folder was last compared with both, and
-    `unchanged` whether that comparison found nothing to do. `known_to_gallery` is False when the
-    gallery may only be read: `faceops people forget` must then be told of this folder.
+    `saw` that of the files, with `xmp` also of the sidecars; `checked` says when the folder was
+    last compared with both, and `unchanged` whether that comparison found nothing to do.
+    `known_to_gallery` is False when the gallery may only be read: `faceops people forget` must then
+    be told of this folder.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class Summary:
     annotate: bool
     xmp: bool
     keep_crops: bool = False
+    keep_runs: int = KEEP_RUNS
     decided_by: str = ""
     saw: str = ""
     checked: str = ""

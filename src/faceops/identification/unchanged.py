@@ -17,8 +17,10 @@ import faceops
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.gallery_files import gallery_stamp
 from faceops.gallery.outputs import remember_output
-from faceops.identification.output_folder import PUBLISHED
+from faceops.identification.manifest import MANIFEST_FILE, stated_drawings
+from faceops.identification.output_folder import ANNOTATED, PUBLISHED, RUNS
 from faceops.identification.settings import Settings
+from faceops.identification.sidecar_place import Sidecars
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.content_hash import sha256_file
 from faceops.photos.decoder_id import decoder_id
@@ -55,13 +57,24 @@ def decided_by(gallery: str, bundle: Path, release: str, root: Path, settings: S
 
 
 class FolderDigest:
-    """The sha256 of the files that a run looked at: paths, sizes and modification times."""
+    """The sha256 of the files that a run looked at: paths, sizes and modification times.
 
-    def __init__(self) -> None:
+    With `sidecars` each photo's sidecar is among them, as it is when the photo is taken in: the run
+    has brought it up to date by then.
+    """
+
+    def __init__(self, sidecars: bool) -> None:
         self._digest = hashlib.sha256()
+        self._sidecars = Sidecars() if sidecars else None
 
     def add(self, path: Path, size: int, mtime_ns: int) -> None:
-        """Take in the next file, in the order of the walk."""
+        """Take in the next photo, in the order of the walk."""
+        self._add(path, size, mtime_ns)
+        if self._sidecars:
+            sidecar = self._sidecars.of(path)
+            self._add(sidecar, *_size_and_time(sidecar))
+
+    def _add(self, path: Path, size: int, mtime_ns: int) -> None:
         self._digest.update(os.fsencode(path) + f"\0{size}\0{mtime_ns}\0".encode())
 
     def add_named(self, named: "NamedPhoto") -> None:
@@ -118,8 +131,10 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
     """Return the latest run into `out` if a new one would write the same rows, else None.
 
     That is so when its `decided_by` is `stamp`, its files are all there, and `paths` are the
-    files that this very run looked at, by path, size and modification time. What the state knows
-    does not count: shards and runs that were cut short fill it without any results.
+    files that this very run looked at, by path, size and modification time. What it wrote beside
+    its rows must be there too: sidecars as it left them, none that failed, and all drawn copies.
+    What the state knows does not count: shards and runs that were cut short fill it without any
+    results.
     """
     try:
         latest = read_summary(out)
@@ -127,9 +142,11 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
         return None  # there is none, or another version's
     if not stamp or latest.decided_by != stamp:
         return None
-    if not all((out / name).is_file() for name in PUBLISHED):
+    if latest.sidecar_errors or not all((out / name).is_file() for name in PUBLISHED):
         return None
-    files = FolderDigest()
+    if latest.annotate and not _drawings_are_there(out, latest.run_id):
+        return None
+    files = FolderDigest(latest.xmp)
     for path in paths:
         files.add(path, *_size_and_time(path))
     return latest if files.hexdigest() == latest.saw else None
@@ -141,6 +158,13 @@ def still_stands(latest: Summary, out: Path, known_to_gallery: bool) -> Summary:
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)
     return latest
+
+
+def _drawings_are_there(out: Path, run_id: str) -> bool:
+    if not (out / ANNOTATED).is_dir() or not (out / RUNS / run_id / MANIFEST_FILE).is_file():
+        return False
+    stated = stated_drawings(out / RUNS / run_id)
+    return all(_size_and_time(out / name)[0] == entry["bytes"] for name, entry in stated.items())
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -170,8 +170,9 @@ class XmpDocument:
 
 def text_of(element: "Element") -> str:
     """Return the text in an element."""
-    texts = (element.TEXT_NODE, element.CDATA_SECTION_NODE)
-    return "".join(node.data for node in element.childNodes if node.nodeType in texts)
+    from xml.dom.minidom import Text  # CDATA is one too
+
+    return "".join(node.data for node in element.childNodes if isinstance(node, Text))
 
 
 def field_of(structure: "Element", namespace: str, name: str) -> "Element | str | None":
