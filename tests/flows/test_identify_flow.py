@@ -21,6 +21,7 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.shard import find_shard, shards
+from faceops.identification.summary import read_summary
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -117,13 +118,14 @@ def test_without_a_server_the_flow_names_as_the_command_does(
         [
             str(synthetic_set / "album"),
             *("--gallery", str(enrolled), "--out", str(out)),
-            *("--bundle", str(sface_bundle), "--shard-photos", "32"),
+            *("--bundle", str(sface_bundle), "--shard-photos", "32", "--keep-runs", "3"),
         ],
         repository,
         tmp_path / "prefect",
     )
     assert done.returncode == 0, done.stderr
     assert rows_of(out) == by_command
+    assert read_summary(out).keep_runs == 3
 
 
 def test_a_wrong_folder_is_told_in_one_sentence(repository: Path, tmp_path: Path) -> None:
