@@ -14,6 +14,7 @@ import pytest
 
 from faceops.cli import main
 from faceops.errors import FaceOpsError
+from faceops.gallery.rename import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere
 from faceops.identification.run import identify
@@ -168,3 +169,35 @@ def test_the_search_finds_what_was_not_removed(
 def test_a_stranger_cannot_be_forgotten(named: tuple[Path, Path, str]) -> None:
     with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
         forget_everywhere(named[0], "Nobody")
+
+
+@pytest.mark.parametrize("by", ["the old name", "the new name"])
+def test_all_names_that_a_person_has_had_are_forgotten(
+    named: tuple[Path, Path, str], album: Path, bundle: Bundle, by: str
+) -> None:
+    own, out, person = named
+    rename(own, person, "In Between")
+    rename(own, "In Between", "A Rod")
+    identify(album, Gallery.open(own), bundle, out, 0.3, xmp=True)
+    done = forget_everywhere(own, person if by == "the old name" else "A Rod")
+    assert done.person == "A Rod" and done.gallery_faces == 3 and done.complete
+    for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
+        if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
+            assert person not in path.read_text("utf-8"), path
+            assert "A Rod" not in path.read_text("utf-8"), path
+    for folder in [out, *(out / "runs").iterdir()]:
+        assert not {person, "A Rod"} & {row["person"] for row in rows_of(folder)}
+    assert not {person, "A Rod"} & {*Gallery.open(own).people}
+    assert Gallery.open(own).aliases == {}
+
+
+def test_what_was_named_before_two_people_were_joined_goes_too(
+    named: tuple[Path, Path, str],
+) -> None:
+    own, out, person = named
+    other = next(name for name in Gallery.open(own).people if name != person)
+    merge(own, person, other)
+    done = forget_everywhere(own, other)
+    assert done.complete and done.gallery_faces == 6
+    for folder in [out, *(out / "runs").iterdir()]:
+        assert not {person, other} & {row["person"] for row in rows_of(folder)}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from faceops.errors import FaceOpsError
 from faceops.gallery.folder_lock import folder_lock
+from faceops.gallery.former_names import keys_of_person
 from faceops.gallery.outputs import outputs_of
-from faceops.gallery.person_name import display_name, person_key
+from faceops.gallery.person_name import person_key
 from faceops.gallery.store import Gallery
 from faceops.identification.forget_output import ForgottenOutput, forget_in_output
 from faceops.identification.forget_rows import NamedFace
@@ -36,6 +37,8 @@ class Forgetting:
 def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = ()) -> Forgetting:
     """Remove `person`, in any spelling, from the gallery and all outputs named from it.
 
+    `person` is any name that they have or had: all of them go.
+
     The gallery goes last, and only when every output was cleaned: until then the call can be made
     again.
 
@@ -47,11 +50,11 @@ def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = (
         FaceOpsError: nobody of that name in the gallery or its outputs; a folder is in use,
             damaged or cannot be written.
     """
-    key = person_key(display_name(person))
-    is_person = lambda name: person_key(name) == key  # noqa: E731
     Gallery.open(gallery_dir)  # before the lock, which would make the folder
     with folder_lock(gallery_dir):
         gallery = Gallery.open(gallery_dir, crops=True)
+        keys = keys_of_person(gallery.aliases, person)
+        is_person = lambda name: person_key(name) in keys  # noqa: E731
         gone = [face for face in gallery.faces if is_person(face.person)]
         places = dict.fromkeys([*outputs_of(gallery_dir), *(path.resolve() for path in more)])
         there = [place for place in places if place.is_dir()]
@@ -60,7 +63,7 @@ def forget_everywhere(gallery_dir: Path, person: str, more: tuple[Path, ...] = (
         if not gone and not any(output.touched for output in outputs):
             raise FaceOpsError(f"{person} is not in the gallery {gallery_dir}.")
         rest = gallery.without(lambda face: is_person(face.person)).with_aliases(
-            {old: new for old, new in gallery.aliases.items() if key not in (old, person_key(new))}
+            {old: new for old, new in gallery.aliases.items() if old not in keys}
         )
         rest.save()
         secrets = [face.embedding.tobytes() for face in gone] + [face.crop for face in gone]
