@@ -4,7 +4,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,3 +204,37 @@ def test_what_was_named_before_two_people_were_joined_goes_too(
     assert done.complete and done.gallery_faces == 6
     for folder in [out, *(out / "runs").iterdir()]:
         assert not {person, other} & {row["person"] for row in rows_of(folder)}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from faceops.gallery.store import Gallery
+from faceops.identification import run
+from faceops.release.bundle import Bundle
+def stuck(*_):
+    print("written", flush=True)
+    time.sleep(600)
+run.find_unknown_people = stuck  # the rows are written then, the run is not
+photos, gallery, bundle, out = map(Path, sys.argv[1:])
+run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, 0.31, annotate=True)
+"""
+
+
+def test_forgetting_after_a_run_was_killed(
+    named: tuple[Path, Path, str], album: Path, sface_bundle: Path
+) -> None:
+    own, out, person = named
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, (album, own, sface_bundle, out))],
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"written\n"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    (unfinished,) = (out / "runs").glob(".unfinished-*")
+    shutil.copyfile(out / "faces.csv", out / ".faces.csv.tmp")  # killed while publishing
+    shutil.copyfile(out / "faces.csv", next((out / "runs").glob("2*")) / ".faces.csv.tmp")
+    assert forget_everywhere(own, person).complete
+    assert not unfinished.exists() and not list(out.rglob(".*.tmp"))

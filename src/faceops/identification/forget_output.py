@@ -18,6 +18,7 @@ from faceops.identification.output_folder import (
     RUNS,
     STATE_FILE,
     SUMMARY_FILE,
+    remove_unfinished,
 )
 from faceops.identification.report.page_data import people_on
 from faceops.identification.xmp_sidecar import forget_person, sidecar_of
@@ -61,6 +62,7 @@ def forget_in_output(
     done = ForgottenOutput(out)
     with folder_lock(out):
         try:
+            remove_unfinished(out)
             folders = [out, *sorted((out / RUNS).glob("*"))]
             faces = {*enrolled}
             faces |= {face for folder in folders for face in named_faces(folder, is_person)}
