@@ -71,7 +71,7 @@ def test_nothing_of_the_person_is_left_anywhere(
     assert done.proof.found == [] and done.complete
     assert done.proof.secrets >= 6 and done.proof.files > 10
     (output,) = done.outputs
-    assert output.cached_faces > 0 and output.rows > 0 and output.sidecar_entries > 0
+    assert output.cached_faces > 0 and output.rows > 0 and done.sidecars.entries > 0
     assert output.pictures > 0 and output.reports > 0
     for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
         if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:

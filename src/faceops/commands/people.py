@@ -45,6 +45,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="a further output folder of identify; those named from this gallery are known",
     )
+    forgetting.add_argument(
+        "--gone",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="state that a folder of results, or of photos with sidecars, is gone for good",
+    )
     embedding = actions.add_parser(
         "reembed",
         help="bring the gallery under another release, without photos",
@@ -162,6 +170,7 @@ def _reembed(args: argparse.Namespace) -> int:
 NOT_COVERED = (
     "photos, and names in the names of files and folders: they are yours",
     "the folder that the person was enrolled from: enrolling it again brings the person back",
+    "sidecars that were moved out of the photos' folders, and names that others wrote into them",
     "faces that never got the person's name: they are not known to be theirs",
     "copies of results that were made elsewhere, backups, and models trained on the photos",
 )
@@ -170,7 +179,7 @@ NOT_COVERED = (
 def _forget(args: argparse.Namespace) -> int:
     from faceops.identification.forget import forget_everywhere
 
-    done = forget_everywhere(args.gallery, args.name, tuple(args.out))
+    done = forget_everywhere(args.gallery, args.name, tuple(args.out), tuple(args.gone))
     if args.json:
         print(json.dumps(_as_json(done), ensure_ascii=False))
         return 0 if done.complete else 1
@@ -181,8 +190,12 @@ def _forget(args: argparse.Namespace) -> int:
     for output in done.outputs:
         print(
             f"{output.folder}: {output.rows} rows blanked, {output.cached_faces} cached faces, "
-            f"{output.reports} reports, {output.pictures} drawn photos and "
-            f"{output.sidecar_entries} sidecar entries removed"
+            f"{output.reports} reports and {output.pictures} drawn photos removed"
+        )
+    if done.sidecars.files:
+        print(
+            f"{done.sidecars.entries} entries removed from the {done.sidecars.files} sidecars "
+            "beside the photos"
         )
     proof = done.proof
     print(
@@ -193,7 +206,10 @@ def _forget(args: argparse.Namespace) -> int:
     for place in proof.found:
         print(f"  still there: {place}")
     for folder in done.unreachable:
-        print(f"  not there now: {folder}; forget the person again when it is back")
+        print(
+            f"  not there now: {folder}; forget the person again when it is back, or state that it "
+            "is gone for good: --gone DIR"
+        )
     print("not covered:")
     for place in NOT_COVERED:
         print(f"  - {place}")
@@ -211,10 +227,10 @@ def _as_json(done: "Forgetting") -> dict[str, object]:
                 "cached_faces": output.cached_faces,
                 "reports": output.reports,
                 "pictures": output.pictures,
-                "sidecar_entries": output.sidecar_entries,
             }
             for output in done.outputs
         ],
+        "sidecars": {"files": done.sidecars.files, "entries": done.sidecars.entries},
         "searched": asdict(done.proof),
         "unreachable": done.unreachable,
         "not_covered": NOT_COVERED,

@@ -27,6 +27,7 @@ from faceops.photos.upright import SIDEWAYS
 
 SAME_FACE = 0.5  # overlap from which somebody's region is of our face
 MAX_BYTES = 10_000_000
+TEMPORARY = ".faceops-tmp"  # ends the name of a sidecar that is being written
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _read(path: Path) -> XmpDocument:
 
 
 def _write(path: Path, document: XmpDocument) -> None:
-    temporary = path.with_name(f".{path.name}.faceops-tmp")
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
     try:
         if document.says_nothing():
             path.unlink(missing_ok=True)
