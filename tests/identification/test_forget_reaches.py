@@ -2,20 +2,25 @@
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from faceops.cli import main
 from faceops.errors import FaceOpsError
+from faceops.gallery.enrol import enrol
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import outputs_of, remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification import run, unchanged
 from faceops.identification.forget import Forgetting, forget_everywhere
 from faceops.identification.run import identify
+from faceops.identification.shard import find_shard
 from faceops.identification.summary import Summary
+from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 
 
@@ -206,3 +211,67 @@ def test_earlier_names_are_known_until_every_folder_was_reached(
     away.rename(out)
     assert forgotten(own, "A Rod").outputs[0].rows > 0
     assert person not in names_in(out) and Gallery.open(own).aliases == {}
+
+
+def test_forgotten_faces_do_not_come_back_by_another_detail_or_a_folder_that_was_away(
+    own: Path, album: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    forgotten(own, person)
+    again = identify(album, Gallery.open(own), bundle, out, 0.3)
+    assert (marked := again.reasons["forgotten"]) > 0
+    scenes = (album / "scenes").rename(tmp_path / "away")
+    identify(album, Gallery.open(own), bundle, out, 0.3)
+    scenes.rename(album / "scenes")
+    for detail in (1280, 0, 1920, 2560, 640, 1280):  # more methods than are kept
+        again = identify(album, Gallery.open(own), bundle, out, 0.3, detail=detail)
+        assert again.reasons["forgotten"] == marked, detail
+
+
+def test_a_shard_that_looks_meanwhile_keeps_nothing_of_the_face(
+    own: Path, album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    embed = Bundle.embed
+
+    def embed_slowly(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        if person in Gallery.open(own).people:
+            forgotten(own, person)
+        return embed(self, crops)
+
+    monkeypatch.setattr(Bundle, "embed", embed_slowly)
+    assert find_shard(walk_photos(album), album, bundle, out, detail=0) > 0
+    monkeypatch.undo()
+    assert identify(album, Gallery.open(own), bundle, out, 0.3, detail=0).photos_opened == 0
+    with sqlite3.connect(out / "state.sqlite") as db:
+        places = db.execute("SELECT count(DISTINCT photo_id) FROM forgotten_places").fetchone()[0]
+        blank = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
+    assert blank == 2 * places > 0  # by both methods
+
+
+def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
+    own: Path,
+    album: Path,
+    bundle: Bundle,
+    synthetic_set: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, Gallery.open(own), bundle, out, 0.3)
+    (person, count), (other, _) = first.people.most_common(2)
+    assert main(["people", "forget", person, "--gallery", str(own), "--json"]) == 0
+    mark = json.loads(capsys.readouterr().out)["mark"]
+    assert main(["people", "forget", other, "--gallery", str(own)]) == 0
+    assert "faceops people readmit" in capsys.readouterr().out
+    enrol(synthetic_set / "enrol", own, bundle)
+    still = identify(album, Gallery.open(own), bundle, out, 0.3)
+    assert not {person, other} & {*still.people}
+    assert main(["people", "readmit", mark, "--gallery", str(own)]) == 0
+    assert f"{out}: {count} faces given back" in capsys.readouterr().out
+    again = identify(album, Gallery.open(own), bundle, out, 0.3)
+    assert again.people[person] == count and other not in again.people
+    assert main(["people", "readmit", mark, "--gallery", str(own)]) == 1
+    assert f"has the mark {mark}" in capsys.readouterr().err

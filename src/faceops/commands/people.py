@@ -61,12 +61,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "the one that the gallery was enrolled with.",
     )
     add_bundle_arguments(embedding)
+    readmitting = actions.add_parser(
+        "readmit",
+        help="take back that faces were forgotten, for a person who is enrolled again",
+        description="Forgotten faces stay without a name, whoever is enrolled. Give the mark that "
+        "forget printed, and the next identify opens their photos again and names them.",
+    )
+    readmitting.add_argument("mark", metavar="MARK", help="as forget printed it")
+    readmitting.add_argument(
+        "--out", type=Path, action="append", default=[], metavar="DIR", help="as of forget"
+    )
     for action, run in (
         (listing, _list),
         (showing, _show),
         (renaming, _rename),
         (merging, _merge),
         (forgetting, _forget),
+        (readmitting, _readmit),
         (embedding, _reembed),
     ):
         action.add_argument(
@@ -205,6 +216,11 @@ def _forget(args: argparse.Namespace) -> int:
     )
     for place in proof.found:
         print(f"  still there: {place}")
+    if any(output.cached_faces for output in done.outputs):
+        print(
+            "these faces stay without a name, even if the person is enrolled again; to take that "
+            f"back: faceops people readmit {done.mark}"
+        )
     for folder in done.unreachable:
         print(
             f"  not there now: {folder}; forget the person again when it is back, or state that it "
@@ -214,6 +230,18 @@ def _forget(args: argparse.Namespace) -> int:
     for place in NOT_COVERED:
         print(f"  - {place}")
     return 0 if done.complete else 1
+
+
+def _readmit(args: argparse.Namespace) -> int:
+    from faceops.identification.readmit import readmit
+
+    lifted = readmit(args.gallery, args.mark, tuple(args.out))
+    if args.json:
+        print(json.dumps({str(out): count for out, count in lifted.items()}))
+        return 0
+    for out, count in lifted.items():
+        print(f"{out}: {count} faces given back; the next identify opens their photos again")
+    return 0
 
 
 def _as_json(done: "Forgetting") -> dict[str, object]:
@@ -230,6 +258,7 @@ def _as_json(done: "Forgetting") -> dict[str, object]:
             }
             for output in done.outputs
         ],
+        "mark": done.mark,
         "sidecars": {"files": done.sidecars.files, "entries": done.sidecars.entries},
         "searched": asdict(done.proof),
         "unreachable": done.unreachable,

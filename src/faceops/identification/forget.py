@@ -1,6 +1,6 @@
 """Remove a person from everything that FaceOps wrote, and prove it by searching for what went."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,9 @@ from faceops.gallery.outputs import Outputs, is_there, outputs_of, state_gone
 from faceops.gallery.person_name import person_key, valid_unicode
 from faceops.gallery.store import Gallery
 from faceops.identification.forget_output import ForgottenOutput, forget_in_output
-from faceops.identification.forget_rows import IsPerson, NamedFace
+from faceops.identification.forget_rows import NamedFace
 from faceops.identification.forget_sidecars import ForgottenSidecars, forget_sidecars
+from faceops.identification.forgotten_places import new_mark
 from faceops.identification.traces import Searched, search_traces
 
 
@@ -21,7 +22,8 @@ from faceops.identification.traces import Searched, search_traces
 class Forgetting:
     """What was removed, and what a search for it still found (`proof.found` is to be empty).
 
-    `unreachable` are folders that could not be looked into: they may still hold the person.
+    `mark` is that of the faces' places in the outputs, which stay (see `readmit`). `unreachable`
+    are folders that could not be looked into: they may still hold the person.
     """
 
     person: str
@@ -29,6 +31,7 @@ class Forgetting:
     outputs: list[ForgottenOutput]
     sidecars: ForgottenSidecars
     proof: Searched
+    mark: str
     unreachable: list[str] = field(default_factory=list)
 
     @property
@@ -73,7 +76,9 @@ def forget_everywhere(
         known = outputs_of(gallery_dir)
         places = [*dict.fromkeys([*known.folders, *(path.resolve() for path in more)])]
         there = [place for place in places if is_there(place)]
-        outputs = _forget_in_outputs(there, is_person, enrolled, locks)
+        mark = new_mark()
+        clean = lambda out: forget_in_output(out, is_person, enrolled, mark)  # noqa: E731
+        outputs = _in_outputs(there, clean, locks)
         sidecars = forget_sidecars(_sidecar_folders(known, outputs), is_person)
         unreachable = [
             *(valid_unicode(str(place)) for place in places if place not in there),
@@ -86,7 +91,7 @@ def forget_everywhere(
         rest.save()
         late = [place for place in outputs_of(gallery_dir).folders if place not in places]
         try:
-            outputs += _forget_in_outputs(late, is_person, enrolled, locks)
+            outputs += _in_outputs(late, clean, locks)
         except FaceOpsError:
             gallery.save()  # they were named from the gallery of before
             raise
@@ -101,6 +106,7 @@ def forget_everywhere(
         outputs=[output for output in outputs if output.touched],
         sidecars=sidecars,
         proof=proof,
+        mark=mark,
         unreachable=unreachable,
     )
     if done.complete and not done.touched and not gone:
@@ -110,15 +116,15 @@ def forget_everywhere(
     return done
 
 
-def _forget_in_outputs(
-    places: Iterable[Path], is_person: IsPerson, enrolled: Collection[NamedFace], locks: ExitStack
+def _in_outputs(
+    places: Iterable[Path], clean: Callable[[Path], ForgottenOutput], locks: ExitStack
 ) -> list[ForgottenOutput]:
     """Lock and clean every output that can be, before any error is raised."""
     done, errors = [], []
     for place in places:
         try:
             locks.enter_context(folder_lock(place))
-            done.append(forget_in_output(place, is_person, enrolled))
+            done.append(clean(place))
         except FaceOpsError as error:
             errors.append(str(error))
     if errors:

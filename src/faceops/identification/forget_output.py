@@ -45,7 +45,7 @@ class ForgottenOutput:
 
 
 def forget_in_output(
-    out: Path, is_person: Callable[[str], bool], enrolled: Iterable[NamedFace]
+    out: Path, is_person: Callable[[str], bool], enrolled: Iterable[NamedFace], mark: str
 ) -> ForgottenOutput:
     """Remove the person from everything in `out`; the caller holds its lock.
 
@@ -55,6 +55,7 @@ def forget_in_output(
 
     Args:
         enrolled: the person's faces in the gallery, whose photos may lie in the album too.
+        mark: by which the places of the forgotten faces can be given back.
 
     Raises:
         FaceOpsError: `out` is damaged or cannot be written; what was removed stays so.
@@ -66,7 +67,7 @@ def forget_in_output(
         faces = {*enrolled}
         faces |= {face for folder in folders for face in named_faces(folder, is_person)}
         done.sidecars_beside = _sidecars_beside(folders)
-        done.removed = forget_faces(out / STATE_FILE, faces)
+        done.removed = forget_faces(out / STATE_FILE, faces, mark)
         done.cached_faces = len(done.removed)
         for folder in folders:
             done.pictures += _remove_pictures(folder, faces)
