@@ -52,8 +52,8 @@ def forget_everywhere(
 
     `person` is any name that they have or had: all of them go. The gallery goes last, and only
     when every output was cleaned: until then the call can be made again. No run can write into an
-    output from before it is cleaned until the gallery is saved. While a folder is unreachable, the
-    gallery keeps the earlier names, without any face: they are needed when it is back.
+    output from before it is cleaned until the gallery is saved. While a folder or a sidecar cannot
+    be read, the gallery keeps the earlier names, without any face: they are needed later.
 
     Args:
         more: further output folders, such as those of an earlier version.
@@ -85,7 +85,7 @@ def forget_everywhere(
             *sidecars.unreachable,
         ]
         rest = gallery.without(lambda face: is_person(face.person))
-        if not unreachable:
+        if not unreachable and not sidecars.found:
             aliases = {old: new for old, new in gallery.aliases.items() if old not in keys}
             rest = rest.with_aliases(aliases)
         rest.save()
