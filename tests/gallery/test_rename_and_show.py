@@ -43,6 +43,13 @@ def test_a_renamed_person_keeps_their_faces(folder: Path) -> None:
     assert Gallery.open(folder).aliases == {"ann smith": "Ann Lee"}
 
 
+def test_a_name_that_was_somebody_elses_is_refused(folder: Path) -> None:
+    rename(folder, "Ann Lee", "Ann Smith")
+    with pytest.raises(FaceOpsError, match="ann_lee was Ann Smith's name before"):
+        rename(folder, "Ben", "ann_lee")
+    assert Gallery.open(folder).people == ["Ann Smith", "Ben"]
+
+
 def test_a_spelling_can_be_changed(folder: Path) -> None:
     assert rename(folder, "Ben", "BEN") == ("BEN", 2)
     gallery = Gallery.open(folder)

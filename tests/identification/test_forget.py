@@ -4,7 +4,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 
 from faceops.cli import main
 from faceops.errors import FaceOpsError
+from faceops.gallery.rename import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere
 from faceops.identification.run import identify
@@ -67,7 +71,7 @@ def test_nothing_of_the_person_is_left_anywhere(
     assert done.proof.found == [] and done.complete
     assert done.proof.secrets >= 6 and done.proof.files > 10
     (output,) = done.outputs
-    assert output.cached_faces > 0 and output.rows > 0 and output.sidecar_entries > 0
+    assert output.cached_faces > 0 and output.rows > 0 and done.sidecars.entries > 0
     assert output.pictures > 0 and output.reports > 0
     for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
         if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
@@ -168,3 +172,69 @@ def test_the_search_finds_what_was_not_removed(
 def test_a_stranger_cannot_be_forgotten(named: tuple[Path, Path, str]) -> None:
     with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
         forget_everywhere(named[0], "Nobody")
+
+
+@pytest.mark.parametrize("by", ["the old name", "the new name"])
+def test_all_names_that_a_person_has_had_are_forgotten(
+    named: tuple[Path, Path, str], album: Path, bundle: Bundle, by: str
+) -> None:
+    own, out, person = named
+    rename(own, person, "In Between")
+    rename(own, "In Between", "A Rod")
+    identify(album, Gallery.open(own), bundle, out, 0.3, xmp=True)
+    done = forget_everywhere(own, person if by == "the old name" else "A Rod")
+    assert done.person == "A Rod" and done.gallery_faces == 3 and done.complete
+    for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
+        if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
+            assert person not in path.read_text("utf-8"), path
+            assert "A Rod" not in path.read_text("utf-8"), path
+    for folder in [out, *(out / "runs").iterdir()]:
+        assert not {person, "A Rod"} & {row["person"] for row in rows_of(folder)}
+    assert not {person, "A Rod"} & {*Gallery.open(own).people}
+    assert Gallery.open(own).aliases == {}
+
+
+def test_what_was_named_before_two_people_were_joined_goes_too(
+    named: tuple[Path, Path, str],
+) -> None:
+    own, out, person = named
+    other = next(name for name in Gallery.open(own).people if name != person)
+    merge(own, person, other)
+    done = forget_everywhere(own, other)
+    assert done.complete and done.gallery_faces == 6
+    for folder in [out, *(out / "runs").iterdir()]:
+        assert not {person, other} & {row["person"] for row in rows_of(folder)}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from faceops.gallery.store import Gallery
+from faceops.identification import run
+from faceops.release.bundle import Bundle
+def stuck(*_):
+    print("written", flush=True)
+    time.sleep(600)
+run.find_unknown_people = stuck  # the rows are written then, the run is not
+photos, gallery, bundle, out = map(Path, sys.argv[1:])
+run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, 0.31, annotate=True)
+"""
+
+
+def test_forgetting_after_a_run_was_killed(
+    named: tuple[Path, Path, str], album: Path, sface_bundle: Path
+) -> None:
+    own, out, person = named
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, (album, own, sface_bundle, out))],
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"written\n"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    (unfinished,) = (out / "runs").glob(".unfinished-*")
+    shutil.copyfile(out / "faces.csv", out / ".faces.csv.tmp")  # killed while publishing
+    shutil.copyfile(out / "faces.csv", next((out / "runs").glob("2*")) / ".faces.csv.tmp")
+    assert forget_everywhere(own, person).complete
+    assert not unfinished.exists() and not list(out.rglob(".*.tmp"))

@@ -69,7 +69,7 @@ def test_the_rows_are_those_of_a_fresh_run(
 def test_going_back_embeds_nothing(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
-    out, before = tmp_path / "out", Gallery.open(own)
+    out, before = tmp_path / "out", Gallery.open(Path(shutil.copytree(own, tmp_path / "before")))
     identify(album, before, bundle, out, keep_crops=True)
     rows = rows_of(out)
     reembed(own, new)
@@ -82,7 +82,7 @@ def test_going_back_embeds_nothing(
 def test_without_crops_only_photos_with_faces_are_opened(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
-    out, before = tmp_path / "out", Gallery.open(own)
+    out, before = tmp_path / "out", Gallery.open(Path(shutil.copytree(own, tmp_path / "before")))
     identify(album, before, bundle, out)
     assert count(out, "faces WHERE crop IS NOT NULL") == 0
     reembed(own, new)

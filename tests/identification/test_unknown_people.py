@@ -154,6 +154,21 @@ def test_photos_that_are_gone_are_told(
     assert {flag.photo for flag in done.flags} == set(lost)
 
 
+def test_photos_whose_names_are_no_unicode_are_found_again(
+    strangers: tuple[Path, Path], bundle: Bundle, tmp_path: Path
+) -> None:
+    album, own = strangers
+    album = album.rename(tmp_path / "alb\udcfcm")
+    for path in list(album.iterdir()):
+        path.rename(path.with_name(f"{path.stem}\udcff.jpg"))
+    out = tmp_path / "out"
+    identify(album, Gallery.open(own), bundle, out, BUDGET)
+    name, paths = min(unknown_of(out).items())
+    done = name_unknown(name, "Someone", own, bundle, out, None)
+    assert done.enrolled == len(paths) and done.flags == []
+    assert done.summary.photos_opened == 0
+
+
 def keys(*names: str) -> list[FaceKey]:
     return [FaceKey(name, 0) for name in names]
 

@@ -5,12 +5,9 @@ import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from faceops.commands.bundle_argument import add_bundle_arguments, load_bundle
-
-if TYPE_CHECKING:
-    from faceops.identification.forget import Forgetting
+from faceops.commands.forget_person import run_forget, run_readmit
 
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 
@@ -45,6 +42,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="a further output folder of identify; those named from this gallery are known",
     )
+    forgetting.add_argument(
+        "--gone",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="state that a folder of results, or of photos with sidecars, is gone for good",
+    )
     embedding = actions.add_parser(
         "reembed",
         help="bring the gallery under another release, without photos",
@@ -53,12 +58,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "the one that the gallery was enrolled with.",
     )
     add_bundle_arguments(embedding)
+    readmitting = actions.add_parser(
+        "readmit",
+        help="take back that faces were forgotten, for a person who is enrolled again",
+        description="Forgotten faces stay without a name, whoever is enrolled. Give the mark that "
+        "forget printed, and the next identify opens their photos again and names them.",
+    )
+    readmitting.add_argument("mark", metavar="MARK", help="as forget printed it")
+    readmitting.add_argument(
+        "--out", type=Path, action="append", default=[], metavar="DIR", help="as of forget"
+    )
     for action, run in (
         (listing, _list),
         (showing, _show),
         (renaming, _rename),
         (merging, _merge),
-        (forgetting, _forget),
+        (forgetting, run_forget),
+        (readmitting, run_readmit),
         (embedding, _reembed),
     ):
         action.add_argument(
@@ -156,66 +172,3 @@ def _reembed(args: argparse.Namespace) -> int:
             f"{done.contract_id[:12]} already"
         )
     return 0
-
-
-# What removing does not reach.
-NOT_COVERED = (
-    "photos, and names in the names of files and folders: they are yours",
-    "the folder that the person was enrolled from: enrolling it again brings the person back",
-    "faces that never got the person's name: they are not known to be theirs",
-    "copies of results that were made elsewhere, backups, and models trained on the photos",
-)
-
-
-def _forget(args: argparse.Namespace) -> int:
-    from faceops.identification.forget import forget_everywhere
-
-    done = forget_everywhere(args.gallery, args.name, tuple(args.out))
-    if args.json:
-        print(json.dumps(_as_json(done), ensure_ascii=False))
-        return 0 if done.complete else 1
-    print(
-        f"{done.person}: {done.gallery_faces} faces with crops and embeddings removed from "
-        f"{args.gallery}"
-    )
-    for output in done.outputs:
-        print(
-            f"{output.folder}: {output.rows} rows blanked, {output.cached_faces} cached faces, "
-            f"{output.reports} reports, {output.pictures} drawn photos and "
-            f"{output.sidecar_entries} sidecar entries removed"
-        )
-    proof = done.proof
-    print(
-        f"searched {proof.files} files ({proof.megabytes:g} MB) for the name and for "
-        f"{proof.secrets} embeddings and pictures: "
-        + (f"found in {len(proof.found)} places" if proof.found else "nothing is left")
-    )
-    for place in proof.found:
-        print(f"  still there: {place}")
-    for folder in done.unreachable:
-        print(f"  not there now: {folder}; forget the person again when it is back")
-    print("not covered:")
-    for place in NOT_COVERED:
-        print(f"  - {place}")
-    return 0 if done.complete else 1
-
-
-def _as_json(done: "Forgetting") -> dict[str, object]:
-    return {
-        "person": done.person,
-        "faces_removed": done.gallery_faces,
-        "outputs": [
-            {
-                "folder": str(output.folder),
-                "rows": output.rows,
-                "cached_faces": output.cached_faces,
-                "reports": output.reports,
-                "pictures": output.pictures,
-                "sidecar_entries": output.sidecar_entries,
-            }
-            for output in done.outputs
-        ],
-        "searched": asdict(done.proof),
-        "unreachable": done.unreachable,
-        "not_covered": NOT_COVERED,
-    }

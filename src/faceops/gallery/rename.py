@@ -15,7 +15,7 @@ def rename(gallery_dir: Path, old: str, new: str) -> tuple[str, int]:
 
     Raises:
         UsageError: there is no gallery, or `new` is no name.
-        FaceOpsError: `old` is not enrolled, or `new` is another enrolled person.
+        FaceOpsError: `old` is not enrolled, or `new` is, or was, the name of another person.
     """
     return _moved(gallery_dir, old, new, joins=False)
 
@@ -50,6 +50,10 @@ def _moved(gallery_dir: Path, old: str, new: str, *, joins: bool) -> tuple[str, 
                 f"{held[new_key]} is enrolled already; if both are one person: "
                 f"faceops people merge {old!r} {new!r}"
             )
+        earlier = gallery.aliases.get(new_key)
+        if not joins and earlier is not None and person_key(earlier) != old_key:
+            # Results may hold it still: whose they are must stay known, to forget them one day.
+            raise FaceOpsError(f"{new} was {earlier}'s name before; choose another one.")
         name = held[new_key] if joins else name
         names = {person: person for person in gallery.people} | {held[old_key]: name}
         aliases = {

@@ -194,6 +194,18 @@ class Gallery:
         empty = np.zeros((0, self.embedding_size), np.float32)
         return np.stack([face.embedding for face in self.faces]) if self.faces else empty
 
+    def as_saved(self) -> "Gallery":
+        """Return the gallery as its files are now: this one, unless they were replaced since.
+
+        A gallery that is not as it was read stays as it is.
+
+        Raises:
+            UsageError, FaceOpsError: as `open`.
+        """
+        if not self.stamp or gallery_stamp(self.folder) == self.stamp:
+            return self
+        return Gallery.open(self.folder, self.contract_id, crops=self.has_crops)
+
     def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
         """Return this gallery with further faces."""
         return replace(self, faces=_sorted([*self.faces, *added]), stamp="")

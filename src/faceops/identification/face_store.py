@@ -20,6 +20,7 @@ import numpy as np
 
 from faceops.errors import FaceOpsError
 from faceops.faces.box_overlap import Box
+from faceops.identification.forgotten_places import places_in, prepare_places, without_forgotten
 from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.kept_crop import decoded_crop
 from faceops.identification.method import Method
@@ -92,6 +93,7 @@ class FaceStore:
             # Inside the transaction: of two processes that start at once, one makes the tables.
             with self._transaction():
                 prepare(self._db)
+                prepare_places(self._db)
                 adopt(self._db, method)
                 self._note_use()
 
@@ -181,18 +183,14 @@ class FaceStore:
 
     def forgotten(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
         """Return where faces were forgotten in those of the photos, whatever had found them."""
-        boxes: dict[str, list[Box]] = defaultdict(list)
         with self._errors(), self._lock:
-            for photo_id, x, y, width, height in self._db.execute(
-                "SELECT photo_id, x, y, width, height FROM faces "
-                f"WHERE forgotten AND photo_id IN ({_places(photo_ids)})",
-                photo_ids,
-            ):
-                boxes[photo_id].append((x, y, width, height))
-        return boxes
+            return places_in(self._db, photo_ids)
 
     def save(self, root: Path, looked: Iterable[Looked]) -> None:
-        """Keep photos, found or embedded now or before, in one transaction."""
+        """Keep photos, found or embedded now or before, in one transaction.
+
+        Of a face that was forgotten since it was looked at, nothing but its box is kept.
+        """
         with self._errors(), self._lock, self._transaction():
             for one in looked:
                 self._db.execute(
@@ -204,10 +202,13 @@ class FaceStore:
                 )  # fmt: skip
                 if one.photo.photo_id is None:
                     continue
+                photo_id = one.photo.photo_id
+                places = places_in(self._db, [photo_id]).get(photo_id, ())
+                photo = without_forgotten(one.photo, places)
                 if one.found:
-                    self._insert_found(one.photo, one.crops)
+                    self._insert_found(photo, one.crops)
                 if one.embedded:
-                    self._insert_embeddings(one.photo)
+                    self._insert_embeddings(photo)
 
     def forget_vanished(self, root: Path, present: Iterable[Path]) -> int:
         """Drop the files below `root` that are not `present`, and photos that no file has.
@@ -232,10 +233,7 @@ class FaceStore:
         return gone
 
     def forget_methods(self) -> None:
-        """Drop what only methods of long ago found and embedded: the latest three stay.
-
-        Where a face was forgotten stays, so that no method finds it anew.
-        """
+        """Drop what only methods of long ago found and embedded: the latest three stay."""
         pair = "(finder, contract)"
         with self._errors(), self._lock, self._transaction():
             if self._db.execute("SELECT count(*) FROM methods").fetchone()[0] <= METHODS_KEPT:
@@ -248,11 +246,10 @@ class FaceStore:
             self._db.execute(
                 f"DELETE FROM embeddings WHERE {pair} NOT IN (SELECT finder, contract FROM methods)"
             )
-            self._db.execute(
-                "DELETE FROM faces "
-                "WHERE NOT forgotten AND finder NOT IN (SELECT finder FROM methods)"
-            )
-            self._db.execute("DELETE FROM photos WHERE finder NOT IN (SELECT finder FROM methods)")
+            for table in ("faces", "photos"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE finder NOT IN (SELECT finder FROM methods)"
+                )
 
     def _note_use(self) -> None:
         latest = self._db.execute(
@@ -287,7 +284,7 @@ class FaceStore:
             (
                 (
                     *key, index, *face.box, face.detector_score, face.quality, face.forgotten,
-                    face.thumbnail, crops.get(index),
+                    face.thumbnail, None if face.forgotten else crops.get(index),
                 )
                 for index, face in enumerate(photo.faces)
             ),

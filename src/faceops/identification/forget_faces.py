@@ -10,6 +10,7 @@ from faceops.errors import FaceOpsError
 from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.forget_rows import NamedFace
+from faceops.identification.forgotten_places import add_place, prepare_places
 from faceops.identification.state_schema import prepare
 from faceops.identification.unknown_numbers import FaceKey, forget_numbers
 
@@ -20,11 +21,11 @@ class Forgotten(NamedTuple):
     parts: tuple[bytes, ...]
 
 
-def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
+def forget_faces(path: Path, faces: Iterable[NamedFace], mark: str) -> list[Forgotten]:
     """Remove embeddings and pictures of `faces` from the store `path`, by whatever method found.
 
     A stored face is meant when it overlaps the box by half or more. Where it was stays, so that
-    no run finds it anew. The freed bytes are overwritten.
+    no run finds it anew, under `mark` (see `forgotten_places`). The freed bytes are overwritten.
 
     Raises:
         FaceOpsError: as `FaceStore`.
@@ -38,6 +39,7 @@ def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
             db.execute("PRAGMA secure_delete=ON")
             db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
             prepare(db)
+            prepare_places(db)
             for face in faces:
                 rows = db.execute(
                     "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
@@ -48,6 +50,7 @@ def forget_faces(path: Path, faces: Iterable[NamedFace]) -> list[Forgotten]:
                     x, y, width, height = box
                     if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
                         key = (face.photo_id, finder, index)
+                        add_place(db, face.photo_id, (x, y, width, height), mark)
                         gone.append(Forgotten((*_removed(db, key), thumbnail, crop or b"")))
                         keys.append(FaceKey(face.photo_id, index))
             db.execute("COMMIT")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceops.dataset.write_whole import write_whole
 from faceops.errors import FaceOpsError
-from faceops.gallery.folder_lock import folder_lock
+from faceops.gallery.shown_path import paths_shown_as
 from faceops.identification.drawn_path import drawn_path
 from faceops.identification.forget_faces import Forgotten, forget_faces
 from faceops.identification.forget_rows import NamedFace, forget_rows, named_faces, shows
@@ -19,36 +19,36 @@ from faceops.identification.output_folder import (
     RUNS,
     STATE_FILE,
     SUMMARY_FILE,
+    remove_unfinished,
 )
 from faceops.identification.report.page_data import people_on
-from faceops.identification.sidecar_place import Sidecars
-from faceops.identification.xmp_sidecar import forget_person
 
 
 @dataclass
 class ForgottenOutput:
-    """What was removed from one output folder; `removed` are the bytes that must be gone."""
+    """What was removed from one output folder; `removed` are the bytes that must be gone.
+
+    `sidecars_beside` are the folders of photos in which its runs wrote sidecars.
+    """
 
     folder: Path
     rows: int = 0
     cached_faces: int = 0
     reports: int = 0
     pictures: int = 0
-    sidecar_entries: int = 0
     removed: list[Forgotten] = field(default_factory=list)
+    sidecars_beside: list[Path] = field(default_factory=list)
 
     @property
     def touched(self) -> bool:
         """Whether anything was removed."""
-        return any(
-            (self.rows, self.cached_faces, self.reports, self.pictures, self.sidecar_entries)
-        )
+        return any((self.rows, self.cached_faces, self.reports, self.pictures))
 
 
 def forget_in_output(
-    out: Path, is_person: Callable[[str], bool], enrolled: Iterable[NamedFace]
+    out: Path, is_person: Callable[[str], bool], enrolled: Iterable[NamedFace], mark: str
 ) -> ForgottenOutput:
-    """Remove the person from everything in `out`, and from the sidecars beside its photos.
+    """Remove the person from everything in `out`; the caller holds its lock.
 
     The state keeps where the face was, without embedding or picture, so that the next run does
     not embed it again. Reports of runs that show the person go as a whole, since their pictures
@@ -56,34 +56,35 @@ def forget_in_output(
 
     Args:
         enrolled: the person's faces in the gallery, whose photos may lie in the album too.
+        mark: by which the places of the forgotten faces can be given back.
 
     Raises:
-        FaceOpsError: `out` is in use, damaged or cannot be written; what was removed stays so.
+        FaceOpsError: `out` is damaged or cannot be written; what was removed stays so.
     """
     done = ForgottenOutput(out)
-    with folder_lock(out):
-        try:
-            folders = [out, *sorted((out / RUNS).glob("*"))]
-            faces = {*enrolled}
-            faces |= {face for folder in folders for face in named_faces(folder, is_person)}
-            done.sidecar_entries = _forget_sidecars(folders, faces, is_person)
-            done.removed = forget_faces(out / STATE_FILE, faces)
-            done.cached_faces = len(done.removed)
-            for folder in folders:
-                done.pictures += _remove_pictures(folder, faces)
-                rows = forget_rows(folder, is_person)
-                done.rows += rows
-                named = _forget_summary(folder, is_person)
-                # A page also shows whom a face may be, which no row says.
-                guessed = any(map(is_person, people_on(folder / REPORT_FILE)))
-                if named or rows or guessed or shows(folder, {face.photo_id for face in faces}):
-                    done.reports += _remove_report(folder)
-                renew_manifest(folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise FaceOpsError(
-                f"{out} cannot be cleaned ({error}); mend that and forget the person again, "
-                "what is removed stays removed."
-            ) from None
+    try:
+        remove_unfinished(out)
+        folders = [out, *sorted((out / RUNS).glob("*"))]
+        faces = {*enrolled}
+        faces |= {face for folder in folders for face in named_faces(folder, is_person)}
+        done.sidecars_beside = _sidecars_beside(folders)
+        done.removed = forget_faces(out / STATE_FILE, faces, mark)
+        done.cached_faces = len(done.removed)
+        for folder in folders:
+            done.pictures += _remove_pictures(folder, faces)
+            rows = forget_rows(folder, is_person)
+            done.rows += rows
+            named = _forget_summary(folder, is_person)
+            # A page also shows whom a face may be, which no row says.
+            guessed = any(map(is_person, people_on(folder / REPORT_FILE)))
+            if named or rows or guessed or shows(folder, {face.photo_id for face in faces}):
+                done.reports += _remove_report(folder)
+            renew_manifest(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise FaceOpsError(
+            f"{out} cannot be cleaned ({error}); mend that and forget the person again, "
+            "what is removed stays removed."
+        ) from None
     return done
 
 
@@ -125,14 +126,19 @@ def _remove_pictures(folder: Path, faces: Iterable[NamedFace]) -> int:
     return removed
 
 
-def _forget_sidecars(
-    folders: Iterable[Path], faces: Iterable[NamedFace], is_person: Callable[[str], bool]
-) -> int:
-    roots = {
-        Path(json.loads((folder / SUMMARY_FILE).read_text("utf-8"))["photos_folder"])
-        for folder in folders
-        if (folder / SUMMARY_FILE).is_file()
-    }
-    places, paths = Sidecars(), {face.photo_path for face in faces}
-    sidecars = {path for root in roots for name in paths for path in places.any_of(root / name)}
-    return sum(forget_person(path, is_person) for path in sorted(sidecars) if path.is_file())
+def _sidecars_beside(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of photos whose sidecars the runs in `folders` wrote."""
+    stated = set()
+    for folder in folders:
+        path = folder / SUMMARY_FILE
+        if path.is_file():
+            content = json.loads(path.read_text("utf-8"))
+            if content["xmp"]:
+                stated.add(content["photos_folder"])
+    root = Path("/")
+    found = [
+        place
+        for text in sorted(stated)
+        for place in paths_shown_as(root, text.lstrip("/")) or [Path(text)]
+    ]
+    return [place if place.is_dir() or not place.exists() else place.parent for place in found]

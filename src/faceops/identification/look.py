@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.faces.box_overlap import SAME_BOX, Box, box_overlap
+from faceops.faces.box_overlap import Box
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.identification.face_store import FaceStore, KeptPhoto, Looked, SeenFile
+from faceops.identification.forgotten_places import forgotten_at, without_forgotten
 from faceops.identification.found_photo import NOT_EMBEDDED, FoundFace, FoundPhoto
 from faceops.identification.kept_crop import encoded_crop
 from faceops.identification.part_clock import PartClock
@@ -161,17 +162,9 @@ def _without_forgotten(looked: Sequence[LookedAt], store: FaceStore) -> list[Loo
 
 
 def _blanked(one: LookedAt, boxes: Sequence[Box]) -> LookedAt:
-    gone = {
-        index
-        for index, face in enumerate(one.photo.faces)
-        if any(box_overlap(face.box, box) >= SAME_BOX for box in boxes)
-    }
-    faces = tuple(
-        replace(face, thumbnail=b"") if index in gone else face
-        for index, face in enumerate(one.photo.faces)
-    )
+    gone = forgotten_at(one.photo, boxes)
     crops = {index: crop for index, crop in one.crops.items() if index not in gone}
-    return replace(one, photo=replace(one.photo, faces=faces), crops=crops)
+    return replace(one, photo=without_forgotten(one.photo, boxes), crops=crops)
 
 
 def _embedded(looked: Sequence[LookedAt], bundle: Bundle) -> list[LookedAt]:

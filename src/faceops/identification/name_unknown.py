@@ -17,6 +17,7 @@ from faceops.gallery.enrol import NOTES, Flag
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import given_name, person_key
+from faceops.gallery.shown_path import paths_shown_as
 from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
 from faceops.identification.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
@@ -79,7 +80,8 @@ def name_unknown(
     latest = _latest(out)
     seen = _faces_of(number, out)
     Gallery.open(gallery_dir, bundle.release.contract_id)  # before the lock: it makes the folder
-    photos = Path(latest.photos_folder)
+    shown = latest.photos_folder
+    photos = next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown))
     root = photos if photos.is_dir() else photos.parent
     flags: list[Flag] = []
     with folder_lock(gallery_dir):
@@ -195,10 +197,11 @@ def _cut(
     for face in track(seen, "enrol"):
         if found == MOST_FACES:
             return
-        reason = None
-        for path in face.paths:
+        reason: Reason | None = Reason.VANISHED  # unless one of its paths leads to it
+        found_at = ((path, real) for path in face.paths for real in paths_shown_as(root, path))
+        for path, real in found_at:
             try:
-                opened = find_in_photo(root / path, finder)
+                opened = find_in_photo(real, finder)
             except PhotoError as error:
                 reason = error.reason
                 continue

@@ -32,8 +32,7 @@ def run_folder(out: Path, run_id: str) -> Iterator[Path]:
     """
     runs = out / RUNS
     runs.mkdir(parents=True, exist_ok=True)
-    for left in runs.glob(_UNFINISHED + "*"):
-        shutil.rmtree(left)
+    remove_unfinished(out)
     folder = runs / (_UNFINISHED + run_id)
     folder.mkdir()
     try:
@@ -42,6 +41,15 @@ def run_folder(out: Path, run_id: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     folder.rename(runs / run_id)
+
+
+def remove_unfinished(out: Path) -> None:
+    """Remove what runs that were killed have left in `out`; the caller holds its lock."""
+    for left in (out / RUNS).glob(_UNFINISHED + "*"):
+        shutil.rmtree(left)
+    for folder in (out, *(out / RUNS).glob("*")):
+        for left in folder.glob(".*.tmp"):  # as `publish` and `write_whole` name what they write
+            left.unlink()
 
 
 def publish(out: Path, run_id: str) -> None:

@@ -107,40 +107,44 @@ def identify(
     if not 0 < budget < 1:
         raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
     settings = Settings(budget, annotate, xmp, detail, policy, limits)
-    enrolled = len(gallery.faces)
-    threshold = thresholds.for_search(budget, enrolled) if enrolled else None
-    rule = Rule(1.0 if threshold is None else threshold, thresholds.runner_up_margin, policy)
     root, paths = photos_below(photos_dir)
     threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
     clock = PartClock()
     began, started = time.monotonic(), datetime.now(UTC)
-    summary = Summary(
-        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-        photos_folder=valid_unicode(str(photos_dir.resolve())),
-        started=started.isoformat(timespec="seconds"),
-        release=bundle.name,
-        contract_id=bundle.release.contract_id,
-        budget=budget,
-        threshold=threshold,
-        threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),
-        runner_up_margin=thresholds.runner_up_margin,
-        gallery_people=len(gallery.people),
-        gallery_faces=enrolled,
-        detail=detail,
-        annotate=annotate,
-        xmp=xmp,
-        keep_crops=keep_crops,
-        keep_runs=keep_runs,
-        checked=started.isoformat(timespec="seconds"),
-    )
     method = method_of(bundle.release, limits, detail)
-    summary.decided_by = decided_by(gallery.stamp, bundle.folder, bundle.name, root, settings)
-    summary.known_to_gallery = remember_output(gallery.folder, out)
     with (
         folder_lock(out),
         _writing_to(out),
         contextlib.closing(FaceStore(out / STATE_FILE, method)) as store,
     ):
+        # Noted first, then read: a person who was forgotten while the folder was walked gets no
+        # name, and one who is forgotten from here on is forgotten in `out` too.
+        known_to_gallery = remember_output(gallery.folder, out, root if xmp else None)
+        gallery = gallery.as_saved()
+        enrolled = len(gallery.faces)
+        threshold = thresholds.for_search(budget, enrolled) if enrolled else None
+        rule = Rule(1.0 if threshold is None else threshold, thresholds.runner_up_margin, policy)
+        summary = Summary(
+            run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+            photos_folder=valid_unicode(str(photos_dir.resolve())),
+            started=started.isoformat(timespec="seconds"),
+            release=bundle.name,
+            contract_id=bundle.release.contract_id,
+            budget=budget,
+            threshold=threshold,
+            threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),
+            runner_up_margin=thresholds.runner_up_margin,
+            gallery_people=len(gallery.people),
+            gallery_faces=enrolled,
+            detail=detail,
+            annotate=annotate,
+            xmp=xmp,
+            keep_crops=keep_crops,
+            keep_runs=keep_runs,
+            checked=started.isoformat(timespec="seconds"),
+        )
+        summary.decided_by = decided_by(gallery.stamp, bundle.folder, bundle.name, root, settings)
+        summary.known_to_gallery = known_to_gallery
         if not paths and store.has_files_below(root):
             raise FaceOpsError(
                 f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "

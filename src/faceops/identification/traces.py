@@ -2,25 +2,29 @@
 
 import base64
 import csv
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-_TABLES = (".parquet",)
-_DATABASES = (".sqlite",)
-PROBE = 48  # bytes from the middle of a secret that are looked for, whole groups of base64
+from faceops.gallery.person_name import valid_unicode
+from faceops.identification.file_cells import cells
+from faceops.identification.many_probes import Probes
+from faceops.progress import track
+
+PROBE = 48  # bytes of a secret that are looked for, whole groups of base64
+# A foreign file may break in any of these ways.
+_BROKEN = (OSError, ValueError, RecursionError, csv.Error, sqlite3.Error, pa.ArrowException)
 
 
 @dataclass
 class Searched:
-    """How much was searched, for how many secrets, and the places where something was found."""
+    """How much was searched, for how many secrets, and the places where something was found.
+
+    A file that could not be searched is a place too: nobody knows what it holds.
+    """
 
     files: int = 0
     megabytes: float = 0.0
@@ -36,69 +40,46 @@ def search_traces(
     Names are looked for in every cell of Parquet, SQLite, CSV, JSON and JSON lines, by the same
     rule by which they were removed. Secrets (embeddings, crops, thumbnails) are looked for in the
     bytes of every file, plain and in base64, and in the cells of Parquet, which are compressed, and
-    of SQLite, which cuts a large one into pages.
+    of SQLite, which cuts a large one into pages. All of them in one pass, in bounded memory.
     """
-    probes = list(dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE))
-    spelled = [*probes, *(base64.b64encode(probe) for probe in probes)]
+    probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
+    plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
     done = Searched(secrets=len(probes))
-    for folder in folders:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
-            content = path.read_bytes()
-            done.files += 1
-            done.megabytes += len(content) / 1e6
-            if any(probe in content for probe in spelled):
-                done.found.append(f"{path}: an embedding or picture")
-            for kind, value in _cells(path, content):
-                if isinstance(value, str):
-                    if is_person(value) or is_person(value.removeprefix("'")):
-                        done.found.append(f"{path}: the name, in {kind}")
-                elif any(probe in value for probe in probes):
-                    done.found.append(f"{path}: an embedding or picture, in {kind}")
-    done.found = sorted(set(done.found))
+    files = [
+        path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    ]
+    for path in track(files, "search files"):
+        done.files += 1
+        shown = valid_unicode(str(path))
+        places = set()
+        try:
+            done.megabytes += path.stat().st_size / 1e6
+            with path.open("rb") as file:
+                if spelled.found_in_file(file):
+                    places.add("an embedding or picture")
+            for what, value in cells(path):
+                if isinstance(value, memoryview):
+                    if plain.found_in(value):
+                        places.add(f"an embedding or picture, in {what}")
+                elif is_person(value) or is_person(value.removeprefix("'")):
+                    places.add(f"the name, in {what}")
+        except _BROKEN as error:
+            first = str(error).partition("\n")[0]
+            places.add(f"cannot be searched ({first}); look into it yourself, or remove it")
+        done.found += [f"{shown}: {place}" for place in sorted(places)]
     done.megabytes = round(done.megabytes, 1)
     return done
 
 
 def _probe(secret: bytes) -> bytes:
-    start = (len(secret) - PROBE) // 2
-    start -= start % 3  # where a group of base64 begins, so that it is found in that too
-    return secret[start : start + PROBE]
+    """Return the part of a secret's second half that says most.
 
-
-def _cells(path: Path, content: bytes) -> Iterator[tuple[str, str | bytes]]:
-    """Yield column and value of every text or binary cell of a file."""
-    if path.suffix in _TABLES:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    yield from ((name, value) for value in _values(column))
-    elif path.suffix in _DATABASES:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'"):
-                for row in db.execute(f'SELECT * FROM "{table}"'):
-                    yield from ((table, value) for value in row if isinstance(value, str | bytes))
-    elif path.suffix == ".csv":
-        for row in csv.reader(content.decode("utf-8").splitlines()):
-            yield from (("a cell", value) for value in row)
-    elif path.suffix in (".json", ".jsonl"):
-        for line in [content] if path.suffix == ".json" else content.splitlines():
-            yield from (("a text", value) for value in _texts(json.loads(line)))
-
-
-def _values(column: pa.Array) -> Iterator[str | bytes]:
-    if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-        yield from (value for value in column.to_pylist() if value is not None)
-    elif pa.types.is_list(column.type) and pa.types.is_float32(column.type.value_type):
-        for value in column.to_pylist():
-            yield np.asarray(value, np.float32).tobytes()
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from (str(key), *_texts(inner))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
+    The middle of a picture may be of one colour, and what a JPEG begins with is in all of them.
+    It starts where a group of base64 does, so that it is found in that too.
+    """
+    room = len(secret) - PROBE
+    starts = [start - start % 3 for start in (room // 2, room * 5 // 8, room * 3 // 4)]
+    return max((secret[s : s + PROBE] for s in starts), key=lambda part: len(set(part)))

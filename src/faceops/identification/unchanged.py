@@ -115,7 +115,8 @@ def standing_results(
         latest = run_that_stands(out, stamp, paths)
         if latest is None:
             return None
-        return still_stands(latest, out, remember_output(gallery, out))
+        known = remember_output(gallery, out, root if latest.xmp else None)
+        return still_stands(latest, out, known)
 
 
 def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:

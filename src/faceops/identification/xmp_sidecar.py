@@ -32,6 +32,7 @@ from faceops.photos.upright import SIDEWAYS
 
 SAME_FACE = 0.5  # overlap from which somebody's region is of our face
 MAX_BYTES = 10_000_000
+TEMPORARY = ".faceops-tmp"  # ends the name of a sidecar that is being written
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _read(path: Path) -> XmpDocument | None:
 
 def _write(path: Path, document: XmpDocument) -> None:
     # The photo's name may be as long as names can be: the temporary one is not made from it.
-    temporary = path.with_name(f".{sha256(os.fsencode(path.name)).hexdigest()[:16]}.faceops-tmp")
+    temporary = path.with_name(f".{sha256(os.fsencode(path.name)).hexdigest()[:16]}{TEMPORARY}")
     try:
         if document.says_nothing():
             path.unlink(missing_ok=True)
