@@ -166,7 +166,7 @@ def test_forgetting_everybody_leaves_no_link_that_leads_nowhere(
     summary = draw(photos, gallery, bundle, out)
     draw(photos, gallery, bundle, out)
     assert len(inodes(out / "annotated")) == 3
-    done = forget_in_output(out, lambda name: name in summary.people, [])
+    done = forget_in_output(out, lambda name: name in summary.people, [], "mark")
     assert done.pictures == 6  # three in each of two runs
     assert (out / "annotated").is_dir() and not inodes(out / "annotated")
 

@@ -272,8 +272,8 @@ def test_a_page_that_only_guesses_a_person_goes_when_they_are_forgotten(
 ) -> None:
     assert TWINS[1] not in page.with_name("summary.json").read_text("utf-8")
     shutil.copyfile(page, tmp_path / "report.html")
-    assert forget_in_output(tmp_path, lambda name: name == "Nobody", []).reports == 0
-    assert forget_in_output(tmp_path, lambda name: name == TWINS[1], []).reports == 1
+    assert forget_in_output(tmp_path, lambda name: name == "Nobody", [], "mark").reports == 0
+    assert forget_in_output(tmp_path, lambda name: name == TWINS[1], [], "mark").reports == 1
     assert not (tmp_path / "report.html").exists()
 
 
