@@ -1,5 +1,6 @@
 """What failed for want of a disk, a permission or memory is tried again by the next run."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -9,14 +10,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.gallery.store import Gallery
+from faceops.identification.face_store import FaceStore
+from faceops.identification.look import Looker
+from faceops.identification.method import method_of
+from faceops.identification.part_clock import PartClock
 from faceops.identification.run import identify
-from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.identification.settings import DETAIL
+from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.release.bundle import Bundle
 
 
 def reasons_of(out: Path) -> list[str | None]:
     rows = pq.read_table(out / "faces.parquet").to_pylist()
     return [row["reason"] for row in rows if row["face_index"] is None]
+
+
+def photos_with_faces(out: Path) -> dict[str, bool]:
+    rows = pq.read_table(out / "faces.parquet").to_pylist()
+    return {row["photo_path"]: row["face_index"] is not None for row in rows}
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -82,6 +93,46 @@ def test_a_file_that_changed_while_it_was_opened_is_not_kept_under_its_old_bytes
     assert reasons_of(tmp_path / "out") == ["unreadable"]
     photo.write_bytes(good)
     assert identify(photo, gallery, bundle, tmp_path / "out").faces > 0
+
+
+def fail_once_at(monkeypatch: pytest.MonkeyPatch, method: str, photo: Path) -> None:
+    """Let the next `method` of a path to `photo` end with an error of the disk."""
+    left, real = [OSError(errno.EIO, "Input/output error")], getattr(Path, method)
+
+    def fails(path: Path, *rest: Any, **options: Any) -> Any:
+        if left and path.name == photo.name:
+            raise left.pop()
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(Path, method, fails)
+
+
+def test_a_photo_that_could_be_opened_though_not_hashed_is_kept(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, out = album / "orientation_6.jpg", tmp_path / "out"
+    fail_once_at(monkeypatch, "open", photo)
+    first = identify(album, gallery, bundle, out)
+    assert photos_with_faces(out)[photo.name] is True
+    assert "data:image/jpeg" in (out / "report.html").read_text("utf-8")
+    (out / "summary.json").unlink()
+    second = identify(album, gallery, bundle, out)
+    assert (second.photos_opened, second.faces) == (0, first.faces)
+
+
+def test_a_photo_that_was_not_there_at_first_is_kept_by_its_bytes(
+    album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = album / "orientation_6.jpg"
+    method = method_of(bundle.release, PhotoLimits(), DETAIL)
+    with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
+        looker = Looker(album, bundle, bundle.face_finder(), store, PhotoLimits(), PartClock())
+        fail_once_at(monkeypatch, "stat", photo)
+        (first,) = looker.look([photo])
+        assert (first.file, first.opened, len(first.photo.faces) > 0) == (None, True, True)
+        assert store.load([first.photo.photo_id or ""])
+        (second,) = looker.look([photo])
+        assert (second.file is None, second.opened) == (False, False)
 
 
 def test_broken_bytes_are_not_transient(tmp_path: Path) -> None:

@@ -59,12 +59,13 @@ class Looked:
     """What is to be kept of a file.
 
     Attributes:
+        file: None where the file could not be seen as it is: then only the photo is kept.
         found: the faces were found now, in the photo.
         embedded: they were embedded now.
         crops: by place in `photo.faces`, see `kept_crop`; empty where they are not to be kept.
     """
 
-    file: SeenFile
+    file: SeenFile | None
     photo: FoundPhoto
     found: bool = False
     embedded: bool = False
@@ -193,13 +194,14 @@ class FaceStore:
         """
         with self._errors(), self._lock, self._transaction():
             for one in looked:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-                    (
-                        os.fsencode(one.file.path), os.fsencode(root), one.file.size,
-                        one.file.mtime_ns, one.photo.photo_id or NOT_READ,
-                    ),
-                )  # fmt: skip
+                if one.file is not None:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+                        (
+                            os.fsencode(one.file.path), os.fsencode(root), one.file.size,
+                            one.file.mtime_ns, one.photo.photo_id or NOT_READ,
+                        ),
+                    )  # fmt: skip
                 if one.photo.photo_id is None:
                     continue
                 photo_id = one.photo.photo_id

@@ -29,7 +29,7 @@ class LookedAt:
     """A photo of a group.
 
     Attributes:
-        file: None when it is not to be kept for later runs.
+        file: None when the file is to be looked at again by later runs.
         opened: its bytes were decoded now.
         reembedded: its faces were embedded now, from the crops of an earlier run.
         crops: uint8 (112, 112, 3) RGB by place in `photo.faces`, of those to be embedded still.
@@ -93,7 +93,7 @@ class Looker:
                         _kept(before.crops) if self.keep_crops and one.opened else {},
                     )
                     for one, before, is_new in zip(embedded, looked, new, strict=True)
-                    if one.file is not None and is_new
+                    if is_new and (one.file is not None or one.photo.photo_id is not None)
                 ],
             )
         return embedded
@@ -107,12 +107,12 @@ def look_at(
     limits: PhotoLimits,
 ) -> LookedAt:
     """Find the faces of the photo at `path`, unless its bytes are in the store."""
-    photo_id = None
+    photo_id, failed = None, False
     if file is not None and 0 < file.size <= limits.max_bytes:
         try:
             photo_id = sha256_file(path)
         except OSError:
-            file = None  # opening it says why
+            failed = True  # opening it says why, or succeeds: a bad disk reads some of the time
         else:
             kept = store.load([photo_id]).get(photo_id)
             if kept is not None:
@@ -120,7 +120,7 @@ def look_at(
     try:
         opened = find_in_photo(path, finder, limits)
     except PhotoError as error:
-        if error.transient or file != _file_at(path):
+        if failed or error.transient or file != _file_at(path):
             # The next run tries again.
             return LookedAt(path, None, FoundPhoto(None, error.reason))
         opened_it = photo_id is not None
@@ -133,7 +133,7 @@ def look_at(
         opened.photo.orientation,
     )
     crops = {index: face.crop for index, face in enumerate(opened.faces)}
-    return LookedAt(path, file, photo, opened=file is not None, crops=crops)
+    return LookedAt(path, file, photo, opened=True, crops=crops)
 
 
 def _known(path: Path, file: SeenFile | None, kept: KeptPhoto) -> LookedAt:
