@@ -79,7 +79,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
 
 def test_an_interrupted_write_leaves_the_old_state(tmp_path: Path) -> None:
     filled(tmp_path)
-    (tmp_path / "faces.parquet.tmp").write_bytes(b"half")
+    (tmp_path / ".faces.parquet.tmp").write_bytes(b"half")
     assert len(Gallery.open(tmp_path).faces) == 3
 
 

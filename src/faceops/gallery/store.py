@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from faceops.dataset.write_whole import replacing
 from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.gallery_files import FACES_FILE, GALLERY_FILE, gallery_stamp
 
@@ -294,9 +295,8 @@ def _sorted(faces: Iterable[GalleryFace]) -> tuple[GalleryFace, ...]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _read_statement(folder: Path) -> tuple[Contract, dict[str, str]]:

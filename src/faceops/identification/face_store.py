@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
 from faceops.faces.box_overlap import Box
 from faceops.identification.forgotten_places import places_in, prepare_places, without_forgotten
 from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.kept_crop import decoded_crop
 from faceops.identification.method import Method
+from faceops.identification.state_errors import state_errors
 from faceops.identification.state_schema import adopt, prepare
 from faceops.photos.decoder_id import decoder_id
 from faceops.reasons import Reason
@@ -76,7 +76,7 @@ class FaceStore:
     """The faces of one method; safe to ask from several threads.
 
     Raises:
-        FaceOpsError: the file is damaged or cannot be written; from every method too.
+        FaceOpsError: as `state_errors`; from every method too.
     """
 
     def __init__(self, path: Path, method: Method) -> None:
@@ -84,7 +84,7 @@ class FaceStore:
         self._finder, self._contract = method.finder, method.contract
         self._decoder = decoder_id()
         self._lock = threading.Lock()
-        with self._errors():
+        with state_errors(self._path):
             self._db = sqlite3.connect(
                 path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
             )
@@ -105,7 +105,7 @@ class FaceStore:
     def known(self, files: Sequence[SeenFile]) -> dict[SeenFile, KeptPhoto]:
         """Return what is kept of those of `files` that have not changed since they were seen."""
         paths = [os.fsencode(file.path) for file in files]
-        with self._errors(), self._lock:
+        with state_errors(self._path), self._lock:
             seen = {
                 row[0]: row[1:]
                 for row in self._db.execute(
@@ -124,7 +124,7 @@ class FaceStore:
 
     def has_files_below(self, root: Path) -> bool:
         """Return whether files are kept for `root`."""
-        with self._errors(), self._lock:
+        with state_errors(self._path), self._lock:
             row = self._db.execute("SELECT 1 FROM files WHERE root=? LIMIT 1", (os.fsencode(root),))
             return row.fetchone() is not None
 
@@ -138,7 +138,7 @@ class FaceStore:
         crops: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
         lacking = set()
         places = _places(photo_ids)
-        with self._errors(), self._lock:
+        with state_errors(self._path), self._lock:
             photos = self._db.execute(
                 "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
                 f"WHERE finder=? AND photo_id IN ({places})",
@@ -184,7 +184,7 @@ class FaceStore:
 
     def forgotten(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
         """Return where faces were forgotten in those of the photos, whatever had found them."""
-        with self._errors(), self._lock:
+        with state_errors(self._path), self._lock:
             return places_in(self._db, photo_ids)
 
     def save(self, root: Path, looked: Iterable[Looked]) -> None:
@@ -192,7 +192,7 @@ class FaceStore:
 
         Of a face that was forgotten since it was looked at, nothing but its box is kept.
         """
-        with self._errors(), self._lock, self._transaction():
+        with state_errors(self._path), self._lock, self._transaction():
             for one in looked:
                 if one.file is not None:
                     self._db.execute(
@@ -217,7 +217,7 @@ class FaceStore:
 
         Returns how many files these were.
         """
-        with self._errors(), self._lock, self._transaction():
+        with state_errors(self._path), self._lock, self._transaction():
             self._db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
             self._db.executemany(
                 "INSERT OR IGNORE INTO present VALUES (?)",
@@ -237,7 +237,7 @@ class FaceStore:
     def forget_methods(self) -> None:
         """Drop what only methods of long ago found and embedded: the latest three stay."""
         pair = "(finder, contract)"
-        with self._errors(), self._lock, self._transaction():
+        with state_errors(self._path), self._lock, self._transaction():
             if self._db.execute("SELECT count(*) FROM methods").fetchone()[0] <= METHODS_KEPT:
                 return
             self._db.execute(
@@ -310,19 +310,12 @@ class FaceStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # On a full disk SQLite has rolled back by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise FaceOpsError(
-                f"{self._path} cannot be used ({error}); delete it, and the photos are opened anew."
-            ) from None
 
 
 def _places(values: Sequence[object]) -> str:

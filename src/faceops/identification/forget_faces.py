@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from faceops.errors import FaceOpsError
 from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.forget_rows import NamedFace
 from faceops.identification.forgotten_places import add_place, prepare_places
+from faceops.identification.state_errors import state_errors
 from faceops.identification.state_schema import prepare
 from faceops.identification.unknown_numbers import FaceKey, forget_numbers
 
@@ -34,32 +34,30 @@ def forget_faces(path: Path, faces: Iterable[NamedFace], mark: str) -> list[Forg
         return []
     gone: list[Forgotten] = []
     keys: list[FaceKey] = []
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
-            db.execute("PRAGMA secure_delete=ON")
-            db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
-            prepare(db)
-            prepare_places(db)
-            for face in faces:
-                rows = db.execute(
-                    "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
-                    "FROM faces WHERE photo_id=? AND NOT forgotten",
-                    (face.photo_id,),
-                ).fetchall()
-                for finder, index, thumbnail, crop, *box in rows:
-                    x, y, width, height = box
-                    if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
-                        key = (face.photo_id, finder, index)
-                        add_place(db, face.photo_id, (x, y, width, height), mark)
-                        gone.append(Forgotten((*_removed(db, key), thumbnail, crop or b"")))
-                        keys.append(FaceKey(face.photo_id, index))
-            db.execute("COMMIT")
-            if gone:
-                db.execute("VACUUM")
-    except sqlite3.DatabaseError as error:
-        raise FaceOpsError(
-            f"{path} cannot be cleaned ({error}); delete it, and the photos are opened anew."
-        ) from None
+    with (
+        state_errors(path),
+        contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db,
+    ):
+        db.execute("PRAGMA secure_delete=ON")
+        db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
+        prepare(db)
+        prepare_places(db)
+        for face in faces:
+            rows = db.execute(
+                "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
+                "FROM faces WHERE photo_id=? AND NOT forgotten",
+                (face.photo_id,),
+            ).fetchall()
+            for finder, index, thumbnail, crop, *box in rows:
+                x, y, width, height = box
+                if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
+                    key = (face.photo_id, finder, index)
+                    add_place(db, face.photo_id, (x, y, width, height), mark)
+                    gone.append(Forgotten((*_removed(db, key), thumbnail, crop or b"")))
+                    keys.append(FaceKey(face.photo_id, index))
+        db.execute("COMMIT")
+        if gone:
+            db.execute("VACUUM")
     forget_numbers(path, keys)
     return gone
 

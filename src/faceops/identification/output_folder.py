@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from faceops.dataset.write_whole import replacing
 from faceops.errors import UsageError
 
 RUNS = "runs"
@@ -59,9 +60,8 @@ def publish(out: Path, run_id: str) -> None:
     """
     folder = out / RUNS / run_id
     for name in PUBLISHED:
-        temporary = out / f".{name}.tmp"
-        shutil.copyfile(folder / name, temporary)
-        temporary.replace(out / name)
+        with replacing(out / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
     link = out / ANNOTATED
     if (folder / ANNOTATED).is_dir():
         temporary = out / f".{ANNOTATED}.tmp"

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.errors import UsageError
 from faceops.identification.face_store import BUSY_S
+from faceops.identification.state_errors import state_errors
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS unknown_faces (photo_id TEXT, face_index INTEGER, number INTEGER, "
@@ -57,7 +58,7 @@ def number_groups(state: Path, groups: Sequence[Sequence[FaceKey]]) -> list[int]
     that are in no group now keep the number they had, for the day on which they are again.
 
     Raises:
-        FaceOpsError: the state is damaged or cannot be written.
+        FaceOpsError: as `state_errors`.
     """
     with _opened(state) as db:
         before = dict[FaceKey, int]()
@@ -105,13 +106,12 @@ def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
 
 @contextlib.contextmanager
 def _opened(state: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with contextlib.closing(sqlite3.connect(state, timeout=BUSY_S)) as db, db:
-            db.execute("PRAGMA secure_delete=ON")
-            for statement in _TABLES:
-                db.execute(statement)
-            yield db
-    except sqlite3.DatabaseError as error:
-        raise FaceOpsError(
-            f"{state} cannot be used ({error}); delete it, and the photos are opened anew."
-        ) from None
+    with (
+        state_errors(state),
+        contextlib.closing(sqlite3.connect(state, timeout=BUSY_S)) as db,
+        db,
+    ):
+        db.execute("PRAGMA secure_delete=ON")
+        for statement in _TABLES:
+            db.execute(statement)
+        yield db
