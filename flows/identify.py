@@ -74,14 +74,13 @@ def check_arguments(
 def find_faces(
     number: int,
     paths: list[Path],
-    root: Path,
     release: Bundle,
     out: Path,
     detail: int,
     keep_crops: bool,
 ) -> int:
     """Find and embed the faces of one shard; a network share may be back at the next try."""
-    new = find_shard(paths, root, release, out, detail=detail, keep_crops=keep_crops)
+    new = find_shard(paths, release, out, detail=detail, keep_crops=keep_crops)
     get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
     return new
 
@@ -160,7 +159,7 @@ def publish_artifacts(summary: dict[str, Any]) -> None:
     """Show what the run did on its page in Prefect, and warn of drift."""
     logger = get_run_logger()
     shown = ("photos", "photos_opened", "faces", "identified", "unknown", "unknown_people")
-    counts = {name: summary[name] for name in (*shown, "rejected_photos", "vanished")}
+    counts = {name: summary[name] for name in (*shown, "rejected_photos", "vanished", "moved")}
     create_table_artifact(
         key="identification",
         table=[{"what": name, "count": count} for name, count in counts.items()]
@@ -170,6 +169,11 @@ def publish_artifacts(summary: dict[str, Any]) -> None:
     )
     if summary["vanished"]:
         logger.warning("%d photos that the latest run saw are gone", summary["vanished"])
+    if summary["unlisted"]:
+        logger.warning(
+            "%d folders could not be listed: what is known of their photos is kept",
+            len(summary["unlisted"]),
+        )
     if not summary["drift"]:
         return
     columns = ("what", "level", "psi", "faces", "advice")
@@ -223,10 +227,9 @@ def identify_folder(
     check_keep_runs(keep_runs)
     release = load_release(bundle, model)
     Gallery.open(Path(gallery), release.release.contract_id)
-    root = folder.resolve()
     parts = shards(paths, shard_photos)
     futures = [
-        find_faces.submit(number, part, root, release, results, detail, keep_crops)
+        find_faces.submit(number, part, release, results, detail, keep_crops)
         for number, part in enumerate(parts, start=1)
     ]
     wait(futures)

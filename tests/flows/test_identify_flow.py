@@ -97,7 +97,7 @@ def test_a_run_after_its_shards_opens_no_photo_and_says_the_same(
     root = (synthetic_set / "album").resolve()
     paths = walk_photos(root)
     parts = shards(paths, 1)
-    opened = sum(find_shard(part, root, bundle, tmp_path / "out") for part in parts)
+    opened = sum(find_shard(part, bundle, tmp_path / "out") for part in parts)
     assert opened == sum(0 < path.stat().st_size <= PhotoLimits().max_bytes for path in paths)
     gallery = Gallery.open(enrolled, bundle.release.contract_id)
     summary = identify(root, gallery, bundle, tmp_path / "out")

@@ -248,7 +248,7 @@ def test_what_a_shard_or_a_cut_off_run_has_seen_is_named_by_the_next_run(
     first = identify(album, gallery, bundle, out)
     (tmp_path / late.name).rename(late)
     root = album.resolve()
-    assert find_shard(walk_photos(root), root, bundle, out) == 1
+    assert find_shard(walk_photos(root), bundle, out) == 1
     second = identify(album, gallery, bundle, out)
     assert not second.unchanged
     assert second.photos == first.photos + 1

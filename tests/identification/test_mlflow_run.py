@@ -50,4 +50,10 @@ def test_a_run_is_recorded_without_names(
 
 def test_the_names_become_their_number() -> None:
     summary = {"people": {"Ann": 3, "Bo": 1}, "sidecar_errors": ["/x/Ann.jpg.xmp"], "faces": 4}
-    assert without_names(summary) == {"people": 2, "sidecar_errors": [], "faces": 4}
+    summary["unlisted"] = ["Ann"]
+    assert without_names(summary) == {
+        "people": 2,
+        "sidecar_errors": [],
+        "unlisted": [],
+        "faces": 4,
+    }

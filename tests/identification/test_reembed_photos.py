@@ -202,9 +202,9 @@ def test_shards_embed_kept_crops_too(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
     out, root = tmp_path / "out", album.resolve()
-    assert find_shard(walk_photos(root), root, bundle, out, keep_crops=True) == 11
+    assert find_shard(walk_photos(root), bundle, out, keep_crops=True) == 11
     reembed(own, new)
-    assert find_shard(walk_photos(root), root, new, out) == 0
+    assert find_shard(walk_photos(root), new, out) == 0
     summary = identify(album, Gallery.open(own), new, out)
     assert (summary.photos_opened, summary.photos_reembedded) == (0, 0)
 

@@ -55,12 +55,12 @@ def small_files() -> Iterator[None]:
 @pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_told_and_what_was_kept_before_stays(tmp_path: Path) -> None:
     with contextlib.closing(FaceStore(tmp_path / "state.sqlite", METHOD)) as store:
-        store.save(tmp_path, [looked(0)])
+        store.save([looked(0)])
         with pytest.raises(FaceOpsError, match=r"is full\); free some space") as caught:
-            store.save(tmp_path, [looked(number) for number in range(1, 100)])
+            store.save([looked(number) for number in range(1, 100)])
         assert "delete" not in str(caught.value)
         assert list(store.load([f"photo {number}" for number in range(100)])) == ["photo 0"]
-        store.save(tmp_path, [looked(1)])
+        store.save([looked(1)])
         assert len(store.load(["photo 0", "photo 1"])) == 2
 
 
@@ -84,22 +84,22 @@ def test_a_state_that_another_process_writes_to_is_waited_for(
     ):
         other.execute("BEGIN IMMEDIATE")
         for attempt in (
-            lambda: store.save(tmp_path, [looked(0)]),
+            lambda: store.save([looked(0)]),
             lambda: FaceStore(path, METHOD),
             lambda: number_groups(path, [[FaceKey("f", 0)]]),
         ):
             with pytest.raises(FaceOpsError, match=r"is locked\); another process"):
                 attempt()
         other.rollback()
-        store.save(tmp_path, [looked(0)])
+        store.save([looked(0)])
 
 
 def test_only_a_damaged_state_is_to_be_deleted(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"no database" * 1000)
-    with pytest.raises(FaceOpsError, match="not a database.*delete it"):
+    with pytest.raises(FaceOpsError, match=r"not a database.*delete it"):
         FaceStore(path, METHOD)
-    with pytest.raises(FaceOpsError, match="unable to open.*permission") as caught:
+    with pytest.raises(FaceOpsError, match=r"unable to open.*permission") as caught:
         FaceStore(tmp_path / "none" / "state.sqlite", METHOD)
     assert "delete" not in str(caught.value)
 

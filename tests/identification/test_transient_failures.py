@@ -126,7 +126,7 @@ def test_a_photo_that_was_not_there_at_first_is_kept_by_its_bytes(
     photo = album / "orientation_6.jpg"
     method = method_of(bundle.release, PhotoLimits(), DETAIL)
     with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
-        looker = Looker(album, bundle, bundle.face_finder(), store, PhotoLimits(), PartClock())
+        looker = Looker(bundle, bundle.face_finder(), store, PhotoLimits(), PartClock())
         fail_once_at(monkeypatch, "stat", photo)
         (first,) = looker.look([photo])
         assert (first.file, first.opened, len(first.photo.faces) > 0) == (None, True, True)

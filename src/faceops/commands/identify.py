@@ -19,7 +19,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "identify",
         help="name the people in photos",
         description="Find every face below PHOTOS_DIR (or in one photo) and name the enrolled "
-        "people. Photos that an earlier run into the same --out has seen are not opened again.",
+        "people. Photos that an earlier run into the same --out has seen are not opened again. "
+        "What is known of photos that are gone is dropped by the first run after 30 days.",
     )
     parser.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
     parser.add_argument(
@@ -158,6 +159,14 @@ def _in_words(summary: "Summary", out: Path) -> str:
     ]
     if summary.vanished:
         lines.append(f"{summary.vanished} photos that the latest run saw are not there any more")
+    if summary.moved:
+        lines.append(f"{summary.moved} photos moved: they are there under another path")
+    lines += [
+        f"the folder {folder} could not be listed: what is known of its photos is kept"
+        for folder in summary.unlisted[:MOST_ERRORS]
+    ]
+    if (more := len(summary.unlisted) - MOST_ERRORS) > 0:
+        lines.append(f"... and {more} more folders, all in {out / 'summary.json'}")
     if summary.unknown_people:
         lines.append(
             f"{summary.unknown_people} unknown people were seen in several photos: look at the "

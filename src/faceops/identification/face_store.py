@@ -10,9 +10,10 @@ import os
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from faceops.identification.forgotten_places import places_in, prepare_places, w
 from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.kept_crop import decoded_crop
 from faceops.identification.method import Method
+from faceops.identification.presence import BELOW, Presence, below, note_presence
 from faceops.identification.state_errors import state_errors
 from faceops.identification.state_schema import adopt, prepare
 from faceops.photos.decoder_id import decoder_id
@@ -123,9 +125,11 @@ class FaceStore:
         return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
 
     def has_files_below(self, root: Path) -> bool:
-        """Return whether files are kept for `root`."""
+        """Return whether files below `root` were there at the latest run."""
         with state_errors(self._path), self._lock:
-            row = self._db.execute("SELECT 1 FROM files WHERE root=? LIMIT 1", (os.fsencode(root),))
+            row = self._db.execute(
+                f"SELECT 1 FROM files WHERE {BELOW} AND gone_since IS NULL LIMIT 1", below(root)
+            )
             return row.fetchone() is not None
 
     def load(self, photo_ids: Sequence[str]) -> dict[str, KeptPhoto]:
@@ -187,7 +191,7 @@ class FaceStore:
         with state_errors(self._path), self._lock:
             return places_in(self._db, photo_ids)
 
-    def save(self, root: Path, looked: Iterable[Looked]) -> None:
+    def save(self, looked: Iterable[Looked]) -> None:
         """Keep photos, found or embedded now or before, in one transaction.
 
         Of a face that was forgotten since it was looked at, nothing but its box is kept.
@@ -196,10 +200,10 @@ class FaceStore:
             for one in looked:
                 if one.file is not None:
                     self._db.execute(
-                        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+                        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
                         (
-                            os.fsencode(one.file.path), os.fsencode(root), one.file.size,
-                            one.file.mtime_ns, one.photo.photo_id or NOT_READ,
+                            os.fsencode(one.file.path), one.file.size, one.file.mtime_ns,
+                            one.photo.photo_id or NOT_READ,
                         ),
                     )  # fmt: skip
                 if one.photo.photo_id is None:
@@ -212,27 +216,15 @@ class FaceStore:
                 if one.embedded:
                     self._insert_embeddings(photo)
 
-    def forget_vanished(self, root: Path, present: Iterable[Path]) -> int:
-        """Drop the files below `root` that are not `present`, and photos that no file has.
+    def note_presence(
+        self, root: Path | None, present: Iterable[Path], unread: Collection[Path]
+    ) -> Presence:
+        """Note which files below `root` are gone, and drop what is gone for long.
 
-        Returns how many files these were.
+        See `presence.note_presence`.
         """
         with state_errors(self._path), self._lock, self._transaction():
-            self._db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
-            self._db.executemany(
-                "INSERT OR IGNORE INTO present VALUES (?)",
-                ((os.fsencode(path),) for path in present),
-            )
-            gone = self._db.execute(
-                "DELETE FROM files WHERE root=? AND path NOT IN (SELECT path FROM present)",
-                (os.fsencode(root),),
-            ).rowcount
-            for table in ("photos", "faces", "embeddings"):
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE photo_id NOT IN (SELECT photo_id FROM files)"
-                )
-            self._db.execute("DROP TABLE present")
-        return gone
+            return note_presence(self._db, root, present, unread, datetime.now(UTC))
 
     def forget_methods(self) -> None:
         """Drop what only methods of long ago found and embedded: the latest three stay."""

@@ -10,6 +10,7 @@ from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.forget_rows import NamedFace
 from faceops.identification.forgotten_places import add_place, prepare_places
+from faceops.identification.presence import drop_gone
 from faceops.identification.state_errors import state_errors
 from faceops.identification.state_schema import prepare
 from faceops.identification.unknown_numbers import FaceKey, forget_numbers
@@ -25,7 +26,8 @@ def forget_faces(path: Path, faces: Iterable[NamedFace], mark: str) -> list[Forg
     """Remove embeddings and pictures of `faces` from the store `path`, by whatever method found.
 
     A stored face is meant when it overlaps the box by half or more. Where it was stays, so that
-    no run finds it anew, under `mark` (see `forgotten_places`). The freed bytes are overwritten.
+    no run finds it anew, under `mark` (see `forgotten_places`). What is kept of photos that are
+    gone is dropped. The freed bytes are overwritten.
 
     Raises:
         FaceOpsError: as `FaceStore`.
@@ -55,6 +57,8 @@ def forget_faces(path: Path, faces: Iterable[NamedFace], mark: str) -> list[Forg
                     add_place(db, face.photo_id, (x, y, width, height), mark)
                     gone.append(Forgotten((*_removed(db, key), thumbnail, crop or b"")))
                     keys.append(FaceKey(face.photo_id, index))
+        # Of photos that are gone nobody can tell any more whom an earlier run saw there.
+        drop_gone(db)
         db.execute("COMMIT")
         if gone:
             db.execute("VACUUM")

@@ -48,12 +48,10 @@ class Looker:
     """All that looking at photos takes.
 
     Attributes:
-        root: the folder that the photos lie in, under which they are kept.
         clock: counts the parts `look` (open and find) and `embed` (and keep).
         keep_crops: keep the aligned faces of opened photos too.
     """
 
-    root: Path
     bundle: Bundle
     finder: FaceFinder
     store: FaceStore
@@ -83,7 +81,6 @@ class Looker:
         with self.clock.part("embed"):
             embedded = _embedded(looked, self.bundle)
             self.store.save(
-                self.root,
                 [
                     Looked(
                         one.file,

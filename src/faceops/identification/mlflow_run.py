@@ -10,7 +10,8 @@ _PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery
 _COUNTS = (
     *("photos", "photos_opened", "photos_reused", "photos_reembedded"),
     *("faces", "identified", "unknown", "rejected"),
-    *("rejected_photos", "unknown_people", "vanished", "seconds", "photos_per_second"),
+    *("rejected_photos", "unknown_people", "vanished", "moved"),
+    *("seconds", "photos_per_second"),
 )
 
 
@@ -19,7 +20,7 @@ def without_names(summary: dict[str, Any]) -> dict[str, Any]:
 
     What leaves the output folder cannot be reached by `faceops people forget`.
     """
-    return {**summary, "people": len(summary["people"]), "sidecar_errors": []}
+    return {**summary, "people": len(summary["people"]), "sidecar_errors": [], "unlisted": []}
 
 
 def log_run(summary: dict[str, Any], root: Path) -> str | None:

@@ -157,9 +157,8 @@ def identify(
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,
         ):
-            looker = Looker(
-                root, bundle, bundle.face_finder(detail), store, limits, clock, keep_crops
-            )
+            finder = bundle.face_finder(detail)
+            looker = Looker(bundle, finder, store, limits, clock, keep_crops)
             named = name_photos(paths, looker, gallery, rule, threads)
             earlier = latest_drawings(out) if annotate else None
             if annotate:
@@ -169,6 +168,8 @@ def identify(
             if xmp:
                 named = with_sidecars(named, summary)
             meter = DriftMeter(thresholds, enrolled, budget, photos_of(out / FACES_FILE))
+            unread: list[Path] = []
+            named = _noting_unread(named, unread)
             report = _write_rows(named, root, folder, summary, clock, unknown, meter)
             summary.drift = meter.result()
             with clock.part("group"):
@@ -178,7 +179,8 @@ def identify(
             summary.unknown_people_faces = people.grouped_faces
             report.add_unknown_people(people)
             report.add_pictures(store)
-            summary.vanished = store.forget_vanished(root, paths)
+            whole = root if photos_dir.is_dir() else None  # one photo tells nothing of the others
+            summary.add_presence(store.note_presence(whole, paths, unread), root)
             store.forget_methods()
             summary.timings = clock.seconds()
             summary.seconds = round(time.monotonic() - began, 2)
@@ -226,6 +228,14 @@ def _write_rows(
             writers.flush()
     summary.saw = files.hexdigest()
     return report
+
+
+def _noting_unread(photos: Iterator[NamedPhoto], unread: list[Path]) -> Iterator[NamedPhoto]:
+    """Pass the photos on; add what was no file that could be read to `unread`."""
+    for named in photos:
+        if named.file is None:
+            unread.append(named.path)
+        yield named
 
 
 @contextlib.contextmanager

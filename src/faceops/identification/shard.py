@@ -22,7 +22,6 @@ def shards(paths: Sequence[Path], size: int) -> list[list[Path]]:
 
 def find_shard(
     paths: Sequence[Path],
-    root: Path,
     bundle: Bundle,
     out: Path,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
@@ -40,7 +39,7 @@ def find_shard(
         FaceStore(out / STATE_FILE, method_of(bundle.release, limits, detail))
     ) as store:
         finder = bundle.face_finder(detail)
-        looker = Looker(root, bundle, finder, store, limits, PartClock(), keep_crops)
+        looker = Looker(bundle, finder, store, limits, PartClock(), keep_crops)
         for start in range(0, len(paths), GROUP):
             looked = looker.look(paths[start : start + GROUP])
             new += sum(one.opened for one in looked)

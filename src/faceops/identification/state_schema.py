@@ -1,4 +1,4 @@
-"""The tables of the state of an output folder, and the way to them from the version before.
+"""The tables of the state of an output folder, and the way to them from earlier versions.
 
 A photo's faces are found once by a finder, and embedded once by each contract (see `Method`):
 going back to the release of before needs no embedding.
@@ -8,11 +8,18 @@ import sqlite3
 
 from faceops.identification.method import Method
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+# gone_since: seconds since 1970, NULL while the file is there.
+_FILES = """
+CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, photo_id TEXT NOT NULL,
+                    gone_since INTEGER);
+"""
+_FILES_KEPT = """
+INSERT INTO files SELECT path, size, mtime_ns, photo_id, NULL FROM old_files;
+DROP TABLE old_files;
+"""
 # The crop comes last in its row: reading the rest does not touch its pages.
 _TABLES = """
-CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
-                    photo_id TEXT NOT NULL);
 CREATE TABLE photos (photo_id TEXT, finder TEXT, reason TEXT, decoder TEXT, width INTEGER,
                      height INTEGER, orientation INTEGER,
                      PRIMARY KEY (photo_id, finder));
@@ -28,7 +35,6 @@ CREATE TABLE methods (finder TEXT, contract TEXT, used INTEGER, PRIMARY KEY (fin
 _NAMES = ("files", "photos", "faces", "embeddings", "methods")
 # One text stood for finder and contract then: it stands for both until `adopt` tells them apart.
 _FROM_2 = """
-INSERT INTO files SELECT path, root, size, mtime_ns, photo_id FROM old_files;
 INSERT INTO photos SELECT photo_id, method, reason, decoder, width, height, orientation
     FROM old_photos;
 INSERT INTO faces SELECT photo_id, method, face_index, x, y, width, height, detector_score,
@@ -36,7 +42,6 @@ INSERT INTO faces SELECT photo_id, method, face_index, x, y, width, height, dete
 INSERT INTO embeddings SELECT photo_id, method, face_index, method, embedding
     FROM old_faces WHERE length(embedding)>0;
 INSERT INTO methods SELECT DISTINCT method, method, 0 FROM old_photos;
-DROP TABLE old_files;
 DROP TABLE old_photos;
 DROP TABLE old_faces;
 """
@@ -52,20 +57,24 @@ DELETE FROM methods WHERE finder=:schema_2;
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, or bring those of the version before along; inside a transaction.
+    """Make the tables, or bring those of versions 2 and 3 along; inside a transaction.
 
     Tables of any other version are emptied.
     """
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return
-    if version == 2:
-        for name in ("files", "photos", "faces"):
-            db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
-    else:
+    before = {2: ("files", "photos", "faces"), 3: ("files",)}.get(version)
+    if before is None:
         for name in _NAMES:
             db.execute(f"DROP TABLE IF EXISTS {name}")
-    for statement in _split(_TABLES if version != 2 else _TABLES + _FROM_2):
+    for name in before or ():
+        db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
+    statements = {
+        2: _FILES + _FILES_KEPT + _TABLES + _FROM_2,
+        3: _FILES + _FILES_KEPT,
+    }.get(version, _FILES + _TABLES)
+    for statement in _split(statements):
         db.execute(statement)
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 

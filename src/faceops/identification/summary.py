@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.dataset.write_whole import write_whole
+from faceops.gallery.person_name import valid_unicode
 from faceops.identification.drift_found import Drift
 from faceops.identification.outcome import Outcome
 from faceops.identification.output_folder import KEEP_RUNS, SUMMARY_FILE
 
 if TYPE_CHECKING:  # it loads NumPy; a run that finds nothing changed only needs the figures
     from faceops.identification.engine import NamedPhoto
+    from faceops.identification.presence import Presence
 
 
 @dataclass
@@ -24,7 +26,9 @@ class Summary:
     `unknown_people` were seen in two photos or more, with `unknown_people_faces` faces.
     `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
     given with their number of faces. `drift` compares the faces with those that the release was
-    calibrated on, and `vanished` counts files that the latest run saw and that are not there now.
+    calibrated on. `vanished` counts files that the latest run saw and that are not there now, and
+    `moved` those whose photo is there under another path; what is known of the vanished is kept
+    until `drop_at` and later, see `presence`. `unlisted` are folders that could not be listed.
     `sidecar_errors` are sentences about sidecars that were left as they are. `threshold_measured`
     is False when so small a budget in so large a gallery lies beyond the pairs that the release was
     measured on. Times in seconds: `seconds` by the wall clock up to the report; `timings` of the
@@ -72,6 +76,9 @@ class Summary:
     people: Counter[str] = field(default_factory=Counter)
     drift: list[Drift] = field(default_factory=list)
     vanished: int = 0
+    moved: int = 0
+    unlisted: list[str] = field(default_factory=list)
+    drop_at: str = ""
     sidecars_written: int = 0
     sidecar_errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -97,6 +104,14 @@ class Summary:
                 self.reasons[str(decision.reason)] += 1
             if decision.person:
                 self.people[decision.person] += 1
+
+    def add_presence(self, presence: "Presence", root: Path) -> None:
+        """Count the files that are gone; `root` is the folder that the photos lie in."""
+        self.vanished, self.moved = presence.vanished, presence.moved
+        self.unlisted = [
+            valid_unicode(folder.relative_to(root).as_posix()) for folder in presence.unlisted
+        ]
+        self.drop_at = presence.drop_at.isoformat(timespec="seconds") if presence.drop_at else ""
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Summary":

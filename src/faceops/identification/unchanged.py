@@ -143,6 +143,8 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
         return None  # there is none, or another version's
     if not stamp or latest.decided_by != stamp:
         return None
+    if latest.drop_at and datetime.now(UTC) >= datetime.fromisoformat(latest.drop_at):
+        return None  # a run drops what is kept of photos that are gone for long
     if latest.sidecar_errors or not all((out / name).is_file() for name in PUBLISHED):
         return None
     if latest.annotate and not _drawings_are_there(out, latest.run_id):

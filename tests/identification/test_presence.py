@@ -1,0 +1,218 @@
+"""Photos that are away for a while cost nothing when they are back; what stays away is dropped."""
+
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from faceops.cli import main
+from faceops.errors import FaceOpsError
+from faceops.gallery.store import Gallery
+from faceops.identification.forget import forget_everywhere
+from faceops.identification.presence import GRACE
+from faceops.identification.run import identify
+from faceops.identification.summary import Summary, read_summary
+from faceops.release.bundle import Bundle
+
+
+def anew(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
+    """Run even where nothing has changed."""
+    (out / "summary.json").unlink(missing_ok=True)
+    return identify(photos, gallery, bundle, out)
+
+
+def count(out: Path, what: str) -> int:
+    with sqlite3.connect(out / "state.sqlite") as db:
+        return int(db.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
+
+
+def grow_older(out: Path) -> None:
+    """Let the time of grace pass."""
+    past = int(GRACE.total_seconds()) + 1
+    with sqlite3.connect(out / "state.sqlite") as db:
+        db.execute("UPDATE files SET gone_since=gone_since-?", (past,))
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    summary["drop_at"] = summary["started"]
+    (out / "summary.json").write_text(json.dumps(summary), "utf-8")
+
+
+def test_one_photo_tells_nothing_of_the_others(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, gallery, bundle, out)
+    one = identify(album / "orientation_6.jpg", gallery, bundle, out)
+    assert (one.photos, one.vanished, one.photos_opened) == (1, 0, 0)
+    again = identify(album, gallery, bundle, out)
+    assert (again.photos_opened, again.photos_reused) == (0, first.photos_opened)
+
+
+def test_a_folder_that_was_away_is_not_opened_again(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out, away = tmp_path / "out", tmp_path / "away"
+    first = identify(album, gallery, bundle, out)
+    (album / "scenes").rename(away)
+    without = identify(album, gallery, bundle, out)
+    assert (without.vanished, without.moved) == (8, 0)
+    assert without.drop_at > without.started
+    assert anew(album, gallery, bundle, out).vanished == 0  # told once
+    away.rename(album / "scenes")
+    back = identify(album, gallery, bundle, out)
+    assert (back.photos_opened, back.photos_reused) == (0, first.photos_opened)
+    assert back.drop_at == ""
+
+
+def test_what_stays_away_is_dropped_though_nothing_else_changes(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, gallery, bundle, out)
+    shutil.rmtree(album / "scenes")
+    identify(album, gallery, bundle, out)
+    assert identify(album, gallery, bundle, out).unchanged
+    assert count(out, "embeddings") == first.faces
+    grow_older(out)
+    later = identify(album, gallery, bundle, out)
+    assert (later.unchanged, later.photos_opened, later.drop_at) == (False, 0, "")
+    assert count(out, "embeddings") == later.faces < first.faces
+    assert count(out, "files") == later.photos
+    assert identify(album, gallery, bundle, out).unchanged
+
+
+def test_a_folder_within_is_part_of_the_folder_above(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    identify(album / "scenes", gallery, bundle, out)
+    identify(album, gallery, bundle, out)
+    neighbour = album.with_name(album.name + "0")  # begins alike, lies elsewhere
+    neighbour.mkdir()
+    os.link(album / "orientation_6.jpg", neighbour / "one.jpg")
+    identify(neighbour, gallery, bundle, out)
+    shutil.rmtree(album / "scenes")
+    assert identify(album, gallery, bundle, out).vanished == 8
+    assert count(out, "files WHERE gone_since IS NULL") == 5
+
+
+def test_an_album_whose_photos_are_all_gone_is_only_guarded_once_they_are_back(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    identify(album, gallery, bundle, out)
+    shutil.rmtree(album / "scenes")
+    identify(album, gallery, bundle, out)
+    (album / "scenes").mkdir()
+    # What was there is known to be gone: an empty folder is no surprise.
+    assert identify(album / "scenes", gallery, bundle, out).photos == 0
+    for path in album.glob("*.jpg"):
+        path.unlink()
+    with pytest.raises(FaceOpsError, match="is the disk or share connected"):
+        identify(album, gallery, bundle, out)
+
+
+def test_a_photo_that_has_another_name_now_is_moved_not_gone(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    identify(album, gallery, bundle, out)
+    one, other, *_ = sorted((album / "scenes").iterdir())
+    one.rename(album / "renamed.jpg")
+    other.unlink()
+    (album / "empty.jpg").rename(album / "nothing.jpg")  # no bytes by which to know it
+    summary = identify(album, gallery, bundle, out)
+    assert (summary.moved, summary.vanished, summary.photos_opened) == (1, 2, 0)
+    assert "1 photos moved" in (out / "report.html").read_text("utf-8")
+
+
+def test_the_command_tells_moved_from_gone(
+    album: Path,
+    gallery: Gallery,
+    sface_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--gallery", str(gallery.folder), "--bundle", str(sface_bundle)]
+    arguments = ["identify", str(album), "--out", str(tmp_path / "out"), *options]
+    assert main(arguments) == 0
+    sorted((album / "scenes").iterdir())[0].rename(album / "renamed.jpg")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "1 photos moved: they are there under another path" in said
+    assert "not there any more" not in said
+
+
+@pytest.mark.parametrize("how", ["no permission", "a link to a share that is away"])
+def test_a_folder_that_may_not_be_listed_is_named_and_its_photos_are_kept(
+    how: str,
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, scenes, share = tmp_path / "out", album / "scenes", tmp_path / "share"
+    if how != "no permission":
+        scenes.rename(share)
+        scenes.symlink_to(share, target_is_directory=True)
+    first = identify(album, gallery, bundle, out)
+    with monkeypatch.context() as patched:
+        if how == "no permission":
+            real = os.scandir
+            patched.setattr(os, "scandir", lambda path: real(_refused(Path(path), scenes)))
+        else:
+            share.rename(tmp_path / "elsewhere")
+        without = identify(album, gallery, bundle, out)
+    assert (without.vanished, without.unlisted) == (0, ["scenes"])
+    assert "scenes" in (out / "report.html").read_text("utf-8").split("Could not be listed")[1][:20]
+    assert read_summary(out).unlisted == ["scenes"]
+    if how != "no permission":
+        (tmp_path / "elsewhere").rename(share)
+    back = identify(album, gallery, bundle, out)
+    assert (back.photos_opened, back.photos_reused) == (0, first.photos_opened)
+
+
+def _refused(path: Path, refused: Path) -> Path:
+    if path == refused:
+        raise PermissionError(13, "Permission denied")
+    return path
+
+
+def test_forgetting_somebody_drops_photos_that_are_gone(
+    album: Path, gallery_dir: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    out, own = tmp_path / "out", tmp_path / "gallery"
+    shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
+    identify(album, Gallery.open(own), bundle, out)
+    for path in sorted((album / "scenes").iterdir())[:4]:
+        path.unlink()
+    summary = identify(album, Gallery.open(own), bundle, out)
+    assert count(out, "embeddings") > summary.faces
+    person, faces = summary.people.most_common(1)[0]
+    assert forget_everywhere(own, person).complete
+    assert count(out, "embeddings") == summary.faces - faces
+    assert count(out, "faces WHERE NOT forgotten") == summary.faces - faces
+
+
+def test_a_state_of_schema_3_is_taken_over(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, gallery, bundle, out)
+    with sqlite3.connect(out / "state.sqlite") as db:
+        db.executescript(
+            """
+            ALTER TABLE files RENAME TO f;
+            CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
+                                photo_id TEXT NOT NULL);
+            INSERT INTO files SELECT path, x'2f', size, mtime_ns, photo_id FROM f;
+            DROP TABLE f;
+            PRAGMA user_version=3;
+            """
+        )
+    again = anew(album, gallery, bundle, out)
+    assert (again.photos_opened, again.photos_reused) == (0, first.photos_opened)
