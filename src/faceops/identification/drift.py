@@ -8,7 +8,7 @@ follows a chi-squared distribution then, and what lies within its 99 % is no dri
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ class DriftMeter:
     thresholds: Thresholds
     gallery_faces: int
     budget: float
-    before: frozenset[str] = frozenset()
+    before: Container[str] = frozenset()
     _seen: dict[bool, _Seen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from faceops.identification.decide import Decision
 from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.outcome import Outcome
+from faceops.identification.photo_ids import PhotoIds
 
 
 class Record(NamedTuple):
@@ -49,6 +50,7 @@ _TYPES = {
     "distance": pa.float64(),
     **dict.fromkeys(("probability", "runner_up_probability"), pa.float32()),
 }
+_ROWS_AT_ONCE = 8192
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in Record._fields])
 
 
@@ -80,18 +82,18 @@ def records_of(
     ]
 
 
-def photos_of(records: Path) -> frozenset[str]:
+def photos_of(records: Path) -> PhotoIds:
     """Return the photo_ids in a run's Parquet file; none if it is not there or damaged."""
     try:
         with pq.ParquetFile(records) as file:
-            return frozenset(
+            return PhotoIds(
                 photo_id
-                for batch in file.iter_batches(columns=["photo_id"])
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["photo_id"])
                 for photo_id in batch["photo_id"].to_pylist()
                 if photo_id is not None
             )
-    except (OSError, KeyError, pa.ArrowException):
-        return frozenset()
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return PhotoIds()
 
 
 def _record(

@@ -61,13 +61,11 @@ def number_groups(state: Path, groups: Sequence[Sequence[FaceKey]]) -> list[int]
         FaceOpsError: as `state_errors`.
     """
     with _opened(state) as db:
-        before = dict[FaceKey, int]()
-        for photo_id, index, number in db.execute("SELECT * FROM unknown_faces"):
-            before[FaceKey(photo_id, index)] = number
+        db.execute("BEGIN IMMEDIATE")  # else each of the many look-ups takes a lock of its own
         votes = sorted(
             (-count, number, place)
             for place, group in enumerate(groups)
-            for number, count in Counter(before[face] for face in group if face in before).items()
+            for number, count in Counter(_numbers_before(db, group)).items()
         )
         numbers: dict[int, int] = {}
         taken: set[int] = set()
@@ -83,13 +81,9 @@ def number_groups(state: Path, groups: Sequence[Sequence[FaceKey]]) -> list[int]
         db.execute("DELETE FROM unknown_given")
         db.execute("INSERT INTO unknown_given VALUES (?)", (highest,))
         db.executemany(
-            "INSERT OR REPLACE INTO unknown_faces VALUES (?, ?, ?)",
-            (
-                (*face, numbers[place])
-                for place, group in enumerate(groups)
-                for face in group
-                if before.get(face) != numbers[place]
-            ),
+            "INSERT INTO unknown_faces VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET number=excluded.number WHERE number<>excluded.number",
+            ((*face, numbers[place]) for place, group in enumerate(groups) for face in group),
         )
     return [numbers[place] for place in range(len(groups))]
 
@@ -102,6 +96,17 @@ def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
     """
     with _opened(state) as db:
         db.executemany("DELETE FROM unknown_faces WHERE photo_id=? AND face_index=?", faces)
+
+
+def _numbers_before(db: sqlite3.Connection, group: Sequence[FaceKey]) -> Iterator[int]:
+    """Yield the numbers that faces of the group had, one for each face that had one."""
+    for face in group:
+        yield from (
+            number
+            for (number,) in db.execute(
+                "SELECT number FROM unknown_faces WHERE photo_id=? AND face_index=?", face
+            )
+        )
 
 
 @contextlib.contextmanager

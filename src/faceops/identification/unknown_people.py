@@ -1,8 +1,8 @@
 """People whom nobody has named: faces of several photos that are one person, listed by number."""
 
 import csv
+import itertools
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from faceops.release.bundle import Bundle
 # A face that is nearly somebody enrolled (`ambiguous`) is no unknown person.
 _NOBODY = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
 _COLUMNS = ("photo_id", "photo_path", "face_index", "x", "y", "width", "height", "quality")
+_AT_ONCE = 4096  # rows
 FIELDS = ("unknown", "photos", *_COLUMNS)
 
 
@@ -55,7 +56,17 @@ class UnknownFaces:
         if not self.count:
             return np.zeros((0, self._size), np.float32)
         self._file.flush()
-        return np.memmap(self._file, np.float32, "r", shape=(self.count, self._size))
+        return np.memmap(self._file, np.float32, "r+", shape=(self.count, self._size))
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Keep these rows alone, int (K,), rising; they move up within the file."""
+        if len(rows) == self.count:
+            return
+        mapped = self.embeddings()
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            mapped[start : start + len(some)] = mapped[some]
+        self.count = len(rows)
 
 
 @dataclass(frozen=True)
@@ -76,13 +87,13 @@ class UnknownPerson:
 class UnknownPeople:
     """The faces that nobody could name, a row each with the columns of the records.
 
-    `people` are those seen in two photos or more, the most frequent first; `alone` are the other
-    rows, and `grouped` the faces that are not among these.
+    `people` are those seen in two photos or more, the most frequent first; `alone`, int64, are the
+    other rows, and `grouped` the faces that are not among these.
     """
 
     faces: pa.Table
     people: list[UnknownPerson]
-    alone: list[int]
+    alone: np.ndarray
     grouped: frozenset[FaceKey]
 
     @property
@@ -101,44 +112,40 @@ def find_unknown_people(
     """Group the faces of the run's Parquet file `records` that nobody could name.
 
     Two faces are linked at the threshold that would name a stranger, among so many faces, no more
-    often than the release's own budget allows. The same photo under two paths is one photo.
+    often than the release's own budget allows. The same photo under two paths is one photo, and
+    `unknown` keeps its faces once.
 
     Raises:
         FaceOpsError: as `number_groups`.
     """
     faces = _rows_without_name(records)
-    columns = (faces["photo_id"].to_pylist(), faces["face_index"].to_pylist())
-    keys = [FaceKey(photo_id, index) for photo_id, index in zip(*columns, strict=True)]
-    places = {key: place for place, key in reversed([*enumerate(keys)])}
-    distinct = sorted(places.values())
-    photo_numbers: dict[str, int] = {}
-    photos = [
-        photo_numbers.setdefault(keys[place].photo_id, len(photo_numbers)) for place in distinct
-    ]
-    embeddings = unknown.embeddings()
-    if len(distinct) < len(keys):
-        embeddings = embeddings[distinct]
+    photo_ids, photos = _numbered(faces["photo_id"])
+    indices = _integers(faces["face_index"])
+    # A number for each face, the same for the same face under two paths.
+    face = photos * (int(indices.max(initial=0)) + 1) + indices
+    _, first, face = np.unique(face, return_index=True, return_inverse=True)
+    distinct = np.sort(first)
+    unknown.keep(distinct)
     thresholds = bundle.release.thresholds
     threshold = thresholds.for_search(thresholds.default_budget, max(1, len(distinct)))
-    groups = group_faces(embeddings, photos, bundle.verify, threshold)
-    by_key = {
-        keys[place]: int(group) for place, group in zip(distinct, groups, strict=True) if group >= 0
-    }
-    rows: dict[int, list[int]] = defaultdict(list)
-    alone = []
-    for row, key in enumerate(keys):
-        if key in by_key:
-            rows[by_key[key]].append(row)
-        else:
-            alone.append(row)
-    members = [list(dict.fromkeys(keys[row] for row in rows[group])) for group in sorted(rows)]
+    found = group_faces(unknown.embeddings(), photos[distinct].tolist(), bundle.verify, threshold)
+    group = found[np.searchsorted(distinct, first)][face]  # of each row
+    rows = _by_group(group)
+    members = [
+        [
+            FaceKey(photo_ids[photo], index)
+            for photo, index in zip(photos[own].tolist(), indices[own].tolist(), strict=True)
+        ]
+        for own in _by_group(found, distinct)
+    ]
     numbers = number_groups(state, members)
     people = [
-        UnknownPerson(number, len({key.photo_id for key in member}), rows[group])
-        for number, member, group in zip(numbers, members, sorted(rows), strict=True)
+        UnknownPerson(number, len({key.photo_id for key in member}), own.tolist())
+        for number, member, own in zip(numbers, members, rows, strict=True)
     ]
     people.sort(key=lambda person: (-person.photos, person.number))
-    return UnknownPeople(faces, people, alone, frozenset(by_key))
+    grouped = frozenset(key for member in members for key in member)
+    return UnknownPeople(faces, people, np.flatnonzero(group < 0), grouped)
 
 
 def write_unknown_people(found: UnknownPeople, folder: Path) -> None:
@@ -161,6 +168,30 @@ def _rows_without_name(records: Path) -> pa.Table:
             parts.append(batch.take(_int64(rows)).select(_COLUMNS))
         schema = pa.schema([file.schema_arrow.field(name) for name in _COLUMNS])
     return pa.Table.from_batches(parts, schema=schema)
+
+
+def _by_group(group: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return the places of each group from 0 up, rising; or what `rows` has at these places."""
+    order = np.argsort(group, kind="stable")
+    ends = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2))
+    places = order if rows is None else rows[order]
+    return [places[start:end] for start, end in itertools.pairwise(ends.tolist())]
+
+
+def _numbered(photo_ids: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return each photo_id once, and int64 (N,), the place of each row's among these."""
+    coded = photo_ids.combine_chunks().dictionary_encode()
+    return coded.dictionary.to_pylist(), _integers(coded.indices)
+
+
+def _integers(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return int32 values without nulls as int64 (N,); their own `to_numpy` would load pandas."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if not len(values):
+        return np.zeros(0, np.int64)
+    stored = np.frombuffer(values.buffers()[1], np.int32, len(values), values.offset * 4)
+    return stored.astype(np.int64)
 
 
 def _int64(values: Sequence[int]) -> pa.Array:
