@@ -242,7 +242,7 @@ def test_a_shard_that_looks_meanwhile_keeps_nothing_of_the_face(
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed", embed_slowly)
-    assert find_shard(walk_photos(album), album, bundle, out, detail=0) > 0
+    assert find_shard(walk_photos(album), bundle, out, detail=0) > 0
     monkeypatch.undo()
     assert identify(album, Gallery.open(own), bundle, out, 0.3, detail=0).photos_opened == 0
     with sqlite3.connect(out / "state.sqlite") as db:
