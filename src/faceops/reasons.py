@@ -23,6 +23,8 @@ class Reason(StrEnum):
     NO_FACE = "no_face"
     SEVERAL_FACES = "several_faces"  # a training or enrolment photo in which we cannot choose
     FACE_TOO_SMALL = "face_too_small"
+    BLURRED = "blurred"  # an enrolment photo
+    EXTREME_POSE = "extreme_pose"  # an enrolment photo that shows the face from the side
     LOW_QUALITY = "low_quality"
     NO_AGREEMENT = "no_agreement"  # an enrolment photo that is unlike the person's others
     FORGOTTEN = "forgotten"  # of a person whose data were removed at request

@@ -47,14 +47,19 @@ def strange(*photos: list[np.ndarray], known: np.ndarray = NOBODY) -> set[int]:
 def test_a_face_unlike_others_that_agree_is_told() -> None:
     assert strange([ANN], [BEN], [ANN]) == {1}
     assert strange([ANN], [BEN], [ANN], [CAT]) == {1, 3}
+
+
+def test_new_faces_are_held_against_the_known_ones_alone() -> None:
     assert strange([BEN], known=np.stack([ANN, ANN])) == {0}
+    assert strange([BEN], [BEN], known=ANN[None]) == {0, 1}
+    assert strange([ANN], [BEN], [BEN], known=ANN[None]) == {1, 2}
+    assert strange([ANN], [CAT, BEN], known=np.stack([ANN, CAT])) == set()
 
 
 def test_where_no_two_agree_nobody_is_told() -> None:
     assert strange([ANN], [BEN]) == set()
     assert strange([ANN], [BEN], [CAT]) == set()
     assert strange([ANN]) == set()
-    assert strange([BEN], known=ANN[None]) == set()
 
 
 def test_two_camps_are_left_to_the_user_and_photos_of_several_are_not_judged() -> None:

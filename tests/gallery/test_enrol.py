@@ -1,17 +1,23 @@
 """Enrolling a folder of people: what is taken, what is flagged, what is not done twice."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageFilter
 
+from faceops.cli import main
 from faceops.errors import FaceOpsError, UsageError
-from faceops.gallery import enrol as enrolment
+from faceops.faces.quality import Quality
 from faceops.gallery.enrol import enrol
+from faceops.gallery.face_policy import ENROLMENT
+from faceops.gallery.rename import rename
 from faceops.gallery.store import Gallery
+from faceops.gallery.unalias import unalias
 from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
@@ -95,33 +101,34 @@ def test_pruning_keeps_what_cannot_be_read_just_now(
     second.symlink_to(disk / second.name)
     enrol(people, tmp_path / "g", bundle)
     disk.rename(tmp_path / "unmounted")
-    closed, real_list, real_hash = first / "deeper", os.scandir, enrolment.sha256_file
+    closed, real_list, real_open = first / "deeper", os.scandir, os.open
 
     def scandir(path: Any) -> Any:
         if Path(path) == closed:
             raise PermissionError(errno.EACCES, "Permission denied")
         return real_list(path)
 
-    def sha256(path: Path) -> str:
-        if path in (third, closed):
+    def open_file(path: Any, *flags: Any) -> int:
+        if path == third:
             raise OSError(errno.EIO, "Input/output error")
-        return real_hash(path)
+        return real_open(path, *flags)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    monkeypatch.setattr(enrolment, "sha256_file", sha256)
+    monkeypatch.setattr(os, "open", open_file)
     gone = next(path for path in sorted(first.iterdir()) if path.is_file())
     gone.unlink()
     report = enrol(people, tmp_path / "g", bundle, prune=True)
     assert report.pruned == 1  # what is truly gone
     names = [path.stem.replace("_", " ") for path in (first, second, third)]
     assert report.people == dict(sorted(zip(names, (1, 2, 1), strict=True)))
-    assert {flag.reason for flag in report.flags} == {Reason.UNREADABLE}
+    unread = {path.relative_to(people).as_posix() for path in (closed, second, third)}
+    assert {flag.photo for flag in report.flags} == unread
 
 
 def test_spellings_of_one_name_are_one_person(
     synthetic_set: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    one, two, three = sorted(sorted((synthetic_set / "enrol").iterdir())[0].iterdir())
+    one, two, three = sorted(sorted((synthetic_set / "enrol").iterdir())[1].iterdir())
     for folder, photo in (("Ann_Lee", one), ("ann-lee", two)):
         (tmp_path / "people" / folder).mkdir(parents=True)
         shutil.copy(photo, tmp_path / "people" / folder)
@@ -130,6 +137,7 @@ def test_spellings_of_one_name_are_one_person(
     assert report.spellings == {"Ann Lee": ["ann-lee"]}
     shutil.copy(three, tmp_path / "people" / "ANN.LEE.jpg")  # first by path, but not the first
     report = enrol(tmp_path / "people", tmp_path / "g", bundle, prune=True)
+    assert report.flags == []
     assert report.people == {"Ann Lee": 3}
     assert (report.unchanged, report.pruned) == (2, 0)
 
@@ -166,3 +174,146 @@ def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(
     trusted = enrol(people, tmp_path / "gallery", bundle, trust=True)
     assert trusted.enrolled == 1
     assert trusted.photos_opened == 1
+
+
+def test_a_reused_name_of_a_renamed_person_is_told_and_its_strange_faces_flagged(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    """The new faces agree with each other; those that are enrolled are what counts."""
+    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    put_away = other.rename(tmp_path / "other")
+    enrol(people, tmp_path / "g", bundle)
+    old_name = one.name.replace("_", " ")
+    rename(tmp_path / "g", old_name, "A Rod")
+    shutil.rmtree(one)
+    put_away.rename(one)
+    report = enrol(people, tmp_path / "g", bundle)
+    assert report.aliases == {old_name: "A Rod"}
+    assert report.enrolled == 0
+    assert [flag.reason for flag in report.flags] == [Reason.NO_AGREEMENT] * 2
+    unalias(tmp_path / "g", one.name)
+    apart = enrol(people, tmp_path / "g", bundle)
+    assert (apart.aliases, apart.flags) == ({}, [])
+    assert (apart.people["A Rod"], apart.people[old_name]) == (2, 2)
+
+
+def test_trust_enrols_the_strange_faces_of_a_known_person(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    put_away = other.rename(tmp_path / "other")
+    enrol(people, tmp_path / "g", bundle)
+    shutil.rmtree(one)
+    put_away.rename(one)
+    assert enrol(people, tmp_path / "g", bundle).enrolled == 0
+    assert enrol(people, tmp_path / "g", bundle, trust=True).enrolled == 2
+
+
+def test_a_photo_moved_to_another_persons_folder_moves_its_face(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    wrong, right = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    photo = next(path for path in sorted(right.iterdir()) if path.is_file())
+    photo = photo.rename(wrong / "zz_moved.jpg")
+    enrol(people, tmp_path / "g", bundle, trust=True)
+    photo.rename(right / photo.name)
+    report = enrol(people, tmp_path / "g", bundle)
+    names = [folder.name.replace("_", " ") for folder in (wrong, right)]
+    assert [(move.photo, move.before, move.person) for move in report.moved] == [
+        (f"{right.name}/zz_moved.jpg", *names)
+    ]
+    assert report.flags == []
+    assert [report.people[name] for name in names] == [2, 2]
+    again = enrol(people, tmp_path / "g", bundle)
+    assert (again.unchanged, again.photos_opened, again.moved) == (5, 0, [])
+
+
+def test_photos_of_two_people_that_were_swapped_change_sides(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    enrol(people, tmp_path / "g", bundle)
+    one.rename(people / "between")
+    other.rename(one)
+    (people / "between").rename(other)
+    report = enrol(people, tmp_path / "g", bundle)
+    assert len(report.moved) == 4 and report.flags == []
+    for face in Gallery.open(tmp_path / "g").faces:
+        assert face.photo.startswith(face.person.replace(" ", "_"))
+
+
+def test_a_photo_that_lies_in_two_folders_stays_where_it_was(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    enrol(people, tmp_path / "g", bundle)
+    photo = next(path for path in sorted(other.iterdir()) if path.is_file())
+    shutil.copy(photo, one / "zz_copy.jpg")
+    report = enrol(people, tmp_path / "g", bundle, trust=True)
+    assert [flag.reason for flag in report.flags] == [Reason.DUPLICATE_OTHER_PERSON]
+    assert report.moved == []
+
+
+def test_a_file_over_the_limit_is_flagged_and_not_read(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    person = sorted(path for path in people.iterdir() if path.is_dir())[0]
+    with (person / "film.mp4").open("wb") as file:
+        file.truncate(10 * 1024**4)  # sparse: to read it would take hours
+    report = enrol(people, tmp_path / "g", bundle)
+    (flag,) = report.flags
+    assert (flag.reason, report.photos_opened) == (Reason.TOO_LARGE, 5)
+    assert "megabytes, over the limit of 50" in flag.note
+
+
+@pytest.mark.parametrize(
+    ("reason", "size", "pose", "sharpness"),
+    [
+        (None, 40, 0.3, 60),
+        (Reason.FACE_TOO_SMALL, 31, 1, 1),
+        (Reason.EXTREME_POSE, 200, 0.95, 60),
+        (Reason.BLURRED, 200, 0.3, 2),
+    ],
+)
+def test_one_bad_measure_is_enough_not_to_be_enrolled(
+    reason: Reason | None, size: float, pose: float, sharpness: float
+) -> None:
+    good_else = Quality(sharpness, 0.5, 0.2, pose, size, overall=0.5)
+    assert ENROLMENT.refusal(good_else) == reason
+
+
+def test_a_blurred_photo_is_flagged(synthetic_set: Path, tmp_path: Path, bundle: Bundle) -> None:
+    source = sorted((synthetic_set / "enrol").iterdir())[-1]  # softly drawn
+    person = Path(shutil.copytree(source, tmp_path / "people" / source.name))
+    with Image.open(sorted(person.iterdir())[0]) as image:
+        blurred = image.convert("RGB").filter(ImageFilter.GaussianBlur(image.width / 20))
+    blurred.save(person / "blurred.png")
+    (flag,) = enrol(tmp_path / "people", tmp_path / "g", bundle).flags
+    assert (Path(flag.photo).name, flag.reason) == ("blurred.png", Reason.BLURRED)
+
+
+def test_the_command_says_whose_an_earlier_name_is_and_what_moved(
+    people: Path, tmp_path: Path, sface_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    photo = next(path for path in sorted(other.iterdir()) if path.is_file())
+    photo = photo.rename(one / "zz_moved.jpg")
+    gallery = ["--gallery", str(tmp_path / "g")]
+    enrolling = ["enrol", str(people), *gallery, "--bundle", str(sface_bundle)]
+    assert main([*enrolling, "--trust"]) == 0
+    earlier = one.name.replace("_", " ")
+    assert main(["people", "rename", earlier, "A Rod", *gallery]) == 0
+    photo.rename(other / photo.name)
+    capsys.readouterr()
+    assert main(enrolling) == 0
+    said = capsys.readouterr().out
+    assert f"{earlier} is enrolled as A Rod; if they are two people: faceops people unalias" in said
+    assert f"moved: the face of {other.name}/zz_moved.jpg from A Rod to" in said
+    assert main([*enrolling, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["aliases"] == {earlier: "A Rod"}
+    assert main(["people", "list", *gallery]) == 0
+    assert f"earlier name: {earlier.lower()} is A Rod" in capsys.readouterr().out
+    assert main(["people", "unalias", earlier, *gallery]) == 0
+    assert f"{earlier} is not A Rod any longer" in capsys.readouterr().out
+    assert main(["people", "unalias", earlier, *gallery]) == 1
+    assert f"{earlier} is not an earlier name of anybody" in capsys.readouterr().err

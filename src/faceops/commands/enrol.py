@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="enrol also a face that is unlike all other photos of its person",
+        help="enrol also a face that is unlike its person's other photos",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_bundle_arguments(parser)
@@ -56,6 +57,13 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     for flag in report.flags:
         print(f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}")
+    for move in report.moved:
+        print(f"moved: the face of {move.photo} from {move.before} to {move.person}")
+    for earlier, person in report.aliases.items():
+        print(
+            f"{earlier} is enrolled as {person}; if they are two people: "
+            f"faceops people unalias {shlex.quote(earlier)} --gallery {args.gallery}"
+        )
     for person, spellings in report.spellings.items():
         print(f"one person: {person} is also written {', '.join(spellings)}")
     faces = sum(report.people.values())
@@ -63,6 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         f"{args.gallery}: {len(report.people)} people, {faces} faces; "
         f"{report.enrolled} enrolled now, {report.unchanged} unchanged, "
         f"{len(report.flags)} photos not enrolled"
+        + (f", {len(report.moved)} moved" if report.moved else "")
         + (f", {report.pruned} faces removed" if args.prune else "")
     )
     return 0

@@ -29,6 +29,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     merging = actions.add_parser("merge", help="make two enrolled people one")
     merging.add_argument("name", metavar="GONE", help=SPELLING)
     merging.add_argument("new", metavar="KEPT", help="whose name both have afterwards")
+    unaliasing = actions.add_parser(
+        "unalias",
+        help="let a person's earlier name go: enrolling it gives somebody else from then on",
+        description="After `rename` or `merge` the earlier name stands for the same person. This "
+        "ends that, for another person of that name. The faces stay where they are.",
+    )
+    unaliasing.add_argument("name", metavar="NAME", help=SPELLING)
     forgetting = actions.add_parser(
         "forget",
         help="remove a person from the gallery and from all results, and search for what is left",
@@ -73,6 +80,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         (showing, _show),
         (renaming, _rename),
         (merging, _merge),
+        (unaliasing, _unalias),
         (forgetting, run_forget),
         (readmitting, run_readmit),
         (embedding, _reembed),
@@ -95,11 +103,17 @@ def _list(args: argparse.Namespace) -> int:
     counts = dict(sorted(Counter(gallery.persons).items()))
     if args.json:
         people = [{"person": person, "faces": faces} for person, faces in counts.items()]
-        content = {"contract_id": gallery.contract_id, "people": people}
+        content = {
+            "contract_id": gallery.contract_id,
+            "people": people,
+            "aliases": dict(sorted(gallery.aliases.items())),
+        }
         print(json.dumps(content, ensure_ascii=False))
         return 0
     for person, faces in counts.items():
         print(f"{faces:>4}  {person}")
+    for earlier, person in sorted(gallery.aliases.items()):
+        print(f"earlier name: {earlier} is {person}")
     print(f"{len(counts)} people, {len(gallery.faces)} faces in {args.gallery}")
     return 0
 
@@ -138,6 +152,21 @@ def _merge(args: argparse.Namespace) -> int:
 
     name, faces = merge(args.gallery, args.name, args.new)
     return _told(args, name, f"{args.name} and {name} are one: {name}, with {faces} faces", faces)
+
+
+def _unalias(args: argparse.Namespace) -> int:
+    from faceops.gallery.unalias import unalias
+
+    person = unalias(args.gallery, args.name)
+    if args.json:
+        print(json.dumps({"name": args.name, "person": person}, ensure_ascii=False))
+        return 0
+    print(
+        f"{args.name} is not {person} any longer: enrolling {args.name} gives a person of that "
+        f"name. To `forget` {person}, results that still say {args.name} are not {person}'s now: "
+        "run identify into them again"
+    )
+    return 0
 
 
 def _told(args: argparse.Namespace, name: str, sentence: str, faces: int) -> int:

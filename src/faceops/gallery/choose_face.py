@@ -48,25 +48,31 @@ def disagreeing(
     verify: Verify,
     threshold_for: Callable[[int], float],
 ) -> set[int]:
-    """Return which photos' only face is nobody else's of the person, though others agree.
+    """Return which photos' only face is unlike the person's others.
 
-    Such a face is less like each of the person's other faces than two people are on balance, while
-    two of these are sure to be one person. Where no two agree, nobody knows who is right.
+    Unlike is what rather two people than one would be. Where faces are known, they alone count:
+    new ones that agree with each other may be another person of that name. Where none is known, a
+    face is told that is unlike all other new ones, while two of these are sure to be one person;
+    where no two agree, nobody knows who is right.
 
     Args: as `choose_faces`.
     """
     places = [index for index, photo in enumerate(photos) if len(photo) == 1]
-    singles = [photos[index] for index in places]
-    faces = np.concatenate([*singles, known])[:MOST_COMPARED]
-    if not places or len(faces) < 3:
+    if not places:
         return set()
-    alike = _all_pairs(faces, faces, verify)
-    np.fill_diagonal(alike, 0)
-    agreed = max(UNLIKE, threshold_for(len(faces) - 1))
-    if alike.max() < agreed:
-        return set()
-    lonely = np.flatnonzero(alike.max(axis=1) < UNLIKE)
-    return {places[row] for row in lonely.tolist() if row < len(places)}
+    faces = np.concatenate([photos[index] for index in places])
+    if len(known):
+        nearest = [_all_pairs(face[None], known, verify).max() for face in faces]
+    else:
+        faces = faces[:MOST_COMPARED]
+        if len(faces) < 3:
+            return set()
+        alike = _all_pairs(faces, faces, verify)
+        np.fill_diagonal(alike, 0)
+        if alike.max() < max(UNLIKE, threshold_for(len(faces) - 1)):
+            return set()
+        nearest = list(alike.max(axis=1))
+    return {places[row] for row, likeness in enumerate(nearest) if likeness < UNLIKE}
 
 
 def _agreeing(

@@ -1,8 +1,12 @@
 """Which found faces are good enough to enrol, and which to name."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from faceops.reasons import Reason
+
+if TYPE_CHECKING:
+    from faceops.faces.quality import Quality  # loads NumPy, which an unchanged run does without
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,35 @@ class FacePolicy:
         return None
 
 
+@dataclass(frozen=True)
+class EnrolmentPolicy:
+    """What a face must have to be searched for: overall quality alone lets one bad measure pass.
+
+    Attributes:
+        least: size and overall quality.
+        min_sharpness: see `Quality.sharpness`.
+        max_pose: see `Quality.pose`.
+    """
+
+    least: FacePolicy
+    min_sharpness: float
+    max_pose: float
+
+    def refusal(self, quality: "Quality") -> Reason | None:
+        """Return why the face is not enrolled, or None when it is."""
+        if quality.size_px >= self.least.min_size:
+            if quality.pose > self.max_pose:
+                return Reason.EXTREME_POSE
+            if quality.sharpness < self.min_sharpness:
+                return Reason.BLURRED
+        return self.least.refusal(quality.size_px, quality.overall)
+
+
 # A bad enrolled face spoils every later search, a bad face in an album only stays unnamed.
-ENROLMENT = FacePolicy(min_size=32, min_quality=0.2)
+# Measured with SFace on 1,162 photos of 220 people of LFW: their sharpness is 16 and more. Blurred
+# until it is 2 to 4, a face is still like its person's others with a probability of 0.83 on
+# average, at 1 to 2 with 0.16. A pose over 0.9, about 50 degrees, has 1 photo in 116.
+ENROLMENT = EnrolmentPolicy(
+    FacePolicy(min_size=32, min_quality=0.2), min_sharpness=4.0, max_pose=0.9
+)
 IDENTIFICATION = FacePolicy(min_size=20, min_quality=0.1)

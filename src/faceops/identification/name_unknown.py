@@ -13,7 +13,7 @@ from faceops.errors import FaceOpsError, UsageError
 from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.faces.find_faces import Face
 from faceops.faces.find_in_photo import find_in_photo
-from faceops.gallery.enrol import NOTES, Flag
+from faceops.gallery.enrol_report import NOTES, Flag
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import given_name, person_key
@@ -216,7 +216,7 @@ def _cut(
             if likest is None or box_overlap(likest.detection.box, face.box) < SAME_BOX:
                 reason = Reason.NO_FACE
                 continue
-            reason = ENROLMENT.refusal(likest.detection.size, likest.quality.overall)
+            reason = ENROLMENT.refusal(likest.quality)
             if reason is None:
                 found += 1
                 yield _Cut(face.key, path, likest)

@@ -9,6 +9,7 @@ from faceops.reasons import Reason
 class PhotoError(FaceOpsError):
     """A photo that cannot be used: one sentence for the user, a reason code for its row.
 
+    `sentence` is the part after the file's name, such as "is empty; copy it again or remove it."
     `transient` when the file's bytes are not to blame (the disk, permissions, memory): the same
     bytes may open another time.
     """
@@ -17,6 +18,7 @@ class PhotoError(FaceOpsError):
         self, path: Path, reason: Reason, sentence: str, *, transient: bool = False
     ) -> None:
         super().__init__(f"{printable(path)} {sentence}")
+        self.sentence = sentence
         self.reason = reason
         self.transient = transient
 

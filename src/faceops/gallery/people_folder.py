@@ -1,0 +1,138 @@
+"""Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from faceops.errors import UsageError
+from faceops.faces.ordered_map import ordered_map
+from faceops.gallery.enrol_report import NOTES, Flag, note_of
+from faceops.gallery.person_name import first_spellings, person_key, person_of, valid_unicode
+from faceops.gallery.store import ENROLLED, Gallery, GalleryFace
+from faceops.photos.photo_bytes import photo_bytes
+from faceops.photos.photo_error import PhotoError
+from faceops.photos.photo_limits import PhotoLimits
+from faceops.photos.walk import walk_photos
+from faceops.progress import track
+from faceops.reasons import Reason
+
+
+@dataclass(frozen=True)
+class PersonPhoto:
+    """A photo of `person`: its file, its path below the folder, the sha256 of its bytes."""
+
+    person: str
+    path: Path
+    photo: str
+    photo_id: str
+
+
+@dataclass
+class PeopleFolder:
+    """The people of a folder, each under the name that is shown, and their photos.
+
+    Attributes:
+        photos: each person's photos once, people by name, photos by path.
+        names: by each spelling in the folder or the gallery, the name that is shown.
+        aliases: by the name of a folder, the person who once had that name.
+        flags: files that cannot be used, and further copies of a person's photo.
+        unread: paths whose content is not known just now.
+    """
+
+    photos: dict[str, list[PersonPhoto]]
+    names: dict[str, str]
+    aliases: dict[str, str]
+    flags: list[Flag] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    def other_spellings(self) -> dict[str, list[str]]:
+        """Return the spellings of each name beside the one that is shown."""
+        others: dict[str, list[str]] = defaultdict(list)
+        for spelling, name in sorted(self.names.items()):
+            if spelling != name:
+                others[name].append(spelling)
+        return dict(sorted(others.items()))
+
+    def lacks(self, face: GalleryFace) -> bool:
+        """Return whether the face came from the folder of its person and its photo is gone there.
+
+        Not gone is what lies where nothing can be read just now.
+        """
+        return (
+            face.origin == ENROLLED
+            and face.person not in self._people_by_id.get(face.photo_id, ())
+            and not any(f"{face.photo}/".startswith(f"{path}/") for path in self.unread)
+        )
+
+    def moved(self, face: GalleryFace) -> bool:
+        """Return whether the face's photo is gone from its person's folder, into another's."""
+        return face.photo_id in self._people_by_id and self.lacks(face)
+
+    @cached_property
+    def _people_by_id(self) -> dict[str, set[str]]:
+        people: dict[str, set[str]] = defaultdict(set)
+        for photos in self.photos.values():
+            for photo in photos:
+                people[photo.photo_id].add(photo.person)
+        return dict(people)
+
+
+def list_people(root: Path) -> list[Path]:
+    """Return the files of the folder of people `root`, sorted.
+
+    Raises:
+        UsageError: it is not a folder or holds no files.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder; name the folder that holds the people.")
+    paths = walk_photos(root)
+    if not paths:
+        raise UsageError(
+            f"{root} holds no files; put each person's photos into a folder of their name."
+        )
+    return paths
+
+
+def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -> PeopleFolder:
+    """Say whose photos the files `paths` below `root` are, and hash them.
+
+    Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown under the
+    spelling that the gallery has, or else the first one by path; a name that a person of the
+    gallery had before is that person's.
+    """
+    aliases: dict[str, str] = {}
+    owners = []
+    for path in paths:
+        name = person_of(path.relative_to(root))
+        if person_key(name) in gallery.aliases:
+            aliases[name] = gallery.aliases[person_key(name)]
+        owners.append(aliases.get(name, name))
+    names = first_spellings([*gallery.persons, *owners])
+    aliases = {name: names[person] for name, person in sorted(aliases.items())}
+    people = sorted({names[owner] for owner in owners})
+    folder = PeopleFolder({person: [] for person in people}, names, aliases)
+    seen: set[tuple[str, str]] = set()
+    hashed = track(ordered_map(_photo_id, paths, threads), "hash photos", total=len(paths))
+    for path, owner, photo_id in zip(paths, owners, hashed, strict=True):
+        person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
+        if isinstance(photo_id, PhotoError):
+            folder.flags.append(Flag(photo, person, photo_id.reason, note_of(photo_id)))
+            if photo_id.transient:
+                folder.unread.append(photo)
+        elif (person, photo_id) in seen:
+            folder.flags.append(Flag(photo, person, Reason.DUPLICATE, NOTES[Reason.DUPLICATE]))
+        else:
+            seen.add((person, photo_id))
+            folder.photos[person].append(PersonPhoto(person, path, photo, photo_id))
+    return folder
+
+
+def _photo_id(path: Path) -> str | PhotoError:
+    """Return the sha256 of the bytes of the file `path`, or why there is none."""
+    try:
+        content = photo_bytes(path, PhotoLimits().max_bytes)
+    except PhotoError as error:
+        return error
+    return hashlib.sha256(content).hexdigest()
