@@ -2,21 +2,19 @@
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import remember_output
-from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
+from faceops.identification.begin_summary import begun
 from faceops.identification.check_folders import check_folders
 from faceops.identification.drift import DriftMeter
-from faceops.identification.engine import NamedPhoto, Rule, name_photos
+from faceops.identification.engine import Rule, name_photos
 from faceops.identification.face_store import FaceStore
 from faceops.identification.look import Looker
 from faceops.identification.manifest import about_run, write_manifest
@@ -34,13 +32,10 @@ from faceops.identification.output_folder import (
     run_folder,
 )
 from faceops.identification.part_clock import PartClock
-from faceops.identification.record_writers import RecordWriters
-from faceops.identification.records import photos_of, records_of
-from faceops.identification.report.report import Report
+from faceops.identification.records import photos_of
 from faceops.identification.settings import DETAIL, Settings
 from faceops.identification.summary import Summary, write_summary
 from faceops.identification.unchanged import (
-    FolderDigest,
     decided_by,
     photos_below,
     run_that_stands,
@@ -51,6 +46,7 @@ from faceops.identification.unknown_people import (
     find_unknown_people,
     write_unknown_people,
 )
+from faceops.identification.write_rows import write_rows
 from faceops.identification.xmp_of_photo import with_sidecars
 from faceops.photos.photo_limits import PhotoLimits
 from faceops.release.bundle import Bundle
@@ -110,7 +106,7 @@ def identify(
     root, paths = photos_below(photos_dir)
     threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
     clock = PartClock()
-    began, started = time.monotonic(), datetime.now(UTC)
+    began = time.monotonic()
     method = method_of(bundle.release, limits, detail)
     with (
         folder_lock(out),
@@ -121,28 +117,7 @@ def identify(
         # name, and one who is forgotten from here on is forgotten in `out` too.
         known_to_gallery = remember_output(gallery.folder, out, root if xmp else None)
         gallery = gallery.as_saved()
-        enrolled = len(gallery.faces)
-        threshold = thresholds.for_search(budget, enrolled) if enrolled else None
-        rule = Rule(1.0 if threshold is None else threshold, thresholds.runner_up_margin, policy)
-        summary = Summary(
-            run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-            photos_folder=valid_unicode(str(photos_dir.resolve())),
-            started=started.isoformat(timespec="seconds"),
-            release=bundle.name,
-            contract_id=bundle.release.contract_id,
-            budget=budget,
-            threshold=threshold,
-            threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),
-            runner_up_margin=thresholds.runner_up_margin,
-            gallery_people=len(gallery.people),
-            gallery_faces=enrolled,
-            detail=detail,
-            annotate=annotate,
-            xmp=xmp,
-            keep_crops=keep_crops,
-            keep_runs=keep_runs,
-            checked=started.isoformat(timespec="seconds"),
-        )
+        summary = begun(photos_dir, gallery, bundle, settings, keep_crops, keep_runs)
         summary.decided_by = decided_by(gallery.stamp, bundle.folder, bundle.name, root, settings)
         summary.known_to_gallery = known_to_gallery
         if not paths and store.has_files_below(root):
@@ -159,6 +134,8 @@ def identify(
         ):
             finder = bundle.face_finder(detail)
             looker = Looker(bundle, finder, store, limits, clock, keep_crops)
+            sure = 1.0 if summary.threshold is None else summary.threshold
+            rule = Rule(sure, thresholds.runner_up_margin, policy)
             named = name_photos(paths, looker, gallery, rule, threads)
             earlier = latest_drawings(out) if annotate else None
             if annotate:
@@ -167,10 +144,10 @@ def identify(
                 named = with_drawings(named, root, folder / ANNOTATED, earlier, limits, threads)
             if xmp:
                 named = with_sidecars(named, summary)
-            meter = DriftMeter(thresholds, enrolled, budget, photos_of(out / FACES_FILE))
-            unread: list[Path] = []
-            named = _noting_unread(named, unread)
-            report = _write_rows(named, root, folder, summary, clock, unknown, meter)
+            meter = DriftMeter(
+                thresholds, summary.gallery_faces, budget, photos_of(out / FACES_FILE)
+            )
+            report, unread = write_rows(named, root, folder, summary, clock, unknown, meter)
             summary.drift = meter.result()
             with clock.part("group"):
                 people = find_unknown_people(folder / FACES_FILE, unknown, bundle, out / STATE_FILE)
@@ -192,50 +169,6 @@ def identify(
         publish(out, summary.run_id)
         remove_old_runs(out, keep_runs, summary.run_id)
     return summary
-
-
-def _write_rows(
-    named: Iterator[NamedPhoto],
-    root: Path,
-    folder: Path,
-    summary: Summary,
-    clock: PartClock,
-    unknown: UnknownFaces,
-    meter: DriftMeter,
-) -> Report:
-    """Write the rows of all photos into `folder` while they come in, and count them."""
-    report, files = Report(root), FolderDigest(summary.xmp)
-    below = len(root.as_posix().rstrip("/")) + 1
-    with RecordWriters(folder) as writers:
-        for photo in named:
-            path = valid_unicode(photo.path.as_posix()[below:])
-            rows = records_of(
-                summary.run_id,
-                path,
-                photo.photo,
-                photo.decisions,
-                summary.release,
-                summary.contract_id,
-            )
-            with clock.part("write"):
-                writers.write(rows)
-                summary.add(photo)
-                report.add(path, photo)
-                unknown.add(photo)
-                meter.add(photo)
-                files.add_named(photo)
-        with clock.part("write"):
-            writers.flush()
-    summary.saw = files.hexdigest()
-    return report
-
-
-def _noting_unread(photos: Iterator[NamedPhoto], unread: list[Path]) -> Iterator[NamedPhoto]:
-    """Pass the photos on; add what was no file that could be read to `unread`."""
-    for named in photos:
-        if named.file is None:
-            unread.append(named.path)
-        yield named
 
 
 @contextlib.contextmanager
