@@ -32,6 +32,7 @@ from faceops.identification.check_folders import check_folders
 from faceops.identification.mlflow_run import log_run
 from faceops.identification.output_folder import FACES_FILE, KEEP_RUNS, check_keep_runs
 from faceops.identification.record_checks import require_sound_records
+from faceops.identification.recorded import is_recorded, note_recorded
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
 from faceops.identification.shard import find_shard, shards
@@ -153,6 +154,7 @@ def check_and_record(out: Path, summary: dict[str, Any]) -> None:
         logger.info("there is no MLflow store here: the run is not recorded in one")
     else:
         logger.info("recorded in MLflow as run %s", run_id)
+    note_recorded(out, summary["run_id"])
 
 
 def publish_artifacts(summary: dict[str, Any]) -> None:
@@ -252,7 +254,8 @@ def identify_folder(
     )
     if summary["unchanged"]:
         get_run_logger().info("nothing has changed: the results of %s stand", summary["run_id"])
-    else:
+    # A run that was cut off before its check, or made by the command, is checked now.
+    if not is_recorded(results, summary["run_id"]):
         check_and_record(results, summary)
     publish_artifacts(summary)
     return summary

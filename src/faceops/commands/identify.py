@@ -109,7 +109,16 @@ def _standing_results(args: argparse.Namespace) -> "Summary | None":
     if budget is None:
         return None
     settings = Settings(budget, args.annotate, args.xmp, args.detail)
-    return standing_results(args.photos_dir, args.gallery, bundle, args.out, release, settings)
+    return standing_results(
+        args.photos_dir,
+        args.gallery,
+        bundle,
+        args.out,
+        release,
+        settings,
+        keep_crops=args.keep_crops,
+        keep_runs=args.keep_runs,
+    )
 
 
 def _identify(args: argparse.Namespace) -> "Summary":

@@ -63,11 +63,21 @@ def enrol(
             report.pruned = len(gone)
             faces.gallery().save()
         _enrol_people(folder, fresh, faces, bundle, threads, trust, report)
-        gallery = faces.gallery()
-        gallery.save()
+        before, gallery = gallery, faces.gallery()
+        if not _as_before(gallery, before):
+            gallery.save()  # else its files stay, and so do results that were decided by them
     report.people = dict(Counter(gallery.persons))
     report.flags.sort(key=lambda flag: (flag.photo, flag.reason))
     return report
+
+
+def _as_before(gallery: Gallery, before: Gallery) -> bool:
+    """Whether the files of `before`, as it was opened or saved last, hold `gallery` already."""
+    same = [
+        [(face.person, face.photo, face.photo_id, face.box) for face in each.faces]
+        for each in (gallery, before)
+    ]
+    return bool(before.stamp) and before.whole and same[0] == same[1]
 
 
 def _fresh(

@@ -87,6 +87,9 @@ class Contract:
     crops_id: str = ""
 
 
+_Statement = tuple[Contract, dict[str, str]]  # contract, and aliases as `Gallery` has them
+
+
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state.
@@ -120,8 +123,8 @@ class Gallery:
             FaceOpsError: it is damaged, of another schema version, or of another contract.
         """
         stamp = gallery_stamp(folder)  # before reading: what is saved meanwhile is seen as a change
-        stated, aliases = _read_statement(folder)
-        contract, faces = _read_faces(folder / FACES_FILE, stated, crops)
+        said = _read_statement(folder)
+        (contract, aliases), faces = _read_faces(folder / FACES_FILE, said, crops)
         gallery = cls(
             folder,
             contract.contract_id,
@@ -130,7 +133,7 @@ class Gallery:
             crops,
             aliases,
             crops_id=contract.crops_id,
-            whole=contract == stated,
+            whole=(contract, aliases) == said,
             stamp=stamp,
         )
         if contract_id is not None:
@@ -164,7 +167,9 @@ class Gallery:
         """
         if (folder / GALLERY_FILE).exists():
             gallery = cls.open(folder, contract_id, crops=True)
-            return replace(gallery, crops_id=gallery.crops_id or crops_id)
+            if gallery.crops_id:
+                return gallery
+            return replace(gallery, crops_id=crops_id, stamp="")
         if (folder / FACES_FILE).exists():
             raise FaceOpsError(
                 f"{folder} has {FACES_FILE} but no {GALLERY_FILE}; choose an empty folder."
@@ -247,7 +252,9 @@ class Gallery:
             "aliases": dict(self.aliases),
         }
         columns = {name: [_cell(face, name) for face in self.faces] for name in SCHEMA.names}
-        schema = SCHEMA.with_metadata({_CONTRACT: json.dumps(contract, sort_keys=True).encode()})
+        # Here too, so that one replacement carries all that belongs together.
+        stated = {**contract, "aliases": dict(self.aliases)}
+        schema = SCHEMA.with_metadata({_CONTRACT: json.dumps(stated, sort_keys=True).encode()})
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
         text = json.dumps(statement, indent=1, sort_keys=True) + "\n"
@@ -299,14 +306,13 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def _read_statement(folder: Path) -> tuple[Contract, dict[str, str]]:
+def _read_statement(folder: Path) -> _Statement:
     path = folder / GALLERY_FILE
     try:
         content = json.loads(path.read_text("utf-8"))
         version = content["schema_version"]
         contract = _contract(content)
-        # Galleries of before people could be renamed have none.
-        aliases = {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()}
+        aliases = _aliases(content)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
@@ -324,6 +330,11 @@ def _read_statement(folder: Path) -> tuple[Contract, dict[str, str]]:
     return contract, aliases
 
 
+def _aliases(content: Mapping[str, Any]) -> dict[str, str]:
+    # Galleries of before people could be renamed have none.
+    return {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()}
+
+
 def _contract(content: Mapping[str, Any]) -> Contract:
     return Contract(
         str(content["contract_id"]),
@@ -333,9 +344,10 @@ def _contract(content: Mapping[str, Any]) -> Contract:
 
 
 def _read_faces(
-    path: Path, contract: Contract, crops: bool
-) -> tuple[Contract, tuple[GalleryFace, ...]]:
-    """Return the faces, and the contract that the file itself states, else `contract`."""
+    path: Path, said: _Statement, crops: bool
+) -> tuple[_Statement, tuple[GalleryFace, ...]]:
+    """Return the faces, and contract and aliases as the file itself states them, else `said`."""
+    contract, aliases = said
     names = [name for name in SCHEMA.names if crops or name != "crop"]
     try:
         with pq.ParquetFile(path) as file:  # read_table would load pandas
@@ -344,7 +356,9 @@ def _read_faces(
             table = file.read(columns=names).select(names)
             stated = (file.schema_arrow.metadata or {}).get(_CONTRACT)
         if stated is not None:
-            contract = _contract(json.loads(stated))
+            content = json.loads(stated)
+            contract = _contract(content)
+            aliases = _aliases(content) if "aliases" in content else aliases
         flat = _floats(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -358,7 +372,7 @@ def _read_faces(
             f"{path} does not hold embeddings of {size} values; "
             "restore it from a copy, or enrol into a new folder."
         )
-    return contract, tuple(
+    return (contract, aliases), tuple(
         GalleryFace(**{"crop": b"", **row, "box": tuple(row["box"])}, embedding=embedding)
         for row, embedding in zip(rows, flat.reshape(-1, size), strict=True)
     )

@@ -3,7 +3,8 @@
 SQLite in the output folder. A photo is known by its bytes (sha256) and by what found its faces, an
 embedding by the contract too; a file is known by path, size and modification time, so that
 unchanged files are not even read. Where crops are kept, another release embeds them without the
-photo. It is a cache: deleting it costs only time. It holds biometric data.
+photo. Deleting it costs time, and it forgets which faces stay
+without a name and the numbers of unknown people. It holds biometric data.
 """
 
 import os
@@ -274,11 +275,14 @@ class FaceStore:
             (*key, reason, decoder, *photo.size, photo.orientation),
         )
         self._db.executemany(
-            "INSERT OR REPLACE INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            # A crop that was kept stays where none is to be kept now.
+            "INSERT OR REPLACE INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+            "CASE WHEN ? THEN NULL ELSE coalesce(?, (SELECT crop FROM faces "
+            "WHERE photo_id=? AND finder=? AND face_index=?)) END)",
             (
                 (
                     *key, index, *face.box, face.detector_score, face.quality, face.forgotten,
-                    face.thumbnail, None if face.forgotten else crops.get(index),
+                    face.thumbnail, face.forgotten, crops.get(index), *key, index,
                 )
                 for index, face in enumerate(photo.faces)
             ),

@@ -65,13 +65,14 @@ def forget_in_output(
     try:
         remove_unfinished(out)
         folders = [out, *sorted((out / RUNS).glob("*"))]
-        faces = {*enrolled}
-        faces |= {face for folder in folders for face in named_faces(folder, is_person)}
+        # An enrolled photo's path is one below the people's folder, not below the album.
+        named_in_rows = {face for folder in folders for face in named_faces(folder, is_person)}
+        faces = {*enrolled, *named_in_rows}
         done.sidecars_beside = _sidecars_beside(folders)
         done.removed = forget_faces(out / STATE_FILE, faces, mark)
         done.cached_faces = len(done.removed)
         for folder in folders:
-            done.pictures += _remove_pictures(folder, faces)
+            done.pictures += _remove_pictures(folder, named_in_rows)
             rows = forget_rows(folder, is_person)
             done.rows += rows
             named = _forget_summary(folder, is_person)

@@ -13,6 +13,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.forgotten_places import lift_mark, prepare_places
 from faceops.identification.output_folder import STATE_FILE, SUMMARY_FILE
+from faceops.identification.state_errors import state_errors
 from faceops.identification.state_schema import prepare
 
 
@@ -42,7 +43,11 @@ def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[P
 def _lift(out: Path, mark: str) -> int:
     path = out / STATE_FILE
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
+        with (
+            state_errors(path),
+            contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db,
+        ):
+            db.execute("PRAGMA secure_delete=ON")
             db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
             prepare(db)
             prepare_places(db)
@@ -50,7 +55,7 @@ def _lift(out: Path, mark: str) -> int:
             if count:
                 _let_the_next_run_decide(out)
             db.execute("COMMIT")
-    except (sqlite3.DatabaseError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise FaceOpsError(f"{out} cannot be changed ({error}); mend that.") from None
     return count
 

@@ -127,7 +127,7 @@ def identify(
             )
         latest = run_that_stands(out, summary.decided_by, paths)
         if latest is not None:
-            return still_stands(latest, out, summary.known_to_gallery)
+            return still_stands(latest, out, summary.known_to_gallery, keep_crops, keep_runs)
         with (
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from faceops.errors import FaceOpsError
 
-_DELETE = "delete it, and the photos are opened anew"
+_DELETE = (
+    "delete it, and the photos are opened anew; numbers of unknown people begin again, and faces "
+    "that people forget removed have to be forgotten anew"
+)
 _SPACE = "free some space or check the disk; the next run continues where this one stopped"
 _WAIT = "another process is writing to it: run this again when that one has ended"
 _PERMIT = "give this user permission to write it and its folder"

@@ -18,7 +18,13 @@ from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.gallery_files import gallery_stamp
 from faceops.gallery.outputs import remember_output
 from faceops.identification.manifest import MANIFEST_FILE, stated_drawings
-from faceops.identification.output_folder import ANNOTATED, PUBLISHED, RUNS
+from faceops.identification.output_folder import (
+    ANNOTATED,
+    PUBLISHED,
+    RUNS,
+    STATE_FILE,
+    remove_old_runs,
+)
 from faceops.identification.settings import Settings
 from faceops.identification.sidecar_place import Sidecars
 from faceops.identification.summary import Summary, read_summary, write_summary
@@ -94,6 +100,9 @@ def standing_results(
     out: Path,
     release: str,
     settings: Settings,
+    *,
+    keep_crops: bool,
+    keep_runs: int,
 ) -> Summary | None:
     """Return the summary of the latest run into `out` if a new one would write the same rows.
 
@@ -103,6 +112,7 @@ def standing_results(
     Args:
         photos_dir: a folder of photos, or one photo.
         bundle: the release's folder; `release` is the name that the rows give it.
+        keep_crops, keep_runs: as `identify`; noted for later runs, and older runs go at once.
 
     Raises:
         FaceOpsError: `out` is in use by another process or cannot be written.
@@ -116,7 +126,7 @@ def standing_results(
         if latest is None:
             return None
         known = remember_output(gallery, out, root if latest.xmp else None)
-        return still_stands(latest, out, known)
+        return still_stands(latest, out, known, keep_crops, keep_runs)
 
 
 def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:
@@ -145,7 +155,8 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
         return None
     if latest.drop_at and datetime.now(UTC) >= datetime.fromisoformat(latest.drop_at):
         return None  # a run drops what is kept of photos that are gone for long
-    if latest.sidecar_errors or not all((out / name).is_file() for name in PUBLISHED):
+    files_of_it = (*PUBLISHED, STATE_FILE)
+    if latest.sidecar_errors or not all((out / name).is_file() for name in files_of_it):
         return None
     if latest.annotate and not _drawings_are_there(out, latest.run_id):
         return None
@@ -155,9 +166,13 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
     return latest if files.hexdigest() == latest.saw else None
 
 
-def still_stands(latest: Summary, out: Path, known_to_gallery: bool) -> Summary:
+def still_stands(
+    latest: Summary, out: Path, known_to_gallery: bool, keep_crops: bool, keep_runs: int
+) -> Summary:
     """Return `latest` as of now, and note in `out` that nothing has changed since."""
     latest.known_to_gallery = known_to_gallery
+    latest.keep_crops, latest.keep_runs = keep_crops, keep_runs
+    remove_old_runs(out, keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)
     return latest
