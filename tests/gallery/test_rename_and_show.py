@@ -108,3 +108,27 @@ def test_enrolling_the_old_folder_again_gives_the_new_name(
     assert (again.enrolled, again.photos_opened) == (0, len(first.flags))
     assert again.aliases == {people[0]: "Ada Lovelace", people[1]: "Ada Lovelace"}
     assert sorted(again.people) == sorted(["Ada Lovelace", *people[2:]])
+
+
+def test_a_rename_cut_off_between_its_two_files_still_knows_the_earlier_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CutOff(BaseException):
+        pass
+
+    def replace_only_the_faces(path: Path, content: bytes) -> None:
+        if path.name == "gallery.json":
+            raise CutOff
+        path.write_bytes(content)
+
+    with monkeypatch.context() as patch, pytest.raises(CutOff):
+        patch.setattr("faceops.gallery.store._replace", replace_only_the_faces)
+        rename(folder, "Ann Lee", "Ann Smith")
+    cut = Gallery.open(folder, crops=True)
+    assert (cut.people, cut.aliases, cut.whole) == (
+        ["Ann Smith", "Ben"],
+        {"ann lee": "Ann Smith"},
+        False,
+    )
+    cut.save()
+    assert Gallery.open(folder).whole

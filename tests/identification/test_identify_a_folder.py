@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from faceops.errors import FaceOpsError, UsageError
+from faceops.gallery.enrol import enrol
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
@@ -262,4 +263,34 @@ def test_a_link_that_leads_nowhere_does_not_make_a_folder_a_changed_one(
     assert not identify(album, gallery, bundle, tmp_path / "out").unchanged
     assert identify(album, gallery, bundle, tmp_path / "out").unchanged
     (album / "nowhere").write_bytes(b"")
+    assert not identify(album, gallery, bundle, tmp_path / "out").unchanged
+
+
+def test_enrolling_the_same_again_changes_no_result(
+    album: Path, synthetic_set: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "gallery", tmp_path / "out"
+    for unchanged in (False, True):
+        enrol(synthetic_set / "enrol", folder, bundle, prune=unchanged)
+        assert identify(album, Gallery.open(folder), bundle, out).unchanged is unchanged
+
+
+def test_fewer_runs_are_kept_also_where_nothing_has_changed(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        (out / "faces.csv").unlink(missing_ok=True)
+        identify(album, gallery, bundle, out)
+    assert len(list((out / "runs").iterdir())) == 2
+    latest = identify(album, gallery, bundle, out, keep_runs=1)
+    assert latest.unchanged and latest.keep_runs == 1
+    assert [folder.name for folder in (out / "runs").iterdir()] == [latest.run_id]
+
+
+def test_without_its_state_a_run_does_not_stand(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    identify(album, gallery, bundle, tmp_path / "out")
+    (tmp_path / "out" / "state.sqlite").unlink()
     assert not identify(album, gallery, bundle, tmp_path / "out").unchanged

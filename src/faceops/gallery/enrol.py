@@ -61,7 +61,8 @@ def enrol(
             for face in gone:
                 faces.remove(face)
             report.pruned = len(gone)
-            faces.gallery().save()
+            if gone:
+                faces.gallery().save()
         _enrol_people(folder, fresh, faces, bundle, threads, trust, report)
         before, gallery = gallery, faces.gallery()
         if not _as_before(gallery, before):
