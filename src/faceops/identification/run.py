@@ -108,6 +108,7 @@ def identify(
     clock = PartClock()
     began = time.monotonic()
     method = method_of(bundle.release, limits, detail)
+    has_state = (out / STATE_FILE).is_file()  # before it is opened, and so made
     with (
         folder_lock(out),
         _writing_to(out),
@@ -125,7 +126,7 @@ def identify(
                 f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
                 f"connected? The results in {out} stay as they are."
             )
-        latest = run_that_stands(out, summary.decided_by, paths)
+        latest = run_that_stands(out, summary.decided_by, paths) if has_state else None
         if latest is not None:
             return still_stands(latest, out, summary.known_to_gallery, keep_crops, keep_runs)
         with (
