@@ -271,7 +271,7 @@ def test_a_file_over_the_limit_is_flagged_and_not_read(
     [
         (None, 40, 0.3, 60),
         (Reason.FACE_TOO_SMALL, 31, 1, 1),
-        (Reason.EXTREME_POSE, 200, 0.95, 60),
+        (Reason.EXTREME_POSE, 200, 1.0, 60),
         (Reason.BLURRED, 200, 0.3, 2),
     ],
 )
