@@ -38,7 +38,7 @@ from faceops.identification.settings import DETAIL
 from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
-from faceops.release.registry import fetch_bundle
+from faceops.release.registry.fetch_bundle import fetch_bundle
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60

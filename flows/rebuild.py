@@ -117,7 +117,7 @@ def open_run(root: Path) -> str:
     """Return the id of a new MLflow run for this rebuild."""
     import mlflow
 
-    from faceops.release.tracking import use_tracking
+    from faceops.release.registry.tracking import use_tracking
 
     use_tracking(root)
     with mlflow.start_run(run_name="rebuild") as run:
@@ -133,7 +133,7 @@ def open_run(root: Path) -> str:
 )
 def register_release(root: Path, run_id: str) -> dict[str, Any]:
     """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
-    from faceops.release.record_run import register_last_run
+    from faceops.release.registry.record_run import register_last_run
 
     version, is_new = register_last_run(root, run_id)
     return version.as_dict() | {"new": is_new}

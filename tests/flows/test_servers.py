@@ -70,8 +70,10 @@ def test_what_the_servers_record_is_there_without_them_and_they_start_and_stop_o
 ) -> None:
     import mlflow
 
-    from faceops.release.registry import fetch_bundle, register, versions
-    from faceops.release.tracking import use_tracking
+    from faceops.release.registry.fetch_bundle import fetch_bundle
+    from faceops.release.registry.register import register
+    from faceops.release.registry.tracking import use_tracking
+    from faceops.release.registry.versions import versions
 
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     by_server, _ = servers

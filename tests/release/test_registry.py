@@ -9,8 +9,8 @@ import pytest
 
 from faceops.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
-from faceops.release.record_run import flatten, metric_name
-from faceops.release.registry import fetch_bundle
+from faceops.release.registry.fetch_bundle import fetch_bundle
+from faceops.release.registry.record_run import flatten, metric_name
 from tests.tiny_repository import TinyRepository
 
 

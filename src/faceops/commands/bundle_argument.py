@@ -46,6 +46,6 @@ def bundle_folder(args: argparse.Namespace) -> tuple[Path, str]:
         if not args.bundle.is_dir():
             raise UsageError(f"{args.bundle} is not a folder; name a release bundle's folder.")
         return args.bundle, str(args.bundle)
-    from faceops.release.registry import fetch_bundle
+    from faceops.release.registry.fetch_bundle import fetch_bundle
 
     return fetch_bundle(args.model), args.model

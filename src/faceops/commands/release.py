@@ -20,7 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _register(args: argparse.Namespace) -> int:
-    from faceops.release.record_run import register_last_run
+    from faceops.release.registry.record_run import register_last_run
 
     version, is_new = register_last_run(Path.cwd())
     if args.json:
@@ -34,8 +34,9 @@ def _register(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from faceops.release.registry import has_store, versions
-    from faceops.release.tracking import use_tracking
+    from faceops.release.registry.store import has_store
+    from faceops.release.registry.tracking import use_tracking
+    from faceops.release.registry.versions import versions
 
     rows = []
     if has_store(Path.cwd()):

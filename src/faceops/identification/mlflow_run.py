@@ -32,13 +32,14 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     Args:
         summary: as summary.json has it.
     """
-    from faceops.release.registry import has_store, versions
+    from faceops.release.registry.store import has_store
+    from faceops.release.registry.versions import versions
 
     if not has_store(root):
         return None
     import mlflow
 
-    from faceops.release.tracking import quiet_mlflow, use_tracking
+    from faceops.release.registry.tracking import quiet_mlflow, use_tracking
 
     use_tracking(root, EXPERIMENT)
     tags = {

@@ -23,7 +23,7 @@ from faceops.embedding.training_inputs import FeatureInputs, PixelInputs, Traini
 from faceops.embedding.training_loop import Outcome, train_embedder
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
-from faceops.release.tracking import EXPERIMENT, use_tracking
+from faceops.release.registry.tracking import EXPERIMENT, use_tracking
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
 from faceops.weights.settings import weight_path

@@ -13,7 +13,8 @@ from faceops.config import read_params
 from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
 from faceops.release.contract import read_release
-from faceops.release.registry import Version, register, registered
+from faceops.release.registry.register import register
+from faceops.release.registry.versions import Version, registered
 
 METRICS = {
     "validate": "build/validate/validation.json",
@@ -135,7 +136,7 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
     import pandas as pd
     from mlflow.data.pandas_dataset import from_pandas
 
-    from faceops.release.tracking import quiet_mlflow, use_tracking
+    from faceops.release.registry.tracking import quiet_mlflow, use_tracking
 
     metrics = read_metrics(root)
     params = params_of_run(root)

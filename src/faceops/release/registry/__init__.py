@@ -1,0 +1,1 @@
+"""Releases in MLflow: runs, registered versions, the aliases champion and challenger."""

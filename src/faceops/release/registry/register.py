@@ -1,0 +1,72 @@
+"""A bundle becomes a version of the registered model."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from faceops.release.bundle import Bundle
+from faceops.release.registry.store import (
+    BUNDLE_FOLDER,
+    CHALLENGER,
+    CHAMPION,
+    MODEL,
+    store_errors,
+)
+from faceops.release.registry.versions import Version, versions
+
+
+def register(bundle_folder: Path, run_id: str, description: str) -> Version:
+    """Log the bundle to the run and register it; the first version becomes champion.
+
+    Later versions become `challenger`: a person (or, later, the gate) moves `champion`.
+
+    Args:
+        bundle_folder: a complete bundle; logged as it is, under `bundle/` of the model.
+        run_id: the MLflow run that holds its params, metrics and plots.
+        description: Markdown for the version's page.
+    """
+    import mlflow
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    release = Bundle.load(bundle_folder).release
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 112, 112, 3), "crops")]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, release.embedding_size))]),
+    )
+    tags = {
+        "contract_id": release.contract_id,
+        "dvc_lock_sha256": release.dvc_lock_sha256,
+        "git_commit": release.git_commit,
+    }
+    with store_errors("registering the release"), tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary) / BUNDLE_FOLDER
+        shutil.copytree(bundle_folder, staged)
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=MODEL,
+                loader_module="faceops.release.pyfunc",
+                data_path=str(staged),
+                signature=signature,
+                pip_requirements=["faceops"],
+                metadata=tags,
+            )
+        client = mlflow.MlflowClient()
+        if not client.search_registered_models(f"name = '{MODEL}'"):
+            client.create_registered_model(
+                MODEL, description="Names the people in photos: detector, embedder, verifier."
+            )
+        made = client.create_model_version(
+            MODEL,
+            logged.model_uri,
+            run_id=run_id,
+            tags=tags,
+            description=description,
+            model_id=logged.model_id,  # a server refuses the address without it
+            await_creation_for=0,  # both kinds of store have it at once
+        )
+        holders = client.get_registered_model(MODEL).aliases
+        alias = CHALLENGER if CHAMPION in holders else CHAMPION
+        client.set_registered_model_alias(MODEL, alias, made.version)
+        return next(v for v in versions() if v.version == int(made.version))
