@@ -195,6 +195,30 @@ class Evaluate(Section):
     seed: int = Field(7, ge=0, description="seed of pairs and galleries")
 
 
+class Gate(Section):
+    """What a release must show against the champion, on the same photos, to take its place."""
+
+    data: str = Field("data", description="labelled photos; people whom either release saw are out")
+    photos_sha256: str = Field("", description="refuse other photos than these (empty: any)")
+    slices: str = Field("", description="CSV of groups; empty: dark to bright, blurred to sharp")
+    far: float = Field(0.001, gt=0, lt=1, description="false accept rate of the TAR")
+    fpir: float = Field(0.01, gt=0, lt=1, description="share of strangers named, of the DIR")
+    gallery_photos: int = Field(2, ge=1, description="photos enrolled a person")
+    unknown_share: float = Field(0.5, gt=0, lt=1, description="share of people not enrolled")
+    dir_loss: float = Field(
+        0.01, ge=0, le=1, description="largest loss of DIR that the interval may leave possible"
+    )
+    tar_loss: float = Field(0.01, ge=0, le=1, description="the same, of TAR")
+    slice_loss: float = Field(0.03, ge=0, le=1, description="the same, of the worst group's DIR")
+    slice_people: int = Field(10, ge=2, description="groups of fewer people are not judged")
+    latency_ratio: float = Field(1.25, gt=0, description="most time a photo, over the champion's")
+    size_ratio: float = Field(1.5, gt=0, description="most bytes, over the champion's")
+    min_people: int = Field(20, ge=4, description="people whom neither has seen, at least")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the paired intervals")
+    repeats: int = Field(1000, ge=100, description="resamples of the people")
+    seed: int = Field(7, ge=0, description="seed of galleries and resamples")
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -205,3 +229,4 @@ class Params(Section):
     verify: Verify = Verify()
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()

@@ -125,7 +125,9 @@ def open_set(
             )
         )
         probes = np.setdiff1d(np.arange(len(person)), gallery)
-        best, runner_up, best_person = _search(faces, verifier, probes, gallery, person)
+        best, runner_up, best_person = search_gallery(
+            faces.embeddings[probes], faces.embeddings[gallery], person[gallery], verifier
+        )
         named = np.zeros(len(probes), bool)
         if thresholds is not None:
             threshold = thresholds.for_search(thresholds.default_budget, len(gallery))
@@ -150,24 +152,20 @@ def open_set(
     )
 
 
-def _search(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    probes: np.ndarray,
-    gallery: np.ndarray,
-    person: np.ndarray,
-) -> tuple[np.ndarray, ...]:
-    """Return `best_two` of all probes, block by block."""
-    table = faces.embeddings[gallery]
+def search_gallery(
+    probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray, verifier: Verifier
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `best_two` of embeddings (P, D) of probes against (G, D), block by block.
+
+    `gallery_person` int (G,) says whose each face of the gallery is.
+    """
     step = max(1, _BLOCK // len(gallery))
     parts = [
-        best_two(
-            verifier.probability_matrix(faces.embeddings[probes[at : at + step]], table),
-            person[gallery],
-        )
-        for at in range(0, len(probes), step)
+        best_two(verifier.probability_matrix(probes[at : at + step], gallery), gallery_person)
+        for at in range(0, max(len(probes), 1), step)
     ]
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return best, runner_up, best_person
 
 
 def best_two(
