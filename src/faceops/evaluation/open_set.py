@@ -12,13 +12,13 @@ import numpy as np
 
 from faceops.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.gallery_draws import DRAWS, draw_galleries
 from faceops.evaluation.roc import roc_auc, tar_at_far
 from faceops.verification.log_odds import clipped_log_odds
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 
-DRAWS = 5
 POINTS = 200
 _BLOCK = 1 << 21  # scores at a time: 8 MB
 
@@ -114,27 +114,21 @@ def open_set(
             "too few for known people and strangers; lower evaluate.gallery_photos or give more "
             "test people."
         )
-    draw = np.random.default_rng(seed)
+    drawn = draw_galleries(
+        person, able, enrolled, gallery_photos=gallery_photos, seed=seed, draws=draws
+    )
     parts = []
     threshold = None
-    for _ in range(draws):
-        known = np.sort(draw.permutation(able)[:enrolled])
-        gallery = np.sort(
-            np.concatenate(
-                [draw.permutation(np.flatnonzero(person == k))[:gallery_photos] for k in known]
-            )
-        )
-        probes = np.setdiff1d(np.arange(len(person)), gallery)
+    for draw in drawn:
+        whose, gallery_person = person[draw.probes], person[draw.gallery]
         best, runner_up, best_person = search_gallery(
-            faces.embeddings[probes], faces.embeddings[gallery], person[gallery], verifier
+            faces.embeddings, draw.probes, draw.gallery, gallery_person, verifier
         )
-        named = np.zeros(len(probes), bool)
+        named = np.zeros(len(whose), bool)
         if thresholds is not None:
-            threshold = thresholds.for_search(thresholds.default_budget, len(gallery))
-            lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
-            named = (best >= np.float32(threshold)) & (lead >= thresholds.runner_up_margin)
-        is_known = np.isin(person[probes], known)
-        parts.append((person[probes], is_known, best_person == person[probes], best, named))
+            threshold = thresholds.for_search(thresholds.default_budget, len(draw.gallery))
+            named = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
+        parts.append((whose, draw.known, best_person == whose, best, named))
     whose, is_known, right, best, named = (
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
@@ -152,16 +146,35 @@ def open_set(
     )
 
 
-def search_gallery(
-    probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray, verifier: Verifier
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `best_two` of embeddings (P, D) of probes against (G, D), block by block.
+def is_named(
+    best: np.ndarray, runner_up: np.ndarray, threshold: float, margin: float
+) -> np.ndarray:
+    """Return bool (P,): is a name given to probes whose people have these probabilities (P,)?
 
-    `gallery_person` int (G,) says whose each face of the gallery is.
+    `threshold` is a probability, `margin` the log odds by which the best must lead.
     """
+    lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
+    named: np.ndarray = (best >= np.float32(threshold)) & (lead >= margin)
+    return named
+
+
+def search_gallery(
+    embeddings: np.ndarray,
+    probes: np.ndarray,
+    gallery: np.ndarray,
+    gallery_person: np.ndarray,
+    verifier: Verifier,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `best_two` of the rows `probes` (P,) of `embeddings` (N, D), block by block.
+
+    `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
+    """
+    table = embeddings[gallery]
     step = max(1, _BLOCK // len(gallery))
     parts = [
-        best_two(verifier.probability_matrix(probes[at : at + step], gallery), gallery_person)
+        best_two(
+            verifier.probability_matrix(embeddings[probes[at : at + step]], table), gallery_person
+        )
         for at in range(0, max(len(probes), 1), step)
     ]
     best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -20,7 +20,7 @@ from faceops.release.gate.paired_bootstrap import (
 )
 from faceops.release.gate.photo_groups import stated_groups, visible_groups
 from faceops.release.gate.rules import at_most, enough_people, keeps_promise, no_loss, people_known
-from faceops.release.gate.trials import draw_galleries, search
+from faceops.release.gate.trials import draw_trials, search
 from faceops.release.gate.verdict import Rule, Verdict
 from faceops.release.measured_model import MeasuredModel
 from faceops.verification.pairs import codes
@@ -71,7 +71,7 @@ def compare(
     tables = [_embed(model, frozen, work, threads) for model in (champion, challenger)]
     person = codes(np.array([photo.person for photo in frozen.photos]))
     usable = (tables[0].rows >= 0) & (tables[1].rows >= 0)
-    draws = draw_galleries(
+    draws = draw_trials(
         person,
         usable,
         gallery_photos=settings.gallery_photos,

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceops.dataset.duplicates import find_duplicates
+from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import name_key
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
@@ -40,8 +42,7 @@ def freeze(data: Path, seen: Iterable[str]) -> FrozenPhotos:
     listed = [photo for photo in labelled_photos(data) if photo.person]
     left_out = {name_key(photo.person) for photo in listed} & out
     wanted = [photo for photo in listed if name_key(photo.person) not in out]
-    whose: dict[str, set[str]] = {}
-    first: dict[str, LabelledPhoto] = {}
+    hashed: dict[str, Inspected] = {}
     for photo in track(wanted, "hashes of photos", len(wanted)):
         try:
             photo_id = sha256_file(photo.file)
@@ -51,12 +52,11 @@ def freeze(data: Path, seen: Iterable[str]) -> FrozenPhotos:
                 "photos or none; mend or remove it."
             ) from None
         if photo_id not in aside:
-            first.setdefault(photo_id, photo)
-            whose.setdefault(photo_id, set()).add(name_key(photo.person))
+            hashed[photo.path] = Inspected(photo.path, photo.person, photo_id, "", 0, 0, "", "")
     # A copy would be a pair of one person that is too easy; one photo of two people is a mistake.
-    kept = {photo_id: photo for photo_id, photo in first.items() if len(whose[photo_id]) == 1}
-    photos = list(kept.values())
-    lines = [f"{photo_id}\t{name_key(photo.person)}\n" for photo_id, photo in kept.items()]
+    out_too = find_duplicates(hashed.values(), near_bits=-1)
+    photos = [p for p in wanted if p.path in hashed and p.path not in out_too]
+    lines = [f"{hashed[p.path].photo_id}\t{name_key(p.person)}\n" for p in photos]
     digest = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
     people = len({photo.person for photo in photos})
     return FrozenPhotos(photos, people, len(left_out), digest)

@@ -10,22 +10,12 @@ import numpy as np
 
 from faceops.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.open_set import search_gallery
-from faceops.verification.log_odds import clipped_log_odds
+from faceops.evaluation.gallery_draws import GalleryDraw, draw_galleries
+from faceops.evaluation.open_set import is_named, search_gallery
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 
-DRAWS = 5
 NO_FACE = np.float32(-1)  # below every probability
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Rows of the frozen photos: who is enrolled by which photos, and who is searched for."""
-
-    gallery: np.ndarray  # int (G,)
-    probes: np.ndarray  # int (P,)
-    known: np.ndarray  # bool (P,): the probe's person is enrolled
 
 
 @dataclass(frozen=True)
@@ -37,16 +27,15 @@ class Outcomes:
     named: np.ndarray  # bool: a name is given at the release's own threshold
 
 
-def draw_galleries(
+def draw_trials(
     person: np.ndarray,
     usable: np.ndarray,
     *,
     gallery_photos: int,
     unknown_share: float,
     seed: int,
-    draws: int = DRAWS,
-) -> list[Draw]:
-    """Return `draws` galleries of people drawn anew; both models search the same ones.
+) -> list[GalleryDraw]:
+    """Return galleries of people drawn anew; both models search the same ones.
 
     Args:
         person: int (N,), whose each photo is.
@@ -65,25 +54,13 @@ def draw_galleries(
             f"{len(able)} people have more than {gallery_photos} photos with a face: too few for "
             "known people and strangers; lower gate.gallery_photos or give the gate more people."
         )
-    random = np.random.default_rng(seed)
-    result = []
-    for _ in range(draws):
-        known = np.sort(random.permutation(able)[:enrolled])
-        gallery = np.sort(
-            np.concatenate(
-                [
-                    random.permutation(np.flatnonzero((person == one) & usable))[:gallery_photos]
-                    for one in known
-                ]
-            )
-        )
-        probes = np.setdiff1d(np.arange(len(person)), gallery)
-        result.append(Draw(gallery, probes, np.isin(person[probes], known)))
-    return result
+    return draw_galleries(
+        person, able, enrolled, gallery_photos=gallery_photos, seed=seed, usable=usable
+    )
 
 
 def search(
-    draws: list[Draw],
+    draws: list[GalleryDraw],
     person: np.ndarray,
     rows: np.ndarray,
     faces: EmbeddedFaces,
@@ -106,16 +83,16 @@ def search(
         score = np.full(len(draw.probes), NO_FACE, np.float32)
         right, named = np.zeros(len(score), bool), np.zeros(len(score), bool)
         best, runner_up, best_person = search_gallery(
-            faces.embeddings[rows[draw.probes[found]]],
-            faces.embeddings[rows[draw.gallery]],
+            faces.embeddings,
+            rows[draw.probes[found]],
+            rows[draw.gallery],
             person[draw.gallery],
             verifier,
         )
         threshold = thresholds.for_search(thresholds.default_budget, len(draw.gallery))
-        lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
         score[found] = best
         right[found] = best_person == person[draw.probes[found]]
-        named[found] = (best >= np.float32(threshold)) & (lead >= thresholds.runner_up_margin)
+        named[found] = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
         scores.append(score)
         rights.append(right)
         nameds.append(named)
