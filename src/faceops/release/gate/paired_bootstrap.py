@@ -63,39 +63,37 @@ class ModelFigures:
         # Without a stranger to refuse every right name counts, but never a photo without a face.
         return float(self._stranger_score[at]) if at < len(let_in) else -1.0
 
-    def identified(self, weight: np.ndarray, fpir: float) -> np.ndarray:
-        """Return, float (P,), each known probe's weight where it is named rightly at `fpir`."""
-        hit: np.ndarray = (self._score > self.threshold(weight, fpir)) & self._known
-        return hit * weight[self._person]
-
     def dir(self, weight: np.ndarray, fpir: float, rows: np.ndarray | None = None) -> float:
         """Return DIR at FPIR, of the probes `rows` bool (P,) where given; NaN without any."""
-        hits, all_known = self.identified(weight, fpir), self._known * weight[self._person]
-        if rows is not None:
-            hits, all_known = hits[rows], all_known[rows]
-        total = float(all_known.sum())
-        return float(hits.sum()) / total if total else float("nan")
+        hits, all_known = self._weighed(weight, fpir)
+        return _share(hits, all_known, slice(None) if rows is None else rows)
 
     def strangers_named(self, weight: np.ndarray) -> float:
         """Return the share of strangers' probes that the release names at its own threshold."""
         each = weight[self._person] * ~self._known
-        total = float(each.sum())
-        return float((each * self._named).sum()) / total if total else float("nan")
+        return _share(each * self._named, each, slice(None))
 
     def worst(
         self, weight: np.ndarray, fpir: float, groups: Mapping[str, np.ndarray]
     ) -> tuple[str, float]:
         """Return the name and the DIR of the group, mask bool (P,), that is named worst."""
-        hits, all_known = self.identified(weight, fpir), self._known * weight[self._person]
-        rates = {
-            name: float(hits[rows].sum()) / total
-            for name, rows in groups.items()
-            if (total := float(all_known[rows].sum()))
-        }
+        hits, all_known = self._weighed(weight, fpir)
+        rates = {name: _share(hits, all_known, rows) for name, rows in groups.items()}
+        rates = {name: rate for name, rate in rates.items() if not np.isnan(rate)}
         if not rates:
             return "", float("nan")
         name = min(rates, key=lambda group: (rates[group], group))
         return name, rates[name]
+
+    def _weighed(self, weight: np.ndarray, fpir: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return each probe's weight (P,) if it is named rightly at `fpir`, and if it is known."""
+        all_known = self._known * weight[self._person]
+        return (self._score > self.threshold(weight, fpir)) * all_known, all_known
+
+
+def _share(part: np.ndarray, whole: np.ndarray, rows: np.ndarray | slice) -> float:
+    total = float(whole[rows].sum())
+    return float(part[rows].sum()) / total if total else float("nan")
 
 
 def resampled_people(people: int, known: np.ndarray, repeats: int, seed: int) -> np.ndarray:
