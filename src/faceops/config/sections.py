@@ -198,8 +198,6 @@ class Evaluate(Section):
 class Gate(Section):
     """What a release must show against the champion, on the same photos, to take its place."""
 
-    data: str = Field("data", description="labelled photos; people whom either release saw are out")
-    photos_sha256: str = Field("", description="refuse other photos than these (empty: any)")
     slices: str = Field("", description="CSV of groups; empty: dark to bright, blurred to sharp")
     far: float = Field(0.001, gt=0, lt=1, description="false accept rate of the TAR")
     fpir: float = Field(0.01, gt=0, lt=1, description="share of strangers named, of the DIR")
@@ -229,4 +227,3 @@ class Params(Section):
     verify: Verify = Verify()
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
-    gate: Gate = Gate()

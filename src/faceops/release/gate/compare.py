@@ -56,7 +56,7 @@ def compare(
     Args:
         champion, challenger: releases, opened with the same number of threads.
         frozen: the photos; both see all of them.
-        settings: the section gate of params.yaml.
+        settings: the rules.
         work: folder of faces and embeddings; what an earlier comparison left there is used.
         seen: in words, whom the two were made from.
         unknown: those of `seen` that say that it is not known.

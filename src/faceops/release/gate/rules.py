@@ -23,7 +23,7 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
         else:
             reason = (
                 f"{told}: on {people} people a loss of more than {tolerance:g} cannot be ruled "
-                "out; give the gate more people, or allow more in params.yaml (section gate)."
+                "out; give the gate more people, or allow more."
             )
     return Rule(
         name,
@@ -97,6 +97,6 @@ def enough_people(people: int, least: int) -> Rule:
     holds = people >= least
     reason = (
         f"{people} people are left whom neither release was made from, and gate.min_people is "
-        f"{least}; give the gate photos of more (gate.data)."
+        f"{least}; give the gate photos of more."
     )
     return Rule("people", f"at least {least}", holds, None, None, reason="" if holds else reason)
