@@ -144,7 +144,9 @@ def _tar_rule(tables: list[_Table], usable: np.ndarray, settings: Gate, people: 
         scan_pairs(t.faces.of(t.rows[usable]), t.model.verifier, [settings.far]) for t in tables
     ]
     # One seed: row by row the same people are drawn.
-    drawn = [pair_intervals(scan, [settings.far], settings.seed) for scan in scans]
+    drawn = [
+        pair_intervals(scan, [settings.far], settings.seed, settings.repeats) for scan in scans
+    ]
     before, after = (scan.roc.tar(settings.far) for scan in scans)
     difference = interval(
         before,
