@@ -15,7 +15,6 @@ import argparse
 import os
 import sys
 import time
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from faceops.commands.bundle_argument import CHAMPION
+from faceops.commands.bundle_argument import CHAMPION, load_release
 from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.check_folders import check_folders
@@ -38,23 +37,10 @@ from faceops.identification.settings import DETAIL
 from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
-from faceops.release.registry.fetch_bundle import fetch_bundle
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60
 _LOOK_EVERY_S = 2.0
-
-
-@lru_cache(maxsize=2)
-def _loaded(folder: Path, name: str) -> Bundle:
-    return Bundle.load(folder, name=name)
-
-
-def load_release(bundle: str | None, model: str) -> Bundle:
-    """Return the release in the folder `bundle`, else the registered one at `model`."""
-    if bundle:
-        return _loaded(Path(bundle).resolve(), bundle)
-    return _loaded(fetch_bundle(model), model)
 
 
 def check_arguments(
@@ -227,7 +213,9 @@ def identify_folder(
     paths = wait_for_folder(folder, patience_s)
     check_arguments(folder, results, Path(gallery), budget, shard_photos)
     check_keep_runs(keep_runs)
-    release = load_release(bundle, model)
+    release = load_release(Path(bundle) if bundle else None, model)
+    if release.note:
+        get_run_logger().warning(release.note)
     Gallery.open(Path(gallery), release.release.contract_id)
     parts = shards(paths, shard_photos)
     futures = [
@@ -290,7 +278,7 @@ def main() -> int:
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
         check_arguments(*folders, args.budget, args.shard_photos)
         check_keep_runs(args.keep_runs)
-        load_release(args.bundle, args.model)
+        load_release(Path(args.bundle) if args.bundle else None, args.model)
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
             return 0

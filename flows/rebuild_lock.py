@@ -1,59 +1,18 @@
 """One rebuild at a time in a repository."""
 
-import fcntl
-import json
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.process_lock import process_lock
 
 # DVC's own folder for such files: git ignores it, and `make clean` leaves it alone.
 LOCK_FILE = Path(".dvc") / "tmp" / "rebuild.lock"
 
 
-@contextmanager
-def rebuild_lock(root: Path) -> Iterator[None]:
+def rebuild_lock(root: Path) -> AbstractContextManager[None]:
     """Hold the repository `root` for this rebuild.
 
-    The operating system lets go of the lock when the process ends, however it ends: what a killed
-    rebuild wrote into the file holds nobody up.
-
     Raises:
-        FaceOpsError: another rebuild holds it, or the file cannot be written.
+        FaceOpsError: another rebuild holds it, or the lock's file cannot be written.
     """
-    path = root / LOCK_FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Append mode: opening must not wipe what the holder wrote.
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise FaceOpsError(f"{path} cannot be written ({error.strerror}).") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise FaceOpsError(
-                f"{root} is being rebuilt by another process ({_holder(file.read())}); wait until"
-                " it has ended."
-            ) from None
-        file.truncate(0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
-
-
-def _holder(text: str) -> str:
-    try:
-        content = json.loads(text)
-        return f"pid {content['pid']} on {content['host']}, since {content['since']}"
-    except (ValueError, KeyError, TypeError):  # it has the lock, and is about to write
-        return "just started"
+    return process_lock(root / LOCK_FILE, f"{root} is being rebuilt")

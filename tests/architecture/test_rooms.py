@@ -9,7 +9,7 @@ import pytest
 
 # In the order in which a photo passes through them; a room imports only from rooms above it.
 ROOMS = (
-    *("errors", "reasons", "analytics", "progress", "config", "weights"),
+    *("errors", "reasons", "analytics", "progress", "process_lock", "config", "weights"),
     *("photos", "dataset", "faces", "embedding", "verification", "evaluation", "release"),
     *("gallery", "identification", "stages", "commands", "cli"),
 )

@@ -70,7 +70,7 @@ def test_what_the_servers_record_is_there_without_them_and_they_start_and_stop_o
 ) -> None:
     import mlflow
 
-    from faceops.release.registry.fetch_bundle import fetch_bundle
+    from faceops.release.registry.find_release import find_release
     from faceops.release.registry.register import register
     from faceops.release.registry.tracking import use_tracking
     from faceops.release.registry.versions import versions
@@ -103,7 +103,7 @@ def test_what_the_servers_record_is_there_without_them_and_they_start_and_stop_o
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     use_tracking(tmp_path)
     assert versions() == [made]
-    bundle = fetch_bundle("models:/faceops@champion", tmp_path)
+    bundle = find_release("models:/faceops@champion", tmp_path).folder
     assert (bundle / "release.json").read_bytes() == (sface_bundle / "release.json").read_bytes()
     assert list((tmp_path / "mlartifacts").iterdir())
     assert not (tmp_path / "mlruns").exists()

@@ -43,7 +43,7 @@ def test_each_stage_has_its_script_and_its_section(
     repository: Path, pipeline: dict[str, Any]
 ) -> None:
     sections = set(yaml.safe_load((repository / "params.yaml").read_text()))
-    assert set(pipeline["stages"]) == sections
+    assert set(pipeline["stages"]) == sections - {"gate"}  # it judges releases, and makes none
     assert sections == {name.removesuffix("_") for name in Params.model_fields}
     for name, stage in pipeline["stages"].items():
         assert stage["cmd"] == f"python -m faceops.stages.{name}"
@@ -84,6 +84,7 @@ def test_a_stage_depends_on_all_code_that_makes_its_result(
             if relative.parts[2].removesuffix(".py") in neutral or relative.name in (
                 "__init__.py",
                 "tracking.py",
+                "store.py",
                 "content_hash.py",
                 "write_whole.py",
             ):

@@ -29,23 +29,42 @@ def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
         UsageError: --bundle names no folder, or --model no address of a release.
         FaceOpsError: the release is not there or is damaged.
     """
-    from faceops.release.bundle import Bundle
-
-    folder, name = bundle_folder(args)
-    return Bundle.load(folder, threads=threads, name=name)
+    return load_release(args.bundle, args.model, threads)
 
 
-def bundle_folder(args: argparse.Namespace) -> tuple[Path, str]:
-    """Return the local folder and the name of the release that the arguments name.
+def load_release(bundle: Path | None, model: str, threads: int = 1) -> "Bundle":
+    """Load the release in the folder `bundle`, else the registered one at the address `model`.
 
     Raises: as `load_bundle`.
     """
+    from faceops.release.bundle import Bundle
+
+    if bundle is not None:
+        _require_folder(bundle)
+        return Bundle.load(bundle, threads=threads)
+    from faceops.release.registry.find_release import load_found
+
+    return load_found(
+        model, lambda it: Bundle.load(it.folder, threads=threads, name=it.name, note=it.note)
+    )
+
+
+def bundle_folder(args: argparse.Namespace) -> tuple[Path, str, str]:
+    """Return folder, name and note (see `Bundle`) of the release that the arguments name.
+
+    Raises: as `load_bundle`.
+    """
+    if args.bundle is not None:
+        _require_folder(args.bundle)
+        return args.bundle, str(args.bundle), ""
+    from faceops.release.registry.find_release import find_release
+
+    found = find_release(args.model)
+    return found.folder, found.name, found.note
+
+
+def _require_folder(bundle: Path) -> None:
     from faceops.errors import UsageError
 
-    if args.bundle is not None:
-        if not args.bundle.is_dir():
-            raise UsageError(f"{args.bundle} is not a folder; name a release bundle's folder.")
-        return args.bundle, str(args.bundle)
-    from faceops.release.registry.fetch_bundle import fetch_bundle
-
-    return fetch_bundle(args.model), args.model
+    if not bundle.is_dir():
+        raise UsageError(f"{bundle} is not a folder; name a release bundle's folder.")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceops.commands.bundle_argument import add_bundle_arguments, bundle_folder
+from faceops.commands.bundle_argument import add_bundle_arguments, bundle_folder, load_bundle
 
 if TYPE_CHECKING:
     from faceops.identification.summary import Summary
@@ -104,7 +104,7 @@ def _standing_results(args: argparse.Namespace) -> "Summary | None":
 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
-    bundle, release = bundle_folder(args)
+    bundle, release, note = bundle_folder(args)
     budget = default_budget(bundle) if args.budget is None else args.budget
     if budget is None:
         return None
@@ -116,6 +116,7 @@ def _standing_results(args: argparse.Namespace) -> "Summary | None":
         args.out,
         release,
         settings,
+        note=note,
         keep_crops=args.keep_crops,
         keep_runs=args.keep_runs,
     )
@@ -124,11 +125,9 @@ def _standing_results(args: argparse.Namespace) -> "Summary | None":
 def _identify(args: argparse.Namespace) -> "Summary":
     from faceops.gallery.store import Gallery
     from faceops.identification.run import identify
-    from faceops.release.bundle import Bundle
 
     Gallery.open(args.gallery)  # a wrong one is told of before the release is loaded
-    folder, name = bundle_folder(args)
-    bundle = Bundle.load(folder, name=name)
+    bundle = load_bundle(args)
     return identify(
         args.photos_dir,
         Gallery.open(args.gallery, bundle.release.contract_id),
@@ -145,8 +144,9 @@ def _identify(args: argparse.Namespace) -> "Summary":
 
 
 def _in_words(summary: "Summary", out: Path) -> str:
+    note = f"{summary.release_note}\n" if summary.release_note else ""
     if summary.unchanged:
-        return (
+        return note + (
             f"nothing has changed since {summary.started}: {summary.photos} photos, "
             f"{summary.identified} faces named; the results of run {summary.run_id} in {out} stand"
         )
@@ -196,4 +196,4 @@ def _in_words(summary: "Summary", out: Path) -> str:
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "
         f"{out / 'report.html'}, read {out / 'faces.csv'}"
     )
-    return "\n".join(lines)
+    return note + "\n".join(lines)

@@ -198,6 +198,10 @@ class Evaluate(Section):
 class Gate(Section):
     """What a release must show against the champion, on the same photos, to take its place."""
 
+    data: str = Field("data", description="folder of labelled photos to compare on")
+    photos_sha256: str = Field(
+        "", description="what that folder must be; a verdict states it (empty: as it is)"
+    )
     slices: str = Field("", description="CSV of groups; empty: dark to bright, blurred to sharp")
     far: float = Field(0.001, gt=0, lt=1, description="false accept rate of the TAR")
     fpir: float = Field(0.01, gt=0, lt=1, description="share of strangers named, of the DIR")
@@ -227,3 +231,4 @@ class Params(Section):
     verify: Verify = Verify()
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()

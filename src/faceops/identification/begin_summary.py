@@ -27,6 +27,7 @@ def begun(
         photos_folder=valid_unicode(str(photos_dir.resolve())),
         started=started.isoformat(timespec="seconds"),
         release=bundle.name,
+        release_note=bundle.note,
         contract_id=bundle.release.contract_id,
         budget=budget,
         threshold=thresholds.for_search(budget, enrolled) if enrolled else None,

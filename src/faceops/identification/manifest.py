@@ -56,6 +56,7 @@ def about_run(summary: Summary) -> dict[str, str]:
         "run_id": summary.run_id,
         "faceops": faceops.__version__,
         "release": summary.release,
+        "release_note": summary.release_note,
         "contract_id": summary.contract_id,
     }
 

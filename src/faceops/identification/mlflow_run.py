@@ -49,11 +49,12 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
         "decided_by": summary["decided_by"],
         "faceops": faceops.__version__,
     }
+    if summary["release_note"]:
+        tags["release_note"] = summary["release_note"]
     if summary["release"].startswith("models:/"):
-        _, _, alias = summary["release"].partition("@")
         number = summary["release"].rpartition("/")[2]
         for version in versions():
-            asked = alias in version.aliases if alias else str(version.version) == number
+            asked = str(version.version) == number
             if asked and version.contract_id == summary["contract_id"]:
                 tags |= {"model_version": str(version.version), "model_run_id": version.run_id}
     metrics = {name: float(summary[name]) for name in _COUNTS}

@@ -128,7 +128,8 @@ def identify(
             )
         latest = run_that_stands(out, summary.decided_by, paths) if has_state else None
         if latest is not None:
-            return still_stands(latest, out, summary.known_to_gallery, keep_crops, keep_runs)
+            known, note = summary.known_to_gallery, summary.release_note
+            return still_stands(latest, out, known, note, keep_crops, keep_runs)
         with (
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,

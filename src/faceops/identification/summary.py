@@ -21,23 +21,24 @@ if TYPE_CHECKING:  # it loads NumPy; a run that finds nothing changed only needs
 class Summary:
     """The content of summary.json; counts are of faces where nothing else is said.
 
-    `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one;
-    of these, `photos_reembedded` had their faces embedded anew, from the crops that it had kept.
-    `unknown_people` were seen in two photos or more, with `unknown_people_faces` faces.
-    `decisions` and `reasons` count rows: faces, and photos without any. `people` are the names
-    given with their number of faces. `drift` compares the faces with those that the release was
-    calibrated on. `vanished` counts files that the latest run saw and that are not there now, and
-    `moved` those whose photo is there under another path; what is known of the vanished is kept
-    until `drop_at` and later, see `presence`. `unlisted` are folders that could not be listed.
-    `sidecar_errors` are sentences about sidecars that were left as they are. `threshold_measured`
-    is False when so small a budget in so large a gallery lies beyond the pairs that the release was
-    measured on. Times in seconds: `seconds` by the wall clock up to the report; `timings` of the
-    parts look (open, find faces), embed, name, write (rows) and group (unknown people), added over
-    threads, so their sum may be more. `decided_by` is the fingerprint of all that decided the rows,
-    `saw` that of the files, with `xmp` also of the sidecars; `checked` says when the folder was
-    last compared with both, and `unchanged` whether that comparison found nothing to do.
-    `known_to_gallery` is False when the gallery may only be read: `faceops people forget` must then
-    be told of this folder.
+    `photos_opened` were read and decoded in this run, `photos_reused` came from an earlier one; of
+    these, `photos_reembedded` had their faces embedded anew, from the crops that it had kept.
+    `unknown_people` were seen in two photos or more, with `unknown_people_faces` faces. `decisions`
+    and `reasons` count rows: faces, and photos without any. `people` are the names given with their
+    number of faces. `drift` compares the faces with those that the release was calibrated on.
+    `vanished` counts files that the latest run saw and that are not there now, and `moved` those
+    whose photo is there under another path; what is known of the vanished is kept until `drop_at`
+    and later, see `presence`. `unlisted` are folders that could not be listed. `release` is a
+    version's address or a folder, and `release_note` says when the registry could not be asked for
+    it. `sidecar_errors` are sentences about sidecars that were left as they are.
+    `threshold_measured` is False when so small a budget in so large a gallery lies beyond the pairs
+    that the release was measured on. Times in seconds: `seconds` by the wall clock up to the
+    report; `timings` of the parts look (open, find faces), embed, name, write (rows) and group
+    (unknown people), added over threads, so their sum may be more. `decided_by` is the fingerprint
+    of all that decided the rows, `saw` that of the files, with `xmp` also of the sidecars;
+    `checked` says when the folder was last compared with both, and `unchanged` whether that
+    comparison found nothing to do. `known_to_gallery` is False when the gallery may only be read:
+    `faceops people forget` must then be told of this folder.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class Summary:
     xmp: bool
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
+    release_note: str = ""
     decided_by: str = ""
     saw: str = ""
     checked: str = ""

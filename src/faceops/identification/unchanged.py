@@ -101,6 +101,7 @@ def standing_results(
     release: str,
     settings: Settings,
     *,
+    note: str,
     keep_crops: bool,
     keep_runs: int,
 ) -> Summary | None:
@@ -112,6 +113,7 @@ def standing_results(
     Args:
         photos_dir: a folder of photos, or one photo.
         bundle: the release's folder; `release` is the name that the rows give it.
+        note: of the release, see `Bundle`.
         keep_crops, keep_runs: as `identify`; noted for later runs, and older runs go at once.
 
     Raises:
@@ -126,7 +128,7 @@ def standing_results(
         if latest is None:
             return None
         known = remember_output(gallery, out, root if latest.xmp else None)
-        return still_stands(latest, out, known, keep_crops, keep_runs)
+        return still_stands(latest, out, known, note, keep_crops, keep_runs)
 
 
 def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:
@@ -167,10 +169,10 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
 
 
 def still_stands(
-    latest: Summary, out: Path, known_to_gallery: bool, keep_crops: bool, keep_runs: int
+    latest: Summary, out: Path, known_to_gallery: bool, note: str, keep_crops: bool, keep_runs: int
 ) -> Summary:
     """Return `latest` as of now, and note in `out` that nothing has changed since."""
-    latest.known_to_gallery = known_to_gallery
+    latest.known_to_gallery, latest.release_note = known_to_gallery, note
     latest.keep_crops, latest.keep_runs = keep_crops, keep_runs
     remove_old_runs(out, keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True

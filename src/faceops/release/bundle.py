@@ -23,6 +23,7 @@ from faceops.release.contract import (
     read_release,
     rounded_template,
 )
+from faceops.release.release_file import DamagedBundleError
 
 EMBED_BATCH = 8  # on a CPU as fast a crop as 32, with half the memory
 VERIFY_BATCH = 8192
@@ -30,7 +31,11 @@ VERIFY_BATCH = 8192
 
 @dataclass(frozen=True)
 class Bundle:
-    """One loaded release; `name` is the folder or the models:/ name that it was asked by."""
+    """One loaded release.
+
+    `name` is the folder, or the models:/ address of the version; `note` says in words what is not
+    as usual about how it was found, "" where nothing is.
+    """
 
     release: Release
     name: str
@@ -40,25 +45,24 @@ class Bundle:
     _verifier: onnxruntime.InferenceSession
     _detector_bytes: bytes
     _landmarks_bytes: bytes
+    note: str = ""
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1, name: str | None = None) -> "Bundle":
+    def load(
+        cls, folder: Path, threads: int = 1, name: str | None = None, note: str = ""
+    ) -> "Bundle":
         """Load and check the bundle in `folder`; `threads` is for each of its sessions.
 
         Raises:
-            FaceOpsError: a file is missing, differs from its sha256, is no ONNX model, the
-                contract id does not follow from the rest of release.json, or this faceops
-                aligns or feeds faces in another way.
+            DamagedBundleError: a file is missing or differs from its sha256, or the contract id
+                does not follow from the rest of release.json.
+            FaceOpsError: a file is no ONNX model, or this faceops aligns or feeds faces in
+                another way.
         """
         release = read_release(folder)
         _check_versions(release, folder)
         content = {file: _verified(folder, file, release) for file in MODEL_FILES}
-        expected = release.expected_contract_id()
-        if release.contract_id != expected:
-            raise FaceOpsError(
-                f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
-                f"give {expected[:12]}; it was edited by hand: export the bundle again."
-            )
+        _check_contract_id(release, folder)
         return cls(
             release=release,
             name=name or str(folder),
@@ -68,6 +72,7 @@ class Bundle:
             _verifier=_session(content[VERIFIER], folder / VERIFIER, threads),
             _detector_bytes=content[DETECTOR],
             _landmarks_bytes=content[LANDMARKS],
+            note=note,
         )
 
     def embed(self, crops: np.ndarray) -> np.ndarray:
@@ -131,6 +136,30 @@ class Bundle:
         return FaceFinder(self.detector(), self.refiner(), detail)
 
 
+def check_files(folder: Path) -> Release:
+    """Hold the model files in `folder` against release.json, and return what it says.
+
+    Raises:
+        FaceOpsError: it is not a bundle, or of another version; DamagedBundleError: a file is
+            missing or differs from its sha256, or release.json from its own contract id.
+    """
+    release = read_release(folder)
+    _check_versions(release, folder)
+    for file in MODEL_FILES:
+        _verified(folder, file, release)
+    _check_contract_id(release, folder)
+    return release
+
+
+def _check_contract_id(release: Release, folder: Path) -> None:
+    expected = release.expected_contract_id()
+    if release.contract_id != expected:
+        raise DamagedBundleError(
+            f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
+            f"give {expected[:12]}; it was edited by hand: export the bundle again."
+        )
+
+
 def _check_versions(release: Release, folder: Path) -> None:
     alignment = release.alignment
     if (
@@ -151,12 +180,12 @@ def _verified(folder: Path, file: str, release: Release) -> bytes:
     try:
         content = (folder / file).read_bytes()
     except OSError as error:
-        raise FaceOpsError(
+        raise DamagedBundleError(
             f"{folder / file} cannot be read ({error.strerror}); export the bundle again."
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != release.weights[file].sha256:
-        raise FaceOpsError(
+        raise DamagedBundleError(
             f"{folder / file} has sha256 {digest[:12]}, release.json says "
             f"{release.weights[file].sha256[:12]}; it was changed: export the bundle again."
         )

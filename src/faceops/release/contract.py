@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.errors import FaceOpsError
-from faceops.release.release_file import RELEASE_FILE
+from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
 from faceops.verification.thresholds import Thresholds
 
 SCHEMA_VERSION = 2
@@ -180,7 +180,9 @@ def read_release(folder: Path) -> Release:
             "`dvc repro` or `faceops release` wrote."
         ) from None
     except (OSError, ValueError) as error:
-        raise FaceOpsError(f"{path} is not readable JSON ({error}); export it again.") from None
+        raise DamagedBundleError(
+            f"{path} is not readable JSON ({error}); export it again."
+        ) from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise FaceOpsError(

@@ -3,7 +3,13 @@
 import json
 from pathlib import Path
 
+from faceops.errors import FaceOpsError
+
 RELEASE_FILE = "release.json"
+
+
+class DamagedBundleError(FaceOpsError):
+    """A file of a bundle is not what it was when the bundle was written."""
 
 
 def default_budget(bundle: Path) -> float | None:

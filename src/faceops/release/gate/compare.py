@@ -266,6 +266,7 @@ def _verdict(
         challenger=challenger.name,
         rules=rules,
         photos_sha256=frozen.sha256,
+        data_sha256=frozen.data_sha256,
         photos=len(frozen.photos),
         people=frozen.people,
         people_left_out=frozen.left_out,

@@ -1,7 +1,7 @@
 """The photos that champion and challenger are compared on: of people whom neither has seen."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,32 +18,36 @@ from faceops.release.labelled_photos import LabelledPhoto, labelled_photos, set_
 class FrozenPhotos:
     """The photos of `people` people; `sha256` stands for their bytes and whose they are.
 
-    `left_out` counts the people whom one of the two releases was trained or calibrated on.
+    `left_out` counts the people whom one of the two releases was trained or calibrated on;
+    `data_sha256` stands for the whole folder, theirs included.
     """
 
     photos: list[LabelledPhoto]
     people: int
     left_out: int
     sha256: str
+    data_sha256: str
 
 
-def freeze(data: Path, seen: Iterable[str]) -> FrozenPhotos:
+def freeze(data: Path, seen: Iterable[str], pinned: str = "") -> FrozenPhotos:
     """Return the photos below `data` of people who are not among `seen`, by any spelling.
 
     Photos that quarantine.csv sets aside, copies, photos that lie in two people's folders and files
     that lie in nobody's play no part.
 
+    Args:
+        pinned: the `data_sha256` that the folder must have; "" for any.
+
     Raises:
         UsageError: `data` holds no labelled photos of two people or more.
-        FaceOpsError: a photo cannot be read.
+        FaceOpsError: a photo cannot be read, or the folder is not as it was pinned.
     """
     out = {name_key(person) for person in seen}
     aside = set_aside(data)
     listed = [photo for photo in labelled_photos(data) if photo.person]
     left_out = {name_key(photo.person) for photo in listed} & out
-    wanted = [photo for photo in listed if name_key(photo.person) not in out]
     hashed: dict[str, Inspected] = {}
-    for photo in track(wanted, "hashes of photos", len(wanted)):
+    for photo in track(listed, "hashes of photos", len(listed)):
         try:
             photo_id = sha256_file(photo.file)
         except OSError as error:
@@ -53,10 +57,24 @@ def freeze(data: Path, seen: Iterable[str]) -> FrozenPhotos:
             ) from None
         if photo_id not in aside:
             hashed[photo.path] = Inspected(photo.path, photo.person, photo_id, "", 0, 0, "", "")
+    whole = _digest(listed, hashed)
+    if pinned and whole != pinned:
+        raise FaceOpsError(
+            f"{data} is not as gate.photos_sha256 pins it: it has {whole}, not {pinned}; bring the "
+            "photos back, or pin these."
+        )
+    wanted = [p for p in listed if p.path in hashed and name_key(p.person) not in out]
     # A copy would be a pair of one person that is too easy; one photo of two people is a mistake.
-    out_too = find_duplicates(hashed.values(), near_bits=-1)
-    photos = [p for p in wanted if p.path in hashed and p.path not in out_too]
-    lines = [f"{hashed[p.path].photo_id}\t{name_key(p.person)}\n" for p in photos]
-    digest = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+    out_too = find_duplicates([hashed[photo.path] for photo in wanted], near_bits=-1)
+    photos = [photo for photo in wanted if photo.path not in out_too]
     people = len({photo.person for photo in photos})
-    return FrozenPhotos(photos, people, len(left_out), digest)
+    return FrozenPhotos(photos, people, len(left_out), _digest(photos, hashed), whole)
+
+
+def _digest(photos: Iterable[LabelledPhoto], hashed: Mapping[str, Inspected]) -> str:
+    lines = [
+        f"{hashed[photo.path].photo_id}\t{name_key(photo.person)}\n"
+        for photo in photos
+        if photo.path in hashed
+    ]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

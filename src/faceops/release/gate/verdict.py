@@ -33,6 +33,7 @@ class Verdict:
     challenger: str
     rules: list[Rule]
     photos_sha256: str
+    data_sha256: str
     photos: int
     people: int
     people_left_out: int
@@ -89,7 +90,11 @@ class Verdict:
             ]
         if self.seen:
             lines += ["", *(f"{told[0].upper()}{told[1:]}." for told in self.seen)]
-        lines += ["", f"Photos pinned by sha256 `{self.photos_sha256}`."]
+        lines += [
+            "",
+            f"The photos' sha256: `{self.photos_sha256}`; of the whole folder, which "
+            f"gate.photos_sha256 can pin: `{self.data_sha256}`.",
+        ]
         return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from faceops.config import read_params
 from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
 from faceops.release.contract import read_release
+from faceops.release.registry.fetch_split import SPLIT_ARTIFACT, SPLIT_FILE
 from faceops.release.registry.register import register
 from faceops.release.registry.versions import Version, registered
 
@@ -161,7 +162,8 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         mlflow.log_params(dict(flatten(params)))
         mlflow.log_metrics(metrics)
         _log_history(mlflow.MlflowClient(), run.info.run_id, root / "build/train/history.csv")
-        manifest = pd.read_parquet(root / "build/split/faces.parquet")
+        mlflow.log_artifact(str(root / SPLIT_FILE), SPLIT_ARTIFACT.partition("/")[0])
+        manifest = pd.read_parquet(root / SPLIT_FILE)
         mlflow.log_input(
             from_pandas(
                 manifest, source=str(root / "data"), name="photos", digest=lineage["data"][:32]

@@ -4,21 +4,27 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from faceops.photos.content_hash import sha256_file
 from faceops.release.bundle import Bundle
+from faceops.release.registry.champions import Event, note_champion
 from faceops.release.registry.store import (
     BUNDLE_FOLDER,
     CHALLENGER,
     CHAMPION,
+    CONTRACT_TAG,
     MODEL,
+    RELEASE_TAG,
     store_errors,
 )
 from faceops.release.registry.versions import Version, versions
+from faceops.release.release_file import RELEASE_FILE
 
 
 def register(bundle_folder: Path, run_id: str, description: str) -> Version:
     """Log the bundle to the run and register it; the first version becomes champion.
 
-    Later versions become `challenger`: a person (or, later, the gate) moves `champion`.
+    Later versions become `challenger`, also where `champion` was taken away: only promotion and
+    rollback move that.
 
     Args:
         bundle_folder: a complete bundle; logged as it is, under `bundle/` of the model.
@@ -36,9 +42,10 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, release.embedding_size))]),
     )
     tags = {
-        "contract_id": release.contract_id,
+        CONTRACT_TAG: release.contract_id,
         "dvc_lock_sha256": release.dvc_lock_sha256,
         "git_commit": release.git_commit,
+        RELEASE_TAG: sha256_file(bundle_folder / RELEASE_FILE),
     }
     with store_errors("registering the release"), tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary) / BUNDLE_FOLDER
@@ -66,7 +73,8 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
             model_id=logged.model_id,  # a server refuses the address without it
             await_creation_for=0,  # both kinds of store have it at once
         )
-        holders = client.get_registered_model(MODEL).aliases
-        alias = CHALLENGER if CHAMPION in holders else CHAMPION
-        client.set_registered_model_alias(MODEL, alias, made.version)
+        first = int(made.version) == 1
+        client.set_registered_model_alias(MODEL, CHAMPION if first else CHALLENGER, made.version)
+        if first:
+            note_champion(Event.now(1, "first", because="there was no other"))
         return next(v for v in versions() if v.version == int(made.version))

@@ -5,34 +5,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceops.errors import StoreError
+from faceops.errors import FaceOpsError, StoreError
 
 MODEL = "faceops"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 BUNDLE_FOLDER = "bundle"
+# Tags of a version that say what lies behind it.
+CONTRACT_TAG, RELEASE_TAG = "contract_id", "release_sha256"
+# What a store that answers says of something that it does not hold or was asked wrongly.
+_ANSWERS = {
+    *("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE", "BAD_REQUEST"),
+}
+
+
+class UnreachableError(StoreError):
+    """The store did not answer, or not as a store does: what it holds is not known now."""
 
 
 @contextmanager
 def store_errors(doing: str) -> Iterator[None]:
-    """Turn MLflow's own errors while `doing` something into one sentence (StoreError)."""
+    """Turn MLflow's own errors while `doing` something into one sentence.
+
+    Raises:
+        StoreError: the store answered and refused; UnreachableError where it did not answer.
+        FaceOpsError: a local file could not be read or written, such as on a full disk.
+    """
     import mlflow
     from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     from faceops.release.registry.tracking import quiet_mlflow
 
     try:
         with quiet_mlflow():
             yield
-    except (mlflow.MlflowException, RequestException) as error:
-        reason = str(error).splitlines()[0]
+    except (mlflow.MlflowException, RequestException, SQLAlchemyError) as error:
+        kind = StoreError if getattr(error, "error_code", "") in _ANSWERS else UnreachableError
         address = mlflow.get_tracking_uri()
-        raise StoreError(
-            f"{doing} failed at the MLflow store {address} ({reason}); check the store or"
-            " MLFLOW_TRACKING_URI."
+        raise kind(
+            f"{doing} failed at the MLflow store {address} ({_first_line(error)}); check the store"
+            " or MLFLOW_TRACKING_URI."
+        ) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise FaceOpsError(
+            f"{doing} failed ({where}{error.strerror or error}); mend that (is the disk full?) and"
+            " run it again."
         ) from None
 
 
 def has_store(root: Path) -> bool:
     """Whether there is a server, or a local store in `root`, to read from."""
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (root / "mlflow.db").is_file()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

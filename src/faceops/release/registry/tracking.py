@@ -5,44 +5,65 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 
+from faceops.release.registry.store import store_errors
+
 EXPERIMENT = "faceops"
+# MLflow's own patience with a server that does not answer is about four minutes a request.
+RETRIES = 2
+
+
+def point_at_store(root: Path) -> str:
+    """Point MLflow at `MLFLOW_TRACKING_URI`, else at `root`/mlflow.db, and return the address."""
+    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
+    mlflow.set_tracking_uri(address)
+    return address
 
 
 def use_tracking(root: Path, experiment: str = EXPERIMENT) -> str:
-    """Point MLflow at `MLFLOW_TRACKING_URI`, else at `root`/mlflow.db, and return the address.
+    """Point MLflow at its store (see `point_at_store`) and at `experiment`; return the address.
 
     The experiment is made on first use. With the local store its artifacts go to
     `root`/mlartifacts, wherever the process was started: MLflow's own default is the folder that
     a process happens to stand in, and it stores that path for good.
+
+    Raises:
+        StoreError: the store does not answer.
     """
-    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
-    mlflow.set_tracking_uri(address)
-    if mlflow.get_experiment_by_name(experiment) is None:
-        location = None
-        if address.startswith("sqlite:"):
-            location = (root.resolve() / "mlartifacts").as_uri()
-        # Another process may have been first; any other failure comes again below.
-        with contextlib.suppress(mlflow.MlflowException):
-            mlflow.create_experiment(experiment, artifact_location=location)
-    mlflow.set_experiment(experiment)
+    address = point_at_store(root)
+    with store_errors(f"opening the experiment {experiment}"):
+        if mlflow.get_experiment_by_name(experiment) is None:
+            location = None
+            if address.startswith("sqlite:"):
+                location = (root.resolve() / "mlartifacts").as_uri()
+            # Another process may have been first; any other failure comes again below.
+            with contextlib.suppress(mlflow.MlflowException):
+                mlflow.create_experiment(experiment, artifact_location=location)
+        mlflow.set_experiment(experiment)
     return address
 
 
 @contextlib.contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """Keep MLflow's hints, bars and addresses of runs off the user's terminal and out of --json."""
+    """Keep MLflow's hints, bars and addresses of runs off the user's terminal and out of --json.
+
+    Within it a server that does not answer is tried a few times, not for minutes, unless
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES says otherwise.
+    """
     variables = mlflow.environment_variables
-    quiet = {
+    values: dict[Any, int] = {
         variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR: False,
         variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT: True,
     }
+    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        values[variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES] = RETRIES
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="mlflow")
-        before = {variable: variable.get_raw() for variable in quiet}
-        for variable, value in quiet.items():
+        before = {variable: variable.get_raw() for variable in values}
+        for variable, value in values.items():
             variable.set(value)
         try:
             yield

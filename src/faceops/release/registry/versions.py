@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from faceops.errors import FaceOpsError, UsageError
 from faceops.release.contract import Release
-from faceops.release.registry.store import MODEL, store_errors
+from faceops.release.registry.store import CHAMPION, CONTRACT_TAG, MODEL, store_errors
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered release."""
+    """One registered release; `gate` is "passed", "refused" or "" (never asked)."""
 
     version: int
     aliases: tuple[str, ...]
@@ -18,6 +19,12 @@ class Version:
     dvc_lock_sha256: str
     git_commit: str
     summary: str
+    gate: str = ""
+
+    @property
+    def address(self) -> str:
+        """The address that names this very version."""
+        return f"models:/{MODEL}/{self.version}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -42,14 +49,45 @@ def versions() -> list[Version]:
             version=int(one.version),
             aliases=tuple(sorted(aliases.get(str(one.version), []))),
             run_id=one.run_id or "",
-            contract_id=one.tags.get("contract_id", ""),
+            contract_id=one.tags.get(CONTRACT_TAG, ""),
             dvc_lock_sha256=one.tags.get("dvc_lock_sha256", ""),
             git_commit=one.tags.get("git_commit", ""),
             summary=(one.description or "").splitlines()[0] if one.description else "",
+            gate=one.tags.get("gate", ""),
         )
         for one in listed
     ]
     return sorted(rows, key=lambda row: -row.version)
+
+
+def champion() -> Version | None:
+    """Return the version that has the alias champion, if one has."""
+    return next((one for one in versions() if CHAMPION in one.aliases), None)
+
+
+def find_version(which: str) -> Version:
+    """Return the version of that number, or the one with that alias.
+
+    Raises:
+        UsageError: it is neither.
+        FaceOpsError: there is none of that number or alias.
+    """
+    known = versions()
+    for one in known:
+        if which in (str(one.version), *one.aliases):
+            return one
+    if not known:
+        raise FaceOpsError(
+            "no release is registered; run `dvc repro`, then `faceops release register`."
+        )
+    if not which.isdecimal() and not which.isidentifier():
+        raise UsageError(f"{which!r} is no release; give a version's number, or an alias.")
+    listed = ", ".join(str(one.version) for one in known[:10]) or "none"
+    aliases = ", ".join(sorted(alias for one in known for alias in one.aliases)) or "none"
+    raise FaceOpsError(
+        f"there is no release {which}; `faceops release list` shows them (versions: {listed};"
+        f" aliases: {aliases})."
+    )
 
 
 def registered(release: Release) -> Version | None:

@@ -9,7 +9,7 @@ import pytest
 
 from faceops.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
-from faceops.release.registry.fetch_bundle import fetch_bundle
+from faceops.release.registry.find_release import find_release
 from faceops.release.registry.record_run import flatten, metric_name
 from tests.tiny_repository import TinyRepository
 
@@ -36,7 +36,7 @@ def test_nested_keys_become_dotted_and_refused_characters_underscores() -> None:
 @pytest.mark.parametrize("uri", ["faceops@champion", "models:/faceops", "models:/@champion", ""])
 def test_an_address_that_names_no_release_is_refused(uri: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="names no release"):
-        fetch_bundle(uri, tmp_path)
+        find_release(uri, tmp_path)
 
 
 def test_without_a_store_the_three_ways_out_are_named(
@@ -44,7 +44,7 @@ def test_without_a_store_the_three_ways_out_are_named(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(FaceOpsError, match=r"faceops release register.*--bundle DIR"):
-        fetch_bundle("models:/faceops@champion", tmp_path)
+        find_release("models:/faceops@champion", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -92,16 +92,16 @@ def test_the_champion_is_fetched_whole_and_once(
 ) -> None:
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_repository.root}/mlflow.db")
-    folder = fetch_bundle("models:/faceops@champion")
+    folder = find_release("models:/faceops@champion").folder
     release = Bundle.load(folder).release
     assert release.git_commit
     assert release.dvc_lock_sha256
     assert {"evaluation.json", "model_card.md"} <= {path.name for path in folder.iterdir()}
     stamp = (folder / "embedder.onnx").stat().st_mtime_ns
-    assert fetch_bundle("models:/faceops/1") == folder
+    assert find_release("models:/faceops/1").folder == folder
     assert (folder / "embedder.onnx").stat().st_mtime_ns == stamp
     with pytest.raises(FaceOpsError, match="models:/faceops@nobody"):
-        fetch_bundle("models:/faceops@nobody")
+        find_release("models:/faceops@nobody")
 
 
 @pytest.mark.slow

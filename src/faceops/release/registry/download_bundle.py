@@ -1,0 +1,72 @@
+"""From the store to a folder of the cache: whole, and what was registered, or not at all."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from faceops.errors import FaceOpsError
+from faceops.release.bundle import check_files
+from faceops.release.registry.store import store_errors
+from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
+
+
+def download_bundle(name: str, version: int, stated: str, target: Path) -> None:
+    """Put the bundle of a version in the place of the folder `target`.
+
+    Args:
+        stated: sha256 of the release.json that was registered, which has those of all model
+            files; "" of a version that does not state it.
+
+    Raises:
+        FaceOpsError: it is damaged, another one than was registered, or cannot be written.
+        StoreError: the store does not hold it, or does not answer.
+    """
+    import mlflow
+
+    with store_errors(f"fetching version {version} of {name} into {target.parent}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=temporary)
+            inside = [path.parent for path in Path(temporary).rglob(RELEASE_FILE)]
+            if len(inside) != 1:
+                raise FaceOpsError(
+                    f"version {version} of {name} holds no FaceOps bundle; register one with"
+                    " `faceops release register`."
+                )
+            _check(inside[0], name, version, stated)
+            gone = target.with_name(f"{target.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            if target.is_dir():
+                target.rename(gone)
+            try:
+                inside[0].rename(target)
+            except OSError:  # another process was first
+                if not target.is_dir():
+                    raise
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def is_registered_file(folder: Path, stated: str) -> bool:
+    """Whether `folder` has the release.json with the sha256 `stated`; any where that is ""."""
+    try:
+        content = (folder / RELEASE_FILE).read_bytes()
+    except OSError:
+        return False
+    return not stated or hashlib.sha256(content).hexdigest() == stated
+
+
+def _check(bundle: Path, name: str, version: int, stated: str) -> None:
+    instead = "`faceops release rollback` goes back to the release before it."
+    if not is_registered_file(bundle, stated):
+        raise FaceOpsError(
+            f"version {version} of {name}: its {RELEASE_FILE} in the store is not the one that was"
+            f" registered (another sha256), so it was damaged or tampered with; {instead}"
+        )
+    try:
+        check_files(bundle)
+    except DamagedBundleError as error:
+        told = str(error).replace(f"{bundle}/", "")
+        raise FaceOpsError(
+            f"version {version} of {name} is damaged in the store: {told} {instead}"
+        ) from None

@@ -1,0 +1,38 @@
+"""Copy a registered bundle out of the registry, to be used by `--bundle`, or elsewhere."""
+
+import shutil
+from pathlib import Path
+
+from faceops.errors import FaceOpsError, UsageError
+from faceops.release.bundle import check_files
+from faceops.release.registry.find_release import Found, load_found
+from faceops.release.registry.versions import Version
+
+
+def export_bundle(version: Version, folder: Path) -> Path:
+    """Write the version's bundle to `folder`, which is not there yet or empty; all of it, or none.
+
+    Raises:
+        UsageError: something is in `folder`.
+        FaceOpsError: the bundle is damaged, or `folder` cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not an empty folder; name a new one.")
+
+    def checked(found: Found) -> Found:
+        check_files(found.folder)
+        return found
+
+    found = load_found(version.address, checked)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(found.folder, temporary)
+        temporary.replace(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise FaceOpsError(
+            f"{folder} cannot be written ({error.strerror or error}); choose another."
+        ) from None
+    return folder

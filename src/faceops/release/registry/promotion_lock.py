@@ -1,0 +1,21 @@
+"""One promotion or rollback at a time against a store, from this machine."""
+
+import hashlib
+from contextlib import AbstractContextManager
+
+import mlflow
+
+from faceops.process_lock import process_lock
+from faceops.weights.settings import cache_folder
+
+
+def promotion_lock() -> AbstractContextManager[None]:
+    """Hold the store that MLflow points at; another machine's promotion is seen at the alias.
+
+    Raises:
+        FaceOpsError: another process holds it.
+    """
+    address = mlflow.get_tracking_uri()
+    store = hashlib.sha256(address.encode()).hexdigest()[:12]
+    path = cache_folder() / "releases" / store / "promotion.lock"
+    return process_lock(path, f"the champion at {address} is being chosen")

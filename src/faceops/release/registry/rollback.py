@@ -1,0 +1,37 @@
+"""Back to the champion before, in one step."""
+
+from faceops.errors import FaceOpsError
+from faceops.release.registry.champions import ROLLED_BACK, champions, earlier_champion
+from faceops.release.registry.move_champion import mend_log, move_champion, require_whole
+from faceops.release.registry.promotion_lock import promotion_lock
+from faceops.release.registry.versions import Version, champion, versions
+
+
+def rollback(because: str = "") -> tuple[Version, int | None]:
+    """Make the champion before the present one champion again; return it, and who was until then.
+
+    It needs no gate: that release was champion before. Its bundle is fetched and checked first. A
+    rollback that was cut off is ended, not done twice.
+
+    Raises:
+        FaceOpsError: no champion before is known, or its bundle is damaged.
+        StoreError: the store does not answer.
+    """
+    with promotion_lock():
+        before, now = champions(), champion()
+        cut_off = mend_log()
+        if now is not None and cut_off is not None and cut_off.how == ROLLED_BACK:
+            return now, before[-1].version
+        existing = {one.version: one for one in versions()}
+        number = earlier_champion(champions(), now.version if now else None, existing)
+        if number is None:
+            held = f"version {now.version}, the champion," if now else "now"
+            raise FaceOpsError(
+                f"no champion before {held} is known; name one: `faceops release promote VERSION"
+                ' --override "reason"`.'
+            )
+        target = existing[number]
+        require_whole(target)
+        told = because or (f"from version {now.version}" if now else "there was no champion")
+        move_champion(target, now, ROLLED_BACK, told)
+    return target, now.version if now else None

@@ -1,0 +1,152 @@
+"""The alias moves once and for good: killed, raced or moved by hand, there is one champion."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faceops.errors import FaceOpsError
+from faceops.release.registry.champions import PROMOTED, champions
+from faceops.release.registry.move_champion import mend_log, move_champion
+from faceops.release.registry.promotion_lock import promotion_lock
+from faceops.release.registry.rollback import rollback
+from faceops.release.registry.versions import Version, champion, versions
+
+pytestmark = pytest.mark.slow
+
+Registry = dict[int, Version]
+KILLED = """
+import os, signal, sys, mlflow
+from faceops.release.registry.move_champion import move_champion
+from faceops.release.registry.rollback import rollback
+from faceops.release.registry.tracking import point_at_store
+from faceops.release.registry.versions import champion, find_version
+from pathlib import Path
+
+point_at_store(Path.cwd())
+what, when = sys.argv[1:]
+move = mlflow.MlflowClient.set_registered_model_alias
+
+def killed(*arguments):
+    if when == "after":
+        move(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+mlflow.MlflowClient.set_registered_model_alias = killed
+if what == "promote":
+    move_champion(find_version("4"), champion(), "promoted", "it passed")
+else:
+    rollback()
+"""
+
+
+def held() -> dict[str, list[int]]:
+    """Return alias -> versions that have it."""
+    found: dict[str, list[int]] = {}
+    for one in versions():
+        for alias in one.aliases:
+            found.setdefault(alias, []).append(one.version)
+    return found
+
+
+def kill(what: str, when: str) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, what, when], check=False)
+    assert done.returncode == -9
+
+
+def test_a_promotion_moves_the_alias_ends_the_challenge_and_says_why(registry: Registry) -> None:
+    import mlflow
+
+    move_champion(registry[4], registry[1], PROMOTED, "it passed")
+    assert held() == {"champion": [4]}
+    tags = mlflow.MlflowClient().get_model_version("faceops", "4").tags
+    assert (tags["champion_how"], tags["champion_because"]) == ("promoted", "it passed")
+    assert [event.version for event in champions()] == [1, 4]
+
+
+@pytest.mark.parametrize(("when", "then"), [("before", 1), ("after", 4)])
+def test_a_killed_promotion_leaves_one_champion_and_rollback_finds_the_one_before(
+    registry: Registry, when: str, then: int
+) -> None:
+    kill("promote", when)
+    assert held()["champion"] == [then]
+    if then == 4:
+        assert rollback()[0].version == 1
+        assert [event.how for event in champions()] == ["first", "promoted", "rolled back"]
+    else:
+        with pytest.raises(FaceOpsError, match="no champion before version 1"):
+            rollback()
+
+
+@pytest.mark.parametrize(("when", "then"), [("before", 4), ("after", 2)])
+def test_a_killed_rollback_is_ended_not_done_twice(
+    registry: Registry, when: str, then: int
+) -> None:
+    move_champion(registry[2], registry[1], PROMOTED, "")
+    move_champion(registry[4], champion(), PROMOTED, "")
+    kill("rollback", when)
+    assert held()["champion"] == [then]
+    assert rollback()[0].version == 2
+    assert held()["champion"] == [2]
+    assert rollback()[0].version == 1
+
+
+def test_a_champion_that_changed_meanwhile_is_not_overwritten(registry: Registry) -> None:
+    move_champion(registry[2], registry[1], PROMOTED, "")
+    with pytest.raises(FaceOpsError, match="version 2 became champion meanwhile"):
+        move_champion(registry[4], registry[1], PROMOTED, "")
+    assert held()["champion"] == [2]
+
+
+def test_one_promotion_at_a_time(registry: Registry) -> None:
+    with (
+        promotion_lock(),
+        pytest.raises(FaceOpsError, match=r"is being chosen by another process \(pid \d+ on"),
+    ):
+        rollback()
+
+
+def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry: Registry) -> None:
+    import mlflow
+
+    move_champion(registry[2], registry[1], PROMOTED, "")
+    mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "3")
+    assert mend_log() is None
+    assert champions()[-1].how == "moved elsewhere"
+    assert rollback()[0].version == 2
+
+
+def test_an_alias_that_was_taken_away_is_put_back(registry: Registry) -> None:
+    import mlflow
+
+    mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
+    version, before = rollback()
+    assert (version.version, before) == (1, None)
+    assert held()["champion"] == [1]
+
+
+def test_a_release_that_is_damaged_in_the_store_is_not_rolled_back_to(
+    registry: Registry, store_folder: Path
+) -> None:
+    move_champion(registry[2], registry[1], PROMOTED, "")
+    (model,) = [
+        path
+        for path in store_folder.glob("mlartifacts/**/bundle/embedder.onnx")
+        if is_version(path, registry[1])
+    ]
+    content = model.read_bytes()
+    try:
+        model.write_bytes(content[:-1] + b"?")
+        with pytest.raises(FaceOpsError, match="version 1 of faceops is damaged in the store: emb"):
+            rollback()
+        assert held()["champion"] == [2]
+    finally:
+        model.write_bytes(content)
+
+
+def is_version(path: Path, version: Version) -> bool:
+    import mlflow
+
+    entry = mlflow.MlflowClient().get_model_version("faceops", str(version.version))
+    return str(entry.source).removeprefix("models:/") in str(path)
