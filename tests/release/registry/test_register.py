@@ -10,7 +10,7 @@ import pytest
 from faceops.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
 from faceops.release.registry.find_release import find_release
-from faceops.release.registry.record_run import flatten, metric_name
+from faceops.release.registry.stage_runs import flatten, metric_name
 from tests.tiny_repository import TinyRepository
 
 

@@ -1,9 +1,8 @@
-"""One MLflow run a rebuild: its params, metrics, plots, data and bundle."""
+"""One MLflow run a rebuild, with children for its stages: params, metrics, plots, data, bundle."""
 
 import csv
+import hashlib
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +12,24 @@ from faceops.config import read_params
 from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
 from faceops.release.contract import read_release
+from faceops.release.registry.describe import describe
 from faceops.release.registry.fetch_split import SPLIT_ARTIFACT, SPLIT_FILE
 from faceops.release.registry.register import register
-from faceops.release.registry.versions import Version, registered
+from faceops.release.registry.stage_runs import (
+    METRICS,
+    StageRun,
+    flatten,
+    metric_name,
+    record_stages,
+    stage_metrics,
+)
+from faceops.release.registry.store import store_errors
+from faceops.release.registry.told_version import tell
+from faceops.release.registry.versions import Version, champion, registered
 
-METRICS = {
-    "validate": "build/validate/validation.json",
-    "split": "build/split/split.json",
-    "train": "build/train/train.json",
-    "verify": "build/verify/verify.json",
-    "evaluate": "build/evaluate/evaluation.json",
-}
 PICTURES = ("build/crop", "build/evaluate/pictures")
-
-
-def flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested mappings under dotted keys; lists are one leaf."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, content
-
-
-def metric_name(name: str) -> str:
-    """Return `name` with the characters that MLflow refuses (such as @ and #) replaced by _."""
-    return re.sub(r"[^\w./\- ]", "_", name)
-
-
-def read_metrics(root: Path) -> dict[str, float]:
-    """Return all numbers of the stages' metric files as `stage.key`."""
-    metrics = {}
-    for stage, name in METRICS.items():
-        path = root / name
-        if not path.is_file():
-            raise FaceOpsError(f"{path} is missing; run `dvc repro` to its end first.")
-        for key, value in flatten(json.loads(path.read_text(encoding="utf-8")), stage):
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                metrics[metric_name(key)] = float(value)
-    return metrics
+# MLflow's words for what each split was for.
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def params_of_run(root: Path) -> dict[str, Any]:
@@ -79,31 +57,6 @@ def data_hash(root: Path) -> str:
     lock = yaml.safe_load(path.read_text(encoding="utf-8"))
     deps = lock.get("stages", {}).get("validate", {}).get("deps", [])
     return next((str(dep["md5"]) for dep in deps if dep["path"] == "data"), "")
-
-
-def describe(metrics: dict[str, float], lineage: dict[str, str]) -> str:
-    """Return the Markdown that a person reads on the version's page before choosing it."""
-    lines = [headline(metrics), "", "| test people | |", "| --- | --- |"]
-    for key in sorted(metrics):
-        if key.startswith("evaluate.") and "interval" not in key:
-            lines.append(f"| {key.removeprefix('evaluate.')} | {metrics[key]:.4g} |")
-    lines += ["", "| lineage | |", "| --- | --- |"]
-    lines += [f"| {key} | `{value}` |" for key, value in sorted(lineage.items()) if value]
-    return "\n".join(lines)
-
-
-def headline(metrics: dict[str, float]) -> str:
-    """Return the one line by which releases are told apart in a list."""
-    parts = []
-    for label, key in (
-        ("accuracy", "evaluate.verification.accuracy"),
-        ("TAR at FAR 1e-3", "evaluate.verification.tar_at_far_0.001"),
-        ("identified", "evaluate.open_set.dir"),
-        ("strangers named", "evaluate.open_set.fpir"),
-    ):
-        if key in metrics:
-            parts.append(f"{label} {metrics[key]:.4f}")
-    return ", ".join(parts) or "no evaluation figures"
 
 
 def _log_history(client: Any, run_id: str, history: Path) -> None:
@@ -134,13 +87,13 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         run_id: an open MLflow run to write to; None makes one.
     """
     import mlflow
-    import pandas as pd
-    from mlflow.data.pandas_dataset import from_pandas
 
-    from faceops.release.registry.tracking import quiet_mlflow, use_tracking
+    from faceops.release.registry.tracking import use_tracking
 
-    metrics = read_metrics(root)
-    params = params_of_run(root)
+    metrics: dict[str, float] = {}
+    for stage in METRICS:
+        metrics |= stage_metrics(root, stage)
+    params = dict(flatten(params_of_run(root)))
     bundle = assemble(root, root / "build" / "release")
     release = json.loads((bundle / "release.json").read_text(encoding="utf-8"))
     lineage = {
@@ -156,20 +109,15 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
             note = f"nothing has changed since version {existing.version}"
             mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", note)
         return existing, False
-    run_name = None if run_id else "rebuild"
-    with quiet_mlflow(), mlflow.start_run(run_id=run_id, run_name=run_name) as run:
+    with (
+        store_errors("recording the rebuild"),
+        mlflow.start_run(run_id=run_id, run_name=None if run_id else "rebuild") as run,
+    ):
         mlflow.set_tags(lineage)
-        mlflow.log_params(dict(flatten(params)))
+        mlflow.log_params(params)
         mlflow.log_metrics(metrics)
         _log_history(mlflow.MlflowClient(), run.info.run_id, root / "build/train/history.csv")
-        mlflow.log_artifact(str(root / SPLIT_FILE), SPLIT_ARTIFACT.partition("/")[0])
-        manifest = pd.read_parquet(root / SPLIT_FILE)
-        mlflow.log_input(
-            from_pandas(
-                manifest, source=str(root / "data"), name="photos", digest=lineage["data"][:32]
-            ),
-            context="training",
-        )
+        _log_data(root)
         for folder in PICTURES:
             for picture in sorted((root / folder).glob("*.png")):
                 mlflow.log_artifact(str(picture), "pictures")
@@ -178,4 +126,31 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         mlflow.log_artifact(str(root / METRICS["validate"]), "validation")
         mlflow.log_artifact(str(root / "build/evaluate/report.html"))
         mlflow.log_artifact(str(bundle / "model_card.md"))
-    return register(bundle, run.info.run_id, describe(metrics, lineage)), True
+    if run_id is None:
+        record_stages(root, run.info.run_id, [StageRun(stage) for stage in stage_names(root)])
+    now = champion()
+    texts = {name: str(value) for name, value in params.items()}
+    description = describe(metrics, texts, lineage, tell(now) if now else None)
+    return register(bundle, run.info.run_id, description), True
+
+
+def stage_names(root: Path) -> list[str]:
+    """Return the stages of dvc.yaml, in its order."""
+    return list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+def _log_data(root: Path) -> None:
+    """Log which photos each split was, as dataset inputs, and the split itself.
+
+    The gate needs the split, to know whom this release has seen.
+    """
+    import mlflow
+    import pandas as pd
+    from mlflow.data.pandas_dataset import from_pandas
+
+    mlflow.log_artifact(str(root / SPLIT_FILE), SPLIT_ARTIFACT.partition("/")[0])
+    faces = pd.read_parquet(root / SPLIT_FILE)
+    for split, rows in faces.groupby("split"):
+        digest = hashlib.sha256("".join(sorted(rows["photo_id"])).encode()).hexdigest()[:32]
+        data = from_pandas(rows, source=str(root / "data"), name=f"photos, {split}", digest=digest)
+        mlflow.log_input(data, context=CONTEXTS.get(str(split), str(split)))
