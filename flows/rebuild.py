@@ -1,43 +1,36 @@
-"""Rebuild the model: run the DVC stages, register the result in MLflow.
+"""Rebuild the model: check the photos, run the DVC stages, register the result, gate it.
 
 python -m flows.rebuild                            # params.yaml as it is
 python -m flows.rebuild --experiment lfw_pretrained
 python -m flows.rebuild --force train              # this stage again, though nothing changed
+python -m flows.rebuild --promote                  # champion at once, if the gate lets it pass
 
 Without PREFECT_API_URL the flow starts a server of its own for its duration; with it, the run is
 recorded there.
 """
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import get_state_exception
+from prefect.states import Completed, get_state_exception
 
 from faceops.config import experiment_file, read_params, write_params
 from faceops.errors import FaceOpsError, StoreError, UsageError
+from faceops.release.labelled_photos import labelled_photos
+from faceops.release.registry.stage_runs import StageRun, record_stages
 from flows.rebuild_lock import rebuild_lock
+from flows.rebuild_report import report_release, report_stages
+from flows.rebuild_stages import StageError, run_stage, stage_names
 
-STAGE_LIMIT_S = 6 * 3600
 RECORD_LIMIT_S = 1800
+GATE_LIMIT_S = 6 * 3600
+GATE_THREADS = 2
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def stage_names(root: Path) -> list[str]:
-    """Return what to bring up to date: the data's pin, then dvc.yaml's stages in its order."""
-    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
-    pins = ["data.dvc"] if (root / "data.dvc").is_file() else []
-    return pins + list(content["stages"])
 
 
 def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:
@@ -62,57 +55,27 @@ def may_pass_by_itself(_task: Any, _run: Any, state: State[Any]) -> bool:
     return isinstance(error, StoreError) or not isinstance(error, FaceOpsError)
 
 
-# DVC is the cache and knows what to redo; a failed stage fails the same way again, so no retries.
-@task(cache_policy=NO_CACHE, task_run_name="stage {stage}", timeout_seconds=STAGE_LIMIT_S)
-def run_stage(root: Path, stage: str, force: bool, run_id: str) -> None:
-    """Bring one DVC stage up to date, its output copied to the flow's log.
-
-    `run_id` is the MLflow run that a stage nests its own run under.
-    """
-    logger = get_run_logger()
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    if force:
-        command.append("--force")
-    # dvc.yaml says `python`: it must be the one that runs this flow.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        env=os.environ | {"PATH": path, "MLFLOW_RUN_ID": run_id},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    last = ""
-    try:
-        for line in process.stdout:
-            last = line.strip() or last
-            logger.info(line.rstrip())
-        if process.wait() != 0:
-            raise FaceOpsError(f"stage {stage} failed: {last}")
-    finally:
-        if process.poll() is None:  # its time is up, or the run was cancelled
-            end_group(process)
-
-
-def end_group(process: subprocess.Popen[str]) -> None:
-    """End `process` and all that it started: DVC's shell, and the stage in it."""
-    for number, patience_s in ((signal.SIGTERM, 30), (signal.SIGKILL, None)):
-        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
-            os.killpg(process.pid, number)
-            process.wait(patience_s)
-            return
-
-
-@task(
+record_task = task(
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=30,
     retry_condition_fn=may_pass_by_itself,
     timeout_seconds=RECORD_LIMIT_S,
 )
+
+
+@task(cache_policy=NO_CACHE)
+def check_data(root: Path) -> dict[str, int]:
+    """Count the photos and the people of data/; the stage validate looks into each of them.
+
+    Raises:
+        FaceOpsError: there are none.
+    """
+    listed = [photo for photo in labelled_photos(root / "data") if photo.person]
+    return {"photos": len(listed), "people": len({photo.person for photo in listed})}
+
+
+@record_task
 def open_run(root: Path) -> str:
     """Return the id of a new MLflow run for this rebuild."""
     import mlflow
@@ -124,45 +87,93 @@ def open_run(root: Path) -> str:
         return str(run.info.run_id)
 
 
+@record_task
+def record(root: Path, run_id: str, runs: list[StageRun], failed: bool) -> None:
+    """Write the stages, with their logs, to children of the MLflow run, and how all of it ended."""
+    import mlflow
+
+    from faceops.release.registry.tracking import use_tracking
+
+    use_tracking(root)
+    record_stages(root, run_id, runs)
+    if failed:
+        mlflow.MlflowClient().set_terminated(run_id, "FAILED")
+
+
+@record_task
+def register_release(root: Path, run_id: str) -> dict[str, Any]:
+    """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
+    import mlflow
+
+    from faceops.release.registry.record_run import register_last_run
+
+    version, is_new = register_last_run(root, run_id)
+    experiment = mlflow.MlflowClient().get_run(run_id).info.experiment_id
+    return version.as_dict() | {"new": is_new, "run": run_id, "experiment": experiment}
+
+
 @task(
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=30,
     retry_condition_fn=may_pass_by_itself,
-    timeout_seconds=RECORD_LIMIT_S,
+    timeout_seconds=GATE_LIMIT_S,
 )
-def register_release(root: Path, run_id: str) -> dict[str, Any]:
-    """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
-    from faceops.release.registry.record_run import register_last_run
+def gate(root: Path, number: int, move: bool) -> dict[str, Any]:
+    """Hold the release against the champion; make it champion if it passes and `move` says so."""
+    from faceops.release.gate.judge_release import judge_release
 
-    version, is_new = register_last_run(root, run_id)
-    return version.as_dict() | {"new": is_new}
+    settings = read_params(root / "params.yaml").gate
+    return judge_release(number, root, settings, move=move, threads=GATE_THREADS)
 
 
 @flow(name="rebuild", log_prints=True)
 def rebuild(
-    root: str = str(ROOT), experiment: str | None = None, force: str | None = None
+    root: str = str(ROOT),
+    experiment: str | None = None,
+    force: str | None = None,
+    promote: bool = False,
 ) -> dict[str, Any]:
-    """Run the whole pipeline and register what came out of it.
+    """Run the whole pipeline, register what came out of it and hold it against the champion.
+
+    The run ends as Completed, or as Refused where the gate refused the release: the rebuild is
+    done then too, and the champion stays.
 
     Args:
         root: the repository.
         experiment: a name in experiments/ or a YAML file to write params.yaml from first.
         force: a stage to run again although nothing that it depends on changed.
+        promote: make the release champion if it passes the gate; else a person does.
     """
     folder = Path(root)
     check_arguments(folder, experiment, force)
     with rebuild_lock(folder):
         if experiment:
             write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
+        photos = check_data(folder)
         run_id = open_run(folder)
-        for stage in stage_names(folder):
-            run_stage(folder, stage, force == stage, run_id)
-        version = register_release(folder, run_id)
-    create_table_artifact(
-        key="release", table=[version | {"aliases": ", ".join(version["aliases"])}]
-    )
-    return version
+        runs: list[StageRun] = []
+        try:
+            for stage in stage_names(folder):
+                runs.append(run_stage(folder, stage, force == stage, run_id))
+        except Exception as error:
+            if isinstance(error, StageError):
+                runs.append(error.run)
+            record(folder, run_id, runs, failed=True)
+            raise
+        finally:
+            report_stages(photos, runs)
+        record(folder, run_id, runs, failed=False)
+        result = register_release(folder, run_id)
+        result |= gate(folder, result["version"], promote)
+    report_release(result)
+    if result["gate"] == "refused":
+        get_run_logger().warning("the gate refused version %d", result["version"])
+        for reason in result["reasons"]:
+            get_run_logger().warning(reason)
+        told = " ".join(result["reasons"])
+        return Completed(name="Refused", message=told, data=result)  # type: ignore[return-value]
+    return result
 
 
 def main() -> int:
@@ -170,18 +181,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.rebuild", description=rebuild.__doc__)
     parser.add_argument("--experiment", help="a name in experiments/, or a YAML file")
     parser.add_argument("--force", metavar="STAGE", help="run this stage again")
+    parser.add_argument("--promote", action="store_true", help="if it passes the gate")
     args = parser.parse_args()
     try:
         check_arguments(ROOT, args.experiment, args.force)
         with rebuild_lock(ROOT):
             pass  # before a server is started for nothing
-        version = rebuild(experiment=args.experiment, force=args.force)
+        result = rebuild(experiment=args.experiment, force=args.force, promote=args.promote)
     except FaceOpsError as error:
         print(f"rebuild: {error}", file=sys.stderr)
         return error.exit_code
-    done = "registered" if version["new"] else "nothing has changed since"
-    print(f"{done} faceops version {version['version']}: {version['summary']}")
-    return 0
+    done = "registered" if result["new"] else "nothing has changed since"
+    print(f"{done} faceops version {result['version']}: {result['summary']}")
+    print(result["told"])
+    return 1 if args.promote and result["gate"] == "refused" else 0
 
 
 if __name__ == "__main__":

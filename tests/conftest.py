@@ -61,6 +61,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
         "validate: {max_rejected_share: 0.2}\n"
         "evaluate: {robustness_photos: 8}\n"
         "verify: {budget: 0.6}\n"  # half a dozen people can speak for no smaller one
+        "gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, slice_people: 2}\n"
         "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
     )
     tiny.run("faceops", "params", "use", "tiny.yaml")

@@ -60,7 +60,7 @@ def test_a_killed_rebuild_holds_nobody_up(tmp_path: Path, holder: subprocess.Pop
 
 
 def test_ending_a_stage_ends_what_it_started() -> None:
-    from flows.rebuild import end_group
+    from flows.rebuild_stages import end_group
 
     process = subprocess.Popen(
         ["sh", "-c", "sleep 300 & echo $!; wait"],

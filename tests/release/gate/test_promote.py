@@ -144,7 +144,7 @@ def test_for_a_stated_reason_it_is_promoted_all_the_same(root: Path, challenger:
 def test_nothing_is_fair_where_it_is_not_known_whom_a_release_has_seen(
     root: Path, challenger: Version
 ) -> None:
-    with pytest.raises(RefusedError, match="whom it has seen is not known.*no comparison can be"):
+    with pytest.raises(RefusedError, match=r"whom it has seen is not known.*no comparison can be"):
         promote(find_version("3"), root, WIDE)
 
 
@@ -154,7 +154,7 @@ def test_without_a_champion_there_is_nothing_to_compare_with(
     import mlflow
 
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
-    with pytest.raises(FaceOpsError, match="no version is champion.*faceops release rollback"):
+    with pytest.raises(FaceOpsError, match=r"no version is champion.*faceops release rollback"):
         promote(challenger, root, WIDE)
 
 

@@ -38,6 +38,7 @@ _HEADLINE = {
     "identified": "evaluate.open_set.dir",
     "strangers named": "evaluate.open_set.fpir",
 }
+_SAME = "as the champion's"
 
 
 def _beside(
@@ -54,10 +55,10 @@ def _beside(
     changed = differing(params, champion.params)
     lines += [f"| {key} | `{this}` | `{that}` |" for key, (this, that) in changed.items()]
     if not changed:
-        lines.append("| parameters | as the champion's | |")
+        lines.append(f"| parameters | {_SAME} | |")
     for name, what in (("data", "photos"), ("contract_id", "contract id")):
         same = lineage.get(name, "") == champion.tags.get(name, "")
-        lines.append(f"| {what} | {'as the champion' + chr(39) + 's' if same else 'others'} | |")
+        lines.append(f"| {what} | {_SAME if same else 'others'} | |")
     lines.append("")
     lines.append("Each on its own test people; the gate measures both on the same photos.")
     return lines

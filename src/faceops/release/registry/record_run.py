@@ -131,7 +131,7 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
     now = champion()
     texts = {name: str(value) for name, value in params.items()}
     description = describe(metrics, texts, lineage, tell(now) if now else None)
-    return register(bundle, run.info.run_id, description), True
+    return register(bundle, run.info.run_id, description, lineage), True
 
 
 def stage_names(root: Path) -> list[str]:

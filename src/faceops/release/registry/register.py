@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from faceops.photos.content_hash import sha256_file
@@ -20,7 +21,9 @@ from faceops.release.registry.versions import Version, versions
 from faceops.release.release_file import RELEASE_FILE
 
 
-def register(bundle_folder: Path, run_id: str, description: str) -> Version:
+def register(
+    bundle_folder: Path, run_id: str, description: str, lineage: Mapping[str, str] | None = None
+) -> Version:
     """Log the bundle to the run and register it; the first version becomes champion.
 
     Later versions become `challenger`, also where `champion` was taken away: only promotion and
@@ -30,6 +33,7 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
         bundle_folder: a complete bundle; logged as it is, under `bundle/` of the model.
         run_id: the MLflow run that holds its params, metrics and plots.
         description: Markdown for the version's page.
+        lineage: further tags of the version; those of the bundle's release.json are known.
     """
     import mlflow
     import numpy as np
@@ -42,6 +46,7 @@ def register(bundle_folder: Path, run_id: str, description: str) -> Version:
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, release.embedding_size))]),
     )
     tags = {
+        **(lineage or {}),
         CONTRACT_TAG: release.contract_id,
         "dvc_lock_sha256": release.dvc_lock_sha256,
         "git_commit": release.git_commit,
