@@ -29,11 +29,13 @@ from faceops.progress import track
 SOURCE = Path(__file__).resolve().parent.parent
 LONGEST_S = 1800
 LOGS_COME_S = 4  # Prefect sends them in batches
+FEW = "--people 24 --photos 5 --gallery 6 --strangers 6 --scenes 12"
 TINY = """
 split: {train: 0.35, val: 0.4, test: 0.25}
 validate: {max_rejected_share: 0.2}
 evaluate: {robustness_photos: 8}
 verify: {budget: 0.6}
+gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, slice_people: 2}
 train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}
 """
 
@@ -73,8 +75,8 @@ class Deployed:
             raise FaceOpsError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done
 
-    def copy(self) -> None:
-        """Copy what git would commit, and add a handful of synthetic people."""
+    def copy(self, people: str = FEW, params: str = TINY) -> None:
+        """Copy what git would commit, and add synthetic people; `params` stand in tiny.yaml."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=SOURCE,
@@ -86,10 +88,9 @@ class Deployed:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(SOURCE / name, self.root / name)
         self.elsewhere.mkdir()
-        few = ["--gallery", "6", "--strangers", "6", "--scenes", "12"]
         self.run("git", "init", "-q")
-        self.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5", *few)
-        (self.root / "tiny.yaml").write_text(TINY, encoding="utf-8")
+        self.run("faceops", "data", "synthetic", *people.split())
+        (self.root / "tiny.yaml").write_text(params, encoding="utf-8")
         self.run("faceops", "params", "use", "tiny.yaml")
         self.run("git", "add", "-A")
         author = ["-c", "user.name=FaceOps", "-c", "user.email=faceops@example.org"]

@@ -1,5 +1,6 @@
 """A run in MLflow: counts, drift and lineage, and nobody's name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,16 @@ def test_a_run_is_recorded_without_names(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
-    summary = identify(album, gallery, bundle, tmp_path / "out", 0.3)
+    away = replace(bundle, note="the MLflow store did not answer")
+    summary = identify(album, gallery, away, tmp_path / "out", 0.3)
     assert summary.people
+    for name in ("summary.json", "report.html", f"runs/{summary.run_id}/manifest.json"):
+        assert "the MLflow store did not answer" in (tmp_path / "out" / name).read_text()
     run_id = log_run(summary.as_dict(), tmp_path)
     assert run_id is not None
     run = mlflow.MlflowClient().get_run(run_id)
     assert run.data.tags["contract_id"] == bundle.release.contract_id
+    assert run.data.tags["release_note"] == "the MLflow store did not answer"
     assert run.data.metrics["faces"] == summary.faces
     assert run.data.params["gallery_people"] == str(len(gallery.people))
     experiment = mlflow.MlflowClient().get_experiment(run.info.experiment_id)
@@ -46,6 +51,8 @@ def test_a_run_is_recorded_without_names(
     for person in gallery.people:
         assert person not in everything
         assert person.encode().hex() not in everything
+    again = identify(album, gallery, bundle, tmp_path / "out", 0.3)
+    assert (again.unchanged, again.release_note) == (True, "")
 
 
 def test_the_names_become_their_number() -> None:

@@ -31,15 +31,18 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
 
     Args:
         summary: as summary.json has it.
+
+    Raises:
+        StoreError: the store refused it; UnreachableError where it does not answer.
     """
-    from faceops.release.registry.store import has_store
+    from faceops.release.registry.store import has_store, store_errors
     from faceops.release.registry.versions import versions
 
     if not has_store(root):
         return None
     import mlflow
 
-    from faceops.release.registry.tracking import quiet_mlflow, use_tracking
+    from faceops.release.registry.tracking import use_tracking
 
     use_tracking(root, EXPERIMENT)
     tags = {
@@ -63,7 +66,10 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     for drift in summary["drift"]:
         metrics[f"drift/{drift['what'].replace(' ', '_')}"] = drift["psi"]
     metrics |= {f"reason/{name}": float(count) for name, count in summary["reasons"].items()}
-    with quiet_mlflow(), mlflow.start_run(run_name=summary["run_id"]) as run:
+    with (
+        store_errors(f"recording run {summary['run_id']}"),
+        mlflow.start_run(run_name=summary["run_id"]) as run,
+    ):
         mlflow.set_tags(tags)
         mlflow.log_params({name: summary[name] for name in _PARAMS})
         mlflow.log_metrics(metrics)
