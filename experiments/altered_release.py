@@ -21,16 +21,16 @@ NOISE = 0.02
 LEAST_WEIGHTS = 1000  # of an initializer: smaller ones are biases, shapes, scales
 
 
-def alter_release(bundle: Path, folder: Path, seed: int = 1) -> Path:
-    """Write the release in `bundle` with noise of `seed` in its embedder to `folder`."""
+def alter_release(bundle: Path, folder: Path, seed: int = 1, noise: float = NOISE) -> Path:
+    """Write the release in `bundle` with `noise` of `seed` in its embedder to `folder`."""
     shutil.copytree(bundle, folder)
     model = onnx.load(folder / EMBEDDER)
     random = np.random.default_rng(seed)
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
         if values.dtype == np.float32 and values.size >= LEAST_WEIGHTS:
-            noise = 1 + NOISE * random.standard_normal(values.shape).astype(np.float32)
-            weight.CopyFrom(numpy_helper.from_array(values * noise, weight.name))
+            factor = 1 + noise * random.standard_normal(values.shape).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(values * factor, weight.name))
     content = model.SerializeToString(deterministic=True)
     (folder / EMBEDDER).write_bytes(content)
     release = read_release(folder)
