@@ -24,7 +24,6 @@ _PHOTO = {
     "height": "long",
     "reason": "string",
     "message": "string",
-    "threshold": "double",
 }
 _FACE = ("x", "y", "width", "height", "detector_score", "quality")
 _NAME = {
@@ -61,9 +60,10 @@ def signature() -> "ModelSignature":
         inputs=Schema([ColSpec(DataType.string, IMAGE)]),
         outputs=Schema(
             [
-                ColSpec(DataType.string, "contract_id"),
-                ColSpec(Array(face), "faces"),
                 *(ColSpec(DataType[kind], name, required=False) for name, kind in _PHOTO.items()),
+                ColSpec(Array(face), "faces"),
+                ColSpec(DataType.double, "threshold", required=False),
+                ColSpec(DataType.string, "contract_id"),
             ]
         ),
         params=ParamSchema([ParamSpec(name, kinds[name], DEFAULTS[name]) for name in DEFAULTS]),

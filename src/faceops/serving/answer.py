@@ -19,9 +19,9 @@ _NAME = (
 _NOT_ASKED = Decision(Outcome.UNKNOWN)
 
 
-def refused_answer(error: PhotoError, contract_id: str) -> dict[str, Any]:
+def refused_answer(error: PhotoError, photo_id: str | None, contract_id: str) -> dict[str, Any]:
     """Return the row of a photo that cannot be used: a reason code and one sentence."""
-    return _row(contract_id, reason=str(error.reason), message=str(error))
+    return _row(contract_id, photo_id=photo_id, reason=str(error.reason), message=str(error))
 
 
 def photo_answer(
@@ -66,5 +66,5 @@ def photo_answer(
 
 
 def _row(contract_id: str, **known: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(("photo_id", "width", "height", "reason", "message", "threshold"))
-    return {"contract_id": contract_id, "faces": [], **empty, **known}
+    about = dict.fromkeys(("photo_id", "width", "height", "reason", "message"))
+    return {**about, "faces": [], "threshold": None, "contract_id": contract_id, **known}

@@ -1,5 +1,6 @@
 """Photos in, faces, names or embeddings out, by the code that names people in folders."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ class PhotoService:
             finder = self._finder.at_detail(asked.detail)
             found = find_in_bytes(content, NAME, finder, self._limits)
         except PhotoError as error:
-            return refused_answer(error, contract_id)
+            photo_id = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
+            return refused_answer(error, photo_id, contract_id)
         photo = self._found_photo(found, embed=asked.answer != FACES)
         decisions, threshold = None, None
         if naming is not None:

@@ -9,7 +9,7 @@ from faceops.photos.photo_bytes import check_length
 from faceops.photos.photo_limits import PhotoLimits
 from faceops.release.served_interface import IMAGE
 
-NAME = Path("the image")  # what sentences call it: it has no file
+NAME = Path("the posted file")  # what sentences call it: it has no file
 _SPACE = b" \t\r\n"  # tools break base64 into lines
 
 
@@ -29,8 +29,8 @@ def posted_bytes(value: object, row: int, limits: PhotoLimits) -> bytes:
         )
     try:
         digits = value.encode("ascii").translate(None, _SPACE)
-        padding = digits[-2:].count(b"=")
-        check_length(NAME, len(digits) // 4 * 3 - padding, limits.max_bytes)
+        length = -(-len(digits) // 4) * 3 - digits[-2:].count(b"=")
+        check_length(NAME, length, limits.max_bytes)
         return base64.b64decode(digits, validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise UsageError(

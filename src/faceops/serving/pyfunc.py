@@ -10,8 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faceops.errors import FaceOpsError, UsageError
-from faceops.photos.usable_cpus import usable_cpus
+from faceops.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import IMAGE
 from faceops.serving.asked import Asked
@@ -32,15 +31,14 @@ class PhotoModel:
         """Return a row for each row of `model_input`; `release.served_interface` has its fields.
 
         Args:
-            model_input: a DataFrame (or a mapping) with the column `image`, base64 text.
+            model_input: a DataFrame with the column `image`, base64 text; MLflow has checked that
+                it is there, and refuses parameters of a wrong type.
             params: `answer`, `budget` and `detail`; see `Asked`.
 
         Raises:
             mlflow.MlflowException: the request is wrong, or the gallery cannot be used.
         """
         try:
-            if IMAGE not in model_input:
-                raise UsageError(f"the column {IMAGE} is missing; send base64 of photos in it.")
             return self._service.answer(list(model_input[IMAGE]), Asked.of(params))
         except FaceOpsError as error:
             from faceops.serving.refusal import Refusal
@@ -51,7 +49,7 @@ class PhotoModel:
 def _load_pyfunc(path: str) -> PhotoModel:
     """Return the model of the bundle in `path`; what is wrong with its gallery is logged."""
     folder = os.environ.get(GALLERY)
-    bundle = Bundle.load(Path(path), threads=usable_cpus())
+    bundle = Bundle.load(Path(path))  # a request has a thread of its own
     service = PhotoService(bundle, Path(folder) if folder else None)
     if folder:
         try:
