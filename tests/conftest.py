@@ -2,10 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tiny_repository import TinyRepository, commit, copy_repository
+
+if TYPE_CHECKING:
+    from faceops.gallery.store import Gallery
+    from faceops.release.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
 
@@ -102,3 +107,43 @@ def next_bundle(sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from experiments.altered_release import alter_release
 
     return alter_release(sface_bundle, tmp_path_factory.mktemp("next_release") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def bundle(sface_bundle: Path) -> "Bundle":
+    """That release, loaded."""
+    from faceops.release.bundle import Bundle
+
+    return Bundle.load(sface_bundle)
+
+
+@pytest.fixture(scope="session")
+def gallery_dir(
+    synthetic_set: Path, bundle: "Bundle", tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a gallery of six synthetic people."""
+    from faceops.gallery.enrol import enrol
+
+    folder = tmp_path_factory.mktemp("enrolled") / "gallery"
+    enrol(synthetic_set / "enrol", folder, bundle)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gallery(gallery_dir: Path) -> "Gallery":
+    """That gallery."""
+    from faceops.gallery.store import Gallery
+
+    return Gallery.open(gallery_dir)
+
+
+@pytest.fixture
+def album(synthetic_set: Path, tmp_path: Path) -> Path:
+    """A folder of twelve photos: scenes below scenes/, broken files and a text file."""
+    folder = tmp_path / "album"
+    (folder / "scenes").mkdir(parents=True)
+    for path in sorted((synthetic_set / "album").glob("scene_*.jpg"))[:8]:
+        os.link(path, folder / "scenes" / path.name)
+    for name in ("empty.jpg", "text.jpg", "truncated.jpg", "orientation_6.jpg"):
+        os.link(synthetic_set / "album" / "odd" / name, folder / name)
+    return folder

@@ -11,7 +11,7 @@ import pytest
 ROOMS = (
     *("errors", "reasons", "analytics", "progress", "process_lock", "config", "weights"),
     *("photos", "dataset", "faces", "embedding", "verification", "evaluation", "release"),
-    *("gallery", "identification", "stages", "commands", "cli"),
+    *("gallery", "identification", "serving", "stages", "commands", "cli"),
 )
 # DESIGN: a batch run starts fast and runs on ONNX Runtime alone.
 HEAVY = (
@@ -58,6 +58,7 @@ def test_a_room_imports_only_from_rooms_above_it(repository: Path, room: str) ->
         "faceops.identification.run",
         "faceops.gallery.enrol",
         "faceops.release.bundle",
+        "faceops.serving.pyfunc",
         "faceops.cli",
     ],
 )

@@ -40,6 +40,10 @@ class FaceFinder:
         self._refiner = refiner
         self.detail = detail
 
+    def at_detail(self, detail: int) -> "FaceFinder":
+        """Return a finder with another `detail` on the same models."""
+        return FaceFinder(self._detector, self._refiner, detail)
+
     def find(self, pixels: np.ndarray) -> list[Face]:
         """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first."""
         return self.cut(pixels, self.detect(pixels))

@@ -1,61 +1,13 @@
 """Open one photo safely: whatever the file holds, pixels or a reason come out."""
 
-import hashlib
-import io
-import struct
-import warnings
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from faceops.photos.image_format import FORMATS, claims_a_format, claims_heif, public_name
+from faceops.photos.decode_photo import Photo, decode_photo
 from faceops.photos.photo_bytes import photo_bytes
 from faceops.photos.photo_error import PhotoError, printable
 from faceops.photos.photo_limits import PhotoLimits
-from faceops.photos.to_rgb import to_rgb
-from faceops.photos.upright import SIDEWAYS, orientation_of, upright
-from faceops.reasons import Reason
 
 __all__ = ["Photo", "PhotoError", "PhotoLimits", "open_photo", "printable"]
-
-_PILLOW = r"PIL\."
-
-# What Pillow's decoders let through when the bytes are broken.
-_DECODER_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """An opened photo.
-
-    Attributes:
-        pixels: uint8 (H, W, 3) RGB in sRGB, upright.
-        format: as Pillow names it: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF".
-        photo_id: sha256 of the file's bytes, hexadecimal.
-        size: width and height of the upright photo in pixels; `pixels` may be a reduced copy.
-        orientation: EXIF's, 1 to 8, which is undone in `pixels`; 1 where the file has none.
-    """
-
-    pixels: np.ndarray
-    format: str
-    photo_id: str
-    size: tuple[int, int]
-    orientation: int = 1
 
 
 def open_photo(
@@ -64,114 +16,9 @@ def open_photo(
     *,
     least_side: int | None = None,
 ) -> Photo:
-    """Return the photo in the file `path`; its content decides the format, not its name.
-
-    EXIF orientation is applied; the first frame of an animation is taken. With `least_side` a
-    JPEG is decoded at the smallest of 1/8, 1/4, 1/2 and 1 of its size whose longest side has so
-    many pixels: several times as fast.
+    """Return the photo in the file `path`, as `decode_photo` does of its bytes.
 
     Raises:
         PhotoError: with the reason code and one sentence.
     """
-    content = photo_bytes(path, limits.max_bytes)
-    _quieten_pillow()
-    if limits.max_pixels > 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels):
-        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow refuses at twice its own limit
-    try:
-        image = _identified(path, content)
-        stored = image.size
-        _check_size(path, stored, limits)
-        reduced = least_side is not None and _reduce(image, least_side)
-        image.load()
-        orientation = orientation_of(image)
-        pixels = to_rgb(upright(image, orientation))
-    except Image.DecompressionBombError:
-        raise PhotoError(
-            path,
-            Reason.TOO_LARGE,
-            f"has more than the limit of {limits.max_pixels / 1e6:g} megapixels; "
-            "raise the limit or shrink the photo.",
-        ) from None
-    except PhotoError:
-        raise
-    except MemoryError:
-        raise PhotoError(
-            path,
-            Reason.UNREADABLE,
-            "does not fit into memory now; close other programs, or use fewer threads.",
-            transient=True,
-        ) from None
-    except _DECODER_ERRORS as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PhotoError(
-            path, Reason.UNREADABLE, f"is broken ({why}); copy it again or remove it."
-        ) from None
-    size = (pixels.shape[1], pixels.shape[0])
-    if reduced:
-        size = stored[::-1] if orientation in SIDEWAYS else stored
-    photo_id = hashlib.sha256(content).hexdigest()
-    return Photo(pixels, public_name(image.format or ""), photo_id, size, orientation)
-
-
-def _identified(path: Path, content: bytes) -> Image.Image:
-    formats = FORMATS
-    if claims_heif(content):
-        _register_heif(path)
-        formats = ("HEIF",)
-    try:
-        return Image.open(io.BytesIO(content), formats=formats)
-    except UnidentifiedImageError:
-        if claims_a_format(content):
-            raise PhotoError(
-                path, Reason.UNREADABLE, "is a broken image; copy it again or remove it."
-            ) from None
-        raise PhotoError(
-            path, Reason.NOT_A_PHOTO, "is not an image that can be read; remove it."
-        ) from None
-
-
-def _register_heif(path: Path) -> None:
-    try:
-        import pillow_heif
-    except ImportError:
-        raise PhotoError(
-            path,
-            Reason.UNREADABLE,
-            "is HEIC, which needs the extra `heic`; pip install 'faceops[heic]'.",
-        ) from None
-    pillow_heif.register_heif_opener()
-
-
-def _reduce(image: Image.Image, least_side: int) -> bool:
-    """Let a JPEG be decoded at a part of its size, if it may; other formats know no such thing."""
-    full = image.size
-    share = least_side / max(full)
-    if share < 1:
-        image.draft(None, (int(full[0] * share) or 1, int(full[1] * share) or 1))
-    return image.size != full
-
-
-def _check_size(path: Path, size: tuple[int, int], limits: PhotoLimits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise PhotoError(
-            path,
-            Reason.TOO_LARGE,
-            f"has {width} x {height} pixels, over the limit of {limits.max_pixels / 1e6:g} "
-            "megapixels; raise the limit or shrink the photo.",
-        )
-    if min(width, height) < limits.min_side:
-        raise PhotoError(
-            path,
-            Reason.TOO_SMALL,
-            f"has {width} x {height} pixels, and each side needs {limits.min_side}; "
-            "use a larger copy.",
-        )
-
-
-def _quieten_pillow() -> None:
-    """Hide Pillow's warnings on odd files: limits and reasons say what there is to say."""
-    for entry in warnings.filters:
-        if getattr(entry[3], "pattern", "") == _PILLOW:
-            return
-    warnings.filterwarnings("ignore", module=_PILLOW)
+    return decode_photo(photo_bytes(path, limits.max_bytes), path, limits, least_side=least_side)

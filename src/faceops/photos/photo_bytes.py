@@ -52,11 +52,20 @@ def photo_bytes(path: Path, max_bytes: int) -> bytes:
             f"cannot be read ({why}); check the disk or the link.",
             transient=True,
         ) from None
-    if len(content) > max_bytes:
-        raise _too_large(path, len(content), max_bytes)
-    if not content:
-        raise PhotoError(path, Reason.EMPTY, "is empty; copy it again or remove it.")
+    check_length(path, len(content), max_bytes)
     return content
+
+
+def check_length(path: Path, length: int, max_bytes: int) -> None:
+    """Refuse a photo of no bytes, or of more than `max_bytes`.
+
+    Raises:
+        PhotoError: empty, or too large.
+    """
+    if length > max_bytes:
+        raise _too_large(path, length, max_bytes)
+    if not length:
+        raise PhotoError(path, Reason.EMPTY, "is empty; copy it again or remove it.")
 
 
 def _refuse_non_files(path: Path, status: os.stat_result) -> None:

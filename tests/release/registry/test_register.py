@@ -105,18 +105,19 @@ def test_the_champion_is_fetched_whole_and_once(
 
 
 @pytest.mark.slow
-def test_the_version_is_a_pyfunc_that_embeds_as_the_bundle_does(
+def test_the_version_is_a_pyfunc_that_finds_the_face_of_its_input_example(
     tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
-    import numpy as np
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny_repository.root}/mlflow.db")
-    crops = np.load(tiny_repository.root / "build/crop/crops.npy", mmap_mode="r")[:5]
     mlflow.set_tracking_uri(f"sqlite:///{tiny_repository.root}/mlflow.db")
     model = mlflow.pyfunc.load_model("models:/faceops@champion")
-    bundle = Bundle.load(tiny_repository.root / "build/release")
-    assert np.array_equal(model.predict(np.array(crops)), bundle.embed(np.array(crops)))
+    release = Bundle.load(tiny_repository.root / "build/release").release
+    (row,) = model.predict(model.input_example, {"answer": "embeddings"})
+    assert row["contract_id"] == release.contract_id
+    assert len(row["faces"][0]["embedding"]) == release.embedding_size
+    assert model.metadata.get_input_schema().input_names() == ["image"]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from faceops.release.registry.store import (
 )
 from faceops.release.registry.versions import Version, versions
 from faceops.release.release_file import RELEASE_FILE
+from faceops.release.served_interface import input_example, signature
 
 
 def register(
@@ -36,15 +37,8 @@ def register(
         lineage: further tags of the version; those of the bundle's release.json are known.
     """
     import mlflow
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
     release = Bundle.load(bundle_folder).release
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 112, 112, 3), "crops")]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, release.embedding_size))]),
-    )
     tags = {
         **(lineage or {}),
         CONTRACT_TAG: release.contract_id,
@@ -58,9 +52,10 @@ def register(
         with mlflow.start_run(run_id=run_id):
             logged = mlflow.pyfunc.log_model(
                 name=MODEL,
-                loader_module="faceops.release.pyfunc",
+                loader_module="faceops.serving.pyfunc",
                 data_path=str(staged),
-                signature=signature,
+                signature=signature(),
+                input_example=input_example(),
                 pip_requirements=["faceops"],
                 metadata=tags,
             )

@@ -1,0 +1,1 @@
+"""Answer requests over HTTP: faces, names or embeddings of the photos that are posted."""

@@ -1,0 +1,24 @@
+"""The input example is a small drawn portrait with a face in it."""
+
+from faceops.faces.find_in_photo import find_in_bytes
+from faceops.release.bundle import Bundle
+from faceops.release.example_photo import SIDE, example_photo
+from faceops.release.served_interface import ANSWERS, DEFAULTS, IMAGE, input_example, signature
+from faceops.serving.posted_image import NAME
+
+
+def test_the_example_photo_shows_one_face_and_is_small(bundle: Bundle) -> None:
+    photo = example_photo()
+    assert len(photo) < 2000
+    found = find_in_bytes(photo, NAME, bundle.face_finder(0))
+    assert found.photo.size == (SIDE, SIDE)
+    (face,) = found.faces
+    assert face.detection.score > 0.8
+
+
+def test_signature_and_example_agree() -> None:
+    rows, params = input_example()
+    said = signature()
+    assert list(rows.columns) == said.inputs.input_names() == [IMAGE]
+    assert {param.name: param.default for param in said.params} == params == DEFAULTS
+    assert params["answer"] in ANSWERS

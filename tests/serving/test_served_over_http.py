@@ -1,0 +1,190 @@
+"""`mlflow models serve` of a registered release, asked over HTTP."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faceops.identification.run import identify
+from faceops.photos.photo_limits import PhotoLimits
+from faceops.release.bundle import Bundle
+from faceops.release.example_photo import example_photo
+from tests.serving.posted import posted
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Server:
+    """A scoring server; `folder` is where it stands and puts what is temporary."""
+
+    address: str
+    folder: Path
+
+    def post(self, body: bytes, content_type: str = "application/json") -> tuple[int, Any]:
+        """Return the HTTP status and the JSON of the answer."""
+        headers = {"Content-Type": content_type}
+        request = urllib.request.Request(f"{self.address}/invocations", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def ask(self, *images: object, column: str = "image", **params: object) -> tuple[int, Any]:
+        """Post a row for each image."""
+        split = {"columns": [column], "data": [[image] for image in images]}
+        return self.post(json.dumps({"dataframe_split": split, "params": params}).encode())
+
+
+@pytest.fixture(scope="module")
+def server(
+    sface_bundle: Path, gallery_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The champion of a registry of its own, served with a gallery."""
+    root = tmp_path_factory.mktemp("served")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", _registered(sface_bundle, root))
+        environment.setenv("FACEOPS_GALLERY", str(gallery_dir))
+        environment.setenv("TMPDIR", str(root / "temporary"))
+        (root / "temporary").mkdir()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        model = ["-m", "models:/faceops@champion", "--env-manager", "local", "--port", str(port)]
+        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment.setenv("PATH", binaries)  # it starts uvicorn by its name
+        with (root / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "models", "serve", *model],
+                cwd=root / "temporary",
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait(f"{address}/health", process, root / "log")
+        yield Server(address, root / "temporary")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def _registered(bundle: Path, root: Path) -> str:
+    """Make a store in `root` with the bundle as champion; return its address."""
+    import mlflow
+
+    from faceops.release.registry.register import register
+    from faceops.release.registry.tracking import use_tracking
+
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        address = use_tracking(root)
+        with mlflow.start_run() as run:
+            pass
+        register(bundle, run.info.run_id, "SFace")
+        mlflow.set_tracking_uri(before)
+    return address
+
+
+def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            if process.poll() is not None:
+                break
+            time.sleep(0.2)
+    pytest.fail(f"the server did not start:\n{log.read_text()}")
+
+
+def test_names_are_those_of_a_run_over_the_folder(
+    server: Server, album: Path, gallery_dir: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    from faceops.gallery.store import Gallery
+
+    photos = sorted((album / "scenes").iterdir())[:3]
+    for path in album.rglob("*.jpg"):
+        if path not in photos:
+            path.unlink()
+    identify(album, Gallery.open(gallery_dir), bundle, tmp_path / "out")
+    lines = (tmp_path / "out/faces.jsonl").read_text("utf-8").splitlines()
+    recorded = [(r["person"], r["x"], r["y"], r["reason"]) for r in map(json.loads, lines)]
+    status, body = server.ask(*map(posted, photos), answer="names")
+    faces = [face for row in body["predictions"] for face in row["faces"]]
+    assert status == 200
+    assert [(f["person"], f["x"], f["y"], f["reason"]) for f in faces] == recorded
+    assert any(face["person"] for face in faces)
+
+
+def test_bad_photos_have_their_reasons_and_the_good_one_its_face(server: Server) -> None:
+    photo = example_photo()
+    large = "A" * (PhotoLimits().max_bytes * 4 // 3 + 8)
+    status, body = server.ask(posted(photo[:700]), "", large, posted(b"a letter"), posted(photo))
+    assert status == 200
+    rows = body["predictions"]
+    reasons = ["unreadable", "empty", "too_large", "not_a_photo", None]
+    assert [row["reason"] for row in rows] == reasons
+    assert all(row["message"] for row in rows[:-1])
+    assert [len(row["faces"]) for row in rows] == [0, 0, 0, 0, 1]
+
+
+def test_every_form_of_request_gives_the_same_embedding(server: Server, bundle: Bundle) -> None:
+    photo = posted(example_photo())
+    _, asked = server.ask(photo, answer="embeddings")
+    (row,) = asked["predictions"]
+    assert row["contract_id"] == bundle.release.contract_id
+    assert len(row["faces"][0]["embedding"]) == bundle.release.embedding_size
+    params = {"params": {"answer": "embeddings"}}
+    for form in (
+        {"dataframe_records": [{"image": photo}]},
+        {"inputs": {"image": [photo]}},
+        {"inputs": [photo]},
+        {"instances": [{"image": photo}]},
+    ):
+        assert server.post(json.dumps(form | params).encode()) == (200, asked), form
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"answer": "foo"}, "the parameter answer is 'foo'; ask for faces, names or embeddings."),
+        ({"budget": 2}, "the parameter budget is 2; give a share"),
+        ({"budget": "much"}, "budget"),
+        ({"column": "picture"}, "Model is missing inputs ['image']"),
+    ],
+)
+def test_a_wrong_request_is_told_why(server: Server, wrong: dict[str, Any], sentence: str) -> None:
+    status, body = server.ask(posted(example_photo()), **wrong)
+    assert status == 400
+    assert sentence in body["message"]
+    assert "Traceback" not in str(body)
+
+
+def test_a_row_that_is_no_base64_is_told_without_the_photos_beside_it(server: Server) -> None:
+    photo = posted(example_photo())
+    status, body = server.ask(photo, "no, base64", answer="faces")
+    assert status == 400
+    assert body["message"].startswith("row 1 of the column image") and body["message"][-1] == "."
+    assert photo[:20] not in str(body)
+
+
+def test_no_request_leaves_a_file_behind(server: Server) -> None:
+    before = sorted(server.folder.rglob("*"))
+    for answer in ("faces", "names", "embeddings"):
+        assert server.ask(posted(example_photo()), answer=answer)[0] == 200
+    assert sorted(server.folder.rglob("*")) == before
