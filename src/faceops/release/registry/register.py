@@ -21,6 +21,12 @@ from faceops.release.registry.versions import Version, versions
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.served_interface import input_example, signature
 
+ABOUT = (
+    "Names the people in photos: detector, embedder, verifier, thresholds. A request holds photos "
+    "(`image`, base64) and may ask for an `answer` (`faces`, `names` or `embeddings`), a `budget` "
+    "(share of strangers that may be given a name; 0 is the release's own) and `detail` (pixels)."
+)
+
 
 def register(
     bundle_folder: Path, run_id: str, description: str, lineage: Mapping[str, str] | None = None
@@ -61,9 +67,7 @@ def register(
             )
         client = mlflow.MlflowClient()
         if not client.search_registered_models(f"name = '{MODEL}'"):
-            client.create_registered_model(
-                MODEL, description="Names the people in photos: detector, embedder, verifier."
-            )
+            client.create_registered_model(MODEL, description=ABOUT)
         made = client.create_model_version(
             MODEL,
             logged.model_uri,

@@ -4,7 +4,7 @@ from faceops.errors import FaceOpsError
 from faceops.release.registry.champions import ROLLED_BACK, champions, earlier_champion
 from faceops.release.registry.move_champion import mend_log, move_champion, require_whole
 from faceops.release.registry.promotion_lock import promotion_lock
-from faceops.release.registry.versions import Version, champion, versions
+from faceops.release.registry.versions import Version, champion, find_version, versions
 
 
 def rollback(because: str = "") -> tuple[Version, int | None]:
@@ -34,4 +34,4 @@ def rollback(because: str = "") -> tuple[Version, int | None]:
         require_whole(target)
         told = because or (f"from version {now.version}" if now else "there was no champion")
         move_champion(target, now, ROLLED_BACK, told)
-    return target, now.version if now else None
+    return find_version(str(number)), now.version if now else None

@@ -1,6 +1,7 @@
 """Where MLflow keeps its records: a server named by the environment, else a local SQLite file."""
 
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -60,13 +61,17 @@ def quiet_mlflow() -> Iterator[None]:
     }
     if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
         values[variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES] = RETRIES
+    logger = logging.getLogger("mlflow")
+    level = logger.level
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="mlflow")
+        logger.setLevel(logging.WARNING)
         before = {variable: variable.get_raw() for variable in values}
         for variable, value in values.items():
             variable.set(value)
         try:
             yield
         finally:
+            logger.setLevel(level)
             for variable, raw in before.items():
                 variable.unset() if raw is None else variable.set(raw)
