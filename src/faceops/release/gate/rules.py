@@ -13,17 +13,17 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
     reason = ""
     if not holds:
         told = (
-            f"{name} {difference.challenger:.4f} against {difference.champion:.4f}: "
+            f"{name}: {difference.challenger:.4f} against {difference.champion:.4f}, "
             f"{difference.gain:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
         )
         if difference.high < 0:
-            reason = f"{told}: worse, and not by chance; {tolerance:g} may be lost."
+            reason = f"{told}; worse, and not by chance, and {tolerance:g} may be lost."
         elif difference.gain < -tolerance:
-            reason = f"{told}: more than the {tolerance:g} that may be lost."
+            reason = f"{told}; more than the {tolerance:g} that may be lost."
         else:
             reason = (
-                f"{told}: on {people} people a loss of more than {tolerance:g} cannot be ruled "
-                "out; give the gate more people, or allow more."
+                f"{told}; on {people} people a loss of more than {tolerance:g} cannot be ruled "
+                "out: give the gate more people, or allow more."
             )
     return Rule(
         name,
@@ -63,7 +63,7 @@ def at_most(name: str, unit: str, champion: float, challenger: float, ratio: flo
     """Return the rule that `ratio` (challenger over champion) stays below `limit`."""
     holds = ratio <= limit
     reason = (
-        f"{name} {challenger:.4g} {unit} against {champion:.4g}: {ratio:.2f} times, and "
+        f"{name}: {challenger:.4g} {unit} against {champion:.4g}, {ratio:.2f} times, and "
         f"{limit:g} times are allowed."
     )
     return Rule(
