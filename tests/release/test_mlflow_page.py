@@ -68,5 +68,5 @@ def test_the_champions_page_tells_what_it_is_worth_and_where_it_comes_from(
             page.screenshot(path=f"{picture}/mlflow_version.png", full_page=True)
         browser.close()
     assert "champion" in text
-    assert "verification.accuracy" in text
+    assert "verification accuracy" in text
     assert "contract_id" in text

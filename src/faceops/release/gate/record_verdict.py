@@ -7,11 +7,11 @@ from typing import Any
 
 from faceops.config.sections import Gate
 from faceops.release.gate.verdict import Verdict
+from faceops.release.registry.describe import with_verdict
 from faceops.release.registry.store import MODEL, store_errors
 from faceops.release.registry.versions import Version
 
 PASSED, REFUSED = "passed", "refused"
-HEADING = "## Gate"
 _LONGEST = 2000
 
 
@@ -35,7 +35,6 @@ def record_verdict(
         "gate_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "gate_reasons": "\n".join(verdict.reasons)[:_LONGEST],
         "gate_photos_sha256": verdict.photos_sha256,
-        "gate_data_sha256": verdict.data_sha256,
         "gate_rules_sha256": rules_sha256(settings),
     }
     with store_errors(f"recording the verdict on version {number}"):
@@ -44,8 +43,7 @@ def record_verdict(
             client.log_text(challenger.run_id, as_json(verdict), f"{folder}/verdict.json")
             client.log_text(challenger.run_id, verdict.markdown(), f"{folder}/verdict.md")
         described = client.get_model_version(MODEL, number).description or ""
-        text = f"{described.partition(HEADING)[0].rstrip()}\n\n{HEADING}\n\n{verdict.markdown()}"
-        client.update_model_version(MODEL, number, text)
+        client.update_model_version(MODEL, number, with_verdict(described, verdict.markdown()))
         for name, value in tags.items():  # last: they say that all of it is there
             client.set_model_version_tag(MODEL, number, name, value)
 
