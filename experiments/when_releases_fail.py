@@ -155,6 +155,7 @@ def cases(place: Place) -> None:
 
     (cached,) = (place.folder / "cache").rglob("embedder.onnx")
     cached.write_bytes(b"damaged")
+    shutil.rmtree(place.folder / "found")
     place.told("bundle damaged in the cache", place.identify())
     model = place.bundle_files("verifier.onnx")
     with changed(*model):

@@ -46,7 +46,6 @@ def test_compare_shows_what_differs_and_nothing_else(registry: Registry, capsys:
 
 
 def test_promote_and_rollback_by_command(registry: Registry, capsys: Capture) -> None:
-    Path("params.yaml").write_text("")
     assert main(["release", "promote", "--override", "it is needed"]) == 0
     assert "version 4 is champion, over version 1: override: it is needed" in (
         capsys.readouterr().out

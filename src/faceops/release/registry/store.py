@@ -1,6 +1,7 @@
 """The MLflow store: what is called how in it, and its errors in one sentence."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ _ANSWERS = {
     *("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"),
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE", "BAD_REQUEST"),
 }
+_FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded|disk is full")
+_SYSTEM = re.compile(r"\[Errno -?\d+\] ([^\"'()\[\]]+)")
+_LONGEST = 200
 
 
 class UnreachableError(StoreError):
@@ -42,18 +46,20 @@ def store_errors(doing: str) -> Iterator[None]:
         with quiet_mlflow():
             yield
     except (mlflow.MlflowException, RequestException, SQLAlchemyError) as error:
-        kind = StoreError if getattr(error, "error_code", "") in _ANSWERS else UnreachableError
+        if full := _FULL.search(str(error)):  # MLflow tells of it among the store's own failures
+            raise _local_failure(doing, full[0]) from None
         address = mlflow.get_tracking_uri()
+        if getattr(error, "error_code", "") in _ANSWERS:
+            kind, reason = StoreError, _first_line(error)
+        else:
+            kind, reason = UnreachableError, _why_away(error)
         raise kind(
-            f"{doing} failed at the MLflow store {address} ({_first_line(error)}); check the store"
-            " or MLFLOW_TRACKING_URI."
+            f"{doing} failed at the MLflow store {address} ({reason}); check the store or"
+            " MLFLOW_TRACKING_URI."
         ) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise FaceOpsError(
-            f"{doing} failed ({where}{error.strerror or error}); mend that (is the disk full?) and"
-            " run it again."
-        ) from None
+        raise _local_failure(doing, f"{where}{error.strerror or error}") from None
 
 
 def has_store(root: Path) -> bool:
@@ -61,5 +67,17 @@ def has_store(root: Path) -> bool:
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (root / "mlflow.db").is_file()
 
 
+def _local_failure(doing: str, reason: str) -> FaceOpsError:
+    return FaceOpsError(f"{doing} failed ({reason}); mend that, or free some space, and try again.")
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _why_away(error: Exception) -> str:
+    """Return what the operating system said, where it is hidden in a long message."""
+    if found := _SYSTEM.search(str(error)):
+        return found[1].strip()
+    line = _first_line(error)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
