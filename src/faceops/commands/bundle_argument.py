@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faceops.release.bundle import Bundle
+    from faceops.release.contract import Precision
 
 CHAMPION = "models:/faceops@champion"
 
 
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --bundle and --model, of which one can be given."""
+    """Add --bundle and --model, of which one can be given, and --precision."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--bundle", type=Path, metavar="DIR", help="a release bundle's folder")
     which.add_argument(
@@ -19,6 +20,19 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
         default=CHAMPION,
         metavar="URI",
         help="a registered release (default: %(default)s)",
+    )
+    add_precision_argument(parser)
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --precision, the embedder's."""
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "int8"),
+        default="float32",
+        help="the release's embedder: int8 is faster and less exact, offered by releases where it "
+        "is good enough; galleries of the two are not comparable, `faceops people reembed` brings "
+        "one under the other (default: %(default)s)",
     )
 
 
@@ -29,11 +43,15 @@ def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
         UsageError: --bundle names no folder, or --model no address of a release.
         FaceOpsError: the release is not there or is damaged.
     """
-    return load_release(args.bundle, args.model, threads)
+    return load_release(args.bundle, args.model, threads, args.precision)
 
 
-def load_release(bundle: Path | None, model: str, threads: int = 1) -> "Bundle":
+def load_release(
+    bundle: Path | None, model: str, threads: int = 1, precision: "Precision" = "float32"
+) -> "Bundle":
     """Load the release in the folder `bundle`, else the registered one at the address `model`.
+
+    `precision` is that of its embedder.
 
     Raises: as `load_bundle`.
     """
@@ -41,11 +59,14 @@ def load_release(bundle: Path | None, model: str, threads: int = 1) -> "Bundle":
 
     if bundle is not None:
         _require_folder(bundle)
-        return Bundle.load(bundle, threads=threads)
+        return Bundle.load(bundle, threads=threads, precision=precision)
     from faceops.release.registry.find_release import load_found
 
     return load_found(
-        model, lambda it: Bundle.load(it.folder, threads=threads, name=it.name, note=it.note)
+        model,
+        lambda it: Bundle.load(
+            it.folder, threads=threads, name=it.name, note=it.note, precision=precision
+        ),
     )
 
 

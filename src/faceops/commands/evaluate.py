@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops.commands.bundle_argument import add_precision_argument
 from faceops.commands.figures_table import figures_lines, side_by_side
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="a release or a foreign embedder; may be given again [build/export]",
     )
+    add_precision_argument(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="labelled photos")
     parser.add_argument(
         "--protocol",
@@ -104,7 +106,7 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     settings = read_params(args.params).evaluate
     if args.slices is not None:
         settings = settings.model_copy(update={"slices": str(args.slices)})
-    model = open_model(folder, args.threads)
+    model = open_model(folder, args.threads, args.precision)
     crops = args.crops / "crops.npy" if args.crops.is_dir() else args.crops
     faces = embed_split(model, crops, args.split)
     evaluation = evaluate_model(model, faces, settings, threads=args.threads)
@@ -138,7 +140,7 @@ def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         split=args.split,
         work=args.work,
     )
-    model, params = open_model(folder, args.threads), _params(args.params)
+    model, params = open_model(folder, args.threads, args.precision), _params(args.params)
     done = evaluate_data(model, request, params, args.threads)
     if args.out is not None:
         write_report(

@@ -105,10 +105,10 @@ def _standing_results(args: argparse.Namespace) -> "Summary | None":
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
     bundle, release, note = bundle_folder(args)
-    budget = default_budget(bundle) if args.budget is None else args.budget
+    budget = default_budget(bundle, args.precision) if args.budget is None else args.budget
     if budget is None:
         return None
-    settings = Settings(budget, args.annotate, args.xmp, args.detail)
+    settings = Settings(budget, args.annotate, args.xmp, args.detail, precision=args.precision)
     return standing_results(
         args.photos_dir,
         args.gallery,

@@ -177,6 +177,17 @@ class Export(Section):
     )
 
 
+class Quantise(Section):
+    """The int8 embedder, offered where it is good enough."""
+
+    crops: int = Field(128, ge=8, description="training crops to calibrate on, at most")
+    float_layers: int = Field(2, ge=0, description="convolutions at the start that stay in float32")
+    far: float = Field(0.001, gt=0, lt=1, description="false accept rate at which TAR is compared")
+    tar_loss: float = Field(
+        0.002, ge=0, le=1, description="offered where validation people's TAR falls by less"
+    )
+
+
 class Evaluate(Section):
     """Protocols on the exported bundle and the test people."""
 
@@ -230,5 +241,6 @@ class Params(Section):
     train: Train = Train()
     verify: Verify = Verify()
     export: Export = Export()
+    quantise: Quantise = Quantise()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()

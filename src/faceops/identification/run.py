@@ -102,7 +102,7 @@ def identify(
     budget = thresholds.default_budget if budget is None else budget
     if not 0 < budget < 1:
         raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
-    settings = Settings(budget, annotate, xmp, detail, policy, limits)
+    settings = Settings(budget, annotate, xmp, detail, policy, limits, bundle.release.precision)
     root, paths = photos_below(photos_dir)
     threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
     clock = PartClock()

@@ -18,3 +18,4 @@ class Settings:
     detail: int = DETAIL
     policy: FacePolicy = IDENTIFICATION
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
+    precision: str = "float32"  # of the release's embedder

@@ -6,13 +6,15 @@ import subprocess
 from pathlib import Path
 
 from faceops.errors import FaceOpsError
-from faceops.release.contract import MODEL_FILES, read_release, write_release
+from faceops.release.contract import MODEL_FILES, SCHEMA_VERSION, read_release, write_release
+from faceops.release.int8.offer import with_int8
 from faceops.release.release_file import RELEASE_FILE
 
 EXPORTED = (*MODEL_FILES, RELEASE_FILE)
 # What a rebuild itself changes; the release and its run record their content.
 RECORDED = (":!dvc.lock", ":!params.yaml", ":!data.dvc")
 EVALUATED = ("evaluation.json", "model_card.md")
+INT8 = Path("build/quantise/int8")
 
 
 def git_commit(root: Path) -> str:
@@ -34,7 +36,8 @@ def assemble(root: Path, target: Path) -> Path:
     """Make the bundle of the last pipeline run of `root` in the folder `target`, whole or not.
 
     Lineage that would make a DVC output differ from commit to commit (the git commit, the hash of
-    dvc.lock) is written into `release.json` only here.
+    dvc.lock) is written into `release.json` only here, and so is the int8 embedder, where the
+    quantise stage offers one.
 
     Raises:
         FaceOpsError: the pipeline has not run to its end.
@@ -44,14 +47,18 @@ def assemble(root: Path, target: Path) -> Path:
     for source in sources:
         if not source.is_file():
             raise FaceOpsError(f"{source} is missing; run `dvc repro` to its end first.")
+    release = with_int8(read_release(root / "build/export"), root / INT8)
+    if release.int8 is not None:
+        sources.append(root / INT8 / release.int8.file)
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     for source in sources:
         shutil.copy2(source, temporary / source.name)
     lock = root / "dvc.lock"
-    release = read_release(temporary).model_copy(
+    release = release.model_copy(
         update={
+            "schema_version": SCHEMA_VERSION,
             "git_commit": git_commit(root),
             "dvc_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest()
             if lock.is_file()

@@ -19,13 +19,14 @@ from faceops.release.contract import (
     MODEL_FILES,
     PREPROCESSING_VERSION,
     VERIFIER,
+    Precision,
     Release,
     read_release,
     rounded_template,
 )
 from faceops.release.release_file import DamagedBundleError
+from faceops.release.run_embedder import run_embedder
 
-EMBED_BATCH = 8  # on a CPU as fast a crop as 32, with half the memory
 VERIFY_BATCH = 8192
 
 
@@ -49,18 +50,27 @@ class Bundle:
 
     @classmethod
     def load(
-        cls, folder: Path, threads: int = 1, name: str | None = None, note: str = ""
+        cls,
+        folder: Path,
+        threads: int = 1,
+        name: str | None = None,
+        note: str = "",
+        precision: Precision = "float32",
     ) -> "Bundle":
         """Load and check the bundle in `folder`; `threads` is for each of its sessions.
+
+        With `precision` int8 it embeds by the int8 embedder, and its `release` states that one's
+        contract id, thresholds and weight.
 
         Raises:
             DamagedBundleError: a file is missing or differs from its sha256, or the contract id
                 does not follow from the rest of release.json.
-            FaceOpsError: a file is no ONNX model, or this faceops aligns or feeds faces in
-                another way.
+            FaceOpsError: a file is no ONNX model, this faceops aligns or feeds faces in
+                another way, or the release offers no such precision.
         """
         release = read_release(folder)
         _check_versions(release, folder)
+        release = release.of_precision(precision, name or str(folder))
         content = {file: _verified(folder, file, release) for file in MODEL_FILES}
         _check_contract_id(release, folder)
         return cls(
@@ -68,7 +78,7 @@ class Bundle:
             name=name or str(folder),
             folder=folder,
             threads=threads,
-            _embedder=_session(content[EMBEDDER], folder / EMBEDDER, threads),
+            _embedder=_session(content[EMBEDDER], folder / release.embedder_file, threads),
             _verifier=_session(content[VERIFIER], folder / VERIFIER, threads),
             _detector_bytes=content[DETECTOR],
             _landmarks_bytes=content[LANDMARKS],
@@ -78,19 +88,12 @@ class Bundle:
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """Return L2-normalised embeddings float32 (N, D) of crops uint8 (N, 112, 112, 3) RGB.
 
-        Batches have one of four sizes (the last one is padded to a power of two), so that ONNX
-        Runtime's memory stays constant however many crops are embedded.
+        Raises:
+            ValueError: the crops are of another shape or type.
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
-        result = np.empty((len(crops), self.release.embedding_size), np.float32)
-        for start in range(0, len(crops), EMBED_BATCH):
-            part = np.ascontiguousarray(crops[start : start + EMBED_BATCH])
-            padded = _padded(part, 1 << (len(part) - 1).bit_length())
-            result[start : start + len(part)] = self._embedder.run(None, {"crops": padded})[0][
-                : len(part)
-            ]
-        return result
+        return run_embedder(self._embedder, crops, self.release.embedding_size)
 
     def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the probability of one person, float32 (N,), for rows of `a`, `b` (N, D)."""
@@ -177,16 +180,17 @@ def _check_versions(release: Release, folder: Path) -> None:
 def _verified(folder: Path, file: str, release: Release) -> bytes:
     if file not in release.weights:
         raise FaceOpsError(f"{folder}/release.json does not list {file}; export the bundle again.")
+    path = folder / (release.embedder_file if file == EMBEDDER else file)
     try:
-        content = (folder / file).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise DamagedBundleError(
-            f"{folder / file} cannot be read ({error.strerror}); export the bundle again."
+            f"{path} cannot be read ({error.strerror}); export the bundle again."
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != release.weights[file].sha256:
         raise DamagedBundleError(
-            f"{folder / file} has sha256 {digest[:12]}, release.json says "
+            f"{path} has sha256 {digest[:12]}, release.json says "
             f"{release.weights[file].sha256[:12]}; it was changed: export the bundle again."
         )
     return content
@@ -202,9 +206,3 @@ def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceS
     except Exception as error:  # noqa: BLE001 - its exception classes share no public base
         reason = str(error).splitlines()[0]
         raise FaceOpsError(f"{path} is not a model that ONNX Runtime runs ({reason}).") from None
-
-
-def _padded(rows: np.ndarray, size: int) -> np.ndarray:
-    if len(rows) == size:
-        return rows
-    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])

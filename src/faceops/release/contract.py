@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,7 +12,8 @@ from faceops.errors import FaceOpsError
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
 from faceops.verification.thresholds import Thresholds
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_READ = (2, SCHEMA_VERSION)  # 2 had no int8
 PREPROCESSING_VERSION = 1
 EMBEDDER, VERIFIER, DETECTOR, LANDMARKS = (
     "embedder.onnx",
@@ -21,6 +22,9 @@ EMBEDDER, VERIFIER, DETECTOR, LANDMARKS = (
     "landmarks.onnx",
 )
 MODEL_FILES = (EMBEDDER, VERIFIER, DETECTOR, LANDMARKS)
+EMBEDDER_INT8 = "embedder_int8.onnx"  # where int8 is offered
+Precision = Literal["float32", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class _Frozen(BaseModel):
@@ -57,11 +61,42 @@ class WeightFile(_Frozen):
     source: str = Field(description="which published weight it is, or was started from")
 
 
+class Int8Measured(_Frozen):
+    """What the int8 embedder is worth against float32, on validation people.
+
+    True accept rates are of all their pairs by the same verifier, each at the threshold that
+    keeps `far` with its own embeddings.
+    """
+
+    people: int
+    photos: int
+    far: float = Field(description="false accept rate at which both are measured")
+    tar_float32: float
+    tar_int8: float
+    tar_loss_allowed: float = Field(description="int8 is offered where it loses less")
+    min_cosine: float = Field(description="of an int8 embedding to its float32 one")
+    mean_cosine: float
+    calibration_crops: int = Field(description="crops of training people that set the scales")
+
+
+class Int8(_Frozen):
+    """The int8 embedder beside embedder.onnx: another contract, so galleries of its own.
+
+    Verifier, detector and landmarks are those of float32; `thresholds` are measured anew.
+    """
+
+    file: Literal["embedder_int8.onnx"] = "embedder_int8.onnx"
+    weight: WeightFile
+    contract_id: str
+    thresholds: Thresholds
+    measured: Int8Measured
+
+
 class Release(_Frozen):
     """The content of release.json.
 
     `contract_id` stands for all that makes an embedding what it is, see `contract_id`; `params`
-    are those of the stages up to export.
+    are those of the stages up to export. `int8` is None where no int8 embedder is offered.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -74,8 +109,42 @@ class Release(_Frozen):
     thresholds: Thresholds
     params: dict[str, Any]
     data: dict[str, Any] = Field(description="the photos it was trained on: name, hash, counts")
+    int8: Int8 | None = None
     git_commit: str = ""
     dvc_lock_sha256: str = ""
+    # Never in the file, which describes both.
+    precision: Precision = Field("float32", exclude=True)
+
+    @property
+    def embedder_file(self) -> str:
+        """The file that embeds in this precision."""
+        return EMBEDDER if self.precision == "float32" else EMBEDDER_INT8
+
+    def of_precision(self, precision: Precision, name: str = "this release") -> "Release":
+        """Return the release as it is with its embedder of `precision`.
+
+        Its contract id, its thresholds and the weight under the name embedder.onnx are then those
+        of that embedder, so whatever pins or asks a release needs to know of no precision.
+
+        Raises:
+            FaceOpsError: it offers no int8 embedder; `name` is what the user knows it by.
+        """
+        if precision == self.precision:
+            return self
+        if self.int8 is None or precision != "int8":
+            raise FaceOpsError(
+                f"{name} offers no int8 embedder: int8 lost too much accuracy there (its rebuild's "
+                "build/quantise/quantise.json says how much), or faceops had no int8 when it was "
+                "made; use --precision float32, or rebuild it."
+            )
+        return self.model_copy(
+            update={
+                "precision": precision,
+                "contract_id": self.int8.contract_id,
+                "weights": self.weights | {EMBEDDER: self.int8.weight},
+                "thresholds": self.int8.thresholds,
+            }
+        )
 
     def expected_contract_id(self) -> str:
         """Return the id that follows from the other fields."""
@@ -184,10 +253,10 @@ def read_release(folder: Path) -> Release:
             f"{path} is not readable JSON ({error}); export it again."
         ) from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in _READ:
         raise FaceOpsError(
-            f"{path} has schema version {version}, this faceops reads {SCHEMA_VERSION}; use the "
-            "faceops that wrote it, or export it again."
+            f"{path} has schema version {version}, this faceops reads "
+            f"{' and '.join(map(str, _READ))}; use the faceops that wrote it, or export it again."
         )
     try:
         return Release.model_validate(content)

@@ -16,7 +16,7 @@ from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release.bundle import Bundle
-from faceops.release.contract import DETECTOR, LANDMARKS
+from faceops.release.contract import DETECTOR, LANDMARKS, Precision
 from faceops.release.foreign_embedder import ForeignEmbedder
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_of_graph import pair_verifier
@@ -55,17 +55,22 @@ class MeasuredModel:
     source: str
 
 
-def open_model(folder: Path, threads: int = 1) -> MeasuredModel:
+def open_model(folder: Path, threads: int = 1, precision: Precision = "float32") -> MeasuredModel:
     """Load the release or the foreign embedder in `folder`; `threads` is for embedding.
 
     Raises:
-        UsageError: no folder, or neither of the two is in it.
-        FaceOpsError: a file of it is damaged or wrong.
+        UsageError: no folder, neither of the two is in it, or int8 is asked of the second.
+        FaceOpsError: a file of it is damaged or wrong, or the release offers no int8.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name a release bundle's folder.")
     if (folder / RELEASE_FILE).exists():
-        return of_bundle(Bundle.load(folder, threads=threads))
+        return of_bundle(Bundle.load(folder, threads=threads, precision=precision))
+    if precision != "float32":
+        raise UsageError(
+            f"{folder} is an embedder made elsewhere, which comes in one precision; leave "
+            f"--precision {precision} out."
+        )
     return _foreign(ForeignEmbedder.load(folder, threads))
 
 

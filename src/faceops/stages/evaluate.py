@@ -7,6 +7,7 @@ from faceops.dataset.write_whole import write_whole
 from faceops.photos.usable_cpus import usable_cpus
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate_bundle import embed_split, evaluate_model
+from faceops.release.int8.offer import with_int8
 from faceops.release.measured_model import of_bundle
 from faceops.release.model_card import model_card
 from faceops.release.write_report import write_report
@@ -15,6 +16,7 @@ from faceops.stages.json_output import write_json
 from faceops.weights.catalogue import read_catalogue
 
 OUT = Path("build/evaluate")
+INT8 = Path("build/quantise/int8")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 VERIFY, HISTORY = Path("build/verify/verify.json"), Path("build/train/history.csv")
 
@@ -38,7 +40,8 @@ def main() -> None:
         verify=VERIFY,
         history=HISTORY,
     )
-    card = model_card(bundle.release, evaluation.figures, read_catalogue())
+    release = with_int8(bundle.release, INT8)
+    card = model_card(release, evaluation.figures, read_catalogue())
     write_whole(OUT / "model_card.md", card.encode())
     write_json(OUT / "evaluation.json", evaluation.figures)
 

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from faceops.config import Params, read_params
 from faceops.config.sections import Train
 from faceops.embedding.embed_crops import embed_crops
@@ -17,7 +15,7 @@ from faceops.release.parity import measure_parity, require_parity, verifier_diff
 from faceops.release.torch_export import export_embedder
 from faceops.stages import run_stage
 from faceops.verification.data_seen import data_seen
-from faceops.verification.split_crops import SplitCrops, read_split
+from faceops.verification.split_crops import evenly_spread, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import Weight, read_catalogue
@@ -67,7 +65,7 @@ def export(params: Params, folder: Path) -> None:
         params=recorded_params(params),
         data=data_seen(FACES),
     )
-    crops = some_crops(read_split(CROPS, FACES, "val"), params.export.parity_crops)
+    crops = evenly_spread(read_split(CROPS, FACES, "val"), params.export.parity_crops)
     bundle = Bundle.load(folder)
     embeddings = bundle.embed(crops)
     parity = measure_parity(embed_crops(model, crops), embeddings)
@@ -116,12 +114,6 @@ def read_thresholds(path: Path) -> Thresholds:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FaceOpsError(f"{path} cannot be read ({reason}); run the verify stage.") from None
-
-
-def some_crops(split: SplitCrops, count: int) -> np.ndarray:
-    """Return `count` crops (fewer if there are fewer) evenly spread over the split."""
-    rows = np.unique(np.linspace(0, len(split.crops) - 1, count).round().astype(int))
-    return split.crops[rows]
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -14,9 +14,8 @@ from faceops.errors import FaceOpsError
 from faceops.evaluation.evaluate import rounded
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
-from faceops.verification.data_seen import validation_people
+from faceops.verification.configured_thresholds import configured_thresholds
 from faceops.verification.fit import fit_verifier
-from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.split_crops import at_most, read_split
 
 OUT = Path("build/verify")
@@ -38,20 +37,7 @@ def main() -> None:
         val.persons,
         params,
     )
-    people = len(np.unique(val.persons))
-    thresholds = measure_thresholds(
-        embedded,
-        val.persons,
-        fit.verifier,
-        fit.scores,
-        far_budgets=params.far_budgets,
-        search_budgets=params.search_budgets,
-        gallery_sizes=params.gallery_sizes,
-        default_budget=params.budget,
-        runner_up_margin=params.runner_up_margin,
-        data=validation_people(people),
-        seed=params.seed,
-    )
+    thresholds = configured_thresholds(embedded, val.persons, fit.verifier, fit.scores, params)
     deciles = quality_deciles(CROPPED, val.paths)
     thresholds = thresholds.model_copy(update={"quality_deciles": deciles})
     OUT.mkdir(parents=True, exist_ok=True)
@@ -59,8 +45,8 @@ def main() -> None:
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
     metrics = {
         **fit.figures(),
-        "people": people,
-        "photos": len(val.persons),
+        "people": thresholds.people,
+        "photos": thresholds.photos,
         "genuine_pairs": thresholds.genuine_pairs,
         "impostor_pairs": thresholds.impostor_pairs,
     }

@@ -61,6 +61,12 @@ def read_split(crops_file: Path, faces_file: Path, split: str) -> SplitCrops:
     return SplitCrops(np.asarray(crops[rows]), persons, paths)
 
 
+def evenly_spread(split: SplitCrops, count: int) -> np.ndarray:
+    """Return `count` crops (fewer if there are fewer) evenly spread over the split."""
+    rows = np.unique(np.linspace(0, len(split.crops) - 1, count).round().astype(int))
+    return split.crops[rows]
+
+
 def at_most(split: SplitCrops, faces: int, seed: int) -> SplitCrops:
     """Return whole people of `split`, drawn at random, with at most `faces` crops together.
 

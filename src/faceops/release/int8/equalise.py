@@ -105,7 +105,8 @@ def _link(
     adds: list[onnx.NodeProto] = []
     while open_:
         for node in readers[open_.pop()]:
-            if node.op_type == "Relu" or (node.op_type == "Conv" and multiplies_channels(node, constants)):
+            multiplies = node.op_type == "Conv" and multiplies_channels(node, constants)
+            if node.op_type == "Relu" or multiplies:
                 carried.append(node.output[0])
                 open_.append(node.output[0])
             elif node.op_type == "Conv" and _reads_channels(node, constants):
@@ -127,10 +128,8 @@ def _convolutions(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
     return (node for node in graph.node if node.op_type == "Conv")
 
 
-def multiplies_channels(
-    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]
-) -> bool:
-    """Say whether this convolution multiplies each channel by a number, as `prelu_as_convolution` writes it."""
+def multiplies_channels(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+    """Say whether it only multiplies each channel, as `prelu_as_convolution` writes it."""
     weight = constants.get(node.input[1])
     return weight is not None and len(node.input) == 2 and list(weight.dims[1:]) == [1, 1, 1]
 
@@ -159,9 +158,7 @@ def _factors(seen: np.ndarray, readers: list[np.ndarray]) -> np.ndarray:
     return result
 
 
-def _largest(
-    model: onnx.ModelProto, names: list[str], crops: np.ndarray
-) -> dict[str, np.ndarray]:
+def _largest(model: onnx.ModelProto, names: list[str], crops: np.ndarray) -> dict[str, np.ndarray]:
     """Return the largest magnitude a channel, float32 (C,), of each tensor over `crops`."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)

@@ -51,7 +51,7 @@ def quantise_embedder(
         model = without_traces(_quantised(named, crops, _leading(named.graph, float_layers)))
         onnx.checker.check_model(model, full_check=True)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    except Exception as error:  # noqa: BLE001 - the quantiser's errors share no base class
+    except Exception as error:  # the quantiser's errors share no base class
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CannotQuantise(
             f"this embedder cannot be quantised ({reason}); the release offers float32 only."
@@ -68,7 +68,7 @@ def quantise_embedder(
     return model
 
 
-class _Crops(CalibrationDataReader):  # type: ignore[misc]
+class _Crops(CalibrationDataReader):
     """Crops one by one, in their order."""
 
     def __init__(self, crops: np.ndarray) -> None:
@@ -101,9 +101,7 @@ def _leading(graph: onnx.GraphProto, convolutions: int) -> list[str]:
     return names[: names.index(layers[convolutions])]
 
 
-def _quantised(
-    model: onnx.ModelProto, crops: np.ndarray, excluded: list[str]
-) -> onnx.ModelProto:
+def _quantised(model: onnx.ModelProto, crops: np.ndarray, excluded: list[str]) -> onnx.ModelProto:
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of choices that are made here on purpose
