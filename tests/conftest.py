@@ -67,6 +67,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
         "evaluate: {robustness_photos: 8}\n"
         "verify: {budget: 0.6}\n"  # half a dozen people can speak for no smaller one
         "gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, slice_people: 2}\n"
+        "quantise: {far: 0.3, tar_loss: 0.05}\n"  # nor tell smaller rates and losses
         "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
     )
     tiny.run("faceops", "params", "use", "tiny.yaml")
@@ -147,3 +148,14 @@ def album(synthetic_set: Path, tmp_path: Path) -> Path:
     for name in ("empty.jpg", "text.jpg", "truncated.jpg", "orientation_6.jpg"):
         os.link(synthetic_set / "album" / "odd" / name, folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(
+    sface_bundle: Path, synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of `sface_bundle` with an int8 embedder beside the same float32 one."""
+    from tests.int8_release import add_int8
+
+    folder = tmp_path_factory.mktemp("int8_release") / "bundle"
+    return add_int8(sface_bundle, folder, synthetic_set / "photos")

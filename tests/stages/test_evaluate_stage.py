@@ -1,4 +1,4 @@
-"""The stages verify, export and evaluate, one after the other on a tiny set of crops."""
+"""The stages verify, export, quantise and evaluate, one after the other on few crops."""
 
 import json
 import runpy
@@ -16,8 +16,10 @@ from faceops.config import Params, read_params, write_params
 from faceops.embedding.backbones.resnet18 import build_resnet18
 from faceops.embedding.model_file import save_model
 from faceops.errors import FaceOpsError
-from faceops.release.contract import read_release
-from faceops.stages import evaluate, export, verify
+from faceops.release.assemble import assemble
+from faceops.release.bundle import Bundle
+from faceops.release.contract import PRECISIONS, read_release
+from faceops.stages import evaluate, export, quantise, verify
 
 PHOTOS = 4
 PEOPLE = {"train": 12, "val": 8, "test": 8}
@@ -58,6 +60,7 @@ def make_inputs(root: Path) -> None:
         | {
             "evaluate": {"pairs": 60, "robustness_photos": 0},
             "export": {"parity_crops": 4},
+            "quantise": {"crops": 8, "float_layers": 1, "far": 0.4, "tar_loss": 0.05},
         }
     )
     write_params(params, root / "params.yaml")
@@ -71,6 +74,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         verify.main()
         export.main()
+        quantise.main()
         evaluate.main()
     return root
 
@@ -79,13 +83,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stages_leave_the_agreed_files(workspace: Path) -> None:
     found = {
         folder: sorted(path.name for path in (workspace / "build" / folder).iterdir())
-        for folder in ("verify", "export", "evaluate")
+        for folder in ("verify", "export", "quantise", "quantise/int8", "evaluate")
     }
     assert found == {
         "verify": ["thresholds.json", "verifier.json", "verify.json"],
         "export": [
             "detector.onnx", "embedder.onnx", "landmarks.onnx", "release.json", "verifier.onnx",
         ],
+        "quantise": ["int8", "quantise.json"],
+        "quantise/int8": ["embedder_int8.onnx", "int8.json"],
         "evaluate": [
             "calibration.csv", "cmc.csv", "det.csv", "evaluation.json", "identification.csv",
             "mistakes.csv", "model_card.md", "pictures", "promise.csv", "report.html", "roc.csv",
@@ -115,7 +121,7 @@ def test_a_second_run_gives_the_same_bytes(
     def contents() -> dict[str, bytes]:
         return {
             str(path): path.read_bytes()
-            for folder in ("verify", "export", "evaluate")
+            for folder in ("verify", "export", "quantise", "evaluate")
             for path in sorted((workspace / "build" / folder).rglob("*"))
             if path.is_file()
         }
@@ -124,8 +130,110 @@ def test_a_second_run_gives_the_same_bytes(
     monkeypatch.chdir(workspace)
     verify.main()
     export.main()
+    quantise.main()
     evaluate.main()
     assert contents() == before
+
+
+@pytest.mark.slow
+def test_an_int8_that_is_good_enough_goes_into_the_release(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = json.loads((workspace / "build/quantise/quantise.json").read_text())
+    assert told["offered"] and told["why_not"] == ""
+    assert told["people"] == 8 and told["calibration_crops"] == 8
+    assert told["tar_loss"] < 0.05 and told["bytes"]["int8"] < told["bytes"]["float32"] / 3
+    assert told["min_cosine"] > 0.95
+    bundle = assemble(workspace, tmp_path / "bundle")
+    float32, int8 = (Bundle.load(bundle, precision=name) for name in PRECISIONS)
+    assert float32.release.contract_id == read_release(workspace / "build/export").contract_id
+    assert int8.release.contract_id != float32.release.contract_id
+    ours, theirs = int8.release.thresholds, float32.release.thresholds
+    assert ours != theirs and ours.photos == theirs.photos == 32
+    assert ours.quality_deciles == theirs.quality_deciles  # of the same crops
+    crops = np.load(workspace / "build/crop/crops.npy")[:20]
+    cosine = (int8.embed(crops) * float32.embed(crops)).sum(1)
+    assert 0.95 < cosine.min() < 0.99999
+    card = (workspace / "build/evaluate/model_card.md").read_text()
+    assert int8.release.contract_id in card
+    monkeypatch.chdir(workspace)
+    assert faceops(["evaluate", "--bundle", str(bundle), "--precision", "int8"]) == 0
+
+
+@pytest.mark.slow
+def test_only_training_people_set_the_scales(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    made = copy / "build/quantise/int8/embedder_int8.onnx"
+    before = made.read_bytes()
+    monkeypatch.chdir(copy)
+    configure(copy, tar_loss=1.0)
+    table = pq.read_table("build/split/faces.parquet").to_pylist()
+    crops = np.load("build/crop/crops.npy")
+    for split, same in ((("val", "test"), True), (("train",), False)):
+        for row in table:
+            if row["split"] in split:
+                crops[row["crop"]] = crops[row["crop"]] // 3
+        np.save("build/crop/crops.npy", crops)
+        quantise.main()
+        assert (made.read_bytes() == before) == same
+
+
+@pytest.mark.slow
+def test_an_int8_that_loses_too_much_is_not_offered_and_says_how_much(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    monkeypatch.chdir(copy)
+    configure(copy, tar_loss=0.0)
+    quantise.main()
+    told = json.loads(Path("build/quantise/quantise.json").read_text())
+    assert told["offered"] is False and "falls by 0.0" in told["why_not"]
+    assert [path.name for path in Path("build/quantise/int8").iterdir()] == ["int8.json"]
+    bundle = assemble(copy, tmp_path / "bundle")
+    with pytest.raises(FaceOpsError, match=r"bundle offers no int8 .* use --precision float32"):
+        Bundle.load(bundle, precision="int8")
+    configure(copy, tar_loss=1.0, far=0.01)
+    quantise.main()
+    told = json.loads(Path("build/quantise/quantise.json").read_text())
+    assert told["offered"] is False and "8 validation people cannot tell TAR" in told["why_not"]
+
+
+@pytest.mark.slow
+def test_a_graph_that_cannot_be_quantised_stops_nothing(
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    monkeypatch.chdir(copy)
+    configure(copy, float_layers=1000)
+    quantise.main()
+    assert "nothing in this embedder can be quantised" in capsys.readouterr().out
+    told = json.loads(Path("build/quantise/quantise.json").read_text())
+    assert told["offered"] is False and "nothing in this embedder" in told["why_not"]
+    assert read_release(assemble(copy, tmp_path / "bundle")).int8 is None
+
+
+@pytest.mark.slow
+def test_a_release_without_the_stage_or_of_another_export(workspace: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    offer = copy / "build/quantise/int8/int8.json"
+    content = json.loads(offer.read_text())
+    offer.write_text(json.dumps(content | {"made_from": "0" * 64}))
+    with pytest.raises(FaceOpsError, match="made for contract 000000000000, the release has"):
+        assemble(copy, tmp_path / "bundle")
+    shutil.rmtree(copy / "build/quantise")
+    assert read_release(assemble(copy, tmp_path / "bundle")).int8 is None
+
+
+def configure(root: Path, **changes: float) -> None:
+    """Change keys of the section quantise."""
+    params = read_params(root / "params.yaml")
+    changed = params.quantise.model_copy(update=changes)
+    write_params(params.model_copy(update={"quantise": changed}), root / "params.yaml")
 
 
 @pytest.mark.slow
@@ -162,7 +270,7 @@ def test_the_command_gives_the_stages_figures(
     assert "not a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["verify", "export", "evaluate"])
+@pytest.mark.parametrize("stage", ["verify", "export", "quantise", "evaluate"])
 def test_missing_inputs_are_one_sentence_and_exit_code_1(
     stage: str,
     tmp_path: Path,
