@@ -81,7 +81,7 @@ def hold_against_float32(
     """
     val = read_split(CROPS, FACES, "val")
     verifier = pair_verifier(bundle)
-    session = open_session(embedder, bundle.threads)
+    session = open_session(embedder, bundle.threads, arena=True)
     size = bundle.release.embedding_size
     floats = np.zeros((len(val.crops), size), np.float32)
     ints = np.zeros_like(floats)
