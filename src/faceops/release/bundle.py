@@ -151,6 +151,10 @@ def check_files(folder: Path) -> Release:
     for file in MODEL_FILES:
         _verified(folder, file, release)
     _check_contract_id(release, folder)
+    if release.int8 is not None:
+        int8 = release.of_precision("int8")
+        _verified(folder, EMBEDDER, int8)
+        _check_contract_id(int8, folder)
     return release
 
 

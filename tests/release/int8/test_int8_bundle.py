@@ -10,7 +10,7 @@ import pytest
 from faceops.cli import main
 from faceops.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_release
 
 
@@ -46,6 +46,8 @@ def test_a_changed_or_absent_int8_file_is_named_where_it_is_asked_for(copy: Path
     (copy / EMBEDDER_INT8).write_bytes(content)
     with pytest.raises(FaceOpsError, match=rf"{EMBEDDER_INT8} has sha256"):
         Bundle.load(copy, precision="int8")
+    with pytest.raises(FaceOpsError, match=rf"{EMBEDDER_INT8} has sha256"):
+        check_files(copy)
     (copy / EMBEDDER_INT8).unlink()
     with pytest.raises(FaceOpsError, match=rf"{EMBEDDER_INT8} cannot be read"):
         Bundle.load(copy, precision="int8")
