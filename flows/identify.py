@@ -37,6 +37,7 @@ from faceops.identification.settings import DETAIL
 from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
+from faceops.release.contract import PRECISIONS, Precision
 from faceops.release.registry.store import UnreachableError
 
 SHARD_PHOTOS = 512
@@ -189,6 +190,7 @@ def identify_folder(
     budget: float | None = None,
     bundle: str | None = None,
     model: str = CHAMPION,
+    precision: Precision = "float32",
     annotate: bool = False,
     xmp: bool = False,
     detail: int = DETAIL,
@@ -206,6 +208,7 @@ def identify_folder(
         budget: share of strangers that may be given a name; the release's default when None.
         bundle: a release bundle's folder; otherwise `model` is taken from the registry.
         model: a registered release.
+        precision: of its embedder; the gallery is of the same, see `faceops people reembed`.
         annotate: also draw boxes and names on copies of the photos.
         xmp: also write face regions and names into sidecars beside the photos.
         detail: pixels; see `faceops identify --detail`.
@@ -218,7 +221,7 @@ def identify_folder(
     paths = wait_for_folder(folder, patience_s)
     check_arguments(folder, results, Path(gallery), budget, shard_photos)
     check_keep_runs(keep_runs)
-    release = load_release(Path(bundle) if bundle else None, model)
+    release = load_release(Path(bundle) if bundle else None, model, precision=precision)
     if release.note:
         get_run_logger().warning(release.note)
     Gallery.open(Path(gallery), release.release.contract_id)
@@ -266,6 +269,7 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--bundle", metavar="DIR")
     which.add_argument("--model", default=CHAMPION, metavar="URI")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
@@ -283,7 +287,8 @@ def main() -> int:
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
         check_arguments(*folders, args.budget, args.shard_photos)
         check_keep_runs(args.keep_runs)
-        load_release(Path(args.bundle) if args.bundle else None, args.model)
+        folder = Path(args.bundle) if args.bundle else None
+        load_release(folder, args.model, precision=args.precision)
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
             return 0
