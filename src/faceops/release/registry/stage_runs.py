@@ -15,6 +15,7 @@ METRICS = {
     "split": "build/split/split.json",
     "train": "build/train/train.json",
     "verify": "build/verify/verify.json",
+    "quantise": "build/quantise/quantise.json",
     "evaluate": "build/evaluate/evaluation.json",
 }
 RAN, STOOD, FAILED = "ran", "nothing to do", "failed"
