@@ -121,7 +121,7 @@ def test_a_challenger_that_is_refused_stays_one_and_its_page_says_why(
     import mlflow
 
     for _ in range(2):  # the section is replaced, not repeated
-        with pytest.raises(RefusedError, match=r"version 1 stays champion: size .* are allowed"):
+        with pytest.raises(RefusedError, match=r"version 1 stays champion: size: .* are allowed"):
             promote(challenger, root, WIDE.model_copy(update={"size_ratio": 0.5}))
     assert {one.version: one.aliases for one in versions()}[1] == ("champion",)
     entry = mlflow.MlflowClient().get_model_version("faceops", "2")
