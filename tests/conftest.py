@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from faceops.release.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
+COSTLY = ("tiny_repository", "store_folder")  # fixtures whose tests keep together
 
 
 @pytest.hookimpl(tryfirst=True)  # before the workers' own hook, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several workers share the tests, keep together what shares a costly fixture."""
     for item in items:
-        shared = "tiny_repository" in getattr(item, "fixturenames", ())
-        group = "tiny_repository" if shared else str(item.path)
+        used = getattr(item, "fixturenames", ())
+        group = next((name for name in COSTLY if name in used), str(item.path))
         item.add_marker(pytest.mark.xdist_group(group))
 
 

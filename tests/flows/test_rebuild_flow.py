@@ -64,19 +64,20 @@ def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
 def test_a_stage_that_fails_is_told_and_its_log_is_kept(tiny: TinyRepository) -> None:
     import mlflow
 
-    text = (tiny.root / "tiny.yaml").read_text() + "export: {max_difference: 1.0e-30}\n"
-    (tiny.root / "strict.yaml").write_text(text)
+    text = (tiny.root / "tiny.yaml").read_text()
+    strict = text.replace("validate: {", "validate: {min_photos: 99, ")
+    (tiny.root / "strict.yaml").write_text(strict)
     done = tiny.run("python", "-m", "flows.rebuild", "--experiment", "strict.yaml", check=False)
     assert done.returncode == 1
-    assert "rebuild: stage export failed" in done.stderr
-    assert "do not release this export" in (tiny.root / "build/logs/export.log").read_text()
+    assert "rebuild: stage validate failed" in done.stderr
+    assert "people_enough" in (tiny.root / "build/logs/validate.log").read_text()
     client = mlflow.MlflowClient(f"sqlite:///{tiny.root}/mlflow.db")
     experiment = client.get_experiment_by_name("faceops")
     assert experiment is not None
     failed = client.search_runs(
         [experiment.experiment_id], "attributes.status = 'FAILED'", max_results=2
     )
-    assert {run.info.run_name for run in failed} == {"rebuild", "export"}
+    assert {run.info.run_name for run in failed} == {"rebuild", "validate"}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def of_people(bundle: Path, folder: Path, people: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def store_folder(
     sface_bundle: Path, next_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
