@@ -11,6 +11,7 @@ recorded there.
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
 from faceops.config import experiment_file, read_params, write_params
-from faceops.errors import FaceOpsError, StoreError, UsageError
+from faceops.errors import FaceOpsError, UsageError
 from faceops.release.labelled_photos import labelled_photos
 from faceops.release.registry.stage_runs import StageRun, record_stages
+from faceops.release.registry.store import UnreachableError, store_errors
 from flows.rebuild_lock import rebuild_lock
 from flows.rebuild_report import report_release, report_stages
 from flows.rebuild_stages import StageError, run_stage, stage_names
@@ -49,10 +51,9 @@ def check_arguments(root: Path, experiment: str | None, force: str | None) -> No
 def may_pass_by_itself(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Whether a failed task is worth another try: an MLflow server that restarts is back soon.
 
-    Our other sentences say what a person has to do, and trying again would only hide them.
+    Our other sentences say what a person has to do, and a defect fails the same way again.
     """
-    error = get_state_exception(state)
-    return isinstance(error, StoreError) or not isinstance(error, FaceOpsError)
+    return isinstance(get_state_exception(state), UnreachableError)
 
 
 record_task = task(
@@ -77,19 +78,23 @@ def check_data(root: Path) -> dict[str, int]:
 
 @record_task
 def open_run(root: Path) -> str:
-    """Return the id of a new MLflow run for this rebuild."""
+    """Return the id of a new MLflow run for this rebuild; it runs until it is recorded."""
     import mlflow
 
-    from faceops.release.registry.tracking import use_tracking
+    from faceops.release.registry.tracking import EXPERIMENT, use_tracking
 
     use_tracking(root)
-    with mlflow.start_run(run_name="rebuild") as run:
-        return str(run.info.run_id)
+    with store_errors("opening a run"):
+        client = mlflow.MlflowClient()
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        assert experiment is not None  # made just now
+        run = client.create_run(experiment.experiment_id, run_name="rebuild")
+    return str(run.info.run_id)
 
 
 @record_task
 def record(root: Path, run_id: str, runs: list[StageRun], failed: bool) -> None:
-    """Write the stages, with their logs, to children of the MLflow run, and how all of it ended."""
+    """Write the stages, with their logs, to children of the MLflow run, and whether it failed."""
     import mlflow
 
     from faceops.release.registry.tracking import use_tracking
@@ -97,7 +102,8 @@ def record(root: Path, run_id: str, runs: list[StageRun], failed: bool) -> None:
     use_tracking(root)
     record_stages(root, run_id, runs)
     if failed:
-        mlflow.MlflowClient().set_terminated(run_id, "FAILED")
+        with store_errors("ending the run"):
+            mlflow.MlflowClient().set_terminated(run_id, "FAILED")
 
 
 @record_task
@@ -108,7 +114,8 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
     from faceops.release.registry.record_run import register_last_run
 
     version, is_new = register_last_run(root, run_id)
-    experiment = mlflow.MlflowClient().get_run(run_id).info.experiment_id
+    with store_errors("reading the run"):
+        experiment = mlflow.MlflowClient().get_run(run_id).info.experiment_id
     return version.as_dict() | {"new": is_new, "run": run_id, "experiment": experiment}
 
 
@@ -156,16 +163,17 @@ def rebuild(
         try:
             for stage in stage_names(folder):
                 runs.append(run_stage(folder, stage, force == stage, run_id))
+            record(folder, run_id, runs, failed=False)
+            result = register_release(folder, run_id)
+            result |= gate(folder, result["version"], promote)
         except Exception as error:
             if isinstance(error, StageError):
                 runs.append(error.run)
-            record(folder, run_id, runs, failed=True)
+            with suppress(FaceOpsError):  # the error itself is what counts
+                record(folder, run_id, runs, failed=True)
             raise
         finally:
             report_stages(photos, runs)
-        record(folder, run_id, runs, failed=False)
-        result = register_release(folder, run_id)
-        result |= gate(folder, result["version"], promote)
     report_release(result)
     if result["gate"] == "refused":
         get_run_logger().warning("the gate refused version %d", result["version"])

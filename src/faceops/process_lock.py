@@ -5,9 +5,10 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from faceops.errors import FaceOpsError
 
@@ -39,14 +40,23 @@ def process_lock(path: Path, busy: str) -> Iterator[None]:
             raise FaceOpsError(
                 f"{busy} by another process ({_holder(file.read())}); wait until it has ended."
             ) from None
-        file.truncate(0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
-        file.flush()
+        except OSError as error:  # such as a network share without locks
+            raise FaceOpsError(f"{path} cannot be locked ({error.strerror}).") from None
+        _note(file)
         try:
             yield
         finally:
-            file.truncate(0)
+            with suppress(OSError):
+                file.truncate(0)
+
+
+def _note(file: IO[str]) -> None:
+    """Write who holds the lock; on a full disk it is held all the same."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), json.dumps(holder).encode())
 
 
 def _holder(text: str) -> str:

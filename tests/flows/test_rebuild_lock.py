@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from faceops.errors import FaceOpsError, StoreError
+from faceops.release.registry.store import UnreachableError
 from flows.rebuild_lock import LOCK_FILE, rebuild_lock
 
 HOLD = """
@@ -59,6 +61,21 @@ def test_a_killed_rebuild_holds_nobody_up(tmp_path: Path, holder: subprocess.Pop
         pass
 
 
+def test_on_a_full_disk_the_lock_is_held_all_the_same(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from flows.rebuild_lock import rebuild_lock\n"
+        "with rebuild_lock(Path(sys.argv[1])): print('held')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
+
+
 def test_ending_a_stage_ends_what_it_started() -> None:
     from flows.rebuild_stages import end_group
 
@@ -81,8 +98,9 @@ def test_ending_a_stage_ends_what_it_started() -> None:
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (StoreError("registering the release failed at the MLflow store"), True),
-        (ConnectionError("refused"), True),
+        (UnreachableError("registering the release failed at the MLflow store"), True),
+        (StoreError("the MLflow store refused it"), False),
+        (TimeoutError("the task took too long"), False),
         (FaceOpsError("params.yaml: the section train has changed"), False),
     ],
 )

@@ -222,6 +222,9 @@ class Gate(Section):
         0.01, ge=0, le=1, description="largest loss of DIR that the interval may leave possible"
     )
     tar_loss: float = Field(0.01, ge=0, le=1, description="the same, of TAR")
+    named_loss: float = Field(
+        0.03, ge=0, le=1, description="the same, of known people named at its own thresholds"
+    )
     slice_loss: float = Field(0.03, ge=0, le=1, description="the same, of the worst group's DIR")
     slice_people: int = Field(10, ge=2, description="groups of fewer people are not judged")
     latency_ratio: float = Field(1.25, gt=0, description="most time a photo, over the champion's")

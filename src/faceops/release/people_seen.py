@@ -17,10 +17,14 @@ _UNSEEN = "test"
 
 @dataclass(frozen=True)
 class PeopleSeen:
-    """`split` gives person -> train or val; None where the model's people are not known."""
+    """`split` gives person -> train or val; None where the model's people are not known.
+
+    `photos` are the sha256 of all photos that trained or calibrated it, whoever is asked for.
+    """
 
     split: dict[str, str] | None
     told: str
+    photos: frozenset[str] = frozenset()
 
     def figures(self) -> dict[str, Any]:
         """Counts and the sentence, for JSON."""
@@ -47,7 +51,7 @@ def people_seen(model: MeasuredModel, people: Iterable[str], split_file: Path) -
         return PeopleSeen(None, f"{model.name} was made elsewhere: {outside}")
     if model.source.endswith("trained from scratch by this pipeline"):
         outside = "its weights were trained on nothing else"
-    names = _split_people(split_file, model.bundle.release.data.get("faces_sha256", ""))
+    names = _read_split(split_file, model.bundle.release.data.get("faces_sha256", ""))
     if names is None:
         return PeopleSeen(
             None,
@@ -55,23 +59,36 @@ def people_seen(model: MeasuredModel, people: Iterable[str], split_file: Path) -
             f"is not known; {outside}",
         )
     keys = {person: name_key(person) for person in people}
-    seen = {person: names[key] for person, key in keys.items() if key in names}
+    split = names.of_people
+    seen = {person: split[key] for person, key in keys.items() if key in split}
     seen = {person: split for person, split in seen.items() if split != _UNSEEN}
     trained = sum(split == "train" for split in seen.values())
     return PeopleSeen(
         seen,
         f"of {len(keys)} people, {trained} trained {model.name} and {len(seen) - trained} "
         f"calibrated it; {outside}",
+        names.photos,
     )
 
 
-def _split_people(split_file: Path, wanted: str) -> dict[str, str] | None:
-    """Return the name's key -> split, None unless the file has the sha256 `wanted`."""
+@dataclass(frozen=True)
+class _Split:
+    """Of a split's file: the name's key -> split; photos that were not only tested on."""
+
+    of_people: dict[str, str]
+    photos: frozenset[str]
+
+
+def _read_split(split_file: Path, wanted: str) -> _Split | None:
+    """Return what the file says, None unless it has the sha256 `wanted`."""
     try:
         if not wanted or sha256_file(split_file) != wanted:
             return None
-        table = pq.read_table(split_file, columns=["person", "split"])
+        table = pq.read_table(split_file, columns=["person", "photo_id", "split"])
     except (OSError, pa.ArrowException):
         return None
-    pairs = zip(table["person"].to_pylist(), table["split"].to_pylist(), strict=True)
-    return {name_key(person): split for person, split in pairs}
+    rows = table.to_pylist()
+    return _Split(
+        {name_key(row["person"]): row["split"] for row in rows},
+        frozenset(row["photo_id"] for row in rows if row["split"] != _UNSEEN),
+    )

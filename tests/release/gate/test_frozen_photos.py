@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from faceops.errors import FaceOpsError
-from faceops.release.gate.frozen_photos import freeze
+from faceops.photos.content_hash import sha256_file
+from faceops.release.gate.frozen_photos import data_sha256, freeze
 
 
 @pytest.fixture
@@ -33,13 +34,27 @@ def test_copies_and_photos_of_two_people_play_no_part(data: Path) -> None:
     assert paths == {"Ada/1.png", "Ada/2.png", "Bo/1.png", "Bo/2.png", "Cy/2.png"}
 
 
+def test_a_copy_in_the_folder_of_somebody_who_was_seen_plays_no_part_either(data: Path) -> None:
+    shutil.copy(data / "Ada/1.png", data / "Bo/ada.png")
+    assert {photo.path for photo in freeze(data, ["Ada"]).photos} == {
+        *("Bo/1.png", "Bo/2.png", "Cy/1.png", "Cy/2.png"),
+    }
+
+
+def test_whoever_has_a_photo_that_was_trained_on_was_seen_under_any_name(data: Path) -> None:
+    seen = frozenset({sha256_file(data / "Ada/2.png")})
+    frozen = freeze(data, [], seen_photos=seen)
+    assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
+    assert frozen.left_out == 1
+
+
 def test_the_hash_stands_for_bytes_and_people_and_for_nothing_else(data: Path) -> None:
     before = freeze(data, ["Ada"])
     (data / "Bo/1.png").rename(data / "Bo/renamed.png")
     (data / "notes.txt").write_text("nobody's")
     assert freeze(data, ["Ada"]).sha256 == before.sha256
     assert freeze(data, []).sha256 != before.sha256
-    assert freeze(data, []).data_sha256 == before.data_sha256
+    assert freeze(data, []).data_sha256 == before.data_sha256 == data_sha256(data)
     (data / "Bo/renamed.png").rename(data / "Cy/1b.png")
     assert freeze(data, ["Ada"]).sha256 != before.sha256
 

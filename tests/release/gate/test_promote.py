@@ -13,8 +13,15 @@ import pytest
 from faceops.config.sections import Gate
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
+from faceops.release.gate import judge as judging
 from faceops.release.gate import promote as promoting
+from faceops.release.gate.frozen_photos import data_sha256
+from faceops.release.gate.gate_release import gate_release
+from faceops.release.gate.judge_release import judge_release
 from faceops.release.gate.promote import RefusedError, promote
+from faceops.release.gate.record_verdict import StandingVerdict, standing_verdict
+from faceops.release.registry.champions import CHAMPIONS_TAG, FIRST, Event, note_champion
+from faceops.release.registry.rollback import rollback
 from faceops.release.registry.versions import Version, champion, find_version, versions
 
 pytestmark = pytest.mark.slow
@@ -22,7 +29,7 @@ pytestmark = pytest.mark.slow
 # Two dozen people can rule out nothing small: the tolerances are wide where a test means to pass.
 WIDE = Gate(
     min_people=10, fpir=0.2, far=0.05, unknown_share=0.4, gallery_photos=1, slice_people=3,
-    dir_loss=0.5, tar_loss=0.5, slice_loss=1, latency_ratio=10, repeats=100,
+    dir_loss=0.5, tar_loss=0.5, named_loss=0.5, slice_loss=1, latency_ratio=10, repeats=100,
 )  # fmt: skip
 
 
@@ -51,10 +58,11 @@ def root(
     root = tmp_path_factory.mktemp("gate")
     (root / "data").symlink_to(synthetic_set)
     people = sorted(path.name for path in (synthetic_set / "photos").iterdir())
-    splits = np.where(np.arange(len(people)) % 4 == 0, "train", "test")
+    splits = np.where(np.arange(len(people)) % 4 == 0, "train", "test").tolist()
+    photos = [f"not among these photos {number}" for number in range(len(people))]
     split = root / "made" / "faces.parquet"
     split.parent.mkdir()
-    pq.write_table(pa.table({"person": people, "split": splits.tolist()}), split)
+    pq.write_table(pa.table({"person": people, "photo_id": photos, "split": splits}), split)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.setenv("FACEOPS_CACHE", str(root / "cache"))
@@ -72,6 +80,11 @@ def root(
         yield root
 
 
+def passing() -> StandingVerdict:
+    """Return what stands for a pass where nothing is to be measured."""
+    return StandingVerdict(passed=True, reasons="", markdown="")
+
+
 @pytest.fixture
 def challenger(root: Path) -> Version:
     """Version 2, while 1 is champion."""
@@ -81,8 +94,10 @@ def challenger(root: Path) -> Version:
     client.set_registered_model_alias("faceops", "champion", "1")
     client.set_registered_model_alias("faceops", "challenger", "2")
     for tag in client.get_model_version("faceops", "2").tags:
-        if tag.startswith("gate"):
+        if tag.startswith(("gate", "champion_")):
             client.delete_model_version_tag("faceops", "2", tag)
+    client.set_registered_model_tag("faceops", CHAMPIONS_TAG, "[]")
+    note_champion(Event.now(1, FIRST))
     return find_version("2")
 
 
@@ -110,25 +125,76 @@ def test_a_challenger_that_passes_becomes_champion_and_its_page_says_what_was_me
     assert json.loads(logged) == verdict
     # Asked again with nothing changed, and once more from version 1: nothing is measured anew.
     mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "1")
-    monkeypatch.setattr(promoting, "gate_release", None)
+    monkeypatch.setattr(judging, "gate_release", None)
     assert promote(find_version("2"), root, WIDE).told == "it passed the gate against version 1"
     assert promote(find_version("2"), root, WIDE).told == "it is champion already"
 
 
 def test_a_challenger_that_is_refused_stays_one_and_its_page_says_why(
-    root: Path, challenger: Version
+    root: Path, challenger: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 
-    for _ in range(2):  # the section is replaced, not repeated
+    for ratio in (0.5, 0.6):  # the section is replaced, not repeated
         with pytest.raises(RefusedError, match=r"version 1 stays champion: size: .* are allowed"):
-            promote(challenger, root, WIDE.model_copy(update={"size_ratio": 0.5}))
+            promote(challenger, root, WIDE.model_copy(update={"size_ratio": ratio}))
+    monkeypatch.setattr(judging, "gate_release", None)  # a refusal stands as a pass does
+    with pytest.raises(RefusedError, match=r"0.6 times are allowed"):
+        promote(challenger, root, WIDE.model_copy(update={"size_ratio": 0.6}))
     assert {one.version: one.aliases for one in versions()}[1] == ("champion",)
     entry = mlflow.MlflowClient().get_model_version("faceops", "2")
     assert entry.tags["gate"] == "refused"
-    assert "0.5 times are allowed" in entry.tags["gate_reasons"]
+    assert "0.6 times are allowed" in entry.tags["gate_reasons"]
     assert entry.description.count("## Gate") == 1
     assert "**Refused**" in entry.description
+
+
+def test_a_rebuild_does_not_bring_back_what_was_rolled_back_from(
+    root: Path, challenger: Version
+) -> None:
+    promote(challenger, root, WIDE)
+    rollback("it named the wrong people")
+    judged = judge_release(2, root, WIDE, move=True, threads=1)
+    assert (judged["gate"], judged["promoted"]) == ("withdrawn", False)
+    assert "was rolled back from" in judged["told"]
+    assert promote(find_version("2"), root, WIDE).version == 2  # a person may, by a new verdict
+    assert find_version("2").gate == "passed"
+
+
+def test_while_the_gate_measures_a_rollback_need_not_wait(
+    root: Path, challenger: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(challenger, root, WIDE, override="to go back from")
+    monkeypatch.setattr(promoting, "judge", lambda *_: (rollback(), passing())[1])
+    with pytest.raises(FaceOpsError, match=r"version 1 became champion meanwhile"):
+        promote(find_version("3"), root, WIDE)
+    now = champion()
+    assert now is not None
+    assert now.version == 1
+
+
+def test_a_verdict_does_not_stand_for_other_photos_or_rules_or_when_it_was_cut_off(
+    root: Path, challenger: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    one = find_version("1")
+    photos = data_sha256(root / "data")
+    gate_release(challenger, one, root, WIDE)
+    assert standing_verdict(challenger, one, WIDE, root, photos)
+    assert standing_verdict(challenger, one, WIDE, root, "other photos") is None
+    assert standing_verdict(challenger, find_version("3"), WIDE, root, photos) is None
+    stricter = WIDE.model_copy(update={"tar_loss": 0.1})
+    assert standing_verdict(challenger, one, stricter, root, photos) is None
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_text", fails)
+    with pytest.raises(KeyboardInterrupt):
+        gate_release(challenger, one, root, stricter)
+    assert standing_verdict(challenger, one, WIDE, root, photos) is None
+    assert standing_verdict(challenger, one, stricter, root, photos) is None
 
 
 def test_for_a_stated_reason_it_is_promoted_all_the_same(root: Path, challenger: Version) -> None:

@@ -1,15 +1,21 @@
 """The log of champions, and whom a rollback goes back to."""
 
+import json
+
 import pytest
 
+from faceops.errors import FaceOpsError
 from faceops.release.registry.champions import (
+    CHAMPIONS_TAG,
     FIRST,
     MOVED,
     PROMOTED,
     ROLLED_BACK,
     Event,
+    champions,
     cut_off_event,
     earlier_champion,
+    note_champion,
     tags_of,
 )
 
@@ -55,3 +61,26 @@ def test_a_move_without_its_entry_is_known_by_its_tags() -> None:
     assert cut_off_event(1, tags_of(late), events) == late
     assert cut_off_event(1, tags_of(events[0]), events) is None
     assert cut_off_event(1, {}, events) is None
+
+
+@pytest.mark.slow
+def test_an_entry_that_is_not_readable_costs_no_other_and_a_ruined_log_is_not_written_over(
+    registry: object,
+) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    entries = [*map(vars, log((1, FIRST), (2, PROMOTED))), {"version": 3, "mood": "good"}]
+    client.set_registered_model_tag("faceops", CHAMPIONS_TAG, json.dumps(entries))
+    assert [event.version for event in champions()] == [1, 2]
+    note_champion(Event.now(4, PROMOTED, "x" * 1000))
+    assert [event.version for event in champions()] == [1, 2, 4]
+    assert len(champions()[-1].because) < 300
+    for number in range(40):
+        note_champion(Event.now(number, PROMOTED, "x" * 200))
+    assert len(client.get_registered_model("faceops").tags[CHAMPIONS_TAG]) < 5000
+    assert champions()[-1].version == 39
+    client.set_registered_model_tag("faceops", CHAMPIONS_TAG, "[ruined")
+    with pytest.raises(FaceOpsError, match="no log of champions any more"):
+        note_champion(Event.now(1, PROMOTED))
+    assert client.get_registered_model("faceops").tags[CHAMPIONS_TAG] == "[ruined"

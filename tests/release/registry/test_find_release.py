@@ -69,7 +69,8 @@ def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_said_to_b
     finally:
         (store_folder / "away.db").replace(database)
     assert folder == str(known.folder)
-    assert "did not answer: models:/faceops@champion is taken to be version 1" in note
+    assert "models:/faceops@champion is taken to be version 1, as it last was" in note
+    assert "file is not a database" in note
     assert find_release(CHAMPION).note == ""
 
 

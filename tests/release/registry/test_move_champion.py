@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from faceops.errors import FaceOpsError
-from faceops.release.registry.champions import PROMOTED, champions
+from faceops.release.registry.champions import CHAMPIONS_TAG, PROMOTED, champions
 from faceops.release.registry.move_champion import mend_log, move_champion
 from faceops.release.registry.promotion_lock import promotion_lock
+from faceops.release.registry.register import give_alias
 from faceops.release.registry.rollback import rollback
 from faceops.release.registry.versions import Version, champion, versions
 
@@ -143,6 +144,50 @@ def test_a_release_that_is_damaged_in_the_store_is_not_rolled_back_to(
         assert held()["champion"] == [2]
     finally:
         model.write_bytes(content)
+
+
+def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_told(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    move = mlflow.MlflowClient.set_registered_model_alias
+
+    def late(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
+        monkeypatch.undo()  # the other machine, which took no notice of our lock
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+        move_champion(registry[2], registry[1], PROMOTED, "the other")
+        move(client, name, alias, version)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", late)
+    with pytest.raises(FaceOpsError, match="version 2 was made champion by another machine"):
+        move_champion(registry[3], registry[1], PROMOTED, "this one")
+    assert held()["champion"] == [2]
+    assert [event.version for event in champions()] == [1, 2]
+
+
+def test_a_registration_that_was_cut_off_before_its_alias_is_ended_by_the_next(
+    registry: Registry,
+) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    client.delete_registered_model_alias("faceops", "challenger")
+    assert give_alias(4).aliases == ("challenger",)
+    assert give_alias(4).aliases == ("challenger",)
+    assert give_alias(3).aliases == ()  # not the newest
+    client.set_registered_model_tag("faceops", CHAMPIONS_TAG, "[]")
+    client.delete_registered_model_alias("faceops", "champion")
+    assert give_alias(1).aliases == ("champion",)
+    assert [event.how for event in champions()] == ["first"]
+    client.delete_registered_model_alias("faceops", "champion")
+    assert give_alias(1).aliases == ()  # somebody took it away
+
+
+def test_what_passed_and_was_rolled_back_from_is_no_challenger_again(registry: Registry) -> None:
+    move_champion(registry[4], registry[1], PROMOTED, "")
+    rollback()
+    assert give_alias(4).aliases == ()
 
 
 def is_version(path: Path, version: Version) -> bool:

@@ -19,7 +19,15 @@ from faceops.release.gate.paired_bootstrap import (
     resampled_people,
 )
 from faceops.release.gate.photo_groups import stated_groups, visible_groups
-from faceops.release.gate.rules import at_most, enough_people, keeps_promise, no_loss, people_known
+from faceops.release.gate.rules import (
+    at_most,
+    enough_people,
+    groups_judged,
+    keeps_promise,
+    no_loss,
+    people_known,
+    still_offers_int8,
+)
 from faceops.release.gate.trials import draw_trials, search
 from faceops.release.gate.verdict import Rule, Verdict
 from faceops.release.measured_model import MeasuredModel
@@ -38,6 +46,14 @@ class _Table:
     @property
     def faces(self) -> EmbeddedFaces:
         return self.embedded.faces
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """name -> mask bool (P,) of the probes, of groups with enough known people; and the others."""
+
+    judged: dict[str, np.ndarray]
+    too_few: list[str]
 
 
 def compare(
@@ -93,12 +109,14 @@ def compare(
     rules = [
         *first,
         _dir_rule(figures, weights, settings, people),
+        _named_rule(tables, figures, weights, settings, people),
         _tar_rule(tables, usable, settings, people),
         _found_rule(tables, person, weights, settings, people),
-        *_group_rules(figures, weights, settings, groups),
+        *_group_rules(figures, weights, settings, groups.judged),
         _promise_rule(tables, figures, weights, settings),
         _latency_rule(champion, challenger, frozen, settings),
         _size_rule(champion, challenger, settings),
+        still_offers_int8(_offers_int8(champion), _offers_int8(challenger)),
     ]
     everybody = np.ones(people, np.float32)
     told = [
@@ -108,8 +126,14 @@ def compare(
             "champion": figures[0].dir(everybody, settings.fpir, rows),
             "challenger": figures[1].dir(everybody, settings.fpir, rows),
         }
-        for name, rows in groups.items()
+        for name, rows in groups.judged.items()
     ]
+    if groups.too_few:
+        seen = [
+            *seen,
+            f"groups of fewer than {settings.slice_people} known people are not judged: "
+            + ", ".join(groups.too_few),
+        ]
     return _verdict(
         champion, challenger, frozen, settings, rules, seen,
         known=int(known.sum()), strangers=int((~known).sum()), groups=told,
@@ -137,6 +161,27 @@ def _dir_rule(
     before, after = (one.dir(everybody, at) for one in figures)
     difference = interval(before, after, resampled, settings.confidence)
     return no_loss(f"DIR at FPIR {at:g}", difference, settings.dir_loss, people)
+
+
+def _named_rule(
+    tables: list[_Table],
+    figures: list[ModelFigures],
+    weights: np.ndarray,
+    settings: Gate,
+    people: int,
+) -> Rule:
+    """What users get: names at each release's own thresholds, margin and default budget."""
+    everybody = np.ones(weights.shape[1], np.float32)
+    resampled = np.array(
+        [figures[1].named_rightly(w) - figures[0].named_rightly(w) for w in weights]
+    )
+    before, after = (one.named_rightly(everybody) for one in figures)
+    difference = interval(before, after, resampled, settings.confidence)
+    budgets = [_thresholds(table).default_budget for table in tables]
+    at = f"budget {budgets[0]:g}"
+    if budgets[0] != budgets[1]:
+        at = f"budgets {budgets[0]:g} and {budgets[1]:g}"
+    return no_loss(f"known people named, at own {at}", difference, settings.named_loss, people)
 
 
 def _tar_rule(tables: list[_Table], usable: np.ndarray, settings: Gate, people: int) -> Rule:
@@ -176,8 +221,8 @@ def _groups(
     person: np.ndarray,
     probes: np.ndarray,
     known: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Return name -> mask bool (P,) of the probes, of groups with enough known people.
+) -> _Groups:
+    """Return the groups, as probes.
 
     Groups are formed by the champion's crops, so that both are judged on the same ones.
     """
@@ -185,14 +230,16 @@ def _groups(
         of_faces = stated_groups(Path(settings.slices), table.faces, table.embedded.photo_ids)
     else:
         of_faces = visible_groups(table.embedded.crops)
-    groups = {}
+    groups, too_few = {}, []
     for name, faces in of_faces.items():
         photos = np.zeros(len(frozen.photos), bool)
         photos[np.flatnonzero(table.rows >= 0)] = faces
         rows = photos[probes]
         if len(np.unique(person[probes][rows & known])) >= settings.slice_people:
             groups[name] = rows
-    return groups
+        else:
+            too_few.append(name)
+    return _Groups(groups, too_few)
 
 
 def _group_rules(
@@ -202,7 +249,8 @@ def _group_rules(
     groups: dict[str, np.ndarray],
 ) -> list[Rule]:
     if not groups:
-        return []
+        stated = settings.slices
+        return [groups_judged(stated, settings.slice_people)] if stated else []
     everybody = np.ones(weights.shape[1], np.float32)
     at = settings.fpir
     worst = [one.worst(everybody, at, groups) for one in figures]
@@ -221,9 +269,10 @@ def _promise_rule(
 ) -> Rule:
     everybody = np.ones(weights.shape[1], np.float32)
     resampled = [figures[1].strangers_named(w) for w in weights]
-    low = float(np.quantile(resampled, (1 - settings.confidence) / 2))
+    tail = (1 - settings.confidence) / 2
+    low, high = (float(end) for end in np.quantile(resampled, [tail, 1 - tail]))
     before, after = (one.strangers_named(everybody) for one in figures)
-    return keeps_promise(_thresholds(tables[1]).default_budget, before, after, low)
+    return keeps_promise(_thresholds(tables[1]).default_budget, before, after, low, high)
 
 
 def _latency_rule(
@@ -247,6 +296,10 @@ def _size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gat
         files = [model.bundle.folder / name for name in MODEL_FILES]
         sizes.append(sum(file.stat().st_size for file in files) / 2**20)
     return at_most("size", "MiB", sizes[0], sizes[1], sizes[1] / sizes[0], settings.size_ratio)
+
+
+def _offers_int8(model: MeasuredModel) -> bool:
+    return model.bundle is not None and model.bundle.release.int8 is not None
 
 
 def _verdict(

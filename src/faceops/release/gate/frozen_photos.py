@@ -29,13 +29,20 @@ class FrozenPhotos:
     data_sha256: str
 
 
-def freeze(data: Path, seen: Iterable[str], pinned: str = "") -> FrozenPhotos:
+def freeze(
+    data: Path,
+    seen: Iterable[str],
+    pinned: str = "",
+    seen_photos: frozenset[str] = frozenset(),
+) -> FrozenPhotos:
     """Return the photos below `data` of people who are not among `seen`, by any spelling.
 
-    Photos that quarantine.csv sets aside, copies, photos that lie in two people's folders and files
-    that lie in nobody's play no part.
+    Whoever has a photo that is among `seen_photos` was seen under another name. Photos that
+    quarantine.csv sets aside, copies, photos that lie in two people's folders (of people who were
+    seen too) and files that lie in nobody's play no part.
 
     Args:
+        seen_photos: sha256 of the photos that trained or calibrated a release.
         pinned: the `data_sha256` that the folder must have; "" for any.
 
     Raises:
@@ -43,9 +50,38 @@ def freeze(data: Path, seen: Iterable[str], pinned: str = "") -> FrozenPhotos:
         FaceOpsError: a photo cannot be read, or the folder is not as it was pinned.
     """
     out = {name_key(person) for person in seen}
+    listed, hashed = _hashed(data)
+    whole = _digest(listed, hashed)
+    if pinned and whole != pinned:
+        raise FaceOpsError(
+            f"{data} is not as gate.photos_sha256 pins it: it has {whole}, not {pinned}; bring the "
+            "photos back, or pin these."
+        )
+    out |= {name_key(p.person) for p in hashed.values() if p.photo_id in seen_photos}
+    left_out = {name_key(photo.person) for photo in listed} & out
+    # A copy would be a pair of one person that is too easy; one photo of two people is a mistake.
+    out_too = find_duplicates(hashed.values(), near_bits=-1)
+    photos = [
+        photo
+        for photo in listed
+        if photo.path in hashed and photo.path not in out_too and name_key(photo.person) not in out
+    ]
+    people = len({photo.person for photo in photos})
+    return FrozenPhotos(photos, people, len(left_out), _digest(photos, hashed), whole)
+
+
+def data_sha256(data: Path) -> str:
+    """Return what stands for all labelled photos below `data`, see `FrozenPhotos`.
+
+    Raises: as `freeze`.
+    """
+    return _digest(*_hashed(data))
+
+
+def _hashed(data: Path) -> tuple[list[LabelledPhoto], dict[str, Inspected]]:
+    """Return people's photos below `data`; and path -> what is known of those not set aside."""
     aside = set_aside(data)
     listed = [photo for photo in labelled_photos(data) if photo.person]
-    left_out = {name_key(photo.person) for photo in listed} & out
     hashed: dict[str, Inspected] = {}
     for photo in track(listed, "hashes of photos", len(listed)):
         try:
@@ -57,18 +93,7 @@ def freeze(data: Path, seen: Iterable[str], pinned: str = "") -> FrozenPhotos:
             ) from None
         if photo_id not in aside:
             hashed[photo.path] = Inspected(photo.path, photo.person, photo_id, "", 0, 0, "", "")
-    whole = _digest(listed, hashed)
-    if pinned and whole != pinned:
-        raise FaceOpsError(
-            f"{data} is not as gate.photos_sha256 pins it: it has {whole}, not {pinned}; bring the "
-            "photos back, or pin these."
-        )
-    wanted = [p for p in listed if p.path in hashed and name_key(p.person) not in out]
-    # A copy would be a pair of one person that is too easy; one photo of two people is a mistake.
-    out_too = find_duplicates([hashed[photo.path] for photo in wanted], near_bits=-1)
-    photos = [photo for photo in wanted if photo.path not in out_too]
-    people = len({photo.person for photo in photos})
-    return FrozenPhotos(photos, people, len(left_out), _digest(photos, hashed), whole)
+    return listed, hashed
 
 
 def _digest(photos: Iterable[LabelledPhoto], hashed: Mapping[str, Inspected]) -> str:

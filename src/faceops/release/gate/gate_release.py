@@ -43,7 +43,8 @@ def gate_release(
         for model, version in zip(models, (champion, challenger), strict=True)
     ]
     out = {person for one in seen for person in one.split or ()}
-    frozen = freeze(data, out, settings.photos_sha256)
+    photos = frozenset().union(*(one.photos for one in seen))
+    frozen = freeze(data, out, settings.photos_sha256, photos)
     verdict = compare(
         models[0],
         models[1],
@@ -56,7 +57,7 @@ def gate_release(
         unknown=[one.told for one in seen if one.split is None],
         threads=threads,
     )
-    record_verdict(challenger, champion, verdict, settings)
+    record_verdict(challenger, champion, verdict, settings, root)
     write_whole(root / FOLDER / "verdict.json", as_json(verdict).encode())
     write_whole(root / FOLDER / "verdict.md", verdict.markdown().encode())
     return verdict

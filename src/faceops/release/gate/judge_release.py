@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from faceops.config.sections import Gate
-from faceops.release.gate.gate_release import gate_release
+from faceops.release.gate.judge import judge
 from faceops.release.gate.promote import promote
-from faceops.release.gate.record_verdict import PASSED, REFUSED, standing_verdict
+from faceops.release.gate.record_verdict import PASSED, REFUSED, WITHDRAWN
 from faceops.release.registry.tracking import point_at_store
 from faceops.release.registry.versions import champion, find_version
 
@@ -14,15 +14,15 @@ from faceops.release.registry.versions import champion, find_version
 def judge_release(
     number: int, root: Path, settings: Gate, *, move: bool, threads: int
 ) -> dict[str, Any]:
-    """Return `gate` (passed, refused or ""), its `reasons`, `verdict` (Markdown), `told`,
-    `promoted` and `aliases`.
+    """Return what became of version `number`, as a dict.
 
-    Without a champion other than version `number` there is nothing to hold it against, and `gate`
-    is "". A verdict that stands is not sought again.
+    Its keys: `gate` (passed, refused, withdrawn, or "" where there is no other champion to hold it
+    against), `reasons` (list), `verdict` (Markdown), `told` (a sentence), `promoted`, `aliases`.
 
     Args:
         root: the repository; see `gate_release`.
-        move: make it champion where it passes.
+        move: make it champion where it passes. One that was rolled back from is not: a person
+            who did that had a reason, and a person may promote it again.
 
     Raises: as `gate_release` and `promote`.
     """
@@ -32,15 +32,18 @@ def judge_release(
     if now is None or now.version == number:
         told = "no version is champion" if now is None else "it is champion"
         return judged | {"aliases": version.aliases, "told": told}
-    if standing_verdict(version, now, settings) == PASSED:
-        judged["gate"] = PASSED
-    else:
-        verdict = gate_release(version, now, root, settings, threads)
-        judged["gate"] = PASSED if verdict.passed else REFUSED
-        judged["reasons"], judged["verdict"] = verdict.reasons, verdict.markdown()
-    told = f"the gate {'let it pass' if judged['gate'] == PASSED else 'refused it'}, against "
+    if version.gate == WITHDRAWN:
+        told = (
+            f"version {number} was champion and was rolled back from: it stays as it is until "
+            f"`faceops release promote {number}`"
+        )
+        return judged | {"gate": WITHDRAWN, "aliases": version.aliases, "told": told}
+    verdict = judge(version, now, root, settings, threads)
+    judged["gate"] = PASSED if verdict.passed else REFUSED
+    judged["reasons"], judged["verdict"] = verdict.reasons.splitlines(), verdict.markdown
+    told = f"the gate {'let it pass' if verdict.passed else 'refused it'}, against "
     told += f"version {now.version}; its page in MLflow says on what grounds"
-    if judged["gate"] == PASSED and move:
+    if verdict.passed and move:
         promote(version, root, settings, threads=threads)
         judged["promoted"] = True
         told += "; it is champion now"

@@ -44,7 +44,7 @@ class ModelFigures:
     def __init__(self, outcomes: Outcomes, person: np.ndarray, known: np.ndarray) -> None:
         """`person` int (P,) and `known` bool (P,) are those of the probes."""
         self._person, self._known = person, known
-        self._named = outcomes.named
+        self._named, self._right = outcomes.named, outcomes.right
         strangers = np.flatnonzero(~known)
         falling = strangers[np.argsort(-outcomes.score[strangers], kind="stable")]
         self._stranger_score = outcomes.score[falling]
@@ -72,6 +72,11 @@ class ModelFigures:
         """Return the share of strangers' probes that the release names at its own threshold."""
         each = weight[self._person] * ~self._known
         return _share(each * self._named, each, slice(None))
+
+    def named_rightly(self, weight: np.ndarray) -> float:
+        """Return the share of known people's probes that get their name at its own threshold."""
+        each = weight[self._person] * self._known
+        return _share(each * (self._named & self._right), each, slice(None))
 
     def worst(
         self, weight: np.ndarray, fpir: float, groups: Mapping[str, np.ndarray]

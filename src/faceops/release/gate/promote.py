@@ -5,9 +5,8 @@ from pathlib import Path
 
 from faceops.config.sections import Gate
 from faceops.errors import FaceOpsError
-from faceops.release.gate.gate_release import gate_release
-from faceops.release.gate.record_verdict import PASSED, standing_verdict
-from faceops.release.registry.champions import PROMOTED
+from faceops.release.gate.judge import judge
+from faceops.release.registry.champions import PROMOTED, champions
 from faceops.release.registry.move_champion import (
     end_challenge,
     mend_log,
@@ -36,7 +35,8 @@ def promote(
 ) -> Promotion:
     """Make `version` champion.
 
-    A verdict that stands (against the present champion, by these rules) is not sought again.
+    A verdict that stands is not sought again. The gate measures before anything is locked, so a
+    rollback need not wait for it; a champion who changes meanwhile ends the promotion.
 
     Args:
         root: the repository; see `gate_release`.
@@ -47,33 +47,33 @@ def promote(
         FaceOpsError: another promotion is under way, nobody is champion to compare it with, its
             bundle is damaged, or what `gate_release` raises.
     """
+    now = champion()
+    if now is not None and now.version == version.version:
+        with promotion_lock():
+            mend_log()
+            end_challenge(version)
+        return Promotion(version.version, None, "it is champion already")
+    require_whole(version)
+    if override:
+        because = f"override: {override}"
+    elif now is None:
+        raise FaceOpsError(_no_champion())
+    else:
+        verdict = judge(version, now, root, settings, threads)
+        if not verdict.passed:
+            raise RefusedError(
+                f"the gate refused version {version.version}, and version {now.version} stays"
+                f" champion: {' '.join(verdict.reasons.splitlines())}"
+            )
+        because = f"it passed the gate against version {now.version}"
     with promotion_lock():
         mend_log()
-        now = champion()
-        if now is not None and now.version == version.version:
-            end_challenge(version)
-            return Promotion(version.version, None, "it is champion already")
-        if now is None and not override:
-            raise FaceOpsError(
-                "no version is champion, so the gate has nothing to compare with; `faceops release"
-                ' rollback` puts the last champion back, or give --override "reason".'
-            )
-        require_whole(version)
-        if override:
-            because = f"override: {override}"
-        else:
-            assert now is not None
-            because = _pass(version, now, root, settings, threads)
         move_champion(version, now, PROMOTED, because)
     return Promotion(version.version, now.version if now else None, because)
 
 
-def _pass(version: Version, now: Version, root: Path, settings: Gate, threads: int) -> str:
-    if standing_verdict(version, now, settings) != PASSED:
-        verdict = gate_release(version, now, root, settings, threads)
-        if not verdict.passed:
-            raise RefusedError(
-                f"the gate refused version {version.version}, and version {now.version} stays"
-                f" champion: {' '.join(verdict.reasons)}"
-            )
-    return f"it passed the gate against version {now.version}"
+def _no_champion() -> str:
+    mend = 'give --override "reason"'
+    if champions():
+        mend = f"`faceops release rollback` puts the last champion back, or {mend}"
+    return f"no version is champion, so the gate has nothing to compare with; {mend}."

@@ -38,10 +38,14 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
     )
 
 
-def keeps_promise(budget: float, champion: float, challenger: float, low: float) -> Rule:
-    """The share of strangers named at the release's own threshold must not lie above its budget.
+def keeps_promise(
+    budget: float, champion: float, challenger: float, low: float, high: float
+) -> Rule:
+    """The share of strangers named at its own threshold must not be shown to exceed its budget.
 
-    `low` is the lower end of the challenger's interval.
+    That the budget is kept was shown when the thresholds were measured, on more people than are
+    left here; so here it takes proof that it is broken. `low` and `high` are the ends of the
+    interval of the challenger's share.
     """
     holds = low <= budget
     reason = (
@@ -49,8 +53,8 @@ def keeps_promise(budget: float, champion: float, challenger: float, low: float)
         f"(at least {low:.4f}): its thresholds do not hold on these people; calibrate it on more."
     )
     return Rule(
-        "strangers named",
-        f"within its own budget of {budget:g}",
+        "strangers named, at its own thresholds",
+        f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f})",
         holds,
         champion,
         challenger,
@@ -89,6 +93,35 @@ def people_known(told: list[str]) -> Rule:
         None,
         None,
         reason="; ".join(told) + (": no comparison can be fair." if told else ""),
+    )
+
+
+def groups_judged(stated: str, people: int) -> Rule:
+    """Return the broken rule that no group of the CSV `stated` has `people` known people."""
+    return Rule(
+        "worst group's DIR",
+        "a group to judge",
+        False,
+        None,
+        None,
+        reason=f"no group of gate.slices = {stated} has {people} known people among these photos; "
+        "give the gate more people, lower gate.slice_people, or empty gate.slices.",
+    )
+
+
+def still_offers_int8(champion: bool, challenger: bool) -> Rule:
+    """Return the rule that int8 is offered where the champion offers it: somebody may run on it."""
+    holds = challenger or not champion
+    return Rule(
+        "int8",
+        "offered where the champion offers it",
+        holds,
+        float(champion),
+        float(challenger),
+        reason=""
+        if holds
+        else "the champion offers an int8 embedder and this release none: whoever runs with "
+        "--precision int8 could not use it; see its build/quantise/quantise.json.",
     )
 
 

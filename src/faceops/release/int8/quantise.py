@@ -51,6 +51,8 @@ def quantise_embedder(
         model = without_traces(_quantised(named, crops, _leading(named.graph, float_layers)))
         onnx.checker.check_model(model, full_check=True)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (OSError, MemoryError):  # of this machine now, not of this graph
+        raise
     except Exception as error:  # the quantiser's errors share no base class
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CannotQuantise(

@@ -7,14 +7,16 @@ it, so that the one before can be found again.
 import getpass
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
+from faceops.errors import FaceOpsError
 from faceops.release.registry.store import MODEL, store_errors
 
 CHAMPIONS_TAG = "champions"
-KEPT = 100
-_LONGEST = 500
+_LONGEST = 200  # characters of a reason here; the version's own tag has all of it
+_TAG_LONGEST = 4500  # characters: some stores keep 5,000
 FIRST, PROMOTED, ROLLED_BACK, MOVED = "first", "promoted", "rolled back", "moved elsewhere"
 
 
@@ -32,7 +34,12 @@ class Event:
     def now(cls, version: int, how: str, because: str = "") -> "Event":
         """Return an event of this moment and this user."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return cls(version, how, at, user(), because[:_LONGEST])
+        return cls(version, how, at, user(), because)
+
+    def shortened(self) -> "Event":
+        """Return it with a reason that fits the log."""
+        short = self.because if len(self.because) <= _LONGEST else f"{self.because[:_LONGEST]}..."
+        return replace(self, because=short)
 
 
 def tags_of(event: Event) -> dict[str, str]:
@@ -66,27 +73,49 @@ def user() -> str:
 
 
 def champions() -> list[Event]:
-    """Return the log, oldest first; what is not readable in it is left out."""
+    """Return the log, oldest first; an entry that is not readable is left out."""
+    return [event for entry in _entries() if (event := _event(entry)) is not None]
+
+
+def note_champion(*events: Event) -> None:
+    """Add to the log, which keeps as many of the latest as a store's tag can hold.
+
+    Raises:
+        FaceOpsError: what is there is no log, and would be lost.
+    """
+    import mlflow
+
+    entries = [*_entries(), *(asdict(event.shortened()) for event in events)]
+    while len(text := json.dumps(entries, ensure_ascii=False)) > _TAG_LONGEST:
+        entries = entries[1:]
+    with store_errors("writing the log of champions"):
+        mlflow.MlflowClient().set_registered_model_tag(MODEL, CHAMPIONS_TAG, text)
+
+
+def _entries() -> list[Any]:
     import mlflow
 
     with store_errors("reading the log of champions"):
         client = mlflow.MlflowClient()
         found = client.search_registered_models(f"name = '{MODEL}'")
-    text = found[0].tags.get(CHAMPIONS_TAG, "[]") if found else "[]"
+    text = found[0].tags.get(CHAMPIONS_TAG) if found else None
     try:
-        return [Event(**entry) for entry in json.loads(text)]
-    except (ValueError, TypeError):
-        return []
+        entries = json.loads(text or "[]")
+    except ValueError:
+        entries = None
+    if not isinstance(entries, list):
+        raise FaceOpsError(
+            f"the tag {CHAMPIONS_TAG} of the registered model {MODEL} is no log of champions any "
+            "more; mend it in MLflow's UI, or delete it to begin a new one."
+        )
+    return entries
 
 
-def note_champion(*events: Event) -> None:
-    """Add to the log, which keeps the latest hundred."""
-    import mlflow
-
-    entries = [asdict(event) for event in (*champions(), *events)][-KEPT:]
-    with store_errors("writing the log of champions"):
-        text = json.dumps(entries, ensure_ascii=False)
-        mlflow.MlflowClient().set_registered_model_tag(MODEL, CHAMPIONS_TAG, text)
+def _event(entry: Any) -> Event | None:
+    try:
+        return Event(**entry)
+    except TypeError:
+        return None
 
 
 def earlier_champion(

@@ -6,6 +6,8 @@ from faceops.release.registry.told_version import ToldVersion, differing
 
 GATE = "## Gate"
 _NOT_ASKED = "Not asked yet: `faceops release gate` measures it against the champion."
+_LONGEST = 5000  # characters
+_CUT = "\n\n... The run has the rest."
 _SAME = "as the champion's"
 _HEADLINE = {
     "accuracy": "verification.accuracy",
@@ -53,7 +55,7 @@ def describe(
             lines.append(f"| {label} | {value:.4g} |")
     lines += ["", "## Where it comes from", "", "| | |", "| --- | --- |"]
     lines += [f"| {key} | `{value}` |" for key, value in sorted(lineage.items()) if value]
-    return "\n".join(lines)
+    return _fitting("\n".join(lines))
 
 
 def with_verdict(description: str, verdict: str) -> str:
@@ -64,9 +66,16 @@ def with_verdict(description: str, verdict: str) -> str:
     section = f"{GATE}\n\n{verdict.strip()}"
     pattern = re.compile(rf"^{GATE}\n.*?(?=\n+## |\Z)", re.DOTALL | re.MULTILINE)
     if pattern.search(description):
-        return pattern.sub(lambda _: section, description, count=1)
+        return _fitting(pattern.sub(lambda _: section, description, count=1))
     first, _, rest = description.partition("\n")
-    return f"{first}\n\n{section}\n\n{rest.strip()}".rstrip()
+    return _fitting(f"{first}\n\n{section}\n\n{rest.strip()}".rstrip())
+
+
+def _fitting(text: str) -> str:
+    """Return the text, cut at a line where some stores would not take it."""
+    if len(text) <= _LONGEST:
+        return text
+    return text[: text.rindex("\n", 0, _LONGEST - len(_CUT))] + _CUT
 
 
 def headline(metrics: dict[str, float]) -> str:

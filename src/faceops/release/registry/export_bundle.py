@@ -24,6 +24,7 @@ def export_bundle(version: Version, folder: Path) -> Path:
         return found
 
     found = load_found(version.address, checked)
+    folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)

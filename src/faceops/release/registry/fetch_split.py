@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.errors import StoreError
 from faceops.release.registry.store import UnreachableError, store_errors
 from faceops.release.registry.versions import Version
 
@@ -33,5 +33,5 @@ def fetch_split(version: Version, folder: Path) -> Path | None:
             )
     except UnreachableError:
         raise
-    except FaceOpsError:  # its run was deleted
+    except StoreError:  # its run was deleted
         return None

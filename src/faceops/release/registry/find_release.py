@@ -1,7 +1,7 @@
 """From the name of a registered release to a local folder with its bundle.
 
-What was once fetched stays in the cache, and where the store does not answer, the bundle that the
-name stood for last is used, and said to be.
+What was once fetched stays in the cache, and where the store does not answer, or not whole, the
+bundle that the name stood for last is used, and said to be.
 """
 
 import hashlib
@@ -82,8 +82,7 @@ def find_release(model_uri: str, root: Path | None = None, *, anew: bool = False
             ) from None
         folder, version = known
         note = (
-            f"the MLflow store did not answer: {address} is taken to be version {version}, as it "
-            "was when it last did, from the cache"
+            f"{address} is taken to be version {version}, as it last was, from the cache: {error}"
         )
         return Found(folder, f"models:/{address.name}/{version}", note)
 
@@ -106,8 +105,9 @@ def _in_store(address: Address, cache: Path, anew: bool) -> Found:
     import mlflow
 
     from faceops.release.registry.download_bundle import download_bundle, is_registered_file
+    from faceops.release.registry.tracking import impatience
 
-    with store_errors(f"finding {address}"):
+    with impatience(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()
         if address.alias:
             _require_alias(client, address)

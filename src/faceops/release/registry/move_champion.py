@@ -1,5 +1,7 @@
 """Move the alias `champion`: the one step that counts, between two that can be done again."""
 
+from typing import NoReturn
+
 from faceops.errors import FaceOpsError
 from faceops.release.registry.champions import (
     MOVED,
@@ -17,7 +19,9 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
     """Give `to` the alias champion, write it into the log, and end its challenge.
 
     MLflow moves an alias in one transaction, so there is one champion at any moment. Killed before
-    it, nothing has happened; killed after it, the next move finds the tags and mends the log.
+    it, nothing has happened; killed after it, the next move finds the tags and mends the log. Two
+    machines are not kept apart by the lock: of two that move at the same time the later one is
+    told, and gives the alias back.
 
     Args:
         seen: the champion that the decision was made against; None where there was none.
@@ -29,7 +33,10 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
     """
     import mlflow
 
-    now = champion()
+    now, log = champion(), champions()
+    if now is not None and now.version == to.version:  # another process had the same wish
+        end_challenge(to)
+        return
     if (now and now.version) != (seen and seen.version):
         held = f"version {now.version}" if now else "nobody"
         raise FaceOpsError(
@@ -42,8 +49,22 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
         for name, value in tags_of(event).items():
             client.set_model_version_tag(MODEL, str(to.version), name, value)
         client.set_registered_model_alias(MODEL, CHAMPION, str(to.version))
+    latest = champions()
+    if latest != log and latest:  # somebody else was through between our look and our move
+        _give_back(latest[-1].version, to)
     note_champion(event)
     end_challenge(to)
+
+
+def _give_back(number: int, to: Version) -> NoReturn:
+    import mlflow
+
+    with store_errors(f"giving version {number} its alias back"):
+        mlflow.MlflowClient().set_registered_model_alias(MODEL, CHAMPION, str(number))
+    raise FaceOpsError(
+        f"version {number} was made champion by another machine at the same time, and version"
+        f" {to.version} was not compared with it; run it again."
+    )
 
 
 def require_whole(version: Version) -> None:
@@ -59,12 +80,14 @@ def require_whole(version: Version) -> None:
 
 
 def end_challenge(version: Version) -> None:
-    """Take the alias challenger from the version, where it has it."""
+    """Take the alias challenger from the version, where it has it now."""
     import mlflow
 
-    if CHALLENGER in version.aliases:
-        with store_errors(f"ending the challenge of version {version.version}"):
-            mlflow.MlflowClient().delete_registered_model_alias(MODEL, CHALLENGER)
+    with store_errors(f"ending the challenge of version {version.version}"):
+        client = mlflow.MlflowClient()
+        holder = client.get_registered_model(MODEL).aliases.get(CHALLENGER)
+        if str(holder) == str(version.version):
+            client.delete_registered_model_alias(MODEL, CHALLENGER)
 
 
 def mend_log() -> Event | None:

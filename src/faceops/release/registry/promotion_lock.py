@@ -10,7 +10,9 @@ from faceops.weights.settings import cache_folder
 
 
 def promotion_lock() -> AbstractContextManager[None]:
-    """Hold the store that MLflow points at; another machine's promotion is seen at the alias.
+    """Hold the store that MLflow points at, for processes here with its address and this cache.
+
+    A promotion from elsewhere is not kept out; `move_champion` sees it.
 
     Raises:
         FaceOpsError: another process holds it.

@@ -14,7 +14,7 @@ from faceops.release.assemble import assemble
 from faceops.release.contract import read_release
 from faceops.release.registry.describe import describe
 from faceops.release.registry.fetch_split import SPLIT_ARTIFACT, SPLIT_FILE
-from faceops.release.registry.register import register
+from faceops.release.registry.register import give_alias, register
 from faceops.release.registry.stage_runs import (
     METRICS,
     StageRun,
@@ -107,8 +107,10 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
     if existing is not None:
         if run_id:
             note = f"nothing has changed since version {existing.version}"
-            mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", note)
-        return existing, False
+            with store_errors("recording the rebuild"):
+                mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", note)
+                mlflow.MlflowClient().set_terminated(run_id)
+        return give_alias(existing.version), False
     with (
         store_errors("recording the rebuild"),
         mlflow.start_run(run_id=run_id, run_name=None if run_id else "rebuild") as run,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceops.photos.content_hash import sha256_file
 from faceops.release.bundle import Bundle
-from faceops.release.registry.champions import Event, note_champion
+from faceops.release.registry.champions import FIRST, Event, champions, note_champion
 from faceops.release.registry.store import (
     BUNDLE_FOLDER,
     CHALLENGER,
@@ -17,10 +17,11 @@ from faceops.release.registry.store import (
     RELEASE_TAG,
     store_errors,
 )
-from faceops.release.registry.versions import Version, versions
+from faceops.release.registry.versions import Version, champion, find_version, versions
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.served_interface import input_example, signature
 
+_JUDGED = {"gate", "champion_since"}
 ABOUT = (
     "Names the people in photos: detector, embedder, verifier, thresholds. A request holds photos "
     "(`image`, base64) and may ask for an `answer` (`faces`, `names` or `embeddings`), a `budget` "
@@ -62,7 +63,7 @@ def register(
                 data_path=str(staged),
                 signature=signature(),
                 input_example=input_example(),
-                pip_requirements=["faceops"],
+                pip_requirements=[],  # no index has this package: serve with --env-manager local
                 metadata=tags,
             )
         client = mlflow.MlflowClient()
@@ -77,8 +78,31 @@ def register(
             model_id=logged.model_id,  # a server refuses the address without it
             await_creation_for=0,  # both kinds of store have it at once
         )
-        first = int(made.version) == 1
-        client.set_registered_model_alias(MODEL, CHAMPION if first else CHALLENGER, made.version)
+    return give_alias(int(made.version))
+
+
+def give_alias(number: int) -> Version:
+    """Give a version the alias that its registration is to end with, and return it.
+
+    That is `champion` for the oldest version where nobody ever was, else `challenger` for the
+    newest. One that has an alias, or was judged, or was champion, stays as it is: done again after
+    a registration that was cut off, this ends it.
+
+    Raises:
+        StoreError: the store refused or does not answer.
+    """
+    import mlflow
+
+    known = versions()
+    one = next(v for v in known if v.version == number)
+    first = champion() is None and not champions() and number == known[-1].version
+    with store_errors(f"giving version {number} its alias"):
+        client = mlflow.MlflowClient()
+        tags = client.get_model_version(MODEL, str(number)).tags
         if first:
-            note_champion(Event.now(1, "first", because="there was no other"))
-        return next(v for v in versions() if v.version == int(made.version))
+            client.set_registered_model_alias(MODEL, CHAMPION, str(number))
+        elif number == known[0].version and not (one.aliases or tags.keys() & _JUDGED):
+            client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
+    if first:
+        note_champion(Event.now(number, FIRST, because="there was no other"))
+    return find_version(str(number))

@@ -4,14 +4,16 @@ from faceops.errors import FaceOpsError
 from faceops.release.registry.champions import ROLLED_BACK, champions, earlier_champion
 from faceops.release.registry.move_champion import mend_log, move_champion, require_whole
 from faceops.release.registry.promotion_lock import promotion_lock
+from faceops.release.registry.store import MODEL, store_errors
 from faceops.release.registry.versions import Version, champion, find_version, versions
 
 
 def rollback(because: str = "") -> tuple[Version, int | None]:
     """Make the champion before the present one champion again; return it, and who was until then.
 
-    It needs no gate: that release was champion before. Its bundle is fetched and checked first. A
-    rollback that was cut off is ended, not done twice.
+    It needs no gate: that release was champion before; its bundle is fetched and checked first.
+    The verdict that let the present one pass is withdrawn: a rebuild must not bring back what a
+    person took away. A rollback that was cut off is ended, not done twice.
 
     Raises:
         FaceOpsError: no champion before is known, or its bundle is damaged.
@@ -32,6 +34,19 @@ def rollback(because: str = "") -> tuple[Version, int | None]:
             )
         target = existing[number]
         require_whole(target)
+        if now is not None:
+            withdraw(now, because)
         told = because or (f"from version {now.version}" if now else "there was no champion")
         move_champion(target, now, ROLLED_BACK, told)
     return find_version(str(number)), now.version if now else None
+
+
+def withdraw(version: Version, because: str) -> None:
+    """Take back the verdict on `version`; promoted by a person, it is measured anew."""
+    import mlflow
+
+    told = f"rolled back from{f': {because}' if because else ''}"
+    with store_errors(f"withdrawing the verdict on version {version.version}"):
+        client = mlflow.MlflowClient()
+        for name, value in (("gate_withdrawn", told), ("gate", "withdrawn")):
+            client.set_model_version_tag(MODEL, str(version.version), name, value)
