@@ -26,7 +26,18 @@ def mlflow_ui(tiny_repository: TinyRepository) -> Iterator[str]:
         port = free.getsockname()[1]
     store = f"sqlite:///{tiny_repository.root}/mlflow.db"
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", str(port)],
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "ui",
+            "--backend-store-uri",
+            store,
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ],
         cwd=tiny_repository.root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -43,8 +43,19 @@ def store_folder(
         for number, bundle in enumerate(bundles, start=1):
             with mlflow.start_run() as run:
                 pass
-            assert register(bundle, run.info.run_id, f"release {number}").version == number
+            made = register(bundle, run.info.run_id, f"release {number}")
+            assert made.version == number
+            (root / f"aliases-{number}.json").write_text(json.dumps(made.aliases))
     return root
+
+
+@pytest.fixture
+def aliases_at_registration(store_folder: Path) -> list[tuple[str, ...]]:
+    """What `register` gave the four versions, in their order."""
+    return [
+        tuple(json.loads((store_folder / f"aliases-{number}.json").read_text()))
+        for number in range(1, 5)
+    ]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def gate_release(
     """
     data = root / settings.data
     people = {photo.person for photo in labelled_photos(data) if photo.person}
-    models = [_open(version, threads) for version in (champion, challenger)]
+    models = [_open(version, root, threads) for version in (champion, challenger)]
     seen = [
         _seen(model, version, people, root)
         for model, version in zip(models, (champion, challenger), strict=True)
@@ -63,11 +63,12 @@ def gate_release(
     return verdict
 
 
-def _open(version: Version, threads: int) -> MeasuredModel:
+def _open(version: Version, root: Path, threads: int) -> MeasuredModel:
     name = f"version {version.version}"
-    return of_bundle(
-        load_found(version.address, lambda it: Bundle.load(it.folder, threads=threads, name=name))
+    bundle = load_found(
+        version.address, lambda it: Bundle.load(it.folder, threads=threads, name=name), root
     )
+    return of_bundle(bundle)
 
 
 def _seen(model: MeasuredModel, version: Version, people: set[str], root: Path) -> PeopleSeen:

@@ -6,7 +6,8 @@ from typing import Any
 from faceops.config.sections import Gate
 from faceops.release.gate.judge import judge
 from faceops.release.gate.promote import promote
-from faceops.release.gate.record_verdict import PASSED, REFUSED, WITHDRAWN
+from faceops.release.gate.record_verdict import PASSED, REFUSED
+from faceops.release.registry.rollback import WITHDRAWN
 from faceops.release.registry.tracking import point_at_store
 from faceops.release.registry.versions import champion, find_version
 

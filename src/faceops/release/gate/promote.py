@@ -53,7 +53,7 @@ def promote(
             mend_log()
             end_challenge(version)
         return Promotion(version.version, None, "it is champion already")
-    require_whole(version)
+    require_whole(version, root)
     if override:
         because = f"override: {override}"
     elif now is None:

@@ -14,7 +14,6 @@ from faceops.release.registry.store import MODEL, store_errors
 from faceops.release.registry.versions import Version
 
 PASSED, REFUSED = "passed", "refused"
-WITHDRAWN = "withdrawn"  # by a rollback from the release
 _UNDER_WAY = "being recorded"
 _LONGEST = 4000  # characters: some stores keep 5,000
 

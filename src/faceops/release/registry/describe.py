@@ -71,6 +71,11 @@ def with_verdict(description: str, verdict: str) -> str:
     return _fitting(f"{first}\n\n{section}\n\n{rest.strip()}".rstrip())
 
 
+def with_withdrawal(description: str, told: str) -> str:
+    """Return the description with `told` above what it says of the gate, if it says anything."""
+    return _fitting(description.replace(f"{GATE}\n", f"{GATE}\n\n**Withdrawn**: {told}.\n", 1))
+
+
 def _fitting(text: str) -> str:
     """Return the text, cut at a line where some stores would not take it."""
     if len(text) <= _LONGEST:

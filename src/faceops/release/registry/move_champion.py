@@ -1,5 +1,6 @@
 """Move the alias `champion`: the one step that counts, between two that can be done again."""
 
+from pathlib import Path
 from typing import NoReturn
 
 from faceops.errors import FaceOpsError
@@ -67,8 +68,8 @@ def _give_back(number: int, to: Version) -> NoReturn:
     )
 
 
-def require_whole(version: Version) -> None:
-    """Fetch the version's bundle and load it.
+def require_whole(version: Version, root: Path | None = None) -> None:
+    """Fetch the version's bundle and load it; `root` is as in `find_release`.
 
     Raises:
         FaceOpsError: it is damaged, or this faceops cannot use it.
@@ -76,7 +77,7 @@ def require_whole(version: Version) -> None:
     from faceops.release.bundle import Bundle
     from faceops.release.registry.find_release import load_found
 
-    load_found(version.address, lambda it: Bundle.load(it.folder, name=it.name))
+    load_found(version.address, lambda it: Bundle.load(it.folder, name=it.name), root)
 
 
 def end_challenge(version: Version) -> None:

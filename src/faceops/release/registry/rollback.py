@@ -1,19 +1,28 @@
 """Back to the champion before, in one step."""
 
+from pathlib import Path
+
 from faceops.errors import FaceOpsError
 from faceops.release.registry.champions import ROLLED_BACK, champions, earlier_champion
+from faceops.release.registry.describe import with_withdrawal
 from faceops.release.registry.move_champion import mend_log, move_champion, require_whole
 from faceops.release.registry.promotion_lock import promotion_lock
 from faceops.release.registry.store import MODEL, store_errors
 from faceops.release.registry.versions import Version, champion, find_version, versions
 
+WITHDRAWN = "withdrawn"  # the tag gate of a version that was rolled back from
 
-def rollback(because: str = "") -> tuple[Version, int | None]:
+
+def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int | None]:
     """Make the champion before the present one champion again; return it, and who was until then.
 
     It needs no gate: that release was champion before; its bundle is fetched and checked first.
     The verdict that let the present one pass is withdrawn: a rebuild must not bring back what a
     person took away. A rollback that was cut off is ended, not done twice.
+
+    Args:
+        because: why, for the log and the version's page.
+        root: where the local MLflow store lies when no server is set; default: here.
 
     Raises:
         FaceOpsError: no champion before is known, or its bundle is damaged.
@@ -33,7 +42,7 @@ def rollback(because: str = "") -> tuple[Version, int | None]:
                 ' --override "reason"`.'
             )
         target = existing[number]
-        require_whole(target)
+        require_whole(target, root)
         if now is not None:
             withdraw(now, because)
         told = because or (f"from version {now.version}" if now else "there was no champion")
@@ -47,6 +56,10 @@ def withdraw(version: Version, because: str) -> None:
 
     told = f"rolled back from{f': {because}' if because else ''}"
     with store_errors(f"withdrawing the verdict on version {version.version}"):
-        client = mlflow.MlflowClient()
-        for name, value in (("gate_withdrawn", told), ("gate", "withdrawn")):
-            client.set_model_version_tag(MODEL, str(version.version), name, value)
+        client, number = mlflow.MlflowClient(), str(version.version)
+        entry = client.get_model_version(MODEL, number)
+        if entry.tags.get("gate") == WITHDRAWN:  # by a rollback that was cut off
+            return
+        described = with_withdrawal(entry.description or "", told)
+        client.update_model_version(MODEL, number, described)
+        client.set_model_version_tag(MODEL, number, "gate", WITHDRAWN)
