@@ -85,6 +85,7 @@ def test_a_stage_depends_on_all_code_that_makes_its_result(
                 "__init__.py",
                 "tracking.py",
                 "store.py",
+                "quiet_mlflow.py",
                 "content_hash.py",
                 "write_whole.py",
             ):

@@ -10,6 +10,8 @@ import pytest
 from faceops.config.sections import Gate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.gate import compare as comparing
+from faceops.release.gate import measured_rules
+from faceops.release.gate.face_table import FaceTable
 from faceops.release.gate.frozen_photos import FrozenPhotos
 from faceops.release.gate.rules import at_most
 from faceops.release.gate.verdict import Verdict
@@ -51,18 +53,20 @@ def model(
     crops = np.zeros((found.sum(), 112, 112, 3), np.uint8)
     crops[:, :, :56] = np.arange(found.sum())[:, None, None, None] % 251  # dark to bright
     rows = np.where(found, np.cumsum(found) - 1, -1)
-    one.table = comparing._Table(one, SimpleNamespace(faces=table, crops=crops), rows)  # type: ignore[arg-type]
+    one.table = FaceTable(one, SimpleNamespace(faces=table, crops=crops), rows)  # type: ignore[arg-type]
     return one
 
 
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Compare two such models; what they cost in time and bytes is the same."""
-    monkeypatch.setattr(comparing, "_embed", lambda one, *_: one.table)
+    monkeypatch.setattr(comparing, "embed_frozen", lambda one, *_: one.table)
     monkeypatch.setattr(
-        comparing, "_latency_rule", lambda *_: at_most("time a photo", "ms", 9, 9, 1, 1.25)
+        measured_rules, "latency_rule", lambda *_: at_most("time a photo", "ms", 9, 9, 1, 1.25)
     )
-    monkeypatch.setattr(comparing, "_size_rule", lambda *_: at_most("size", "MiB", 9, 9, 1, 1.5))
+    monkeypatch.setattr(
+        measured_rules, "size_rule", lambda *_: at_most("size", "MiB", 9, 9, 1, 1.5)
+    )
 
     def judged(champion: Any, challenger: Any, rules: Gate = RULES) -> Verdict:
         return comparing.compare(champion, challenger, FROZEN, rules, Path(), seen=[], unknown=[])

@@ -105,7 +105,7 @@ def _in_store(address: Address, cache: Path, anew: bool) -> Found:
     import mlflow
 
     from faceops.release.registry.download_bundle import download_bundle, is_registered_file
-    from faceops.release.registry.tracking import impatience
+    from faceops.release.registry.quiet_mlflow import impatience
 
     with impatience(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()

@@ -40,7 +40,7 @@ def store_errors(doing: str) -> Iterator[None]:
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    from faceops.release.registry.tracking import quiet_mlflow
+    from faceops.release.registry.quiet_mlflow import quiet_mlflow
 
     try:
         with quiet_mlflow():
