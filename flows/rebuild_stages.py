@@ -9,12 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import yaml
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from faceops.errors import FaceOpsError
-from faceops.release.registry.stage_runs import FAILED, RAN, STOOD, StageRun
+from faceops.release.registry.stage_runs import FAILED, RAN, STOOD, StageRun, dvc_stages
 
 STAGE_LIMIT_S = 6 * 3600
 LOGS = Path("build") / "logs"
@@ -22,9 +21,8 @@ LOGS = Path("build") / "logs"
 
 def stage_names(root: Path) -> list[str]:
     """Return what to bring up to date: the data's pin, then dvc.yaml's stages in its order."""
-    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
     pins = ["data.dvc"] if (root / "data.dvc").is_file() else []
-    return pins + list(content["stages"])
+    return pins + dvc_stages(root)
 
 
 class StageError(FaceOpsError):

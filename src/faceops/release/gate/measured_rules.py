@@ -3,6 +3,8 @@
 `weights` are float32 (R, people), how often each person was drawn; `people` counts them.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from faceops.config.sections import Gate
@@ -12,7 +14,7 @@ from faceops.release.contract import MODEL_FILES
 from faceops.release.gate.face_table import FaceTable
 from faceops.release.gate.frozen_photos import FrozenPhotos
 from faceops.release.gate.latency import measure_latency
-from faceops.release.gate.paired_bootstrap import ModelFigures, interval
+from faceops.release.gate.paired_bootstrap import Difference, ModelFigures, interval
 from faceops.release.gate.rules import (
     at_most,
     groups_judged,
@@ -26,11 +28,8 @@ from faceops.release.measured_model import MeasuredModel
 
 def dir_rule(figures: list[ModelFigures], weights: np.ndarray, settings: Gate, people: int) -> Rule:
     """DIR with the threshold set anew for each model, so that it is the embedder that is judged."""
-    everybody = np.ones(weights.shape[1], np.float32)
     at = settings.fpir
-    resampled = np.array([figures[1].dir(w, at) - figures[0].dir(w, at) for w in weights])
-    before, after = (one.dir(everybody, at) for one in figures)
-    difference = interval(before, after, resampled, settings.confidence)
+    difference = _paired(figures, weights, settings, lambda one, w: one.dir(w, at))
     return no_loss(f"DIR at FPIR {at:g}", difference, settings.dir_loss, people)
 
 
@@ -42,12 +41,7 @@ def named_rule(
     people: int,
 ) -> Rule:
     """What users get: names at each release's own thresholds, margin and default budget."""
-    everybody = np.ones(weights.shape[1], np.float32)
-    resampled = np.array(
-        [figures[1].named_rightly(w) - figures[0].named_rightly(w) for w in weights]
-    )
-    before, after = (one.named_rightly(everybody) for one in figures)
-    difference = interval(before, after, resampled, settings.confidence)
+    difference = _paired(figures, weights, settings, ModelFigures.named_rightly)
     budgets = [table.thresholds.default_budget for table in tables]
     at = f"budget {budgets[0]:g}"
     if budgets[0] != budgets[1]:
@@ -100,10 +94,7 @@ def group_rules(
     everybody = np.ones(weights.shape[1], np.float32)
     at = settings.fpir
     worst = [one.worst(everybody, at, groups) for one in figures]
-    resampled = np.array(
-        [figures[1].worst(w, at, groups)[1] - figures[0].worst(w, at, groups)[1] for w in weights]
-    )
-    difference = interval(worst[0][1], worst[1][1], resampled, settings.confidence)
+    difference = _paired(figures, weights, settings, lambda one, w: one.worst(w, at, groups)[1])
     name = f"worst group's DIR ({worst[0][0]})"
     if worst[0][0] != worst[1][0]:
         name = f"worst group's DIR ({worst[0][0]}; challenger: {worst[1][0]})"
@@ -150,6 +141,19 @@ def size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gate
 def int8_rule(champion: MeasuredModel, challenger: MeasuredModel) -> Rule:
     """Whether int8 is lost."""
     return still_offers_int8(_offers_int8(champion), _offers_int8(challenger))
+
+
+def _paired(
+    figures: list[ModelFigures],
+    weights: np.ndarray,
+    settings: Gate,
+    figure: Callable[[ModelFigures, np.ndarray], float],
+) -> Difference:
+    """Return both models' `figure` of everybody, and the interval of its difference."""
+    everybody = np.ones(weights.shape[1], np.float32)
+    resampled = np.array([figure(figures[1], w) - figure(figures[0], w) for w in weights])
+    before, after = (figure(one, everybody) for one in figures)
+    return interval(before, after, resampled, settings.confidence)
 
 
 def _offers_int8(model: MeasuredModel) -> bool:

@@ -1,11 +1,11 @@
 """From the store to a folder of the cache: whole, and what was registered, or not at all."""
 
-import hashlib
 import shutil
 import tempfile
 from pathlib import Path
 
 from faceops.errors import FaceOpsError
+from faceops.photos.content_hash import sha256_file
 from faceops.release.bundle import check_files
 from faceops.release.registry.store import store_errors
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
@@ -50,10 +50,10 @@ def download_bundle(name: str, version: int, stated: str, target: Path) -> None:
 def is_registered_file(folder: Path, stated: str) -> bool:
     """Whether `folder` has the release.json with the sha256 `stated`; any where that is ""."""
     try:
-        content = (folder / RELEASE_FILE).read_bytes()
+        digest = sha256_file(folder / RELEASE_FILE)
     except OSError:
         return False
-    return not stated or hashlib.sha256(content).hexdigest() == stated
+    return stated in ("", digest)
 
 
 def _check(bundle: Path, name: str, version: int, stated: str) -> None:

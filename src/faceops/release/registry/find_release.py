@@ -4,7 +4,6 @@ What was once fetched stays in the cache, and where the store does not answer, o
 bundle that the name stood for last is used, and said to be.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from faceops.release.registry.store import (
     has_store,
     store_errors,
 )
+from faceops.release.registry.store_cache import store_cache
 from faceops.release.release_file import DamagedBundleError
-from faceops.weights.settings import cache_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,8 +68,7 @@ def find_release(model_uri: str, root: Path | None = None, *, anew: bool = False
             f"{address} needs MLflow, which is not installed; install faceops[rebuild] or give"
             " --bundle DIR."
         ) from None
-    store = hashlib.sha256(point_at_store(root).encode()).hexdigest()[:12]
-    cache = cache_folder() / "releases" / store
+    cache = store_cache(point_at_store(root))
     try:
         return _in_store(address, cache, anew)
     except UnreachableError as error:

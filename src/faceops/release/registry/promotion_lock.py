@@ -1,12 +1,11 @@
 """One promotion or rollback at a time against a store, from this machine."""
 
-import hashlib
 from contextlib import AbstractContextManager
 
 import mlflow
 
 from faceops.process_lock import process_lock
-from faceops.weights.settings import cache_folder
+from faceops.release.registry.store_cache import store_cache
 
 
 def promotion_lock() -> AbstractContextManager[None]:
@@ -18,6 +17,5 @@ def promotion_lock() -> AbstractContextManager[None]:
         FaceOpsError: another process holds it.
     """
     address = mlflow.get_tracking_uri()
-    store = hashlib.sha256(address.encode()).hexdigest()[:12]
-    path = cache_folder() / "releases" / store / "promotion.lock"
+    path = store_cache(address) / "promotion.lock"
     return process_lock(path, f"the champion at {address} is being chosen")

@@ -18,6 +18,7 @@ from faceops.release.registry.register import give_alias, register
 from faceops.release.registry.stage_runs import (
     METRICS,
     StageRun,
+    dvc_stages,
     flatten,
     metric_name,
     record_stages,
@@ -129,16 +130,11 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         mlflow.log_artifact(str(root / "build/evaluate/report.html"))
         mlflow.log_artifact(str(bundle / "model_card.md"))
     if run_id is None:
-        record_stages(root, run.info.run_id, [StageRun(stage) for stage in stage_names(root)])
+        record_stages(root, run.info.run_id, [StageRun(stage) for stage in dvc_stages(root)])
     now = champion()
     texts = {name: str(value) for name, value in params.items()}
     description = describe(metrics, texts, lineage, tell(now) if now else None)
     return register(bundle, run.info.run_id, description, lineage), True
-
-
-def stage_names(root: Path) -> list[str]:
-    """Return the stages of dvc.yaml, in its order."""
-    return list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
 def _log_data(root: Path) -> None:

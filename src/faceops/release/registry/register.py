@@ -17,7 +17,7 @@ from faceops.release.registry.store import (
     RELEASE_TAG,
     store_errors,
 )
-from faceops.release.registry.versions import Version, champion, find_version, versions
+from faceops.release.registry.versions import Version, find_version, versions
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.served_interface import input_example, signature
 
@@ -95,7 +95,8 @@ def give_alias(number: int) -> Version:
 
     known = versions()
     one = next(v for v in known if v.version == number)
-    first = champion() is None and not champions() and number == known[-1].version
+    held = any(CHAMPION in v.aliases for v in known)
+    first = not held and number == known[-1].version and not champions()
     with store_errors(f"giving version {number} its alias"):
         client = mlflow.MlflowClient()
         tags = client.get_model_version(MODEL, str(number)).tags

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from faceops.errors import FaceOpsError
 from faceops.release.registry.store import store_errors
 
@@ -72,6 +74,11 @@ def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:
             if run.log is not None and run.log.is_file():
                 client.log_artifact(child, str(run.log))
             client.set_terminated(child, "FAILED" if run.state == FAILED else "FINISHED")
+
+
+def dvc_stages(root: Path) -> list[str]:
+    """Return the stages of dvc.yaml, in its order."""
+    return list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
 def stage_metrics(root: Path, stage: str) -> dict[str, float]:

@@ -82,7 +82,7 @@ def find_version(which: str) -> Version:
         )
     if not which.isdecimal() and not which.isidentifier():
         raise UsageError(f"{which!r} is no release; give a version's number, or an alias.")
-    listed = ", ".join(str(one.version) for one in known[:10]) or "none"
+    listed = ", ".join(str(one.version) for one in known[:10])
     aliases = ", ".join(sorted(alias for one in known for alias in one.aliases)) or "none"
     raise FaceOpsError(
         f"there is no release {which}; `faceops release list` shows them (versions: {listed};"
