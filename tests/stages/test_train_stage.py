@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.embedding.mlflow_log import MlflowLog
+from faceops.embedding.training.mlflow_log import MlflowLog
 from faceops.errors import FaceOpsError
 from faceops.stages.train import main
 

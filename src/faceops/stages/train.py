@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 
 from faceops.config import read_params
 from faceops.config.sections import Train
-from faceops.embedding.checkpoint import delete_checkpoint, run_key
 from faceops.embedding.device import choose_device
-from faceops.embedding.feature_cache import cached_features
-from faceops.embedding.history_file import write_history
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.mlflow_log import MlflowLog
 from faceops.embedding.model_file import save_model
-from faceops.embedding.start_model import start_model
-from faceops.embedding.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
-from faceops.embedding.training_loop import Outcome, train_embedder
+from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
+from faceops.embedding.training.feature_cache import cached_features
+from faceops.embedding.training.history_file import write_history
+from faceops.embedding.training.mlflow_log import MlflowLog
+from faceops.embedding.training.start_model import start_model
+from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
+from faceops.embedding.training.training_loop import Outcome, train_embedder
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.release.registry.tracking import EXPERIMENT, use_tracking

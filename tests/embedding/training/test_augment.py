@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.embedding.augment import augment
+from faceops.embedding.training.augment import augment
 
 CROPS = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), dtype=np.uint8)
 

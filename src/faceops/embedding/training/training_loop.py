@@ -12,9 +12,15 @@ import numpy as np
 import torch
 
 from faceops.config.sections import Train
-from faceops.embedding.batch_hard_miner import mine_batch_hard
-from faceops.embedding.batch_watch import watch_batch
-from faceops.embedding.checkpoint import (
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.heads.cosface import CosFace
+from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.mining.batch_hard_miner import mine_batch_hard
+from faceops.embedding.mining.semi_hard_miner import mine_semi_hard
+from faceops.embedding.mining.squared_distances import squared_distances
+from faceops.embedding.mining.triplet_loss import triplet_loss
+from faceops.embedding.training.batch_watch import watch_batch
+from faceops.embedding.training.checkpoint import (
     load_checkpoint,
     optimiser_tensors,
     prefixed,
@@ -22,16 +28,10 @@ from faceops.embedding.checkpoint import (
     save_checkpoint,
     without_prefix,
 )
-from faceops.embedding.cosface import CosFace
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.people_photos_sampler import PeoplePhotosSampler
-from faceops.embedding.rate_schedule import rate_at
-from faceops.embedding.semi_hard_miner import mine_semi_hard
-from faceops.embedding.squared_distances import squared_distances
-from faceops.embedding.training_inputs import TrainingInputs
-from faceops.embedding.triplet_loss import triplet_loss
-from faceops.embedding.validation_tar import validation_figures
+from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
+from faceops.embedding.training.rate_schedule import rate_at
+from faceops.embedding.training.training_inputs import TrainingInputs
+from faceops.embedding.training.validation_tar import validation_figures
 from faceops.errors import FaceOpsError
 from faceops.progress import track
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceops.embedding.cosface import CosFace
-from faceops.embedding.rate_schedule import rate_at
+from faceops.embedding.heads.cosface import CosFace
+from faceops.embedding.training.rate_schedule import rate_at
 
 
 def test_loss_is_a_softmax_over_cosines_less_the_margin() -> None:

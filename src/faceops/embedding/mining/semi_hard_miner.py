@@ -2,7 +2,7 @@
 
 import torch
 
-from faceops.embedding.triplet_loss import Triplets
+from faceops.embedding.mining.triplet_loss import Triplets
 
 
 def mine_semi_hard(distances: torch.Tensor, labels: torch.Tensor, margin: float) -> Triplets:

@@ -5,10 +5,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from faceops.embedding.augment import augment
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.augment import augment
 
 BATCH = 64
 

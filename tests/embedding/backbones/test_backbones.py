@@ -7,7 +7,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from faces_for_training import coloured_people
 
 from faceops.embedding.backbones.pretrained_sface import load_sface
 from faceops.embedding.backbones.resnet18 import build_resnet18
@@ -15,6 +14,7 @@ from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from faceops.errors import FaceOpsError
+from tests.embedding.faces_for_training import coloured_people
 
 SFACE = "face_recognition_sface_2021dec.onnx"
 CROPS = coloured_people(3, 2).crops

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faces_for_training import coloured_people
 
 from faceops.embedding.backbones.resnet18 import build_resnet18
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.feature_cache import cached_features
-from faceops.embedding.training_inputs import FeatureInputs
+from faceops.embedding.training.feature_cache import cached_features
+from faceops.embedding.training.training_inputs import FeatureInputs
+from tests.embedding.faces_for_training import coloured_people
 
 CPU = torch.device("cpu")
 FACES = coloured_people(3, 2)

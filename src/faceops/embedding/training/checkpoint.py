@@ -28,7 +28,7 @@ def run_key(settings: Train, *data: str) -> str:
     run.
     """
     known = settings.model_dump(exclude={"max_minutes"})
-    code = [torch.__version__, sources_sha256(Path(__file__).parent)]
+    code = [torch.__version__, sources_sha256(Path(__file__).parent.parent)]
     text = json.dumps([code, known, data], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

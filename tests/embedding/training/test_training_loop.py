@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from faces_for_training import coloured_people, tiny_training
 
 from faceops.config.sections import Train
-from faceops.embedding.checkpoint import (
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.training.checkpoint import (
     FILE,
     delete_checkpoint,
     load_checkpoint,
     run_key,
     sources_sha256,
 )
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.start_model import start_model
-from faceops.embedding.training_inputs import PixelInputs
-from faceops.embedding.training_loop import Outcome, train_embedder
+from faceops.embedding.training.start_model import start_model
+from faceops.embedding.training.training_inputs import PixelInputs
+from faceops.embedding.training.training_loop import Outcome, train_embedder
 from faceops.errors import FaceOpsError
+from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")
 TRAIN = coloured_people(4, 3, singles=3, seed=1)

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceops.embedding.batch_hard_miner import mine_batch_hard
-from faceops.embedding.semi_hard_miner import mine_semi_hard
-from faceops.embedding.squared_distances import squared_distances
-from faceops.embedding.triplet_loss import Triplets, triplet_loss
+from faceops.embedding.mining.batch_hard_miner import mine_batch_hard
+from faceops.embedding.mining.semi_hard_miner import mine_semi_hard
+from faceops.embedding.mining.squared_distances import squared_distances
+from faceops.embedding.mining.triplet_loss import Triplets, triplet_loss
 
 LABELS = {
     "people x photos": [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3],

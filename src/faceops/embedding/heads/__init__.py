@@ -1,0 +1,1 @@
+"""Classification heads: a softmax over people; thrown away after training."""

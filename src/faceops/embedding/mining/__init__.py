@@ -1,0 +1,1 @@
+"""Which triplets of faces a step learns from."""
