@@ -7,9 +7,7 @@ from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.embedder import Embedder
 
 # Table 1's bottlenecks: expansion, output channels, repeats, stride of the first.
-_BOTTLENECKS = (
-    *((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)),
-)
+_BOTTLENECKS = (*((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)),)
 _FEATURES = 512
 
 

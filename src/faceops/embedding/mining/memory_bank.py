@@ -1,0 +1,6 @@
+"""shim"""
+
+
+class MemoryBank:
+    def __init__(self, *a):
+        pass
