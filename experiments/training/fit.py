@@ -18,7 +18,8 @@ from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
-from faceops.embedding.training.training_inputs import TrainingInputs
+from faceops.embedding.training.feature_cache import cached_features
+from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
 from faceops.embedding.training.training_loop import train_embedder
 
 WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
@@ -146,3 +147,21 @@ def last_epoch(checkpoints: Path) -> tuple[dict[str, torch.Tensor], dict[str, to
     saved = load_checkpoint(checkpoints)
     assert saved is not None
     return without_prefix("trained", saved[0]), without_prefix("classifier", saved[0])
+
+
+def training_inputs(
+    model: Embedder,
+    train: LabelledCrops,
+    val: LabelledCrops,
+    settings: Train,
+    folder: Path,
+    device: torch.device,
+) -> TrainingInputs:
+    """Return what the stage `train` feeds: pixels, or the frozen layers' features from `folder`."""
+    if settings.backbone == "pretrained" and settings.freeze:
+        return FeatureInputs(
+            cached_features(model, train, settings.flip, folder, "train", device),
+            cached_features(model, val, False, folder, "val", device),
+            device,
+        )
+    return PixelInputs(train, val, settings.flip, settings.jitter, device)
