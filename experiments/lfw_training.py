@@ -35,16 +35,31 @@ from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
 
-# A published LFW-only model that starts from ImageNet, and others' figures on unseen people.
-SCRATCH = {
-    "accuracy": Published(0.906, 0.906, above=True),
-    "tar": Published(0.728, 0.728, above=True),
-    "rank_1": Published(0.64, 0.64, above=True),
-    "open_set": Published(0.286, 0.286, above=True),
-    "against": Published(0.850, 0.850, above=True),
-    "verifier": Published(0.971, 0.971, above=True),
+# By a published LFW-only model that starts from ImageNet; the last two on other unseen people.
+PUBLISHED = {
+    "accuracy": 0.906,
+    "tar": 0.728,
+    "rank_1": 0.64,
+    "open_set": 0.286,
+    "against": 0.850,
+    "verifier": 0.971,
 }
-PRETRAINED = SCRATCH | {"against": Published(0.850, 0.99), "verifier": Published(0.971, 0.99)}
+
+
+def stated(backbone: str) -> dict[str, Published]:
+    """Return what is published beside each figure, and what a model of that kind must reach."""
+    if backbone == "facenet_nn2":
+        return {}  # none at this size
+    if backbone == "pretrained":  # its aim on the other figures is to beat SFace
+        aims: dict[str, Published] = {
+            key: Published(PUBLISHED[key], 0.99) for key in ("against", "verifier")
+        }
+    else:
+        aims = {
+            key: Published(PUBLISHED[key], PUBLISHED[key], above=True)
+            for key in ("accuracy", "tar", "rank_1", "open_set")
+        }
+    return {key: Published(value) for key, value in PUBLISHED.items()} | aims
 
 
 def main() -> None:
@@ -78,7 +93,7 @@ def main() -> None:
     )  # fmt: skip
     embeddings = embed_faces(fitted.model, faces, args.out, device)
     measured = measure_lfw(faces, embeddings, params, args.lists)
-    figures = measured.figures(PRETRAINED if pretrained else SCRATCH, seed)
+    figures = measured.figures(stated(settings.backbone), seed)
     parts = [figures_table(figures), measured.told()]
     content = {
         "figures": [figure.as_dict() for figure in figures],
@@ -88,12 +103,11 @@ def main() -> None:
     if before is not None:
         as_it_is = measure_lfw(faces, before, params, args.lists)
         gains = compared(as_it_is, measured, seed)
-        rows = as_it_is.figures(PRETRAINED, seed)
+        rows = as_it_is.figures(stated(settings.backbone), seed)
         parts += [
             "SFace as published, measured alike:",
             figures_table(rows),
-            "The trained model against SFace as it is, paired. Standard errors are over people;"
-            " of the rows on 120 people, the deviation over draws.",
+            "The trained model against SFace as it is, paired. Standard errors are over people.",
             table(HEADER, [gain.row() for gain in gains]),
         ]
         content["sface"] = {

@@ -11,7 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from faceops.config.sections import Train
@@ -21,7 +23,10 @@ from faceops.embedding.training.checkpoint import load_checkpoint, run_key, with
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
 from faceops.embedding.training.training_loop import train_embedder
+from faceops.errors import FaceOpsError
 
+# Semi-hard for the first two fifths of the epochs, then the hardest of the batch.
+SCHEDULE = {"semi_hard": 0.4, "batch_hard": 1.0}
 WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
 
 
@@ -142,11 +147,36 @@ def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def last_epoch(checkpoints: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return the last epoch's weights and those of its classification head, by name."""
-    saved = load_checkpoint(checkpoints)
+def last_epoch_head(fitted: Fitted) -> np.ndarray:
+    """Return the classes of the last epoch's head, float32 (people, D), each of length 1.
+
+    `fitted.model` gets the weights of that epoch, to which the head belongs.
+    """
+    saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
-    return without_prefix("trained", saved[0]), without_prefix("classifier", saved[0])
+    fitted.model.load_state_dict(without_prefix("trained", saved[0]))
+    return F.normalize(without_prefix("classifier", saved[0])["weight"], dim=1).numpy()
+
+
+def with_objective(settings: Train, objective: str) -> tuple[Train, dict[str, float] | None]:
+    """Return the settings, and the miners, to train all epochs by "triplet" or a classifier.
+
+    Raises:
+        FaceOpsError: there is no such classification head.
+    """
+    epochs = settings.warmup_epochs + settings.triplet_epochs
+    changes: dict[str, object] = {"warmup_epochs": epochs, "triplet_epochs": 0}
+    miners = None
+    if objective == "triplet":
+        changes = {"warmup_epochs": 0, "triplet_epochs": epochs}
+        miners = SCHEDULE
+    elif "classifier" in Train.model_fields:
+        changes["classifier"] = objective
+    elif objective == "softmax":  # today's one head, without its margin
+        changes["cosface_margin"] = 0.0
+    else:
+        raise FaceOpsError(f"training has no {objective} head; leave it out of --objectives.")
+    return Train.model_validate(settings.model_dump(by_alias=True) | changes), miners
 
 
 def training_inputs(

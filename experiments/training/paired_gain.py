@@ -10,9 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.evaluation.bootstrap import resampled_pair_shares, resampled_shares
+from faceops.evaluation.open_set import OpenSet
 from faceops.evaluation.pair_intervals import pair_intervals
 from faceops.evaluation.pair_scan import PairScan
 from faceops.evaluation.shown import shown_share
+from faceops.release.gate.paired_bootstrap import ModelFigures, resampled_people
+from faceops.release.gate.trials import Outcomes
+
+REPEATS = 300
 
 HEADER = ("figure", "as it is", "trained", "difference", "standard error", "finding")
 
@@ -72,3 +77,18 @@ def tar_gains(
         Gain(f"{name}, TAR at FAR {far:g}", old.roc.tar(far), new.roc.tar(far), float(error))
         for far, error in zip(fars, errors, strict=True)
     ]
+
+
+def search_gain(name: str, old: OpenSet, new: OpenSet, fpir: float, seed: int) -> Gain:
+    """Compare DIR at `fpir` on the same draws, the threshold of each model set anew."""
+    person, known = new.person, new.known
+    people = int(person.max()) + 1
+    kinds = np.stack([np.bincount(person[of], minlength=people) > 0 for of in (known, ~known)], 1)
+    weights = resampled_people(people, kinds, REPEATS, seed)
+    figures = [
+        ModelFigures(Outcomes(one.best, one.right, one.named), person, known) for one in (old, new)
+    ]
+    rates = np.array([[model.dir(weight, fpir) for model in figures] for weight in weights])
+    once = np.ones(people, np.float32)
+    error = (rates[:, 1] - rates[:, 0]).std(ddof=1)
+    return Gain(name, figures[0].dir(once, fpir), figures[1].dir(once, fpir), float(error))
