@@ -96,14 +96,14 @@ def run(
     device: torch.device,
 ) -> Fitted:
     """Train by one objective."""
-    own, miners = with_objective(settings, objective)
+    own = with_objective(settings, objective)
     sface = weight_path("sface") if own.backbone == "pretrained" else None
     model = start_model(own, sface)
     return fit(
         model,
         lambda: training_inputs(model, train, val, own, out, device),
         train, val, own, out, [*data, sha256_file(sface) if sface else "", objective],
-        miners, device,
+        device,
     )  # fmt: skip
 
 
