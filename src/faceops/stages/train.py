@@ -14,6 +14,7 @@ from faceops.config.sections import Train
 from faceops.embedding.device import choose_device
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.model_file import save_model
+from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.history_file import write_history
@@ -58,7 +59,8 @@ def main() -> None:
             device,
         )
     else:
-        inputs = PixelInputs(train, val, settings.flip, settings.jitter, device)
+        changes = Augmentation(settings.flip, settings.jitter, brightness=settings.jitter)
+        inputs = PixelInputs(train, val, changes, device)
     features_seconds = time.monotonic() - begun
 
     use_tracking(Path.cwd())

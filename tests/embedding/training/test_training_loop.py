@@ -9,6 +9,7 @@ import torch
 
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
+from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.checkpoint import (
     FILE,
     delete_checkpoint,
@@ -22,6 +23,7 @@ from faceops.embedding.training.training_loop import Outcome, train_embedder
 from faceops.errors import FaceOpsError
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
+CHANGES = Augmentation(jitter=0.2, brightness=0.2)
 CPU = torch.device("cpu")
 TRAIN = coloured_people(4, 3, singles=3, seed=1)
 VAL = coloured_people(3, 3, seed=2)
@@ -37,7 +39,7 @@ def run(settings: Train, folder: Path, kill_after: int | None = None) -> tuple[E
             raise Killed
 
     model = start_model(settings, None)
-    inputs = PixelInputs(TRAIN, VAL, settings.flip, settings.jitter, CPU)
+    inputs = PixelInputs(TRAIN, VAL, CHANGES, CPU)
     outcome = train_embedder(model, inputs, TRAIN, VAL, settings, folder, CPU, on_epoch)
     return model, outcome
 
@@ -97,7 +99,7 @@ def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
     settings = tiny_training(triplet_epochs=1)
     model = start_model(settings, None)
     easy = coloured_people(3, 2, noise=0)  # photos of one person are the same: nothing to gain
-    inputs = PixelInputs(TRAIN, easy, settings.flip, settings.jitter, CPU)
+    inputs = PixelInputs(TRAIN, easy, CHANGES, CPU)
     outcome = train_embedder(model, inputs, TRAIN, easy, settings, tmp_path, CPU)
     assert [row["val_score"] for row in outcome.history[:1]] == [1]
     assert outcome.best_epoch == 0
@@ -143,7 +145,7 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
     model = start_model(settings, None)
     final = list(model.head.children())[-1]
     torch.nn.init.constant_(final.get_parameter("bias"), 1000.0)  # all embeddings point one way
-    inputs = PixelInputs(TRAIN, VAL, False, 0, CPU)
+    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
     with pytest.raises(FaceOpsError, match=r"collapsed to one point .* lower train.learning_rate"):
         train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU)
 
@@ -151,7 +153,7 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
 def test_one_person_is_too_few(tmp_path: Path) -> None:
     lonely = coloured_people(1, 3, singles=4)
     settings = tiny_training()
-    inputs = PixelInputs(lonely, VAL, False, 0, CPU)
+    inputs = PixelInputs(lonely, VAL, Augmentation(), CPU)
     with pytest.raises(FaceOpsError, match=r"the split train has 1 people"):
         train_embedder(start_model(settings, None), inputs, lonely, VAL, settings, tmp_path, CPU)
 

@@ -30,6 +30,7 @@ from faceops.embedding.training.checkpoint import (
 )
 from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
 from faceops.embedding.training.rate_schedule import rate_at
+from faceops.embedding.training.read_ahead import read_ahead
 from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.validation_tar import validation_figures
 from faceops.errors import FaceOpsError
@@ -166,15 +167,19 @@ def train_embedder(
         first_step = (epoch - 1) * sampler.batches()
         rate = rate_at(first_step, steps, settings.learning_rate)
         what = f"epoch {epoch}/{epochs}"
-        for number, positions in enumerate(track(batches, what, sampler.batches())):
+        loads = track(read_ahead(batches, inputs.load), what, sampler.batches())
+        for number, (positions, loaded) in enumerate(loads):
             rate = rate_at(first_step + number, steps, settings.learning_rate)
+            step_seed = int(
+                np.random.SeedSequence([settings.seed, first_step + number]).generate_state(1)[0]
+            )
             for group in optimiser.param_groups:
                 group["lr"] = rate
             labels = torch.from_numpy(train.labels[positions]).to(device)  # (B,)
             with torch.autocast(
                 device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
             ):
-                embeddings = inputs.embed(model, positions, draw)  # (B, D)
+                embeddings = inputs.embed(model, loaded, step_seed)  # (B, D)
             distances = squared_distances(embeddings)  # (B, B)
             if warmup:
                 loss = classifier(embeddings, labels)
