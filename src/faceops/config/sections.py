@@ -123,7 +123,7 @@ class Train(Section):
     )
     classifier_scale: float = Field(32.0, gt=0, description="by which cosines are multiplied")
     classifier_margin: float = Field(
-        0.35, ge=0, lt=1, description="cosface: of the cosine; arcface: radians; softmax: none"
+        0.35, ge=0, lt=1.5, description="cosface: of the cosine; arcface: radians; softmax: none"
     )
     classifier_weight: float = Field(
         0.0, ge=0, description="of the classification loss beside the triplets, after the warm-up"
@@ -146,7 +146,7 @@ class Train(Section):
     )
     flip: bool = Field(False, description="mirror half of the crops")
     jitter: float = Field(
-        0.2, ge=0, le=1, description="shift and scale; not with freeze, nor below"
+        0.2, ge=0, le=1, description="shift and scale; like the next five not with freeze"
     )
     brightness: float = Field(0.2, ge=0, le=1, description="brightness and contrast")
     blur: float = Field(0.0, ge=0, le=1, description="1: sigma of up to 3 pixels")
