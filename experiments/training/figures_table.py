@@ -35,9 +35,9 @@ class Figure:
         """Whether the aim is reached, or how much is lacking; "" without an aim."""
         if self.aim is None:
             return ""
-        if self.ours > self.aim or (self.ours == self.aim and not self.above):
-            return "reached"
-        return f"short by {self.aim - self.ours:.4f}"
+        if self.ours == self.aim and self.above:
+            return "equal, not above"
+        return "reached" if self.ours >= self.aim else f"short by {self.aim - self.ours:.4f}"
 
     def row(self) -> list[str]:
         """Return the cells of a table."""

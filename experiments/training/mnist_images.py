@@ -1,6 +1,7 @@
 """MNIST (LeCun et al. 1998): 70,000 handwritten digits in four IDX files, gzipped or not."""
 
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,11 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             f"{path} is no IDX file of bytes in {dimensions} dimensions; get it anew."
         )
     start = 4 + 4 * dimensions
-    shape = np.frombuffer(content[4:start], ">u4").astype(int)
+    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
     values = np.frombuffer(content[start:], np.uint8)
-    if len(shape) != dimensions or len(values) != shape.prod():
+    if len(content) < start or len(values) != math.prod(sizes):
         raise FaceOpsError(
-            f"{path} says {' x '.join(map(str, shape))} values but holds {len(values)}: it is cut"
+            f"{path} says {' x '.join(map(str, sizes))} values but holds {len(values)}: it is cut"
             " off; get it anew."
         )
-    return values.reshape(shape)
+    return values.reshape(sizes)
