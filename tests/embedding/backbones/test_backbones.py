@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from faceops.embedding.backbones.resnet18 import build_resnet18
 
 from faceops.embedding.backbones.pretrained_sface import load_sface
-from faceops.embedding.backbones.resnet18 import build_resnet18
 from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model

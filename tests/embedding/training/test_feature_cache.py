@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from faceops.embedding.backbones.resnet18 import build_resnet18
+
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.feature_cache import cached_features
