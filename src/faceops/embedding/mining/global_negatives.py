@@ -8,9 +8,9 @@ import torch
 from faceops.embedding.mining.faces_by_person import FacesByPerson, TileShape, TileSpace
 from faceops.progress import track
 
-# A CPU's product, 1 MB, stays in its core's cache; a GPU wants few large ones.
-_ON_CPU = TileShape(anchors=256, faces=1024, tiles=64)
-_ON_GPU = TileShape(anchors=4096, faces=16384, tiles=16)
+# A CPU wants products that stay in its cache (2 MB), a GPU few and large ones.
+_ON_CPU = TileShape(anchors=512, faces=1024, tiles=64)
+_ON_GPU = TileShape(anchors=2048, faces=16384, tiles=16)
 
 
 @torch.no_grad()
