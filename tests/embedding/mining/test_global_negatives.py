@@ -5,14 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceops.embedding.mining import global_negatives
-from faceops.embedding.mining.faces_by_person import TileShape
 from faceops.embedding.mining.global_negatives import nearest_negatives
+from faceops.embedding.mining.tile_shape import ON_CPU, TileShape
 
 # Several tiles and several rounds of tiles; the last of each is not full.
 SMALL = TileShape(anchors=7, faces=16, tiles=3)
 WIDE = TileShape(anchors=64, faces=256, tiles=2)
-SHAPES = {"small": SMALL, "wide": WIDE, "as on a CPU": global_negatives._ON_CPU}
+SHAPES = {"small": SMALL, "wide": WIDE, "as on a CPU": ON_CPU}
 
 
 def by_loop(
@@ -83,6 +82,19 @@ def test_a_collapsed_bank_gives_the_lowest_rows() -> None:
     labels = torch.arange(700) // 2
     found = nearest_negatives(bank, labels, torch.tensor([0, 1, 5, 699]), 3, 1, SMALL)
     assert found.tolist() == [[3, 4, 5], [3, 4, 5], [1, 2, 3], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_strangers_on_the_other_side_are_found(shape: TileShape) -> None:
+    # All cosines to strangers are negative: the zeros that fill the last tile would be nearer.
+    draw = np.random.default_rng(2)
+    rows = 0.2 * draw.normal(size=(201, 8)).astype(np.float32)
+    rows[:, 0] = np.where(np.arange(201) < 3, 1.0, -1.0)
+    bank = F.normalize(torch.from_numpy(rows), dim=1)
+    labels = np.maximum(np.arange(201) - 2, 0)
+    found = nearest_negatives(bank, torch.from_numpy(labels), torch.arange(3), 4, 1, shape)
+    expected = by_loop(bank.double().numpy(), labels, np.arange(3), 4, 1)
+    assert np.array_equal(found.numpy(), expected)
 
 
 def test_where_strangers_run_out_stands_minus_one() -> None:
