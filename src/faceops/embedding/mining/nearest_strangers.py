@@ -63,8 +63,8 @@ def _look_into(
     of: FacesByPerson, groups: torch.Tensor, query: torch.Tensor, who: torch.Tensor, k: int
 ) -> torch.Tensor:
     """Return int64 (A, up to k), the rank keys of the nearest faces of `groups` (A, G)."""
-    # The faces of some anchors at a time: no more memory than four products.
-    room = 4 * of.shape.anchors * of.shape.faces
+    # The faces of some anchors at a time: no more memory than a product.
+    room = of.shape.anchors * of.shape.faces
     at_once = max(1, room // (groups.shape[1] * GROUP * query.shape[1]))
     parts = zip(query.split(at_once), groups.split(at_once), strict=True)
     products = torch.cat([_products_with(of, some, theirs) for some, theirs in parts])
