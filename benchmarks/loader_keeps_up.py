@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each loop a round")
     parser.add_argument("--cold", action="store_true", help="drop the file's pages before a round")
+    parser.add_argument("--folder", type=Path, help="where the crops go for a while [temporary]")
     parser.add_argument("--threads", type=int, help="of torch [as it chooses]")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
@@ -54,7 +55,7 @@ def main() -> None:
     chosen = {"backbone": "resnet18", "freeze": False}
     chosen |= {key: yaml.safe_load(value) for key, _, value in (s.partition("=") for s in args.set)}
     settings = Train.model_validate(chosen)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may be memory
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         path = Path(folder) / "crops.npy"
         write_crops(path, args.crops)
         figures = measure(settings, path, args.rounds, args.steps, args.cold)
