@@ -35,10 +35,10 @@ def draw_tsne(
     figure = Figure(figsize=(7.5, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for number, label in enumerate(shown):
-        of_person = labels[rows] == label
+        x, y = places[labels[rows] == label].T
         turn, colour = divmod(number, len(_COLOURS))
         axes.scatter(
-            *places[of_person].T, s=34, color=_COLOURS[colour], alpha=0.8, linewidths=0,
+            x, y, s=34, color=_COLOURS[colour], alpha=0.8, linewidths=0,
             marker=_MARKERS[(colour + 3 * turn) % len(_MARKERS)], label=_name(label),
         )  # fmt: skip
     axes.set_title(f"t-SNE of {len(rows)} validation faces of {len(shown)} people", loc="left")
