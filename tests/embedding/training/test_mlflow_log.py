@@ -16,7 +16,7 @@ PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed
 
 @pytest.mark.slow
 def test_a_run_has_its_steps_epochs_pictures_and_parameters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[int] = []
     log_batch = mlflow.MlflowClient.log_batch
@@ -26,7 +26,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
         log_batch(client, run_id, **content)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(mlflow_store)  # an earlier test may have named another
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
     with MlflowLog("steps", PARAMS, "abc", None) as log:
         log.log_epoch({"epoch": 0, "phase": "start", "val_tar": 0.1}, 0)
