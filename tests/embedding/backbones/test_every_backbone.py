@@ -97,7 +97,7 @@ def test_what_cannot_be_built_is_named(arguments: tuple[str, int], message: str)
 def test_the_smallest_input_of_inception_resnet_leaves_one_pixel() -> None:
     with torch.device("meta"):
         model = build_backbone("inception_resnet_v1", 8, 75)
-        assert model.trunk[1:](torch.empty(1, 3, 75, 75)).shape == (1, 1792, 1, 1)
+        assert model.trunk[1:](torch.empty(2, 3, 75, 75)).shape == (2, 1792, 1, 1)
 
 
 def test_a_model_stored_before_inputs_were_a_choice_still_loads(tmp_path: Path) -> None:
