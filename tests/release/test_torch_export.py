@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from faceops.embedding.backbones.resnet18 import build_resnet18
+from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.errors import FaceOpsError
 from faceops.release.export import serialise
@@ -18,7 +18,7 @@ from faceops.release.torch_export import export_embedder
 @pytest.fixture(scope="module")
 def exported() -> tuple[torch.nn.Module, bytes]:
     torch.manual_seed(0)
-    model = build_resnet18(32).eval()
+    model = build_backbone("resnet18", 32).eval()
     return model, serialise(export_embedder(model, 18))
 
 

@@ -25,6 +25,9 @@ class InputStage(nn.Module):
         FaceOpsError: a colour that is not in COLOURS.
     """
 
+    luma: torch.Tensor
+    resize: torch.Tensor
+
     def __init__(self, input_size: int = CROP_SIZE, colour: str = "rgb") -> None:
         super().__init__()
         if colour not in COLOURS:
