@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from faceops.embedding.embedder import Embedder, Scale
+from faceops.embedding.backbones.input_stage import InputStage
+from faceops.embedding.embedder import Embedder
 
 
 def build_digit_network(embedding_size: int, seed: int) -> Embedder:
@@ -15,7 +16,7 @@ def build_digit_network(embedding_size: int, seed: int) -> Embedder:
     """
     torch.manual_seed(seed)
     trunk = nn.Sequential(
-        Scale(),
+        InputStage(),
         *_unit(1, 32, 5, stride=2),
         *_unit(32, 32, 3),
         nn.MaxPool2d(2),
