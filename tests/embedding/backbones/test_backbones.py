@@ -7,7 +7,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from faceops.embedding.backbones.resnet18 import build_resnet18
 
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.pretrained_sface import load_sface
