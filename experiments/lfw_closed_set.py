@@ -59,6 +59,7 @@ def faces_of(faces: BuiltFaces, splits: np.ndarray, split: str) -> LabelledCrops
 def measure(
     objective: str,
     fitted: Fitted,
+    settings: Train,
     train: LabelledCrops,
     test: LabelledCrops,
     seed: int,
@@ -79,8 +80,8 @@ def measure(
         Figure(f"{title}, nearest centre, people weighing alike", float(by_person.mean())),
     ]  # fmt: skip
     if objective != "triplet":
-        head = last_epoch_head(fitted)
-        hits = nearest(embed(test), head) == labels
+        weight, bias = last_epoch_head(fitted, settings)
+        hits = (embed(test) @ weight.T + bias).argmax(1) == labels
         name = f"{title}, head of the last epoch"
         rows.append(Figure(name, float(hits.mean()), interval=share_interval(hits, labels, seed)))
     return rows
@@ -129,7 +130,7 @@ def main() -> None:
         data = [*faces.hashes, f"photos split by {seed}"]
         fitted = run(objective, settings, train, val, args.out, data, device)
         runs[OBJECTIVES[objective][0]] = fitted.facts
-        figures += measure(objective, fitted, train, test, seed, device)
+        figures += measure(objective, fitted, settings, train, test, seed, device)
     seen = (
         f"LFW, {train.people} people with 10 photos or more, the photos of each shared out"
         f" (seed {seed}): {len(train.rows)} train, {len(val.rows)} choose the epoch,"

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from experiments.training.figures_table import RESULTS, Figure, figures_table, write_results
-from experiments.training.fit import SCHEDULE, fit
+from experiments.training.fit import fit
 from experiments.training.mnist_images import Digits, read_mnist
 from experiments.training.mnist_inputs import DigitInputs, embed_digits
 from experiments.training.mnist_network import build_digit_network
@@ -108,7 +108,7 @@ def main() -> None:
     fitted = fit(
         build_digit_network(settings.embedding_size, settings.seed),
         lambda: DigitInputs(train, held_out, settings.jitter),
-        train, held_out, settings, args.out, [*code, data], SCHEDULE, device,
+        train, held_out, settings, args.out, [*code, data], device,
     )  # fmt: skip
     figures = measure(fitted.model, held_out, test, settings.seed)
     seen = (

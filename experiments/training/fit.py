@@ -118,15 +118,21 @@ def _train(
     temporary.replace(home / FACTS)
 
 
-def last_epoch_head(fitted: Fitted) -> np.ndarray:
-    """Return the classes of the last epoch's head, float32 (people, D), each of length 1.
+def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.ndarray]:
+    """Return the last epoch's head as the linear layer that it is at test time, without margin.
 
-    `fitted.model` gets the weights of that epoch, to which the head belongs.
+    float32 (people, D) and (people,), so that an embedding's person is that of the largest
+    weight x embedding + bias. `fitted.model` gets the weights of that epoch, to which the head
+    belongs: the weights themselves, not their average.
     """
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
     fitted.model.load_state_dict(without_prefix("trained", saved[0]))
-    return F.normalize(without_prefix("head", saved[0])["weight"], dim=1).numpy()
+    head = without_prefix("head", saved[0])
+    if "bias" in head:  # softmax
+        return (settings.classifier_scale * head["weight"]).numpy(), head["bias"].numpy()
+    weight = F.normalize(head["weight"], dim=1)
+    return weight.numpy(), np.zeros(len(weight), np.float32)
 
 
 def with_objective(settings: Train, objective: str) -> Train:
