@@ -16,7 +16,6 @@ last epoch when it is started again with the same --out.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,13 @@ from experiments.training.figures_table import RESULTS, Figure, figures_table, w
 from experiments.training.fit import Fitted, fit, last_epoch_head, training_inputs, with_objective
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
+from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from faceops.config.sections import Train
 from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.start_model import start_model
-from faceops.errors import FaceOpsError
 from faceops.evaluation.bootstrap import share_interval
 from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
@@ -151,8 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_experiment(main)

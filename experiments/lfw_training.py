@@ -18,7 +18,6 @@ A killed run goes on after its last epoch when it is started again with the same
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from experiments.training.built_faces import read_build
@@ -28,10 +27,10 @@ from experiments.training.fit import fit, training_inputs
 from experiments.training.lfw_measured import Published, compared, measure_lfw
 from experiments.training.paired_gain import HEADER
 from experiments.training.read_settings import read_settings
+from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from faceops.embedding.device import choose_device
 from faceops.embedding.training.start_model import start_model
-from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
 
@@ -136,8 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_experiment(main)

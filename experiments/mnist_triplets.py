@@ -15,7 +15,6 @@ is started again with the same --out. One thread is enough: OMP_NUM_THREADS=1.
 
 import argparse
 import hashlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,11 @@ from experiments.training.mnist_images import Digits, read_mnist
 from experiments.training.mnist_inputs import DigitInputs, embed_digits
 from experiments.training.mnist_network import build_digit_network
 from experiments.training.read_settings import read_settings
+from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from experiments.training.uniform_pairs import uniform_pairs
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_scan import scan_pairs
 from faceops.evaluation.random_pairs import RandomPairs
@@ -131,8 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_experiment(main)
