@@ -12,12 +12,19 @@ T = TypeVar("T")
 LOG_EVERY_S = 10.0
 
 
-def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items`, showing on stderr how far the work named `what` has come."""
+def track(
+    items: Iterable[T], what: str, total: int | None = None, after_s: float = 0
+) -> Iterator[T]:
+    """Yield `items`, showing on stderr how far the work named `what` has come.
+
+    On a terminal the bar appears after `after_s` seconds, in a log a line each ten.
+    """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True)
+        yield from tqdm(
+            items, desc=what, total=total, leave=False, dynamic_ncols=True, delay=after_s
+        )
         return
     start = last = time.monotonic()
     count = 0

@@ -16,4 +16,6 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
         assert sface is not None
         return load_sface(sface)
     torch.manual_seed(settings.seed)
-    return build_backbone(settings.backbone, settings.embedding_size)
+    return build_backbone(
+        settings.backbone, settings.embedding_size, settings.input_size, settings.colour
+    )

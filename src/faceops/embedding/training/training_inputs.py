@@ -1,14 +1,16 @@
 """What a training step feeds the network: changed pixels, or features of a frozen trunk."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.training.augment import augment
+from faceops.embedding.training.augmentation import Augmentation, augment
+from faceops.embedding.training.read_ahead import read_ahead
+from faceops.progress import track
 
 BATCH = 64
 
@@ -19,51 +21,70 @@ class TrainingInputs(Protocol):
     def trained(self, model: Embedder) -> torch.nn.Module:
         """Return the part of `model` whose weights change."""
 
+    def load(self, positions: np.ndarray) -> torch.Tensor:
+        """Return what the training faces at `positions` (B,) are on disk, on the CPU.
+
+        Any thread may call it; the memory is pinned where a GPU will fetch it.
+        """
+
     def embed(
-        self, model: Embedder, positions: np.ndarray, draw: np.random.Generator
+        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
     ) -> torch.Tensor:
-        """Return embeddings (B, D), with gradient, of the training faces at `positions`."""
+        """Return embeddings (B, D), with gradient, of faces that `load` returned.
+
+        Args:
+            seed: of all that is random, at least 0.
+            first: the place of the first face in a batch that several processes share.
+        """
 
     def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
         """Return float32 (N, D) of all validation (or training) faces, unchanged."""
 
 
 class PixelInputs:
-    """All layers are trained, on changed crops."""
+    """All layers are trained, on changed crops of any one size."""
 
     def __init__(
         self,
         train: LabelledCrops,
         val: LabelledCrops,
-        flip: bool,
-        jitter: float,
+        augmentation: Augmentation,
         device: torch.device,
     ) -> None:
         self._faces = {False: train, True: val}
-        self._flip, self._jitter, self._device = flip, jitter, device
+        self._augmentation, self._device = augmentation, device
 
     def trained(self, model: Embedder) -> torch.nn.Module:
         """Return the whole model."""
         return model
 
+    def load(self, positions: np.ndarray) -> torch.Tensor:
+        """Read crops, uint8 (B, H, W, 3)."""
+        return self._read(self._faces[False], positions)
+
     def embed(
-        self, model: Embedder, positions: np.ndarray, draw: np.random.Generator
+        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
     ) -> torch.Tensor:
-        """Embed changed copies of the crops at `positions`."""
-        train = self._faces[False]
-        crops = augment(train.crops[train.rows[positions]], draw, self._flip, self._jitter)
-        embeddings: torch.Tensor = model(pixels_of(crops, self._device))
+        """Embed changed copies of crops."""
+        changed = augment(self._pixels(loaded), self._augmentation, seed, first)
+        embeddings: torch.Tensor = model(changed)
         return embeddings
 
-    @torch.inference_mode()
     def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
         """Embed the crops as they are."""
         faces = self._faces[validation]
-        parts = [
-            model(pixels_of(faces.crops[faces.rows[start : start + BATCH]], self._device))
-            for start in range(0, len(faces.rows), BATCH)
-        ]
-        return torch.cat(parts).cpu().numpy()
+        return _embed_all(
+            len(faces.rows),
+            lambda positions: self._read(faces, positions),
+            lambda loaded: model(self._pixels(loaded)),
+        )
+
+    def _read(self, faces: LabelledCrops, positions: np.ndarray) -> torch.Tensor:
+        return _in_memory(faces.crops[faces.rows[positions]], self._device)
+
+    def _pixels(self, loaded: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), channels last, on the device."""
+        return loaded.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
 
 
 class FeatureInputs:
@@ -78,23 +99,50 @@ class FeatureInputs:
         """Return the head."""
         return model.head
 
-    def embed(
-        self, model: Embedder, positions: np.ndarray, draw: np.random.Generator
-    ) -> torch.Tensor:
-        """Embed one view, drawn at random, of each face at `positions`."""
-        features = self._features[False]
-        views = draw.integers(features.shape[1], size=len(positions))
-        return model.embed_features(self._to_device(features[positions, views]))
+    def load(self, positions: np.ndarray) -> torch.Tensor:
+        """Read all views of features, float16 (B, views, C, H, W)."""
+        return _in_memory(self._features[False][positions], self._device)
 
-    @torch.inference_mode()
+    def embed(
+        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
+    ) -> torch.Tensor:
+        """Embed one view of each face, drawn at random."""
+        count, views = loaded.shape[:2]
+        uniform = np.random.default_rng(seed).random(first + count)[first:]
+        drawn = torch.from_numpy((uniform * views).astype(np.int64))
+        drawn = drawn.to(self._device, non_blocking=True)
+        seen = loaded.to(self._device, non_blocking=True)
+        return self._embed(model, seen[torch.arange(count, device=self._device), drawn])
+
     def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
         """Embed view 0 of all faces."""
         features = self._features[validation]
-        parts = [
-            model.embed_features(self._to_device(features[start : start + BATCH, 0]))
-            for start in range(0, len(features), BATCH)
-        ]
-        return torch.cat(parts).cpu().numpy()
+        return _embed_all(
+            len(features),
+            lambda positions: _in_memory(features[positions, 0], self._device),
+            lambda loaded: self._embed(model, loaded),
+        )
 
-    def _to_device(self, features: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.array(features)).to(self._device).float()
+    def _embed(self, model: Embedder, features: torch.Tensor) -> torch.Tensor:
+        return model.embed_features(features.to(self._device, non_blocking=True).float())
+
+
+def _in_memory(rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return `rows`, which were copied from a memory map, as a tensor that `device` can fetch."""
+    loaded = torch.from_numpy(np.asarray(rows))
+    return loaded.pin_memory() if device.type == "cuda" else loaded
+
+
+@torch.inference_mode()
+def _embed_all(
+    count: int,
+    load: Callable[[np.ndarray], torch.Tensor],
+    embed: Callable[[torch.Tensor], torch.Tensor],
+) -> np.ndarray:
+    """Return float32 (count, D); where it takes long, stderr tells how far it is."""
+    batches = [np.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+    parts = [
+        embed(loaded).float()
+        for _, loaded in track(read_ahead(batches, load), "embedding", len(batches), after_s=2)
+    ]
+    return torch.cat(parts).cpu().numpy()

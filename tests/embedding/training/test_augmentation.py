@@ -1,0 +1,210 @@
+"""Augmentation: what each change does and leaves alone, and that a seed decides all of it."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from faceops.embedding.training.augmentation import Augmentation, augment
+from faceops.embedding.training.crop_jitter import jitter_crop
+from faceops.embedding.training.gaussian_blur import blur
+from faceops.embedding.training.jpeg_artefacts import jpeg
+from faceops.embedding.training.lower_face_occlusion import EYES_END, occlude
+from faceops.embedding.training.random_erasing import erase
+
+NAMES = ("flip", "jitter", "brightness", "blur", "jpeg", "erase", "occlude")
+ALL = Augmentation(True, 1, 1, 1, 1, 0.5, 0.5)
+
+
+def photos(count: int, side: int = 112, seed: int = 0) -> torch.Tensor:
+    """Smooth random pictures with fine grain, 0..255, whole numbers."""
+    draw = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 7, 7, generator=draw) * 255
+    smooth = F.interpolate(coarse, size=(side, side), mode="bicubic")
+    return (smooth + 10 * torch.randn(smooth.shape, generator=draw)).round().clamp(0, 255)
+
+
+PHOTOS = photos(20)
+
+
+def only(name: str) -> Augmentation:
+    return Augmentation(**{name: 1})
+
+
+def test_nothing_is_changed_and_nothing_copied_at_0() -> None:
+    assert augment(PHOTOS, Augmentation(), seed=1) is PHOTOS
+
+
+@pytest.mark.parametrize("side", [112, 28])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_keeps_shape_and_range_and_the_callers_pixels(name: str, side: int) -> None:
+    given = photos(18, side)
+    before = given.clone()
+    changed = augment(given, only(name), seed=3)
+    assert changed.shape == given.shape
+    assert changed.dtype == torch.float32
+    assert changed.min() >= 0 and changed.max() <= 255
+    assert not torch.equal(changed, given)
+    assert torch.equal(given, before)
+    assert len(augment(given[:0], only(name), seed=3)) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_decides_and_each_photo_has_its_own_draw(name: str) -> None:
+    alike = PHOTOS[:1].expand(20, -1, -1, -1)
+    changed = augment(alike, only(name), seed=5)
+    assert torch.equal(changed, augment(alike, only(name), seed=5))
+    assert not torch.equal(changed, augment(alike, only(name), seed=6))
+    different = len({photo.numpy().tobytes() for photo in changed})
+    assert different >= {"flip": 2, "jpeg": 12}.get(name, 20)  # JPEG's qualities are whole numbers
+
+
+def test_a_photo_depends_on_its_place_alone_and_not_on_the_others() -> None:
+    whole = augment(PHOTOS, ALL, seed=8)
+    others = PHOTOS.clone()
+    others[:7] = 0
+    others[9:] = 255
+    assert torch.equal(augment(others, ALL, seed=8)[7:9], whole[7:9])
+    for start, end in ((0, 3), (3, 20)):  # as two processes share a batch
+        assert torch.allclose(
+            augment(PHOTOS[start:end], ALL, 8, start), whole[start:end], atol=0.01
+        )
+
+
+def test_one_change_more_leaves_the_draws_of_the_others() -> None:
+    with_noise = augment(PHOTOS, Augmentation(flip=True, jitter=0.5, erase=0.3), seed=2)
+    without = augment(PHOTOS, Augmentation(flip=True, jitter=0.5), seed=2)
+    same = [torch.equal(*pair) for pair in zip(with_noise, without, strict=True)]
+    assert 0 < same.count(False) < 12
+
+
+def test_autocast_does_not_coarsen_it() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        changed = augment(PHOTOS, ALL, seed=4)
+    assert torch.equal(changed, augment(PHOTOS, ALL, seed=4))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_same_changes() -> None:
+    changed = augment(PHOTOS.cuda(), ALL, seed=1)
+    assert changed.is_cuda
+    assert float((changed.cpu() - augment(PHOTOS, ALL, seed=1)).abs().mean()) < 0.1
+
+
+def test_the_layout_in_memory_makes_no_difference() -> None:
+    last = PHOTOS.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(augment(last, ALL, seed=4), augment(PHOTOS, ALL, seed=4))
+
+
+def test_a_value_beyond_1_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"erase is 1.5, and must be in 0..1"):
+        Augmentation(erase=1.5)
+
+
+def test_a_flip_mirrors_about_half_and_nothing_else() -> None:
+    many = PHOTOS.repeat(10, 1, 1, 1)
+    flipped = augment(many, only("flip"), seed=1)
+    mirrored = [torch.equal(new, old.flip(2)) for new, old in zip(flipped, many, strict=True)]
+    kept = [torch.equal(new, old) for new, old in zip(flipped, many, strict=True)]
+    assert 70 < sum(mirrored) < 130
+    assert sum(mirrored) + sum(kept) == len(many)
+
+
+def test_jitter_moves_a_point_by_what_was_drawn() -> None:
+    dot = torch.zeros(1, 3, 112, 112)
+    dot[:, :, 40, 70] = 255
+    for right, down, strength in ((1.0, 0.0, 1.0), (0.25, 0.75, 1.0), (1.0, 0.5, 0.5)):
+        moved = jitter_crop(dot, torch.tensor([[right, down, 0.5]]), strength)
+        row, column = divmod(int(moved[0, 0].argmax()), 112)
+        assert row == 40 + round(32 * (down - 0.5) * strength)
+        assert column == 70 + round(32 * (right - 0.5) * strength)
+    larger = jitter_crop(dot, torch.tensor([[0.5, 0.5, 1.0]]), 1.0)
+    row, column = divmod(int(larger[0, 0].argmax()), 112)
+    assert abs(row + 0.5 - (56 + 1.25 * (40.5 - 56))) <= 1
+    assert abs(column + 0.5 - (56 + 1.25 * (70.5 - 56))) <= 1
+    assert torch.allclose(jitter_crop(PHOTOS, torch.full((20, 3), 0.5), 1.0), PHOTOS, atol=0.02)
+
+
+def test_brightness_scales_a_flat_photo_and_keeps_its_share_of_contrast() -> None:
+    flat = torch.full((50, 3, 28, 28), 100.0)
+    bright = augment(flat, only("brightness"), seed=1)
+    assert 50 <= bright.min() < 65
+    assert 135 < bright.max() <= 150
+    assert float(bright.flatten(1).std(dim=1).max()) < 1e-3  # contrast has nothing to act on
+
+
+def test_blur_is_the_convolution_that_it_says() -> None:
+    sigma = 1.5
+    blurred = blur(PHOTOS[:1], torch.tensor([[sigma / 3]]), 1.0)[0, 1].double()
+    offsets = torch.arange(-9, 10)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2)).double()
+    kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
+    for row, column in ((20, 30), (60, 90), (101, 10)):
+        around = PHOTOS[0, 1, row - 9 : row + 10, column - 9 : column + 10].double()
+        assert float((around * kernel).sum()) == pytest.approx(
+            float(blurred[row, column]), abs=0.01
+        )
+    assert torch.allclose(blur(PHOTOS, torch.zeros(20, 1), 1.0), PHOTOS, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [112, 28])
+@pytest.mark.parametrize("quality", [20, 50, 75, 95])
+def test_jpeg_takes_away_what_pillows_takes_away(quality: int, side: int) -> None:
+    given = photos(4, side)
+    ours = jpeg(given, torch.full((4,), quality)) - given
+    files = [io.BytesIO() for _ in given]
+    for photo, file in zip(given, files, strict=True):
+        pixels = photo.byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    restored = np.stack([np.array(Image.open(file)) for file in files])
+    theirs = torch.from_numpy(restored).permute(0, 3, 1, 2) - given
+    both = torch.stack([ours.flatten(), theirs.flatten()])
+    assert float(torch.corrcoef(both)[0, 1]) > 0.94
+    assert float(ours.std() / theirs.std()) == pytest.approx(1, abs=0.03)
+
+
+def test_each_photo_has_its_own_quality() -> None:
+    mixed = jpeg(PHOTOS[:2], torch.tensor([95, 20]))
+    assert torch.equal(mixed[:1], jpeg(PHOTOS[:1], torch.tensor([95])))
+    assert torch.equal(mixed[1:], jpeg(PHOTOS[1:2], torch.tensor([20])))
+
+
+def test_an_erased_rectangle_has_the_papers_size_and_is_noise() -> None:
+    draws = torch.rand(200, 5, generator=torch.Generator().manual_seed(0))
+    grey = torch.full((200, 3, 112, 112), -1.0)
+    erased = erase(grey, draws)
+    gone = (erased != grey).all(dim=1)
+    areas, heights, widths = [], [], []
+    for mask in gone:
+        rows, columns = mask.any(dim=1).sum(), mask.any(dim=0).sum()
+        assert mask.sum() == rows * columns  # one rectangle
+        areas.append(float(mask.float().mean()))
+        heights.append(int(rows))
+        widths.append(int(columns))
+    assert 0.019 < min(areas) < 0.04
+    assert 0.3 < max(areas) < 0.41
+    ratios = np.array(heights) / np.array(widths)
+    assert 0.25 < ratios.min() < 0.4
+    assert 2.5 < ratios.max() < 4
+    values = erased[erased >= 0]
+    assert float(values.mean()) == pytest.approx(127.5, abs=2)
+    assert float(values.std()) == pytest.approx(255 / 12**0.5, abs=2)
+    shares = augment(grey + 1, Augmentation(erase=0.25), seed=1).flatten(1).any(dim=1).float()
+    assert 0.15 < float(shares.mean()) < 0.35
+
+
+@pytest.mark.parametrize("side", [112, 28])
+def test_a_cover_leaves_the_eyes_and_takes_the_mouth(side: int) -> None:
+    given = photos(1, side).expand(100, -1, -1, -1)
+    draws = torch.rand(100, 12, generator=torch.Generator().manual_seed(2))
+    covered = occlude(given, draws)
+    eyes = int(EYES_END * side)
+    assert torch.equal(covered[:, :, :eyes], given[:, :, :eyes])
+    row, column = round(0.9 * side), side // 2
+    changed = (covered - given)[:, :, row, column].abs().amax(dim=1) > 2
+    assert changed.float().mean() > 0.85  # a hand may lie beside it
+    tops = (covered - given).abs().amax(dim=(1, 3)).gt(2).float().argmax(dim=1)
+    assert tops.float().std() > side / 40  # no two begin on one line
