@@ -157,7 +157,7 @@ class _Training:
                 # needs no generator's state.
                 seed = step_seed(settings.seed, epoch, run.step)
                 figures = {"learning_rate": rate} | self.take_step(step, loaded, miner, rate, seed)
-                self.log.log_step(number, figures)
+                self.log.log_step(number + 1, figures)
                 run.figures.add(figures)
                 run.step, run.images = run.step + 1, run.images + len(step.positions)
 
