@@ -4,7 +4,6 @@ Everything of these experiments that touches the training loop is here.
 """
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,23 +71,20 @@ def fit(
     return Fitted(model.eval(), facts, home)
 
 
-class _Times(NoLog):
-    """Seconds and images/s of each epoch, kept on disk: a killed run does not forget them."""
+class _Speeds(NoLog):
+    """Images/s of each epoch, kept on disk: a killed run does not forget them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last = time.monotonic()
-        self.epochs: dict[str, list[float]] = {}
+        self.epochs: dict[str, float] = {}
         if path.exists():
             self.epochs = json.loads(path.read_text("utf-8"))
 
     def log_epoch(self, row: Row, images_per_second: float) -> None:
-        """Keep the times of an epoch; speed 0 is an epoch of before the run was killed."""
-        now = time.monotonic()
+        """Keep the speed of an epoch; 0 is an epoch of before the run was killed."""
         if images_per_second:
-            self.epochs[str(row["epoch"])] = [now - self._last, images_per_second]
+            self.epochs[str(row["epoch"])] = images_per_second
             self._path.write_text(json.dumps(self.epochs), encoding="utf-8")
-        self._last = now
 
 
 def _train(
@@ -101,16 +97,18 @@ def _train(
     device: torch.device,
 ) -> None:
     home.mkdir(parents=True, exist_ok=True)
-    times = _Times(home / "epochs.json")
-    outcome = train_embedder(model, inputs, train, val, settings, home, device, log=times)
+    speeds = _Speeds(home / "speeds.json")
+    outcome = train_embedder(model, inputs, train, val, settings, home, device, log=speeds)
+    saved = load_checkpoint(home)
+    assert saved is not None
     save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()},
               home / WEIGHTS)  # fmt: skip
     facts = {
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.last["epoch"],
         "stopped": outcome.stopped,
-        "seconds": sum(seconds for seconds, _ in times.epochs.values()),
-        "images_per_second": median([speed for _, speed in times.epochs.values()] or [0.0]),
+        "seconds": saved[1]["seconds"],
+        "images_per_second": median(list(speeds.epochs.values()) or [0.0]),
         "history": outcome.history,
     }
     temporary = home / (FACTS + ".tmp")
