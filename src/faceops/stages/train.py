@@ -50,11 +50,12 @@ def main() -> None:
     data = [sha256_file(FACES), sha256_file(CROPS)]
     key = run_key(settings, *data, sha256_file(sface) if sface else "")
     model = start_model(settings, sface)
-    print(
-        f"train: {settings.backbone} on {device.type}, {train.people} people,"
-        f" {len(train.rows)} photos",
-        file=sys.stderr,
-    )
+    if processes.rank == 0:
+        print(
+            f"train: {settings.backbone} on {device.type}, {train.people} people,"
+            f" {len(train.rows)} photos",
+            file=sys.stderr,
+        )
 
     begun = time.monotonic()
     frozen = settings.backbone == "pretrained" and settings.freeze

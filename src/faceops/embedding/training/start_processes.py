@@ -29,6 +29,7 @@ def start_processes(count: int, module: str) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        run_id=f"faceops-{os.getpid()}",
     )
     try:
         elastic_launch(config, sys.executable)("-m", module)
