@@ -68,12 +68,12 @@ class _Total(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total
 
 
 def _total(value: torch.Tensor) -> torch.Tensor:
-    total: torch.Tensor = _Total.apply(value)  # type: ignore[no-untyped-call]
+    total: torch.Tensor = _Total.apply(value)
     return total
