@@ -109,7 +109,7 @@ def test_random_triplets_are_uniform() -> None:
     labels = LABELS["with singles"]
     people, distances = torch.tensor(labels), distances_of(len(labels), "random", 0)
     draw = torch.Generator().manual_seed(0)
-    rounds = 1500
+    rounds = 800
     counts: Counter[tuple[int, int, int]] = Counter()
     for _ in range(rounds):
         counts.update(as_list(mine_random(distances, people, 0.5, draw)))

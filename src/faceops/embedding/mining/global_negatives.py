@@ -5,12 +5,10 @@ from queue import SimpleQueue
 
 import torch
 
-from faceops.embedding.mining.faces_by_person import FacesByPerson, TileShape, TileSpace
+from faceops.embedding.mining.faces_by_person import FacesByPerson
+from faceops.embedding.mining.nearest_strangers import nearest_strangers
+from faceops.embedding.mining.tile_shape import ON_CPU, ON_GPU, TileShape, TileSpace
 from faceops.progress import track
-
-# A CPU wants products that stay in its cache (2 MB), a GPU few and large ones.
-_ON_CPU = TileShape(anchors=512, faces=1024, tiles=64)
-_ON_GPU = TileShape(anchors=2048, faces=16384, tiles=16)
 
 
 @torch.no_grad()
@@ -30,8 +28,9 @@ def nearest_negatives(
 
     The work is one matrix product of anchors and bank in tiles. Of a tile only the maxima of its
     groups of 8 faces are kept; the best groups are then computed again, face by face: in those
-    are all faces sought (see `largest_columns`). Memory is that of a second copy of the bank
-    and of a few tiles. On a CPU each of torch's threads works on anchors of its own.
+    are all faces sought (see `largest_columns`). Memory is that of two more copies of the bank
+    and, for each thread, of a few tiles. On a CPU each of torch's threads has anchors of its own:
+    none waits for another, also where other work shares the cores.
 
     Args:
         bank: float32 (N, D), L2-normalised.
@@ -43,7 +42,7 @@ def nearest_negatives(
     Returns:
         int64 (A, nearest) rows of `bank`, the nearest first; -1 where there are no more.
     """
-    shape = shape or (_ON_CPU if bank.device.type == "cpu" else _ON_GPU)
+    shape = shape or (ON_CPU if bank.device.type == "cpu" else ON_GPU)
     found = torch.full((len(anchors), nearest), -1, device=bank.device)
     if found.numel() == 0:
         return found
@@ -58,9 +57,12 @@ def nearest_negatives(
 
     def mine(block: torch.Tensor) -> None:
         space = spaces.get()
-        with torch.no_grad():  # the setting is a thread's own
-            found[block] = faces.nearest(anchors[block], skip + nearest, space)[:, skip:]
-        spaces.put(space)
+        try:
+            with torch.no_grad():  # the setting is a thread's own
+                best = nearest_strangers(faces, anchors[block], skip + nearest, space)
+        finally:
+            spaces.put(space)
+        found[block] = best[:, skip:]
 
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
