@@ -1,13 +1,14 @@
 """Parameters, work and speed of the backbones, beside resnet18.
 
 Usage: python benchmarks/backbones.py [NAME ...] [--input-size 112] [--colour rgb] [--batch 64]
-    [--threads 2] [--embedding-size 128] [--repeats 7]
+    [--threads 2] [--embedding-size 128] [--repeats 7] [--cpu-time]
 
 Multiply-adds are those of convolutions and matrix products for one face, the input stage among
 them. A training step is forward, backward and AdamW on one resident batch, float32, channels
 last; inference is in evaluation mode. resnet18 at the same input runs in turn with each network
 within a repeat, so that what else the machine does meets both alike: figures are medians over the
-repeats, and the ratio is the median of each repeat's.
+repeats, and the ratio is the median of each repeat's. With --cpu-time and one thread, seconds are
+of the processor that the steps used: what a free machine would take, measured on a busy one.
 """
 
 import argparse
@@ -38,11 +39,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--embedding-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each [7]")
+    parser.add_argument("--cpu-time", action="store_true", help="count processor seconds")
     args = parser.parse_args()
+    if args.cpu_time and args.threads != 1:
+        parser.error("--cpu-time needs --threads 1: threads use seconds while they wait")
     torch.set_num_threads(args.threads)
     print(
         f"{platform.machine()}, torch {torch.__version__}, {args.threads} threads, batch"
-        f" {args.batch}, {args.input_size} px {args.colour}, {args.embedding_size}-d\n"
+        f" {args.batch}, {args.input_size} px {args.colour}, {args.embedding_size}-d"
+        f"{', processor time' if args.cpu_time else ''}\n"
     )
     print(
         "| backbone | parameters, M | multiply-adds, M | training images/s | to resnet18"
@@ -108,12 +113,13 @@ def beside(
     step: Callable[[], None], base: Callable[[], None], args: argparse.Namespace
 ) -> tuple[float, float]:
     """Return the images/s of `step`, and how many times as fast as `base` it is."""
+    clock = time.process_time if args.cpu_time else time.perf_counter
     seconds: list[tuple[float, float]] = []
     for _ in range(args.repeats + 1):  # the first is not counted
-        marks = [time.perf_counter()]
+        marks = [clock()]
         for one in (step, base):
             one()
-            marks.append(time.perf_counter())
+            marks.append(clock())
         seconds.append((marks[1] - marks[0], marks[2] - marks[1]))
     counted = seconds[1:]
     speed = args.batch / statistics.median(taken for taken, _ in counted)
