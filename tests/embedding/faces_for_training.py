@@ -27,8 +27,10 @@ def coloured_people(
 def tiny_training(**changes: object) -> Train:
     """Return settings of a run of seconds."""
     small: dict[str, object] = {
-        "backbone": "resnet18",
+        "backbone": "mobilefacenet",
         "embedding_size": 16,
+        "input_size": 32,
+        "colour": "grey",
         "people_per_batch": 3,
         "photos_per_person": 2,
         "negatives_per_batch": 2,

@@ -20,6 +20,8 @@ PARAMS = """
 train:
   backbone: resnet18
   embedding_size: 8
+  input_size: 32
+  colour: grey
   people_per_batch: 3
   photos_per_person: 2
   warmup_epochs: 1
@@ -85,7 +87,29 @@ def test_the_stage_writes_the_same_files_again_and_logs_its_runs(
     assert nested.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert nested.data.params["train.embedding_size"] == "8"
     assert len(client.get_metric_history(nested.info.run_id, "val_tar")) == 3
-    assert [file.path for file in client.list_artifacts(nested.info.run_id)] == ["training.png"]
+    assert len(client.get_metric_history(nested.info.run_id, "step/loss")) == 4
+    assert [file.path for file in client.list_artifacts(nested.info.run_id)] == [
+        "training.png",
+        "validation_people.png",
+    ]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one(root: Path) -> None:
+    def history() -> list[dict[str, str]]:
+        main()
+        with (root / "build/train/history.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    lay_out(root)
+    one = history()
+    (root / "params.yaml").write_text(PARAMS + "  processes: 2\n")
+    two = history()
+    assert [row["miner"] for row in two] == ["", "", "semi_hard"]
+    for name in ("loss", "spread", "positive_distance", "negative_distance", "val_auc"):
+        assert [float(row[name] or 0) for row in two] == pytest.approx(
+            [float(row[name] or 0) for row in one], rel=0.02
+        )
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ The defaults are the demo's configuration; `experiments/*.yaml` override single 
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -94,41 +94,99 @@ class Split(Section):
         return self
 
 
+Backbone = Literal[
+    "pretrained", "facenet_nn2", "inception_resnet_v1", "resnet18", "resnet50",
+    "resnext50_32x4d", "mobilefacenet",
+]  # fmt: skip
+Miner = Literal["random", "semi_hard", "batch_hard", "batch_all", "global"]
+
+
 class Train(Section):
     """Classification warm-up, then mined triplets on L2-normalised embeddings."""
 
-    backbone: Literal["resnet18", "pretrained"] = Field(
-        "pretrained", description="resnet18 from scratch, or SFace as the start"
+    backbone: Backbone = Field("pretrained", description="SFace as the start; others from nothing")
+    embedding_size: int = Field(128, ge=8, description="dimensions; pretrained has 128")
+    input_size: int = Field(
+        112, ge=32, le=224, description="pixels a side that the network sees; pretrained: 112"
     )
-    embedding_size: int = Field(128, ge=8, description="resnet18 only; pretrained has 128")
+    colour: Literal["rgb", "grey"] = Field("rgb", description="pretrained: rgb")
     freeze: bool = Field(True, description="pretrained: train the last layers on cached features")
     people_per_batch: int = Field(24, ge=2, description="P of P people x K photos")
     photos_per_person: int = Field(4, ge=2, description="K of P people x K photos")
     negatives_per_batch: int = Field(
-        8, ge=0, description="people with one photo that join a triplet batch, as negatives"
+        8, ge=0, description="of people with one photo, or found by global mining, a triplet batch"
     )
-    warmup_epochs: int = Field(2, ge=0, description="epochs of classification (CosFace head)")
+    warmup_epochs: int = Field(2, ge=0, description="epochs of classification")
     triplet_epochs: int = Field(2, ge=0, description="epochs of mined triplets after it")
-    cosface_scale: float = Field(32.0, gt=0, description="scale of the classification head")
-    cosface_margin: float = Field(0.35, ge=0, lt=1, description="margin of the classification head")
-    miner: Literal["semi_hard", "batch_hard"] = Field("semi_hard", description="triplet miner")
-    triplet_margin: float = Field(0.8, gt=0, description="margin on squared L2 distance")
+    classifier: Literal["cosface", "arcface", "softmax"] = Field(
+        "cosface", description="classification head of the warm-up"
+    )
+    classifier_scale: float = Field(32.0, gt=0, description="by which cosines are multiplied")
+    classifier_margin: float = Field(
+        0.35, ge=0, lt=1.5, description="cosface: of the cosine; arcface: radians; softmax: none"
+    )
+    classifier_weight: float = Field(
+        0.0, ge=0, description="of the classification loss beside the triplets, after the warm-up"
+    )
+    miners: dict[Miner, float] = Field(
+        {"semi_hard": 1.0},
+        description="each up to that share of the triplet epochs (semi_hard: 0.4, batch_hard: 1.0)",
+    )
+    global_skip: int = Field(
+        2, ge=0, description="global mining: nearest strangers left out (twins, wrong labels)"
+    )
+    global_nearest: int = Field(10, ge=0, description="global mining: nearest after these, a face")
+    global_random: int = Field(2, ge=0, description="global mining: random strangers, a face")
+    triplet_margin: float = Field(0.8, gt=0, lt=4, description="margin on squared L2 distance")
     learning_rate: float = Field(0.0002, gt=0, description="peak of the cosine schedule (AdamW)")
     weight_decay: float = Field(0.0005, ge=0, description="decoupled weight decay")
+    largest_gradient: float = Field(5.0, gt=0, description="gradients are clipped to this norm")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="validate and keep a moving average of the weights (0: no)"
+    )
     flip: bool = Field(False, description="mirror half of the crops")
-    jitter: float = Field(0.2, ge=0, le=1, description="brightness and shift; not with freeze")
+    jitter: float = Field(
+        0.2, ge=0, le=1, description="shift and scale; like the next five not with freeze"
+    )
+    brightness: float = Field(0.2, ge=0, le=1, description="brightness and contrast")
+    blur: float = Field(0.0, ge=0, le=1, description="1: sigma of up to 3 pixels")
+    jpeg: float = Field(0.0, ge=0, le=1, description="1: qualities down to 20")
+    erase: float = Field(0.0, ge=0, le=1, description="share of crops with a random patch erased")
+    occlude: float = Field(
+        0.0, ge=0, le=1, description="share of crops with the lower face covered (masks, hands)"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="autocast type of the forward pass"
     )
+    compile: bool = Field(False, description="compile the network (torch.compile)")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU when there is one"
     )
+    processes: int = Field(1, ge=1, description="processes that share each batch (torchrun)")
     patience: int = Field(4, ge=1, description="epochs of a phase without gain before it ends")
     tolerance: float = Field(
         0.001, ge=0, description="smallest gain of the validation score that renews patience"
     )
     max_minutes: float = Field(0.0, ge=0, description="stop after this wall time (0: no limit)")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="between checkpoints within an epoch; each epoch ends with one"
+    )
     seed: int = Field(7, ge=0, description="seed of weights, order and augmentation")
+
+    @field_validator("miners")
+    @classmethod
+    def _miners_follow_each_other(cls, miners: dict[Miner, float]) -> dict[Miner, float]:
+        ends = list(miners.values())
+        if not ends or ends != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1:
+            raise ValueError("the shares must rise from above 0 to 1.0, which is the last miner's")
+        return miners
+
+    @model_validator(mode="after")
+    def _pretrained_is_what_it_is(self) -> "Train":
+        made = (self.embedding_size, self.input_size, self.colour)
+        if self.backbone == "pretrained" and made != (128, 112, "rgb"):
+            raise ValueError("pretrained has embedding_size 128, input_size 112 and colour rgb")
+        return self
 
 
 class Verify(Section):

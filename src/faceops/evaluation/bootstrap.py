@@ -15,8 +15,17 @@ def share_interval(
 
     `groups` int (N,) names the person of each row. Without rows both ends are NaN.
     """
+    return _ends(resampled_shares(hits, groups, seed, repeats))
+
+
+def resampled_shares(
+    hits: np.ndarray, groups: np.ndarray, seed: int, repeats: int = REPEATS
+) -> np.ndarray:
+    """Return the means behind `share_interval`, float64 (R,); their deviation is the standard
+    error. Empty without rows.
+    """
     if len(hits) == 0:
-        return {"low": float("nan"), "high": float("nan")}
+        return np.zeros(0)
     sums = np.bincount(groups, hits.astype(float))
     counts = np.bincount(groups)
     sums, counts = sums[counts > 0], counts[counts > 0]
@@ -25,8 +34,7 @@ def share_interval(
     for repeat in range(repeats):
         drawn = draw.integers(0, len(counts), len(counts))
         means[repeat] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"low": float(low), "high": float(high)}
+    return means
 
 
 def pairs_interval(
@@ -38,8 +46,15 @@ def pairs_interval(
     person was drawn, a pair of two as often as the product says (Owen 2007, pigeonhole
     bootstrap). Without rows both ends are NaN.
     """
+    return _ends(resampled_pair_shares(hits, first, second, seed, repeats))
+
+
+def resampled_pair_shares(
+    hits: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int, repeats: int = REPEATS
+) -> np.ndarray:
+    """Return the means behind `pairs_interval`, float64 (R,); empty without rows."""
     if len(hits) == 0:
-        return {"low": float("nan"), "high": float("nan")}
+        return np.zeros(0)
     people, index = np.unique(np.stack([first, second]), return_inverse=True)
     keys = np.sort(index.reshape(2, -1), axis=0)
     key, place = np.unique(keys[0] * len(people) + keys[1], return_inverse=True)
@@ -55,5 +70,11 @@ def pairs_interval(
             times = np.bincount(drawn, minlength=len(people)).astype(float)
             weight = times[one] * np.where(apart, times[two], 1.0)
         means[repeat] = (weight * sums).sum() / (weight * counts).sum()
+    return means
+
+
+def _ends(means: np.ndarray) -> dict[str, float]:
+    if len(means) == 0:
+        return {"low": float("nan"), "high": float("nan")}
     low, high = np.quantile(means, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}

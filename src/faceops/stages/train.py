@@ -19,9 +19,12 @@ from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.history_file import write_history
 from faceops.embedding.training.mlflow_log import MlflowLog
+from faceops.embedding.training.outcome import Outcome
+from faceops.embedding.training.processes import Processes
 from faceops.embedding.training.start_model import start_model
+from faceops.embedding.training.start_processes import start_processes, started_by_torchrun
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
-from faceops.embedding.training.training_loop import Outcome, train_embedder
+from faceops.embedding.training.training_loop import train_embedder
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.release.registry.tracking import EXPERIMENT, use_tracking
@@ -38,36 +41,44 @@ CHECKPOINTS = Path("build/checkpoints")
 def main() -> None:
     """Read build/crop and build/split; write build/train; log to MLflow."""
     settings = read_params(Path("params.yaml")).train
+    if settings.processes > 1 and not started_by_torchrun():
+        start_processes(settings.processes, "faceops.stages.train")
+        return
     device = choose_device(settings.device)
+    processes = Processes.join(device)
     train, val = _faces_of("train"), _faces_of("val")
     sface = weight_path("sface") if settings.backbone == "pretrained" else None
     data = [sha256_file(FACES), sha256_file(CROPS)]
     key = run_key(settings, *data, sha256_file(sface) if sface else "")
     model = start_model(settings, sface)
-    print(
-        f"train: {settings.backbone} on {device.type}, {train.people} people,"
-        f" {len(train.rows)} photos",
-        file=sys.stderr,
-    )
+    if processes.rank == 0:
+        print(
+            f"train: {settings.backbone} on {device.type}, {train.people} people,"
+            f" {len(train.rows)} photos",
+            file=sys.stderr,
+        )
 
     begun = time.monotonic()
     frozen = settings.backbone == "pretrained" and settings.freeze
     if frozen:
-        inputs: TrainingInputs = FeatureInputs(
-            cached_features(model, train, settings.flip, CHECKPOINTS, "train", device),
-            cached_features(model, val, False, CHECKPOINTS, "val", device),
-            device,
-        )
+        with processes.first_alone():
+            inputs: TrainingInputs = FeatureInputs(
+                cached_features(model, train, settings.flip, CHECKPOINTS, "train", device),
+                cached_features(model, val, False, CHECKPOINTS, "val", device),
+                device,
+            )
     else:
-        changes = Augmentation(settings.flip, settings.jitter, brightness=settings.jitter)
-        inputs = PixelInputs(train, val, changes, device)
+        inputs = PixelInputs(train, val, Augmentation.of(settings), device)
     features_seconds = time.monotonic() - begun
 
     use_tracking(Path.cwd())
     parent = os.environ.get("MLFLOW_RUN_ID") or None
+    if processes.rank > 0:
+        train_embedder(model, inputs, train, val, settings, CHECKPOINTS / key, device, processes)
+        return
     with MlflowLog(EXPERIMENT, settings.model_dump(), data[0], parent) as log:
         outcome = train_embedder(
-            model, inputs, train, val, settings, CHECKPOINTS / key, device, log.log_epoch
+            model, inputs, train, val, settings, CHECKPOINTS / key, device, processes, log
         )
         log.log_result(
             {
@@ -76,6 +87,7 @@ def main() -> None:
                 "features_seconds": features_seconds,
             }
         )
+        log.log_map(inputs.embed_plain(model, True), val.labels)
     save_model(model, OUT, outcome.best_epoch)
     write_history(outcome.history, OUT / "history.csv")
     write_json(OUT / "train.json", summary(outcome, train, val, settings))

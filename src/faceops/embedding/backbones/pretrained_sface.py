@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from faceops.embedding.embedder import Embedder, Scale
+from faceops.embedding.backbones.input_stage import InputStage
+from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
 EMBEDDING_SIZE = 128
@@ -54,7 +55,10 @@ def build_sface() -> Embedder:
     The trunk ends after the depthwise half of block 13, at (B, 512, 7, 7): the features are then
     small, and the head holds 8 of the 9.6 million weights.
     """
-    units: list[tuple[str, nn.Module]] = [("scale", Scale()), ("conv_1", ConvUnit(3, 32, 3, 1, 1))]
+    units: list[tuple[str, nn.Module]] = [
+        ("scale", InputStage()),
+        ("conv_1", ConvUnit(3, 32, 3, 1, 1)),
+    ]
     channels = 32
     for number, (outputs, stride) in enumerate(_BLOCKS, start=2):
         units.append((f"conv_{number}_dw", ConvUnit(channels, channels, 3, stride, channels)))

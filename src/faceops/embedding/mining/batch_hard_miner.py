@@ -2,18 +2,25 @@
 
 import torch
 
+from faceops.embedding.mining.positive_pairs import positive_pairs
 from faceops.embedding.mining.triplet_loss import Triplets
 
 
-def mine_batch_hard(distances: torch.Tensor, labels: torch.Tensor) -> Triplets:
+def mine_batch_hard(
+    distances: torch.Tensor,
+    labels: torch.Tensor,
+    margin: float,
+    generator: torch.Generator | None = None,
+) -> Triplets:
     """Return one triplet for every anchor that has a positive and a negative.
 
     Args:
         distances: float32 (B, B), squared L2; of equal ones the first in the batch is taken.
         labels: int64 (B,), a person each; a label that occurs once serves as negative only.
+        margin: not used; the hardest triplet of an anchor is taken even if it costs nothing.
+        generator: not used; nothing is drawn.
     """
-    same = labels[:, None] == labels[None, :]
-    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    same, positive = positive_pairs(labels)
     anchors = torch.nonzero(positive.any(dim=1) & (~same).any(dim=1)).flatten()
     farthest = distances.masked_fill(~positive, -torch.inf)
     nearest = distances.masked_fill(same, torch.inf)

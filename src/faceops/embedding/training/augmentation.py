@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from faceops.config.sections import Train
 from faceops.embedding.training.brightness_contrast import change_brightness_contrast
 from faceops.embedding.training.crop_jitter import jitter_crop
 from faceops.embedding.training.gaussian_blur import blur
@@ -49,6 +50,11 @@ class Augmentation:
     jpeg: float = 0.0
     erase: float = 0.0
     occlude: float = 0.0
+
+    @classmethod
+    def of(cls, settings: Train) -> "Augmentation":
+        """Return what the section train of params.yaml asks for."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside 0..1."""

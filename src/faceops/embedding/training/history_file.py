@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = (
-    *("epoch", "phase", "learning_rate", "loss", "active_triplets"),
+    *("epoch", "phase", "miner", "learning_rate", "loss", "active_triplets"),
     *("positive_distance", "negative_distance", "spread"),
     *("val_tar", "val_tar_far_1e-2", "val_auc", "val_score"),
 )

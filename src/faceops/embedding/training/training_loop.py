@@ -1,64 +1,46 @@
-"""Train an embedder: CosFace classification first, mined triplets second, the best epoch kept."""
+"""Train an embedder: classification first, mined triplets second, the best epoch kept.
 
-import math
+An epoch is a list of steps, each a batch of P people x K photos. A step embeds its batch, takes the
+loss (of the classification head, of the triplets that a miner finds in the batch, or of both), and
+moves the weights. After an epoch the validation people are scored.
+"""
+
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.heads.cosface import CosFace
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.mining.batch_hard_miner import mine_batch_hard
-from faceops.embedding.mining.semi_hard_miner import mine_semi_hard
+from faceops.embedding.mining.memory_bank import MemoryBank
+from faceops.embedding.mining.miners import MINERS
 from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
 from faceops.embedding.training.batch_watch import watch_batch
-from faceops.embedding.training.checkpoint import (
-    load_checkpoint,
-    optimiser_tensors,
-    prefixed,
-    restore_optimiser,
-    save_checkpoint,
-    without_prefix,
+from faceops.embedding.training.begin_run import begin_run
+from faceops.embedding.training.collapse import check_alive
+from faceops.embedding.training.epoch_steps import (
+    Step,
+    epoch_steps,
+    mine_negatives,
+    step_seed,
 )
-from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
+from faceops.embedding.training.outcome import NoLog, Outcome, Row, TrainingLog
+from faceops.embedding.training.phases import epochs_of, miner_of, next_epoch, phase_of
+from faceops.embedding.training.processes import ALONE, Processes
 from faceops.embedding.training.rate_schedule import rate_at
 from faceops.embedding.training.read_ahead import read_ahead
+from faceops.embedding.training.run_state import RunState
+from faceops.embedding.training.stop_signal import StopSignal
 from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.validation_tar import validation_figures
 from faceops.errors import FaceOpsError
 from faceops.progress import track
-
-COLLAPSED = 0.1  # spread of a batch; an untrained or trained embedding has .5 to 1
-LARGEST_GRADIENT = 5.0  # norm over all weights, clipped to it
-
-Row = dict[str, Any]  # a line of the history: epoch, phase, figures
-
-
-@dataclass
-class Outcome:
-    """What training gave; all of it is the same when the run is repeated on one CPU.
-
-    history: a row an epoch, epoch 0 being the start.
-    best_epoch: the epoch whose weights the model now has.
-    stopped: "finished", "patience" or "max_minutes".
-    """
-
-    history: list[Row] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped: str = "finished"
-
-    @property
-    def best(self) -> Row:
-        """The row of the best epoch; an impatient warm-up leaves out epochs, so not its index."""
-        return next(row for row in self.history if row["epoch"] == self.best_epoch)
 
 
 def train_embedder(
@@ -69,16 +51,18 @@ def train_embedder(
     settings: Train,
     checkpoints: Path,
     device: torch.device,
-    on_epoch: Callable[[Row, float], None] = lambda row, images_per_second: None,
+    processes: Processes = ALONE,
+    log: TrainingLog | None = None,
 ) -> Outcome:
     """Train `model` in place and leave it with the weights of its best epoch.
 
     Epochs are compared by `val_score` (see `validation_figures`); the untouched start is a
     candidate, and any gain makes a new best. Patience counts the epochs of a phase since
-    `val_score` rose by more than `tolerance`; a warm-up that exhausts it gives way to the triplet
-    phase, a triplet phase ends the run. A run that was killed continues after the last epoch in
-    `checkpoints` and ends with the same weights; the caller deletes them when it has stored the
-    result.
+    `val_score` rose by more than `tolerance`.
+
+    A run that was stopped, at any step and by any means, continues after the last step in
+    `checkpoints` and on a CPU ends with the same weights, bit for bit; the caller deletes the
+    checkpoints when it has stored the result.
 
     Args:
         model: the start.
@@ -87,189 +71,196 @@ def train_embedder(
         settings: as in params.yaml.
         checkpoints: a folder of this run's own.
         device: where `inputs` puts its tensors.
-        on_epoch: called after each epoch, and again for those before a resumed one (then with
-            0 images per second).
+        processes: that share each batch.
+        log: hears of steps and epochs.
 
     Raises:
-        FaceOpsError: too few people, or the embedding collapsed.
+        FaceOpsError: too few people, or training went wrong (see `check_alive`).
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the step in hand is in the checkpoint.
     """
-    _check_people(train, val)
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    model.to(device).to(memory_format=torch.channels_last)
-    trained = inputs.trained(model)
-    epochs = settings.warmup_epochs + settings.triplet_epochs
-    sampler = PeoplePhotosSampler(
-        train.labels, train.negative_only, settings.people_per_batch, settings.photos_per_person
-    )
-    triplet_sampler = PeoplePhotosSampler(
-        train.labels,
-        train.negative_only,
-        settings.people_per_batch,
-        settings.photos_per_person,
-        settings.negatives_per_batch,
-    )
-    steps = epochs * sampler.batches()
-
-    torch.manual_seed(settings.seed)
-    classifier = CosFace(
-        model.embedding_size, train.people, settings.cosface_scale, settings.cosface_margin
-    ).to(device)
-    optimiser = _optimiser(trained, classifier, settings)
-
-    begun = time.monotonic()
-    saved = load_checkpoint(checkpoints)
-    if saved is None:
-        model.eval()
-        if model.backbone == "pretrained":
-            classifier.start_at(_class_centres(inputs.embed_plain(model, False), train).to(device))
-        outcome = Outcome()
-        idle = 0
-        best = _copy(trained)
-        figures = validation_figures(inputs.embed_plain(model, True), val.labels)
-        outcome.history.append({"epoch": 0, "phase": "start", **figures})
-        to_beat = figures["val_score"]
-    else:
-        tensors, state = saved
-        trained.load_state_dict(without_prefix("trained", tensors))
-        classifier.load_state_dict(without_prefix("classifier", tensors))
-        restore_optimiser(optimiser, without_prefix("optimiser", tensors))
-        best = without_prefix("best", tensors)
-        outcome = Outcome(state["history"], state["best_epoch"])
-        idle, to_beat = state["idle"], state["to_beat"]
-        begun -= state["seconds"]
-        _say(f"training continues after epoch {outcome.history[-1]['epoch']}")
-    for earlier in outcome.history:
-        on_epoch(earlier, 0.0)
-
-    while (last := outcome.history[-1])["epoch"] < epochs:
-        epoch = last["epoch"] + 1
-        if idle >= settings.patience:
-            if last["phase"] == "triplet" or settings.triplet_epochs == 0:
-                outcome.stopped = "patience"
-                break
-            epoch = settings.warmup_epochs + 1
-        if _late(begun, settings):
-            outcome.stopped = "max_minutes"
-            break
-        warmup = epoch <= settings.warmup_epochs
-        if epoch == settings.warmup_epochs + 1:
-            idle = 0  # triplets get their own patience
-
-        # All randomness of an epoch comes from (seed, epoch): resuming needs no generator state.
-        draw = np.random.default_rng([settings.seed, epoch])
-        torch.manual_seed(int(draw.integers(2**62)))
-        _training_mode(model, trained)
-        figures_of_batches: list[dict[str, float]] = []
-        images, epoch_begun = 0, time.monotonic()
-        batches = (sampler if warmup else triplet_sampler).epoch(draw)
-        first_step = (epoch - 1) * sampler.batches()
-        rate = rate_at(first_step, steps, settings.learning_rate)
-        what = f"epoch {epoch}/{epochs}"
-        loads = track(read_ahead(batches, inputs.load), what, sampler.batches())
-        for number, (positions, loaded) in enumerate(loads):
-            rate = rate_at(first_step + number, steps, settings.learning_rate)
-            step_seed = int(
-                np.random.SeedSequence([settings.seed, first_step + number]).generate_state(1)[0]
-            )
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            labels = torch.from_numpy(train.labels[positions]).to(device)  # (B,)
-            with torch.autocast(
-                device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
-            ):
-                embeddings = inputs.embed(model, loaded, step_seed)  # (B, D)
-            distances = squared_distances(embeddings)  # (B, B)
-            if warmup:
-                loss = classifier(embeddings, labels)
-            else:
-                far = distances.detach()
-                if settings.miner == "batch_hard":
-                    triplets = mine_batch_hard(far, labels)
-                else:
-                    triplets = mine_semi_hard(far, labels, settings.triplet_margin)
-                loss = triplet_loss(distances, triplets, settings.triplet_margin)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained.parameters(), LARGEST_GRADIENT)
-            optimiser.step()
-
-            with torch.no_grad():
-                watched = watch_batch(embeddings, distances, labels, settings.triplet_margin)
-            figures_of_batches.append({"loss": float(loss.detach()), **watched})
-            images += len(positions)
-            if _late(begun, settings):
-                break
-        images_per_second = images / (time.monotonic() - epoch_begun)
-
-        model.eval()
-        row: Row = {"epoch": epoch, "phase": "warmup" if warmup else "triplet"}
-        row |= {"learning_rate": rate} | _means(figures_of_batches)
-        _check_alive(row)
-        row |= validation_figures(inputs.embed_plain(model, True), val.labels)
-        if row["val_score"] > outcome.best["val_score"]:
-            outcome.best_epoch, best = epoch, _copy(trained)
-        outcome.history.append(row)
-        idle += 1
-        if row["val_score"] > to_beat + settings.tolerance:
-            idle, to_beat = 0, row["val_score"]
-        save_checkpoint(
-            checkpoints,
-            {
-                **prefixed("trained", trained.state_dict()),
-                **prefixed("best", best),
-                **prefixed("classifier", classifier.state_dict()),
-                **prefixed("optimiser", optimiser_tensors(optimiser)),
-            },
-            {
-                "history": outcome.history,
-                "best_epoch": outcome.best_epoch,
-                "idle": idle,
-                "to_beat": to_beat,
-                "seconds": time.monotonic() - begun,
-            },
-        )
-        _say(
-            f"{what} ({row['phase']}): loss {row['loss']:.3f}, validation TAR {row['val_tar']:.4f}"
-            f" (score {row['val_score']:.4f}, best epoch {outcome.best_epoch}),"
-            f" spread {row['spread']:.2f}, {images_per_second:.0f} images/s"
-        )
-        on_epoch(row, images_per_second)
-
-    trained.load_state_dict(best)
-    model.eval()
-    return outcome
-
-
-def _check_people(train: LabelledCrops, val: LabelledCrops) -> None:
     for name, faces in (("train", train), ("val", val)):
         if faces.people < 2:
             raise FaceOpsError(
                 f"the split {name} has {faces.people} people with two or more photos, and at least"
                 " 2 are needed; add photos, or change the shares in the section split."
             )
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    model.to(device).to(memory_format=torch.channels_last)
+    processes.share_batch_norm(model)
+    run = begin_run(model, inputs, train, settings, device)
+    training = _Training(
+        model, inputs, train, val, settings, checkpoints, processes, log or NoLog(), run
+    )
+    with StopSignal() as stop:
+        training.all_epochs(stop)
+    run.trained.load_state_dict(run.best)
+    model.eval()
+    return run.outcome
 
 
-def _check_alive(row: Row) -> None:
-    advice = "lower train.learning_rate, or raise train.warmup_epochs"
-    if not math.isfinite(row["loss"]):
-        raise FaceOpsError(f"the loss of epoch {row['epoch']} is {row['loss']}; {advice}.")
-    if row["spread"] < COLLAPSED:
-        raise FaceOpsError(
-            f"in epoch {row['epoch']} the embeddings collapsed to one point (spread"
-            f" {row['spread']:.3f}, under {COLLAPSED}); {advice}."
+@dataclass
+class _Training:
+    """What the steps of a run work with; the names are those of `train_embedder`."""
+
+    model: Embedder
+    inputs: TrainingInputs
+    train: LabelledCrops
+    val: LabelledCrops
+    settings: Train
+    checkpoints: Path
+    processes: Processes
+    log: TrainingLog
+    run: RunState
+
+    def all_epochs(self, stop: StopSignal) -> None:
+        """Go through the epochs from where the run stands, until all, patience or time is out."""
+        run, settings = self.run, self.settings
+        if run.restore(self.checkpoints):
+            self.say(f"training continues after epoch {run.outcome.last['epoch']}, step {run.step}")
+        else:
+            run.take_in({"epoch": 0, "phase": "start", "miner": ""} | self.score(), 0.0)
+            run.idle = 0
+        for earlier in run.outcome.history:
+            self.log.log_epoch(earlier, 0.0)
+
+        while run.outcome.last["epoch"] < epochs_of(settings):
+            epoch = next_epoch(run.outcome.last, run.idle, settings)
+            if epoch is None:
+                run.outcome.stopped = "patience"
+                return
+            if epoch == settings.warmup_epochs + 1:
+                run.idle = 0  # triplets get their own patience
+            begun, run.images = time.monotonic(), 0
+            if not self.all_steps(epoch, stop):
+                run.outcome.stopped = "max_minutes"
+                return
+            self.end_epoch(epoch, time.monotonic() - begun)
+
+    def all_steps(self, epoch: int, stop: StopSignal) -> bool:
+        """Take the steps of `epoch` that are left; return whether there was time for them."""
+        run, settings = self.run, self.settings
+        miner = miner_of(epoch, settings)
+        if miner == "global" and run.step == 0:
+            run.mined = mine_negatives(self.filled_bank(), self.train, settings, epoch)
+        steps = epoch_steps(self.train, settings, epoch, run.mined if miner == "global" else None)
+        left = len(steps) - run.step
+        ahead = read_ahead(steps[run.step :], self.load)
+        _training_mode(self.model, run.trained)
+        saved_at = time.monotonic()
+        with closing(ahead):
+            for step, loaded in track(ahead, f"epoch {epoch}/{epochs_of(settings)}", left):
+                number = (epoch - 1) * len(steps) + run.step  # every epoch has as many
+                rate = rate_at(number, epochs_of(settings) * len(steps), settings.learning_rate)
+                # All that is random in a step comes from its place, so that a run which resumes
+                # needs no generator's state.
+                seed = step_seed(settings.seed, epoch, run.step)
+                figures = {"learning_rate": rate} | self.take_step(step, loaded, miner, rate, seed)
+                self.log.log_step(number + 1, figures)
+                run.figures.add(figures)
+                run.step, run.images = run.step + 1, run.images + len(step.positions)
+
+                late = 0 < settings.max_minutes * 60 < run.elapsed
+                halt, late = self.processes.agree((stop.asked, late))
+                due = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
+                if halt or late or due:
+                    self.save()
+                    saved_at = time.monotonic()
+                if halt:
+                    raise KeyboardInterrupt
+                if late:
+                    return False
+        return True
+
+    def load(self, step: Step) -> torch.Tensor:
+        """Read this process's share of a batch."""
+        return self.inputs.load(step.positions[self.processes.share(len(step.positions))])
+
+    def take_step(
+        self, step: Step, loaded: torch.Tensor, miner: str, rate: float, seed: int
+    ) -> dict[str, float]:
+        """Embed a batch of B faces, move the weights, return the step's figures."""
+        run, settings, device = self.run, self.settings, self.run.device
+        torch.manual_seed(seed)
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate
+        labels = torch.from_numpy(step.labels).to(device)  # (B,)
+        with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16"):
+            first = self.processes.share(len(labels)).start
+            own = self.inputs.embed(self.model, loaded, seed, first)  # (B / processes, D)
+        embeddings = self.processes.gather(own, len(labels))  # (B, D)
+        distances = squared_distances(embeddings)  # (B, B)
+
+        loss = embeddings.sum() * 0
+        classified = settings.classifier_weight if miner else 1.0
+        if classified > 0:
+            # People with one photo have no class.
+            known = torch.from_numpy(np.flatnonzero(step.labels < self.train.people)).to(device)
+            loss = loss + classified * run.head(embeddings[known], labels[known])
+        if miner:
+            triplets = step.triplets_on(device)
+            if triplets is None:
+                draw = torch.Generator(device).manual_seed(seed)
+                triplets = MINERS[miner](distances.detach(), labels, settings.triplet_margin, draw)
+            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
+
+        run.optimiser.zero_grad()
+        loss.backward()
+        self.processes.add_gradients(run.trained)
+        torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.largest_gradient)
+        run.optimiser.step()
+        run.average.update()
+        with torch.no_grad():
+            if run.bank is not None and run.mined is not None:
+                run.bank.update(torch.from_numpy(step.positions).to(device), embeddings.detach())
+            watched = watch_batch(embeddings, distances, labels, settings.triplet_margin)
+        return {"loss": float(loss.detach())} | watched
+
+    def end_epoch(self, epoch: int, seconds: float) -> None:
+        """Score the validation people, keep what is best, write the checkpoint, tell."""
+        run, phase = self.run, phase_of(epoch, self.settings)
+        row: Row = {"epoch": epoch, "phase": phase, "miner": miner_of(epoch, self.settings)}
+        speed = run.images / seconds
+        row |= run.figures.means()
+        check_alive([*run.outcome.history, row])
+        with run.average.in_place():
+            row |= self.score()
+            run.take_in(row, self.settings.tolerance)
+        self.save()
+        self.log.log_epoch(row, speed)
+        self.say(
+            f"epoch {epoch}/{epochs_of(self.settings)} ({row['miner'] or phase}):"
+            f" loss {row['loss']:.3f}, validation TAR {row['val_tar']:.4f} (score"
+            f" {row['val_score']:.4f}, best epoch {run.outcome.best_epoch}),"
+            f" spread {row['spread']:.2f}, {speed:.0f} images/s"
         )
 
+    def score(self) -> Row:
+        """Return the validation figures of the weights in place."""
+        self.model.eval()
+        figures = validation_figures(self.inputs.embed_plain(self.model, True), self.val.labels)
+        agreed: Row = self.processes.agree(figures)
+        return agreed
 
-def _optimiser(trained: torch.nn.Module, classifier: CosFace, settings: Train) -> torch.optim.AdamW:
-    weights = [*trained.parameters(), *classifier.parameters()]
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
-        # Biases, normalisation and slopes: pulling them to zero only does harm.
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    def filled_bank(self) -> MemoryBank:
+        """Return the latest embeddings; at first those of all training faces as they are."""
+        bank = self.run.bank
+        assert bank is not None
+        if self.run.mined is None:
+            self.model.eval()
+            bank.fill(torch.from_numpy(self.inputs.embed_plain(self.model, False)))
+        return bank
+
+    def say(self, line: str) -> None:
+        """Tell the user how far it is, from one process."""
+        if self.processes.rank == 0:
+            print(line, file=sys.stderr, flush=True)
+
+    def save(self) -> None:
+        """Write the checkpoint, from one process."""
+        if self.processes.rank == 0:
+            self.run.save(self.checkpoints)
 
 
 def _training_mode(model: Embedder, trained: torch.nn.Module) -> None:
@@ -281,34 +272,5 @@ def _training_mode(model: Embedder, trained: torch.nn.Module) -> None:
     trained.train()
     if model.backbone == "pretrained":
         for part in trained.modules():
-            if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.eval()
-
-
-def _class_centres(embeddings: np.ndarray, train: LabelledCrops) -> torch.Tensor:
-    sums = np.zeros((train.people, embeddings.shape[1]), np.float32)
-    usable = ~train.negative_only
-    np.add.at(sums, train.labels[usable], embeddings[usable])
-    return torch.from_numpy(sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6))
-
-
-def _copy(part: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in part.state_dict().items()}
-
-
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each figure over the batches that could give it."""
-    means = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows if name == "loss" or not math.isnan(row[name])]
-        means[name] = sum(values) / len(values) if values else float("nan")
-    return means
-
-
-def _late(begun: float, settings: Train) -> bool:
-    limit = settings.max_minutes * 60
-    return limit > 0 and time.monotonic() - begun > limit
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,153 @@
+"""Cross-entropy, triplets and ArcFace on one closed set: LFW's people with 10 photos or more.
+
+    python -m experiments.lfw_closed_set --build build --out OUT [--set train.backbone=resnet18]
+
+BUILD is what `dvc repro split` leaves for LFW; its split of people plays no part. Each person's
+photos are shared out, seeded: three fifths train, a fifth chooses the epoch, a fifth tests. The
+three runs have one backbone, schedule and augmentation, those of experiments/lfw_closed_set.yaml
+with --set over it; triplets are semi-hard for two fifths of the epochs, then batch-hard.
+
+Accuracy is the same for all three: a test photo's person is the one whose training photos' mean
+embedding is nearest. Beside it, for the two with a classification head, what the head says; the
+head is the last epoch's, with the weights of that epoch.
+
+The table goes to experiments/results/lfw_closed_set.md and .json. A killed run goes on after its
+last epoch when it is started again with the same --out.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.training.built_faces import BuiltFaces, read_build
+from experiments.training.class_centres import class_centres, nearest
+from experiments.training.figures_table import RESULTS, Figure, figures_table, write_results
+from experiments.training.fit import Fitted, fit, last_epoch_head, training_inputs, with_objective
+from experiments.training.photos_of_each_person import split_photos
+from experiments.training.read_settings import read_settings
+from experiments.training.run_experiment import run_experiment
+from experiments.training.run_facts import run_facts
+from faceops.config.sections import Train
+from faceops.embedding.device import choose_device
+from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.start_model import start_model
+from faceops.evaluation.bootstrap import share_interval
+from faceops.photos.content_hash import sha256_file
+from faceops.weights.settings import weight_path
+
+NAME = "lfw_closed_set"
+# Objective -> name, and what is published for it on 500 people of CelebA.
+OBJECTIVES = {
+    "softmax": ("cross-entropy", 0.70),
+    "triplet": ("triplets", 0.79),
+    "arcface": ("ArcFace", 0.80),
+}
+
+
+def faces_of(faces: BuiltFaces, splits: np.ndarray, split: str) -> LabelledCrops:
+    """Return the photos of `split` by `splits` (N,); the people have the same numbers in each."""
+    part = splits == split
+    persons = faces.persons[part].tolist()
+    return LabelledCrops.of(faces.crops, faces.rows[part], persons, np.zeros(len(persons), bool))
+
+
+def measure(
+    objective: str,
+    fitted: Fitted,
+    settings: Train,
+    train: LabelledCrops,
+    test: LabelledCrops,
+    seed: int,
+    device: torch.device,
+) -> list[Figure]:
+    """Return the rows of one run: nearest centre over photos, over people, and the head."""
+    title, published = OBJECTIVES[objective]
+    labels = test.labels
+
+    def embed(which: LabelledCrops) -> np.ndarray:
+        return embed_crops(fitted.model, which.crops[which.rows], 64, device)
+
+    said = nearest(embed(test), class_centres(embed(train), train.labels)) == labels
+    by_person = np.bincount(labels, said) / np.bincount(labels)
+    rows = [
+        Figure(f"{title}, nearest centre", float(said.mean()), published, published, above=True,
+               interval=share_interval(said, labels, seed)),
+        Figure(f"{title}, nearest centre, people weighing alike", float(by_person.mean())),
+    ]  # fmt: skip
+    if objective != "triplet":
+        weight, bias = last_epoch_head(fitted, settings)
+        hits = (embed(test) @ weight.T + bias).argmax(1) == labels
+        name = f"{title}, head of the last epoch"
+        rows.append(Figure(name, float(hits.mean()), interval=share_interval(hits, labels, seed)))
+    return rows
+
+
+def run(
+    objective: str,
+    settings: Train,
+    train: LabelledCrops,
+    val: LabelledCrops,
+    out: Path,
+    data: list[str],
+    device: torch.device,
+) -> Fitted:
+    """Train by one objective."""
+    own = with_objective(settings, objective)
+    sface = weight_path("sface") if own.backbone == "pretrained" else None
+    model = start_model(own, sface)
+    return fit(
+        model,
+        lambda: training_inputs(model, train, val, own, out, device),
+        train, val, own, out, [*data, sha256_file(sface) if sface else "", objective],
+        device,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Train three times, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--build", type=Path, default=Path("build"))
+    parser.add_argument("--out", type=Path, required=True, help="checkpoints")
+    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
+    args = parser.parse_args()
+    settings = read_settings(NAME, args.set, args.out).train
+    device, seed = choose_device(settings.device), settings.seed
+    faces = read_build(args.build)
+    splits = split_photos(faces.persons, seed)
+    train, val, test = (faces_of(faces, splits, split) for split in ("train", "val", "test"))
+    figures: list[Figure] = []
+    runs: dict[str, dict[str, Any]] = {}
+    for objective in args.objectives:
+        data = [*faces.hashes, f"photos split by {seed}"]
+        fitted = run(objective, settings, train, val, args.out, data, device)
+        runs[OBJECTIVES[objective][0]] = fitted.facts
+        figures += measure(objective, fitted, settings, train, test, seed, device)
+    seen = (
+        f"LFW, {train.people} people with 10 photos or more, the photos of each shared out"
+        f" (seed {seed}): {len(train.rows)} train, {len(val.rows)} choose the epoch,"
+        f" {len(test.rows)} test. Photos of one occasion may stand on both sides."
+    )
+    changed = "".join(f" --set {change}" for change in args.set)
+    print(
+        write_results(
+            NAME,
+            f"Closed set: {train.people} people of LFW, three objectives",
+            f"python -m experiments.lfw_closed_set --build BUILD --out OUT{changed}",
+            [figures_table(figures), "Published: on 500 people of CelebA."],
+            run_facts(seen, settings, runs, device),
+            {"figures": [figure.as_dict() for figure in figures], "training": runs},
+            args.results,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_experiment(main)

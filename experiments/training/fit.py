@@ -1,0 +1,160 @@
+"""Train an embedder as the stage `train` does, and keep the result: killed, it goes on.
+
+Everything of these experiments that touches the training loop is here.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from faceops.config.sections import Train
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
+from faceops.embedding.training.feature_cache import cached_features
+from faceops.embedding.training.outcome import NoLog, Row
+from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
+from faceops.embedding.training.training_loop import train_embedder
+
+# Semi-hard for the first two fifths of the epochs, then the hardest of the batch.
+SCHEDULE = {"semi_hard": 0.4, "batch_hard": 1.0}
+WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model, in evaluation mode, and how it came about."""
+
+    model: Embedder
+    facts: dict[str, Any]  # best_epoch, epochs, stopped, seconds, images_per_second, history
+    checkpoints: Path  # of the last run
+
+
+def fit(
+    model: Embedder,
+    inputs: Callable[[], TrainingInputs],
+    train: LabelledCrops,
+    val: LabelledCrops,
+    settings: Train,
+    folder: Path,
+    data: Sequence[str],
+    device: torch.device | None = None,
+) -> Fitted:
+    """Train `model`, or read what an earlier call with the same arguments left in `folder`.
+
+    Args:
+        model: the start.
+        inputs: makes what a step feeds the network; not called when the result is there.
+        train, val: faces of different people, or photos of the same ones in a closed set.
+        settings: as in params.yaml.
+        folder: where checkpoints and the result go, by a key of settings, code and `data`.
+        data: hashes of all that is learnt from.
+        device: where `inputs` puts its tensors; None: the CPU.
+
+    Raises:
+        FaceOpsError: too few people, or the embedding collapsed.
+    """
+    home = folder / run_key(settings, *data)
+    if not (home / FACTS).exists():
+        _train(model, inputs(), train, val, settings, home, device or torch.device("cpu"))
+    model.load_state_dict(load_file(home / WEIGHTS))
+    facts = json.loads((home / FACTS).read_text(encoding="utf-8"))
+    return Fitted(model.eval(), facts, home)
+
+
+class _Speeds(NoLog):
+    """Images/s of each epoch, kept on disk: a killed run does not forget them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.epochs: dict[str, float] = {}
+        if path.exists():
+            self.epochs = json.loads(path.read_text("utf-8"))
+
+    def log_epoch(self, row: Row, images_per_second: float) -> None:
+        """Keep the speed of an epoch; 0 is an epoch of before the run was killed."""
+        if images_per_second:
+            self.epochs[str(row["epoch"])] = images_per_second
+            self._path.write_text(json.dumps(self.epochs), encoding="utf-8")
+
+
+def _train(
+    model: Embedder,
+    inputs: TrainingInputs,
+    train: LabelledCrops,
+    val: LabelledCrops,
+    settings: Train,
+    home: Path,
+    device: torch.device,
+) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    speeds = _Speeds(home / "speeds.json")
+    outcome = train_embedder(model, inputs, train, val, settings, home, device, log=speeds)
+    saved = load_checkpoint(home)
+    assert saved is not None
+    save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()},
+              home / WEIGHTS)  # fmt: skip
+    facts = {
+        "best_epoch": outcome.best_epoch,
+        "epochs": outcome.last["epoch"],
+        "stopped": outcome.stopped,
+        "seconds": saved[1]["seconds"],
+        "images_per_second": median(list(speeds.epochs.values()) or [0.0]),
+        "history": outcome.history,
+    }
+    temporary = home / (FACTS + ".tmp")
+    temporary.write_text(json.dumps(facts), encoding="utf-8")
+    temporary.replace(home / FACTS)
+
+
+def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.ndarray]:
+    """Return the last epoch's head as the linear layer that it is at test time, without margin.
+
+    float32 (people, D) and (people,), so that an embedding's person is that of the largest
+    weight x embedding + bias. `fitted.model` gets the weights of that epoch, to which the head
+    belongs: the weights themselves, not their average.
+    """
+    saved = load_checkpoint(fitted.checkpoints)
+    assert saved is not None
+    fitted.model.load_state_dict(without_prefix("trained", saved[0]))
+    head = without_prefix("head", saved[0])
+    if "bias" in head:  # softmax
+        return (settings.classifier_scale * head["weight"]).numpy(), head["bias"].numpy()
+    weight = F.normalize(head["weight"], dim=1)
+    return weight.numpy(), np.zeros(len(weight), np.float32)
+
+
+def with_objective(settings: Train, objective: str) -> Train:
+    """Return the settings to train all epochs by "triplet" or by a classification head."""
+    epochs = settings.warmup_epochs + settings.triplet_epochs
+    changes: dict[str, object] = {"warmup_epochs": 0, "triplet_epochs": epochs, "miners": SCHEDULE}
+    if objective != "triplet":
+        changes = {"warmup_epochs": epochs, "triplet_epochs": 0, "classifier": objective}
+    return Train.model_validate(settings.model_dump() | changes)
+
+
+def training_inputs(
+    model: Embedder,
+    train: LabelledCrops,
+    val: LabelledCrops,
+    settings: Train,
+    folder: Path,
+    device: torch.device,
+) -> TrainingInputs:
+    """Return what the stage `train` feeds: pixels, or the frozen layers' features from `folder`."""
+    if settings.backbone == "pretrained" and settings.freeze:
+        return FeatureInputs(
+            cached_features(model, train, settings.flip, folder, "train", device),
+            cached_features(model, val, False, folder, "val", device),
+            device,
+        )
+    return PixelInputs(train, val, Augmentation.of(settings), device)

@@ -1,0 +1,36 @@
+"""A classification head by its name in params.yaml."""
+
+from faceops.embedding.heads.arcface import ArcFace
+from faceops.embedding.heads.classification_head import ClassificationHead
+from faceops.embedding.heads.cosface import CosFace
+from faceops.embedding.heads.softmax import Softmax
+from faceops.errors import FaceOpsError
+
+HEADS = ("softmax", "cosface", "arcface")
+_MARGIN_BELOW = {"cosface": 1.0, "arcface": 1.5}
+
+
+def build_head(
+    name: str, embedding_size: int, people: int, scale: float, margin: float
+) -> ClassificationHead:
+    """Return an untrained head for `people` classes, drawn from torch's global generator.
+
+    Args:
+        name: softmax (has no margin: `margin` is not used), cosface or arcface.
+        scale: above 0.
+        margin: of cosines for cosface, in radians for arcface.
+
+    Raises:
+        FaceOpsError: no head has that name, or the margin is outside the head's range.
+    """
+    if name not in HEADS:
+        raise FaceOpsError(f"train.classifier = {name!r} is not a head: use {', '.join(HEADS)}.")
+    if name == "softmax":
+        return Softmax(embedding_size, people, scale)
+    if not 0 <= margin < _MARGIN_BELOW[name]:
+        raise FaceOpsError(
+            f"train.classifier_margin = {margin} is out of range: take one from 0 to below"
+            f" {_MARGIN_BELOW[name]} for {name}."
+        )
+    head = CosFace if name == "cosface" else ArcFace
+    return head(embedding_size, people, scale, margin)

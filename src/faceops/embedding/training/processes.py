@@ -1,0 +1,106 @@
+"""Several processes, started by torchrun, that share each batch as if they were one.
+
+Every process embeds its share of the batch, all exchange their embeddings, and each computes the
+loss over the whole batch: miners and heads see what one process would see. Gradients are then
+added up. DistributedDataParallel is not used because it averages the losses of the shares, and the
+triplets that span two shares would be lost.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from faceops.embedding.training.shared_batch_norm import share_batch_norm
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's number, from 0, and how many there are."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def join(cls, device: torch.device) -> "Processes":
+        """Return the processes that torchrun started (by its environment), or just this one."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def leave(self) -> None:
+        """Part from the others; joining again is possible."""
+        if self.count > 1:
+            dist.destroy_process_group()
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let process 0 do what is within the `with`, then the others, who find it done."""
+        if self.rank > 0:
+            self._wait()
+        yield
+        if self.rank == 0:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self.count > 1:
+            dist.barrier()
+
+    def share_batch_norm(self, model: torch.nn.Module) -> None:
+        """Let batch normalisation count the whole batch."""
+        if self.count > 1:
+            share_batch_norm(model)
+
+    def share(self, total: int) -> slice:
+        """Return which of the `total` faces of a batch are this process's."""
+        sizes = self._sizes(total)
+        first = sum(sizes[: self.rank])
+        return slice(first, first + sizes[self.rank])
+
+    def _sizes(self, total: int) -> list[int]:
+        return [total // self.count + (rank < total % self.count) for rank in range(self.count)]
+
+    def gather(self, embeddings: torch.Tensor, total: int) -> torch.Tensor:
+        """Return the embeddings (total, D) of the whole batch, in its order.
+
+        Only this process's own rows carry a gradient; the other processes have that of theirs.
+        """
+        if self.count == 1:
+            return embeddings
+        sizes = self._sizes(total)
+        padded = embeddings.new_zeros(max(sizes), embeddings.shape[1])
+        padded[: len(embeddings)] = embeddings.detach()
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
+        parts[self.rank] = embeddings
+        return torch.cat(parts)
+
+    def add_gradients(self, module: torch.nn.Module) -> None:
+        """Add up the gradients of `module` over the processes, in one message."""
+        if self.count == 1:
+            return
+        grads = [weight.grad for weight in module.parameters() if weight.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        for grad, whole in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(whole.view_as(grad))
+
+    def agree(self, value: Any) -> Any:
+        """Return the `value` of process 0."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+
+ALONE = Processes()

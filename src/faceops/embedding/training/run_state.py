@@ -1,0 +1,115 @@
+"""All that a training run is made of, and how a checkpoint keeps it at any step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from faceops.embedding.heads.classification_head import ClassificationHead
+from faceops.embedding.mining.memory_bank import MemoryBank
+from faceops.embedding.training.checkpoint import (
+    load_checkpoint,
+    optimiser_tensors,
+    prefixed,
+    restore_optimiser,
+    save_checkpoint,
+    without_prefix,
+)
+from faceops.embedding.training.epoch_figures import EpochFigures
+from faceops.embedding.training.outcome import Outcome, Row
+from faceops.embedding.training.weight_average import WeightAverage, weights_of
+
+
+@dataclass
+class RunState:
+    """Where a run stands, down to the step.
+
+    trained: the part of the model whose weights change.
+    mined: int64 (N, k), the negatives that global mining found for this epoch's training faces.
+    idle, to_beat: epochs since the validation score last rose by more than the tolerance, and
+        what it has to beat.
+    step, images: steps taken in the epoch in hand, and images that this process took in it.
+    seconds: that earlier processes spent on this run.
+    """
+
+    device: torch.device
+    trained: torch.nn.Module
+    head: ClassificationHead
+    optimiser: torch.optim.Optimizer
+    average: WeightAverage
+    bank: MemoryBank | None = None
+    mined: np.ndarray | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    idle: int = 0
+    to_beat: float = 0.0
+    step: int = 0
+    images: int = 0
+    figures: EpochFigures = field(default_factory=EpochFigures)
+    seconds: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent on this run by all processes that worked on it, one after another."""
+        return self.seconds + time.monotonic() - self.begun
+
+    def take_in(self, row: Row, tolerance: float) -> None:
+        """Add an epoch's row; keep the weights in place if it is the best."""
+        outcome = self.outcome
+        if not outcome.history or row["val_score"] > outcome.best["val_score"]:
+            outcome.best_epoch, self.best = row["epoch"], weights_of(self.trained)
+        outcome.history.append(row)
+        self.idle += 1
+        if row["val_score"] > self.to_beat + tolerance:
+            self.idle, self.to_beat = 0, row["val_score"]
+        self.step, self.figures = 0, EpochFigures()
+
+    def save(self, folder: Path) -> None:
+        """Replace the checkpoint in `folder`."""
+        tensors = {
+            **prefixed("trained", self.trained.state_dict()),
+            **prefixed("average", self.average.tensors()),
+            **prefixed("best", self.best),
+            **prefixed("head", self.head.state_dict()),
+            **prefixed("optimiser", optimiser_tensors(self.optimiser)),
+        }
+        if self.bank is not None:
+            tensors |= prefixed("bank", self.bank.tensors())
+        if self.mined is not None:
+            tensors["mined"] = torch.from_numpy(self.mined)
+        state: dict[str, Any] = {
+            "history": self.outcome.history,
+            "best_epoch": self.outcome.best_epoch,
+            "averaged": self.average.steps,
+            "figures": self.figures.state(),
+            "seconds": self.elapsed,
+        }
+        state |= {name: getattr(self, name) for name in ("idle", "to_beat", "step")}
+        save_checkpoint(folder, tensors, state)
+
+    def restore(self, folder: Path) -> bool:
+        """Go on from the checkpoint in `folder`; return whether there is one."""
+        saved = load_checkpoint(folder)
+        if saved is None:
+            return False
+        tensors, state = saved
+        self.trained.load_state_dict(without_prefix("trained", tensors))
+        self.head.load_state_dict(without_prefix("head", tensors))
+        restore_optimiser(self.optimiser, without_prefix("optimiser", tensors))
+        self.average.restore(without_prefix("average", tensors), state["averaged"])
+        if self.bank is not None:
+            self.bank.restore(without_prefix("bank", tensors))
+        self.mined = tensors["mined"].numpy() if "mined" in tensors else None
+        self.best = without_prefix("best", tensors)
+        self.outcome = Outcome(state["history"], state["best_epoch"])
+        self.figures = EpochFigures(state["figures"])
+        self.idle, self.to_beat = state["idle"], state["to_beat"]
+        self.step = state["step"]
+        self.seconds = state["seconds"]
+        return True
