@@ -113,7 +113,11 @@ def main() -> None:
     seen = (
         f"MNIST: {len(train.rows)} training digits learnt from, {HELD_OUT} others chose the epoch"
         f" and the threshold at FAR {FAR:g}; the {len(test.labels)} test digits, {DRAWS} draws of"
-        " pairs, by nothing before"
+        " pairs, chose nothing"
+    )
+    weights = sum(value.numel() for value in fitted.model.parameters())
+    network = (
+        f"experiments/training/mnist_network.py, {weights:,} parameters, whatever the backbone"
     )
     changed = "".join(f" --set {change}" for change in args.set)
     print(
@@ -122,7 +126,7 @@ def main() -> None:
             "MNIST by triplets alone",
             f"python -m experiments.mnist_triplets --mnist MNIST --out OUT{changed}",
             [figures_table(figures), "± is the deviation over draws of test pairs."],
-            run_facts(seen, settings, {"": fitted.facts}, device),
+            {"network": network} | run_facts(seen, settings, {"": fitted.facts}, device),
             {"figures": [figure.as_dict() for figure in figures], "training": fitted.facts},
             args.results,
         )

@@ -116,6 +116,19 @@ def _train(
     temporary.replace(home / FACTS)
 
 
+def take_last_epoch(fitted: Fitted, settings: Train) -> None:
+    """Give `fitted.model` the weights of the last epoch, averaged where the run averages.
+
+    For what training came to where no epoch was better than the start.
+    """
+    saved = load_checkpoint(fitted.checkpoints)
+    assert saved is not None
+    frozen = settings.backbone == "pretrained" and settings.freeze
+    trained = fitted.model.head if frozen else fitted.model
+    part = "average" if settings.ema_decay else "trained"
+    trained.load_state_dict(without_prefix(part, saved[0]))
+
+
 def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.ndarray]:
     """Return the last epoch's head as the linear layer that it is at test time, without margin.
 
