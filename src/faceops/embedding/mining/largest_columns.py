@@ -1,5 +1,6 @@
 """The k largest values of each row, exactly, without looking for them in the whole row."""
 
+import numpy as np
 import torch
 
 _GROUP = 16  # columns that are first judged by their maximum
@@ -18,11 +19,23 @@ def largest_columns(values: torch.Tensor, k: int) -> torch.Tensor:
     rows, columns = values.shape
     # Looking into k groups must be less work than looking at all columns.
     if columns % _GROUP or columns < 4 * _GROUP * k:
-        return torch.topk(values, k, dim=1, sorted=False).indices
+        return _among_few(values, k)
     # A group's columns lie `groups` apart, so that the maximum runs along contiguous memory.
     groups = columns // _GROUP
     best = largest_columns(values.view(rows, _GROUP, groups).amax(dim=1), k)
     offsets = torch.arange(0, columns, groups, device=values.device)
     candidates = (best[:, None, :] + offsets[None, :, None]).view(rows, _GROUP * k)
-    found = torch.topk(values.gather(1, candidates), k, dim=1, sorted=False).indices
-    return candidates.gather(1, found)
+    return candidates.gather(1, _among_few(values.gather(1, candidates), k))
+
+
+def _among_few(values: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the columns of the `k` largest of each row, from a few hundred columns."""
+    rows, columns = values.shape
+    if values.device.type == "cpu":
+        # For short rows NumPy's vectorised partition is more than twice as fast as topk.
+        plain = values.numpy()
+        bound = np.partition(plain, columns - k, axis=1)[:, columns - k, None]
+        places = np.flatnonzero(plain >= bound)
+        if len(places) == rows * k:  # else a row has its bound more than once
+            return torch.from_numpy(places.reshape(rows, k) % columns)
+    return torch.topk(values, k, dim=1, sorted=False).indices

@@ -73,8 +73,8 @@ def _look_into(
     low, high = of.range_of(who)
     strangers = ((places < low) | (places >= high)) & (places < of.count)
     products.masked_fill_(~strangers, -torch.inf)
-    found = torch.topk(products, min(k, products.shape[1]), dim=1, sorted=False)
-    return rank_keys(found.values, of.rows[places.gather(1, found.indices)])
+    found = largest_columns(products, min(k, products.shape[1]))
+    return rank_keys(products.gather(1, found), of.rows[places.gather(1, found)])
 
 
 def _products_with(of: FacesByPerson, query: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:

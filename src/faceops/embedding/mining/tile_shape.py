@@ -25,8 +25,8 @@ class TileShape:
         return self.faces // GROUP
 
 
-# A CPU wants products that stay in its cache (2 MB), a GPU few and large ones.
-ON_CPU = TileShape(anchors=512, faces=1024, tiles=64)
+# A CPU wants products that stay in its cache (1 MB), a GPU few and large ones.
+ON_CPU = TileShape(anchors=512, faces=512, tiles=128)
 ON_GPU = TileShape(anchors=2048, faces=16384, tiles=16)
 
 
