@@ -244,7 +244,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_changed_setting_or_other_data_is_another_run() -> None:
     base = run_key(tiny_training(), "data")
     assert run_key(tiny_training(), "data") == base
-    assert run_key(tiny_training(max_minutes=5), "data") == base
+    assert run_key(tiny_training(max_minutes=5, checkpoint_minutes=1), "data") == base
     assert run_key(tiny_training(learning_rate=0.1), "data") != base
     assert run_key(tiny_training(), "other data") != base
 
