@@ -1,12 +1,14 @@
 """Parameters, work and speed of the backbones, beside resnet18.
 
 Usage: python benchmarks/backbones.py [NAME ...] [--input-size 112] [--colour rgb] [--batch 64]
-    [--threads 2] [--embedding-size 128] [--repeats 7]
+    [--threads 2] [--embedding-size 128] [--repeats 7] [--cpu-time]
 
 Multiply-adds are those of convolutions and matrix products for one face, the input stage among
 them. A training step is forward, backward and AdamW on one resident batch, float32, channels
 last; inference is in evaluation mode. resnet18 at the same input runs in turn with each network
-within a repeat, so that what else the machine does meets both alike: the ratio is of its median.
+within a repeat, so that what else the machine does meets both alike: figures are medians over the
+repeats, and the ratio is the median of each repeat's. With --cpu-time and one thread, seconds are
+of the processor that the steps used: what a free machine would take, measured on a busy one.
 """
 
 import argparse
@@ -20,27 +22,32 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.embedder import Embedder
+from faceops.errors import FaceOpsError
 
 BASE = "resnet18"
+# SFace has one form only, so it is measured when it is named.
+USUAL = [name for name in BACKBONES if name != "pretrained"]
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"[all]: {', '.join(BACKBONES)}")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BACKBONES)} [all but pretrained]")
     parser.add_argument("--input-size", type=int, default=112, help="pixels the network sees")
     parser.add_argument("--colour", choices=("rgb", "grey"), default="rgb")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--embedding-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each [7]")
+    parser.add_argument("--cpu-time", action="store_true", help="count processor seconds")
     args = parser.parse_args()
-    if unknown := set(args.names) - set(BACKBONES):
-        parser.error(f"no backbone is named {', '.join(sorted(unknown))}")
+    if args.cpu_time and args.threads != 1:
+        parser.error("--cpu-time needs --threads 1: threads use seconds while they wait")
     torch.set_num_threads(args.threads)
     print(
         f"{platform.machine()}, torch {torch.__version__}, {args.threads} threads, batch"
-        f" {args.batch}, {args.input_size} px {args.colour}, {args.embedding_size}-d\n"
+        f" {args.batch}, {args.input_size} px {args.colour}, {args.embedding_size}-d"
+        f"{', processor time' if args.cpu_time else ''}\n"
     )
     print(
         "| backbone | parameters, M | multiply-adds, M | training images/s | to resnet18"
@@ -51,18 +58,20 @@ def main() -> None:
     pixels = pixels.contiguous(memory_format=torch.channels_last)
 
     def build(name: str) -> Embedder:
-        model = build_backbone(name, args.embedding_size, args.input_size, args.colour)
+        try:
+            model = build_backbone(name, args.embedding_size, args.input_size, args.colour)
+        except FaceOpsError as error:
+            parser.exit(2, f"{error}\n")
         return model.to(memory_format=torch.channels_last)
 
-    for name in args.names or BACKBONES:
+    for name in args.names or USUAL:
         model, base = build(name), build(BASE)
-        training = in_turn([training_step(model, pixels), training_step(base, pixels)], args)
-        inference = in_turn([inference_step(model, pixels), inference_step(base, pixels)], args)
+        training = beside(training_step(model, pixels), training_step(base, pixels), args)
+        inference = beside(inference_step(model, pixels), inference_step(base, pixels), args)
         parameters = sum(value.numel() for value in model.parameters())
         print(
             f"| {name} | {parameters / 1e6:.2f} | {multiply_adds(model) / 1e6:.0f}"
-            f" | {training[0]:.1f} | {training[0] / training[1]:.2f}"
-            f" | {inference[0]:.1f} | {inference[0] / inference[1]:.2f} |",
+            f" | {training[0]:.1f} | {training[1]:.2f} | {inference[0]:.1f} | {inference[1]:.2f} |",
             flush=True,
         )
 
@@ -100,16 +109,21 @@ def inference_step(model: Embedder, pixels: torch.Tensor) -> Callable[[], None]:
     return step
 
 
-def in_turn(steps: list[Callable[[], None]], args: argparse.Namespace) -> list[float]:
-    """Return the images/s of each of `steps`, the median of args.repeats after one untimed."""
-    seconds: list[list[float]] = [[] for _ in steps]
-    for repeat in range(args.repeats + 1):
-        for number, step in enumerate(steps):
-            begun = time.perf_counter()
-            step()
-            if repeat:
-                seconds[number].append(time.perf_counter() - begun)
-    return [args.batch / statistics.median(times) for times in seconds]
+def beside(
+    step: Callable[[], None], base: Callable[[], None], args: argparse.Namespace
+) -> tuple[float, float]:
+    """Return the images/s of `step`, and how many times as fast as `base` it is."""
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    seconds: list[tuple[float, float]] = []
+    for _ in range(args.repeats + 1):  # the first is not counted
+        marks = [clock()]
+        for one in (step, base):
+            one()
+            marks.append(clock())
+        seconds.append((marks[1] - marks[0], marks[2] - marks[1]))
+    counted = seconds[1:]
+    speed = args.batch / statistics.median(taken for taken, _ in counted)
+    return speed, statistics.median(other / taken for taken, other in counted)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ last epoch when it is started again with the same --out.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,13 @@ from experiments.training.figures_table import RESULTS, Figure, figures_table, w
 from experiments.training.fit import Fitted, fit, last_epoch_head, training_inputs, with_objective
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
+from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from faceops.config.sections import Train
 from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.start_model import start_model
-from faceops.errors import FaceOpsError
 from faceops.evaluation.bootstrap import share_interval
 from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
@@ -59,6 +58,7 @@ def faces_of(faces: BuiltFaces, splits: np.ndarray, split: str) -> LabelledCrops
 def measure(
     objective: str,
     fitted: Fitted,
+    settings: Train,
     train: LabelledCrops,
     test: LabelledCrops,
     seed: int,
@@ -79,8 +79,8 @@ def measure(
         Figure(f"{title}, nearest centre, people weighing alike", float(by_person.mean())),
     ]  # fmt: skip
     if objective != "triplet":
-        head = last_epoch_head(fitted)
-        hits = nearest(embed(test), head) == labels
+        weight, bias = last_epoch_head(fitted, settings)
+        hits = (embed(test) @ weight.T + bias).argmax(1) == labels
         name = f"{title}, head of the last epoch"
         rows.append(Figure(name, float(hits.mean()), interval=share_interval(hits, labels, seed)))
     return rows
@@ -129,7 +129,7 @@ def main() -> None:
         data = [*faces.hashes, f"photos split by {seed}"]
         fitted = run(objective, settings, train, val, args.out, data, device)
         runs[OBJECTIVES[objective][0]] = fitted.facts
-        figures += measure(objective, fitted, train, test, seed, device)
+        figures += measure(objective, fitted, settings, train, test, seed, device)
     seen = (
         f"LFW, {train.people} people with 10 photos or more, the photos of each shared out"
         f" (seed {seed}): {len(train.rows)} train, {len(val.rows)} choose the epoch,"
@@ -150,8 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_experiment(main)

@@ -15,23 +15,22 @@ is started again with the same --out. One thread is enough: OMP_NUM_THREADS=1.
 
 import argparse
 import hashlib
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from experiments.training.figures_table import RESULTS, Figure, figures_table, write_results
-from experiments.training.fit import SCHEDULE, fit
+from experiments.training.fit import fit
 from experiments.training.mnist_images import Digits, read_mnist
 from experiments.training.mnist_inputs import DigitInputs, embed_digits
 from experiments.training.mnist_network import build_digit_network
 from experiments.training.read_settings import read_settings
+from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from experiments.training.uniform_pairs import uniform_pairs
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_scan import scan_pairs
 from faceops.evaluation.random_pairs import RandomPairs
@@ -108,13 +107,17 @@ def main() -> None:
     fitted = fit(
         build_digit_network(settings.embedding_size, settings.seed),
         lambda: DigitInputs(train, held_out, settings.jitter),
-        train, held_out, settings, args.out, [*code, data], SCHEDULE, device,
+        train, held_out, settings, args.out, [*code, data], device,
     )  # fmt: skip
     figures = measure(fitted.model, held_out, test, settings.seed)
     seen = (
         f"MNIST: {len(train.rows)} training digits learnt from, {HELD_OUT} others chose the epoch"
         f" and the threshold at FAR {FAR:g}; the {len(test.labels)} test digits, {DRAWS} draws of"
-        " pairs, by nothing before"
+        " pairs, chose nothing"
+    )
+    weights = sum(value.numel() for value in fitted.model.parameters())
+    network = (
+        f"experiments/training/mnist_network.py, {weights:,} parameters, whatever the backbone"
     )
     changed = "".join(f" --set {change}" for change in args.set)
     print(
@@ -123,7 +126,7 @@ def main() -> None:
             "MNIST by triplets alone",
             f"python -m experiments.mnist_triplets --mnist MNIST --out OUT{changed}",
             [figures_table(figures), "± is the deviation over draws of test pairs."],
-            run_facts(seen, settings, {"": fitted.facts}, device),
+            {"network": network} | run_facts(seen, settings, {"": fitted.facts}, device),
             {"figures": [figure.as_dict() for figure in figures], "training": fitted.facts},
             args.results,
         )
@@ -131,8 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_experiment(main)

@@ -1,6 +1,7 @@
 """Fixtures that every room shares: real weights, and LFW where it is at hand."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,25 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = weight_path(name)
         (folder / path.name).symlink_to(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs: making one takes seconds, a copy none."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
+
+
+@pytest.fixture
+def mlflow_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty store of this test's own, `tmp_path`/mlflow.db; MLflow uses it."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return address
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
 from faceops.progress import track
 
-BLOCK = 512  # faces a file: a killed run goes on after the last one
+BLOCK = 2048  # faces a file: a killed run goes on after the last one
 
 
 def embed_faces(

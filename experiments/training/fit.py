@@ -4,7 +4,6 @@ Everything of these experiments that touches the training loop is here.
 """
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,23 +71,20 @@ def fit(
     return Fitted(model.eval(), facts, home)
 
 
-class _Times(NoLog):
-    """Seconds and images/s of each epoch, kept on disk: a killed run does not forget them."""
+class _Speeds(NoLog):
+    """Images/s of each epoch, kept on disk: a killed run does not forget them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last = time.monotonic()
-        self.epochs: dict[str, list[float]] = {}
+        self.epochs: dict[str, float] = {}
         if path.exists():
             self.epochs = json.loads(path.read_text("utf-8"))
 
     def log_epoch(self, row: Row, images_per_second: float) -> None:
-        """Keep the times of an epoch; speed 0 is an epoch of before the run was killed."""
-        now = time.monotonic()
+        """Keep the speed of an epoch; 0 is an epoch of before the run was killed."""
         if images_per_second:
-            self.epochs[str(row["epoch"])] = [now - self._last, images_per_second]
+            self.epochs[str(row["epoch"])] = images_per_second
             self._path.write_text(json.dumps(self.epochs), encoding="utf-8")
-        self._last = now
 
 
 def _train(
@@ -101,16 +97,18 @@ def _train(
     device: torch.device,
 ) -> None:
     home.mkdir(parents=True, exist_ok=True)
-    times = _Times(home / "epochs.json")
-    outcome = train_embedder(model, inputs, train, val, settings, home, device, log=times)
+    speeds = _Speeds(home / "speeds.json")
+    outcome = train_embedder(model, inputs, train, val, settings, home, device, log=speeds)
+    saved = load_checkpoint(home)
+    assert saved is not None
     save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()},
               home / WEIGHTS)  # fmt: skip
     facts = {
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.last["epoch"],
         "stopped": outcome.stopped,
-        "seconds": sum(seconds for seconds, _ in times.epochs.values()),
-        "images_per_second": median([speed for _, speed in times.epochs.values()] or [0.0]),
+        "seconds": saved[1]["seconds"],
+        "images_per_second": median(list(speeds.epochs.values()) or [0.0]),
         "history": outcome.history,
     }
     temporary = home / (FACTS + ".tmp")
@@ -118,15 +116,34 @@ def _train(
     temporary.replace(home / FACTS)
 
 
-def last_epoch_head(fitted: Fitted) -> np.ndarray:
-    """Return the classes of the last epoch's head, float32 (people, D), each of length 1.
+def take_last_epoch(fitted: Fitted, settings: Train) -> None:
+    """Give `fitted.model` the weights of the last epoch, averaged where the run averages.
 
-    `fitted.model` gets the weights of that epoch, to which the head belongs.
+    For what training came to where no epoch was better than the start.
+    """
+    saved = load_checkpoint(fitted.checkpoints)
+    assert saved is not None
+    frozen = settings.backbone == "pretrained" and settings.freeze
+    trained = fitted.model.head if frozen else fitted.model
+    part = "average" if settings.ema_decay else "trained"
+    trained.load_state_dict(without_prefix(part, saved[0]))
+
+
+def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.ndarray]:
+    """Return the last epoch's head as the linear layer that it is at test time, without margin.
+
+    float32 (people, D) and (people,), so that an embedding's person is that of the largest
+    weight x embedding + bias. `fitted.model` gets the weights of that epoch, to which the head
+    belongs: the weights themselves, not their average.
     """
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
     fitted.model.load_state_dict(without_prefix("trained", saved[0]))
-    return F.normalize(without_prefix("head", saved[0])["weight"], dim=1).numpy()
+    head = without_prefix("head", saved[0])
+    if "bias" in head:  # softmax
+        return (settings.classifier_scale * head["weight"]).numpy(), head["bias"].numpy()
+    weight = F.normalize(head["weight"], dim=1)
+    return weight.numpy(), np.zeros(len(weight), np.float32)
 
 
 def with_objective(settings: Train, objective: str) -> Train:

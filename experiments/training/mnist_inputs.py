@@ -31,13 +31,17 @@ class DigitInputs:
         """Return the whole model."""
         return model
 
-    def embed(
-        self, model: Embedder, positions: np.ndarray, draw: np.random.Generator
-    ) -> torch.Tensor:
-        """Embed changed copies of the training digits at `positions`."""
+    def load(self, positions: np.ndarray) -> torch.Tensor:
+        """Read digits, uint8 (B, 28, 28)."""
         train = self._faces[False]
-        pixels = digits_of(train.crops[train.rows[positions]])
-        embeddings: torch.Tensor = model(bend(pixels, draw, self._strength))
+        return torch.from_numpy(train.crops[train.rows[positions]])
+
+    def embed(
+        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
+    ) -> torch.Tensor:
+        """Embed changed copies of digits; by one process, so `first` is 0."""
+        draw = np.random.default_rng(seed)
+        embeddings: torch.Tensor = model(bend(_pixels(loaded), draw, self._strength))
         return embeddings
 
     def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
@@ -46,16 +50,17 @@ class DigitInputs:
         return embed_digits(model, faces.crops[faces.rows])
 
 
-def digits_of(images: np.ndarray) -> torch.Tensor:
+def _pixels(digits: torch.Tensor) -> torch.Tensor:
     """uint8 (B, 28, 28) -> float32 (B, 1, 28, 28), 0..255."""
-    return torch.from_numpy(np.array(images)).float()[:, None]
+    return digits.float()[:, None]
 
 
 @torch.inference_mode()
 def embed_digits(model: Embedder, images: np.ndarray) -> np.ndarray:
     """Return float32 (N, D) for uint8 (N, 28, 28); the mode of `model` is left as it is."""
+    digits = torch.from_numpy(np.array(images))  # a copy: a file's bytes are read-only
     parts = [
-        model(digits_of(images[start : start + BATCH])) for start in range(0, len(images), BATCH)
+        model(_pixels(digits[start : start + BATCH])) for start in range(0, len(digits), BATCH)
     ]
     return torch.cat(parts).numpy()
 

@@ -3,7 +3,12 @@
 import torch
 from torch import nn
 
-from faceops.embedding.embedder import Embedder, Scale
+from faceops.embedding.embedder import Embedder
+
+
+class _Scale(nn.Module):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels - 127.5) / 128
 
 
 def build_digit_network(embedding_size: int, seed: int) -> Embedder:
@@ -15,7 +20,7 @@ def build_digit_network(embedding_size: int, seed: int) -> Embedder:
     """
     torch.manual_seed(seed)
     trunk = nn.Sequential(
-        Scale(),
+        _Scale(),
         *_unit(1, 32, 5, stride=2),
         *_unit(32, 32, 3),
         nn.MaxPool2d(2),

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.training.mnist_images import read_idx, read_mnist
+from experiments.training.mnist_inputs import bend
 from faceops.errors import FaceOpsError, UsageError
 
 PARTS = {"train": 6, "t10k": 4}
@@ -61,3 +63,14 @@ def test_another_files_bytes_and_unequal_numbers_are_refused(mnist: Path) -> Non
     (mnist / "t10k-labels-idx1-ubyte.gz").write_bytes(labels)
     with pytest.raises(FaceOpsError, match="4 test images and 6 labels"):
         read_mnist(mnist)
+
+
+def test_digits_are_bent_by_the_seed_and_not_at_all_at_strength_0() -> None:
+    digits = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 255
+    same, bent, again = (
+        bend(digits, np.random.default_rng(4), strength) for strength in (0.0, 1.0, 1.0)
+    )
+    assert torch.allclose(same, digits, atol=1e-2)
+    assert torch.equal(bent, again)
+    assert (bent - digits).abs().mean() > 10
+    assert bent.min() >= 0 and bent.max() <= digits.max() + 1e-3

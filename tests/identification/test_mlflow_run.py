@@ -24,11 +24,11 @@ def test_a_run_is_recorded_without_names(
     gallery: Gallery,
     bundle: Bundle,
     tmp_path: Path,
+    mlflow_store: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
     away = replace(bundle, note="the MLflow store did not answer")
     summary = identify(album, gallery, away, tmp_path / "out", 0.3)

@@ -13,7 +13,7 @@ import torch
 
 from faceops.cli import main as faceops
 from faceops.config import Params, read_params, write_params
-from faceops.embedding.backbones.resnet18 import build_resnet18
+from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.model_file import save_model
 from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
@@ -53,7 +53,7 @@ def make_inputs(root: Path) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(cropped), root / "build/crop/faces.parquet")
     torch.manual_seed(0)
-    save_model(build_resnet18(32), root / "build/train")
+    save_model(build_backbone("resnet18", 32), root / "build/train")
     settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100, "budget": 0.4}}
     params = Params.model_validate(
         settings

@@ -7,8 +7,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from faceops.embedding.backbones.pretrained_sface import build_sface
-from faceops.embedding.backbones.resnet18 import build_resnet18
+from faceops.embedding.backbones.build import BACKBONES, build_backbone
+from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
@@ -27,6 +27,8 @@ def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
     description = {
         "backbone": model.backbone,
         "embedding_size": model.embedding_size,
+        "input_size": model.input_size,
+        "colour": model.colour,
         "epochs": epochs,
         "input": "float32 (B, 3, 112, 112) RGB 0..255",
         "output": "float32 (B, embedding_size), L2-normalised",
@@ -62,8 +64,11 @@ def load_model(folder: Path) -> Embedder:
     again = "run the train stage again"
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        size = int(description["embedding_size"])
         backbone, digest = description["backbone"], description["weights_sha256"]
+        size = int(description["embedding_size"])
+        # Models of before these two were choices do not name them.
+        input_size = int(description.get("input_size", CROP_SIZE))
+        colour = description.get("colour", "rgb")
         found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except FileNotFoundError as error:
         raise FaceOpsError(f"{error.filename} does not exist; {again}.") from None
@@ -71,9 +76,9 @@ def load_model(folder: Path) -> Embedder:
         raise FaceOpsError(f"{folder / DESCRIPTION} is damaged; {again}.") from None
     if found != digest:
         raise FaceOpsError(f"{folder / WEIGHTS} is not what {DESCRIPTION} describes; {again}.")
-    if backbone not in {"pretrained", "resnet18"}:
+    if backbone not in BACKBONES:
         raise FaceOpsError(f"{folder / DESCRIPTION} names no known backbone: {backbone!r}.")
-    model = build_sface() if backbone == "pretrained" else build_resnet18(size)
+    model = build_backbone(backbone, size, input_size, colour)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError):

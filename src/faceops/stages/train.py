@@ -19,11 +19,12 @@ from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.history_file import write_history
 from faceops.embedding.training.mlflow_log import MlflowLog
+from faceops.embedding.training.outcome import Outcome
 from faceops.embedding.training.processes import Processes
 from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.start_processes import start_processes, started_by_torchrun
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
-from faceops.embedding.training.training_loop import Outcome, train_embedder
+from faceops.embedding.training.training_loop import train_embedder
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
 from faceops.release.registry.tracking import EXPERIMENT, use_tracking
@@ -50,11 +51,12 @@ def main() -> None:
     data = [sha256_file(FACES), sha256_file(CROPS)]
     key = run_key(settings, *data, sha256_file(sface) if sface else "")
     model = start_model(settings, sface)
-    print(
-        f"train: {settings.backbone} on {device.type}, {train.people} people,"
-        f" {len(train.rows)} photos",
-        file=sys.stderr,
-    )
+    if processes.rank == 0:
+        print(
+            f"train: {settings.backbone} on {device.type}, {train.people} people,"
+            f" {len(train.rows)} photos",
+            file=sys.stderr,
+        )
 
     begun = time.monotonic()
     frozen = settings.backbone == "pretrained" and settings.freeze

@@ -1,4 +1,4 @@
-"""The networks keep their contract: pixels in, unit vectors out, the same from disk."""
+"""The pretrained start is SFace, and a model on disk is the model or is refused."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from faceops.embedding.backbones.resnet18 import build_resnet18
 
+from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.pretrained_sface import load_sface
 from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
@@ -39,17 +39,9 @@ def test_another_onnx_file_is_refused(weights_dir: Path, tmp_path: Path) -> None
         load_sface(tmp_path / "text.onnx")
 
 
-def test_resnet18_gives_unit_vectors_of_the_size_asked_for() -> None:
-    torch.manual_seed(0)
-    embeddings = embed_crops(build_resnet18(40), CROPS)
-    assert embeddings.shape == (6, 40)
-    assert embeddings.dtype == np.float32
-    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(6), abs=1e-5)
-
-
 def test_a_stored_model_embeds_as_before(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build_resnet18(16)
+    model = build_backbone("mobilefacenet", 16)
     save_model(model, tmp_path / "a")
     loaded = load_model(tmp_path / "a")
     assert not loaded.training
@@ -63,7 +55,7 @@ def test_a_damaged_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FaceOpsError, match=r"model.json does not exist"):
         load_model(tmp_path)
     torch.manual_seed(0)
-    save_model(build_resnet18(8), tmp_path)
+    save_model(build_backbone("mobilefacenet", 8), tmp_path)
     weights = bytearray((tmp_path / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "model.safetensors").write_bytes(weights)

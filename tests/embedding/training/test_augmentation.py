@@ -105,7 +105,7 @@ def test_a_value_beyond_1_is_refused() -> None:
 
 
 def test_a_flip_mirrors_about_half_and_nothing_else() -> None:
-    many = PHOTOS.repeat(10, 1, 1, 1)
+    many = photos(200, 28)
     flipped = augment(many, only("flip"), seed=1)
     mirrored = [torch.equal(new, old.flip(2)) for new, old in zip(flipped, many, strict=True)]
     kept = [torch.equal(new, old) for new, old in zip(flipped, many, strict=True)]
@@ -173,8 +173,8 @@ def test_each_photo_has_its_own_quality() -> None:
 
 
 def test_an_erased_rectangle_has_the_papers_size_and_is_noise() -> None:
-    draws = torch.rand(200, 5, generator=torch.Generator().manual_seed(0))
-    grey = torch.full((200, 3, 112, 112), -1.0)
+    draws = torch.rand(100, 5, generator=torch.Generator().manual_seed(0))
+    grey = torch.full((100, 3, 56, 56), -1.0)
     erased = erase(grey, draws)
     gone = (erased != grey).all(dim=1)
     areas, heights, widths = [], [], []
@@ -193,7 +193,7 @@ def test_an_erased_rectangle_has_the_papers_size_and_is_noise() -> None:
     assert float(values.mean()) == pytest.approx(127.5, abs=2)
     assert float(values.std()) == pytest.approx(255 / 12**0.5, abs=2)
     shares = augment(grey + 1, Augmentation(erase=0.25), seed=1).flatten(1).any(dim=1).float()
-    assert 0.15 < float(shares.mean()) < 0.35
+    assert 0.12 < float(shares.mean()) < 0.38
 
 
 @pytest.mark.parametrize("side", [112, 28])

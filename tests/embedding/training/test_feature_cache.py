@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faceops.embedding.backbones.resnet18 import build_resnet18
 
+from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.feature_cache import cached_features
@@ -21,7 +21,7 @@ FACES = coloured_people(3, 2)
 @pytest.fixture
 def model() -> Embedder:
     torch.manual_seed(0)
-    return build_resnet18(16).eval()
+    return build_backbone("resnet18", 16).eval()
 
 
 def test_the_head_on_features_is_the_model_on_crops(model: Embedder, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceops.embedding.embedder import Embedder, Scale
+from faceops.embedding.backbones.input_stage import InputStage
+from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation, augment
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
@@ -17,7 +18,7 @@ POSITIONS = np.array([5, 0, 3])
 
 def tiny_model() -> Embedder:
     torch.manual_seed(0)
-    trunk = torch.nn.Sequential(Scale(), torch.nn.AdaptiveAvgPool2d(2))
+    trunk = torch.nn.Sequential(InputStage(), torch.nn.AdaptiveAvgPool2d(2))
     head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 8))
     return Embedder("tiny", 8, trunk, head)
 

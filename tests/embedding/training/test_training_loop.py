@@ -134,7 +134,7 @@ def test_a_run_that_is_killed_after_every_step_ends_as_if_it_had_not_been(
 ) -> None:
     eager = EVERYTHING.model_copy(update={"checkpoint_minutes": 1e-9})  # after each step
     steps = 5 * steps_per_epoch()
-    for step in range(1, steps):
+    for step in range(2, steps + 1):
         with pytest.raises(Killed):
             run(eager, tmp_path, KillAt(step=step))
     assert_ends_alike(eager, tmp_path, uninterrupted, tmp_path_factory)
@@ -151,7 +151,7 @@ def test_ctrl_c_keeps_the_step_in_hand(
 ) -> None:
     class CtrlC(NoLog):
         def log_step(self, step: int, figures: dict[str, float]) -> None:
-            if step == 1 + steps_per_epoch():
+            if step == 2 + steps_per_epoch():
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -208,14 +208,6 @@ def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> N
     assert outcome.stopped == "patience"
 
 
-def test_a_gain_below_the_tolerance_still_makes_a_new_best(tmp_path: Path) -> None:
-    blurred = coloured_people(6, 3, seed=2, noise=250)  # the start does not tell all apart
-    _, outcome = run(tiny_training(tolerance=1.0, warmup_epochs=2), tmp_path, val=blurred)
-    scores = [row["val_score"] for row in outcome.history]
-    assert max(scores) > scores[0]
-    assert outcome.best["val_score"] == max(scores)
-
-
 def test_a_time_limit_ends_the_run_and_says_so(tmp_path: Path) -> None:
     _, outcome = run(tiny_training(max_minutes=1e-6), tmp_path)
     assert outcome.stopped == "max_minutes"
@@ -252,7 +244,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_changed_setting_or_other_data_is_another_run() -> None:
     base = run_key(tiny_training(), "data")
     assert run_key(tiny_training(), "data") == base
-    assert run_key(tiny_training(max_minutes=5), "data") == base
+    assert run_key(tiny_training(max_minutes=5, checkpoint_minutes=1), "data") == base
     assert run_key(tiny_training(learning_rate=0.1), "data") != base
     assert run_key(tiny_training(), "other data") != base
 

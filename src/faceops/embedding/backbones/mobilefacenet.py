@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from faceops.embedding.backbones.conv_unit import conv_unit
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.embedder import Embedder
 
@@ -21,9 +22,11 @@ def build_mobilefacenet(embedding_size: int, input_size: int, colour: str) -> Em
         input_size: pixels; the map's side is input_size / 16, rounded up (7 at 112).
     """
     stage = InputStage(input_size, colour)
-    units: list[nn.Module] = [stage]
-    units.append(conv_unit(stage.channels, 64, 3, stride=2))
-    units.append(conv_unit(64, 64, 3, groups=64))
+    units: list[nn.Module] = [
+        stage,
+        conv_unit(stage.channels, 64, 3, stride=2, padding=1, prelu=True),
+        conv_unit(64, 64, 3, padding=1, groups=64, prelu=True),
+    ]
     channels = 64
     for expansion, outputs, repeats, stride in _BOTTLENECKS:
         for number in range(repeats):
@@ -31,7 +34,7 @@ def build_mobilefacenet(embedding_size: int, input_size: int, colour: str) -> Em
                 Bottleneck(channels, outputs, channels * expansion, stride if number == 0 else 1)
             )
             channels = outputs
-    units.append(conv_unit(channels, _FEATURES, 1))
+    units.append(conv_unit(channels, _FEATURES, 1, prelu=True))
     side = -(-input_size // 16)
     head = nn.Sequential(
         nn.Conv2d(_FEATURES, _FEATURES, side, groups=_FEATURES, bias=False),
@@ -52,8 +55,8 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.adds = stride == 1 and inputs == outputs
         self.layers = nn.Sequential(
-            conv_unit(inputs, wide, 1),
-            conv_unit(wide, wide, 3, stride, groups=wide),
+            conv_unit(inputs, wide, 1, prelu=True),
+            conv_unit(wide, wide, 3, stride, padding=1, groups=wide, prelu=True),
             nn.Conv2d(wide, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -62,14 +65,3 @@ class Bottleneck(nn.Module):
         """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         mapped: torch.Tensor = self.layers(features)
         return features + mapped if self.adds else mapped
-
-
-def conv_unit(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    """Return a convolution that keeps H and W (at stride 1), batch normalisation and PReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.PReLU(outputs),
-    )

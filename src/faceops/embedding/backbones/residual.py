@@ -1,5 +1,7 @@
 """Residual networks (He et al. 2016; ResNeXt, Xie et al. 2017) with a stem for small faces."""
 
+from typing import Any
+
 from torch import nn
 from torchvision.models import ResNet, resnet18, resnet50, resnext50_32x4d
 
@@ -40,7 +42,7 @@ def build_residual(name: str, embedding_size: int, input_size: int, colour: str)
     return Embedder(name, embedding_size, trunk, head, input_size, colour)
 
 
-def _halve(block: nn.Module) -> None:
+def _halve(block: Any) -> None:
     """Give the first block of a stage stride 2, on its 3 x 3 convolution and on its shortcut."""
     if block.downsample is None:  # a basic block
         block.conv1.stride = (2, 2)

@@ -1,7 +1,7 @@
-"""One file that holds a run after an epoch: tensors, and the rest as JSON in its header.
+"""One file that holds a run at any step: tensors, and the rest as JSON in its header.
 
 A safetensors file, never a pickle. One file, because one rename is atomic: a run that is killed
-while it writes leaves the checkpoint of the epoch before.
+while it writes leaves the checkpoint before.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ def run_key(settings: Train, *data: str) -> str:
     """Return what names a run: a hash of its settings, its code, and the hashes of its `data`.
 
     The code is torch's version and this room's sources: a run that another code began would end
-    with weights that neither gives. `max_minutes` is left out: a longer limit continues the same
-    run.
+    with weights that neither gives. `max_minutes` and `checkpoint_minutes` are left out: a longer
+    limit continues the same run.
     """
-    known = settings.model_dump(exclude={"max_minutes"})
+    known = settings.model_dump(exclude={"max_minutes", "checkpoint_minutes"})
     code = [torch.__version__, sources_sha256(Path(__file__).parent.parent)]
     text = json.dumps([code, known, data], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,6 +7,9 @@ import torch
 
 from faceops.config.sections import Train
 from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.mining.global_batches import global_batches
+from faceops.embedding.mining.memory_bank import MemoryBank
+from faceops.embedding.mining.negatives_of_faces import negatives_of_faces
 from faceops.embedding.mining.triplet_loss import Triplets
 from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
 
@@ -53,11 +56,25 @@ def epoch_steps(
         settings.photos_per_person,
         0 if epoch <= settings.warmup_epochs or mined is not None else settings.negatives_per_batch,
     )
-    batches = list(sampler.epoch(draw))
+    batches = sampler.epoch(draw)
     if mined is None:
         return [Step(positions, train.labels[positions]) for positions in batches]
-    raise NotImplementedError
+    found = global_batches(
+        list(batches), train.labels, train.negative_only, mined, settings.negatives_per_batch, draw
+    )
+    return [Step(positions, train.labels[positions], triplets) for positions, triplets in found]
 
 
-def mine_negatives(bank, train, settings, epoch):
-    raise NotImplementedError
+def mine_negatives(
+    bank: MemoryBank, train: LabelledCrops, settings: Train, epoch: int
+) -> np.ndarray:
+    """Return the negatives, int64 (N, k), of every training face by the latest embeddings."""
+    return negatives_of_faces(
+        bank.embeddings,
+        train.labels,
+        train.negative_only,
+        settings.global_skip,
+        settings.global_nearest,
+        settings.global_random,
+        np.random.default_rng([settings.seed, epoch, 1]),
+    )

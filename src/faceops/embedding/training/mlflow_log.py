@@ -1,16 +1,22 @@
-"""A training run in MLflow: parameters, figures by epoch, the curves, the data's hash."""
+"""A training run in MLflow: parameters, figures by step and epoch, pictures, the data's hash."""
 
+import contextlib
 import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 import mlflow
-from matplotlib.figure import Figure
+import numpy as np
 from mlflow.entities import Metric, Param
 
+from faceops.embedding.training.training_curves import draw_training_curves
+from faceops.embedding.training.validation_map import draw_tsne
+
+SEND_EVERY_S = 5.0
+SEND_AT_MOST = 900  # metrics a request; MLflow refuses more than 1,000
 _PARENT = "mlflow.parentRunId"
-_CURVES = (("loss",), ("val_tar", "val_tar_far_1e-2", "val_score"), ("active_triplets", "spread"))
 
 
 class MlflowLog:
@@ -33,31 +39,49 @@ class MlflowLog:
         run = self._client.create_run(experiment_id, tags=tags, run_name="train")
         self.run_id: str = run.info.run_id
         self._history: list[dict[str, Any]] = []
-        texts = [Param(f"train.{name}", str(value)) for name, value in params.items()]
+        self._losses: list[tuple[int, float]] = []
+        self._steps_an_epoch = 0.0
+        self._waiting: list[Metric] = []
+        self._sent = time.monotonic()
+        texts = [Param(f"train.{name}", param_text(value)) for name, value in params.items()]
         self._client.log_batch(self.run_id, params=texts)
+
+    def log_step(self, step: int, figures: dict[str, float]) -> None:
+        """Keep the figures of a step as "step/<name>"; a request sends those of some seconds.
+
+        Args:
+            step: counted from 1 over all epochs; one that came before is left out, so a loop
+                that repeats steps after its checkpoint logs none of them twice.
+            figures: those that are NaN are left out.
+        """
+        if self._losses and step <= self._losses[-1][0]:
+            return
+        self._losses.append((step, figures.get("loss", math.nan)))
+        self._waiting += _metrics({f"step/{name}": x for name, x in figures.items()}, step)
+        late = time.monotonic() - self._sent > SEND_EVERY_S
+        if late or len(self._waiting) > SEND_AT_MOST - len(figures):
+            self._send()
 
     def log_epoch(self, row: dict[str, Any], images_per_second: float) -> None:
         """Log the figures of an epoch (a row of the history); the speed when it is over 0."""
-        figures = {
-            name: value
-            for name, value in row.items()
-            if isinstance(value, float) and not math.isnan(value)
-        }
+        figures = {name: value for name, value in row.items() if isinstance(value, float)}
         if images_per_second:
             figures["images_per_second"] = images_per_second
         self._history.append(row)
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            self.run_id,
-            metrics=[Metric(name, value, now, row["epoch"]) for name, value in figures.items()],
-        )
+        if self._losses and row["epoch"]:
+            self._steps_an_epoch = self._losses[-1][0] / row["epoch"]
+        self._send()
+        self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
 
     def log_result(self, figures: dict[str, float]) -> None:
         """Log figures of the whole run."""
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            self.run_id, metrics=[Metric(name, value, now, 0) for name, value in figures.items()]
-        )
+        self._client.log_batch(self.run_id, metrics=_metrics(figures, 0))
+
+    def log_map(self, embeddings: np.ndarray, labels: np.ndarray) -> None:
+        """Log the map of validation people (see `draw_tsne`), where there are faces enough."""
+        figure = draw_tsne(embeddings, labels)
+        if figure is not None:
+            self._client.log_figure(self.run_id, figure, "validation_people.png")
 
     def __enter__(self) -> "MlflowLog":
         return self
@@ -69,17 +93,35 @@ class MlflowLog:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._client.log_figure(self.run_id, training_curves(self._history), "training.png")
+            self._send()
+            steps = [(step / (self._steps_an_epoch or 1), loss) for step, loss in self._losses]
+            figure = draw_training_curves(self._history, steps)
+            self._client.log_figure(self.run_id, figure, "training.png")
+        else:
+            with contextlib.suppress(mlflow.MlflowException):  # the error tells more
+                self._send()
         self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
 
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._sent = time.monotonic()
+        if waiting:
+            self._client.log_batch(self.run_id, metrics=waiting)
 
-def training_curves(history: list[dict[str, Any]]) -> Figure:
-    """Draw loss, validation figures and the signs of collapse over the epochs of `history`."""
-    figure = Figure(figsize=(12, 3.5), layout="constrained")
-    for axes, names in zip(figure.subplots(1, len(_CURVES)), _CURVES, strict=True):
-        for name in names:
-            points = [(row["epoch"], row[name]) for row in history if name in row]
-            axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
-        axes.set_xlabel("epoch")
-        axes.legend()
-    return figure
+
+def param_text(value: Any) -> str:
+    """Return a parameter as people write it: {"semi_hard": 0.4} as `semi_hard: 0.4`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {part}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value)
+    return str(value)
+
+
+def _metrics(figures: dict[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [
+        Metric(name, float(value), now, step)
+        for name, value in figures.items()
+        if not math.isnan(value)
+    ]

@@ -15,4 +15,5 @@ def build_optimiser(
         # Biases, normalisation and slopes: pulling them to zero only does harm.
         {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    # Fused: a quarter of the time on a CPU, where it is a tenth of a step on small crops.
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)

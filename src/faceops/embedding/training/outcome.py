@@ -34,7 +34,7 @@ class TrainingLog(Protocol):
     """Where the figures of a run go."""
 
     def log_step(self, step: int, figures: dict[str, float]) -> None:
-        """Take the figures of a step, counted from 0 over the whole run."""
+        """Take the figures of a step, counted from 1 over the whole run."""
 
     def log_epoch(self, row: Row, images_per_second: float) -> None:
         """Take a row of the history; those before a resumed epoch come again, with speed 0."""

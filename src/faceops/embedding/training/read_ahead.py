@@ -1,7 +1,7 @@
 """Load the next batches while this one is computed."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Loaded = TypeVar("Loaded")
 
 def read_ahead(
     items: Iterable[Item], load: Callable[[Item], Loaded], depth: int = 2
-) -> Iterator[tuple[Item, Loaded]]:
+) -> Generator[tuple[Item, Loaded], None, None]:
     """Yield each item with `load(item)`, in order; one thread loads up to `depth` items ahead.
 
     `items` are taken in the caller's thread, `depth` ahead of the one that is yielded, so a

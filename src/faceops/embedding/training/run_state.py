@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from faceops.embedding.heads.build import ClassificationHead
+from faceops.embedding.heads.classification_head import ClassificationHead
 from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.training.checkpoint import (
     load_checkpoint,

@@ -3,10 +3,11 @@
 torch's own SyncBatchNorm refuses tensors on a CPU, so there the statistics are exchanged here.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def share_batch_norm(model: nn.Module) -> None:
@@ -42,9 +43,9 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         dist.all_reduce(values)
         count = float(values)
         # Mean first, then the squares around it: E[x^2] - mean^2 would cancel.
-        mean = all_reduce(input.sum(over)) / count
+        mean = _total(input.sum(over)) / count
         centred = input - mean.view(shape)
-        variance = all_reduce(centred.square().sum(over)) / count
+        variance = _total(centred.square().sum(over)) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -55,3 +56,24 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale.view(shape) + self.bias.view(shape)
+
+
+class _Total(torch.autograd.Function):
+    """The sum over the processes; each of them sends its gradient to all."""
+
+    @staticmethod
+    def forward(context: Any, value: torch.Tensor) -> torch.Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _total(value: torch.Tensor) -> torch.Tensor:
+    total: torch.Tensor = _Total.apply(value)
+    return total

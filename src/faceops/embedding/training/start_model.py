@@ -11,7 +11,7 @@ from faceops.embedding.embedder import Embedder
 
 
 def start_model(settings: Train, sface: Path | None) -> Embedder:
-    """Return SFace from the file `sface`, or a network drawn from `settings.seed`."""
+    """Return SFace from the file `sface`, or an untrained network drawn from `settings.seed`."""
     if settings.backbone == "pretrained":
         assert sface is not None
         return load_sface(sface)

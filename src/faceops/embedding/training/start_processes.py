@@ -3,6 +3,7 @@
 import os
 import sys
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -19,6 +20,7 @@ def start_processes(count: int, module: str) -> None:
 
     Raises:
         SystemExit: one of them failed; it has said why.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came, and they were told.
     """
     config = LaunchConfig(
         min_nodes=1,
@@ -27,9 +29,12 @@ def start_processes(count: int, module: str) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        run_id=f"faceops-{os.getpid()}",
     )
     try:
         elastic_launch(config, sys.executable)("-m", module)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+    except SignalException:
+        raise KeyboardInterrupt from None

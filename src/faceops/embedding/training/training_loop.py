@@ -118,7 +118,7 @@ class _Training:
         """Go through the epochs from where the run stands, until all, patience or time is out."""
         run, settings = self.run, self.settings
         if run.restore(self.checkpoints):
-            _say(f"training continues after epoch {run.outcome.last['epoch']}, step {run.step}")
+            self.say(f"training continues after epoch {run.outcome.last['epoch']}, step {run.step}")
         else:
             run.take_in({"epoch": 0, "phase": "start", "miner": ""} | self.score(), 0.0)
             run.idle = 0
@@ -157,7 +157,7 @@ class _Training:
                 # needs no generator's state.
                 seed = step_seed(settings.seed, epoch, run.step)
                 figures = {"learning_rate": rate} | self.take_step(step, loaded, miner, rate, seed)
-                self.log.log_step(number, figures)
+                self.log.log_step(number + 1, figures)
                 run.figures.add(figures)
                 run.step, run.images = run.step + 1, run.images + len(step.positions)
 
@@ -229,7 +229,7 @@ class _Training:
             run.take_in(row, self.settings.tolerance)
         self.save()
         self.log.log_epoch(row, speed)
-        _say(
+        self.say(
             f"epoch {epoch}/{epochs_of(self.settings)} ({row['miner'] or phase}):"
             f" loss {row['loss']:.3f}, validation TAR {row['val_tar']:.4f} (score"
             f" {row['val_score']:.4f}, best epoch {run.outcome.best_epoch}),"
@@ -252,6 +252,11 @@ class _Training:
             bank.fill(torch.from_numpy(self.inputs.embed_plain(self.model, False)))
         return bank
 
+    def say(self, line: str) -> None:
+        """Tell the user how far it is, from one process."""
+        if self.processes.rank == 0:
+            print(line, file=sys.stderr, flush=True)
+
     def save(self) -> None:
         """Write the checkpoint, from one process."""
         if self.processes.rank == 0:
@@ -269,7 +274,3 @@ def _training_mode(model: Embedder, trained: torch.nn.Module) -> None:
         for part in trained.modules():
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.eval()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,113 @@
+"""Every network keeps the contract, in colour and grey, and has the size its paper gives."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faceops.embedding.backbones.build import BACKBONES, build_backbone
+from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.model_file import load_model, save_model
+from faceops.errors import FaceOpsError
+from tests.embedding.faces_for_training import coloured_people
+
+CROPS = coloured_people(3, 2).crops[:3]
+UNTRAINED = [name for name in BACKBONES if name != "pretrained"]
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_colour_at_112_pixels(name: str) -> None:
+    torch.manual_seed(0)
+    embeddings = embed_crops(build_backbone(name, 24), CROPS[:2])
+    assert embeddings.shape == (2, 24)
+    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(2), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_grey_at_80_pixels_can_be_learnt_by_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_backbone(name, 24, 80, "grey")
+    embeddings = model(torch.from_numpy(CROPS).permute(0, 3, 1, 2).float())
+    assert embeddings.shape == (3, 24)
+    assert embeddings.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+    (embeddings @ torch.randn(24)).pow(2).sum().backward()
+    for parameter, value in model.named_parameters():
+        assert value.grad is not None, parameter
+        assert torch.isfinite(value.grad).all() and value.grad.any(), parameter
+
+
+@pytest.mark.parametrize("name", ["facenet_nn2", "resnet18", "mobilefacenet"])
+def test_a_grey_network_is_the_same_from_disk(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_backbone(name, 24, 80, "grey")
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert (loaded.backbone, loaded.input_size, loaded.colour) == (name, 80, "grey")
+    assert np.array_equal(embed_crops(loaded, CROPS), embed_crops(model, CROPS))
+
+
+# Published totals at 1000 classes (torchvision's documentation), less that classifier, and less
+# what a 3 x 3 stem saves on a 7 x 7 one; resnet18's first stage gets a projection for its stride.
+STEM = 64 * 3 * (7 * 7 - 3 * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "trunk"),
+    [
+        ("resnet18", 11_689_512 - 513_000 - STEM + 64 * 64 + 128),
+        ("resnet50", 25_557_032 - 2_049_000 - STEM),
+        ("resnext50_32x4d", 25_028_904 - 2_049_000 - STEM),
+    ],
+)
+def test_residual_networks_have_the_published_parameters(name: str, trunk: int) -> None:
+    with torch.device("meta"):
+        model = build_backbone(name, 128)
+        features = model.trunk[1:](torch.empty(1, 3, 112, 112))
+    assert sum(value.numel() for value in model.trunk.parameters()) == trunk
+    assert features.shape[2:] == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "published"),
+    [("mobilefacenet", 128, 0.99e6), ("inception_resnet_v1", 512, 23.5e6)],
+)
+def test_parameters_are_those_published(name: str, size: int, published: float) -> None:
+    with torch.device("meta"):
+        model = build_backbone(name, size)
+    count = sum(value.numel() for value in model.parameters())
+    assert count == pytest.approx(published, rel=0.015)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vgg", 128), r"train.backbone = 'vgg' is unknown; .*resnet18"),
+        (("pretrained", 64), r"embedding_size = 128, .*, not 64, 112 and rgb"),
+        (("pretrained", 128, 80, "grey"), r"colour = rgb, not 128, 80 and grey"),
+        (("inception_resnet_v1", 128, 74), r"input_size = 74 is too small"),
+    ],
+)
+def test_what_cannot_be_built_is_named(arguments: tuple[str, int], message: str) -> None:
+    with pytest.raises(FaceOpsError, match=message):
+        build_backbone(*arguments)
+
+
+def test_the_smallest_input_of_inception_resnet_leaves_one_pixel() -> None:
+    with torch.device("meta"):
+        model = build_backbone("inception_resnet_v1", 8, 75)
+        assert model.trunk[1:](torch.empty(2, 3, 75, 75)).shape == (2, 1792, 1, 1)
+
+
+def test_a_model_stored_before_inputs_were_a_choice_still_loads(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_backbone("mobilefacenet", 8)
+    save_model(model, tmp_path)
+    path = tmp_path / "model.json"
+    description = json.loads(path.read_text())
+    del description["input_size"], description["colour"]
+    path.write_text(json.dumps(description))
+    loaded = load_model(tmp_path)
+    assert (loaded.input_size, loaded.colour) == (112, "rgb")
+    assert np.array_equal(embed_crops(loaded, CROPS), embed_crops(model, CROPS))

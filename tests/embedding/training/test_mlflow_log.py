@@ -1,0 +1,68 @@
+"""What training leaves in MLflow: few requests, nothing twice, parameters that people can read."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from faceops.embedding.training import mlflow_log
+from faceops.embedding.training.mlflow_log import MlflowLog
+
+PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7, "far": [1, 2]}
+
+
+@pytest.mark.slow
+def test_a_run_has_its_steps_epochs_pictures_and_parameters(
+    tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[int] = []
+    log_batch = mlflow.MlflowClient.log_batch
+
+    def counted(client: mlflow.MlflowClient, run_id: str, **content: Any) -> None:
+        requests.append(len(content.get("metrics", ())))
+        log_batch(client, run_id, **content)
+
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(mlflow_store)  # an earlier test may have named another
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
+    with MlflowLog("steps", PARAMS, "abc", None) as log:
+        log.log_epoch({"epoch": 0, "phase": "start", "val_tar": 0.1}, 0)
+        requests.clear()
+        for step in range(1, 51):
+            log.log_step(step, {"loss": 1 / step, "learning_rate": 0.1, "spread": math.nan})
+        assert requests == []
+        log.log_epoch({"epoch": 1, "phase": "warmup", "loss": 0.5, "val_tar": 0.2}, 12.0)
+        assert requests == [100, 3]
+        for step in range(41, 61):  # resumed from a checkpoint ten steps back
+            log.log_step(step, {"loss": 1 / step})
+        monkeypatch.setattr(mlflow_log, "SEND_EVERY_S", 0)
+        log.log_step(61, {"loss": 1 / 61})
+        assert requests[2:] == [11]
+        log.log_step(62, {"loss": 1 / 62})
+        log.log_map(np.eye(8, dtype=np.float32), np.arange(8) // 2)
+    with pytest.raises(KeyboardInterrupt), MlflowLog("steps", {}, "abc", None) as cut:
+        monkeypatch.setattr(mlflow_log, "SEND_EVERY_S", 60)
+        cut.log_step(1, {"loss": 3.0})
+        cut.log_map(np.eye(2, dtype=np.float32), np.arange(2))
+        raise KeyboardInterrupt
+
+    client = mlflow.MlflowClient()
+    run = client.get_run(log.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.miners"] == "semi_hard: 0.4, batch_hard: 1.0"
+    assert run.data.params["train.seed"] == "7"
+    assert run.data.params["train.far"] == "1, 2"
+    assert run.data.tags["data_sha256"] == "abc"
+    losses = client.get_metric_history(log.run_id, "step/loss")
+    assert {point.step: point.value for point in losses} == {s: 1 / s for s in range(1, 63)}
+    assert len(losses) == 62
+    assert "step/spread" not in run.data.metrics
+    assert [point.step for point in client.get_metric_history(log.run_id, "val_tar")] == [0, 1]
+    files = [file.path for file in client.list_artifacts(log.run_id)]
+    assert files == ["training.png", "validation_people.png"]
+    assert client.get_run(cut.run_id).info.status == "FAILED"
+    assert client.get_run(cut.run_id).data.metrics == {"step/loss": 3.0}
+    assert client.list_artifacts(cut.run_id) == []
