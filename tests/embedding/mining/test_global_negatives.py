@@ -9,8 +9,8 @@ from faceops.embedding.mining.global_negatives import nearest_negatives
 from faceops.embedding.mining.tile_shape import ON_CPU, TileShape
 
 # Several tiles and several rounds of tiles; the last of each is not full.
-SMALL = TileShape(anchors=7, faces=16, tiles=3)
-WIDE = TileShape(anchors=64, faces=256, tiles=2)
+SMALL = TileShape(faces=16, anchors=7, tiles=3)
+WIDE = TileShape(faces=256, anchors=64, tiles=2)
 SHAPES = {"small": SMALL, "wide": WIDE, "as on a CPU": ON_CPU}
 
 

@@ -28,8 +28,8 @@ def nearest_negatives(
 
     The work is one matrix product of anchors and bank in tiles. Of a tile only the maxima of its
     groups of 8 faces are kept; the best groups are then computed again, face by face: in those
-    are all faces sought (see `largest_columns`). Memory is that of two more copies of the bank
-    and, for each thread, of a few tiles. On a CPU each of torch's threads has anchors of its own:
+    are all faces sought (see `largest_of_columns`). Memory is that of a second copy of the bank
+    and, for each thread, of some tiles. On a CPU each of torch's threads has anchors of its own:
     none waits for another, also where other work shares the cores.
 
     Args:
@@ -53,7 +53,7 @@ def nearest_negatives(
     workers = min(threads if bank.device.type == "cpu" else 1, len(blocks))
     spaces: SimpleQueue[TileSpace] = SimpleQueue()
     for _ in range(workers):
-        spaces.put(TileSpace(shape, bank.device))
+        spaces.put(TileSpace(shape, len(faces.faces), bank.device))
 
     def mine(block: torch.Tensor) -> None:
         space = spaces.get()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from faceops.embedding.mining.faces_by_person import FacesByPerson
-from faceops.embedding.mining.largest_columns import largest_columns
+from faceops.embedding.mining.largest_of_columns import largest_of_columns, largest_of_rows
 from faceops.embedding.mining.rank_keys import exists, rank_keys, rows_of_keys, same_value
 from faceops.embedding.mining.tile_shape import GROUP, TileSpace
 
@@ -22,9 +22,9 @@ def nearest_strangers(
     query, who = of.bank[anchors], of.person[anchors]
     best = torch.empty(len(anchors), 0, dtype=torch.int64, device=query.device)
     # One more than asked for shows whether the last place is shared.
-    for tiles in torch.arange(len(of.tiles)).split(of.shape.tiles):
+    for tiles in torch.arange(len(of.faces)).split(of.shape.tiles):
         maxima = _maxima(of, query, who, tiles.tolist(), space)
-        groups = largest_columns(maxima, min(k + 1, maxima.shape[1]))
+        groups = largest_of_columns(maxima, min(k + 1, len(maxima)))
         groups += int(tiles[0]) * of.shape.groups
         best = _largest(torch.cat([best, _look_into(of, groups, query, who, k + 1)], 1), k + 1)
     if best.shape[1] > k:
@@ -39,24 +39,21 @@ def nearest_strangers(
 def _maxima(
     of: FacesByPerson, query: torch.Tensor, who: torch.Tensor, tiles: list[int], space: TileSpace
 ) -> torch.Tensor:
-    """Return float32 (A, groups of `tiles`), the largest product with a stranger in each."""
-    groups = of.shape.groups
-    products = space.products[: len(query)]
-    grouped = products.view(len(query), GROUP, groups)
-    maxima = space.maxima[: len(query), : len(tiles) * groups]
+    """Return float32 (groups of `tiles`, A), the largest product with a stranger in each."""
+    size, anchors = of.shape.faces, len(query)
+    columns = query.T.contiguous()
+    products, maxima = space.products(anchors), space.maxima(len(tiles), anchors)
     low, high = of.range_of(who)
-    first, last = int(low.min()) // GROUP, int(high.max() - 1) // GROUP  # groups
-    for tile, part in zip(tiles, maxima.split(groups, dim=1), strict=True):
-        torch.mm(query, of.tiles[tile], out=products)
-        here = slice(max(first - tile * groups, 0), max(last + 1 - tile * groups, 0))
-        if here.start < min(here.stop, groups):
-            own = of.tile_persons[tile, :, here] == who[:, None, None]
-            grouped[:, :, here].masked_fill_(own, -torch.inf)
-        if tile == len(of.tiles) - 1:
-            rest = slice(of.count // GROUP - tile * groups, None)
-            grouped[:, :, rest].masked_fill_(of.tile_persons[tile, :, rest] < 0, -torch.inf)
-        torch.amax(grouped, dim=1, out=part)
-    return maxima
+    first, last = int(low.min()), int(high.max())
+    for tile, part in zip(tiles, maxima, strict=True):
+        torch.mm(of.faces[tile], columns, out=products)
+        start, end = max(first - tile * size, 0), min(last - tile * size, size)
+        if start < end:
+            own = of.persons[tile * size + start : tile * size + end, None] == who
+            products[start:end].masked_fill_(own, -torch.inf)
+        products[max(of.count - tile * size, 0) :] = -torch.inf  # behind the last face
+        torch.amax(products.view(-1, GROUP, anchors), dim=1, out=part)
+    return maxima.flatten(0, 1)
 
 
 def _look_into(
@@ -73,7 +70,7 @@ def _look_into(
     low, high = of.range_of(who)
     strangers = ((places < low) | (places >= high)) & (places < of.count)
     products.masked_fill_(~strangers, -torch.inf)
-    found = largest_columns(products, min(k, products.shape[1]))
+    found = largest_of_rows(products, min(k, products.shape[1]))
     return rank_keys(products.gather(1, found), of.rows[places.gather(1, found)])
 
 

@@ -5,22 +5,22 @@ import math
 import pytest
 import torch
 
-from faceops.embedding.mining.largest_columns import largest_columns
+from faceops.embedding.mining.largest_of_columns import largest_of_columns
 from faceops.embedding.mining.rank_keys import exists, rank_keys, rows_of_keys, same_value
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize(("columns", "k"), [(4096, 3), (20480, 1), (1024, 16), (1000, 4), (5, 5)])
-def test_the_largest_columns_hold_the_largest_values(columns: int, k: int, ties: bool) -> None:
-    draw = torch.Generator().manual_seed(columns)
-    values = torch.randn(6, columns, generator=draw)
+@pytest.mark.parametrize(("rows", "k"), [(4096, 3), (20480, 1), (1024, 16), (1000, 4), (5, 5)])
+def test_the_largest_of_each_column_are_found(rows: int, k: int, ties: bool) -> None:
+    draw = torch.Generator().manual_seed(rows)
+    values = torch.randn(rows, 6, generator=draw)
     if ties:
         values = values.round()
-    values[0, 2:] = -torch.inf
-    found = largest_columns(values, k)
-    assert all(len(set(row)) == k for row in found.tolist())
-    largest = values.sort(dim=1, descending=True).values[:, :k]
-    assert torch.equal(values.gather(1, found).sort(dim=1, descending=True).values, largest)
+    values[2:, 0] = -torch.inf
+    found = largest_of_columns(values, k)
+    assert all(len(set(column)) == k for column in found.tolist())
+    largest = values.sort(dim=0, descending=True).values[:k].T
+    assert torch.equal(values.T.gather(1, found).sort(dim=1, descending=True).values, largest)
 
 
 def test_keys_order_by_value_and_then_by_the_lower_row() -> None:
