@@ -25,8 +25,8 @@ class TileShape:
         return self.faces // GROUP
 
 
-# A CPU wants products that stay in its cache (1 MB), a GPU few and large ones.
-ON_CPU = TileShape(faces=512, anchors=512, tiles=512)
+# A CPU wants products that stay in its cache (2 MB), a GPU few and large ones.
+ON_CPU = TileShape(faces=1024, anchors=512, tiles=256)
 ON_GPU = TileShape(faces=16384, anchors=2048, tiles=16)
 
 
