@@ -9,7 +9,7 @@ from faceops.embedding.mining.global_negatives import nearest_negatives
 from faceops.embedding.mining.tile_shape import ON_CPU, TileShape
 
 # Several tiles and several rounds of tiles; the last of each is not full.
-SMALL = TileShape(faces=16, anchors=7, tiles=3)
+SMALL = TileShape(faces=16, anchors=29, tiles=4)
 WIDE = TileShape(faces=256, anchors=64, tiles=2)
 SHAPES = {"small": SMALL, "wide": WIDE, "as on a CPU": ON_CPU}
 
@@ -111,14 +111,14 @@ def test_where_strangers_run_out_stands_minus_one() -> None:
 
 def test_the_number_of_threads_changes_nothing_and_stays_as_it_was() -> None:
     draw = torch.Generator().manual_seed(1)
-    bank = F.normalize(torch.randn(500, 16, generator=draw), dim=1)
-    labels = torch.randint(0, 100, (500,), generator=draw)
+    bank = F.normalize(torch.randn(200, 16, generator=draw), dim=1)
+    labels = torch.randint(0, 50, (200,), generator=draw)
     before = torch.get_num_threads()
     found = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(nearest_negatives(bank, labels, torch.arange(500), 4, 2, SMALL))
+            found.append(nearest_negatives(bank, labels, torch.arange(200), 4, 2, SMALL))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
