@@ -23,17 +23,19 @@ import numpy as np
 import torch
 
 from experiments.training.built_faces import BuiltFaces, read_build
-from experiments.training.class_centres import class_centres, nearest
 from experiments.training.figures_table import RESULTS, Figure, figures_table, write_results
-from experiments.training.fit import Fitted, fit, last_epoch_head, training_inputs, with_objective
+from experiments.training.fit import Fitted, fit, last_epoch_head, with_objective
+from experiments.training.nearest_centre import nearest
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
 from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from faceops.config.sections import Train
+from faceops.embedding.class_centres import class_centres
 from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.start_model import start_model
 from faceops.evaluation.bootstrap import share_interval
 from faceops.photos.content_hash import sha256_file
@@ -101,7 +103,7 @@ def run(
     model = start_model(own, sface)
     return fit(
         model,
-        lambda: training_inputs(model, train, val, own, out, device),
+        lambda: build_inputs(model, train, val, own, out, device),
         train, val, own, out, [*data, sha256_file(sface) if sface else "", objective],
         device,
     )  # fmt: skip

@@ -25,13 +25,14 @@ from pathlib import Path
 from experiments.training.built_faces import read_build
 from experiments.training.embed_faces import embed_faces
 from experiments.training.figures_table import RESULTS, figures_table, table, write_results
-from experiments.training.fit import fit, take_last_epoch, training_inputs
+from experiments.training.fit import fit, take_last_epoch
 from experiments.training.lfw_measured import Published, compared, measure_lfw
 from experiments.training.paired_gain import HEADER
 from experiments.training.read_settings import read_settings
 from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from faceops.embedding.device import choose_device
+from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.start_model import start_model
 from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
@@ -89,7 +90,7 @@ def main() -> None:
     data = [*faces.hashes, sha256_file(sface) if sface else ""]
     fitted = fit(
         start,
-        lambda: training_inputs(start, train, val, settings, args.out, device),
+        lambda: build_inputs(start, train, val, settings, args.out, device),
         train, val, settings, args.out, data, device=device,
     )  # fmt: skip
     embeddings = embed_faces(fitted.model, faces, args.out, device)

@@ -18,11 +18,10 @@ from safetensors.torch import load_file, save_file
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.build_inputs import trains_head_only
 from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
-from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.outcome import NoLog, Row
-from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
+from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.training_loop import train_embedder
 
 # Semi-hard for the first two fifths of the epochs, then the hardest of the batch.
@@ -123,8 +122,7 @@ def take_last_epoch(fitted: Fitted, settings: Train) -> None:
     """
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
-    frozen = settings.backbone == "pretrained" and settings.freeze
-    trained = fitted.model.head if frozen else fitted.model
+    trained = fitted.model.head if trains_head_only(settings) else fitted.model
     part = "average" if settings.ema_decay else "trained"
     trained.load_state_dict(without_prefix(part, saved[0]))
 
@@ -153,21 +151,3 @@ def with_objective(settings: Train, objective: str) -> Train:
     if objective != "triplet":
         changes = {"warmup_epochs": epochs, "triplet_epochs": 0, "classifier": objective}
     return Train.model_validate(settings.model_dump() | changes)
-
-
-def training_inputs(
-    model: Embedder,
-    train: LabelledCrops,
-    val: LabelledCrops,
-    settings: Train,
-    folder: Path,
-    device: torch.device,
-) -> TrainingInputs:
-    """Return what the stage `train` feeds: pixels, or the frozen layers' features from `folder`."""
-    if settings.backbone == "pretrained" and settings.freeze:
-        return FeatureInputs(
-            cached_features(model, train, settings.flip, folder, "train", device),
-            cached_features(model, val, False, folder, "val", device),
-            device,
-        )
-    return PixelInputs(train, val, Augmentation.of(settings), device)

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.training.class_centres import class_centres, nearest
 from experiments.training.figures_table import Figure
+from experiments.training.nearest_centre import nearest
 from experiments.training.paired_gain import pairs_gain, share_gain
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
 from experiments.training.uniform_pairs import uniform_pairs
+from faceops.embedding.class_centres import class_centres
 from faceops.errors import FaceOpsError, UsageError
 
 

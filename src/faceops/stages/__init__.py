@@ -16,6 +16,18 @@ from faceops.errors import FaceOpsError
 COSTS = Path("build/costs")
 
 
+def run_or_tell(main: Callable[[], None], interrupted: str) -> None:
+    """Run `main`; a FaceOpsError is told and gives its exit code, Ctrl-C `interrupted` and 130."""
+    try:
+        main()
+    except FaceOpsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        sys.exit(130)
+
+
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; an error that the user can mend becomes one sentence and an exit code.
 
@@ -23,14 +35,7 @@ def run_stage(main: Callable[[], None]) -> None:
     in build/costs/<stage>.json.
     """
     started = time.monotonic()
-    try:
-        main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; run it again to continue", file=sys.stderr)
-        sys.exit(130)
+    run_or_tell(main, "interrupted; run it again to continue")
     peak = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -14,16 +14,14 @@ from faceops.config.sections import Train
 from faceops.embedding.device import choose_device
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.model_file import save_model
-from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
-from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.history_file import write_history
 from faceops.embedding.training.mlflow_log import MlflowLog
 from faceops.embedding.training.outcome import Outcome
 from faceops.embedding.training.processes import Processes
 from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.start_processes import start_processes, started_by_torchrun
-from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
 from faceops.embedding.training.training_loop import train_embedder
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
@@ -59,16 +57,8 @@ def main() -> None:
         )
 
     begun = time.monotonic()
-    frozen = settings.backbone == "pretrained" and settings.freeze
-    if frozen:
-        with processes.first_alone():
-            inputs: TrainingInputs = FeatureInputs(
-                cached_features(model, train, settings.flip, CHECKPOINTS, "train", device),
-                cached_features(model, val, False, CHECKPOINTS, "val", device),
-                device,
-            )
-    else:
-        inputs = PixelInputs(train, val, Augmentation.of(settings), device)
+    with processes.first_alone():  # features are computed once and kept
+        inputs = build_inputs(model, train, val, settings, CHECKPOINTS, device)
     features_seconds = time.monotonic() - begun
 
     use_tracking(Path.cwd())

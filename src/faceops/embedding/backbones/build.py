@@ -1,5 +1,8 @@
 """The networks by name."""
 
+from typing import get_args
+
+from faceops.config.sections import Backbone
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
 from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
 from faceops.embedding.backbones.input_stage import CROP_SIZE
@@ -9,10 +12,7 @@ from faceops.embedding.backbones.residual import build_residual
 from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
-BACKBONES = (
-    *("pretrained", "facenet_nn2", "inception_resnet_v1"),
-    *("resnet18", "resnet50", "resnext50_32x4d", "mobilefacenet"),
-)
+BACKBONES: tuple[str, ...] = get_args(Backbone)
 
 
 def build_backbone(

@@ -1,9 +1,9 @@
 """The parts of a run before its first step."""
 
-import numpy as np
 import torch
 
 from faceops.config.sections import Train
+from faceops.embedding.class_centres import class_centres
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.heads.build import build_head
 from faceops.embedding.labelled_crops import LabelledCrops
@@ -31,9 +31,6 @@ def begin_run(
         settings.classifier_scale,
         settings.classifier_margin,
     ).to(device)
-    if model.backbone == "pretrained" and epochs_classify(settings):
-        model.eval()
-        head.start_at(_class_centres(inputs.embed_plain(model, False), train).to(device))
     if settings.compile:
         trained.compile()
     bank = None
@@ -45,15 +42,14 @@ def begin_run(
     )
 
 
-def epochs_classify(settings: Train) -> bool:
-    """Return whether any epoch uses the classification head."""
+def start_head(
+    run: RunState, model: Embedder, inputs: TrainingInputs, train: LabelledCrops, settings: Train
+) -> None:
+    """Put the classes where a pretrained `model` has its people, if any epoch classifies."""
     later = settings.classifier_weight > 0 and settings.triplet_epochs > 0
-    return settings.warmup_epochs > 0 or later
-
-
-def _class_centres(embeddings: np.ndarray, train: LabelledCrops) -> torch.Tensor:
-    """Return the mean embedding of each person with two or more photos, float32 (people, D)."""
-    sums = np.zeros((train.people, embeddings.shape[1]), np.float32)
-    usable = ~train.negative_only
-    np.add.at(sums, train.labels[usable], embeddings[usable])
-    return torch.from_numpy(sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6))
+    if model.backbone == "pretrained" and (settings.warmup_epochs > 0 or later):
+        model.eval()
+        usable = ~train.negative_only
+        embeddings = inputs.embed_plain(model, False)[usable]
+        centres = torch.from_numpy(class_centres(embeddings, train.labels[usable]))
+        run.head.start_at(centres.to(run.device))

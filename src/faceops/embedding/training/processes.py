@@ -36,11 +36,6 @@ class Processes:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size())
 
-    def leave(self) -> None:
-        """Part from the others; joining again is possible."""
-        if self.count > 1:
-            dist.destroy_process_group()
-
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """Let process 0 do what is within the `with`, then the others, who find it done."""

@@ -22,7 +22,7 @@ from faceops.embedding.mining.miners import MINERS
 from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
 from faceops.embedding.training.batch_watch import watch_batch
-from faceops.embedding.training.begin_run import begin_run
+from faceops.embedding.training.begin_run import begin_run, start_head
 from faceops.embedding.training.collapse import check_alive
 from faceops.embedding.training.epoch_steps import (
     Step,
@@ -120,6 +120,7 @@ class _Training:
         if run.restore(self.checkpoints):
             self.say(f"training continues after epoch {run.outcome.last['epoch']}, step {run.step}")
         else:
+            start_head(run, self.model, self.inputs, self.train, settings)
             run.take_in({"epoch": 0, "phase": "start", "miner": ""} | self.score(), 0.0)
             run.idle = 0
         for earlier in run.outcome.history:
