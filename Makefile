@@ -65,8 +65,9 @@ up: setup ## Start an MLflow and a Prefect server here (MLFLOW_PORT=5000 PREFECT
 down: setup ## Stop the two servers that `make up` started
 	@$(QUIETLY) python -m flows.servers down
 
+# A thread a worker: more would wait for each other on the cores that the workers share.
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time
-	@$(QUIETLY) pytest -n $(WORKERS) --dist loadgroup
+	@$(QUIETLY) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
 
 lint: setup ## Check style and types only
 	@ruff check .
