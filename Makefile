@@ -7,8 +7,10 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The switches that keep the libraries' analytics off have one place: faceops.analytics.
 QUIETLY := eval "$$(python -m faceops.analytics)" &&
-# On a terminal uv shows what it does; in a log only what goes wrong.
-UV_INSTALL := uv pip install --python .venv/bin/python $$(test -t 2 || echo --quiet)
+# On a terminal uv shows what it does; in a log only what goes wrong. Compiled once, here: where
+# PYTHONDONTWRITEBYTECODE is set, as in many containers, every start would compile torch again.
+UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
+  $$(test -t 2 || echo --quiet)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

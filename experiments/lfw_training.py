@@ -140,8 +140,9 @@ def main() -> None:
         write_results(
             name,
             f"LFW, {name}: trained on DevTrain, reported on DevTest",
-            f"python -m experiments.lfw_training {name} --build BUILD --lists LFW --out OUT"
-            + changed,
+            f"python -m experiments.lfw_training {args.overlay} --build BUILD --lists LFW --out OUT"
+            + changed
+            + (f" --name {name}" if args.name else ""),
             parts,
             run_facts(seen, settings, {"": fitted.facts}, device),
             content,

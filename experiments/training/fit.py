@@ -63,11 +63,17 @@ def fit(
         FaceOpsError: too few people, or the embedding collapsed.
     """
     home = folder / run_key(settings, *data)
-    if not (home / FACTS).exists():
+    if not _ended(home):
         _train(model, inputs(), train, val, settings, home, device or torch.device("cpu"))
     model.load_state_dict(load_file(home / WEIGHTS))
     facts = json.loads((home / FACTS).read_text(encoding="utf-8"))
     return Fitted(model.eval(), facts, home)
+
+
+def _ended(home: Path) -> bool:
+    """Return whether a run came to its end; one that a time limit stopped can go on."""
+    facts = home / FACTS
+    return facts.exists() and json.loads(facts.read_text("utf-8"))["stopped"] != "max_minutes"
 
 
 class _Speeds(NoLog):
@@ -122,9 +128,12 @@ def take_last_epoch(fitted: Fitted, settings: Train) -> None:
     """
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
-    trained = fitted.model.head if trains_head_only(settings) else fitted.model
     part = "average" if settings.ema_decay else "trained"
-    trained.load_state_dict(without_prefix(part, saved[0]))
+    _trained_part(fitted, settings).load_state_dict(without_prefix(part, saved[0]))
+
+
+def _trained_part(fitted: Fitted, settings: Train) -> torch.nn.Module:
+    return fitted.model.head if trains_head_only(settings) else fitted.model
 
 
 def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +145,7 @@ def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.nda
     """
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
-    fitted.model.load_state_dict(without_prefix("trained", saved[0]))
+    _trained_part(fitted, settings).load_state_dict(without_prefix("trained", saved[0]))
     head = without_prefix("head", saved[0])
     if "bias" in head:  # softmax
         return (settings.classifier_scale * head["weight"]).numpy(), head["bias"].numpy()

@@ -44,10 +44,13 @@ class DigitInputs:
         embeddings: torch.Tensor = model(bend(_pixels(loaded), draw, self._strength))
         return embeddings
 
-    def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
+    def embed_plain(
+        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
+    ) -> np.ndarray:
         """Embed the digits as they are."""
         faces = self._faces[validation]
-        return embed_digits(model, faces.crops[faces.rows])
+        rows = faces.rows if positions is None else faces.rows[positions]
+        return embed_digits(model, faces.crops[rows])
 
 
 def _pixels(digits: torch.Tensor) -> torch.Tensor:

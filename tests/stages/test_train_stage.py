@@ -122,7 +122,10 @@ def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(
         summary = json.loads((root / "build/train/train.json").read_text())
         return summary["stopped"], summary["epochs"]
 
+    log_epoch = MlflowLog.log_epoch
+
     def kill(log: MlflowLog, row: dict[str, Any], images_per_second: float) -> None:
+        log_epoch(log, row, images_per_second)
         if row["epoch"] == 1:
             raise KeyboardInterrupt
 
@@ -137,6 +140,13 @@ def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(
     (root / "params.yaml").write_text(PARAMS)
     assert stopped() == ("finished", 2)
     assert not list((root / "build/checkpoints").glob("*/*"))
+
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+    (only,) = client.search_runs([client.get_experiment_by_name("faceops").experiment_id])
+    assert only.info.status == "FINISHED"
+    for name, steps in (("val_tar", [0, 1, 2]), ("step/loss", [1, 2, 3, 4])):
+        history = client.get_metric_history(only.info.run_id, name)
+        assert [point.step for point in history] == steps
 
 
 def test_missing_crops_are_one_sentence(root: Path) -> None:

@@ -114,7 +114,9 @@ class Train(Section):
     people_per_batch: int = Field(24, ge=2, description="P of P people x K photos")
     photos_per_person: int = Field(4, ge=2, description="K of P people x K photos")
     negatives_per_batch: int = Field(
-        8, ge=0, description="of people with one photo, or found by global mining, a triplet batch"
+        8,
+        ge=0,
+        description="of people with one photo; with the miner global, found by it: about P x K",
     )
     warmup_epochs: int = Field(2, ge=0, description="epochs of classification")
     triplet_epochs: int = Field(2, ge=0, description="epochs of mined triplets after it")
@@ -186,6 +188,18 @@ class Train(Section):
         made = (self.embedding_size, self.input_size, self.colour)
         if self.backbone == "pretrained" and made != (128, 112, "rgb"):
             raise ValueError("pretrained has embedding_size 128, input_size 112 and colour rgb")
+        return self
+
+    @model_validator(mode="after")
+    def _global_mining_has_negatives(self) -> "Train":
+        if "global" in self.miners and 0 in (
+            self.negatives_per_batch,
+            self.global_nearest + self.global_random,
+        ):
+            raise ValueError(
+                "the miner global needs negatives_per_batch, and global_nearest or global_random,"
+                " above 0"
+            )
         return self
 
 

@@ -1,6 +1,7 @@
 """The faces of one split, with a number for each person."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class LabelledCrops:
     labels: np.ndarray
     negative_only: np.ndarray
 
-    @property
+    @cached_property
     def people(self) -> int:
         """The number of people with two or more photos."""
         return len(np.unique(self.labels[~self.negative_only]))

@@ -25,6 +25,7 @@ from faceops.embedding.training.start_processes import start_processes, started_
 from faceops.embedding.training.training_loop import train_embedder
 from faceops.errors import FaceOpsError
 from faceops.photos.content_hash import sha256_file
+from faceops.release.registry.store import store_errors
 from faceops.release.registry.tracking import EXPERIMENT, use_tracking
 from faceops.stages import run_stage
 from faceops.stages.json_output import write_json
@@ -34,6 +35,7 @@ CROPS = Path("build/crop/crops.npy")
 FACES = Path("build/split/faces.parquet")
 OUT = Path("build/train")
 CHECKPOINTS = Path("build/checkpoints")
+MLFLOW_RUN = "mlflow_run_id"  # beside a run's checkpoint
 
 
 def main() -> None:
@@ -63,13 +65,20 @@ def main() -> None:
 
     use_tracking(Path.cwd())
     parent = os.environ.get("MLFLOW_RUN_ID") or None
+    checkpoints = CHECKPOINTS / key
     if processes.rank > 0:
-        train_embedder(model, inputs, train, val, settings, CHECKPOINTS / key, device, processes)
+        train_embedder(model, inputs, train, val, settings, checkpoints, device, processes)
+        processes.leave()
         return
-    with MlflowLog(EXPERIMENT, settings.model_dump(), data[0], parent) as log:
+    remembered = checkpoints / MLFLOW_RUN
+    with (
+        store_errors("recording the training"),
+        MlflowLog(EXPERIMENT, settings.model_dump(), data[0], parent, remembered) as log,
+    ):
         outcome = train_embedder(
-            model, inputs, train, val, settings, CHECKPOINTS / key, device, processes, log
+            model, inputs, train, val, settings, checkpoints, device, processes, log
         )
+        processes.leave()
         log.log_result(
             {
                 "best_epoch": outcome.best_epoch,
@@ -82,8 +91,11 @@ def main() -> None:
     write_history(outcome.history, OUT / "history.csv")
     write_json(OUT / "train.json", summary(outcome, train, val, settings))
     if outcome.stopped != "max_minutes":  # then a longer limit continues from the checkpoint
-        delete_checkpoint(CHECKPOINTS / key)
-    if outcome.best_epoch == 0:
+        remembered.unlink(missing_ok=True)
+        delete_checkpoint(checkpoints)
+    if outcome.last["epoch"] == 0:
+        print("train: max_minutes was over before an epoch was: the start is kept", file=sys.stderr)
+    elif outcome.best_epoch == 0:
         print(
             "train: no epoch was better than the start on the validation people,"
             " so the start is kept",

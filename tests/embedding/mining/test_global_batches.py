@@ -131,7 +131,9 @@ def test_memory_bank_keeps_the_latest_embedding_of_each_face() -> None:
     draw = torch.Generator().manual_seed(0)
     first, later = torch.randn(6, 4, generator=draw), torch.randn(2, 4, generator=draw)
     bank = MemoryBank(6, 4, "cpu")
-    bank.fill(first)
+    assert bank.stale().tolist() == [0, 1, 2, 3, 4, 5]
+    bank.update(torch.arange(6), first)
+    bank.begin_epoch()
     bank.update(torch.tensor([4, 1]), later.bfloat16().requires_grad_())
     expected = first.clone()
     expected[4], expected[1] = later.bfloat16().float()
@@ -140,3 +142,4 @@ def test_memory_bank_keeps_the_latest_embedding_of_each_face() -> None:
     other = MemoryBank(6, 4, "cpu")
     other.restore({name: value.clone() for name, value in bank.tensors().items()})
     assert torch.equal(other.embeddings, expected)
+    assert bank.stale().tolist() == other.stale().tolist() == [0, 2, 3, 5]

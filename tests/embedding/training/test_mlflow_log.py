@@ -28,22 +28,39 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(mlflow_store)  # an earlier test may have named another
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
-    with MlflowLog("steps", PARAMS, "abc", None) as log:
-        log.log_epoch({"epoch": 0, "phase": "start", "val_tar": 0.1}, 0)
+    remembered = tmp_path / "checkpoints/run_id"
+    epochs = [
+        {"epoch": 0, "phase": "start", "val_score": 0.1},
+        {"epoch": 1, "phase": "warmup", "loss": 0.5, "val_score": 0.2},
+    ]
+    killed = MlflowLog("steps", PARAMS, "abc", None, remembered)
+    with pytest.raises(KeyboardInterrupt), killed as log:
+        log.log_epoch(epochs[0], 0)
         requests.clear()
         for step in range(1, 51):
             log.log_step(step, {"loss": 1 / step, "learning_rate": 0.1, "spread": math.nan})
         assert requests == []
-        log.log_epoch({"epoch": 1, "phase": "warmup", "loss": 0.5, "val_tar": 0.2}, 12.0)
+        log.log_epoch(epochs[1], 12.0)
         assert requests == [100, 3]
+        raise KeyboardInterrupt
+    assert mlflow.MlflowClient().get_run(log.run_id).info.status == "FAILED"
+    requests.clear()
+    with MlflowLog("steps", PARAMS | {"seed": 8}, "abc", None, remembered) as log:
+        assert log.run_id == killed.run_id
+        assert mlflow.MlflowClient().get_run(log.run_id).info.status == "RUNNING"
+        for row in epochs:
+            log.log_epoch(row, 0)
         for step in range(41, 61):  # resumed from a checkpoint ten steps back
             log.log_step(step, {"loss": 1 / step})
+        assert requests == []
         monkeypatch.setattr(mlflow_log, "SEND_EVERY_S", 0)
         log.log_step(61, {"loss": 1 / 61})
-        assert requests[2:] == [11]
+        assert requests == [11]
         log.log_step(62, {"loss": 1 / 62})
         log.log_map(np.eye(8, dtype=np.float32), np.arange(8) // 2)
-    with pytest.raises(KeyboardInterrupt), MlflowLog("steps", {}, "abc", None) as cut:
+    (tmp_path / "elsewhere").write_text("0" * 32)  # the run of another store
+    other = MlflowLog("steps", {}, "abc", None, tmp_path / "elsewhere")
+    with pytest.raises(KeyboardInterrupt), other as cut:
         monkeypatch.setattr(mlflow_log, "SEND_EVERY_S", 60)
         cut.log_step(1, {"loss": 3.0})
         cut.log_map(np.eye(2, dtype=np.float32), np.arange(2))
@@ -60,7 +77,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     assert {point.step: point.value for point in losses} == {s: 1 / s for s in range(1, 63)}
     assert len(losses) == 62
     assert "step/spread" not in run.data.metrics
-    assert [point.step for point in client.get_metric_history(log.run_id, "val_tar")] == [0, 1]
+    assert [point.step for point in client.get_metric_history(log.run_id, "val_score")] == [0, 1]
     files = [file.path for file in client.list_artifacts(log.run_id)]
     assert files == ["training.png", "validation_people.png"]
     assert client.get_run(cut.run_id).info.status == "FAILED"

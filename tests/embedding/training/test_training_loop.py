@@ -200,6 +200,13 @@ def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
     resumed, again = run(IMPATIENT, tmp_path / "killed")
     assert again == outcome
     assert same_weights(resumed, model)
+    eager = IMPATIENT.model_copy(update={"checkpoint_minutes": 1e-9})
+    second_of_triplets = 3 * steps_per_epoch() + 2
+    with pytest.raises(Killed):  # within the epoch that it jumped to
+        run(eager, tmp_path / "jumped", KillAt(step=second_of_triplets))
+    resumed, again = run(eager, tmp_path / "jumped")
+    assert again == outcome
+    assert same_weights(resumed, model)
 
 
 def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> None:
@@ -223,6 +230,33 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
     inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
     with pytest.raises(FaceOpsError, match=r"collapsed to one point .* lower train.learning_rate"):
         train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU)
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_are_spoilt(
+    tmp_path: Path,
+) -> None:
+    class Blinding(NoLog):
+        def log_step(self, step: int, figures: dict[str, float]) -> None:
+            if step == 1:
+                with torch.no_grad():  # finite, but its square is not
+                    next(model.trunk.parameters()).fill_(1e38)
+
+    settings = tiny_training(checkpoint_minutes=1e-9)
+    model = start_model(settings, None)
+    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    with pytest.raises(FaceOpsError, match=r"gradient of step 2 in epoch 1 is not finite"):
+        train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU, log=Blinding())
+
+
+@pytest.mark.slow
+def test_a_compiled_network_in_bfloat16_learns_too(tmp_path: Path) -> None:
+    settings = tiny_training(precision="bfloat16", compile=True, triplet_epochs=1)
+    model, outcome = run(settings, tmp_path)
+    assert [row["epoch"] for row in outcome.history] == [0, 1, 2]
+    assert all(math.isfinite(row["loss"]) for row in outcome.history[1:])
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    _, plain = run(tiny_training(triplet_epochs=1), tmp_path / "plain")
+    assert outcome.history[1]["loss"] == pytest.approx(plain.history[1]["loss"], rel=0.05)
 
 
 def test_one_person_is_too_few(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from faceops.dataset.synthetic.encode import png
 from faceops.errors import FaceOpsError
 
 _PARTS = ("train", "t10k")
-_IMAGES, _LABELS = 0x00000803, 0x00000801  # magic: uint8, three dimensions; uint8, one
+IMAGES, LABELS = 0x00000803, 0x00000801  # magic: uint8, three dimensions; uint8, one
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def list_mnist(root: Path) -> list[LabelledPhoto]:
         if images_path is None or labels_path is None:
             lacking = "images-idx3" if images_path is None else "labels-idx1"
             raise wrong_layout(root, "mnist", f"{part}-{lacking}-ubyte(.gz) is missing")
-        images, labels = read_idx(images_path, _IMAGES), read_idx(labels_path, _LABELS)
+        images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
         if len(images) != len(labels):
             raise FaceOpsError(
                 f"{images_path} has {len(images)} images, {labels_path} {len(labels)} labels; "

@@ -2,6 +2,8 @@
 
 import torch
 
+from faceops.embedding.mining.positive_pairs import positive_pairs
+
 
 def watch_batch(
     embeddings: torch.Tensor, distances: torch.Tensor, labels: torch.Tensor, margin: float
@@ -13,8 +15,7 @@ def watch_batch(
     spread: standard deviation over all dimensions, sqrt(1 - |mean|^2): 1 when embeddings point
         everywhere, 0 when they have collapsed to one point.
     """
-    same = labels[:, None] == labels[None, :]
-    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    same, positive = positive_pairs(labels)
     anchors, positives = torch.nonzero(positive, as_tuple=True)
     near = distances[anchors, positives][:, None]
     valid = ~same[anchors]

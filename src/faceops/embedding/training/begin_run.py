@@ -1,5 +1,8 @@
 """The parts of a run before its first step."""
 
+import os
+import shutil
+
 import torch
 
 from faceops.config.sections import Train
@@ -12,6 +15,7 @@ from faceops.embedding.training.optimiser import build_optimiser
 from faceops.embedding.training.run_state import RunState
 from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.weight_average import WeightAverage
+from faceops.errors import FaceOpsError
 
 
 def begin_run(
@@ -32,6 +36,7 @@ def begin_run(
         settings.classifier_margin,
     ).to(device)
     if settings.compile:
+        _check_compiler()
         trained.compile()
     bank = None
     if "global" in settings.miners and settings.triplet_epochs > 0:
@@ -40,6 +45,15 @@ def begin_run(
     return RunState(
         device, trained, head, optimiser, WeightAverage(trained, settings.ema_decay), bank
     )
+
+
+def _check_compiler() -> None:
+    """Raise FaceOpsError where torch.compile would find no C++ compiler, at the first step."""
+    names = [os.environ.get("CXX", ""), "g++", "clang++"]
+    if not any(shutil.which(name) for name in names if name):
+        raise FaceOpsError(
+            "train.compile needs a C++ compiler; install g++ or set train.compile to false."
+        )
 
 
 def start_head(

@@ -8,6 +8,16 @@ from faceops.errors import FaceOpsError
 COLLAPSED = 0.1  # spread of a batch; an untrained or trained embedding has .5 to 1
 STUCK = 0.98  # distance within people over distance between them; 1: nothing is told apart
 STUCK_EPOCHS = 2
+ADVICE = "lower train.learning_rate, or raise train.warmup_epochs"
+
+
+def check_gradient(norm: float, epoch: int, step: int) -> None:
+    """Raise FaceOpsError unless the gradient's `norm` is finite; `step` counts from 0."""
+    if not math.isfinite(norm):
+        raise FaceOpsError(
+            f"the gradient of step {step + 1} in epoch {epoch} is not finite ({norm}); {ADVICE},"
+            " or set train.precision to float32."
+        )
 
 
 def check_alive(history: list[dict[str, Any]]) -> None:
@@ -19,20 +29,19 @@ def check_alive(history: list[dict[str, Any]]) -> None:
             apart as two of different people, so the loss is stuck at the margin.
     """
     row = history[-1]
-    advice = "lower train.learning_rate, or raise train.warmup_epochs"
     if not math.isfinite(row["loss"]):
-        raise FaceOpsError(f"the loss of epoch {row['epoch']} is {row['loss']}; {advice}.")
+        raise FaceOpsError(f"the loss of epoch {row['epoch']} is {row['loss']}; {ADVICE}.")
     if row["spread"] < COLLAPSED:
         raise FaceOpsError(
             f"in epoch {row['epoch']} the embeddings collapsed to one point (spread"
-            f" {row['spread']:.3f}, under {COLLAPSED}); {advice}."
+            f" {row['spread']:.3f}, under {COLLAPSED}); {ADVICE}."
         )
     last = history[-STUCK_EPOCHS:]
     if len(last) == STUCK_EPOCHS and all(_stuck(one) for one in last):
         raise FaceOpsError(
             f"since epoch {last[0]['epoch']} the loss is stuck at the margin ({row['loss']:.3f}):"
             " photos of one person are as far apart as photos of two"
-            f" ({row['positive_distance']:.3f}, {row['negative_distance']:.3f}); {advice}, or begin"
+            f" ({row['positive_distance']:.3f}, {row['negative_distance']:.3f}); {ADVICE}, or begin"
             " train.miners with semi_hard."
         )
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,7 @@ from faceops.embedding.training.validation_map import draw_tsne
 SEND_EVERY_S = 5.0
 SEND_AT_MOST = 900  # metrics a request; MLflow refuses more than 1,000
 _PARENT = "mlflow.parentRunId"
+_OF_EVERY_EPOCH = "val_score"
 
 
 class MlflowLog:
@@ -26,9 +28,19 @@ class MlflowLog:
     """
 
     def __init__(
-        self, experiment: str, params: dict[str, Any], data_sha256: str, parent: str | None
+        self,
+        experiment: str,
+        params: dict[str, Any],
+        data_sha256: str,
+        parent: str | None,
+        remembered: Path,
     ) -> None:
-        """Open a run of `experiment` (its name), under the run `parent` when there is one."""
+        """Open a run of `experiment` (its name), under the run `parent` when there is one.
+
+        Args:
+            remembered: a file that keeps the run's id: a training that was cut short goes on in
+                the run that it began, as long as the store still has it.
+        """
         self._client = mlflow.MlflowClient()
         if parent:
             experiment_id = self._client.get_run(parent).info.experiment_id
@@ -36,21 +48,52 @@ class MlflowLog:
             found = self._client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else mlflow.create_experiment(experiment)
         tags = {"data_sha256": data_sha256} | ({_PARENT: parent} if parent else {})
-        run = self._client.create_run(experiment_id, tags=tags, run_name="train")
-        self.run_id: str = run.info.run_id
         self._history: list[dict[str, Any]] = []
         self._losses: list[tuple[int, float]] = []
+        self._epochs: set[int] = set()  # that the run already has
         self._steps_an_epoch = 0.0
         self._waiting: list[Metric] = []
         self._sent = time.monotonic()
+        run_id = self._begun(remembered, experiment_id)
+        if run_id:
+            self.run_id = run_id
+            self._go_on(tags)
+            return
+        run = self._client.create_run(experiment_id, tags=tags, run_name="train")
+        self.run_id = run.info.run_id
         texts = [Param(f"train.{name}", param_text(value)) for name, value in params.items()]
         self._client.log_batch(self.run_id, params=texts)
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        remembered.write_text(self.run_id, encoding="utf-8")
+
+    def _begun(self, remembered: Path, experiment_id: str) -> str | None:
+        """Return the run of an earlier process, if it is one of this experiment's."""
+        if not remembered.exists():
+            return None
+        try:
+            info = self._client.get_run(remembered.read_text("utf-8")).info
+        except mlflow.MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # another store, or a purged one
+                return None
+            raise
+        here = info.experiment_id == experiment_id and info.lifecycle_stage == "active"
+        return str(info.run_id) if here else None
+
+    def _go_on(self, tags: dict[str, str]) -> None:
+        """Take up a run; its parameters stay: MLflow refuses another value, such as of a limit."""
+        self._client.update_run(self.run_id, "RUNNING")
+        for name, value in tags.items():
+            self._client.set_tag(self.run_id, name, value)
+        steps = self._client.get_metric_history(self.run_id, "step/loss")
+        self._losses = sorted({point.step: point.value for point in steps}.items())
+        epochs = self._client.get_metric_history(self.run_id, _OF_EVERY_EPOCH)
+        self._epochs = {point.step for point in epochs}
 
     def log_step(self, step: int, figures: dict[str, float]) -> None:
         """Keep the figures of a step as "step/<name>"; a request sends those of some seconds.
 
         Args:
-            step: counted from 1 over all epochs; one that came before is left out, so a loop
+            step: counted from 1 over all epochs; one that the run has is left out, so a loop
                 that repeats steps after its checkpoint logs none of them twice.
             figures: those that are NaN are left out.
         """
@@ -68,10 +111,11 @@ class MlflowLog:
         if images_per_second:
             figures["images_per_second"] = images_per_second
         self._history.append(row)
-        if self._losses and row["epoch"]:
+        if self._losses and images_per_second:
             self._steps_an_epoch = self._losses[-1][0] / row["epoch"]
         self._send()
-        self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
+        if row["epoch"] not in self._epochs:
+            self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
 
     def log_result(self, figures: dict[str, float]) -> None:
         """Log figures of the whole run."""
@@ -94,13 +138,19 @@ class MlflowLog:
     ) -> None:
         if kind is None:
             self._send()
-            steps = [(step / (self._steps_an_epoch or 1), loss) for step, loss in self._losses]
+            steps = [(step / self._an_epoch(), loss) for step, loss in self._losses]
             figure = draw_training_curves(self._history, steps)
             self._client.log_figure(self.run_id, figure, "training.png")
         else:
             with contextlib.suppress(mlflow.MlflowException):  # the error tells more
                 self._send()
         self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
+
+    def _an_epoch(self) -> float:
+        """Return the steps of an epoch; where none ended here, by the last one that did before."""
+        if self._steps_an_epoch or not self._losses:
+            return self._steps_an_epoch
+        return self._losses[-1][0] / max(1, self._history[-1]["epoch"])
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -10,12 +10,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from faceops.embedding.training.shared_batch_norm import share_batch_norm
+from faceops.errors import FaceOpsError
+
+# Process 0 may compute features for hours while the others wait; torchrun ends those that are left
+# when one fails, so this limit need not.
+_PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,31 @@ class Processes:
 
     @classmethod
     def join(cls, device: torch.device) -> "Processes":
-        """Return the processes that torchrun started (by its environment), or just this one."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        """Return the processes that torchrun started (by its environment), or just this one.
+
+        Raises:
+            FaceOpsError: there are more processes than GPUs.
+        """
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count == 1:
             return cls()
         if device.type == "cuda":
+            gpus = torch.cuda.device_count()
+            if int(os.environ["LOCAL_RANK"]) >= gpus:
+                raise FaceOpsError(
+                    f"train.processes = {count} needs a GPU each, and here are {gpus}; lower it,"
+                    " or set train.device to cpu."
+                )
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=_PATIENCE)
         return cls(dist.get_rank(), dist.get_world_size())
+
+    def leave(self) -> None:
+        """Part from the others when all work is done."""
+        if self.count > 1:
+            dist.destroy_process_group()
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class RunState:
     mined: int64 (N, k), the negatives that global mining found for this epoch's training faces.
     idle, to_beat: epochs since the validation score last rose by more than the tolerance, and
         what it has to beat.
+    epoch: the one in hand, 0 between two.
     step, images: steps taken in the epoch in hand, and images that this process took in it.
     seconds: that earlier processes spent on this run.
     """
@@ -48,6 +49,7 @@ class RunState:
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     idle: int = 0
     to_beat: float = 0.0
+    epoch: int = 0
     step: int = 0
     images: int = 0
     figures: EpochFigures = field(default_factory=EpochFigures)
@@ -68,7 +70,7 @@ class RunState:
         self.idle += 1
         if row["val_score"] > self.to_beat + tolerance:
             self.idle, self.to_beat = 0, row["val_score"]
-        self.step, self.figures = 0, EpochFigures()
+        self.epoch, self.step, self.figures = 0, 0, EpochFigures()
 
     def save(self, folder: Path) -> None:
         """Replace the checkpoint in `folder`."""
@@ -90,7 +92,7 @@ class RunState:
             "figures": self.figures.state(),
             "seconds": self.elapsed,
         }
-        state |= {name: getattr(self, name) for name in ("idle", "to_beat", "step")}
+        state |= {name: getattr(self, name) for name in ("idle", "to_beat", "epoch", "step")}
         save_checkpoint(folder, tensors, state)
 
     def restore(self, folder: Path) -> bool:
@@ -110,6 +112,6 @@ class RunState:
         self.outcome = Outcome(state["history"], state["best_epoch"])
         self.figures = EpochFigures(state["figures"])
         self.idle, self.to_beat = state["idle"], state["to_beat"]
-        self.step = state["step"]
+        self.epoch, self.step = state["epoch"], state["step"]
         self.seconds = state["seconds"]
         return True

@@ -37,6 +37,7 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(input)
+        kind, input = input.dtype, input.float()  # sums in bfloat16 would lose the small ones
         over = [0, *range(2, input.ndim)]
         shape = (1, -1, *(1 for _ in over[1:]))
         values = torch.tensor([input.numel() / input.shape[1]])
@@ -55,7 +56,7 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(kind)
 
 
 class _Total(torch.autograd.Function):

@@ -37,8 +37,14 @@ class TrainingInputs(Protocol):
             first: the place of the first face in a batch that several processes share.
         """
 
-    def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
-        """Return float32 (N, D) of all validation (or training) faces, unchanged."""
+    def embed_plain(
+        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return float32 (N, D) of validation (or training) faces, unchanged.
+
+        Args:
+            positions: int64 (N,), which; None: all.
+        """
 
 
 class PixelInputs:
@@ -67,14 +73,16 @@ class PixelInputs:
     ) -> torch.Tensor:
         """Embed changed copies of crops."""
         changed = augment(self._pixels(loaded), self._augmentation, seed, first)
-        embeddings: torch.Tensor = model(changed)
+        embeddings: torch.Tensor = model(changed.contiguous(memory_format=torch.channels_last))
         return embeddings
 
-    def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
+    def embed_plain(
+        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
+    ) -> np.ndarray:
         """Embed the crops as they are."""
         faces = self._faces[validation]
         return _embed_all(
-            len(faces.rows),
+            np.arange(len(faces.rows)) if positions is None else positions,
             lambda positions: self._read(faces, positions),
             lambda loaded: model(self._pixels(loaded)),
         )
@@ -114,11 +122,13 @@ class FeatureInputs:
         seen = loaded.to(self._device, non_blocking=True)
         return self._embed(model, seen[torch.arange(count, device=self._device), drawn])
 
-    def embed_plain(self, model: Embedder, validation: bool) -> np.ndarray:
-        """Embed view 0 of all faces."""
+    def embed_plain(
+        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Embed view 0 of the faces."""
         features = self._features[validation]
         return _embed_all(
-            len(features),
+            np.arange(len(features)) if positions is None else positions,
             lambda positions: _in_memory(features[positions, 0], self._device),
             lambda loaded: self._embed(model, loaded),
         )
@@ -135,12 +145,12 @@ def _in_memory(rows: np.ndarray, device: torch.device) -> torch.Tensor:
 
 @torch.inference_mode()
 def _embed_all(
-    count: int,
+    positions: np.ndarray,
     load: Callable[[np.ndarray], torch.Tensor],
     embed: Callable[[torch.Tensor], torch.Tensor],
 ) -> np.ndarray:
-    """Return float32 (count, D); where it takes long, stderr tells how far it is."""
-    batches = [np.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+    """Return float32 (N, D) of N positions; where it takes long, stderr tells how far it is."""
+    batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
     parts = [
         embed(loaded).float()
         for _, loaded in track(read_ahead(batches, load), "embedding", len(batches), after_s=2)

@@ -23,7 +23,7 @@ from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
 from faceops.embedding.training.batch_watch import watch_batch
 from faceops.embedding.training.begin_run import begin_run, start_head
-from faceops.embedding.training.collapse import check_alive
+from faceops.embedding.training.collapse import check_alive, check_gradient
 from faceops.embedding.training.epoch_steps import (
     Step,
     epoch_steps,
@@ -127,24 +127,26 @@ class _Training:
             self.log.log_epoch(earlier, 0.0)
 
         while run.outcome.last["epoch"] < epochs_of(settings):
-            epoch = next_epoch(run.outcome.last, run.idle, settings)
-            if epoch is None:
-                run.outcome.stopped = "patience"
-                return
-            if epoch == settings.warmup_epochs + 1:
-                run.idle = 0  # triplets get their own patience
+            if run.epoch == 0:  # none is in hand
+                epoch = next_epoch(run.outcome.last, run.idle, settings)
+                if epoch is None:
+                    run.outcome.stopped = "patience"
+                    return
+                run.epoch = epoch
+                if epoch == settings.warmup_epochs + 1:
+                    run.idle = 0  # triplets get their own patience
             begun, run.images = time.monotonic(), 0
-            if not self.all_steps(epoch, stop):
+            if not self.all_steps(run.epoch, stop):
                 run.outcome.stopped = "max_minutes"
                 return
-            self.end_epoch(epoch, time.monotonic() - begun)
+            self.end_epoch(run.epoch, time.monotonic() - begun)
 
     def all_steps(self, epoch: int, stop: StopSignal) -> bool:
         """Take the steps of `epoch` that are left; return whether there was time for them."""
         run, settings = self.run, self.settings
         miner = miner_of(epoch, settings)
         if miner == "global" and run.step == 0:
-            run.mined = mine_negatives(self.filled_bank(), self.train, settings, epoch)
+            run.mined = mine_negatives(self.fresh_bank(), self.train, settings, epoch)
         steps = epoch_steps(self.train, settings, epoch, run.mined if miner == "global" else None)
         left = len(steps) - run.step
         ahead = read_ahead(steps[run.step :], self.load)
@@ -209,12 +211,13 @@ class _Training:
         run.optimiser.zero_grad()
         loss.backward()
         self.processes.add_gradients(run.trained)
-        torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.largest_gradient)
+        norm = torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.largest_gradient)
+        check_gradient(float(norm), run.epoch, run.step)  # before it can spoil the weights
         run.optimiser.step()
         run.average.update()
         with torch.no_grad():
             if run.bank is not None and run.mined is not None:
-                run.bank.update(torch.from_numpy(step.positions).to(device), embeddings.detach())
+                run.bank.update(torch.from_numpy(step.positions), embeddings.detach())
             watched = watch_batch(embeddings, distances, labels, settings.triplet_margin)
         return {"loss": float(loss.detach())} | watched
 
@@ -244,13 +247,16 @@ class _Training:
         agreed: Row = self.processes.agree(figures)
         return agreed
 
-    def filled_bank(self) -> MemoryBank:
-        """Return the latest embeddings; at first those of all training faces as they are."""
+    def fresh_bank(self) -> MemoryBank:
+        """Return the latest embeddings; faces that no step of the last epoch saw are embedded."""
         bank = self.run.bank
         assert bank is not None
-        if self.run.mined is None:
+        stale = bank.stale()
+        if len(stale):
             self.model.eval()
-            bank.fill(torch.from_numpy(self.inputs.embed_plain(self.model, False)))
+            fresh = self.inputs.embed_plain(self.model, False, stale)
+            bank.update(torch.from_numpy(stale), torch.from_numpy(fresh))
+        bank.begin_epoch()
         return bank
 
     def say(self, line: str) -> None:
