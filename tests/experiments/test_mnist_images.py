@@ -55,7 +55,13 @@ def test_a_file_that_is_cut_off_is_refused(mnist: Path, name: str, left: int) ->
         read_mnist(mnist)
 
 
-def test_unequal_numbers_are_refused(mnist: Path) -> None:
+def test_another_files_bytes_and_unequal_numbers_are_refused(mnist: Path) -> None:
+    images = mnist / "t10k-images-idx3-ubyte"
+    whole = images.read_bytes()
+    images.write_bytes(idx(np.arange(4, dtype=np.uint8)))
+    with pytest.raises(FaceOpsError, match="magic number 0x00000801, not 0x00000803"):
+        read_mnist(mnist)
+    images.write_bytes(whole)
     labels = (mnist / "train-labels-idx1-ubyte.gz").read_bytes()
     (mnist / "t10k-labels-idx1-ubyte.gz").write_bytes(labels)
     with pytest.raises(FaceOpsError, match="4 test images and 6 labels"):
