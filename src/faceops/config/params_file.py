@@ -61,7 +61,7 @@ def experiment_file(root: Path, name: str) -> Path:
 
 
 def _line(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False).strip()
     return text.removesuffix("...").strip()
 
 

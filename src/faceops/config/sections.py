@@ -119,6 +119,9 @@ class Train(Section):
         description="of people with one photo; with the miner global, found by it: about P x K",
     )
     warmup_epochs: int = Field(2, ge=0, description="epochs of classification")
+    warmup_draws: Literal["people", "photos"] = Field(
+        "people", description="P x K, people weighing alike; or each photo once an epoch"
+    )
     triplet_epochs: int = Field(2, ge=0, description="epochs of mined triplets after it")
     classifier: Literal["cosface", "arcface", "softmax"] = Field(
         "cosface", description="classification head of the warm-up"
@@ -178,10 +181,12 @@ class Train(Section):
     @field_validator("miners")
     @classmethod
     def _miners_follow_each_other(cls, miners: dict[Miner, float]) -> dict[Miner, float]:
-        ends = list(miners.values())
-        if not ends or ends != sorted(set(ends)) or ends[0] <= 0 or ends[-1] != 1:
-            raise ValueError("the shares must rise from above 0 to 1.0, which is the last miner's")
-        return miners
+        # Whatever wrote the file may have sorted the keys.
+        follow = dict(sorted(miners.items(), key=lambda miner: miner[1]))
+        ends = list(follow.values())
+        if not ends or len(set(ends)) < len(ends) or ends[0] <= 0 or ends[-1] != 1:
+            raise ValueError("the shares must rise from above 0 to 1.0, no two alike")
+        return follow
 
     @model_validator(mode="after")
     def _pretrained_is_what_it_is(self) -> "Train":

@@ -20,6 +20,11 @@ def test_semi_hard_for_two_fifths_then_hard() -> None:
     assert miners == ["", "", *["semi_hard"] * 4, *["batch_hard"] * 6]
 
 
+def test_miners_follow_each_other_by_their_shares_however_a_file_sorts_them() -> None:
+    schedule = settings(miners={"batch_hard": 1.0, "semi_hard": 0.4})
+    assert [miner_of(epoch, schedule) for epoch in (3, 12)] == ["semi_hard", "batch_hard"]
+
+
 def test_shares_that_fall_between_epochs_lose_none() -> None:
     thirds = settings(triplet_epochs=2, miners={"random": 0.3, "semi_hard": 0.6, "batch_all": 1.0})
     assert [miner_of(epoch, thirds) for epoch in (3, 4)] == ["random", "semi_hard"]
@@ -36,7 +41,7 @@ def test_patience_moves_on_to_triplets_then_ends() -> None:
 
 @pytest.mark.parametrize(
     "miners",
-    [{}, {"semi_hard": 0.4}, {"semi_hard": 1.0, "batch_hard": 0.4}, {"random": 0, "global": 1.0}],
+    [{}, {"semi_hard": 0.4}, {"semi_hard": 1.0, "batch_hard": 1.0}, {"random": 0, "global": 1.0}],
 )
 def test_shares_that_do_not_rise_to_one_are_refused(miners: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=r"must rise from above 0 to 1.0"):

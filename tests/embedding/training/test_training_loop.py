@@ -23,6 +23,7 @@ from faceops.embedding.training.checkpoint import (
 )
 from faceops.embedding.training.epoch_steps import epoch_steps
 from faceops.embedding.training.outcome import NoLog, Outcome, Row
+from faceops.embedding.training.rate_schedule import rate_at
 from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.training_inputs import PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
@@ -142,6 +143,25 @@ def test_a_run_that_is_killed_after_every_step_ends_as_if_it_had_not_been(
 
 def steps_per_epoch() -> int:
     return len(epoch_steps(TRAIN, EVERYTHING, 1, None))
+
+
+def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path: Path) -> None:
+    class Rates(NoLog):
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+            self.rates: list[float] = []
+
+        def log_step(self, step: int, figures: dict[str, float]) -> None:
+            self.steps.append(step)
+            self.rates.append(figures["learning_rate"])
+
+    # Four people with three photos: one batch of all twelve photos, or two to see each person.
+    settings = tiny_training(warmup_epochs=2, warmup_draws="photos", photos_per_person=6)
+    log = Rates()
+    run(settings, tmp_path, log)
+    steps = 2 * 1 + 2 * 2
+    assert log.steps == list(range(1, steps + 1))
+    assert log.rates == [rate_at(step, steps, settings.learning_rate) for step in range(steps)]
 
 
 def test_ctrl_c_keeps_the_step_in_hand(

@@ -12,6 +12,7 @@ from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.mining.negatives_of_faces import negatives_of_faces
 from faceops.embedding.mining.triplet_loss import Triplets
 from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
+from faceops.embedding.training.photo_sampler import PhotoSampler
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,32 @@ def epoch_steps(
         mined: the negatives that global mining found for each training face, where it is used.
     """
     draw = np.random.default_rng([settings.seed, epoch])
-    sampler = PeoplePhotosSampler(
-        train.labels,
-        train.negative_only,
-        settings.people_per_batch,
-        settings.photos_per_person,
-        0 if epoch <= settings.warmup_epochs or mined is not None else settings.negatives_per_batch,
-    )
-    batches = sampler.epoch(draw)
+    warmup = epoch <= settings.warmup_epochs
+    negatives = 0 if warmup or mined is not None else settings.negatives_per_batch
+    batches = _sampler(train, settings, warmup, negatives).epoch(draw)
     if mined is None:
         return [Step(positions, train.labels[positions]) for positions in batches]
     found = global_batches(
         list(batches), train.labels, train.negative_only, mined, settings.negatives_per_batch, draw
     )
     return [Step(positions, train.labels[positions], triplets) for positions, triplets in found]
+
+
+def steps_before(train: LabelledCrops, settings: Train, epoch: int) -> int:
+    """Return how many steps all epochs before `epoch` have."""
+    warmup = min(epoch - 1, settings.warmup_epochs)
+    phases = ((True, warmup), (False, epoch - 1 - warmup))
+    return sum(_sampler(train, settings, phase).batches() * count for phase, count in phases)
+
+
+def _sampler(
+    train: LabelledCrops, settings: Train, warmup: bool, negatives: int = 0
+) -> PeoplePhotosSampler | PhotoSampler:
+    """Return what draws the batches of an epoch of that phase."""
+    people, photos = settings.people_per_batch, settings.photos_per_person
+    if warmup and settings.warmup_draws == "photos":
+        return PhotoSampler(train.negative_only, people * photos)
+    return PeoplePhotosSampler(train.labels, train.negative_only, people, photos, negatives)
 
 
 def mine_negatives(

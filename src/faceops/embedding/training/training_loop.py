@@ -1,6 +1,7 @@
 """Train an embedder: classification first, mined triplets second, the best epoch kept.
 
-An epoch is a list of steps, each a batch of P people x K photos. A step embeds its batch, takes the
+An epoch is a list of steps, each a batch of P people x K photos, or in the warm-up of as many
+photos whoever is on them. A step embeds its batch, takes the
 loss (of the classification head, of the triplets that a miner finds in the batch, or of both), and
 moves the weights. After an epoch the validation people are scored.
 """
@@ -29,6 +30,7 @@ from faceops.embedding.training.epoch_steps import (
     epoch_steps,
     mine_negatives,
     step_seed,
+    steps_before,
 )
 from faceops.embedding.training.outcome import NoLog, Outcome, Row, TrainingLog
 from faceops.embedding.training.phases import epochs_of, miner_of, next_epoch, phase_of
@@ -149,13 +151,16 @@ class _Training:
             run.mined = mine_negatives(self.fresh_bank(), self.train, settings, epoch)
         steps = epoch_steps(self.train, settings, epoch, run.mined if miner == "global" else None)
         left = len(steps) - run.step
+        before, all_in_all = (
+            steps_before(self.train, settings, one) for one in (epoch, epochs_of(settings) + 1)
+        )
         ahead = read_ahead(steps[run.step :], self.load)
         _training_mode(self.model, run.trained)
         saved_at = time.monotonic()
         with closing(ahead):
             for step, loaded in track(ahead, f"epoch {epoch}/{epochs_of(settings)}", left):
-                number = (epoch - 1) * len(steps) + run.step  # every epoch has as many
-                rate = rate_at(number, epochs_of(settings) * len(steps), settings.learning_rate)
+                number = before + run.step
+                rate = rate_at(number, all_in_all, settings.learning_rate)
                 # All that is random in a step comes from its place, so that a run which resumes
                 # needs no generator's state.
                 seed = step_seed(settings.seed, epoch, run.step)
