@@ -119,8 +119,9 @@ class Train(Section):
         description="of people with one photo; with the miner global, found by it: about P x K",
     )
     warmup_epochs: int = Field(2, ge=0, description="epochs of classification")
-    warmup_draws: Literal["people", "photos"] = Field(
-        "people", description="P x K, people weighing alike; or each photo once an epoch"
+    warmup_draws: Literal["people", "photos", "all_photos"] = Field(
+        "people",
+        description="P x K; photos: each once an epoch; all_photos: of people with one too",
     )
     triplet_epochs: int = Field(2, ge=0, description="epochs of mined triplets after it")
     classifier: Literal["cosface", "arcface", "softmax"] = Field(

@@ -6,10 +6,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from faceops.config.sections import Train
+from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation
@@ -56,9 +58,13 @@ class KillAt(NoLog):
 
 
 def run(
-    settings: Train, folder: Path, log: NoLog | None = None, val: LabelledCrops = VAL
+    settings: Train,
+    folder: Path,
+    log: NoLog | None = None,
+    val: LabelledCrops = VAL,
+    model: Embedder | None = None,
 ) -> tuple[Embedder, Outcome]:
-    model = start_model(settings, None)
+    model = model or start_model(settings, None)
     inputs = PixelInputs(TRAIN, val, Augmentation.of(settings), CPU)
     outcome = train_embedder(model, inputs, TRAIN, val, settings, folder, CPU, log=log)
     return model, outcome
@@ -162,6 +168,17 @@ def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path:
     steps = 2 * 1 + 2 * 2
     assert log.steps == list(range(1, steps + 1))
     assert log.rates == [rate_at(step, steps, settings.learning_rate) for step in range(steps)]
+
+
+def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path: Path) -> None:
+    settings = tiny_training(warmup_draws="all_photos", classifier_weight=1.0)
+    _, outcome = run(settings, tmp_path)
+    saved = load_checkpoint(tmp_path)
+    assert saved is not None
+    assert without_prefix("head", saved[0])["weight"].shape == (4 + 3, 16)
+    drawn = np.concatenate([step.positions for step in epoch_steps(TRAIN, settings, 1, None)])
+    assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))
+    assert all(math.isfinite(row["loss"]) for row in outcome.history[1:])
 
 
 def test_ctrl_c_keeps_the_step_in_hand(
@@ -268,14 +285,23 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_are_spoilt
         train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU, log=Blinding())
 
 
+def one_layer() -> Embedder:
+    """A network that is compiled in seconds."""
+    torch.manual_seed(0)
+    stage = InputStage(32, "grey")
+    trunk = torch.nn.Sequential(stage, torch.nn.Conv2d(1, 8, 4, stride=4), torch.nn.BatchNorm2d(8))
+    head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 16))
+    return Embedder("one_layer", 16, trunk, head, 32, "grey")
+
+
 @pytest.mark.slow
 def test_a_compiled_network_in_bfloat16_learns_too(tmp_path: Path) -> None:
     settings = tiny_training(precision="bfloat16", compile=True, triplet_epochs=1)
-    model, outcome = run(settings, tmp_path)
+    model, outcome = run(settings, tmp_path, model=one_layer())
     assert [row["epoch"] for row in outcome.history] == [0, 1, 2]
     assert all(math.isfinite(row["loss"]) for row in outcome.history[1:])
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    _, plain = run(tiny_training(triplet_epochs=1), tmp_path / "plain")
+    _, plain = run(tiny_training(triplet_epochs=1), tmp_path / "plain", model=one_layer())
     assert outcome.history[1]["loss"] == pytest.approx(plain.history[1]["loss"], rel=0.05)
 
 

@@ -11,6 +11,7 @@ from faceops.embedding.embedder import Embedder
 from faceops.embedding.heads.build import build_head
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.mining.memory_bank import MemoryBank
+from faceops.embedding.training.classes import classes_of
 from faceops.embedding.training.optimiser import build_optimiser
 from faceops.embedding.training.run_state import RunState
 from faceops.embedding.training.training_inputs import TrainingInputs
@@ -31,7 +32,7 @@ def begin_run(
     head = build_head(
         settings.classifier,
         model.embedding_size,
-        train.people,
+        classes_of(train, settings),
         settings.classifier_scale,
         settings.classifier_margin,
     ).to(device)
@@ -63,7 +64,7 @@ def start_head(
     later = settings.classifier_weight > 0 and settings.triplet_epochs > 0
     if model.backbone == "pretrained" and (settings.warmup_epochs > 0 or later):
         model.eval()
-        usable = ~train.negative_only
+        usable = train.labels < classes_of(train, settings)
         embeddings = inputs.embed_plain(model, False)[usable]
         centres = torch.from_numpy(class_centres(embeddings, train.labels[usable]))
         run.head.start_at(centres.to(run.device))

@@ -11,6 +11,7 @@ from faceops.embedding.mining.global_batches import global_batches
 from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.mining.negatives_of_faces import negatives_of_faces
 from faceops.embedding.mining.triplet_loss import Triplets
+from faceops.embedding.training.classes import classes_of
 from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
 from faceops.embedding.training.photo_sampler import PhotoSampler
 
@@ -73,8 +74,9 @@ def _sampler(
 ) -> PeoplePhotosSampler | PhotoSampler:
     """Return what draws the batches of an epoch of that phase."""
     people, photos = settings.people_per_batch, settings.photos_per_person
-    if warmup and settings.warmup_draws == "photos":
-        return PhotoSampler(train.negative_only, people * photos)
+    if warmup and settings.warmup_draws != "people":
+        classified = np.flatnonzero(train.labels < classes_of(train, settings))
+        return PhotoSampler(classified, people * photos)
     return PeoplePhotosSampler(train.labels, train.negative_only, people, photos, negatives)
 
 

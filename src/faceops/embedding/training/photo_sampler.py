@@ -1,4 +1,4 @@
-"""Batches that hold each photo once an epoch: what people weigh is how many photos they have."""
+"""Batches that hold each photo once an epoch: people weigh what they have of photos."""
 
 import math
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ class PhotoSampler:
     those apart who have many.
 
     Args:
-        negative_only: bool (N,), photos that have no class: they do not come.
-        photos: of a batch, at most.
+        positions: int64 (N,), the photos.
+        size: of a batch, at most.
     """
 
-    negative_only: np.ndarray
-    photos: int
+    positions: np.ndarray
+    size: int
 
     def epoch(self, draw: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield int64 positions of photos, a batch each, in an order that `draw` gives.
@@ -29,9 +29,8 @@ class PhotoSampler:
         The batches differ by one photo at most: a last one of a single photo would have no
         statistics for batch normalisation.
         """
-        order = draw.permutation(np.flatnonzero(~self.negative_only))
-        yield from np.array_split(order, self.batches())
+        yield from np.array_split(draw.permutation(self.positions), self.batches())
 
     def batches(self) -> int:
         """Return the number of batches in an epoch."""
-        return math.ceil(int((~self.negative_only).sum()) / self.photos)
+        return math.ceil(len(self.positions) / self.size)

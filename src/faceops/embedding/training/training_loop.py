@@ -24,6 +24,7 @@ from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
 from faceops.embedding.training.batch_watch import watch_batch
 from faceops.embedding.training.begin_run import begin_run, start_head
+from faceops.embedding.training.classes import classes_of
 from faceops.embedding.training.collapse import check_alive, check_gradient
 from faceops.embedding.training.epoch_steps import (
     Step,
@@ -203,8 +204,8 @@ class _Training:
         loss = embeddings.sum() * 0
         classified = settings.classifier_weight if miner else 1.0
         if classified > 0:
-            # People with one photo have no class.
-            known = torch.from_numpy(np.flatnonzero(step.labels < self.train.people)).to(device)
+            classes = classes_of(self.train, settings)
+            known = torch.from_numpy(np.flatnonzero(step.labels < classes)).to(device)
             loss = loss + classified * run.head(embeddings[known], labels[known])
         if miner:
             triplets = step.triplets_on(device)
