@@ -48,8 +48,10 @@ class ProcessRecord:
         """Return the process while it lives; None when it ended or its id is another's by now."""
         try:
             process = psutil.Process(self.pid)
-            # The first word may be rewritten: a virtual environment's Python starts another.
-            same_command = process.cmdline()[1:] == self.command[1:]
+            # The first word may be rewritten: a virtual environment's Python starts another. On
+            # Linux a process that is just being started has no command line yet.
+            command = process.cmdline()
+            same_command = not command or command[1:] == self.command[1:]
             same_start = abs(process.create_time() - self.started) <= _SAME_START_S
         except psutil.Error:
             return None

@@ -155,6 +155,15 @@ def test_a_stranger_with_the_recorded_pid_is_left_alone(
     assert sleeper.poll() is None
 
 
+def test_a_process_lives_from_the_moment_it_is_started() -> None:
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    for _ in range(100):  # on a busy machine some have no command line yet
+        with subprocess.Popen(command) as process:
+            alive = ProcessRecord.of(process.pid, command, "").process()
+            process.kill()
+        assert alive is not None
+
+
 @pytest.mark.parametrize("content", ["", "4711\n", '{"pid": 1}', "[]"])
 def test_a_broken_pid_file_counts_as_none(
     tmp_path: Path, servers: list[Server], content: str
