@@ -154,9 +154,16 @@ def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.nda
 
 
 def with_objective(settings: Train, objective: str) -> Train:
-    """Return the settings to train all epochs by "triplet" or by a classification head."""
+    """Return the settings to train all epochs by "triplet", by a classification head, or by both.
+
+    "warm_triplet" classifies for three fifths of the epochs, by softmax, and goes on with triplets.
+    """
     epochs = settings.warmup_epochs + settings.triplet_epochs
     changes: dict[str, object] = {"warmup_epochs": 0, "triplet_epochs": epochs, "miners": SCHEDULE}
-    if objective != "triplet":
+    if objective == "warm_triplet":
+        warmup = round(0.6 * epochs)
+        changes |= {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}
+        changes |= {"classifier": "softmax"}
+    elif objective != "triplet":
         changes = {"warmup_epochs": epochs, "triplet_epochs": 0, "classifier": objective}
     return Train.model_validate(settings.model_dump() | changes)

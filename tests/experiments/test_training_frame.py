@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from experiments.training.figures_table import Figure
+from experiments.training.fit import with_objective
 from experiments.training.nearest_centre import nearest
 from experiments.training.paired_gain import pairs_gain, share_gain
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
 from experiments.training.uniform_pairs import uniform_pairs
+from faceops.config.sections import Train
 from faceops.embedding.class_centres import class_centres
 from faceops.errors import FaceOpsError, UsageError
 
@@ -91,3 +93,15 @@ def test_settings_are_the_overlay_with_single_keys_over_it(tmp_path: Path) -> No
         read_settings(str(overlay), ["train.speed=8"], tmp_path / "out")
     with pytest.raises(UsageError, match="takes section"):
         read_settings(str(overlay), ["seed=8"], tmp_path / "out")
+
+
+def test_each_objective_has_all_epochs_and_the_same_network() -> None:
+    settings = Train(backbone="resnet18", warmup_epochs=20, triplet_epochs=10, classifier="cosface")
+    phases = {"softmax": (30, 0), "arcface": (30, 0), "triplet": (0, 30), "warm_triplet": (18, 12)}
+    for objective, epochs in phases.items():
+        own = with_objective(settings, objective)
+        assert (own.warmup_epochs, own.triplet_epochs) == epochs
+        assert (own.backbone, own.learning_rate) == (settings.backbone, settings.learning_rate)
+    assert with_objective(settings, "arcface").classifier == "arcface"
+    assert with_objective(settings, "warm_triplet").classifier == "softmax"
+    assert list(with_objective(settings, "triplet").miners) == ["semi_hard", "batch_hard"]
