@@ -146,7 +146,9 @@ class Train(Section):
     triplet_margin: float = Field(0.8, gt=0, lt=4, description="margin on squared L2 distance")
     learning_rate: float = Field(0.0002, gt=0, description="peak of the cosine schedule (AdamW)")
     weight_decay: float = Field(0.0005, ge=0, description="decoupled weight decay")
-    largest_gradient: float = Field(5.0, gt=0, description="gradients are clipped to this norm")
+    largest_gradient: float = Field(
+        5.0, gt=0, description="the network's gradients are clipped to this norm"
+    )
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="validate and keep a moving average of the weights (0: no)"
     )
