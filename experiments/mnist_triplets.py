@@ -3,8 +3,9 @@
     python -m experiments.mnist_triplets --mnist MNIST --out OUT [--set train.seed=8]
 
 MNIST is the folder of the four IDX files. 55,000 training digits are learnt from, in batches of all
-ten digits with as many photos each; the other 5,000 choose the epoch and the threshold, that at
-which one in a thousand of their pairs of two digits is accepted. The 10,000 test digits are looked
+ten digits with as many photos each; the other 5,000 give the threshold, that at which one in a
+thousand of their pairs of two digits is accepted, and 4,000 of them, drawn by whole digits, choose
+the epoch: one or two digits have no say in that. The 10,000 test digits are looked
 at once, at the end, at that threshold: 512 pairs of one digit and 512 of two, drawn 20 times, as
 published, and all pairs there are.
 
@@ -31,6 +32,7 @@ from experiments.training.run_facts import run_facts
 from experiments.training.uniform_pairs import uniform_pairs
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.validation_tar import MAX_PHOTOS
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_scan import scan_pairs
 from faceops.evaluation.random_pairs import RandomPairs
@@ -111,8 +113,8 @@ def main() -> None:
     )  # fmt: skip
     figures = measure(fitted.model, held_out, test, settings.seed)
     seen = (
-        f"MNIST: {len(train.rows)} training digits learnt from, {HELD_OUT} others chose the epoch"
-        f" and the threshold at FAR {FAR:g}; the {len(test.labels)} test digits, {DRAWS} draws of"
+        f"MNIST: {len(train.rows)} training digits learnt from, {HELD_OUT} others gave the"
+        f" threshold at FAR {FAR:g} and, {MAX_PHOTOS} of them by whole digits, the epoch; the {len(test.labels)} test digits, {DRAWS} draws of"
         " pairs, chose nothing"
     )
     weights = sum(value.numel() for value in fitted.model.parameters())

@@ -160,6 +160,7 @@ def with_objective(settings: Train, objective: str) -> Train:
     """
     epochs = settings.warmup_epochs + settings.triplet_epochs
     changes: dict[str, object] = {"warmup_epochs": 0, "triplet_epochs": epochs, "miners": SCHEDULE}
+    changes["classifier_weight"] = 0.0
     if objective == "warm_triplet":
         warmup = round(0.6 * epochs)
         changes |= {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}

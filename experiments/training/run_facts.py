@@ -28,8 +28,8 @@ def run_facts(
         last = run["history"][-1]
         spreads = [row["spread"] for row in run["history"] if "spread" in row]
         watched = (
-            f", spread of a batch never below {min(spreads):.2f}, {last['active_triplets']:.4f} of"
-            " all triplets active in the last epoch"
+            f", an epoch's mean spread never below {min(spreads):.2f},"
+            f" {last['active_triplets']:.4f} of all triplets active in the last epoch"
             if spreads
             else ""
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faceops.embedding.training import mlflow_log
-from faceops.embedding.training.mlflow_log import MlflowLog
+from faceops.embedding.training.mlflow_log import MlflowLog, epochs_so_far
 
 PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7, "far": [1, 2]}
 
@@ -41,7 +41,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
             log.log_step(step, {"loss": 1 / step, "learning_rate": 0.1, "spread": math.nan})
         assert requests == []
         log.log_epoch(epochs[1], 12.0)
-        assert requests == [100, 3]
+        assert requests == [100, 4]
         raise KeyboardInterrupt
     assert mlflow.MlflowClient().get_run(log.run_id).info.status == "FAILED"
     requests.clear()
@@ -78,8 +78,18 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     assert len(losses) == 62
     assert "step/spread" not in run.data.metrics
     assert [point.step for point in client.get_metric_history(log.run_id, "val_score")] == [0, 1]
+    ends = client.get_metric_history(log.run_id, "last_step")
+    assert [(point.step, point.value) for point in ends] == [(1, 50.0)]
     files = [file.path for file in client.list_artifacts(log.run_id)]
     assert files == ["training.png", "validation_people.png"]
     assert client.get_run(cut.run_id).info.status == "FAILED"
     assert client.get_run(cut.run_id).data.metrics == {"step/loss": 3.0}
     assert client.list_artifacts(cut.run_id) == []
+
+
+def test_steps_are_drawn_in_their_epoch_where_phases_have_more_or_fewer() -> None:
+    ends = {1: 10, 2: 20, 3: 24}
+    assert epochs_so_far([5, 10, 20, 22, 24], ends) == [0.5, 1, 2, 2.5, 3]
+    assert epochs_so_far([24, 26], ends) == [3, 3.5]  # cut off within the fourth
+    assert epochs_so_far([1, 4], {}) == [0.25, 1]
+    assert epochs_so_far([], {}) == []

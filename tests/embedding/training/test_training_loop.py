@@ -12,9 +12,11 @@ import torch
 
 from faceops.config.sections import Train
 from faceops.embedding.backbones.input_stage import InputStage
+from faceops.embedding.class_centres import class_centres
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.begin_run import begin_run, start_head
 from faceops.embedding.training.checkpoint import (
     FILE,
     delete_checkpoint,
@@ -175,7 +177,22 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     _, outcome = run(settings, tmp_path)
     saved = load_checkpoint(tmp_path)
     assert saved is not None
-    assert without_prefix("head", saved[0])["weight"].shape == (4 + 3, 16)
+    ended = without_prefix("head", saved[0])["weight"]
+    assert ended.shape == (4 + 3, 16)
+    with pytest.raises(Killed):
+        run(settings, tmp_path / "first", KillAt(epoch=1))
+    first = load_checkpoint(tmp_path / "first")
+    assert first is not None
+    begun = begin_run(
+        start_model(settings, None),
+        PixelInputs(TRAIN, VAL, Augmentation(), CPU),
+        TRAIN,
+        settings,
+        CPU,
+    ).head.weight
+    moved = without_prefix("head", first[0])["weight"] - begun
+    turned = moved - begun * (moved * begun).sum(1, True) / begun.pow(2).sum(1, True)
+    assert (turned.norm(dim=1) > 1e-5).all()  # more than weight decay: each class was learnt
     drawn = np.concatenate([step.positions for step in epoch_steps(TRAIN, settings, 1, None)])
     assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))
     assert all(math.isfinite(row["loss"]) for row in outcome.history[1:])
@@ -244,6 +261,32 @@ def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
     resumed, again = run(eager, tmp_path / "jumped")
     assert again == outcome
     assert same_weights(resumed, model)
+
+
+def test_an_epoch_of_the_other_phases_length_resumes_alike(tmp_path: Path) -> None:
+    # One step an epoch of photos, two an epoch of people; patience jumps over two of the former.
+    uneven = IMPATIENT.model_copy(
+        update={"warmup_draws": "photos", "photos_per_person": 6, "checkpoint_minutes": 1e-9}
+    )
+    model, outcome = run(uneven, tmp_path / "whole")
+    assert [row["epoch"] for row in outcome.history] == [0, 1, 4]
+    with pytest.raises(Killed):
+        run(uneven, tmp_path / "killed", KillAt(step=3 + 2))  # the second step of triplets
+    resumed, again = run(uneven, tmp_path / "killed")
+    assert again == outcome
+    assert same_weights(resumed, model)
+
+
+def test_a_pretrained_model_has_its_classes_where_all_its_people_are(tmp_path: Path) -> None:
+    settings = tiny_training(warmup_draws="all_photos")
+    model = one_layer()
+    model.backbone = "pretrained"
+    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    begun = begin_run(model, inputs, TRAIN, settings, CPU)
+    start_head(begun, model, inputs, TRAIN, settings)
+    centres = class_centres(inputs.embed_plain(model, False), TRAIN.labels)
+    assert begun.head.weight.shape == (4 + 3, 16)
+    assert np.allclose(begun.head.weight.detach().numpy(), centres)
 
 
 def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> None:

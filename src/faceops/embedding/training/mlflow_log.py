@@ -19,6 +19,7 @@ SEND_EVERY_S = 5.0
 SEND_AT_MOST = 900  # metrics a request; MLflow refuses more than 1,000
 _PARENT = "mlflow.parentRunId"
 _OF_EVERY_EPOCH = "val_score"
+_LAST_STEP = "last_step"
 
 
 class MlflowLog:
@@ -51,7 +52,7 @@ class MlflowLog:
         self._history: list[dict[str, Any]] = []
         self._losses: list[tuple[int, float]] = []
         self._epochs: set[int] = set()  # that the run already has
-        self._steps_an_epoch = 0.0
+        self._ends: dict[int, int] = {}  # epoch -> its last step
         self._waiting: list[Metric] = []
         self._sent = time.monotonic()
         run_id = self._begun(remembered, experiment_id)
@@ -88,6 +89,8 @@ class MlflowLog:
         self._losses = sorted({point.step: point.value for point in steps}.items())
         epochs = self._client.get_metric_history(self.run_id, _OF_EVERY_EPOCH)
         self._epochs = {point.step for point in epochs}
+        ends = self._client.get_metric_history(self.run_id, _LAST_STEP)
+        self._ends = {point.step: int(point.value) for point in ends}
 
     def log_step(self, step: int, figures: dict[str, float]) -> None:
         """Keep the figures of a step as "step/<name>"; a request sends those of some seconds.
@@ -112,7 +115,8 @@ class MlflowLog:
             figures["images_per_second"] = images_per_second
         self._history.append(row)
         if self._losses and images_per_second:
-            self._steps_an_epoch = self._losses[-1][0] / row["epoch"]
+            self._ends[row["epoch"]] = self._losses[-1][0]
+            figures[_LAST_STEP] = float(self._losses[-1][0])
         self._send()
         if row["epoch"] not in self._epochs:
             self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
@@ -138,25 +142,41 @@ class MlflowLog:
     ) -> None:
         if kind is None:
             self._send()
-            steps = [(step / self._an_epoch(), loss) for step, loss in self._losses]
-            figure = draw_training_curves(self._history, steps)
+            steps = epochs_so_far([step for step, _ in self._losses], self._ends)
+            losses = [loss for _, loss in self._losses]
+            figure = draw_training_curves(self._history, list(zip(steps, losses, strict=True)))
             self._client.log_figure(self.run_id, figure, "training.png")
         else:
             with contextlib.suppress(mlflow.MlflowException):  # the error tells more
                 self._send()
         self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
 
-    def _an_epoch(self) -> float:
-        """Return the steps of an epoch; where none ended here, by the last one that did before."""
-        if self._steps_an_epoch or not self._losses:
-            return self._steps_an_epoch
-        return self._losses[-1][0] / max(1, self._history[-1]["epoch"])
-
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         self._sent = time.monotonic()
         if waiting:
             self._client.log_batch(self.run_id, metrics=waiting)
+
+
+def epochs_so_far(steps: list[int], ends: Mapping[int, int]) -> list[float]:
+    """Return how many epochs had passed after each of `steps`; 1.5 is half of the second.
+
+    Args:
+        steps: counted from 1 over all epochs, rising.
+        ends: epoch -> its last step; phases may have epochs of more or fewer steps. Steps after
+            the last end are counted by the length of the epoch before, or as one epoch.
+    """
+    knots: list[tuple[int, float]] = [
+        (0, 0),
+        *((step, epoch) for epoch, step in sorted(ends.items())),
+    ]
+    last = steps[-1] if steps else 0
+    if last > knots[-1][0]:
+        length = knots[-1][0] - knots[-2][0] if len(knots) > 1 else last
+        knots.append((last, knots[-1][1] + (last - knots[-1][0]) / length))
+    at, epochs = zip(*knots, strict=True)
+    passed: list[float] = np.interp(steps, at, epochs).tolist()
+    return passed
 
 
 def param_text(value: Any) -> str:
