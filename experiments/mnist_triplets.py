@@ -114,8 +114,8 @@ def main() -> None:
     figures = measure(fitted.model, held_out, test, settings.seed)
     seen = (
         f"MNIST: {len(train.rows)} training digits learnt from, {HELD_OUT} others gave the"
-        f" threshold at FAR {FAR:g} and, {MAX_PHOTOS} of them by whole digits, the epoch; the {len(test.labels)} test digits, {DRAWS} draws of"
-        " pairs, chose nothing"
+        f" threshold at FAR {FAR:g} and, {MAX_PHOTOS} of them by whole digits, the epoch; the"
+        f" {len(test.labels)} test digits, {DRAWS} draws of pairs, chose nothing"
     )
     weights = sum(value.numel() for value in fitted.model.parameters())
     network = (
