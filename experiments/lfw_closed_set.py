@@ -82,7 +82,7 @@ def measure(
                interval=share_interval(said, labels, seed)),
         Figure(f"{title}, nearest centre, people weighing alike", float(by_person.mean())),
     ]  # fmt: skip
-    if not objective.endswith("triplet"):
+    if with_objective(settings, objective).triplet_epochs == 0:
         weight, bias = last_epoch_head(fitted, settings)
         hits = (embed(test) @ weight.T + bias).argmax(1) == labels
         name = f"{title}, head of the last epoch"

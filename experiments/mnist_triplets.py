@@ -5,9 +5,9 @@
 MNIST is the folder of the four IDX files. 55,000 training digits are learnt from, in batches of all
 ten digits with as many photos each; the other 5,000 give the threshold, that at which one in a
 thousand of their pairs of two digits is accepted, and 4,000 of them, drawn by whole digits, choose
-the epoch: one or two digits have no say in that. The 10,000 test digits are looked
-at once, at the end, at that threshold: 512 pairs of one digit and 512 of two, drawn 20 times, as
-published, and all pairs there are.
+the epoch: one or two digits have no say in that. The 10,000 test digits are looked at once, at the
+end, at that threshold: 512 pairs of one digit and 512 of two, drawn 20 times, as published, and all
+pairs there are.
 
 Accuracy at that threshold is (VAL + 1 - FAR) / 2. The table goes to
 experiments/results/mnist_triplets.md and .json. A killed run goes on after its last epoch when it

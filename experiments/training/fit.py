@@ -159,12 +159,10 @@ def with_objective(settings: Train, objective: str) -> Train:
     "warm_triplet" classifies for three fifths of the epochs, by softmax, and goes on with triplets.
     """
     epochs = settings.warmup_epochs + settings.triplet_epochs
-    changes: dict[str, object] = {"warmup_epochs": 0, "triplet_epochs": epochs, "miners": SCHEDULE}
-    changes["classifier_weight"] = 0.0
-    if objective == "warm_triplet":
-        warmup = round(0.6 * epochs)
-        changes |= {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}
-        changes |= {"classifier": "softmax"}
-    elif objective != "triplet":
-        changes = {"warmup_epochs": epochs, "triplet_epochs": 0, "classifier": objective}
+    warmup = {"triplet": 0, "warm_triplet": round(0.6 * epochs)}.get(objective, epochs)
+    changes: dict[str, object] = {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}
+    if warmup < epochs:
+        changes |= {"classifier": "softmax", "classifier_weight": 0.0, "miners": SCHEDULE}
+    else:
+        changes["classifier"] = objective
     return Train.model_validate(settings.model_dump() | changes)

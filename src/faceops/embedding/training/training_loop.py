@@ -1,9 +1,9 @@
 """Train an embedder: classification first, mined triplets second, the best epoch kept.
 
 An epoch is a list of steps, each a batch of P people x K photos, or in the warm-up of as many
-photos whoever is on them. A step embeds its batch, takes the
-loss (of the classification head, of the triplets that a miner finds in the batch, or of both), and
-moves the weights. After an epoch the validation people are scored.
+photos whoever is on them. A step embeds its batch, takes the loss (of the classification head, of
+the triplets that a miner finds in the batch, or of both), and moves the weights. After an epoch the
+validation people are scored.
 """
 
 import sys
@@ -24,7 +24,6 @@ from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
 from faceops.embedding.training.batch_watch import watch_batch
 from faceops.embedding.training.begin_run import begin_run, start_head
-from faceops.embedding.training.classes import classes_of
 from faceops.embedding.training.collapse import check_alive, check_gradient
 from faceops.embedding.training.epoch_steps import (
     Step,
@@ -204,8 +203,8 @@ class _Training:
         loss = embeddings.sum() * 0
         classified = settings.classifier_weight if miner else 1.0
         if classified > 0:
-            classes = classes_of(self.train, settings)
-            known = torch.from_numpy(np.flatnonzero(step.labels < classes)).to(device)
+            # The others, people with one photo, have no class.
+            known = torch.from_numpy(np.flatnonzero(step.labels < len(run.head.weight))).to(device)
             loss = loss + classified * run.head(embeddings[known], labels[known])
         if miner:
             triplets = step.triplets_on(device)
