@@ -25,14 +25,14 @@ from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
 BASE = "resnet18"
-# SFace has one form only, so it is measured when it is named.
-USUAL = [name for name in BACKBONES if name != "pretrained"]
+# These two have one form only, so they are measured when they are named.
+USUAL = [name for name in BACKBONES if name not in ("pretrained", "descriptors")]
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BACKBONES)} [all but pretrained]")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BACKBONES)} [all but pretrained and descriptors]")
     parser.add_argument("--input-size", type=int, default=112, help="pixels the network sees")
     parser.add_argument("--colour", choices=("rgb", "grey"), default="rgb")
     parser.add_argument("--batch", type=int, default=64)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from faceops.embedding.backbones.branches import Branches
+from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.conv_unit import conv_unit
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.backbones.l2_pool import L2Pool
@@ -61,6 +62,18 @@ def test_onnx_agrees_with_torch_on_any_batch(
     require_parity(parity, 1e-5)
     assert parity.min_cosine > 0.99999
     assert parity.crops == count
+
+
+@pytest.mark.slow
+def test_descriptors_agree_with_torch_where_nothing_is_to_be_seen_too() -> None:
+    torch.manual_seed(0)
+    model = build_backbone("descriptors", 24, 112, "grey").eval()
+    crops = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3), np.uint8)
+    crops[0], crops[1], crops[2, :, 30:] = 0, 255, 128  # flat: roots and logarithms of nothing
+    content = serialise(export_embedder(model, 18))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"crops": crops})[0]
+    require_parity(measure_parity(embed_crops(model, crops), found), 1e-4)
 
 
 @pytest.mark.slow

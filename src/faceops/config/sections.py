@@ -96,7 +96,7 @@ class Split(Section):
 
 Backbone = Literal[
     "pretrained", "facenet_nn2", "inception_resnet_v1", "resnet18", "resnet50",
-    "resnext50_32x4d", "mobilefacenet",
+    "resnext50_32x4d", "mobilefacenet", "descriptors",
 ]  # fmt: skip
 Miner = Literal["random", "semi_hard", "batch_hard", "batch_all", "global"]
 
@@ -105,12 +105,19 @@ class Train(Section):
     """Classification warm-up, then mined triplets on L2-normalised embeddings."""
 
     backbone: Backbone = Field("pretrained", description="SFace as the start; others from nothing")
-    embedding_size: int = Field(128, ge=8, description="dimensions; pretrained has 128")
-    input_size: int = Field(
-        112, ge=32, le=224, description="pixels a side that the network sees; pretrained: 112"
+    embedding_size: int = Field(
+        128, ge=8, description="dimensions; pretrained: 128; descriptors: a multiple of 3"
     )
-    colour: Literal["rgb", "grey"] = Field("rgb", description="pretrained: rgb")
-    freeze: bool = Field(True, description="pretrained: train the last layers on cached features")
+    input_size: int = Field(
+        112,
+        ge=32,
+        le=224,
+        description="pixels a side that the network sees; pretrained, descriptors: 112",
+    )
+    colour: Literal["rgb", "grey"] = Field("rgb", description="pretrained: rgb; descriptors: grey")
+    freeze: bool = Field(
+        True, description="pretrained, descriptors: train the last layers on cached features"
+    )
     people_per_batch: int = Field(24, ge=2, description="P of P people x K photos")
     photos_per_person: int = Field(4, ge=2, description="K of P people x K photos")
     negatives_per_batch: int = Field(
@@ -192,10 +199,16 @@ class Train(Section):
         return follow
 
     @model_validator(mode="after")
-    def _pretrained_is_what_it_is(self) -> "Train":
+    def _fixed_inputs_are_what_they_are(self) -> "Train":
         made = (self.embedding_size, self.input_size, self.colour)
         if self.backbone == "pretrained" and made != (128, 112, "rgb"):
             raise ValueError("pretrained has embedding_size 128, input_size 112 and colour rgb")
+        if self.backbone == "descriptors" and (
+            self.embedding_size % 3 or made[1:] != (112, "grey")
+        ):
+            raise ValueError(
+                "descriptors has an embedding_size that 3 divides, input_size 112 and colour grey"
+            )
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from typing import get_args
 
 from faceops.config.sections import Backbone
+from faceops.embedding.backbones.descriptors import build_descriptors
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
 from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
 from faceops.embedding.backbones.input_stage import CROP_SIZE
@@ -30,7 +31,7 @@ def build_backbone(
 
     Raises:
         FaceOpsError: the name or the colour is unknown, the network cannot see so few pixels, or
-            SFace is asked to be of another form than its own.
+            SFace or the descriptors are asked to be of another form than their own.
     """
     match name:
         case "pretrained":
@@ -42,6 +43,15 @@ def build_backbone(
                     " another train.backbone."
                 )
             return build_sface()
+        case "descriptors":
+            if embedding_size % 3 or (input_size, colour) != (CROP_SIZE, "grey"):
+                raise FaceOpsError(
+                    "train.backbone = descriptors needs a train.embedding_size that 3 divides,"
+                    f" train.input_size = {CROP_SIZE} and train.colour = grey, not"
+                    f" {embedding_size}, {input_size} and {colour}; set these, or take another"
+                    " train.backbone."
+                )
+            return build_descriptors(embedding_size)
         case "facenet_nn2":
             return build_facenet_nn2(embedding_size, input_size, colour)
         case "inception_resnet_v1":

@@ -60,9 +60,9 @@ def _check_compiler() -> None:
 def start_head(
     run: RunState, model: Embedder, inputs: TrainingInputs, train: LabelledCrops, settings: Train
 ) -> None:
-    """Put the classes where a pretrained `model` has its people, if any epoch classifies."""
+    """Put the classes where a `model` that tells people apart has them, if any epoch classifies."""
     later = settings.classifier_weight > 0 and settings.triplet_epochs > 0
-    if model.backbone == "pretrained" and (settings.warmup_epochs > 0 or later):
+    if model.backbone in ("pretrained", "descriptors") and (settings.warmup_epochs > 0 or later):
         model.eval()
         usable = train.labels < classes_of(train, settings)
         embeddings = inputs.embed_plain(model, False)[usable]

@@ -8,13 +8,14 @@ from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
 
 
 def trains_head_only(settings: Train) -> bool:
     """Return whether the early layers stay as they are."""
-    return settings.backbone == "pretrained" and settings.freeze
+    return settings.backbone in ("pretrained", "descriptors") and settings.freeze
 
 
 def build_inputs(
@@ -25,7 +26,12 @@ def build_inputs(
     folder: Path,
     device: torch.device,
 ) -> TrainingInputs:
-    """Return pixels, or the frozen layers' features, which are looked for and kept in `folder`."""
+    """Return pixels, or the frozen layers' features, which are looked for and kept in `folder`.
+
+    Descriptors are first given the start that `train` says.
+    """
+    if settings.backbone == "descriptors":
+        start_by_discriminants(model, train, settings.seed, device)
     if trains_head_only(settings):
         return FeatureInputs(
             cached_features(model, train, settings.flip, folder, "train", device),

@@ -1,0 +1,1 @@
+"""Descriptors of an aligned face that nobody has to learn: gradients, ripples, patterns."""

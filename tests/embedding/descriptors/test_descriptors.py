@@ -1,0 +1,100 @@
+"""What each descriptor sees in pictures of which it is known."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from faceops.embedding.backbones.descriptors import GROUPS
+from faceops.embedding.descriptors.binary_patterns import PATTERNS, UNIFORM, BinaryPatterns
+from faceops.embedding.descriptors.cells import GRID, CellSums
+from faceops.embedding.descriptors.gabor_energy import ORIENTATIONS, WAVELENGTHS, GaborEnergy
+from faceops.embedding.descriptors.oriented_gradients import DIRECTIONS, OrientedGradients
+
+ALONG = torch.arange(112.0)
+
+
+def blobs(seed: int = 0) -> torch.Tensor:
+    """Return float32 (2, 1, 112, 112), cloudy and without symmetry."""
+    torch.manual_seed(seed)
+    coarse = torch.rand(2, 1, 20, 20)
+    return F.interpolate(coarse, size=112, mode="bicubic").clamp(0, 1)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_mirrored_photo_is_described_alike(group: type[nn.Module]) -> None:
+    describe, photos = group(), blobs()
+    features = describe(photos)
+    assert features.shape == (2, group.features)
+    assert torch.allclose(features, describe(photos.flip(3)), atol=2e-5)
+    assert (features - describe(photos.flip(2))).abs().max() > 0.05  # upside down is another
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_nothing_is_learnt_or_stored(group: type[nn.Module]) -> None:
+    assert not group().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("photo", "direction"),
+    [
+        ((ALONG / 200 + 0.2).square().expand(112, 112), 0),  # brighter to the right
+        ((ALONG / 200 + 0.2).square().expand(112, 112).T, 2),  # brighter downwards
+        ((ALONG / 200 + 0.2).square().flip(0).expand(112, 112).T, 6),  # brighter upwards
+    ],
+)
+def test_a_ramp_has_its_one_direction(photo: torch.Tensor, direction: int) -> None:
+    shares = OrientedGradients()(photo[None, None]).reshape(DIRECTIONS, GRID, GRID // 2)
+    strongest = shares[:, 4:10, 3:].mean((1, 2))
+    mirrored = (DIRECTIONS // 2 - direction) % DIRECTIONS
+    expected = {direction, mirrored}
+    assert set(strongest.argsort(descending=True)[: len(expected)].tolist()) == expected
+    rest = [number for number in range(DIRECTIONS) if number not in expected]
+    assert strongest[rest].max() < 0.45 * strongest[direction]
+
+
+@pytest.mark.parametrize("number", range(len(WAVELENGTHS)))
+def test_a_ripple_has_its_orientation_and_no_phase(number: int) -> None:
+    def energy(phase: float) -> torch.Tensor:
+        ripple = 0.5 + 0.2 * torch.cos(2 * math.pi * ALONG / WAVELENGTHS[number] + phase)
+        cells = GaborEnergy()(ripple.square().expand(1, 1, 112, 112))
+        cells = cells.reshape(len(WAVELENGTHS), ORIENTATIONS, GRID, GRID // 2)
+        return cells[number, :, 4:10, 3:]
+
+    by_orientation = energy(0.0).mean((1, 2))
+    assert int(by_orientation.argmax()) == 0  # it ripples from left to right
+    assert by_orientation[ORIENTATIONS // 2] < 0.1 * by_orientation[0]
+    assert torch.allclose(energy(0.0), energy(1.1), atol=0.02)
+
+
+def test_patterns_equal_a_loop_over_pixels_and_neighbours() -> None:
+    torch.manual_seed(0)
+    photo = 1e4 * torch.rand(1, 1, 112, 112)  # so that hardly a decision is soft
+    around = ((-2, -2), (-2, 0), (-2, 2), (0, 2), (2, 2), (2, 0), (2, -2), (0, -2))
+    maps = torch.zeros(1, PATTERNS, 112, 112)
+    pixels = photo[0, 0]
+    for y in range(112):
+        for x in range(112):
+            code = 0
+            for bit, (down, right) in enumerate(around):
+                place = min(max(y + down, 0), 111), min(max(x + right, 0), 111)
+                code |= int(pixels[place] > pixels[y, x]) << bit
+            maps[0, UNIFORM.index(code) if code in UNIFORM else PATTERNS - 1, y, x] = 1
+    cells = CellSums(112)(maps)
+    describe = BinaryPatterns()
+    roots = cells.sqrt()
+    both = (roots + roots[:, describe.mirrored].flip(3)) / 2
+    found = describe(photo).reshape(2, PATTERNS, GRID, GRID // 2)[0]
+    # At the border a pixel is its own neighbour, which counts half.
+    inner = (slice(None), slice(2, -2), slice(2, None))
+    assert torch.allclose(found[inner], both[0, :, :, : GRID // 2][inner], atol=0.01)
+
+
+def test_the_chances_of_all_patterns_sum_to_one() -> None:
+    describe = BinaryPatterns()
+    flat = describe(torch.full((1, 1, 112, 112), 0.5)).reshape(2, PATTERNS, -1)
+    # Folding means over roots; in a flat photo both halves are the same.
+    assert torch.allclose(flat.square().sum(1), torch.ones(2, GRID * GRID // 2), atol=1e-4)
+    assert flat.square()[0, : len(UNIFORM), 0].std() < 1e-5  # and all are as likely

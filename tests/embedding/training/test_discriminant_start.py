@@ -1,0 +1,88 @@
+"""Where descriptors start: people whom they have not seen are already told apart."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from faceops.embedding.backbones.build import build_backbone
+from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.training.build_inputs import build_inputs
+from faceops.embedding.training.checkpoint import load_checkpoint, without_prefix
+from faceops.embedding.training.discriminant_start import start_by_discriminants
+from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
+from faceops.embedding.training.training_loop import train_embedder
+from faceops.embedding.training.validation_tar import validation_figures
+from tests.embedding.faces_for_training import coloured_people, tiny_training
+
+CPU = torch.device("cpu")
+TRAIN, VAL = coloured_people(8, 4, singles=3, noise=90), coloured_people(6, 4, seed=5, noise=90)
+SETTINGS = tiny_training(
+    backbone="descriptors", embedding_size=24, input_size=112, freeze=True, learning_rate=0.001
+)
+
+
+def untrained() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_backbone("descriptors", 24, 112, "grey").eval()
+
+
+def test_people_are_told_apart_better_than_by_chance_projections() -> None:
+    model = untrained()
+    before = validation_figures(embed_crops(model, VAL.crops), VAL.labels)
+    start_by_discriminants(model, TRAIN, 7, CPU)
+    after = validation_figures(embed_crops(model, VAL.crops), VAL.labels)
+    assert after["val_score"] > before["val_score"]
+
+
+def test_components_of_training_faces_have_mean_0_and_variance_1() -> None:
+    model = untrained()
+    start_by_discriminants(model, TRAIN, 7, CPU)
+    with torch.inference_mode():
+        pixels = torch.from_numpy(TRAIN.crops).permute(0, 3, 1, 2).float()
+        first = model.trunk(pixels)[:, : len(TRAIN.rows) - 1]  # more than that have none
+    assert first.mean(0).abs().max() < 1e-3
+    assert torch.allclose(first.std(0), torch.ones(first.shape[1]), atol=0.02)
+
+
+def test_the_same_faces_give_the_same_start_and_others_another() -> None:
+    models = [untrained() for _ in range(3)]
+    for model, seed_faces in zip(models, (TRAIN, TRAIN, VAL), strict=True):
+        start_by_discriminants(model, seed_faces, 7, CPU)
+    first, again, other = (embed_crops(model, VAL.crops) for model in models)
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other, atol=0.1)
+
+
+def test_people_of_one_photo_alone_leave_a_start_too() -> None:
+    alone = replace(TRAIN, labels=np.arange(len(TRAIN.rows)))
+    model = untrained()
+    start_by_discriminants(model, alone, 7, CPU)
+    assert np.isfinite(embed_crops(model, VAL.crops)).all()
+
+
+def test_training_goes_on_from_the_start_on_cached_components(tmp_path: Path) -> None:
+    model = untrained()
+    inputs = build_inputs(model, TRAIN, VAL, SETTINGS, tmp_path, CPU)
+    assert isinstance(inputs, FeatureInputs)
+    start = embed_crops(model, VAL.crops)
+    trunk = {name: value.clone() for name, value in model.trunk.state_dict().items()}
+    outcome = train_embedder(model, inputs, TRAIN, VAL, SETTINGS, tmp_path / "run", CPU)
+    begun = validation_figures(start, VAL.labels)
+    assert abs(outcome.history[0]["val_auc"] - begun["val_auc"]) < 0.01  # half precision
+    assert outcome.last["epoch"] == 3
+    assert all(torch.equal(value, trunk[name]) for name, value in model.trunk.state_dict().items())
+
+
+def test_without_freeze_all_projections_are_trained_on_changed_crops(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"freeze": False, "jitter": 0.5, "triplet_epochs": 1})
+    model = untrained()
+    inputs = build_inputs(model, TRAIN, VAL, settings, tmp_path, CPU)
+    assert isinstance(inputs, PixelInputs)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path / "run", CPU)
+    load = load_checkpoint(tmp_path / "run")
+    assert load is not None
+    for name, value in without_prefix("trained", load[0]).items():
+        assert torch.isfinite(value).all() and not torch.equal(value, before[name]), name
