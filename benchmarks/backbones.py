@@ -32,7 +32,9 @@ USUAL = [name for name in BACKBONES if name not in ("pretrained", "descriptors")
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BACKBONES)} [all but pretrained and descriptors]")
+    parser.add_argument(
+        "names", nargs="*", help=f"of {', '.join(BACKBONES)} [all but pretrained and descriptors]"
+    )
     parser.add_argument("--input-size", type=int, default=112, help="pixels the network sees")
     parser.add_argument("--colour", choices=("rgb", "grey"), default="rgb")
     parser.add_argument("--batch", type=int, default=64)
