@@ -24,9 +24,16 @@ import numpy as np
 import torch
 
 from experiments.training.built_faces import BuiltFaces, read_build
-from experiments.training.figures_table import RESULTS, Figure, figures_table, write_results
+from experiments.training.figures_table import (
+    RESULTS,
+    Figure,
+    figures_table,
+    table,
+    write_results,
+)
 from experiments.training.fit import Fitted, fit, last_epoch_head, with_objective
 from experiments.training.nearest_centre import nearest
+from experiments.training.paired_gain import share_gain
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
 from experiments.training.run_experiment import run_experiment
@@ -67,8 +74,11 @@ def measure(
     test: LabelledCrops,
     seed: int,
     device: torch.device,
-) -> list[Figure]:
-    """Return the rows of one run: nearest centre over photos, over people, and the head."""
+) -> tuple[list[Figure], np.ndarray]:
+    """Return the rows of one run, and which test photos found their nearest centre, bool (N,).
+
+    The rows: nearest centre over photos, over people, and what the head says.
+    """
     title, published = OBJECTIVES[objective]
     labels = test.labels
 
@@ -87,7 +97,13 @@ def measure(
         hits = (embed(test) @ weight.T + bias).argmax(1) == labels
         name = f"{title}, head of the last epoch"
         rows.append(Figure(name, float(hits.mean()), interval=share_interval(hits, labels, seed)))
-    return rows
+    return rows, said
+
+
+def differences(settings: Train, objective: str) -> str:
+    """Return in words what the run of `objective` has other than `settings`."""
+    own, given = with_objective(settings, objective).model_dump(), settings.model_dump()
+    return ", ".join(f"{key} {own[key]}" for key in own if own[key] != given[key])
 
 
 def run(
@@ -128,12 +144,29 @@ def main() -> None:
     splits = split_photos(faces.persons, seed)
     train, val, test = (faces_of(faces, splits, split) for split in ("train", "val", "test"))
     figures: list[Figure] = []
+    found: dict[str, np.ndarray] = {}
+    own: dict[str, str] = {}
     runs: dict[str, dict[str, Any]] = {}
     for objective in args.objectives:
         data = [*faces.hashes, f"photos split by {seed}"]
         fitted = run(objective, settings, train, val, args.out, data, device)
-        runs[OBJECTIVES[objective][0]] = fitted.facts
-        figures += measure(objective, fitted, settings, train, test, seed, device)
+        title = OBJECTIVES[objective][0]
+        runs[title] = fitted.facts
+        own[f"settings of {title}"] = differences(settings, objective) or "these"
+        rows, found[title] = measure(objective, fitted, settings, train, test, seed, device)
+        figures += rows
+    first, *others = found
+    gains = [share_gain(title, found[first], found[title], test.labels, seed) for title in others]
+    parts = [figures_table(figures), "Published: on 500 people of CelebA."]
+    if gains:
+        parts += [
+            f"Nearest centre, each against {first} on the same photos. Standard errors are over"
+            " people.",
+            table(
+                ("", first, "this", "difference", "standard error", "finding"),
+                [gain.row() for gain in gains],
+            ),
+        ]
     seen = (
         f"LFW, {train.people} people with 10 photos or more, the photos of each shared out"
         f" (seed {seed}): {len(train.rows)} train, {len(val.rows)} choose the epoch,"
@@ -145,9 +178,13 @@ def main() -> None:
             NAME,
             f"Closed set: {train.people} people of LFW, one network, four ways to train it",
             f"python -m experiments.lfw_closed_set --build BUILD --out OUT{changed}",
-            [figures_table(figures), "Published: on 500 people of CelebA."],
-            run_facts(seen, settings, runs, device),
-            {"figures": [figure.as_dict() for figure in figures], "training": runs},
+            parts,
+            run_facts(seen, settings, runs, device) | own,
+            {
+                "figures": [figure.as_dict() for figure in figures],
+                "gains": [vars(gain) | {"finding": gain.finding} for gain in gains],
+                "training": runs,
+            },
             args.results,
         )
     )

@@ -8,6 +8,8 @@ import torch
 
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.checkpoint import load_checkpoint, without_prefix
 from faceops.embedding.training.discriminant_start import start_by_discriminants
@@ -23,43 +25,50 @@ SETTINGS = tiny_training(
 )
 
 
-def untrained() -> torch.nn.Module:
+def untrained() -> Embedder:
     torch.manual_seed(0)
     return build_backbone("descriptors", 24, 112, "grey").eval()
 
 
-def test_people_are_told_apart_better_than_by_chance_projections() -> None:
+@torch.inference_mode()
+def described(faces: LabelledCrops) -> np.ndarray:
+    """Return float32 (N, F)."""
+    trunk = untrained().trunk
+    assert isinstance(trunk, torch.nn.Sequential)
+    return trunk[:2](torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float()).numpy()
+
+
+def started(faces: LabelledCrops) -> Embedder:
     model = untrained()
-    before = validation_figures(embed_crops(model, VAL.crops), VAL.labels)
-    start_by_discriminants(model, TRAIN, 7, CPU)
-    after = validation_figures(embed_crops(model, VAL.crops), VAL.labels)
+    start_by_discriminants(model, described(faces), faces.labels, 7)
+    return model
+
+
+def test_people_are_told_apart_better_than_by_chance_projections() -> None:
+    before, after = (
+        validation_figures(embed_crops(model, VAL.crops), VAL.labels)
+        for model in (untrained(), started(TRAIN))
+    )
     assert after["val_score"] > before["val_score"]
 
 
 def test_components_of_training_faces_have_mean_0_and_variance_1() -> None:
-    model = untrained()
-    start_by_discriminants(model, TRAIN, 7, CPU)
     with torch.inference_mode():
-        pixels = torch.from_numpy(TRAIN.crops).permute(0, 3, 1, 2).float()
-        first = model.trunk(pixels)[:, : len(TRAIN.rows) - 1]  # more than that have none
+        components = started(TRAIN).trunk(torch.from_numpy(TRAIN.crops).permute(0, 3, 1, 2).float())
+    first = components[:, : len(TRAIN.rows) - 1]  # more than that have none
     assert first.mean(0).abs().max() < 1e-3
     assert torch.allclose(first.std(0), torch.ones(first.shape[1]), atol=0.02)
 
 
 def test_the_same_faces_give_the_same_start_and_others_another() -> None:
-    models = [untrained() for _ in range(3)]
-    for model, seed_faces in zip(models, (TRAIN, TRAIN, VAL), strict=True):
-        start_by_discriminants(model, seed_faces, 7, CPU)
-    first, again, other = (embed_crops(model, VAL.crops) for model in models)
+    first, again, other = (embed_crops(started(faces), VAL.crops) for faces in (TRAIN, TRAIN, VAL))
     assert np.array_equal(first, again)
     assert not np.allclose(first, other, atol=0.1)
 
 
 def test_people_of_one_photo_alone_leave_a_start_too() -> None:
     alone = replace(TRAIN, labels=np.arange(len(TRAIN.rows)))
-    model = untrained()
-    start_by_discriminants(model, alone, 7, CPU)
-    assert np.isfinite(embed_crops(model, VAL.crops)).all()
+    assert np.isfinite(embed_crops(started(alone), VAL.crops)).all()
 
 
 def test_training_goes_on_from_the_start_on_cached_components(tmp_path: Path) -> None:

@@ -17,37 +17,37 @@ from faceops.embedding.descriptors.oriented_gradients import OrientedGradients
 from faceops.embedding.embedder import Embedder
 
 GROUPS = (OrientedGradients, GaborEnergy, BinaryPatterns)
+FEATURES = [group.features for group in GROUPS]
 KEPT = 300  # numbers a group: more follow the training people's noise
 _DROPOUT = 0.5
 
 
 class Described(nn.Module):
-    """float32 (B, 1, 112, 112) in [-1, 1), as InputStage gives it -> a (B, F) a group."""
+    """float32 (B, 1, 112, 112) in [-1, 1), as InputStage gives it -> (B, F), group after group."""
 
     def __init__(self) -> None:
         super().__init__()
         self.groups = nn.ModuleList(group() for group in GROUPS)
 
-    def forward(self, seen: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
         """Describe what is `seen` by each group."""
         # bfloat16 would round the differences between neighbours away.
         with torch.autocast(seen.device.type, enabled=False):
             brightness = ((seen * 128 + 127.5) / 255).clamp(0, 1)
-            return [group(brightness) for group in self.groups]
+            return torch.cat([group(brightness) for group in self.groups], dim=1)
 
 
 class Components(nn.Module):
-    """A (B, F) a group -> float32 (B, groups x 300): each group's principal components."""
+    """float32 (B, F) -> (B, groups x 300): each group's principal components."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.groups = nn.ModuleList(nn.Linear(group.features, KEPT) for group in GROUPS)
+        self.groups = nn.ModuleList(nn.Linear(count, KEPT) for count in FEATURES)
 
-    def forward(self, described: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, described: torch.Tensor) -> torch.Tensor:
         """Return the components of all groups side by side."""
-        return torch.cat(
-            [group(part) for group, part in zip(self.groups, described, strict=True)], dim=1
-        )
+        parts = zip(self.groups, described.split(FEATURES, dim=1), strict=True)
+        return torch.cat([group(part) for group, part in parts], dim=1)
 
 
 class Discriminants(nn.Module):

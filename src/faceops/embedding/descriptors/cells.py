@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from faceops.embedding.descriptors.gaussian import gaussian
-
 GRID = 14  # cells a side
 _AROUND = 5  # cells a side over which contrast is evened out
 _NOISE = 1e-4  # energy below which a flat cell is not blown up
@@ -63,3 +61,9 @@ def fold(cells: torch.Tensor, mirrored: Sequence[int]) -> torch.Tensor:
     roots = cells.clamp_min(0).sqrt()
     both = (roots + roots[:, list(mirrored)].flip(3)) / 2
     return both[:, :, :, : GRID // 2].flatten(1)
+
+
+def gaussian(away: torch.Tensor, deviation: float) -> torch.Tensor:
+    """Return weights of sum 1 for points `away` (N,) from the centre, in units of `deviation`."""
+    weights = torch.exp(-away.square() / (2 * deviation**2))
+    return weights / weights.sum()

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from faceops.embedding.descriptors.cells import GRID, CellSums, even_contrast, fold
-from faceops.embedding.descriptors.gaussian import gaussian
+from faceops.embedding.descriptors.cells import GRID, CellSums, even_contrast, fold, gaussian
 
 DIRECTIONS = 8
 _EDGE = 0.8  # pixels, standard deviation of the Gaussian whose slope is taken

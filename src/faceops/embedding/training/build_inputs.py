@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
@@ -11,6 +13,8 @@ from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
+
+_BATCH = 512
 
 
 def trains_head_only(settings: Train) -> bool:
@@ -28,14 +32,42 @@ def build_inputs(
 ) -> TrainingInputs:
     """Return pixels, or the frozen layers' features, which are looked for and kept in `folder`.
 
-    Descriptors are first given the start that `train` says.
+    Descriptors first get the start that the faces of `train` say.
     """
     if settings.backbone == "descriptors":
-        start_by_discriminants(model, train, settings.seed, device)
-    if trains_head_only(settings):
+        described = _described(model, train, folder, "train", device)
+        start_by_discriminants(model, described, train.labels, settings.seed)
+        if settings.freeze:
+            components = model.get_submodule("trunk.components").cpu()
+            of_val = _described(model, val, folder, "val", device)
+            return FeatureInputs(
+                _mapped(components, described), _mapped(components, of_val), device
+            )
+    elif trains_head_only(settings):
         return FeatureInputs(
             cached_features(model, train, settings.flip, folder, "train", device),
             cached_features(model, val, False, folder, "val", device),
             device,
         )
     return PixelInputs(train, val, Augmentation.of(settings), device)
+
+
+def _described(
+    model: Embedder, faces: LabelledCrops, folder: Path, name: str, device: torch.device
+) -> np.ndarray:
+    """Return float16 (N, F), what no training changes: they are kept from run to run."""
+    unchanging = nn.Sequential(
+        model.get_submodule("trunk.stage"), model.get_submodule("trunk.described")
+    )
+    bare = Embedder(model.backbone, model.embedding_size, unchanging, nn.Identity())
+    return cached_features(bare, faces, False, folder, name, device)[:, 0]
+
+
+@torch.inference_mode()
+def _mapped(components: nn.Module, described: np.ndarray) -> np.ndarray:
+    """Return float16 (N, 1, K): the components of faces `described`, in their one view."""
+    parts = [
+        components(torch.from_numpy(described[start : start + _BATCH].astype(np.float32))).half()
+        for start in range(0, len(described), _BATCH)
+    ]
+    return torch.cat(parts).numpy()[:, None]

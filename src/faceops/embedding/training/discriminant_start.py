@@ -5,68 +5,52 @@ most, each scaled to variance 1, and the directions in which people differ most 
 of one person do, the latter pulled towards a sphere because people with several photos are few.
 """
 
+import sys
+
 import numpy as np
 import torch
 from torch import nn
 
-from faceops.embedding.backbones.descriptors import KEPT
-from faceops.embedding.embed_crops import pixels_of
+from faceops.embedding.backbones.descriptors import FEATURES, KEPT
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.fisher_discriminants import fisher_discriminants
-from faceops.progress import track
 
-MAX_FACES = 20_000  # 600 MB of features; past that the directions hardly change
+MAX_FACES = 20_000  # 900 MB of the largest group; past that the directions hardly change
 SHRINKAGE = 0.25  # how far photos of one person are taken to vary alike in all directions
-_BATCH = 32
 
 
 def start_by_discriminants(
-    model: Embedder, train: LabelledCrops, seed: int, device: torch.device
+    model: Embedder, described: np.ndarray, labels: np.ndarray, seed: int
 ) -> None:
-    """Put what `train` says into the projections of `model`, a network of `build_descriptors`.
+    """Put what training faces say into the projections of `model`, of `build_descriptors`.
 
     The same faces and seed give the same weights on one machine. Of more than 20,000 faces those
     of people with one photo are left out first, then those of the last people.
+
+    Args:
+        described: float16 or float32 (N, F), training faces by `Described`.
+        labels: int (N,), the people 0 .. C - 1, those with one photo last.
     """
-    taken = np.argsort(train.labels, kind="stable")[:MAX_FACES]
-    labels = train.labels[taken]
-    described = _described(model, train.crops, train.rows[taken], device)
+    print(f"train: the start, from {len(labels)} faces", file=sys.stderr, flush=True)
+    taken = np.argsort(labels, kind="stable")[:MAX_FACES]
+    begins = np.cumsum([0, *FEATURES])
     groups = zip(
-        described,
+        begins[:-1],
+        begins[1:],
         model.get_submodule("trunk.components.groups").children(),
         model.get_submodule("head.discriminants.groups").children(),
         strict=True,
     )
     with torch.no_grad():
-        for features, component, discriminant in groups:
+        for begin, end, component, discriminant in groups:
             assert isinstance(component, nn.Linear) and isinstance(discriminant, nn.Linear)
+            features = described[:, begin:end][taken].astype(np.float32)
             scaled, mean = _whitening(features, seed)
             _fill(component.weight, scaled)
             _fill(component.bias[None], -(scaled @ mean)[None])
             kept = (features - mean) @ scaled.T
-            _fill(
-                discriminant.weight,
-                fisher_discriminants(kept, labels, SHRINKAGE)[: len(discriminant.weight)],
-            )
-
-
-@torch.inference_mode()
-def _described(
-    model: Embedder, crops: np.ndarray, rows: np.ndarray, device: torch.device
-) -> list[np.ndarray]:
-    """Return float32 (N, F) a group."""
-    stage, described = (
-        model.get_submodule(f"trunk.{name}").to(device) for name in ("stage", "described")
-    )
-    parts: list[np.ndarray] = []
-    for start in track(range(0, len(rows), _BATCH), "descriptors of training faces"):
-        batch = rows[start : start + _BATCH]
-        for number, values in enumerate(described(stage(pixels_of(crops[batch], device)))):
-            if start == 0:
-                parts.append(np.empty((len(rows), values.shape[1]), np.float32))
-            parts[number][start : start + len(batch)] = values.cpu().numpy()
-    return parts
+            directions = fisher_discriminants(kept, labels[taken], SHRINKAGE)
+            _fill(discriminant.weight, directions[: len(discriminant.weight)])
 
 
 def _whitening(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ BATCH = 32
 
 
 def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
-    """Return a sha256 over the crops, the trunk's weights, and whether mirrored views are kept."""
+    """Return a sha256 over the crops, the trunk's weights and code, and whether mirrors are kept."""
     digest = hashlib.sha256(f"1 float16 flip={flip}".encode())
+    modules = {type(part).__module__ for part in model.trunk.modules()}
+    for module in sorted(name for name in modules if name.startswith("faceops.")):
+        digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
     for name, value in sorted(model.trunk.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
