@@ -18,7 +18,7 @@ BATCH = 32
 
 
 def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
-    """Return a sha256 over the crops, the trunk's weights and code, and whether mirrors are kept."""
+    """Return a sha256 over crops, the trunk's weights and code, and whether mirrors are kept."""
     digest = hashlib.sha256(f"1 float16 flip={flip}".encode())
     modules = {type(part).__module__ for part in model.trunk.modules()}
     for module in sorted(name for name in modules if name.startswith("faceops.")):
