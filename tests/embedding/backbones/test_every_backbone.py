@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceops.embedding.backbones.build import BACKBONES, build_backbone
+from faceops.embedding.backbones.build import BACKBONES, STARTED, build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from faceops.errors import FaceOpsError
@@ -15,7 +15,7 @@ from tests.embedding.faces_for_training import coloured_people
 
 CROPS = coloured_people(3, 2).crops[:3]
 # Of any input; the other two see what they were made for.
-UNTRAINED = [name for name in BACKBONES if name not in ("pretrained", "descriptors")]
+UNTRAINED = [name for name in BACKBONES if name not in STARTED]
 
 
 @pytest.mark.parametrize("name", UNTRAINED)

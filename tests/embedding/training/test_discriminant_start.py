@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from faceops.embedding.backbones.build import build_backbone
@@ -16,6 +17,7 @@ from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
 from faceops.embedding.training.validation_tar import validation_figures
+from faceops.errors import FaceOpsError
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")
@@ -69,6 +71,15 @@ def test_the_same_faces_give_the_same_start_and_others_another() -> None:
 def test_people_of_one_photo_alone_leave_a_start_too() -> None:
     alone = replace(TRAIN, labels=np.arange(len(TRAIN.rows)))
     assert np.isfinite(embed_crops(started(alone), VAL.crops)).all()
+
+
+def test_too_few_faces_are_told_of_in_one_sentence(tmp_path: Path) -> None:
+    lonely = replace(TRAIN, rows=TRAIN.rows[:1], labels=TRAIN.labels[:1],
+                     negative_only=TRAIN.negative_only[:1])  # fmt: skip
+    model = untrained()
+    inputs = build_inputs(model, lonely, VAL, SETTINGS, tmp_path, CPU)
+    with pytest.raises(FaceOpsError, match="train has 1 people .*, and at least 2"):
+        train_embedder(model, inputs, lonely, VAL, SETTINGS, tmp_path / "run", CPU)
 
 
 def test_training_goes_on_from_the_start_on_cached_components(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
 BACKBONES: tuple[str, ...] = get_args(Backbone)
+# Those that start where strangers are told apart already, in projections that can be trained alone.
+STARTED = ("pretrained", "descriptors")
 
 
 def build_backbone(

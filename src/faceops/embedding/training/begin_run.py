@@ -6,6 +6,7 @@ import shutil
 import torch
 
 from faceops.config.sections import Train
+from faceops.embedding.backbones.build import STARTED
 from faceops.embedding.class_centres import class_centres
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.heads.build import build_head
@@ -62,7 +63,7 @@ def start_head(
 ) -> None:
     """Put the classes where a `model` that tells people apart has them, if any epoch classifies."""
     later = settings.classifier_weight > 0 and settings.triplet_epochs > 0
-    if model.backbone in ("pretrained", "descriptors") and (settings.warmup_epochs > 0 or later):
+    if model.backbone in STARTED and (settings.warmup_epochs > 0 or later):
         model.eval()
         usable = train.labels < classes_of(train, settings)
         embeddings = inputs.embed_plain(model, False)[usable]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from faceops.config.sections import Train
+from faceops.embedding.backbones.build import STARTED
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation
@@ -19,7 +20,7 @@ _BATCH = 512
 
 def trains_head_only(settings: Train) -> bool:
     """Return whether the early layers stay as they are."""
-    return settings.backbone in ("pretrained", "descriptors") and settings.freeze
+    return settings.backbone in STARTED and settings.freeze
 
 
 def build_inputs(

@@ -31,6 +31,8 @@ def start_by_discriminants(
         described: float16 or float32 (N, F), training faces by `Described`.
         labels: int (N,), the people 0 .. C - 1, those with one photo last.
     """
+    if len(labels) < 2:
+        return  # training refuses so few, in its own words
     print(f"train: the start, from {len(labels)} faces", file=sys.stderr, flush=True)
     taken = np.argsort(labels, kind="stable")[:MAX_FACES]
     begins = np.cumsum([0, *FEATURES])
