@@ -78,7 +78,7 @@ def test_too_few_faces_are_told_of_in_one_sentence(tmp_path: Path) -> None:
                      negative_only=TRAIN.negative_only[:1])  # fmt: skip
     model = untrained()
     inputs = build_inputs(model, lonely, VAL, SETTINGS, tmp_path, CPU)
-    with pytest.raises(FaceOpsError, match="train has 1 people .*, and at least 2"):
+    with pytest.raises(FaceOpsError, match=r"train has 1 people .*, and at least 2"):
         train_embedder(model, inputs, lonely, VAL, SETTINGS, tmp_path / "run", CPU)
 
 
