@@ -16,10 +16,12 @@ from faceops.embedding.backbones.l2_pool import L2Pool
 from faceops.embedding.backbones.mobilefacenet import Bottleneck
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
+from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.errors import FaceOpsError
 from faceops.release.export import serialise
 from faceops.release.parity import measure_parity, require_parity
 from faceops.release.torch_export import export_embedder
+from tests.embedding.faces_for_training import coloured_people
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,17 @@ def test_descriptors_agree_with_torch_where_nothing_is_to_be_seen_too() -> None:
     model = build_backbone("descriptors", 24, 112, "grey").eval()
     crops = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3), np.uint8)
     crops[0], crops[1], crops[2, :, 30:] = 0, 255, 128  # flat: roots and logarithms of nothing
+    # Colours of which rounding leaves something, and a start that makes much of little.
+    flat = np.array([[59, 196, 13], [184, 152, 129]], np.uint8)[:, None, None]
+    crops = np.concatenate([crops, np.broadcast_to(flat, (2, 112, 112, 3)), crops])
+    crops[8:, 56:] = flat[0]
+    faces = coloured_people(8, 4)
+    trunk = nn.Sequential(
+        model.get_submodule("trunk.stage"), model.get_submodule("trunk.described")
+    )
+    with torch.inference_mode():
+        described = trunk(torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float()).numpy()
+    start_by_discriminants(model, described, faces.labels, 7)
     content = serialise(export_embedder(model, 18))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     found = session.run(None, {"crops": crops})[0]

@@ -104,7 +104,7 @@ Miner = Literal["random", "semi_hard", "batch_hard", "batch_all", "global"]
 class Train(Section):
     """Classification warm-up, then mined triplets on L2-normalised embeddings."""
 
-    backbone: Backbone = Field("pretrained", description="SFace as the start; others from nothing")
+    backbone: Backbone = Field("pretrained", description="pretrained: SFace as the start")
     embedding_size: int = Field(
         128, ge=8, description="dimensions; pretrained: 128; descriptors: a multiple of 3"
     )
@@ -159,7 +159,7 @@ class Train(Section):
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="validate and keep a moving average of the weights (0: no)"
     )
-    flip: bool = Field(False, description="mirror half of the crops")
+    flip: bool = Field(False, description="mirror half of the crops; descriptors see no difference")
     jitter: float = Field(
         0.2, ge=0, le=1, description="shift and scale; like the next five not with freeze"
     )

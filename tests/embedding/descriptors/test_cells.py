@@ -31,6 +31,8 @@ def test_contrast_of_the_surroundings_does_not_matter() -> None:
     torch.manual_seed(0)
     cells = torch.rand(1, 8, GRID, GRID) + 1
     assert torch.allclose(even_contrast(cells), even_contrast(5 * cells), atol=1e-4)
+    alike = even_contrast(torch.ones(1, 8, GRID, GRID))
+    assert torch.allclose(alike, alike[:, :, 7:8, 7:8].expand_as(alike))  # at the border too
     assert even_contrast(torch.zeros(1, 8, GRID, GRID)).abs().max() == 0
 
 

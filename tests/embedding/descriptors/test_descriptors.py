@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from faceops.embedding.backbones.descriptors import GROUPS
+from faceops.embedding.backbones.build import build_backbone
+from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.descriptors.binary_patterns import PATTERNS, UNIFORM, BinaryPatterns
 from faceops.embedding.descriptors.cells import GRID, CellSums
+from faceops.embedding.descriptors.described import GROUPS, Described
 from faceops.embedding.descriptors.gabor_energy import ORIENTATIONS, WAVELENGTHS, GaborEnergy
 from faceops.embedding.descriptors.oriented_gradients import DIRECTIONS, OrientedGradients
 
@@ -69,24 +71,30 @@ def test_a_ripple_has_its_orientation_and_no_phase(number: int) -> None:
     assert torch.allclose(energy(0.0), energy(1.1), atol=0.02)
 
 
-def test_patterns_equal_a_loop_over_pixels_and_neighbours() -> None:
+@pytest.mark.parametrize(("ring", "radius", "size"), [(0, 2, 112), (1, 1, 56)])
+def test_patterns_equal_a_loop_over_pixels_and_neighbours(
+    ring: int, radius: int, size: int
+) -> None:
     torch.manual_seed(0)
     photo = 1e4 * torch.rand(1, 1, 112, 112)  # so that hardly a decision is soft
-    around = ((-2, -2), (-2, 0), (-2, 2), (0, 2), (2, 2), (2, 0), (2, -2), (0, -2))
-    maps = torch.zeros(1, PATTERNS, 112, 112)
-    pixels = photo[0, 0]
-    for y in range(112):
-        for x in range(112):
+    around = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+    maps = torch.zeros(1, PATTERNS, size, size)
+    pixels = F.avg_pool2d(photo, 112 // size)[0, 0]
+    for y in range(size):
+        for x in range(size):
             code = 0
             for bit, (down, right) in enumerate(around):
-                place = min(max(y + down, 0), 111), min(max(x + right, 0), 111)
+                place = (
+                    min(max(y + radius * down, 0), size - 1),
+                    min(max(x + radius * right, 0), size - 1),
+                )
                 code |= int(pixels[place] > pixels[y, x]) << bit
             maps[0, UNIFORM.index(code) if code in UNIFORM else PATTERNS - 1, y, x] = 1
-    cells = CellSums(112)(maps)
+    cells = CellSums(size)(maps)
     describe = BinaryPatterns()
     roots = cells.sqrt()
     both = (roots + roots[:, describe.mirrored].flip(3)) / 2
-    found = describe(photo).reshape(2, PATTERNS, GRID, GRID // 2)[0]
+    found = describe(photo).reshape(2, PATTERNS, GRID, GRID // 2)[ring]
     # At the border a pixel is its own neighbour, which counts half.
     inner = (slice(None), slice(2, -2), slice(2, None))
     assert torch.allclose(found[inner], both[0, :, :, : GRID // 2][inner], atol=0.01)
@@ -98,3 +106,35 @@ def test_the_chances_of_all_patterns_sum_to_one() -> None:
     # Folding means over roots; in a flat photo both halves are the same.
     assert torch.allclose(flat.square().sum(1), torch.ones(2, GRID * GRID // 2), atol=1e-4)
     assert flat.square()[0, : len(UNIFORM), 0].std() < 1e-5  # and all are as likely
+
+
+def test_colour_is_described_by_its_brightness() -> None:
+    torch.manual_seed(0)
+    crops = 255 * torch.rand(2, 3, 112, 112)
+    luma = (crops * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True) / 255
+    expected = torch.cat([group()(luma) for group in GROUPS], dim=1)
+    assert torch.allclose(Described()(InputStage(112, "grey")(crops)), expected, atol=1e-4)
+
+
+def test_bfloat16_around_it_rounds_no_brightness() -> None:
+    seen = 2 * blobs() - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = Described()(seen)
+    assert torch.equal(rounded, Described()(seen))
+
+
+def test_all_groups_weigh_alike_in_an_embedding() -> None:
+    torch.manual_seed(0)
+    model = build_backbone("descriptors", 24, 112, "grey").eval()
+    with torch.inference_mode():
+        embeddings = model(255 * torch.rand(2, 3, 112, 112))
+    parts = embeddings.reshape(2, len(GROUPS), -1).norm(dim=2)
+    assert torch.allclose(parts, torch.full_like(parts, 1 / math.sqrt(3)), atol=1e-5)
+
+
+def test_a_mirrored_crop_has_the_same_embedding() -> None:
+    torch.manual_seed(0)
+    model = build_backbone("descriptors", 24, 112, "grey").eval()
+    crops = 255 * blobs().expand(2, 3, 112, 112) * torch.rand(2, 3, 1, 1)
+    with torch.inference_mode():
+        assert torch.allclose(model(crops), model(crops.flip(3)), atol=1e-5)

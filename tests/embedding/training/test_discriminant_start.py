@@ -73,6 +73,43 @@ def test_people_of_one_photo_alone_leave_a_start_too() -> None:
     assert np.isfinite(embed_crops(started(alone), VAL.crops)).all()
 
 
+def test_directions_in_which_copies_do_not_vary_stay_out() -> None:
+    copies = replace(TRAIN, rows=np.arange(4).repeat(5) * 4, labels=np.arange(4).repeat(5))
+    taken = replace(copies, crops=TRAIN.crops[copies.rows])
+    with torch.inference_mode():
+        components = started(taken).trunk(torch.from_numpy(VAL.crops).permute(0, 3, 1, 2).float())
+    first = components[:, :300]
+    assert (first != 0).any(0).sum() == 3  # four photos lie in three directions
+    assert first.abs().max() < 20
+
+
+def test_empty_validation_is_told_of_in_one_sentence(tmp_path: Path) -> None:
+    nobody = replace(VAL, rows=VAL.rows[:0], labels=VAL.labels[:0],
+                     negative_only=VAL.negative_only[:0])  # fmt: skip
+    model = untrained()
+    inputs = build_inputs(model, TRAIN, nobody, SETTINGS, tmp_path, CPU)
+    with pytest.raises(FaceOpsError, match=r"val has 0 people .*, and at least 2"):
+        train_embedder(model, inputs, TRAIN, nobody, SETTINGS, tmp_path / "run", CPU)
+
+
+def test_faces_are_described_once(tmp_path: Path) -> None:
+    build_inputs(untrained(), TRAIN, VAL, SETTINGS, tmp_path, CPU)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    build_inputs(untrained(), TRAIN, VAL, SETTINGS, tmp_path, CPU)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+
+
+def test_of_too_many_faces_those_of_people_with_one_photo_stay_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    several = ~TRAIN.negative_only
+    monkeypatch.setattr("faceops.embedding.training.discriminant_start.MAX_FACES", several.sum())
+    without = replace(TRAIN, rows=TRAIN.rows[several], crops=TRAIN.crops[TRAIN.rows[several]],
+                      labels=TRAIN.labels[several])  # fmt: skip
+    first, second = (embed_crops(started(faces), VAL.crops) for faces in (TRAIN, without))
+    assert np.allclose(first, second, atol=1e-4)
+
+
 def test_too_few_faces_are_told_of_in_one_sentence(tmp_path: Path) -> None:
     lonely = replace(TRAIN, rows=TRAIN.rows[:1], labels=TRAIN.labels[:1],
                      negative_only=TRAIN.negative_only[:1])  # fmt: skip

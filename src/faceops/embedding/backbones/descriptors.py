@@ -11,30 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from faceops.embedding.backbones.input_stage import CROP_SIZE, InputStage
-from faceops.embedding.descriptors.binary_patterns import BinaryPatterns
-from faceops.embedding.descriptors.gabor_energy import GaborEnergy
-from faceops.embedding.descriptors.oriented_gradients import OrientedGradients
+from faceops.embedding.descriptors.described import FEATURES, GROUPS, Described
 from faceops.embedding.embedder import Embedder
 
-GROUPS = (OrientedGradients, GaborEnergy, BinaryPatterns)
-FEATURES = [group.features for group in GROUPS]
 KEPT = 300  # numbers a group: more follow the training people's noise
 _DROPOUT = 0.5
-
-
-class Described(nn.Module):
-    """float32 (B, 1, 112, 112) in [-1, 1), as InputStage gives it -> (B, F), group after group."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups = nn.ModuleList(group() for group in GROUPS)
-
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        """Describe what is `seen` by each group."""
-        # bfloat16 would round the differences between neighbours away.
-        with torch.autocast(seen.device.type, enabled=False):
-            brightness = ((seen * 128 + 127.5) / 255).clamp(0, 1)
-            return torch.cat([group(brightness) for group in self.groups], dim=1)
 
 
 class Components(nn.Module):

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.descriptors.cells import GRID, CellSums, fold
 
 # Around the centre: (down, right).
@@ -29,12 +30,12 @@ class BinaryPatterns(nn.Module):
     features = len(_RINGS) * PATTERNS * GRID * GRID // 2
     patterns: torch.Tensor
 
-    def __init__(self, size: int = 112) -> None:
+    def __init__(self) -> None:
         super().__init__()
         bits = torch.tensor([[code >> bit & 1 for bit in range(8)] for code in UNIFORM]).float()
         # Not in the state dict: they follow from the constants.
         self.register_buffer("patterns", torch.cat([bits, 1 - bits], dim=1), persistent=False)
-        self.sums = nn.ModuleList(CellSums(size // shrunk) for _, shrunk in _RINGS)
+        self.sums = nn.ModuleList(CellSums(CROP_SIZE // shrunk) for _, shrunk in _RINGS)
         self.mirrored = [UNIFORM.index(_mirror(code)) for code in UNIFORM] + [len(UNIFORM)]
 
     def forward(self, brightness: torch.Tensor) -> torch.Tensor:

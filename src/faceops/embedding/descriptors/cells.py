@@ -14,14 +14,15 @@ _NOISE = 1e-4  # energy below which a flat cell is not blown up
 class CellSums(nn.Module):
     """float32 (B, C, S, S) -> (B, C, 14, 14): means under a Gaussian window at each cell.
 
-    S is 14 x an even step; a window reaches half a cell past its own on either side.
+    S is 14 x an even step; a window reaches a cell past its own on either side.
     """
 
     window: torch.Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.step = size // GRID
+        self.step, rest = divmod(size, GRID)
+        assert not rest and self.step % 2 == 0, size  # else windows have no middle
         reach = 3 * self.step // 2
         # Not in the state dict: it follows from the argument.
         self.register_buffer(
@@ -41,7 +42,7 @@ class CellSums(nn.Module):
 
 
 def even_contrast(cells: torch.Tensor) -> torch.Tensor:
-    """Divide `cells` (B, C, 14, 14) by the norm of all channels in the cells around (HOG)."""
+    """Divide `cells` (B, C, 14, 14) by the root of the mean energy of the 5 x 5 cells around."""
     energy = F.avg_pool2d(
         cells.square().sum(1, keepdim=True),
         _AROUND, stride=1, padding=_AROUND // 2, count_include_pad=False,

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.descriptors.cells import GRID, CellSums, even_contrast, fold
 
 ORIENTATIONS = 8
 WAVELENGTHS = (4.0, 5.7, 8.0, 11.3)  # pixels, half an octave apart
 _WIDTH = 0.56  # standard deviation of the envelope in wavelengths: a bandwidth of one octave
 _STRIDE = 2
+_FLAT = 1e-5  # what rounding leaves of flat colour; a ripple of half a grey level has 70 times that
 
 
 class GaborEnergy(nn.Module):
@@ -23,12 +25,12 @@ class GaborEnergy(nn.Module):
 
     features = len(WAVELENGTHS) * ORIENTATIONS * GRID * GRID // 2
 
-    def __init__(self, size: int = 112) -> None:
+    def __init__(self) -> None:
         super().__init__()
         for number, wavelength in enumerate(WAVELENGTHS):
             # Not in the state dict: they follow from the constants.
             self.register_buffer(f"wavelets_{number}", _wavelets(wavelength), persistent=False)
-        self.sums = CellSums(size // _STRIDE)
+        self.sums = CellSums(CROP_SIZE // _STRIDE)
         # Mirrored, a ripple across angle a lies across pi - a, and it has no sign.
         self.mirrored = [-number % ORIENTATIONS for number in range(ORIENTATIONS)]
 
@@ -39,11 +41,11 @@ class GaborEnergy(nn.Module):
         for number in range(len(WAVELENGTHS)):
             wavelets = self.get_buffer(f"wavelets_{number}")
             reach = wavelets.shape[2] // 2
-            # One pixel less on the right: pixels that are seen lie as a mirror would have them.
-            edges = (reach - _STRIDE // 2, reach, reach - _STRIDE // 2, reach)
+            # Windows of an even side: a step less than half of it, and they lie symmetrically.
+            edges = (reach - _STRIDE // 2,) * 4
             waves = F.conv2d(F.pad(image, edges, mode="reflect"), wavelets, stride=_STRIDE)
             cosine, sine = waves.square().chunk(2, dim=1)
-            energy = (cosine + sine).sqrt()
+            energy = ((cosine + sine).sqrt() - _FLAT).clamp_min(0)
             parts.append(fold(even_contrast(self.sums(energy)), self.mirrored))
         return torch.cat(parts, dim=1)
 

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.descriptors.cells import GRID, CellSums, even_contrast, fold, gaussian
 
 DIRECTIONS = 8
 _EDGE = 0.8  # pixels, standard deviation of the Gaussian whose slope is taken
 _FLAT = 1e-5  # a slope of rounding errors, a hundredth of what one grey level makes
-_SHARPNESS = 5  # power of the cosine: a gradient counts for two directions, hardly for a third
+_SHARPNESS = 5  # power of the cosine: along one direction, its neighbours get a sixth
 
 
 class OrientedGradients(nn.Module):
@@ -24,14 +25,14 @@ class OrientedGradients(nn.Module):
     slopes: torch.Tensor
     directions: torch.Tensor
 
-    def __init__(self, size: int = 112) -> None:
+    def __init__(self) -> None:
         super().__init__()
         angles = 2 * math.pi * torch.arange(DIRECTIONS) / DIRECTIONS
         directions = torch.stack([angles.cos(), angles.sin()], dim=1)[:, :, None, None]
         # Not in the state dict: they follow from the constants.
         self.register_buffer("slopes", _slopes(), persistent=False)
         self.register_buffer("directions", directions, persistent=False)
-        self.sums = CellSums(size)
+        self.sums = CellSums(CROP_SIZE)
         # Mirrored, a gradient of angle a has the angle pi - a.
         self.mirrored = [(DIRECTIONS // 2 - number) % DIRECTIONS for number in range(DIRECTIONS)]
 

@@ -8,6 +8,8 @@ from torch import nn
 
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import STARTED
+from faceops.embedding.backbones.descriptors import KEPT
+from faceops.embedding.descriptors.described import FEATURES
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation
@@ -67,8 +69,8 @@ def _described(
 @torch.inference_mode()
 def _mapped(components: nn.Module, described: np.ndarray) -> np.ndarray:
     """Return float16 (N, 1, K): the components of faces `described`, in their one view."""
-    parts = [
-        components(torch.from_numpy(described[start : start + _BATCH].astype(np.float32))).half()
-        for start in range(0, len(described), _BATCH)
-    ]
-    return torch.cat(parts).numpy()[:, None]
+    mapped = np.empty((len(described), 1, len(FEATURES) * KEPT), np.float16)
+    for start in range(0, len(described), _BATCH):
+        part = torch.from_numpy(described[start : start + _BATCH].astype(np.float32))
+        mapped[start : start + _BATCH, 0] = components(part).half().numpy()
+    return mapped

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from faceops.embedding.backbones.descriptors import FEATURES, KEPT
+from faceops.embedding.backbones.descriptors import KEPT
+from faceops.embedding.descriptors.described import FEATURES
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.fisher_discriminants import fisher_discriminants
 
-MAX_FACES = 20_000  # 900 MB of the largest group; past that the directions hardly change
+MAX_FACES = 20_000  # 2.5 GB of memory
 SHRINKAGE = 0.25  # how far photos of one person are taken to vary alike in all directions
 
 
@@ -33,8 +34,8 @@ def start_by_discriminants(
     """
     if len(labels) < 2:
         return  # training refuses so few, in its own words
-    print(f"train: the start, from {len(labels)} faces", file=sys.stderr, flush=True)
     taken = np.argsort(labels, kind="stable")[:MAX_FACES]
+    print(f"train: the start, from {len(taken)} faces", file=sys.stderr, flush=True)
     begins = np.cumsum([0, *FEATURES])
     groups = zip(
         begins[:-1],
@@ -61,9 +62,11 @@ def _whitening(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]
 
     kept = min(KEPT, len(features) - 1, features.shape[1])
     analysis = PCA(kept, svd_solver="randomized", random_state=seed).fit(features)
-    # Few faces, or many copies of one, leave components without variance.
-    scale = np.sqrt(analysis.explained_variance_).clip(1e-3)
-    return (analysis.components_ / scale[:, None]).astype(np.float32), analysis.mean_
+    deviation = np.sqrt(analysis.explained_variance_)
+    # Few faces, or many copies of one: what hardly varies is rounding, and stays out.
+    varies = deviation > 1e-3
+    scaled = analysis.components_[varies] / deviation[varies, None]
+    return scaled.astype(np.float32), analysis.mean_
 
 
 def _fill(weight: torch.Tensor, rows: np.ndarray) -> None:

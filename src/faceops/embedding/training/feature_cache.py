@@ -34,7 +34,7 @@ def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
 def cached_features(
     model: Embedder, faces: LabelledCrops, flip: bool, folder: Path, name: str, device: torch.device
 ) -> np.ndarray:
-    """Return the trunk's features of `faces`, float16 (N, views, C, H, W), memory-mapped.
+    """Return the trunk's features of `faces`, float16 (N, views, ...), memory-mapped.
 
     View 0 is the face as it is; with `flip` view 1 is its mirror image. Other changes of pixels
     (shift, brightness) cannot be applied to features: training on them uses mirroring alone.

@@ -99,7 +99,7 @@ class FeatureInputs:
     """Only the head is trained, on features of the frozen trunk."""
 
     def __init__(self, train: np.ndarray, val: np.ndarray, device: torch.device) -> None:
-        """Take float16 features (N, views, C, H, W) of training and validation faces."""
+        """Take float16 features (N, views, ...) of training and validation faces."""
         self._features = {False: train, True: val}
         self._device = device
 
@@ -108,7 +108,7 @@ class FeatureInputs:
         return model.head
 
     def load(self, positions: np.ndarray) -> torch.Tensor:
-        """Read all views of features, float16 (B, views, C, H, W)."""
+        """Read all views of features, float16 (B, views, ...)."""
         return _in_memory(self._features[False][positions], self._device)
 
     def embed(
