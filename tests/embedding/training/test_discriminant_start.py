@@ -14,6 +14,7 @@ from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.checkpoint import load_checkpoint, without_prefix
 from faceops.embedding.training.discriminant_start import start_by_discriminants
+from faceops.embedding.training.outcome import NoLog, Row
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
 from faceops.embedding.training.validation_tar import validation_figures
@@ -130,6 +131,28 @@ def test_training_goes_on_from_the_start_on_cached_components(tmp_path: Path) ->
     assert abs(outcome.history[0]["val_auc"] - begun["val_auc"]) < 0.01  # half precision
     assert outcome.last["epoch"] == 3
     assert all(torch.equal(value, trunk[name]) for name, value in model.trunk.state_dict().items())
+
+
+class Interrupt(NoLog):
+    """Ctrl-C at the end of the first epoch."""
+
+    def log_epoch(self, row: Row, images_per_second: float) -> None:
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def run(name: str, log: NoLog) -> Embedder:
+        model = untrained()  # as a new process: the start is fitted again
+        inputs = build_inputs(model, TRAIN, VAL, SETTINGS, tmp_path, CPU)
+        train_embedder(model, inputs, TRAIN, VAL, SETTINGS, tmp_path / name, CPU, log=log)
+        return model
+
+    whole = run("whole", NoLog())
+    with pytest.raises(KeyboardInterrupt):
+        run("parts", Interrupt())
+    for name, value in run("parts", NoLog()).state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
 
 
 def test_without_freeze_all_projections_are_trained_on_changed_crops(tmp_path: Path) -> None:
