@@ -11,10 +11,11 @@ from torch import nn
 from faceops.embedding.backbones.branches import Branches
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.conv_unit import conv_unit
+from faceops.embedding.backbones.descriptors import description_by
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.backbones.l2_pool import L2Pool
 from faceops.embedding.backbones.mobilefacenet import Bottleneck
-from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.embed_crops import embed_crops, pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.errors import FaceOpsError
@@ -77,11 +78,8 @@ def test_descriptors_agree_with_torch_where_nothing_is_to_be_seen_too() -> None:
     crops = np.concatenate([crops, np.broadcast_to(flat, (2, 112, 112, 3)), crops])
     crops[8:, 56:] = flat[0]
     faces = coloured_people(8, 4)
-    trunk = nn.Sequential(
-        model.get_submodule("trunk.stage"), model.get_submodule("trunk.described")
-    )
     with torch.inference_mode():
-        described = trunk(torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float()).numpy()
+        described = description_by(model)(pixels_of(faces.crops)).numpy()
     start_by_discriminants(model, described, faces.labels, 7)
     content = serialise(export_embedder(model, 18))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.backbones.descriptors import description_by
+from faceops.embedding.embed_crops import embed_crops, pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.build_inputs import build_inputs
@@ -36,9 +37,12 @@ def untrained() -> Embedder:
 @torch.inference_mode()
 def described(faces: LabelledCrops) -> np.ndarray:
     """Return float32 (N, F)."""
-    trunk = untrained().trunk
-    assert isinstance(trunk, torch.nn.Sequential)
-    return trunk[:2](torch.from_numpy(faces.crops).permute(0, 3, 1, 2).float()).numpy()
+    return description_by(untrained())(pixels_of(faces.crops[faces.rows])).numpy()
+
+
+def some(faces: LabelledCrops, taken: slice | np.ndarray) -> LabelledCrops:
+    return replace(faces, rows=faces.rows[taken], labels=faces.labels[taken],
+                   negative_only=faces.negative_only[taken])  # fmt: skip
 
 
 def started(faces: LabelledCrops) -> Embedder:
@@ -57,7 +61,7 @@ def test_people_are_told_apart_better_than_by_chance_projections() -> None:
 
 def test_components_of_training_faces_have_mean_0_and_variance_1() -> None:
     with torch.inference_mode():
-        components = started(TRAIN).trunk(torch.from_numpy(TRAIN.crops).permute(0, 3, 1, 2).float())
+        components = started(TRAIN).trunk(pixels_of(TRAIN.crops))
     first = components[:, : len(TRAIN.rows) - 1]  # more than that have none
     assert first.mean(0).abs().max() < 1e-3
     assert torch.allclose(first.std(0), torch.ones(first.shape[1]), atol=0.02)
@@ -76,21 +80,11 @@ def test_people_of_one_photo_alone_leave_a_start_too() -> None:
 
 def test_directions_in_which_copies_do_not_vary_stay_out() -> None:
     copies = replace(TRAIN, rows=np.arange(4).repeat(5) * 4, labels=np.arange(4).repeat(5))
-    taken = replace(copies, crops=TRAIN.crops[copies.rows])
     with torch.inference_mode():
-        components = started(taken).trunk(torch.from_numpy(VAL.crops).permute(0, 3, 1, 2).float())
+        components = started(copies).trunk(pixels_of(VAL.crops))
     first = components[:, :300]
     assert (first != 0).any(0).sum() == 3  # four photos lie in three directions
     assert first.abs().max() < 20
-
-
-def test_empty_validation_is_told_of_in_one_sentence(tmp_path: Path) -> None:
-    nobody = replace(VAL, rows=VAL.rows[:0], labels=VAL.labels[:0],
-                     negative_only=VAL.negative_only[:0])  # fmt: skip
-    model = untrained()
-    inputs = build_inputs(model, TRAIN, nobody, SETTINGS, tmp_path, CPU)
-    with pytest.raises(FaceOpsError, match=r"val has 0 people .*, and at least 2"):
-        train_embedder(model, inputs, TRAIN, nobody, SETTINGS, tmp_path / "run", CPU)
 
 
 def test_faces_are_described_once(tmp_path: Path) -> None:
@@ -105,19 +99,25 @@ def test_of_too_many_faces_those_of_people_with_one_photo_stay_out(
 ) -> None:
     several = ~TRAIN.negative_only
     monkeypatch.setattr("faceops.embedding.training.discriminant_start.MAX_FACES", several.sum())
-    without = replace(TRAIN, rows=TRAIN.rows[several], crops=TRAIN.crops[TRAIN.rows[several]],
-                      labels=TRAIN.labels[several])  # fmt: skip
-    first, second = (embed_crops(started(faces), VAL.crops) for faces in (TRAIN, without))
+    both = (TRAIN, some(TRAIN, several))
+    first, second = (embed_crops(started(faces), VAL.crops) for faces in both)
     assert np.allclose(first, second, atol=1e-4)
 
 
-def test_too_few_faces_are_told_of_in_one_sentence(tmp_path: Path) -> None:
-    lonely = replace(TRAIN, rows=TRAIN.rows[:1], labels=TRAIN.labels[:1],
-                     negative_only=TRAIN.negative_only[:1])  # fmt: skip
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        (some(TRAIN, slice(1)), VAL, r"train has 1 people .*, and at least 2"),
+        (TRAIN, some(VAL, slice(0)), r"val has 0 people .*, and at least 2"),
+    ],
+)
+def test_too_few_faces_are_told_of_in_one_sentence(
+    train: LabelledCrops, val: LabelledCrops, message: str, tmp_path: Path
+) -> None:
     model = untrained()
-    inputs = build_inputs(model, lonely, VAL, SETTINGS, tmp_path, CPU)
-    with pytest.raises(FaceOpsError, match=r"train has 1 people .*, and at least 2"):
-        train_embedder(model, inputs, lonely, VAL, SETTINGS, tmp_path / "run", CPU)
+    inputs = build_inputs(model, train, val, SETTINGS, tmp_path, CPU)
+    with pytest.raises(FaceOpsError, match=message):
+        train_embedder(model, inputs, train, val, SETTINGS, tmp_path / "run", CPU)
 
 
 def test_training_goes_on_from_the_start_on_cached_components(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ class Discriminants(nn.Module):
         return torch.cat([F.normalize(group(part).float(), dim=1) for group, part in parts], dim=1)
 
 
+def description_by(model: Embedder) -> nn.Sequential:
+    """Return the part of a network of `build_descriptors` that no training changes.
+
+    float32 (B, 3, 112, 112) RGB 0..255 -> (B, F).
+    """
+    return nn.Sequential(model.get_submodule("trunk.stage"), model.get_submodule("trunk.described"))
+
+
 def build_descriptors(embedding_size: int) -> Embedder:
     """Return the network, its projections drawn from torch's global generator.
 

@@ -9,6 +9,7 @@ CROP_SIZE = 112
 COLOURS = ("rgb", "grey")
 # ITU-R BT.601: how much red, green and blue add to the brightness that the eye sees.
 _LUMA = (0.299, 0.587, 0.114)
+_MIDDLE, _SCALE = 127.5, 128
 
 
 class InputStage(nn.Module):
@@ -48,7 +49,12 @@ class InputStage(nn.Module):
                     pixels = (pixels.permute(0, 2, 3, 1) @ self.luma).unsqueeze(1)
                 if self.resizes:
                     pixels = self.resize @ pixels @ self.resize.T
-        return (pixels - 127.5) / 128
+        return (pixels - _MIDDLE) / _SCALE
+
+
+def brightness_of(seen: torch.Tensor) -> torch.Tensor:
+    """Return in [0, 1] what an InputStage gave for pixels 0..255."""
+    return ((seen * _SCALE + _MIDDLE) / 255).clamp(0, 1)
 
 
 def resize_matrix(source: int, target: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from faceops.embedding.backbones.input_stage import brightness_of
 from faceops.embedding.descriptors.binary_patterns import BinaryPatterns
 from faceops.embedding.descriptors.gabor_energy import GaborEnergy
 from faceops.embedding.descriptors.oriented_gradients import OrientedGradients
@@ -22,5 +23,5 @@ class Described(nn.Module):
         """Describe what is `seen` by each group."""
         # bfloat16 would round the differences between neighbours away.
         with torch.autocast(seen.device.type, enabled=False):
-            brightness = ((seen * 128 + 127.5) / 255).clamp(0, 1)
+            brightness = brightness_of(seen)
             return torch.cat([group(brightness) for group in self.groups], dim=1)

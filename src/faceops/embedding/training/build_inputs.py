@@ -8,7 +8,7 @@ from torch import nn
 
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import STARTED
-from faceops.embedding.backbones.descriptors import KEPT
+from faceops.embedding.backbones.descriptors import KEPT, description_by
 from faceops.embedding.descriptors.described import FEATURES
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
@@ -59,10 +59,7 @@ def _described(
     model: Embedder, faces: LabelledCrops, folder: Path, name: str, device: torch.device
 ) -> np.ndarray:
     """Return float16 (N, F), what no training changes: they are kept from run to run."""
-    unchanging = nn.Sequential(
-        model.get_submodule("trunk.stage"), model.get_submodule("trunk.described")
-    )
-    bare = Embedder(model.backbone, model.embedding_size, unchanging, nn.Identity())
+    bare = Embedder(model.backbone, model.embedding_size, description_by(model), nn.Identity())
     return cached_features(bare, faces, False, folder, name, device)[:, 0]
 
 
