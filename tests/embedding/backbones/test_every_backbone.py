@@ -90,7 +90,7 @@ def test_parameters_are_those_published(name: str, size: int, published: float) 
         (("vgg", 128), r"train.backbone = 'vgg' is unknown; .*resnet18"),
         (("pretrained", 64), r"embedding_size = 128, .*, not 64, 112 and rgb"),
         (("pretrained", 128, 80, "grey"), r"colour = rgb, not 128, 80 and grey"),
-        (("descriptors", 128, 112, "grey"), r"that 3 divides, .*, not 128, 112 and grey"),
+        (("descriptors", 126, 112, "grey"), r"that 4 divides, .*, not 126, 112 and grey"),
         (("descriptors", 126), r"colour = grey, not 126, 112 and rgb"),
         (("inception_resnet_v1", 128, 74), r"input_size = 74 is too small"),
     ],

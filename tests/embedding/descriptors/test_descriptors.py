@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,13 +10,18 @@ from torch import nn
 
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.descriptors.binary_patterns import PATTERNS, UNIFORM, BinaryPatterns
+from faceops.embedding.descriptors.binary_patterns import BinaryPatterns
 from faceops.embedding.descriptors.cells import GRID, CellSums
 from faceops.embedding.descriptors.described import GROUPS, Described
+from faceops.embedding.descriptors.edge_maps import EdgeMaps
+from faceops.embedding.descriptors.edge_patterns import ORIENTATIONS as OF_EDGES
+from faceops.embedding.descriptors.edge_patterns import EdgePatterns
 from faceops.embedding.descriptors.gabor_energy import ORIENTATIONS, WAVELENGTHS, GaborEnergy
 from faceops.embedding.descriptors.oriented_gradients import DIRECTIONS, OrientedGradients
+from faceops.embedding.descriptors.pattern_histograms import MIRRORED, PATTERNS, UNIFORM
 
 ALONG = torch.arange(112.0)
+AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def blobs(seed: int = 0) -> torch.Tensor:
@@ -77,13 +83,12 @@ def test_patterns_equal_a_loop_over_pixels_and_neighbours(
 ) -> None:
     torch.manual_seed(0)
     photo = 1e4 * torch.rand(1, 1, 112, 112)  # so that hardly a decision is soft
-    around = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
     maps = torch.zeros(1, PATTERNS, size, size)
     pixels = F.avg_pool2d(photo, 112 // size)[0, 0]
     for y in range(size):
         for x in range(size):
             code = 0
-            for bit, (down, right) in enumerate(around):
+            for bit, (down, right) in enumerate(AROUND):
                 place = (
                     min(max(y + radius * down, 0), size - 1),
                     min(max(x + radius * right, 0), size - 1),
@@ -91,10 +96,9 @@ def test_patterns_equal_a_loop_over_pixels_and_neighbours(
                 code |= int(pixels[place] > pixels[y, x]) << bit
             maps[0, UNIFORM.index(code) if code in UNIFORM else PATTERNS - 1, y, x] = 1
     cells = CellSums(size)(maps)
-    describe = BinaryPatterns()
     roots = cells.sqrt()
-    both = (roots + roots[:, describe.mirrored].flip(3)) / 2
-    found = describe(photo).reshape(2, PATTERNS, GRID, GRID // 2)[ring]
+    both = (roots + roots[:, MIRRORED].flip(3)) / 2
+    found = BinaryPatterns()(photo).reshape(2, PATTERNS, GRID, GRID // 2)[ring]
     # At the border a pixel is its own neighbour, which counts half.
     inner = (slice(None), slice(2, -2), slice(2, None))
     assert torch.allclose(found[inner], both[0, :, :, : GRID // 2][inner], atol=0.01)
@@ -106,6 +110,54 @@ def test_the_chances_of_all_patterns_sum_to_one() -> None:
     # Folding means over roots; in a flat photo both halves are the same.
     assert torch.allclose(flat.square().sum(1), torch.ones(2, GRID * GRID // 2), atol=1e-4)
     assert flat.square()[0, : len(UNIFORM), 0].std() < 1e-5  # and all are as likely
+
+
+def mean_around(image: np.ndarray, reach: int) -> np.ndarray:
+    """Return float64 (56, 56), the means of what lies within `reach` pixels."""
+    means = np.empty((56, 56))
+    for y in range(56):
+        for x in range(56):
+            near = (slice(max(0, along - reach), along + reach + 1) for along in (y, x))
+            means[y, x] = image[tuple(near)].mean()
+    return means
+
+
+def test_edge_patterns_equal_a_loop_over_pixels() -> None:
+    photo = blobs()[:1]
+    strength = EdgeMaps(OF_EDGES, signed=False)(photo)[0].double().numpy()
+    halved = strength.reshape(OF_EDGES, 56, 2, 56, 2).mean((2, 4))
+    smooth = np.stack([mean_around(image, 1) for image in halved])
+    relative = smooth[0] / (mean_around(smooth.mean(0), 4) + 0.003)
+    bits = np.array([[code >> bit & 1 for bit in range(8)] for code in UNIFORM], dtype=bool)
+    maps = np.empty((PATTERNS, 56, 56))
+    for y in range(56):
+        for x in range(56):
+            exceed = np.empty(8)
+            for bit, (down, right) in enumerate(AROUND):
+                place = (min(max(y + 2 * down, 0), 55), min(max(x + 2 * right, 0), 55))
+                exceed[bit] = 1 / (1 + math.exp((relative[y, x] - relative[place]) / 0.1))
+            maps[:-1, y, x] = np.where(bits, exceed, 1 - exceed).prod(1)
+            maps[-1, y, x] = 1 - maps[:-1, y, x].sum()
+    roots = CellSums(56)(torch.from_numpy(maps[None]).float()).sqrt()
+    both = (roots + roots[:, MIRRORED].flip(3)) / 2  # orientation 0 is its own mirror image
+    found = EdgePatterns()(photo).reshape(OF_EDGES, PATTERNS, GRID, GRID // 2)[0]
+    assert torch.allclose(found, both[0, :, :, : GRID // 2], atol=2e-3)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_an_edge_and_its_negative_differ_by_their_sign_alone(signed: bool) -> None:
+    bright = 0.3 + 0.4 * blobs()
+    negative = (1 - bright.sqrt()).square()  # of the roots, whose slopes are taken
+    first, second = (EdgeMaps(8, signed)(photo) for photo in (bright, negative))
+    opposite = [(number + 4) % 8 for number in range(8)] if signed else list(range(8))
+    assert torch.allclose(first, second[:, opposite], atol=1e-5)
+
+
+def test_a_lamp_that_is_dimmed_changes_no_edge_pattern() -> None:
+    photo = 0.2 + 0.7 * blobs()
+    describe = EdgePatterns()
+    assert (describe(photo) - describe(photo / 2)).abs().max() < 0.05
+    assert (describe(photo) - describe(photo.flip(2))).abs().max() > 0.3
 
 
 def test_colour_is_described_by_its_brightness() -> None:
@@ -129,7 +181,7 @@ def test_all_groups_weigh_alike_in_an_embedding() -> None:
     with torch.inference_mode():
         embeddings = model(255 * torch.rand(2, 3, 112, 112))
     parts = embeddings.reshape(2, len(GROUPS), -1).norm(dim=2)
-    assert torch.allclose(parts, torch.full_like(parts, 1 / math.sqrt(3)), atol=1e-5)
+    assert torch.allclose(parts, torch.full_like(parts, 1 / math.sqrt(len(GROUPS))), atol=1e-5)
 
 
 def test_a_mirrored_crop_has_the_same_embedding() -> None:

@@ -10,6 +10,7 @@ from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.backbones.mobilefacenet import build_mobilefacenet
 from faceops.embedding.backbones.pretrained_sface import EMBEDDING_SIZE, build_sface
 from faceops.embedding.backbones.residual import build_residual
+from faceops.embedding.descriptors.described import GROUPS
 from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
@@ -46,9 +47,10 @@ def build_backbone(
                 )
             return build_sface()
         case "descriptors":
-            if embedding_size % 3 or (input_size, colour) != (CROP_SIZE, "grey"):
+            if embedding_size % len(GROUPS) or (input_size, colour) != (CROP_SIZE, "grey"):
                 raise FaceOpsError(
-                    "train.backbone = descriptors needs a train.embedding_size that 3 divides,"
+                    "train.backbone = descriptors needs a train.embedding_size that"
+                    f" {len(GROUPS)} divides,"
                     f" train.input_size = {CROP_SIZE} and train.colour = grey, not"
                     f" {embedding_size}, {input_size} and {colour}; set these, or take another"
                     " train.backbone."

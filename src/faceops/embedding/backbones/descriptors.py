@@ -1,4 +1,4 @@
-"""Three descriptors that nobody has to learn, and what is learnt to tell people apart by them.
+"""Four descriptors that nobody has to learn, and what is learnt to tell people apart by them.
 
 For few people. A convolutional network of a thousand people has them by heart before it has learnt
 what edges and textures are; here that is given, and the photos teach which of it makes a person.
@@ -15,7 +15,7 @@ from faceops.embedding.descriptors.described import FEATURES, GROUPS, Described
 from faceops.embedding.embedder import Embedder
 
 KEPT = 300  # numbers a group: more follow the training people's noise
-_DROPOUT = 0.5
+_DROPOUT = 0.6
 
 
 class Components(nn.Module):
@@ -63,7 +63,7 @@ def build_descriptors(embedding_size: int) -> Embedder:
     `start_by_discriminants` puts what training faces say in their place.
 
     Args:
-        embedding_size: a multiple of the three groups.
+        embedding_size: a multiple of the four groups.
     """
     trunk = [
         ("stage", InputStage(CROP_SIZE, "grey")),

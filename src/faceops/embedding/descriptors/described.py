@@ -5,10 +5,11 @@ from torch import nn
 
 from faceops.embedding.backbones.input_stage import brightness_of
 from faceops.embedding.descriptors.binary_patterns import BinaryPatterns
+from faceops.embedding.descriptors.edge_patterns import EdgePatterns
 from faceops.embedding.descriptors.gabor_energy import GaborEnergy
 from faceops.embedding.descriptors.oriented_gradients import OrientedGradients
 
-GROUPS = (OrientedGradients, GaborEnergy, BinaryPatterns)
+GROUPS = (OrientedGradients, GaborEnergy, BinaryPatterns, EdgePatterns)
 FEATURES = [group.features for group in GROUPS]
 
 

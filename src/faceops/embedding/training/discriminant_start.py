@@ -16,7 +16,7 @@ from faceops.embedding.descriptors.described import FEATURES
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.fisher_discriminants import fisher_discriminants
 
-MAX_FACES = 20_000  # 2.5 GB of memory
+MAX_FACES = 12_000  # 2.5 GB of memory
 SHRINKAGE = 0.25  # how far photos of one person are taken to vary alike in all directions
 
 
@@ -25,7 +25,7 @@ def start_by_discriminants(
 ) -> None:
     """Put what training faces say into the projections of `model`, of `build_descriptors`.
 
-    The same faces and seed give the same weights on one machine. Of more than 20,000 faces those
+    The same faces and seed give the same weights on one machine. Of more than 12,000 faces those
     of people with one photo are left out first, then those of the last people.
 
     Args:
@@ -48,25 +48,26 @@ def start_by_discriminants(
         for begin, end, component, discriminant in groups:
             assert isinstance(component, nn.Linear) and isinstance(discriminant, nn.Linear)
             features = described[:, begin:end][taken].astype(np.float32)
-            scaled, mean = _whitening(features, seed)
+            mean = features.mean(0)
+            features -= mean
+            scaled = _whitening(features, seed)
             _fill(component.weight, scaled)
             _fill(component.bias[None], -(scaled @ mean)[None])
-            kept = (features - mean) @ scaled.T
-            directions = fisher_discriminants(kept, labels[taken], SHRINKAGE)
+            directions = fisher_discriminants(features @ scaled.T, labels[taken], SHRINKAGE)
             _fill(discriminant.weight, directions[: len(discriminant.weight)])
 
 
-def _whitening(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 (K, F), by which K components get variance 1, and the mean (F,)."""
+def _whitening(features: np.ndarray, seed: int) -> np.ndarray:
+    """Return float32 (K, F), by which K components of `features`, of mean 0, get variance 1."""
     from sklearn.decomposition import PCA
 
     kept = min(KEPT, len(features) - 1, features.shape[1])
-    analysis = PCA(kept, svd_solver="randomized", random_state=seed).fit(features)
+    analysis = PCA(kept, copy=False, svd_solver="randomized", random_state=seed).fit(features)
     deviation = np.sqrt(analysis.explained_variance_)
     # Few faces, or many copies of one: what hardly varies is rounding, and stays out.
     varies = deviation > 1e-3
-    scaled = analysis.components_[varies] / deviation[varies, None]
-    return scaled.astype(np.float32), analysis.mean_
+    scaled: np.ndarray = analysis.components_[varies] / deviation[varies, None]
+    return scaled.astype(np.float32)
 
 
 def _fill(weight: torch.Tensor, rows: np.ndarray) -> None:
