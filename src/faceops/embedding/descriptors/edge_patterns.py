@@ -46,7 +46,8 @@ class EdgePatterns(nn.Module):
         maps = _mean(F.avg_pool2d(self.edges(brightness), _SHRUNK), _SMOOTHED)
         relative = maps / (_mean(maps.mean(1, keepdim=True), _AROUND) + _NOISE)
         cells = self.histograms(relative.flatten(0, 1)[:, None])
-        return fold(cells.reshape(len(maps), -1, GRID, GRID), self.mirrored)
+        # Not by len(maps): an export would take the size of its example for that of all batches.
+        return fold(cells.unflatten(0, (-1, ORIENTATIONS)).flatten(1, 2), self.mirrored)
 
 
 def _mean(maps: torch.Tensor, side: int) -> torch.Tensor:
