@@ -48,26 +48,29 @@ def start_by_discriminants(
         for begin, end, component, discriminant in groups:
             assert isinstance(component, nn.Linear) and isinstance(discriminant, nn.Linear)
             features = described[:, begin:end][taken].astype(np.float32)
-            mean = features.mean(0)
-            features -= mean
-            scaled = _whitening(features, seed)
+            scaled, mean, kept = _whitened(features, seed)
             _fill(component.weight, scaled)
             _fill(component.bias[None], -(scaled @ mean)[None])
-            directions = fisher_discriminants(features @ scaled.T, labels[taken], SHRINKAGE)
+            directions = fisher_discriminants(kept, labels[taken], SHRINKAGE)
             _fill(discriminant.weight, directions[: len(discriminant.weight)])
 
 
-def _whitening(features: np.ndarray, seed: int) -> np.ndarray:
-    """Return float32 (K, F), by which K components of `features`, of mean 0, get variance 1."""
+def _whitened(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return float32 (K, F), by which K components get variance 1, the mean (F,), and them (N, K).
+
+    To save memory the analysis writes over `features`.
+    """
     from sklearn.decomposition import PCA
 
     kept = min(KEPT, len(features) - 1, features.shape[1])
-    analysis = PCA(kept, copy=False, svd_solver="randomized", random_state=seed).fit(features)
+    analysis = PCA(kept, copy=False, svd_solver="randomized", random_state=seed)
+    components = analysis.fit_transform(features)
     deviation = np.sqrt(analysis.explained_variance_)
     # Few faces, or many copies of one: what hardly varies is rounding, and stays out.
     varies = deviation > 1e-3
-    scaled: np.ndarray = analysis.components_[varies] / deviation[varies, None]
-    return scaled.astype(np.float32)
+    scaled = analysis.components_[varies] / deviation[varies, None]
+    whitened = components[:, varies] / deviation[varies]
+    return scaled.astype(np.float32), analysis.mean_, whitened.astype(np.float32)
 
 
 def _fill(weight: torch.Tensor, rows: np.ndarray) -> None:
