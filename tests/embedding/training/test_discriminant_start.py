@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.backbones.descriptors import description_by
+from faceops.embedding.backbones.descriptors import KEPT, description_by
 from faceops.embedding.embed_crops import embed_crops, pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.checkpoint import load_checkpoint, without_prefix
-from faceops.embedding.training.discriminant_start import start_by_discriminants
+from faceops.embedding.training.discriminant_start import SHRINKAGE, start_by_discriminants
+from faceops.embedding.training.fisher_discriminants import fisher_discriminants
 from faceops.embedding.training.outcome import NoLog, Row
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
@@ -65,6 +66,20 @@ def test_components_of_training_faces_have_mean_0_and_variance_1() -> None:
     first = components[:, : len(TRAIN.rows) - 1]  # more than that have none
     assert first.mean(0).abs().max() < 1e-3
     assert torch.allclose(first.std(0), torch.ones(first.shape[1]), atol=0.02)
+
+
+def test_the_projections_are_the_discriminants_of_what_the_network_sees() -> None:
+    model = started(TRAIN)
+    with torch.inference_mode():
+        components = model.trunk(pixels_of(TRAIN.crops[TRAIN.rows])).numpy()
+    for number, group in enumerate(model.get_submodule("head.discriminants.groups").children()):
+        seen = components[:, number * KEPT : (number + 1) * KEPT]
+        seen = seen[:, seen.any(0)]
+        expected = fisher_discriminants(seen, TRAIN.labels, SHRINKAGE)[: len(group.weight)]
+        found = group.weight.detach().numpy()[:, : seen.shape[1]]
+        # Of length 1 in the shrunk scatter: what varies along each is how well it tells apart.
+        # The directions themselves are free where several do that alike.
+        assert np.allclose((seen @ found.T).var(0), (seen @ expected.T).var(0), rtol=0.01), number
 
 
 def test_the_same_faces_give_the_same_start_and_others_another() -> None:
