@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
+from faceops.config.sections import Train
 from faceops.embedding.backbones.build import BACKBONES, STARTED, build_backbone
+from faceops.embedding.descriptors.described import GROUPS
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from faceops.errors import FaceOpsError
@@ -91,13 +95,23 @@ def test_parameters_are_those_published(name: str, size: int, published: float) 
         (("pretrained", 64), r"embedding_size = 128, .*, not 64, 112 and rgb"),
         (("pretrained", 128, 80, "grey"), r"colour = rgb, not 128, 80 and grey"),
         (("descriptors", 126, 112, "grey"), r"that 4 divides, .*, not 126, 112 and grey"),
-        (("descriptors", 126), r"colour = grey, not 126, 112 and rgb"),
+        (("descriptors", 128), r"colour = grey, not 128, 112 and rgb"),
         (("inception_resnet_v1", 128, 74), r"input_size = 74 is too small"),
     ],
 )
 def test_what_cannot_be_built_is_named(arguments: tuple[str, int], message: str) -> None:
     with pytest.raises(FaceOpsError, match=message):
         build_backbone(*arguments)
+
+
+@pytest.mark.parametrize("embedding_size", range(120, 125))
+def test_the_settings_take_what_the_descriptors_take(embedding_size: int) -> None:
+    form: dict[str, Any] = {"backbone": "descriptors", "input_size": 112, "colour": "grey"}
+    if embedding_size % len(GROUPS) == 0:
+        assert Train(embedding_size=embedding_size, **form).embedding_size == embedding_size
+    else:
+        with pytest.raises(ValidationError, match=rf"that {len(GROUPS)} divides"):
+            Train(embedding_size=embedding_size, **form)
 
 
 def test_the_smallest_input_of_inception_resnet_leaves_one_pixel() -> None:

@@ -43,11 +43,13 @@ class CellSums(nn.Module):
 
 def even_contrast(cells: torch.Tensor) -> torch.Tensor:
     """Divide `cells` (B, C, 14, 14) by the root of the mean energy of the 5 x 5 cells around."""
-    energy = F.avg_pool2d(
-        cells.square().sum(1, keepdim=True),
-        _AROUND, stride=1, padding=_AROUND // 2, count_include_pad=False,
-    )  # fmt: skip
+    energy = mean_around(cells.square().sum(1, keepdim=True), _AROUND)
     return cells / (energy + _NOISE).sqrt()
+
+
+def mean_around(maps: torch.Tensor, side: int) -> torch.Tensor:
+    """Return means of `maps` (B, C, S, S) over `side` x `side` pixels around each, `side` odd."""
+    return F.avg_pool2d(maps, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
 def fold(cells: torch.Tensor, mirrored: Sequence[int]) -> torch.Tensor:

@@ -10,7 +10,7 @@ from faceops.embedding.descriptors.cells import gaussian
 
 _EDGE = 0.8  # pixels, standard deviation of the Gaussian whose slope is taken
 _FLAT = 1e-5  # a slope of rounding errors, a hundredth of what one grey level makes
-_SHARPNESS = 5  # power of the cosine: a slope counts for its own direction, hardly for others
+_SHARPNESS = 5  # power of the cosine: at 45 degrees a sixth is left, at 30 a half
 
 
 class EdgeMaps(nn.Module):
@@ -19,22 +19,23 @@ class EdgeMaps(nn.Module):
     Slopes of the square root of brightness, shared out over N directions.
 
     Args:
-        directions: N, even.
+        directions: N; even if signed.
         signed: N directions of a full turn, from dark to bright; else N of half a turn, and a
             line on skin and its negative are alike.
     """
 
     slopes: torch.Tensor
-    directions: torch.Tensor
+    units: torch.Tensor
 
     def __init__(self, directions: int, signed: bool) -> None:
         super().__init__()
+        assert not signed or directions % 2 == 0, directions  # else none is its opposite
         self.signed = signed
         angles = (2 if signed else 1) * math.pi * torch.arange(directions) / directions
         units = torch.stack([angles.cos(), angles.sin()], dim=1)[:, :, None, None]
         # Not in the state dict: they follow from the constants.
         self.register_buffer("slopes", _slopes(), persistent=False)
-        self.register_buffer("directions", units, persistent=False)
+        self.register_buffer("units", units, persistent=False)
         # Mirrored, a slope of angle a has the angle pi - a; without a sign that is -a.
         turn = directions // 2 if signed else 0
         self.mirrored = [(turn - number) % directions for number in range(directions)]
@@ -45,7 +46,7 @@ class EdgeMaps(nn.Module):
         image = F.pad(brightness.sqrt(), (reach,) * 4, mode="replicate")
         slope = F.conv2d(image, self.slopes)
         size = slope.square().sum(1, keepdim=True).sqrt()
-        along = F.conv2d(slope, self.directions)
+        along = F.conv2d(slope, self.units)
         along = along.clamp_min(0) if self.signed else along.abs()
         return size * (along / size.clamp_min(_FLAT)) ** _SHARPNESS
 

@@ -7,7 +7,7 @@ from torch import nn
 from faceops.embedding.descriptors.cells import CellSums
 
 # Around the centre: (down, right).
-_AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+_OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 UNIFORM = tuple(
     code
     for code in range(256)
@@ -43,7 +43,7 @@ class PatternHistograms(nn.Module):
         """Return the shares in `image`, of sum 1 in each cell."""
         size, radius = image.shape[2], self.radius
         padded = F.pad(image, (radius,) * 4, mode="replicate")
-        starts = [(radius + down * radius, radius + right * radius) for down, right in _AROUND]
+        starts = [(radius + down * radius, radius + right * radius) for down, right in _OFFSETS]
         ring = torch.cat(
             [padded[:, :, top : top + size, left : left + size] for top, left in starts], dim=1
         )
@@ -59,7 +59,7 @@ class PatternHistograms(nn.Module):
 
 def _mirror(code: int) -> int:
     """Return the pattern that a mirror shows of `code`."""
-    places = [_AROUND.index((down, -right)) for down, right in _AROUND]
+    places = [_OFFSETS.index((down, -right)) for down, right in _OFFSETS]
     return sum((code >> bit & 1) << places[bit] for bit in range(8))
 
 

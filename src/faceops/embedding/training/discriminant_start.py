@@ -47,8 +47,8 @@ def start_by_discriminants(
     with torch.no_grad():
         for begin, end, component, discriminant in groups:
             assert isinstance(component, nn.Linear) and isinstance(discriminant, nn.Linear)
-            features = described[:, begin:end][taken].astype(np.float32)
-            scaled, mean, kept = _whitened(features, seed)
+            # Not kept under a name: it would stay beside the next group's.
+            scaled, mean, kept = _whitened(described[:, begin:end][taken].astype(np.float32), seed)
             _fill(component.weight, scaled)
             _fill(component.bias[None], -(scaled @ mean)[None])
             directions = fisher_discriminants(kept, labels[taken], SHRINKAGE)
