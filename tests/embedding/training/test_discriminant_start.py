@@ -52,6 +52,14 @@ def started(faces: LabelledCrops) -> Embedder:
     return model
 
 
+def test_people_are_told_apart_better_than_by_chance_projections() -> None:
+    before, after = (
+        validation_figures(embed_crops(model, VAL.crops), VAL.labels)
+        for model in (untrained(), started(TRAIN))
+    )
+    assert after["val_score"] > before["val_score"]
+
+
 def test_components_of_training_faces_have_mean_0_and_variance_1() -> None:
     with torch.inference_mode():
         components = started(TRAIN).trunk(pixels_of(TRAIN.crops))
