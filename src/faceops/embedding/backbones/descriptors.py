@@ -1,7 +1,8 @@
-"""Four descriptors that nobody has to learn, and what is learnt to tell people apart by them.
+"""Descriptors that nobody has to learn, and what is learnt to tell people apart by them.
 
 For few people. A convolutional network of a thousand people has them by heart before it has learnt
 what edges and textures are; here that is given, and the photos teach which of it makes a person.
+Only the words of Fisher vectors come from photos too, from patches whose people do not matter.
 """
 
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from faceops.embedding.descriptors.described import FEATURES, GROUPS, Described
 from faceops.embedding.embedder import Embedder
 
 KEPT = 300  # numbers a group: more follow the training people's noise
-_DROPOUT = 0.6
+_DROPOUT = 0.5
 
 
 class Components(nn.Module):
@@ -50,7 +51,7 @@ class Discriminants(nn.Module):
 
 
 def description_by(model: Embedder) -> nn.Sequential:
-    """Return the part of a network of `build_descriptors` that no training changes.
+    """Return the part of a network of `build_descriptors` that no gradient changes.
 
     float32 (B, 3, 112, 112) RGB 0..255 -> (B, F).
     """
@@ -58,9 +59,9 @@ def description_by(model: Embedder) -> nn.Sequential:
 
 
 def build_descriptors(embedding_size: int) -> Embedder:
-    """Return the network, its projections drawn from torch's global generator.
+    """Return the network, its words and projections drawn from torch's global generator.
 
-    `start_by_discriminants` puts what training faces say in their place.
+    `learn_words` and `start_by_discriminants` put what training faces say in their place.
 
     Args:
         embedding_size: a multiple of the four groups.

@@ -1,1 +1,1 @@
-"""Descriptors of an aligned face that nobody has to learn: edges, ripples, patterns."""
+"""Descriptors of an aligned face that nobody has to learn: edges, patterns, patches."""

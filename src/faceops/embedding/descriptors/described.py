@@ -6,10 +6,10 @@ from torch import nn
 from faceops.embedding.backbones.input_stage import brightness_of
 from faceops.embedding.descriptors.binary_patterns import BinaryPatterns
 from faceops.embedding.descriptors.edge_patterns import EdgePatterns
-from faceops.embedding.descriptors.gabor_energy import GaborEnergy
+from faceops.embedding.descriptors.fisher_vectors import FisherVectors
 from faceops.embedding.descriptors.oriented_gradients import OrientedGradients
 
-GROUPS = (OrientedGradients, GaborEnergy, BinaryPatterns, EdgePatterns)
+GROUPS = (OrientedGradients, BinaryPatterns, EdgePatterns, FisherVectors)
 FEATURES = [group.features for group in GROUPS]
 
 

@@ -16,6 +16,7 @@ from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs, TrainingInputs
+from faceops.embedding.training.visual_words import kept_words
 
 _BATCH = 512
 
@@ -35,14 +36,17 @@ def build_inputs(
 ) -> TrainingInputs:
     """Return pixels, or the frozen layers' features, which are looked for and kept in `folder`.
 
-    Descriptors first get the start that the faces of `train` say.
+    Descriptors first get the words and the start that the faces of `train` say.
     """
     if settings.backbone == "descriptors":
-        described = _described(model, train, folder, "train", device)
+        # What no training changes after the words are there; it is kept from run to run.
+        bare = Embedder(model.backbone, model.embedding_size, description_by(model), nn.Identity())
+        kept_words(bare, train, settings.seed, folder)
+        described = cached_features(bare, train, False, folder, "train", device)[:, 0]
         start_by_discriminants(model, described, train.labels, settings.seed)
         if settings.freeze:
             components = model.get_submodule("trunk.components").cpu()
-            of_val = _described(model, val, folder, "val", device)
+            of_val = cached_features(bare, val, False, folder, "val", device)[:, 0]
             return FeatureInputs(
                 _mapped(components, described), _mapped(components, of_val), device
             )
@@ -53,14 +57,6 @@ def build_inputs(
             device,
         )
     return PixelInputs(train, val, Augmentation.of(settings), device)
-
-
-def _described(
-    model: Embedder, faces: LabelledCrops, folder: Path, name: str, device: torch.device
-) -> np.ndarray:
-    """Return float16 (N, F), what no training changes: they are kept from run to run."""
-    bare = Embedder(model.backbone, model.embedding_size, description_by(model), nn.Identity())
-    return cached_features(bare, faces, False, folder, name, device)[:, 0]
 
 
 @torch.inference_mode()

@@ -1,0 +1,121 @@
+"""What patches of training faces look like: the words of Fisher vectors."""
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from faceops.embedding.backbones.input_stage import InputStage, brightness_of
+from faceops.embedding.descriptors.fisher_vectors import PROJECTED, WORDS, FisherVectors
+from faceops.embedding.embed_crops import pixels_of
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.feature_cache import features_key
+from faceops.progress import track
+
+_FACES = 1000
+_OF_A_FACE = 120  # patches; more where faces are so few that words would have less than ten
+_BATCH = 16
+_PARTS, _ROUNDS = 5, 5  # progress is shown after each part of as many rounds
+_LEAST_VARIANCE = 1e-5
+_LEAST_WEIGHT = 1e-6  # a word that no patch shows must not divide by 0
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def kept_words(model: Embedder, faces: LabelledCrops, seed: int, folder: Path) -> None:
+    """Put words into `model` as `learn_words` does, or those that it has kept in `folder`.
+
+    Words that a run before has learnt do not change with the number of threads, so what was
+    described by them stays good.
+    """
+    vectors = _part(model, FisherVectors)
+    digest = hashlib.sha256(f"{seed} {features_key(model, faces, False)}".encode())
+    digest.update(Path(__file__).read_bytes())
+    path = folder / f"words-{digest.hexdigest()[:16]}.safetensors"
+    for stale in set(folder.glob("words-*")) - {path}:
+        stale.unlink()
+    if path.exists():
+        vectors.load_state_dict(load_file(path))
+        return
+    learn_words(model, faces, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file(vectors.state_dict(), temporary)
+    temporary.replace(path)
+
+
+def learn_words(model: Embedder, faces: LabelledCrops, seed: int) -> None:
+    """Fit the words of `model`, a network with `FisherVectors`, to patches of `faces`.
+
+    Up to 1,000 faces give 120 patches each: principal components of their descriptors, then
+    expectation maximisation. The same faces and seed give the same words on one machine.
+    """
+    if not len(faces.rows):
+        return  # training refuses so few, in its own words
+    vectors = _part(model, FisherVectors)
+    described, places = _patches(model, vectors, faces, np.random.default_rng(seed))
+    from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    analysis = PCA(PROJECTED, random_state=seed).fit(described)
+    projected = analysis.transform(described)
+    # Where a patch is counts as much as a middling component of what it shows.
+    spread = projected.std(0).mean() / places.std()
+    mixture = GaussianMixture(
+        WORDS,
+        covariance_type="diag",
+        reg_covar=_LEAST_VARIANCE,
+        max_iter=_ROUNDS,
+        init_params="k-means++",
+        warm_start=True,
+        random_state=seed,
+    )
+    seen = np.concatenate([projected, spread * places], axis=1)
+    with warnings.catch_warnings():
+        # The rounds are counted: more of them tell people apart no better.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in track(range(_PARTS), "visual words"):
+            mixture.fit(seen)
+    weights = np.maximum(mixture.weights_, _LEAST_WEIGHT)
+    vectors.put_words(
+        projection=analysis.components_,
+        middle=analysis.mean_,
+        spread=spread,
+        means=mixture.means_,
+        deviations=np.sqrt(mixture.covariances_),
+        weights=weights / weights.sum(),
+    )
+
+
+def _part(model: Embedder, kind: type[Part]) -> Part:
+    (part,) = (part for part in model.trunk.modules() if isinstance(part, kind))
+    return part
+
+
+@torch.inference_mode()
+def _patches(
+    model: Embedder, vectors: FisherVectors, faces: LabelledCrops, draw: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 (M, 128) and (M, 2): descriptors and places of patches, half mirrored."""
+    stage, device = _part(model, InputStage), vectors.means.device
+    rows = draw.permutation(faces.rows)[:_FACES]
+    count = max(_OF_A_FACE, -(-10 * WORDS // len(rows)))
+    described, places = [], []
+    grid = vectors.patches.places.cpu().numpy()
+    for start in track(range(0, len(rows), _BATCH), "patches", after_s=2):
+        pixels = pixels_of(faces.crops[rows[start : start + _BATCH]], device)
+        found = vectors.patches(brightness_of(stage(pixels))).cpu().numpy()
+        for number, patches in enumerate(found):
+            drawn = draw.choice(len(patches), count, replace=False)
+            mirrored = number % 2 == 1
+            order = vectors.patches.mirrored if mirrored else slice(None)
+            described.append(patches[drawn][:, order])
+            places.append(grid[drawn] * (1, -1 if mirrored else 1))
+    return np.concatenate(described), np.concatenate(places).astype(np.float32)
