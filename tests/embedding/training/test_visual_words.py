@@ -12,10 +12,11 @@ from faceops.embedding.descriptors.fisher_vectors import FisherVectors
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training import visual_words
-from faceops.embedding.training.visual_words import kept_words, learn_words
+from faceops.embedding.training.visual_words import drawn_patches, kept_words, learn_words
 from tests.embedding.descriptors.test_fisher_vectors import likelihood
 from tests.embedding.faces_for_training import coloured_people
 
+LUMA = torch.tensor([0.299, 0.587, 0.114])
 TRAIN, OTHERS = coloured_people(8, 4, noise=90), coloured_people(6, 4, seed=5, noise=90)
 
 
@@ -32,6 +33,10 @@ def words_of(model: Embedder) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in vectors_of(model).state_dict().items()}
 
 
+def brightness(crops: np.ndarray) -> torch.Tensor:
+    return (pixels_of(crops).permute(0, 2, 3, 1) @ LUMA)[:, None] / 255
+
+
 def alike(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
@@ -39,36 +44,59 @@ def alike(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 def test_patches_of_faces_not_seen_are_likelier_by_learnt_words() -> None:
     model = untrained()
     vectors = vectors_of(model)
-    brightness = pixels_of(OTHERS.crops[:2]).mean(1, keepdim=True) / 255
 
     def of_others() -> float:
         words = words_of(model)
-        seen = vectors.seen(brightness).flatten(0, 1)
+        seen = vectors.seen(brightness(OTHERS.crops[:2])).flatten(0, 1)
         return float(likelihood(seen, words["weights"], words["means"], words["deviations"]))
 
     before = of_others()
-    learn_words(model, TRAIN, 7)
+    learn_words(model, TRAIN)
     assert of_others() > before + 10
     assert float(vectors.weights.sum()) == pytest.approx(1, abs=1e-5)
 
 
 def test_projections_are_centred_and_places_weigh_as_a_middling_component() -> None:
     model = untrained()
-    learn_words(model, TRAIN, 7)
+    learn_words(model, TRAIN)
     vectors = vectors_of(model)
-    brightness = pixels_of(TRAIN.crops[::4]).mean(1, keepdim=True) / 255
-    seen = vectors.seen(brightness).flatten(0, 1)
+    seen = vectors.seen(brightness(TRAIN.crops[::4])).flatten(0, 1)
     deviations = seen.std(0)
     assert (seen.mean(0).abs() < 0.1 * deviations.max()).all()
     assert float(deviations[64:].mean()) == pytest.approx(float(deviations[:64].mean()), rel=0.1)
 
 
-def test_the_same_faces_and_seed_give_the_same_words() -> None:
+def test_the_same_faces_give_the_same_words_and_others_others() -> None:
     first, again, other = untrained(), untrained(), untrained()
-    for model, seed in ((first, 7), (again, 7), (other, 8)):
-        learn_words(model, TRAIN, seed)
+    for model, faces in ((first, TRAIN), (again, TRAIN), (other, OTHERS)):
+        learn_words(model, faces)
     assert alike(words_of(first), words_of(again))
     assert not alike(words_of(first), words_of(other))
+
+
+def test_of_every_second_face_the_mirror_image_is_taken() -> None:
+    # Two that mirror each other: the second is turned back, whichever of them it is.
+    crops = np.stack([TRAIN.crops[0], TRAIN.crops[0, :, ::-1]])
+    faces = replace(TRAIN, crops=crops, rows=np.arange(2), labels=np.zeros(2, np.int64))
+    model = untrained()
+    described, places = drawn_patches(model, faces, np.random.default_rng(0))
+    assert described.shape == (1280, 128) and places.shape == (1280, 2)
+    vectors = vectors_of(model)
+    known = vectors.patches(brightness(crops)).numpy()
+
+    def all_of(number: int) -> bool:
+        grid = vectors.patches.places.numpy()
+        same_place = (np.abs(places[:, None] - grid).max(2) < 1e-6)[:, :, None]
+        away = np.abs(described[:, None] - known[number]).max(2, keepdims=True)
+        return bool((np.where(same_place, away, np.inf).min(1) < 1e-4).all())
+
+    assert all_of(0) != all_of(1)
+
+
+def test_no_more_faces_than_needed_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visual_words, "_FACES", 12)
+    described, _ = drawn_patches(untrained(), TRAIN, np.random.default_rng(0))
+    assert len(described) == 12 * 120
 
 
 @pytest.mark.parametrize("rows", [np.arange(1), np.zeros(5, np.int64)])
@@ -77,29 +105,25 @@ def test_one_face_is_enough(rows: np.ndarray) -> None:
     flat = replace(few, crops=np.full_like(TRAIN.crops, 128))
     for faces in (few, flat):
         model = untrained()
-        learn_words(model, faces, 7)
+        learn_words(model, faces)
         assert torch.isfinite(vectors_of(model)(torch.rand(1, 1, 112, 112))).all()
 
 
 def test_words_are_learnt_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, again = untrained(), untrained()
-    kept_words(first, TRAIN, 7, tmp_path)
+    # Words that were drawn otherwise, as by another number of threads: they are replaced.
+    vectors_of(again).projection.mul_(1 + 1e-6)
+    kept_words(first, TRAIN, tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(visual_words, "learn_words", lambda *_: pytest.fail("learnt again"))
-        kept_words(again, TRAIN, 7, tmp_path)
+        kept_words(again, TRAIN, tmp_path)
     assert alike(words_of(first), words_of(again))
 
 
-@pytest.mark.parametrize("change", ["faces", "seed"])
-def test_words_of_other_faces_or_another_seed_replace_those_kept(
-    tmp_path: Path, change: str
-) -> None:
+def test_words_of_other_faces_replace_those_kept(tmp_path: Path) -> None:
     first, second = untrained(), untrained()
-    kept_words(first, TRAIN, 7, tmp_path)
+    kept_words(first, TRAIN, tmp_path)
     (before,) = tmp_path.iterdir()
-    if change == "faces":
-        kept_words(second, OTHERS, 7, tmp_path)
-    else:
-        kept_words(second, TRAIN, 8, tmp_path)
+    kept_words(second, OTHERS, tmp_path)
     (after,) = tmp_path.iterdir()
     assert after != before and not alike(words_of(first), words_of(second))

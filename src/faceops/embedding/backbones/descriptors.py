@@ -1,8 +1,8 @@
-"""Descriptors that nobody has to learn, and what is learnt to tell people apart by them.
+"""Descriptors that know of no people, and what is learnt to tell people apart by them.
 
 For few people. A convolutional network of a thousand people has them by heart before it has learnt
 what edges and textures are; here that is given, and the photos teach which of it makes a person.
-Only the words of Fisher vectors come from photos too, from patches whose people do not matter.
+Of the descriptors only the words of Fisher vectors come from photos too, whoever is on them.
 """
 
 from collections import OrderedDict
@@ -61,7 +61,7 @@ def description_by(model: Embedder) -> nn.Sequential:
 def build_descriptors(embedding_size: int) -> Embedder:
     """Return the network, its words and projections drawn from torch's global generator.
 
-    `learn_words` and `start_by_discriminants` put what training faces say in their place.
+    `kept_words` and `start_by_discriminants` put what training faces say in their place.
 
     Args:
         embedding_size: a multiple of the four groups.

@@ -1,1 +1,1 @@
-"""Descriptors of an aligned face that nobody has to learn: edges, patterns, patches."""
+"""Descriptors of an aligned face, by no knowledge of whose it is: edges, patterns, patches."""

@@ -38,7 +38,8 @@ class DenseSift(nn.Module):
         grids = [_Grid(side) for side in CELL_SIDES]
         self.grids = nn.ModuleList(grids)
         # Not in the state dict: it follows from the constants.
-        self.register_buffer("places", torch.cat([grid.places() for grid in grids]), False)
+        places = torch.cat([grid.places() for grid in grids])
+        self.register_buffer("places", places, persistent=False)
         self.mirrored = [
             (down * CELLS + CELLS - 1 - across) * DIRECTIONS + direction
             for down in range(CELLS)
@@ -49,7 +50,7 @@ class DenseSift(nn.Module):
     def forward(self, brightness: torch.Tensor) -> torch.Tensor:
         """Describe the patches of `brightness`, size after size."""
         edges = self.edges(brightness)
-        cells = torch.cat([grid(edges) for grid in self.grids], dim=2).transpose(1, 2)
+        cells = torch.cat([grid(edges) for grid in self.grids], dim=2).transpose(1, 2).clamp_min(0)
         return (cells / (cells.sum(2, keepdim=True) + _NOISE)).sqrt()
 
 
@@ -67,6 +68,7 @@ class _Grid(nn.Module):
         self.count = room // _STEP + 1
         self.first, odd = divmod(room % _STEP, 2)
         assert not odd, side  # else the grid is not its own mirror image
+        # Not in the state dict: it follows from the argument.
         away = (torch.arange(-side, side) + 0.5).abs() / side
         self.register_buffer("window", (1 - away) / (1 - away).sum(), persistent=False)
 

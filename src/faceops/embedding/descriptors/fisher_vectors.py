@@ -14,12 +14,12 @@ _SOFT = 1e-4  # below it the signed root is straight: rounding is not blown up
 
 
 class FisherVectors(nn.Module):
-    """float32 (B, 1, 112, 112) brightness in [0, 1] -> float32 (B, 16896), of mean square 1.
+    """float32 (B, 1, 112, 112) brightness in [0, 1] -> float32 (B, 16896).
 
     Fisher vectors (Perronnin et al. 2010) of dense SIFT with places, as for faces (Simonyan et al.
     2013): a mixture of Gaussians, the words, says what patches look like at which place; a face is
-    how its patches would move the words' means and deviations. Patches of the mirror image count
-    as much as those of the face.
+    how its patches would move the words' means and deviations, scaled to a mean square of 1, or
+    less where nothing is to be seen. Patches of the mirror image count as much as the face's.
 
     The words are drawn from torch's global generator; `put_words` replaces them by what training
     faces show.
@@ -36,8 +36,7 @@ class FisherVectors(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches = DenseSift()
-        projection = torch.linalg.qr(torch.randn(SIZE, PROJECTED)).Q.T
-        self.register_buffer("projection", projection.contiguous())
+        self.register_buffer("projection", torch.randn(PROJECTED, SIZE) * SIZE**-0.5)
         self.register_buffer("middle", torch.full((SIZE,), SIZE**-0.5))
         self.register_buffer("spread", torch.tensor(0.3))
         self.register_buffer("means", 0.1 * torch.randn(WORDS, _SEEN))
@@ -45,11 +44,16 @@ class FisherVectors(nn.Module):
         self.register_buffer("weights", torch.full((WORDS,), 1 / WORDS))
 
     def put_words(self, **words: np.ndarray) -> None:
-        """Put float (64, 128) `projection`, (128,) `middle`, `spread` of places, and of the words
-        (128, 66) `means` and `deviations` and (128,) `weights`, of sum 1, in their place."""
+        """Replace all words.
+
+        Args:
+            words: float `projection` (64, 128), `middle` (128,), `spread` of places (), and of the
+                words `means` and `deviations` (128, 66) and `weights` (128,), of sum 1.
+        """
         buffers = dict(self.named_buffers(recurse=False))
         assert words.keys() == buffers.keys(), words.keys()
         for name, values in words.items():
+            assert np.shape(values) == buffers[name].shape, name
             buffers[name].copy_(torch.as_tensor(values))
 
     def seen(self, brightness: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ def build_inputs(
     if settings.backbone == "descriptors":
         # What no training changes after the words are there; it is kept from run to run.
         bare = Embedder(model.backbone, model.embedding_size, description_by(model), nn.Identity())
-        kept_words(bare, train, settings.seed, folder)
+        kept_words(bare, train, folder)
         described = cached_features(bare, train, False, folder, "train", device)[:, 0]
         start_by_discriminants(model, described, train.labels, settings.seed)
         if settings.freeze:
