@@ -69,3 +69,15 @@ def test_what_is_seen_is_the_projected_patches_and_their_places() -> None:
 def test_a_photo_without_edges_has_finite_numbers() -> None:
     for brightness in (0.0, 0.5, 1.0):
         assert torch.isfinite(FisherVectors()(torch.full((1, 1, 112, 112), brightness))).all()
+
+
+def test_the_words_are_all_that_is_stored() -> None:
+    stored = {name: tuple(value.shape) for name, value in FisherVectors().state_dict().items()}
+    assert stored == {
+        "projection": (64, 128),
+        "middle": (128,),
+        "spread": (),
+        "means": (128, 66),
+        "deviations": (128, 66),
+        "weights": (128,),
+    }
