@@ -86,8 +86,8 @@ def test_of_every_second_face_the_mirror_image_is_taken() -> None:
 
     def all_of(number: int) -> bool:
         grid = vectors.patches.places.numpy()
-        same_place = (np.abs(places[:, None] - grid).max(2) < 1e-6)[:, :, None]
-        away = np.abs(described[:, None] - known[number]).max(2, keepdims=True)
+        same_place = (np.abs(places[::9, None] - grid).max(2) < 1e-6)[:, :, None]
+        away = np.abs(described[::9, None] - known[number]).max(2, keepdims=True)
         return bool((np.where(same_place, away, np.inf).min(1) < 1e-4).all())
 
     assert all_of(0) != all_of(1)
