@@ -4,16 +4,10 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from faceops.embedding.descriptors.dense_sift import CELL_SIDES, DIRECTIONS, SIZE, DenseSift
 from faceops.embedding.descriptors.edge_maps import EdgeMaps
-
-
-def photos() -> torch.Tensor:
-    torch.manual_seed(0)
-    coarse = torch.rand(2, 1, 30, 30)
-    return F.interpolate(coarse, size=112, mode="bicubic").clamp(0, 1)
+from tests.embedding.descriptors.cloudy_photos import cloudy_photos
 
 
 def slices_of_sizes(describe: DenseSift) -> list[slice]:
@@ -28,9 +22,9 @@ def slices_of_sizes(describe: DenseSift) -> list[slice]:
 def test_a_patch_equals_a_loop_over_its_cells(number: int, at: int) -> None:
     describe, side = DenseSift(), CELL_SIDES[number]
     where = slices_of_sizes(describe)[number]
-    found = describe(photos())[0, where][at]
+    found = describe(cloudy_photos(30))[0, where][at]
     y, x = (describe.places[where][at] * 112 + 55.5).tolist()
-    edges = EdgeMaps(DIRECTIONS, signed=True)(photos())[0]
+    edges = EdgeMaps(DIRECTIONS, signed=True)(cloudy_photos(30))[0]
     expected = []
     for down in range(4):
         for across in range(4):
@@ -49,7 +43,7 @@ def test_a_patch_equals_a_loop_over_its_cells(number: int, at: int) -> None:
 
 def test_in_a_mirrored_photo_patches_have_their_numbers_in_mirrored_order() -> None:
     describe = DenseSift()
-    seen, mirrored = describe(photos()), describe(photos().flip(3))
+    seen, mirrored = describe(cloudy_photos(30)), describe(cloudy_photos(30).flip(3))
     places = {(round(y, 4), round(x, 4)): [] for y, x in describe.places.tolist()}
     for number, (y, x) in enumerate(describe.places.tolist()):
         places[(round(y, 4), round(x, 4))].append(number)
@@ -61,7 +55,7 @@ def test_in_a_mirrored_photo_patches_have_their_numbers_in_mirrored_order() -> N
 
 def test_patches_lie_inside_and_close_together() -> None:
     describe = DenseSift()
-    assert describe(photos()).shape == (2, len(describe.places), SIZE)
+    assert describe(cloudy_photos(30)).shape == (2, len(describe.places), SIZE)
     for where, side in zip(slices_of_sizes(describe), CELL_SIDES, strict=True):
         lines = describe.places[where][:, 0].unique()
         assert torch.allclose(lines.diff(), torch.tensor(4 / 112))
@@ -71,7 +65,7 @@ def test_patches_lie_inside_and_close_together() -> None:
 
 
 def test_a_dimmed_lamp_changes_little_and_a_flat_patch_is_near_nothing() -> None:
-    describe, photo = DenseSift(), 0.2 + 0.7 * photos()
+    describe, photo = DenseSift(), 0.2 + 0.7 * cloudy_photos(30)
     assert (describe(photo) - describe(photo / 2)).abs().max() < 0.06
     flat = describe(torch.full((1, 1, 112, 112), 0.5))
     assert flat.abs().max() < 0.02

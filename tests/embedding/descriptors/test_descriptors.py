@@ -19,21 +19,16 @@ from faceops.embedding.descriptors.edge_patterns import EdgePatterns
 from faceops.embedding.descriptors.fisher_vectors import FisherVectors
 from faceops.embedding.descriptors.oriented_gradients import DIRECTIONS, OrientedGradients
 from faceops.embedding.descriptors.pattern_histograms import MIRRORED, PATTERNS, UNIFORM
+from tests.embedding.descriptors.cloudy_photos import cloudy_photos
 
 ALONG = torch.arange(112.0)
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
-def blobs(seed: int = 0) -> torch.Tensor:
-    """Return float32 (2, 1, 112, 112), cloudy and without symmetry."""
-    torch.manual_seed(seed)
-    coarse = torch.rand(2, 1, 20, 20)
-    return F.interpolate(coarse, size=112, mode="bicubic").clamp(0, 1)
-
-
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_mirrored_photo_is_described_alike(group: type[nn.Module]) -> None:
-    describe, photos = group(), blobs()
+    torch.manual_seed(0)  # of the words of Fisher vectors
+    describe, photos = group(), cloudy_photos(20)
     features = describe(photos)
     assert features.shape == (2, group.features)
     assert torch.allclose(features, describe(photos.flip(3)), atol=2e-5)
@@ -42,7 +37,8 @@ def test_a_mirrored_photo_is_described_alike(group: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_photo_of_a_batch_is_described_as_if_alone(group: type[nn.Module]) -> None:
-    describe, photos = group(), blobs()
+    torch.manual_seed(0)  # of the words of Fisher vectors
+    describe, photos = group(), cloudy_photos(20)
     alone = torch.cat([describe(photo[None]) for photo in photos])
     assert torch.allclose(describe(photos), alone, atol=1e-5)
 
@@ -116,7 +112,7 @@ def mean_around(image: np.ndarray, reach: int) -> np.ndarray:
 
 
 def test_edge_patterns_equal_a_loop_over_pixels() -> None:
-    photo = blobs()[:1]
+    photo = cloudy_photos(20)[:1]
     strength = EdgeMaps(OF_EDGES, signed=False)(photo)[0].double().numpy()
     halved = strength.reshape(OF_EDGES, 56, 2, 56, 2).mean((2, 4))
     smooth = np.stack([mean_around(image, 1) for image in halved])
@@ -139,7 +135,7 @@ def test_edge_patterns_equal_a_loop_over_pixels() -> None:
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_an_edge_and_its_negative_differ_by_their_sign_alone(signed: bool) -> None:
-    bright = 0.3 + 0.4 * blobs()
+    bright = 0.3 + 0.4 * cloudy_photos(20)
     negative = (1 - bright.sqrt()).square()  # of the roots, whose slopes are taken
     first, second = (EdgeMaps(8, signed)(photo) for photo in (bright, negative))
     opposite = [(number + 4) % 8 for number in range(8)] if signed else list(range(8))
@@ -148,7 +144,7 @@ def test_an_edge_and_its_negative_differ_by_their_sign_alone(signed: bool) -> No
 
 
 def test_a_lamp_that_is_dimmed_changes_no_edge_pattern() -> None:
-    photo = 0.2 + 0.7 * blobs()
+    photo = 0.2 + 0.7 * cloudy_photos(20)
     describe = EdgePatterns()
     assert (describe(photo) - describe(photo / 2)).abs().max() < 0.02
     assert (describe(photo) - describe(photo.flip(2))).abs().max() > 0.1
@@ -164,7 +160,7 @@ def test_colour_is_described_by_its_brightness() -> None:
 
 
 def test_bfloat16_around_it_rounds_no_brightness() -> None:
-    seen, describe = 2 * blobs() - 1, Described()
+    seen, describe = 2 * cloudy_photos(20) - 1, Described()
     with torch.autocast("cpu", torch.bfloat16):
         rounded = describe(seen)
     assert torch.equal(rounded, describe(seen))
@@ -182,6 +178,6 @@ def test_all_groups_weigh_alike_in_an_embedding() -> None:
 def test_a_mirrored_crop_has_the_same_embedding() -> None:
     torch.manual_seed(0)
     model = build_backbone("descriptors", 24, 112, "grey").eval()
-    crops = 255 * blobs().expand(2, 3, 112, 112) * torch.rand(2, 3, 1, 1)
+    crops = 255 * cloudy_photos(20).expand(2, 3, 112, 112) * torch.rand(2, 3, 1, 1)
     with torch.inference_mode():
         assert torch.allclose(model(crops), model(crops.flip(3)), atol=1e-5)

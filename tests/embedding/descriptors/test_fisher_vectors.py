@@ -3,15 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
 from faceops.embedding.descriptors.fisher_vectors import PROJECTED, WORDS, FisherVectors
-
-
-def photos() -> torch.Tensor:
-    torch.manual_seed(0)
-    coarse = torch.rand(2, 1, 30, 30)
-    return F.interpolate(coarse, size=112, mode="bicubic").clamp(0, 1)
+from tests.embedding.descriptors.cloudy_photos import cloudy_photos
 
 
 def likelihood(
@@ -35,8 +29,8 @@ def test_they_are_scaled_slopes_of_the_likelihood() -> None:
             "deviations": (0.05 + 0.2 * torch.rand(WORDS, PROJECTED + 2)).numpy(),
         }
     )
-    found = vectors(photos())
-    for photo, vector in zip(vectors.seen(photos()).double(), found.double(), strict=True):
+    found = vectors(cloudy_photos(30))
+    for photo, vector in zip(vectors.seen(cloudy_photos(30)).double(), found.double(), strict=True):
         weights = vectors.weights.double()
         means = vectors.means.double().requires_grad_()
         deviations = vectors.deviations.double().requires_grad_()
@@ -52,7 +46,7 @@ def test_they_are_scaled_slopes_of_the_likelihood() -> None:
 def test_what_is_seen_is_the_projected_patches_and_their_places() -> None:
     torch.manual_seed(1)
     vectors = FisherVectors()
-    seen, patches = vectors.seen(photos()), vectors.patches(photos())
+    seen, patches = vectors.seen(cloudy_photos(30)), vectors.patches(cloudy_photos(30))
     count = patches.shape[1]
     assert seen.shape == (2, 2 * count, PROJECTED + 2)
     expected = (patches - vectors.middle) @ vectors.projection.T
@@ -60,7 +54,7 @@ def test_what_is_seen_is_the_projected_patches_and_their_places() -> None:
     places = vectors.spread * vectors.patches.places
     assert torch.allclose(seen[:, :count, PROJECTED:], places.expand(2, -1, -1))
     # The second half are the patches of the mirrored photo, in another order.
-    other = vectors.seen(photos().flip(3))
+    other = vectors.seen(cloudy_photos(30).flip(3))
     assert torch.allclose(seen.sum(1), other.sum(1), atol=1e-2)
     assert torch.allclose(seen[:, count:].sum(1), other[:, :count].sum(1), atol=1e-2)
     assert not torch.allclose(seen[:, :count].sum(1), other[:, :count].sum(1), atol=1)

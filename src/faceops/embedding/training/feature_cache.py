@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from faceops.embedding.backbones.pretrained_sface import ConvUnit
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.faces_and_code import faces_and_code
 from faceops.progress import track
 
 BATCH = 32
@@ -19,15 +19,12 @@ BATCH = 32
 
 def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
     """Return a sha256 over crops, the trunk's weights and code, and whether mirrors are kept."""
-    digest = hashlib.sha256(f"1 float16 flip={flip}".encode())
     modules = {type(part).__module__ for part in model.trunk.modules()}
-    for module in sorted(name for name in modules if name.startswith("faceops.")):
-        digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
+    seen = faces_and_code(faces, (name for name in modules if name.startswith("faceops.")))
+    digest = hashlib.sha256(f"2 float16 flip={flip} {seen}".encode())
     for name, value in sorted(model.trunk.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
-    for row in faces.rows:
-        digest.update(faces.crops[row].tobytes())
     return digest.hexdigest()
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import sklearn
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -18,6 +17,7 @@ from faceops.embedding.descriptors.fisher_vectors import PROJECTED, WORDS, Fishe
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.faces_and_code import faces_and_code
 from faceops.progress import track
 
 _FACES = 1000
@@ -54,12 +54,10 @@ def kept_words(model: Embedder, faces: LabelledCrops, folder: Path) -> None:
 
 def _words_key(faces: LabelledCrops) -> str:
     """Return a sha256 over the crops and the code; not over the words that are replaced."""
-    digest = hashlib.sha256(f"1 {sklearn.__version__}".encode())
-    for path in (__file__, *(module.__file__ for module in _CODE)):
-        digest.update(Path(str(path)).read_bytes())
-    for row in faces.rows:
-        digest.update(faces.crops[row].tobytes())
-    return digest.hexdigest()
+    import sklearn
+
+    seen = faces_and_code(faces, (__name__, *(module.__name__ for module in _CODE)))
+    return hashlib.sha256(f"2 {sklearn.__version__} {seen}".encode()).hexdigest()
 
 
 def learn_words(model: Embedder, faces: LabelledCrops) -> None:
