@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
+from faceops.embedding.training import feature_cache
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.training_inputs import FeatureInputs
 from tests.embedding.faces_for_training import coloured_people
@@ -40,6 +42,28 @@ def test_features_are_computed_once(model: Embedder, tmp_path: Path) -> None:
     written = path.stat().st_mtime_ns
     cached_features(model, FACES, False, tmp_path, "train", CPU)
     assert path.stat().st_mtime_ns == written
+
+
+def test_an_interrupted_pass_goes_on_where_it_was(
+    model: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_cache, "SAVED_EVERY_S", -1)  # after every batch of 32
+    faces, folder = coloured_people(35, 2), tmp_path / "interrupted"
+    whole = cached_features(model, faces, False, tmp_path / "whole", "train", CPU)
+    seen: list[int] = []
+
+    def stop_in_the_second(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        seen.append(len(inputs[0]))
+        if seen == [1, 32, 32]:  # the first tells the shape
+            raise KeyboardInterrupt
+
+    model.trunk.register_forward_pre_hook(stop_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(model, faces, False, folder, "train", CPU)
+    features = cached_features(model, faces, False, folder, "train", CPU)
+    assert seen[3:] == [1, 32, 6]
+    assert np.array_equal(features, whole)
+    assert len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("change", ["crops", "weights", "flip"])

@@ -2,11 +2,13 @@
 
 import copy
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from faceops.dataset.write_whole import write_whole
 from faceops.embedding.backbones.pretrained_sface import ConvUnit
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
@@ -15,6 +17,7 @@ from faceops.embedding.training.faces_and_code import faces_and_code
 from faceops.progress import track
 
 BATCH = 32
+SAVED_EVERY_S = 20
 
 
 def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
@@ -35,15 +38,17 @@ def cached_features(
 
     View 0 is the face as it is; with `flip` view 1 is its mirror image. Other changes of pixels
     (shift, brightness) cannot be applied to features: training on them uses mirroring alone.
-    Half precision halves the file and moves an embedding by less than 1e-3.
+    Half precision halves the file and moves an embedding by less than 1e-3. A killed run's are
+    kept, all but those of its last twenty seconds.
 
     Args:
         folder: where `features-<name>-<key>.npy` is looked for and written; files of the same
             name with another key are stale and are deleted.
     """
     path = folder / f"features-{name}-{features_key(model, faces, flip)[:16]}.npy"
-    for stale in set(folder.glob(f"features-{name}-*")) - {path}:
-        stale.unlink()
+    for other in folder.glob(f"features-{name}-*"):
+        if other.stem != path.stem:
+            other.unlink()
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
@@ -57,16 +62,26 @@ def cached_features(
 def _compute(
     model: Embedder, faces: LabelledCrops, flip: bool, path: Path, device: torch.device
 ) -> None:
+    """Fill the file at `path`; where a killed run has begun it, from where that run came to."""
     trunk = _fused(model.trunk).to(device).to(memory_format=torch.channels_last)
-    shape = trunk(torch.zeros(1, 3, 112, 112, device=device)).shape[1:]
     views = 2 if flip else 1
-    out = np.lib.format.open_memmap(path, "w+", np.float16, (len(faces.rows), views, *shape))
-    for start in track(range(0, len(faces.rows), BATCH), "features of the frozen layers"):
+    one = trunk(torch.zeros(1, 3, 112, 112, device=device))
+    shape = (len(faces.rows), views, *one.shape[1:])
+    counted = path.with_suffix(".count")
+    done = int(counted.read_text("ascii")) if path.exists() and counted.exists() else 0
+    out = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, shape)
+    saved_at = time.monotonic()
+    for start in track(range(done, len(faces.rows), BATCH), "features of the frozen layers"):
         pixels = pixels_of(faces.crops[faces.rows[start : start + BATCH]], device)
         for view in range(views):
             seen = pixels.flip(3) if view else pixels
             out[start : start + BATCH, view] = trunk(seen).half().cpu().numpy()
+        if time.monotonic() - saved_at > SAVED_EVERY_S:
+            out.flush()  # before it is counted
+            write_whole(counted, str(start + BATCH).encode())
+            saved_at = time.monotonic()
     out.flush()
+    counted.unlink(missing_ok=True)
 
 
 def _fused(trunk: torch.nn.Module) -> torch.nn.Module:
