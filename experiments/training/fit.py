@@ -157,12 +157,15 @@ def with_objective(settings: Train, objective: str) -> Train:
     """Return the settings to train all epochs by "triplet", by a classification head, or by both.
 
     "warm_triplet" classifies for three fifths of the epochs, by softmax, and goes on with triplets.
+    "triplet" takes the hardest of the batch from the first step, as Hermans et al. (2017) do from
+    nothing: between random embeddings a semi-hard triplet costs half the margin whatever is learnt.
     """
     epochs = settings.warmup_epochs + settings.triplet_epochs
     warmup = {"triplet": 0, "warm_triplet": round(0.6 * epochs)}.get(objective, epochs)
     changes: dict[str, object] = {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}
     if warmup < epochs:
-        changes |= {"classifier": "softmax", "classifier_weight": 0.0, "miners": SCHEDULE}
+        miners = SCHEDULE if warmup else {"batch_hard": 1.0}
+        changes |= {"classifier": "softmax", "classifier_weight": 0.0, "miners": miners}
     else:
         changes["classifier"] = objective
     return Train.model_validate(settings.model_dump() | changes)

@@ -104,4 +104,5 @@ def test_each_objective_has_all_epochs_and_the_same_network() -> None:
         assert (own.backbone, own.learning_rate) == (settings.backbone, settings.learning_rate)
     assert with_objective(settings, "arcface").classifier == "arcface"
     assert with_objective(settings, "warm_triplet").classifier == "softmax"
-    assert list(with_objective(settings, "triplet").miners) == ["semi_hard", "batch_hard"]
+    assert list(with_objective(settings, "triplet").miners) == ["batch_hard"]
+    assert list(with_objective(settings, "warm_triplet").miners) == ["semi_hard", "batch_hard"]
