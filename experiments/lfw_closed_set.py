@@ -5,8 +5,8 @@
 BUILD is what `dvc repro split` leaves for LFW; its split of people plays no part. Each person's
 photos are shared out, seeded: three fifths train, a fifth chooses the epoch, a fifth tests. The
 runs have one backbone, schedule and augmentation, those of experiments/lfw_closed_set.yaml with
---set over it. Triplets learn from nothing, batch-hard, or from what cross-entropy taught in three
-fifths of the epochs; then they are semi-hard for two fifths of theirs, and batch-hard after that.
+--set over it. Triplets from nothing are batch-hard throughout; after three fifths of the epochs of
+cross-entropy they are semi-hard for two fifths of the rest, then batch-hard.
 
 Accuracy is the same for all: a test photo's person is the one whose training photos' mean
 embedding is nearest. Beside it, for those that end with a classification head, what the head says;

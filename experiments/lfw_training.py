@@ -8,8 +8,8 @@ crops and its official split, from which a tenth of DevTrain's people validates.
 of pairsDevTrain.txt and pairsDevTest.txt. The table goes to experiments/results/NAME.md and .json.
 
 DevTest's people are seen by nothing but the last measurement: training people teach the network
-and the verifier, validation people choose the epoch, calibrate, and set all thresholds but View
-1's. Mirrored photos are not averaged at test time; a release does not do that either.
+and the verifier, validation people choose the epoch, calibrate, and set all thresholds but that of
+View 1's first row. Mirrored photos are not averaged at test time; a release does not do it either.
 
 From the pretrained start SFace as published is measured beside the trained model, with its own
 verifier and thresholds: the difference is paired over people and held against its standard error.

@@ -24,8 +24,6 @@ from faceops.embedding.training.outcome import NoLog, Row
 from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.training_loop import train_embedder
 
-# Semi-hard for the first two fifths of the epochs, then the hardest of the batch.
-SCHEDULE = {"semi_hard": 0.4, "batch_hard": 1.0}
 WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
 
 
@@ -156,15 +154,15 @@ def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.nda
 def with_objective(settings: Train, objective: str) -> Train:
     """Return the settings to train all epochs by "triplet", by a classification head, or by both.
 
-    "warm_triplet" classifies for three fifths of the epochs, by softmax, and goes on with triplets.
-    "triplet" takes the hardest of the batch from the first step, as Hermans et al. (2017) do from
-    nothing: between random embeddings a semi-hard triplet costs half the margin whatever is learnt.
+    "warm_triplet" classifies for three fifths of the epochs, by softmax, and goes on with triplets,
+    semi-hard for two fifths of the rest. "triplet" takes the hardest of the batch from the first
+    step, as Hermans et al. (2017) do from nothing.
     """
     epochs = settings.warmup_epochs + settings.triplet_epochs
     warmup = {"triplet": 0, "warm_triplet": round(0.6 * epochs)}.get(objective, epochs)
     changes: dict[str, object] = {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}
     if warmup < epochs:
-        miners = SCHEDULE if warmup else {"batch_hard": 1.0}
+        miners = {"semi_hard": 0.4, "batch_hard": 1.0} if warmup else {"batch_hard": 1.0}
         changes |= {"classifier": "softmax", "classifier_weight": 0.0, "miners": miners}
     else:
         changes["classifier"] = objective

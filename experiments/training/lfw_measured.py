@@ -41,7 +41,7 @@ class Published:
 
 @dataclass(frozen=True)
 class LfwMeasured:
-    """What the protocols gave; people of DevTest only, but for the threshold of View 1."""
+    """What the protocols gave; people of DevTest only, but for thresholds."""
 
     view: LfwView1
     scan: PairScan  # all pairs of test photos
@@ -89,7 +89,7 @@ class LfwMeasured:
         return [
             row("accuracy", "View 1 accuracy, threshold from pairsDevTrain", self.view.accuracy,
                 interval=test.interval(self.listed_right, seed)),
-            row("accuracy", "View 1 accuracy, threshold from validation people",
+            row("", "View 1 accuracy, threshold from validation people",
                 float(self.listed_right_at_even_odds.mean()),
                 interval=test.interval(self.listed_right_at_even_odds, seed)),
             row("tar", f"TAR at FAR {FAR:g}, pairs of pairsDevTest",

@@ -2,29 +2,30 @@
 
 import copy
 import hashlib
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from faceops.dataset.write_whole import write_whole
 from faceops.embedding.backbones.pretrained_sface import ConvUnit
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.faces_and_code import faces_and_code
+from faceops.embedding.training.rows_so_far import RowsSoFar
+from faceops.process_lock import process_lock
 from faceops.progress import track
 
 BATCH = 32
-SAVED_EVERY_S = 20
 
 
 def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
     """Return a sha256 over crops, the trunk's weights and code, and whether mirrors are kept."""
-    modules = {type(part).__module__ for part in model.trunk.modules()}
-    seen = faces_and_code(faces, (name for name in modules if name.startswith("faceops.")))
-    digest = hashlib.sha256(f"2 float16 flip={flip} {seen}".encode())
+    of_trunk = {type(part).__module__ for part in model.trunk.modules()}
+    modules = {name for name in of_trunk if name.startswith("faceops.")}
+    seen = faces_and_code(faces, modules | {__name__, pixels_of.__module__})
+    digest = hashlib.sha256(f"flip={flip} {seen}".encode())
     for name, value in sorted(model.trunk.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
@@ -38,8 +39,8 @@ def cached_features(
 
     View 0 is the face as it is; with `flip` view 1 is its mirror image. Other changes of pixels
     (shift, brightness) cannot be applied to features: training on them uses mirroring alone.
-    Half precision halves the file and moves an embedding by less than 1e-3. A killed run's are
-    kept, all but those of its last twenty seconds.
+    Half precision halves the file and moves an embedding by less than 1e-3. What a killed run has
+    computed is kept, but for about its last twenty seconds.
 
     Args:
         folder: where `features-<name>-<key>.npy` is looked for and written; files of the same
@@ -51,9 +52,9 @@ def cached_features(
             other.unlink()
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        _compute(model, faces, flip, temporary, device)
-        temporary.replace(path)
+        busy = f"the features of {name} in {folder} are being computed"
+        with process_lock(folder / f".features-{name}.lock", busy):
+            _compute(model, faces, flip, path, device)
     features: np.ndarray = np.load(path, mmap_mode="r")
     return features
 
@@ -62,26 +63,20 @@ def cached_features(
 def _compute(
     model: Embedder, faces: LabelledCrops, flip: bool, path: Path, device: torch.device
 ) -> None:
-    """Fill the file at `path`; where a killed run has begun it, from where that run came to."""
     trunk = _fused(model.trunk).to(device).to(memory_format=torch.channels_last)
     views = 2 if flip else 1
     one = trunk(torch.zeros(1, 3, 112, 112, device=device))
-    shape = (len(faces.rows), views, *one.shape[1:])
-    counted = path.with_suffix(".count")
-    done = int(counted.read_text("ascii")) if path.exists() and counted.exists() else 0
-    out = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, shape)
-    saved_at = time.monotonic()
-    for start in track(range(done, len(faces.rows), BATCH), "features of the frozen layers"):
+    kept = RowsSoFar(path, (len(faces.rows), views, *one.shape[1:]))
+    what = "features of the frozen layers"
+    if kept.done:
+        print(f"{what}: {kept.done} of {len(faces.rows)} are there", file=sys.stderr, flush=True)
+    for start in track(range(kept.done, len(faces.rows), BATCH), what):
         pixels = pixels_of(faces.crops[faces.rows[start : start + BATCH]], device)
         for view in range(views):
             seen = pixels.flip(3) if view else pixels
-            out[start : start + BATCH, view] = trunk(seen).half().cpu().numpy()
-        if time.monotonic() - saved_at > SAVED_EVERY_S:
-            out.flush()  # before it is counted
-            write_whole(counted, str(start + BATCH).encode())
-            saved_at = time.monotonic()
-    out.flush()
-    counted.unlink(missing_ok=True)
+            kept.rows[start : start + BATCH, view] = trunk(seen).half().cpu().numpy()
+        kept.reached(start + BATCH)
+    kept.finish()
 
 
 def _fused(trunk: torch.nn.Module) -> torch.nn.Module:

@@ -57,7 +57,7 @@ def _words_key(faces: LabelledCrops) -> str:
     import sklearn
 
     seen = faces_and_code(faces, (__name__, *(module.__name__ for module in _CODE)))
-    return hashlib.sha256(f"2 {sklearn.__version__} {seen}".encode()).hexdigest()
+    return hashlib.sha256(f"{sklearn.__version__} {seen}".encode()).hexdigest()
 
 
 def learn_words(model: Embedder, faces: LabelledCrops) -> None:
