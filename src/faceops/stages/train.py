@@ -63,13 +63,13 @@ def main() -> None:
         inputs = build_inputs(model, train, val, settings, CHECKPOINTS, device)
     features_seconds = time.monotonic() - begun
 
-    use_tracking(Path.cwd())
-    parent = os.environ.get("MLFLOW_RUN_ID") or None
     checkpoints = CHECKPOINTS / key
     if processes.rank > 0:
         train_embedder(model, inputs, train, val, settings, checkpoints, device, processes)
         processes.leave()
         return
+    use_tracking(Path.cwd())  # by one process: two at once would both lay out a new store
+    parent = os.environ.get("MLFLOW_RUN_ID") or None
     remembered = checkpoints / MLFLOW_RUN
     with (
         store_errors("recording the training"),
