@@ -76,8 +76,10 @@ def test_a_stage_depends_on_all_code_that_makes_its_result(
 ) -> None:
     # What settings, weights and messages come by cannot change a result: params, weights.toml
     # and the rooms' own code decide it. Nor can who waits for whom.
-    neutral = {"config", "weights", "stages", "errors", "reasons", "progress", "analytics"}
-    neutral |= {"process_lock"}
+    neutral = {
+        *("config", "weights", "stages", "errors", "reasons", "progress", "analytics"),
+        "process_lock",
+    }
     for name, stage in pipeline["stages"].items():
         missing = set()
         for path in imported_files(repository / f"src/faceops/stages/{name}.py", repository):
