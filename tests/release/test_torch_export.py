@@ -13,6 +13,7 @@ from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.conv_unit import conv_unit
 from faceops.embedding.backbones.descriptors import description_by
 from faceops.embedding.backbones.input_stage import InputStage
+from faceops.embedding.backbones.joined_projections import with_joined_projections
 from faceops.embedding.backbones.l2_pool import L2Pool
 from faceops.embedding.backbones.mobilefacenet import Bottleneck
 from faceops.embedding.embed_crops import embed_crops, pixels_of
@@ -83,7 +84,7 @@ def test_descriptors_agree_with_torch_where_nothing_is_to_be_seen_too() -> None:
     with torch.inference_mode():
         described = description_by(model)(pixels_of(faces.crops)).numpy()
     start_by_discriminants(model, described, faces.labels, 7)
-    content = serialise(export_embedder(model, 18))
+    content = serialise(export_embedder(with_joined_projections(model), 18))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for some in (crops, crops[:1]):
         found = session.run(None, {"crops": some})[0]

@@ -19,6 +19,7 @@ from faceops.embedding.descriptors.edge_patterns import EdgePatterns
 from faceops.embedding.descriptors.fisher_vectors import FisherVectors
 from faceops.embedding.descriptors.oriented_gradients import DIRECTIONS, OrientedGradients
 from faceops.embedding.descriptors.pattern_histograms import MIRRORED, PATTERNS, UNIFORM
+from faceops.embedding.descriptors.regions import PARTS
 from tests.embedding.descriptors.cloudy_photos import cloudy_photos
 
 ALONG = torch.arange(112.0)
@@ -30,7 +31,7 @@ def test_a_mirrored_photo_is_described_alike(group: type[nn.Module]) -> None:
     torch.manual_seed(0)  # of the words of Fisher vectors
     describe, photos = group(), cloudy_photos(20)
     features = describe(photos)
-    assert features.shape == (2, group.features)
+    assert features.shape == (2, math.prod(group.layout))
     assert torch.allclose(features, describe(photos.flip(3)), atol=2e-5)
     assert (features - describe(photos.flip(2))).abs().max() > 0.05  # upside down is another
 
@@ -166,13 +167,16 @@ def test_bfloat16_around_it_rounds_no_brightness() -> None:
     assert torch.equal(rounded, describe(seen))
 
 
-def test_all_groups_weigh_alike_in_an_embedding() -> None:
+def test_all_regions_weigh_alike_in_their_part_of_an_embedding() -> None:
     torch.manual_seed(0)
-    model = build_backbone("descriptors", 24, 112, "grey").eval()
+    model = build_backbone("descriptors", 48, 112, "grey").eval()
     with torch.inference_mode():
         embeddings = model(255 * torch.rand(2, 3, 112, 112))
-    parts = embeddings.reshape(2, len(GROUPS), -1).norm(dim=2)
-    assert torch.allclose(parts, torch.full_like(parts, 1 / math.sqrt(len(GROUPS))), atol=1e-5)
+    assert model.parts == len(PARTS)
+    for embedding, part in zip(embeddings.chunk(len(PARTS), dim=1), PARTS, strict=True):
+        lengths = embedding.reshape(2, len(part), -1).norm(dim=2)
+        expected = torch.full_like(lengths, 1 / math.sqrt(len(PARTS) * len(part)))
+        assert torch.allclose(lengths, expected, atol=1e-5)
 
 
 def test_a_mirrored_crop_has_the_same_embedding() -> None:

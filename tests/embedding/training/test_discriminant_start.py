@@ -26,13 +26,13 @@ from tests.embedding.faces_for_training import coloured_people, tiny_training
 CPU = torch.device("cpu")
 TRAIN, VAL = coloured_people(8, 4, singles=3, noise=90), coloured_people(6, 4, seed=5, noise=90)
 SETTINGS = tiny_training(
-    backbone="descriptors", embedding_size=24, input_size=112, freeze=True, learning_rate=0.001
+    backbone="descriptors", embedding_size=48, input_size=112, freeze=True, learning_rate=0.001
 )
 
 
 def untrained() -> Embedder:
     torch.manual_seed(0)
-    return build_backbone("descriptors", 24, 112, "grey").eval()
+    return build_backbone("descriptors", 48, 112, "grey").eval()
 
 
 @torch.inference_mode()
@@ -72,7 +72,7 @@ def test_the_projections_are_the_discriminants_of_what_the_network_sees() -> Non
     model = started(TRAIN)
     with torch.inference_mode():
         components = model.trunk(pixels_of(TRAIN.crops[TRAIN.rows])).numpy()
-    for number, group in enumerate(model.get_submodule("head.discriminants.groups").children()):
+    for number, group in enumerate(model.get_submodule("head.discriminants.regions").children()):
         seen = components[:, number * KEPT : (number + 1) * KEPT]
         seen = seen[:, seen.any(0)]
         expected = fisher_discriminants(seen, TRAIN.labels, SHRINKAGE)[: len(group.weight)]

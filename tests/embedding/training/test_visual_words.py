@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.descriptors.fisher_vectors import FisherVectors
+from faceops.embedding.descriptors.fisher_vectors import PROJECTED, FisherVectors
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training import visual_words
@@ -64,6 +64,13 @@ def test_projections_are_centred_and_places_weigh_as_a_middling_component() -> N
     deviations = seen.std(0)
     assert (seen.mean(0).abs() < 0.1 * deviations.max()).all()
     assert float(deviations[64:].mean()) == pytest.approx(float(deviations[:64].mean()), rel=0.1)
+
+
+def test_words_are_kept_from_the_top_of_a_face_to_its_chin() -> None:
+    model = untrained()
+    learn_words(model, TRAIN)
+    down = vectors_of(model).means[:, PROJECTED]
+    assert torch.equal(down, down.sort().values) and down[0] < 0 < down[-1]
 
 
 def test_the_same_faces_give_the_same_words_and_others_others() -> None:

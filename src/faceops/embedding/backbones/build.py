@@ -3,14 +3,13 @@
 from typing import get_args
 
 from faceops.config.sections import Backbone
-from faceops.embedding.backbones.descriptors import build_descriptors
+from faceops.embedding.backbones.descriptors import SIZES, build_descriptors
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
 from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
 from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.backbones.mobilefacenet import build_mobilefacenet
 from faceops.embedding.backbones.pretrained_sface import EMBEDDING_SIZE, build_sface
 from faceops.embedding.backbones.residual import build_residual
-from faceops.embedding.descriptors.described import GROUPS
 from faceops.embedding.embedder import Embedder
 from faceops.errors import FaceOpsError
 
@@ -47,11 +46,10 @@ def build_backbone(
                 )
             return build_sface()
         case "descriptors":
-            if embedding_size % len(GROUPS) or (input_size, colour) != (CROP_SIZE, "grey"):
+            if embedding_size % SIZES or (input_size, colour) != (CROP_SIZE, "grey"):
                 raise FaceOpsError(
                     "train.backbone = descriptors needs a train.embedding_size that"
-                    f" {len(GROUPS)} divides,"
-                    f" train.input_size = {CROP_SIZE} and train.colour = grey, not"
+                    f" {SIZES} divides, train.input_size = {CROP_SIZE} and train.colour = grey, not"
                     f" {embedding_size}, {input_size} and {colour}; set these, or take another"
                     " train.backbone."
                 )

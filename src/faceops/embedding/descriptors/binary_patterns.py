@@ -19,7 +19,7 @@ _RINGS = ((2, 1), (1, 2))  # radius of the ring in pixels, by how much the photo
 class BinaryPatterns(nn.Module):
     """float32 (B, 1, 112, 112) brightness in [0, 1] -> float32 (B, 11564)."""
 
-    features = len(_RINGS) * PATTERNS * GRID * GRID // 2
+    layout = (len(_RINGS) * PATTERNS, GRID, GRID // 2)
 
     def __init__(self) -> None:
         super().__init__()

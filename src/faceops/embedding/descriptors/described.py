@@ -1,5 +1,7 @@
 """All descriptors of a face side by side."""
 
+from math import prod
+
 import torch
 from torch import nn
 
@@ -9,8 +11,10 @@ from faceops.embedding.descriptors.edge_patterns import EdgePatterns
 from faceops.embedding.descriptors.fisher_vectors import FisherVectors
 from faceops.embedding.descriptors.oriented_gradients import OrientedGradients
 
+# Each has a `layout`: its features are (channels, from the top of the face to its chin, rest).
 GROUPS = (OrientedGradients, BinaryPatterns, EdgePatterns, FisherVectors)
-FEATURES = [group.features for group in GROUPS]
+LAYOUTS = [group.layout for group in GROUPS]
+FEATURES = [prod(layout) for layout in LAYOUTS]
 
 
 class Described(nn.Module):

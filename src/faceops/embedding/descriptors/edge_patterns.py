@@ -29,7 +29,7 @@ class EdgePatterns(nn.Module):
     where binary patterns see shading, this sees how lines run.
     """
 
-    features = ORIENTATIONS * PATTERNS * GRID * GRID // 2
+    layout = (ORIENTATIONS * PATTERNS, GRID, GRID // 2)
 
     def __init__(self) -> None:
         super().__init__()

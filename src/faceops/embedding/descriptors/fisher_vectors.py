@@ -22,10 +22,10 @@ class FisherVectors(nn.Module):
     less where nothing is to be seen. Patches of the mirror image count as much as the face's.
 
     The words are drawn from torch's global generator; `put_words` replaces them by what training
-    faces show.
+    faces show, from the top of a face to its chin.
     """
 
-    features = 2 * WORDS * _SEEN
+    layout = (1, WORDS, 2 * _SEEN)
     projection: torch.Tensor
     middle: torch.Tensor
     spread: torch.Tensor
@@ -48,7 +48,8 @@ class FisherVectors(nn.Module):
 
         Args:
             words: float `projection` (64, 128), `middle` (128,), `spread` of places (), and of the
-                words `means` and `deviations` (128, 66) and `weights` (128,), of sum 1.
+                words, the highest in a face first, `means` and `deviations` (128, 66) and
+                `weights` (128,), of sum 1.
         """
         buffers = dict(self.named_buffers(recurse=False))
         assert words.keys() == buffers.keys(), words.keys()

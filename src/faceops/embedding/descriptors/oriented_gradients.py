@@ -13,7 +13,7 @@ DIRECTIONS = 8
 class OrientedGradients(nn.Module):
     """float32 (B, 1, 112, 112) brightness in [0, 1] -> float32 (B, 784)."""
 
-    features = DIRECTIONS * GRID * GRID // 2
+    layout = (DIRECTIONS, GRID, GRID // 2)
 
     def __init__(self) -> None:
         super().__init__()

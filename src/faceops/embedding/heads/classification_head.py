@@ -28,6 +28,11 @@ class ClassificationHead(nn.Module):
         self.scale = scale
         self.margin = margin
 
+    @property
+    def people(self) -> int:
+        """How many classes there are."""
+        return len(self.weight)
+
     @torch.no_grad()
     def start_at(self, centres: torch.Tensor) -> None:
         """Take each person's mean embedding, (people, D), as the first guess of the class.

@@ -36,6 +36,7 @@ def begin_run(
         classes_of(train, settings),
         settings.classifier_scale,
         settings.classifier_margin,
+        model.parts,
     ).to(device)
     if settings.compile:
         _check_compiler()

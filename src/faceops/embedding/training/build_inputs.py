@@ -9,7 +9,7 @@ from torch import nn
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import STARTED
 from faceops.embedding.backbones.descriptors import KEPT, description_by
-from faceops.embedding.descriptors.described import FEATURES
+from faceops.embedding.descriptors.regions import REGIONS
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation
@@ -62,7 +62,7 @@ def build_inputs(
 @torch.inference_mode()
 def _mapped(components: nn.Module, described: np.ndarray) -> np.ndarray:
     """Return float16 (N, 1, K): the components of faces `described`, in their one view."""
-    mapped = np.empty((len(described), 1, len(FEATURES) * KEPT), np.float16)
+    mapped = np.empty((len(described), 1, len(REGIONS) * KEPT), np.float16)
     for start in range(0, len(described), _BATCH):
         part = torch.from_numpy(described[start : start + _BATCH].astype(np.float32))
         mapped[start : start + _BATCH, 0] = components(part).half().numpy()

@@ -1,6 +1,6 @@
 """Where training from descriptors starts: principal components, then Fisher's discriminants.
 
-Fisherfaces (Belhumeur et al. 1997), group by group: the components in which training faces vary
+Fisherfaces (Belhumeur et al. 1997), region by region: the components in which training faces vary
 most, each scaled to variance 1, and the directions in which people differ most for how much photos
 of one person do, the latter pulled towards a sphere because people with several photos are few.
 """
@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from faceops.embedding.backbones.descriptors import KEPT
-from faceops.embedding.descriptors.described import FEATURES
+from faceops.embedding.descriptors.regions import REGIONS
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.fisher_discriminants import fisher_discriminants
+from faceops.progress import track
 
 MAX_FACES = 12_000  # 2.5 GB of memory
 SHRINKAGE = 0.25  # how far photos of one person are taken to vary alike in all directions
@@ -36,19 +37,17 @@ def start_by_discriminants(
         return  # training refuses so few, in its own words
     taken = np.argsort(labels, kind="stable")[:MAX_FACES]
     print(f"train: the start, from {len(taken)} faces", file=sys.stderr, flush=True)
-    begins = np.cumsum([0, *FEATURES])
-    groups = zip(
-        begins[:-1],
-        begins[1:],
-        model.get_submodule("trunk.components.groups").children(),
-        model.get_submodule("head.discriminants.groups").children(),
+    regions = zip(
+        track(REGIONS, "the start", after_s=2),
+        model.get_submodule("trunk.components.regions").children(),
+        model.get_submodule("head.discriminants.regions").children(),
         strict=True,
     )
     with torch.no_grad():
-        for begin, end, component, discriminant in groups:
+        for region, component, discriminant in regions:
             assert isinstance(component, nn.Linear) and isinstance(discriminant, nn.Linear)
-            # Not kept under a name: it would stay beside the next group's.
-            scaled, mean, kept = _whitened(described[:, begin:end][taken].astype(np.float32), seed)
+            # Not kept under a name: it would stay beside the next region's.
+            scaled, mean, kept = _whitened(region.of(described)[taken].astype(np.float32), seed)
             _fill(component.weight, scaled)
             _fill(component.bias[None], -(scaled @ mean)[None])
             directions = fisher_discriminants(kept, labels[taken], SHRINKAGE)

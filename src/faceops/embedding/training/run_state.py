@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from faceops.embedding.heads.classification_head import ClassificationHead
+from faceops.embedding.heads.part_heads import PartHeads
 from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.training.checkpoint import (
     load_checkpoint,
@@ -40,7 +41,7 @@ class RunState:
 
     device: torch.device
     trained: torch.nn.Module
-    head: ClassificationHead
+    head: ClassificationHead | PartHeads
     optimiser: torch.optim.Optimizer
     average: WeightAverage
     bank: MemoryBank | None = None

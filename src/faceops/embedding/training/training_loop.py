@@ -22,6 +22,7 @@ from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.mining.miners import MINERS
 from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
+from faceops.embedding.parts import parts_of
 from faceops.embedding.training.batch_watch import watch_batch
 from faceops.embedding.training.begin_run import begin_run, start_head
 from faceops.embedding.training.collapse import check_alive, check_gradient
@@ -204,14 +205,20 @@ class _Training:
         classified = settings.classifier_weight if miner else 1.0
         if classified > 0:
             # The others, people with one photo, have no class.
-            known = torch.from_numpy(np.flatnonzero(step.labels < len(run.head.weight))).to(device)
+            known = torch.from_numpy(np.flatnonzero(step.labels < run.head.people)).to(device)
             loss = loss + classified * run.head(embeddings[known], labels[known])
         if miner:
-            triplets = step.triplets_on(device)
-            if triplets is None:
-                draw = torch.Generator(device).manual_seed(seed)
-                triplets = MINERS[miner](distances.detach(), labels, settings.triplet_margin, draw)
-            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
+            parts = parts_of(embeddings, self.model.parts)
+            for part in parts:
+                between = distances if len(parts) == 1 else squared_distances(part)
+                triplets = step.triplets_on(device)
+                if triplets is None:
+                    draw = torch.Generator(device).manual_seed(seed)
+                    triplets = MINERS[miner](
+                        between.detach(), labels, settings.triplet_margin, draw
+                    )
+                missed = triplet_loss(between, triplets, settings.triplet_margin)
+                loss = loss + missed / len(parts)
 
         run.optimiser.zero_grad()
         loss.backward()

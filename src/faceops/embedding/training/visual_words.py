@@ -93,13 +93,14 @@ def learn_words(model: Embedder, faces: LabelledCrops) -> None:
         for _ in track(range(_PARTS), "visual words"):
             mixture.fit(seen)
     weights = np.maximum(mixture.weights_, _LEAST_WEIGHT)
+    downwards = np.argsort(mixture.means_[:, PROJECTED], kind="stable")
     vectors.put_words(
         projection=analysis.components_,
         middle=analysis.mean_,
         spread=spread,
-        means=mixture.means_,
-        deviations=np.sqrt(mixture.covariances_),
-        weights=weights / weights.sum(),
+        means=mixture.means_[downwards],
+        deviations=np.sqrt(mixture.covariances_[downwards]),
+        weights=weights[downwards] / weights.sum(),
     )
 
 

@@ -1,0 +1,31 @@
+"""A classification head for each part of an embedding."""
+
+import torch
+from torch import nn
+
+from faceops.embedding.heads.classification_head import ClassificationHead
+from faceops.embedding.parts import parts_of
+
+
+class PartHeads(nn.Module):
+    """The mean of the losses of `heads`, each of which sees its own part, made length 1.
+
+    No part is taught less where another tells the people apart already.
+    """
+
+    def __init__(self, heads: list[ClassificationHead]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.people = heads[0].people
+
+    def start_at(self, centres: torch.Tensor) -> None:
+        """Take each person's mean embedding, (people, D), as the first guess of all parts."""
+        for head, part in zip(self.heads, parts_of(centres, len(self.heads)), strict=True):
+            assert isinstance(head, ClassificationHead)
+            head.start_at(part)
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of `embeddings` (B, D), L2-normalised, with `labels` (B,) int64."""
+        parts = parts_of(embeddings, len(self.heads))
+        losses = [head(part, labels) for head, part in zip(self.heads, parts, strict=True)]
+        return torch.stack(losses).mean()
