@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from faceops.config.sections import Train
 from faceops.embedding.backbones.input_stage import InputStage
@@ -335,6 +336,45 @@ def one_layer() -> Embedder:
     trunk = torch.nn.Sequential(stage, torch.nn.Conv2d(1, 8, 4, stride=4), torch.nn.BatchNorm2d(8))
     head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 16))
     return Embedder("one_layer", 16, trunk, head, 32, "grey")
+
+
+class SideBySide(torch.nn.Module):
+    """Parts of 16 numbers, each a projection of its own."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.of = torch.nn.ModuleList(torch.nn.Linear(64, 16) for _ in range(parts))
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        return torch.cat([F.normalize(part(seen), dim=1) for part in self.of], dim=1)
+
+
+def in_parts(parts: int) -> Embedder:
+    torch.manual_seed(0)
+    trunk = torch.nn.Sequential(
+        InputStage(32, "grey"),
+        torch.nn.AvgPool2d(4),
+        torch.nn.Flatten(),
+        torch.nn.BatchNorm1d(64, affine=False),
+    )
+    return Embedder("in_parts", 16 * parts, trunk, SideBySide(parts), 32, "grey", parts)
+
+
+@pytest.mark.parametrize("changes", [{}, {"classifier_weight": 0.5}])
+def test_a_part_learns_what_it_would_learn_alone(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    settings = tiny_training(classifier="cosface", largest_gradient=1e9, **changes)
+    learnt = []
+    for parts in (1, 2):
+        start = in_parts(parts).state_dict()["head.of.0.weight"].clone()
+        run(settings, tmp_path / str(parts), model=in_parts(parts))
+        load = load_checkpoint(tmp_path / str(parts))
+        assert load is not None
+        learnt.append(without_prefix("trained", load[0])["head.of.0.weight"] - start)
+    # Steps of AdamW do not depend on the gradient's scale, which is half.
+    assert (learnt[0] - learnt[1]).norm() < 1e-3 * learnt[0].norm()
+    assert learnt[0].norm() > 0
 
 
 @pytest.mark.slow
