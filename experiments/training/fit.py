@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
+from faceops.embedding.heads.build import build_head
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.build_inputs import trains_head_only
 from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
@@ -144,11 +144,18 @@ def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.nda
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
     _trained_part(fitted, settings).load_state_dict(without_prefix("trained", saved[0]))
-    head = without_prefix("head", saved[0])
-    if "bias" in head:  # softmax
-        return (settings.classifier_scale * head["weight"]).numpy(), head["bias"].numpy()
-    weight = F.normalize(head["weight"], dim=1)
-    return weight.numpy(), np.zeros(len(weight), np.float32)
+    values = without_prefix("head", saved[0])
+    head = build_head(
+        settings.classifier,
+        fitted.model.embedding_size,
+        len(next(iter(values.values()))),
+        settings.classifier_scale,
+        settings.classifier_margin,
+        fitted.model.parts,
+    )
+    head.load_state_dict(values)
+    weight, bias = (part.detach().numpy() for part in head.as_linear())
+    return weight, bias
 
 
 def with_objective(settings: Train, objective: str) -> Train:

@@ -54,3 +54,22 @@ def test_classes_start_at_the_parts_of_the_centres() -> None:
     for begin, head in zip((0, 6), both.heads, strict=True):
         expected = F.normalize(centres[:, begin : begin + 6], dim=1)
         assert torch.allclose(head.get_parameter("weight"), expected)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_as_one_layer_it_gives_the_mean_of_the_parts_logits(name: str) -> None:
+    both = heads(name)
+    for head in both.heads:
+        if name == "softmax":
+            torch.nn.init.normal_(head.get_parameter("bias"))
+    # As networks give them, all parts of one length.
+    seen = torch.cat([F.normalize(part, dim=1) for part in embeddings().chunk(2, dim=1)], dim=1)
+    alone = []
+    for head, part in zip(both.heads, seen.chunk(2, dim=1), strict=True):
+        weight = head.get_parameter("weight")
+        if name == "softmax":
+            alone.append(8 * part @ weight.T + head.get_parameter("bias"))
+        else:
+            alone.append(8 * part @ F.normalize(weight, dim=1).T)
+    weight, bias = both.as_linear()
+    assert torch.allclose(seen / 2**0.5 @ weight.T + bias, (alone[0] + alone[1]) / 2, atol=1e-5)

@@ -1,5 +1,7 @@
 """A classification head for each part of an embedding."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -20,12 +22,22 @@ class PartHeads(nn.Module):
 
     def start_at(self, centres: torch.Tensor) -> None:
         """Take each person's mean embedding, (people, D), as the first guess of all parts."""
-        for head, part in zip(self.heads, parts_of(centres, len(self.heads)), strict=True):
-            assert isinstance(head, ClassificationHead)
+        for head, part in zip(self._each(), parts_of(centres, len(self.heads)), strict=True):
             head.start_at(part)
+
+    def as_linear(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight (people, D) and bias (people,), by which embeddings get the mean logits."""
+        weights, biases = zip(*(head.as_linear() for head in self._each()), strict=True)
+        # Parts of an embedding have the length 1 / root of their number.
+        return torch.cat(weights, dim=1) * len(weights) ** -0.5, torch.stack(biases).mean(0)
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of `embeddings` (B, D), L2-normalised, with `labels` (B,) int64."""
         parts = parts_of(embeddings, len(self.heads))
-        losses = [head(part, labels) for head, part in zip(self.heads, parts, strict=True)]
+        losses = [head(part, labels) for head, part in zip(self._each(), parts, strict=True)]
         return torch.stack(losses).mean()
+
+    def _each(self) -> Iterator[ClassificationHead]:
+        for head in self.heads:
+            assert isinstance(head, ClassificationHead)
+            yield head
