@@ -9,6 +9,7 @@ import torch
 from experiments.training.built_faces import BuiltFaces
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
+from faceops.embedding.weights_sha256 import weights_sha256
 from faceops.progress import track
 
 BLOCK = 2048  # faces a file: a killed run goes on after the last one
@@ -21,10 +22,8 @@ def embed_faces(
 
     `folder` keeps them, by a hash of the model's weights and of the crops.
     """
-    digest = hashlib.sha256("".join(faces.hashes).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    home = folder / f"embeddings-{digest.hexdigest()[:16]}"
+    seen = "".join((*faces.hashes, weights_sha256(model)))
+    home = folder / f"embeddings-{hashlib.sha256(seen.encode()).hexdigest()[:16]}"
     home.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in track(range(0, len(faces.rows), BLOCK), "blocks of faces embedded"):

@@ -14,6 +14,7 @@ from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.faces_and_code import faces_and_code
 from faceops.embedding.training.rows_so_far import RowsSoFar
+from faceops.embedding.weights_sha256 import weights_sha256
 from faceops.process_lock import process_lock
 from faceops.progress import track
 
@@ -25,11 +26,7 @@ def features_key(model: Embedder, faces: LabelledCrops, flip: bool) -> str:
     of_trunk = {type(part).__module__ for part in model.trunk.modules()}
     modules = {name for name in of_trunk if name.startswith("faceops.")}
     seen = faces_and_code(faces, modules | {__name__, pixels_of.__module__})
-    digest = hashlib.sha256(f"flip={flip} {seen}".encode())
-    for name, value in sorted(model.trunk.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(f"{flip} {seen} {weights_sha256(model.trunk)}".encode()).hexdigest()
 
 
 def cached_features(

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from faceops.embedding import embed_crops
 from faceops.embedding.backbones import input_stage
 from faceops.embedding.backbones.input_stage import InputStage, brightness_of
 from faceops.embedding.descriptors import cells, dense_sift, edge_maps, fisher_vectors
 from faceops.embedding.descriptors.fisher_vectors import PROJECTED, WORDS, FisherVectors
-from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.faces_and_code import faces_and_code
@@ -27,7 +27,7 @@ _SEED = 7  # not the run's: another seed of weights must not describe all faces 
 _PARTS, _ROUNDS = 5, 5  # progress is shown after each part of as many rounds
 _LEAST_VARIANCE = 1e-5
 _LEAST_WEIGHT = 1e-6  # a word that no patch shows must not divide by 0
-_CODE = (cells, dense_sift, edge_maps, fisher_vectors, input_stage)
+_CODE = (cells, dense_sift, edge_maps, embed_crops, fisher_vectors, input_stage)
 
 _Part = TypeVar("_Part", bound=nn.Module)
 
@@ -124,7 +124,7 @@ def drawn_patches(
     described, places = [], []
     grid = vectors.patches.places.cpu().numpy()
     for start in track(range(0, len(rows), _BATCH), "patches", after_s=2):
-        pixels = pixels_of(faces.crops[rows[start : start + _BATCH]], device)
+        pixels = embed_crops.pixels_of(faces.crops[rows[start : start + _BATCH]], device)
         found = vectors.patches(brightness_of(stage(pixels))).cpu().numpy()
         for number, patches in enumerate(found):
             drawn = draw.choice(len(patches), count, replace=False)
