@@ -92,8 +92,9 @@ def measure(
                interval=share_interval(said, labels, seed)),
         Figure(f"{title}, nearest centre, people weighing alike", float(by_person.mean())),
     ]  # fmt: skip
-    if with_objective(settings, objective).triplet_epochs == 0:
-        weight, bias = last_epoch_head(fitted, settings)
+    own = with_objective(settings, objective)
+    if own.triplet_epochs == 0:
+        weight, bias = last_epoch_head(fitted, own)
         hits = (embed(test) @ weight.T + bias).argmax(1) == labels
         name = f"{title}, head of the last epoch"
         rows.append(Figure(name, float(hits.mean()), interval=share_interval(hits, labels, seed)))

@@ -139,16 +139,17 @@ def last_epoch_head(fitted: Fitted, settings: Train) -> tuple[np.ndarray, np.nda
 
     float32 (people, D) and (people,), so that an embedding's person is that of the largest
     weight x embedding + bias. `fitted.model` gets the weights of that epoch, to which the head
-    belongs: the weights themselves, not their average.
+    belongs: the weights themselves, not their average. `settings` are those of the run.
     """
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
     _trained_part(fitted, settings).load_state_dict(without_prefix("trained", saved[0]))
     values = without_prefix("head", saved[0])
+    people = len(next(iter(values.values())))  # a row or a number each, in every tensor
     head = build_head(
         settings.classifier,
         fitted.model.embedding_size,
-        len(next(iter(values.values()))),
+        people,
         settings.classifier_scale,
         settings.classifier_margin,
         fitted.model.parts,

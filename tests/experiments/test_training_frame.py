@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.training.figures_table import Figure
-from experiments.training.fit import with_objective
+from experiments.training.fit import fit, last_epoch_head, with_objective
 from experiments.training.nearest_centre import nearest
 from experiments.training.paired_gain import pairs_gain, share_gain
 from experiments.training.photos_of_each_person import split_photos
@@ -14,7 +15,12 @@ from experiments.training.read_settings import read_settings
 from experiments.training.uniform_pairs import uniform_pairs
 from faceops.config.sections import Train
 from faceops.embedding.class_centres import class_centres
+from faceops.embedding.heads.build import build_head
+from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.start_model import start_model
+from faceops.embedding.training.training_inputs import PixelInputs
 from faceops.errors import FaceOpsError, UsageError
+from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 
 def test_pairs_are_of_the_stated_kind_each_once_and_evenly_drawn() -> None:
@@ -59,6 +65,24 @@ def test_the_nearest_centre_equals_a_plain_search() -> None:
         means = [embeddings[labels == label].mean(axis=0) for label in range(5)]
         cosines = [row @ mean / np.linalg.norm(mean) for mean in means]
         assert found == int(np.argmax(cosines))
+
+
+@pytest.mark.parametrize("objective", ["softmax", "cosface", "warm_triplet"])
+def test_the_head_of_the_last_epoch_is_the_one_that_was_trained(
+    objective: str, tmp_path: Path
+) -> None:
+    people, others = coloured_people(3, 3), coloured_people(2, 2, seed=5)
+    given = tiny_training(learning_rate=1e-9, classifier_scale=8.0)  # of another classifier
+    settings = with_objective(given, objective)
+    start = start_model(settings, None)
+    inputs = PixelInputs(people, others, Augmentation(), torch.device("cpu"))
+    fitted = fit(start, lambda: inputs, people, others, settings, tmp_path, [])
+    weight, bias = last_epoch_head(fitted, settings)
+    torch.manual_seed(settings.seed)
+    drawn = build_head(settings.classifier, 16, 3, 8.0, settings.classifier_margin)
+    expected = drawn.as_linear()[0].detach().numpy()
+    assert weight.shape == (3, 16) and bias.shape == (3,)
+    assert np.allclose(weight, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class Train(Section):
 
     backbone: Backbone = Field("pretrained", description="pretrained: SFace as the start")
     embedding_size: int = Field(
-        128, ge=8, description="dimensions; pretrained: 128; descriptors: a multiple of 24"
+        128, ge=8, description="dimensions; pretrained: 128; descriptors: a multiple of 48"
     )
     input_size: int = Field(
         112,
@@ -204,10 +204,10 @@ class Train(Section):
         if self.backbone == "pretrained" and made != (128, 112, "rgb"):
             raise ValueError("pretrained has embedding_size 128, input_size 112 and colour rgb")
         if self.backbone == "descriptors" and (
-            self.embedding_size % 24 or made[1:] != (112, "grey")
+            self.embedding_size % 48 or made[1:] != (112, "grey")
         ):
             raise ValueError(
-                "descriptors has an embedding_size that 24 divides, input_size 112 and colour grey"
+                "descriptors has an embedding_size that 48 divides, input_size 112 and colour grey"
             )
         return self
 

@@ -78,9 +78,9 @@ def load_model(folder: Path) -> Embedder:
         raise FaceOpsError(f"{folder / WEIGHTS} is not what {DESCRIPTION} describes; {again}.")
     if backbone not in BACKBONES:
         raise FaceOpsError(f"{folder / DESCRIPTION} names no known backbone: {backbone!r}.")
-    model = build_backbone(backbone, size, input_size, colour)
     try:
+        model = build_backbone(backbone, size, input_size, colour)
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError):
+    except (FaceOpsError, SafetensorError, RuntimeError):
         raise FaceOpsError(f"{folder / WEIGHTS} does not fit a {backbone}; {again}.") from None
     return model.eval()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from faceops.config import Params, read_params
 from faceops.config.sections import Train
-from faceops.embedding.backbones.joined_projections import with_joined_projections
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.errors import FaceOpsError
@@ -52,7 +51,7 @@ def export(params: Params, folder: Path) -> None:
     catalogue = read_catalogue()
     write_bundle(
         folder,
-        embedder=export_embedder(with_joined_projections(model), params.export.opset),
+        embedder=export_embedder(model, params.export.opset),
         embedder_weight=embedder_origin(params.train, trained_epochs(MODEL), catalogue),
         verifier=verifier,
         thresholds=read_thresholds(THRESHOLDS),

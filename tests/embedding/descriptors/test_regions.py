@@ -38,6 +38,7 @@ def test_a_band_has_its_rows_of_all_channels(region: Region) -> None:
     found = region.of(DESCRIBED)
     assert found.shape == (2, region.features)
     assert np.array_equal(found, expected)
+    assert np.array_equal(region.of(DESCRIBED, np.array([1])), expected[1:])
     assert torch.equal(region.of(torch.from_numpy(DESCRIBED)), torch.from_numpy(expected))
 
 

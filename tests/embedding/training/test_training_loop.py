@@ -372,9 +372,19 @@ def test_a_part_learns_what_it_would_learn_alone(
         load = load_checkpoint(tmp_path / str(parts))
         assert load is not None
         learnt.append(without_prefix("trained", load[0])["head.of.0.weight"] - start)
-    # Steps of AdamW do not depend on the gradient's scale, which is half.
+    # Steps of AdamW do not depend on the gradient's scale, which is half, where nothing is clipped.
     assert (learnt[0] - learnt[1]).norm() < 1e-3 * learnt[0].norm()
     assert learnt[0].norm() > 0
+
+
+def test_globally_mined_triplets_teach_all_parts(tmp_path: Path) -> None:
+    settings = tiny_training(warmup_epochs=0, miners={"global": 1.0}, triplet_margin=2.0)
+    start = in_parts(2).state_dict()
+    run(settings, tmp_path, model=in_parts(2))
+    load = load_checkpoint(tmp_path)
+    assert load is not None
+    learnt = without_prefix("trained", load[0])
+    assert all(not torch.equal(learnt[name], start[name]) for name in learnt if "weight" in name)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from faceops.embedding.backbones.build import build_backbone
+from faceops.embedding.backbones.input_stage import InputStage, brightness_of
 from faceops.embedding.descriptors.fisher_vectors import PROJECTED, FisherVectors
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
@@ -22,7 +23,7 @@ TRAIN, OTHERS = coloured_people(8, 4, noise=90), coloured_people(6, 4, seed=5, n
 
 def untrained() -> Embedder:
     torch.manual_seed(0)
-    return build_backbone("descriptors", 24, 112, "grey").eval()
+    return build_backbone("descriptors", 48, 112, "grey").eval()
 
 
 def vectors_of(model: Embedder) -> FisherVectors:
@@ -71,6 +72,23 @@ def test_words_are_kept_from_the_top_of_a_face_to_its_chin() -> None:
     learn_words(model, TRAIN)
     down = vectors_of(model).means[:, PROJECTED]
     assert torch.equal(down, down.sort().values) and down[0] < 0 < down[-1]
+
+
+@pytest.mark.parametrize("name", ["weights", "means", "deviations"])
+def test_each_word_keeps_its_own_mean_deviation_and_weight(name: str) -> None:
+    model = untrained()
+    learn_words(model, TRAIN)
+    words = words_of(model)
+    seen = vectors_of(model).seen(brightness(TRAIN.crops[::8])).flatten(0, 1)
+
+    def likely(changed: dict[str, torch.Tensor]) -> float:
+        both = words | changed
+        return float(likelihood(seen, both["weights"], both["means"], both["deviations"]))
+
+    torch.manual_seed(0)
+    for _ in range(5):
+        exchanged = {name: words[name][torch.randperm(len(words[name]))]}
+        assert likely(exchanged) < likely({})
 
 
 def test_the_same_faces_give_the_same_words_and_others_others() -> None:
@@ -125,6 +143,21 @@ def test_words_are_learnt_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         patched.setattr(visual_words, "learn_words", lambda *_: pytest.fail("learnt again"))
         kept_words(again, TRAIN, tmp_path)
     assert alike(words_of(first), words_of(again))
+
+
+def test_words_are_kept_by_all_code_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    monkeypatch.setattr(
+        visual_words, "faces_and_code", lambda _, modules: seen.update(modules) or "key"
+    )
+    model = untrained()
+    kept_words(model, TRAIN, tmp_path)
+    makers = [pixels_of, learn_words, InputStage, brightness_of]
+    makers += [type(part) for part in vectors_of(model).modules()]
+    ours = {maker.__module__ for maker in makers if maker.__module__.startswith("faceops.")}
+    assert len(ours) > 4 and ours <= seen
 
 
 def test_words_of_other_faces_replace_those_kept(tmp_path: Path) -> None:

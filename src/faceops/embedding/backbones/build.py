@@ -3,7 +3,7 @@
 from typing import get_args
 
 from faceops.config.sections import Backbone
-from faceops.embedding.backbones.descriptors import SIZES, build_descriptors
+from faceops.embedding.backbones.descriptors import SIZE_MULTIPLE, build_descriptors
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
 from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
 from faceops.embedding.backbones.input_stage import CROP_SIZE
@@ -46,12 +46,12 @@ def build_backbone(
                 )
             return build_sface()
         case "descriptors":
-            if embedding_size % SIZES or (input_size, colour) != (CROP_SIZE, "grey"):
+            if embedding_size % SIZE_MULTIPLE or (input_size, colour) != (CROP_SIZE, "grey"):
                 raise FaceOpsError(
                     "train.backbone = descriptors needs a train.embedding_size that"
-                    f" {SIZES} divides, train.input_size = {CROP_SIZE} and train.colour = grey, not"
-                    f" {embedding_size}, {input_size} and {colour}; set these, or take another"
-                    " train.backbone."
+                    f" {SIZE_MULTIPLE} divides, train.input_size = {CROP_SIZE} and train.colour ="
+                    f" grey, not {embedding_size}, {input_size} and {colour}; set these, or take"
+                    " another train.backbone."
                 )
             return build_descriptors(embedding_size)
         case "facenet_nn2":

@@ -10,6 +10,7 @@ networks of face regions, and Wang and Tang (2004) discriminants of random subsp
 """
 
 from collections import OrderedDict
+from math import lcm
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,8 @@ from faceops.embedding.descriptors.regions import PARTS, REGIONS
 from faceops.embedding.embedder import Embedder
 
 KEPT = 300  # numbers a region: more follow the training people's noise
-SIZES = len(PARTS) * max(len(part) for part in PARTS)  # what an embedding's size is a multiple of
+# Of an embedding's size: each region has two numbers or more, since one is but a sign.
+SIZE_MULTIPLE = 2 * len(PARTS) * lcm(*(len(part) for part in PARTS))
 _DROPOUT = 0.5
 
 
@@ -80,7 +82,7 @@ def build_descriptors(embedding_size: int) -> Embedder:
     `kept_words` and `start_by_discriminants` put what training faces say in their place.
 
     Args:
-        embedding_size: a multiple of SIZES; half are the whole face's, half its bands'.
+        embedding_size: a multiple of SIZE_MULTIPLE; half are the whole face's, half its bands'.
     """
     trunk = [
         ("stage", InputStage(CROP_SIZE, "grey")),

@@ -34,9 +34,12 @@ class Region:
         """How many numbers it has of a face."""
         return self.layout[0] * (self.bottom - self.top) * self.layout[2]
 
-    def of(self, described: _Rows) -> _Rows:
-        """Return (B, features) of faces `described` (B, F), as `Described` does."""
-        group = described[:, self.begin : self.end]
+    def of(self, described: _Rows, faces: slice | np.ndarray = slice(None)) -> _Rows:
+        """Return (B, features) of B `faces` of those `described` (N, F), as `Described` does.
+
+        Of faces that are not all no others are read.
+        """
+        group = described[faces, self.begin : self.end]
         if self.features == self.end - self.begin:
             return group
         laid = group.reshape(-1, *self.layout)

@@ -12,7 +12,8 @@ from faceops.embedding.parts import parts_of
 class PartHeads(nn.Module):
     """The mean of the losses of `heads`, each of which sees its own part, made length 1.
 
-    No part is taught less where another tells the people apart already.
+    No part is taught less where another tells the people apart already; only the limit on the
+    gradient is one for all.
     """
 
     def __init__(self, heads: list[ClassificationHead]) -> None:

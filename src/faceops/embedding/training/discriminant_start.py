@@ -47,7 +47,7 @@ def start_by_discriminants(
         for region, component, discriminant in regions:
             assert isinstance(component, nn.Linear) and isinstance(discriminant, nn.Linear)
             # Not kept under a name: it would stay beside the next region's.
-            scaled, mean, kept = _whitened(region.of(described)[taken].astype(np.float32), seed)
+            scaled, mean, kept = _whitened(region.of(described, taken).astype(np.float32), seed)
             _fill(component.weight, scaled)
             _fill(component.bias[None], -(scaled @ mean)[None])
             directions = fisher_discriminants(kept, labels[taken], SHRINKAGE)

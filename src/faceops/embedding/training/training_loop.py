@@ -208,10 +208,11 @@ class _Training:
             known = torch.from_numpy(np.flatnonzero(step.labels < run.head.people)).to(device)
             loss = loss + classified * run.head(embeddings[known], labels[known])
         if miner:
+            chosen = step.triplets_on(device)  # by global mining, on whole embeddings
             parts = parts_of(embeddings, self.model.parts)
             for part in parts:
                 between = distances if len(parts) == 1 else squared_distances(part)
-                triplets = step.triplets_on(device)
+                triplets = chosen
                 if triplets is None:
                     draw = torch.Generator(device).manual_seed(seed)
                     triplets = MINERS[miner](

@@ -92,15 +92,18 @@ def learn_words(model: Embedder, faces: LabelledCrops) -> None:
         warnings.simplefilter("ignore", ConvergenceWarning)
         for _ in track(range(_PARTS), "visual words"):
             mixture.fit(seen)
-    weights = np.maximum(mixture.weights_, _LEAST_WEIGHT)
     downwards = np.argsort(mixture.means_[:, PROJECTED], kind="stable")
+    means, variances, weights = (
+        of_words[downwards] for of_words in (mixture.means_, mixture.covariances_, mixture.weights_)
+    )
+    weights = np.maximum(weights, _LEAST_WEIGHT)
     vectors.put_words(
         projection=analysis.components_,
         middle=analysis.mean_,
         spread=spread,
-        means=mixture.means_[downwards],
-        deviations=np.sqrt(mixture.covariances_[downwards]),
-        weights=weights[downwards] / weights.sum(),
+        means=means,
+        deviations=np.sqrt(variances),
+        weights=weights / weights.sum(),
     )
 
 
