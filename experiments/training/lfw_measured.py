@@ -89,7 +89,7 @@ class LfwMeasured:
         return [
             row("accuracy", "View 1 accuracy, threshold from pairsDevTrain", self.view.accuracy,
                 interval=test.interval(self.listed_right, seed)),
-            row("", "View 1 accuracy, threshold from validation people",
+            row("accuracy", "View 1 accuracy, threshold from validation people",
                 float(self.listed_right_at_even_odds.mean()),
                 interval=test.interval(self.listed_right_at_even_odds, seed)),
             row("tar", f"TAR at FAR {FAR:g}, pairs of pairsDevTest",
