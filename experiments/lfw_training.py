@@ -10,7 +10,8 @@ of pairsDevTrain.txt and pairsDevTest.txt. The table goes to experiments/results
 DevTest's people are seen by nothing but the last measurement: training people teach the network
 and the verifier, validation people choose the epoch, calibrate, and set all thresholds but that of
 View 1's first row. Both thresholds of View 1 are DevTrain's, and the published accuracy stands
-beside both: people who taught a network lie closer together in it than others. Mirrored photos are not averaged at test time; a release does not do it either.
+beside both: people who taught a network lie closer together in it than others. Mirrored photos are
+not averaged at test time; a release does not do it either.
 
 From the pretrained start SFace as published is measured beside the trained model, with its own
 verifier and thresholds: the difference is paired over people and held against its standard error.
