@@ -1,6 +1,7 @@
 """Where descriptors start: people whom they have not seen are already told apart."""
 
 from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,28 @@ def untrained() -> Embedder:
     return build_backbone("descriptors", 48, 112, "grey").eval()
 
 
+@lru_cache
+def description() -> torch.nn.Module:
+    return description_by(untrained())
+
+
+@cache
 @torch.inference_mode()
+def description_of(crop: bytes) -> np.ndarray:
+    pixels = pixels_of(np.frombuffer(crop, np.uint8).reshape(1, 112, 112, 3))
+    features: np.ndarray = description()(pixels)[0].numpy()
+    return features
+
+
 def described(faces: LabelledCrops) -> np.ndarray:
-    """Return float32 (N, F)."""
-    return description_by(untrained())(pixels_of(faces.crops[faces.rows])).numpy()
+    """Return float32 (N, F); each face is described once for all tests."""
+    return np.stack([description_of(faces.crops[row].tobytes()) for row in faces.rows])
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where words and features of TRAIN and VAL are, for tests that only need them."""
+    return tmp_path_factory.mktemp("kept")
 
 
 def some(faces: LabelledCrops, taken: slice | np.ndarray) -> LabelledCrops:
@@ -135,9 +154,9 @@ def test_too_few_faces_are_told_of_in_one_sentence(
         train_embedder(model, inputs, train, val, SETTINGS, tmp_path / "run", CPU)
 
 
-def test_training_goes_on_from_the_start_on_cached_components(tmp_path: Path) -> None:
+def test_training_goes_on_from_the_start_on_cached_components(kept: Path, tmp_path: Path) -> None:
     model = untrained()
-    inputs = build_inputs(model, TRAIN, VAL, SETTINGS, tmp_path, CPU)
+    inputs = build_inputs(model, TRAIN, VAL, SETTINGS, kept, CPU)
     assert isinstance(inputs, FeatureInputs)
     start = embed_crops(model, VAL.crops)
     trunk = {name: value.clone() for name, value in model.trunk.state_dict().items()}
@@ -156,10 +175,10 @@ class Interrupt(NoLog):
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_as_if_it_had_not_been(kept: Path, tmp_path: Path) -> None:
     def run(name: str, log: NoLog) -> Embedder:
         model = untrained()  # as a new process: the start is fitted again
-        inputs = build_inputs(model, TRAIN, VAL, SETTINGS, tmp_path, CPU)
+        inputs = build_inputs(model, TRAIN, VAL, SETTINGS, kept, CPU)
         train_embedder(model, inputs, TRAIN, VAL, SETTINGS, tmp_path / name, CPU, log=log)
         return model
 
@@ -170,10 +189,12 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
         assert torch.equal(value, whole.state_dict()[name]), name
 
 
-def test_without_freeze_all_projections_are_trained_on_changed_crops(tmp_path: Path) -> None:
+def test_without_freeze_all_projections_are_trained_on_changed_crops(
+    kept: Path, tmp_path: Path
+) -> None:
     settings = SETTINGS.model_copy(update={"freeze": False, "jitter": 0.5, "triplet_epochs": 1})
     model = untrained()
-    inputs = build_inputs(model, TRAIN, VAL, settings, tmp_path, CPU)
+    inputs = build_inputs(model, TRAIN, VAL, settings, kept, CPU)
     assert isinstance(inputs, PixelInputs)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     words = dict(model.named_buffers())
