@@ -5,8 +5,8 @@ PORT ?= 5000
 WORKERS ?= 2
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# The switches that keep the libraries' analytics off have one place: faceops.analytics.
-QUIETLY := eval "$$(python -m faceops.analytics)" &&
+# The switches that keep the libraries' analytics off have one place: faceops.base.analytics.
+QUIETLY := eval "$$(python -W ignore -m faceops.base.analytics)" &&
 # On a terminal uv shows what it does; in a log only what goes wrong. Compiled once, here: where
 # PYTHONDONTWRITEBYTECODE is set, as in many containers, every start would compile torch again.
 UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \

@@ -20,9 +20,9 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.build import BACKBONES, STARTED, build_backbone
 from faceops.embedding.embedder import Embedder
-from faceops.errors import FaceOpsError
 
 BASE = "resnet18"
 # These two have one form only, so they are measured when they are named.

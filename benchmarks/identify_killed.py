@@ -26,8 +26,8 @@ from random import Random
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks.as_a_user import as_a_user
+from faceops.base.progress import track
 from faceops.photos.walk import walk_photos
-from faceops.progress import track
 
 MARGIN = 0.18  # cut off on each side: of LFW's photos one face is left, and it is scale that counts
 

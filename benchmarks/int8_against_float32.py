@@ -19,10 +19,10 @@ import numpy as np
 import onnx
 import torch
 
+from faceops.base.progress import track
 from faceops.config.sections import Quantise
 from faceops.embedding.model_file import load_model
 from faceops.faces.inference_session import open_session
-from faceops.progress import track
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER
 from faceops.release.export import serialise

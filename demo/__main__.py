@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from demo.summary import write_summary
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config import experiment_file, read_params, write_params
-from faceops.errors import FaceOpsError, UsageError
 from faceops.evaluation.album_score import AlbumScore, score_album
 
 ROOT = Path(__file__).resolve().parent.parent

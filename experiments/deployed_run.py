@@ -23,8 +23,8 @@ from typing import Any
 
 from cron_twice import ask, free_port
 
-from faceops.errors import FaceOpsError
-from faceops.progress import track
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 
 SOURCE = Path(__file__).resolve().parent.parent
 LONGEST_S = 1800

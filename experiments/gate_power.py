@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 from experiments.altered_release import alter_release
+from faceops.base.errors import FaceOpsError
 from faceops.config import read_params
-from faceops.errors import FaceOpsError
 from faceops.release.gate.gate_release import gate_release
 from faceops.release.gate.verdict import Rule, Verdict
 from faceops.release.registry.fetch_split import SPLIT_ARTIFACT

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.label_doctor.cropped_photos import read_cropped_photos
 from faceops.evaluation.label_doctor.diagnose import SHARE, diagnose
 from faceops.evaluation.label_doctor.noise_tolerant_calibration import calibrate_on_doubtful

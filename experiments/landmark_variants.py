@@ -27,7 +27,9 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import write_json
+from faceops.base.progress import track
 from faceops.evaluation.alterations import Altered, rotated
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
@@ -48,10 +50,8 @@ from faceops.faces.ordered_map import ordered_map
 from faceops.faces.square_crop import square_crop
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
-from faceops.progress import track
 from faceops.release.export import serialise
 from faceops.release.onnx_embedder import adapt_embedder
-from faceops.stages.json_output import write_json
 from faceops.verification.verifier import Verifier
 from faceops.weights.settings import weight_path
 

@@ -38,6 +38,7 @@ from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
 from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
+from faceops.base.files import sha256_file
 from faceops.config.sections import Train
 from faceops.embedding.class_centres import class_centres
 from faceops.embedding.device import choose_device
@@ -46,7 +47,6 @@ from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.start_model import start_model
 from faceops.evaluation.bootstrap import share_interval
-from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
 
 NAME = "lfw_closed_set"

@@ -33,10 +33,10 @@ from experiments.training.paired_gain import HEADER
 from experiments.training.read_settings import read_settings
 from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
+from faceops.base.files import sha256_file
 from faceops.embedding.device import choose_device
 from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.start_model import start_model
-from faceops.photos.content_hash import sha256_file
 from faceops.weights.settings import weight_path
 
 # By a published LFW-only model that starts from ImageNet; the last two on other unseen people.

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.lfw_view2 import lfw_view2
 from faceops.evaluation.listed_pairs import FARS
@@ -30,7 +31,6 @@ from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.ordered_map import ordered_map
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
-from faceops.progress import track
 from faceops.verification.tail import log_odds_of
 from faceops.verification.verifier import Verifier
 from faceops.weights.settings import weight_path

@@ -29,13 +29,13 @@ from experiments.training.read_settings import read_settings
 from experiments.training.run_experiment import run_experiment
 from experiments.training.run_facts import run_facts
 from experiments.training.uniform_pairs import uniform_pairs
+from faceops.base.files import sha256_file
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.validation_tar import MAX_PHOTOS
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_scan import scan_pairs
 from faceops.evaluation.random_pairs import RandomPairs
-from faceops.photos.content_hash import sha256_file
 from faceops.verification.verifier import Verifier
 
 NAME = "mnist_triplets"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deployed_run import Deployed, told
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 PEOPLE = "--people 130 --photos 6 --gallery 6 --strangers 6 --scenes 6"
 COMMON = """

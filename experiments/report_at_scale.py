@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from faceops.progress import track
+from faceops.base.progress import track
 
 WIDTHS = (1280, 390)
 WORDS = ("george", "colin", "zzz", "_0007", "aa")

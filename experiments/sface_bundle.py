@@ -17,14 +17,14 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.progress import track
 from faceops.faces.choose_face import choose_face
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
-from faceops.progress import track
 from faceops.release.contract import WeightFile
 from faceops.release.export import serialise, write_bundle
 from faceops.release.onnx_embedder import adapt_embedder

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import write_json
+from faceops.base.progress import track
 from faceops.config import read_params
 from faceops.config.sections import Verify
-from faceops.errors import FaceOpsError, UsageError
 from faceops.evaluation.evaluate import rounded
-from faceops.progress import track
 from faceops.release.bundle import Bundle
-from faceops.stages.json_output import write_json
 from faceops.verification.accept_rate_gain import Gain, accept_rate_gain
 from faceops.verification.choose_calibration import CHOICES, choose_calibration, fit_map
 from faceops.verification.fit import fit_layers

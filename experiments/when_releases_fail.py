@@ -24,7 +24,7 @@ from pathlib import Path
 
 from experiments.altered_release import alter_release
 from experiments.cron_twice import free_port
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 REGISTER = """
 import sys, mlflow

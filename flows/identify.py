@@ -24,8 +24,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.commands.bundle_argument import CHAMPION, load_release
-from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.check_folders import check_folders
 from faceops.identification.mlflow_run import log_run

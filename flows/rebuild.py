@@ -20,8 +20,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config import experiment_file, read_params, write_params
-from faceops.errors import FaceOpsError, UsageError
 from faceops.release.labelled_photos import labelled_photos
 from faceops.release.registry.stage_runs import StageRun, record_stages
 from faceops.release.registry.store import UnreachableError, store_errors

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from faceops.process_lock import process_lock
+from faceops.base.locks import process_lock
 
 # DVC's own folder for such files: git ignores it, and `make clean` leaves it alone.
 LOCK_FILE = Path(".dvc") / "tmp" / "rebuild.lock"

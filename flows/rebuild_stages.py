@@ -12,7 +12,7 @@ from typing import IO
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.registry.stage_runs import FAILED, RAN, STOOD, StageRun, dvc_stages
 
 STAGE_LIMIT_S = 6 * 3600

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from faceops.base.reasons import Reason
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
-from faceops.reasons import Reason
 
 LIMITS = PhotoLimits(max_bytes=200_000)
 OPENED = "opened"

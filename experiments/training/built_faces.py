@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.dataset.manifest import ACCEPTED
 from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.photos.content_hash import sha256_file
 
 CROPS, CROPPED, SPLIT = "crop/crops.npy", "crop/faces.parquet", "split/faces.parquet"
 

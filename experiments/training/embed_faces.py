@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from experiments.training.built_faces import BuiltFaces
+from faceops.base.progress import track
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.weights_sha256 import weights_sha256
-from faceops.progress import track
 
 BLOCK = 2048  # faces a file: a killed run goes on after the last one
 

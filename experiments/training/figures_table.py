@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.training.read_settings import ROOT
+from faceops.base.files import write_json
 from faceops.evaluation.figures import rounded
 from faceops.evaluation.shown import shown_interval, shown_share
-from faceops.stages.json_output import write_json
 
 RESULTS = ROOT / "experiments" / "results"
 HEADER = ("figure", "published", "ours", "spread or 95 % interval", "aim", "reached?")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.open_set import open_set
-from faceops.progress import track
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier

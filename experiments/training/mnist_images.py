@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.dataset.sources.mnist import IMAGES, LABELS, read_idx
-from faceops.errors import FaceOpsError, UsageError
 
 
 @dataclass(frozen=True)

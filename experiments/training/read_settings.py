@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from faceops.base.errors import UsageError
 from faceops.config import Params, experiment_file, read_params
-from faceops.errors import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.verification.pairs import Pairs
 
 _DRAWN = 4096

@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from flows.servers.definition import Server, define_servers
 from flows.servers.lifecycle import answers, running, start_servers, stop_servers
 
@@ -24,7 +24,7 @@ NEXT = """
 Point a shell at both, then deploy prefect.yaml and let a worker wait for its schedules:
   {mlflow}
   {prefect}
-  eval "$(python -m faceops.analytics)"
+  eval "$(python -W ignore -m faceops.base.analytics)"
   prefect work-pool create faceops --type process
   prefect --no-prompt deploy --all
   prefect worker start --pool faceops"""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 
 HOST = "127.0.0.1"
 SERVERS_FOLDER = ".servers"

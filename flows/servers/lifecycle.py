@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.gallery.folder_lock import folder_lock
-from faceops.progress import track
 from flows.servers.definition import HOST, SERVERS_FOLDER, Server
 from flows.servers.port_holder import holder_of, port_is_free
 from flows.servers.process_record import ProcessRecord

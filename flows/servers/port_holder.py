@@ -5,7 +5,7 @@ import socket
 
 import psutil
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 
 def port_is_free(host: str, port: int) -> bool:

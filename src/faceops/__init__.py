@@ -1,6 +1,6 @@
 """FaceOps: the MLOps-managed life of a face-recognition model."""
 
-from faceops.analytics.opt_out import opt_out
+from faceops.base.analytics import opt_out
 
 __version__ = "0.1.0"
 

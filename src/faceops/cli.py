@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import faceops
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 COMMANDS = (
     "weights",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from faceops.base.errors import UsageError
 from faceops.config import Params, experiment_file, read_params, write_params
-from faceops.errors import UsageError
 
 
 def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.archives import ArchiveLimits, is_archive, unpack
-from faceops.errors import FaceOpsError
 
 
 def make_tar(path: Path, *entries: tuple[str, bytes, bytes]) -> Path:

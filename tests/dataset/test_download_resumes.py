@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.download import download
-from faceops.errors import FaceOpsError
 
 CONTENT = np.random.default_rng(4).bytes(3_000_000)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from faceops.base.reasons import Reason
 from faceops.dataset.duplicates import find_duplicates, near_duplicates
 from faceops.dataset.inspect_photos import Inspected
-from faceops.reasons import Reason
 
 
 def seen(path: str, photo_id: str, phash: str = "0" * 16) -> Inspected:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.dataset.importer import import_photos
 from faceops.dataset.people_list import read_people_list
 from faceops.dataset.source_place import public_place
 from faceops.dataset.sources_file import SYNTHETIC, write_sources
 from faceops.dataset.writing_lock import writing_lock
-from faceops.errors import FaceOpsError, UsageError
 
 
 def photo(path: Path, shade: int) -> Path:

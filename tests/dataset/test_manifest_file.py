@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.manifest import SCHEMA, manifest_table, read_manifest, write_manifest
 from faceops.dataset.quarantine import read_quarantine
-from faceops.errors import FaceOpsError
 
 
 def row(path: str) -> dict[str, object]:

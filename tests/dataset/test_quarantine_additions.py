@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.quarantine import add_to_quarantine, read_quarantine
-from faceops.errors import FaceOpsError
 
 A, B, C = (letter * 64 for letter in "abc")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.splits import split_by_lists, split_randomly
-from faceops.errors import FaceOpsError
 
 
 def crowd(people: int, every_third_single: bool = True) -> dict[str, int]:

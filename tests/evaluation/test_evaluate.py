@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.errors import FaceOpsError
 from faceops.evaluation.curves import CURVES, score_histogram, write_curves
 from faceops.evaluation.evaluate import Evaluation, evaluate
 from tests.evaluation.simulated import VERIFIER, people, thresholds

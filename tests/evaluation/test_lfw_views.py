@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.accuracy_threshold import best_threshold
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.lfw_view1 import lfw_view1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation import one_against_ten as module
 from faceops.evaluation.one_against_ten import one_against_ten
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation import pair_blocks
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_scan import PairScan, scan_pairs

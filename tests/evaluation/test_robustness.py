@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.alterations import Altered
 from faceops.evaluation.altered_faces import AlteredFaces, same_face
 from faceops.evaluation.robustness import PHOTOS_A_PERSON, choose_rows, robustness_table

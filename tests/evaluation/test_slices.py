@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.evaluation.attributes import Attributes, read_attributes
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.slice_search import GALLERY, chance_identified

@@ -9,7 +9,7 @@ import torch
 
 from experiments.training.mnist_images import read_mnist
 from experiments.training.mnist_inputs import bend
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 
 PARTS = {"train": 6, "t10k": 4}
 

@@ -13,13 +13,13 @@ from experiments.training.paired_gain import pairs_gain, share_gain
 from experiments.training.photos_of_each_person import split_photos
 from experiments.training.read_settings import read_settings
 from experiments.training.uniform_pairs import uniform_pairs
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Train
 from faceops.embedding.class_centres import class_centres
 from faceops.embedding.heads.build import build_head
 from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.training_inputs import PixelInputs
-from faceops.errors import FaceOpsError, UsageError
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.training.held_out_people import held_out_people
 from experiments.training.paired_gain import search_gain, tar_gains
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.open_set import open_set
 from faceops.evaluation.pair_scan import scan_pairs

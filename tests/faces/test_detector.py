@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.faces.detection import Detection
 from faceops.faces.detector import Detector
 from faceops.faces.symbolic_detector import with_symbolic_size

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from faceops.analytics.opt_out import OPT_OUT
+from faceops.base.analytics import OPT_OUT
 
 pytestmark = pytest.mark.slow  # Prefect's import
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faceops.errors import FaceOpsError, StoreError
+from faceops.base.errors import FaceOpsError, StoreError
 from faceops.release.registry.store import UnreachableError
 from flows.rebuild_lock import LOCK_FILE, rebuild_lock
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from flows.servers.definition import HOST, Server, define_servers
 from flows.servers.lifecycle import answers, record_file, running, start_servers, stop_servers
 from flows.servers.port_holder import port_is_free

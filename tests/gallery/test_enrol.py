@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFilter
 
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.reasons import Reason
 from faceops.cli import main
-from faceops.errors import FaceOpsError, UsageError
 from faceops.faces.quality import Quality
 from faceops.gallery.enrol import enrol
 from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.rename import rename
 from faceops.gallery.store import Gallery
 from faceops.gallery.unalias import unalias
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 

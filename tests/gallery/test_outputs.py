@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.outputs import OUTPUTS_FILE, outputs_of, remember_output, state_gone
 
 

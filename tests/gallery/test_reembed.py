@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.cli import main
-from faceops.errors import FaceOpsError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.reembed import reembed

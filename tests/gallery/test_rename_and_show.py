@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.rename import merge, rename
 from faceops.gallery.show import show

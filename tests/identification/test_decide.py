@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from faceops.base.reasons import Reason
 from faceops.identification.candidates import Candidate, rank_people
 from faceops.identification.decide import decide
 from faceops.identification.outcome import Outcome
-from faceops.reasons import Reason
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.drawn_path import drawn_path
 from faceops.identification.forget_output import forget_in_output

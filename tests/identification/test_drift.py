@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceops.base.reasons import Reason
 from faceops.identification.candidates import Candidate
 from faceops.identification.decide import Decision
 from faceops.identification.drift import (
@@ -19,7 +20,6 @@ from faceops.identification.drift import (
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.outcome import Outcome
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 from faceops.verification.log_odds import clipped_log_odds
 from faceops.verification.thresholds import Thresholds, search_log_odds

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.cli import main
-from faceops.errors import FaceOpsError
 from faceops.gallery.rename import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.cli import main
-from faceops.errors import FaceOpsError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import outputs_of, remember_output

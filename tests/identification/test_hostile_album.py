@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from faceops.base.reasons import Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 

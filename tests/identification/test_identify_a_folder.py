@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery

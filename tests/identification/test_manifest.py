@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere
 from faceops.identification.run import identify

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.cli import main
-from faceops.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere
 from faceops.identification.presence import GRACE

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.identification.record_checks import check_records, require_sound_records
 from faceops.identification.records import SCHEMA

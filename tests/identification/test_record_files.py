@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from faceops.base.reasons import Reason
 from faceops.identification.candidates import Candidate
 from faceops.identification.decide import Decision
 from faceops.identification.found_photo import FoundFace, FoundPhoto
 from faceops.identification.outcome import Outcome
 from faceops.identification.record_writers import RecordWriters
 from faceops.identification.records import SCHEMA, Record, records_of
-from faceops.reasons import Reason
 
 COLUMNS = [
     *("run_id", "photo_id", "photo_path", "face_index", "x", "y", "width", "height"),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.gallery.store import Gallery
 from faceops.identification import face_store, unknown_numbers
 from faceops.identification.face_store import FaceStore, Looked, SeenFile
@@ -107,9 +107,9 @@ def test_only_a_damaged_state_is_to_be_deleted(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_files")
 def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     before = tmp_path / "before.txt"
-    write_whole(before, b"before")
+    write_file(before, b"before")
     with pytest.raises(FaceOpsError, match="cannot be written"):
-        write_whole(before, b"x" * 10_000)
+        write_file(before, b"x" * 10_000)
     assert before.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["before.txt"]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.reasons import Reason
 from faceops.cli import main
-from faceops.errors import FaceOpsError, UsageError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.name_unknown import name_unknown
@@ -21,7 +22,6 @@ from faceops.identification.unknown_numbers import (
     number_groups,
     unknown_number,
 )
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 BUDGET = 0.2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.identification.sidecar_place import Sidecars
 from faceops.identification.xmp_sidecar import NamedRegion, forget_person, write_sidecar
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceops.base.reasons import Reason
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
-from faceops.reasons import Reason
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from faceops.photos.content_hash import sha256_file
+from faceops.base.files import sha256_file
 from faceops.photos.open_photo import open_photo
 
 ORIENTATION = 0x0112

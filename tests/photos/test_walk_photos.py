@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.photos.walk import walk_photos
 
 

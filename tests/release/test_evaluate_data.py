@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
 from faceops.commands.evaluate import PROTOCOLS as NAMES
-from faceops.errors import FaceOpsError, UsageError
 from faceops.release.embed_data import embed_data
 from faceops.release.labelled_photos import labelled_photos
 from faceops.release.measured_model import open_model

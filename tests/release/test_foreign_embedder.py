@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
 from faceops.release.foreign_embedder import ForeignEmbedder
 from faceops.release.measured_model import open_model

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.roc import roc_auc
 from faceops.evaluation.shown import shown_probability
 from faceops.faces.choose_face import choose_face

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.branches import Branches
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.conv_unit import conv_unit
@@ -19,7 +20,6 @@ from faceops.embedding.embed_crops import embed_crops, pixels_of
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.discriminant_start import start_by_discriminants
 from faceops.embedding.training.visual_words import learn_words
-from faceops.errors import FaceOpsError
 from faceops.release.export import serialise
 from faceops.release.parity import measure_parity, require_parity
 from faceops.release.torch_export import export_embedder

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.verifier_graph import verifier_graph
 from faceops.release.verifier_of_graph import MAX_DIFFERENCE, largest_difference, pair_verifier
 from faceops.verification.calibration import Calibration

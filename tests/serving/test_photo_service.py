@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.reasons import Reason
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS
 from faceops.serving.asked import Asked

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from faceops.analytics.opt_out import OPT_OUT
+from faceops.base.analytics import OPT_OUT
 
 
 def run(code: list[str], **own: str) -> str:
@@ -20,7 +20,7 @@ def run(code: list[str], **own: str) -> str:
 
 
 PRINT_ALL = (
-    "import faceops, os; from faceops.analytics.opt_out import OPT_OUT; "
+    "import faceops, os; from faceops.base.analytics import OPT_OUT; "
     "print(*(f'{key}={os.environ[key]}' for key in OPT_OUT), sep='\\n')"
 )
 
@@ -35,7 +35,8 @@ def test_a_users_own_value_wins() -> None:
 
 
 def test_a_shell_gets_the_same_switches() -> None:
-    lines = run(["-m", "faceops.analytics"], GX_ANALYTICS_ENABLED="it is mine").splitlines()
+    command = ["-W", "ignore", "-m", "faceops.base.analytics"]
+    lines = run(command, GX_ANALYTICS_ENABLED="it is mine").splitlines()
     exports = [shlex.split(line) for line in lines]
     assert all(words[0] == "export" for words in exports)
     values = dict(words[1].split("=", 1) for words in exports)

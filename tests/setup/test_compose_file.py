@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from faceops.analytics.opt_out import OPT_OUT
+from faceops.base.analytics import OPT_OUT
 
 
 @pytest.fixture(scope="module")

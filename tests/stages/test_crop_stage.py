@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.dataset.manifest import SCHEMA as MANIFEST_SCHEMA
 from faceops.dataset.manifest import write_manifest
 from faceops.dataset.synthetic.generator import load_generator
-from faceops.errors import FaceOpsError
 from faceops.faces.choose_face import choose_face
 from faceops.faces.contact_sheet import draw_contact_sheet
 from faceops.faces.crop_photo import CropSettings
@@ -23,7 +24,6 @@ from faceops.faces.faces_table import SCHEMA
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
-from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoLimits, open_photo
 from faceops.stages import crop as crop_stage
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from faceops.base.errors import FaceOpsError
 from faceops.cli import main as faceops
 from faceops.config import Params, read_params, write_params
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.model_file import save_model
-from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
 from faceops.release.bundle import Bundle
 from faceops.release.contract import PRECISIONS, read_release

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.expectations import check_split
 from faceops.dataset.hold_against import stop_on_hard_failures
 from faceops.dataset.split_faces import SCHEMA
-from faceops.errors import FaceOpsError
 from faceops.stages.split import main
 
 

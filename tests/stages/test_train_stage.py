@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.training.mlflow_log import MlflowLog
-from faceops.errors import FaceOpsError
 from faceops.stages.train import main
 
 OUTPUTS = ("model.safetensors", "model.json", "history.csv", "train.json")

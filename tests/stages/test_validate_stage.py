@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.dataset.manifest import read_manifest
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.settings import SyntheticSettings
-from faceops.errors import FaceOpsError, UsageError
 from faceops.stages.validate import main
 
 

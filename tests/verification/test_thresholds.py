@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.verification.false_positive_identification import count_strangers, find_lookalikes
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Verify
-from faceops.errors import FaceOpsError
 from faceops.verification.fit import fit_verifier
 from faceops.verification.impostor_scan import impostors_at
 from faceops.verification.pairs import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.weights.at_hand import Found, find_at_hand, is_weight
 from faceops.weights.catalogue import Weight
 from faceops.weights.resolve import obtain

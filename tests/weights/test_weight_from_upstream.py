@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.weights.catalogue import Weight
 from faceops.weights.fetch import fetch
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.weights.catalogue import Weight
 from faceops.weights.fetch import PREFIX, fetch
 from faceops.weights.resolve import obtain

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.weights.catalogue import catalogue_path, find_entry, read_catalogue
 
 ENTRY = """[tiny]

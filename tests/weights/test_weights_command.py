@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.commands.weights import add_parser
-from faceops.errors import FaceOpsError, UsageError
 from faceops.weights.settings import weights_cache, weights_folder
 
 

@@ -85,7 +85,7 @@ def bundle_folder(args: argparse.Namespace) -> tuple[Path, str, str]:
 
 
 def _require_folder(bundle: Path) -> None:
-    from faceops.errors import UsageError
+    from faceops.base.errors import UsageError
 
     if not bundle.is_dir():
         raise UsageError(f"{bundle} is not a folder; name a release bundle's folder.")

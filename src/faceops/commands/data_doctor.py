@@ -67,7 +67,8 @@ def run_doctor(args: argparse.Namespace) -> int:
 
 
 def _diagnose(args: argparse.Namespace) -> int:
-    from faceops.errors import UsageError
+    from faceops.base.errors import UsageError
+    from faceops.base.files import write_json
     from faceops.evaluation.embedded_faces import EmbeddedFaces
     from faceops.evaluation.label_doctor.cropped_photos import read_cropped_photos
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
@@ -75,7 +76,6 @@ def _diagnose(args: argparse.Namespace) -> int:
     from faceops.evaluation.label_doctor.noise_tolerant_calibration import calibrate_on_doubtful
     from faceops.release.embed_crops import embed_crops
     from faceops.release.verifier_of_graph import pair_verifier
-    from faceops.stages.json_output import write_json
 
     check_share(args.share)
     if args.threads < 1:
@@ -131,9 +131,9 @@ def _line(text: str) -> str:
 
 
 def _confirm(args: argparse.Namespace) -> int:
+    from faceops.base.errors import UsageError
     from faceops.dataset.quarantine import QUARANTINE_FILE, add_to_quarantine
     from faceops.dataset.writing_lock import writing_lock
-    from faceops.errors import UsageError
     from faceops.evaluation.label_doctor.confirmed import confirmed_photos
     from faceops.evaluation.label_doctor.suspicions_file import read_verdicts
 

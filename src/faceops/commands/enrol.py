@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run(args: argparse.Namespace) -> int:
-    from faceops.errors import UsageError
+    from faceops.base.errors import UsageError
     from faceops.gallery.enrol import enrol
 
     if not args.people_dir.is_dir():

@@ -65,7 +65,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run(args: argparse.Namespace) -> int:
-    from faceops.errors import UsageError
+    from faceops.base.errors import UsageError
 
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads} is wrong: 1 or more.")
@@ -167,8 +167,8 @@ def _params(path: Path) -> "Params":
 
 
 def _write(folder: Path, figures: dict[str, Any]) -> None:
-    from faceops.errors import FaceOpsError
-    from faceops.stages.json_output import write_json
+    from faceops.base.errors import FaceOpsError
+    from faceops.base.files import write_json
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run(args: argparse.Namespace) -> int:
-    from faceops.errors import UsageError
+    from faceops.base.errors import UsageError
     from faceops.identification.check_folders import check_folders
     from faceops.identification.output_folder import KEEP_RUNS
     from faceops.identification.settings import DETAIL

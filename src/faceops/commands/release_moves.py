@@ -47,8 +47,8 @@ def add_parsers(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _gate(args: argparse.Namespace) -> int:
+    from faceops.base.errors import UsageError
     from faceops.config import read_params
-    from faceops.errors import UsageError
     from faceops.release.gate.gate_release import gate_release
     from faceops.release.registry.versions import find_version
 
@@ -66,9 +66,9 @@ def _gate(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace) -> int:
+    from faceops.base.errors import UsageError
     from faceops.config import read_params
     from faceops.config.sections import Gate
-    from faceops.errors import UsageError
     from faceops.release.gate.promote import promote
     from faceops.release.registry.versions import find_version
 
@@ -120,7 +120,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _check_threads(threads: int) -> None:
-    from faceops.errors import UsageError
+    from faceops.base.errors import UsageError
 
     if threads < 1:
         raise UsageError(f"--threads {threads} is wrong: 1 or more.")

@@ -36,7 +36,7 @@ def open_store() -> None:
     Raises:
         FaceOpsError: there is none.
     """
-    from faceops.errors import FaceOpsError
+    from faceops.base.errors import FaceOpsError
     from faceops.release.registry.store import has_store
     from faceops.release.registry.tracking import point_at_store
 

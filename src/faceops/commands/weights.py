@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _rows() -> list[dict[str, Any]]:
-    from faceops.errors import FaceOpsError
+    from faceops.base.errors import FaceOpsError
     from faceops.weights.at_hand import find_at_hand
     from faceops.weights.catalogue import read_catalogue
     from faceops.weights.settings import weights_cache, weights_folder

@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Params
-from faceops.errors import FaceOpsError, UsageError
 
 
 def _mapping(path: Path) -> dict[str, Any]:

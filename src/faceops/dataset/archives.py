@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.dataset.bounded_tar_info import BoundedTarInfo, OversizedHeader
-from faceops.errors import FaceOpsError
-from faceops.progress import track
 
 _BLOCK = 1 << 20
 _SYMLINK_MODE = 0o120000

@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
+from faceops.base.progress import track
 from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.sources.labelled_photo import LabelledPhoto
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
-from faceops.progress import track
 
 
 def copy_photos(
@@ -69,7 +69,7 @@ def _is_same(photo: LabelledPhoto, path: Path) -> bool:
 
 def _write(photo: LabelledPhoto, path: Path) -> None:
     if not isinstance(photo.content, Path):
-        write_whole(path, photo.content())
+        write_file(path, photo.content())
         return
     temporary = path.with_name(f".{path.name}.tmp")
     try:

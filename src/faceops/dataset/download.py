@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from faceops.errors import FaceOpsError
-from faceops.progress import track
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 60.0

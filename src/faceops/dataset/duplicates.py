@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
 from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import name_key
-from faceops.progress import track
-from faceops.reasons import Reason
 
 _BITS = 64
 _BLOCK = 256  # rows compared at once: a block takes a few MB for each 1000 photos

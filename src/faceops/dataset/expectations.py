@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from faceops.base.reasons import Reason
 from faceops.dataset.manifest import ACCEPTED, REJECTED
 from faceops.dataset.names import name_key
-from faceops.reasons import Reason
 
 if TYPE_CHECKING:
     import pandas as pd

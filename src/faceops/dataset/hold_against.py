@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 if TYPE_CHECKING:
     from faceops.dataset.expectations import Held

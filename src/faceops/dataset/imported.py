@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 
 _FOLDER = "imported"
 
@@ -38,4 +38,4 @@ def write_imported(data: Path, source: str, origins: dict[str, str]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "origin"))
     writer.writerows(sorted(origins.items()))
-    write_whole(data / _FOLDER / f"{source}.csv", text.getvalue().encode("utf-8"))
+    write_file(data / _FOLDER / f"{source}.csv", text.getvalue().encode("utf-8"))

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import write_file
 from faceops.dataset.copy_photos import copy_photos
 from faceops.dataset.imported import read_imported, read_origins, write_imported
 from faceops.dataset.names import name_key
@@ -17,9 +19,7 @@ from faceops.dataset.sources.mnist import list_mnist
 from faceops.dataset.sources.pins import list_pins
 from faceops.dataset.sources.tree import list_tree, without_wrapper
 from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
-from faceops.dataset.write_whole import write_whole
 from faceops.dataset.writing_lock import writing_lock
-from faceops.errors import FaceOpsError, UsageError
 
 SOURCES: dict[str, Callable[[Path], list[LabelledPhoto]]] = {
     "tree": list_tree,
@@ -91,7 +91,7 @@ def _import(
         origins, written = copy_photos(photos, data, source, before)
         if source == "lfw":
             for path in lfw_protocols(folder):
-                write_whole(data / "protocols" / "lfw" / path.name, path.read_bytes())
+                write_file(data / "protocols" / "lfw" / path.name, path.read_bytes())
     write_imported(data, source, before | origins)
     counts = _counts(read_imported(data), source)
     places = _places(known.get(source, {}), public_place(place), len(photos))

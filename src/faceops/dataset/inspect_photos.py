@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
 from faceops.dataset.names import is_well_formed
-from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo, printable
-from faceops.progress import track
-from faceops.reasons import Reason
 
 _CHUNK = 32
 _FEW = 64  # below this many photos, starting processes costs more than it saves

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 

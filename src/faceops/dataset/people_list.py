@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
-from faceops.errors import UsageError
 
 
 def read_people_list(path: Path) -> list[str]:

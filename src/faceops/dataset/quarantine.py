@@ -5,8 +5,8 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 
 QUARANTINE_FILE = "quarantine.csv"
 
@@ -72,7 +72,7 @@ def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
     elif not text.endswith("\n"):
         added.write(end)
     writer.writerows({"photo_id": photo_id, "reason": new[photo_id]} for photo_id in new)
-    write_whole(path, before + added.getvalue().encode("utf-8", "replace"))
+    write_file(path, before + added.getvalue().encode("utf-8", "replace"))
     return len(new)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.dataset.archives import is_archive, unpack
 from faceops.dataset.download import download
-from faceops.errors import FaceOpsError, UsageError
 
 
 def public_place(place: str) -> str:

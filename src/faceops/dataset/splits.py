@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.names import name_key
-from faceops.errors import FaceOpsError
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)

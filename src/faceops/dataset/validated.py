@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.reasons import Reason
 from faceops.dataset.duplicates import find_duplicates
 from faceops.dataset.imported import read_imported
 from faceops.dataset.inspect_photos import Inspected, inspect_photos
@@ -11,10 +13,8 @@ from faceops.dataset.manifest import ACCEPTED, REJECTED
 from faceops.dataset.names import name_key
 from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.sources_file import SYNTHETIC, read_sources
-from faceops.errors import FaceOpsError
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.walk import walk_photos
-from faceops.reasons import Reason
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from faceops.progress import track
+from faceops.base.progress import track
 
 
 def pixels_of(crops: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:

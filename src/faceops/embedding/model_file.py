@@ -7,10 +7,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.embedder import Embedder
-from faceops.errors import FaceOpsError
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.evaluation.alterations import ALTERATIONS, Alteration, Altered
 from faceops.faces.choose_face import choose_face
 from faceops.faces.crop_photo import CropSettings
@@ -15,7 +16,6 @@ from faceops.faces.detection import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.ordered_map import ordered_map
 from faceops.photos.open_photo import open_photo
-from faceops.progress import track
 
 NEAR = 0.5  # of the face's side: how far off a found face may lie and still be the same
 

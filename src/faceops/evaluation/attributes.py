@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
-from faceops.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 
 KEYS = ("person", "photo", "photo_id")

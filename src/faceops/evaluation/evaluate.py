@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.errors import FaceOpsError
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.figures import rounded as rounded

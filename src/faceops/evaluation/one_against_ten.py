@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.progress import track
 from faceops.verification.false_positive_identification import chance_named
 from faceops.verification.pairs import codes
 from faceops.verification.verifier import Verifier

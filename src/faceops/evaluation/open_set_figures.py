@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.open_set import OpenSet, open_set

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from faceops.progress import track
+from faceops.base.progress import track
 from faceops.verification.verifier import Verifier
 
 _BLOCK = 1 << 21  # scores at a time: 8 MB

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.accept_rates import allowed_false_accepts
-from faceops.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.pair_blocks import genuine_scores, impostor_blocks
 from faceops.evaluation.roc import Roc

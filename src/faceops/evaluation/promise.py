@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.false_positive_identification import find_lookalikes
 from faceops.verification.tail import log_odds_of

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from faceops.base.errors import UsageError
 from faceops.embedding.accept_rates import allowed_false_accepts
-from faceops.errors import UsageError
 from faceops.evaluation.bootstrap import pairs_interval, share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.roc import tar_at_far

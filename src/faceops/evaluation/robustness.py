@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.evaluation.altered_faces import AlteredFaces, embed_altered
 from faceops.evaluation.bootstrap import REPEATS
 from faceops.evaluation.embedded_faces import EmbeddedFaces

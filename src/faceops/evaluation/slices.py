@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.evaluation.attributes import Attributes
 from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces

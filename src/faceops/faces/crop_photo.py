@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from faceops.base.reasons import Reason
 from faceops.faces.choose_face import Policy, choose_face
 from faceops.faces.crop_modes import box_crop, center_crop, center_square
 from faceops.faces.detection import Detection
@@ -13,7 +14,6 @@ from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.faces.quality import Quality, measure
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
-from faceops.reasons import Reason
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.faces.crop_photo import CroppedPhoto, CropSettings, crop_photo
 from faceops.faces.crops_file import CropsFile
 from faceops.faces.faces_table import SCHEMA
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.ordered_map import ordered_map
-from faceops.progress import track
 
 
 @dataclass(frozen=True)

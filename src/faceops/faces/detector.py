@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.faces.detection import Detection
 from faceops.faces.inference_session import open_session
 from faceops.faces.non_maximum_suppression import non_maximum_suppression

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 # The runtime's errors share no base class of their own.
 _LOAD_ERRORS = (

@@ -7,7 +7,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 
 def with_symbolic_size(model: bytes) -> bytes:

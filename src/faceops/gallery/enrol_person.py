@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceops.base.reasons import Reason
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.gallery.choose_face import choose_faces, disagreeing
@@ -14,7 +15,6 @@ from faceops.gallery.face_policy import ENROLMENT
 from faceops.gallery.people_folder import PersonPhoto
 from faceops.gallery.store import NAMED, GalleryFace, png_of
 from faceops.photos.photo_error import PhotoError
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 

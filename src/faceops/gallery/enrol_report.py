@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from faceops.base.reasons import Reason
 from faceops.photos.photo_error import PhotoError
-from faceops.reasons import Reason
 
 NOTES = {
     Reason.NO_FACE: "no face was found; give a photo that shows the face from the front",

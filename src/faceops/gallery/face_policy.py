@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faceops.reasons import Reason
+from faceops.base.reasons import Reason
 
 if TYPE_CHECKING:
     from faceops.faces.quality import Quality  # loads NumPy, which an unchanged run does without

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 
 OUTPUTS_FILE = "outputs.jsonl"
 OUT, SIDECARS, GONE = "out", "sidecars", "gone"

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
 from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.enrol_report import NOTES, Flag, note_of
 from faceops.gallery.person_name import first_spellings, person_key, person_of, valid_unicode
@@ -15,8 +17,6 @@ from faceops.photos.photo_bytes import photo_bytes
 from faceops.photos.photo_error import PhotoError
 from faceops.photos.photo_limits import PhotoLimits
 from faceops.photos.walk import walk_photos
-from faceops.progress import track
-from faceops.reasons import Reason
 
 
 @dataclass(frozen=True)

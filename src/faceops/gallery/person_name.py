@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
-from faceops.errors import UsageError
 
 
 def person_of(photo: Path) -> str:

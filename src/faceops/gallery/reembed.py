@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery, GalleryFace, crop_of
-from faceops.progress import track
 from faceops.release.bundle import Bundle
 
 BLOCK = 64  # faces that are decoded and embedded at once

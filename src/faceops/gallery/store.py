@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from faceops.dataset.write_whole import replacing
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import atomic_path
 from faceops.gallery.gallery_files import FACES_FILE, GALLERY_FILE, gallery_stamp
 
 SCHEMA_VERSION = 1
@@ -302,7 +302,7 @@ def _sorted(faces: Iterable[GalleryFace]) -> tuple[GalleryFace, ...]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import display_name, person_key
 from faceops.gallery.store import Gallery

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 
 
 def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from faceops.base.reasons import Reason
 from faceops.identification.candidates import Candidate
 from faceops.identification.outcome import Outcome
-from faceops.reasons import Reason
 from faceops.verification.log_odds import clipped_log_odds
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from faceops.base.reasons import Reason
 from faceops.identification.drift_found import Drift
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.outcome import Outcome
-from faceops.reasons import Reason
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import sigmoid
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
 from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.face_policy import FacePolicy
 from faceops.gallery.store import Gallery
@@ -18,8 +20,6 @@ from faceops.identification.decide import Decision, decide
 from faceops.identification.face_store import SeenFile
 from faceops.identification.found_photo import FoundPhoto
 from faceops.identification.look import GROUP, Looker
-from faceops.progress import track
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 

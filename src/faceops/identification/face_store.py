@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceops.base.reasons import Reason
 from faceops.faces.box_overlap import Box
 from faceops.identification.forgotten_places import places_in, prepare_places, without_forgotten
 from faceops.identification.found_photo import FoundFace, FoundPhoto
@@ -29,7 +30,6 @@ from faceops.identification.presence import BELOW, Presence, below, note_presenc
 from faceops.identification.state_errors import state_errors
 from faceops.identification.state_schema import adopt, prepare
 from faceops.photos.decoder_id import decoder_id
-from faceops.reasons import Reason
 
 NOT_READ = ""  # photo_id of a file that is empty or too large: it has a size and a time, no photo
 BUSY_S = 60.0  # how long to wait for another process that writes

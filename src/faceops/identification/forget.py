@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.former_names import keys_of_person
 from faceops.gallery.outputs import Outputs, is_there, outputs_of, state_gone

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.gallery.shown_path import paths_shown_as
 from faceops.identification.drawn_path import drawn_path
 from faceops.identification.forget_faces import Forgotten, forget_faces
@@ -99,7 +99,7 @@ def _forget_summary(folder: Path, is_person: Callable[[str], bool]) -> bool:
         return False
     # Without `decided_by` these results do not stand: the next run decides anew.
     content.update(people=rest, decided_by="")
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return True
 
 

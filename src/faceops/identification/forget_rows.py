@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.reasons import Reason
 from faceops.identification.outcome import Outcome
 from faceops.identification.records import SCHEMA
-from faceops.reasons import Reason
 
 IsPerson = Callable[[str], bool]
 _OF_A_PERSON = ("person", "probability", "distance", "runner_up", "runner_up_probability")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.gallery.outputs import is_there
 from faceops.gallery.person_name import valid_unicode
 from faceops.identification.xmp_document import (
@@ -18,7 +19,6 @@ from faceops.identification.xmp_document import (
 )
 from faceops.identification.xmp_sidecar import MAX_BYTES, TEMPORARY, forget_person
 from faceops.photos.walk import SIDECAR
-from faceops.progress import track
 
 IsPerson = Callable[[str], bool]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.reasons import Reason
+from faceops.base.reasons import Reason
 
 NOT_EMBEDDED = np.zeros(0, np.float32)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.files import sha256_file
+from faceops.base.reasons import Reason
 from faceops.faces.box_overlap import Box
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.find_in_photo import find_in_photo
@@ -16,9 +18,7 @@ from faceops.identification.found_photo import NOT_EMBEDDED, FoundFace, FoundPho
 from faceops.identification.kept_crop import encoded_crop
 from faceops.identification.part_clock import PartClock
 from faceops.identification.thumbnail import thumbnail
-from faceops.photos.content_hash import sha256_file
 from faceops.photos.open_photo import PhotoError, PhotoLimits
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 GROUP = 32  # photos that are looked at, embedded and kept together

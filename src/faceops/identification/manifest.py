@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import faceops
-from faceops.dataset.write_whole import write_whole
+from faceops.base.files import sha256_file, write_file
 from faceops.identification.output_folder import ANNOTATED
 from faceops.identification.summary import Summary
-from faceops.photos.content_hash import sha256_file
 
 MANIFEST_FILE = "manifest.json"
 
@@ -31,7 +30,7 @@ def write_manifest(folder: Path, about: dict[str, str], drawings: Path | None = 
             entry = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         files[name] = entry
     text = json.dumps({**about, "files": files}, indent=1) + "\n"
-    write_whole(folder / MANIFEST_FILE, text.encode())
+    write_file(folder / MANIFEST_FILE, text.encode())
 
 
 def stated_drawings(folder: Path) -> dict[str, dict[str, Any]]:

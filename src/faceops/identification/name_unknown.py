@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
 from faceops.faces.box_overlap import SAME_BOX, box_overlap
 from faceops.faces.find_faces import Face
 from faceops.faces.find_in_photo import find_in_photo
@@ -24,8 +26,6 @@ from faceops.identification.run import identify
 from faceops.identification.summary import Summary, read_summary
 from faceops.identification.unknown_numbers import FaceKey, unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
-from faceops.progress import track
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 MOST_FACES = 20  # of one person: more add nothing to a search

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceops.dataset.write_whole import replacing
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
+from faceops.base.files import atomic_path
 
 RUNS = "runs"
 ANNOTATED = "annotated"
@@ -49,7 +49,7 @@ def remove_unfinished(out: Path) -> None:
     for left in (out / RUNS).glob(_UNFINISHED + "*"):
         shutil.rmtree(left)
     for folder in (out, *(out / RUNS).glob("*")):
-        for left in folder.glob(".*.tmp"):  # as `publish` and `write_whole` name what they write
+        for left in folder.glob(".*.tmp"):  # see `temporary_name`
             left.unlink()
 
 
@@ -60,7 +60,7 @@ def publish(out: Path, run_id: str) -> None:
     """
     folder = out / RUNS / run_id
     for name in PUBLISHED:
-        with replacing(out / name) as temporary:
+        with atomic_path(out / name) as temporary:
             shutil.copyfile(folder / name, temporary)
     link = out / ANNOTATED
     if (folder / ANNOTATED).is_dir():

@@ -5,8 +5,8 @@ import json
 import sqlite3
 from pathlib import Path
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import is_there, outputs_of
 from faceops.gallery.store import Gallery
@@ -65,4 +65,4 @@ def _let_the_next_run_decide(out: Path) -> None:
     if path.is_file():
         content = json.loads(path.read_text("utf-8"))
         content["decided_by"] = ""
-        write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

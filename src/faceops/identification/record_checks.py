@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.expectations import Held
 from faceops.dataset.hold_against import Outcome, great_expectations_classes, hold_against
-from faceops.errors import FaceOpsError
 from faceops.identification.outcome import Outcome as Decided
 
 _NUMBERS = ("detector_score", "quality", "probability", "runner_up_probability")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.dataset.write_whole import write_whole
+from faceops.base.files import write_file
 
 RECORDED_FILE = ".recorded"
 
@@ -15,4 +15,4 @@ def is_recorded(out: Path, run_id: str) -> bool:
 
 def note_recorded(out: Path, run_id: str) -> None:
     """Note in `out` that the records of the run `run_id` hold and are recorded."""
-    write_whole(out / RECORDED_FILE, f"{run_id}\n".encode())
+    write_file(out / RECORDED_FILE, f"{run_id}\n".encode())

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import remember_output

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 _DELETE = (
     "delete it, and the photos are opened anew; numbers of unknown people begin again, and faces "

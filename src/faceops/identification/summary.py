@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.dataset.write_whole import write_whole
+from faceops.base.files import write_file
 from faceops.gallery.person_name import valid_unicode
 from faceops.identification.drift_found import Drift
 from faceops.identification.outcome import Outcome
@@ -137,7 +137,7 @@ class Summary:
 def write_summary(summary: Summary, folder: Path) -> None:
     """Write `folder`/summary.json, replaced at once."""
     text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
-    write_whole(folder / SUMMARY_FILE, text.encode())
+    write_file(folder / SUMMARY_FILE, text.encode())
 
 
 def read_summary(folder: Path) -> Summary:

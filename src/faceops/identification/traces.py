@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from faceops.base.progress import track
 from faceops.gallery.person_name import valid_unicode
 from faceops.identification.file_cells import cells
 from faceops.identification.many_probes import Probes
-from faceops.progress import track
 
 PROBE = 48  # bytes of a secret that are looked for, whole groups of base64
 # A foreign file may break in any of these ways.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import faceops
+from faceops.base.files import sha256_file
 from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.gallery_files import gallery_stamp
 from faceops.gallery.outputs import remember_output
@@ -28,7 +29,6 @@ from faceops.identification.output_folder import (
 from faceops.identification.settings import Settings
 from faceops.identification.sidecar_place import Sidecars
 from faceops.identification.summary import Summary, read_summary, write_summary
-from faceops.photos.content_hash import sha256_file
 from faceops.photos.decoder_id import decoder_id
 from faceops.photos.walk import walk_photos
 from faceops.release.release_file import RELEASE_FILE

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.identification.face_store import BUSY_S
 from faceops.identification.state_errors import state_errors
 

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.reasons import Reason
 from faceops.identification.cluster import group_faces
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.output_folder import UNKNOWN_FILE
 from faceops.identification.record_writers import csv_cell
 from faceops.identification.unknown_numbers import FaceKey, number_groups, unknown_name
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 
 # A face that is nearly somebody enrolled (`ambiguous`) is no unknown person.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.sidecar_place import Sidecars
 from faceops.identification.summary import Summary

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from faceops.base.reasons import Reason
 from faceops.photos.image_format import FORMATS, claims_a_format, claims_heif, public_name
 from faceops.photos.photo_bytes import check_length
 from faceops.photos.photo_error import PhotoError
 from faceops.photos.photo_limits import PhotoLimits
 from faceops.photos.to_rgb import to_rgb
 from faceops.photos.upright import SIDEWAYS, orientation_of, upright
-from faceops.reasons import Reason
 
 _PILLOW = r"PIL\."
 

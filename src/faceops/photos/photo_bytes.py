@@ -4,8 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from faceops.base.reasons import Reason
 from faceops.photos.photo_error import PhotoError
-from faceops.reasons import Reason
 
 # Opening a named pipe without this would wait for a writer.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
-from faceops.reasons import Reason
+from faceops.base.errors import FaceOpsError
+from faceops.base.reasons import Reason
 
 
 class PhotoError(FaceOpsError):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.photos.photo_error import printable
 
 SIDECAR = ".xmp"

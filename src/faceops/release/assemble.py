@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.contract import MODEL_FILES, SCHEMA_VERSION, read_release, write_release
 from faceops.release.int8.offer import with_int8
 from faceops.release.release_file import RELEASE_FILE

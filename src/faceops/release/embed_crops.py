@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.photos.content_hash import sha256_file
-from faceops.progress import track
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
 from faceops.release.bundle import Bundle
 
 _BLOCK = 64

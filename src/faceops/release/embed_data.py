@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
 from faceops.dataset.duplicates import find_duplicates
 from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import is_well_formed
-from faceops.errors import FaceOpsError
 from faceops.evaluation.crop_rows import CropRows
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.faces.crop_photo import CroppedPhoto, crop_photo
 from faceops.faces.ordered_map import ordered_map
-from faceops.photos.content_hash import sha256_file
-from faceops.progress import track
-from faceops.reasons import Reason
 from faceops.release.labelled_photos import LabelledPhoto
 from faceops.release.measured_model import MeasuredModel
 from faceops.release.photo_store import PhotoStore

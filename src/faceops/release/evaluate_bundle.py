@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.config.sections import Evaluate
-from faceops.errors import FaceOpsError
 from faceops.evaluation.attributes import read_attributes
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate
 from faceops.evaluation.figures import rounded
 from faceops.evaluation.robustness import measure_robustness
 from faceops.evaluation.slices import measure_slices
-from faceops.progress import track
 from faceops.release.measured_model import MeasuredModel
 from faceops.release.uncalibrated import without_probabilities
 from faceops.verification.split_crops import read_split

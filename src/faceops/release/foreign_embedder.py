@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.faces.inference_session import open_session
 from faceops.release.adapter import ADAPTER_FILE, Adapter, read_adapter
 from faceops.release.contract import EMBEDDER

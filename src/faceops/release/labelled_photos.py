@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
 from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
-from faceops.errors import UsageError
 from faceops.photos.photo_error import printable
 from faceops.photos.walk import walk_photos
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.faces.align import ALIGNMENT_VERSION
 from faceops.faces.crop_photo import CropSettings
 from faceops.faces.detector import Detector

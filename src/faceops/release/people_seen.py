@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.files import sha256_file
 from faceops.dataset.names import name_key
-from faceops.photos.content_hash import sha256_file
 from faceops.release.measured_model import MeasuredModel
 
 _UNSEEN = "test"

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
-from faceops.progress import track
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 
 _SHAPE = (112, 112, 3)
 _CROP = 112 * 112 * 3

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from faceops.base.errors import UsageError
 from faceops.config.sections import Params
-from faceops.errors import UsageError
 from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 RELEASE_FILE = "release.json"
 

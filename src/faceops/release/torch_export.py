@@ -6,8 +6,8 @@ import warnings
 import onnx
 import torch
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.joined_projections import with_joined_projections
-from faceops.errors import FaceOpsError
 from faceops.release.without_prelu import without_prelu
 from faceops.release.without_traces import without_traces
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.contract import VERIFIER
 from faceops.verification.calibration import Calibration

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.evaluation.crop_rows import CropRows
 from faceops.evaluation.curves import CURVES, write_curves
 from faceops.evaluation.embedded_faces import EmbeddedFaces
@@ -86,7 +86,7 @@ def write_report(
         else:
             write_promise_plot(figures.get("promise", []), pictures)
         facts = Facts(about_model(model, read_catalogue()), figures, model.thresholds, chosen, rows)
-        write_whole(folder / REPORT, page(facts, pairs, pictures).encode())
+        write_file(folder / REPORT, page(facts, pairs, pictures).encode())
     except OSError as error:
         raise FaceOpsError(f"{folder} cannot be written ({error.strerror}).") from None
 

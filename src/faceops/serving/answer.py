@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from faceops.base.reasons import Reason
 from faceops.faces.find_in_photo import PhotoFaces
 from faceops.identification.decide import Decision
 from faceops.identification.found_photo import FoundPhoto
 from faceops.identification.outcome import Outcome
 from faceops.identification.records import records_of
 from faceops.photos.photo_error import PhotoError
-from faceops.reasons import Reason
 
 _PLACE = ("x", "y", "width", "height", "detector_score", "quality")
 _NAME = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.release.served_interface import ANSWERS, DEFAULTS
 
 MOST_DETAIL = 20_000  # pixels

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
+from faceops.base.reasons import Reason
 from faceops.faces.find_in_photo import PhotoFaces, find_in_bytes
 from faceops.gallery.face_policy import IDENTIFICATION
 from faceops.gallery.store import Gallery
@@ -16,7 +17,6 @@ from faceops.identification.engine import Rule, name_group
 from faceops.identification.found_photo import NOT_EMBEDDED, FoundFace, FoundPhoto
 from faceops.photos.photo_error import PhotoError
 from faceops.photos.photo_limits import PhotoLimits
-from faceops.reasons import Reason
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS, EMBEDDINGS, FACES, NAMES
 from faceops.serving.answer import photo_answer, refused_answer

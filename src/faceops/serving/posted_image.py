@@ -4,7 +4,7 @@ import base64
 import binascii
 from pathlib import Path
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.photos.photo_bytes import check_length
 from faceops.photos.photo_limits import PhotoLimits
 from faceops.release.served_interface import IMAGE

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import IMAGE
 from faceops.serving.asked import Asked

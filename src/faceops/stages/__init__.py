@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 # What each stage cost the last time it ran. No DVC output: it differs from run to run.
 COSTS = Path("build/costs")

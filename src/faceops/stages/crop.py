@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from faceops.base.cpus import usable_cpus
 from faceops.config import read_params
 from faceops.dataset.manifest import read_manifest
 from faceops.faces.contact_sheet import draw_contact_sheet
@@ -16,7 +17,6 @@ from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.faces.tile_sheet import write_sheet
 from faceops.photos.open_photo import PhotoLimits
-from faceops.photos.usable_cpus import usable_cpus
 from faceops.stages import run_stage
 from faceops.weights.settings import weight_path
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from faceops.base.cpus import usable_cpus
+from faceops.base.files import write_file, write_json
 from faceops.config import read_params
-from faceops.dataset.write_whole import write_whole
-from faceops.photos.usable_cpus import usable_cpus
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate_bundle import embed_split, evaluate_model
 from faceops.release.int8.offer import with_int8
@@ -12,7 +12,6 @@ from faceops.release.measured_model import of_bundle
 from faceops.release.model_card import model_card
 from faceops.release.write_report import write_report
 from faceops.stages import run_stage
-from faceops.stages.json_output import write_json
 from faceops.weights.catalogue import read_catalogue
 
 OUT = Path("build/evaluate")
@@ -42,7 +41,7 @@ def main() -> None:
     )
     release = with_int8(bundle.release, INT8)
     card = model_card(release, evaluation.figures, read_catalogue())
-    write_whole(OUT / "model_card.md", card.encode())
+    write_file(OUT / "model_card.md", card.encode())
     write_json(OUT / "evaluation.json", evaluation.figures)
 
 

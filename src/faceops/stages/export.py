@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
+from faceops.base.errors import FaceOpsError
 from faceops.config import Params, read_params
 from faceops.config.sections import Train
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
-from faceops.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.contract import WeightFile
 from faceops.release.export import write_bundle

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from faceops.base.cpus import usable_cpus
+from faceops.base.files import write_json
+from faceops.base.progress import track
 from faceops.config import Params, read_params
 from faceops.evaluation.figures import rounded
 from faceops.faces.inference_session import open_session
-from faceops.photos.usable_cpus import usable_cpus
-from faceops.progress import track
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import serialise
@@ -24,7 +25,6 @@ from faceops.release.int8.quantise import CannotQuantise, quantise_embedder
 from faceops.release.run_embedder import run_embedder
 from faceops.release.verifier_of_graph import pair_verifier
 from faceops.stages import run_stage
-from faceops.stages.json_output import write_json
 from faceops.verification.configured_thresholds import configured_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.split_crops import evenly_spread, read_split

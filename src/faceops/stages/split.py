@@ -7,15 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_json
 from faceops.config import Params, read_params
 from faceops.dataset.expectations import check_split
 from faceops.dataset.hold_against import stop_on_hard_failures
 from faceops.dataset.people_list import read_people_list
 from faceops.dataset.split_faces import accepted_faces, split_figures, split_table
 from faceops.dataset.splits import split_by_lists, split_randomly
-from faceops.errors import FaceOpsError
 from faceops.stages import run_stage
-from faceops.stages.json_output import write_json
 
 FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
 LISTS = Path("data/protocols/lfw")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file, write_json
 from faceops.config import read_params
 from faceops.config.sections import Train
 from faceops.embedding.device import choose_device
@@ -23,12 +25,9 @@ from faceops.embedding.training.processes import Processes
 from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.start_processes import start_processes, started_by_torchrun
 from faceops.embedding.training.training_loop import train_embedder
-from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
 from faceops.release.registry.store import store_errors
 from faceops.release.registry.tracking import EXPERIMENT, use_tracking
 from faceops.stages import run_stage
-from faceops.stages.json_output import write_json
 from faceops.weights.settings import weight_path
 
 CROPS = Path("build/crop/crops.npy")

@@ -4,6 +4,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from faceops.base.cpus import usable_cpus
+from faceops.base.files import write_json
 from faceops.config import read_params
 from faceops.dataset.expectations import check_photos
 from faceops.dataset.hold_against import stop_on_hard_failures
@@ -11,9 +13,7 @@ from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_m
 from faceops.dataset.quarantine import write_quarantine_list
 from faceops.dataset.validated import validate_photos
 from faceops.photos.open_photo import PhotoLimits
-from faceops.photos.usable_cpus import usable_cpus
 from faceops.stages import run_stage
-from faceops.stages.json_output import write_json
 
 DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("reports/data_docs")
 

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_json
 from faceops.config import read_params
 from faceops.dataset.manifest import ACCEPTED
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model
-from faceops.errors import FaceOpsError
 from faceops.evaluation.evaluate import rounded
 from faceops.stages import run_stage
-from faceops.stages.json_output import write_json
 from faceops.verification.configured_thresholds import configured_thresholds
 from faceops.verification.fit import fit_verifier
 from faceops.verification.split_crops import at_most, read_split

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from faceops.base.files import sha256_file
 from faceops.dataset.sources_file import read_sources
-from faceops.photos.content_hash import sha256_file
 
 DATA = Path("data")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.verification.false_accept_rate import ImpostorPairs, find_impostor_pairs
 from faceops.verification.false_positive_identification import (
     GRID,

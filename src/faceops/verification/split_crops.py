@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 _COLUMNS = ["crop", "path", "person", "split"]
 

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.verification.support import (
     people_for_pairs,
     people_for_search,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.verification.calibration import Calibration
 
 Kind = Literal["linear", "distance"]

@@ -1,11 +1,11 @@
 """Find a weight on this machine: in the user's folder or in the cache, by its sha256."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.weights.catalogue import Weight
 
 
@@ -17,19 +17,13 @@ class Found:
     place: Literal["folder", "cache"]
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hex (38 MB take about 30 ms)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def is_weight(path: Path, weight: Weight) -> bool:
     """Say whether `path` holds exactly the bytes of `weight`; the size is looked at first."""
     try:
         return (
             path.is_file()
             and path.stat().st_size == weight.size
-            and sha256_of(path) == weight.sha256
+            and sha256_file(path) == weight.sha256
         )
     except OSError:
         return False

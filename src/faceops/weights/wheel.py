@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.weights.catalogue import Weight
 
 CHUNK = 1 << 20

@@ -8,12 +8,12 @@ import onnxruntime
 import pytest
 import torch
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.pretrained_sface import load_sface
 from faceops.embedding.device import choose_device
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model
-from faceops.errors import FaceOpsError
 from tests.embedding.faces_for_training import coloured_people
 
 SFACE = "face_recognition_sface_2021dec.onnx"

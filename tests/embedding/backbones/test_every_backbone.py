@@ -9,12 +9,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import BACKBONES, STARTED, build_backbone
 from faceops.embedding.backbones.descriptors import SIZE_MULTIPLE
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model
-from faceops.errors import FaceOpsError
 from tests.embedding.faces_for_training import coloured_people
 
 CROPS = coloured_people(3, 2).crops[:3]

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.heads.build import HEADS, build_head
-from faceops.errors import FaceOpsError
 
 MARGINS = {"softmax": 0.0, "cosface": 0.35, "arcface": 0.5}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.training.collapse import check_alive
-from faceops.errors import FaceOpsError
 
 
 def row(epoch: int, **changes: Any) -> dict[str, Any]:

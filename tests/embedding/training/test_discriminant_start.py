@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.descriptors import KEPT, description_by
 from faceops.embedding.embed_crops import embed_crops, pixels_of
@@ -21,7 +22,6 @@ from faceops.embedding.training.outcome import NoLog, Row
 from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
 from faceops.embedding.training.validation_tar import validation_figures
-from faceops.errors import FaceOpsError
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")

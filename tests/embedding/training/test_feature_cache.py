@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.locks import process_lock
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training import rows_so_far
 from faceops.embedding.training.feature_cache import cached_features
 from faceops.embedding.training.training_inputs import FeatureInputs
-from faceops.errors import FaceOpsError
-from faceops.process_lock import process_lock
 from tests.embedding.faces_for_training import coloured_people
 
 CPU = torch.device("cpu")

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.class_centres import class_centres
@@ -33,7 +34,6 @@ from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.training_inputs import PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
 from faceops.embedding.training.validation_tar import validation_figures
-from faceops.errors import FaceOpsError
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")

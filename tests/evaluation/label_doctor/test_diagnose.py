@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.evaluation.label_doctor.diagnose import diagnose
 from faceops.evaluation.label_doctor.suspicion import Kind
 from faceops.verification.verifier import Verifier

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.label_doctor.confirmed import confirmed_photos
 from faceops.evaluation.label_doctor.suspicion import Kind, Suspicion
 from faceops.evaluation.label_doctor.suspicion_sheets import draw_pages

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.errors import FaceOpsError
 from faceops.evaluation.curves import deviate
 from faceops.evaluation.evaluate import Evaluation, evaluate
 from faceops.evaluation.plots.similarity_map import choose_faces, draw_similarity_map, place

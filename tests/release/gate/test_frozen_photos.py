@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.release.gate.frozen_photos import data_sha256, freeze
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
-from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
 from faceops.release.gate import judge as judging
 from faceops.release.gate import latency
 from faceops.release.gate import promote as promoting

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.cli import main
-from faceops.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_release

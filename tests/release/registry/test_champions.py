@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.registry.champions import (
     CHAMPIONS_TAG,
     FIRST,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.registry.find_release import Found, find_release, load_found
 from faceops.release.registry.store import StoreError
@@ -29,7 +29,7 @@ def load(found: Found) -> Bundle:
 def in_another_process(largest_file: int = resource.RLIM_INFINITY) -> str:
     """Return folder and note of the champion, or the error; files are of that size at most."""
     code = (
-        "from faceops.errors import FaceOpsError\n"
+        "from faceops.base.errors import FaceOpsError\n"
         "from faceops.release.registry.find_release import find_release\n"
         f"try: found = find_release({CHAMPION!r}); print(found.folder, found.note, sep='\\n')\n"
         "except FaceOpsError as error: print(error)"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.registry.champions import CHAMPIONS_TAG, PROMOTED, champions
 from faceops.release.registry.move_champion import mend_log, move_champion
 from faceops.release.registry.promotion_lock import promotion_lock

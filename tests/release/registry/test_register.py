@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
 from faceops.release.registry.find_release import find_release
 from faceops.release.registry.stage_runs import flatten, metric_name

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.sources.labelled_photo import LabelledPhoto, photos_below, wrong_layout
-from faceops.errors import FaceOpsError
 
 IDENTITIES = "identity_CelebA.txt"
 

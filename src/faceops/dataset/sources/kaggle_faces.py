@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.sources.labelled_photo import LabelledPhoto, photos_below, wrong_layout
-from faceops.errors import FaceOpsError
 
 _FILE = re.compile(r"(?P<person>.*[^\W\d_].*?)[_ ]+\(?\d+\)?")
 

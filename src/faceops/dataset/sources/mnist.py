@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.sources.labelled_photo import LabelledPhoto, folders_to_depth, wrong_layout
 from faceops.dataset.synthetic.encode import png
-from faceops.errors import FaceOpsError
 
 _PARTS = ("train", "t10k")
 IMAGES, LABELS = 0x00000803, 0x00000801  # magic: uint8, three dimensions; uint8, one

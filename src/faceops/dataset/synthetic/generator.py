@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.cpus import usable_cpus
+from faceops.base.errors import FaceOpsError
 from faceops.dataset.synthetic.latents import LATENT_SIZE
-from faceops.errors import FaceOpsError
-from faceops.photos.usable_cpus import usable_cpus
 
 TILE = 64  # pixels: the side of a drawn face
 BATCH = 64

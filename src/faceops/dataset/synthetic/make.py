@@ -4,15 +4,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
+from faceops.base.progress import track
 from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.synthetic.album import album, album_truth
 from faceops.dataset.synthetic.drawing import Drawing, draw_all
 from faceops.dataset.synthetic.generator import load_generator
 from faceops.dataset.synthetic.portraits import portraits
 from faceops.dataset.synthetic.settings import SyntheticSettings
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
-from faceops.progress import track
 
 TERMS = "Faces of people who do not exist; no rights of persons attach to them."
 
@@ -37,12 +37,12 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
         files = draw_all(missing, load_generator(weights))
         total = sum(len(drawing.paths) for drawing in missing)
         for path, content in track(files, "synthetic people", total):
-            write_whole(data / path, content)
+            write_file(data / path, content)
             written += 1
     if settings.scenes:
         truth = data / "album_truth.csv"
         if not truth.is_file():
-            write_whole(truth, album_truth(settings))
+            write_file(truth, album_truth(settings))
             written += 1
     paths = [path for drawing in drawings for path in drawing.paths]
     return {

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from faceops.base.errors import UsageError
 from faceops.dataset.synthetic.invented_names import most_people
 from faceops.dataset.synthetic.latents import NOISE
-from faceops.errors import UsageError
 
 # Raised when the same settings give other bytes than before.
 VERSION = 1

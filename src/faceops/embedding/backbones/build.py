@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Backbone
 from faceops.embedding.backbones.descriptors import SIZE_MULTIPLE, build_descriptors
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
@@ -11,7 +12,6 @@ from faceops.embedding.backbones.mobilefacenet import build_mobilefacenet
 from faceops.embedding.backbones.pretrained_sface import EMBEDDING_SIZE, build_sface
 from faceops.embedding.backbones.residual import build_residual
 from faceops.embedding.embedder import Embedder
-from faceops.errors import FaceOpsError
 
 BACKBONES: tuple[str, ...] = get_args(Backbone)
 # Those that start where strangers are told apart already, in projections that can be trained alone.

@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.branches import Branches
 from faceops.embedding.backbones.conv_unit import conv_unit
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.embedder import Embedder
-from faceops.errors import FaceOpsError
 
 SMALLEST_INPUT = 75  # pixels: below it nothing is left of the last map
 _DROPPED = 0.2

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 CROP_SIZE = 112
 COLOURS = ("rgb", "grey")

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.embedder import Embedder
-from faceops.errors import FaceOpsError
 
 EMBEDDING_SIZE = 128
 # Depthwise-separable blocks 2 to 14: output channels and stride (MobileNet, Howard et al. 2017).

@@ -1,11 +1,11 @@
 """A classification head by its name in params.yaml."""
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.heads.arcface import ArcFace
 from faceops.embedding.heads.classification_head import ClassificationHead
 from faceops.embedding.heads.cosface import CosFace
 from faceops.embedding.heads.part_heads import PartHeads
 from faceops.embedding.heads.softmax import Softmax
-from faceops.errors import FaceOpsError
 
 HEADS = ("softmax", "cosface", "arcface")
 _MARGIN_BELOW = {"cosface": 1.0, "arcface": 1.5}

@@ -5,10 +5,10 @@ from queue import SimpleQueue
 
 import torch
 
+from faceops.base.progress import track
 from faceops.embedding.mining.faces_by_person import FacesByPerson
 from faceops.embedding.mining.nearest_strangers import nearest_strangers
 from faceops.embedding.mining.tile_shape import ON_CPU, ON_GPU, TileShape, TileSpace
-from faceops.progress import track
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import shutil
 
 import torch
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import STARTED
 from faceops.embedding.class_centres import class_centres
@@ -17,7 +18,6 @@ from faceops.embedding.training.optimiser import build_optimiser
 from faceops.embedding.training.run_state import RunState
 from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.weight_average import WeightAverage
-from faceops.errors import FaceOpsError
 
 
 def begin_run(

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
-from faceops.errors import FaceOpsError
 
 FILE = "last.safetensors"
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 COLLAPSED = 0.1  # spread of a batch; an untrained or trained embedding has .5 to 1
 STUCK = 0.98  # distance within people over distance between them; 1: nothing is told apart

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from faceops.base.progress import track
 from faceops.embedding.backbones.descriptors import KEPT
 from faceops.embedding.descriptors.regions import REGIONS
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.fisher_discriminants import fisher_discriminants
-from faceops.progress import track
 
 MAX_FACES = 12_000  # 2.5 GB of memory
 SHRINKAGE = 0.25  # how far photos of one person are taken to vary alike in all directions

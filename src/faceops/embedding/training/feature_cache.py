@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from faceops.base.locks import process_lock
+from faceops.base.progress import track
 from faceops.embedding.backbones.pretrained_sface import ConvUnit
 from faceops.embedding.embed_crops import pixels_of
 from faceops.embedding.embedder import Embedder
@@ -15,8 +17,6 @@ from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.faces_and_code import faces_and_code
 from faceops.embedding.training.rows_so_far import RowsSoFar
 from faceops.embedding.weights_sha256 import weights_sha256
-from faceops.process_lock import process_lock
-from faceops.progress import track
 
 BATCH = 32
 

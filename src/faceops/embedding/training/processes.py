@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.training.shared_batch_norm import share_batch_norm
-from faceops.errors import FaceOpsError
 
 # Process 0 may compute features for hours while the others wait; torchrun ends those that are left
 # when one fails, so this limit need not.

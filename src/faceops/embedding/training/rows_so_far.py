@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.dataset.write_whole import write_whole
+from faceops.base.files import write_file
 
 SAVED_EVERY_S = 20
 
@@ -46,7 +46,7 @@ class RowsSoFar:
         """Take note, now and then, that the first `done` rows are filled."""
         if time.monotonic() - self._saved_at > SAVED_EVERY_S:
             self.rows.flush()
-            write_whole(self._counted, str(min(done, len(self.rows))).encode())
+            write_file(self._counted, str(min(done, len(self.rows))).encode())
             self._saved_at = time.monotonic()
 
     def finish(self) -> None:

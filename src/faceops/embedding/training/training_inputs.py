@@ -6,11 +6,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from faceops.base.progress import track
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.augmentation import Augmentation, augment
 from faceops.embedding.training.read_ahead import read_ahead
-from faceops.progress import track
 
 BATCH = 64
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
@@ -42,8 +44,6 @@ from faceops.embedding.training.run_state import RunState
 from faceops.embedding.training.stop_signal import StopSignal
 from faceops.embedding.training.training_inputs import TrainingInputs
 from faceops.embedding.training.validation_tar import validation_figures
-from faceops.errors import FaceOpsError
-from faceops.progress import track
 
 
 def train_embedder(

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from faceops.base.progress import track
 from faceops.embedding import embed_crops
 from faceops.embedding.backbones import input_stage
 from faceops.embedding.backbones.input_stage import InputStage, brightness_of
@@ -18,7 +19,6 @@ from faceops.embedding.descriptors.fisher_vectors import PROJECTED, WORDS, Fishe
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.training.faces_and_code import faces_and_code
-from faceops.progress import track
 
 _FACES = 1000
 _OF_A_FACE = 120  # patches; more where faces are so few that words would have fewer than ten

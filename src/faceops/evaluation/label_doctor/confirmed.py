@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.evaluation.label_doctor.suspicions_file import Row
-from faceops.photos.content_hash import sha256_file
 from faceops.photos.photo_error import printable
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 _COLUMNS = ["crop", "path", "person"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.evaluation.label_doctor.between_people import only_photos, two_names
 from faceops.evaluation.label_doctor.compared import compare
 from faceops.evaluation.label_doctor.suspicion import Suspicion

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.suspicion import Suspicion
 from faceops.evaluation.label_doctor.suspicion_sheets import draw_pages
 from faceops.evaluation.label_doctor.suspicions_file import read_verdicts, write_suspicions
 from faceops.faces.tile_sheet import write_sheet
-from faceops.photos.content_hash import sha256_file
 from faceops.photos.photo_error import printable
-from faceops.progress import track
 
 SUSPICIONS_FILE = "suspicions.csv"
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.progress import track
+from faceops.base.progress import track
 from faceops.verification.verifier import Verifier
 
 _BLOCK = 1 << 22  # scores at a time: 16 MB

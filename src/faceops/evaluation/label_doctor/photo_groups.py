@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.progress import track
+from faceops.base.progress import track
 from faceops.verification.verifier import Verifier
 
 _MOST = 3000  # photos of one person compared all with all: 9 million float64, 72 MB

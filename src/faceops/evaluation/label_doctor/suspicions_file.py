@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.dataset.quarantine import is_photo_id
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
 from faceops.evaluation.label_doctor.suspicion import Kind, Suspicion
 
 # rank: of the suspicion, shared by its photos; score: its log odds; suggestion: the other name.
@@ -67,7 +67,7 @@ def write_suspicions(
             cells = (person, suggestion, str(paths[photo]), photo_ids[photo], doubt.evidence)
             score = f"{doubt.score:.2f}"
             writer.writerow([rank, doubt.kind.value, score, *map(_cell, cells), verdict])
-    write_whole(file, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_file(file, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read_verdicts(file: Path) -> list[Row]:

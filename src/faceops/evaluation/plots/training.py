@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.plots.canvas import DIFFERENT, FAINT, SAME, blank
 
 LOSS, SCORE = "loss", "val_tar"

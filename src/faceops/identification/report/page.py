@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from faceops.base.reasons import Reason
 from faceops.gallery.person_name import valid_unicode
 from faceops.identification.report.page_data import ID, faces_block, pictures_block
 from faceops.identification.report.shown_face import Group, ShownFace, probability_text
 from faceops.identification.summary import Summary
 from faceops.identification.unknown_numbers import FaceKey
-from faceops.reasons import Reason
 
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
 MEANINGS = {

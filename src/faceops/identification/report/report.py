@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from faceops.base.reasons import Reason
 from faceops.identification.decide import Decision
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.face_store import FaceStore
@@ -15,7 +16,6 @@ from faceops.identification.report.shown_face import Group, ShownFace, shown_fac
 from faceops.identification.summary import Summary
 from faceops.identification.unknown_numbers import FaceKey
 from faceops.identification.unknown_people import UnknownPeople
-from faceops.reasons import Reason
 
 # A line of text a face is cheap, about 70 bytes: up to here every face and file is on the page.
 LISTED = 100_000

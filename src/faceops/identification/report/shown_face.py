@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from faceops.base.reasons import Reason
 from faceops.identification.decide import Decision
 from faceops.identification.unknown_numbers import FaceKey
-from faceops.reasons import Reason
 
 # Below it the nearest person is mere chance, and a guess would only mislead.
 WORTH_A_GUESS = 0.05

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
 from faceops.dataset.duplicates import find_duplicates
 from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import name_key
-from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
-from faceops.progress import track
 from faceops.release.labelled_photos import LabelledPhoto, labelled_photos, set_aside
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from faceops.base.files import write_file
 from faceops.config.sections import Gate
-from faceops.dataset.write_whole import write_whole
 from faceops.release.bundle import Bundle
 from faceops.release.gate.compare import compare
 from faceops.release.gate.frozen_photos import freeze
@@ -58,8 +58,8 @@ def gate_release(
         threads=threads,
     )
     record_verdict(challenger, champion, verdict, settings, root)
-    write_whole(root / FOLDER / "verdict.json", as_json(verdict).encode())
-    write_whole(root / FOLDER / "verdict.md", verdict.markdown().encode())
+    write_file(root / FOLDER / "verdict.json", as_json(verdict).encode())
+    write_file(root / FOLDER / "verdict.md", verdict.markdown().encode())
     return verdict
 
 

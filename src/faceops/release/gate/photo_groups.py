@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.progress import track
 from faceops.evaluation.attributes import read_attributes
 from faceops.evaluation.crop_rows import CropRows
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.faces.quality import measure
-from faceops.progress import track
 
 _THIRDS = {"brightness": ("dark", "middling light", "bright"),
            "sharpness": ("blurred", "middling sharp", "sharp")}  # fmt: skip

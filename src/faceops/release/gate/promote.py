@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Gate
-from faceops.errors import FaceOpsError
 from faceops.release.gate.judge import judge
 from faceops.release.registry.champions import PROMOTED, champions
 from faceops.release.registry.move_champion import (

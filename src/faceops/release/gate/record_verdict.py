@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
-from faceops.photos.content_hash import sha256_file
 from faceops.release.gate.verdict import Verdict
 from faceops.release.registry.describe import with_verdict
 from faceops.release.registry.store import MODEL, store_errors

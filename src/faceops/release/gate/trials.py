@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.gallery_draws import GalleryDraw, draw_galleries
 from faceops.evaluation.open_set import is_named, search_gallery

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.release.contract import EMBEDDER_INT8, Int8, Release
 
 OFFER_FILE = "int8.json"
@@ -29,9 +29,9 @@ def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
     """
     (folder / EMBEDDER_INT8).unlink(missing_ok=True)
     if offer.int8 is not None:
-        write_whole(folder / offer.int8.file, embedder)
+        write_file(folder / offer.int8.file, embedder)
     text = json.dumps(offer.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    write_whole(folder / OFFER_FILE, text.encode())
+    write_file(folder / OFFER_FILE, text.encode())
 
 
 def with_int8(release: Release, folder: Path) -> Release:

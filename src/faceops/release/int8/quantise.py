@@ -15,7 +15,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.int8.equalise import equalise, multiplies_channels
 from faceops.release.int8.prelu_as_convolution import prelu_as_convolution
 from faceops.release.without_traces import without_traces

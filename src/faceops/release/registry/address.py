@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from faceops.errors import UsageError
+from faceops.base.errors import UsageError
 from faceops.release.registry.store import CHAMPION, MODEL
 
 

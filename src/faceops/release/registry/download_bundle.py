@@ -4,8 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
-from faceops.photos.content_hash import sha256_file
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.release.bundle import check_files
 from faceops.release.registry.store import store_errors
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError

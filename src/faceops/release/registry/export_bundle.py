@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.bundle import check_files
 from faceops.release.registry.find_release import Found, load_found
 from faceops.release.registry.versions import Version

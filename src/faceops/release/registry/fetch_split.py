@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.errors import StoreError
+from faceops.base.errors import StoreError
 from faceops.release.registry.store import UnreachableError, store_errors
 from faceops.release.registry.versions import Version
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from faceops.dataset.write_whole import write_whole
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.release.registry.address import Address
 from faceops.release.release_file import RELEASE_FILE
 
@@ -20,7 +20,7 @@ def remember(address: Address, cache: Path, folder: Path, version: int) -> None:
     path = _note(address, cache)
     try:
         if not path.is_file() or path.read_bytes() != text:
-            write_whole(path, text)
+            write_file(path, text)
     except (OSError, FaceOpsError):
         return
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NoReturn
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.registry.champions import (
     MOVED,
     Event,

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 import mlflow
 
-from faceops.process_lock import process_lock
+from faceops.base.locks import process_lock
 from faceops.release.registry.store_cache import store_cache
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from faceops.base.errors import FaceOpsError
 from faceops.config import read_params
-from faceops.errors import FaceOpsError
 from faceops.release.assemble import assemble
 from faceops.release.contract import read_release
 from faceops.release.registry.describe import describe

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faceops.photos.content_hash import sha256_file
+from faceops.base.files import sha256_file
 from faceops.release.bundle import Bundle
 from faceops.release.registry.champions import FIRST, Event, champions, note_champion
 from faceops.release.registry.store import (

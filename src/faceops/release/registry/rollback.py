@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.registry.champions import ROLLED_BACK, champions, earlier_champion
 from faceops.release.registry.describe import with_withdrawal
 from faceops.release.registry.move_champion import mend_log, move_champion, require_whole

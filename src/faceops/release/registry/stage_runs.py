@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 from faceops.release.registry.store import store_errors
 
 METRICS = {

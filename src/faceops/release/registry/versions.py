@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faceops.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.contract import Release
 from faceops.release.registry.store import CHAMPION, CONTRACT_TAG, MODEL, store_errors
 

@@ -1,4 +1,9 @@
-"""The switches by which each library stops reporting its use to its maker."""
+"""The environment variables that turn off the usage reports of the libraries in use.
+
+`import faceops` sets them; a shell gets them by
+`eval "$(python -W ignore -m faceops.base.analytics)"`, where `-W ignore` silences runpy's warning
+that `faceops` has imported this module already.
+"""
 
 import os
 import shlex
@@ -27,3 +32,7 @@ def shell_exports() -> str:
     return "\n".join(
         f"export {key}={shlex.quote(os.environ.get(key, value))}" for key, value in OPT_OUT.items()
     )
+
+
+if __name__ == "__main__":
+    print(shell_exports())

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from faceops.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError
 
 
 @contextmanager

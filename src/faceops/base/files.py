@@ -1,0 +1,112 @@
+"""Files and folders that are replaced atomically, and the SHA-256 of a file."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from faceops.base.errors import FaceOpsError
+
+_NAME_BYTES = 255  # the longest file name of common file systems
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of the file `path` in hexadecimal, reading it in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the hidden name beside `path` under which `atomic_path` and others write it.
+
+    It is always the same one, so that a later write overwrites what a killed process left.
+    """
+    name = f".{path.name}.tmp"
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp"
+    return path.with_name(name)
+
+
+@contextmanager
+def atomic_path(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there then replaces `path`.
+
+    After an error, such as a full disk, `path` is as it was and the temporary file is removed.
+    An existing file keeps its permissions.
+
+    Args:
+        sync: flush the file to the disk first, so that it also survives a power failure.
+    """
+    temporary = temporary_name(path)
+    try:
+        temporary.unlink(missing_ok=True)  # it may have other permissions, or be a link
+        yield temporary
+        if path.exists():
+            shutil.copymode(path, temporary)
+        if sync:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write `content` (text as UTF-8) to `path` atomically; missing folders are created.
+
+    Raises:
+        FaceOpsError: the folder cannot be written, or the disk is full.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise FaceOpsError(
+            f"{path} cannot be written ({error.strerror}); free some space or choose another."
+        ) from None
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` to `path` atomically; keys are sorted, so equal content gives equal bytes."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    write_file(path, text + "\n")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside `path` that replaces `path` when the block succeeds."""
+    temporary = temporary_name(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        replace_folder(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Move the folder `source` to `target`, on the same file system, replacing what is there.
+
+    When several processes replace `target` at the same time, one of their folders stays.
+    """
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.is_dir():
+        target.rename(old)
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was first
+            with suppress(OSError):
+                old.rename(target)
+            raise
+    shutil.rmtree(old, ignore_errors=True)
