@@ -2,7 +2,7 @@
 
 python -m benchmarks.identify_next_model --photos DIR --people DIR --bundle build/export --out OUT
 
-The next release is the bundle with noise in its embedder (`experiments/altered_release.py`). Each
+The next release is the bundle with noise in its embedder (tests/altered_release.py). Each
 line is a command of its own, timed as a whole: the first run, with and without --keep-crops; the
 gallery embedded anew; the run under the next release; and back to the first one. The rows of the
 runs under the next release must be equal.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from experiments.altered_release import alter_release
+from tests.altered_release import alter_release
 
 FACEOPS = [sys.executable, "-m", "faceops.cli"]
 

@@ -14,7 +14,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments.altered_release import alter_release
 from faceops.base.errors import FaceOpsError
 from faceops.config import read_params
 from faceops.release.gate.gate_release import gate_release
@@ -23,6 +22,7 @@ from faceops.release.registry.fetch_split import SPLIT_ARTIFACT
 from faceops.release.registry.register import register
 from faceops.release.registry.tracking import use_tracking
 from faceops.release.registry.versions import Version
+from tests.altered_release import alter_release
 
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)
 

@@ -1,45 +1,83 @@
-"""Train on LFW's DevTrain people, report on DevTest's: verification and identification.
+"""Train on the people of LFW's DevTrain, report verification and identification on DevTest's.
 
     python -m experiments.lfw_training lfw_scratch --build build --lists LFW --out OUT
 
-OVERLAY is a name in experiments/ (lfw_scratch, lfw_pretrained, ...) or a YAML file; --set changes
-single keys. BUILD is what `faceops params use lfw_scratch && dvc repro split` leaves: LFW's aligned
-crops and its official split, from which a tenth of DevTrain's people validates. LFW is the folder
-of pairsDevTrain.txt and pairsDevTest.txt. The table goes to experiments/results/NAME.md and .json.
+OVERLAY is a name in experiments/ (lfw_scratch, lfw_pretrained, lfw_nn2) or a YAML file; --set
+changes single keys. BUILD is the result of `faceops params use lfw_scratch && dvc repro split`:
+LFW's aligned faces in its official split, with a tenth of DevTrain's people for validation. LFW is
+the folder of pairsDevTrain.txt and pairsDevTest.txt. The tables are printed and written to OUT.
 
-DevTest's people are seen by nothing but the last measurement: training people teach the network
-and the verifier, validation people choose the epoch, calibrate, and set all thresholds but that of
-View 1's first row. Both thresholds of View 1 are DevTrain's, and the published accuracy stands
-beside both: people who taught a network lie closer together in it than others. Mirrored photos are
-not averaged at test time; a release does not do it either.
+DevTest is used for the final measurement only. Training people fit the network and the verifier;
+validation people choose the epoch, calibrate, and set every threshold except that of View 1's
+first row, which pairsDevTrain sets. Photos are not mirrored at test time.
 
-From the pretrained start SFace as published is measured beside the trained model, with its own
-verifier and thresholds: the difference is paired over people and held against its standard error.
-Where no epoch was better than the start on validation people, that is said and the last epoch's
-weights are compared.
+With backbone `pretrained`, SFace as published is measured too, with its own verifier and
+thresholds, and compared with the trained model, paired over people. If no epoch is better than
+SFace on the validation people, the weights of the last epoch are compared instead.
 
-A killed run goes on after its last epoch when it is started again with the same --out.
+An interrupted run continues after its last epoch when it is started again with the same --out.
 """
 
-import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.training.built_faces import read_build
-from experiments.training.embed_faces import embed_faces
-from experiments.training.figures_table import RESULTS, figures_table, table, write_results
-from experiments.training.fit import fit, take_last_epoch
-from experiments.training.lfw_measured import Published, compared, measure_lfw
-from experiments.training.paired_gain import HEADER
-from experiments.training.read_settings import read_settings
-from experiments.training.run_experiment import run_experiment
-from experiments.training.run_facts import run_facts
+import numpy as np
+
+from experiments import parser, run
+from experiments.results import (
+    FIGURES,
+    GAINS,
+    Figure,
+    Gain,
+    pairs_gain,
+    print_results,
+    share_gain,
+    table,
+)
+from experiments.training import (
+    BuiltFaces,
+    Data,
+    embed_faces,
+    fit,
+    load_last_epoch,
+    read_build,
+    read_settings,
+    run_facts,
+)
+from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
+from faceops.base.progress import track
+from faceops.config import Params
 from faceops.embedding.device import choose_device
 from faceops.embedding.training.build_inputs import build_inputs
 from faceops.embedding.training.start_model import start_model
+from faceops.evaluation.closed_set import ClosedSet, closed_set
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.lfw_view1 import LfwView1, lfw_view1
+from faceops.evaluation.one_against_ten import OneAgainstTen, one_against_ten
+from faceops.evaluation.open_set import OpenSet, open_set
+from faceops.evaluation.pair_intervals import pair_intervals
+from faceops.evaluation.pair_scan import PairScan, scan_pairs
+from faceops.evaluation.pairs_list import read_pairs_list
+from faceops.evaluation.random_pairs import RandomPairs, random_pairs
+from faceops.evaluation.roc import tar_at_far
+from faceops.release.gate.paired_bootstrap import ModelFigures, resampled_people
+from faceops.release.gate.trials import Outcomes
+from faceops.verification.configured_thresholds import configured_thresholds
+from faceops.verification.fit import fit_verifier
+from faceops.verification.pairs import codes
+from faceops.verification.split_crops import SplitCrops, at_most
+from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verifier
 from faceops.weights.settings import weight_path
 
-# By a published LFW-only model that starts from ImageNet; the last two on other unseen people.
+FAR = 0.01
+FARS = (FAR, 1e-3)
+PEOPLE, DRAWS = 120, 20
+STRANGERS = 0.5  # share of the people who are not enrolled, open set
+REPEATS = 300  # of the bootstrap
+LISTS = ("pairsDevTrain.txt", "pairsDevTest.txt")
+# Of a model trained on LFW alone from an ImageNet start; the last two on other unseen people.
 PUBLISHED = {
     "accuracy": 0.906,
     "tar": 0.728,
@@ -50,108 +88,250 @@ PUBLISHED = {
 }
 
 
-def stated(backbone: str) -> dict[str, Published]:
-    """Return what is published beside each figure, and what a model of that kind must reach."""
-    if backbone == "facenet_nn2":
-        return {}  # none at this size
-    if backbone == "pretrained":  # its aim on the other figures is to beat SFace
-        aims: dict[str, Published] = {
-            key: Published(PUBLISHED[key], 0.99) for key in ("against", "verifier")
-        }
-    else:
-        aims = {
-            key: Published(PUBLISHED[key], PUBLISHED[key], above=True)
-            for key in ("accuracy", "tar", "rank_1", "open_set")
-        }
-    return {key: Published(value) for key, value in PUBLISHED.items()} | aims
+@dataclass(frozen=True)
+class HeldOut:
+    """Rates over draws of people, float64 (R,)."""
+
+    rank_1: np.ndarray  # closed set: each person's first photo enrolled, the others are probes
+    identified: np.ndarray  # open set: probes of enrolled people that got the right name
+    strangers_named: np.ndarray  # open set, at the same threshold
+    identified_at_fpir: np.ndarray  # at a threshold set on these strangers
+
+
+def held_out_people(
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds, gallery_photos: int, seed: int
+) -> HeldOut:
+    """Draw 120 people with more than `gallery_photos` photos, 20 times, and identify them.
+
+    Open set: half of them are enrolled with `gallery_photos` photos each, the others are
+    strangers. The threshold is that of the default budget, set on validation people, and a name
+    must lead the runner-up by the release's margin.
+
+    Raises:
+        FaceOpsError: there are fewer than 120 such people.
+    """
+    person = codes(faces.persons)
+    enough = np.flatnonzero(np.bincount(person) > gallery_photos)
+    if len(enough) < PEOPLE:
+        raise FaceOpsError(
+            f"{len(enough)} test people have more than {gallery_photos} photos; {PEOPLE} are"
+            " needed."
+        )
+    draw = np.random.default_rng(seed)
+    rates = []
+    for number in track(range(DRAWS), f"draws of {PEOPLE} people"):
+        part = faces.of(np.isin(person, draw.permutation(enough)[:PEOPLE]))
+        search = open_set(
+            part, verifier, thresholds, gallery_photos=gallery_photos, unknown_share=STRANGERS,
+            seed=seed + number, draws=1,
+        )  # fmt: skip
+        known = search.known
+        rates.append((
+            closed_set(part, verifier).rate(1),
+            search.identified[known].mean(),
+            search.named[~known].mean(),
+            search.rate_at(thresholds.default_budget),
+        ))  # fmt: skip
+    return HeldOut(*np.array(rates).T)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's results on DevTest's people."""
+
+    view: LfwView1
+    scan: PairScan  # all pairs of photos
+    ranks: ClosedSet  # among all people
+    against: OneAgainstTen
+    pairs: RandomPairs
+    held_out: tuple[HeldOut, HeldOut]  # with one and with two gallery photos
+    search: OpenSet  # half of all people with two photos enrolled, one photo each
+    verifier: str
+
+    def view_decisions(self, threshold: float) -> np.ndarray:
+        """Return which pairs of pairsDevTest are decided rightly at `threshold`, bool (N,)."""
+        right: np.ndarray = (self.view.test.scores >= threshold) == self.view.test.same
+        return right
+
+    def figures(self, published: dict[str, float], seed: int) -> list[Figure]:
+        """Return the rows of the table; `published` gives the figures of others, by key."""
+        test, one = self.view.test, self.against.figures(seed)
+        all_pairs = pair_intervals(self.scan, FARS, seed).tar
+        by_list, even_odds = self.view_decisions(self.view.threshold), self.view_decisions(0)
+        balanced = self.pairs.accuracy(0.0)
+
+        def row(key: str, name: str, rates: np.ndarray) -> Figure:
+            spread = float(rates.std(ddof=1))
+            return Figure(name, float(rates.mean()), published.get(key), spread=spread)
+
+        def view(name: str, right: np.ndarray) -> Figure:
+            ours, known = float(right.mean()), published.get("accuracy")
+            return Figure(name, ours, known, interval=test.interval(right, seed))
+
+        first, second = self.held_out
+        who = f"{PEOPLE} people, 1 gallery photo"
+        return [
+            view("View 1 accuracy, threshold of pairsDevTrain", by_list),
+            view("View 1 accuracy, threshold of validation people", even_odds),
+            Figure(f"TAR at FAR {FAR:g}, pairs of pairsDevTest",
+                   tar_at_far(test.scores[test.same], test.scores[~test.same], FAR),
+                   published.get("tar")),
+            *(Figure(f"TAR at FAR {far:g}, all pairs of test people", self.scan.roc.tar(far),
+                     interval=all_pairs[far]) for far in FARS),
+            row("rank_1", f"rank-1, {who}", first.rank_1),
+            row("open_set", f"DIR, open set, {who}", first.identified),
+            row("", f"FPIR, open set, {who}", first.strangers_named),
+            row("", f"DIR at the promised FPIR of these strangers, {who}",
+                first.identified_at_fpir),
+            row("", "DIR, open set, 2 gallery photos", second.identified),
+            row("", "FPIR, open set, 2 gallery photos", second.strangers_named),
+            Figure("1 genuine against 10 impostors", one["accuracy"], published.get("against"),
+                   interval=one["accuracy_interval"]),
+            row("verifier", "balanced verification accuracy, even odds", balanced),
+        ]  # fmt: skip
+
+
+def measure(faces: BuiltFaces, embeddings: np.ndarray, params: Params, lists: Path) -> Measured:
+    """Run all protocols on `embeddings` float32 (N, D) of `faces`.
+
+    Raises:
+        FaceOpsError: a list is absent or names an unknown photo, or there are too few people.
+    """
+    verify, seed = params.verify, params.evaluate.seed
+    train, val, test = (np.flatnonzero(faces.splits == split) for split in ("train", "val", "test"))
+    fewer = at_most(SplitCrops(train, faces.persons[train]), verify.faces, verify.seed)
+    fitted = fit_verifier(
+        embeddings[fewer.crops], fewer.persons, embeddings[val], faces.persons[val], verify
+    )
+    verifier = fitted.verifier
+    thresholds = configured_thresholds(
+        embeddings[val], faces.persons[val], verifier, fitted.scores, verify
+    )
+    all_faces = faces.embedded(embeddings)
+    unseen = replace(all_faces.of(test), missing=())
+    chosen_on, scored = (read_pairs_list(lists / name) for name in LISTS)
+    pairs, draws = params.evaluate.pairs, params.evaluate.draws
+    return Measured(
+        view=lfw_view1(all_faces, verifier, chosen_on, scored, seed),
+        scan=scan_pairs(unseen, verifier, FARS),
+        ranks=closed_set(unseen, verifier),
+        against=one_against_ten(unseen, verifier),
+        pairs=random_pairs(unseen, verifier, pairs, seed, draws),
+        held_out=(
+            held_out_people(unseen, verifier, thresholds, 1, seed),
+            held_out_people(unseen, verifier, thresholds, 2, seed),
+        ),
+        search=open_set(
+            unseen, verifier, thresholds, gallery_photos=1, unknown_share=STRANGERS, seed=seed
+        ),
+        verifier=f"{verifier.kind}, calibration {fitted.calibration.method}",
+    )
+
+
+def tar_gains(old: PairScan, new: PairScan, seed: int) -> list[Gain]:
+    """Compare TAR at each FAR over all pairs; each model has its own threshold."""
+    resampled = [pair_intervals(scan, FARS, seed).resampled for scan in (old, new)]
+    errors = (resampled[1] - resampled[0]).std(axis=0, ddof=1)
+    return [
+        Gain(f"TAR at FAR {far:g}, all pairs", old.roc.tar(far), new.roc.tar(far), float(error))
+        for far, error in zip(FARS, errors, strict=True)
+    ]
+
+
+def search_gain(old: OpenSet, new: OpenSet, seed: int) -> Gain:
+    """Compare DIR at FPIR 0.01 on the same draws; each model has its own threshold."""
+    person, known = new.person, new.known
+    people = int(person.max()) + 1
+    kinds = np.stack([np.bincount(person[of], minlength=people) > 0 for of in (known, ~known)], 1)
+    weights = resampled_people(people, kinds, REPEATS, seed)
+    models = [
+        ModelFigures(Outcomes(one.best, one.right, one.named), person, known) for one in (old, new)
+    ]
+    rates = np.array([[model.dir(weight, FAR) for model in models] for weight in weights])
+    error = float((rates[:, 1] - rates[:, 0]).std(ddof=1))
+    before, after = (model.dir(np.ones(people, np.float32), FAR) for model in models)
+    return Gain(f"DIR at FPIR {FAR:g}, {new.known_people} people enrolled", before, after, error)
+
+
+def gains(old: Measured, new: Measured, seed: int) -> list[Gain]:
+    """Return the differences of two models on the same people."""
+    drawn = [
+        (pairs.first, pairs.second, (before >= 0) == pairs.same, (after >= 0) == pairs.same)
+        for pairs, before, after in zip(
+            new.pairs.draws, old.pairs.scores, new.pairs.scores, strict=True
+        )
+    ]
+    first, second, before, after = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    test, whose = new.view.test, new.pairs.person
+    decisions = [model.view_decisions(model.view.threshold) for model in (old, new)]
+    people = np.arange(len(new.against.chances))
+    return [
+        pairs_gain("View 1 accuracy", *decisions, (test.first_person, test.second_person), seed),
+        *tar_gains(old.scan, new.scan, seed),
+        share_gain("rank-1 among all test people", old.ranks.ranks == 1, new.ranks.ranks == 1,
+                   codes(new.ranks.probe_person), seed),
+        share_gain("1 genuine against 10 impostors", old.against.chances, new.against.chances,
+                   people, seed),
+        pairs_gain("balanced verification accuracy", before, after,
+                   (whose[first], whose[second]), seed),
+        search_gain(old.search, new.search, seed),
+    ]  # fmt: skip
 
 
 def main() -> None:
     """Train, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overlay", metavar="OVERLAY")
-    parser.add_argument("--build", type=Path, default=Path("build"))
-    parser.add_argument("--lists", type=Path, required=True, metavar="LFW")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoints and embeddings")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--name", help="of the tables; else the overlay's")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("overlay", metavar="OVERLAY")
+    options.add_argument("--build", type=Path, default=Path("build"))
+    options.add_argument("--lists", type=Path, required=True, metavar="LFW")
+    options.add_argument("--out", type=Path, required=True, help="checkpoints, embeddings, tables")
+    options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    args = options.parse_args()
     params = read_settings(args.overlay, args.set, args.out)
     settings, seed = params.train, params.evaluate.seed
     device = choose_device(settings.device)
     faces = read_build(args.build)
-    train, val = faces.labelled("train"), faces.labelled("val")
     pretrained = settings.backbone == "pretrained"
     sface = weight_path("sface") if pretrained else None
-    start = start_model(settings, sface)
-    before = embed_faces(start, faces, args.out, device) if pretrained else None
-
-    data = [*faces.hashes, sha256_file(sface) if sface else ""]
+    model = start_model(settings, sface)
+    before = embed_faces(model, faces, args.out, device) if pretrained else None
+    digests = (*faces.hashes, sha256_file(sface) if sface else "")
+    data = Data(faces.labelled("train"), faces.labelled("val"), digests)
     fitted = fit(
-        start,
-        lambda: build_inputs(start, train, val, settings, args.out, device),
-        train, val, settings, args.out, data, device=device,
+        model,
+        lambda: build_inputs(model, data.train, data.val, settings, args.out, device),
+        data, settings, args.out, device,
     )  # fmt: skip
     embeddings = embed_faces(fitted.model, faces, args.out, device)
-    measured = measure_lfw(faces, embeddings, params, args.lists)
-    figures = measured.figures(stated(settings.backbone), seed)
-    parts = [figures_table(figures), measured.told()]
-    content = {
-        "figures": [figure.as_dict() for figure in figures],
-        "held_out": [held.means() for held in measured.held_out],
-        "training": fitted.facts,
-    }
+    measured = measure(faces, embeddings, params, args.lists)
+    published = {} if settings.backbone == "facenet_nn2" else PUBLISHED  # none at this size
+    parts = [
+        table(FIGURES, measured.figures(published, seed)),
+        f"Identification: {DRAWS} draws of {PEOPLE} DevTest people; mean and standard deviation"
+        f" over draws. Open set: a threshold meant for FPIR {params.verify.budget:g}, set on"
+        f" validation people. Verifier: {measured.verifier}.",
+    ]
     if before is not None:
-        as_it_is = measure_lfw(faces, before, params, args.lists)
-        rows = as_it_is.figures(stated(settings.backbone), seed)
+        sface_measured = measure(faces, before, params, args.lists)
         which = "The trained model"
         if fitted.facts["best_epoch"] == 0:
-            which = (
-                "No epoch was better than SFace on the validation people, so SFace was kept and"
-                " the figures above are its own. The last epoch's weights"
-            )
-            take_last_epoch(fitted, settings)
+            which = "No epoch was better than SFace on validation people. The last epoch's weights"
+            load_last_epoch(fitted, settings)
             embeddings = embed_faces(fitted.model, faces, args.out, device)
-            measured = measure_lfw(faces, embeddings, params, args.lists)
-        gains = compared(as_it_is, measured, seed)
+            measured = measure(faces, embeddings, params, args.lists)
         parts += [
-            "SFace as published, measured alike:",
-            figures_table(rows),
-            f"{which} against SFace as it is, paired. Standard errors are over people.",
-            table(HEADER, [gain.row() for gain in gains]),
+            "SFace as published:",
+            table(FIGURES, sface_measured.figures(published, seed)),
+            f"{which} compared with SFace, paired over people:",
+            table(GAINS, gains(sface_measured, measured, seed)),
         ]
-        content["sface"] = {
-            "figures": [figure.as_dict() for figure in rows],
-            "gains": [vars(gain) | {"finding": gain.finding} for gain in gains],
-        }
-    name = args.name or Path(args.overlay).stem
-    seen = (
-        f"LFW, official split: {faces.seen()}. "
-        + (
-            "SFace's publishers trained it on MS-Celeb-1M-like photos, perhaps of people of LFW. "
-            if pretrained
-            else ""
-        )
-        + "DevTest's people chose nothing and taught nothing here."
-    )
-    changed = "".join(f" --set {change}" for change in args.set)
-    print(
-        write_results(
-            name,
-            f"LFW, {name}: trained on DevTrain, reported on DevTest",
-            f"python -m experiments.lfw_training {args.overlay} --build BUILD --lists LFW --out OUT"
-            + changed
-            + (f" --name {name}" if args.name else ""),
-            parts,
-            run_facts(seen, settings, {"": fitted.facts}, device),
-            content,
-            args.results,
-        )
-    )
+    name = Path(args.overlay).stem
+    seen = f"LFW, official split: {faces.counts()}. Nothing was fitted to or chosen on DevTest."
+    if pretrained:
+        seen += " SFace was trained on photos of celebrities, possibly some of these people."
+    facts = run_facts(seen, settings, {"": fitted.facts}, device)
+    print_results(name, f"LFW, {name}: DevTrain to DevTest", parts, facts, args.out)
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run(main)

@@ -128,7 +128,7 @@ def sface_bundle(
 @pytest.fixture(scope="session")
 def next_bundle(sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a release that differs from `sface_bundle` in its embedder alone."""
-    from experiments.altered_release import alter_release
+    from tests.altered_release import alter_release
 
     return alter_release(sface_bundle, tmp_path_factory.mktemp("next_release") / "bundle")
 

@@ -1,0 +1,254 @@
+"""What the training experiments share: settings, aligned faces, a training run that resumes.
+
+Everything in experiments/ that touches the training loop is here.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+from pydantic import BaseModel
+from safetensors.torch import load_file, save_file
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
+from faceops.config import Params, experiment_file, read_params
+from faceops.config.sections import Train
+from faceops.dataset.manifest import ACCEPTED
+from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.build_inputs import trains_head_only
+from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
+from faceops.embedding.training.training_inputs import TrainingInputs
+from faceops.embedding.training.training_loop import train_embedder
+from faceops.embedding.weights_sha256 import weights_sha256
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.release.assemble import git_commit
+
+ROOT = Path(__file__).parent.parent
+BLOCK = 2048  # faces a file of embeddings; an interrupted run continues after the last one
+WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
+
+
+def read_settings(overlay: str, changes: Sequence[str], out: Path) -> Params:
+    """Return the defaults, overridden by the file `overlay`, overridden by `changes`.
+
+    Args:
+        overlay: a name in experiments/, or the path of a YAML file.
+        changes: texts `section.key=value`, the value as in YAML.
+        out: folder; the merged overrides are written to `out`/params.yaml.
+
+    Raises:
+        UsageError: there is no such overlay or key, or a value is wrong.
+    """
+    content = yaml.safe_load(experiment_file(ROOT, overlay).read_text(encoding="utf-8")) or {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and key):
+            raise UsageError(f"--set takes section.key=value, such as train.seed=8, not {change}.")
+        content.setdefault(section, {})[key] = yaml.safe_load(value)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return read_params(out / "params.yaml")
+
+
+@dataclass(frozen=True)
+class BuiltFaces:
+    """The N aligned faces of a pipeline run.
+
+    crops: uint8 (M, 112, 112, 3) RGB, memory-mapped; rows: int64 (N,), each face's row in it.
+    persons, paths, splits: text (N,); negative_only: bool (N,), the person has one photo.
+    missing: paths of rejected photos.
+    hashes: sha256 of the table of faces and of the crops.
+    """
+
+    crops: np.ndarray
+    rows: np.ndarray
+    persons: np.ndarray
+    paths: np.ndarray
+    splits: np.ndarray
+    negative_only: np.ndarray
+    missing: tuple[str, ...]
+    hashes: tuple[str, str]
+
+    def labelled(self, split: str) -> LabelledCrops:
+        """Return the faces of `split` for the training loop."""
+        part = self.splits == split
+        return LabelledCrops.of(
+            self.crops, self.rows[part], self.persons[part].tolist(), self.negative_only[part]
+        )
+
+    def embedded(self, embeddings: np.ndarray) -> EmbeddedFaces:
+        """Return all faces with their `embeddings`, float32 (N, D)."""
+        return EmbeddedFaces(embeddings, self.persons, self.paths, missing=self.missing)
+
+    def counts(self) -> str:
+        """Return the numbers of people and photos of each split in words."""
+        parts = {split: self.splits == split for split in ("train", "val", "test")}
+        return "; ".join(
+            f"{split} {len(np.unique(self.persons[part])):,} people, {part.sum():,} photos"
+            for split, part in parts.items()
+        )
+
+
+def read_build(build: Path) -> BuiltFaces:
+    """Read the outputs of the stages `crop` and `split` below the folder `build`.
+
+    Raises:
+        FaceOpsError: a file is absent or unreadable.
+    """
+    crops_file, cropped_file = build / "crop/crops.npy", build / "crop/faces.parquet"
+    split_file = build / "split/faces.parquet"
+    try:
+        crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
+        cropped = pq.read_table(cropped_file, columns=["path", "status"]).to_pylist()
+        table = pq.read_table(split_file).sort_by("path")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(
+            f"{build} cannot be read ({reason}); run `dvc repro split`, or name another --build."
+        ) from None
+    return BuiltFaces(
+        crops=crops,
+        rows=table["crop"].to_numpy().astype(np.int64),
+        persons=np.array(table["person"].to_pylist(), dtype=str),
+        paths=np.array(table["path"].to_pylist(), dtype=str),
+        splits=np.array(table["split"].to_pylist(), dtype=str),
+        negative_only=table["negative_only"].to_numpy(),
+        missing=tuple(row["path"] for row in cropped if row["status"] != ACCEPTED),
+        hashes=(sha256_file(split_file), sha256_file(crops_file)),
+    )
+
+
+def embed_faces(
+    model: Embedder, faces: BuiltFaces, folder: Path, device: torch.device
+) -> np.ndarray:
+    """Return the L2-normalised embeddings of all `faces`, float32 (N, D), without mirroring.
+
+    They are cached in `folder`, keyed by the model's weights and the crops.
+    """
+    key = hashlib.sha256("".join((*faces.hashes, weights_sha256(model))).encode()).hexdigest()
+    home = folder / f"embeddings-{key[:16]}"
+    home.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for start in track(range(0, len(faces.rows), BLOCK), "embed blocks of faces"):
+        file = home / f"{start}.npy"
+        if not file.exists():
+            block = embed_crops(model, faces.crops[faces.rows[start : start + BLOCK]], 64, device)
+            temporary = file.with_suffix(".tmp.npy")
+            np.save(temporary, block)
+            temporary.replace(file)
+        parts.append(np.load(file))
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and validation faces, and the sha256 digests of everything that is learned from."""
+
+    train: LabelledCrops
+    val: LabelledCrops
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model in evaluation mode.
+
+    facts: best_epoch, epochs, stopped, seconds and history.
+    checkpoints: the folder of the run's checkpoints.
+    """
+
+    model: Embedder
+    facts: dict[str, Any]
+    checkpoints: Path
+
+
+def fit(
+    model: Embedder,
+    inputs: Callable[[], TrainingInputs],
+    data: Data,
+    settings: Train,
+    folder: Path,
+    device: torch.device,
+) -> Fitted:
+    """Train `model`, or load the result of an earlier call with the same arguments.
+
+    An interrupted run continues after its last checkpoint.
+
+    Args:
+        model: the initial model.
+        inputs: makes what a step feeds the network; called only if there is no result yet.
+        folder: checkpoints and results go below it, keyed by settings, code and data.
+
+    Raises:
+        FaceOpsError: there are too few people, or the embedding collapsed.
+    """
+    home = folder / run_key(settings, *data.digests)
+    facts_file = home / FACTS
+    facts = json.loads(facts_file.read_text("utf-8")) if facts_file.exists() else None
+    if facts is None or facts["stopped"] == "max_minutes":
+        home.mkdir(parents=True, exist_ok=True)
+        outcome = train_embedder(model, inputs(), data.train, data.val, settings, home, device)
+        saved = load_checkpoint(home)
+        assert saved is not None
+        state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(state, home / WEIGHTS)
+        facts = {
+            "best_epoch": outcome.best_epoch,
+            "epochs": outcome.last["epoch"],
+            "stopped": outcome.stopped,
+            "seconds": saved[1]["seconds"],
+            "history": outcome.history,
+        }
+        temporary = facts_file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(facts), encoding="utf-8")
+        temporary.replace(facts_file)
+    model.load_state_dict(load_file(home / WEIGHTS))
+    return Fitted(model.eval(), facts, home)
+
+
+def load_last_epoch(fitted: Fitted, settings: Train) -> None:
+    """Load the weights of the last epoch into `fitted.model`, the averaged ones if there are."""
+    saved = load_checkpoint(fitted.checkpoints)
+    assert saved is not None
+    part = "average" if settings.ema_decay else "trained"
+    trained = fitted.model.head if trains_head_only(settings) else fitted.model
+    trained.load_state_dict(without_prefix(part, saved[0]))
+
+
+def run_facts(
+    data: str, settings: BaseModel, runs: dict[str, dict[str, Any]], device: torch.device
+) -> dict[str, str]:
+    """Return what the figures of a run depend on: data, settings, training, machine, commit.
+
+    Args:
+        data: what the model has seen, in words.
+        runs: name -> `Fitted.facts`; "" names the only run.
+    """
+    values = ", ".join(f"{key} {value}" for key, value in settings.model_dump().items())
+    facts = {"data": data, "settings": values}
+    for name, run in runs.items():
+        facts[f"training {name}".strip()] = (
+            f"{run['epochs']} epochs ({run['stopped']}), best epoch {run['best_epoch']},"
+            f" {run['seconds']:.0f} s"
+        )
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    else:
+        machine = platform.processor() or platform.machine()
+    facts["machine"] = f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    facts["commit"] = git_commit(ROOT)
+    return facts
