@@ -1,8 +1,7 @@
-"""dvc.yaml, params.yaml, the stage scripts and the README say the same."""
+"""dvc.yaml, params.yaml and the stage scripts say the same."""
 
 import ast
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -109,26 +108,3 @@ def test_plots_take_templates_that_are_there_and_files_that_a_stage_writes(
                 template = repository / f".dvc/plots/{told['template']}.json"
                 content = json.loads(template.read_text())
                 assert content["data"]["values"] == "<DVC_METRIC_DATA>"
-
-
-def test_the_readme_tree_names_what_exists(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    tree = re.search(r"```text\n(.*?)```", readme, re.DOTALL)
-    assert tree, "the README has no tree"
-    stack: list[str] = []
-    named = []
-    for line in tree.group(1).splitlines():
-        depth = (len(line) - len(line.lstrip(" "))) // 2
-        for name in re.split(r"\s{2,}", line.strip())[0].split():
-            path = Path(*stack[:depth], name)
-            assert (repository / path).exists(), f"README names {path}"
-            named.append(path)
-        stack = [*stack[:depth], named[-1].name]
-    rooms = {p.name for p in (repository / "src/faceops").iterdir() if (p / "__init__.py").exists()}
-    assert rooms <= {path.name for path in named}
-
-
-def test_the_readme_names_every_stage(repository: Path, pipeline: dict[str, Any]) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    for name in pipeline["stages"]:
-        assert re.search(rf"\b{name}\b", readme)
