@@ -35,6 +35,7 @@ from PIL import Image
 
 from benchmarks.as_a_user import as_a_user
 from experiments.lfw_identification import choose, lay_out
+from faceops.base.cpus import usable_cpus
 
 SIDE = 3464  # of a square photo of 12 megapixels
 TOLERANCES = (0.6, 0.55, 0.5, 0.45, 0.4)
@@ -216,7 +217,7 @@ def main() -> None:
     parser.add_argument("--strangers", type=int, default=1000)
     parser.add_argument("--large", type=int, default=200, help="photos to enlarge; 0 for none")
     parser.add_argument("--budget", nargs="+", default=["0.01", "0.001"])
-    parser.add_argument("--cpus", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--cpus", type=int, nargs="+", default=[1, usable_cpus()])
     args = parser.parse_args()
     faces = pq.read_table(args.split, columns=["person", "path", "split"]).to_pylist()
     lay_out(*choose(faces, args.people, args.strangers, 7), args.data, args.out)

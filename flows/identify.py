@@ -12,7 +12,6 @@ forgotten.
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from faceops.base.cpus import usable_cpus
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.commands.bundle_argument import CHAMPION, load_release
 from faceops.gallery.store import Gallery
@@ -182,7 +182,7 @@ def publish_artifacts(summary: dict[str, Any]) -> None:
             logger.warning("drift in %s (%s): %s", drift["what"], drift["level"], drift["advice"])
 
 
-@flow(name="identify", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1))  # type: ignore[arg-type]
+@flow(name="identify", task_runner=ThreadPoolTaskRunner(max_workers=usable_cpus()))  # type: ignore[arg-type]
 def identify_folder(
     photos_dir: str,
     gallery: str = "gallery",

@@ -11,7 +11,7 @@ recorded there.
 
 import argparse
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.locks import file_lock
 from faceops.config import experiment_file, read_params, write_params
 from faceops.release.labelled_photos import labelled_photos
 from faceops.release.registry.stage_runs import StageRun, record_stages
 from faceops.release.registry.store import UnreachableError, store_errors
-from flows.rebuild_lock import rebuild_lock
 from flows.rebuild_report import report_release, report_stages
 from flows.rebuild_stages import StageError, run_stage, stage_names
 
@@ -33,6 +33,11 @@ RECORD_LIMIT_S = 1800
 GATE_LIMIT_S = 6 * 3600
 GATE_THREADS = 2
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def rebuild_lock(root: Path) -> AbstractContextManager[None]:
+    """Lock the repository `root` for a rebuild, by a file in DVC's folder for such files."""
+    return file_lock(root / ".dvc/tmp/rebuild.lock", f"{root} is being rebuilt")
 
 
 def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:

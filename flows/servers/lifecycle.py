@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
 from faceops.base.progress import track
-from faceops.gallery.folder_lock import folder_lock
 from flows.servers.definition import HOST, SERVERS_FOLDER, Server
 from flows.servers.port_holder import holder_of, port_is_free
 from flows.servers.process_record import ProcessRecord

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.locks import file_lock
 from faceops.dataset.importer import import_photos
 from faceops.dataset.people_list import read_people_list
 from faceops.dataset.source_place import public_place
 from faceops.dataset.sources_file import SYNTHETIC, write_sources
-from faceops.dataset.writing_lock import writing_lock
 
 
 def photo(path: Path, shade: int) -> Path:
@@ -267,7 +267,10 @@ def test_every_place_is_remembered(tmp_path: Path) -> None:
 
 def test_two_imports_at_once_into_one_folder_are_refused(lfw: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with writing_lock(data), pytest.raises(FaceOpsError, match="another import into"):
+    data.mkdir()
+    with (
+        file_lock(data, "in use"),
+        pytest.raises(FaceOpsError, match="data is in use by another faceops process; wait"),
+    ):
         import_photos("lfw", str(lfw), data)
-    assert not data.exists()
     assert import_photos("lfw", str(lfw), data)["photos"] == 4

@@ -1,13 +1,19 @@
 """A stage as a task: what it printed is kept, and a failed one says why."""
 
 import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from prefect.logging import disable_run_logger
+from prefect.states import Failed
 
+from faceops.base.errors import FaceOpsError, StoreError
 from faceops.release.registry.stage_runs import FAILED, RAN, STOOD
-from flows.rebuild_stages import StageError, run_stage, stage_names
+from faceops.release.registry.store import UnreachableError
+from flows.rebuild import may_pass_by_itself
+from flows.rebuild_stages import StageError, end_group, run_stage, stage_names
 
 pytestmark = pytest.mark.slow
 
@@ -41,3 +47,33 @@ def test_a_stage_that_fails_is_told_and_what_it_printed_is_kept(root: Path) -> N
     assert told.value.run.state == FAILED
     assert told.value.run.log is not None
     assert "the disk is blue" in told.value.run.log.read_text()
+
+
+def test_ending_a_stage_ends_what_it_started() -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", "sleep 300 & echo $!; wait"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    end_group(process)
+    assert process.poll() is not None
+    deadline = time.monotonic() + 10
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (UnreachableError("registering the release failed at the MLflow store"), True),
+        (StoreError("the MLflow store refused it"), False),
+        (TimeoutError("the task took too long"), False),
+        (FaceOpsError("params.yaml: the section train has changed"), False),
+    ],
+)
+def test_only_what_may_pass_by_itself_is_tried_again(error: Exception, again: bool) -> None:
+    assert may_pass_by_itself(None, None, Failed(data=error)) is again

@@ -219,7 +219,7 @@ def test_a_server_does_not_take_another_server_for_its_own(tmp_path: Path) -> No
 def test_two_at_once_do_not_start_the_servers_twice(tmp_path: Path, servers: list[Server]) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from faceops.gallery.folder_lock import folder_lock\n"
+        "from faceops.base.locks import folder_lock\n"
         f"with folder_lock(Path({str(tmp_path / '.servers')!r})):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

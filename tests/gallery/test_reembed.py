@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
 from faceops.cli import main
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import FACES_FILE, GALLERY_FILE, Gallery, crop_of
 from faceops.release.bundle import Bundle

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
 from faceops.cli import main
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import outputs_of, remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification import run, unchanged

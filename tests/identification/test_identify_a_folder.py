@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.locks import folder_lock
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.shard import find_shard

@@ -153,7 +153,7 @@ def test_what_was_done_is_not_done_again_and_what_was_cut_short_is(
 def test_a_store_is_held_by_one_run(tmp_path: Path) -> None:
     with (
         PhotoStore(tmp_path),
-        pytest.raises(FaceOpsError, match="another evaluation works in"),
+        pytest.raises(FaceOpsError, match="in use by another"),
         PhotoStore(tmp_path),
     ):
         pass

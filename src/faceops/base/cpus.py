@@ -15,7 +15,7 @@ def usable_cpus() -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cpus, math.ceil(min(cpus, *_cgroup_limits()))))
+    return max(1, math.ceil(min(cpus, *_cgroup_limits())))
 
 
 def _cgroup_limits() -> list[float]:

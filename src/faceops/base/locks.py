@@ -1,67 +1,73 @@
-"""A lock file that one process at a time holds, and that says who holds it."""
+"""Locks between processes, on files that say who holds them."""
 
-import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+
+from filelock import lock_descriptor
 
 from faceops.base.errors import FaceOpsError
 
 
 @contextmanager
-def process_lock(path: Path, busy: str) -> Iterator[None]:
-    """Hold the file `path`, made if absent, for this process.
+def file_lock(path: Path, busy: str, advice: str = "wait until it has ended") -> Iterator[None]:
+    """Lock `path` for this process, or fail at once.
 
-    The operating system lets go of the lock when the process ends, however it ends: what a killed
-    one wrote into the file holds nobody up.
+    The operating system releases the lock when the process ends, even when it is killed.
 
     Args:
-        busy: what another process does that holds it, for the sentence; "it is being rebuilt".
+        path: a lock file, created if absent, which names the process that holds it; or an existing
+            folder, which cannot.
+        busy: the beginning of the error message, such as "DIR is being rebuilt".
+        advice: the end of it: what the user can do.
 
     Raises:
-        FaceOpsError: another process holds it, or the file cannot be written.
+        FaceOpsError: another process holds it, or the file cannot be written or locked.
     """
+    is_folder = path.is_dir()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Append mode: opening must not wipe what the holder wrote.
-        file = path.open("a+", encoding="utf-8")
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise FaceOpsError(f"{path} cannot be written ({error.strerror}).") from None
-    with file:
+        why = error.strerror
+        raise FaceOpsError(f"{path} cannot be written ({why}); choose another folder.") from None
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise FaceOpsError(
-                f"{busy} by another process ({_holder(file.read())}); wait until it has ended."
-            ) from None
+            if not lock_descriptor(descriptor, blocking=False):
+                holder = "" if is_folder else _holder(descriptor)
+                raise FaceOpsError(f"{busy} by another faceops process{holder}; {advice}.")
         except OSError as error:  # such as a network share without locks
             raise FaceOpsError(f"{path} cannot be locked ({error.strerror}).") from None
-        _note(file)
+        if is_folder:
+            yield
+            return
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        with suppress(OSError):  # on a full disk the lock works without the note
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(note).encode(), 0)
         try:
             yield
         finally:
             with suppress(OSError):
-                file.truncate(0)
+                os.truncate(descriptor, 0)
+    finally:
+        os.close(descriptor)  # releases the lock
 
 
-def _note(file: IO[str]) -> None:
-    """Write who holds the lock; on a full disk it is held all the same."""
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    with suppress(OSError):
-        os.ftruncate(file.fileno(), 0)
-        os.write(file.fileno(), json.dumps(holder).encode())
+def folder_lock(folder: Path) -> AbstractContextManager[None]:
+    """Lock `folder`, created if absent, by its file `.lock`, see `file_lock`."""
+    advice = "wait until it has ended, or choose another folder"
+    return file_lock(folder / ".lock", f"{folder} is in use", advice)
 
 
-def _holder(text: str) -> str:
+def _holder(descriptor: int) -> str:
     try:
-        content = json.loads(text)
-        return f"pid {content['pid']} on {content['host']}, since {content['since']}"
-    except (ValueError, KeyError, TypeError):  # it has the lock, and is about to write
-        return "just started"
+        note = json.loads(os.pread(descriptor, 1000, 0))
+        return f" (pid {note['pid']} on {note['host']}, since {note['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ", which has just started"  # and is about to write its note

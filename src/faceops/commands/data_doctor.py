@@ -132,8 +132,8 @@ def _line(text: str) -> str:
 
 def _confirm(args: argparse.Namespace) -> int:
     from faceops.base.errors import UsageError
+    from faceops.base.locks import file_lock
     from faceops.dataset.quarantine import QUARANTINE_FILE, add_to_quarantine
-    from faceops.dataset.writing_lock import writing_lock
     from faceops.evaluation.label_doctor.confirmed import confirmed_photos
     from faceops.evaluation.label_doctor.suspicions_file import read_verdicts
 
@@ -142,7 +142,7 @@ def _confirm(args: argparse.Namespace) -> int:
     rows = read_verdicts(args.confirm)
     reasons = confirmed_photos(rows, args.confirm, args.data)
     file = args.data / QUARANTINE_FILE
-    with writing_lock(args.data):
+    with file_lock(args.data, f"{args.data} is in use"):
         added = add_to_quarantine(file, reasons)
     open_rows = sum(row.verdict == "" for row in rows)
     figures = {"confirmed": len(reasons), "added": added, "without_verdict": open_rows}

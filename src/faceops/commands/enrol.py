@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -39,6 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run(args: argparse.Namespace) -> int:
+    from faceops.base.cpus import usable_cpus
     from faceops.base.errors import UsageError
     from faceops.gallery.enrol import enrol
 
@@ -50,7 +50,7 @@ def _run(args: argparse.Namespace) -> int:
         load_bundle(args),
         prune=args.prune,
         trust=args.trust,
-        threads=min(8, os.cpu_count() or 1),
+        threads=min(8, usable_cpus()),
     )
     if args.json:
         print(json.dumps({**asdict(report), "gallery": str(args.gallery)}, ensure_ascii=False))

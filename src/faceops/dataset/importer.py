@@ -1,11 +1,13 @@
 """Import a source: its photos, byte for byte, into data/photos/<Person>/."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import write_file
+from faceops.base.locks import file_lock
 from faceops.dataset.copy_photos import copy_photos
 from faceops.dataset.imported import read_imported, read_origins, write_imported
 from faceops.dataset.names import name_key
@@ -19,7 +21,6 @@ from faceops.dataset.sources.mnist import list_mnist
 from faceops.dataset.sources.pins import list_pins
 from faceops.dataset.sources.tree import list_tree, without_wrapper
 from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
-from faceops.dataset.writing_lock import writing_lock
 
 SOURCES: dict[str, Callable[[Path], list[LabelledPhoto]]] = {
     "tree": list_tree,
@@ -60,13 +61,22 @@ def import_photos(
 
     Raises:
         UsageError: no such source, or a bad list.
-        FaceOpsError: nothing to import, `data` holds the synthetic set, or another import
-            into it is running.
+        FaceOpsError: nothing to import, `data` holds the synthetic set, or another process
+            works in it.
     """
     if source not in SOURCES:
         raise UsageError(f"there is no source {source!r}; choose from {', '.join(SOURCES)}.")
-    with writing_lock(data):
-        return _import(source, place, data, limit_people, only_list)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FaceOpsError(f"{data} cannot be used ({error.strerror}); choose another.") from None
+    # The folder itself is locked: DVC would hash a lock file in it.
+    with file_lock(data, f"{data} is in use"):
+        try:
+            return _import(source, place, data, limit_people, only_list)
+        finally:
+            with suppress(OSError):  # unless it is empty
+                data.rmdir()
 
 
 def _import(

@@ -4,12 +4,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.faces.ordered_map import ordered_map
 from faceops.gallery.enrol_person import OpenedPhoto, enrol_person, open_person_photo
 from faceops.gallery.enrol_report import EnrolReport
 from faceops.gallery.enrolled_faces import EnrolledFaces
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, list_people, read_people
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle

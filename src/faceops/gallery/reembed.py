@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
 from faceops.base.progress import track
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.store import Gallery, GalleryFace, crop_of
 from faceops.release.bundle import Bundle
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.folder_lock import folder_lock
+from faceops.base.locks import folder_lock
 from faceops.gallery.person_name import display_name, given_name, person_key
 from faceops.gallery.store import Gallery
 

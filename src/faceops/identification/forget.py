@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.gallery.folder_lock import folder_lock
+from faceops.base.locks import folder_lock
 from faceops.gallery.former_names import keys_of_person
 from faceops.gallery.outputs import Outputs, is_there, outputs_of, state_gone
 from faceops.gallery.person_name import person_key, valid_unicode

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.box_overlap import SAME_BOX, box_overlap
@@ -17,7 +18,6 @@ from faceops.faces.find_faces import Face
 from faceops.faces.find_in_photo import find_in_photo
 from faceops.gallery.enrol_report import NOTES, Flag
 from faceops.gallery.face_policy import ENROLMENT
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.person_name import given_name, person_key
 from faceops.gallery.shown_path import paths_shown_as
 from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of

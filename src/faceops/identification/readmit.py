@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
-from faceops.gallery.folder_lock import folder_lock
+from faceops.base.locks import folder_lock
 from faceops.gallery.outputs import is_there, outputs_of
 from faceops.gallery.store import Gallery
 from faceops.identification.face_store import BUSY_S

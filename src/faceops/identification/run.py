@@ -1,14 +1,14 @@
 """Name the people in a folder of photos: one run, from the walk to the published files."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from faceops.base.cpus import usable_cpus
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.locks import folder_lock
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
-from faceops.gallery.folder_lock import folder_lock
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.begin_summary import begun
@@ -104,7 +104,7 @@ def identify(
         raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
     settings = Settings(budget, annotate, xmp, detail, policy, limits, bundle.release.precision)
     root, paths = photos_below(photos_dir)
-    threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+    threads = threads or min(MAX_THREADS, usable_cpus())
     clock = PartClock()
     began = time.monotonic()
     method = method_of(bundle.release, limits, detail)

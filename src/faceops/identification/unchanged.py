@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import faceops
 from faceops.base.files import sha256_file
-from faceops.gallery.folder_lock import folder_lock
+from faceops.base.locks import folder_lock
 from faceops.gallery.gallery_files import gallery_stamp
 from faceops.gallery.outputs import remember_output
 from faceops.identification.manifest import MANIFEST_FILE, stated_drawings

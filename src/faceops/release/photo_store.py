@@ -9,16 +9,15 @@ A folder holds, for one way of finding faces,
 so the same photos in another folder, or under another model, are not searched again.
 """
 
-import fcntl
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 
 _SHAPE = (112, 112, 3)
@@ -35,31 +34,17 @@ class PhotoStore:
         self.rows = 0
 
     def __enter__(self) -> "PhotoStore":
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lines = (self.folder / "photos.jsonl").open("a+", encoding="utf-8")
-            self._crops = (self.folder / "crops.u8").open("ab")
-        except OSError as error:
-            raise FaceOpsError(
-                f"{self.folder} cannot be written ({error.strerror}); choose another by --work."
-            ) from None
-        try:
-            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FaceOpsError(
-                f"another evaluation works in {self.folder}; wait until it has ended."
-            ) from None
-        self._read()
+        with ExitStack() as opening:
+            opening.enter_context(folder_lock(self.folder))
+            lines, crops = self.folder / "photos.jsonl", self.folder / "crops.u8"
+            self._lines = opening.enter_context(lines.open("a+", encoding="utf-8"))
+            self._crops = opening.enter_context(crops.open("ab"))
+            self._read()
+            self._opened = opening.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._crops.close()
-        self._lines.close()
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
 
     def add(self, photo_id: str, crop: np.ndarray | None, reason: str) -> None:
         """Keep what became of a photo: its `crop`, uint8 (112, 112, 3), or why there is none."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import process_lock
+from faceops.base.locks import file_lock
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
@@ -72,8 +72,8 @@ def test_an_interrupted_pass_goes_on_where_it_was(
 def test_features_that_another_process_computes_are_not_computed_too(
     model: Embedder, tmp_path: Path
 ) -> None:
-    with process_lock(tmp_path / ".features-train.lock", "they are being computed"):
-        with pytest.raises(FaceOpsError, match=r"features of train .* by another process"):
+    with file_lock(tmp_path / ".features-train.lock", "they are being computed"):
+        with pytest.raises(FaceOpsError, match=r"features of train .* by another faceops process"):
             cached_features(model, FACES, False, tmp_path, "train", CPU)
         cached_features(model, FACES, False, tmp_path, "val", CPU)
 

@@ -100,7 +100,7 @@ def test_a_champion_that_changed_meanwhile_is_not_overwritten(registry: Registry
 def test_one_promotion_at_a_time(registry: Registry) -> None:
     with (
         promotion_lock(),
-        pytest.raises(FaceOpsError, match=r"is being chosen by another process \(pid \d+ on"),
+        pytest.raises(FaceOpsError, match=r"is being chosen by another faceops process \(pid \d+"),
     ):
         rollback()
 

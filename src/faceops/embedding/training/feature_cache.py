@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from faceops.base.locks import process_lock
+from faceops.base.locks import file_lock
 from faceops.base.progress import track
 from faceops.embedding.backbones.pretrained_sface import ConvUnit
 from faceops.embedding.embed_crops import pixels_of
@@ -50,7 +50,7 @@ def cached_features(
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         busy = f"the features of {name} in {folder} are being computed"
-        with process_lock(folder / f".features-{name}.lock", busy):
+        with file_lock(folder / f".features-{name}.lock", busy):
             _compute(model, faces, flip, path, device)
     features: np.ndarray = np.load(path, mmap_mode="r")
     return features

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 import mlflow
 
-from faceops.base.locks import process_lock
+from faceops.base.locks import file_lock
 from faceops.release.registry.store_cache import store_cache
 
 
@@ -18,4 +18,4 @@ def promotion_lock() -> AbstractContextManager[None]:
     """
     address = mlflow.get_tracking_uri()
     path = store_cache(address) / "promotion.lock"
-    return process_lock(path, f"the champion at {address} is being chosen")
+    return file_lock(path, f"the champion at {address} is being chosen")

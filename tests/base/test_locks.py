@@ -1,0 +1,88 @@
+"""One process at a time holds a lock; the others are told which one."""
+
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.locks import file_lock, folder_lock
+
+HOLD = """
+import sys, time; from pathlib import Path; from faceops.base.locks import file_lock
+with file_lock(Path(sys.argv[1]), "it is in use"):
+    print("locked", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock `tmp_path`/new/.lock."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "new/.lock"), "60"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_error_names_the_process_that_holds_the_lock(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    host = re.escape(socket.gethostname())
+    who = rf"\(pid {holder.pid} on {host}, since \d{{4}}-\d\d-\d\dT[\d:]+\+00:00\)"
+    busy = f"{re.escape(str(tmp_path / 'new'))} is in use by another faceops process {who}; wait"
+    for _ in range(2):  # the first attempt must not erase the holder's note
+        with pytest.raises(FaceOpsError, match=busy) as caught, folder_lock(tmp_path / "new"):
+            pytest.fail("two processes hold the lock")
+    assert caught.value.exit_code == 1
+
+
+def test_the_lock_of_a_killed_process_is_free(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    holder.kill()
+    holder.wait()
+    file = tmp_path / "new/.lock"
+    assert str(holder.pid) in file.read_text()
+    with folder_lock(tmp_path / "new"):
+        assert f'"pid": {os.getpid()},' in file.read_text()
+    assert file.read_text() == ""
+    with folder_lock(tmp_path / "new"):
+        pass
+
+
+def test_a_folder_is_locked_without_a_file(tmp_path: Path) -> None:
+    with (
+        file_lock(tmp_path, "it is in use"),
+        pytest.raises(FaceOpsError, match="it is in use by another faceops process; wait"),
+        file_lock(tmp_path, "it is in use"),
+    ):
+        pytest.fail("two locks on one folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_works_on_a_full_disk(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock"), "0"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "locked\n"), done.stderr
+
+
+def test_a_lock_file_that_cannot_be_created_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = tmp_path / "file"
+    with pytest.raises(FaceOpsError, match=r"lock cannot be written \("), folder_lock(file):
+        pytest.fail("locked")
