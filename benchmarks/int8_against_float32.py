@@ -50,7 +50,7 @@ def main() -> None:
     crops_file, faces = args.build / "crop/crops.npy", args.build / "split/faces.parquet"
     folder = args.export or args.build / "export"
     settings = Quantise()
-    calibration = evenly_spread(read_split(crops_file, faces, "train"), settings.crops)
+    calibration = evenly_spread(read_split(crops_file, faces, "train"), settings.calibration_crops)
     began = time.monotonic()
     int8 = serialise(
         quantise_embedder(onnx.load(folder / EMBEDDER), calibration, settings.float_layers)

@@ -75,9 +75,9 @@ def with_objective(settings: Train, objective: str) -> Train:
     changes: dict[str, object] = {"warmup_epochs": warmup, "triplet_epochs": epochs - warmup}
     if warmup < epochs:
         miners = {"semi_hard": 0.4, "batch_hard": 1.0} if warmup else {"batch_hard": 1.0}
-        changes |= {"classifier": "softmax", "classifier_weight": 0.0, "miners": miners}
+        changes |= {"head": "softmax", "head_loss_weight": 0.0, "miners": miners}
     else:
-        changes["classifier"] = objective
+        changes["head"] = objective
     return Train.model_validate(settings.model_dump() | changes)
 
 

@@ -210,7 +210,7 @@ def measure(faces: BuiltFaces, embeddings: np.ndarray, params: Params, lists: Pa
     all_faces = faces.embedded(embeddings)
     unseen = replace(all_faces.of(test), missing=())
     chosen_on, scored = (read_pairs_list(lists / name) for name in LISTS)
-    pairs, draws = params.evaluate.pairs, params.evaluate.draws
+    pairs, draws = params.evaluate.pairs, params.evaluate.pair_draws
     return Measured(
         view=lfw_view1(all_faces, verifier, chosen_on, scored, seed),
         scan=scan_pairs(unseen, verifier, FARS),
@@ -308,8 +308,8 @@ def main() -> None:
     parts = [
         table(FIGURES, measured.figures(published, seed)),
         f"Identification: {DRAWS} draws of {PEOPLE} DevTest people; mean and standard deviation"
-        f" over draws. Open set: a threshold meant for FPIR {params.verify.budget:g}, set on"
-        f" validation people. Verifier: {measured.verifier}.",
+        " over draws. Open set: a threshold meant for FPIR"
+        f" {params.verify.default_budget:g}, set on validation people. Verifier: {measured.verifier}.",
     ]
     if before is not None:
         sface_measured = measure(faces, before, params, args.lists)

@@ -23,6 +23,7 @@ from prefect.states import Completed, get_state_exception
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import file_lock
 from faceops.config import experiment_file, read_params, write_params
+from faceops.embedding.check_params import check_train_params
 from faceops.release.labelled_photos import labelled_photos
 from faceops.release.registry.stage_runs import StageRun, record_stages
 from faceops.release.registry.store import UnreachableError, store_errors
@@ -42,7 +43,8 @@ def rebuild_lock(root: Path) -> AbstractContextManager[None]:
 
 def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:
     """Refuse what cannot run, before a server is started for it."""
-    read_params(experiment_file(root, experiment) if experiment else root / "params.yaml")
+    path = experiment_file(root, experiment) if experiment else root / "params.yaml"
+    check_train_params(read_params(path).train, path)
     stages = stage_names(root)
     if force and force not in stages:
         raise UsageError(f"there is no stage {force!r}; dvc.yaml has {', '.join(stages)}.")

@@ -86,11 +86,11 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
         "split: {train: 0.35, val: 0.4, test: 0.25}\n"
         "validate: {max_rejected_share: 0.2}\n"
         "evaluate: {robustness_photos: 8}\n"
-        "verify: {budget: 0.6}\n"  # half a dozen people can speak for no smaller one
+        "verify: {default_budget: 0.6}\n"  # half a dozen people can speak for no smaller one
         # Other tests run beside it: the same network was once timed at 1.26 times itself.
-        "gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, slice_people: 2,"
-        " latency_ratio: 10}\n"
-        "quantise: {far: 0.3, tar_loss: 0.05}\n"  # nor tell smaller rates and losses
+        "gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, min_slice_people: 2,"
+        " max_latency_ratio: 10}\n"
+        "quantise: {far: 0.3, max_tar_loss: 0.05}\n"  # nor tell smaller rates and losses
         "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
     )
     tiny.run("faceops", "params", "use", "tiny.yaml")

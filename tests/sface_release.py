@@ -45,7 +45,7 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
         verifier,
         scores,
         far_budgets=[0.1, 0.01, 0.001],
-        search_budgets=[0.2, 0.01],
+        fpir_budgets=[0.2, 0.01],
         gallery_sizes=[10, 100],
         default_budget=0.2,  # the smallest that so few people can speak for
         runner_up_margin=1.0,

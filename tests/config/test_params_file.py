@@ -1,4 +1,4 @@
-"""params.yaml: typed once, written whole, refused with a sentence."""
+"""Reading and writing params.yaml, and the sentences for mistakes in it."""
 
 import subprocess
 from pathlib import Path
@@ -8,9 +8,11 @@ import yaml
 
 from faceops.base.errors import UsageError
 from faceops.config import Params, experiment_file, read_params, write_params
+from faceops.config.params_file import RENAMED_KEYS, RENAMED_VALUES
+from faceops.embedding.check_params import check_train_params
 
 
-def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
+def test_written_params_are_read_back_equal(tmp_path: Path) -> None:
     params = Params.model_validate({"train": {"backbone": "resnet18"}, "validate": {"min_side": 9}})
     write_params(params, tmp_path / "params.yaml")
     assert read_params(tmp_path / "params.yaml") == params
@@ -30,13 +32,14 @@ def test_the_committed_params_are_the_demo_experiment(repository: Path, tmp_path
     assert read_params(path) == demo
 
 
-def test_every_named_experiment_is_read_back_as_it_was_written(
+def test_every_experiment_loads_and_is_read_back_as_written(
     repository: Path, tmp_path: Path
 ) -> None:
-    named = sorted((repository / "experiments").glob("*.yaml"))
-    assert named
-    for path in named:
+    paths = sorted((repository / "experiments").glob("*.yaml"))
+    assert paths
+    for path in paths:
         params = read_params(path)
+        check_train_params(params.train, path)
         write_params(params, tmp_path / "params.yaml")
         assert read_params(tmp_path / "params.yaml") == params
         miners = yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["miners"]
@@ -46,26 +49,26 @@ def test_every_named_experiment_is_read_back_as_it_was_written(
 def test_every_parameter_is_described(tmp_path: Path) -> None:
     write_params(Params(), tmp_path / "params.yaml")
     lines = (tmp_path / "params.yaml").read_text().splitlines()
-    keys = [line for line in lines if line.startswith("  ")]
+    keys = [i for i, line in enumerate(lines) if line.startswith("  ") and line[2] != "#"]
     assert keys
-    assert all("  # " in line and not line.endswith("None") for line in keys)
+    for i in keys:
+        assert "  # " in lines[i] or lines[i - 1].startswith("  # "), lines[i]
+    assert not any(line.endswith("None") for line in lines)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("train: {backbone: vgg}", "train.backbone = 'vgg' is wrong"),
+        ("train: {device: tpu}", "train.device = 'tpu' is wrong"),
         ("train: {patience: yes}", "train.patience = True is wrong"),
         ("train: {flap: 1}", "there is no parameter train.flap"),
         ("nonsense: {}", "there is no parameter nonsense"),
         ("split: {train: 0.9}", "train + val + test must be 1"),
-        ("- a list", "must hold sections of keys"),
+        ("- a list", "must contain sections of keys"),
         ("train: [", "is not readable YAML"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence_that_names_the_key(
-    tmp_path: Path, text: str, says: str
-) -> None:
+def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(UsageError, match=str(path)) as refusal:
@@ -74,7 +77,49 @@ def test_a_mistake_is_told_in_one_sentence_that_names_the_key(
     assert "\n" not in str(refusal.value)
 
 
-def test_an_absent_file_and_an_unknown_experiment_are_named(tmp_path: Path) -> None:
+def _key(dotted: str, value: object) -> str:
+    section, key = dotted.split(".")
+    return yaml.safe_dump({section: {key: value}})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
+def test_an_old_key_is_refused_with_the_new_one(tmp_path: Path, old: str, new: str) -> None:
+    section, key = new.split(".")
+    assert key in type(getattr(Params(), section)).model_fields
+    path = tmp_path / "params.yaml"
+    path.write_text(_key(old, 1.0))
+    with pytest.raises(UsageError) as refusal:
+        read_params(path)
+    assert str(refusal.value) == f"{path}: {old} is now {new}; rename it."
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [(key, old, new) for key, values in RENAMED_VALUES.items() for old, new in values.items()],
+)
+def test_an_old_value_is_refused_with_the_new_one(
+    tmp_path: Path, key: str, old: str, new: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(_key(key, old))
+    with pytest.raises(UsageError, match=f"{key} = {old} is now {key} = {new}; rename it"):
+        read_params(path)
+    path.write_text(_key(key, new))
+    read_params(path)
+
+
+def test_all_old_names_are_listed_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("train: {tolerance: 0.0, warmup_draws: photos}\ngate: {repeats: 100}")
+    with pytest.raises(UsageError) as refusal:
+        read_params(path)
+    assert str(refusal.value) == (
+        f"{path}: train.tolerance is now train.min_delta, train.warmup_draws = photos is now"
+        " train.warmup_sampler = uniform, gate.repeats is now gate.resamples; rename them."
+    )
+
+
+def test_a_missing_file_and_an_unknown_experiment_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         read_params(tmp_path / "none.yaml")
     (tmp_path / "experiments").mkdir()

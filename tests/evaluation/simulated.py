@@ -39,6 +39,6 @@ def thresholds(margin: float = 0.0, budget: float = 0.05) -> Thresholds:
     rows, persons = faces.embeddings, faces.persons
     return measure_thresholds(
         rows, persons, VERIFIER, all_pair_scores(rows, persons, VERIFIER),
-        far_budgets=[0.01, 0.001], search_budgets=[0.1], gallery_sizes=[20],
+        far_budgets=[0.01, 0.001], fpir_budgets=[0.1], gallery_sizes=[20],
         default_budget=budget, runner_up_margin=margin, data="simulated people",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from faceops.evaluation.curves import CURVES, score_histogram, write_curves
 from faceops.evaluation.evaluate import Evaluation, evaluate
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
-SETTINGS = Evaluate(pairs=400, draws=3)
+SETTINGS = Evaluate(pairs=400, pair_draws=3)
 FACES = people(60, 4, 0.4, 2)
 
 

@@ -39,7 +39,7 @@ def make(folder: Path, weights_dir: Path, mode: str = "aligned") -> Path:
     embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
     thresholds = measure_thresholds(
         embeddings, persons, VERIFIER, all_pair_scores(embeddings, persons, VERIFIER),
-        far_budgets=[0.01, 0.0001], search_budgets=[0.1, 0.01], gallery_sizes=[20],
+        far_budgets=[0.01, 0.0001], fpir_budgets=[0.1, 0.01], gallery_sizes=[20],
         default_budget=0.1, runner_up_margin=1.0, data="simulated people",
     )  # fmt: skip
     write_bundle(

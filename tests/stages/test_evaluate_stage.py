@@ -54,13 +54,18 @@ def make_inputs(root: Path) -> None:
     pq.write_table(pa.Table.from_pylist(cropped), root / "build/crop/faces.parquet")
     torch.manual_seed(0)
     save_model(build_backbone("resnet18", 32), root / "build/train")
-    settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100, "budget": 0.4}}
+    settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100, "default_budget": 0.4}}
     params = Params.model_validate(
         settings
         | {
             "evaluate": {"pairs": 60, "robustness_photos": 0},
             "export": {"parity_crops": 4},
-            "quantise": {"crops": 8, "float_layers": 1, "far": 0.4, "tar_loss": 0.05},
+            "quantise": {
+                "calibration_crops": 8,
+                "float_layers": 1,
+                "far": 0.4,
+                "max_tar_loss": 0.05,
+            },
         }
     )
     write_params(params, root / "params.yaml")
@@ -168,7 +173,7 @@ def test_only_training_people_set_the_scales(
     made = copy / "build/quantise/int8/embedder_int8.onnx"
     before = made.read_bytes()
     monkeypatch.chdir(copy)
-    configure(copy, tar_loss=1.0)
+    configure(copy, max_tar_loss=1.0)
     table = pq.read_table("build/split/faces.parquet").to_pylist()
     crops = np.load("build/crop/crops.npy")
     for split, same in ((("val", "test"), True), (("train",), False)):
@@ -186,7 +191,7 @@ def test_an_int8_that_loses_too_much_is_not_offered_and_says_how_much(
 ) -> None:
     copy = Path(shutil.copytree(workspace, tmp_path / "copy"))
     monkeypatch.chdir(copy)
-    configure(copy, tar_loss=0.0)
+    configure(copy, max_tar_loss=0.0)
     quantise.main()
     told = json.loads(Path("build/quantise/quantise.json").read_text())
     assert told["offered"] is False and "falls by 0.0" in told["why_not"]
@@ -194,7 +199,7 @@ def test_an_int8_that_loses_too_much_is_not_offered_and_says_how_much(
     bundle = assemble(copy, tmp_path / "bundle")
     with pytest.raises(FaceOpsError, match=r"bundle offers no int8 .* use --precision float32"):
         Bundle.load(bundle, precision="int8")
-    configure(copy, tar_loss=1.0, far=0.01)
+    configure(copy, max_tar_loss=1.0, far=0.01)
     quantise.main()
     told = json.loads(Path("build/quantise/quantise.json").read_text())
     assert told["offered"] is False and "8 validation people cannot tell TAR" in told["why_not"]

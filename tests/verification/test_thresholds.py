@@ -41,7 +41,7 @@ def measured(seed: int, people: int, default_budget: float = 0.1) -> Thresholds:
     embeddings, persons = population(seed, people)
     return measure_thresholds(
         embeddings, persons, VERIFIER, all_scores(embeddings, persons),
-        far_budgets=[0.01, 0.001, 0.0001], search_budgets=[0.1, 0.01, 0.001],
+        far_budgets=[0.01, 0.001, 0.0001], fpir_budgets=[0.1, 0.01, 0.001],
         gallery_sizes=[20, 2000], default_budget=default_budget, runner_up_margin=1.0,
         data="a population", seed=1,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def test_interval_of_a_larger_gallery_than_measured_holds_what_others_show() -> 
     embeddings, persons = population(0, 400)
     row = measure_thresholds(
         embeddings, persons, VERIFIER, all_scores(embeddings, persons),
-        far_budgets=[], search_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9,
+        far_budgets=[], fpir_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9,
         runner_up_margin=1.0, data="a population", seed=1,
     ).search[0]  # fmt: skip
     assert row.probability is not None
@@ -120,7 +120,7 @@ def test_budget_beyond_the_people_is_refused_with_the_number_needed() -> None:
 
 
 def test_default_budget_beyond_the_people_stops_the_measurement() -> None:
-    with pytest.raises(FaceOpsError, match=r"verify\.budget: .*300 people"):
+    with pytest.raises(FaceOpsError, match=r"verify\.default_budget: .*300 people"):
         measured(0, 100, default_budget=0.01)
 
 
@@ -156,7 +156,7 @@ def test_strangers_who_look_alike_let_nobody_through() -> None:
     sure = Verifier(np.full(SIZE, -9, np.float32), 40.0, "distance")
     thresholds = measure_thresholds(
         embeddings, persons, sure, PairScores(np.ones(30, np.float32), np.ones(1740, np.float32),
-        False), far_budgets=[0.1], search_budgets=[0.1], gallery_sizes=[5], default_budget=0.1,
+        False), far_budgets=[0.1], fpir_budgets=[0.1], gallery_sizes=[5], default_budget=0.1,
         runner_up_margin=1.0, data="one face", seed=0,
     )  # fmt: skip
     assert thresholds.for_search(0.1, 10) > 1
@@ -168,7 +168,7 @@ def test_too_few_pairs_are_refused_in_words() -> None:
     none = PairScores(np.zeros(0, np.float32), np.zeros(100, np.float32), False)
     with pytest.raises(FaceOpsError, match="too few"):
         measure_thresholds(
-            embeddings, persons, VERIFIER, none, far_budgets=[0.1], search_budgets=[0.1],
+            embeddings, persons, VERIFIER, none, far_budgets=[0.1], fpir_budgets=[0.1],
             gallery_sizes=[5], default_budget=0.1, runner_up_margin=1.0, data="x",
         )  # fmt: skip
 

@@ -22,9 +22,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _use(args: argparse.Namespace) -> int:
     from faceops.config import experiment_file, read_params, write_params
+    from faceops.embedding.check_params import check_train_params
 
     path = experiment_file(Path.cwd(), args.experiment)
     params = read_params(path)
+    check_train_params(params.train, path)
     write_params(params, PARAMS)
     if args.json:
         print(json.dumps(params.model_dump(by_alias=True), indent=2))
@@ -35,8 +37,10 @@ def _use(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from faceops.config import read_params
+    from faceops.embedding.check_params import check_train_params
 
     params = read_params(PARAMS)
+    check_train_params(params.train, PARAMS)
     if args.json:
         print(json.dumps(params.model_dump(by_alias=True), indent=2))
     else:

@@ -1,4 +1,4 @@
-"""Configuration, typed once: params.yaml and its sections."""
+"""The typed configuration: params.yaml and its sections."""
 
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.config.sections import Params

@@ -1,5 +1,6 @@
-"""Read and write params.yaml: typed, with a sentence for each mistake."""
+"""Read and write params.yaml; each mistake in it is reported as one sentence."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,56 @@ from pydantic import BaseModel, ValidationError
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Params
 
+# Names of earlier versions. They are refused, with the new name.
+RENAMED_KEYS = {
+    "train.classifier": "train.head",
+    "train.classifier_margin": "train.head_margin",
+    "train.classifier_scale": "train.head_scale",
+    "train.classifier_weight": "train.head_loss_weight",
+    "train.largest_gradient": "train.grad_clip_norm",
+    "train.tolerance": "train.min_delta",
+    "train.warmup_draws": "train.warmup_sampler",
+    "verify.budget": "verify.default_budget",
+    "verify.hard_share": "verify.hard_negative_share",
+    "verify.search_budgets": "verify.fpir_budgets",
+    "quantise.crops": "quantise.calibration_crops",
+    "quantise.tar_loss": "quantise.max_tar_loss",
+    "evaluate.draws": "evaluate.pair_draws",
+    "evaluate.open_sets": "evaluate.open_set_gallery_photos",
+    "gate.dir_loss": "gate.max_dir_loss",
+    "gate.latency_ratio": "gate.max_latency_ratio",
+    "gate.named_loss": "gate.max_named_loss",
+    "gate.repeats": "gate.resamples",
+    "gate.size_ratio": "gate.max_size_ratio",
+    "gate.slice_loss": "gate.max_slice_loss",
+    "gate.slice_people": "gate.min_slice_people",
+    "gate.tar_loss": "gate.max_tar_loss",
+}
+RENAMED_VALUES = {
+    "train.warmup_sampler": {
+        "people": "balanced",
+        "photos": "uniform",
+        "all_photos": "uniform_all",
+    },
+}
+
+
+def _refuse_renamed(content: dict[str, Any], path: Path) -> None:
+    """Raise one UsageError that lists all keys and values of `content` that were renamed."""
+    renamed = []
+    for section, values in content.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            old = f"{section}.{key}"
+            new = RENAMED_KEYS.get(old, old)
+            choice = RENAMED_VALUES.get(new, {}).get(str(value))
+            if choice:
+                renamed.append(f"{old} = {value} is now {new} = {choice}")
+            elif new != old:
+                renamed.append(f"{old} is now {new}")
+    if renamed:
+        what = "it" if len(renamed) == 1 else "them"
+        raise UsageError(f"{path}: {', '.join(renamed)}; rename {what}.")
+
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
@@ -17,15 +68,16 @@ def _mapping(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} does not exist; name an existing parameter file.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         where = str(error).splitlines()[0]
-        raise UsageError(f"{path} is not readable YAML ({where}); mend or replace it.") from None
+        raise UsageError(f"{path} is not readable YAML ({where}); correct or replace it.") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UsageError(f"{path} must hold sections of keys, not a {type(content).__name__}.")
+        raise UsageError(f"{path} must contain sections of keys, not a {type(content).__name__}.")
     return content
 
 
-def _checked(content: dict[str, Any], path: Path) -> Params:
+def _validated(content: dict[str, Any], path: Path) -> Params:
+    _refuse_renamed(content, path)
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -38,19 +90,20 @@ def _checked(content: dict[str, Any], path: Path) -> Params:
 
 
 def read_params(path: Path) -> Params:
-    """Return the parameters in the file `path`; keys that it leaves out have their defaults.
+    """Return the parameters in the file `path`; a missing key has its default.
 
     Raises:
-        UsageError: no such file, no YAML, an unknown key, or a value of the wrong type or range.
+        UsageError: the file is missing or not YAML, a key is unknown or was renamed, or a value
+            has the wrong type or range.
     """
-    return _checked(_mapping(path), path)
+    return _validated(_mapping(path), path)
 
 
 def experiment_file(root: Path, name: str) -> Path:
-    """Return the override file that `name` means: a path, or a name in `root`/experiments.
+    """Return the override file `name`: a path, or a name in `root`/experiments.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: neither exists.
     """
     for path in (Path(name), root / "experiments" / f"{name}.yaml"):
         if path.is_file():
@@ -72,10 +125,20 @@ def write_params(params: Params, path: Path) -> None:
         assert isinstance(section, BaseModel)
         lines += ["", f"{name.removesuffix('_')}:  # {(section.__doc__ or '').splitlines()[0]}"]
         for key, field in type(section).model_fields.items():
-            lines.append(f"  {key}: {_line(getattr(section, key))}  # {field.description}")
+            entry, comment = f"  {key}: {_line(getattr(section, key))}", str(field.description)
+            if len(entry) + len(comment) > 94:  # the comment goes above
+                indent = "  # "
+                lines += textwrap.wrap(
+                    comment, 100, initial_indent=indent, subsequent_indent=indent
+                )
+                lines.append(entry)
+            else:
+                lines.append(f"{entry}  # {comment}")
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        raise FaceOpsError(f"{path} cannot be written ({error.strerror}); mend that.") from None
+        raise FaceOpsError(
+            f"{path} cannot be written ({error.strerror}); make it writable."
+        ) from None

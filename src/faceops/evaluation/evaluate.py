@@ -74,14 +74,14 @@ def evaluate(
         | all_pairs_figures(scan, fars, seed)
         | {"calibration_error": scan.reliability.expected_error},
         "random_pairs": random_pairs(
-            faces, verifier, settings.pairs, seed, settings.draws
+            faces, verifier, settings.pairs, seed, settings.pair_draws
         ).figures(fars, thresholds, seed),
         "one_against_ten": _one_against_ten(faces, verifier, seed),
         "closed_set": known.figures(seed),
         "open_set": open_set_figures(search, thresholds, seed),
         "gallery_query": gallery_query_figures(search, seed),
         "open_sets": open_sets(
-            faces, verifier, thresholds, photos=settings.open_sets,
+            faces, verifier, thresholds, photos=settings.open_set_gallery_photos,
             unknown_share=settings.unknown_share, seed=seed,
         ),
         "promise": _promises(faces, verifier, thresholds, seed),

@@ -71,7 +71,7 @@ def _all(task: Task) -> Evaluation:
 def _pairs(task: Task) -> dict[str, Any]:
     settings = task.params.evaluate
     drawn = random_pairs(
-        task.faces, task.model.verifier, settings.pairs, settings.seed, settings.draws
+        task.faces, task.model.verifier, settings.pairs, settings.seed, settings.pair_draws
     )
     return {"random_pairs": drawn.figures(settings.far, task.model.thresholds, settings.seed)}
 
@@ -98,7 +98,7 @@ def _open_set(task: Task) -> dict[str, Any]:
         "gallery_query": gallery_query_figures(search, seed),
         "open_sets": open_sets(
             task.faces, model.verifier, model.thresholds,
-            photos=settings.open_sets, unknown_share=share, seed=seed,
+            photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed,
         ),
     }  # fmt: skip
 
@@ -125,7 +125,7 @@ def _promise(task: Task) -> dict[str, Any]:
     verify = task.params.verify
     promises = hold_promise(
         task.faces, task.model.verifier, task.model.thresholds,
-        verify.search_budgets, verify.gallery_sizes, task.params.evaluate.seed,
+        verify.fpir_budgets, verify.gallery_sizes, task.params.evaluate.seed,
     )  # fmt: skip
     return {"promise": [promise.figures for promise in promises]}
 

@@ -41,7 +41,7 @@ def main() -> None:
     params = read_params(Path("params.yaml"))
     bundle = Bundle.load(BUNDLE, threads=usable_cpus())
     made_from = bundle.release.contract_id
-    crops = evenly_spread(read_split(CROPS, FACES, "train"), params.quantise.crops)
+    crops = evenly_spread(read_split(CROPS, FACES, "train"), params.quantise.calibration_crops)
     try:
         embedder = serialise(
             quantise_embedder(onnx.load(BUNDLE / EMBEDDER), crops, params.quantise.float_layers)

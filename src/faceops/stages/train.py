@@ -13,6 +13,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_json
 from faceops.config import read_params
 from faceops.config.sections import Train
+from faceops.embedding.check_params import check_train_params
 from faceops.embedding.device import choose_device
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.model_file import save_model
@@ -30,6 +31,7 @@ from faceops.release.registry.tracking import EXPERIMENT, use_tracking
 from faceops.stages import run_stage
 from faceops.weights.settings import weight_path
 
+PARAMS = Path("params.yaml")
 CROPS = Path("build/crop/crops.npy")
 FACES = Path("build/split/faces.parquet")
 OUT = Path("build/train")
@@ -39,7 +41,8 @@ MLFLOW_RUN = "mlflow_run_id"  # beside a run's checkpoint
 
 def main() -> None:
     """Read build/crop and build/split; write build/train; log to MLflow."""
-    settings = read_params(Path("params.yaml")).train
+    settings = read_params(PARAMS).train
+    check_train_params(settings, PARAMS)
     if settings.processes > 1 and not started_by_torchrun():
         start_processes(settings.processes, "faceops.stages.train")
         return

@@ -103,7 +103,9 @@ def fit_layers(
     Raises:
         FaceOpsError: too few people or photos for pairs.
     """
-    drawn = balanced_pairs(persons, settings.pairs, settings.seed, train, settings.hard_share)
+    drawn = balanced_pairs(
+        persons, settings.pairs, settings.seed, train, settings.hard_negative_share
+    )
     squared = (train[drawn.first] - train[drawn.second]) ** 2
     distance = squared.sum(1, keepdims=True)
     scale, bias = fit_layer(distance, drawn.same, l2=settings.l2, loss=settings.loss)

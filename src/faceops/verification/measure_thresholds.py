@@ -42,7 +42,7 @@ def measure_thresholds(
     scores: PairScores,
     *,
     far_budgets: Sequence[float],
-    search_budgets: Sequence[float],
+    fpir_budgets: Sequence[float],
     gallery_sizes: Sequence[int],
     default_budget: float,
     runner_up_margin: float,
@@ -52,7 +52,7 @@ def measure_thresholds(
     """Measure on `embeddings` float32 (N, D) of `persons` (N,), whom nothing was fitted to.
 
     `scores` are the probabilities of all their pairs by `verifier`. The tables state each of
-    `far_budgets`, and each of `search_budgets` at each of `gallery_sizes` faces, with an interval
+    `far_budgets`, and each of `fpir_budgets` at each of `gallery_sizes` faces, with an interval
     over people; a budget that the people cannot support stands there without a threshold.
 
     Raises:
@@ -66,9 +66,9 @@ def measure_thresholds(
         )
     if people < people_for_search(default_budget):
         raise FaceOpsError(
-            "verify.budget: "
+            "verify.default_budget: "
             + refused_budget(default_budget, people, data)
-            + " (split.val is the share of people that calibrate, verify.budget the default.)"
+            + " (split.val is the share of people that calibrate.)"
         )
     strangers = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
     pair_tail = [
@@ -79,7 +79,7 @@ def measure_thresholds(
     cuts = [
         (size, budget, search_log_odds(tails, budget, size))
         for size in sorted(gallery_sizes)
-        for budget in sorted(search_budgets, reverse=True)
+        for budget in sorted(fpir_budgets, reverse=True)
         if people >= people_for_search(budget)
     ]
     floor = min((cut for _, _, cut in cuts), default=float(GRID[-1]))
@@ -101,7 +101,7 @@ def measure_thresholds(
                 gallery_faces=size, budget=budget, people_needed=people_for_search(budget)
             )
             for size in sorted(gallery_sizes)
-            for budget in sorted(search_budgets, reverse=True)
+            for budget in sorted(fpir_budgets, reverse=True)
         ],
         pair_tail=pair_tail,
         search_tails=tails,

@@ -58,13 +58,13 @@ def balanced_pairs(
     count: int,
     seed: int,
     embeddings: np.ndarray | None = None,
-    hard_share: float = 0.0,
+    hard_negative_share: float = 0.0,
 ) -> Pairs:
     """Return up to `count` pairs, half of one person, drawn without repeats.
 
     There are fewer when there are fewer pairs of one person. Pairs of one person are drawn
     person by person in turn, so that people with many photos do not rule. The share
-    `hard_share` of the pairs of two people is hard: a random photo with the nearest other
+    `hard_negative_share` of the pairs of two people is hard: a random photo with the nearest other
     person's of a random pool of 2,000, by `embeddings` float32 (N, D).
 
     Raises:
@@ -81,8 +81,8 @@ def balanced_pairs(
     genuine = genuine[_in_turn(person[genuine[:, 0]], draw)[: count // 2]]
     wanted = len(genuine)
     hard = np.zeros((0, 2), np.int64)
-    if embeddings is not None and hard_share > 0:
-        hard = _hard_pairs(person, embeddings, round(wanted * hard_share), draw)
+    if embeddings is not None and hard_negative_share > 0:
+        hard = _hard_pairs(person, embeddings, round(wanted * hard_negative_share), draw)
     impostor = _random_impostors(person, wanted, draw, taken=hard)
     both = np.concatenate([genuine, impostor])
     same = np.arange(len(both)) < wanted

@@ -142,7 +142,7 @@ def test_heads_start_at_the_centres_and_learn_to_name_the_faces(name: str) -> No
 
 
 def test_what_is_no_head_is_named() -> None:
-    with pytest.raises(FaceOpsError, match=r"train\.classifier = 'arc' .*softmax, cosface"):
+    with pytest.raises(FaceOpsError, match=r"train\.head = 'arc' .*softmax, cosface"):
         build_head("arc", 8, 4, 16.0, 0.5)
-    with pytest.raises(FaceOpsError, match=r"train\.classifier_margin = 1\.0 .* for cosface"):
+    with pytest.raises(FaceOpsError, match=r"train\.head_margin = 1\.0 .*cosface takes"):
         build_head("cosface", 8, 4, 16.0, 1.0)

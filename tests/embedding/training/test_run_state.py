@@ -15,6 +15,6 @@ def test_a_gain_below_the_tolerance_is_kept_but_renews_no_patience() -> None:
     seen = []
     for epoch, score in enumerate([0.5, 0.505, 0.503, 0.52, 0.529]):
         torch.nn.init.constant_(module.weight, epoch)
-        run.take_in({"epoch": epoch, "val_score": score}, tolerance=0.01)
+        run.take_in({"epoch": epoch, "val_score": score}, min_delta=0.01)
         seen.append((run.outcome.best_epoch, run.idle, run.best["weight"].item()))
     assert seen == [(0, 0, 0), (1, 1, 1), (1, 2, 1), (3, 0, 3), (4, 1, 4)]

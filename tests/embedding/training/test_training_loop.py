@@ -82,7 +82,7 @@ def same_weights(first: Embedder, second: Embedder) -> bool:
 EVERYTHING = tiny_training(
     ema_decay=0.9,
     erase=0.5,
-    classifier_weight=0.5,
+    head_loss_weight=0.5,
     miners={"semi_hard": 0.5, "global": 1.0},
     triplet_epochs=4,
 )
@@ -165,7 +165,7 @@ def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path:
             self.rates.append(figures["learning_rate"])
 
     # Four people with three photos: one batch of all twelve photos, or two to see each person.
-    settings = tiny_training(warmup_epochs=2, warmup_draws="photos", photos_per_person=6)
+    settings = tiny_training(warmup_epochs=2, warmup_sampler="uniform", photos_per_person=6)
     log = Rates()
     run(settings, tmp_path, log)
     steps = 2 * 1 + 2 * 2
@@ -174,7 +174,7 @@ def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path:
 
 
 def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path: Path) -> None:
-    settings = tiny_training(warmup_draws="all_photos", classifier_weight=1.0)
+    settings = tiny_training(warmup_sampler="uniform_all", head_loss_weight=1.0)
     _, outcome = run(settings, tmp_path)
     saved = load_checkpoint(tmp_path)
     assert saved is not None
@@ -231,7 +231,7 @@ def test_averaged_weights_are_what_is_scored_and_kept(tmp_path: Path) -> None:
         assert figures["val_score"] == expected.last["val_score"]
 
 
-IMPATIENT = tiny_training(tolerance=1.0, patience=1, warmup_epochs=3)
+IMPATIENT = tiny_training(min_delta=1.0, patience=1, warmup_epochs=3)
 
 
 def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
 def test_an_epoch_of_the_other_phases_length_resumes_alike(tmp_path: Path) -> None:
     # One step an epoch of photos, two an epoch of people; patience jumps over two of the former.
     uneven = IMPATIENT.model_copy(
-        update={"warmup_draws": "photos", "photos_per_person": 6, "checkpoint_minutes": 1e-9}
+        update={"warmup_sampler": "uniform", "photos_per_person": 6, "checkpoint_minutes": 1e-9}
     )
     model, outcome = run(uneven, tmp_path / "whole")
     assert [row["epoch"] for row in outcome.history] == [0, 1, 4]
@@ -279,7 +279,7 @@ def test_an_epoch_of_the_other_phases_length_resumes_alike(tmp_path: Path) -> No
 
 
 def test_a_pretrained_model_has_its_classes_where_all_its_people_are(tmp_path: Path) -> None:
-    settings = tiny_training(warmup_draws="all_photos")
+    settings = tiny_training(warmup_sampler="uniform_all")
     model = one_layer()
     model.backbone = "pretrained"
     inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
@@ -360,11 +360,11 @@ def in_parts(parts: int) -> Embedder:
     return Embedder("in_parts", 16 * parts, trunk, SideBySide(parts), 32, "grey", parts)
 
 
-@pytest.mark.parametrize("changes", [{}, {"classifier_weight": 0.5}])
+@pytest.mark.parametrize("changes", [{}, {"head_loss_weight": 0.5}])
 def test_a_part_learns_what_it_would_learn_alone(
     changes: dict[str, object], tmp_path: Path
 ) -> None:
-    settings = tiny_training(classifier="cosface", largest_gradient=1e9, **changes)
+    settings = tiny_training(head="cosface", grad_clip_norm=1e9, **changes)
     learnt = []
     for parts in (1, 2):
         start = in_parts(parts).state_dict()["head.of.0.weight"].clone()

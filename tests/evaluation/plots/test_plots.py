@@ -22,7 +22,7 @@ HISTORY = "epoch,phase,loss,val_tar\n0,start,,0.5\n1,warmup,2.5,0.7\n2,triplet,0
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate(FACES, VERIFIER, thresholds(), Evaluate(pairs=100, draws=2))
+    return evaluate(FACES, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2))
 
 
 def test_all_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def hostile() -> tuple[Facts, list[Pair]]:
     persons = np.repeat(renamed[::4], 4)
     paths = np.array([f"photos/{name}/{i}.jpg" for i, name in enumerate(persons)])
     faces = EmbeddedFaces(plain.embeddings, persons, paths)
-    evaluation = evaluate(faces, VERIFIER, thresholds(), Evaluate(pairs=100, draws=2))
+    evaluation = evaluate(faces, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2))
     groups = Attributes({ATTACKS[0]: np.where(np.arange(240) < 200, ATTACKS[1], ATTACKS[3])}, 0)
     slices = measure_slices(faces, groups, VERIFIER, thresholds(), 0)
     figures = evaluation.figures | {"slices": rounded(slices)}

@@ -19,7 +19,7 @@ from tests.evaluation.simulated import VERIFIER, people, thresholds
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     evaluation = evaluate(
-        people(60, 4, 0.4, 2), VERIFIER, thresholds(), Evaluate(pairs=100, draws=2)
+        people(60, 4, 0.4, 2), VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2)
     )
     write_plots(evaluation, thresholds(), [0.01], folder)
     facts, pairs = hostile()

@@ -19,7 +19,7 @@ from faceops.release.labelled_photos import LabelledPhoto
 from faceops.verification.verifier import Verifier
 
 PEOPLE, PHOTOS, SIZE = 60, 6, 48
-RULES = Gate(fpir=0.1, far=0.01, repeats=200, slice_people=8)
+RULES = Gate(fpir=0.1, far=0.01, resamples=200, min_slice_people=8)
 VERIFIER = Verifier(np.full(SIZE, -6, np.float32), 6.0, "distance")
 PERSON = np.repeat(np.arange(PEOPLE), PHOTOS)
 FROZEN = FrozenPhotos(
@@ -118,7 +118,9 @@ def test_a_detector_that_misses_faces_is_refused(judge: Any) -> None:
 def test_a_loss_in_one_group_is_found_where_all_together_hide_it(judge: Any) -> None:
     good = faces(0.8)
     noise = np.where(np.arange(len(PERSON)) % 251 > 205, 1.8, 0.8)[:, None]  # the brightest
-    rules = RULES.model_copy(update={"dir_loss": 0.5, "tar_loss": 0.5, "named_loss": 0.5})
+    rules = RULES.model_copy(
+        update={"max_dir_loss": 0.5, "max_tar_loss": 0.5, "max_named_loss": 0.5}
+    )
     verdict = judge(model("1", good), model("2", faces(noise)), rules)
     assert broken(verdict) == {"worst group's DIR"}
 
@@ -130,7 +132,7 @@ def test_int8_that_is_lost_is_refused(judge: Any) -> None:
 
 def test_groups_that_are_too_small_are_named(judge: Any) -> None:
     good = faces(0.8)
-    few = RULES.model_copy(update={"slice_people": 1000})
+    few = RULES.model_copy(update={"min_slice_people": 1000})
     verdict = judge(model("1", good), model("2", good), few)
     assert verdict.passed
     assert any("are not judged: dark" in told for told in verdict.seen)

@@ -29,8 +29,9 @@ pytestmark = pytest.mark.slow
 
 # Two dozen people can rule out nothing small: the tolerances are wide where a test means to pass.
 WIDE = Gate(
-    min_people=10, fpir=0.2, far=0.05, unknown_share=0.4, gallery_photos=1, slice_people=3,
-    dir_loss=0.5, tar_loss=0.5, named_loss=0.5, slice_loss=1, latency_ratio=10, repeats=100,
+    min_people=10, fpir=0.2, far=0.05, unknown_share=0.4, gallery_photos=1, min_slice_people=3,
+    max_dir_loss=0.5, max_tar_loss=0.5, max_named_loss=0.5, max_slice_loss=1,
+    max_latency_ratio=10, resamples=100,
 )  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def test_a_challenger_that_is_refused_stays_one_and_its_page_says_why(
 ) -> None:
     import mlflow
 
-    strict = WIDE.model_copy(update={"size_ratio": 0.6})
+    strict = WIDE.model_copy(update={"max_size_ratio": 0.6})
     with pytest.raises(RefusedError, match=r"version 1 stays champion: size: .* are allowed"):
         promote(challenger, root, strict)
     monkeypatch.setattr(judging, "gate_release", None)  # a refusal stands as a pass does
@@ -194,7 +195,7 @@ def test_a_verdict_does_not_stand_for_other_photos_or_rules_or_when_it_was_cut_o
     assert standing_verdict(challenger, one, WIDE, root, photos)
     assert standing_verdict(challenger, one, WIDE, root, "other photos") is None
     assert standing_verdict(challenger, find_version("3"), WIDE, root, photos) is None
-    stricter = WIDE.model_copy(update={"tar_loss": 0.1})
+    stricter = WIDE.model_copy(update={"max_tar_loss": 0.1})
     assert standing_verdict(challenger, one, stricter, root, photos) is None
 
     def fails(*_: object) -> None:

@@ -18,7 +18,7 @@ UNIT = np.eye(4, dtype=np.float32)
         (400, 0.9985, 0.002, ""),
         (400, 0.9990, 0.0, ""),  # it gained
         (400, 0.9985, 0.0, "falls by 0.0005 .from 0.9990 to 0.9985. on 400 validation people"),
-        (400, 0.9970, 0.002, r"must fall by less than quantise\.tar_loss = 0\.002"),
+        (400, 0.9970, 0.002, r"must fall by less than quantise\.max_tar_loss = 0\.002"),
         (100, 0.9985, 0.002, "100 validation people cannot tell TAR at FAR 0.001"),
     ],
 )
@@ -30,7 +30,7 @@ def test_it_is_offered_where_validation_people_lose_little(
         (np.tile(UNIT, (people, 1)), np.tile(UNIT, (people, 1))),
         (tar_float32, tar_int8),
         np.repeat(np.arange(people), 4).astype(str),
-        Quantise(tar_loss=allowed),
+        Quantise(max_tar_loss=allowed),
         64,
     )
     assert measured.people == people and measured.photos == 4 * people

@@ -1,9 +1,9 @@
 """The networks by name."""
 
-from typing import get_args
+from collections.abc import Callable
+from functools import partial
 
 from faceops.base.errors import FaceOpsError
-from faceops.config.sections import Backbone
 from faceops.embedding.backbones.descriptors import SIZE_MULTIPLE, build_descriptors
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
 from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
@@ -13,7 +13,42 @@ from faceops.embedding.backbones.pretrained_sface import EMBEDDING_SIZE, build_s
 from faceops.embedding.backbones.residual import build_residual
 from faceops.embedding.embedder import Embedder
 
-BACKBONES: tuple[str, ...] = get_args(Backbone)
+
+def _pretrained(embedding_size: int, input_size: int, colour: str) -> Embedder:
+    if (embedding_size, input_size, colour) != (EMBEDDING_SIZE, CROP_SIZE, "rgb"):
+        raise FaceOpsError(
+            "train.backbone = pretrained is SFace, which needs train.embedding_size ="
+            f" {EMBEDDING_SIZE}, train.input_size = {CROP_SIZE} and train.colour = rgb,"
+            f" not {embedding_size}, {input_size} and {colour}; set these, or choose"
+            " another train.backbone."
+        )
+    return build_sface()
+
+
+def _descriptors(embedding_size: int, input_size: int, colour: str) -> Embedder:
+    if embedding_size % SIZE_MULTIPLE or (input_size, colour) != (CROP_SIZE, "grey"):
+        raise FaceOpsError(
+            "train.backbone = descriptors needs a train.embedding_size that"
+            f" {SIZE_MULTIPLE} divides, train.input_size = {CROP_SIZE} and train.colour ="
+            f" grey, not {embedding_size}, {input_size} and {colour}; set these, or take"
+            " another train.backbone."
+        )
+    return build_descriptors(embedding_size)
+
+
+# (embedding_size, input_size, colour) -> an untrained network
+Builder = Callable[[int, int, str], Embedder]
+
+BACKBONES: dict[str, Builder] = {
+    "pretrained": _pretrained,
+    "descriptors": _descriptors,
+    "facenet_nn2": build_facenet_nn2,
+    "inception_resnet_v1": build_inception_resnet_v1,
+    "mobilefacenet": build_mobilefacenet,
+    "resnet18": partial(build_residual, "resnet18"),
+    "resnet50": partial(build_residual, "resnet50"),
+    "resnext50_32x4d": partial(build_residual, "resnext50_32x4d"),
+}
 # Those that start where strangers are told apart already, in projections that can be trained alone.
 STARTED = ("pretrained", "descriptors")
 
@@ -23,45 +58,20 @@ def build_backbone(
 ) -> Embedder:
     """Return the untrained network `name`, its weights drawn from torch's global generator.
 
-    All take float32 (B, 3, 112, 112) RGB 0..255, whatever they make of it inside, and return
-    float32 (B, embedding_size) of length 1.
+    Every network takes float32 (B, 3, 112, 112) RGB, 0 to 255, and returns float32
+    (B, embedding_size) of length 1.
 
     Args:
-        name: one of BACKBONES; "pretrained" is SFace's architecture, whose weights load_sface has.
-        input_size: pixels a side that the network sees.
-        colour: rgb or grey, what the network sees.
+        name: a key of BACKBONES; "pretrained" is SFace's architecture, whose weights load_sface
+            reads.
+        input_size: side of the network's input in pixels, to which crops are resized.
+        colour: rgb or grey, the channels of the network's input.
 
     Raises:
-        FaceOpsError: the name or the colour is unknown, the network cannot see so few pixels, or
-            SFace or the descriptors are asked to be of another form than their own.
+        FaceOpsError: the name is unknown, or the network does not support the size or the colour.
     """
-    match name:
-        case "pretrained":
-            if (embedding_size, input_size, colour) != (EMBEDDING_SIZE, CROP_SIZE, "rgb"):
-                raise FaceOpsError(
-                    "train.backbone = pretrained is SFace, which needs train.embedding_size ="
-                    f" {EMBEDDING_SIZE}, train.input_size = {CROP_SIZE} and train.colour = rgb,"
-                    f" not {embedding_size}, {input_size} and {colour}; set these, or take"
-                    " another train.backbone."
-                )
-            return build_sface()
-        case "descriptors":
-            if embedding_size % SIZE_MULTIPLE or (input_size, colour) != (CROP_SIZE, "grey"):
-                raise FaceOpsError(
-                    "train.backbone = descriptors needs a train.embedding_size that"
-                    f" {SIZE_MULTIPLE} divides, train.input_size = {CROP_SIZE} and train.colour ="
-                    f" grey, not {embedding_size}, {input_size} and {colour}; set these, or take"
-                    " another train.backbone."
-                )
-            return build_descriptors(embedding_size)
-        case "facenet_nn2":
-            return build_facenet_nn2(embedding_size, input_size, colour)
-        case "inception_resnet_v1":
-            return build_inception_resnet_v1(embedding_size, input_size, colour)
-        case "resnet18" | "resnet50" | "resnext50_32x4d":
-            return build_residual(name, embedding_size, input_size, colour)
-        case "mobilefacenet":
-            return build_mobilefacenet(embedding_size, input_size, colour)
-    raise FaceOpsError(
-        f"train.backbone = {name!r} is unknown; set it to one of {', '.join(BACKBONES)}."
-    )
+    if name not in BACKBONES:
+        raise FaceOpsError(
+            f"train.backbone = {name!r} is unknown; set it to one of {', '.join(BACKBONES)}."
+        )
+    return BACKBONES[name](embedding_size, input_size, colour)

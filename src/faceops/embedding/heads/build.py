@@ -1,5 +1,7 @@
 """A classification head by its name in params.yaml."""
 
+from collections.abc import Callable
+
 from faceops.base.errors import FaceOpsError
 from faceops.embedding.heads.arcface import ArcFace
 from faceops.embedding.heads.classification_head import ClassificationHead
@@ -7,7 +9,15 @@ from faceops.embedding.heads.cosface import CosFace
 from faceops.embedding.heads.part_heads import PartHeads
 from faceops.embedding.heads.softmax import Softmax
 
-HEADS = ("softmax", "cosface", "arcface")
+# (embedding_size, people, scale, margin) -> an untrained head
+Builder = Callable[[int, int, float, float], ClassificationHead]
+
+
+def _softmax(embedding_size: int, people: int, scale: float, margin: float) -> Softmax:
+    return Softmax(embedding_size, people, scale)  # has no margin
+
+
+HEADS: dict[str, Builder] = {"softmax": _softmax, "cosface": CosFace, "arcface": ArcFace}
 _MARGIN_BELOW = {"cosface": 1.0, "arcface": 1.5}
 
 
@@ -17,7 +27,7 @@ def build_head(
     """Return an untrained head for `people` classes, drawn from torch's global generator.
 
     Args:
-        name: softmax (has no margin: `margin` is not used), cosface or arcface.
+        name: a key of HEADS; softmax ignores `margin`.
         scale: above 0.
         margin: of cosines for cosface, in radians for arcface.
         parts: of an embedding, each of which gets a head.
@@ -26,22 +36,15 @@ def build_head(
         FaceOpsError: no head has that name, or the margin is outside the head's range.
     """
     if name not in HEADS:
-        raise FaceOpsError(f"train.classifier = {name!r} is not a head: use {', '.join(HEADS)}.")
-    if parts > 1:
-        of_part = (name, embedding_size // parts, people, scale, margin)
-        return PartHeads([_head(*of_part) for _ in range(parts)])
-    return _head(name, embedding_size, people, scale, margin)
-
-
-def _head(
-    name: str, embedding_size: int, people: int, scale: float, margin: float
-) -> ClassificationHead:
-    if name == "softmax":
-        return Softmax(embedding_size, people, scale)
-    if not 0 <= margin < _MARGIN_BELOW[name]:
         raise FaceOpsError(
-            f"train.classifier_margin = {margin} is out of range: take one from 0 to below"
-            f" {_MARGIN_BELOW[name]} for {name}."
+            f"train.head = {name!r} is unknown; set it to one of {', '.join(HEADS)}."
         )
-    head = CosFace if name == "cosface" else ArcFace
-    return head(embedding_size, people, scale, margin)
+    below = _MARGIN_BELOW.get(name)
+    if below and not 0 <= margin < below:
+        raise FaceOpsError(
+            f"train.head_margin = {margin} is out of range; {name} takes from 0 to below {below}."
+        )
+    if parts > 1:
+        of_part = (embedding_size // parts, people, scale, margin)
+        return PartHeads([HEADS[name](*of_part) for _ in range(parts)])
+    return HEADS[name](embedding_size, people, scale, margin)

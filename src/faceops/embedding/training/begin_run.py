@@ -31,11 +31,11 @@ def begin_run(
     trained = inputs.trained(model)
     torch.manual_seed(settings.seed)
     head = build_head(
-        settings.classifier,
+        settings.head,
         model.embedding_size,
         classes_of(train, settings),
-        settings.classifier_scale,
-        settings.classifier_margin,
+        settings.head_scale,
+        settings.head_margin,
         model.parts,
     ).to(device)
     if settings.compile:
@@ -63,7 +63,7 @@ def start_head(
     run: RunState, model: Embedder, inputs: TrainingInputs, train: LabelledCrops, settings: Train
 ) -> None:
     """Put the classes where a `model` that tells people apart has them, if any epoch classifies."""
-    later = settings.classifier_weight > 0 and settings.triplet_epochs > 0
+    later = settings.head_loss_weight > 0 and settings.triplet_epochs > 0
     if model.backbone in STARTED and (settings.warmup_epochs > 0 or later):
         model.eval()
         usable = train.labels < classes_of(train, settings)

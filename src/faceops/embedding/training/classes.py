@@ -11,6 +11,6 @@ def classes_of(train: LabelledCrops, settings: Train) -> int:
     no likeness of two photos, but what tells its person from the others; the more people, the
     better an embedding carries over to new ones.
     """
-    if settings.warmup_draws == "all_photos":
+    if settings.warmup_sampler == "uniform_all":
         return int(train.labels.max()) + 1
     return train.people

@@ -74,7 +74,7 @@ def _sampler(
 ) -> PeoplePhotosSampler | PhotoSampler:
     """Return what draws the batches of an epoch of that phase."""
     people, photos = settings.people_per_batch, settings.photos_per_person
-    if warmup and settings.warmup_draws != "people":
+    if warmup and settings.warmup_sampler != "balanced":
         classified = np.flatnonzero(train.labels < classes_of(train, settings))
         return PhotoSampler(classified, people * photos)
     return PeoplePhotosSampler(train.labels, train.negative_only, people, photos, negatives)

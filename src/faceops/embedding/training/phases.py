@@ -1,8 +1,8 @@
 """Which epochs classify, which learn from triplets, and with which miner."""
 
-from typing import Any, Literal
+from typing import Any
 
-from faceops.config.sections import Miner, Train
+from faceops.config.sections import Train
 
 
 def epochs_of(settings: Train) -> int:
@@ -15,7 +15,7 @@ def phase_of(epoch: int, settings: Train) -> str:
     return "warmup" if epoch <= settings.warmup_epochs else "triplet"
 
 
-def miner_of(epoch: int, settings: Train) -> Miner | Literal[""]:
+def miner_of(epoch: int, settings: Train) -> str:
     """Return the miner of a triplet epoch; a warm-up has none.
 
     With 10 triplet epochs {semi_hard: 0.4, batch_hard: 1.0} gives four of the one and six of the

@@ -32,7 +32,7 @@ class RunState:
 
     trained: the part of the model whose weights change.
     mined: int64 (N, k), the negatives that global mining found for this epoch's training faces.
-    idle, to_beat: epochs since the validation score last rose by more than the tolerance, and
+    idle, to_beat: epochs since the validation score last rose by more than the min_delta, and
         what it has to beat.
     epoch: the one in hand, 0 between two.
     step, images: steps taken in the epoch in hand, and images that this process took in it.
@@ -62,14 +62,14 @@ class RunState:
         """Seconds spent on this run by all processes that worked on it, one after another."""
         return self.seconds + time.monotonic() - self.begun
 
-    def take_in(self, row: Row, tolerance: float) -> None:
+    def take_in(self, row: Row, min_delta: float) -> None:
         """Add an epoch's row; keep the weights in place if it is the best."""
         outcome = self.outcome
         if not outcome.history or row["val_score"] > outcome.best["val_score"]:
             outcome.best_epoch, self.best = row["epoch"], weights_of(self.trained)
         outcome.history.append(row)
         self.idle += 1
-        if row["val_score"] > self.to_beat + tolerance:
+        if row["val_score"] > self.to_beat + min_delta:
             self.idle, self.to_beat = 0, row["val_score"]
         self.epoch, self.step, self.figures = 0, 0, EpochFigures()
 

@@ -61,7 +61,7 @@ def train_embedder(
 
     Epochs are compared by `val_score` (see `validation_figures`); the untouched start is a
     candidate, and any gain makes a new best. Patience counts the epochs of a phase since
-    `val_score` rose by more than `tolerance`.
+    `val_score` rose by more than `min_delta`.
 
     A run that was stopped, at any step and by any means, continues after the last step in
     `checkpoints` and on a CPU ends with the same weights, bit for bit; the caller deletes the
@@ -202,7 +202,7 @@ class _Training:
         distances = squared_distances(embeddings)  # (B, B)
 
         loss = embeddings.sum() * 0
-        classified = settings.classifier_weight if miner else 1.0
+        classified = settings.head_loss_weight if miner else 1.0
         if classified > 0:
             # The others, people with one photo, have no class.
             known = torch.from_numpy(np.flatnonzero(step.labels < run.head.people)).to(device)
@@ -224,7 +224,7 @@ class _Training:
         run.optimiser.zero_grad()
         loss.backward()
         self.processes.add_gradients(run.trained)
-        norm = torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.largest_gradient)
+        norm = torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.grad_clip_norm)
         check_gradient(float(norm), run.epoch, run.step)  # before it can spoil the weights
         run.optimiser.step()
         run.average.update()
@@ -243,7 +243,7 @@ class _Training:
         check_alive([*run.outcome.history, row])
         with run.average.in_place():
             row |= self.score()
-            run.take_in(row, self.settings.tolerance)
+            run.take_in(row, self.settings.min_delta)
         self.save()
         self.log.log_epoch(row, speed)
         self.say(

@@ -65,7 +65,7 @@ def compare(
     kinds = np.stack(
         [np.bincount(person[probes][of], minlength=people) > 0 for of in (known, ~known)], axis=1
     )
-    weights = resampled_people(people, kinds, settings.repeats, settings.seed)
+    weights = resampled_people(people, kinds, settings.resamples, settings.seed)
     groups = judged_groups(tables[0], frozen, settings, person, probes, known)
     rules = [
         *first,
@@ -92,7 +92,7 @@ def compare(
     if groups.too_few:
         seen = [
             *seen,
-            f"groups of fewer than {settings.slice_people} known people are not judged: "
+            f"groups of fewer than {settings.min_slice_people} known people are not judged: "
             + ", ".join(groups.too_few),
         ]
     return _verdict(

@@ -40,7 +40,7 @@ def judged_groups(
         photos = np.zeros(len(frozen.photos), bool)
         photos[np.flatnonzero(table.rows >= 0)] = faces
         rows = photos[probes]
-        if len(np.unique(person[probes][rows & known])) >= settings.slice_people:
+        if len(np.unique(person[probes][rows & known])) >= settings.min_slice_people:
             groups[name] = rows
         else:
             too_few.append(name)

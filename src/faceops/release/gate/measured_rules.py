@@ -30,7 +30,7 @@ def dir_rule(figures: list[ModelFigures], weights: np.ndarray, settings: Gate, p
     """DIR with the threshold set anew for each model, so that it is the embedder that is judged."""
     at = settings.fpir
     difference = _paired(figures, weights, settings, lambda one, w: one.dir(w, at))
-    return no_loss(f"DIR at FPIR {at:g}", difference, settings.dir_loss, people)
+    return no_loss(f"DIR at FPIR {at:g}", difference, settings.max_dir_loss, people)
 
 
 def named_rule(
@@ -46,7 +46,7 @@ def named_rule(
     at = f"budget {budgets[0]:g}"
     if budgets[0] != budgets[1]:
         at = f"budgets {budgets[0]:g} and {budgets[1]:g}"
-    return no_loss(f"known people named, at own {at}", difference, settings.named_loss, people)
+    return no_loss(f"known people named, at own {at}", difference, settings.max_named_loss, people)
 
 
 def tar_rule(tables: list[FaceTable], usable: np.ndarray, settings: Gate, people: int) -> Rule:
@@ -56,7 +56,7 @@ def tar_rule(tables: list[FaceTable], usable: np.ndarray, settings: Gate, people
     ]
     # One seed: row by row the same people are drawn.
     drawn = [
-        pair_intervals(scan, [settings.far], settings.seed, settings.repeats) for scan in scans
+        pair_intervals(scan, [settings.far], settings.seed, settings.resamples) for scan in scans
     ]
     before, after = (scan.roc.tar(settings.far) for scan in scans)
     difference = interval(
@@ -65,7 +65,7 @@ def tar_rule(tables: list[FaceTable], usable: np.ndarray, settings: Gate, people
         drawn[1].resampled[:, 0] - drawn[0].resampled[:, 0],
         settings.confidence,
     )
-    return no_loss(f"TAR at FAR {settings.far:g}", difference, settings.tar_loss, people)
+    return no_loss(f"TAR at FAR {settings.far:g}", difference, settings.max_tar_loss, people)
 
 
 def found_rule(
@@ -78,7 +78,7 @@ def found_rule(
         found = np.bincount(person, table.rows >= 0, minlength=len(photos))
         rates.append((found.sum() / photos.sum(), (weights @ found) / (weights @ photos)))
     difference = interval(rates[0][0], rates[1][0], rates[1][1] - rates[0][1], settings.confidence)
-    return no_loss("photos with a face found", difference, settings.dir_loss, people)
+    return no_loss("photos with a face found", difference, settings.max_dir_loss, people)
 
 
 def group_rules(
@@ -90,7 +90,7 @@ def group_rules(
     """The DIR of the group that each model names worst; none where no group can be judged."""
     if not groups:
         stated = settings.slices
-        return [groups_judged(stated, settings.slice_people)] if stated else []
+        return [groups_judged(stated, settings.min_slice_people)] if stated else []
     everybody = np.ones(weights.shape[1], np.float32)
     at = settings.fpir
     worst = [one.worst(everybody, at, groups) for one in figures]
@@ -98,7 +98,7 @@ def group_rules(
     name = f"worst group's DIR ({worst[0][0]})"
     if worst[0][0] != worst[1][0]:
         name = f"worst group's DIR ({worst[0][0]}; challenger: {worst[1][0]})"
-    return [no_loss(name, difference, settings.slice_loss, weights.shape[1])]
+    return [no_loss(name, difference, settings.max_slice_loss, weights.shape[1])]
 
 
 def promise_rule(
@@ -124,7 +124,7 @@ def latency_rule(
         took.champion_ms,
         took.challenger_ms,
         took.ratio,
-        settings.latency_ratio,
+        settings.max_latency_ratio,
     )
 
 
@@ -135,7 +135,7 @@ def size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gate
         assert model.bundle is not None
         files = [model.bundle.folder / name for name in MODEL_FILES]
         sizes.append(sum(file.stat().st_size for file in files) / 2**20)
-    return at_most("size", "MiB", sizes[0], sizes[1], sizes[1] / sizes[0], settings.size_ratio)
+    return at_most("size", "MiB", sizes[0], sizes[1], sizes[1] / sizes[0], settings.max_size_ratio)
 
 
 def int8_rule(champion: MeasuredModel, challenger: MeasuredModel) -> Rule:

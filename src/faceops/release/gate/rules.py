@@ -105,7 +105,7 @@ def groups_judged(stated: str, people: int) -> Rule:
         None,
         None,
         reason=f"no group of gate.slices = {stated} has {people} known people among these photos; "
-        "give the gate more people, lower gate.slice_people, or empty gate.slices.",
+        "give the gate more people, lower gate.min_slice_people, or empty gate.slices.",
     )
 
 

@@ -27,7 +27,7 @@ def measure_int8(
         far=settings.far,
         tar_float32=round(tar[0], 6),
         tar_int8=round(tar[1], 6),
-        tar_loss_allowed=settings.tar_loss,
+        tar_loss_allowed=settings.max_tar_loss,
         min_cosine=round(float(cosine.min()), 6),
         mean_cosine=round(float(cosine.mean()), 6),
         calibration_crops=calibration_crops,
@@ -54,7 +54,7 @@ def why_not(measured: Int8Measured) -> str:
         return (
             f"int8 is not offered: TAR at FAR {measured.far:g} falls by {loss:.4f} (from "
             f"{measured.tar_float32:.4f} to {measured.tar_int8:.4f}) on {measured.people} "
-            f"validation people, and must fall by less than quantise.tar_loss = "
+            f"validation people, and must fall by less than quantise.max_tar_loss = "
             f"{measured.tar_loss_allowed:g}."
         )
     return ""
