@@ -309,7 +309,8 @@ def main() -> None:
         table(FIGURES, measured.figures(published, seed)),
         f"Identification: {DRAWS} draws of {PEOPLE} DevTest people; mean and standard deviation"
         " over draws. Open set: a threshold meant for FPIR"
-        f" {params.verify.default_budget:g}, set on validation people. Verifier: {measured.verifier}.",
+        f" {params.verify.default_budget:g}, set on validation people."
+        f" Verifier: {measured.verifier}.",
     ]
     if before is not None:
         sface_measured = measure(faces, before, params, args.lists)
