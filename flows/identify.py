@@ -1,20 +1,22 @@
-"""Name the people in a folder of photos: shards as tasks, once or on a schedule.
+"""Name the people in a folder of photos as a Prefect flow, once or on a schedule.
 
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found --serve --cron "0 3 * * *"
 
-It runs the engine of `faceops identify` and leaves the same files. Shards find the faces and are
-retried alone; then one task names them all, Great Expectations checks the table, and the run is
-recorded in MLflow. A folder that is not there just now (a network share) is waited for. Without
-PREFECT_API_URL the flow starts a server of its own for its duration; with it, runs, counts and
-drift are recorded there; names are not: they stay in the output folder, where they can be
-forgotten.
+The flow runs the engine of `faceops identify` and writes the same files. Each shard of photos is a
+task that finds faces and is retried by itself; one task then names all faces, Great Expectations
+checks the table, and MLflow records the run. The flow waits for an absent folder (a network share).
+Without PREFECT_API_URL it starts a temporary server; with it, runs, counts and drift are recorded
+there. Names of people are not: they stay in the output folder, where they can be forgotten.
 """
 
 import argparse
 import sys
 import time
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -29,11 +31,11 @@ from faceops.commands.bundle_argument import CHAMPION, load_release
 from faceops.gallery.store import Gallery
 from faceops.identification.check_folders import check_folders
 from faceops.identification.mlflow_run import log_run
-from faceops.identification.output_folder import FACES_FILE, KEEP_RUNS, check_keep_runs
+from faceops.identification.output_folder import FACES_FILE, KEEP_RUNS
 from faceops.identification.record_checks import require_sound_records
 from faceops.identification.recorded import is_recorded, note_recorded
 from faceops.identification.run import identify
-from faceops.identification.settings import DETAIL
+from faceops.identification.settings import DETAIL, IdentifySettings
 from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -42,17 +44,41 @@ from faceops.release.registry.store import UnreachableError
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60
-_LOOK_EVERY_S = 2.0
+_POLL_S = 2.0
 
 
-def check_arguments(
-    photos_dir: Path, out: Path, gallery: Path, budget: float | None, shard_photos: int
-) -> None:
-    """Refuse what cannot be right, before a server is started for it."""
+@dataclass(frozen=True)
+class ReleaseFolder:
+    """A release as a task takes it: it loads the ONNX sessions in its own process.
+
+    `name` and `note` are as in `Bundle`.
+    """
+
+    folder: Path
+    name: str
+    note: str
+    precision: Precision
+
+    def load(self) -> Bundle:
+        """Load the release, once in each process."""
+        with _LOADING:
+            return _loaded(self)
+
+
+_LOADING = Lock()
+
+
+@lru_cache(maxsize=1)
+def _loaded(release: ReleaseFolder) -> Bundle:
+    return Bundle.load(
+        release.folder, name=release.name, note=release.note, precision=release.precision
+    )
+
+
+def check_arguments(photos_dir: Path, out: Path, gallery: Path, shard_photos: int) -> None:
+    """Refuse wrong arguments before a server is started for the run."""
     if not photos_dir.is_dir():
         raise UsageError(f"{photos_dir} is not a folder of photos; name one that exists.")
-    if budget is not None and not 0 < budget < 1:
-        raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
     if shard_photos < 1:
         raise UsageError(f"{shard_photos} photos a shard are too few; give 1 or more.")
     check_folders(photos_dir, out, gallery)
@@ -61,89 +87,71 @@ def check_arguments(
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, task_run_name="shard {number}")
 def find_faces(
-    number: int,
-    paths: list[Path],
-    release: Bundle,
-    out: Path,
-    detail: int,
-    keep_crops: bool,
+    number: int, paths: list[Path], release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> int:
     """Find and embed the faces of one shard; a network share may be back at the next try."""
-    new = find_shard(paths, release, out, detail=detail, keep_crops=keep_crops)
+    new = find_shard(paths, release.load(), out, settings)
     get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
     return new
 
 
 @task(cache_policy=NO_CACHE)
 def name_people(
-    photos_dir: Path,
-    gallery: Path,
-    release: Bundle,
-    out: Path,
-    budget: float | None,
-    annotate: bool,
-    xmp: bool,
-    detail: int,
-    keep_crops: bool,
-    keep_runs: int,
+    photos_dir: Path, gallery: Path, release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> dict[str, Any]:
     """Name every face from what the shards have found, and write the run's files."""
-    enrolled = Gallery.open(gallery, release.release.contract_id)
-    return identify(
-        photos_dir,
-        enrolled,
-        release,
-        out,
-        budget,
-        annotate,
-        xmp=xmp,
-        detail=detail,
-        keep_crops=keep_crops,
-        keep_runs=keep_runs,
-    ).as_dict()
+    bundle = release.load()
+    enrolled = Gallery.open(gallery, bundle.release.contract_id)
+    return identify(photos_dir, enrolled, bundle, out, settings).as_dict()
 
 
 @task(cache_policy=NO_CACHE)
 def wait_for_folder(photos_dir: Path, patience_s: float) -> list[Path]:
-    """Return the files below `photos_dir`, once it is there and not empty, or when time is up.
+    """Return the files below `photos_dir`; waits up to `patience_s` while it is absent or empty.
 
-    An empty folder may be the bare mount point of a share: `identify` decides whether it is one.
+    An empty folder may be the mount point of a share that is not connected: `identify` decides.
 
     Raises:
-        FaceOpsError: it is not there after all.
+        FaceOpsError: the folder is still absent when the time is up.
     """
-    began, told = time.monotonic(), False
+    start, warned = time.monotonic(), False
     while True:
         paths = walk_photos(photos_dir.resolve()) if photos_dir.is_dir() else []
         if paths:
             return paths
-        if time.monotonic() - began >= patience_s:
+        if time.monotonic() - start >= patience_s:
             break
-        if not told:
-            get_run_logger().warning("%s is not there or empty: waiting for it", photos_dir)
-            told = True
-        time.sleep(_LOOK_EVERY_S)
+        if not warned:
+            get_run_logger().warning("%s is absent or empty: waiting for it", photos_dir)
+            warned = True
+        time.sleep(_POLL_S)
     if not photos_dir.is_dir():
         raise FaceOpsError(
-            f"{photos_dir} was not there for {patience_s:g} s; connect the disk or share. The "
-            "results of the latest run stay as they are."
+            f"{photos_dir} was absent for {patience_s:g} s; connect the disk or share. The results "
+            "of the latest run are unchanged."
         )
     return []
 
 
+def load_model(model: str, precision: Precision) -> Bundle:
+    """Load the release that the flow's parameter `model` names."""
+    folder = None if model.startswith("models:") else Path(model)
+    return load_release(folder, model, precision=precision)
+
+
 @task(cache_policy=NO_CACHE)
 def check_and_record(out: Path, summary: dict[str, Any]) -> None:
-    """Hold the new table against the expectations, and record the run in MLflow."""
+    """Check the new table with Great Expectations, and record the run in MLflow."""
     logger = get_run_logger()
-    held = require_sound_records(out / FACES_FILE)
-    logger.info("Great Expectations: all %d expectations on the records hold", held)
+    checked = require_sound_records(out / FACES_FILE)
+    logger.info("Great Expectations: the records meet all %d expectations", checked)
     try:
         run_id = log_run(summary, Path.cwd())
     except UnreachableError as error:
-        logger.warning("%s The results stand; a later run that changes nothing records them", error)
+        logger.warning("%s The results are kept; the next run records them", error)
         return
     if run_id is None:
-        logger.info("there is no MLflow store here: the run is not recorded in one")
+        logger.info("no MLflow store found: the run is not recorded")
     else:
         logger.info("recorded in MLflow as run %s", run_id)
     note_recorded(out, summary["run_id"])
@@ -162,10 +170,10 @@ def publish_artifacts(summary: dict[str, Any]) -> None:
         f"{summary['contract_id'][:12]}, run {summary['run_id']}",
     )
     if summary["vanished"]:
-        logger.warning("%d photos that the latest run saw are gone", summary["vanished"])
+        logger.warning("%d photos of the run before are gone", summary["vanished"])
     if summary["unlisted"]:
         logger.warning(
-            "%d folders could not be listed: what is known of their photos is kept",
+            "%d folders could not be listed: the records of their photos are kept",
             len(summary["unlisted"]),
         )
     if not summary["drift"]:
@@ -174,8 +182,8 @@ def publish_artifacts(summary: dict[str, Any]) -> None:
     create_table_artifact(
         key="drift",
         table=[{name: drift[name] for name in columns} for drift in summary["drift"]],
-        description="the faces against those that the release was calibrated on: population "
-        "stability index, from 0.1 moderate, from 0.25 major",
+        description="population stability index of the faces against the release's calibration "
+        "set: from 0.1 moderate, from 0.25 major",
     )
     for drift in summary["drift"]:
         if drift["advice"]:
@@ -187,15 +195,8 @@ def identify_folder(
     photos_dir: str,
     gallery: str = "gallery",
     out: str = "found",
-    budget: float | None = None,
-    bundle: str | None = None,
     model: str = CHAMPION,
-    precision: Precision = "float32",
-    annotate: bool = False,
-    xmp: bool = False,
-    detail: int = DETAIL,
-    keep_crops: bool = False,
-    keep_runs: int = KEEP_RUNS,
+    settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
     shard_photos: int = SHARD_PHOTOS,
     patience_s: float = PATIENCE_S,
 ) -> dict[str, Any]:
@@ -205,29 +206,23 @@ def identify_folder(
         photos_dir: a folder of photos.
         gallery: the enrolled people.
         out: where faces.csv, report.html and the state go.
-        budget: share of strangers that may be given a name; the release's default when None.
-        bundle: a release bundle's folder; otherwise `model` is taken from the registry.
-        model: a registered release.
-        precision: of its embedder; the gallery is of the same, see `faceops people reembed`.
-        annotate: also draw boxes and names on copies of the photos.
-        xmp: also write face regions and names into sidecars beside the photos.
-        detail: pixels; see `faceops identify --detail`.
-        keep_crops: keep the aligned faces too; see `faceops identify --keep-crops`.
-        keep_runs: how many runs to keep in `out`/runs, the latest counted.
+        model: a registered release (models:/NAME@ALIAS or models:/NAME/VERSION), or the folder of
+            a release bundle.
+        settings: of the run; see `IdentifySettings`. `settings.threads` serves the naming task.
         shard_photos: photos a task.
-        patience_s: how long to wait, in seconds, for a folder that is not there or empty.
+        patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
     folder, results = Path(photos_dir), Path(out)
     paths = wait_for_folder(folder, patience_s)
-    check_arguments(folder, results, Path(gallery), budget, shard_photos)
-    check_keep_runs(keep_runs)
-    release = load_release(Path(bundle) if bundle else None, model, precision=precision)
-    if release.note:
-        get_run_logger().warning(release.note)
-    Gallery.open(Path(gallery), release.release.contract_id)
+    check_arguments(folder, results, Path(gallery), shard_photos)
+    bundle = load_model(model, settings.precision)
+    if bundle.note:
+        get_run_logger().warning(bundle.note)
+    Gallery.open(Path(gallery), bundle.release.contract_id)
+    release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, settings.precision)
     parts = shards(paths, shard_photos)
     futures = [
-        find_faces.submit(number, part, release, results, detail, keep_crops)
+        find_faces.submit(number, part, release, results, settings)
         for number, part in enumerate(parts, start=1)
     ]
     wait(futures)
@@ -236,20 +231,11 @@ def identify_folder(
         get_run_logger().warning(
             "shards %s failed; their photos are tried once more, one by one", failed
         )
-    summary = name_people(
-        folder,
-        Path(gallery),
-        release,
-        results,
-        budget,
-        annotate,
-        xmp,
-        detail,
-        keep_crops,
-        keep_runs,
-    )
+    summary = name_people(folder, Path(gallery), release, results, settings)
     if summary["unchanged"]:
-        get_run_logger().info("nothing has changed: the results of %s stand", summary["run_id"])
+        get_run_logger().info(
+            "nothing has changed: the results of run %s are current", summary["run_id"]
+        )
     # A run that was cut off before its check, or made by the command, is checked now.
     if not is_recorded(results, summary["run_id"]):
         check_and_record(results, summary)
@@ -280,15 +266,31 @@ def main() -> int:
     parser.add_argument("--serve", action="store_true", help="stay and run on the --cron schedule")
     parser.add_argument("--cron", help='e.g. "0 3 * * *", with --serve')
     args = parser.parse_args()
-    values = {key: value for key, value in vars(args).items() if key not in ("serve", "cron")}
     if args.serve != bool(args.cron):
         parser.error('--serve and --cron go together: --serve --cron "0 3 * * *"')
     try:
+        settings = IdentifySettings(
+            budget=args.budget,
+            annotate=args.annotate,
+            xmp=args.xmp,
+            detail=args.detail,
+            precision=args.precision,
+            keep_crops=args.keep_crops,
+            keep_runs=args.keep_runs,
+        )
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
-        check_arguments(*folders, args.budget, args.shard_photos)
-        check_keep_runs(args.keep_runs)
-        folder = Path(args.bundle) if args.bundle else None
-        load_release(folder, args.model, precision=args.precision)
+        check_arguments(*folders, args.shard_photos)
+        model = args.bundle or args.model
+        load_model(model, args.precision)
+        values = {
+            "photos_dir": args.photos_dir,
+            "gallery": args.gallery,
+            "out": args.out,
+            "model": model,
+            "settings": settings,
+            "shard_photos": args.shard_photos,
+            "patience_s": args.patience_s,
+        }
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
             return 0

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.shard import find_shard, shards
 from faceops.identification.summary import read_summary
 from faceops.photos.open_photo import PhotoLimits
@@ -128,7 +130,34 @@ def test_without_a_server_the_flow_names_as_the_command_does(
     assert read_summary(out).keep_runs == 3
 
 
-def test_a_wrong_folder_is_told_in_one_sentence(repository: Path, tmp_path: Path) -> None:
+def test_the_inputs_of_a_task_can_leave_the_process(
+    repository: Path, synthetic_set: Path, sface_bundle: Path, tmp_path: Path
+) -> None:
+    from prefect.logging import disable_run_logger
+
+    from flows.identify import ReleaseFolder, find_faces
+
+    paths = sorted((synthetic_set / "album").resolve().glob("scene_*.jpg"))[:2]
+    release = ReleaseFolder(sface_bundle, "models:/faceops/1", "", "float32")
+    release.load()  # what it has loaded stays here
+    inputs = (1, paths, release, tmp_path / "out", IdentifySettings(detail=0))
+    (tmp_path / "inputs").write_bytes(cloudpickle.dumps(inputs))
+    code = (
+        "import cloudpickle, sys\n"
+        "from pathlib import Path\n"
+        "from prefect.logging import disable_run_logger\n"
+        "from flows.identify import find_faces\n"
+        "with disable_run_logger():\n"
+        "    print(find_faces.fn(*cloudpickle.loads(Path(sys.argv[1]).read_bytes())))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "inputs")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
+    with disable_run_logger():
+        assert find_faces.fn(*inputs) == 0  # the other process has stored them
+
+
+def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: Path) -> None:
     done = run_flow(
         [str(tmp_path / "none"), "--out", str(tmp_path / "out")], repository, tmp_path / "prefect"
     )

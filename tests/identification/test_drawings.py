@@ -14,6 +14,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.drawn_path import drawn_path
 from faceops.identification.forget_output import forget_in_output
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 
@@ -39,7 +40,13 @@ def draw(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path, *, keep_runs: int = 30
 ) -> Summary:
     (out / "faces.csv").unlink(missing_ok=True)  # so that there is something to do
-    return identify(photos, gallery, bundle, out, 0.3, annotate=True, keep_runs=keep_runs)
+    return identify(
+        photos,
+        gallery,
+        bundle,
+        out,
+        IdentifySettings(budget=0.3, annotate=True, keep_runs=keep_runs),
+    )
 
 
 def inodes(folder: Path) -> dict[str, int]:
@@ -69,7 +76,9 @@ def test_what_was_drawn_alike_is_linked_and_the_photo_not_opened(
     assert second.run_id != first.run_id
     assert inodes(out / "annotated") == before
     assert stated(out, second) == stated(out, first)
-    identify(photos, gallery, bundle, out, 0.3)  # a run without copies between
+    identify(
+        photos, gallery, bundle, out, IdentifySettings(budget=0.3)
+    )  # a run without copies between
     third = draw(photos, gallery, bundle, out)
     assert inodes(out / "annotated") == before
     assert stated(out, third) == stated(out, first)
@@ -98,7 +107,7 @@ def test_a_copy_that_is_not_whole_is_drawn_again(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path, damage: str
 ) -> None:
     def again() -> Summary:
-        return identify(photos, gallery, bundle, out, 0.3, annotate=True)
+        return identify(photos, gallery, bundle, out, IdentifySettings(budget=0.3, annotate=True))
 
     first = again()
     kept = stated(out, first)

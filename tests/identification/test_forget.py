@@ -21,6 +21,7 @@ from faceops.gallery.rename import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.traces import search_traces
 from faceops.release.bundle import Bundle
 
@@ -38,8 +39,8 @@ def named(
     gallery = Gallery.open(own)
     nobody = gallery.without(lambda face: True)
     identify(album, nobody, bundle, out)  # everybody is a stranger
-    identify(album, gallery, bundle, out, annotate=True, xmp=True)
-    summary = identify(album, gallery, bundle, out, 0.3)
+    identify(album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True))
+    summary = identify(album, gallery, bundle, out, IdentifySettings(budget=0.3))
     yield own, out, summary.people.most_common(1)[0][0]
 
 
@@ -181,7 +182,7 @@ def test_all_names_that_a_person_has_had_are_forgotten(
     own, out, person = named
     rename(own, person, "In Between")
     rename(own, "In Between", "A Rod")
-    identify(album, Gallery.open(own), bundle, out, 0.3, xmp=True)
+    identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, xmp=True))
     done = forget_everywhere(own, person if by == "the old name" else "A Rod")
     assert done.person == "A Rod" and done.gallery_faces == 2 and done.complete
     for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
@@ -217,7 +218,8 @@ def stuck(*_):
     time.sleep(600)
 run.find_unknown_people = stuck  # the rows are written then, the run is not
 photos, gallery, bundle, out = map(Path, sys.argv[1:])
-run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, 0.31, annotate=True)
+run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out,
+             run.IdentifySettings(budget=0.31, annotate=True))
 """
 
 

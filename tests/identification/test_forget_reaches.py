@@ -18,10 +18,13 @@ from faceops.gallery.store import Gallery
 from faceops.identification import run, unchanged
 from faceops.identification.forget import Forgetting, forget_everywhere
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.shard import find_shard
 from faceops.identification.summary import Summary
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
+
+LENIENT = IdentifySettings(budget=0.3)
 
 
 @pytest.fixture
@@ -46,25 +49,25 @@ def test_a_run_that_walks_meanwhile_does_not_name_the_person(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, tmp_path / "first", 0.3))
+    person = most_named(identify(album, Gallery.open(own), bundle, tmp_path / "first", LENIENT))
 
     def slow_walk(photos: Path) -> tuple[Path, list[Path]]:
         forget_everywhere(own, person)
         return unchanged.photos_below(photos)
 
     monkeypatch.setattr(run, "photos_below", slow_walk)
-    summary = identify(album, Gallery.open(own), bundle, out, 0.3)
+    summary = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert summary.gallery_people == 5 and person not in summary.people
     assert person not in names_in(out)
     monkeypatch.undo()
-    assert identify(album, Gallery.open(own), bundle, out, 0.3).unchanged
+    assert identify(album, Gallery.open(own), bundle, out, LENIENT).unchanged
 
 
 def test_a_run_that_begins_while_the_person_is_forgotten_stops_the_forgetting(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, late = tmp_path / "out", tmp_path / "late"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))
     save = Gallery.save
 
     def begun(gallery: Gallery) -> None:
@@ -76,7 +79,7 @@ def test_a_run_that_begins_while_the_person_is_forgotten_stops_the_forgetting(
         forget_everywhere(own, person)
     monkeypatch.undo()
     assert person in Gallery.open(own).people
-    identify(album, Gallery.open(own), bundle, late, 0.3)
+    identify(album, Gallery.open(own), bundle, late, LENIENT)
     assert forget_everywhere(own, person).complete
     assert person not in names_in(late) | names_in(out)
 
@@ -85,12 +88,12 @@ def test_no_run_writes_into_an_output_between_its_cleaning_and_the_gallerys(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))
     save = Gallery.save
 
     def run_now(gallery: Gallery) -> None:
         with pytest.raises(FaceOpsError, match="in use"):
-            identify(album, Gallery.open(own), bundle, out, 0.31)
+            identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.31))
         save(gallery)
 
     monkeypatch.setattr(Gallery, "save", run_now)
@@ -127,7 +130,9 @@ def test_names_of_files_that_are_no_unicode(
     for number, path in enumerate(sorted((odd / "sc\udce8nes").iterdir())):
         path.rename(path.with_name(f"{number}\udcff.jpg"))
     out = tmp_path / "out"
-    summary = identify(odd, Gallery.open(own), bundle, out, 0.3, annotate=True, xmp=True)
+    summary = identify(
+        odd, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, annotate=True, xmp=True)
+    )
     person = most_named(summary)
     before = len(list((out / "annotated").rglob("*.jpg")))
     (own / "outputs.jsonl").unlink()  # as of a version that did not note the photos' folder
@@ -141,7 +146,9 @@ def test_sidecars_that_were_moved_with_their_photos(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3, xmp=True))
+    person = most_named(
+        identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, xmp=True))
+    )
     (album / "scenes").rename(album / "sorted")
     inner = album / "sorted" / ".hidden"
     inner.mkdir()
@@ -155,7 +162,9 @@ def test_a_sidecar_that_cannot_be_read_is_told_and_fails(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3, xmp=True))
+    person = most_named(
+        identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, xmp=True))
+    )
     broken = next(
         path for path in sorted(album.rglob("*.xmp")) if person.encode() in path.read_bytes()
     )
@@ -175,8 +184,10 @@ def test_folders_far_away_and_folders_that_are_gone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3, xmp=True))
-    identify(album, Gallery.open(own), bundle, other, 0.3)
+    person = most_named(
+        identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, xmp=True))
+    )
+    identify(album, Gallery.open(own), bundle, other, LENIENT)
     shutil.rmtree(other)
     away = album.rename(tmp_path / "away")
     album.mkdir()  # the bare mount point
@@ -203,7 +214,7 @@ def test_earlier_names_are_known_until_every_folder_was_reached(
     from faceops.gallery.rename import rename
 
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))
     rename(own, person, "A Rod")
     away = out.rename(tmp_path / "away")
     assert not forget_everywhere(own, "A Rod").complete
@@ -217,15 +228,17 @@ def test_forgotten_faces_do_not_come_back_by_another_detail_or_a_folder_that_was
     own: Path, album: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))
     forgotten(own, person)
-    again = identify(album, Gallery.open(own), bundle, out, 0.3)
+    again = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert (marked := again.reasons["forgotten"]) > 0
     scenes = (album / "scenes").rename(tmp_path / "away")
-    identify(album, Gallery.open(own), bundle, out, 0.3)
+    identify(album, Gallery.open(own), bundle, out, LENIENT)
     scenes.rename(album / "scenes")
     for detail in (1280, 0, 1920, 2560, 640, 1280):  # more methods than are kept
-        again = identify(album, Gallery.open(own), bundle, out, 0.3, detail=detail)
+        again = identify(
+            album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, detail=detail)
+        )
         assert again.reasons["forgotten"] == marked, detail
 
 
@@ -233,7 +246,7 @@ def test_a_shard_that_looks_meanwhile_keeps_nothing_of_the_face(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    person = most_named(identify(album, Gallery.open(own), bundle, out, 0.3))
+    person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))
     embed = Bundle.embed
 
     def embed_slowly(self: Bundle, crops: np.ndarray) -> np.ndarray:
@@ -242,9 +255,14 @@ def test_a_shard_that_looks_meanwhile_keeps_nothing_of_the_face(
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed", embed_slowly)
-    assert find_shard(walk_photos(album), bundle, out, detail=0) > 0
+    assert find_shard(walk_photos(album), bundle, out, IdentifySettings(detail=0)) > 0
     monkeypatch.undo()
-    assert identify(album, Gallery.open(own), bundle, out, 0.3, detail=0).photos_opened == 0
+    assert (
+        identify(
+            album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, detail=0)
+        ).photos_opened
+        == 0
+    )
     with sqlite3.connect(out / "state.sqlite") as db:
         places = db.execute("SELECT count(DISTINCT photo_id) FROM forgotten_places").fetchone()[0]
         blank = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
@@ -260,18 +278,18 @@ def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    first = identify(album, Gallery.open(own), bundle, out, 0.3)
+    first = identify(album, Gallery.open(own), bundle, out, LENIENT)
     (person, count), (other, _) = first.people.most_common(2)
     assert main(["people", "forget", person, "--gallery", str(own), "--json"]) == 0
     mark = json.loads(capsys.readouterr().out)["mark"]
     assert main(["people", "forget", other, "--gallery", str(own)]) == 0
     assert "faceops people readmit" in capsys.readouterr().out
     enrol(synthetic_set / "enrol", own, bundle)
-    still = identify(album, Gallery.open(own), bundle, out, 0.3)
+    still = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert not {person, other} & {*still.people}
     assert main(["people", "readmit", mark, "--gallery", str(own)]) == 0
     assert f"{out}: {count} faces given back" in capsys.readouterr().out
-    again = identify(album, Gallery.open(own), bundle, out, 0.3)
+    again = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert again.people[person] == count and other not in again.people
     assert main(["people", "readmit", mark, "--gallery", str(own)]) == 1
     assert f"has the mark {mark}" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from faceops.base.reasons import Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 
@@ -47,7 +48,9 @@ def test_every_file_gets_a_row_with_its_reason(
     (album / ".hidden").mkdir()
     make("grey", album / ".hidden" / "photo.jpg")
     out = tmp_path / "out"
-    summary = identify(album, gallery, bundle, out, annotate=True, xmp=True, limits=LIMITS)
+    summary = identify(
+        album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True, limits=LIMITS)
+    )
     rows = pq.read_table(out / "faces.parquet").to_pylist()
     assert {row["photo_path"]: row["reason"] for row in rows} == expected
     assert summary.sidecar_errors == [] and not list(album.rglob("*.xmp"))

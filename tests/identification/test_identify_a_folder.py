@@ -15,6 +15,7 @@ from faceops.base.locks import folder_lock
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.shard import find_shard
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -106,18 +107,22 @@ def test_whatever_changes_is_seen(
         (out / "faces.parquet").unlink()
     else:
         detail = 0
-    assert not identify(album, gallery, bundle, out, budget, detail=detail).unchanged
-    assert identify(album, gallery, bundle, out, budget, detail=detail).unchanged
+    assert not identify(
+        album, gallery, bundle, out, IdentifySettings(budget=budget, detail=detail)
+    ).unchanged
+    assert identify(
+        album, gallery, bundle, out, IdentifySettings(budget=budget, detail=detail)
+    ).unchanged
 
 
 def test_the_summary_tells_where_the_time_went(
     album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
 ) -> None:
-    first = identify(album, gallery, bundle, tmp_path / "out", threads=1)
+    first = identify(album, gallery, bundle, tmp_path / "out", IdentifySettings(threads=1))
     assert list(first.timings) == ["embed", "group", "look", "name", "write"]
     assert first.timings["look"] > first.timings["write"] > 0
     (tmp_path / "out" / "faces.csv").unlink()
-    again = identify(album, gallery, bundle, tmp_path / "out", threads=1)
+    again = identify(album, gallery, bundle, tmp_path / "out", IdentifySettings(threads=1))
     assert again.timings["look"] < first.timings["look"]
     stored = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
     assert stored["timings"] == again.timings
@@ -165,7 +170,9 @@ def test_threads_change_nothing(
     album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
 ) -> None:
     for threads in (1, 5):
-        identify(album, gallery, bundle, tmp_path / f"out{threads}", threads=threads)
+        identify(
+            album, gallery, bundle, tmp_path / f"out{threads}", IdentifySettings(threads=threads)
+        )
     assert rows_of(tmp_path / "out1") == rows_of(tmp_path / "out5")
 
 
@@ -176,7 +183,7 @@ def test_annotated_photos_are_drawn_when_asked(
     os.link(sorted((album / "scenes").iterdir())[0], album / "名前 Ω.jpg")
     os.link(sorted((album / "scenes").iterdir())[0], os.fsencode(album) + b"/\xff.jpg")
     out = tmp_path / "out"
-    summary = identify(album, gallery, bundle, out, annotate=True)
+    summary = identify(album, gallery, bundle, out, IdentifySettings(annotate=True))
     with_faces = {row["photo_path"] for row in rows_of(out) if row["face_index"] is not None}
     drawn = list((out / "annotated").rglob("*.jpg"))
     assert len(drawn) == len(with_faces)
@@ -212,7 +219,7 @@ def test_a_budget_outside_its_range_is_refused(
     album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, budget: float
 ) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
-        identify(album, gallery, bundle, tmp_path / "out", budget)
+        identify(album, gallery, bundle, tmp_path / "out", IdentifySettings(budget=budget))
 
 
 def test_folders_that_cannot_be_right_are_refused(
@@ -283,7 +290,7 @@ def test_fewer_runs_are_kept_also_where_nothing_has_changed(
         (out / "faces.csv").unlink(missing_ok=True)
         identify(album, gallery, bundle, out)
     assert len(list((out / "runs").iterdir())) == 2
-    latest = identify(album, gallery, bundle, out, keep_runs=1)
+    latest = identify(album, gallery, bundle, out, IdentifySettings(keep_runs=1))
     assert latest.unchanged and latest.keep_runs == 1
     assert [folder.name for folder in (out / "runs").iterdir()] == [latest.run_id]
 

@@ -20,11 +20,11 @@ import sys
 from pathlib import Path
 from faceops.gallery.store import Gallery
 from faceops.identification import engine
-from faceops.identification.run import identify
+from faceops.identification.run import IdentifySettings, identify
 from faceops.release.bundle import Bundle
 engine.GROUP = 4
 photos, gallery, bundle, out = map(Path, sys.argv[1:])
-identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, threads=1)
+identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, IdentifySettings(threads=1))
 """
 
 

@@ -33,10 +33,10 @@ import sys
 from pathlib import Path
 from pathlib import Path
 from faceops.gallery.store import Gallery
-from faceops.identification.run import identify
+from faceops.identification.run import IdentifySettings, identify
 from faceops.release.bundle import Bundle
 photo, gallery, bundle, out = map(Path, sys.argv[1:])
-identify(photo, Gallery.open(gallery), Bundle.load(bundle), out, annotate=True)
+identify(photo, Gallery.open(gallery), Bundle.load(bundle), out, IdentifySettings(annotate=True))
 print([name for name in HEAVY if name in sys.modules])
 """.replace("HEAVY", str(HEAVY))
 

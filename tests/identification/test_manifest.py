@@ -11,6 +11,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.identification.forget import forget_everywhere
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
 
 
@@ -33,7 +34,9 @@ def test_every_file_of_a_run_is_in_its_manifest_also_after_forgetting(
 ) -> None:
     own, out = tmp_path / "gallery", tmp_path / "out"
     shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
-    summary = identify(album, Gallery.open(own), bundle, out, 0.3, annotate=True)
+    summary = identify(
+        album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, annotate=True)
+    )
     folder = out / "runs" / summary.run_id
     before = check(folder)
     assert before["run_id"] == summary.run_id

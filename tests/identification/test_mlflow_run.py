@@ -8,6 +8,7 @@ import pytest
 from faceops.gallery.store import Gallery
 from faceops.identification.mlflow_run import EXPERIMENT, log_run, without_names
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
 
 pytestmark = pytest.mark.slow
@@ -31,7 +32,7 @@ def test_a_run_is_recorded_without_names(
 
     monkeypatch.chdir(tmp_path)
     away = replace(bundle, note="the MLflow store did not answer")
-    summary = identify(album, gallery, away, tmp_path / "out", 0.3)
+    summary = identify(album, gallery, away, tmp_path / "out", IdentifySettings(budget=0.3))
     assert summary.people
     for name in ("summary.json", "report.html", f"runs/{summary.run_id}/manifest.json"):
         assert "the MLflow store did not answer" in (tmp_path / "out" / name).read_text()
@@ -51,7 +52,7 @@ def test_a_run_is_recorded_without_names(
     for person in gallery.people:
         assert person not in everything
         assert person.encode().hex() not in everything
-    again = identify(album, gallery, bundle, tmp_path / "out", 0.3)
+    again = identify(album, gallery, bundle, tmp_path / "out", IdentifySettings(budget=0.3))
     assert (again.unchanged, again.release_note) == (True, "")
 
 

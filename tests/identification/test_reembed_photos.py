@@ -18,6 +18,7 @@ from faceops.identification.kept_crop import decoded_crop, encoded_crop
 from faceops.identification.look import Looker
 from faceops.identification.method import method_of
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.shard import find_shard
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.walk import walk_photos
@@ -50,7 +51,7 @@ def test_the_rows_are_those_of_a_fresh_run(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first = identify(album, Gallery.open(own), bundle, out, keep_crops=True)
+    first = identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))
     reembed(own, new)
     gallery = Gallery.open(own)
     scene = sorted((album / "scenes").iterdir())[0]
@@ -70,7 +71,7 @@ def test_going_back_embeds_nothing(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
     out, before = tmp_path / "out", Gallery.open(Path(shutil.copytree(own, tmp_path / "before")))
-    identify(album, before, bundle, out, keep_crops=True)
+    identify(album, before, bundle, out, IdentifySettings(keep_crops=True))
     rows = rows_of(out)
     reembed(own, new)
     identify(album, Gallery.open(own), new, out)
@@ -86,7 +87,7 @@ def test_without_crops_only_photos_with_faces_are_opened(
     identify(album, before, bundle, out)
     assert count(out, "faces WHERE crop IS NOT NULL") == 0
     reembed(own, new)
-    again = identify(album, Gallery.open(own), new, out, keep_crops=True)
+    again = identify(album, Gallery.open(own), new, out, IdentifySettings(keep_crops=True))
     with_faces = {row["photo_path"] for row in rows_of(out) if row["face_index"] is not None}
     assert (again.photos_opened, again.photos_reembedded) == (len(with_faces), 0)
     assert count(out, "faces WHERE crop IS NULL") == 0
@@ -99,7 +100,7 @@ def test_a_photo_that_lacks_a_crop_is_opened(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path, crop: bytes | None
 ) -> None:
     out = tmp_path / "out"
-    first = identify(album, Gallery.open(own), bundle, out, keep_crops=True)
+    first = identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))
     photo = next(row["photo_id"] for row in rows_of(out) if row["face_index"] == 1)
     with sqlite3.connect(out / "state.sqlite") as db:
         db.execute("UPDATE faces SET crop=? WHERE photo_id=? AND face_index=1", (crop, photo))
@@ -113,8 +114,8 @@ def test_a_photo_that_lacks_a_crop_is_opened(
 
 def test_other_crops_are_cut_anew(album: Path, own: Path, bundle: Bundle, tmp_path: Path) -> None:
     out, gallery = tmp_path / "out", Gallery.open(own)
-    first = identify(album, gallery, bundle, out, keep_crops=True)
-    again = identify(album, gallery, bundle, out, keep_crops=True, detail=0)
+    first = identify(album, gallery, bundle, out, IdentifySettings(keep_crops=True))
+    again = identify(album, gallery, bundle, out, IdentifySettings(keep_crops=True, detail=0))
     assert (again.photos_opened, again.photos_reembedded) == (first.photos_opened, 0)
 
 
@@ -132,7 +133,7 @@ def test_a_run_that_was_cut_off_goes_on(
 ) -> None:
     monkeypatch.setattr("faceops.identification.engine.GROUP", 4)
     out = tmp_path / "out"
-    identify(album, Gallery.open(own), bundle, out, keep_crops=True)
+    identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))
     reembed(own, new)
     gallery = Gallery.open(own)
     look: Callable[..., Any] = Looker.look
@@ -146,7 +147,7 @@ def test_a_run_that_was_cut_off_goes_on(
 
     monkeypatch.setattr(Looker, "look", killed)
     with pytest.raises(Killed):
-        identify(album, gallery, new, out, threads=1)
+        identify(album, gallery, new, out, IdentifySettings(threads=1))
     monkeypatch.setattr(Looker, "look", look)
     half = count(out, "(SELECT DISTINCT contract FROM embeddings)")
     again = identify(album, gallery, new, out)
@@ -162,7 +163,7 @@ def test_who_was_forgotten_stays_forgotten(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path, keep_crops: bool
 ) -> None:
     out = tmp_path / "out"
-    first = identify(album, Gallery.open(own), bundle, out, keep_crops=keep_crops)
+    first = identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=keep_crops))
     person = first.people.most_common(1)[0][0]
     with sqlite3.connect(out / "state.sqlite") as db:
         before = {row[0] for row in db.execute("SELECT crop FROM faces")}
@@ -180,7 +181,7 @@ def test_who_was_forgotten_stays_forgotten(
     assert again.reasons["forgotten"] == forgotten > 0 and person not in again.people
     assert (again.photos_opened == 0) == keep_crops
     # Not even where they are found by another method.
-    other = identify(album, Gallery.open(own), new, out, detail=0)
+    other = identify(album, Gallery.open(own), new, out, IdentifySettings(detail=0))
     assert other.photos_opened > 0 and other.reasons["forgotten"] == forgotten
     assert count(out, "faces WHERE forgotten AND (crop NOT NULL OR length(thumbnail)>0)") == 0
 
@@ -191,7 +192,7 @@ def test_the_search_finds_a_crop_that_was_not_removed(
     from faceops.identification.traces import search_traces
 
     out = tmp_path / "out"
-    identify(album, Gallery.open(own), bundle, out, keep_crops=True)
+    identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))
     with sqlite3.connect(out / "state.sqlite") as db:
         for (crop,) in db.execute("SELECT crop FROM faces"):
             found = search_traces([out], lambda name: False, [crop]).found
@@ -202,7 +203,7 @@ def test_shards_embed_kept_crops_too(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
     out, root = tmp_path / "out", album.resolve()
-    assert find_shard(walk_photos(root), bundle, out, keep_crops=True) == 11
+    assert find_shard(walk_photos(root), bundle, out, IdentifySettings(keep_crops=True)) == 11
     reembed(own, new)
     assert find_shard(walk_photos(root), new, out) == 0
     summary = identify(album, Gallery.open(own), new, out)
@@ -215,12 +216,12 @@ def test_the_latest_three_methods_stay(
     out, gallery = tmp_path / "out", Gallery.open(own)
     photo = sorted((album / "scenes").iterdir())[0]
     for detail in (0, 700, 800, 900, 0):
-        identify(photo, gallery, bundle, out, detail=detail)
+        identify(photo, gallery, bundle, out, IdentifySettings(detail=detail))
     assert count(out, "methods") == 3
     for table in ("photos", "faces", "embeddings"):
         assert count(out, f"(SELECT DISTINCT finder FROM {table})") == 3
-    assert identify(photo, gallery, bundle, out, detail=800).photos_opened == 0
-    assert identify(photo, gallery, bundle, out, detail=700).photos_opened == 1
+    assert identify(photo, gallery, bundle, out, IdentifySettings(detail=800)).photos_opened == 0
+    assert identify(photo, gallery, bundle, out, IdentifySettings(detail=700)).photos_opened == 1
 
 
 def to_schema_2(state: Path, method: str) -> None:

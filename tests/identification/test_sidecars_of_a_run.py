@@ -10,6 +10,7 @@ import pytest
 
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
 from faceops.release.bundle import Bundle
 
@@ -25,7 +26,9 @@ def photos(synthetic_set: Path, tmp_path: Path) -> Path:
 
 
 def run(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
-    return identify(photos, gallery, bundle, out, 0.3, annotate=True, xmp=True)
+    return identify(
+        photos, gallery, bundle, out, IdentifySettings(budget=0.3, annotate=True, xmp=True)
+    )
 
 
 READ_ONLY = """

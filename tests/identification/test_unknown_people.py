@@ -16,6 +16,7 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.name_unknown import name_unknown
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.unknown_numbers import (
     FaceKey,
     forget_numbers,
@@ -59,7 +60,7 @@ def test_an_unknown_person_is_named_and_the_album_decided_anew(
 ) -> None:
     album, own = strangers
     out = tmp_path / "out"
-    first = identify(album, Gallery.open(own), bundle, out, BUDGET)
+    first = identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
     found = unknown_of(out)
     assert first.unknown_people == len(found) >= 1
     assert first.unknown_people_faces == sum(map(len, found.values()))
@@ -142,7 +143,7 @@ def test_photos_that_are_gone_are_told(
 ) -> None:
     album, own = strangers
     out = tmp_path / "out"
-    identify(album, Gallery.open(own), bundle, out, BUDGET)
+    identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
     name, paths = min(unknown_of(out).items())
     kept, *lost = sorted(paths)
     (album / kept).rename(album / "aside")
@@ -166,7 +167,7 @@ def test_photos_whose_names_are_no_unicode_are_found_again(
     for path in list(album.iterdir()):
         path.rename(path.with_name(f"{path.stem}\udcff.jpg"))
     out = tmp_path / "out"
-    identify(album, Gallery.open(own), bundle, out, BUDGET)
+    identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
     name, paths = min(unknown_of(out).items())
     done = name_unknown(name, "Someone", own, bundle, out, None)
     assert {flag.reason for flag in done.flags} <= {Reason.EXTREME_POSE}

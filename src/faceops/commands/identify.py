@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceops.commands.bundle_argument import add_bundle_arguments, bundle_folder, load_bundle
 
 if TYPE_CHECKING:
+    from faceops.identification.settings import IdentifySettings
     from faceops.identification.summary import Summary
 
 MOST_ERRORS = 10
@@ -67,28 +69,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run(args: argparse.Namespace) -> int:
-    from faceops.base.errors import UsageError
     from faceops.identification.check_folders import check_folders
-    from faceops.identification.output_folder import KEEP_RUNS
-    from faceops.identification.settings import DETAIL
+    from faceops.identification.settings import IdentifySettings
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
-    if args.budget is not None and not 0 < args.budget < 1:
-        raise UsageError(
-            f"--budget {args.budget:g} is wrong: a share of strangers between 0 and 1, e.g. 0.01."
-        )
-    if args.threads is not None and not 1 <= args.threads <= 256:
-        raise UsageError(f"--threads {args.threads} is wrong: a number from 1 to 256.")
-    if args.detail is not None and not 0 <= args.detail <= 20_000:
-        raise UsageError(f"--detail {args.detail} is wrong: pixels from 0 to 20000, e.g. 1920.")
-    if args.keep_runs is not None and args.keep_runs < 1:
-        raise UsageError(f"--keep-runs {args.keep_runs} is wrong: a number from 1.")
+    fields = IdentifySettings.__dataclass_fields__
+    given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
+    settings = IdentifySettings(**given)
     check_folders(args.photos_dir, args.out, args.gallery)
-    if args.keep_runs is None:
-        args.keep_runs = KEEP_RUNS
-    if args.detail is None:
-        args.detail = DETAIL
-    summary = _standing_results(args) or _identify(args)
+    summary = _standing_results(args, settings) or _identify(args, settings)
     if args.json:
         print(json.dumps(summary.as_dict(), ensure_ascii=False))
     else:
@@ -96,51 +85,31 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _standing_results(args: argparse.Namespace) -> "Summary | None":
+def _standing_results(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
     from faceops.gallery.gallery_files import gallery_stamp
-    from faceops.identification.settings import Settings
     from faceops.identification.unchanged import standing_results
     from faceops.release.release_file import default_budget
 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
     bundle, release, note = bundle_folder(args)
-    budget = default_budget(bundle, args.precision) if args.budget is None else args.budget
+    budget = settings.budget or default_budget(bundle, args.precision)
     if budget is None:
         return None
-    settings = Settings(budget, args.annotate, args.xmp, args.detail, precision=args.precision)
+    settings = replace(settings, budget=budget)
     return standing_results(
-        args.photos_dir,
-        args.gallery,
-        bundle,
-        args.out,
-        release,
-        settings,
-        note=note,
-        keep_crops=args.keep_crops,
-        keep_runs=args.keep_runs,
+        args.photos_dir, args.gallery, bundle, args.out, release, settings, note
     )
 
 
-def _identify(args: argparse.Namespace) -> "Summary":
+def _identify(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
     from faceops.gallery.store import Gallery
     from faceops.identification.run import identify
 
-    Gallery.open(args.gallery)  # a wrong one is told of before the release is loaded
+    Gallery.open(args.gallery)  # an unusable gallery is reported before the release is loaded
     bundle = load_bundle(args)
-    return identify(
-        args.photos_dir,
-        Gallery.open(args.gallery, bundle.release.contract_id),
-        bundle,
-        args.out,
-        args.budget,
-        args.annotate,
-        xmp=args.xmp,
-        threads=args.threads,
-        keep_crops=args.keep_crops,
-        detail=args.detail,
-        keep_runs=args.keep_runs,
-    )
+    gallery = Gallery.open(args.gallery, bundle.release.contract_id)
+    return identify(args.photos_dir, gallery, bundle, args.out, settings)
 
 
 def _in_words(summary: "Summary", out: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from faceops.gallery.person_name import valid_unicode
 from faceops.gallery.store import Gallery
-from faceops.identification.settings import Settings
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 
@@ -15,12 +15,11 @@ def begun(
     photos_dir: Path,
     gallery: Gallery,
     bundle: Bundle,
-    settings: Settings,
-    keep_crops: bool,
-    keep_runs: int,
+    settings: IdentifySettings,
 ) -> Summary:
     """Return the summary of a run that begins now, with an id of its own and no counts yet."""
-    thresholds, budget, enrolled = bundle.release.thresholds, settings.budget, len(gallery.faces)
+    thresholds, enrolled = bundle.release.thresholds, len(gallery.faces)
+    budget = settings.budget or thresholds.default_budget
     started = datetime.now(UTC)
     return Summary(
         run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
@@ -38,7 +37,7 @@ def begun(
         detail=settings.detail,
         annotate=settings.annotate,
         xmp=settings.xmp,
-        keep_crops=keep_crops,
-        keep_runs=keep_runs,
+        keep_crops=settings.keep_crops,
+        keep_runs=settings.keep_runs,
         checked=started.isoformat(timespec="seconds"),
     )

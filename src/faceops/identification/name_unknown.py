@@ -23,6 +23,7 @@ from faceops.gallery.shown_path import paths_shown_as
 from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
 from faceops.identification.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
 from faceops.identification.unknown_numbers import FaceKey, unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
@@ -126,13 +127,15 @@ def name_unknown(
         Gallery.open(gallery_dir, bundle.release.contract_id),
         bundle,
         out,
-        latest.budget,
-        latest.annotate,
-        xmp=latest.xmp,
-        threads=threads,
-        detail=latest.detail,
-        keep_crops=latest.keep_crops,
-        keep_runs=latest.keep_runs,
+        IdentifySettings(
+            budget=latest.budget,
+            annotate=latest.annotate,
+            xmp=latest.xmp,
+            detail=latest.detail,
+            keep_crops=latest.keep_crops,
+            keep_runs=latest.keep_runs,
+            threads=threads,
+        ),
     )
     return Naming(unknown_name(number), name, len(fresh), len(cut) - len(fresh), flags, summary)
 

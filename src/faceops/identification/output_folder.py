@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceops.base.errors import UsageError
 from faceops.base.files import atomic_path
 
 RUNS = "runs"
@@ -81,16 +80,6 @@ def latest_drawings(out: Path) -> Path | None:
     """Return the folder of drawn copies of the latest finished run that has one."""
     folders = [run / ANNOTATED for run in finished_runs(out)]
     return next((folder for folder in reversed(folders) if folder.is_dir()), None)
-
-
-def check_keep_runs(keep: int) -> None:
-    """Refuse a number of runs to keep that cannot be right.
-
-    Raises:
-        UsageError: it is below 1.
-    """
-    if keep < 1:
-        raise UsageError(f"{keep} runs to keep are too few: 1 is the latest alone.")
 
 
 def remove_old_runs(out: Path, keep: int, run_id: str) -> None:

@@ -3,12 +3,12 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from faceops.base.cpus import usable_cpus
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
-from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.begin_summary import begun
@@ -22,10 +22,8 @@ from faceops.identification.method import method_of
 from faceops.identification.output_folder import (
     ANNOTATED,
     FACES_FILE,
-    KEEP_RUNS,
     REPORT_FILE,
     STATE_FILE,
-    check_keep_runs,
     latest_drawings,
     publish,
     remove_old_runs,
@@ -33,7 +31,7 @@ from faceops.identification.output_folder import (
 )
 from faceops.identification.part_clock import PartClock
 from faceops.identification.records import photos_of
-from faceops.identification.settings import DETAIL, Settings
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, write_summary
 from faceops.identification.unchanged import (
     decided_by,
@@ -48,10 +46,9 @@ from faceops.identification.unknown_people import (
 )
 from faceops.identification.write_rows import write_rows
 from faceops.identification.xmp_of_photo import with_sidecars
-from faceops.photos.photo_limits import PhotoLimits
 from faceops.release.bundle import Bundle
 
-MAX_THREADS = 8
+MAX_DEFAULT_THREADS = 8
 
 
 def identify(
@@ -59,16 +56,7 @@ def identify(
     gallery: Gallery,
     bundle: Bundle,
     out: Path,
-    budget: float | None = None,
-    annotate: bool = False,
-    *,
-    xmp: bool = False,
-    threads: int | None = None,
-    policy: FacePolicy = IDENTIFICATION,
-    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
-    detail: int = DETAIL,
-    keep_crops: bool = False,
-    keep_runs: int = KEEP_RUNS,
+    settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
 ) -> Summary:
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
 
@@ -78,36 +66,22 @@ def identify(
     continues, one with another gallery decides anew without opening photos, and where nothing has
     changed at all the latest run's results stand, and its summary comes back with `unchanged`.
 
-    Args:
-        budget: share of strangers that may be given a name; the release's default when None.
-        annotate: also draw boxes and names on copies of the photos with faces; a copy that the
-            latest run with such copies drew alike is linked, not drawn again.
-        xmp: also bring the sidecars beside the photos up to date with the names.
-        threads: that open photos and find faces; by default one a core, at most eight.
-        detail: longest side in pixels at which photos larger than the detector's view are searched
-            in tiles as well, for small faces; 0 only looks at photos as a whole.
-        keep_crops: keep the aligned faces of the photos that are opened, so that another release
-            that cuts faces alike can embed them without these photos.
-        keep_runs: how many runs to keep in `out`/runs, this one counted; older ones are removed.
-
     Raises:
-        UsageError: an argument is wrong.
+        UsageError: a folder is wrong.
         FaceOpsError: the gallery is of another contract than the release; `out` is in use by
             another process or cannot be written; the folder is empty now and was not before.
     """
     check_folders(photos_dir, out, gallery.folder)
-    check_keep_runs(keep_runs)
     gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
-    budget = thresholds.default_budget if budget is None else budget
-    if not 0 < budget < 1:
-        raise UsageError(f"the budget {budget:g} is wrong: a share of strangers between 0 and 1.")
-    settings = Settings(budget, annotate, xmp, detail, policy, limits, bundle.release.precision)
+    budget = settings.budget or thresholds.default_budget
+    settings = replace(settings, budget=budget, precision=bundle.release.precision)
+    annotate, xmp, limits = settings.annotate, settings.xmp, settings.limits
     root, paths = photos_below(photos_dir)
-    threads = threads or min(MAX_THREADS, usable_cpus())
+    threads = settings.threads or min(MAX_DEFAULT_THREADS, usable_cpus())
     clock = PartClock()
     began = time.monotonic()
-    method = method_of(bundle.release, limits, detail)
+    method = method_of(bundle.release, limits, settings.detail)
     has_state = (out / STATE_FILE).is_file()  # before it is opened, and so made
     with (
         folder_lock(out),
@@ -118,7 +92,7 @@ def identify(
         # name, and one who is forgotten from here on is forgotten in `out` too.
         known_to_gallery = remember_output(gallery.folder, out, root if xmp else None)
         gallery = gallery.as_saved()
-        summary = begun(photos_dir, gallery, bundle, settings, keep_crops, keep_runs)
+        summary = begun(photos_dir, gallery, bundle, settings)
         summary.decided_by = decided_by(gallery.stamp, bundle.folder, bundle.name, root, settings)
         summary.known_to_gallery = known_to_gallery
         if not paths and store.has_files_below(root):
@@ -129,15 +103,15 @@ def identify(
         latest = run_that_stands(out, summary.decided_by, paths) if has_state else None
         if latest is not None:
             known, note = summary.known_to_gallery, summary.release_note
-            return still_stands(latest, out, known, note, keep_crops, keep_runs)
+            return still_stands(latest, out, known, note, settings)
         with (
             run_folder(out, summary.run_id) as folder,
             UnknownFaces(folder, gallery.embedding_size) as unknown,
         ):
-            finder = bundle.face_finder(detail)
-            looker = Looker(bundle, finder, store, limits, clock, keep_crops)
+            finder = bundle.face_finder(settings.detail)
+            looker = Looker(bundle, finder, store, limits, clock, settings.keep_crops)
             sure = 1.0 if summary.threshold is None else summary.threshold
-            rule = Rule(sure, thresholds.runner_up_margin, policy)
+            rule = Rule(sure, thresholds.runner_up_margin, settings.policy)
             named = name_photos(paths, looker, gallery, rule, threads)
             earlier = latest_drawings(out) if annotate else None
             if annotate:
@@ -169,7 +143,7 @@ def identify(
             (folder / REPORT_FILE).write_text(page, "utf-8")
             write_manifest(folder, about_run(summary), drawings=earlier)
         publish(out, summary.run_id)
-        remove_old_runs(out, keep_runs, summary.run_id)
+        remove_old_runs(out, settings.keep_runs, summary.run_id)
     return summary
 
 

@@ -1,21 +1,68 @@
-"""What a run is asked for, beside its photos, gallery and release."""
+"""The settings of an identification run: all that is no folder, gallery or release."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from faceops.base.errors import UsageError
 from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
+from faceops.identification.output_folder import KEEP_RUNS
 from faceops.photos.photo_limits import PhotoLimits
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
+MAX_DETAIL = 20_000
+MAX_THREADS = 256
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that decides a run's rows and is no file; see `run.identify`."""
+class IdentifySettings:
+    """How a run finds and names faces, and what it keeps.
 
-    budget: float
-    annotate: bool
-    xmp: bool
+    Attributes:
+        budget: share of strangers that may be given a name, between 0 and 1; the release's default
+            when None.
+        annotate: also draw boxes and names on copies of the photos with faces.
+        xmp: also write face regions and names into sidecars beside the photos.
+        detail: longest side in pixels at which photos larger than the detector's view are searched
+            in tiles as well, for small faces; 0 only searches photos as a whole.
+        precision: of the release's embedder; the gallery must be of the same.
+        keep_crops: keep the aligned faces of the photos that are opened, so that another release
+            that aligns faces alike can embed them without these photos.
+        keep_runs: how many runs to keep in the output folder, this one counted.
+        threads: that open photos and find faces; by default one a CPU, at most eight.
+        policy: which faces are good enough to be named.
+        limits: which photos are opened.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    budget: float | None = None
+    annotate: bool = False
+    xmp: bool = False
     detail: int = DETAIL
+    precision: Literal["float32", "int8"] = "float32"
+    keep_crops: bool = False
+    keep_runs: int = KEEP_RUNS
+    threads: int | None = None
     policy: FacePolicy = IDENTIFICATION
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
-    precision: str = "float32"  # of the release's embedder
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and not 0 < self.budget < 1:
+            raise UsageError(
+                f"budget {self.budget:g} is wrong: give a share of strangers between 0 and 1, "
+                "e.g. 0.01."
+            )
+        if not 0 <= self.detail <= MAX_DETAIL:
+            raise UsageError(
+                f"detail {self.detail} is wrong: give pixels from 0 to {MAX_DETAIL}, e.g. 1920."
+            )
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise UsageError(f"threads {self.threads} is wrong: give 1 to {MAX_THREADS}.")
+        if self.keep_runs < 1:
+            raise UsageError(f"keep_runs {self.keep_runs} is wrong: give 1 or more.")
+
+    def deciding(self) -> str:
+        """Return the settings that decide a run's rows, for its fingerprint."""
+        rows = (self.budget, self.annotate, self.xmp, self.detail, self.precision)
+        return str((*rows, self.policy, self.limits))

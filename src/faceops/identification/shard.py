@@ -9,8 +9,7 @@ from faceops.identification.look import GROUP, Looker
 from faceops.identification.method import method_of
 from faceops.identification.output_folder import STATE_FILE
 from faceops.identification.part_clock import PartClock
-from faceops.identification.settings import DETAIL
-from faceops.photos.open_photo import PhotoLimits
+from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
 
 
@@ -24,9 +23,7 @@ def find_shard(
     paths: Sequence[Path],
     bundle: Bundle,
     out: Path,
-    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
-    detail: int = DETAIL,
-    keep_crops: bool = False,
+    settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
 ) -> int:
     """Find and embed the faces of `paths`, keep them in `out`, return how many photos were opened.
 
@@ -35,11 +32,11 @@ def find_shard(
     """
     out.mkdir(parents=True, exist_ok=True)
     new = 0
-    with contextlib.closing(
-        FaceStore(out / STATE_FILE, method_of(bundle.release, limits, detail))
-    ) as store:
-        finder = bundle.face_finder(detail)
-        looker = Looker(bundle, finder, store, limits, PartClock(), keep_crops)
+    limits = settings.limits
+    method = method_of(bundle.release, limits, settings.detail)
+    with contextlib.closing(FaceStore(out / STATE_FILE, method)) as store:
+        finder = bundle.face_finder(settings.detail)
+        looker = Looker(bundle, finder, store, limits, PartClock(), settings.keep_crops)
         for start in range(0, len(paths), GROUP):
             looked = looker.look(paths[start : start + GROUP])
             new += sum(one.opened for one in looked)

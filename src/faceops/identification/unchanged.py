@@ -26,7 +26,7 @@ from faceops.identification.output_folder import (
     STATE_FILE,
     remove_old_runs,
 )
-from faceops.identification.settings import Settings
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.sidecar_place import Sidecars
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.decoder_id import decoder_id
@@ -41,7 +41,9 @@ ROWS_VERSION = 1
 NO_FILE = (-1, -1)  # size and time of what is none, or is gone
 
 
-def decided_by(gallery: str, bundle: Path, release: str, root: Path, settings: Settings) -> str:
+def decided_by(
+    gallery: str, bundle: Path, release: str, root: Path, settings: IdentifySettings
+) -> str:
     """Return the sha256 of all that decides a run's rows, apart from the photos; "" if unknown.
 
     Args:
@@ -57,7 +59,7 @@ def decided_by(gallery: str, bundle: Path, release: str, root: Path, settings: S
         "gallery": gallery,
         "release": [release, sha256_file(bundle / RELEASE_FILE)],
         "root": str(root),
-        "settings": str(settings),
+        "settings": settings.deciding(),
     }
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
@@ -99,11 +101,8 @@ def standing_results(
     bundle: Path,
     out: Path,
     release: str,
-    settings: Settings,
-    *,
+    settings: IdentifySettings,
     note: str,
-    keep_crops: bool,
-    keep_runs: int,
 ) -> Summary | None:
     """Return the summary of the latest run into `out` if a new one would write the same rows.
 
@@ -114,7 +113,7 @@ def standing_results(
         photos_dir: a folder of photos, or one photo.
         bundle: the release's folder; `release` is the name that the rows give it.
         note: of the release, see `Bundle`.
-        keep_crops, keep_runs: as `identify`; noted for later runs, and older runs go at once.
+        settings: with the budget and the precision of the release filled in.
 
     Raises:
         FaceOpsError: `out` is in use by another process or cannot be written.
@@ -128,7 +127,7 @@ def standing_results(
         if latest is None:
             return None
         known = remember_output(gallery, out, root if latest.xmp else None)
-        return still_stands(latest, out, known, note, keep_crops, keep_runs)
+        return still_stands(latest, out, known, note, settings)
 
 
 def photos_below(photos_dir: Path) -> tuple[Path, list[Path]]:
@@ -169,12 +168,12 @@ def run_that_stands(out: Path, stamp: str, paths: Sequence[Path]) -> Summary | N
 
 
 def still_stands(
-    latest: Summary, out: Path, known_to_gallery: bool, note: str, keep_crops: bool, keep_runs: int
+    latest: Summary, out: Path, known_to_gallery: bool, note: str, settings: IdentifySettings
 ) -> Summary:
     """Return `latest` as of now, and note in `out` that nothing has changed since."""
     latest.known_to_gallery, latest.release_note = known_to_gallery, note
-    latest.keep_crops, latest.keep_runs = keep_crops, keep_runs
-    remove_old_runs(out, keep_runs, latest.run_id)
+    latest.keep_crops, latest.keep_runs = settings.keep_crops, settings.keep_runs
+    remove_old_runs(out, settings.keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)
     return latest
