@@ -5,13 +5,29 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import build_parser, main
-from faceops.commands.data import SOURCES
 from faceops.dataset import importer
+from faceops.dataset.sources.labelled_photo import LabelledPhoto
 from faceops.dataset.synthetic.settings import SyntheticSettings
 
 
-def test_sources_and_defaults_are_those_of_the_rooms() -> None:
-    assert tuple(importer.SOURCES) == SOURCES
+def test_a_registered_source_is_a_choice_and_an_unknown_one_is_refused_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def list_flat(folder: Path) -> list[LabelledPhoto]:
+        return [LabelledPhoto(p.stem, p.name, p.name, p) for p in folder.iterdir()]
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "Ada.jpg").write_bytes(b"a photo")
+    monkeypatch.setitem(importer.SOURCES, "flat", importer.Source(list_flat, "own photos"))
+    out = ["--out", str(tmp_path / "data")]
+    assert main(["data", "import", "flat", str(photos), *out]) == 0
+    assert (tmp_path / "data/photos/Ada/Ada.jpg").read_bytes() == b"a photo"
+    assert main(["data", "import", "flickr", str(photos), *out]) == 2
+    assert f"'flickr'; choose from {', '.join(importer.SOURCES)}." in capsys.readouterr().err
+
+
+def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
     args = vars(build_parser().parse_args(["data", "synthetic"]))
     settings = vars(SyntheticSettings())
     shared = settings.keys() & args.keys()

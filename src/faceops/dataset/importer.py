@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,30 @@ from faceops.dataset.sources.pins import list_pins
 from faceops.dataset.sources.tree import list_tree, without_wrapper
 from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
 
-SOURCES: dict[str, Callable[[Path], list[LabelledPhoto]]] = {
-    "tree": list_tree,
-    "lfw": list_lfw,
-    "pins": list_pins,
-    "kaggle-faces": list_kaggle_faces,
-    "celeba": list_celeba,
-    "mnist": list_mnist,
-}
-_TERMS = {
-    "tree": "the importer's own photos: consent and rights are theirs to keep",
-    "lfw": "research benchmark of the University of Massachusetts; not for vetting products",
-    "pins": "collected from Pinterest; the photos' rights lie with their owners",
-    "kaggle-faces": "see the Kaggle page it was taken from",
-    "celeba": "non-commercial research only (Chinese University of Hong Kong)",
-    "mnist": "free to use (LeCun, Cortes, Burges)",
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of labelled photos that can be imported.
+
+    Attributes:
+        list_photos: finds the photos and their people in a folder.
+        terms: terms of use, recorded in the imported data's sources.json.
+    """
+
+    list_photos: Callable[[Path], list[LabelledPhoto]]
+    terms: str
+
+
+SOURCES = {
+    "tree": Source(list_tree, "the importer's own photos: consent and rights are theirs to keep"),
+    "lfw": Source(
+        list_lfw,
+        "research benchmark of the University of Massachusetts; not for vetting products",
+    ),
+    "pins": Source(list_pins, "collected from Pinterest; the photos' rights lie with their owners"),
+    "kaggle-faces": Source(list_kaggle_faces, "see the Kaggle page it was taken from"),
+    "celeba": Source(list_celeba, "non-commercial research only (Chinese University of Hong Kong)"),
+    "mnist": Source(list_mnist, "free to use (LeCun, Cortes, Burges)"),
 }
 
 
@@ -92,7 +102,7 @@ def _import(
     with source_folder(place, data.absolute().with_name(f".{data.name}.import")) as found:
         unpacked = source == "tree" and not is_folder(place)
         folder = without_wrapper(found) if unpacked else found
-        photos = _chosen(SOURCES[source](folder), wanted, limit_people)
+        photos = _chosen(SOURCES[source].list_photos(folder), wanted, limit_people)
         if not photos:
             raise FaceOpsError(
                 f"{place} has no photos of the people in {only_list}; check the names."
@@ -105,7 +115,7 @@ def _import(
     write_imported(data, source, before | origins)
     counts = _counts(read_imported(data), source)
     places = _places(known.get(source, {}), public_place(place), len(photos))
-    known[source] = {"places": places, "terms": _TERMS[source], **counts}
+    known[source] = {"places": places, "terms": SOURCES[source].terms, **counts}
     write_sources(data, known)
     return {**counts, "written": written}
 
