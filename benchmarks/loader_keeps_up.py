@@ -1,16 +1,14 @@
 """Does the loader keep up? Images a second of training from disk over those on a resident batch.
 
-    python -m benchmarks.loader_keeps_up [--set backbone=resnet18 ...] [--json FILE]
+    python -m benchmarks.loader_keeps_up [--set backbone=resnet18 ...]
 
-Both are `train_embedder` itself, an epoch of classification each, taking turns so that what else
-the machine does meets them alike: one reads each batch from the memory map, ahead of the step, the
-other is given the batch that it had first, already on the device. Once with augmentation in both,
-once with none. The crops are random pixels in a file of their own. Medians over the rounds; a
-ratio is the median of its rounds' ratios.
+Both run `train_embedder`, an epoch of classification each, alternating so that other load affects
+them alike. One reads each batch from the memory map, ahead of the step; the other uses its first
+batch, already on the device, for every step. With and without augmentation. The crops are random
+pixels. Medians over the rounds; a ratio is the median of its rounds' ratios.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -37,12 +35,12 @@ EACH = [(name, resident) for name in ("plain", "augmented") for resident in (Fal
 
 
 class ResidentInputs(PixelInputs):
-    """Gives every step the batch that was loaded first, which lies on the device."""
+    """Gives every step the batch that was loaded first, which is on the device."""
 
     _resident: torch.Tensor | None = None
 
     def load(self, positions: np.ndarray) -> torch.Tensor:
-        """Return the same crops whatever is asked for; all batches are of one size."""
+        """Return the same crops for all positions; all batches have one size."""
         if self._resident is None:
             self._resident = super().load(positions).to(self._device)
         return self._resident
@@ -54,7 +52,7 @@ class Speed(NoLog):
     value = 0.0
 
     def log_epoch(self, row: Row, images_per_second: float) -> None:
-        """Take the last one."""
+        """Keep it."""
         self.value = images_per_second
 
 
@@ -69,9 +67,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of each epoch")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cold", action="store_true", help="drop the file's pages before a round")
-    parser.add_argument("--folder", type=Path, help="where the crops go for a while [temporary]")
-    parser.add_argument("--threads", type=int, help="of torch [as it chooses]")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--folder", type=Path, help="where the crops are written [temporary]")
+    parser.add_argument("--threads", type=int, help="of torch")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -84,8 +81,6 @@ def main() -> None:
         write_crops(path, args.steps * batch + VALIDATION)
         figures = measure(settings, path, args.rounds, args.cold)
     print(table(figures))
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def write_crops(path: Path, count: int) -> None:
@@ -98,7 +93,7 @@ def write_crops(path: Path, count: int) -> None:
 
 
 def open_faces(path: Path, cold: bool) -> tuple[LabelledCrops, LabelledCrops]:
-    """Map the crops anew: faces to train and to validate on, in random order on disk."""
+    """Map the crops again; return training and validation faces, in random order on disk."""
     if cold:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -130,9 +125,9 @@ def measure(settings: Train, path: Path, rounds: int, cold: bool) -> dict[str, o
     speeds: dict[str, list[float]] = {name_of(*each): [] for each in EACH}
     for number in range(rounds + 1):
         for each in EACH[number % 4 :] + EACH[: number % 4]:
-            found = speed(settings, path, cold, *each)
+            rate = speed(settings, path, cold, *each)
             if number:  # the first round warms up
-                speeds[name_of(*each)].append(found)
+                speeds[name_of(*each)].append(rate)
     return {
         "settings": {
             "backbone": settings.backbone,

@@ -1,14 +1,13 @@
-"""Faces found in group photos, with and without tiles, against the labels.
+"""Faces found in group photos, with and without tiles, compared with the labels.
 
-python experiments/group_photos.py GROUP_PHOTOS_DIR --bundle build/export
+    python -m experiments.group_photos GROUP_PHOTOS_DIR --bundle build/export
 
-First the photos as they are. They are small and their faces large, so then 12-megapixel pictures
-tiled with them at several scales, whose faces are as small as those of a school photo. A label is
-found when a face overlaps it by 0.3 or more (intersection over union; dlib's boxes are tighter
-than ours), and a face that overlaps none is counted as extra.
+First the photos as they are; they are small and their faces large. Then 12-megapixel mosaics of
+them at several scales, with faces as small as those of a school photo. A label counts as found if a
+face overlaps it with an intersection over union of 0.3 (dlib's boxes are tighter than ours); a face
+that overlaps no label is extra. The folder holds dlib's training.xml and testing.xml.
 """
 
-import argparse
 import statistics
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from experiments import parser, run
 from faceops.faces.box_overlap import box_overlap
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
@@ -30,7 +30,7 @@ TIMES = 3
 
 
 def labels(folder: Path) -> dict[str, list[Box]]:
-    """Return the labelled boxes of each photo; both lists together, a face once."""
+    """Return the labelled boxes of each photo, without duplicates, from both lists."""
     boxes: dict[str, list[Box]] = {}
     for listing in ("training.xml", "testing.xml"):
         for image in ElementTree.parse(folder / listing).getroot().iter("image"):
@@ -71,32 +71,30 @@ def mosaic(
 
 
 def measure(
-    pictures: list[np.ndarray], wanted: list[list[Box]], bundle: Bundle, detail: int
+    pictures: list[np.ndarray], labelled: list[list[Box]], bundle: Bundle, detail: int
 ) -> tuple[int, int, float]:
     """Return how many labels were found, how many faces were extra, and milliseconds a picture."""
     finder = bundle.face_finder(detail)
     found = extra = 0
-    passed = []
-    for picture, boxes in zip(pictures, wanted, strict=True):
+    medians = []
+    for picture, boxes in zip(pictures, labelled, strict=True):
         seconds = []
         for _ in range(TIMES):
-            began = time.perf_counter()
+            start = time.perf_counter()
             faces = [detection.box for detection in finder.detect(picture)]
-            seconds.append(time.perf_counter() - began)
-        passed.append(statistics.median(seconds))
+            seconds.append(time.perf_counter() - start)
+        medians.append(statistics.median(seconds))
         found += sum(any(box_overlap(face, box) >= FOUND for face in faces) for box in boxes)
         extra += sum(not any(box_overlap(face, box) >= FOUND for box in boxes) for face in faces)
-    return found, extra, 1000 * sum(passed) / len(passed)
+    return found, extra, 1000 * sum(medians) / len(medians)
 
 
 def main() -> None:
     """Print a table for the photos, and one for each mosaic."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--bundle", type=Path, default=Path("build/export"))
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--bundle", type=Path, default=Path("build/export"))
+    args = options.parse_args()
     bundle = Bundle.load(args.bundle)
     boxes = labels(args.folder)
     photos = {name: open_photo(args.folder / name).pixels for name in sorted(boxes)}
@@ -118,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

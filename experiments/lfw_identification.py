@@ -1,72 +1,63 @@
-"""Name people in real photos: LFW people whom the release has not seen.
+"""Name people in real photos: LFW people the release was neither trained nor calibrated on.
 
-python experiments/lfw_identification.py --data data --out build/lfw_identification
+    python -m experiments.lfw_identification --data data --bundle build/export --out OUT
 
-Takes people of the test split of the last pipeline run (in no training and no calibration):
-50 with five or more photos are enrolled from their first two; an album is made of their other
-photos and of 300 photos of 300 other people; `faceops identify` names whom it can. A photo of LFW
-is labelled with one person: any other name in it is counted as wrong, also on a bystander.
+Test people of the last pipeline run: 50 with five or more photos are enrolled from their first
+two; the album is their other photos and one photo each of 300 others, the strangers. LFW labels one
+person a photo: any other name counts as wrong, also on a bystander.
 """
 
-import argparse
 import csv
 import json
-import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from random import Random
 
 import pyarrow.parquet as pq
 
-MARK = ".lfw_identification"  # only a folder that holds it is ever emptied
+from experiments import parser
 
 
 def choose(
-    faces: list[dict[str, str]], people: int, strangers: int, seed: int
+    split: Path, people: int, strangers: int, seed: int = 7
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the photos of each person to know, and one photo of each stranger."""
+    """Return the photos of each person to enrol, and one photo of each stranger.
+
+    `split` is the table of faces that the stage `split` wrote; only its test people are used.
+    """
     photos: dict[str, list[str]] = {}
-    for face in faces:
+    for face in pq.read_table(split, columns=["person", "path", "split"]).to_pylist():
         if face["split"] == "test":
             photos.setdefault(face["person"], []).append(face["path"])
     draw = Random(seed)
     able = sorted(person for person, paths in photos.items() if len(paths) >= 5)
-    if len(able) < people:
-        sys.exit(f"only {len(able)} test people have five photos; {people} were asked for.")
+    if len(able) < people or len(photos) - people < strangers:
+        sys.exit(
+            f"{split} has {len(photos)} test people, {len(able)} with five photos; {people} of"
+            f" those and {strangers} others are needed."
+        )
     known = {person: sorted(photos[person]) for person in sorted(draw.sample(able, people))}
     others = sorted(set(photos) - set(known))
-    if len(others) < strangers:
-        sys.exit(f"only {len(others)} test people are left for {strangers} strangers.")
     return known, [min(photos[person]) for person in sorted(draw.sample(others, strangers))]
 
 
 def lay_out(known: dict[str, list[str]], strangers: list[str], data: Path, out: Path) -> None:
-    """Copy the photos to `out`/people and `out`/album."""
-    if out.exists() and not (out / MARK).is_file():
-        sys.exit(f"{out} exists and is not of an earlier run; name another folder with --out.")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARK).touch()
+    """Copy two photos of each known person to `out`/people, the other photos to `out`/album."""
+    if out.exists():
+        sys.exit(f"{out} exists; name another folder with --out.")
+    copies = {path: Path("album/strangers") for path in strangers}
     for person, paths in known.items():
-        for path in paths[:2]:
-            target = out / "people" / person / Path(path).name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(data / path, target)
-        for path in paths[2:]:
-            target = out / "album" / "known" / person / Path(path).name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(data / path, target)
-    for path in strangers:
-        target = out / "album" / "strangers" / Path(path).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(data / path, target)
+        copies |= {path: Path("people") / person for path in paths[:2]}
+        copies |= {path: Path("album/known") / person for path in paths[2:]}
+    for path, folder in copies.items():
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data / path, out / folder / Path(path).name)
 
 
 def score(faces_csv: Path) -> dict[str, int]:
-    """Count the album's photos by what was said of them."""
+    """Count photos by the names given in them."""
     names: dict[str, set[str]] = {}
     with faces_csv.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -75,9 +66,8 @@ def score(faces_csv: Path) -> dict[str, int]:
                 named.add(row["person"].replace(" ", "_"))
     counts = dict.fromkeys(("known", "correct", "wrong_names", "strangers", "strangers_named"), 0)
     for photo, named in names.items():
-        parts = Path(photo).parts
-        if "known" in parts:
-            person = parts[-2]
+        if "known" in Path(photo).parts:
+            person = Path(photo).parts[-2]
             counts["known"] += 1
             counts["correct"] += person in named
             counts["wrong_names"] += len(named - {person})
@@ -88,40 +78,24 @@ def score(faces_csv: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Lay the photos out, enrol, identify, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--split", type=Path, default=Path("build/split/faces.parquet"))
-    parser.add_argument("--bundle", help="default: models:/faceops@champion")
-    parser.add_argument("--out", type=Path, default=Path("build/lfw_identification"))
-    parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--strangers", type=int, default=300)
-    parser.add_argument("--budget", default="0.01")
-    parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
-    columns = ["person", "path", "split"]
-    faces = pq.read_table(args.split, columns=columns).to_pylist()
-    known, strangers = choose(faces, args.people, args.strangers, args.seed)
-    lay_out(known, strangers, args.data, args.out)
-    bundle = ["--bundle", args.bundle] if args.bundle else []
-    gallery, found = str(args.out / "gallery"), args.out / "found"
+    """Copy the photos, enrol, identify, print the counts."""
+    options = parser(__doc__)
+    options.add_argument("--data", type=Path, default=Path("data"))
+    options.add_argument("--split", type=Path, default=Path("build/split/faces.parquet"))
+    options.add_argument("--bundle", default="build/export")
+    options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--people", type=int, default=50)
+    options.add_argument("--strangers", type=int, default=300)
+    options.add_argument("--budget", default="0.01")
+    args = options.parse_args()
+    lay_out(*choose(args.split, args.people, args.strangers), args.data, args.out)
     faceops = [sys.executable, "-m", "faceops.cli"]
-    subprocess.run(
-        [*faceops, "enrol", str(args.out / "people"), "--gallery", gallery, *bundle], check=True
-    )
-    command = [*faceops, "identify", str(args.out / "album"), "--gallery", gallery]
-    command += ["--out", str(found), "--budget", args.budget, *bundle]
-    started = time.monotonic()
+    release = ["--gallery", str(args.out / "gallery"), "--bundle", args.bundle]
+    subprocess.run([*faceops, "enrol", str(args.out / "people"), *release], check=True)
+    command = [*faceops, "identify", str(args.out / "album"), *release]
+    command += ["--out", str(args.out / "found"), "--budget", args.budget]
     subprocess.run(command, check=True)
-    seconds = time.monotonic() - started
-    counts = score(found / "faces.csv")
-    photos = counts["known"] + counts["strangers"]
-    table = counts | {
-        "budget": float(args.budget),
-        "photos_per_second": round(photos / seconds, 1),
-        "peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-    }
-    print(json.dumps(table, indent=2))
+    print(json.dumps(score(args.out / "found/faces.csv"), indent=2))
 
 
 if __name__ == "__main__":

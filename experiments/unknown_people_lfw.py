@@ -1,14 +1,14 @@
-"""How well unknown people are grouped: LFW people whom the release has not seen, no gallery.
+"""How well unknown people are grouped: LFW people the release was not trained on, no gallery.
 
-python experiments/unknown_people_lfw.py --bundle build/export --data data --out OUT
+    python -m experiments.unknown_people_lfw --bundle build/export --data data --out OUT
 
-Every photo of the test people of the last pipeline run goes through `identify` with an empty
-gallery. LFW labels one face a photo, the one in its middle: groups are scored by these faces.
-Pairs: of all pairs put into one group, how many show one person, and of all pairs of one person,
-how many were put together. B-cubed (Bagga and Baldwin, 1998): the same, averaged over faces.
+Every photo of the test people of the last pipeline run is identified with an empty gallery. LFW
+labels one face a photo, the central one; groups are scored by these faces. Pairs: precision and
+recall of "same group" as a prediction of "same person". B-cubed (Bagga and Baldwin 1998): the same,
+averaged over faces.
 """
 
-import argparse
+import csv
 import json
 import shutil
 import sys
@@ -18,29 +18,28 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from experiments import parser, run
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 
-MIDDLE = 125.0  # of LFW's photos, pixels
+CENTRE = 125.0  # of LFW's photos, pixels
 
 
 def pairs(values: Iterable[object]) -> int:
-    """Return how many pairs share a value."""
+    """Return how many pairs have the same value."""
     return sum(count * (count - 1) // 2 for count in Counter(values).values())
 
 
 def main() -> None:
     """Copy the photos, group the people, print the scores as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--split", type=Path, default=Path("build/split/faces.parquet"))
-    parser.add_argument("--bundle", type=Path, default=Path("build/export"))
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    album = args.out / "album"
+    options = parser(__doc__)
+    options.add_argument("--data", type=Path, default=Path("data"))
+    options.add_argument("--split", type=Path, default=Path("build/split/faces.parquet"))
+    options.add_argument("--bundle", type=Path, default=Path("build/export"))
+    options.add_argument("--out", type=Path, required=True)
+    args = options.parse_args()
+    album, found = args.out / "album", args.out / "found"
     if album.exists():
         sys.exit(f"{album} exists; name another folder with --out.")
     album.mkdir(parents=True)
@@ -48,50 +47,39 @@ def main() -> None:
         if face["split"] == "test":
             shutil.copyfile(args.data / face["path"], album / Path(face["path"]).name)
     bundle = Bundle.load(args.bundle)
-    empty = Gallery(
-        args.out / "gallery", bundle.release.contract_id, bundle.release.embedding_size, ()
-    )
-    found = args.out / "found"
-    summary = identify(album, empty, bundle, found)
-    group = {}
-    for line in (found / "unknown.csv").read_text("utf-8").splitlines()[1:]:
-        name, _, _, path, index, *_ = line.split(",")
-        group[path, int(index)] = name
-    labels, groups = [], []
+    release = bundle.release
+    empty = Gallery(args.out / "gallery", release.contract_id, release.embedding_size, ())
+    identify(album, empty, bundle, found)
+    with (found / "unknown.csv").open(newline="", encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+        group = {(path, int(index)): name for name, _, _, path, index, *_ in rows}
+    both = []  # (group, person) of each labelled face
     for row in pq.read_table(found / "faces.parquet").to_pylist():
         if row["decision"] != "unknown":
             continue
-        inside = (
-            row["x"] < MIDDLE < row["x"] + row["width"]
-            and row["y"] < MIDDLE < row["y"] + row["height"]
-        )
-        if inside:
-            labels.append(row["photo_path"].rsplit("_", 1)[0])
+        right, bottom = row["x"] + row["width"], row["y"] + row["height"]
+        if row["x"] < CENTRE < right and row["y"] < CENTRE < bottom:
             key = (row["photo_path"], row["face_index"])
-            groups.append(group.get(key, f"alone {key}"))
-    both = Counter(zip(groups, labels, strict=True))
-    size, photos = Counter(groups), Counter(labels)
-    together = list(zip(groups, labels, strict=True))
-    named = {name for name in groups if size[name] > 1}
-    impure = {name for name, label in both if name in named and both[name, label] < size[name]}
+            both.append((group.get(key, f"alone {key}"), row["photo_path"].rsplit("_", 1)[0]))
+    groups, people = Counter(name for name, _ in both), Counter(person for _, person in both)
+    together = Counter(both)
+    large = {name for name, count in groups.items() if count > 1}
+    mixed = {name for name, person in together if together[name, person] < groups[name]}
+    precision = sum(together[one] / groups[one[0]] for one in both) / len(both)
+    recall = sum(together[one] / people[one[1]] for one in both) / len(both)
     figures = {
-        "faces": len(labels),
-        "people": len(photos),
-        "people_with_two_photos": sum(count > 1 for count in photos.values()),
-        "groups_of_labelled_faces": len(named),
-        "groups_of_several_people": len(impure),
-        "pair_precision": round(pairs(together) / max(pairs(groups), 1), 4),
-        "pair_recall": round(pairs(together) / max(pairs(labels), 1), 4),
-        "b_cubed_precision": round(
-            sum(both[one] / size[one[0]] for one in together) / len(labels), 4
-        ),
-        "b_cubed_recall": round(
-            sum(both[one] / photos[one[1]] for one in together) / len(labels), 4
-        ),
-        "seconds_grouping": summary.timings["group"],
+        "faces": len(both),
+        "people": len(people),
+        "people_with_two_photos": sum(count > 1 for count in people.values()),
+        "groups": len(large),
+        "groups_of_several_people": len(large & mixed),
+        "pair_precision": pairs(both) / max(pairs(name for name, _ in both), 1),
+        "pair_recall": pairs(both) / max(pairs(person for _, person in both), 1),
+        "b_cubed_precision": precision,
+        "b_cubed_recall": recall,
     }
-    print(json.dumps(figures, indent=1))
+    print(json.dumps({key: round(value, 4) for key, value in figures.items()}, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
