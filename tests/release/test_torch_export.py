@@ -10,20 +10,15 @@ from torch import nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.branches import Branches
-from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.conv_unit import conv_unit
-from faceops.embedding.backbones.descriptors import description_by
 from faceops.embedding.backbones.input_stage import InputStage
 from faceops.embedding.backbones.l2_pool import L2Pool
 from faceops.embedding.backbones.mobilefacenet import Bottleneck
-from faceops.embedding.embed_crops import embed_crops, pixels_of
+from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.training.discriminant_start import start_by_discriminants
-from faceops.embedding.training.visual_words import learn_words
 from faceops.release.export import serialise
 from faceops.release.parity import measure_parity, require_parity
 from faceops.release.torch_export import export_embedder
-from tests.embedding.faces_for_training import coloured_people
 
 
 @pytest.fixture(scope="module")
@@ -66,29 +61,6 @@ def test_onnx_agrees_with_torch_on_any_batch(
     require_parity(parity, 1e-5)
     assert parity.min_cosine > 0.99999
     assert parity.crops == count
-
-
-@pytest.mark.slow
-def test_descriptors_agree_with_torch_where_nothing_is_to_be_seen_too() -> None:
-    torch.manual_seed(0)
-    model = build_backbone("descriptors", 48, 112, "grey").eval()
-    crops = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3), np.uint8)
-    crops[0], crops[1], crops[2, :, 30:] = 0, 255, 128  # flat: roots and logarithms of nothing
-    # Colours of which rounding leaves something, and a start that makes much of little.
-    flat = np.array([[59, 196, 13], [184, 152, 129]], np.uint8)[:, None, None]
-    crops = np.concatenate([crops, np.broadcast_to(flat, (2, 112, 112, 3)), crops])
-    crops[8:, 56:] = flat[0]
-    faces = coloured_people(8, 4)
-    learn_words(model, faces)
-    with torch.inference_mode():
-        described = description_by(model)(pixels_of(faces.crops)).numpy()
-    start_by_discriminants(model, described, faces.labels, 7)
-    content = serialise(export_embedder(model, 18))
-    assert len(content) < 10e6  # by one projection: in two steps it has 170 MB
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    for some in (crops, crops[:1]):
-        found = session.run(None, {"crops": some})[0]
-        require_parity(measure_parity(embed_crops(model, some), found), 1e-4)
 
 
 @pytest.mark.slow

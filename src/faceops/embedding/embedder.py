@@ -11,8 +11,7 @@ class Embedder(nn.Module):
     `trunk` is what fine-tuning may freeze; `head` is what it always trains. Both together see
     the pixels; the head alone sees the trunk's features, which can be computed once and kept.
     `backbone`, `embedding_size`, `input_size` and `colour` are what build_backbone needs to build
-    the same network again. An embedding has `parts` of one size and length, which are taught each
-    by a loss of its own; most networks have one.
+    the same network again.
     """
 
     def __init__(
@@ -23,14 +22,12 @@ class Embedder(nn.Module):
         head: nn.Module,
         input_size: int = 112,
         colour: str = "rgb",
-        parts: int = 1,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.embedding_size = embedding_size
         self.input_size = input_size
         self.colour = colour
-        self.parts = parts
         self.trunk = trunk
         self.head = head
 

@@ -77,7 +77,9 @@ def load_model(folder: Path) -> Embedder:
     if found != digest:
         raise FaceOpsError(f"{folder / WEIGHTS} is not what {DESCRIPTION} describes; {again}.")
     if backbone not in BACKBONES:
-        raise FaceOpsError(f"{folder / DESCRIPTION} names no known backbone: {backbone!r}.")
+        raise FaceOpsError(
+            f"{folder / DESCRIPTION} names no known backbone: {backbone!r}; {again}."
+        )
     try:
         model = build_backbone(backbone, size, input_size, colour)
         model.load_state_dict(load_file(folder / WEIGHTS))

@@ -7,7 +7,6 @@ import onnx
 import torch
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.joined_projections import with_joined_projections
 from faceops.release.without_prelu import without_prelu
 from faceops.release.without_traces import without_traces
 
@@ -33,7 +32,7 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
     Raises:
         FaceOpsError: the exporter wrote another opset than `opset`.
     """
-    module = CropsToEmbeddings(with_joined_projections(embedder)).eval()
+    module = CropsToEmbeddings(embedder).eval()
     example = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its own deprecations and unused type promotions

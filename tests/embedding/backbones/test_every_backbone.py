@@ -2,24 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 from faceops.base.errors import FaceOpsError
-from faceops.config.sections import Train
-from faceops.embedding.backbones.build import BACKBONES, STARTED, build_backbone
-from faceops.embedding.backbones.descriptors import SIZE_MULTIPLE
+from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.embed_crops import embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from tests.embedding.faces_for_training import coloured_people
 
 CROPS = coloured_people(3, 2).crops[:3]
-# Of any input; the other two see what they were made for.
-UNTRAINED = [name for name in BACKBONES if name not in STARTED]
+UNTRAINED = [name for name in BACKBONES if name != "pretrained"]  # of any input
 
 
 @pytest.mark.parametrize("name", UNTRAINED)
@@ -43,16 +38,13 @@ def test_grey_at_80_pixels_can_be_learnt_by_every_parameter(name: str) -> None:
         assert torch.isfinite(value.grad).all() and value.grad.any(), parameter
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [("facenet_nn2", 80), ("resnet18", 80), ("mobilefacenet", 80), ("descriptors", 112)],
-)
-def test_a_grey_network_is_the_same_from_disk(name: str, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["facenet_nn2", "resnet18", "mobilefacenet"])
+def test_a_grey_network_is_the_same_from_disk(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build_backbone(name, 48, size, "grey").eval()
+    model = build_backbone(name, 48, 80, "grey").eval()
     save_model(model, tmp_path)
     loaded = load_model(tmp_path)
-    assert (loaded.backbone, loaded.input_size, loaded.colour) == (name, size, "grey")
+    assert (loaded.backbone, loaded.input_size, loaded.colour) == (name, 80, "grey")
     assert np.array_equal(embed_crops(loaded, CROPS), embed_crops(model, CROPS))
 
 
@@ -94,8 +86,6 @@ def test_parameters_are_those_published(name: str, size: int, published: float) 
         (("vgg", 128), r"train.backbone = 'vgg' is unknown; .*resnet18"),
         (("pretrained", 64), r"embedding_size = 128, .*, not 64, 112 and rgb"),
         (("pretrained", 128, 80, "grey"), r"colour = rgb, not 128, 80 and grey"),
-        (("descriptors", 120, 112, "grey"), r"that 48 divides, .*, not 120, 112 and grey"),
-        (("descriptors", 96), r"colour = grey, not 96, 112 and rgb"),
         (("inception_resnet_v1", 128, 74), r"input_size = 74 is too small"),
     ],
 )
@@ -104,30 +94,27 @@ def test_what_cannot_be_built_is_named(arguments: tuple[str, int], message: str)
         build_backbone(*arguments)
 
 
-@pytest.mark.parametrize("embedding_size", range(72, 145, 8))
-def test_the_settings_take_what_the_descriptors_take(embedding_size: int) -> None:
-    form: dict[str, Any] = {"backbone": "descriptors", "input_size": 112, "colour": "grey"}
-    if embedding_size % SIZE_MULTIPLE == 0:
-        assert Train(embedding_size=embedding_size, **form).embedding_size == embedding_size
-    else:
-        with pytest.raises(ValidationError, match=rf"that {SIZE_MULTIPLE} divides"):
-            Train(embedding_size=embedding_size, **form)
-
-
 def test_the_smallest_input_of_inception_resnet_leaves_one_pixel() -> None:
     with torch.device("meta"):
         model = build_backbone("inception_resnet_v1", 8, 75)
         assert model.trunk[1:](torch.empty(2, 3, 75, 75)).shape == (2, 1792, 1, 1)
 
 
-def test_a_stored_model_of_a_form_that_is_built_no_more_is_to_be_trained_again(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("pretrained", r"does not fit a pretrained; run the train stage"),
+        ("descriptors", r"names no known backbone: 'descriptors'; run the train stage"),
+    ],
+)
+def test_a_stored_model_that_cannot_be_built_must_be_trained_again(
+    backbone: str, message: str, tmp_path: Path
 ) -> None:
     save_model(build_backbone("mobilefacenet", 8), tmp_path)
     path = tmp_path / "model.json"
     description = json.loads(path.read_text())
-    path.write_text(json.dumps(description | {"backbone": "descriptors", "colour": "grey"}))
-    with pytest.raises(FaceOpsError, match=r"does not fit a descriptors; run the train stage"):
+    path.write_text(json.dumps(description | {"backbone": backbone}))
+    with pytest.raises(FaceOpsError, match=message):
         load_model(tmp_path)
 
 

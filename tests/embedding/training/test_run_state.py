@@ -4,14 +4,13 @@ import torch
 
 from faceops.embedding.heads.build import build_head
 from faceops.embedding.training.run_state import RunState
-from faceops.embedding.training.weight_average import WeightAverage
 
 
 def test_a_gain_below_the_tolerance_is_kept_but_renews_no_patience() -> None:
     module = torch.nn.Linear(1, 1, bias=False)
     optimiser = torch.optim.AdamW(module.parameters())
     head = build_head("softmax", 8, 2, 1.0, 0.0)
-    run = RunState(torch.device("cpu"), module, head, optimiser, WeightAverage(module, 0.0))
+    run = RunState(torch.device("cpu"), module, head, optimiser)
     seen = []
     for epoch, score in enumerate([0.5, 0.505, 0.503, 0.52, 0.529]):
         torch.nn.init.constant_(module.weight, epoch)

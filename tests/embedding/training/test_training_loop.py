@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
@@ -28,8 +27,8 @@ from faceops.embedding.training.checkpoint import (
     without_prefix,
 )
 from faceops.embedding.training.epoch_steps import epoch_steps
+from faceops.embedding.training.optimiser import build_schedule
 from faceops.embedding.training.outcome import NoLog, Outcome, Row
-from faceops.embedding.training.rate_schedule import rate_at
 from faceops.embedding.training.start_model import start_model
 from faceops.embedding.training.training_inputs import PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
@@ -170,7 +169,9 @@ def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path:
     run(settings, tmp_path, log)
     steps = 2 * 1 + 2 * 2
     assert log.steps == list(range(1, steps + 1))
-    assert log.rates == [rate_at(step, steps, settings.learning_rate) for step in range(steps)]
+    optimiser = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), settings.learning_rate)
+    placed = [build_schedule(optimiser, steps, step).get_last_lr()[0] for step in range(steps)]
+    assert log.rates == placed
 
 
 def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path: Path) -> None:
@@ -336,55 +337,6 @@ def one_layer() -> Embedder:
     trunk = torch.nn.Sequential(stage, torch.nn.Conv2d(1, 8, 4, stride=4), torch.nn.BatchNorm2d(8))
     head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 16))
     return Embedder("one_layer", 16, trunk, head, 32, "grey")
-
-
-class SideBySide(torch.nn.Module):
-    """Parts of 16 numbers, each a projection of its own."""
-
-    def __init__(self, parts: int) -> None:
-        super().__init__()
-        self.of = torch.nn.ModuleList(torch.nn.Linear(64, 16) for _ in range(parts))
-
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        return torch.cat([F.normalize(part(seen), dim=1) for part in self.of], dim=1)
-
-
-def in_parts(parts: int) -> Embedder:
-    torch.manual_seed(0)
-    trunk = torch.nn.Sequential(
-        InputStage(32, "grey"),
-        torch.nn.AvgPool2d(4),
-        torch.nn.Flatten(),
-        torch.nn.BatchNorm1d(64, affine=False),
-    )
-    return Embedder("in_parts", 16 * parts, trunk, SideBySide(parts), 32, "grey", parts)
-
-
-@pytest.mark.parametrize("changes", [{}, {"head_loss_weight": 0.5}])
-def test_a_part_learns_what_it_would_learn_alone(
-    changes: dict[str, object], tmp_path: Path
-) -> None:
-    settings = tiny_training(head="cosface", grad_clip_norm=1e9, **changes)
-    learnt = []
-    for parts in (1, 2):
-        start = in_parts(parts).state_dict()["head.of.0.weight"].clone()
-        run(settings, tmp_path / str(parts), model=in_parts(parts))
-        load = load_checkpoint(tmp_path / str(parts))
-        assert load is not None
-        learnt.append(without_prefix("trained", load[0])["head.of.0.weight"] - start)
-    # Steps of AdamW do not depend on the gradient's scale, which is half, where nothing is clipped.
-    assert (learnt[0] - learnt[1]).norm() < 1e-3 * learnt[0].norm()
-    assert learnt[0].norm() > 0
-
-
-def test_globally_mined_triplets_teach_all_parts(tmp_path: Path) -> None:
-    settings = tiny_training(warmup_epochs=0, miners={"global": 1.0}, triplet_margin=2.0)
-    start = in_parts(2).state_dict()
-    run(settings, tmp_path, model=in_parts(2))
-    load = load_checkpoint(tmp_path)
-    assert load is not None
-    learnt = without_prefix("trained", load[0])
-    assert all(not torch.equal(learnt[name], start[name]) for name in learnt if "weight" in name)
 
 
 @pytest.mark.slow

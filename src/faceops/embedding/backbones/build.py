@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.descriptors import SIZE_MULTIPLE, build_descriptors
 from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
 from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
 from faceops.embedding.backbones.input_stage import CROP_SIZE
@@ -25,23 +24,11 @@ def _pretrained(embedding_size: int, input_size: int, colour: str) -> Embedder:
     return build_sface()
 
 
-def _descriptors(embedding_size: int, input_size: int, colour: str) -> Embedder:
-    if embedding_size % SIZE_MULTIPLE or (input_size, colour) != (CROP_SIZE, "grey"):
-        raise FaceOpsError(
-            "train.backbone = descriptors needs a train.embedding_size that"
-            f" {SIZE_MULTIPLE} divides, train.input_size = {CROP_SIZE} and train.colour ="
-            f" grey, not {embedding_size}, {input_size} and {colour}; set these, or take"
-            " another train.backbone."
-        )
-    return build_descriptors(embedding_size)
-
-
 # (embedding_size, input_size, colour) -> an untrained network
 Builder = Callable[[int, int, str], Embedder]
 
 BACKBONES: dict[str, Builder] = {
     "pretrained": _pretrained,
-    "descriptors": _descriptors,
     "facenet_nn2": build_facenet_nn2,
     "inception_resnet_v1": build_inception_resnet_v1,
     "mobilefacenet": build_mobilefacenet,
@@ -49,8 +36,6 @@ BACKBONES: dict[str, Builder] = {
     "resnet50": partial(build_residual, "resnet50"),
     "resnext50_32x4d": partial(build_residual, "resnext50_32x4d"),
 }
-# Those that start where strangers are told apart already, in projections that can be trained alone.
-STARTED = ("pretrained", "descriptors")
 
 
 def build_backbone(

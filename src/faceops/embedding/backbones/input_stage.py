@@ -52,11 +52,6 @@ class InputStage(nn.Module):
         return (pixels - _MIDDLE) / _SCALE
 
 
-def brightness_of(seen: torch.Tensor) -> torch.Tensor:
-    """Return in [0, 1] what an InputStage gave for pixels 0..255."""
-    return ((seen * _SCALE + _MIDDLE) / 255).clamp(0, 1)
-
-
 def resize_matrix(source: int, target: int) -> torch.Tensor:
     """Return float32 (target, source), whose product with a line of pixels resizes it.
 

@@ -6,7 +6,6 @@ from faceops.base.errors import FaceOpsError
 from faceops.embedding.heads.arcface import ArcFace
 from faceops.embedding.heads.classification_head import ClassificationHead
 from faceops.embedding.heads.cosface import CosFace
-from faceops.embedding.heads.part_heads import PartHeads
 from faceops.embedding.heads.softmax import Softmax
 
 # (embedding_size, people, scale, margin) -> an untrained head
@@ -22,15 +21,14 @@ _MARGIN_BELOW = {"cosface": 1.0, "arcface": 1.5}
 
 
 def build_head(
-    name: str, embedding_size: int, people: int, scale: float, margin: float, parts: int = 1
-) -> ClassificationHead | PartHeads:
+    name: str, embedding_size: int, people: int, scale: float, margin: float
+) -> ClassificationHead:
     """Return an untrained head for `people` classes, drawn from torch's global generator.
 
     Args:
         name: a key of HEADS; softmax ignores `margin`.
         scale: above 0.
         margin: of cosines for cosface, in radians for arcface.
-        parts: of an embedding, each of which gets a head.
 
     Raises:
         FaceOpsError: no head has that name, or the margin is outside the head's range.
@@ -44,7 +42,4 @@ def build_head(
         raise FaceOpsError(
             f"train.head_margin = {margin} is out of range; {name} takes from 0 to below {below}."
         )
-    if parts > 1:
-        of_part = (embedding_size // parts, people, scale, margin)
-        return PartHeads([HEADS[name](*of_part) for _ in range(parts)])
     return HEADS[name](embedding_size, people, scale, margin)

@@ -49,10 +49,6 @@ class ClassificationHead(nn.Module):
         with_margin = cosines.scatter(1, true, self.less_margin(cosines.gather(1, true)))
         return F.cross_entropy(self.scale * with_margin, true[:, 0])
 
-    def as_linear(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the layer that it is without a margin: weight (people, D) and bias (people,)."""
-        return self.scale * F.normalize(self.weight, dim=1), self.weight.new_zeros(self.people)
-
     def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return the `cosines` of the true people, (B, 1), made smaller by the margin."""
         raise NotImplementedError

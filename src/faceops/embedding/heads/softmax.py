@@ -26,10 +26,6 @@ class Softmax(ClassificationHead):
         super().start_at(centres)
         self.bias.zero_()
 
-    def as_linear(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weight (people, D) and bias (people,)."""
-        return self.scale * self.weight, self.bias
-
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of `embeddings` (B, D), L2-normalised, with `labels` (B,) int64."""
         logits = F.linear(self.scale * embeddings, self.weight, self.bias)  # (B, people)

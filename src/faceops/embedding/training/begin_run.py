@@ -7,17 +7,15 @@ import torch
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import STARTED
 from faceops.embedding.class_centres import class_centres
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.heads.build import build_head
 from faceops.embedding.labelled_crops import LabelledCrops
 from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.training.classes import classes_of
-from faceops.embedding.training.optimiser import build_optimiser
+from faceops.embedding.training.optimiser import build_average, build_optimiser
 from faceops.embedding.training.run_state import RunState
 from faceops.embedding.training.training_inputs import TrainingInputs
-from faceops.embedding.training.weight_average import WeightAverage
 
 
 def begin_run(
@@ -36,8 +34,8 @@ def begin_run(
         classes_of(train, settings),
         settings.head_scale,
         settings.head_margin,
-        model.parts,
     ).to(device)
+    average = build_average(trained, settings.ema_decay)
     if settings.compile:
         _check_compiler()
         trained.compile()
@@ -45,9 +43,7 @@ def begin_run(
     if "global" in settings.miners and settings.triplet_epochs > 0:
         bank = MemoryBank(len(train.labels), model.embedding_size, device)
     optimiser = build_optimiser(trained, head, settings)
-    return RunState(
-        device, trained, head, optimiser, WeightAverage(trained, settings.ema_decay), bank
-    )
+    return RunState(device, trained, head, optimiser, average, bank)
 
 
 def _check_compiler() -> None:
@@ -64,7 +60,7 @@ def start_head(
 ) -> None:
     """Put the classes where a `model` that tells people apart has them, if any epoch classifies."""
     later = settings.head_loss_weight > 0 and settings.triplet_epochs > 0
-    if model.backbone in STARTED and (settings.warmup_epochs > 0 or later):
+    if model.backbone == "pretrained" and (settings.warmup_epochs > 0 or later):
         model.eval()
         usable = train.labels < classes_of(train, settings)
         embeddings = inputs.embed_plain(model, False)[usable]

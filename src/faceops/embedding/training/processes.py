@@ -1,9 +1,10 @@
-"""Several processes, started by torchrun, that share each batch as if they were one.
+"""Data-parallel processes, started by torchrun, that share each batch.
 
 Every process embeds its share of the batch, all exchange their embeddings, and each computes the
 loss over the whole batch: miners and heads see what one process would see. Gradients are then
 added up. DistributedDataParallel is not used because it averages the losses of the shares, and the
-triplets that span two shares would be lost.
+triplets that span two shares would be lost. As with it, batch normalisation sees each process's
+share, with the running statistics of process 0; on GPUs SyncBatchNorm sees the whole batch.
 """
 
 import os
@@ -17,7 +18,6 @@ import torch
 import torch.distributed as dist
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.training.shared_batch_norm import share_batch_norm
 
 # Process 0 may compute features for hours while the others wait; torchrun ends those that are left
 # when one fails, so this limit need not.
@@ -72,10 +72,16 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
-    def share_batch_norm(self, model: torch.nn.Module) -> None:
-        """Let batch normalisation count the whole batch."""
+    def sync_batch_norm(self, model: torch.nn.Module, device: torch.device) -> None:
+        """Let batch normalisation on GPUs count the whole batch; names of weights stay."""
+        if self.count > 1 and device.type == "cuda":
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
+        """Give all processes the running statistics of process 0."""
         if self.count > 1:
-            share_batch_norm(model)
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
 
     def share(self, total: int) -> slice:
         """Return which of the `total` faces of a batch are this process's."""

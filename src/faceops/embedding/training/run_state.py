@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from faceops.embedding.heads.classification_head import ClassificationHead
-from faceops.embedding.heads.part_heads import PartHeads
 from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.training.checkpoint import (
     load_checkpoint,
@@ -23,7 +25,6 @@ from faceops.embedding.training.checkpoint import (
 )
 from faceops.embedding.training.epoch_figures import EpochFigures
 from faceops.embedding.training.outcome import Outcome, Row
-from faceops.embedding.training.weight_average import WeightAverage, weights_of
 
 
 @dataclass
@@ -31,6 +32,7 @@ class RunState:
     """Where a run stands, down to the step.
 
     trained: the part of the model whose weights change.
+    average: the moving average of its weights, where there is one.
     mined: int64 (N, k), the negatives that global mining found for this epoch's training faces.
     idle, to_beat: epochs since the validation score last rose by more than the min_delta, and
         what it has to beat.
@@ -41,9 +43,9 @@ class RunState:
 
     device: torch.device
     trained: torch.nn.Module
-    head: ClassificationHead | PartHeads
+    head: ClassificationHead
     optimiser: torch.optim.Optimizer
-    average: WeightAverage
+    average: AveragedModel | None = None
     bank: MemoryBank | None = None
     mined: np.ndarray | None = None
     outcome: Outcome = field(default_factory=Outcome)
@@ -73,15 +75,29 @@ class RunState:
             self.idle, self.to_beat = 0, row["val_score"]
         self.epoch, self.step, self.figures = 0, 0, EpochFigures()
 
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Put the average, where there is one, in the place of the weights within a `with`."""
+        if self.average is None:
+            yield
+            return
+        own = weights_of(self.trained)
+        self.trained.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.trained.load_state_dict(own)
+
     def save(self, folder: Path) -> None:
         """Replace the checkpoint in `folder`."""
         tensors = {
             **prefixed("trained", self.trained.state_dict()),
-            **prefixed("average", self.average.tensors()),
             **prefixed("best", self.best),
             **prefixed("head", self.head.state_dict()),
             **prefixed("optimiser", optimiser_tensors(self.optimiser)),
         }
+        if self.average is not None:
+            tensors |= prefixed("average", self.average.module.state_dict())
         if self.bank is not None:
             tensors |= prefixed("bank", self.bank.tensors())
         if self.mined is not None:
@@ -89,7 +105,7 @@ class RunState:
         state: dict[str, Any] = {
             "history": self.outcome.history,
             "best_epoch": self.outcome.best_epoch,
-            "averaged": self.average.steps,
+            "averaged": 0 if self.average is None else int(self.average.n_averaged),
             "figures": self.figures.state(),
             "seconds": self.elapsed,
         }
@@ -105,7 +121,9 @@ class RunState:
         self.trained.load_state_dict(without_prefix("trained", tensors))
         self.head.load_state_dict(without_prefix("head", tensors))
         restore_optimiser(self.optimiser, without_prefix("optimiser", tensors))
-        self.average.restore(without_prefix("average", tensors), state["averaged"])
+        if self.average is not None:
+            self.average.module.load_state_dict(without_prefix("average", tensors))
+            self.average.n_averaged.fill_(state["averaged"])
         if self.bank is not None:
             self.bank.restore(without_prefix("bank", tensors))
         self.mined = tensors["mined"].numpy() if "mined" in tensors else None
@@ -116,3 +134,8 @@ class RunState:
         self.epoch, self.step = state["epoch"], state["step"]
         self.seconds = state["seconds"]
         return True
+
+
+def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of a module's weights and running statistics."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}

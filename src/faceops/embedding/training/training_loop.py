@@ -24,7 +24,6 @@ from faceops.embedding.mining.memory_bank import MemoryBank
 from faceops.embedding.mining.miners import MINERS
 from faceops.embedding.mining.squared_distances import squared_distances
 from faceops.embedding.mining.triplet_loss import triplet_loss
-from faceops.embedding.parts import parts_of
 from faceops.embedding.training.batch_watch import watch_batch
 from faceops.embedding.training.begin_run import begin_run, start_head
 from faceops.embedding.training.collapse import check_alive, check_gradient
@@ -35,10 +34,10 @@ from faceops.embedding.training.epoch_steps import (
     step_seed,
     steps_before,
 )
+from faceops.embedding.training.optimiser import build_schedule
 from faceops.embedding.training.outcome import NoLog, Outcome, Row, TrainingLog
 from faceops.embedding.training.phases import epochs_of, miner_of, next_epoch, phase_of
 from faceops.embedding.training.processes import ALONE, Processes
-from faceops.embedding.training.rate_schedule import rate_at
 from faceops.embedding.training.read_ahead import read_ahead
 from faceops.embedding.training.run_state import RunState
 from faceops.embedding.training.stop_signal import StopSignal
@@ -91,7 +90,7 @@ def train_embedder(
         torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     model.to(device).to(memory_format=torch.channels_last)
-    processes.share_batch_norm(model)
+    processes.sync_batch_norm(model, device)
     run = begin_run(model, inputs, train, settings, device)
     training = _Training(
         model, inputs, train, val, settings, checkpoints, processes, log or NoLog(), run
@@ -151,21 +150,29 @@ class _Training:
         if miner == "global" and run.step == 0:
             run.mined = mine_negatives(self.fresh_bank(), self.train, settings, epoch)
         steps = epoch_steps(self.train, settings, epoch, run.mined if miner == "global" else None)
+        fewest = min(len(step.positions) for step in steps)
+        if fewest < 2 * self.processes.count:  # batch normalisation needs two
+            raise FaceOpsError(
+                f"train.processes = {self.processes.count} leaves a process fewer than 2 of the"
+                f" {fewest} faces of a batch; lower it."
+            )
         left = len(steps) - run.step
         before, all_in_all = (
             steps_before(self.train, settings, one) for one in (epoch, epochs_of(settings) + 1)
         )
+        schedule = build_schedule(run.optimiser, all_in_all, before + run.step)
         ahead = read_ahead(steps[run.step :], self.load)
         _training_mode(self.model, run.trained)
         saved_at = time.monotonic()
         with closing(ahead):
             for step, loaded in track(ahead, f"epoch {epoch}/{epochs_of(settings)}", left):
                 number = before + run.step
-                rate = rate_at(number, all_in_all, settings.learning_rate)
+                rate = float(schedule.get_last_lr()[0])
                 # All that is random in a step comes from its place, so that a run which resumes
                 # needs no generator's state.
                 seed = step_seed(settings.seed, epoch, run.step)
-                figures = {"learning_rate": rate} | self.take_step(step, loaded, miner, rate, seed)
+                figures = {"learning_rate": rate} | self.take_step(step, loaded, miner, seed)
+                schedule.step()
                 self.log.log_step(number + 1, figures)
                 run.figures.add(figures)
                 run.step, run.images = run.step + 1, run.images + len(step.positions)
@@ -187,13 +194,11 @@ class _Training:
         return self.inputs.load(step.positions[self.processes.share(len(step.positions))])
 
     def take_step(
-        self, step: Step, loaded: torch.Tensor, miner: str, rate: float, seed: int
+        self, step: Step, loaded: torch.Tensor, miner: str, seed: int
     ) -> dict[str, float]:
         """Embed a batch of B faces, move the weights, return the step's figures."""
         run, settings, device = self.run, self.settings, self.run.device
         torch.manual_seed(seed)
-        for group in run.optimiser.param_groups:
-            group["lr"] = rate
         labels = torch.from_numpy(step.labels).to(device)  # (B,)
         with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16"):
             first = self.processes.share(len(labels)).start
@@ -208,18 +213,11 @@ class _Training:
             known = torch.from_numpy(np.flatnonzero(step.labels < run.head.people)).to(device)
             loss = loss + classified * run.head(embeddings[known], labels[known])
         if miner:
-            chosen = step.triplets_on(device)  # by global mining, on whole embeddings
-            parts = parts_of(embeddings, self.model.parts)
-            for part in parts:
-                between = distances if len(parts) == 1 else squared_distances(part)
-                triplets = chosen
-                if triplets is None:
-                    draw = torch.Generator(device).manual_seed(seed)
-                    triplets = MINERS[miner](
-                        between.detach(), labels, settings.triplet_margin, draw
-                    )
-                missed = triplet_loss(between, triplets, settings.triplet_margin)
-                loss = loss + missed / len(parts)
+            triplets = step.triplets_on(device)  # where global mining chose them
+            if triplets is None:
+                draw = torch.Generator(device).manual_seed(seed)
+                triplets = MINERS[miner](distances.detach(), labels, settings.triplet_margin, draw)
+            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
 
         run.optimiser.zero_grad()
         loss.backward()
@@ -227,7 +225,8 @@ class _Training:
         norm = torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.grad_clip_norm)
         check_gradient(float(norm), run.epoch, run.step)  # before it can spoil the weights
         run.optimiser.step()
-        run.average.update()
+        if run.average is not None:
+            run.average.update_parameters(run.trained)
         with torch.no_grad():
             if run.bank is not None and run.mined is not None:
                 run.bank.update(torch.from_numpy(step.positions), embeddings.detach())
@@ -241,7 +240,7 @@ class _Training:
         speed = run.images / seconds
         row |= run.figures.means()
         check_alive([*run.outcome.history, row])
-        with run.average.in_place():
+        with run.averaged_weights():
             row |= self.score()
             run.take_in(row, self.settings.min_delta)
         self.save()
@@ -256,6 +255,7 @@ class _Training:
     def score(self) -> Row:
         """Return the validation figures of the weights in place."""
         self.model.eval()
+        self.processes.broadcast_buffers(self.run.trained)
         figures = validation_figures(self.inputs.embed_plain(self.model, True), self.val.labels)
         agreed: Row = self.processes.agree(figures)
         return agreed
@@ -267,6 +267,7 @@ class _Training:
         stale = bank.stale()
         if len(stale):
             self.model.eval()
+            self.processes.broadcast_buffers(self.run.trained)
             fresh = self.inputs.embed_plain(self.model, False, stale)
             bank.update(torch.from_numpy(stale), torch.from_numpy(fresh))
         bank.begin_epoch()
