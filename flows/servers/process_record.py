@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from faceops.base.files import write_file
+from faceops.base.files import write_json
 
 # Start times are counted from the boot, which is known to a second.
 _SAME_START_S = 2.0
@@ -42,7 +42,7 @@ class ProcessRecord:
 
     def write(self, path: Path) -> None:
         """Write the record to `path`, whole or not at all."""
-        write_file(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_json(path, asdict(self))
 
     def process(self) -> psutil.Process | None:
         """Return the process while it lives; None when it ended or its id is another's by now."""

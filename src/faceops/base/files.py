@@ -31,24 +31,25 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_path(path: Path, *, sync: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, *, temporary: Path | None = None, sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there then replaces `path`.
 
     After an error, such as a full disk, `path` is as it was and the temporary file is removed.
     An existing file keeps its permissions.
 
     Args:
+        temporary: in the same folder; default: `temporary_name` of `path`.
         sync: flush the file to the disk first, so that it also survives a power failure.
     """
-    temporary = temporary_name(path)
+    temporary = temporary or temporary_name(path)
     try:
         temporary.unlink(missing_ok=True)  # it may have other permissions, or be a link
         yield temporary
-        if path.exists():
-            shutil.copymode(path, temporary)
         if sync:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import UsageError
+from faceops.base.files import write_file
 from faceops.config.sections import Params
 
 # Names of earlier versions. They are refused, with the new name.
@@ -134,11 +135,4 @@ def write_params(params: Params, path: Path) -> None:
                 lines.append(entry)
             else:
                 lines.append(f"{entry}  # {comment}")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise FaceOpsError(
-            f"{path} cannot be written ({error.strerror}); make it writable."
-        ) from None
+    write_file(path, "\n".join(lines) + "\n")

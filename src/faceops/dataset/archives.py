@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_folder
 from faceops.base.progress import track
 from faceops.dataset.bounded_tar_info import BoundedTarInfo, OversizedHeader
 
@@ -77,12 +78,9 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits())
     """
     if target.is_dir():
         return target
-    temporary = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
         total = 0
-        with _entries(archive) as entries:
+        with atomic_folder(target) as temporary, _entries(archive) as entries:
             for count, entry in enumerate(track(entries, f"unpack {archive.name}"), start=1):
                 if count > limits.max_entries:
                     raise FaceOpsError(
@@ -90,7 +88,6 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits())
                         "and import the folder."
                     )
                 total += _unpack_entry(archive, entry, temporary, limits.max_bytes - total)
-        temporary.replace(target)
     except OversizedHeader as error:
         raise FaceOpsError(f"{archive} has {error}; do not trust it.") from None
     except _BROKEN as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.files import atomic_path, write_file
 from faceops.base.progress import track
 from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.sources.labelled_photo import LabelledPhoto
@@ -71,11 +71,10 @@ def _write(photo: LabelledPhoto, path: Path) -> None:
     if not isinstance(photo.content, Path):
         write_file(path, photo.content())
         return
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(photo.content, temporary)
-        temporary.replace(path)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(photo.content, temporary)
     except OSError as error:
         raise FaceOpsError(
             f"{photo.content} cannot be copied to {path} ({error.strerror}); free space or give "

@@ -1,11 +1,10 @@
 """data/imported/<source>.csv: which file of which source each photo is."""
 
 import csv
-import io
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.tables import write_csv
 
 _FOLDER = "imported"
 
@@ -34,8 +33,4 @@ def _read(listing: Path) -> dict[str, str]:
 
 def write_imported(data: Path, source: str, origins: dict[str, str]) -> None:
     """Write path -> origin (the photo's name within the source), sorted by path."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "origin"))
-    writer.writerows(sorted(origins.items()))
-    write_file(data / _FOLDER / f"{source}.csv", text.getvalue().encode("utf-8"))
+    write_csv(data / _FOLDER / f"{source}.csv", ("path", "origin"), sorted(origins.items()))

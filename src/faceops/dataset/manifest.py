@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
@@ -34,11 +35,10 @@ def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def write_manifest(table: pa.Table, path: Path) -> None:
-    """Write the manifest sorted by path, by a temporary name; equal tables give equal bytes."""
+    """Write the manifest sorted by path; equal tables give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table.select(SCHEMA.names).cast(SCHEMA).sort_by("path"), temporary)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        pq.write_table(table.select(SCHEMA.names).cast(SCHEMA).sort_by("path"), temporary)
 
 
 def read_manifest(path: Path) -> pa.Table:

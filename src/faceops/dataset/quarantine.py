@@ -7,6 +7,7 @@ from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
+from faceops.base.tables import write_csv
 
 QUARANTINE_FILE = "quarantine.csv"
 
@@ -78,10 +79,6 @@ def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
 
 def write_quarantine_list(rows: list[dict[str, str]], path: Path) -> None:
     """Write the photos set aside: path, person, photo_id, reason; sorted by path."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        columns = ("path", "person", "photo_id", "reason")
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: row["path"]))
-    temporary.replace(path)
+    columns = ("path", "person", "photo_id", "reason")
+    cells = ([row[name] for name in columns] for row in sorted(rows, key=lambda row: row["path"]))
+    write_csv(path, columns, cells)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.files import write_json
 
 SOURCES_FILE = "sources.json"
 SYNTHETIC = "synthetic"
@@ -33,5 +33,4 @@ def read_sources(data: Path) -> dict[str, dict[str, Any]]:
 
 def write_sources(data: Path, sources: dict[str, dict[str, Any]]) -> None:
     """Write the list, sorted, without times: it is part of what DVC hashes."""
-    content = json.dumps(sources, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_file(data / SOURCES_FILE, content.encode())
+    write_json(data / SOURCES_FILE, sources)

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file, write_json
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.backbones.input_stage import CROP_SIZE
 from faceops.embedding.embedder import Embedder
@@ -22,7 +23,6 @@ def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
     Args:
         epochs: how many epochs of training are in the weights; 0 for an untouched start.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
     description = {
         "backbone": model.backbone,
@@ -35,14 +35,8 @@ def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
         "parameters": sum(value.numel() for value in model.parameters()),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    _replace(folder / WEIGHTS, weights)
-    _replace(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_file(folder / WEIGHTS, weights)
+    write_json(folder / DESCRIPTION, description)
 
 
 def trained_epochs(folder: Path) -> int:

@@ -1,12 +1,12 @@
 """The curves of an evaluation as CSV tables, for DVC's plots."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
+from faceops.base.tables import write_csv
 from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.score_counts import HISTOGRAM_EDGES
 from faceops.evaluation.score_counts import LOG_ODDS_RANGE as LOG_ODDS_RANGE
@@ -79,10 +79,5 @@ def write_curves(evaluation: Evaluation, folder: Path) -> None:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[float]]) -> None:
-    """Write a CSV file of numbers with seven significant digits, replaced at once."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([f"{value:.7g}" for value in row] for row in rows)
-    temporary.replace(path)
+    """Write a CSV file of numbers with seven significant digits."""
+    write_csv(path, header, ([f"{value:.7g}" for value in row] for row in rows))

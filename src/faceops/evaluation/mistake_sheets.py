@@ -1,6 +1,5 @@
 """The worst mistakes as two contact sheets, and as a table with every path."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from faceops.base.tables import write_csv
 from faceops.evaluation.crop_rows import CropRows
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.mistakes import Mistakes
@@ -60,14 +60,13 @@ def mistaken_pairs(
 
 def write_mistakes_table(pairs: list[Pair], path: Path) -> None:
     """Write a CSV of all pairs; of a calibrated model the scores are log odds."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("labels", "score", "person", "path", "other_person", "other_path"))
-        for pair in pairs:
-            (person, other), (first, second) = pair.persons, pair.paths
-            writer.writerow((pair.kind, f"{pair.log_odds:.6g}", person, first, other, second))
-    temporary.replace(path)
+    header = ("labels", "score", "person", "path", "other_person", "other_path")
+    rows = (
+        (pair.kind, f"{pair.log_odds:.6g}", person, first, other, second)
+        for pair in pairs
+        for (person, other), (first, second) in [(pair.persons, pair.paths)]
+    )
+    write_csv(path, header, rows, errors="backslashreplace")
 
 
 def write_mistake_sheets(pairs: list[Pair], folder: Path) -> None:

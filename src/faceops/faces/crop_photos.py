@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path
 from faceops.base.progress import track
 from faceops.faces.crop_photo import CroppedPhoto, CropSettings, crop_photo
 from faceops.faces.crops_file import CropsFile
@@ -70,7 +71,8 @@ def crop_photos(
         counts = _counts(rows)
         if not counts.accepted:
             raise FaceOpsError(_nothing_found(counts, settings))
-    _write(pa.Table.from_pylist(rows, schema=SCHEMA), out / "faces.parquet")
+    with atomic_path(out / "faces.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
     return counts
 
 
@@ -116,9 +118,3 @@ def _nothing_found(counts: CropCounts, settings: CropSettings) -> str:
     if settings.mode != "center":
         advice += ", or set crop.mode to center for photos that are faces already"
     return f"no photo of {counts.rejected} gave a face ({why}); {advice}."
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)

@@ -1,9 +1,12 @@
 """Write aligned faces into one NumPy file as they come, without knowing their number."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+
+from faceops.base.files import atomic_path
 
 _SHAPE = (112, 112, 3)
 
@@ -17,13 +20,15 @@ class CropsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(path.name + ".tmp")
         self.count = 0
 
     def __enter__(self) -> "CropsFile":
-        self._file = self._temporary.open("wb")
-        self._header()
-        self._start = self._file.tell()
+        with ExitStack() as opening:
+            temporary = opening.enter_context(atomic_path(self._path))
+            self._file = opening.enter_context(temporary.open("wb"))
+            self._header()
+            self._start = self._file.tell()
+            self._opened = opening.pop_all()
         return self
 
     def append(self, crop: np.ndarray) -> int:
@@ -40,15 +45,11 @@ class CropsFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            self._file.close()
-            self._temporary.unlink()
-            return
-        self._file.seek(0)
-        self._header()  # now with the count; NumPy pads headers so that the first axis may grow
-        assert self._file.tell() == self._start
-        self._file.close()
-        self._temporary.replace(self._path)
+        if kind is None:
+            self._file.seek(0)
+            self._header()  # now with the count; NumPy pads headers so that the first axis may grow
+            assert self._file.tell() == self._start
+        self._opened.__exit__(kind, error, trace)
 
     def _header(self) -> None:
         form = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *_SHAPE)}

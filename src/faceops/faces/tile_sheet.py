@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from faceops.base.files import atomic_path
+
 COLUMNS, SIDE = 10, 112
 _GAP, _CAPTION, _TITLE, _NOTE = 10, 32, 46, 16
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 32, 36), (120, 124, 130)
@@ -66,10 +68,9 @@ def draw_sections(sections: Sequence[Section]) -> Image.Image:
 
 
 def write_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write `sheet` as PNG under `path`, at once."""
-    temporary = path.with_name(path.name + ".tmp")
-    sheet.save(temporary, format="PNG")
-    temporary.replace(path)
+    """Write `sheet` as PNG to `path`."""
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile) -> None:

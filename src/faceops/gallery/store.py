@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import atomic_path
+from faceops.base.files import write_file, write_json
 from faceops.gallery.gallery_files import FACES_FILE, GALLERY_FILE, gallery_stamp
 
 SCHEMA_VERSION = 1
@@ -257,16 +257,8 @@ class Gallery:
         schema = SCHEMA.with_metadata({_CONTRACT: json.dumps(stated, sort_keys=True).encode()})
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
-        text = json.dumps(statement, indent=1, sort_keys=True) + "\n"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(self.folder / FACES_FILE, buffer.getvalue())
-            _replace(self.folder / GALLERY_FILE, text.encode())
-        except OSError as error:
-            raise FaceOpsError(
-                f"the gallery {self.folder} cannot be written ({error.strerror}); "
-                "mend that or choose another folder."
-            ) from None
+        write_file(self.folder / FACES_FILE, buffer.getvalue())
+        write_json(self.folder / GALLERY_FILE, statement)
 
 
 def png_of(crop: np.ndarray) -> bytes:
@@ -299,11 +291,6 @@ def _cell(face: GalleryFace, name: str) -> object:
 
 def _sorted(faces: Iterable[GalleryFace]) -> tuple[GalleryFace, ...]:
     return tuple(sorted(faces, key=lambda face: (face.person, face.photo, face.photo_id, face.box)))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _read_statement(folder: Path) -> _Statement:

@@ -99,7 +99,7 @@ def _forget_summary(folder: Path, is_person: Callable[[str], bool]) -> bool:
         return False
     # Without `decided_by` these results do not stand: the next run decides anew.
     content.update(people=rest, decided_by="")
-    write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return True
 
 

@@ -3,15 +3,23 @@
 import csv
 import json
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.files import atomic_path
 from faceops.base.reasons import Reason
+from faceops.base.tables import csv_text
 from faceops.identification.outcome import Outcome
 from faceops.identification.records import SCHEMA
+
+
+class _Unchanged(Exception):
+    """The person is not in the file, which stays as it is."""
+
 
 IsPerson = Callable[[str], bool]
 _OF_A_PERSON = ("person", "probability", "distance", "runner_up", "runner_up_probability")
@@ -68,13 +76,11 @@ def forget_rows(folder: Path, is_person: IsPerson) -> int:
     ):
         path = folder / name
         if path.is_file():
-            temporary = folder / f".{name}.tmp"
-            found = rewrite(path, temporary, is_person)
-            if found:
-                temporary.replace(path)
-            else:
-                temporary.unlink()
-            changed = max(changed, found)
+            with suppress(_Unchanged), atomic_path(path) as temporary:
+                found = rewrite(path, temporary, is_person)
+                if not found:
+                    raise _Unchanged
+                changed = max(changed, found)
     return changed
 
 
@@ -122,7 +128,7 @@ def _jsonl(path: Path, temporary: Path, is_person: IsPerson) -> int:
 def _csv(path: Path, temporary: Path, is_person: IsPerson) -> int:
     changed = 0
     # In a CSV an apostrophe may stand before a name, against formulas.
-    meant = lambda name: is_person(name) or is_person(name.removeprefix("'"))  # noqa: E731
+    meant = lambda name: is_person(name) or is_person(csv_text(name))  # noqa: E731
     with (
         path.open(encoding="utf-8", newline="") as file,
         temporary.open("w", encoding="utf-8", newline="") as out,

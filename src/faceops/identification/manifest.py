@@ -30,7 +30,7 @@ def write_manifest(folder: Path, about: dict[str, str], drawings: Path | None = 
             entry = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         files[name] = entry
     text = json.dumps({**about, "files": files}, indent=1) + "\n"
-    write_file(folder / MANIFEST_FILE, text.encode())
+    write_file(folder / MANIFEST_FILE, text)
 
 
 def stated_drawings(folder: Path) -> dict[str, dict[str, Any]]:

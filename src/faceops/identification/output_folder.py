@@ -1,6 +1,5 @@
 """The output folder: a folder for each run, and the latest run's files at the top."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -63,10 +62,8 @@ def publish(out: Path, run_id: str) -> None:
             shutil.copyfile(folder / name, temporary)
     link = out / ANNOTATED
     if (folder / ANNOTATED).is_dir():
-        temporary = out / f".{ANNOTATED}.tmp"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(Path(RUNS) / run_id / ANNOTATED, target_is_directory=True)
-        os.replace(temporary, link)  # noqa: PTH105  Path.replace follows nothing either; the link
+        with atomic_path(link) as temporary:
+            temporary.symlink_to(Path(RUNS) / run_id / ANNOTATED, target_is_directory=True)
     elif link.is_symlink():
         link.unlink()
 

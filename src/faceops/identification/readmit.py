@@ -65,4 +65,4 @@ def _let_the_next_run_decide(out: Path) -> None:
     if path.is_file():
         content = json.loads(path.read_text("utf-8"))
         content["decided_by"] = ""
-        write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from faceops.base.tables import csv_cell
 from faceops.identification.records import SCHEMA, Record
 
 ROWS_A_GROUP = 10_000  # of the Parquet file
 _ROWS_AT_ONCE = 500  # row by row, a third of the time goes into calls
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
-# What makes a spreadsheet read a cell as a formula: =HYPERLINK(...) as a file's name would run.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class RecordWriters:
@@ -103,10 +102,3 @@ def _csv_row(row: Record) -> list[object]:
     for place in _NAMES:
         cells[place] = csv_cell(cells[place])
     return cells
-
-
-def csv_cell(value: object) -> object:
-    """Return the value as a CSV may hold it, see `RecordWriters`."""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
-    return value

@@ -15,4 +15,4 @@ def is_recorded(out: Path, run_id: str) -> bool:
 
 def note_recorded(out: Path, run_id: str) -> None:
     """Note in `out` that the records of the run `run_id` hold and are recorded."""
-    write_file(out / RECORDED_FILE, f"{run_id}\n".encode())
+    write_file(out / RECORDED_FILE, f"{run_id}\n")

@@ -137,7 +137,7 @@ class Summary:
 def write_summary(summary: Summary, folder: Path) -> None:
     """Write `folder`/summary.json, replaced at once."""
     text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
-    write_file(folder / SUMMARY_FILE, text.encode())
+    write_file(folder / SUMMARY_FILE, text)
 
 
 def read_summary(folder: Path) -> Summary:

@@ -1,6 +1,5 @@
 """People whom nobody has named: faces of several photos that are one person, listed by number."""
 
-import csv
 import itertools
 import tempfile
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.reasons import Reason
+from faceops.base.tables import csv_cell, write_csv
 from faceops.identification.cluster import group_faces
 from faceops.identification.engine import NamedPhoto
 from faceops.identification.output_folder import UNKNOWN_FILE
-from faceops.identification.record_writers import csv_cell
 from faceops.identification.unknown_numbers import FaceKey, number_groups, unknown_name
 from faceops.release.bundle import Bundle
 
@@ -150,13 +149,12 @@ def find_unknown_people(
 
 def write_unknown_people(found: UnknownPeople, folder: Path) -> None:
     """Write `folder`/unknown.csv: a row for each face of each unknown person, by number."""
-    with (folder / UNKNOWN_FILE).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(FIELDS)
-        for person in sorted(found.people, key=lambda person: person.number):
-            for row in found.rows(person.rows):
-                cells = (person.name, person.photos, *(row[name] for name in _COLUMNS))
-                writer.writerow([csv_cell(cell) for cell in cells])
+    rows = (
+        [csv_cell(cell) for cell in (person.name, person.photos, *(row[n] for n in _COLUMNS))]
+        for person in sorted(found.people, key=lambda person: person.number)
+        for row in found.rows(person.rows)
+    )
+    write_csv(folder / UNKNOWN_FILE, FIELDS, rows)
 
 
 def _rows_without_name(records: Path) -> pa.Table:

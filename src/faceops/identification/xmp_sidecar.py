@@ -5,10 +5,8 @@ PersonInImage. What others wrote into a sidecar stays; what we wrote is marked, 
 brings it up to date.
 """
 
-import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path
 from faceops.identification.xmp_document import (
     IPTC,
     MWG,
@@ -154,16 +153,9 @@ def _write(path: Path, document: XmpDocument) -> None:
         if document.says_nothing():
             path.unlink(missing_ok=True)
             return
-        with temporary.open("wb") as file:
-            file.write(document.as_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
+        with atomic_path(path, temporary=temporary, sync=True):
+            temporary.write_bytes(document.as_bytes())
     except OSError as error:
-        with contextlib.suppress(OSError):  # a read-only disk refuses to remove what is not there
-            temporary.unlink()
         mend = "make its folder writable"
         if error.errno == errno.ENAMETOOLONG:
             mend = "give the photo a shorter name"

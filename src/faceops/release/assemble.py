@@ -1,11 +1,11 @@
 """Put the release bundle together: what was exported, how it was evaluated, where it comes from."""
 
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_folder, sha256_file
 from faceops.release.contract import MODEL_FILES, SCHEMA_VERSION, read_release, write_release
 from faceops.release.int8.offer import with_int8
 from faceops.release.release_file import RELEASE_FILE
@@ -50,22 +50,16 @@ def assemble(root: Path, target: Path) -> Path:
     release = with_int8(read_release(root / "build/export"), root / INT8)
     if release.int8 is not None:
         sources.append(root / INT8 / release.int8.file)
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for source in sources:
-        shutil.copy2(source, temporary / source.name)
     lock = root / "dvc.lock"
     release = release.model_copy(
         update={
             "schema_version": SCHEMA_VERSION,
             "git_commit": git_commit(root),
-            "dvc_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest()
-            if lock.is_file()
-            else "",
+            "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else "",
         }
     )
-    write_release(release, temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
+    with atomic_folder(target) as temporary:
+        for source in sources:
+            shutil.copy2(source, temporary / source.name)
+        write_release(release, temporary)
     return target

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_json
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
 from faceops.verification.thresholds import Thresholds
 
@@ -227,11 +228,8 @@ def rounded_template(template: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def write_release(release: Release, folder: Path) -> None:
-    """Write `folder`/release.json: sorted, no timestamp, replaced at once."""
-    text = json.dumps(release.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    temporary = folder / (RELEASE_FILE + ".tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(folder / RELEASE_FILE)
+    """Write `folder`/release.json, without a timestamp."""
+    write_json(folder / RELEASE_FILE, release.model_dump(mode="json"))
 
 
 def read_release(folder: Path) -> Release:

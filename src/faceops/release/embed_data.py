@@ -5,7 +5,6 @@ evaluation of any folder must also go on after it was stopped and serve several 
 photos go one by one (by the same `crop_photo`) into a store that is keyed by their content.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.tables import write_csv
 from faceops.dataset.duplicates import find_duplicates
 from faceops.dataset.inspect_photos import Inspected
 from faceops.dataset.names import is_well_formed
@@ -63,15 +63,12 @@ class EmbeddedData:
 
     def write(self, path: Path, seen: Mapping[str, str]) -> None:
         """Write a CSV of all photos; `seen` says what a person was used for in training."""
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("path", "person", "photo_id", "status", "reason", "seen_in"))
-            for photo in self.photos:
-                status = "rejected" if photo.reason else "accepted"
-                told = (photo.path, photo.person, photo.photo_id, status, photo.reason)
-                writer.writerow((*told, seen.get(photo.person, "")))
-        temporary.replace(path)
+        rows = []
+        for photo in self.photos:
+            status = "rejected" if photo.reason else "accepted"
+            seen_in = seen.get(photo.person, "")
+            rows.append((photo.path, photo.person, photo.photo_id, status, photo.reason, seen_in))
+        write_csv(path, ("path", "person", "photo_id", "status", "reason", "seen_in"), rows)
 
 
 def embed_data(

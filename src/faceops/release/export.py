@@ -1,12 +1,12 @@
 """Write the model files of a bundle and its release.json."""
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from faceops.base.files import atomic_folder
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.release.contract import (
@@ -57,9 +57,6 @@ def write_bundle(
     it comes from (its sha256 is filled in here); `detector` and `landmarks` are the published
     YuNet and O-Net files, whose licences the `catalogue` states.
     """
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     content = {
         EMBEDDER: serialise(embedder),
         VERIFIER: serialise(verifier_graph(verifier, opset)),
@@ -74,11 +71,10 @@ def write_bundle(
         DETECTOR: WeightFile(sha256="", licence=yunet.licence, source=f"yunet: {yunet.what}"),
         LANDMARKS: WeightFile(sha256="", licence=onet.licence, source=f"onet: {onet.what}"),
     }
-    weights = {}
-    for name, data_bytes in content.items():
-        (temporary / name).write_bytes(data_bytes)
-        digest = hashlib.sha256(data_bytes).hexdigest()
-        weights[name] = origin[name].model_copy(update={"sha256": digest})
+    weights = {
+        name: origin[name].model_copy(update={"sha256": hashlib.sha256(file).hexdigest()})
+        for name, file in content.items()
+    }
     alignment = Alignment(
         version=ALIGNMENT_VERSION,
         size=112,
@@ -107,9 +103,10 @@ def write_bundle(
         params=params,
         data=data,
     )
-    write_release(release, temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with atomic_folder(folder) as temporary:
+        for name, file in content.items():
+            (temporary / name).write_bytes(file)
+        write_release(release, temporary)
     return release
 
 

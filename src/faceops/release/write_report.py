@@ -86,7 +86,7 @@ def write_report(
         else:
             write_promise_plot(figures.get("promise", []), pictures)
         facts = Facts(about_model(model, read_catalogue()), figures, model.thresholds, chosen, rows)
-        write_file(folder / REPORT, page(facts, pairs, pictures).encode())
+        write_file(folder / REPORT, page(facts, pairs, pictures))
     except OSError as error:
         raise FaceOpsError(f"{folder} cannot be written ({error.strerror}).") from None
 

@@ -41,7 +41,7 @@ def main() -> None:
     )
     release = with_int8(bundle.release, INT8)
     card = model_card(release, evaluation.figures, read_catalogue())
-    write_file(OUT / "model_card.md", card.encode())
+    write_file(OUT / "model_card.md", card)
     write_json(OUT / "evaluation.json", evaluation.figures)
 
 

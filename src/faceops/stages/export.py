@@ -1,9 +1,9 @@
 """Stage export: write the ONNX bundle and prove its parity."""
 
-import shutil
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_folder
 from faceops.config import Params, read_params
 from faceops.config.sections import Train
 from faceops.embedding.embed_crops import embed_crops
@@ -32,12 +32,8 @@ SECTIONS = {"validate", "crop", "split", "train", "verify", "export"}
 def main() -> None:
     """Write build/export; a bundle whose parity fails never gets that name."""
     params = read_params(Path("params.yaml"))
-    trial = OUT.with_name(OUT.name + ".trial")
-    try:
+    with atomic_folder(OUT) as trial:
         export(params, trial)
-        replace_folder(trial, OUT)
-    finally:
-        shutil.rmtree(trial, ignore_errors=True)
 
 
 def export(params: Params, folder: Path) -> None:
@@ -114,12 +110,6 @@ def read_thresholds(path: Path) -> Thresholds:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FaceOpsError(f"{path} cannot be read ({reason}); run the verify stage.") from None
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Put the folder `source` in the place of `target`."""
-    shutil.rmtree(target, ignore_errors=True)
-    source.rename(target)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_json
+from faceops.base.files import atomic_path, write_json
 from faceops.config import Params, read_params
 from faceops.dataset.expectations import check_split
 from faceops.dataset.hold_against import stop_on_hard_failures
@@ -58,9 +58,8 @@ def main() -> None:
     write_json(OUT / "split.json", report)
     for warning in stop_on_hard_failures(outcomes, str(OUT / "split.json")):
         print(warning, file=sys.stderr)
-    temporary = OUT / ".faces.parquet.tmp"
-    pq.write_table(table, temporary)
-    temporary.replace(OUT / "faces.parquet")
+    with atomic_path(OUT / "faces.parquet") as temporary:
+        pq.write_table(table, temporary)
     told = "; ".join(f"{s} {f['people']} people, {f['photos']} photos" for s, f in figures.items())
     print(f"split: {told}")
 

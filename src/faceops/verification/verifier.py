@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_json
 from faceops.verification.calibration import Calibration
 
 Kind = Literal["linear", "distance"]
@@ -78,9 +79,7 @@ class Verifier:
             "weight": [float(value) for value in self.weight],
             "calibration": self.calibration.to_json(),
         }
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-        temporary.replace(path)
+        write_json(path, content)
 
     @classmethod
     def load(cls, path: Path) -> "Verifier":

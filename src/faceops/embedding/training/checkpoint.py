@@ -6,7 +6,6 @@ while it writes leaves the checkpoint before.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path, temporary_name
 from faceops.config.sections import Train
 
 FILE = "last.safetensors"
@@ -45,12 +45,9 @@ def sources_sha256(folder: Path) -> str:
 def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
     """Replace the checkpoint in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (FILE + ".tmp")
     here = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(here, temporary, metadata={"state": json.dumps(state)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(folder / FILE)
+    with atomic_path(folder / FILE, sync=True) as temporary:
+        save_file(here, temporary, metadata={"state": json.dumps(state)})
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
@@ -74,8 +71,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 def delete_checkpoint(folder: Path) -> None:
     """Delete the checkpoint in `folder`, and the folder when nothing else is in it."""
-    for name in (FILE, FILE + ".tmp"):
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / FILE, temporary_name(folder / FILE)):
+        path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

@@ -1,9 +1,10 @@
 """The history of a run as CSV: a line an epoch, empty where a figure does not exist."""
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
+
+from faceops.base.tables import write_csv
 
 COLUMNS = (
     *("epoch", "phase", "miner", "learning_rate", "loss", "active_triplets"),
@@ -14,13 +15,7 @@ COLUMNS = (
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:
     """Write `history` to `path`; numbers with six significant digits."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in history:
-            writer.writerow([_cell(row.get(column, "")) for column in COLUMNS])
-    temporary.replace(path)
+    write_csv(path, COLUMNS, ([_cell(row.get(name, "")) for name in COLUMNS] for row in history))
 
 
 def _cell(value: Any) -> Any:

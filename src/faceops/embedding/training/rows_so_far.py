@@ -46,7 +46,7 @@ class RowsSoFar:
         """Take note, now and then, that the first `done` rows are filled."""
         if time.monotonic() - self._saved_at > SAVED_EVERY_S:
             self.rows.flush()
-            write_file(self._counted, str(min(done, len(self.rows))).encode())
+            write_file(self._counted, str(min(done, len(self.rows))))
             self._saved_at = time.monotonic()
 
     def finish(self) -> None:

@@ -1,7 +1,6 @@
 """suspicions.csv: one row a photo in doubt, with an empty column for a person's verdict."""
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.tables import csv_cell, csv_text, write_csv
 from faceops.dataset.quarantine import is_photo_id
 from faceops.evaluation.label_doctor.suspicion import Kind, Suspicion
 
@@ -19,8 +18,6 @@ COLUMNS = (
     "verdict",
 )
 VERDICTS = ("yes", "no", "")
-# What makes a spreadsheet read a cell as a formula; such a cell gets an apostrophe before it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,7 @@ def write_suspicions(
         judged: rows of the file that this one replaces.
     """
     verdicts = {(row.kind, row.photo_id, row.suggestion): row.verdict for row in judged}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     for rank, doubt in enumerate(suspicions, start=1):
         for photo in doubt.photos:
             person = str(persons[photo])
@@ -66,8 +61,8 @@ def write_suspicions(
             verdict = verdicts.get((doubt.kind, photo_ids[photo], suggestion), "")
             cells = (person, suggestion, str(paths[photo]), photo_ids[photo], doubt.evidence)
             score = f"{doubt.score:.2f}"
-            writer.writerow([rank, doubt.kind.value, score, *map(_cell, cells), verdict])
-    write_file(file, text.getvalue().encode("utf-8", "surrogateescape"))
+            rows.append([rank, doubt.kind.value, score, *map(csv_cell, cells), verdict])
+    write_csv(file, COLUMNS, rows, errors="surrogateescape")
 
 
 def read_verdicts(file: Path) -> list[Row]:
@@ -111,13 +106,5 @@ def _row(file: Path, line: int, row: dict[str, str]) -> Row:
             f"{file} line {line}: kind {row['kind']!r} is none of {', '.join(Kind)}; "
             "fill in the verdicts only."
         ) from None
-    person, suggestion, path = (_text(row[name]) for name in ("person", "suggestion", "path"))
+    person, suggestion, path = (csv_text(row[name]) for name in ("person", "suggestion", "path"))
     return Row(line, kind, person, suggestion, path, photo_id, verdict)
-
-
-def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
-def _text(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell

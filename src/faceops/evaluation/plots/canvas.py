@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from faceops.base.files import atomic_path
+
 SAME, DIFFERENT, MARK, FAINT = "#0b6e4f", "#b3541e", "#3c4450", "#8b93a0"
 SERIES = ("#1f5fa8", "#b3541e", "#0b6e4f", "#7a3e9d", "#8a6d00", "#4a5568")
 WIDTH, HEIGHT = 6.0, 4.4
@@ -57,8 +59,7 @@ def plain_ticks(axis: Axis) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write PNG under `path`, at once."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Write `figure` as PNG to `path`."""
     # Without a version of matplotlib in the file, the bytes depend on the picture alone.
-    figure.savefig(temporary, format="png", metadata={"Software": None})
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})

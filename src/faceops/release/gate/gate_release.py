@@ -58,8 +58,8 @@ def gate_release(
         threads=threads,
     )
     record_verdict(challenger, champion, verdict, settings, root)
-    write_file(root / FOLDER / "verdict.json", as_json(verdict).encode())
-    write_file(root / FOLDER / "verdict.md", verdict.markdown().encode())
+    write_file(root / FOLDER / "verdict.json", as_json(verdict))
+    write_file(root / FOLDER / "verdict.md", verdict.markdown())
     return verdict
 
 

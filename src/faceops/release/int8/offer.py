@@ -1,12 +1,11 @@
 """What stage quantise hands on: the int8 embedder and its section of release.json, or neither."""
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.files import write_file, write_json
 from faceops.release.contract import EMBEDDER_INT8, Int8, Release
 
 OFFER_FILE = "int8.json"
@@ -30,8 +29,7 @@ def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
     (folder / EMBEDDER_INT8).unlink(missing_ok=True)
     if offer.int8 is not None:
         write_file(folder / offer.int8.file, embedder)
-    text = json.dumps(offer.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    write_file(folder / OFFER_FILE, text.encode())
+    write_json(folder / OFFER_FILE, offer.model_dump(mode="json"))
 
 
 def with_int8(release: Release, folder: Path) -> Release:

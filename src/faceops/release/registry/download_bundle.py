@@ -1,11 +1,10 @@
 """From the store to a folder of the cache: whole, and what was registered, or not at all."""
 
-import shutil
 import tempfile
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import sha256_file
+from faceops.base.files import replace_folder, sha256_file
 from faceops.release.bundle import check_files
 from faceops.release.registry.store import store_errors
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
@@ -35,16 +34,7 @@ def download_bundle(name: str, version: int, stated: str, target: Path) -> None:
                     " `faceops release register`."
                 )
             _check(inside[0], name, version, stated)
-            gone = target.with_name(f"{target.name}.gone")
-            shutil.rmtree(gone, ignore_errors=True)
-            if target.is_dir():
-                target.rename(gone)
-            try:
-                inside[0].rename(target)
-            except OSError:  # another process was first
-                if not target.is_dir():
-                    raise
-            shutil.rmtree(gone, ignore_errors=True)
+            replace_folder(inside[0], target)
 
 
 def is_registered_file(folder: Path, stated: str) -> bool:

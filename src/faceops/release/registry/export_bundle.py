@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import atomic_folder
 from faceops.release.bundle import check_files
 from faceops.release.registry.find_release import Found, load_found
 from faceops.release.registry.versions import Version
@@ -25,14 +26,10 @@ def export_bundle(version: Version, folder: Path) -> Path:
 
     found = load_found(version.address, checked)
     folder = folder.resolve()
-    temporary = folder.with_name(f".{folder.name}.tmp")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(found.folder, temporary)
-        temporary.replace(folder)
+        with atomic_folder(folder) as temporary:
+            shutil.copytree(found.folder, temporary, dirs_exist_ok=True)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise FaceOpsError(
             f"{folder} cannot be written ({error.strerror or error}); choose another."
         ) from None

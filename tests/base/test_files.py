@@ -1,0 +1,155 @@
+"""A write replaces the whole file or folder, or leaves the old one untouched."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import (
+    atomic_folder,
+    atomic_path,
+    replace_folder,
+    sha256_file,
+    temporary_name,
+    write_file,
+    write_json,
+)
+from faceops.base.tables import csv_cell, csv_text, write_csv
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def fail() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_file_is_replaced_and_its_folder_created(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        write_file(tmp_path / "a/b", text)
+    write_file(tmp_path / "a/bytes", b"\xff")
+    assert (tmp_path / "a/bytes").read_bytes() == b"\xff"
+    (tmp_path / "a/bytes").unlink()
+    assert content(tmp_path) == {"a/b": "new"}
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, sync: bool) -> None:
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(OSError), atomic_path(tmp_path / "a", sync=sync) as temporary:
+        temporary.write_text("half")
+        fail()
+    assert content(tmp_path) == {"a": "old"}
+
+
+def test_a_killed_write_leaves_the_old_file_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from faceops.base.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert content(tmp_path) == {"a": "old", ".a.tmp": "half"}
+    write_file(tmp_path / "a", "new")
+    assert content(tmp_path) == {"a": "new"}
+
+
+def test_a_file_keeps_its_permissions(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o600)
+    write_file(tmp_path / "a", "new")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_nothing_is_written_through_a_link_at_the_temporary_name(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("other")
+    temporary_name(tmp_path / "a").symlink_to(tmp_path / "other")
+    write_file(tmp_path / "a", "new")
+    assert content(tmp_path) == {"a": "new", "other": "other"}
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    write_file(tmp_path / ("ä" * 127), "new")
+    assert len(os.fsencode(temporary_name(tmp_path / ("ä" * 127)).name)) < 255
+    assert list(content(tmp_path).values()) == ["new"]
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FaceOpsError, match=r"file/a cannot be written \(.*\); free some space"):
+        write_file(tmp_path / "file/a", "text")
+
+
+def test_equal_json_content_gives_equal_bytes(tmp_path: Path) -> None:
+    write_json(tmp_path / "a", {"b": "ä", "a": 1})
+    write_json(tmp_path / "b", {"a": 1, "b": "ä"})
+    assert (tmp_path / "a").read_text("utf-8") == '{\n  "a": 1,\n  "b": "ä"\n}\n'
+    assert sha256_file(tmp_path / "a") == sha256_file(tmp_path / "b")
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with atomic_folder(tmp_path / "a/f") as folder:
+            (folder / name).write_text(name)
+    assert content(tmp_path) == {"a/f/new": "new"}
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/old").write_text("old")
+    with pytest.raises(OSError), atomic_folder(tmp_path / "f") as folder:
+        (folder / "half").touch()
+        fail()
+    assert content(tmp_path) == {"f/old": "old"}
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "absent", tmp_path / "f")
+    assert content(tmp_path) == {"f/old": "old"}
+
+
+def test_the_folder_of_a_faster_process_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    rename = Path.rename
+
+    def other_first(self: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / "theirs").touch()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", other_first)
+    replace_folder(tmp_path / "mine", tmp_path / "f")
+    assert (tmp_path / "f/theirs").exists()
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\ta", "\ra"])
+def test_no_spreadsheet_runs_a_cell_as_a_formula(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
+    assert csv_text(f"'{text}") == text
+
+
+@pytest.mark.parametrize("value", ["plain", "'quoted", "", None, -1.5])
+def test_other_cells_stay(value: object) -> None:
+    assert csv_cell(value) == value
+    assert not isinstance(value, str) or csv_text(value) == value
+
+
+def test_a_table_is_quoted_and_replaces_the_file(tmp_path: Path) -> None:
+    for _ in range(2):
+        write_csv(tmp_path / "a.csv", ("x", "y"), [(1, None), ('a "b"', "c,d")])
+    assert content(tmp_path) == {"a.csv": 'x,y\n1,\n"a ""b""","c,d"\n'}
+    with pytest.raises(UnicodeEncodeError):
+        write_csv(tmp_path / "a.csv", ("x",), [("\udcff",)])
+    write_csv(tmp_path / "a.csv", ("x",), [("\udcff",)], errors="backslashreplace")
+    assert content(tmp_path) == {"a.csv": "x\n\\udcff\n"}
