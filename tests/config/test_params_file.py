@@ -16,7 +16,7 @@ def test_written_params_are_read_back_equal(tmp_path: Path) -> None:
     params = Params.model_validate({"train": {"backbone": "resnet18"}, "validate": {"min_side": 9}})
     write_params(params, tmp_path / "params.yaml")
     assert read_params(tmp_path / "params.yaml") == params
-    assert not (tmp_path / "params.yaml.tmp").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_the_committed_params_are_the_demo_experiment(repository: Path, tmp_path: Path) -> None:
