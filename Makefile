@@ -3,6 +3,8 @@
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 PORT ?= 5000
 WORKERS ?= 2
+MLFLOW_PORT ?= 5000
+PREFECT_PORT ?= 4200
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The switches that keep the libraries' analytics off have one place: faceops.base.analytics.
@@ -61,11 +63,62 @@ repro: setup ## Run the stages that are out of date (on synthetic people if ther
 mlflow: setup ## Open MLflow on the local records: http://127.0.0.1:5000 (PORT=...)
 	@$(QUIETLY) mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT)
 
-up: setup ## Start an MLflow and a Prefect server here (MLFLOW_PORT=5000 PREFECT_PORT=4200)
-	@$(QUIETLY) python -m flows.servers up
+# Both servers listen on this machine only, without authentication. Each leads a process group, so
+# that it outlives the terminal and `make down` also ends its children. PID files, logs and Prefect's
+# records are in .servers/; MLflow uses the same store as everything without a server.
+SERVE := env -u MLFLOW_TRACKING_URI -u MLFLOW_RUN_ID -u PREFECT_API_URL \
+  python -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])'
+LISTENS = python -c 'import socket; socket.create_connection(("127.0.0.1", $(1)), 1)' 2>/dev/null
+ANSWERS = python -c 'import urllib.request as r; r.urlopen("$(1)", timeout=5)' 2>/dev/null
+# A PID file that outlived a reboot may name a stranger: the command line must be the server's.
+RUNS = ps -o args= -p "$$(cat .servers/$(1).pid 2>/dev/null || echo 0)" 2>/dev/null | grep -q $(1)
 
-down: setup ## Stop the two servers that `make up` started
-	@$(QUIETLY) python -m flows.servers down
+# $(call start,NAME,PORT,PORT VARIABLE,COMMAND)
+define start
+	@mkdir -p .servers; if $(call RUNS,$(1)); then exit 0; fi; \
+	if $(call LISTENS,$(2)); then \
+	  echo "port $(2) is in use; choose another: $(3)=PORT make up" >&2; exit 1; fi; \
+	$(QUIETLY) { $(SERVE) $(4) >.servers/$(1).log 2>&1 & echo $$! >.servers/$(1).pid; }
+endef
+
+# $(call ready,NAME,HEALTH ADDRESS)
+define ready
+	@for second in $$(seq 240); do \
+	  if ! $(call RUNS,$(1)); then break; fi; \
+	  if $(call ANSWERS,$(2)); then exit 0; fi; sleep 1; \
+	done; echo "$(1) did not start; see .servers/$(1).log" >&2; exit 1
+endef
+
+# $(call stop,NAME)
+define stop
+	@if $(call RUNS,$(1)); then pid=$$(cat .servers/$(1).pid); kill -s TERM -- -$$pid; \
+	  for second in $$(seq 20); do kill -s 0 -- -$$pid 2>/dev/null || break; sleep 1; done; \
+	  kill -s KILL -- -$$pid 2>/dev/null; echo "$(1) stopped"; \
+	else echo "$(1) does not run"; fi; rm -f .servers/$(1).pid
+endef
+
+up: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
+up: export PREFECT_HOME ?= $(CURDIR)/.servers/prefect
+up: export PREFECT_SERVER_UI_API_URL = http://127.0.0.1:$(PREFECT_PORT)/api
+up: setup ## Start an MLflow and a Prefect server here (MLFLOW_PORT=5000 PREFECT_PORT=4200)
+	$(call start,mlflow,$(MLFLOW_PORT),MLFLOW_PORT,mlflow server --port $(MLFLOW_PORT) --workers 1 \
+	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \
+	  --default-artifact-root file://$(CURDIR)/mlartifacts \
+	  --artifacts-destination file://$(CURDIR)/mlartifacts)
+	$(call start,prefect,$(PREFECT_PORT),PREFECT_PORT,prefect server start --port $(PREFECT_PORT))
+	$(call ready,mlflow,http://127.0.0.1:$(MLFLOW_PORT)/health)
+	$(call ready,prefect,http://127.0.0.1:$(PREFECT_PORT)/api/health)
+	@echo "MLflow and Prefect run. To use them from a shell, and to deploy prefect.yaml:"
+	@echo "  export MLFLOW_TRACKING_URI=http://127.0.0.1:$(MLFLOW_PORT)"
+	@echo "  export PREFECT_API_URL=http://127.0.0.1:$(PREFECT_PORT)/api"
+	@echo '  eval "$$(python -W ignore -m faceops.base.analytics)"'
+	@echo "  prefect work-pool create faceops --type process"
+	@echo "  prefect --no-prompt deploy --all"
+	@echo "  prefect worker start --pool faceops"
+
+down: ## Stop the two servers that `make up` started
+	$(call stop,mlflow)
+	$(call stop,prefect)
 
 # A thread a worker: more would wait for each other on the cores that the workers share.
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time

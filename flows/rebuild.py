@@ -10,12 +10,22 @@ recorded there.
 """
 
 import argparse
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
@@ -25,15 +35,22 @@ from faceops.base.locks import file_lock
 from faceops.config import experiment_file, read_params, write_params
 from faceops.embedding.check_params import check_train_params
 from faceops.release.labelled_photos import labelled_photos
-from faceops.release.registry.stage_runs import StageRun, record_stages
+from faceops.release.registry.stage_runs import (
+    FAILED,
+    RAN,
+    STOOD,
+    StageRun,
+    dvc_stages,
+    record_stages,
+)
 from faceops.release.registry.store import UnreachableError, store_errors
-from flows.rebuild_report import report_release, report_stages
-from flows.rebuild_stages import StageError, run_stage, stage_names
 
 RECORD_LIMIT_S = 1800
 GATE_LIMIT_S = 6 * 3600
 GATE_THREADS = 2
+STAGE_LIMIT_S = 6 * 3600
 ROOT = Path(__file__).resolve().parent.parent
+LOGS = Path("build") / "logs"
 
 
 def rebuild_lock(root: Path) -> AbstractContextManager[None]:
@@ -41,8 +58,14 @@ def rebuild_lock(root: Path) -> AbstractContextManager[None]:
     return file_lock(root / ".dvc/tmp/rebuild.lock", f"{root} is being rebuilt")
 
 
+def stage_names(root: Path) -> list[str]:
+    """Return the targets of `dvc repro`: the pin of data/, then dvc.yaml's stages in its order."""
+    pins = ["data.dvc"] if (root / "data.dvc").is_file() else []
+    return pins + dvc_stages(root)
+
+
 def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:
-    """Refuse what cannot run, before a server is started for it."""
+    """Refuse wrong arguments before a server is started for the run."""
     path = experiment_file(root, experiment) if experiment else root / "params.yaml"
     check_train_params(read_params(path).train, path)
     stages = stage_names(root)
@@ -55,11 +78,8 @@ def check_arguments(root: Path, experiment: str | None, force: str | None) -> No
         )
 
 
-def may_pass_by_itself(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether a failed task is worth another try: an MLflow server that restarts is back soon.
-
-    Our other sentences say what a person has to do, and a defect fails the same way again.
-    """
+def is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether to retry a failed task: only where the MLflow server could not be reached."""
     return isinstance(get_state_exception(state), UnreachableError)
 
 
@@ -67,14 +87,14 @@ record_task = task(
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=30,
-    retry_condition_fn=may_pass_by_itself,
+    retry_condition_fn=is_transient,
     timeout_seconds=RECORD_LIMIT_S,
 )
 
 
 @task(cache_policy=NO_CACHE)
 def check_data(root: Path) -> dict[str, int]:
-    """Count the photos and the people of data/; the stage validate looks into each of them.
+    """Count the photos and the people of data/; the stage `validate` opens each of them.
 
     Raises:
         FaceOpsError: there are none.
@@ -85,7 +105,7 @@ def check_data(root: Path) -> dict[str, int]:
 
 @record_task
 def open_run(root: Path) -> str:
-    """Return the id of a new MLflow run for this rebuild; it runs until it is recorded."""
+    """Return the id of a new MLflow run for this rebuild."""
     import mlflow
 
     from faceops.release.registry.tracking import EXPERIMENT, use_tracking
@@ -101,7 +121,7 @@ def open_run(root: Path) -> str:
 
 @record_task
 def record(root: Path, run_id: str, runs: list[StageRun], failed: bool) -> None:
-    """Write the stages, with their logs, to children of the MLflow run, and whether it failed."""
+    """Record the stages, with their logs, as child runs; mark the run as failed if it did."""
     import mlflow
 
     from faceops.release.registry.tracking import use_tracking
@@ -130,15 +150,129 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=30,
-    retry_condition_fn=may_pass_by_itself,
+    retry_condition_fn=is_transient,
     timeout_seconds=GATE_LIMIT_S,
 )
 def gate(root: Path, number: int, move: bool) -> dict[str, Any]:
-    """Hold the release against the champion; make it champion if it passes and `move` says so."""
+    """Compare the release with the champion; with `move` it becomes champion if it passes."""
     from faceops.release.gate.judge_release import judge_release
 
     settings = read_params(root / "params.yaml").gate
     return judge_release(number, root, settings, move=move, threads=GATE_THREADS)
+
+
+class StageError(FaceOpsError):
+    """A stage failed; `run` is its record."""
+
+    def __init__(self, message: str, run: StageRun) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+# No retries: DVC knows what to redo, and a failed stage fails again in the same way.
+@task(cache_policy=NO_CACHE, task_run_name="stage {stage}", timeout_seconds=STAGE_LIMIT_S)
+def run_stage(root: Path, stage: str, force: bool, run_id: str) -> StageRun:
+    """Run one DVC stage if it is out of date; log its output to the flow and to build/logs.
+
+    `run_id` is the MLflow run that becomes the parent of the stage's own run.
+
+    Raises:
+        StageError: the stage failed.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    if force:
+        command.append("--force")
+    # dvc.yaml starts `python`: it must be the interpreter that runs this flow.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    start = time.monotonic()
+    (root / LOGS).mkdir(parents=True, exist_ok=True)
+    log = root / LOGS / f"{stage}.log"
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            cwd=root,
+            env=os.environ | {"PATH": path, "MLFLOW_RUN_ID": run_id},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            ran, last = follow(process.stdout, file)
+            code = process.wait()
+        finally:
+            if process.poll() is None:  # timed out or cancelled
+                end_group(process)
+    run = StageRun(stage, RAN if ran else STOOD, time.monotonic() - start, log)
+    if code != 0:
+        failed = StageRun(stage, FAILED, run.seconds, log)
+        raise StageError(f"stage {stage} failed: {last}", failed)
+    return run
+
+
+def follow(lines: IO[str], log: IO[str]) -> tuple[bool, str]:
+    """Copy DVC's output to the flow's log and to `log`; return (a stage ran, its last line)."""
+    logger = get_run_logger()
+    ran, last = False, ""
+    for line in lines:
+        log.write(line)
+        log.flush()
+        logger.info(line.rstrip())
+        last = line.strip() or last
+        ran = ran or line.startswith("Running stage")
+    return ran, last
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """Terminate `process` and its children: DVC's shell, and the stage in it."""
+    for number, patience_s in ((signal.SIGTERM, 30), (signal.SIGKILL, None)):
+        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
+            os.killpg(process.pid, number)
+            process.wait(patience_s)
+            return
+
+
+def report_stages(photos: dict[str, Any], runs: Sequence[StageRun]) -> None:
+    """Publish a table of the stages, and the number of photos and people."""
+    create_table_artifact(
+        key="stages",
+        table=[
+            {"stage": run.stage, "state": run.state, "seconds": round(run.seconds, 1)}
+            for run in runs
+        ],
+        description=f"{photos['photos']} photos of {photos['people']} people",
+    )
+
+
+def report_release(result: dict[str, Any]) -> None:
+    """Publish the release, the gate's verdict, and links to both in MLflow."""
+    shown = ("version", "new", "aliases", "gate", "promoted", "contract_id", "summary")
+    create_table_artifact(
+        key="release",
+        table=[{"what": name, "value": _text(result[name])} for name in shown],
+    )
+    if result["verdict"]:
+        create_markdown_artifact(key="gate", markdown=result["verdict"])
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if server.startswith("http"):
+        create_link_artifact(
+            key="release-page",
+            link=f"{server.rstrip('/')}/#/models/faceops/versions/{result['version']}",
+            link_text=f"faceops version {result['version']} in MLflow",
+        )
+        create_link_artifact(
+            key="rebuild-run",
+            link=f"{server.rstrip('/')}/#/experiments/{result['experiment']}/runs/{result['run']}",
+            link_text="the rebuild's run in MLflow, with its stages",
+        )
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list | tuple) else str(value)
 
 
 @flow(name="rebuild", log_prints=True)
@@ -148,10 +282,10 @@ def rebuild(
     force: str | None = None,
     promote: bool = False,
 ) -> dict[str, Any]:
-    """Run the whole pipeline, register what came out of it and hold it against the champion.
+    """Run the whole pipeline, register the release and compare it with the champion.
 
-    The run ends as Completed, or as Refused where the gate refused the release: the rebuild is
-    done then too, and the champion stays.
+    The run ends as Completed, or as Refused where the gate refused the release: the champion is
+    then unchanged.
 
     Args:
         root: the repository.

@@ -1,12 +1,23 @@
 """The rebuild flow: stages as tasks, the registry, the gate; wrong arguments refused early."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
+from prefect.logging import disable_run_logger
+from prefect.states import Failed
 
+from faceops.base.errors import FaceOpsError, StoreError
 from faceops.release.registry.rollback import rollback
+from faceops.release.registry.stage_runs import FAILED, RAN, STOOD
+from faceops.release.registry.store import UnreachableError
 from faceops.release.registry.tracking import point_at_store
 from faceops.release.registry.versions import versions
+from flows.rebuild import StageError, end_group, is_transient, run_stage, stage_names
 from tests.tiny_repository import TinyRepository
 
 pytestmark = pytest.mark.slow
@@ -65,9 +76,71 @@ def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_runs(
-    tiny_repository: TinyRepository, arguments: list[str], says: str
+    repository: Path, arguments: list[str], says: str
 ) -> None:
-    done = tiny_repository.run("python", "-m", "flows.rebuild", *arguments, check=False)
+    command = [sys.executable, "-m", "flows.rebuild", *arguments]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A DVC repository of two stages; the second one fails."""
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  good: {cmd: 'echo made > made.txt; echo well done', outs: [made.txt]}\n"
+        "  bad: {cmd: 'echo the disk is blue; exit 3', deps: [made.txt]}\n"
+    )
+    subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_a_stage_runs_is_skipped_and_is_forced(root: Path) -> None:
+    assert stage_names(root) == ["good", "bad"]
+    with disable_run_logger():
+        states = [run_stage.fn(root, "good", force, "run") for force in (False, False, True)]
+    assert [run.state for run in states] == [RAN, STOOD, RAN]
+    assert states[0].seconds > 0
+    assert "well done" in (root / "build/logs/good.log").read_text()
+
+
+def test_a_failed_stage_is_reported_and_its_output_is_kept(root: Path) -> None:
+    with disable_run_logger():
+        run_stage.fn(root, "good", False, "run")
+        with pytest.raises(StageError, match="stage bad failed: ") as caught:
+            run_stage.fn(root, "bad", False, "run")
+    assert caught.value.run.state == FAILED
+    assert caught.value.run.log is not None
+    assert "the disk is blue" in caught.value.run.log.read_text()
+
+
+def test_ending_a_stage_ends_its_children() -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", "sleep 300 & echo $!; wait"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    end_group(process)
+    assert process.poll() is not None
+    deadline = time.monotonic() + 10
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (UnreachableError("registering the release failed at the MLflow store"), True),
+        (StoreError("the MLflow store refused it"), False),
+        (TimeoutError("the task took too long"), False),
+        (FaceOpsError("params.yaml: the section train has changed"), False),
+    ],
+)
+def test_only_an_unreachable_server_is_retried(error: Exception, again: bool) -> None:
+    assert is_transient(None, None, Failed(data=error)) is again

@@ -48,8 +48,3 @@ def test_everything_asked_for_is_pinned_within_its_range(
 def test_no_package_is_pinned_twice_on_one_machine(lock: list[Requirement]) -> None:
     here = [canonicalize_name(one.name) for one in lock if not one.marker or one.marker.evaluate()]
     assert sorted(here) == sorted(set(here))
-
-
-def test_one_opencv_at_most(lock: list[Requirement]) -> None:
-    """Its builds overwrite each other's files."""
-    assert sum(line.name.startswith("opencv") for line in lock) <= 1

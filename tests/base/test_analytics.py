@@ -1,4 +1,4 @@
-"""The libraries report nothing to their makers, unless the user wants it."""
+"""Usage reports of the libraries are off unless the user wants them."""
 
 import os
 import shlex
@@ -44,7 +44,7 @@ def test_a_shell_gets_the_same_switches() -> None:
 
 
 @pytest.mark.slow
-def test_the_libraries_say_themselves_that_they_are_off() -> None:
+def test_the_libraries_agree_that_reports_are_off() -> None:
     code = (
         "import faceops\n"
         "from dvc.analytics import is_enabled\n"
@@ -55,3 +55,23 @@ def test_the_libraries_say_themselves_that_they_are_off() -> None:
         "      is_telemetry_enabled(), get_current_settings().server.analytics_enabled)\n"
     )
     assert run(["-c", code]).split() == ["False"] * 4
+
+
+WATCH = """
+import importlib.abc, os, sys
+
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "prefect":
+            print(os.environ.get("DO_NOT_TRACK"))
+        return None
+
+sys.meta_path.insert(0, Watch())
+import flows.identify, flows.rebuild
+"""
+
+
+@pytest.mark.slow
+def test_the_flows_import_prefect_with_reports_off() -> None:
+    """Prefect starts its own reports at import."""
+    assert run(["-c", WATCH]).split() == ["true"]

@@ -1,1 +1,0 @@
-"""The local MLflow and Prefect servers: started, watched and stopped by one command."""
