@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tiny_repository import TinyRepository, commit, copy_repository
+from tests.tiny_repository import TinyRepository, make_tiny
 
 if TYPE_CHECKING:
     from faceops.gallery.store import Gallery
@@ -76,28 +76,7 @@ def lfw_root() -> Path:
 @pytest.fixture(scope="session")
 def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
     """The pipeline run end to end by `dvc repro` on 24 synthetic people, its result registered."""
-    root = tmp_path_factory.mktemp("tiny") / "repository"
-    root.mkdir()
-    copy_repository(ROOT, root)
-    tiny = TinyRepository(root)
-    few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
-    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5", *few)
-    (root / "tiny.yaml").write_text(
-        "split: {train: 0.35, val: 0.4, test: 0.25}\n"
-        "validate: {max_rejected_share: 0.2}\n"
-        "evaluate: {robustness_photos: 8}\n"
-        "verify: {default_budget: 0.6}\n"  # half a dozen people can speak for no smaller one
-        # Other tests run beside it: the same network was once timed at 1.26 times itself.
-        "gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, min_slice_people: 2,"
-        " max_latency_ratio: 10}\n"
-        "quantise: {far: 0.3, max_tar_loss: 0.05}\n"  # nor tell smaller rates and losses
-        "train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}\n"
-    )
-    tiny.run("faceops", "params", "use", "tiny.yaml")
-    commit(root, "tiny")
-    tiny.run("dvc", "repro")
-    tiny.run("faceops", "release", "register")
-    return tiny
+    return make_tiny(ROOT, tmp_path_factory.mktemp("tiny") / "repository")
 
 
 @pytest.fixture(scope="session")

@@ -52,3 +52,34 @@ def commit(root: Path, message: str) -> None:
     subprocess.run(["git", "add", "-A"], cwd=root, check=True)
     author = ["-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run(["git", *author, "commit", "-qm", message], cwd=root, check=True)
+
+
+PARAMS = """
+split: {train: 0.35, val: 0.4, test: 0.25}
+validate: {max_rejected_share: 0.2}
+evaluate: {robustness_photos: 8}
+# So few people allow neither a smaller budget nor smaller rates and losses.
+verify: {default_budget: 0.6}
+quantise: {far: 0.3, max_tar_loss: 0.05}
+gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, min_slice_people: 2,
+       max_latency_ratio: 10}  # other tests run meanwhile
+train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}
+"""
+
+
+def make_tiny(source: Path, root: Path) -> TinyRepository:
+    """Copy the repository `source` to `root`, run its pipeline on 24 people, register the result.
+
+    The parameters are in tiny.yaml. It takes minutes.
+    """
+    root.mkdir()
+    copy_repository(source, root)
+    tiny = TinyRepository(root)
+    few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
+    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5", *few)
+    (root / "tiny.yaml").write_text(PARAMS)
+    tiny.run("faceops", "params", "use", "tiny.yaml")
+    commit(root, "tiny")
+    tiny.run("dvc", "repro")
+    tiny.run("faceops", "release", "register")
+    return tiny

@@ -1,0 +1,211 @@
+"""The size of the code against the limits of the project.
+
+python -m tests.house            # the table; exit code 1 when a limit is exceeded
+python -m tests.house --walks    # also the files on three walks, in a tiny repository: minutes
+"""
+
+import argparse
+import ast
+import inspect
+import io
+import json
+import runpy
+import sys
+import tempfile
+import threading
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+
+import faceops
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_PARAMETERS = 7
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure and the most that it may be; `shown` gives the unit."""
+
+    name: str
+    value: float
+    limit: float
+    shown: str = "{:,.0f}"
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the figure is over its limit."""
+        return self.value > self.limit
+
+
+def python_files(*folders: str) -> list[Path]:
+    """Return the Python files below folders of the repository."""
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def lines(paths: list[Path]) -> int:
+    """Return the number of lines, blank ones and comments included."""
+    return sum(len(path.read_text("utf-8").splitlines()) for path in paths)
+
+
+def code_lines(text: str) -> set[int]:
+    """Return the numbers of the lines that hold code: no blank line, comment or docstring."""
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    numbers: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in skipped and token.type != tokenize.ENDMARKER:
+            numbers.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if is_text and isinstance(node.value.value, str):
+            numbers.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return numbers
+
+
+def import_share(paths: list[Path]) -> float:
+    """Return the share of import statements' lines in the code lines, 0 to 1."""
+    code = imports = 0
+    for path in paths:
+        text = path.read_text("utf-8")
+        code += len(code_lines(text))
+        imports += sum(
+            (node.end_lineno or node.lineno) - node.lineno + 1
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        )
+    return imports / code
+
+
+def long_signatures(paths: list[Path]) -> list[str]:
+    """Return `file:line name` of the functions with too many parameters, self and cls excepted."""
+    found = []
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            given = node.args
+            names = [arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            names += [arg.arg for arg in (given.vararg, given.kwarg) if arg]
+            if len(set(names) - {"self", "cls"}) > MAX_PARAMETERS:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    return found
+
+
+def static_measures() -> list[Measure]:
+    """Return what the files themselves show."""
+    source = python_files("src")
+    return [
+        Measure("src: files", len(source), 220),
+        Measure("src: lines", lines(source), 26_000),
+        Measure("src: import lines in code lines", import_share(source), 0.09, "{:.1%}"),
+        Measure("tests: lines", lines(python_files("tests")), 16_000),
+        Measure(
+            "experiments and benchmarks: lines",
+            lines(python_files("experiments", "benchmarks")),
+            2_800,
+        ),
+        Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
+        Measure(
+            f"functions with more than {MAX_PARAMETERS} parameters",
+            len(long_signatures(python_files("src", "flows"))),
+            0,
+        ),
+    ]
+
+
+class FileTracer:
+    """Notes the files of faceops in which a function runs, in all threads of this process."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self._package = str(Path(faceops.__file__).parent)
+        self._seen: set[CodeType] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        """Take one event of `sys.setprofile`."""
+        code = frame.f_code
+        if event != "call" or code in self._seen:
+            return
+        self._seen.add(code)
+        if not code.co_filename.startswith(self._package):
+            return
+        # Bodies of modules and classes run without this flag: an import alone opens no file.
+        # Every command's parser is built whichever is run.
+        if code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("add_parser"):
+            self.files.add(code.co_filename)
+
+
+def trace(out: Path, module: str, arguments: list[str]) -> None:
+    """Run a module as `python -m` does, and write the files in which a function ran to `out`."""
+    tracer = FileTracer()
+    sys.argv = [module, *arguments]
+    threading.setprofile(tracer)
+    sys.setprofile(tracer)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        sys.setprofile(None)
+        out.write_text(json.dumps(sorted(tracer.files)), "utf-8")
+
+
+IDENTIFY = "faceops.cli identify data/album --gallery gallery --bundle build/export --out found"
+WALKS = {  # limit of files, and the commands
+    "photo to row": (25, [IDENTIFY]),
+    "crop to loss": (18, ["faceops.stages.train"]),
+    "export to champion": (
+        30,
+        ["faceops.stages.export", "faceops.cli release register", "faceops.cli release promote 2"],
+    ),
+}
+
+
+def walk_measures() -> Iterator[Measure]:
+    """Yield the number of files on each walk, in a tiny copy of the repository."""
+    from tests.tiny_repository import PARAMS, make_tiny
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = make_tiny(ROOT, Path(folder) / "repository")
+        tiny.run("faceops", "enrol", "data/enrol", "--gallery", "gallery")
+        # Another network, so that there is a challenger to promote.
+        other = PARAMS.replace("triplet_epochs: 1", "triplet_epochs: 2")
+        (tiny.root / "other.yaml").write_text(other)
+        tiny.run("faceops", "params", "use", "other.yaml")
+        for name, (limit, commands) in WALKS.items():
+            files: set[str] = set()
+            for command in commands:
+                if command == "faceops.stages.export":
+                    tiny.run("dvc", "repro")
+                out = Path(folder) / "trace.json"
+                tiny.run(sys.executable, str(ROOT / "tests/house.py"), "--trace", str(out), command)
+                files |= set(json.loads(out.read_text("utf-8")))
+            yield Measure(f"files on the walk from {name}", len(files), limit)
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.house", description=__doc__)
+    parser.add_argument("--walks", action="store_true", help="run the three walks too")
+    parser.add_argument("--trace", nargs=2, metavar=("OUT", "COMMAND"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.trace:
+        module, *arguments = args.trace[1].split()
+        trace(Path(args.trace[0]), module, arguments)
+        return 0
+    measures = static_measures()
+    if args.walks:
+        measures += walk_measures()
+    for one in measures:
+        value, limit = one.shown.format(one.value), one.shown.format(one.limit)
+        print(f"{one.name:<42}{value:>9}  of {limit:>7}{'  exceeded' if one.exceeded else ''}")
+    for place in long_signatures(python_files("src", "flows")):
+        print(f"  {place}")
+    return int(any(one.exceeded for one in measures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
