@@ -15,13 +15,11 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import peak_mib
-from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.one_against_ten import one_against_ten
-from faceops.evaluation.open_set import open_set
-from faceops.evaluation.pair_intervals import pair_intervals
-from faceops.evaluation.pair_scan import scan_pairs
-from faceops.evaluation.random_pairs import random_pairs
+from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
+from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.open_set import open_set
+from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
 from faceops.verification.verifier import Verifier
 
 FARS = [1e-2, 1e-3, 1e-4]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks import peak_mib
-from faceops.embedding.mining.global_negatives import nearest_negatives
+from faceops.embedding.global_mining import nearest_negatives
 
 NEAREST, SKIP = 10, 5
 CHECKED = 64  # anchors of the large bank

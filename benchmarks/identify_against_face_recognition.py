@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks import FACEOPS, timed
 from experiments.lfw_identification import choose, lay_out
-from faceops.base.cpus import usable_cpus
+from faceops.base.parallel import usable_cpus
 
 SIDE = 3464  # of a square photo of 12 megapixels
 TOLERANCES = (0.6, 0.55, 0.5, 0.45, 0.4)

@@ -21,13 +21,12 @@ from faceops.base.progress import track
 from faceops.config.sections import Quantise
 from faceops.embedding.model_file import load_model
 from faceops.faces.inference_session import open_session
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import EMBED_BATCH, Bundle, run_embedder
 from faceops.release.contract import EMBEDDER
 from faceops.release.export import serialise
-from faceops.release.int8.measure import true_accept_rate
+from faceops.release.int8.offer import true_accept_rate
 from faceops.release.int8.quantise import quantise_embedder
-from faceops.release.run_embedder import EMBED_BATCH, run_embedder
-from faceops.release.verifier_of_graph import pair_verifier
+from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.split_crops import SplitCrops, evenly_spread, read_split
 

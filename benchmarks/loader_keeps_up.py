@@ -19,13 +19,12 @@ import torch
 import yaml
 
 from faceops.config.sections import Train
-from faceops.embedding.device import choose_device
-from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.embedder import choose_device
 from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.outcome import NoLog, Row
-from faceops.embedding.training.start_model import start_model
-from faceops.embedding.training.training_inputs import PixelInputs
-from faceops.embedding.training.training_loop import train_embedder
+from faceops.embedding.training.checkpoint import NoLog, Row
+from faceops.embedding.training.inputs import PixelInputs
+from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.training_loop import start_model, train_embedder
 
 PHOTOS_OF_A_PERSON = 20
 VALIDATION = 40  # crops; scoring them is not timed

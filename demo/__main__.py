@@ -18,7 +18,7 @@ from pathlib import Path
 
 from demo.summary import write_summary
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.config import experiment_file, read_params, write_params
+from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.evaluation.album_score import AlbumScore, score_album
 
 ROOT = Path(__file__).resolve().parent.parent

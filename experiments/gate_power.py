@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 
 from experiments import parser, run
-from faceops.config import read_params
-from faceops.release.gate.gate_release import gate_release
-from faceops.release.gate.verdict import Rule
-from faceops.release.registry.fetch_split import SPLIT_ARTIFACT
-from faceops.release.registry.register import register
-from faceops.release.registry.tracking import use_tracking
-from faceops.release.registry.versions import Version
+from faceops.config.params_file import read_params
+from faceops.gate.promote import gate_release
+from faceops.gate.verdict import Rule
+from faceops.registry.fetch import SPLIT_ARTIFACT
+from faceops.registry.register import register
+from faceops.registry.store import use_tracking
+from faceops.registry.versions import Version
 from tests.altered_release import alter_release
 
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from experiments import parser, run
-from faceops.faces.box_overlap import box_overlap
+from faceops.faces.detector import box_overlap
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
 

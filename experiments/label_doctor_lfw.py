@@ -18,13 +18,12 @@ import numpy as np
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.label_doctor.cropped_photos import read_cropped_photos
-from faceops.evaluation.label_doctor.diagnose import diagnose
-from faceops.evaluation.label_doctor.noise_tolerant_calibration import calibrate_on_doubtful
-from faceops.evaluation.label_doctor.suspicion import Suspicion
+from faceops.evaluation.label_doctor.calibration import calibrate_on_doubtful
+from faceops.evaluation.label_doctor.compare import read_cropped_photos
+from faceops.evaluation.label_doctor.diagnose import Suspicion, diagnose
 from faceops.release.bundle import Bundle
-from faceops.release.embed_crops import embed_crops
-from faceops.release.verifier_of_graph import pair_verifier
+from faceops.release.evaluate.evaluate_bundle import embed_crops
+from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.verifier import Verifier
 
 

@@ -23,12 +23,11 @@ from experiments import parser, run
 from experiments.results import FIGURES, GAINS, Figure, print_results, share_gain, table
 from experiments.training import BuiltFaces, Data, fit, read_build, read_settings, run_facts
 from faceops.config.sections import Train
-from faceops.embedding.class_centres import class_centres
-from faceops.embedding.device import choose_device
-from faceops.embedding.embed_crops import embed_crops
-from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.training.build_inputs import build_inputs
-from faceops.embedding.training.start_model import start_model
+from faceops.embedding.embedder import choose_device, embed_crops
+from faceops.embedding.heads import class_centres
+from faceops.embedding.training.inputs import build_inputs
+from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.bootstrap import share_interval
 
 NAME = "lfw_closed_set"

@@ -47,29 +47,31 @@ from experiments.training import (
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
-from faceops.config import Params
-from faceops.embedding.device import choose_device
-from faceops.embedding.training.build_inputs import build_inputs
-from faceops.embedding.training.start_model import start_model
-from faceops.evaluation.closed_set import ClosedSet, closed_set
+from faceops.config.sections import Params
+from faceops.embedding.embedder import choose_device
+from faceops.embedding.training.inputs import build_inputs
+from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.lfw_view1 import LfwView1, lfw_view1
-from faceops.evaluation.one_against_ten import OneAgainstTen, one_against_ten
-from faceops.evaluation.open_set import OpenSet, open_set
-from faceops.evaluation.pair_intervals import pair_intervals
-from faceops.evaluation.pair_scan import PairScan, scan_pairs
-from faceops.evaluation.pairs_list import read_pairs_list
-from faceops.evaluation.random_pairs import RandomPairs, random_pairs
-from faceops.evaluation.roc import tar_at_far
-from faceops.release.gate.paired_bootstrap import ModelFigures, resampled_people
-from faceops.release.gate.trials import Outcomes
-from faceops.verification.configured_thresholds import configured_thresholds
+from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
+from faceops.evaluation.protocols.closed_set import ClosedSet, closed_set
+from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list
+from faceops.evaluation.protocols.open_set import OpenSet, open_set
+from faceops.evaluation.protocols.roc import tar_at_far
+from faceops.evaluation.protocols.verification import (
+    OneAgainstTen,
+    RandomPairs,
+    one_against_ten,
+    random_pairs,
+)
+from faceops.gate.paired_bootstrap import ModelFigures, resampled_people
+from faceops.gate.photos import Outcomes
 from faceops.verification.fit import fit_verifier
+from faceops.verification.measure_thresholds import configured_thresholds
 from faceops.verification.pairs import codes
 from faceops.verification.split_crops import SplitCrops, at_most
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
-from faceops.weights.settings import weight_path
+from faceops.weights.fetch import weight_path
 
 FAR = 0.01
 FARS = (FAR, 1e-3)

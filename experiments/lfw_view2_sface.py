@@ -15,22 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from experiments import parser, run
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.lfw_view2 import lfw_view2
-from faceops.evaluation.listed_pairs import FARS
-from faceops.evaluation.pairs_list import read_pairs_list
+from faceops.evaluation.protocols.lfw import FARS, lfw_view2, read_pairs_list
 from faceops.faces.align import align
-from faceops.faces.choose_face import choose_face
-from faceops.faces.detector import Detector
+from faceops.faces.crop_photos import choose_face
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.ordered_map import ordered_map
-from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 from faceops.verification.verifier import Verifier
-from faceops.weights.settings import weight_path
+from faceops.weights.fetch import weight_path
 
 SEED = 7
 SIZE = 128

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from faceops.evaluation.bootstrap import resampled_pair_shares, resampled_shares
-from faceops.evaluation.shown import shown_interval, shown_share
+from faceops.evaluation.figures import shown_interval, shown_share
 
 FIGURES = ("figure", "published", "ours", "s.d. or 95 % interval")
 GAINS = ("figure", "before", "after", "difference", "standard error", "result")

@@ -22,19 +22,17 @@ from safetensors.torch import load_file, save_file
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
-from faceops.config import Params, experiment_file, read_params
-from faceops.config.sections import Train
+from faceops.config.params_file import experiment_file, read_params
+from faceops.config.sections import Params, Train
 from faceops.dataset.manifest import ACCEPTED
-from faceops.embedding.embed_crops import embed_crops
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.training.build_inputs import trains_head_only
+from faceops.embedding.embedder import Embedder, embed_crops
+from faceops.embedding.model_file import weights_sha256
 from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
-from faceops.embedding.training.training_inputs import TrainingInputs
+from faceops.embedding.training.inputs import TrainingInputs, trains_head_only
+from faceops.embedding.training.samplers import LabelledCrops
 from faceops.embedding.training.training_loop import train_embedder
-from faceops.embedding.weights_sha256 import weights_sha256
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.release.assemble import git_commit
+from faceops.release.export import git_commit
 
 ROOT = Path(__file__).parent.parent
 BLOCK = 2048  # faces a file of embeddings; an interrupted run continues after the last one

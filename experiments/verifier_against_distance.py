@@ -14,14 +14,14 @@ import numpy as np
 
 from experiments import parser, run
 from faceops.base.progress import track
-from faceops.config import read_params
+from faceops.config.params_file import read_params
 from faceops.config.sections import Verify
 from faceops.release.bundle import Bundle
 from faceops.verification.accept_rate_gain import accept_rate_gain
+from faceops.verification.calibrators import mean_loss
 from faceops.verification.choose_calibration import CHOICES, choose_calibration, fit_map
 from faceops.verification.fit import fit_layers
 from faceops.verification.pairs import all_pair_scores, genuine_weights
-from faceops.verification.platt import mean_loss
 from faceops.verification.reliability import counted_reliability
 from faceops.verification.score_table import score_table
 from faceops.verification.split_crops import at_most, read_split

@@ -25,22 +25,24 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from faceops.base.cpus import usable_cpus
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.commands.bundle_argument import CHAMPION, load_release
+from faceops.base.parallel import usable_cpus
+from faceops.cli.bundle_argument import CHAMPION, load_release
 from faceops.gallery.store import Gallery
-from faceops.identification.check_folders import check_folders
-from faceops.identification.mlflow_run import log_run
-from faceops.identification.output_folder import FACES_FILE, KEEP_RUNS
-from faceops.identification.record_checks import require_sound_records
-from faceops.identification.recorded import is_recorded, note_recorded
-from faceops.identification.run import identify
+from faceops.identification.engine.extract import find_shard, shards
+from faceops.identification.mlflow_run import (
+    is_recorded,
+    log_run,
+    note_recorded,
+    require_sound_records,
+)
+from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS
+from faceops.identification.run import check_folders, identify
 from faceops.identification.settings import DETAIL, IdentifySettings
-from faceops.identification.shard import find_shard, shards
 from faceops.photos.walk import walk_photos
+from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.contract import PRECISIONS, Precision
-from faceops.release.registry.store import UnreachableError
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60

@@ -32,18 +32,11 @@ from prefect.states import Completed, get_state_exception
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import file_lock
-from faceops.config import experiment_file, read_params, write_params
+from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.check_params import check_train_params
-from faceops.release.labelled_photos import labelled_photos
-from faceops.release.registry.stage_runs import (
-    FAILED,
-    RAN,
-    STOOD,
-    StageRun,
-    dvc_stages,
-    record_stages,
-)
-from faceops.release.registry.store import UnreachableError, store_errors
+from faceops.registry.record_run import FAILED, RAN, STOOD, StageRun, dvc_stages, record_stages
+from faceops.registry.store import UnreachableError, store_errors
+from faceops.release.evaluate.embed_photos import labelled_photos
 
 RECORD_LIMIT_S = 1800
 GATE_LIMIT_S = 6 * 3600
@@ -108,7 +101,7 @@ def open_run(root: Path) -> str:
     """Return the id of a new MLflow run for this rebuild."""
     import mlflow
 
-    from faceops.release.registry.tracking import EXPERIMENT, use_tracking
+    from faceops.registry.store import EXPERIMENT, use_tracking
 
     use_tracking(root)
     with store_errors("opening a run"):
@@ -124,7 +117,7 @@ def record(root: Path, run_id: str, runs: list[StageRun], failed: bool) -> None:
     """Record the stages, with their logs, as child runs; mark the run as failed if it did."""
     import mlflow
 
-    from faceops.release.registry.tracking import use_tracking
+    from faceops.registry.store import use_tracking
 
     use_tracking(root)
     record_stages(root, run_id, runs)
@@ -138,7 +131,7 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
     """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
     import mlflow
 
-    from faceops.release.registry.record_run import register_last_run
+    from faceops.registry.record_run import register_last_run
 
     version, is_new = register_last_run(root, run_id)
     with store_errors("reading the run"):
@@ -155,7 +148,7 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
 )
 def gate(root: Path, number: int, move: bool) -> dict[str, Any]:
     """Compare the release with the champion; with `move` it becomes champion if it passes."""
-    from faceops.release.gate.judge_release import judge_release
+    from faceops.gate.promote import judge_release
 
     settings = read_params(root / "params.yaml").gate
     return judge_release(number, root, settings, move=move, threads=GATE_THREADS)

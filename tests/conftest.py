@@ -36,7 +36,7 @@ def repository() -> Path:
 def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds every weight of weights.toml, verified, under its file name."""
     from faceops.weights.catalogue import read_catalogue
-    from faceops.weights.settings import weight_path
+    from faceops.weights.fetch import weight_path
 
     folder = tmp_path_factory.mktemp("weights")
     for name in read_catalogue():

@@ -6,14 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 from faceops.release.contract import WeightFile
+from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import write_bundle
-from faceops.release.onnx_embedder import adapt_embedder
 from faceops.verification.choose_calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores

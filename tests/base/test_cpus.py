@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.base import cpus
+from faceops.base import parallel as cpus
 
 
 @pytest.mark.parametrize(

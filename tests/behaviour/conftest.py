@@ -9,8 +9,7 @@ from PIL import Image
 
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.candidates import rank_people
-from faceops.identification.decide import decide
+from faceops.identification.engine.decide import decide, rank_people
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
 

@@ -7,8 +7,14 @@ import pytest
 import yaml
 
 from faceops.base.errors import UsageError
-from faceops.config import Params, experiment_file, read_params, write_params
-from faceops.config.params_file import RENAMED_KEYS, RENAMED_VALUES
+from faceops.config.params_file import (
+    RENAMED_KEYS,
+    RENAMED_VALUES,
+    experiment_file,
+    read_params,
+    write_params,
+)
+from faceops.config.sections import Params
 from faceops.embedding.check_params import check_train_params
 
 

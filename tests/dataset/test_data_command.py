@@ -6,7 +6,7 @@ import pytest
 
 from faceops.cli import build_parser, main
 from faceops.dataset import importer
-from faceops.dataset.sources.labelled_photo import LabelledPhoto
+from faceops.dataset.sources import LabelledPhoto
 from faceops.dataset.synthetic.settings import SyntheticSettings
 
 

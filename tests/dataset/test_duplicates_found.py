@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import Reason
-from faceops.dataset.duplicates import find_duplicates, near_duplicates
-from faceops.dataset.inspect_photos import Inspected
+from faceops.dataset.validate import Inspected, find_duplicates, near_duplicates
 
 
 def seen(path: str, photo_id: str, phash: str = "0" * 16) -> Inspected:

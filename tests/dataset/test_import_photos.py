@@ -12,10 +12,9 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import file_lock
-from faceops.dataset.importer import import_photos
-from faceops.dataset.people_list import read_people_list
-from faceops.dataset.source_place import public_place
-from faceops.dataset.sources_file import SYNTHETIC, write_sources
+from faceops.dataset.download import public_place
+from faceops.dataset.importer import SYNTHETIC, import_photos, write_sources
+from faceops.dataset.names import read_people_list
 
 
 def photo(path: Path, shade: int) -> Path:

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from faceops.dataset.synthetic.encode import png, stored_zlib
+from faceops.dataset.synthetic.generator import turned
 from faceops.dataset.synthetic.make import make_synthetic
-from faceops.dataset.synthetic.scene import plan_scene
+from faceops.dataset.synthetic.scenes import plan_scene
 from faceops.dataset.synthetic.settings import SyntheticSettings
-from faceops.dataset.synthetic.turned_face import turned
 from faceops.photos.open_photo import PhotoError, open_photo
 
 
@@ -82,8 +82,7 @@ def test_nobody_stands_twice_in_a_scene_or_outside_it() -> None:
 def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
     weights_dir: Path, tmp_path: Path
 ) -> None:
-    from faceops.faces.detector import Detector
-    from faceops.faces.symbolic_detector import with_symbolic_size
+    from faceops.faces.detector import Detector, with_symbolic_size
 
     settings = SyntheticSettings(people=1, photos=1, scenes=8)
     make_synthetic(tmp_path / "data", settings, weights_dir / "weights.tar")

@@ -69,8 +69,7 @@ def test_official_lists_rule() -> None:
 
 @pytest.mark.lfw
 def test_lfw_people_are_all_in_one_official_list(lfw_root) -> None:
-    from faceops.dataset.names import name_key
-    from faceops.dataset.people_list import read_people_list
+    from faceops.dataset.names import name_key, read_people_list
 
     train = read_people_list(lfw_root / "peopleDevTrain.txt")
     test = read_people_list(lfw_root / "peopleDevTest.txt")

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.dataset.synthetic.generator import load_generator
-from faceops.dataset.synthetic.invented_names import invented_name
-from faceops.dataset.synthetic.latents import person_latent, photo_latent
+from faceops.dataset.synthetic.generator import load_generator, person_latent, photo_latent
 from faceops.dataset.synthetic.make import make_synthetic
-from faceops.dataset.synthetic.settings import SyntheticSettings
+from faceops.dataset.synthetic.settings import SyntheticSettings, invented_name
 
 SMALL = SyntheticSettings(people=2, photos=2, gallery=2, enrol_photos=1, strangers=2, scenes=1)
 

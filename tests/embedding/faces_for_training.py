@@ -3,7 +3,7 @@
 import numpy as np
 
 from faceops.config.sections import Train
-from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.training.samplers import LabelledCrops
 
 
 def coloured_people(

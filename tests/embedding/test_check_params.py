@@ -10,10 +10,9 @@ from faceops.cli import main
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.check_params import check_train_params
-from faceops.embedding.heads.build import HEADS
-from faceops.embedding.heads.cosface import CosFace
-from faceops.embedding.mining.miners import MINERS
-from faceops.embedding.training.start_model import start_model
+from faceops.embedding.heads import HEADS, CosFace
+from faceops.embedding.miners import MINERS
+from faceops.embedding.training.training_loop import start_model
 
 PATH = Path("params.yaml")
 

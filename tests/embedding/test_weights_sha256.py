@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from faceops.embedding.weights_sha256 import weights_sha256
+from faceops.embedding.model_file import weights_sha256
 
 
 def test_it_hangs_on_every_name_and_value_that_is_stored() -> None:

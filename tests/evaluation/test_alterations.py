@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.alterations import (
+from faceops.evaluation.protocols.alterations import (
     ALTERATIONS,
     BRIGHT,
     DARK,
@@ -13,7 +13,7 @@ from faceops.evaluation.alterations import (
     shrunk,
 )
 from faceops.faces.align import TEMPLATE
-from faceops.faces.detection import Detection
+from faceops.faces.detector import Detection
 
 
 def detection(shift: float = 40.0, scale: float = 1.0) -> Detection:

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation import closed_set as closed_set_module
-from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.gallery_query import gallery_query_figures
-from faceops.evaluation.open_set import OpenSet, best_two, open_set
-from faceops.evaluation.open_set_figures import open_sets
-from faceops.evaluation.roc import tar_at_far
-from faceops.verification.log_odds import clipped_log_odds
+from faceops.evaluation.protocols import closed_set as closed_set_module
+from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.open_set import (
+    OpenSet,
+    best_two,
+    gallery_query_figures,
+    open_set,
+    open_sets,
+)
+from faceops.evaluation.protocols.roc import tar_at_far
+from faceops.verification.verifier import clipped_log_odds
 from tests.evaluation.simulated import VERIFIER, people, shuffled, thresholds
 
 

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.accuracy_threshold import best_threshold
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.lfw_view1 import lfw_view1
-from faceops.evaluation.lfw_view2 import lfw_view2
-from faceops.evaluation.listed_pairs import score_list
-from faceops.evaluation.pairs_list import PairsList, read_pairs_list
+from faceops.evaluation.protocols.lfw import (
+    PairsList,
+    lfw_view1,
+    lfw_view2,
+    read_pairs_list,
+    score_list,
+)
+from faceops.evaluation.protocols.roc import best_threshold
 from tests.evaluation.simulated import VERIFIER, people, shuffled
 
 FACES = shuffled(people(40, 3, 1.0))

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.evaluation.mistake_sheets import (
+from faceops.evaluation.mistakes import (
+    Mistakes,
     mistaken_pairs,
+    worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
 )
-from faceops.evaluation.mistakes import Mistakes, worst_mistakes
-from faceops.evaluation.pair_scan import scan_pairs
+from faceops.evaluation.protocols.all_pairs import scan_pairs
 from tests.evaluation.simulated import VERIFIER, coarse, people
 
 FACES = people(30, 4, 0.5, 3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation import one_against_ten as module
-from faceops.evaluation.one_against_ten import one_against_ten
+from faceops.evaluation.protocols import verification as module
+from faceops.evaluation.protocols.verification import one_against_ten
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled
 
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceops.evaluation import pair_intervals as module
-from faceops.evaluation.pair_intervals import pair_intervals
-from faceops.evaluation.pair_scan import scan_pairs
+from faceops.evaluation.protocols import all_pairs as module
+from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
 from tests.evaluation.simulated import VERIFIER, people
 
 

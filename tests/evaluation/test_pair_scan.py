@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation import pair_blocks
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.pair_scan import PairScan, scan_pairs
-from faceops.evaluation.score_counts import HISTOGRAM_EDGES
-from faceops.evaluation.top_pairs import TopPairsCollector
+from faceops.evaluation.protocols import all_pairs as pair_blocks
+from faceops.evaluation.protocols.all_pairs import PairScan, scan_pairs
+from faceops.evaluation.protocols.roc import HISTOGRAM_EDGES, TopPairsCollector
 from faceops.verification.reliability import reliability
 from faceops.verification.verifier import sigmoid
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled

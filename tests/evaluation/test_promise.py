@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.promise import Promise, hold_promise
+from faceops.evaluation.protocols.promise import Promise, hold_promise
 from tests.verification.test_thresholds import VERIFIER, measured, population
 
 

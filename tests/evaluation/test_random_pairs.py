@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.random_pairs import random_pairs
+from faceops.evaluation.protocols.verification import random_pairs
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.alterations import Altered
-from faceops.evaluation.altered_faces import AlteredFaces, same_face
-from faceops.evaluation.robustness import PHOTOS_A_PERSON, choose_rows, robustness_table
-from faceops.faces.detection import Detection
+from faceops.evaluation.protocols.alterations import Altered
+from faceops.evaluation.protocols.robustness import (
+    PHOTOS_A_PERSON,
+    AlteredFaces,
+    choose_rows,
+    robustness_table,
+    same_face,
+)
+from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
 from faceops.faces.quality import Quality
 from faceops.verification.verifier import Verifier

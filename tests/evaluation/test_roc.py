@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.roc import roc, roc_auc, tar_at_far
+from faceops.evaluation.protocols.roc import roc, roc_auc, tar_at_far
 
 
 def tied(seed: int, size: int, shift: float) -> np.ndarray:
@@ -44,7 +44,7 @@ def test_tar_at_far_equals_a_search_over_all_thresholds(far: float) -> None:
 
 
 def test_tar_at_far_is_that_of_the_release_s_threshold_rule() -> None:
-    from faceops.verification.threshold_at import threshold_at
+    from faceops.verification.false_accept_rate import threshold_at
 
     draw = np.random.default_rng(0)
     genuine, impostor = (draw.beta(*ab, 2000).astype(np.float32) for ab in ((5, 2), (2, 5)))

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import UsageError
-from faceops.evaluation.attributes import Attributes, read_attributes
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.slice_search import GALLERY, chance_identified
-from faceops.evaluation.slices import FAR, measure_slices
-from faceops.verification.tail import TailPoint
+from faceops.evaluation.protocols.slices import (
+    FAR,
+    GALLERY,
+    Attributes,
+    chance_identified,
+    measure_slices,
+    read_attributes,
+)
+from faceops.verification.score_table import TailPoint
 from faceops.verification.thresholds import SearchTail, Thresholds
 from faceops.verification.verifier import Verifier
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from faceops.faces.align import TEMPLATE, align
-from faceops.faces.similarity_transform import similarity_transform
+from faceops.faces.align import TEMPLATE, align, similarity_transform
 
 
 def turned(

@@ -9,10 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from faceops.faces.align import TEMPLATE, align
-from faceops.faces.choose_face import choose_face
-from faceops.faces.crop_modes import box_crop, center_crop
-from faceops.faces.detection import Detection
-from faceops.faces.detector import Detector
+from faceops.faces.crop_photos import box_crop, center_crop, choose_face
+from faceops.faces.detector import Detection, Detector
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import judge, yaw

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from faceops.faces.detector import Detector
-from faceops.faces.find_faces import FaceFinder
-from faceops.faces.find_in_photo import find_in_photo
+from faceops.faces.find_faces import FaceFinder, find_in_photo
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.open_photo import open_photo
 

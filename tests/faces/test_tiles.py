@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.faces.detection import Detection
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detection, Detector
 from faceops.faces.tiles import OVERLAP, detect_in_tiles, tile_starts
 
 SIDE = 56  # of a face in a photo of 2400 pixels: 15 in the whole view

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from faceops.faces.non_maximum_suppression import non_maximum_suppression
-from faceops.faces.yunet_decode import decode
+from faceops.faces.detector import decode, non_maximum_suppression
 
 
 def random_maps(rng: np.random.Generator, width: int, height: int) -> dict[str, np.ndarray]:

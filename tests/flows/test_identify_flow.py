@@ -20,9 +20,9 @@ import pytest
 
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.extract import find_shard, shards
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.shard import find_shard, shards
 from faceops.identification.summary import read_summary
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.walk import walk_photos

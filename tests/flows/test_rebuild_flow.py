@@ -12,11 +12,10 @@ from prefect.logging import disable_run_logger
 from prefect.states import Failed
 
 from faceops.base.errors import FaceOpsError, StoreError
-from faceops.release.registry.rollback import rollback
-from faceops.release.registry.stage_runs import FAILED, RAN, STOOD
-from faceops.release.registry.store import UnreachableError
-from faceops.release.registry.tracking import point_at_store
-from faceops.release.registry.versions import versions
+from faceops.registry.champion import rollback
+from faceops.registry.record_run import FAILED, RAN, STOOD
+from faceops.registry.store import UnreachableError, point_at_store
+from faceops.registry.versions import versions
 from flows.rebuild import StageError, end_group, is_transient, run_stage, stage_names
 from tests.tiny_repository import TinyRepository
 

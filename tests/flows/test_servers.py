@@ -37,7 +37,7 @@ def test_the_servers_start_once_keep_their_records_and_stop(
 ) -> None:
     import mlflow
 
-    from faceops.release.registry.tracking import use_tracking
+    from faceops.registry.store import use_tracking
 
     shutil.copy(repository / "Makefile", tmp_path)
     mlflow_port, prefect_port = free_port(), free_port()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.gallery.choose_face import choose_faces, disagreeing
+from faceops.gallery.policy import choose_faces, disagreeing
 
 ANN, BEN, CAT = np.eye(3, 8, dtype=np.float32)
 NOBODY = np.zeros((0, 8), np.float32)

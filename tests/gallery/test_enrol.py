@@ -15,10 +15,9 @@ from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
 from faceops.gallery.enrol import enrol
-from faceops.gallery.face_policy import ENROLMENT
-from faceops.gallery.rename import rename
+from faceops.gallery.people import rename, unalias
+from faceops.gallery.policy import ENROLMENT
 from faceops.gallery.store import Gallery
-from faceops.gallery.unalias import unalias
 from faceops.release.bundle import Bundle
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from faceops.gallery.former_names import current_key, keys_of_person
+from faceops.gallery.names import current_key, keys_of_person
 
 ALIASES = {"ann lee": "A. King", "a king": "Ada", "ben": "Ada", "cleo": "Clea"}
 

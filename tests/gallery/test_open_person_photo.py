@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faceops.base.reasons import Reason
-from faceops.gallery.enrol_person import OpenedPhoto, open_person_photo
+from faceops.gallery.enrol import OpenedPhoto, open_person_photo
 from faceops.gallery.people_folder import PersonPhoto
 from faceops.release.bundle import Bundle
 

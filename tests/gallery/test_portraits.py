@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.gallery.portraits import portraits
+from faceops.gallery.people import portraits
 from faceops.gallery.store import Gallery, GalleryFace, png_of
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.enrol import enrol
-from faceops.gallery.rename import merge, rename
-from faceops.gallery.show import show
+from faceops.gallery.people import merge, rename, show
 from faceops.gallery.store import Gallery, GalleryFace
 from faceops.release.bundle import Bundle
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from faceops.gallery.person_name import valid_unicode
-from faceops.gallery.shown_path import paths_shown_as
+from faceops.gallery.names import valid_unicode
+from faceops.gallery.people_folder import paths_shown_as
 
 
 def test_bytes_that_are_no_unicode_are_found_again(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.identification import cluster
-from faceops.identification.cluster import MEAN_SHARE, group_faces, lowest_cosine
+from faceops.identification.unknown import groups as cluster
+from faceops.identification.unknown.groups import MEAN_SHARE, group_faces, lowest_cosine
 from faceops.verification.verifier import Verifier
 
 DISTANCE = Verifier(np.full(32, -12, np.float32), 9.0, "distance")

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import Reason
-from faceops.identification.candidates import Candidate, rank_people
-from faceops.identification.decide import decide
-from faceops.identification.outcome import Outcome
+from faceops.identification.engine.decide import Candidate, Outcome, decide, rank_people
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from faceops.base.errors import UsageError
 from faceops.gallery.store import Gallery
-from faceops.identification.drawn_path import drawn_path
-from faceops.identification.forget_output import forget_in_output
+from faceops.identification.forget.forget import forget_in_output
+from faceops.identification.records.drawings import drawn_path
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary

@@ -6,23 +6,14 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import Reason
-from faceops.identification.candidates import Candidate
-from faceops.identification.decide import Decision
-from faceops.identification.drift import (
-    QUALITY,
-    SIMILARITY,
-    UNNAMED,
-    Drift,
-    DriftMeter,
-    compare,
-    psi,
-)
-from faceops.identification.engine import NamedPhoto
-from faceops.identification.found_photo import FoundFace, FoundPhoto
-from faceops.identification.outcome import Outcome
+from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare, psi
+from faceops.identification.engine.decide import Candidate, Decision, Outcome
+from faceops.identification.engine.engine import NamedPhoto
+from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.summary import Drift
 from faceops.release.bundle import Bundle
-from faceops.verification.log_odds import clipped_log_odds
 from faceops.verification.thresholds import Thresholds, search_log_odds
+from faceops.verification.verifier import clipped_log_odds
 
 GALLERY, BUDGET = 12, 0.2
 draw = np.random.default_rng(2)

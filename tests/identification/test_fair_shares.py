@@ -2,7 +2,7 @@
 
 import random
 
-from faceops.identification.report.fair_shares import fair_shares
+from faceops.identification.report.report import fair_shares
 
 
 def test_who_wants_little_gets_it_and_the_others_the_same() -> None:

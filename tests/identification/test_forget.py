@@ -17,12 +17,12 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
-from faceops.gallery.rename import merge, rename
+from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
-from faceops.identification.forget import forget_everywhere
+from faceops.identification.forget.forget import forget_everywhere
+from faceops.identification.forget.traces import search_traces
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.traces import search_traces
 from faceops.release.bundle import Bundle
 
 

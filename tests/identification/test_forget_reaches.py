@@ -15,11 +15,12 @@ from faceops.cli import main
 from faceops.gallery.enrol import enrol
 from faceops.gallery.outputs import outputs_of, remember_output
 from faceops.gallery.store import Gallery
-from faceops.identification import run, unchanged
-from faceops.identification.forget import Forgetting, forget_everywhere
+from faceops.identification import run
+from faceops.identification.engine.extract import find_shard
+from faceops.identification.forget.forget import Forgetting, forget_everywhere
+from faceops.identification.records import reuse as unchanged
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.shard import find_shard
 from faceops.identification.summary import Summary
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -211,7 +212,7 @@ def test_folders_far_away_and_folders_that_are_gone(
 def test_earlier_names_are_known_until_every_folder_was_reached(
     own: Path, album: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
-    from faceops.gallery.rename import rename
+    from faceops.gallery.people import rename
 
     out = tmp_path / "out"
     person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))

@@ -14,9 +14,9 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import folder_lock
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.extract import find_shard
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.shard import find_shard
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 

@@ -67,7 +67,7 @@ def test_a_killed_run_continues(
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (out / "faces.csv").exists()
 
-    monkeypatch.setattr("faceops.identification.engine.GROUP", 4)
+    monkeypatch.setattr("faceops.identification.engine.engine.GROUP", 4)
     gallery = Gallery.open(gallery_dir)
     summary = identify(album, gallery, bundle, out)
     assert summary.photos_reused >= 8

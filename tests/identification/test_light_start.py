@@ -17,7 +17,7 @@ HEAVY = [
 ]
 PROBE = f"""
 import json, sys
-import faceops.identification.run, faceops.gallery.enrol, faceops.identification.annotate
+import faceops.identification.run, faceops.gallery.enrol, faceops.identification.records.drawings
 loaded = [name for name in {HEAVY} if name in sys.modules]
 print(json.dumps(loaded))
 """

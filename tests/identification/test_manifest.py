@@ -9,7 +9,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.identification.forget import forget_everywhere
+from faceops.identification.forget.forget import forget_everywhere
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from faceops.identification.photo_ids import PhotoIds
+from faceops.identification.state.face_store import PhotoIds
 
 
 def test_they_are_found_and_others_are_not() -> None:

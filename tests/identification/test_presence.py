@@ -11,9 +11,9 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.store import Gallery
-from faceops.identification.forget import forget_everywhere
-from faceops.identification.presence import GRACE
+from faceops.identification.forget.forget import forget_everywhere
 from faceops.identification.run import identify
+from faceops.identification.state.presence import GRACE
 from faceops.identification.summary import Summary, read_summary
 from faceops.release.bundle import Bundle
 

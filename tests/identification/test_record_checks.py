@@ -10,8 +10,8 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.identification.record_checks import check_records, require_sound_records
-from faceops.identification.records import SCHEMA
+from faceops.identification.mlflow_run import check_records, require_sound_records
+from faceops.identification.records.records import SCHEMA
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 

@@ -8,12 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.base.reasons import Reason
-from faceops.identification.candidates import Candidate
-from faceops.identification.decide import Decision
-from faceops.identification.found_photo import FoundFace, FoundPhoto
-from faceops.identification.outcome import Outcome
-from faceops.identification.record_writers import RecordWriters
-from faceops.identification.records import SCHEMA, Record, records_of
+from faceops.identification.engine.decide import Candidate, Decision, Outcome
+from faceops.identification.records.records import SCHEMA, Record, records_of
+from faceops.identification.records.writers import RecordWriters
+from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 
 COLUMNS = [
     *("run_id", "photo_id", "photo_path", "face_index", "x", "y", "width", "height"),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from faceops.identification.recorded import is_recorded, note_recorded
+from faceops.identification.mlflow_run import is_recorded, note_recorded
 
 
 def test_only_the_run_that_was_noted_last_is_recorded(tmp_path: Path) -> None:

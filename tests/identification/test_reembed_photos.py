@@ -13,13 +13,12 @@ import pytest
 
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
-from faceops.identification.forget import forget_everywhere
-from faceops.identification.kept_crop import decoded_crop, encoded_crop
-from faceops.identification.look import Looker
-from faceops.identification.method import method_of
+from faceops.identification.engine.extract import Looker, find_shard
+from faceops.identification.forget.forget import forget_everywhere
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.shard import find_shard
+from faceops.identification.state.found_photo import decoded_crop, encoded_crop
+from faceops.identification.state.schema import method_of
 from faceops.photos.open_photo import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -131,7 +130,7 @@ def test_a_run_that_was_cut_off_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("faceops.identification.engine.GROUP", 4)
+    monkeypatch.setattr("faceops.identification.engine.engine.GROUP", 4)
     out = tmp_path / "out"
     identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))
     reembed(own, new)
@@ -189,7 +188,7 @@ def test_who_was_forgotten_stays_forgotten(
 def test_the_search_finds_a_crop_that_was_not_removed(
     album: Path, own: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
-    from faceops.identification.traces import search_traces
+    from faceops.identification.forget.traces import search_traces
 
     out = tmp_path / "out"
     identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))

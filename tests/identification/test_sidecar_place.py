@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.identification.sidecar_place import Sidecars
+from faceops.identification.sidecars.sidecars import Sidecars
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.gallery.store import Gallery
-from faceops.identification import face_store, unknown_numbers
-from faceops.identification.face_store import FaceStore, Looked, SeenFile
-from faceops.identification.found_photo import FoundFace, FoundPhoto
-from faceops.identification.method import Method
-from faceops.identification.output_folder import PUBLISHED, publish, run_folder
-from faceops.identification.unknown_numbers import FaceKey, number_groups
+from faceops.identification.records.output_folder import PUBLISHED, publish, run_folder
+from faceops.identification.state import face_store
+from faceops.identification.state.face_store import FaceStore, Looked, SeenFile
+from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.state.schema import Method
+from faceops.identification.unknown import groups as unknown_numbers
+from faceops.identification.unknown.groups import FaceKey, number_groups
 
 METHOD = Method("finder", "contract", "before")
 PAGES = 30

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.identification.many_probes import CHUNK, Probes
-from faceops.identification.traces import search_traces
+from faceops.identification.forget.traces import CHUNK, Probes, search_traces
 
 RNG = np.random.default_rng(7)
 SECRET = RNG.bytes(512)

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.gallery.store import Gallery
-from faceops.identification.face_store import FaceStore
-from faceops.identification.look import Looker
-from faceops.identification.method import method_of
-from faceops.identification.part_clock import PartClock
+from faceops.identification.engine.extract import Looker
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.schema import method_of
+from faceops.identification.summary import PartClock
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.release.bundle import Bundle
 

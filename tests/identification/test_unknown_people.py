@@ -14,15 +14,15 @@ from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.name_unknown import name_unknown
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.unknown_numbers import (
+from faceops.identification.unknown.groups import (
     FaceKey,
     forget_numbers,
     number_groups,
     unknown_number,
 )
+from faceops.identification.unknown.name_unknown import name_unknown
 from faceops.release.bundle import Bundle
 
 BUDGET = 0.2

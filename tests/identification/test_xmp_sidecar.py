@@ -12,8 +12,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from faceops.base.errors import FaceOpsError
-from faceops.identification.sidecar_place import Sidecars
-from faceops.identification.xmp_sidecar import NamedRegion, forget_person, write_sidecar
+from faceops.identification.sidecars.sidecars import (
+    NamedRegion,
+    Sidecars,
+    forget_person,
+    write_sidecar,
+)
 
 SIZE = (200, 100)
 ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from faceops.config import Params
+from faceops.config.sections import Params
 
 
 def imported_files(start: Path, repository: Path) -> set[Path]:

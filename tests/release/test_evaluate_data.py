@@ -10,12 +10,10 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
-from faceops.commands.evaluate import PROTOCOLS as NAMES
-from faceops.release.embed_data import embed_data
-from faceops.release.labelled_photos import labelled_photos
-from faceops.release.measured_model import open_model
-from faceops.release.photo_store import PhotoStore
-from faceops.release.protocols import PROTOCOLS
+from faceops.cli.evaluate import PROTOCOLS as NAMES
+from faceops.release.evaluate.embed_photos import PhotoStore, embed_data, labelled_photos
+from faceops.release.evaluate.evaluate_data import PROTOCOLS
+from faceops.release.evaluate.measured_model import open_model
 
 
 @pytest.fixture(scope="module")

@@ -9,19 +9,16 @@ import onnx
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.roc import roc_auc
-from faceops.evaluation.shown import shown_probability
-from faceops.faces.choose_face import choose_face
+from faceops.evaluation.figures import shown_probability
+from faceops.evaluation.protocols.roc import roc_auc
+from faceops.faces.crop_photos import choose_face
 from faceops.photos.open_photo import open_photo
-from faceops.release.about_model import about_release
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import EMBED_BATCH, Bundle
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, MODEL_FILES, WeightFile
 from faceops.release.contract import VERIFIER as VERIFIER_FILE
-from faceops.release.export import write_bundle
-from faceops.release.model_card import model_card
-from faceops.release.onnx_embedder import adapt_embedder
-from faceops.release.parity import verifier_difference
-from faceops.release.run_embedder import EMBED_BATCH
+from faceops.release.embedder_graph import adapt_embedder
+from faceops.release.evaluate.write_report import about_release, model_card
+from faceops.release.export import verifier_difference, write_bundle
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.verifier import Verifier

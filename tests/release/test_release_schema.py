@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from faceops.release.release_schema import SCHEMA_FILE, schema_text
+from faceops.release.contract import SCHEMA_FILE, schema_text
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +17,7 @@ def validator() -> Draft202012Validator:
 
 
 def test_the_file_is_the_one_that_the_contract_gives() -> None:
-    assert SCHEMA_FILE.read_text("utf-8") == schema_text(), (
-        "python -m faceops.release.release_schema"
-    )
+    assert SCHEMA_FILE.read_text("utf-8") == schema_text(), "python -m faceops.release.contract"
 
 
 def test_a_real_release_is_valid_and_a_wrong_one_is_not(

@@ -1,10 +1,17 @@
 """The input example is a small drawn portrait with a face in it."""
 
-from faceops.faces.find_in_photo import find_in_bytes
+from faceops.faces.find_faces import find_in_bytes
 from faceops.release.bundle import Bundle
-from faceops.release.example_photo import SIDE, example_photo
-from faceops.release.served_interface import ANSWERS, DEFAULTS, IMAGE, input_example, signature
-from faceops.serving.posted_image import NAME
+from faceops.release.served_interface import (
+    ANSWERS,
+    DEFAULTS,
+    IMAGE,
+    SIDE,
+    example_photo,
+    input_example,
+    signature,
+)
+from faceops.serving.service import NAME
 
 
 def test_the_example_photo_shows_one_face_and_is_small(bundle: Bundle) -> None:

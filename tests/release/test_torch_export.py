@@ -9,16 +9,11 @@ import torch
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.branches import Branches
-from faceops.embedding.backbones.conv_unit import conv_unit
-from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.backbones.l2_pool import L2Pool
+from faceops.embedding.backbones.layers import Branches, L2Pool, conv_unit
 from faceops.embedding.backbones.mobilefacenet import Bottleneck
-from faceops.embedding.embed_crops import embed_crops
-from faceops.embedding.embedder import Embedder
-from faceops.release.export import serialise
-from faceops.release.parity import measure_parity, require_parity
-from faceops.release.torch_export import export_embedder
+from faceops.embedding.embedder import Embedder, InputStage, embed_crops
+from faceops.release.embedder_graph import export_embedder
+from faceops.release.export import measure_parity, require_parity, serialise
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,13 @@ import onnxruntime
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.release.verifier_graph import verifier_graph
-from faceops.release.verifier_of_graph import MAX_DIFFERENCE, largest_difference, pair_verifier
-from faceops.verification.calibration import Calibration
-from faceops.verification.verifier import Verifier
+from faceops.release.verifier_graph import (
+    MAX_DIFFERENCE,
+    largest_difference,
+    pair_verifier,
+    verifier_graph,
+)
+from faceops.verification.verifier import Calibration, Verifier
 
 SIZE = 32
 KNOTS = np.array([-6, -2.5, -1, -0.8, 1.5, 3], np.float32)

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from faceops.release.without_prelu import without_prelu
+from faceops.release.embedder_graph import without_prelu
 
 SLOPES = np.array([-0.8, 0.0, 0.25, 1.0, 1.5], np.float32).reshape(1, 5, 1, 1)
 

@@ -13,14 +13,13 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
-from faceops.faces.find_in_photo import find_in_photo
+from faceops.faces.find_faces import find_in_photo
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS
-from faceops.serving.asked import Asked
-from faceops.serving.photo_service import PhotoService
+from faceops.serving.service import Asked, PhotoService
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 from tests.serving.posted import posted
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from faceops.identification.run import identify
-from faceops.photos.photo_limits import PhotoLimits
+from faceops.photos.open_photo import PhotoLimits
 from faceops.release.bundle import Bundle
-from faceops.release.example_photo import example_photo
+from faceops.release.served_interface import example_photo
 from tests.serving.posted import posted
 
 pytestmark = pytest.mark.slow
@@ -86,8 +86,8 @@ def _registered(bundle: Path, root: Path) -> str:
     """Make a store in `root` with the bundle as champion; return its address."""
     import mlflow
 
-    from faceops.release.registry.register import register
-    from faceops.release.registry.tracking import use_tracking
+    from faceops.registry.register import register
+    from faceops.registry.store import use_tracking
 
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as environment:

@@ -1,6 +1,6 @@
 """Figures as a person reads them: intervals beside them, groups and models in tables."""
 
-from faceops.commands.figures_table import figures_lines, side_by_side
+from faceops.cli.evaluate import figures_lines, side_by_side
 
 GROUP = {
     "people": 3, "photos": 9, "tar": 0.5, "tar_interval": {"low": 0.25, "high": 0.75},

@@ -13,12 +13,13 @@ import torch
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main as faceops
-from faceops.config import Params, read_params, write_params
+from faceops.config.params_file import read_params, write_params
+from faceops.config.sections import Params
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.model_file import save_model
-from faceops.release.assemble import assemble
 from faceops.release.bundle import Bundle
 from faceops.release.contract import PRECISIONS, read_release
+from faceops.release.export import assemble
 from faceops.stages import evaluate, export, quantise, verify
 
 PHOTOS = 4

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.training.mlflow_log import MlflowLog
+from faceops.embedding.training.run_log import MlflowLog
 from faceops.stages.train import main
 
 OUTPUTS = ("model.safetensors", "model.json", "history.csv", "train.json")

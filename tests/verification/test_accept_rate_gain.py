@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from faceops.verification.accept_rate_gain import accept_rate_gain
+from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import PairScores, codes, genuine_pairs
-from faceops.verification.threshold_at import threshold_at
 
 PERSONS = np.repeat([f"p{i:02}" for i in range(40)], np.arange(40) % 5 + 1)
 

@@ -5,11 +5,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from faceops.verification.calibrators import (
+    MAX_SLOPE,
+    isotonic,
+    mean_loss,
+    platt,
+    platt_of,
+    pool,
+    temperature,
+)
 from faceops.verification.choose_calibration import CHOICES, fit_map
-from faceops.verification.isotonic import MAX_SLOPE, isotonic, pool
-from faceops.verification.platt import mean_loss, platt, platt_of
 from faceops.verification.score_table import score_table
-from faceops.verification.temperature import temperature
 
 
 def normal(seed: int, genuine: int, impostor: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.verification.calibration import Method
+from faceops.verification.calibrators import platt
 from faceops.verification.choose_calibration import by_folds, choose_calibration, people_folds
 from faceops.verification.pairs import (
     PairScores,
@@ -12,8 +12,7 @@ from faceops.verification.pairs import (
     genuine_pairs,
     genuine_weights,
 )
-from faceops.verification.platt import platt
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Method, Verifier
 
 
 def table_of(people: int, photos: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.verification.linear_fit import Loss, fit_layer, objective
+from faceops.verification.fit import Loss, fit_layer, objective
 
 LOSSES: list[Loss] = ["cross_entropy", "mean_squared_error"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from faceops.verification.support import (
+from faceops.verification.false_accept_rate import (
     people_for_pairs,
     people_for_search,
     people_pairs,

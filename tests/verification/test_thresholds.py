@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.false_positive_identification import count_strangers, find_lookalikes
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores
-from faceops.verification.threshold_at import threshold_at
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, sigmoid
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.calibration import Calibration
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Calibration, Verifier
 
 KNOTS = np.array([-3, -0.5, 0.25, 4], np.float32)
 ISOTONIC = Calibration("isotonic", KNOTS, np.array([-6, -1, 1, 3], np.float32))

@@ -6,12 +6,12 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Verify
 from faceops.verification.fit import fit_verifier
-from faceops.verification.impostor_scan import impostors_at
 from faceops.verification.pairs import (
     all_pair_scores,
     balanced_pairs,
     codes,
     genuine_pairs,
+    impostors_at,
 )
 from faceops.verification.verifier import Verifier
 

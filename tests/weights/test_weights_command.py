@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.commands.weights import add_parser
-from faceops.weights.settings import weights_cache, weights_folder
+from faceops.cli.weights import add_parser
+from faceops.weights.fetch import weights_cache, weights_folder
 
 
 def run(*argv: str) -> int:

@@ -9,12 +9,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_folder
 from faceops.base.progress import track
-from faceops.dataset.bounded_tar_info import BoundedTarInfo, OversizedHeader
+
+# The longest path of any system is far below this.
+MAX_HEADER_BYTES = 1 << 20
+
+
+class OversizedHeader(Exception):
+    """A header claims more bytes of names or attributes than the limit.
+
+    No `tarfile.TarError`: tarfile would take it for the end of the archive.
+    """
+
+
+class BoundedTarInfo(tarfile.TarInfo):
+    """A tar member that refuses long headers before their bytes are read.
+
+    `tarfile` reads the whole of a PAX header or GNU long name, whose size an archive may claim as
+    it likes, hundreds of megabytes of zeros that compress to little. It has no setting against
+    that, so this steps in where it decides what a header is by its type.
+    """
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Self:
+        long_kinds = (
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+        )
+        if self.type in long_kinds and not 0 <= self.size <= MAX_HEADER_BYTES:
+            raise OversizedHeader(
+                f"a header of {self.size} bytes, more than the {MAX_HEADER_BYTES} allowed for names"
+            )
+        return super()._proc_member(tar)  # type: ignore[misc]
+
 
 _BLOCK = 1 << 20
 _SYMLINK_MODE = 0o120000

@@ -1,155 +1,152 @@
-"""What is expected of the photos and of the split, as Great Expectations' expectations.
+"""Hold tables against expectations by Great Expectations; the outcome is plain and sorted."""
 
-Each has a name of `faceops.config.sections.Expectation`; a name may stand for several.
-"""
-
+import logging
+import shutil
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from faceops.base.reasons import Reason
-from faceops.dataset.manifest import ACCEPTED, REJECTED
-from faceops.dataset.names import name_key
+from faceops.base.errors import FaceOpsError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from faceops.dataset.validate import Held
 
-    from faceops.dataset.hold_against import Outcome
-
-# Two people with several photos each to train, to validate and to test.
-LEAST_PEOPLE = 6
-
-# Which reasons fail which expectation.
-_REASONS = {
-    "readable": (Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNREADABLE, Reason.VANISHED),
-    "format_allowed": (Reason.FORMAT_NOT_ALLOWED,),
-    "size_allowed": (Reason.TOO_LARGE, Reason.TOO_SMALL),
-    "names_well_formed": (Reason.BAD_NAME,),
-    "one_person_a_photo": (
-        Reason.DUPLICATE_OTHER_PERSON,
-        Reason.NEAR_DUPLICATE_OTHER_PERSON,
-    ),
-    "no_duplicates": (Reason.DUPLICATE,),
-}
+_EXAMPLES = 20
 
 
 @dataclass(frozen=True)
-class Held:
-    """A table and what is expected of it.
+class Outcome:
+    """What came of one named expectation.
 
     Attributes:
-        name: of the table, in reports.
-        frame: the table.
-        key: the column that names a row in reports.
-        expectations: pairs of the expectation's name and Great Expectations' own object.
+        name: of `faceops.config.sections.Expectation`.
+        hard: whether its failure stops the pipeline.
+        success: whether it held.
+        checked, failed: rows.
+        examples: some failing rows (a path, a person), sorted.
+        observed: the value of a figure that failed, for expectations on one figure.
     """
 
     name: str
-    frame: "pd.DataFrame"
-    key: str
-    expectations: list[tuple[str, Any]]
+    hard: bool
+    success: bool
+    checked: int
+    failed: int
+    examples: list[str]
+    observed: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the outcome for JSON."""
+        return asdict(self)
 
 
-def check_photos(
-    rows: list[dict[str, Any]],
-    min_photos: int,
-    max_rejected_share: float,
-    hard: Sequence[str],
-    docs: Path | None,
-) -> "list[Outcome]":
-    """Hold manifest rows against the expectations on photos and people.
+def great_expectations_classes() -> Any:
+    """Return Great Expectations' module of expectation classes; the import takes seconds."""
+    import great_expectations.expectations as classes
+
+    return classes
+
+
+def hold_against(tables: "Sequence[Held]", hard: Sequence[str], docs: Path | None) -> list[Outcome]:
+    """Return the outcome of every named expectation on `tables`, sorted by name.
 
     Args:
-        docs: where to write the Data Docs (HTML), None for nowhere.
+        docs: folder to write the Data Docs (HTML) to, replacing it; None for nowhere.
     """
-    import pandas as pd
+    import great_expectations as gx
 
-    from faceops.dataset.hold_against import great_expectations_classes, hold_against
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    results: dict[str, list[tuple[Any, Held]]] = {}
+    with tempfile.TemporaryDirectory(prefix="faceops-expectations-") as work:
+        context = gx.get_context(mode="file", project_root_dir=work)
+        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+        source = context.data_sources.add_pandas("faceops")
+        for table in tables:
+            asset = source.add_dataframe_asset(table.name)
+            batch = asset.add_batch_definition_whole_dataframe("all")
+            suite = context.suites.add(gx.ExpectationSuite(name=table.name))
+            for name, expectation in table.expectations:
+                expectation.meta = {"name": name}
+                expectation.severity = "critical" if name in hard else "warning"
+                suite.add_expectation(expectation)
+            definition = context.validation_definitions.add(
+                gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
+            )
+            ran = definition.run(
+                batch_parameters={"dataframe": table.frame},
+                result_format={
+                    "result_format": "COMPLETE",
+                    "unexpected_index_column_names": [table.key],
+                },
+            )
+            for result in ran.results:
+                assert result.expectation_config is not None  # always set by `run`
+                name = result.expectation_config.meta["name"]
+                results.setdefault(name, []).append((result, table))
+        if docs is not None:
+            context.build_data_docs()
+            _keep_docs(Path(work), docs)
+    return [_outcome(name, results[name], name in hard) for name in sorted(results)]
 
-    gxe = great_expectations_classes()
-    photos = pd.DataFrame(rows, columns=["path", "person", "photo_id", "status", "reason"])
-    # Rejected rows need a reason, accepted ones must have none: one column says both.
-    photos["told"] = (photos["status"] == REJECTED) == (photos["reason"] != "")
-    on_photos = [
-        ("manifest_complete", gxe.ExpectColumnValuesToBeUnique(column="path")),
-        ("manifest_complete", gxe.ExpectColumnValuesToNotBeNull(column="path")),
-        (
-            "manifest_complete",
-            gxe.ExpectColumnValuesToBeInSet(column="status", value_set=[ACCEPTED, REJECTED]),
-        ),
-        ("manifest_complete", gxe.ExpectColumnValuesToBeInSet(column="told", value_set=[True])),
-    ]
-    for name, reasons in _REASONS.items():
-        values = [reason.value for reason in reasons]
-        on_photos.append(
-            (name, gxe.ExpectColumnValuesToNotBeInSet(column="reason", value_set=values))
-        )
-    accepted = photos[photos["status"] == ACCEPTED]
-    keys = accepted["person"].map(name_key)
-    people = keys.value_counts().rename_axis("person").reset_index(name="photos")
-    people = people.sort_values("person", ignore_index=True)
-    on_people = [
-        (
-            "photos_enough",
-            gxe.ExpectColumnValuesToBeBetween(column="photos", min_value=min_photos),
-        )
-    ]
-    summary = pd.DataFrame(
-        {
-            "what": ["all photos"],
-            "rejected_share": [float((photos["status"] == REJECTED).mean())],
-            "people_with_photos": [int((people["photos"] >= min_photos).sum())],
-        }
+
+def _outcome(name: str, results: "list[tuple[Any, Held]]", hard: bool) -> Outcome:
+    failing: set[str] = set()
+    observed = None
+    for result, table in results:
+        if result.exception_info.get("raised_exception"):
+            raise FaceOpsError(
+                f"the expectation {name} could not be checked: "
+                f"{result.exception_info.get('exception_message')}; please report this."
+            )
+        failing |= {str(row[table.key]) for row in result.result.get("unexpected_index_list") or []}
+        if len(table.frame) == 1 and not result.success:
+            observed = round(float(result.result["unexpected_list"][0]), 6)
+    return Outcome(
+        name=name,
+        hard=hard,
+        success=all(result.success for result, _ in results),
+        checked=sum(len(table.frame) for table in {id(t): t for _, t in results}.values()),
+        failed=len(failing),
+        examples=sorted(failing)[:_EXAMPLES],
+        observed=observed,
     )
-    on_summary = [
-        (
-            "rejected_share",
-            gxe.ExpectColumnValuesToBeBetween(
-                column="rejected_share", max_value=max_rejected_share
-            ),
-        ),
-        (
-            "people_enough",
-            gxe.ExpectColumnValuesToBeBetween(column="people_with_photos", min_value=LEAST_PEOPLE),
-        ),
-    ]
-    held = [
-        Held("photos", photos, "path", on_photos),
-        Held("people", people, "person", on_people),
-        Held("summary", summary, "what", on_summary),
-    ]
-    return hold_against(held, hard, docs)
 
 
-def check_split(faces: pa.Table, min_photos: int, hard: Sequence[str]) -> "list[Outcome]":
-    """Hold the split's table (columns photo_id, person, split, negative_only) against its own.
+def _keep_docs(work: Path, docs: Path) -> None:
+    built = work / "gx" / "uncommitted" / "data_docs" / "local_site"
+    try:
+        docs.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(docs, ignore_errors=True)
+        shutil.copytree(built, docs)
+    except OSError as error:
+        raise FaceOpsError(
+            f"{docs} cannot be written ({error}); remove it or give permission."
+        ) from None
 
-    Each person's photos are counted anew, by content, whatever made the column negative_only.
+
+def stop_on_hard_failures(outcomes: Sequence[Outcome], where: str) -> list[str]:
+    """Return a sentence for each soft failure.
+
+    Args:
+        where: the file with the details, for the message.
+
+    Raises:
+        FaceOpsError: a hard expectation failed.
     """
-    from faceops.dataset.hold_against import great_expectations_classes, hold_against
+    failed = [outcome for outcome in outcomes if not outcome.success]
+    if hard := [outcome for outcome in failed if outcome.hard]:
+        first = "; ".join(_told(outcome) for outcome in hard)
+        raise FaceOpsError(
+            f"hard expectations failed: {first}. See {where}, mend the photos, or take the name "
+            "out of validate.hard in params.yaml."
+        )
+    return [f"warning: expectation {_told(outcome)}" for outcome in failed]
 
-    gxe = great_expectations_classes()
-    frame = faces.select(["photo_id", "person", "split", "negative_only"]).to_pandas()
-    frame["person"] = frame["person"].map(name_key)
-    people = frame.groupby("person").agg(
-        splits=("split", "nunique"), photos=("photo_id", "nunique")
-    )
-    # Every row counts: a person who is negative in one photo only is neither.
-    expected = frame["person"].map(people["photos"]) < min_photos
-    right = (frame["negative_only"] == expected).groupby(frame["person"])
-    people["told"] = right.all()
-    photos = frame.groupby("photo_id").agg(splits=("split", "nunique"))
-    one = {"column": "splits", "min_value": 1, "max_value": 1}
-    on_people = [
-        ("split_disjoint", gxe.ExpectColumnValuesToBeBetween(**one)),
-        ("singles_negative_only", gxe.ExpectColumnValuesToBeInSet(column="told", value_set=[True])),
-    ]
-    on_photos = [("split_disjoint", gxe.ExpectColumnValuesToBeBetween(**one))]
-    held = [
-        Held("split_people", people.reset_index(), "person", on_people),
-        Held("split_photos", photos.reset_index(), "photo_id", on_photos),
-    ]
-    return hold_against(held, hard, None)
+
+def _told(outcome: Outcome) -> str:
+    if outcome.observed is not None:
+        return f"{outcome.name} (is {outcome.observed:g})"
+    example = f", for instance {outcome.examples[0]}" if outcome.examples else ""
+    return f"{outcome.name} ({outcome.failed} of {outcome.checked}{example})"

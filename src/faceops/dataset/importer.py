@@ -1,27 +1,162 @@
 """Import a source: its photos, byte for byte, into data/photos/<Person>/."""
 
-from collections.abc import Callable
+import csv
+import filecmp
+import json
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import write_file
+from faceops.base.files import atomic_path, write_file, write_json
 from faceops.base.locks import file_lock
-from faceops.dataset.copy_photos import copy_photos
-from faceops.dataset.imported import read_imported, read_origins, write_imported
-from faceops.dataset.names import name_key
-from faceops.dataset.people_list import read_people_list
-from faceops.dataset.source_place import is_folder, public_place, source_folder
-from faceops.dataset.sources.celeba import list_celeba
-from faceops.dataset.sources.kaggle_faces import list_kaggle_faces
-from faceops.dataset.sources.labelled_photo import LabelledPhoto
-from faceops.dataset.sources.lfw import lfw_protocols, list_lfw
-from faceops.dataset.sources.mnist import list_mnist
-from faceops.dataset.sources.pins import list_pins
-from faceops.dataset.sources.tree import list_tree, without_wrapper
-from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
+from faceops.base.progress import track
+from faceops.base.tables import write_csv
+from faceops.dataset.download import is_folder, public_place, source_folder
+from faceops.dataset.names import folder_name, name_key, read_people_list
+from faceops.dataset.sources import (
+    LabelledPhoto,
+    lfw_protocols,
+    list_celeba,
+    list_kaggle_faces,
+    list_lfw,
+    list_mnist,
+    list_pins,
+    list_tree,
+    without_wrapper,
+)
+
+
+def copy_photos(
+    photos: list[LabelledPhoto], data: Path, source: str, before: dict[str, str]
+) -> tuple[dict[str, str], int]:
+    """Copy what is not there to `data`/photos, byte for byte.
+
+    A file name that another photo has taken gets the source's name behind it.
+
+    Args:
+        before: path -> origin of what this source has brought earlier.
+
+    Returns:
+        path (POSIX, relative to `data`) -> origin of all `photos`, and how many were written.
+
+    Raises:
+        FaceOpsError: a file cannot be read or written.
+    """
+    root = data / "photos"
+    existing = sorted(root.iterdir()) if root.is_dir() else []
+    folders = {name_key(path.name): path.name for path in existing if path.is_dir()}
+    origins: dict[str, str] = {}
+    written = 0
+    for photo in track(photos, f"import {source}"):
+        person = folders.setdefault(name_key(photo.person), folder_name(photo.person))
+        for file in _file_names(photo.file, source):
+            relative = f"photos/{person}/{file}"
+            path = data / relative
+            if relative in origins or before.get(relative, photo.origin) != photo.origin:
+                continue  # another photo of this source has that name
+            if not path.exists():
+                _write(photo, path)
+                written += 1
+            elif not _is_same(photo, path):
+                continue
+            origins[relative] = photo.origin
+            break
+    return origins, written
+
+
+def _file_names(file: str, source: str) -> Iterator[str]:
+    """Yield the photo's own name, then names that tell it from another photo of that name."""
+    stem, suffix = Path(file).stem, Path(file).suffix
+    yield file
+    yield f"{stem}__{source}{suffix}"
+    number = 2
+    while True:
+        yield f"{stem}__{source}_{number}{suffix}"
+        number += 1
+
+
+def _is_same(photo: LabelledPhoto, path: Path) -> bool:
+    if isinstance(photo.content, Path):
+        return path.is_file() and filecmp.cmp(photo.content, path, shallow=False)
+    return path.is_file() and path.read_bytes() == photo.content()
+
+
+def _write(photo: LabelledPhoto, path: Path) -> None:
+    if not isinstance(photo.content, Path):
+        write_file(path, photo.content())
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(photo.content, temporary)
+    except OSError as error:
+        raise FaceOpsError(
+            f"{photo.content} cannot be copied to {path} ({error.strerror}); free space or give "
+            "permission, and run it again to go on."
+        ) from None
+
+
+_FOLDER = "imported"
+
+
+def read_imported(data: Path) -> dict[str, str]:
+    """Return path (POSIX, relative to `data`) -> name of the source, for all imported photos."""
+    listings = sorted((data / _FOLDER).glob("*.csv"))
+    return {path: listing.stem for listing in listings for path in _read(listing)}
+
+
+def read_origins(data: Path, source: str) -> dict[str, str]:
+    """Return path -> origin of the photos that `source` has brought so far."""
+    listing = data / _FOLDER / f"{source}.csv"
+    return _read(listing) if listing.is_file() else {}
+
+
+def _read(listing: Path) -> dict[str, str]:
+    try:
+        with listing.open(newline="", encoding="utf-8") as file:
+            return {row["path"]: row["origin"] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise FaceOpsError(
+            f"{listing} is not a list of imported photos ({error}); restore it or import again."
+        ) from None
+
+
+def write_imported(data: Path, source: str, origins: dict[str, str]) -> None:
+    """Write path -> origin (the photo's name within the source), sorted by path."""
+    write_csv(data / _FOLDER / f"{source}.csv", ("path", "origin"), sorted(origins.items()))
+
+
+SOURCES_FILE = "sources.json"
+SYNTHETIC = "synthetic"
+
+
+def read_sources(data: Path) -> dict[str, dict[str, Any]]:
+    """Return source name -> what is known of it; empty for a folder that nothing was put into.
+
+    Raises:
+        FaceOpsError: the file is not the JSON that FaceOps wrote.
+    """
+    path = data / SOURCES_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(
+            f"{path} cannot be read ({error}); restore it or remove {data}."
+        ) from None
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise FaceOpsError(f"{path} is not FaceOps' list of sources; restore it or remove {data}.")
+    return content
+
+
+def write_sources(data: Path, sources: dict[str, dict[str, Any]]) -> None:
+    """Write the list, sorted, without times: it is part of what DVC hashes."""
+    write_json(data / SOURCES_FILE, sources)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.heads.build import build_head
-from faceops.embedding.mining.miners import MINERS
+from faceops.embedding.heads import build_head
+from faceops.embedding.miners import MINERS
 
 GLOBAL = "global"  # mines over the training set, the others within a batch
 

@@ -1,8 +1,12 @@
 """What every backbone is: a trunk and a head, whose output is L2-normalised."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
 
 
 class Embedder(nn.Module):
@@ -39,3 +43,106 @@ class Embedder(nn.Module):
         """Embed what the trunk made of the pixels."""
         # Full precision from here, also under autocast: distances and miners need it.
         return F.normalize(self.head(features).float(), dim=1)
+
+
+CROP_SIZE = 112
+COLOURS = ("rgb", "grey")
+# ITU-R BT.601: how much red, green and blue add to the brightness that the eye sees.
+_LUMA = (0.299, 0.587, 0.114)
+_MIDDLE, _SCALE = 127.5, 128
+
+
+class InputStage(nn.Module):
+    """float32 (B, 3, 112, 112) RGB 0..255 -> float32 (B, C, S, S) in [-1, 1).
+
+    C is 1 for grey, else 3; S is `input_size`. It stands inside the network, so a release takes
+    the same crops whatever its network sees, and nobody can forget or repeat the scaling.
+
+    The change of size is antialiased bilinear, as two products with a fixed matrix: the same sums
+    on every device and in ONNX, where Resize has an antialiased form that few runtimes carry out
+    alike.
+
+    Raises:
+        FaceOpsError: a colour that is not in COLOURS.
+    """
+
+    luma: torch.Tensor
+    resize: torch.Tensor
+
+    def __init__(self, input_size: int = CROP_SIZE, colour: str = "rgb") -> None:
+        super().__init__()
+        if colour not in COLOURS:
+            raise FaceOpsError(f"train.colour = {colour!r} is unknown; set it to rgb or grey.")
+        self.channels = 1 if colour == "grey" else 3
+        self.resizes = input_size != CROP_SIZE
+        # Not in the state dict: they follow from the arguments.
+        self.register_buffer("luma", torch.tensor(_LUMA), persistent=False)
+        self.register_buffer("resize", resize_matrix(CROP_SIZE, input_size), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what the network sees of `pixels`."""
+        if self.channels == 1 or self.resizes:
+            # bfloat16 has 8 bits of mantissa, which would round the pixels.
+            with torch.autocast(pixels.device.type, enabled=False):
+                if self.channels == 1:
+                    # Channels lie last in memory: one product, 50 times as fast as a sum of three.
+                    pixels = (pixels.permute(0, 2, 3, 1) @ self.luma).unsqueeze(1)
+                if self.resizes:
+                    pixels = self.resize @ pixels @ self.resize.T
+        return (pixels - _MIDDLE) / _SCALE
+
+
+def resize_matrix(source: int, target: int) -> torch.Tensor:
+    """Return float32 (target, source), whose product with a line of pixels resizes it.
+
+    Each row is a triangle around the target pixel's centre, as wide as the larger of the two
+    pixels on either side, cut at the border, of sum 1.
+    """
+    step = source / target
+    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * step
+    pixels = torch.arange(source, dtype=torch.float64) + 0.5
+    away = (pixels[None, :] - centres[:, None]).abs() / max(step, 1.0)
+    weights = (1 - away).clamp_min(0)
+    return (weights / weights.sum(dim=1, keepdim=True)).float()
+
+
+def pixels_of(crops: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """uint8 (B, 112, 112, 3) RGB -> float32 (B, 3, 112, 112), 0..255, channels last in memory."""
+    # A copy: torch warns of read-only arrays, and memory-mapped crops are read-only.
+    pixels = torch.from_numpy(np.array(crops)).to(device)
+    return pixels.permute(0, 3, 1, 2).float()
+
+
+def embed_crops(
+    model: torch.nn.Module,
+    crops: np.ndarray,
+    batch: int = 64,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """Return the embeddings of `crops`, uint8 (N, 112, 112, 3) RGB, as float32 (N, D).
+
+    The model is put on `device` and into evaluation mode.
+    """
+    if len(crops) == 0:
+        raise ValueError("there are no crops to embed")
+    model = model.to(device).eval()
+    rows = []
+    with torch.inference_mode():
+        for start in track(range(0, len(crops), batch), "embedding"):
+            rows.append(model(pixels_of(crops[start : start + batch], device)).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device `name`; "auto" is a CUDA GPU when there is one, else the CPU.
+
+    Raises:
+        FaceOpsError: "cuda" without a GPU; falling back in silence would cost days.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise FaceOpsError(
+            "train.device = cuda, but torch finds no CUDA GPU; set it to auto or cpu."
+        )
+    return torch.device(name)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file, write_json
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
-from faceops.embedding.backbones.input_stage import CROP_SIZE
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import CROP_SIZE, Embedder
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -80,3 +80,12 @@ def load_model(folder: Path) -> Embedder:
     except (FaceOpsError, SafetensorError, RuntimeError):
         raise FaceOpsError(f"{folder / WEIGHTS} does not fit a {backbone}; {again}.") from None
     return model.eval()
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Return a sha256 over the names and values of all that `network` stores."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

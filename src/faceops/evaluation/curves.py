@@ -8,8 +8,7 @@ import numpy as np
 
 from faceops.base.tables import write_csv
 from faceops.evaluation.evaluate import Evaluation
-from faceops.evaluation.score_counts import HISTOGRAM_EDGES
-from faceops.evaluation.score_counts import LOG_ODDS_RANGE as LOG_ODDS_RANGE
+from faceops.evaluation.protocols.roc import HISTOGRAM_EDGES, LOG_ODDS_RANGE
 
 CURVES = tuple(
     f"{name}.csv"

@@ -7,18 +7,24 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.evaluation.closed_set import closed_set
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.figures import rounded as rounded
-from faceops.evaluation.gallery_query import gallery_query_figures
-from faceops.evaluation.one_against_ten import NEGATIVES, one_against_ten
-from faceops.evaluation.open_set import open_set
-from faceops.evaluation.open_set_figures import open_set_figures, open_sets
-from faceops.evaluation.pair_scan import PairScan, scan_pairs
-from faceops.evaluation.promise import hold_promise
-from faceops.evaluation.promised_sizes import promised_budgets, promised_sizes
-from faceops.evaluation.random_pairs import random_pairs
-from faceops.evaluation.verification_figures import accuracy_figures, all_pairs_figures
+from faceops.evaluation.figures import rounded
+from faceops.evaluation.protocols.all_pairs import PairScan, scan_pairs
+from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.open_set import (
+    gallery_query_figures,
+    open_set,
+    open_set_figures,
+    open_sets,
+)
+from faceops.evaluation.protocols.promise import hold_promise, promised_budgets, promised_sizes
+from faceops.evaluation.protocols.verification import (
+    NEGATIVES,
+    accuracy_figures,
+    all_pairs_figures,
+    one_against_ten,
+    random_pairs,
+)
 from faceops.verification.reliability import Reliability
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier

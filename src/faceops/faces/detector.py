@@ -1,15 +1,119 @@
-"""Find the faces of a photo with YuNet on ONNX Runtime."""
+"""Find the faces of a photo with YuNet on ONNX Runtime.
 
+From YuNet's output maps to boxes, landmarks and scores.
+
+YuNet: Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", 2023. Every cell of the
+maps at strides 8, 16 and 32 holds a class score, an objectness score, a box as offset of its
+centre and logarithm of its sides, and five landmarks as offsets, all in units of the stride.
+
+Free YuNet's file, which is fixed at 640 x 640, for photos of any size.
+
+The only module of this room that needs `onnx`; it serves training and export.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.faces.detection import Detection
 from faceops.faces.inference_session import open_session
-from faceops.faces.non_maximum_suppression import non_maximum_suppression
-from faceops.faces.yunet_decode import decode
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """Where a face is, in pixels of the upright photo.
+
+    Attributes:
+        box: x, y, width, height; may reach over the photo's edge.
+        landmarks: float32 (5, 2), x and y of the eye on the viewer's left, the other eye, the
+            nose's tip, the corner of the mouth on the viewer's left, the other corner.
+        score: the detector's, 0 to 1.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+    score: float
+
+    @property
+    def size(self) -> float:
+        """The shorter side of the box in pixels."""
+        return min(self.box[2], self.box[3])
+
+
+def non_maximum_suppression(
+    boxes: np.ndarray, scores: np.ndarray, largest_overlap: float
+) -> np.ndarray:
+    """Return the indices of the boxes to keep, best score first.
+
+    A box goes when its intersection over union with a better kept one exceeds `largest_overlap`.
+    Equal scores are taken in the order of their rows.
+
+    Args:
+        boxes: float (N, 4), x, y, width, height.
+        scores: float (N,).
+        largest_overlap: 0 to 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    left, top = boxes[:, 0], boxes[:, 1]
+    right, bottom = left + boxes[:, 2], top + boxes[:, 3]
+    area = boxes[:, 2] * boxes[:, 3]
+    kept: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        wide = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest])
+        high = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest])
+        shared = np.maximum(wide, 0) * np.maximum(high, 0)
+        union = area[best] + area[rest] - shared
+        order = rest[shared <= largest_overlap * union]
+    return np.array(kept, dtype=np.int64)
+
+
+STRIDES = (8, 16, 32)
+
+
+def decode(
+    maps: Mapping[str, np.ndarray], width: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the candidates that score `threshold` or more, in the order of the cells.
+
+    Args:
+        maps: `cls_S` and `obj_S` float32 (1, cells, 1), `bbox_S` (1, cells, 4), `kps_S`
+            (1, cells, 10) for each stride S, row by row.
+        width: of the net's input in pixels, a multiple of 32.
+        threshold: smallest score, the root of class score times objectness.
+
+    Returns:
+        boxes float32 (N, 4) x, y, width, height; landmarks float32 (N, 5, 2); scores float32 (N,);
+        in pixels of the net's input.
+    """
+    boxes, landmarks, scores = [], [], []
+    for stride in STRIDES:
+        score = np.sqrt(
+            np.clip(maps[f"cls_{stride}"][0, :, 0], 0, 1)
+            * np.clip(maps[f"obj_{stride}"][0, :, 0], 0, 1)
+        )
+        cells = np.flatnonzero(score >= threshold)
+        corner = np.stack([cells % (width // stride), cells // (width // stride)], axis=1)
+        box = maps[f"bbox_{stride}"][0, cells]  # (n, 4)
+        centre = (corner + box[:, :2]) * stride
+        sides = np.exp(box[:, 2:]) * stride
+        points = maps[f"kps_{stride}"][0, cells].reshape(-1, 5, 2)
+        boxes.append(np.concatenate([centre - sides / 2, sides], axis=1))
+        landmarks.append((corner[:, None, :] + points) * stride)
+        scores.append(score[cells])
+    return (
+        np.concatenate(boxes).astype(np.float32),
+        np.concatenate(landmarks).astype(np.float32),
+        np.concatenate(scores).astype(np.float32),
+    )
+
 
 LARGEST_OVERLAP = 0.3
 MULTIPLE = 32  # the net's largest stride
@@ -124,3 +228,57 @@ def _plausible(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _multiple(side: int) -> int:
     return -(-side // MULTIPLE) * MULTIPLE
+
+
+def with_symbolic_size(model: bytes) -> bytes:
+    """Return YuNet's ONNX file with symbolic height and width: (1, 3, height, width).
+
+    The graph is fully convolutional up to the reshapes at its heads, and those are by -1; so it
+    runs at any multiple of 32. The same bytes come out for the same bytes in.
+
+    Raises:
+        FaceOpsError: `model` is no ONNX file, or not a graph that can be freed.
+    """
+    try:
+        proto = onnx.load_model_from_string(model)
+    except DecodeError as error:
+        raise FaceOpsError(
+            f"the detector's file is no ONNX model ({error}); supply it again."
+        ) from None
+    graph = proto.graph
+    constants = {item.name: item for item in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Reshape":
+            shape = constants.get(node.input[1])
+            if shape is None or -1 not in numpy_helper.to_array(shape):
+                raise FaceOpsError(
+                    f"the detector's operator {node.name} fixes a size; use YuNet 2023mar."
+                )
+    inputs = [item for item in graph.input if item.name not in constants]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise FaceOpsError("the detector must have one four-dimensional input; use YuNet 2023mar.")
+    for axis, name in ((2, "height"), (3, "width")):
+        inputs[0].type.tensor_type.shape.dim[axis].dim_param = name
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[1].dim_param = f"anchors_{output.name.rsplit('_', 1)[1]}"
+    del graph.value_info[:]  # the stale shapes of the fixed size
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString(deterministic=True)
+
+
+Box = tuple[float, float, float, float]  # x, y, width, height
+SAME_BOX = 0.5  # two boxes of one photo that overlap so much show one face
+
+
+def shared_area(one: Box, other: Box) -> float:
+    """Return the area that lies in both boxes."""
+    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    return max(wide, 0.0) * max(high, 0.0)
+
+
+def box_overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes, 0 to 1."""
+    shared = shared_area(one, other)
+    union = one[2] * one[3] + other[2] * other[3] - shared
+    return shared / union if union > 0 else 0.0

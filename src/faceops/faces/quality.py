@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.faces.detection import Detection
+from faceops.faces.detector import Detection
 
 # Where a measure counts as half good.
 _HALF_SHARPNESS = 60.0  # variance of the Laplacian

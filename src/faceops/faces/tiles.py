@@ -3,10 +3,14 @@
 import numpy as np
 from PIL import Image
 
-from faceops.faces.box_overlap import box_overlap, shared_area
-from faceops.faces.detection import Detection
-from faceops.faces.detector import LARGEST_OVERLAP, Detector
-from faceops.faces.non_maximum_suppression import non_maximum_suppression
+from faceops.faces.detector import (
+    LARGEST_OVERLAP,
+    Detection,
+    Detector,
+    box_overlap,
+    non_maximum_suppression,
+    shared_area,
+)
 
 # A face that no tile shows whole is larger than this, and then large enough for the whole view.
 OVERLAP = 0.2  # of a tile

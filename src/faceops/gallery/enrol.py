@@ -1,18 +1,198 @@
 """Enrol the people of a folder: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from faceops.base.locks import folder_lock
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
-from faceops.faces.ordered_map import ordered_map
-from faceops.gallery.enrol_person import OpenedPhoto, enrol_person, open_person_photo
-from faceops.gallery.enrol_report import EnrolReport
-from faceops.gallery.enrolled_faces import EnrolledFaces
-from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, list_people, read_people
-from faceops.gallery.store import Gallery
+from faceops.base.reasons import Reason
+from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.gallery.people_folder import (
+    NOTES,
+    EnrolReport,
+    Flag,
+    Moved,
+    PeopleFolder,
+    PersonPhoto,
+    list_people,
+    note_of,
+    read_people,
+)
+from faceops.gallery.policy import ENROLMENT, choose_faces, disagreeing
+from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
+from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
+
+FaceKey = tuple[str, tuple[float, float, float, float]]  # photo_id and box
+
+
+class EnrolledFaces:
+    """The faces of `gallery`, to be changed; what a person costs does not grow with the others."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._by_person: dict[str, dict[FaceKey, GalleryFace]] = defaultdict(dict)
+        self._holders: dict[FaceKey, GalleryFace] = {}
+        for face in gallery.faces:
+            self.add(face)
+
+    def __iter__(self) -> Iterator[GalleryFace]:
+        for faces in self._by_person.values():
+            yield from faces.values()
+
+    def of(self, person: str) -> list[GalleryFace]:
+        """Return the person's faces."""
+        return list(self._by_person[person].values()) if person in self._by_person else []
+
+    def embeddings(self, faces: list[GalleryFace]) -> np.ndarray:
+        """Return float32 (K, D), a row for each of `faces`."""
+        rows = [face.embedding for face in faces]
+        return np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
+
+    def holder(self, photo_id: str, box: tuple[float, float, float, float]) -> GalleryFace | None:
+        """Return the enrolled face that is this face of this photo."""
+        return self._holders.get((photo_id, box))
+
+    def add(self, face: GalleryFace) -> None:
+        """Enrol `face`."""
+        key = face.photo_id, face.box
+        self._by_person[face.person][key] = self._holders[key] = face
+
+    def remove(self, face: GalleryFace) -> None:
+        """Take `face` out."""
+        key = face.photo_id, face.box
+        del self._by_person[face.person][key]
+        if self._holders.get(key) is face:
+            del self._holders[key]
+
+    def gallery(self) -> Gallery:
+        """Return the gallery as it is now."""
+        return replace(self._gallery, faces=()).with_faces(self)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedPhoto:
+    """A photo after opening: its usable faces, or the reason and a note why it has none."""
+
+    photo: str
+    photo_id: str
+    faces: tuple[Face, ...]
+    reason: Reason | None = None
+    note: str = ""
+
+
+def open_person_photo(photo: PersonPhoto, finder: FaceFinder) -> OpenedPhoto:
+    """Return the faces of `photo` that are good enough to enrol.
+
+    There is none where the largest is not: the others would be people in the background.
+    """
+    try:
+        found = find_in_photo(photo.path, finder)
+    except PhotoError as error:
+        return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note_of(error))
+    largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
+    reason = Reason.NO_FACE if largest is None else ENROLMENT.refusal(largest.quality)
+    if reason is not None:
+        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, NOTES[reason])
+    usable = [face for face in found.faces if ENROLMENT.refusal(face.quality) is None]
+    return OpenedPhoto(photo.photo, found.photo.photo_id, tuple(usable))
+
+
+def enrol_person(
+    person: str,
+    opened: list[OpenedPhoto],
+    faces: EnrolledFaces,
+    moved: Callable[[GalleryFace], bool],
+    bundle: Bundle,
+    trust: bool,
+    report: EnrolReport,
+) -> None:
+    """Add to `faces` the one face of each photo that is the person's; flag the other photos.
+
+    Args:
+        moved: whether the photo of an enrolled face went into another person's folder.
+    """
+
+    def flag(photo: OpenedPhoto, reason: Reason, note: str) -> None:
+        report.flags.append(Flag(photo.photo, person, reason, note))
+
+    for photo in opened:
+        if photo.reason is not None:
+            flag(photo, photo.reason, photo.note)
+    good = [photo for photo in opened if photo.faces]
+    if not good:
+        return
+    embeddings = _embed(good, bundle)
+    known = faces.embeddings([face for face in faces.of(person) if not moved(face)])
+    thresholds = bundle.release.thresholds
+
+    def threshold_for(count: int) -> float:
+        return thresholds.for_search(thresholds.default_budget, count)
+
+    strange = set() if trust else disagreeing(embeddings, known, bundle.verify, threshold_for)
+    for place in sorted(strange):
+        note = (
+            f"the face is unlike {person}'s other photos; if it is {person} all the same, "
+            "enrol with --trust"
+        )
+        flag(good[place], Reason.NO_AGREEMENT, note)
+    good = [photo for index, photo in enumerate(good) if index not in strange]
+    embeddings = [vectors for index, vectors in enumerate(embeddings) if index not in strange]
+    choice = choose_faces(embeddings, known, bundle.verify, threshold_for)
+    for photo, vectors, index in zip(good, embeddings, choice, strict=True):
+        if index is None:
+            note = (
+                f"which of the {len(photo.faces)} faces is {person}? "
+                "Crop the photo, or add one that shows this person alone"
+            )
+            flag(photo, Reason.SEVERAL_FACES, note)
+            continue
+        face = _gallery_face(person, photo, photo.faces[index], vectors[index])
+        other = faces.holder(face.photo_id, face.box)
+        if other is None:
+            report.enrolled += 1
+        elif moved(other):
+            faces.remove(other)
+            report.moved.append(Moved(photo.photo, person, other.person))
+        else:
+            flag(photo, Reason.DUPLICATE_OTHER_PERSON, _whose(other))
+            continue
+        faces.add(face)
+
+
+def _embed(photos: list[OpenedPhoto], bundle: Bundle) -> list[np.ndarray]:
+    """Return the embeddings of each photo's faces, float32 (faces, D)."""
+    crops = np.stack([face.crop for photo in photos for face in photo.faces])
+    ends = np.cumsum([len(photo.faces) for photo in photos])[:-1]
+    return np.split(bundle.embed(crops), ends)
+
+
+def _whose(face: GalleryFace) -> str:
+    if face.origin == NAMED:
+        return f"the same face was named {face.person} in an album; enrol another photo"
+    return f"the same face is enrolled as {face.person}; keep it in one of the two folders"
+
+
+def _gallery_face(
+    person: str, photo: OpenedPhoto, face: Face, embedding: np.ndarray
+) -> GalleryFace:
+    return GalleryFace(
+        person=person,
+        photo_id=photo.photo_id,
+        photo=photo.photo,
+        box=face.detection.box,
+        detector_score=face.detection.score,
+        quality=face.quality.overall,
+        embedding=embedding,
+        crop=png_of(face.crop),
+    )
+
 
 SAVE_EVERY_S = 30.0
 

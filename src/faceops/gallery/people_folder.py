@@ -1,4 +1,10 @@
-"""Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
+"""Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`.
+
+From a path as it is stored and shown back to the files that it means.
+
+`valid_unicode` writes a byte that is not UTF-8 as a backslash code, and a name may hold a backslash
+of its own: only the disk can tell which is meant, and it may hold both.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -7,16 +13,67 @@ from functools import cached_property
 from pathlib import Path
 
 from faceops.base.errors import UsageError
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.faces.ordered_map import ordered_map
-from faceops.gallery.enrol_report import NOTES, Flag, note_of
-from faceops.gallery.person_name import first_spellings, person_key, person_of, valid_unicode
+from faceops.gallery.names import first_spellings, person_key, person_of, valid_unicode
 from faceops.gallery.store import ENROLLED, Gallery, GalleryFace
-from faceops.photos.photo_bytes import photo_bytes
-from faceops.photos.photo_error import PhotoError
-from faceops.photos.photo_limits import PhotoLimits
+from faceops.photos.open_photo import PhotoError, PhotoLimits, photo_bytes
 from faceops.photos.walk import walk_photos
+
+NOTES = {
+    Reason.NO_FACE: "no face was found; give a photo that shows the face from the front",
+    Reason.FACE_TOO_SMALL: "the face is too small; give a larger photo or a closer one",
+    Reason.BLURRED: "the face is blurred; give a sharper photo",
+    Reason.EXTREME_POSE: "the face is turned away; give a photo that shows it from the front",
+    Reason.LOW_QUALITY: "the face is dark or has little contrast; give a better photo",
+    Reason.DUPLICATE: "the same photo is enrolled for this person already",
+}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A photo that was not enrolled, and why; `note` says what to do about it."""
+
+    photo: str
+    person: str
+    reason: Reason
+    note: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A photo that lies in the folder of `person` now, whose face `before` had until now."""
+
+    photo: str
+    person: str
+    before: str
+
+
+@dataclass
+class EnrolReport:
+    """What an enrolment did; counts of photos, people by name.
+
+    `spellings` are, by the name that is shown, the others under which a person was met; `aliases`,
+    by the name of a folder, the person who once had that name and has the folder's photos now.
+    """
+
+    enrolled: int = 0
+    unchanged: int = 0
+    pruned: int = 0
+    photos_opened: int = 0
+    flags: list[Flag] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
+    people: dict[str, int] = field(default_factory=dict)  # faces a person, the whole gallery
+    spellings: dict[str, list[str]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    contract_id: str = ""
+    release: str = ""
+
+
+def note_of(error: PhotoError) -> str:
+    """Return what the user is told about a file that cannot be used."""
+    return f"the file {error.sentence.rstrip('.')}"
 
 
 @dataclass(frozen=True)
@@ -136,3 +193,24 @@ def _photo_id(path: Path) -> str | PhotoError:
     except PhotoError as error:
         return error
     return hashlib.sha256(content).hexdigest()
+
+
+def paths_shown_as(folder: Path, shown: str) -> list[Path]:
+    """Return what exists below `folder` under a path that is shown as `shown` (with /).
+
+    Folders are listed only for parts with a backslash. What may not be listed counts as absent.
+    """
+    found = [folder]
+    for part in Path(shown).parts:
+        if "\\" in part:
+            found = [path for parent in found for path in _entries(parent, part)]
+        else:
+            found = [parent / part for parent in found]
+    return [path for path in found if path.exists()]
+
+
+def _entries(folder: Path, shown: str) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if valid_unicode(path.name) == shown)
+    except OSError:
+        return []

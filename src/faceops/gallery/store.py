@@ -22,7 +22,19 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import write_file, write_json
-from faceops.gallery.gallery_files import FACES_FILE, GALLERY_FILE, gallery_stamp
+
+GALLERY_FILE = "gallery.json"
+FACES_FILE = "faces.parquet"
+
+
+def gallery_stamp(folder: Path) -> str:
+    """Return size and modification time of the gallery's files; empty where one is missing."""
+    try:
+        found = [(folder / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
+    except OSError:
+        return ""
+    return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
+
 
 SCHEMA_VERSION = 1
 CROP_SIZE = 112  # pixels

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from faceops.base.reasons import Reason
-from faceops.identification.drift_found import Drift
-from faceops.identification.engine import NamedPhoto
-from faceops.identification.outcome import Outcome
+from faceops.identification.engine.decide import Outcome
+from faceops.identification.engine.engine import NamedPhoto
+from faceops.identification.summary import Drift
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import sigmoid
 

@@ -1,25 +1,23 @@
 """Name the people in a folder of photos: one run, from the walk to the published files."""
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from faceops.base.cpus import usable_cpus
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import folder_lock
+from faceops.base.parallel import usable_cpus
+from faceops.gallery.names import valid_unicode
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
-from faceops.identification.begin_summary import begun
-from faceops.identification.check_folders import check_folders
 from faceops.identification.drift import DriftMeter
-from faceops.identification.engine import Rule, name_photos
-from faceops.identification.face_store import FaceStore
-from faceops.identification.look import Looker
-from faceops.identification.manifest import about_run, write_manifest
-from faceops.identification.method import method_of
-from faceops.identification.output_folder import (
+from faceops.identification.engine.engine import NamedPhoto, Rule, name_photos
+from faceops.identification.engine.extract import Looker
+from faceops.identification.records.output_folder import (
     ANNOTATED,
     FACES_FILE,
     REPORT_FILE,
@@ -29,24 +27,127 @@ from faceops.identification.output_folder import (
     remove_old_runs,
     run_folder,
 )
-from faceops.identification.part_clock import PartClock
-from faceops.identification.records import photos_of
-from faceops.identification.settings import IdentifySettings
-from faceops.identification.summary import Summary, write_summary
-from faceops.identification.unchanged import (
+from faceops.identification.records.records import photos_of, records_of
+from faceops.identification.records.reuse import (
+    FolderDigest,
     decided_by,
     photos_below,
     run_that_stands,
     still_stands,
 )
-from faceops.identification.unknown_people import (
+from faceops.identification.records.writers import RecordWriters
+from faceops.identification.report.report import Report
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.sidecars.sidecars import with_sidecars
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.schema import method_of
+from faceops.identification.summary import (
+    PartClock,
+    Summary,
+    about_run,
+    write_manifest,
+    write_summary,
+)
+from faceops.identification.unknown.unknown_people import (
     UnknownFaces,
     find_unknown_people,
     write_unknown_people,
 )
-from faceops.identification.write_rows import write_rows
-from faceops.identification.xmp_of_photo import with_sidecars
 from faceops.release.bundle import Bundle
+
+
+def begun(
+    photos_dir: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    settings: IdentifySettings,
+) -> Summary:
+    """Return the summary of a run that begins now, with an id of its own and no counts yet."""
+    thresholds, enrolled = bundle.release.thresholds, len(gallery.faces)
+    budget = settings.budget or thresholds.default_budget
+    started = datetime.now(UTC)
+    return Summary(
+        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        photos_folder=valid_unicode(str(photos_dir.resolve())),
+        started=started.isoformat(timespec="seconds"),
+        release=bundle.name,
+        release_note=bundle.note,
+        contract_id=bundle.release.contract_id,
+        budget=budget,
+        threshold=thresholds.for_search(budget, enrolled) if enrolled else None,
+        threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),
+        runner_up_margin=thresholds.runner_up_margin,
+        gallery_people=len(gallery.people),
+        gallery_faces=enrolled,
+        detail=settings.detail,
+        annotate=settings.annotate,
+        xmp=settings.xmp,
+        keep_crops=settings.keep_crops,
+        keep_runs=settings.keep_runs,
+        checked=started.isoformat(timespec="seconds"),
+    )
+
+
+def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
+    """Refuse folders that cannot be right.
+
+    Raises:
+        UsageError: no photos there, or what is written would lie among the photos.
+    """
+    if not photos_dir.exists():
+        raise UsageError(f"{photos_dir} does not exist; name a folder of photos, or one photo.")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a folder for the results.")
+    if not photos_dir.is_dir():
+        return
+    for what, folder in (("the results", out), ("the gallery", gallery)):
+        if folder.resolve().is_relative_to(photos_dir.resolve()):
+            raise UsageError(
+                f"{folder} for {what} lies inside the photos' folder {photos_dir}, and the next "
+                "run would take it for photos; name a folder outside."
+            )
+
+
+def write_rows(
+    photos: Iterator[NamedPhoto],
+    root: Path,
+    folder: Path,
+    summary: Summary,
+    clock: PartClock,
+    unknown: UnknownFaces,
+    meter: DriftMeter,
+) -> tuple[Report, list[Path]]:
+    """Write the rows of all photos into `folder` while they come in, and count them.
+
+    Returns the report, which has seen all photos, and the paths at which no file could be read.
+    """
+    report, files, unread = Report(root), FolderDigest(summary.xmp), list[Path]()
+    below = len(root.as_posix().rstrip("/")) + 1
+    with RecordWriters(folder) as writers:
+        for photo in photos:
+            path = valid_unicode(photo.path.as_posix()[below:])
+            rows = records_of(
+                summary.run_id,
+                path,
+                photo.photo,
+                photo.decisions,
+                summary.release,
+                summary.contract_id,
+            )
+            with clock.part("write"):
+                writers.write(rows)
+                summary.add(photo)
+                report.add(path, photo)
+                unknown.add(photo)
+                meter.add(photo)
+                files.add_named(photo)
+            if photo.file is None:
+                unread.append(photo.path)
+        with clock.part("write"):
+            writers.flush()
+    summary.saw = files.hexdigest()
+    return report, unread
+
 
 MAX_DEFAULT_THREADS = 8
 
@@ -115,7 +216,7 @@ def identify(
             named = name_photos(paths, looker, gallery, rule, threads)
             earlier = latest_drawings(out) if annotate else None
             if annotate:
-                from faceops.identification.drawings import with_drawings
+                from faceops.identification.records.drawings import with_drawings
 
                 named = with_drawings(named, root, folder / ANNOTATED, earlier, limits, threads)
             if xmp:

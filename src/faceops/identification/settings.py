@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from faceops.base.errors import UsageError
-from faceops.gallery.face_policy import IDENTIFICATION, FacePolicy
-from faceops.identification.output_folder import KEEP_RUNS
-from faceops.photos.photo_limits import PhotoLimits
+from faceops.gallery.policy import IDENTIFICATION, FacePolicy
+from faceops.identification.records.output_folder import KEEP_RUNS
+from faceops.photos.open_photo import PhotoLimits
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 MAX_DETAIL = 20_000

@@ -1,20 +1,46 @@
 """What a run did, in figures."""
 
 import json
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.files import write_file
-from faceops.gallery.person_name import valid_unicode
-from faceops.identification.drift_found import Drift
-from faceops.identification.outcome import Outcome
-from faceops.identification.output_folder import KEEP_RUNS, SUMMARY_FILE
+import faceops
+from faceops.base.files import sha256_file, write_file
+from faceops.gallery.names import valid_unicode
+from faceops.identification.engine.decide import Outcome
+from faceops.identification.records.output_folder import ANNOTATED, KEEP_RUNS, SUMMARY_FILE
 
-if TYPE_CHECKING:  # it loads NumPy; a run that finds nothing changed only needs the figures
-    from faceops.identification.engine import NamedPhoto
-    from faceops.identification.presence import Presence
+if TYPE_CHECKING:
+    from faceops.identification.engine.engine import NamedPhoto
+    from faceops.identification.state.presence import Presence
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One comparison.
+
+    Attributes:
+        what: that was compared.
+        faces: how many faces were seen.
+        expected, seen: shares in the bins, in order; they sum to 1.
+        psi: the index.
+        level: "none", "moderate" or "major".
+        advice: what changed and what to do; empty where nothing did.
+    """
+
+    what: str
+    faces: int
+    expected: list[float]
+    seen: list[float]
+    psi: float
+    level: str
+    advice: str
 
 
 @dataclass
@@ -147,3 +173,87 @@ def read_summary(folder: Path) -> Summary:
         OSError, ValueError, KeyError, TypeError: it is not there, or another version's.
     """
     return Summary.from_dict(json.loads((folder / SUMMARY_FILE).read_text("utf-8")))
+
+
+class PartClock:
+    """Adds up seconds a part; safe to use from several threads, whose seconds are added."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what is done inside as the part `name`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            passed = time.perf_counter() - began
+            with self._lock:
+                self._seconds[name] = self._seconds.get(name, 0.0) + passed
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each part so far, by name, rounded to milliseconds."""
+        with self._lock:
+            return {name: round(self._seconds[name], 3) for name in sorted(self._seconds)}
+
+
+MANIFEST_FILE = "manifest.json"
+
+
+def write_manifest(folder: Path, about: dict[str, str], drawings: Path | None = None) -> None:
+    """Write `folder`/manifest.json over all other files below it, replaced at once.
+
+    Args:
+        drawings: drawn copies of a run that has a manifest. Of those that are the same file in
+            `folder` too, the sha256 is taken from there: all of them are gigabytes to read.
+    """
+    known = stated_drawings(drawings.parent) if drawings else {}
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name == MANIFEST_FILE or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).as_posix()
+        entry = known.get(name)
+        if entry is None or not drawings or not _is_same(path, drawings.parent / name, entry):
+            entry = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        files[name] = entry
+    text = json.dumps({**about, "files": files}, indent=1) + "\n"
+    write_file(folder / MANIFEST_FILE, text)
+
+
+def stated_drawings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what the manifest of a run says of its drawn copies; nothing if there is none."""
+    try:
+        files = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))["files"]
+        return {name: files[name] for name in files if name.startswith(f"{ANNOTATED}/")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _is_same(path: Path, earlier: Path, entry: dict[str, Any]) -> bool:
+    try:
+        return path.samefile(earlier) and path.stat().st_size == entry["bytes"]
+    except OSError:
+        return False
+
+
+def about_run(summary: Summary) -> dict[str, str]:
+    """Return what a manifest says of its run."""
+    return {
+        "run_id": summary.run_id,
+        "faceops": faceops.__version__,
+        "release": summary.release,
+        "release_note": summary.release_note,
+        "contract_id": summary.contract_id,
+    }
+
+
+def renew_manifest(folder: Path) -> None:
+    """Write the manifest of `folder` anew, if it has one, after its files were changed."""
+    path = folder / MANIFEST_FILE
+    if path.is_file():
+        content = json.loads(path.read_text("utf-8"))
+        about = {key: value for key, value in content.items() if key != "files"}
+        write_manifest(folder, about, drawings=folder / ANNOTATED)

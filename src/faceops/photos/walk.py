@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from faceops.base.errors import UsageError
-from faceops.photos.photo_error import printable
+from faceops.photos.open_photo import printable
 
 SIDECAR = ".xmp"
 

@@ -1,4 +1,9 @@
-"""The release contract: release.json, and the id that whatever stores embeddings pins."""
+"""The release contract: release.json, and the id that whatever stores embeddings pins.
+
+The JSON schema of release.json, for programs that read it without this package.
+
+python -m faceops.release.release_schema     # writes release.schema.json anew, beside this file
+"""
 
 import hashlib
 import json
@@ -10,8 +15,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
-from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
 from faceops.verification.thresholds import Thresholds
+
+RELEASE_FILE = "release.json"
+
+
+class DamagedBundleError(FaceOpsError):
+    """A file of a bundle is not what it was when the bundle was written."""
+
+
+def default_budget(bundle: Path, precision: str = "float32") -> float | None:
+    """Return the budget of the release in `bundle` that holds when none is asked for.
+
+    `precision` is the embedder's, float32 or int8.
+
+    None where it cannot be read: loading the release says why.
+    """
+    try:
+        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
+        chosen = content if precision == "float32" else content[precision]
+        return float(chosen["thresholds"]["default_budget"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
 
 SCHEMA_VERSION = 3
 _READ = (2, SCHEMA_VERSION)  # 2 had no int8
@@ -262,3 +288,26 @@ def read_release(folder: Path) -> Release:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise FaceOpsError(f"{path}: {key} is wrong: {first['msg']}; export it again.") from None
+
+
+SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
+
+
+def release_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of what `write_release` writes."""
+    schema = Release.model_json_schema(mode="serialization")
+    schema["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"release.json of a FaceOps release, version {SCHEMA_VERSION}",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def schema_text() -> str:
+    """Return the content of release.schema.json."""
+    return json.dumps(release_schema(), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), "utf-8")

@@ -13,8 +13,7 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import IMAGE
-from faceops.serving.asked import Asked
-from faceops.serving.photo_service import PhotoService
+from faceops.serving.service import Asked, PhotoService
 
 GALLERY = "FACEOPS_GALLERY"  # environment variable
 
@@ -41,7 +40,7 @@ class PhotoModel:
         try:
             return self._service.answer(list(model_input[IMAGE]), Asked.of(params))
         except FaceOpsError as error:
-            from faceops.serving.refusal import Refusal
+            from faceops.serving.service import Refusal
 
             raise Refusal(error) from None
 

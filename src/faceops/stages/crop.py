@@ -5,20 +5,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from faceops.base.cpus import usable_cpus
-from faceops.config import read_params
+from faceops.base.parallel import usable_cpus
+from faceops.config.params_file import read_params
 from faceops.dataset.manifest import read_manifest
-from faceops.faces.contact_sheet import draw_contact_sheet
-from faceops.faces.crop_photo import CropSettings
-from faceops.faces.crop_photos import crop_photos
-from faceops.faces.detector import Detector
+from faceops.faces.contact_sheets import draw_contact_sheet, write_sheet
+from faceops.faces.crop_photos import CropSettings, crop_photos
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
-from faceops.faces.tile_sheet import write_sheet
 from faceops.photos.open_photo import PhotoLimits
 from faceops.stages import run_stage
-from faceops.weights.settings import weight_path
+from faceops.weights.fetch import weight_path
 
 
 def main() -> None:

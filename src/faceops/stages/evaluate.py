@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from faceops.base.cpus import usable_cpus
 from faceops.base.files import write_file, write_json
-from faceops.config import read_params
+from faceops.base.parallel import usable_cpus
+from faceops.config.params_file import read_params
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate_bundle import embed_split, evaluate_model
+from faceops.release.evaluate.evaluate_bundle import embed_split, evaluate_model
+from faceops.release.evaluate.measured_model import of_bundle
+from faceops.release.evaluate.write_report import model_card, write_report
 from faceops.release.int8.offer import with_int8
-from faceops.release.measured_model import of_bundle
-from faceops.release.model_card import model_card
-from faceops.release.write_report import write_report
 from faceops.stages import run_stage
 from faceops.weights.catalogue import read_catalogue
 

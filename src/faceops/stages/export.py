@@ -4,22 +4,20 @@ from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_folder
-from faceops.config import Params, read_params
-from faceops.config.sections import Train
-from faceops.embedding.embed_crops import embed_crops
+from faceops.config.params_file import read_params
+from faceops.config.sections import Params, Train
+from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.release.bundle import Bundle
 from faceops.release.contract import WeightFile
-from faceops.release.export import write_bundle
-from faceops.release.parity import measure_parity, require_parity, verifier_difference
-from faceops.release.torch_export import export_embedder
+from faceops.release.embedder_graph import export_embedder
+from faceops.release.export import measure_parity, require_parity, verifier_difference, write_bundle
 from faceops.stages import run_stage
-from faceops.verification.data_seen import data_seen
-from faceops.verification.split_crops import evenly_spread, read_split
+from faceops.verification.split_crops import data_seen, evenly_spread, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import Weight, read_catalogue
-from faceops.weights.settings import weight_path
+from faceops.weights.fetch import weight_path
 
 OUT = Path("build/export")
 MODEL = Path("build/train")

@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 import onnx
 
-from faceops.base.cpus import usable_cpus
 from faceops.base.files import write_json
+from faceops.base.parallel import usable_cpus
 from faceops.base.progress import track
-from faceops.config import Params, read_params
+from faceops.config.params_file import read_params
+from faceops.config.sections import Params
 from faceops.evaluation.figures import rounded
 from faceops.faces.inference_session import open_session
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import serialise
-from faceops.release.int8.measure import measure_int8, true_accept_rate, why_not
-from faceops.release.int8.offer import Offer, write_offer
+from faceops.release.int8.offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
 from faceops.release.int8.quantise import CannotQuantise, quantise_embedder
-from faceops.release.run_embedder import run_embedder
-from faceops.release.verifier_of_graph import pair_verifier
+from faceops.release.verifier_graph import pair_verifier
 from faceops.stages import run_stage
-from faceops.verification.configured_thresholds import configured_thresholds
+from faceops.verification.measure_thresholds import configured_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.split_crops import evenly_spread, read_split
 from faceops.verification.verifier import sigmoid

@@ -9,12 +9,18 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_json
-from faceops.config import Params, read_params
-from faceops.dataset.expectations import check_split
-from faceops.dataset.hold_against import stop_on_hard_failures
-from faceops.dataset.people_list import read_people_list
-from faceops.dataset.split_faces import accepted_faces, split_figures, split_table
-from faceops.dataset.splits import split_by_lists, split_randomly
+from faceops.config.params_file import read_params
+from faceops.config.sections import Params
+from faceops.dataset.expectations import stop_on_hard_failures
+from faceops.dataset.names import read_people_list
+from faceops.dataset.splits import (
+    accepted_faces,
+    split_by_lists,
+    split_figures,
+    split_randomly,
+    split_table,
+)
+from faceops.dataset.validate import check_split
 from faceops.stages import run_stage
 
 FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")

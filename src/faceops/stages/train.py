@@ -11,25 +11,20 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_json
-from faceops.config import read_params
+from faceops.config.params_file import read_params
 from faceops.config.sections import Train
 from faceops.embedding.check_params import check_train_params
-from faceops.embedding.device import choose_device
-from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.embedder import choose_device
 from faceops.embedding.model_file import save_model
-from faceops.embedding.training.build_inputs import build_inputs
-from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
-from faceops.embedding.training.history_file import write_history
-from faceops.embedding.training.mlflow_log import MlflowLog
-from faceops.embedding.training.outcome import Outcome
-from faceops.embedding.training.processes import Processes
-from faceops.embedding.training.start_model import start_model
-from faceops.embedding.training.start_processes import start_processes, started_by_torchrun
-from faceops.embedding.training.training_loop import train_embedder
-from faceops.release.registry.store import store_errors
-from faceops.release.registry.tracking import EXPERIMENT, use_tracking
+from faceops.embedding.training.checkpoint import Outcome, delete_checkpoint, run_key
+from faceops.embedding.training.inputs import build_inputs
+from faceops.embedding.training.processes import Processes, start_processes, started_by_torchrun
+from faceops.embedding.training.run_log import MlflowLog, write_history
+from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.training_loop import start_model, train_embedder
+from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
 from faceops.stages import run_stage
-from faceops.weights.settings import weight_path
+from faceops.weights.fetch import weight_path
 
 PARAMS = Path("params.yaml")
 CROPS = Path("build/crop/crops.npy")

@@ -4,14 +4,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from faceops.base.cpus import usable_cpus
 from faceops.base.files import write_json
-from faceops.config import read_params
-from faceops.dataset.expectations import check_photos
-from faceops.dataset.hold_against import stop_on_hard_failures
+from faceops.base.parallel import usable_cpus
+from faceops.config.params_file import read_params
+from faceops.dataset.expectations import stop_on_hard_failures
 from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_manifest
 from faceops.dataset.quarantine import write_quarantine_list
-from faceops.dataset.validated import validate_photos
+from faceops.dataset.validate import check_photos, validate_photos
 from faceops.photos.open_photo import PhotoLimits
 from faceops.stages import run_stage
 

@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
-from faceops.config import read_params
+from faceops.config.params_file import read_params
 from faceops.dataset.manifest import ACCEPTED
-from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model
-from faceops.evaluation.evaluate import rounded
+from faceops.evaluation.figures import rounded
 from faceops.stages import run_stage
-from faceops.verification.configured_thresholds import configured_thresholds
 from faceops.verification.fit import fit_verifier
+from faceops.verification.measure_thresholds import configured_thresholds
 from faceops.verification.split_crops import at_most, read_split
 
 OUT = Path("build/verify")

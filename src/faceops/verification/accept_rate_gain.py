@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.impostor_scan import impostors_at
-from faceops.verification.pairs import PairScores, codes, genuine_pairs
+from faceops.verification.pairs import PairScores, codes, genuine_pairs, impostors_at
 
 REPEATS = 500
 _SPARE = 4  # a resample may hold that many times the pairs above the threshold

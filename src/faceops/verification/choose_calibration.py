@@ -4,15 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.calibration import Calibration, Method
-from faceops.verification.impostor_scan import impostor_blocks
-from faceops.verification.isotonic import isotonic
-from faceops.verification.pairs import PairScores, codes, genuine_pairs, genuine_weights
-from faceops.verification.platt import mean_loss, platt_of
+from faceops.verification.calibrators import isotonic, mean_loss, platt_of, temperature
+from faceops.verification.pairs import (
+    PairScores,
+    codes,
+    genuine_pairs,
+    genuine_weights,
+    impostor_blocks,
+)
 from faceops.verification.reliability import counted_reliability
 from faceops.verification.score_table import FoldTable, ScoreTable, fold_table
-from faceops.verification.temperature import temperature
-from faceops.verification.verifier import Verifier, sigmoid
+from faceops.verification.verifier import Calibration, Method, Verifier, sigmoid
 
 CHOICES: tuple[Method, ...] = ("platt", "temperature", "isotonic")  # the simplest first
 FOLDS = 5

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceops.verification.false_accept_rate import smallest_search_budget
 from faceops.verification.pairs import codes
-from faceops.verification.support import smallest_search_budget
 from faceops.verification.verifier import Verifier
 
 DRAWS = 3

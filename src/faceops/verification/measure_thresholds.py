@@ -5,7 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.false_accept_rate import ImpostorPairs, find_impostor_pairs
+from faceops.config.sections import Verify
+from faceops.verification.false_accept_rate import (
+    SUPPORTING_PAIRS,
+    ImpostorPairs,
+    find_impostor_pairs,
+    people_for_pairs,
+    people_for_search,
+    smallest_pair_rate,
+    threshold_at,
+)
 from faceops.verification.false_positive_identification import (
     GRID,
     Lookalikes,
@@ -13,14 +22,8 @@ from faceops.verification.false_positive_identification import (
     find_lookalikes,
 )
 from faceops.verification.pairs import PairScores
-from faceops.verification.support import (
-    SUPPORTING_PAIRS,
-    people_for_pairs,
-    people_for_search,
-    smallest_pair_rate,
-)
-from faceops.verification.tail import TailPoint, as_threshold, tail_rates
-from faceops.verification.threshold_at import threshold_at
+from faceops.verification.score_table import TailPoint, as_threshold, tail_rates
+from faceops.verification.split_crops import validation_people
 from faceops.verification.thresholds import (
     Interval,
     PairThreshold,
@@ -192,3 +195,26 @@ def _pair_rows(
             )
         )
     return rows
+
+
+def configured_thresholds(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    verifier: Verifier,
+    scores: PairScores,
+    settings: Verify,
+) -> Thresholds:
+    """Measure on validation people; arguments and errors as of `measure_thresholds`."""
+    return measure_thresholds(
+        embeddings,
+        persons,
+        verifier,
+        scores,
+        far_budgets=settings.far_budgets,
+        fpir_budgets=settings.fpir_budgets,
+        gallery_sizes=settings.gallery_sizes,
+        default_budget=settings.default_budget,
+        runner_up_margin=settings.runner_up_margin,
+        data=validation_people(len(np.unique(persons))),
+        seed=settings.seed,
+    )

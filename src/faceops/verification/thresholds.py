@@ -22,14 +22,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
-from faceops.verification.support import (
+from faceops.verification.false_accept_rate import (
     people_for_pairs,
     people_for_search,
     people_pairs,
     smallest_pair_rate,
     smallest_search_budget,
 )
-from faceops.verification.tail import TailPoint, as_threshold, log_odds_at
+from faceops.verification.score_table import TailPoint, as_threshold, log_odds_at
 
 
 class _Frozen(BaseModel):

@@ -10,9 +10,8 @@ import torch
 
 from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.backbones.pretrained_sface import load_sface
-from faceops.embedding.device import choose_device
-from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.backbones.mobilefacenet import load_sface
+from faceops.embedding.embedder import choose_device, embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from tests.embedding.faces_for_training import coloured_people
 

@@ -9,7 +9,7 @@ import torch
 
 from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
-from faceops.embedding.embed_crops import embed_crops
+from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from tests.embedding.faces_for_training import coloured_people
 

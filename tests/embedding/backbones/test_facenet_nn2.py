@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.backbones.l2_pool import L2Pool
+from faceops.embedding.backbones.layers import L2Pool
 
 # Layer; side and channels of its output at 224 pixels; parameters as printed, with the error
 # that the paper's rounding leaves (half of the last digit; 545.5 K is printed as 545 K).

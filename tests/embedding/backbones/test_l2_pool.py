@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from faceops.embedding.backbones.l2_pool import L2Pool
+from faceops.embedding.backbones.layers import L2Pool
 
 
 def test_it_is_the_norm_of_each_window() -> None:

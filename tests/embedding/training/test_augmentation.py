@@ -8,12 +8,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from faceops.embedding.training.augmentation import Augmentation, augment
-from faceops.embedding.training.crop_jitter import jitter_crop
-from faceops.embedding.training.gaussian_blur import blur
-from faceops.embedding.training.jpeg_artefacts import jpeg
-from faceops.embedding.training.lower_face_occlusion import EYES_END, occlude
-from faceops.embedding.training.random_erasing import erase
+from faceops.embedding.training.augmentation import (
+    EYES_END,
+    Augmentation,
+    augment,
+    blur,
+    erase,
+    jitter_crop,
+    jpeg,
+    occlude,
+)
 
 NAMES = ("flip", "jitter", "brightness", "blur", "jpeg", "erase", "occlude")
 ALL = Augmentation(True, 1, 1, 1, 1, 0.5, 0.5)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.training.collapse import check_alive
+from faceops.embedding.training.progress_figures import check_alive
 
 
 def row(epoch: int, **changes: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from faceops.embedding.training.faces_and_code import faces_and_code
+from faceops.embedding.training.feature_cache import faces_and_code
 from tests.embedding.faces_for_training import coloured_people
 
 FACES = coloured_people(3, 2)

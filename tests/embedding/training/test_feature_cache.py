@@ -11,11 +11,10 @@ from torch import nn
 from faceops.base.errors import FaceOpsError
 from faceops.base.locks import file_lock
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.embed_crops import embed_crops
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.training import rows_so_far
+from faceops.embedding.embedder import Embedder, embed_crops
+from faceops.embedding.training import feature_cache as rows_so_far
 from faceops.embedding.training.feature_cache import cached_features
-from faceops.embedding.training.training_inputs import FeatureInputs
+from faceops.embedding.training.inputs import FeatureInputs
 from tests.embedding.faces_for_training import coloured_people
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import mlflow
 import numpy as np
 import pytest
 
-from faceops.embedding.training import mlflow_log
-from faceops.embedding.training.mlflow_log import MlflowLog, epochs_so_far
+from faceops.embedding.training import run_log as mlflow_log
+from faceops.embedding.training.run_log import MlflowLog, epochs_so_far
 
 PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7, "far": [1, 2]}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
+from faceops.embedding.training.samplers import PeoplePhotosSampler
 
 # Ten people: 0 has 2 photos, 9 has 11; after them 6 singles.
 LABELS = np.concatenate([np.repeat(np.arange(10), np.arange(2, 12)), np.arange(10, 16)])

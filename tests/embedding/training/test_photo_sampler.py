@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.embedding.training.photo_sampler import PhotoSampler
+from faceops.embedding.training.samplers import PhotoSampler
 
 PHOTOS = np.flatnonzero(np.arange(40) % 5 > 0)  # 32 of 40
 

@@ -9,11 +9,10 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.training.augmentation import Augmentation
+from faceops.embedding.training.inputs import PixelInputs
 from faceops.embedding.training.processes import ALONE, Processes
-from faceops.embedding.training.training_inputs import PixelInputs
 from faceops.embedding.training.training_loop import train_embedder
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from faceops.embedding.training.read_ahead import read_ahead
+from faceops.embedding.training.inputs import read_ahead
 
 
 def readers() -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.embedding.training import rows_so_far
-from faceops.embedding.training.rows_so_far import RowsSoFar
+from faceops.embedding.training import feature_cache as rows_so_far
+from faceops.embedding.training.feature_cache import RowsSoFar
 
 SHAPE = (70, 1, 3)
 

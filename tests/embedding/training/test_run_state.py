@@ -2,8 +2,8 @@
 
 import torch
 
-from faceops.embedding.heads.build import build_head
-from faceops.embedding.training.run_state import RunState
+from faceops.embedding.heads import build_head
+from faceops.embedding.training.checkpoint import RunState
 
 
 def test_a_gain_below_the_tolerance_is_kept_but_renews_no_patience() -> None:

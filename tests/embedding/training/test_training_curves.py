@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from faceops.embedding.training.training_curves import MOST_STEPS, draw_training_curves
+from faceops.embedding.training.run_log import MOST_STEPS, draw_training_curves
 
 HISTORY: list[dict[str, Any]] = [
     {"epoch": 0, "phase": "start", "val_tar": 0.1, "val_score": 0.2},

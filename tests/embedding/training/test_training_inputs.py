@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.training.augmentation import Augmentation, augment
-from faceops.embedding.training.training_inputs import FeatureInputs, PixelInputs
+from faceops.embedding.training.inputs import FeatureInputs, PixelInputs
+from faceops.embedding.training.samplers import LabelledCrops
 
 CPU = torch.device("cpu")
 POSITIONS = np.array([5, 0, 3])

@@ -12,14 +12,14 @@ import torch
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
-from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.class_centres import class_centres
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.labelled_crops import LabelledCrops
+from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.heads import class_centres
 from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.begin_run import begin_run, start_head
 from faceops.embedding.training.checkpoint import (
     FILE,
+    NoLog,
+    Outcome,
+    Row,
     delete_checkpoint,
     load_checkpoint,
     run_key,
@@ -27,12 +27,16 @@ from faceops.embedding.training.checkpoint import (
     without_prefix,
 )
 from faceops.embedding.training.epoch_steps import epoch_steps
-from faceops.embedding.training.optimiser import build_schedule
-from faceops.embedding.training.outcome import NoLog, Outcome, Row
-from faceops.embedding.training.start_model import start_model
-from faceops.embedding.training.training_inputs import PixelInputs
-from faceops.embedding.training.training_loop import train_embedder
-from faceops.embedding.training.validation_tar import validation_figures
+from faceops.embedding.training.inputs import PixelInputs
+from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.training_loop import (
+    begin_run,
+    build_schedule,
+    start_head,
+    start_model,
+    train_embedder,
+)
+from faceops.embedding.validation import validation_figures
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from faceops.embedding.training.validation_map import PHOTOS, draw_tsne
+from faceops.embedding.validation import PHOTOS, draw_tsne
 
 
 def clusters(people: int, photos: int, spread: float = 0.03) -> tuple[np.ndarray, np.ndarray]:

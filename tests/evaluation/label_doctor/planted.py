@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.verification.platt import platt
+from faceops.verification.calibrators import platt
 from faceops.verification.verifier import Verifier
 
 SIZE = 64

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import UsageError
-from faceops.evaluation.label_doctor.diagnose import diagnose
-from faceops.evaluation.label_doctor.suspicion import Kind
+from faceops.evaluation.label_doctor.diagnose import Kind, diagnose
 from faceops.verification.verifier import Verifier
 from tests.evaluation.label_doctor.planted import SIZE, calibrated, draw, unit
 

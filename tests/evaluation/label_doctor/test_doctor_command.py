@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import main
-from faceops.commands.data_doctor import SHARE
+from faceops.cli.data import SHARE
 from faceops.dataset.manifest import manifest_table
-from faceops.dataset.validated import validate_photos
+from faceops.dataset.validate import validate_photos
 from faceops.evaluation.label_doctor import diagnose as room
-from faceops.faces.crop_photo import CropSettings
-from faceops.faces.crop_photos import crop_photos
+from faceops.faces.crop_photos import CropSettings, crop_photos
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.bundle import Bundle
 

@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.label_doctor.noise_tolerant_calibration import (
-    calibrate_on_doubtful,
-    fit_with_wrong_pairs,
-)
-from faceops.verification.platt import platt
+from faceops.evaluation.label_doctor.calibration import calibrate_on_doubtful, fit_with_wrong_pairs
+from faceops.verification.calibrators import platt
 from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier
 from tests.evaluation.label_doctor.planted import SIZE, draw

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.label_doctor import photo_groups
-from faceops.evaluation.label_doctor.nearest_other import nearest_other
-from faceops.evaluation.label_doctor.photo_groups import group_photos
+from faceops.evaluation.label_doctor import compare as photo_groups
+from faceops.evaluation.label_doctor.compare import group_photos, nearest_other
 from tests.evaluation.label_doctor.planted import calibrated, draw
 
 

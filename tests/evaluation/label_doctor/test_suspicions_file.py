@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.label_doctor.confirmed import confirmed_photos
-from faceops.evaluation.label_doctor.suspicion import Kind, Suspicion
-from faceops.evaluation.label_doctor.suspicion_sheets import draw_pages
-from faceops.evaluation.label_doctor.suspicions_file import (
-    COLUMNS,
+from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
+from faceops.evaluation.label_doctor.findings import (
+    CSV_COLUMNS,
+    confirmed_photos,
+    draw_pages,
     read_verdicts,
     write_suspicions,
 )
@@ -55,7 +55,7 @@ def judge(file: Path, verdicts: list[str]) -> None:
     with file.open(newline="", encoding="utf-8-sig") as opened:
         rows = list(csv.DictReader(opened))
     with file.open("w", newline="", encoding="utf-8-sig") as opened:
-        writer = csv.DictWriter(opened, COLUMNS)
+        writer = csv.DictWriter(opened, CSV_COLUMNS)
         writer.writeheader()
         for row, verdict in zip(rows, verdicts, strict=True):
             writer.writerow(row | {"verdict": verdict})
@@ -106,7 +106,7 @@ def test_yes_and_no_to_one_photo_is_refused(file: Path, data: Path) -> None:
     judge(file, ["yes", "", "", "", ""])
     with file.open("a", newline="") as opened:
         row = next(csv.DictReader(file.open(newline="", encoding="utf-8-sig")))
-        csv.DictWriter(opened, COLUMNS).writerow(row | {"verdict": "no", "rank": "9"})
+        csv.DictWriter(opened, CSV_COLUMNS).writerow(row | {"verdict": "no", "rank": "9"})
     with pytest.raises(FaceOpsError, match="says yes in line 2 and no in line 7 of one photo"):
         confirmed_photos(read_verdicts(file), file, data)
 
@@ -125,9 +125,12 @@ def test_a_photo_that_changed_or_went_is_told(file: Path, data: Path, change: st
     [
         (b"", "no column 'rank'"),
         (b"rank;kind;score\n1;x;2\n", "no column 'rank'"),
-        (",".join(COLUMNS).encode() + b"\n1,x,2,p,,a/1.jpg," + b"0" * 64 + b",e,yes\n", "kind 'x'"),
-        (",".join(COLUMNS).encode() + b"\n1,x,2,p,,a/1.jpg,12,e,yes\n", "photo_id '12'"),
-        (",".join(COLUMNS).encode() + b"\n1,x\n", "photo_id ''"),
+        (
+            ",".join(CSV_COLUMNS).encode() + b"\n1,x,2,p,,a/1.jpg," + b"0" * 64 + b",e,yes\n",
+            "kind 'x'",
+        ),
+        (",".join(CSV_COLUMNS).encode() + b"\n1,x,2,p,,a/1.jpg,12,e,yes\n", "photo_id '12'"),
+        (",".join(CSV_COLUMNS).encode() + b"\n1,x\n", "photo_id ''"),
         (b"\xff\xfe\x00\x01" * 50, "no column"),
     ],
 )

@@ -10,9 +10,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
 from faceops.evaluation.curves import deviate
 from faceops.evaluation.evaluate import Evaluation, evaluate
-from faceops.evaluation.plots.similarity_map import choose_faces, draw_similarity_map, place
-from faceops.evaluation.plots.training import read_history
-from faceops.evaluation.plots.write_plots import write_plots, write_promise_plot
+from faceops.evaluation.plots import read_history, write_plots, write_promise_plot
+from faceops.evaluation.similarity_map import choose_faces, draw_similarity_map, place
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 FACES = people(60, 4, 0.4, 2)

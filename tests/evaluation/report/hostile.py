@@ -5,14 +5,12 @@ from functools import cache
 import numpy as np
 
 from faceops.config.sections import Evaluate
-from faceops.evaluation.attributes import Attributes
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import evaluate
 from faceops.evaluation.figures import rounded
-from faceops.evaluation.mistake_sheets import Pair, mistaken_pairs
-from faceops.evaluation.mistakes import worst_mistakes
-from faceops.evaluation.report.facts import About, Facts
-from faceops.evaluation.slices import measure_slices
+from faceops.evaluation.mistakes import Pair, mistaken_pairs, worst_mistakes
+from faceops.evaluation.protocols.slices import Attributes, measure_slices
+from faceops.evaluation.report.document import About, Facts
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 ATTACKS = (

@@ -9,8 +9,8 @@ import pytest
 
 from faceops.config.sections import Evaluate
 from faceops.evaluation.evaluate import evaluate
-from faceops.evaluation.plots.write_plots import write_plots
-from faceops.evaluation.report.page import page
+from faceops.evaluation.plots import write_plots
+from faceops.evaluation.report.report import page
 from tests.evaluation.report.hostile import ATTACKS, hostile
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 

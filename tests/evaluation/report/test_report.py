@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from faceops.evaluation.plots.canvas import blank, save, style
-from faceops.evaluation.report.facts import Facts
-from faceops.evaluation.report.markdown import escaped, markdown
-from faceops.evaluation.report.page import page
-from faceops.evaluation.report.promise_section import promise_in_words
-from faceops.evaluation.report.section import Table
-from faceops.evaluation.report.sections import card_sections, report_sections
+from faceops.evaluation.plots import blank, save, style
+from faceops.evaluation.report.document import Facts, Table, escaped, markdown
+from faceops.evaluation.report.identification_sections import promise_in_words
+from faceops.evaluation.report.report import card_sections, page, report_sections
 from tests.evaluation.report.hostile import ATTACKS, hostile
 
 

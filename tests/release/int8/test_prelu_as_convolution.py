@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceops.release.int8.prelu_as_convolution import prelu_as_convolution
-from faceops.release.without_prelu import without_prelu
+from faceops.release.embedder_graph import without_prelu
+from faceops.release.int8.quantise import prelu_as_convolution
 
 
 def prelu(slopes: list[float]) -> onnx.ModelProto:

@@ -10,11 +10,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from faceops.release.embedder_graph import without_prelu
 from faceops.release.export import serialise
 from faceops.release.int8.equalise import equalise, find_links
-from faceops.release.int8.prelu_as_convolution import prelu_as_convolution
-from faceops.release.int8.quantise import CannotQuantise, quantise_embedder
-from faceops.release.without_prelu import without_prelu
+from faceops.release.int8.quantise import CannotQuantise, prelu_as_convolution, quantise_embedder
 
 CROPS = np.random.default_rng(3).integers(0, 256, (6, 112, 112, 3), np.uint8)
 

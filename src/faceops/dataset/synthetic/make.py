@@ -7,11 +7,9 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.progress import track
-from faceops.dataset.sources_file import SYNTHETIC, read_sources, write_sources
-from faceops.dataset.synthetic.album import album, album_truth
-from faceops.dataset.synthetic.drawing import Drawing, draw_all
+from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.synthetic.generator import load_generator
-from faceops.dataset.synthetic.portraits import portraits
+from faceops.dataset.synthetic.photos import Drawing, album, album_truth, draw_all, portraits
 from faceops.dataset.synthetic.settings import SyntheticSettings
 
 TERMS = "Faces of people who do not exist; no rights of persons attach to them."

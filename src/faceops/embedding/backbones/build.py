@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.facenet_nn2 import build_facenet_nn2
-from faceops.embedding.backbones.inception_resnet_v1 import build_inception_resnet_v1
-from faceops.embedding.backbones.input_stage import CROP_SIZE
-from faceops.embedding.backbones.mobilefacenet import build_mobilefacenet
-from faceops.embedding.backbones.pretrained_sface import EMBEDDING_SIZE, build_sface
+from faceops.embedding.backbones.inception import build_facenet_nn2, build_inception_resnet_v1
+from faceops.embedding.backbones.mobilefacenet import (
+    EMBEDDING_SIZE,
+    build_mobilefacenet,
+    build_sface,
+)
 from faceops.embedding.backbones.residual import build_residual
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import CROP_SIZE, Embedder
 
 
 def _pretrained(embedding_size: int, input_size: int, colour: str) -> Embedder:

@@ -1,11 +1,22 @@
-"""MobileFaceNet (Chen et al. 2018): about a million parameters."""
+"""MobileFaceNet (Chen et al. 2018): about a million parameters.
+
+SFace (Zhong et al. 2021), a MobileFaceNet of 128 dimensions: the pretrained start.
+
+The architecture is written out here and the weights are copied from the ONNX file by name, so a
+trained model is loaded without that file, its PReLU slopes can be trained, and it exports like
+any other torch module. A test compares it with the file itself in ONNX Runtime.
+"""
+
+from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval
 
-from faceops.embedding.backbones.conv_unit import conv_unit
-from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.embedder import Embedder
+from faceops.base.errors import FaceOpsError
+from faceops.embedding.backbones.layers import conv_unit
+from faceops.embedding.embedder import Embedder, InputStage
 
 # Table 1's bottlenecks: expansion, output channels, repeats, stride of the first.
 _BOTTLENECKS = (*((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)),)
@@ -65,3 +76,115 @@ class Bottleneck(nn.Module):
         """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
         mapped: torch.Tensor = self.layers(features)
         return features + mapped if self.adds else mapped
+
+
+EMBEDDING_SIZE = 128
+# Depthwise-separable blocks 2 to 14: output channels and stride (MobileNet, Howard et al. 2017).
+_BLOCKS = (
+    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
+    *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1)),
+)
+_CONV_EPSILON = 1e-3
+_BN_EPSILON = 2e-5
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch normalisation, PReLU; depthwise when `groups` is the channels."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv2d = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        self.batchnorm: nn.Module = nn.BatchNorm2d(outputs, eps=_CONV_EPSILON)
+        self.relu = nn.PReLU(outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        mapped: torch.Tensor = self.relu(self.batchnorm(self.conv2d(features)))
+        return mapped
+
+    def fuse(self) -> None:
+        """Put the normalisation into the convolution, for use without training."""
+        if isinstance(self.batchnorm, nn.BatchNorm2d):
+            self.conv2d = fuse_conv_bn_eval(self.conv2d, self.batchnorm)
+            self.batchnorm = nn.Identity()
+
+
+def build_sface() -> Embedder:
+    """Return SFace's architecture; its weights are random until they are loaded.
+
+    The trunk ends after the depthwise half of block 13, at (B, 512, 7, 7): the features are then
+    small, and the head holds 8 of the 9.6 million weights.
+    """
+    units: list[tuple[str, nn.Module]] = [
+        ("scale", InputStage()),
+        ("conv_1", ConvUnit(3, 32, 3, 1, 1)),
+    ]
+    channels = 32
+    for number, (outputs, stride) in enumerate(_BLOCKS, start=2):
+        units.append((f"conv_{number}_dw", ConvUnit(channels, channels, 3, stride, channels)))
+        units.append((f"conv_{number}", ConvUnit(channels, outputs, 1, 1, 1)))
+        channels = outputs
+    border = [name for name, _ in units].index("conv_13")
+    head = [
+        *units[border:],
+        ("bn1", nn.BatchNorm2d(channels, eps=_BN_EPSILON)),
+        ("dropout5", nn.Dropout(0.4)),
+        ("flatten", nn.Flatten()),
+        ("pre_fc1", nn.Linear(channels * 7 * 7, EMBEDDING_SIZE)),
+        ("fc1", nn.BatchNorm1d(EMBEDDING_SIZE, eps=_BN_EPSILON)),
+    ]
+    return Embedder(
+        "pretrained",
+        EMBEDDING_SIZE,
+        nn.Sequential(OrderedDict(units[:border])),
+        nn.Sequential(OrderedDict(head)),
+    )
+
+
+def _name_in_onnx(name: str) -> str:
+    """`trunk.conv_2_dw.batchnorm.running_mean` -> `conv_2_dw_batchnorm_moving_mean`."""
+    words = name.split(".")[1:]
+    layer, value = "_".join(words[:-1]), words[-1]
+    normalises = layer.endswith("batchnorm") or layer in {"bn1", "fc1"}
+    if normalises:
+        value = {
+            "weight": "gamma",
+            "bias": "beta",
+            "running_mean": "moving_mean",
+            "running_var": "moving_var",
+        }[value]
+    elif layer.endswith("relu"):
+        value = "gamma"
+    return f"{layer}_{value}"
+
+
+def load_sface(path: Path) -> Embedder:
+    """Return SFace with the weights of the ONNX file `path`, in evaluation mode.
+
+    Raises:
+        FaceOpsError: the file is not SFace.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        graph = onnx.load(path).graph
+    except (DecodeError, OSError):
+        raise FaceOpsError(f"{path} is not a readable ONNX file; fetch it again.") from None
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    model = build_sface()
+    state = model.state_dict()
+    for name, value in state.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        array = arrays.get(_name_in_onnx(name))
+        if array is None or array.size != value.numel():
+            raise FaceOpsError(
+                f"{path} lacks {_name_in_onnx(name)} as SFace has it; "
+                "supply face_recognition_sface_2021dec.onnx."
+            )
+        state[name] = torch.from_numpy(array.copy()).reshape(value.shape)
+    model.load_state_dict(state)
+    return model.eval()

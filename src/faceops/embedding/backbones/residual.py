@@ -5,8 +5,7 @@ from typing import Any
 from torch import nn
 from torchvision.models import ResNet, resnet18, resnet50, resnext50_32x4d
 
-from faceops.embedding.backbones.input_stage import InputStage
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, InputStage
 
 _NETWORKS = {"resnet18": resnet18, "resnet50": resnet50, "resnext50_32x4d": resnext50_32x4d}
 

@@ -2,22 +2,280 @@
 
 Each photo has its own draws, and every draw comes from the seed that the caller gives, by NumPy
 on the CPU: a step can be repeated bit for bit, and a GPU makes the same changes as a CPU.
+
+The artefacts of JPEG (ITU-T T.81), without the file: what a coder rounds away, is gone.
+
+torchvision and Pillow write real files, photo by photo on the CPU; here the batch stays on its
+device. Chroma is halved (4:2:0) as nearly all cameras and messengers do.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from faceops.config.sections import Train
-from faceops.embedding.training.brightness_contrast import change_brightness_contrast
-from faceops.embedding.training.crop_jitter import jitter_crop
-from faceops.embedding.training.gaussian_blur import blur
-from faceops.embedding.training.jpeg_artefacts import add_jpeg_artefacts
-from faceops.embedding.training.lower_face_occlusion import occlude
-from faceops.embedding.training.mirror import mirror
-from faceops.embedding.training.random_erasing import erase
+
+
+def change_brightness_contrast(
+    pixels: torch.Tensor, draws: torch.Tensor, strength: float
+) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), 0..255, each photo brighter or darker, harsher or flatter.
+
+    Args:
+        draws: (B, 2) in [0, 1): brightness, contrast; .5 changes nothing.
+        strength: 0..1; at 1 both factors lie between 1/2 and 3/2. Brightness multiplies all
+            values, contrast their differences from the photo's mean.
+    """
+    brightness, contrast = (1 + strength * (draws - 0.5)).T[:, :, None, None, None]
+    mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    return torch.addcmul(mean * (1 - contrast) * brightness, pixels, contrast * brightness).clamp_(
+        0, 255
+    )
+
+
+MAX_SHIFT = 16 / 112  # of the side, at strength 1
+MAX_SCALE = 1.25
+
+
+def jitter_crop(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), each photo shifted along both axes and scaled about its middle.
+
+    Bilinear; what comes in from outside is the crop's own edge, mirrored.
+
+    Args:
+        draws: (B, 3) in [0, 1): shift to the right, shift down, scale; .5 changes nothing.
+        strength: 0..1; at 1 shifts reach 1/7 of the side (16 of 112 pixels) and scales lie
+            between 1 / 1.25 and 1.25, evenly on a log scale.
+    """
+    signed = (2 * draws - 1) * strength
+    shrink = MAX_SCALE ** -signed[:, 2:]  # (B, 1)
+    height, width = pixels.shape[2:]
+    # Where in the photo each row and column of the result lies; -1 and 1 are the edges.
+    y = (_middles(height, pixels.device) - 2 * MAX_SHIFT * signed[:, 1:2]) * shrink  # (B, H)
+    x = (_middles(width, pixels.device) - 2 * MAX_SHIFT * signed[:, :1]) * shrink  # (B, W)
+    grid = torch.stack(torch.broadcast_tensors(x[:, None], y[:, :, None]), dim=3)
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def _middles(side: int, device: torch.device) -> torch.Tensor:
+    return (2 * torch.arange(side, device=device) + 1) / side - 1
+
+
+MAX_SIGMA = 3 / 112  # of the side, at strength 1
+
+
+def blur(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), each photo blurred by its own sigma.
+
+    Args:
+        draws: (B, 1) in [0, 1): sigma over the largest.
+        strength: 0..1; at 1 the largest sigma is 3/112 of the side (3 of 112 pixels).
+    """
+    count, channels, height, width = pixels.shape
+    largest = MAX_SIGMA * strength * width
+    reach = min(math.ceil(3 * largest), height - 1, width - 1)
+    offsets = torch.arange(-reach, reach + 1, device=pixels.device)
+    sigma = (draws * largest).clamp_min(1e-2)  # at 1e-2 the kernel is one pixel
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=1)  # (B, taps)
+    kernel = kernel.repeat_interleave(channels, dim=0)[:, None, None]  # (3 B, 1, 1, taps)
+    padded = F.pad(pixels, [reach] * 4, mode="reflect")
+    # A group a channel of a photo: each convolves with its own kernel, along x and along y.
+    lines = padded.reshape(1, count * channels, height + 2 * reach, width + 2 * reach)
+    lines = F.conv2d(lines, kernel, groups=count * channels)
+    lines = F.conv2d(lines, kernel.transpose(2, 3), groups=count * channels)
+    return lines.view(pixels.shape)
+
+
+WORST_QUALITY = 20  # at strength 1
+# T.81 annex K: quantisation of brightness and of colour at quality 50.
+_LUMA = (
+    *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA = (
+    *(17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99),
+    *(24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99),
+    *(99,) * 32,
+)
+
+
+def add_jpeg_artefacts(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), 0..255, each as JPEG of its own quality leaves it.
+
+    Args:
+        draws: (B, 1) in [0, 1).
+        strength: 0..1; qualities lie between 100 (draw 0) and 100 - 80 x strength.
+    """
+    return jpeg(pixels, 100 - (100 - WORST_QUALITY) * strength * draws[:, 0])
+
+
+def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), 0..255, compressed at `quality` (B,), 1..100, and restored."""
+    height, width = pixels.shape[2:]
+    # Whole blocks: 16 x 16 pixels give 8 x 8 of chroma.
+    red, green, blue = F.pad(pixels, [0, -width % 16, 0, -height % 16], mode="replicate").unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # (B, H, W)
+    chroma = torch.cat([(blue - luma) / 1.772, (red - luma) / 1.402])  # (2 B, H, W)
+
+    quality = quality.clamp(1, 100).round()
+    factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+    waves = _cosines(pixels.device)
+    halving = waves.repeat_interleave(2, dim=1) / 2  # (8, 16): the mean of two pixels, in cosines
+    luma = _rounded(luma - 128, waves, _LUMA, factor) + 128
+    chroma = _rounded(chroma, halving, _CHROMA, factor.repeat(2))  # (2 B, H / 2, W / 2)
+    cb, cr = F.interpolate(
+        chroma[:, None], scale_factor=2, mode="bilinear", align_corners=False
+    ).view(2, *luma.shape)
+
+    green = luma - 0.344136 * cb - 0.714136 * cr
+    restored = torch.stack([luma + 1.402 * cr, green, luma + 1.772 * cb], dim=1)
+    return restored[:, :, :height, :width].round().clamp_(0, 255)
+
+
+def _rounded(
+    plane: torch.Tensor, waves: torch.Tensor, table: tuple[int, ...], factor: torch.Tensor
+) -> torch.Tensor:
+    """Return `plane` (N, H, W) from its quantised coefficients, 8 x 8 a block.
+
+    Args:
+        waves: (8, 8) or (8, 16), what turns a row of a block into its coefficients.
+        factor: (N,), of the `table`.
+    """
+    count, height, width = plane.shape
+    side = waves.shape[1]
+    rows, columns = height // side, width // side
+    steps = (
+        (_steps(table, plane.device) * factor[:, None, None] + 0.5)
+        .floor()
+        .clamp(1, 255)[:, None, :, None]
+    )
+    vertical = waves @ plane.reshape(count, rows, side, width)  # (N, rows, 8, W)
+    both = vertical.view(count, rows, 8, columns, side) @ waves.T  # (N, rows, 8, columns, 8)
+    both.div_(steps).round_().mul_(steps)
+    back = _cosines(plane.device)
+    restored: torch.Tensor = back.T @ (both @ back).view(count, rows, 8, columns * 8)
+    return restored.view(count, rows * 8, columns * 8)
+
+
+# Kept on the device: sending them each time would make a GPU's queue run empty.
+@lru_cache
+def _steps(table: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(table, dtype=torch.float32).view(8, 8).to(device)
+
+
+@lru_cache
+def _cosines(device: torch.device) -> torch.Tensor:
+    """Return the orthonormal DCT-II of 8 values, (8, 8): a row a frequency."""
+    place = torch.arange(8, dtype=torch.float64)
+    waves = torch.cos(math.pi / 8 * (place + 0.5) * place[:, None]) / 2
+    waves[0] /= math.sqrt(2)
+    return waves.float().to(device)
+
+
+# Of the side, in the aligned template: eyes at .46, tip of the nose at .64, mouth at .82.
+EYES_END = 60 / 112
+_HIGHEST, _LOWEST = 62 / 112, 84 / 112  # where the cover begins
+_CHEEKS = (0.5, 0.66)
+_HANDS = 0.35  # share of the covers
+
+
+def occlude(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), 0..255, each with a cover from below the eyes downwards.
+
+    A mask spans the face: any colour, more often pale, with faint pleats. A hand is narrower,
+    has the colour of the photo's own cheeks, and stripes as fingers make them. The upper edge
+    begins anywhere between below the eyes and the mouth, a little tilted and curved.
+
+    Args:
+        draws: (B, 12) in [0, 1). Rows above `EYES_END` never change.
+    """
+    height, width = pixels.shape[2:]
+    (
+        kind, line, tilt, sag, middle, wide, red, green, blue, light, turn, phase,
+    ) = draws.T[:, :, None, None, None]  # fmt: skip
+    hand = kind < _HANDS
+    y = (torch.arange(height, device=pixels.device)[:, None] + 0.5) / height  # (H, 1)
+    x = (torch.arange(width, device=pixels.device) + 0.5) / width  # (W,)
+    half = torch.where(hand, 0.18 + 0.2 * wide, 0.33 + 0.1 * wide)
+    across = (x - 0.5 - (middle - 0.5) * torch.where(hand, 0.3, 0.08)) / half  # -1..1 on it
+
+    top = _HIGHEST + (_LOWEST - _HIGHEST) * line
+    top = top + (tilt - 0.5) * torch.where(hand, 0.3, 0.06) * across + 0.12 * sag * across**2
+    sides = 1 - torch.where(hand, 0, 0.5 * (y - EYES_END).clamp_min(0))  # a chin is narrower
+    sharp = height / 1.5  # an edge is a pixel and a half wide
+    covered = ((y - top.clamp_min(EYES_END)) * sharp).clamp(0, 1)
+    covered = covered * ((sides - across.abs()) * half * sharp).clamp(0, 1)  # (B, 1, H, W)
+
+    tint = torch.cat([red, green, blue], dim=1) - 0.5  # (B, 3, 1, 1)
+    cloth = 255 * (0.95 * light.sqrt() + 0.3 * wide * tint)
+    rows, columns = slice(*_part(height, *_CHEEKS)), slice(*_part(width, 0.3, 0.7))
+    skin = pixels[:, :, rows, columns].mean((2, 3), keepdim=True)
+    colour = torch.where(hand, skin * (0.75 + 0.45 * light), cloth)
+    angle = torch.where(hand, 2 * turn - 1, math.pi / 2 + 0.3 * (turn - 0.5))
+    stripes = torch.where(hand, 7, 4 + 4 * red) * (x * angle.cos() + y * angle.sin())
+    depth = torch.where(hand, 0.2, 0.12 * green)
+    shade = 1 - depth * (math.pi * (stripes + phase)).sin().square() - 0.25 * across**2
+    return torch.lerp(pixels, (colour * shade).clamp_(0, 255), covered)
+
+
+def _part(side: int, start: float, end: float) -> tuple[int, int]:
+    """Return first and last of the places between two shares of `side`, at least one."""
+    first = int(start * side)
+    return first, max(round(end * side), first + 1)
+
+
+def mirror(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W) turned left to right; `draws` (B, 0) says nothing."""
+    return pixels.flip(3)
+
+
+AREA = (0.02, 0.4)  # of the photo
+ASPECT = (0.3, 1 / 0.3)  # height over width
+_PLACES = 2**16
+
+
+def erase(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Return `pixels` (B, 3, H, W), a rectangle of each replaced by random values.
+
+    Its area lies between 2 and 40 % of the photo's, its height between 0.3 and 3.3 times its
+    width; what would be longer than the photo is cut to the photo's side.
+
+    Args:
+        draws: (B, 5) in [0, 1): area, aspect, place from the top and from the left, noise.
+    """
+    height, width = pixels.shape[2:]
+    area, aspect, top, left = draws.T[:4, :, None]  # (B, 1) each
+    area = (AREA[0] + (AREA[1] - AREA[0]) * area) * height * width
+    aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** aspect  # evenly on a log scale
+    rows = _stretch(height, top, (area * aspect).sqrt())
+    columns = _stretch(width, left, (area / aspect).sqrt())
+    # Each photo reads one long noise from a place of its own: no copy but the one that is used.
+    noise = _noise(pixels[0].numel(), pixels.device).unfold(0, pixels[0].numel(), 1)
+    noise = noise[(draws[:, 4] * _PLACES).long()].view(pixels.shape)
+    return torch.where(rows[:, None, :, None] & columns[:, None, None], noise, pixels)
+
+
+def _stretch(side: int, start: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Return bool (B, side), true for `length` places that lie at `start` of where they can."""
+    length = length.round().clamp(1, side)
+    first = (start * (side - length + 1)).floor()
+    places = torch.arange(side, device=start.device)
+    return (places >= first) & (places < first + length)
+
+
+@lru_cache(maxsize=2)
+def _noise(count: int, device: torch.device) -> torch.Tensor:
+    """Return values 0..255, float32, `count` of them from each of 65,536 places."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count + _PLACES - 1,), generator=generator).float().to(device)
+
 
 # Draws a photo. Each change has its own, so that one more or less leaves the others as they are.
 _DRAWS = {

@@ -1,19 +1,20 @@
 """The steps of an epoch: which faces make up each batch, known before the epoch begins."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from faceops.config.sections import Train
-from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.mining.global_batches import global_batches
-from faceops.embedding.mining.memory_bank import MemoryBank
-from faceops.embedding.mining.negatives_of_faces import negatives_of_faces
-from faceops.embedding.mining.triplet_loss import Triplets
-from faceops.embedding.training.classes import classes_of
-from faceops.embedding.training.people_photos_sampler import PeoplePhotosSampler
-from faceops.embedding.training.photo_sampler import PhotoSampler
+from faceops.embedding.global_mining import MemoryBank, global_batches, negatives_of_faces
+from faceops.embedding.miners import Triplets
+from faceops.embedding.training.samplers import (
+    LabelledCrops,
+    PeoplePhotosSampler,
+    PhotoSampler,
+    classes_of,
+)
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,38 @@ def mine_negatives(
         settings.global_random,
         np.random.default_rng([settings.seed, epoch, 1]),
     )
+
+
+def epochs_of(settings: Train) -> int:
+    """Return the epochs of a run whose patience lasts."""
+    return settings.warmup_epochs + settings.triplet_epochs
+
+
+def phase_of(epoch: int, settings: Train) -> str:
+    """Return "warmup" or "triplet"; epochs count from 1."""
+    return "warmup" if epoch <= settings.warmup_epochs else "triplet"
+
+
+def miner_of(epoch: int, settings: Train) -> str:
+    """Return the miner of a triplet epoch; a warm-up has none.
+
+    With 10 triplet epochs {semi_hard: 0.4, batch_hard: 1.0} gives four of the one and six of the
+    other.
+    """
+    if epoch <= settings.warmup_epochs:
+        return ""
+    begun = (epoch - settings.warmup_epochs - 1) / settings.triplet_epochs
+    return next(name for name, until in settings.miners.items() if begun < until - 1e-9)
+
+
+def next_epoch(last: dict[str, Any], idle: int, settings: Train) -> int | None:
+    """Return the epoch after the one whose history row is `last`, or None when patience is out.
+
+    A warm-up whose validation score did not rise for `patience` epochs (`idle`) gives way to
+    triplets; a triplet phase then ends the run.
+    """
+    if idle < settings.patience:
+        return int(last["epoch"]) + 1
+    if last["phase"] == "triplet" or settings.triplet_epochs == 0:
+        return None
+    return settings.warmup_epochs + 1

@@ -3,20 +3,80 @@
 import copy
 import hashlib
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from faceops.base.files import write_file
 from faceops.base.locks import file_lock
 from faceops.base.progress import track
-from faceops.embedding.backbones.pretrained_sface import ConvUnit
-from faceops.embedding.embed_crops import pixels_of
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.labelled_crops import LabelledCrops
-from faceops.embedding.training.faces_and_code import faces_and_code
-from faceops.embedding.training.rows_so_far import RowsSoFar
-from faceops.embedding.weights_sha256 import weights_sha256
+from faceops.embedding.backbones.mobilefacenet import ConvUnit
+from faceops.embedding.embedder import Embedder, pixels_of
+from faceops.embedding.model_file import weights_sha256
+from faceops.embedding.training.samplers import LabelledCrops
+
+
+def faces_and_code(faces: LabelledCrops, modules: Iterable[str]) -> str:
+    """Return a sha256 over the crops of `faces` in their order and the files of `modules`."""
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
+    for row in faces.rows:
+        digest.update(faces.crops[row].tobytes())
+    return digest.hexdigest()
+
+
+SAVED_EVERY_S = 20
+
+
+class RowsSoFar:
+    """A memory-mapped float16 array in the making, beside it the count of its first good rows.
+
+    Without a count that fits it is begun anew: never is a row taken for good that was not flushed
+    before it was counted.
+
+    Attributes:
+        rows: float16 of `shape`, to be filled in order.
+        done: how many a killed run has filled.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        """Open what a killed run left for `path` of that `shape`, or begin it."""
+        self._path = path
+        self._making, self._counted = path.with_suffix(".tmp"), path.with_suffix(".count")
+        self.done = self._good(shape)
+        if not self.done:
+            self._counted.unlink(missing_ok=True)  # it is of rows that are not there
+        mode = "r+" if self.done else "w+"
+        self.rows = np.lib.format.open_memmap(self._making, mode, np.float16, shape)
+        self._saved_at = time.monotonic()
+
+    def _good(self, shape: tuple[int, ...]) -> int:
+        """Return how many rows are good; a count that another file or a full disk left is none."""
+        try:
+            count = self._counted.read_text("ascii")
+            begun = np.load(self._making, mmap_mode="r", allow_pickle=False)
+        except (OSError, EOFError, ValueError):
+            return 0
+        fits = begun.shape == shape and begun.dtype == np.float16 and count.isdecimal()
+        return int(count) if fits and int(count) <= len(begun) else 0
+
+    def reached(self, done: int) -> None:
+        """Take note, now and then, that the first `done` rows are filled."""
+        if time.monotonic() - self._saved_at > SAVED_EVERY_S:
+            self.rows.flush()
+            write_file(self._counted, str(min(done, len(self.rows))))
+            self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Give the file its name: all rows are filled."""
+        self.rows.flush()
+        self._making.replace(self._path)
+        self._counted.unlink(missing_ok=True)
+
 
 BATCH = 32
 

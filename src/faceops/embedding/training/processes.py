@@ -8,14 +8,21 @@ share, with the running statistics of process 0; on GPUs SyncBatchNorm sees the 
 """
 
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from faceops.base.errors import FaceOpsError
 
@@ -128,3 +135,72 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def started_by_torchrun() -> bool:
+    """Return whether this process is one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def start_processes(count: int, module: str) -> None:
+    """Run `python -m module` in `count` processes on this machine, and wait for them.
+
+    More machines: `torchrun --nnodes ... -m module`, which this leaves to its user.
+
+    Raises:
+        SystemExit: one of them failed; it has said why.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came, and they were told.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        run_id=f"faceops-{os.getpid()}",
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", module)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+    except SignalException:
+        raise KeyboardInterrupt from None
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignal:
+    """A context in which the two signals only set `asked`; a second one acts at once.
+
+    Outside of the main thread, where Python allows no handlers, it never asks.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, signal.Handlers | int | None] = {}
+
+    def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._ask)  # type: ignore[assignment]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._give_back()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,19 +1,179 @@
 """Write what the label doctor found: the list and its contact sheets."""
 
+import csv
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
+from faceops.base.tables import csv_cell, csv_text, write_csv
+from faceops.dataset.quarantine import is_photo_id
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.label_doctor.suspicion import Suspicion
-from faceops.evaluation.label_doctor.suspicion_sheets import draw_pages
-from faceops.evaluation.label_doctor.suspicions_file import read_verdicts, write_suspicions
-from faceops.faces.tile_sheet import write_sheet
-from faceops.photos.photo_error import printable
+from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
+from faceops.faces.contact_sheets import (
+    BAD,
+    COLUMNS,
+    GOOD,
+    PLAIN,
+    Colour,
+    Section,
+    Tile,
+    draw_sections,
+    write_sheet,
+)
+from faceops.photos.open_photo import printable
+
+A_PAGE = 12
+_MOST = 4  # photos of each kind in a row of ten
+
+
+def draw_pages(
+    suspicions: Sequence[Suspicion],
+    persons: np.ndarray,
+    paths: np.ndarray,
+    crops: np.ndarray | None,
+) -> Iterator[Image.Image]:
+    """Yield sheets of twelve suspicions each, numbered as in suspicions.csv.
+
+    Red frames: in doubt. Grey captions: other photos of the name. Green frames: the person whom
+    they are like.
+
+    Args:
+        suspicions: in their order.
+        persons: str (N,), of all photos.
+        paths: str (N,), of all photos.
+        crops: uint8 (N, 112, 112, 3) of all photos, or None: crosses are drawn instead.
+    """
+
+    def tile(photo: int, role: str, colour: Colour, framed: bool) -> Tile:
+        picture = None if crops is None else Image.fromarray(np.asarray(crops[photo]))
+        person = str(persons[photo])
+        stem = PurePosixPath(str(paths[photo])).stem
+        number = stem.removeprefix(person).strip(" _-") or stem
+        return Tile(picture, person, f"{role} {number}", colour, framed)
+
+    def section(rank: int, doubt: Suspicion) -> Section:
+        title = f"{rank}. {doubt.kind}: {doubt.person}"
+        title += f" / {doubt.suggestion}" if doubt.suggestion else ""
+        tiles = [tile(photo, "in doubt", BAD, True) for photo in doubt.photos[:_MOST]]
+        tiles += [tile(photo, "same name", PLAIN, False) for photo in doubt.beside[:_MOST]]
+        tiles += [tile(photo, "like", GOOD, True) for photo in doubt.alike[:_MOST]]
+        return Section(
+            title.replace("_", " "),
+            tiles[:COLUMNS],
+            f"score {doubt.score:.1f}: {doubt.evidence.replace('_', ' ')}",
+        )
+
+    numbered = list(enumerate(suspicions, start=1))
+    for start in range(0, len(numbered), A_PAGE):
+        page = numbered[start : start + A_PAGE]
+        yield draw_sections([section(rank, doubt) for rank, doubt in page])
+
+
+# rank: of the suspicion, shared by its photos; score: its log odds; suggestion: the other name.
+CSV_COLUMNS = (
+    *("rank", "kind", "score", "person", "suggestion", "path", "photo_id", "evidence"),
+    "verdict",
+)
+VERDICTS = ("yes", "no", "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as a person left it; `line` 2 is the first; `verdict` is one of VERDICTS."""
+
+    line: int
+    kind: Kind
+    person: str
+    suggestion: str
+    path: str
+    photo_id: str
+    verdict: str
+
+
+def write_suspicions(
+    suspicions: Sequence[Suspicion],
+    persons: np.ndarray,
+    paths: np.ndarray,
+    photo_ids: dict[int, str],
+    file: Path,
+    judged: Iterable[Row] = (),
+) -> None:
+    """Write suspicions.csv; the verdicts of rows judged before are kept.
+
+    Args:
+        suspicions: in their order.
+        persons: str (N,), of all photos.
+        paths: str (N,), of all photos.
+        photo_ids: sha256 of each photo in doubt, by its row.
+        file: where to.
+        judged: rows of the file that this one replaces.
+    """
+    verdicts = {(row.kind, row.photo_id, row.suggestion): row.verdict for row in judged}
+    rows = []
+    for rank, doubt in enumerate(suspicions, start=1):
+        for photo in doubt.photos:
+            person = str(persons[photo])
+            # Of two only photos that are alike each suggests the other's name.
+            suggestion = doubt.suggestion if person == doubt.person else doubt.person
+            verdict = verdicts.get((doubt.kind, photo_ids[photo], suggestion), "")
+            cells = (person, suggestion, str(paths[photo]), photo_ids[photo], doubt.evidence)
+            score = f"{doubt.score:.2f}"
+            rows.append([rank, doubt.kind.value, score, *map(csv_cell, cells), verdict])
+    write_csv(file, CSV_COLUMNS, rows, errors="surrogateescape")
+
+
+def read_verdicts(file: Path) -> list[Row]:
+    """Return the rows of a suspicions.csv that a person may have edited.
+
+    Raises:
+        FaceOpsError: no such file, no CSV of this kind, or a word that is no verdict.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
+            reader = csv.DictReader(opened, restval="")
+            rows = list(enumerate(reader, start=2))
+            columns = reader.fieldnames or []
+    except (OSError, csv.Error) as error:
+        told = getattr(error, "strerror", None) or error
+        raise FaceOpsError(f"{file} cannot be read ({told}); run `faceops data doctor`.") from None
+    if lacking := [name for name in CSV_COLUMNS if name not in columns]:
+        raise FaceOpsError(
+            f"{file} has no column {lacking[0]!r}; keep the columns that `faceops data doctor` "
+            "wrote, and save it as CSV with commas."
+        )
+    return [_row(file, line, row) for line, row in rows if any(row.values())]
+
+
+def _row(file: Path, line: int, row: dict[str, str]) -> Row:
+    verdict = row["verdict"].strip().lower()
+    photo_id = row["photo_id"].strip().lower()
+    if verdict not in VERDICTS:
+        raise FaceOpsError(
+            f"{file} line {line}: the verdict {row['verdict']!r} is none of yes, no or nothing."
+        )
+    if not is_photo_id(photo_id):
+        raise FaceOpsError(
+            f"{file} line {line}: photo_id {row['photo_id']!r} is not a sha256 of 64 digits; "
+            "run `faceops data doctor` again and fill in the verdicts only."
+        )
+    try:
+        kind = Kind(row["kind"].strip())
+    except ValueError:
+        raise FaceOpsError(
+            f"{file} line {line}: kind {row['kind']!r} is none of {', '.join(Kind)}; "
+            "fill in the verdicts only."
+        ) from None
+    person, suggestion, path = (csv_text(row[name]) for name in ("person", "suggestion", "path"))
+    return Row(line, kind, person, suggestion, path, photo_id, verdict)
+
 
 SUSPICIONS_FILE = "suspicions.csv"
 
@@ -60,3 +220,46 @@ def _photo_id(path: Path) -> str:
             f"{printable(path)} cannot be read ({error.strerror}); name the data folder that was "
             "cropped by --data, or run `dvc repro crop`."
         ) from None
+
+
+def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, str]:
+    """Return photo_id -> reason of the photos with the verdict yes, in the order of the file.
+
+    Args:
+        rows: of suspicions.csv.
+        file: its name, for messages.
+        data: the folder that their paths start from.
+
+    Raises:
+        FaceOpsError: a photo has both yes and no, or is not in `data` any more.
+    """
+    refused = {row.photo_id: row.line for row in rows if row.verdict == "no"}
+    reasons: dict[str, str] = {}
+    for row in rows:
+        if row.verdict != "yes":
+            continue
+        if row.photo_id in refused:
+            raise FaceOpsError(
+                f"{file} says yes in line {row.line} and no in line {refused[row.photo_id]} of "
+                f"one photo, {printable(Path(row.path))}; decide."
+            )
+        _check_is_there(row, file, data)
+        perhaps = f", perhaps {row.suggestion}" if row.suggestion else ""
+        reasons.setdefault(row.photo_id, f"data doctor: {row.kind} of {row.person}{perhaps}")
+    return reasons
+
+
+def _check_is_there(row: Row, file: Path, data: Path) -> None:
+    path = data / row.path
+    try:
+        same = sha256_file(path) == row.photo_id
+    except OSError as error:
+        raise FaceOpsError(
+            f"{file} line {row.line}: {printable(path)} cannot be read ({error.strerror}); if it "
+            "was moved or removed, clear its verdict, else name the data folder by --data."
+        ) from None
+    if not same:
+        raise FaceOpsError(
+            f"{file} line {row.line}: {printable(path)} is another photo than the one in doubt; "
+            "run `faceops data doctor` again, or name the data folder by --data."
+        )

@@ -1,21 +1,40 @@
 """Collects what the page shows while photos come in, in bounded memory, and writes the page."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from faceops.base.reasons import Reason
-from faceops.identification.decide import Decision
-from faceops.identification.engine import NamedPhoto
-from faceops.identification.face_store import FaceStore
-from faceops.identification.outcome import Outcome
-from faceops.identification.report.fair_shares import fair_shares
-from faceops.identification.report.page import PageContent, render_page
-from faceops.identification.report.pictures import enrolled_pictures, face_pictures
-from faceops.identification.report.shown_face import Group, ShownFace, shown_face
+from faceops.identification.engine.decide import Decision, Outcome
+from faceops.identification.engine.engine import NamedPhoto
+from faceops.identification.report.page import (
+    Group,
+    PageContent,
+    ShownFace,
+    enrolled_pictures,
+    face_pictures,
+    render_page,
+    shown_face,
+)
+from faceops.identification.state.face_store import FaceStore
 from faceops.identification.summary import Summary
-from faceops.identification.unknown_numbers import FaceKey
-from faceops.identification.unknown_people import UnknownPeople
+from faceops.identification.unknown.groups import FaceKey
+from faceops.identification.unknown.unknown_people import UnknownPeople
+
+
+def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
+    """Return how much each gets of `total`: who wants little gets it, the others the same.
+
+    Nobody gets more than they want; of shares that differ by rounding the larger go to those who
+    want more.
+    """
+    shares, left = [0] * len(wanted), total
+    waiting = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    for rank, place in enumerate(waiting):
+        shares[place] = min(wanted[place], left // (len(waiting) - rank))
+        left -= shares[place]
+    return shares
+
 
 # A line of text a face is cheap, about 70 bytes: up to here every face and file is on the page.
 LISTED = 100_000

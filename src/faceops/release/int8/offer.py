@@ -1,12 +1,68 @@
-"""What stage quantise hands on: the int8 embedder and its section of release.json, or neither."""
+"""What int8 loses against float32 on validation people, and whether it is offered."""
 
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file, write_json
-from faceops.release.contract import EMBEDDER_INT8, Int8, Release
+from faceops.config.sections import Quantise
+from faceops.release.contract import EMBEDDER_INT8, Int8, Int8Measured, Release
+from faceops.verification.false_accept_rate import people_for_pairs, threshold_at
+from faceops.verification.pairs import PairScores
+
+
+def measure_int8(
+    embeddings: tuple[np.ndarray, np.ndarray],
+    tar: tuple[float, float],
+    persons: np.ndarray,
+    settings: Quantise,
+    calibration_crops: int,
+) -> Int8Measured:
+    """Compare `embeddings` (float32's, int8's), each (N, D) of unit length, of `persons` (N,).
+
+    `tar` are their true accept rates at `settings.far`, see `true_accept_rate`.
+    """
+    cosine = np.einsum("nd,nd->n", *(part.astype(np.float64) for part in embeddings))
+    return Int8Measured(
+        people=len(np.unique(persons)),
+        photos=len(persons),
+        far=settings.far,
+        tar_float32=round(tar[0], 6),
+        tar_int8=round(tar[1], 6),
+        tar_loss_allowed=settings.max_tar_loss,
+        min_cosine=round(float(cosine.min()), 6),
+        mean_cosine=round(float(cosine.mean()), 6),
+        calibration_crops=calibration_crops,
+    )
+
+
+def true_accept_rate(scores: PairScores, far: float) -> float:
+    """Return the share of pairs of one person that pass where at most `far` of two people's do."""
+    strangers = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
+    accepted = scores.genuine >= np.float32(threshold_at(strangers, far))
+    return float(accepted.mean())
+
+
+def why_not(measured: Int8Measured) -> str:
+    """Return the sentence that says why int8 is not offered, "" where it is."""
+    needed = people_for_pairs(measured.far)
+    if measured.people < needed:
+        return (
+            f"int8 is not offered: {measured.people} validation people cannot tell TAR at FAR "
+            f"{measured.far:g}, which takes {needed}; raise quantise.far or give more people."
+        )
+    loss = measured.tar_float32 - measured.tar_int8
+    if not loss < measured.tar_loss_allowed:
+        return (
+            f"int8 is not offered: TAR at FAR {measured.far:g} falls by {loss:.4f} (from "
+            f"{measured.tar_float32:.4f} to {measured.tar_int8:.4f}) on {measured.people} "
+            f"validation people, and must fall by less than quantise.max_tar_loss = "
+            f"{measured.tar_loss_allowed:g}."
+        )
+    return ""
+
 
 OFFER_FILE = "int8.json"
 

@@ -1,0 +1,79 @@
+"""How many CPUs this process may use: its affinity mask and its cgroup limit, as in containers."""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use, 1 or more.
+
+    `os.cpu_count()` would count all CPUs of the machine, also in a container limited to two.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, math.ceil(min(cpus, *_cgroup_limits())))
+
+
+def _cgroup_limits() -> list[float]:
+    """Return the CPU limits of this process's cgroup and of those above it; [inf] for none."""
+    limits = [math.inf]
+    for line in _read(OWN_CGROUP).splitlines():
+        if line.startswith("0::"):  # version 2: "0::/path"
+            folder = CGROUP / line[3:].lstrip("/")
+            for place in (folder, *folder.parents):
+                if place.is_relative_to(CGROUP):
+                    limits.append(_limit(_read(place / "cpu.max")))
+    quota, period = (_read(CGROUP / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return [*limits, _limit(f"{quota} {period}")]  # version 1, as containers mount it
+
+
+def _limit(text: str) -> float:
+    """Return quota / period of "QUOTA PERIOD"; infinite for "max", -1 and what is not such."""
+    try:
+        quota, period = map(float, text.split())
+    except ValueError:
+        return math.inf
+    return quota / period if quota > 0 and period > 0 else math.inf
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 8  # results that may wait for a slow one, a worker
+
+
+def ordered_map(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Yield `work(item)` for each item in order, computed by `workers` threads.
+
+    Threads, because Pillow and ONNX Runtime let go of the interpreter while they work. Memory is
+    bounded: only a few results a worker are ahead of the one that is taken. An error in `work` is
+    raised where its result would have come; what has not begun is then dropped.
+    """
+    pool = ThreadPoolExecutor(max_workers=workers)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

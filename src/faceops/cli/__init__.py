@@ -1,0 +1,48 @@
+"""The `faceops` command. Exit codes: 0 done, 1 the job failed, 2 called wrongly."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import faceops
+from faceops.base.errors import FaceOpsError
+
+COMMANDS = (
+    "weights",
+    "data",
+    "params",
+    "enrol",
+    "people",
+    "identify",
+    "evaluate",
+    "release",
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="faceops", description=faceops.__doc__)
+    parser.add_argument("--version", action="version", version=f"faceops {faceops.__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"faceops.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except FaceOpsError as error:
+        print(f"faceops {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"faceops {args.command}: interrupted; run it again to continue.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough (`| head`); what is left to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

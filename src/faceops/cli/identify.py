@@ -1,0 +1,168 @@
+"""`faceops identify`: name the people in a folder of photos."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from faceops.cli.bundle_argument import add_bundle_arguments, bundle_folder, load_bundle
+
+if TYPE_CHECKING:
+    from faceops.identification.settings import IdentifySettings
+    from faceops.identification.summary import Summary
+
+MOST_ERRORS = 10
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "identify",
+        help="name the people in photos",
+        description="Find every face below PHOTOS_DIR (or in one photo) and name the enrolled "
+        "people. Photos that an earlier run into the same --out has seen are not opened again. "
+        "What is known of photos that are gone is dropped by the first run after 30 days.",
+    )
+    parser.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
+    parser.add_argument(
+        "--gallery", type=Path, default=Path("gallery"), metavar="DIR", help="(default: gallery)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the results")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="SHARE",
+        help="share of strangers that may be given a name, e.g. 0.01 (default: the release's)",
+    )
+    parser.add_argument(
+        "--detail",
+        type=int,
+        metavar="PIXELS",
+        help="search large photos in tiles too, scaled to this longest side: more finds smaller "
+        "faces and takes longer, 0 only looks at the whole (default: 1280)",
+    )
+    parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
+    parser.add_argument(
+        "--xmp",
+        action="store_true",
+        help="write face regions and names into XMP sidecars beside the photos (photo.jpg.xmp); "
+        "what others wrote into them stays",
+    )
+    parser.add_argument(
+        "--keep-crops",
+        action="store_true",
+        help="keep the aligned faces of photos that are opened from now on in the state of --out: "
+        "when the model changes and cuts faces as before, they are embedded anew without opening "
+        "the photos. It is more biometric data, about 15 kB a face",
+    )
+    parser.add_argument(
+        "--keep-runs",
+        type=int,
+        metavar="N",
+        help="runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_bundle_arguments(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from faceops.identification.run import check_folders
+    from faceops.identification.settings import IdentifySettings
+
+    # Wrong arguments first, then whether anything has changed: loading a release takes a second.
+    fields = IdentifySettings.__dataclass_fields__
+    given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
+    settings = IdentifySettings(**given)
+    check_folders(args.photos_dir, args.out, args.gallery)
+    summary = _standing_results(args, settings) or _identify(args, settings)
+    if args.json:
+        print(json.dumps(summary.as_dict(), ensure_ascii=False))
+    else:
+        print(_in_words(summary, args.out))
+    return 0
+
+
+def _standing_results(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
+    from faceops.gallery.store import gallery_stamp
+    from faceops.identification.records.reuse import standing_results
+    from faceops.release.contract import default_budget
+
+    if not gallery_stamp(args.gallery):
+        return None  # opening the gallery says what is wrong with it
+    bundle, release, note = bundle_folder(args)
+    budget = settings.budget or default_budget(bundle, args.precision)
+    if budget is None:
+        return None
+    settings = replace(settings, budget=budget)
+    return standing_results(
+        args.photos_dir, args.gallery, bundle, args.out, release, settings, note
+    )
+
+
+def _identify(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
+    from faceops.gallery.store import Gallery
+    from faceops.identification.run import identify
+
+    Gallery.open(args.gallery)  # an unusable gallery is reported before the release is loaded
+    bundle = load_bundle(args)
+    gallery = Gallery.open(args.gallery, bundle.release.contract_id)
+    return identify(args.photos_dir, gallery, bundle, args.out, settings)
+
+
+def _in_words(summary: "Summary", out: Path) -> str:
+    note = f"{summary.release_note}\n" if summary.release_note else ""
+    if summary.unchanged:
+        return note + (
+            f"nothing has changed since {summary.started}: {summary.photos} photos, "
+            f"{summary.identified} faces named; the results of run {summary.run_id} in {out} stand"
+        )
+    anew = f", {summary.photos_reembedded} embedded anew" if summary.photos_reembedded else ""
+    known = f" ({summary.photos_reused} known from before{anew})" if summary.photos_reused else ""
+    lines = [
+        f"{summary.faces} faces found in {summary.photos} photos{known}, "
+        f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people",
+    ]
+    if summary.unknown or summary.rejected or summary.rejected_photos:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in sorted(summary.reasons.items())
+        )
+        lines.append(f"without a name: {reasons}")
+    lines += [
+        f"drift in {drift.what} ({drift.level}, PSI {drift.psi:.2f}): {drift.advice}"
+        for drift in summary.drift
+        if drift.advice
+    ]
+    if summary.vanished:
+        lines.append(f"{summary.vanished} photos that the latest run saw are not there any more")
+    if summary.moved:
+        lines.append(f"{summary.moved} photos moved: they are there under another path")
+    lines += [
+        f"the folder {folder} could not be listed: what is known of its photos is kept"
+        for folder in summary.unlisted[:MOST_ERRORS]
+    ]
+    if (more := len(summary.unlisted) - MOST_ERRORS) > 0:
+        lines.append(f"... and {more} more folders, all in {out / 'summary.json'}")
+    if summary.unknown_people:
+        lines.append(
+            f"{summary.unknown_people} unknown people were seen in several photos: look at the "
+            "report; faceops name enrols one"
+        )
+    if not summary.known_to_gallery:
+        lines.append(
+            f"the gallery may only be read and does not know of {out}: to forget a person, "
+            f"name it by --out"
+        )
+    if summary.sidecars_written:
+        lines.append(f"{summary.sidecars_written} sidecars written beside the photos")
+    for error in summary.sidecar_errors[:MOST_ERRORS]:
+        lines.append(error)
+    if (more := len(summary.sidecar_errors) - MOST_ERRORS) > 0:
+        lines.append(f"... and {more} more sidecars, all in {out / 'summary.json'}")
+    lines.append(
+        f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "
+        f"{out / 'report.html'}, read {out / 'faces.csv'}"
+    )
+    return note + "\n".join(lines)

@@ -1,1 +1,0 @@
-"""The groups of the `faceops` command, a file each."""

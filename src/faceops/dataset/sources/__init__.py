@@ -1,1 +1,0 @@
-"""Where labelled photos come from: a file a source, each lists (person, photo)."""

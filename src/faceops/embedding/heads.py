@@ -1,0 +1,169 @@
+"""A classification head by its name in params.yaml.
+
+What every classification head is: a cross-entropy over people, with a margin for the true one.
+
+The heads of this room differ in one thing, what they do to the cosine of the true person.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from faceops.base.errors import FaceOpsError
+
+
+class ClassificationHead(nn.Module):
+    """A softmax over scaled cosines between embeddings and one learnt direction a person.
+
+    It serves training only and is thrown away after it. Use it outside autocast: a cosine in
+    bfloat16 is coarser than the margins' effect.
+
+    Args:
+        embedding_size: D.
+        people: the number of classes.
+        scale: what cosines are multiplied with; the inverse of the softmax's temperature.
+        margin: as the subclass says.
+    """
+
+    def __init__(self, embedding_size: int, people: int, scale: float, margin: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(people, embedding_size))
+        nn.init.normal_(self.weight)
+        self.scale = scale
+        self.margin = margin
+
+    @property
+    def people(self) -> int:
+        """How many classes there are."""
+        return len(self.weight)
+
+    @torch.no_grad()
+    def start_at(self, centres: torch.Tensor) -> None:
+        """Take each person's mean embedding, (people, D), as the first guess of the class.
+
+        A pretrained embedding then keeps its shape instead of being torn towards random classes.
+        """
+        self.weight.copy_(centres)
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of `embeddings` (B, D), L2-normalised, with `labels` (B,) int64."""
+        cosines = embeddings @ F.normalize(self.weight, dim=1).T  # (B, people)
+        true = labels.to(embeddings.device)[:, None]  # (B, 1)
+        # Only B of the B x people cosines change: a scatter, not a one-hot matrix.
+        with_margin = cosines.scatter(1, true, self.less_margin(cosines.gather(1, true)))
+        return F.cross_entropy(self.scale * with_margin, true[:, 0])
+
+    def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+        """Return the `cosines` of the true people, (B, 1), made smaller by the margin."""
+        raise NotImplementedError
+
+
+# float32 cosines are 6e-8 apart below 1, so 1 - cos^2 is 0 or at least 1.2e-7: the floor touches
+# nothing but the zeros, whose square root would have an infinite gradient.
+_SMALLEST_SINE_SQUARED = 1e-8
+
+
+class ArcFace(ClassificationHead):
+    """The true person's cosine counts as cos(t + margin); margin 0 <= m < pi / 2 radians, .5.
+
+    Where t + m would pass pi, cos(t + m) would rise again and pull the face away from its person;
+    from there on cos(t) - m sin(m) takes its place, as in the authors' own training: it falls with
+    t to the end, below all that comes before it.
+    """
+
+    def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+        """Return cos(t + margin) for `cosines` = cos(t).
+
+        By the addition theorem, not by arccos, whose gradient at cosine 1 and -1 is infinite. At
+        these two the gradient is that of cos(t) cos(m) alone.
+        """
+        sines = (1 - cosines.square()).clamp_min(_SMALLEST_SINE_SQUARED).sqrt()
+        turned = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
+        beyond = cosines - self.margin * math.sin(self.margin)
+        return torch.where(cosines >= -math.cos(self.margin), turned, beyond)
+
+
+class CosFace(ClassificationHead):
+    """The true person's cosine counts as cos(t) - margin; margin 0 <= m < 1, .35 in the paper."""
+
+    def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+        """Return `cosines` - margin."""
+        return cosines - self.margin
+
+
+class Softmax(ClassificationHead):
+    """Cross-entropy over W (scale x embedding) + b; neither normalised rows nor a margin.
+
+    The scale makes up for unit embeddings: with logits within -1..1 a softmax over thousands of
+    people never comes near 0 loss.
+    """
+
+    def __init__(self, embedding_size: int, people: int, scale: float) -> None:
+        super().__init__(embedding_size, people, scale, margin=0.0)
+        with torch.no_grad():  # rows of about length 1, as the centres of `start_at` are
+            self.weight.mul_(embedding_size**-0.5)
+        self.bias = nn.Parameter(torch.zeros(people))
+
+    @torch.no_grad()
+    def start_at(self, centres: torch.Tensor) -> None:
+        """Take each person's mean embedding, (people, D), as its row, and no bias."""
+        super().start_at(centres)
+        self.bias.zero_()
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of `embeddings` (B, D), L2-normalised, with `labels` (B,) int64."""
+        logits = F.linear(self.scale * embeddings, self.weight, self.bias)  # (B, people)
+        return F.cross_entropy(logits, labels.to(embeddings.device))
+
+
+# (embedding_size, people, scale, margin) -> an untrained head
+Builder = Callable[[int, int, float, float], ClassificationHead]
+
+
+def _softmax(embedding_size: int, people: int, scale: float, margin: float) -> Softmax:
+    return Softmax(embedding_size, people, scale)  # has no margin
+
+
+HEADS: dict[str, Builder] = {"softmax": _softmax, "cosface": CosFace, "arcface": ArcFace}
+_MARGIN_BELOW = {"cosface": 1.0, "arcface": 1.5}
+
+
+def build_head(
+    name: str, embedding_size: int, people: int, scale: float, margin: float
+) -> ClassificationHead:
+    """Return an untrained head for `people` classes, drawn from torch's global generator.
+
+    Args:
+        name: a key of HEADS; softmax ignores `margin`.
+        scale: above 0.
+        margin: of cosines for cosface, in radians for arcface.
+
+    Raises:
+        FaceOpsError: no head has that name, or the margin is outside the head's range.
+    """
+    if name not in HEADS:
+        raise FaceOpsError(
+            f"train.head = {name!r} is unknown; set it to one of {', '.join(HEADS)}."
+        )
+    below = _MARGIN_BELOW.get(name)
+    if below and not 0 <= margin < below:
+        raise FaceOpsError(
+            f"train.head_margin = {margin} is out of range; {name} takes from 0 to below {below}."
+        )
+    return HEADS[name](embedding_size, people, scale, margin)
+
+
+def class_centres(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return float32 (C, D), each of length 1: the centre of each class 0 .. C - 1.
+
+    `embeddings` float32 (N, D), L2-normalised; `labels` int (N,), every class at least once. A
+    class whose embeddings cancel out keeps a centre of length below 1.
+    """
+    sums = np.zeros((labels.max() + 1, embeddings.shape[1]), np.float32)
+    np.add.at(sums, labels, embeddings)
+    centres: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6)
+    return centres

@@ -1,1 +1,0 @@
-"""Classification heads: a softmax over people; thrown away after training."""

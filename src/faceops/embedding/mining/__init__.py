@@ -1,1 +1,0 @@
-"""Which triplets of faces a step learns from."""

@@ -1,0 +1,116 @@
+"""Calibrate a verifier on photos some of whose labels are wrong.
+
+A photo under a wrong name makes pairs that are called one person and show two. Taken for what
+they are called, a few of them flatten a logistic fit badly. Here a share e of the pairs of one
+name is supposed to be of that sort and is fitted together with the line (class-conditional label
+noise, Angluin & Laird 1988; for logistic regression Bootkrajang & Kaban 2012): where a pair's
+likelihood ratio is exp(z), z = scale x + bias, pairs of one name and of two have the ratio
+(1 - e) exp(z) + e.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.verification.calibrators import platt_of
+from faceops.verification.score_table import ScoreTable, score_table
+from faceops.verification.verifier import Verifier
+
+LEAST_PAIRS, LEAST_PEOPLE = 1000, 50  # of one name; fewer fit no tail
+_A_PERSON = 50  # pairs, so that people with hundreds of photos do not rule
+_GENUINE, _IMPOSTOR = 200_000, 300_000
+_CHUNK = 1 << 15  # pairs gathered at a time, 32 MB
+
+
+@dataclass(frozen=True)
+class NoiseTolerant:
+    """The calibrated verifier, and the share of pairs of one name that look like two people."""
+
+    verifier: Verifier
+    wrong_pairs: float
+
+
+def calibrate_on_doubtful(
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, seed: int = 0
+) -> NoiseTolerant | None:
+    """Return `verifier` calibrated anew, whatever its calibration was; None for too few pairs.
+
+    Args:
+        embeddings: float32 (N, D), L2-normalised.
+        persons: str (N,), some of them wrong.
+        verifier: its order of pairs is kept.
+        seed: for drawing pairs.
+    """
+    draw = np.random.default_rng(seed)
+    person = np.unique(np.asarray(persons).astype(str), return_inverse=True)[1]
+    raw = Verifier(verifier.weight, verifier.bias, verifier.kind)
+    genuine, people = _pairs_of_one_name(person, draw)
+    if len(genuine) < LEAST_PAIRS or people < LEAST_PEOPLE:
+        return None
+    impostor = draw.integers(0, len(person), (_IMPOSTOR, 2))
+    impostor = impostor[person[impostor[:, 0]] != person[impostor[:, 1]]]
+    table = score_table(_scores(embeddings, genuine, raw), _scores(embeddings, impostor, raw))
+    scale, bias, share = fit_with_wrong_pairs(table)
+    weight = (verifier.weight.astype(np.float64) * scale).astype(np.float32)
+    return NoiseTolerant(Verifier(weight, verifier.bias * scale + bias, verifier.kind), share)
+
+
+def fit_with_wrong_pairs(table: ScoreTable) -> tuple[float, float, float]:
+    """Return scale, bias and the share of wrong pairs, by maximum likelihood.
+
+    Counts of "genuine" pairs are of those of one name, some of which show two people.
+    """
+    from scipy.optimize import minimize
+
+    one, two = table.weights
+    centre = np.average(table.score, weights=one + two)
+    spread = float(np.sqrt(np.average((table.score - centre) ** 2, weights=one + two))) or 1.0
+    x = (table.score - centre) / spread
+    scale, bias = platt_of(ScoreTable(x, table.genuine, table.impostor))
+
+    def loss(guess: np.ndarray) -> float:
+        z = np.exp(guess[0]) * x + guess[1]
+        right, wrong = -np.logaddexp(0, guess[2]), -np.logaddexp(0, -guess[2])
+        ratio = np.logaddexp(right + z, wrong)
+        return float((one * np.logaddexp(0, -ratio) + two * np.logaddexp(0, ratio)).sum())
+
+    starts = [
+        [np.log(max(scale, 1e-3) * steeper), bias * steeper, share]
+        for steeper in (1, 2, 4)
+        for share in (-6.0, -3.0)
+    ]
+    limits = [(-7, 7), (-100, 100), (-12, -0.5)]
+    fits = [minimize(loss, start, method="L-BFGS-B", bounds=limits) for start in starts]
+    best = min(fits, key=lambda fit: float(fit.fun)).x
+    scale = float(np.exp(best[0]))
+    share = float(1 / (1 + np.exp(-best[2])))
+    return scale / spread, float(best[1] - scale * centre / spread), share
+
+
+def _pairs_of_one_name(person: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Return pairs of rows int64 (M, 2), at most 50 a person, and of how many people."""
+    order = np.argsort(person, kind="stable")
+    ends = np.cumsum(np.bincount(person))
+    several = [rows for rows in np.split(order, ends[:-1]) if len(rows) > 1]
+    parts, people = [np.zeros((0, 2), np.int64)], 0
+    count = 0
+    for index in draw.permutation(len(several)):
+        rows = several[index]
+        if len(rows) * (len(rows) - 1) // 2 <= _A_PERSON:
+            first, second = np.triu_indices(len(rows), 1)
+        else:
+            first = draw.integers(0, len(rows), _A_PERSON)
+            second = (first + draw.integers(1, len(rows), _A_PERSON)) % len(rows)
+        parts.append(np.stack([rows[first], rows[second]], axis=1))
+        people, count = people + 1, count + len(first)
+        if count >= _GENUINE:
+            break
+    return np.concatenate(parts), people
+
+
+def _scores(embeddings: np.ndarray, pairs: np.ndarray, verifier: Verifier) -> np.ndarray:
+    parts = [
+        verifier.logit(embeddings[part[:, 0]], embeddings[part[:, 1]])
+        for part in np.split(pairs, range(_CHUNK, len(pairs), _CHUNK))
+    ]
+    return np.concatenate(parts)

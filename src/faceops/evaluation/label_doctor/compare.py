@@ -1,0 +1,308 @@
+"""All photos compared: within each person, and with the people whom they are likest.
+
+The model. The verifier's log odds L hold for a pair that is as likely one person as two, so they
+are the logarithm of a likelihood ratio. A share s of the labels is assumed to be wrong. Then the
+log odds that a photo is not of the person it is labelled with are
+
+    ln(s / (1 - s)) - L(own) + ln(1 + exp(L(other) - ln M)),
+
+where `own` is the person's other photos, `other` the likest of the M other people: the wrong
+label hides one of them, each as likely as another, or a stranger. The same prior odds, spread
+over the M others, must be overcome before two names are taken for one person. With thousands of
+people chance look-alikes are certain, and ln M is what keeps them off the list.
+
+A group of photos is compared by its template, the normalised mean of its embeddings, which the
+verifier was not calibrated on: measured on LFW, it parts one person from two better than the
+mean or the best of the single scores, and the scores of impostors rise by little. Scores far
+beyond those that the calibration has seen are an order, not a probability.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
+from faceops.verification.verifier import Verifier
+
+_BLOCK = 1 << 22  # scores at a time: 16 MB
+
+
+def nearest_other(
+    faces: np.ndarray,
+    person: np.ndarray,
+    templates: np.ndarray,
+    owner: np.ndarray,
+    verifier: Verifier,
+    block: int = _BLOCK,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the likest template of another person: rows int64 (N,) and log odds float32 (N,).
+
+    -1 and -inf where there is no other person. Memory: `block` scores, whatever N and M.
+
+    Args:
+        faces: float32 (N, D), L2-normalised.
+        person: int64 (N,), whose they are labelled to be.
+        templates: float32 (M, D), L2-normalised.
+        owner: int64 (M,), whose the templates are.
+        verifier: scores pairs.
+        block: scores held at once.
+    """
+    row = np.full(len(faces), -1, np.int64)
+    best = np.full(len(faces), -np.inf, np.float32)
+    if not len(templates):
+        return row, best
+    step = max(block // len(templates), 1)
+    for start in track(range(0, len(faces), step), "comparing with other people"):
+        part = slice(start, start + step)
+        scores = verifier.logit_matrix(faces[part], templates)
+        scores[person[part, None] == owner[None]] = -np.inf
+        row[part] = scores.argmax(1)
+        best[part] = scores.max(1)
+    row[np.isneginf(best)] = -1
+    return row, best
+
+
+_MOST = 3000  # photos of one person compared all with all: 9 million float64, 72 MB
+
+
+@dataclass(frozen=True)
+class PhotoGroups:
+    """Groups of photos, numbered by person.
+
+    Attributes:
+        group: int64 (N,), of each photo.
+        person: int64 (G,), code of each group's person.
+        size: int64 (G,), its photos.
+        template: float32 (G, D), the L2-normalised mean of its embeddings.
+        core: int64 (P,), each person's largest group; -1 where all of several photos stand alone.
+    """
+
+    group: np.ndarray
+    person: np.ndarray
+    size: np.ndarray
+    template: np.ndarray
+    core: np.ndarray
+
+    def photos(self, group: int) -> np.ndarray:
+        """Return the rows of the photos in `group`, int64, rising."""
+        return np.flatnonzero(self.group == group)
+
+
+def group_photos(
+    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier, apart: float
+) -> PhotoGroups:
+    """Split each person's photos where the mean log odds between two parts are below `apart`.
+
+    Average linkage (UPGMA, Sokal & Michener 1958). Of a person with very many photos, 3,000
+    spread evenly are grouped so; each other photo joins the group whose template it is likest.
+
+    Args:
+        embeddings: float32 (N, D), L2-normalised.
+        person: int64 (N,), codes 0..P-1, each with a photo.
+        verifier: scores pairs of photos.
+        apart: log odds.
+    """
+    order = np.argsort(person, kind="stable")
+    ends = np.cumsum(np.bincount(person))
+    group = np.empty(len(person), np.int64)
+    core = np.empty(len(ends), np.int64)
+    owners: list[int] = []
+    for code, rows in enumerate(track(np.split(order, ends[:-1]), "comparing photos of a person")):
+        part = _parts(embeddings[rows], verifier, apart)
+        sizes = np.bincount(part)
+        group[rows] = len(owners) + part
+        # The largest; of two as large, the one with the earlier photo.
+        core[code] = len(owners) + int(sizes.argmax())
+        if len(rows) > 1 and sizes.max() == 1:
+            core[code] = -1
+        owners += [code] * len(sizes)
+    size = np.bincount(group, minlength=len(owners))
+    by_group = np.argsort(group, kind="stable")
+    starts = np.cumsum(size) - size
+    template = np.add.reduceat(embeddings[by_group].astype(np.float32), starts, axis=0)
+    return PhotoGroups(group, np.array(owners), size, normalised(template), core)
+
+
+def normalised(rows: np.ndarray) -> np.ndarray:
+    """Return `rows` float32 (..., D) at length 1; a row of zeros stays."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    result: np.ndarray = rows / np.maximum(length, np.float32(1e-12))
+    return result
+
+
+def _parts(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarray:
+    """Return the part of each of one person's photos, 0.. by first photo."""
+    count = len(embeddings)
+    if count <= _MOST:
+        return _by_first_row(_linked(embeddings, verifier, apart))
+    sample = np.arange(_MOST) * count // _MOST
+    linked = _by_first_row(_linked(embeddings[sample], verifier, apart))
+    templates = normalised(
+        np.stack([embeddings[sample[linked == i]].sum(0) for i in range(linked.max() + 1)])
+    )
+    part = np.empty(count, np.int64)
+    for start in range(0, count, _MOST):
+        scores = verifier.logit_matrix(embeddings[start : start + _MOST], templates)
+        best = scores.argmax(1)
+        alone = scores.max(1) < apart
+        part[start : start + _MOST] = np.where(alone, count + start + np.arange(len(best)), best)
+    part[sample] = linked
+    return _by_first_row(part)
+
+
+def _linked(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarray:
+    if len(embeddings) == 1:
+        return np.zeros(1, np.int64)
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    scores = verifier.logit_matrix(embeddings, embeddings).astype(np.float64)
+    pairs = ((scores + scores.T) / 2)[np.triu_indices(len(scores), 1)]
+    top = pairs.max()  # a shift, so that likeness becomes a distance of 0 or more
+    tree = linkage(top - pairs, method="average")
+    return np.asarray(fcluster(tree, top - apart, criterion="distance"), np.int64)
+
+
+def _by_first_row(part: np.ndarray) -> np.ndarray:
+    """Return `part` renumbered 0.. in the order of first appearance."""
+    first, code = np.unique(part, return_index=True, return_inverse=True)[1:]
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[code]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the suspicions are drawn from.
+
+    Attributes:
+        embeddings: float32 (N, D), L2-normalised.
+        people: str (P,), sorted.
+        person: int64 (N,), rows of `people`.
+        verifier: gives log odds.
+        groups: of each person's photos.
+        nearest: int64 (G,), another person's group that a group is likest; -1: there is none.
+        likeness: float32 (G,), the log odds of the two.
+        prior: ln(s / (1 - s)).
+        chance: ln M, 0 where there are no others.
+    """
+
+    embeddings: np.ndarray
+    people: np.ndarray
+    person: np.ndarray
+    verifier: Verifier
+    groups: PhotoGroups
+    nearest: np.ndarray
+    likeness: np.ndarray
+    prior: float
+    chance: float
+
+    def mislabelled(self, own: float, other: float) -> float:
+        """Return the log odds of a wrong label by the module's formula."""
+        return float(self.prior - own + np.logaddexp(0, other - self.chance))
+
+    def two_names(self, other: float) -> float:
+        """Return the log odds that two people, so alike, are one."""
+        return float(self.prior + other - self.chance)
+
+    def between(self, first: int, second: int) -> float:
+        """Return the log odds of two groups."""
+        template = self.groups.template
+        return float(self.verifier.logit(template[first], template[second]))
+
+    def name(self, group: int) -> str:
+        """Return whose label a group has."""
+        return str(self.people[self.groups.person[group]])
+
+    def suggested(self, group: int) -> str:
+        """Return whom the group is like by more than chance, "" for nobody."""
+        return self.name(int(self.nearest[group])) if self._is_like_another(group) else ""
+
+    def alike(self, group: int) -> tuple[int, ...]:
+        """Return the rows of typical photos of whom it is like."""
+        return self.typical(int(self.nearest[group])) if self._is_like_another(group) else ()
+
+    def is_core(self, group: int) -> bool:
+        """Whether the group is its person's largest, of two photos or more."""
+        core = self.groups.core[self.groups.person[group]] == group
+        return bool(core and self.groups.size[group] > 1)
+
+    def typical(self, group: int, most: int = 4) -> tuple[int, ...]:
+        """Return the rows of the group's photos nearest to its template, the nearest first."""
+        rows = self.groups.photos(group)
+        near = self.embeddings[rows] @ self.groups.template[group]
+        return tuple(int(row) for row in rows[np.argsort(-near, kind="stable")][:most])
+
+    def without(self, photo: int) -> np.ndarray:
+        """Return the template of the photo's group without it, float32 (D,)."""
+        rows = self.groups.photos(int(self.groups.group[photo]))
+        return normalised(self.embeddings[rows[rows != photo]].sum(0))
+
+    def _is_like_another(self, group: int) -> bool:
+        return bool(self.likeness[group] > self.chance)
+
+
+def compare(
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, share: float
+) -> Compared:
+    """Group each person's photos and find the people whom the groups are likest.
+
+    Args:
+        embeddings: float32 (N, D), L2-normalised.
+        persons: str (N,).
+        verifier: calibrated.
+        share: of the labels, assumed to be wrong, between 0 and 1.
+    """
+    people, person = np.unique(np.asarray(persons).astype(str), return_inverse=True)
+    prior = math.log(share / (1 - share))
+    groups = group_photos(embeddings, person, verifier, apart=prior)
+    nearest, likeness = nearest_other(
+        groups.template, groups.person, groups.template, groups.person, verifier
+    )
+    chance = math.log(max(len(people) - 1, 1))
+    return Compared(embeddings, people, person, verifier, groups, nearest, likeness, prior, chance)
+
+
+_COLUMNS = ["crop", "path", "person"]
+
+
+@dataclass(frozen=True)
+class CroppedPhotos:
+    """`crops` uint8 (N, 112, 112, 3) RGB, mapped, not read; `persons`, `paths` str (N,)."""
+
+    crops: np.ndarray
+    persons: np.ndarray
+    paths: np.ndarray
+
+
+def read_cropped_photos(folder: Path) -> CroppedPhotos:
+    """Return the faces in the output folder of the crop stage.
+
+    Raises:
+        FaceOpsError: it is not there, unreadable, empty, or its two files do not fit.
+    """
+    crops_file, faces_file = folder / "crops.npy", folder / "faces.parquet"
+    for file in (crops_file, faces_file):
+        if not file.is_file():
+            raise FaceOpsError(
+                f"{file} does not exist; run `dvc repro crop`, or name the crop stage's folder "
+                "by --crops."
+            )
+    try:
+        table = pq.read_table(faces_file, columns=_COLUMNS).sort_by("crop")
+        crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(f"{folder} cannot be read ({reason}); run `dvc repro crop`.") from None
+    row = table["crop"].to_numpy()
+    kept = table.slice(int((row < 0).sum()))  # -1: rejected
+    if not np.array_equal(kept["crop"].to_numpy(), np.arange(len(crops))):
+        raise FaceOpsError(f"{faces_file} does not fit {crops_file}; run `dvc repro crop`.")
+    if not len(kept):
+        raise FaceOpsError(f"{folder} holds no faces; see build/validate/quarantine.csv.")
+    persons = np.array(kept["person"].to_pylist(), dtype=str)
+    return CroppedPhotos(crops, persons, np.array(kept["path"].to_pylist(), dtype=str))

@@ -1,0 +1,1 @@
+"""Evaluation protocols: verification, identification, robustness, groups."""

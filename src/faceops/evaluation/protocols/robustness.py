@@ -1,0 +1,266 @@
+"""How much of the true accept rate is left when a photo is bad.
+
+A pair is an altered photo and another, unaltered photo of the same person: a poor picture
+against a good one, as in a gallery. The threshold is fixed on unaltered photos. A face that is
+not found again is a miss. The fall is paired: the same pairs with and without the alteration,
+people resampled.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.parallel import ordered_map
+from faceops.base.progress import track
+from faceops.evaluation.bootstrap import REPEATS
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.alterations import ALTERATIONS, Alteration, Altered
+from faceops.faces.crop_photos import CropSettings, choose_face
+from faceops.faces.detector import Detection
+from faceops.faces.find_faces import Face, FaceFinder
+from faceops.photos.open_photo import open_photo
+from faceops.verification.false_accept_rate import SUPPORTING_PAIRS, threshold_at
+from faceops.verification.pairs import all_pair_scores, codes
+from faceops.verification.score_table import log_odds_of
+from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verifier
+
+NEAR = 0.5  # of the face's side: how far off a found face may lie and still be the same
+
+
+@dataclass(frozen=True)
+class AlteredFaces:
+    """Of P photos under A alterations: `embeddings` float32 (A, P, D), `found` bool (A, P).
+
+    Where a face was not found again, its embedding is 0.
+    """
+
+    names: tuple[str, ...]
+    embeddings: np.ndarray
+    found: np.ndarray
+
+
+def embed_altered(
+    photos: Sequence[Path],
+    finder: FaceFinder,
+    embed: Callable[[np.ndarray], np.ndarray],
+    settings: CropSettings,
+    workers: int,
+) -> AlteredFaces:
+    """Alter each of `photos` in every way, find its face again and embed it.
+
+    `embed` takes crops uint8 (N, 112, 112, 3) and gives float32 (N, D); `settings` says which
+    face of a photo counts. Memory: a few photos a worker, and the embeddings.
+
+    Raises:
+        FaceOpsError: a photo cannot be opened, or has no face before it is altered.
+    """
+    work = partial(alter_photo, finder=finder, settings=settings)
+    embedded, found = [], []
+    done = ordered_map(work, photos, workers)
+    for crops in track(done, "robustness: photos altered", len(photos)):
+        here = np.array([crop is not None for crop in crops])
+        kept = [crop for crop in crops if crop is not None]
+        vectors = embed(np.stack(kept)) if kept else None
+        embedded.append((here, vectors))
+        found.append(here)
+    size = next((v.shape[1] for _, v in embedded if v is not None), 1)
+    result = np.zeros((len(photos), len(ALTERATIONS), size), np.float32)
+    for row, (here, vectors) in enumerate(embedded):
+        if vectors is not None:
+            result[row, here] = vectors
+    return AlteredFaces(
+        tuple(ALTERATIONS), result.transpose(1, 0, 2), np.array(found).reshape(len(photos), -1).T
+    )
+
+
+def alter_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> list[np.ndarray | None]:
+    """Return the crop uint8 (112, 112, 3) of the photo's face under each alteration, or None."""
+    pixels = open_photo(path, settings.limits).pixels
+    height, width = pixels.shape[:2]
+    policy = settings.several_faces
+    face = choose_face(finder.find(pixels), width, height, policy, settings.min_face)
+    if face is None:
+        raise FaceOpsError(
+            f"{path} shows no usable face, though one was found in it before; it was changed: "
+            "run the crop stage again."
+        )
+    return [_again(alter, pixels, face.detection, finder) for alter in ALTERATIONS.values()]
+
+
+def _again(
+    alter: Alteration, pixels: np.ndarray, face: Detection, finder: FaceFinder
+) -> np.ndarray | None:
+    altered = alter(pixels, face)
+    same = same_face(finder.find(altered.pixels), face, altered)
+    return None if same is None else same.crop
+
+
+def same_face(faces: Sequence[Face], before: Detection, altered: Altered) -> Face | None:
+    """Return which of `faces` of the altered photo is the one that was `before`; None if none.
+
+    The nearest one, if its centre lies within half a side of where the face must be.
+    """
+    x, y, width, height = before.box
+    place = altered.place(np.array([[x + width / 2, y + height / 2]]))[0]
+    side = before.size * np.sqrt(abs(np.linalg.det(altered.moved[:, :2])))
+
+    def off(face: Face) -> float:
+        left, top, w, h = face.detection.box
+        return float(np.hypot(left + w / 2 - place[0], top + h / 2 - place[1]))
+
+    nearest = min(faces, key=off, default=None)
+    return nearest if nearest is not None and off(nearest) <= NEAR * side else None
+
+
+FAR = 1e-3
+PHOTOS_A_PERSON = 4  # at most: nobody with hundreds of photos rules the table
+_BLOCK = 512
+
+
+def measure_robustness(
+    faces: EmbeddedFaces,
+    verifier: Verifier,
+    thresholds: Thresholds | None,
+    *,
+    data: Path,
+    finder: FaceFinder,
+    embed: Callable[[np.ndarray], np.ndarray],
+    settings: CropSettings,
+    photos: int,
+    seed: int,
+    workers: int,
+) -> list[dict[str, Any]]:
+    """Return a row of figures for "unaltered" and for each alteration.
+
+    `faces` are all test faces: their pairs fix the threshold; about `photos` of them, whole
+    people drawn at random, are opened again below `data`, altered and embedded.
+
+    Raises:
+        FaceOpsError: nobody has two photos, or a photo is not what it was.
+    """
+    rows = choose_rows(faces.persons, photos, seed)
+    paths = [data / str(path) for path in faces.paths[rows]]
+    altered = embed_altered(paths, finder, embed, settings, workers)
+    scores = all_pair_scores(faces.embeddings, faces.persons, verifier, log_odds=True, seed=seed)
+    cut = threshold_at(np.sort(scores.impostor)[::-1], FAR)
+    cuts = {"": cut}
+    refusal = "the embedder is no release: nothing was calibrated"
+    if thresholds is not None:
+        try:
+            cuts["release_"] = log_odds_of(thresholds.for_pairs(FAR))
+            refusal = ""
+        except UsageError as error:
+            refusal = str(error)
+    table = robustness_table(
+        faces.embeddings[rows], faces.persons[rows], altered, verifier, cuts, seed
+    )
+    shared = {
+        "far": FAR,
+        "far_supported": bool(len(scores.impostor) * FAR >= SUPPORTING_PAIRS),
+        "release_threshold_refused": refusal,
+        "photos": len(rows),
+        "people": len(np.unique(faces.persons[rows])),
+    }
+    return [row | shared for row in table]
+
+
+def choose_rows(persons: np.ndarray, photos: int, seed: int) -> np.ndarray:
+    """Return sorted rows int (R,): people with two photos or more, drawn at random, until
+    `photos` rows are reached; at most `PHOTOS_A_PERSON` of each, drawn too.
+
+    Raises:
+        FaceOpsError: nobody has two photos.
+    """
+    person = codes(persons)
+    able = np.flatnonzero(np.bincount(person) >= 2) if len(person) else np.zeros(0, int)
+    if not len(able):
+        raise FaceOpsError(
+            "robustness needs people with two photos, and there are none; give more photos."
+        )
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(len(person))
+    chosen: list[int] = []
+    for one in draw.permutation(able):
+        if len(chosen) >= max(photos, 2):
+            break
+        chosen += order[person[order] == one][:PHOTOS_A_PERSON].tolist()
+    return np.sort(np.array(chosen))
+
+
+def robustness_table(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    altered: AlteredFaces,
+    verifier: Verifier,
+    cuts: dict[str, float],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return the figures of each alteration, "unaltered" first.
+
+    `embeddings` float32 (P, D) and `persons` (P,) of the unaltered photos, in the order of
+    `altered`; `cuts` gives thresholds in log odds by the prefix that their figures get.
+    """
+    person = codes(persons)
+    everyone = np.ones(len(person), bool)
+    tested = [("unaltered", embeddings, everyone)]
+    tested += list(zip(altered.names, altered.embeddings, altered.found, strict=True))
+    people = np.random.default_rng(seed).integers(
+        0, person.max() + 1, (REPEATS, person.max() + 1)
+    )  # the same draws for every row
+    table: list[dict[str, Any]] = []
+    before: dict[str, np.ndarray] = {}
+    for name, vectors, found in tested:
+        row: dict[str, Any] = {"alteration": name, "found": float(found.mean())}
+        for prefix, cut in cuts.items():
+            hits, pairs, false_rate = _accepted(vectors, found, embeddings, person, verifier, cut)
+            before.setdefault(prefix, hits)
+            fall = before[prefix] - hits
+            row |= {
+                f"{prefix}tar": float(hits.sum() / pairs.sum()),
+                f"{prefix}tar_interval": _interval(hits, pairs, people),
+                f"{prefix}fall": float(fall.sum() / pairs.sum()),
+                f"{prefix}fall_interval": _interval(fall, pairs, people),
+                f"{prefix}false_accept_rate": false_rate,
+                f"{prefix}threshold_log_odds": float(cut) if np.isfinite(cut) else None,
+                "pairs": int(pairs.sum()),
+            }
+        table.append(row)
+    return table
+
+
+def _accepted(
+    altered: np.ndarray,
+    found: np.ndarray,
+    embeddings: np.ndarray,
+    person: np.ndarray,
+    verifier: Verifier,
+    cut: float,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return accepted pairs and pairs of each person (C,), and the false accept rate."""
+    people = int(person.max()) + 1
+    hits, pairs = np.zeros(people), np.zeros(people)
+    false, strangers = 0, 0
+    for start in range(0, len(person), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(person)))
+        accepted = verifier.logit_matrix(altered[rows], embeddings) >= np.float32(cut)
+        accepted &= found[rows][:, None]
+        same = person[rows][:, None] == person
+        false += int((accepted & ~same).sum())
+        strangers += int((~same).sum())
+        same[np.arange(len(rows)), rows] = False  # never a photo with itself
+        hits += np.bincount(person[rows], (accepted & same).sum(1), people)
+        pairs += np.bincount(person[rows], same.sum(1), people)
+    return hits, pairs, false / strangers if strangers else float("nan")
+
+
+def _interval(hits: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> dict[str, float]:
+    """Return the 95 % percentile interval over the resampled `people` int (R, C)."""
+    shares = hits[people].sum(1) / np.maximum(pairs[people].sum(1), 1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}

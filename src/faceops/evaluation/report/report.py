@@ -1,0 +1,194 @@
+"""Which sections the report has and which the card; both are made by the same functions."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from faceops.evaluation.mistakes import Pair
+from faceops.evaluation.report.document import (
+    Bullets,
+    Facts,
+    Pairs,
+    Picture,
+    Section,
+    Table,
+    Text,
+    summary_section,
+)
+from faceops.evaluation.report.identification_sections import (
+    identification_section,
+    promise_in_words,
+    promise_section,
+)
+from faceops.evaluation.report.quality_sections import (
+    groups_section,
+    limits_section,
+    map_section,
+    mistakes_section,
+    robustness_section,
+    training_section,
+)
+from faceops.evaluation.report.verification_sections import (
+    lfw_section,
+    pairs_section,
+    thresholds_section,
+    verifier_section,
+)
+
+_COMMIT = "release.json has it once the bundle is put together"
+
+
+def use_section(facts: Facts) -> Section:
+    """What it is for, and what not."""
+    return Section("use", "What it is for", [Text(line) for line in facts.about.use])
+
+
+def seen_section(facts: Facts) -> Section:
+    """The data it was trained and calibrated on, and whether the people of the figures are new."""
+    data = facts.figures.get("data")
+    new = (
+        "Nobody in the figures below was in training or validation of this pipeline. Whether an "
+        "outside weight has seen them cannot be ruled out."
+        if data is None
+        else f"{data['seen']['told'].rstrip('.')}."
+    )
+    return Section("seen", "What it has seen", [Bullets([*facts.about.seen, new])])
+
+
+def licences_section(facts: Facts) -> Section:
+    """The terms of every weight."""
+    note = (
+        "None of these licences clears the rights in the photos that a weight was trained on, nor "
+        "replaces the consent of the people who are enrolled."
+    )
+    return Section("licences", "Licences", [Bullets([*facts.about.licences, note])])
+
+
+def lineage_section(facts: Facts) -> Section:
+    """Which model, code and data the figures belong to."""
+    rows = [[name, value or _COMMIT] for name, value in facts.about.lineage]
+    data = facts.figures.get("data")
+    if data:
+        left_out = ", ".join(f"{n:,} {why}" for why, n in data["without_face"].items())
+        rows += [
+            ["Evaluated on", f"{data['folder']}: {data['photos']:,} photos of "
+             f"{data['people']:,} people, {data['faces']:,} faces"],
+            ["Photos without a face", left_out or "none"],
+            ["Whom it has seen of them", data["seen"]["told"]],
+        ]  # fmt: skip
+    return Section("lineage", "Lineage", [Table(["what", "which"], rows)])
+
+
+def card_sections(facts: Facts) -> list[Section]:
+    """Return the sections of a model card (Mitchell et al. 2019), in its order."""
+    makers = (
+        *(use_section, seen_section, summary_section, promise_section, thresholds_section),
+        *(robustness_section, groups_section, limits_section, licences_section),
+    )
+    return [make(facts) for make in makers]
+
+
+def report_sections(facts: Facts, pictured: bool) -> list[Section]:
+    """Return the sections of the report; `pictured` says whether pairs can be shown."""
+    sections = [
+        make(facts)
+        for make in (
+            *(promise_section, summary_section, thresholds_section, pairs_section),
+            *(verifier_section, identification_section, robustness_section, groups_section),
+        )
+    ]
+    if any(key in facts.figures for key in ("lfw_view1", "lfw_view2")):
+        sections.append(lfw_section(facts))
+    sections.append(mistakes_section(facts, pictured))
+    if pictured:
+        sections.append(map_section(facts))
+    return sections + [
+        make(facts)
+        for make in (
+            *(training_section, use_section, seen_section, limits_section),
+            *(licences_section, lineage_section),
+        )
+    ]
+
+
+TEMPLATE = "report.html.j2"
+_KINDS = {Text: "text", Bullets: "bullets", Table: "table", Picture: "picture", Pairs: "pairs"}
+_PHOTO_QUALITY = 82
+
+
+def page(facts: Facts, pairs: Sequence[Pair], folder: Path) -> str:
+    """Return the page; pictures are read from `folder`, and every name in it is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["kind"] = lambda part, kind: _KINDS[type(part)] == kind
+    sections = [_with_pictures(section, folder) for section in report_sections(facts, bool(pairs))]
+    text = environment.get_template(TEMPLATE).render(
+        about=facts.about,
+        what="release" if facts.thresholds else "embedder",
+        figures=facts.figures,
+        promise=promise_in_words(facts),
+        tiles=_tiles(facts),
+        sections=sections,
+        pairs=pairs,
+        source=lambda file: picture_source(folder / file),
+        photo=photo_source,
+    )
+    # Names from the outside world may hold what no encoding can.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def picture_source(path: Path) -> str:
+    """Return the picture as a data URI; one of photos shrinks to a JPEG."""
+    if path.stat().st_size < 1 << 18:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return _jpeg(Image.open(path).convert("RGB"))
+
+
+def photo_source(crop: np.ndarray | None) -> str | None:
+    """Return a crop uint8 (H, W, 3) as a data URI of about 4 kB."""
+    return None if crop is None else _jpeg(Image.fromarray(np.asarray(crop)))
+
+
+def _jpeg(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_PHOTO_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _with_pictures(section: Section, folder: Path) -> Section:
+    parts = [
+        part
+        for part in section.parts
+        if not isinstance(part, Picture) or (folder / part.file).is_file()
+    ]
+    return Section(section.key, section.title, parts)
+
+
+def _tiles(facts: Facts) -> list[tuple[str, str]]:
+    """Return the few figures at the top, with their names."""
+    figures = facts.figures
+    told = []
+    for name, protocol, key in (
+        ("strangers named", "open_set", "fpir"),
+        ("known people named rightly", "open_set", "dir"),
+        ("TAR at FAR 0.001", "verification", "tar_at_far_0.001"),
+        ("rank-1", "closed_set", "rank_1"),
+        ("LFW View 1 accuracy", "lfw_view1", "accuracy"),
+        ("LFW View 2 accuracy", "lfw_view2", "accuracy"),
+    ):
+        value = figures.get(protocol, {}).get(key)
+        if value is not None:
+            told.append((name, f"{value:.2%}"))
+    told += [("people", f"{figures['people']:,}"), ("photos", f"{figures['photos']:,}")]
+    return told

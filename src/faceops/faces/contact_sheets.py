@@ -1,0 +1,174 @@
+"""Draw small pictures with captions in titled sections, for a person to look at."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageDraw, ImageFont
+
+from faceops.base.files import atomic_path
+from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+
+COLUMNS, SIDE = 10, 112
+_GAP, _CAPTION, _TITLE, _NOTE = 10, 32, 46, 16
+_PAPER, _INK, _FAINT = (250, 250, 248), (30, 32, 36), (120, 124, 130)
+_EMPTY = (226, 226, 222)
+
+Colour = tuple[int, int, int]
+PLAIN: Colour = _FAINT
+GOOD: Colour = (34, 120, 74)
+BAD: Colour = (176, 48, 40)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of at most 112 x 112 (None is drawn as a cross) and two lines below it.
+
+    `colour` is that of the second line, and of a frame where `framed`.
+    """
+
+    picture: Image.Image | None
+    name: str
+    note: str = ""
+    colour: Colour = PLAIN
+    framed: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tiles below a title and, where there is a `note`, a smaller second line."""
+
+    title: str
+    tiles: Sequence[Tile]
+    note: str = ""
+
+    @property
+    def height(self) -> int:
+        """Pixels that it takes."""
+        lines = -(-len(self.tiles) // COLUMNS)
+        note = _NOTE if self.note else 0
+        return _TITLE + note + lines * (SIDE + _CAPTION + _GAP)
+
+
+def draw_sections(sections: Sequence[Section]) -> Image.Image:
+    """Return an RGB sheet of `sections`, ten tiles a row, 1,230 pixels wide."""
+    width = COLUMNS * (SIDE + _GAP) + _GAP
+    sheet = Image.new("RGB", (width, sum(s.height for s in sections) + _GAP), _PAPER)
+    draw, top = ImageDraw.Draw(sheet), 0
+    for section in sections:
+        _line(draw, (_GAP, top + 14), section.title, _INK, 20, width - 2 * _GAP)
+        _line(draw, (_GAP, top + 40), section.note, _FAINT, 12, width - 2 * _GAP)
+        first = top + _TITLE + (_NOTE if section.note else 0)
+        for number, tile in enumerate(section.tiles):
+            x = _GAP + number % COLUMNS * (SIDE + _GAP)
+            y = first + number // COLUMNS * (SIDE + _CAPTION + _GAP)
+            _tile(sheet, draw, x, y, tile)
+        top += section.height
+    return sheet
+
+
+def write_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write `sheet` as PNG to `path`."""
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile) -> None:
+    draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_EMPTY)
+    if tile.picture is None:
+        draw.line((x + 36, y + 36, x + 76, y + 76), fill=_FAINT, width=3)
+        draw.line((x + 36, y + 76, x + 76, y + 36), fill=_FAINT, width=3)
+    else:
+        left, above = (SIDE - tile.picture.width) // 2, (SIDE - tile.picture.height) // 2
+        sheet.paste(tile.picture, (x + left, y + above))
+    if tile.framed:
+        draw.rectangle((x - 3, y - 3, x + SIDE + 2, y + SIDE + 2), outline=tile.colour, width=3)
+    _line(draw, (x, y + SIDE + 2), tile.name.replace("_", " "), _INK, 11, SIDE)
+    _line(draw, (x, y + SIDE + 16), tile.note.replace("_", " "), tile.colour, 11, SIDE)
+
+
+def _line(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    colour: Colour,
+    size: int,
+    width: int,
+) -> None:
+    """Write one line, cut to `width` pixels; what cannot be printed becomes a space."""
+    font = ImageFont.load_default(size)
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    if draw.textlength(text, font=font) > width:
+        fits = bisect_right(  # texts of n letters that are not too wide
+            range(len(text)),
+            False,
+            key=lambda n: bool(draw.textlength(text[:n] + "...", font=font) > width),
+        )
+        text = text[: max(fits - 1, 0)] + "..."
+    draw.text(place, text, fill=colour, font=font)
+
+
+_MOST = 60  # thumbnails of each kind
+
+
+def draw_contact_sheet(
+    table: pa.Table, crops: np.ndarray, data_root: Path, limits: PhotoLimits
+) -> Image.Image:
+    """Return a sheet: kept faces with person and quality, rejected photos with their reason.
+
+    At most 60 of each, evenly spread over the table, so equal input gives an equal sheet.
+
+    Args:
+        table: as `faces_table.SCHEMA`.
+        crops: uint8 (N, 112, 112, 3).
+        data_root: the folder that the table's paths start from.
+        limits: for opening rejected photos.
+    """
+    rows = table.to_pylist()
+    kept = [row for row in rows if row["crop"] >= 0]
+    rejected = [row for row in rows if row["crop"] < 0]
+    shown_kept, shown_rejected = _spread(kept), _spread(rejected)
+    good = [
+        Tile(
+            Image.fromarray(crops[row["crop"]]),
+            row["person"],
+            f"quality {row['quality']:.2f}",
+            GOOD,
+        )
+        for row in shown_kept
+    ]
+    bad = [
+        Tile(_thumbnail(data_root / row["path"], limits), row["person"], row["reason"], BAD)
+        for row in shown_rejected
+    ]
+    return draw_sections(
+        [
+            Section(f"Kept: {_how_many(shown_kept, kept)}", good),
+            Section(f"Rejected: {_how_many(shown_rejected, rejected)}", bad),
+        ]
+    )
+
+
+def _spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return at most `_MOST` of `rows`, evenly spaced, in their order."""
+    if len(rows) <= _MOST:
+        return list(rows)
+    return [rows[i * len(rows) // _MOST] for i in range(_MOST)]
+
+
+def _how_many(shown: Sequence[object], of: Sequence[object]) -> str:
+    return f"{len(of)}" if len(shown) == len(of) else f"{len(shown)} of {len(of)}"
+
+
+def _thumbnail(path: Path, limits: PhotoLimits) -> Image.Image | None:
+    """Return the photo within 112 x 112, None when it cannot be opened."""
+    try:
+        image = Image.fromarray(open_photo(path, limits).pixels)
+    except PhotoError:
+        return None
+    image.thumbnail((SIDE, SIDE))
+    return image

@@ -1,0 +1,75 @@
+"""Names of people and of files as they are stored and shown.
+
+All the names that one person has had: results keep the name that was theirs when they were made.
+
+`people rename` and `people merge` leave the earlier name in the gallery's aliases.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from faceops.base.errors import UsageError
+from faceops.dataset.names import name_key
+
+
+def person_of(photo: Path) -> str:
+    """Return the person's name by the photo's path below the enrolled folder.
+
+    The first folder is the name, or the file's stem when there is none; underscores are spaces.
+    """
+    return display_name(photo.parts[0] if len(photo.parts) > 1 else photo.stem)
+
+
+def display_name(name: str) -> str:
+    """Return a folder's name as the name that is shown: `Ann_Lee` is `Ann Lee`."""
+    return " ".join(valid_unicode(name).replace("_", " ").split())
+
+
+def given_name(text: str) -> str:
+    """Return a name that a user typed as it is shown.
+
+    Raises:
+        UsageError: it is empty, or holds what cannot be shown.
+    """
+    name = display_name(text)
+    if not name or not name.isprintable():
+        raise UsageError(f"{text!r} is no name; give one of letters that can be shown.")
+    return name
+
+
+def person_key(name: str) -> str:
+    """Return what the spellings of one name share, as in the data set: `Ann_Lee` and `ann-lee`."""
+    return name_key(name) or name
+
+
+def first_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Return for each name the first of `names` that is the same person's."""
+    names = list(names)
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(person_key(name), name)
+    return {name: first[person_key(name)] for name in names}
+
+
+def valid_unicode(text: str) -> str:
+    """Return a file name as valid Unicode; a byte that is not UTF-8 becomes a backslash code."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def current_key(aliases: Mapping[str, str], name: str) -> str:
+    """Return the key (`person_key`) of the name that the person `name` has now, in any spelling."""
+    key = person_key(display_name(name))
+    passed = {key}
+    while key in aliases:
+        key = person_key(aliases[key])
+        if key in passed:  # only a file that was edited by hand has a ring
+            break
+        passed.add(key)
+    return key
+
+
+def keys_of_person(aliases: Mapping[str, str], name: str) -> frozenset[str]:
+    """Return the keys of every name of the person who is, or was, called `name`."""
+    current = current_key(aliases, name)
+    earlier = {key for key in aliases if current_key(aliases, key) == current}
+    return frozenset({current, *earlier, person_key(display_name(name))})

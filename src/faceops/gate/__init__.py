@@ -1,0 +1,1 @@
+"""The gate: champion and challenger compared on the same photos before promotion."""

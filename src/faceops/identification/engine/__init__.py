@@ -1,0 +1,1 @@
+"""Extract faces from photos and decide who they are."""

@@ -1,0 +1,1 @@
+"""Remove a person from everything that FaceOps wrote."""

@@ -1,0 +1,67 @@
+"""Take back that faces were forgotten, so that a person who is enrolled again is named again."""
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
+from faceops.base.locks import folder_lock
+from faceops.gallery.outputs import is_there, outputs_of
+from faceops.gallery.store import Gallery
+from faceops.identification.records.output_folder import STATE_FILE, SUMMARY_FILE
+from faceops.identification.state.face_store import BUSY_S
+from faceops.identification.state.forgotten_places import lift_mark, prepare_places
+from faceops.identification.state.schema import prepare, state_errors
+
+
+def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
+    """Give back the faces of the forgetting with this mark; return how many by output folder.
+
+    Their photos are opened anew by the next run into each.
+
+    Raises:
+        UsageError: there is no gallery.
+        FaceOpsError: no output has the mark; an output is in use, damaged or cannot be written.
+    """
+    Gallery.open(gallery_dir)
+    places = dict.fromkeys([*outputs_of(gallery_dir).folders, *(path.resolve() for path in more)])
+    lifted = {}
+    for out in places:
+        if is_there(out) and (out / STATE_FILE).is_file():
+            with folder_lock(out):
+                lifted[out] = _lift(out, mark)
+    if not any(lifted.values()):
+        raise FaceOpsError(
+            f"no output of the gallery {gallery_dir} has the mark {mark}; people forget printed it."
+        )
+    return {out: count for out, count in lifted.items() if count}
+
+
+def _lift(out: Path, mark: str) -> int:
+    path = out / STATE_FILE
+    try:
+        with (
+            state_errors(path),
+            contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db,
+        ):
+            db.execute("PRAGMA secure_delete=ON")
+            db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
+            prepare(db)
+            prepare_places(db)
+            count = lift_mark(db, mark)
+            if count:
+                _let_the_next_run_decide(out)
+            db.execute("COMMIT")
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(f"{out} cannot be changed ({error}); mend that.") from None
+    return count
+
+
+def _let_the_next_run_decide(out: Path) -> None:
+    path = out / SUMMARY_FILE
+    if path.is_file():
+        content = json.loads(path.read_text("utf-8"))
+        content["decided_by"] = ""
+        write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

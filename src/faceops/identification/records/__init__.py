@@ -1,0 +1,1 @@
+"""Identification records and the output folder of a run."""

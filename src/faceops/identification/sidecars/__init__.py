@@ -1,0 +1,1 @@
+"""XMP sidecars with face regions and names."""

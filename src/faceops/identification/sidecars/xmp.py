@@ -1,0 +1,309 @@
+"""An XMP packet as a tree: the regions and people in it, ours and those of others.
+
+Adobe, XMP Specification part 1 (ISO 16684-1): a structure's fields may be attributes or elements,
+of the element itself or of an rdf:Description in it. Everything that is not touched is kept.
+
+Write an XML tree so that reading it gives the same tree.
+
+minidom's own writer leaves line ends and tabs in attributes, and carriage returns in text, as they
+are, and the next reader makes spaces or line feeds of them (XML 1.0, chapters 2.11 and 3.3.3).
+
+Where a face lies as XMP states it: normalised, in the pixels as they are stored.
+
+Metadata Working Group, Guidelines for Handling Image Metadata 2.0, chapter 5.9: an area is given by
+its centre and size as shares of the stored image, before its orientation is applied.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.parsers.expat import ExpatError
+
+from faceops.faces.detector import Box, box_overlap
+from faceops.photos.pixels import SIDEWAYS
+
+if TYPE_CHECKING:
+    from xml.dom.minidom import Document, Element
+
+
+class Area(NamedTuple):
+    """Centre, width and height as shares of the stored image, 0 to 1."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+def stored_area(
+    box: tuple[float, float, float, float], size: tuple[int, int], orientation: int
+) -> Area | None:
+    """Return where `box` lies in the stored image; None when nothing of it is in the photo.
+
+    Args:
+        box: x, y, width, height in pixels of the upright photo; cut at its edges.
+        size: width and height of the upright photo in pixels.
+        orientation: EXIF's, 1 to 8, that was undone to make it upright.
+    """
+    width, height = size
+    left, top = max(box[0], 0.0), max(box[1], 0.0)
+    right, bottom = min(box[0] + box[2], width), min(box[1] + box[3], height)
+    if left >= right or top >= bottom:
+        return None
+    x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
+    w, h = (right - left) / width, (bottom - top) / height
+    places = {
+        1: (x, y),
+        2: (1 - x, y),
+        3: (1 - x, 1 - y),
+        4: (x, 1 - y),
+        5: (y, x),
+        6: (y, 1 - x),
+        7: (1 - y, 1 - x),
+        8: (1 - y, x),
+    }
+    sides = (h, w) if orientation in SIDEWAYS else (w, h)
+    return Area(*places[orientation], *sides)
+
+
+def overlap(one: Area, other: Area) -> float:
+    """Return the intersection over union of two areas, 0 to 1."""
+    return box_overlap(_box(one), _box(other))
+
+
+def _box(area: Area) -> Box:
+    return area.x - area.w / 2, area.y - area.h / 2, area.w, area.h
+
+
+_IN_TEXT = re.compile("[&<>\r]")
+_IN_ATTRIBUTE = re.compile('[&<>"\t\n\r]')
+_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+
+
+def serialise(document: "Document") -> bytes:
+    """Return the document in UTF-8."""
+    parts = ['<?xml version="1.0" encoding="utf-8"?>']
+    to_write: list[Any] = document.childNodes[::-1]  # nodes, and end tags as text
+    while to_write:
+        node = to_write.pop()
+        if isinstance(node, str):
+            parts.append(node)
+        elif node.nodeType == node.ELEMENT_NODE:
+            attributes = (
+                f' {name}="{_IN_ATTRIBUTE.sub(_reference, value)}"'
+                for name, value in node.attributes.items()
+            )
+            parts += ["<", node.tagName, *attributes, ">" if node.childNodes else "/>"]
+            if node.childNodes:
+                to_write += [f"</{node.tagName}>", *node.childNodes[::-1]]
+        elif node.nodeType == node.TEXT_NODE:
+            parts.append(_IN_TEXT.sub(_reference, node.data))
+        else:  # nothing is escaped in comments, processing instructions and CDATA
+            parts.append(node.toxml())
+    return "".join(parts).encode()
+
+
+def _reference(match: "re.Match[str]") -> str:
+    return _NAMED.get(match[0]) or f"&#{ord(match[0])};"
+
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+MWG = "http://www.metadataworkinggroup.com/schemas/regions/"
+AREA = "http://ns.adobe.com/xmp/sType/Area#"
+DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
+IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+OURS = "https://faceops.invalid/ns/1.0/"
+_META = "adobe:ns:meta/"
+_XMLNS = "http://www.w3.org/2000/xmlns/"
+_PREFIXES = {
+    "rdf": RDF,
+    "mwg-rs": MWG,
+    "stArea": AREA,
+    "stDim": DIMENSIONS,
+    "Iptc4xmpExt": IPTC,
+    "faceops": OURS,
+}
+_EMPTY = (
+    f'<x:xmpmeta xmlns:x="{_META}"><rdf:RDF xmlns:rdf="{RDF}">'
+    '<rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
+)
+
+
+class XmpDocument:
+    """A packet that is read, changed and written.
+
+    Raises:
+        ValueError: `content` is no XML, or no XMP, or has a document type.
+    """
+
+    def __init__(self, content: bytes | None = None) -> None:
+        from xml.dom import minidom
+
+        if content is not None and (b"<!DOCTYPE" in content or b"<!ENTITY" in content):
+            raise ValueError("it has a document type, which XMP has not")
+        try:
+            self._document: Document = minidom.parseString(_EMPTY if content is None else content)
+        except (ExpatError, ValueError, LookupError) as error:
+            raise ValueError(f"it is not well-formed XML: {error}") from None
+        try:
+            packets = self._document.getElementsByTagNameNS(RDF, "RDF")
+        except RecursionError:
+            raise ValueError("its elements are nested too deeply") from None
+        if not packets:
+            raise ValueError("it holds no rdf:RDF")
+
+    def as_bytes(self) -> bytes:
+        """Return the packet in UTF-8."""
+        return serialise(self._document) + b"\n"
+
+    def regions(self) -> Iterator["Element"]:
+        """Yield every rdf:li of a region list."""
+        for regions in list(self._document.getElementsByTagNameNS(MWG, "RegionList")):
+            yield from list(regions.getElementsByTagNameNS(RDF, "li"))
+
+    def people(self, namespace: str) -> list["Element"]:
+        """Return the rdf:li of PersonInImage: of IPTC's, or of ours that lists what we added."""
+        found = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
+        return [item for people in found for item in people.getElementsByTagNameNS(RDF, "li")]
+
+    def add_region(self, name: str, area: Area, stored_size: tuple[int, int]) -> None:
+        """Add a region of type Face that is marked as ours."""
+        lists = self._document.getElementsByTagNameNS(MWG, "RegionList")
+        bag = self._bag(lists[0] if lists else self._new_regions(stored_size))
+        item = self._declared(self._child(bag, "rdf:li", RDF))
+        item.setAttributeNS(RDF, "rdf:parseType", "Resource")
+        self._child(item, "mwg-rs:Name", MWG, name)
+        self._child(item, "mwg-rs:Type", MWG, "Face")
+        place = self._child(item, "mwg-rs:Area", MWG)
+        for field, value in zip("xywh", area, strict=True):
+            place.setAttributeNS(AREA, f"stArea:{field}", f"{value:.6f}")
+        place.setAttributeNS(AREA, "stArea:unit", "normalized")
+        extensions = self._child(item, "mwg-rs:Extensions", MWG)
+        extensions.setAttributeNS(RDF, "rdf:parseType", "Resource")
+        self._child(extensions, "faceops:Source", OURS, "faceops")
+
+    def add_person(self, name: str) -> None:
+        """Add a name to PersonInImage, and to our own list of names that we added."""
+        for prefix, namespace in (("Iptc4xmpExt", IPTC), ("faceops", OURS)):
+            there = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
+            people = there[0] if there else None
+            if people is None:
+                people = self._declared(
+                    self._child(self._description(), f"{prefix}:PersonInImage", namespace)
+                )
+            self._declared(self._child(self._bag(people), "rdf:li", RDF, name))
+
+    def remove(self, item: "Element") -> None:
+        """Remove an rdf:li, and the list and the property that are empty without it."""
+        element: Any = item
+        for _ in ("rdf:li", "rdf:Bag", "property"):
+            parent, before = element.parentNode, element.previousSibling
+            if before is not None and before.nodeType == before.TEXT_NODE:
+                parent.removeChild(before)  # its line's indentation
+            parent.removeChild(element)
+            if _elements(parent):
+                return
+            element = parent
+
+    def drop_empty_regions(self) -> None:
+        """Remove the frame around region lists that are gone."""
+        for regions in list(self._document.getElementsByTagNameNS(MWG, "Regions")):
+            names = {element.localName for element in regions.getElementsByTagNameNS(MWG, "*")}
+            if names <= {"AppliedToDimensions"}:
+                parent: Any = regions.parentNode
+                parent.removeChild(regions)
+
+    def says_nothing(self) -> bool:
+        """Return whether no property is left."""
+        for description in self._document.getElementsByTagNameNS(RDF, "Description"):
+            names = description.attributes.keysNS()
+            if _elements(description) or any(uri not in (None, _XMLNS, RDF) for uri, _ in names):
+                return False
+        return True
+
+    def _new_regions(self, stored_size: tuple[int, int]) -> "Element":
+        regions = self._declared(self._child(self._description(), "mwg-rs:Regions", MWG))
+        regions.setAttributeNS(RDF, "rdf:parseType", "Resource")
+        size = self._child(regions, "mwg-rs:AppliedToDimensions", MWG)
+        for field, value in zip("wh", stored_size, strict=True):
+            size.setAttributeNS(DIMENSIONS, f"stDim:{field}", str(value))
+        size.setAttributeNS(DIMENSIONS, "stDim:unit", "pixel")
+        return self._child(regions, "mwg-rs:RegionList", MWG)
+
+    def _bag(self, parent: "Element") -> "Element":
+        for element in _elements(parent):
+            if element.namespaceURI == RDF and element.localName in ("Bag", "Seq"):
+                return element
+        return self._declared(self._child(parent, "rdf:Bag", RDF))
+
+    def _description(self) -> "Element":
+        root = self._document.getElementsByTagNameNS(RDF, "RDF")[0]
+        for element in _elements(root):
+            if element.namespaceURI == RDF and element.localName == "Description":
+                return element
+        description = self._child(root, "rdf:Description", RDF)
+        description.setAttributeNS(RDF, "rdf:about", "")
+        return description
+
+    def _child(
+        self, parent: "Element", name: str, namespace: str, text: str | None = None
+    ) -> "Element":
+        element = self._document.createElementNS(namespace, name)
+        if text is not None:
+            element.appendChild(self._document.createTextNode(text))
+        parent.appendChild(element)
+        return element
+
+    def _declared(self, element: "Element") -> "Element":
+        """Bind our prefixes at `element`: a packet may use others for the same namespaces."""
+        for prefix, namespace in _PREFIXES.items():
+            element.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
+        return element
+
+
+def text_of(element: "Element") -> str:
+    """Return the text in an element."""
+    from xml.dom.minidom import Text  # CDATA is one too
+
+    return "".join(node.data for node in element.childNodes if isinstance(node, Text))
+
+
+def field_of(structure: "Element", namespace: str, name: str) -> "Element | str | None":
+    """Return a structure's field, the element or the attribute's text; None when absent."""
+    holders = [structure, *(e for e in _elements(structure) if e.localName == "Description")]
+    for holder in holders:
+        if holder.hasAttributeNS(namespace, name):
+            return str(holder.getAttributeNS(namespace, name))
+        for element in _elements(holder):
+            if (element.namespaceURI, element.localName) == (namespace, name):
+                return element
+    return None
+
+
+def text_field(structure: "Element", namespace: str, name: str) -> str:
+    """Return the text of a structure's field, "" when absent."""
+    found = field_of(structure, namespace, name)
+    return found if isinstance(found, str) else "" if found is None else text_of(found)
+
+
+def area_of(region: "Element") -> Area | None:
+    """Return the area of a region; None when it states none, or no rectangle."""
+    area = field_of(region, MWG, "Area")
+    if area is None or isinstance(area, str):
+        return None
+    try:
+        return Area(*(float(text_field(area, AREA, field)) for field in "xywh"))
+    except ValueError:
+        return None
+
+
+def is_ours(region: "Element") -> bool:
+    """Return whether we have added a region."""
+    extensions = field_of(region, MWG, "Extensions")
+    if extensions is None or isinstance(extensions, str):
+        return False
+    return text_field(extensions, OURS, "Source") == "faceops"
+
+
+def _elements(parent: "Element") -> list["Element"]:
+    return [node for node in parent.childNodes if node.nodeType == node.ELEMENT_NODE]

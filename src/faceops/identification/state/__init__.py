@@ -1,0 +1,1 @@
+"""The state of an output folder: faces found by earlier runs."""

@@ -1,0 +1,1 @@
+"""People who are not enrolled: groups of unknown faces."""

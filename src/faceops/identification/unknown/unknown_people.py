@@ -1,0 +1,197 @@
+"""People whom nobody has named: faces of several photos that are one person, listed by number."""
+
+import itertools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.base.reasons import Reason
+from faceops.base.tables import csv_cell, write_csv
+from faceops.identification.engine.engine import NamedPhoto
+from faceops.identification.records.output_folder import UNKNOWN_FILE
+from faceops.identification.unknown.groups import FaceKey, group_faces, number_groups, unknown_name
+from faceops.release.bundle import Bundle
+
+# A face that is nearly somebody enrolled (`ambiguous`) is no unknown person.
+_NOBODY = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
+_COLUMNS = ("photo_id", "photo_path", "face_index", "x", "y", "width", "height", "quality")
+_AT_ONCE = 4096  # rows
+FIELDS = ("unknown", "photos", *_COLUMNS)
+
+
+class UnknownFaces:
+    """Collects the embeddings of the faces that nobody could name, in a file: memory is bounded.
+
+    They come in the order of the records; a context manager.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._file = tempfile.TemporaryFile(buffering=1 << 20, dir=folder, prefix=".embeddings-")  # noqa: SIM115
+        self._size = size
+        self.count = 0
+
+    def __enter__(self) -> "UnknownFaces":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, named: NamedPhoto) -> None:
+        """Take in the faces of one photo."""
+        for face, decision in zip(named.photo.faces, named.decisions, strict=True):
+            if decision.reason in _NOBODY:
+                self._file.write(face.embedding.astype(np.float32).tobytes())
+                self.count += 1
+
+    def embeddings(self) -> np.ndarray:
+        """Return float32 (N, D), mapped from the file."""
+        if not self.count:
+            return np.zeros((0, self._size), np.float32)
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "r+", shape=(self.count, self._size))
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Keep these rows alone, int (K,), rising; they move up within the file."""
+        if len(rows) == self.count:
+            return
+        mapped = self.embeddings()
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            mapped[start : start + len(some)] = mapped[some]
+        self.count = len(rows)
+
+
+@dataclass(frozen=True)
+class UnknownPerson:
+    """Faces of one person without a name: places in `UnknownPeople.faces`, by photo."""
+
+    number: int
+    photos: int
+    rows: list[int] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """As unknown-007."""
+        return unknown_name(self.number)
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownPeople:
+    """The faces that nobody could name, a row each with the columns of the records.
+
+    `people` are those seen in two photos or more, the most frequent first; `alone`, int64, are the
+    other rows, and `grouped` the faces that are not among these.
+    """
+
+    faces: pa.Table
+    people: list[UnknownPerson]
+    alone: np.ndarray
+    grouped: frozenset[FaceKey]
+
+    @property
+    def grouped_faces(self) -> int:
+        """How many faces belong to one of `people`."""
+        return sum(len(person.rows) for person in self.people)
+
+    def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Return those rows of `faces`."""
+        return self.faces.take(_int64(places)).to_pylist()
+
+
+def find_unknown_people(
+    records: Path, unknown: UnknownFaces, bundle: Bundle, state: Path
+) -> UnknownPeople:
+    """Group the faces of the run's Parquet file `records` that nobody could name.
+
+    Two faces are linked at the threshold that would name a stranger, among so many faces, no more
+    often than the release's own budget allows. The same photo under two paths is one photo, and
+    `unknown` keeps its faces once.
+
+    Raises:
+        FaceOpsError: as `number_groups`.
+    """
+    faces = _rows_without_name(records)
+    photo_ids, photos = _numbered(faces["photo_id"])
+    indices = _integers(faces["face_index"])
+    # A number for each face, the same for the same face under two paths.
+    face = photos * (int(indices.max(initial=0)) + 1) + indices
+    _, first, face = np.unique(face, return_index=True, return_inverse=True)
+    distinct = np.sort(first)
+    unknown.keep(distinct)
+    thresholds = bundle.release.thresholds
+    threshold = thresholds.for_search(thresholds.default_budget, max(1, len(distinct)))
+    found = group_faces(unknown.embeddings(), photos[distinct].tolist(), bundle.verify, threshold)
+    group = found[np.searchsorted(distinct, first)][face]  # of each row
+    rows = _by_group(group)
+    members = [
+        [
+            FaceKey(photo_ids[photo], index)
+            for photo, index in zip(photos[own].tolist(), indices[own].tolist(), strict=True)
+        ]
+        for own in _by_group(found, distinct)
+    ]
+    numbers = number_groups(state, members)
+    people = [
+        UnknownPerson(number, len({key.photo_id for key in member}), own.tolist())
+        for number, member, own in zip(numbers, members, rows, strict=True)
+    ]
+    people.sort(key=lambda person: (-person.photos, person.number))
+    grouped = frozenset(key for member in members for key in member)
+    return UnknownPeople(faces, people, np.flatnonzero(group < 0), grouped)
+
+
+def write_unknown_people(found: UnknownPeople, folder: Path) -> None:
+    """Write `folder`/unknown.csv: a row for each face of each unknown person, by number."""
+    rows = (
+        [csv_cell(cell) for cell in (person.name, person.photos, *(row[n] for n in _COLUMNS))]
+        for person in sorted(found.people, key=lambda person: person.number)
+        for row in found.rows(person.rows)
+    )
+    write_csv(folder / UNKNOWN_FILE, FIELDS, rows)
+
+
+def _rows_without_name(records: Path) -> pa.Table:
+    with pq.ParquetFile(records) as file:
+        parts = []
+        for batch in file.iter_batches(columns=[*_COLUMNS, "reason"]):
+            reasons = batch["reason"].to_pylist()
+            rows = [row for row, reason in enumerate(reasons) if reason in _NOBODY]
+            parts.append(batch.take(_int64(rows)).select(_COLUMNS))
+        schema = pa.schema([file.schema_arrow.field(name) for name in _COLUMNS])
+    return pa.Table.from_batches(parts, schema=schema)
+
+
+def _by_group(group: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return the places of each group from 0 up, rising; or what `rows` has at these places."""
+    order = np.argsort(group, kind="stable")
+    ends = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2))
+    places = order if rows is None else rows[order]
+    return [places[start:end] for start, end in itertools.pairwise(ends.tolist())]
+
+
+def _numbered(photo_ids: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return each photo_id once, and int64 (N,), the place of each row's among these."""
+    coded = photo_ids.combine_chunks().dictionary_encode()
+    return coded.dictionary.to_pylist(), _integers(coded.indices)
+
+
+def _integers(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return int32 values without nulls as int64 (N,); their own `to_numpy` would load pandas."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if not len(values):
+        return np.zeros(0, np.int64)
+    stored = np.frombuffer(values.buffers()[1], np.int32, len(values), values.offset * 4)
+    return stored.astype(np.int64)
+
+
+def _int64(values: Sequence[int]) -> pa.Array:
+    """Return the values for Arrow, which loads pandas to convert a list or to compare."""
+    buffer = pa.py_buffer(np.asarray(values, np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])

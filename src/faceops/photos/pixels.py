@@ -1,0 +1,111 @@
+"""Any kind of pixels to 8-bit RGB in sRGB."""
+
+import io
+import struct
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_WHITE = (255, 255, 255, 255)
+_WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_WITH_PROFILE = ("L", "RGB", "CMYK", "LAB")
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Return the loaded `image` as uint8 (H, W, 3) RGB.
+
+    Transparent pixels lie over white. An embedded colour profile is taken to sRGB; a broken one
+    is ignored. More than eight bits a channel keep their upper eight.
+    """
+    if image.mode in _WIDE_MODES:
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
+    elif image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode in ("LA", "La", "RGBa"):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        image = _over_white(image)
+    return np.array(_in_srgb(image), dtype=np.uint8)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
+    if profile:
+        flat.info["icc_profile"] = profile
+    return flat
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Return grey `values` as uint8; the largest tells the range: 1 (float), 255 or 65535."""
+    if values.dtype.itemsize == 2:
+        return (values.astype(np.uint32) // 257).astype(np.uint8)
+    grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    top = grey.max(initial=0.0)
+    if values.dtype.kind == "f" and top <= 1:
+        grey = grey * 255
+    elif top > 65535:
+        grey = grey * (255 / top)
+    elif top > 255:
+        grey = grey / 257
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode in _WITH_PROFILE and (profile or image.mode == "LAB"):
+        try:
+            source = (
+                ImageCms.getOpenProfile(io.BytesIO(profile))
+                if profile
+                else ImageCms.createProfile("LAB")
+            )
+            if image.mode == "RGB" and _is_srgb(source):
+                return image
+            changed = ImageCms.profileToProfile(
+                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            if changed is not None:
+                return changed
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            pass  # a broken profile, or one for other channels: the plain conversion is close
+    if image.mode == "LAB":  # Pillow cannot convert it plainly: its lightness alone
+        return image.getchannel(0).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_srgb(profile: object) -> bool:
+    return ImageCms.getProfileDescription(profile).strip().startswith("sRGB")  # type: ignore[arg-type]
+
+
+ORIENTATION = 0x0112  # the EXIF tag
+
+# What undoes each of EXIF's orientations; 1 is upright.
+_UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = frozenset({5, 6, 7, 8})  # width and height change places
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of the loaded `image`, 1 to 8; 1 where it states none of them."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except (AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1  # broken EXIF must not cost a good photo
+    return orientation if isinstance(orientation, int) and orientation in _UNDO else 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return the loaded `image` turned by `orientation`, 1 to 8."""
+    if orientation == 1:
+        return image
+    turned = image.transpose(_UNDO[orientation])
+    turned.info = dict(image.info)
+    return turned

@@ -1,0 +1,1 @@
+"""Releases in MLflow: registered versions, the champion and challenger aliases, downloads."""

@@ -1,0 +1,1 @@
+"""Evaluate a release, or an embedder from elsewhere, on labelled photos."""

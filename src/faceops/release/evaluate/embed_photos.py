@@ -1,0 +1,331 @@
+"""From a folder of labelled photos to embedded faces, by one model; every photo has its row.
+
+The crop stage does the same for the pipeline, by a manifest and from the beginning each time. An
+evaluation of any folder must also go on after it was stopped and serve several models, so
+photos go one by one (by the same `crop_photo`) into a store that is keyed by their content.
+
+Crops and embeddings of photos, kept by content: a run that was killed goes on from there.
+
+A folder holds, for one way of finding faces,
+
+    photos.jsonl              a line a photo that was looked at: its sha256, reason or row
+    crops.u8                  uint8 (rows, 112, 112, 3), as they came
+    embeddings-<model>.f32    float32 (rows, D); a row of another length than 1 is not done yet
+
+so the same photos in another folder, or under another model, are not searched again.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import sha256_file
+from faceops.base.locks import folder_lock
+from faceops.base.parallel import ordered_map
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
+from faceops.base.tables import write_csv
+from faceops.dataset.names import is_well_formed, name_key
+from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
+from faceops.dataset.validate import Inspected, find_duplicates
+from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
+from faceops.faces.crop_photos import CroppedPhoto, crop_photo
+from faceops.photos.open_photo import printable
+from faceops.photos.walk import walk_photos
+from faceops.release.evaluate.measured_model import MeasuredModel
+
+_TWO_PEOPLE = "figures need photos of two people or more."
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """`path` is relative to the data folder and POSIX; `person` as the folder spells it."""
+
+    file: Path
+    path: str
+    person: str
+
+
+def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[LabelledPhoto]:
+    """Return the photos below `data`/photos, or below `data` itself, sorted by path.
+
+    The first folder names the person; spellings of one person are one. Files that lie in no
+    person's folder have the person "". Only those of `people` are listed, where that is given.
+
+    Raises:
+        UsageError: photos of nobody or of one person alone, whom no protocol can tell from others;
+            or `people` names somebody who has none.
+    """
+    root = data / "photos" if (data / "photos").is_dir() else data
+    if (data / "data" / "photos").is_dir():
+        raise UsageError(f"{data} holds more than photos of people; name {data / 'data'}.")
+    photos = []
+    spelling: dict[str, str] = {}
+    for file in walk_photos(root):
+        parts = file.relative_to(root).parts
+        person = printable(Path(parts[0])) if len(parts) > 1 else ""
+        person = spelling.setdefault(name_key(person), person)
+        photos.append(LabelledPhoto(file, printable(file.relative_to(data)), person))
+    if not any(photo.person for photo in photos):
+        raise UsageError(
+            f"{data} holds no photos of people; name a folder with photos/<person>/<photo>."
+        )
+    if len(named := {photo.person for photo in photos if photo.person}) == 1:
+        (only,) = named
+        nested = any(len(photo.file.relative_to(root).parts) > 2 for photo in photos)
+        raise UsageError(
+            f"{data} holds photos of one person alone, {only}; "
+            + (f"if its folders are the people, name {root / only}." if nested else _TWO_PEOPLE)
+        )
+    if people is None:
+        return photos
+    wanted = {name_key(name): name for name in people}
+    if absent := [name for key, name in wanted.items() if key not in spelling]:
+        raise UsageError(
+            f"{data} has no photos of {absent[0]}"
+            + (f" and {len(absent) - 1} more people of the list" if len(absent) > 1 else "")
+            + "; correct --people."
+        )
+    return [photo for photo in photos if photo.person and name_key(photo.person) in wanted]
+
+
+def set_aside(data: Path) -> frozenset[str]:
+    """Return the sha256 of the photos that quarantine.csv in `data` sets aside."""
+    return frozenset(read_quarantine(data / QUARANTINE_FILE))
+
+
+_SHAPE = (112, 112, 3)
+_CROP = 112 * 112 * 3
+_BLOCK = 64
+
+
+class PhotoStore:
+    """The store in `folder`, made when absent; a context, held by one process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.photos: dict[str, dict[str, Any]] = {}
+        self.rows = 0
+
+    def __enter__(self) -> "PhotoStore":
+        with ExitStack() as opening:
+            opening.enter_context(folder_lock(self.folder))
+            lines, crops = self.folder / "photos.jsonl", self.folder / "crops.u8"
+            self._lines = opening.enter_context(lines.open("a+", encoding="utf-8"))
+            self._crops = opening.enter_context(crops.open("ab"))
+            self._read()
+            self._opened = opening.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
+    def add(self, photo_id: str, crop: np.ndarray | None, reason: str) -> None:
+        """Keep what became of a photo: its `crop`, uint8 (112, 112, 3), or why there is none."""
+        row = -1
+        if crop is not None:
+            row = self.rows
+            self._crops.write(np.ascontiguousarray(crop).tobytes())
+            self._crops.flush()  # before the line that speaks of it
+            self.rows += 1
+        self.photos[photo_id] = {"photo_id": photo_id, "row": row, "reason": reason}
+        self._lines.write(json.dumps(self.photos[photo_id]) + "\n")
+        self._lines.flush()
+
+    def crops(self) -> np.ndarray:
+        """Return all crops, uint8 (rows, 112, 112, 3), mapped and not read."""
+        if not self.rows:
+            return np.zeros((0, *_SHAPE), np.uint8)
+        shape = (self.rows, *_SHAPE)
+        return np.memmap(self.folder / "crops.u8", np.uint8, "r", shape=shape)
+
+    def embeddings(
+        self,
+        rows: np.ndarray,
+        identity: str,
+        size: int,
+        embed: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Return the embeddings float32 (len(rows), `size`) of `rows`, embedding what is missing.
+
+        `identity` names the model in the file's name.
+        """
+        if not len(rows):
+            return np.zeros((0, size), np.float32)
+        path = self.folder / f"embeddings-{identity[:16]}.f32"
+        with path.open("ab") as file:
+            file.truncate(4 * size * self.rows)  # grows by zeros, which take no room
+        kept = np.memmap(path, np.dtype("<f4"), "r+", shape=(self.rows, size))
+        length = np.linalg.norm(kept[rows], axis=1)
+        todo = np.unique(rows[~(np.abs(length - 1) < 1e-3)])
+        crops = self.crops()
+        for start in track(range(0, len(todo), _BLOCK), "embedding blocks of faces"):
+            block = todo[start : start + _BLOCK]
+            kept[block] = embed(np.asarray(crops[block]))
+        kept.flush()
+        return np.asarray(kept[rows], np.float32)
+
+    def _read(self) -> None:
+        """Read the lines; what a kill cut short is dropped and will be done again."""
+        self._lines.seek(0)
+        good = 0
+        for line in iter(self._lines.readline, ""):
+            try:
+                photo = json.loads(line)
+                self.photos[photo["photo_id"]] = photo
+                self.rows = max(self.rows, photo["row"] + 1)
+            except (ValueError, KeyError, TypeError):
+                break
+            good = self._lines.tell()
+        self._lines.truncate(good)
+        whole = self._crops.tell() // _CROP
+        if whole < self.rows:  # the disk lost what it had promised
+            self.photos = {i: photo for i, photo in self.photos.items() if photo["row"] < whole}
+            self.rows = whole
+            self._lines.truncate(0)
+            self._lines.writelines(json.dumps(photo) + "\n" for photo in self.photos.values())
+        self._crops.truncate(self.rows * _CROP)
+
+
+# What a photo's bytes alone decide; other reasons may be gone the next time.
+_LASTING = {Reason.NO_FACE, Reason.FACE_TOO_SMALL, Reason.SEVERAL_FACES, Reason.LOW_QUALITY}
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    """What became of one photo; `row` of the store's crops, -1 with a `reason`."""
+
+    path: str
+    person: str
+    photo_id: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class EmbeddedData:
+    """The faces of a data folder; `photos` has a row for every file, in the order of paths."""
+
+    faces: EmbeddedFaces
+    photos: list[PhotoRow]
+    crops: CropRows  # of the faces, on disk
+
+    @property
+    def photo_ids(self) -> np.ndarray:
+        """Text (N,): the sha256 of the photo of each face."""
+        return np.array([photo.photo_id for photo in self.photos if not photo.reason], dtype=str)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many photos have no face in the evaluation, by reason."""
+        return dict(sorted(Counter(p.reason for p in self.photos if p.reason).items()))
+
+    def write(self, path: Path, seen: Mapping[str, str]) -> None:
+        """Write a CSV of all photos; `seen` says what a person was used for in training."""
+        rows = []
+        for photo in self.photos:
+            status = "rejected" if photo.reason else "accepted"
+            seen_in = seen.get(photo.person, "")
+            rows.append((photo.path, photo.person, photo.photo_id, status, photo.reason, seen_in))
+        write_csv(path, ("path", "person", "photo_id", "status", "reason", "seen_in"), rows)
+
+
+def embed_data(
+    model: MeasuredModel,
+    photos: Sequence[LabelledPhoto],
+    quarantine: frozenset[str],
+    work: Path,
+    *,
+    threads: int,
+    duplicates: bool = False,
+) -> EmbeddedData:
+    """Find, align and embed the face of each of `photos`; what `work` holds is not done again.
+
+    Args:
+        model: which finds faces and embeds them.
+        photos: in the order of their paths.
+        quarantine: sha256 of photos that are set aside.
+        work: folder of the stores.
+        threads: photos looked at at once.
+        duplicates: keep photos that are there twice, as lists of pairs expect.
+
+    Raises:
+        FaceOpsError: not one face, or `work` cannot be used.
+    """
+    with PhotoStore(work / model.finder_identity[:16]) as store:
+        rows = _look_at(model, photos, quarantine, store, threads)
+        if not duplicates:
+            rows = _without_duplicates(rows)
+        kept = np.array([row.row for row in rows if not row.reason], np.int64)
+        if not len(kept):
+            counts = Counter(row.reason for row in rows).most_common()
+            told = ", ".join(f"{count} {reason}" for reason, count in counts)
+            raise FaceOpsError(f"none of {len(rows)} photos gave a face to evaluate ({told}).")
+        embeddings = store.embeddings(kept, model.identity, model.embedding_size, model.embed)
+        crops = CropRows(store.crops(), kept)
+    faces = EmbeddedFaces(
+        embeddings=embeddings,
+        persons=np.array([row.person for row in rows if not row.reason], dtype=str),
+        paths=np.array([row.path for row in rows if not row.reason], dtype=str),
+        missing=tuple(row.path for row in rows if row.reason),
+    )
+    return EmbeddedData(faces, rows, crops)
+
+
+def _look_at(
+    model: MeasuredModel,
+    photos: Sequence[LabelledPhoto],
+    quarantine: frozenset[str],
+    store: PhotoStore,
+    threads: int,
+) -> list[PhotoRow]:
+    def work(photo: LabelledPhoto) -> tuple[str, CroppedPhoto | None]:
+        try:
+            photo_id = sha256_file(photo.file)
+        except OSError:
+            photo_id = ""  # crop_photo says why
+        if photo_id in quarantine:
+            return photo_id, CroppedPhoto(reason=Reason.QUARANTINED)
+        if not is_well_formed(photo.person):
+            return photo_id, CroppedPhoto(reason=Reason.BAD_NAME)
+        if photo_id in store.photos:
+            return photo_id, None
+        return photo_id, crop_photo(photo.file, model.finder, model.crops)
+
+    rows = []
+    done = ordered_map(work, photos, threads)
+    for photo, (photo_id, cropped) in zip(
+        photos, track(done, "faces of photos", len(photos)), strict=True
+    ):
+        if cropped is not None and photo_id and photo_id not in store.photos:
+            if cropped.crop is not None:
+                store.add(photo_id, cropped.crop, "")
+            elif cropped.reason in _LASTING:
+                store.add(photo_id, None, str(cropped.reason))
+        if photo_id in store.photos and (cropped is None or cropped.crop is not None):
+            row, reason = store.photos[photo_id]["row"], store.photos[photo_id]["reason"]
+        else:  # without an id, it was gone for a moment
+            row, reason = -1, str((cropped and cropped.reason) or Reason.VANISHED)
+        rows.append(PhotoRow(photo.path, photo.person, photo_id, row, reason))
+    return rows
+
+
+def _without_duplicates(rows: list[PhotoRow]) -> list[PhotoRow]:
+    """Set copies aside: the same photo twice would be a pair of one person that is too easy."""
+    usable = [
+        Inspected(row.path, row.person, row.photo_id, "", 0, 0, "", "")
+        for row in rows
+        if not row.reason
+    ]
+    reasons = find_duplicates(usable, near_bits=-1)
+    return [
+        replace(row, row=-1, reason=str(reasons[row.path])) if row.path in reasons else row
+        for row in rows
+    ]

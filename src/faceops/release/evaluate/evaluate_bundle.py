@@ -1,0 +1,131 @@
+"""Evaluate a model on the pipeline's own people: its own files do the embedding and verifying."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
+from faceops.config.sections import Evaluate
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.evaluate import Evaluation, evaluate
+from faceops.evaluation.figures import rounded
+from faceops.evaluation.protocols.robustness import measure_robustness
+from faceops.evaluation.protocols.slices import measure_slices, read_attributes
+from faceops.release.bundle import Bundle
+from faceops.release.evaluate.measured_model import MeasuredModel, without_probabilities
+from faceops.verification.split_crops import read_split
+
+DATA = Path("data")
+_EVALUATE_BUNDLE_BLOCK = 256
+
+
+def embed_split(
+    model: MeasuredModel, crops_file: Path, faces_file: Path, split: str = "test"
+) -> EmbeddedFaces:
+    """Return the faces of the people of `split`, with their crops, embedded by `model`.
+
+    Raises:
+        FaceOpsError: the files are absent or do not fit, or nobody is in `split`.
+    """
+    people = read_split(crops_file, faces_file, split)
+    starts = range(0, len(people.crops), _EVALUATE_BUNDLE_BLOCK)
+    parts = [np.zeros((0, model.embedding_size), np.float32)]
+    parts += [
+        model.embed(people.crops[i : i + _EVALUATE_BUNDLE_BLOCK])
+        for i in track(starts, "embedding")
+    ]
+    return EmbeddedFaces(np.concatenate(parts), people.persons, people.paths, people.crops)
+
+
+def evaluate_model(
+    model: MeasuredModel,
+    faces: EmbeddedFaces,
+    settings: Evaluate,
+    data: Path = DATA,
+    threads: int = 1,
+) -> Evaluation:
+    """Run all protocols on `faces`, and robustness and slices where `settings` ask for them.
+
+    Args:
+        faces: as `embed_split` gives them.
+        data: the folder that their paths start from; opened for robustness only.
+        threads: photos altered at once.
+
+    Raises:
+        FaceOpsError: too few people or photos, a photo is not there, or the CSV of groups is
+            wrong.
+    """
+    stated = read_attributes(Path(settings.slices)) if settings.slices else None
+    attributes = stated.of(faces) if stated else None
+    evaluation = evaluate(faces, model.verifier, model.thresholds, settings)
+    figures: dict[str, Any] = dict(evaluation.figures)
+    if settings.robustness_photos:
+        figures["robustness"] = _robustness(model, faces, settings, data, threads)
+    if attributes is not None:
+        figures["slices"] = measure_slices(
+            faces, attributes, model.verifier, model.thresholds, settings.seed
+        )
+    if model.thresholds is None:
+        figures = without_probabilities(figures, model.name)
+    return replace(evaluation, figures=rounded(figures))
+
+
+def _robustness(
+    model: MeasuredModel, faces: EmbeddedFaces, settings: Evaluate, data: Path, threads: int
+) -> list[dict[str, Any]]:
+    if model.crops.mode != "aligned":
+        raise FaceOpsError(
+            f"{model.name} was trained on crops of mode {model.crops.mode!r} and finds no faces in "
+            "altered photos; set evaluate.robustness_photos to 0, or crop.mode to aligned."
+        )
+    if not data.is_dir():
+        raise FaceOpsError(
+            f"{data} is not here, and robustness alters its photos; run `dvc pull`, or set "
+            "evaluate.robustness_photos to 0."
+        )
+    return measure_robustness(
+        faces,
+        model.verifier,
+        model.thresholds,
+        data=data,
+        finder=model.finder,
+        embed=model.embed,
+        settings=model.crops,
+        photos=settings.robustness_photos,
+        seed=settings.seed,
+        workers=threads,
+    )
+
+
+_EMBED_CROPS_BLOCK = 64
+
+
+def embed_crops(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarray:
+    """Return L2-normalised embeddings float32 (N, D) of the crops uint8 (N, 112, 112, 3).
+
+    They are kept in `folder`/embeddings-<key>.f32, rows as they come; the key is the release's
+    contract and the bytes of `crops_file`, so nothing is embedded twice and nothing stale is
+    used. Files of other keys are removed.
+    """
+    crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
+    size = bundle.release.embedding_size
+    told = f"{bundle.release.contract_id} {sha256_file(crops_file)}"
+    file = folder / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:16]}.f32"
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in set(folder.glob("embeddings-*.f32")) - {file}:
+        other.unlink()
+    with file.open("ab") as kept:
+        done = kept.tell() // (4 * size)
+        kept.truncate(done * 4 * size)  # a row that was cut off
+        for start in track(
+            range(done, len(crops), _EMBED_CROPS_BLOCK), "embedding blocks of faces"
+        ):
+            block = bundle.embed(np.asarray(crops[start : start + _EMBED_CROPS_BLOCK]))
+            kept.write(block.astype("<f4").tobytes())
+            kept.flush()
+    return np.fromfile(file, "<f4").astype(np.float32, copy=False).reshape(len(crops), size)

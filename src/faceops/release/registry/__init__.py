@@ -1,1 +1,0 @@
-"""Releases in MLflow: runs, registered versions, the aliases champion and challenger."""

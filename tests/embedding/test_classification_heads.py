@@ -1,0 +1,148 @@
+"""The classification heads against their formulas, written out, and another library's."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from faceops.base.errors import FaceOpsError
+from faceops.embedding.heads import HEADS, build_head
+
+MARGINS = {"softmax": 0.0, "cosface": 0.35, "arcface": 0.5}
+
+
+def batch(people: int = 7, size: int = 8, count: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(3)
+    embeddings = F.normalize(torch.randn(count, size, generator=draw), dim=1)
+    return embeddings, torch.randint(0, people, (count,), generator=draw)
+
+
+def true_logit(name: str, angle: float, margin: float) -> float:
+    if name == "cosface":
+        return math.cos(angle) - margin
+    if angle > math.pi - margin:
+        return math.cos(angle) - margin * math.sin(margin)
+    return math.cos(angle + margin)
+
+
+def loss_by_loop(
+    name: str, weights: np.ndarray, embeddings: np.ndarray, labels: list[int], scale: float
+) -> float:
+    losses = []
+    for embedding, label in zip(embeddings, labels, strict=True):
+        logits = []
+        for person, weight in enumerate(weights):
+            cosine = float(embedding @ weight / np.linalg.norm(weight))
+            if person == label:
+                cosine = true_logit(name, math.acos(cosine), MARGINS[name])
+            logits.append(scale * cosine)
+        losses.append(math.log(sum(math.exp(z) for z in logits)) - logits[label])
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("name", ["cosface", "arcface"])
+@pytest.mark.parametrize("scale", [1.0, 16.0])
+def test_margin_heads_follow_their_formula(name: str, scale: float) -> None:
+    torch.manual_seed(0)
+    head = build_head(name, 8, 7, scale, MARGINS[name])
+    embeddings, labels = batch()
+    with torch.no_grad():  # faces far beyond pi - margin too
+        head.weight[labels[:3]] = -embeddings[:3] + 0.1 * head.weight[labels[:3]]
+    weights = head.weight.detach().double().numpy()
+    expected = loss_by_loop(name, weights, embeddings.double().numpy(), labels.tolist(), scale)
+    assert head(embeddings, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_softmax_is_a_linear_layer_on_scaled_embeddings() -> None:
+    torch.manual_seed(0)
+    head = build_head("softmax", 8, 7, 16.0, 0.0)
+    embeddings, labels = batch()
+    with torch.no_grad():
+        head.bias.copy_(torch.randn(7))
+    weights, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
+    losses = []
+    for embedding, label in zip(embeddings.numpy(), labels.tolist(), strict=True):
+        logits = [float(16 * embedding @ weights[c]) + float(bias[c]) for c in range(7)]
+        losses.append(math.log(sum(math.exp(z) for z in logits)) - logits[label])
+    assert head(embeddings, labels).item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_heads_agree_with_pytorch_metric_learning() -> None:
+    # Imported here, once: it takes as long to import as all tests of this file take.
+    from pytorch_metric_learning import losses
+
+    embeddings, labels = batch()
+    theirs = {
+        "cosface": losses.CosFaceLoss(7, 8, margin=0.35, scale=16),
+        "arcface": losses.ArcFaceLoss(7, 8, margin=math.degrees(0.5), scale=16),
+        "softmax": losses.NormalizedSoftmaxLoss(7, 8, temperature=1 / 16),
+    }
+    for name, other in theirs.items():
+        head = build_head(name, 8, 7, 16.0, MARGINS[name])
+        with torch.no_grad():  # unit rows: their softmax normalises, ours does not
+            head.weight.copy_(F.normalize(torch.randn(7, 8), dim=1))
+            head.weight[labels[0]] = -embeddings[0]
+            other.W.copy_(head.weight.T)
+        values, gradients = [], []
+        for loss in (head, other):
+            raw = embeddings.clone().requires_grad_()
+            values.append(loss(F.normalize(raw, dim=1), labels))
+            (gradient,) = torch.autograd.grad(values[-1], raw)
+            gradients.append(gradient[1:])  # theirs can be NaN for face 0, at cosine -1
+        assert values[0].item() == pytest.approx(values[1].item(), rel=1e-5), name
+        assert torch.allclose(*gradients, rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("cosine", [1.0, -1.0, 0.0])
+def test_gradients_are_finite_at_the_edges(name: str, cosine: float) -> None:
+    head = build_head(name, 8, 4, 64.0, MARGINS[name])
+    raw = torch.zeros(6, 8)
+    raw[:, 0] = 3.0
+    raw.requires_grad_()
+    centres = torch.eye(4, 8).roll(1, dims=0)  # of others: at right angles
+    centres[0] = cosine * torch.eye(1, 8) + (1 - abs(cosine)) * torch.eye(8)[5]
+    head.start_at(centres)
+    loss = head(F.normalize(raw, dim=1), torch.zeros(6, dtype=torch.int64))
+    loss.backward()
+    assert torch.isfinite(loss)
+    for gradient in (raw.grad, *(weight.grad for weight in head.parameters())):
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+
+
+def test_arcface_falls_with_the_angle_up_to_pi() -> None:
+    head = build_head("arcface", 8, 4, 1.0, 0.5)
+    angles = torch.linspace(0, math.pi, 2001)
+    logits = head.less_margin(torch.cos(angles))
+    assert (logits.diff() <= 1e-6).all()
+    assert logits[0].item() == pytest.approx(math.cos(0.5), abs=1e-4)
+    assert logits[-1].item() == pytest.approx(-1 - 0.5 * math.sin(0.5), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_start_at_the_centres_and_learn_to_name_the_faces(name: str) -> None:
+    torch.manual_seed(0)
+    embeddings, labels = batch()
+    head = build_head(name, 8, 7, 8.0, 0.1)
+    centres = torch.stack([embeddings[labels == person].mean(dim=0) for person in range(7)])
+    at_random = float(head(embeddings, labels).detach())
+    head.start_at(centres)
+    at_centres = float(head(embeddings, labels).detach())
+    assert at_centres < at_random
+    weights = list(head.parameters())
+    for _ in range(50):
+        gradients = torch.autograd.grad(head(embeddings, labels), weights)
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight -= 0.2 * gradient
+    assert float(head(embeddings, labels).detach()) < 0.9 * at_centres
+
+
+def test_what_is_no_head_is_named() -> None:
+    with pytest.raises(FaceOpsError, match=r"train\.head = 'arc' .*softmax, cosface"):
+        build_head("arc", 8, 4, 16.0, 0.5)
+    with pytest.raises(FaceOpsError, match=r"train\.head_margin = 1\.0 .*cosface takes"):
+        build_head("cosface", 8, 4, 16.0, 1.0)

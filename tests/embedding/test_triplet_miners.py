@@ -1,0 +1,180 @@
+"""The miners against three nested loops, as sets, with ties and with batches that have none."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from faceops.embedding.miners import (
+    MINERS,
+    Miner,
+    Triplets,
+    active_triplets,
+    mine_batch_all,
+    mine_batch_hard,
+    mine_random,
+    mine_semi_hard,
+    squared_distances,
+    triplet_loss,
+)
+
+LABELS = {
+    "people x photos": [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3],
+    "with singles": [0, 0, 5, 1, 1, 1, 6, 2, 2, 7],
+    "one person": [4, 4, 4],
+    "all single": [0, 1, 2, 3],
+    "one photo": [0],
+    "empty": [],
+}
+
+
+def as_list(triplets: Triplets) -> list[tuple[int, int, int]]:
+    return list(zip(*(part.tolist() for part in triplets), strict=True))
+
+
+def valid_by_loop(labels: list[int]) -> set[tuple[int, int, int]]:
+    found = set()
+    for a in range(len(labels)):
+        for p in range(len(labels)):
+            for n in range(len(labels)):
+                if a != p and labels[a] == labels[p] and labels[a] != labels[n]:
+                    found.add((a, p, n))
+    return found
+
+
+def semi_hard_by_loop(far: np.ndarray, labels: list[int], margin: np.float32) -> set:
+    valid = valid_by_loop(labels)
+    return {(a, p, n) for a, p, n in valid if far[a, p] < far[a, n] < far[a, p] + margin}
+
+
+def batch_all_by_loop(far: np.ndarray, labels: list[int], margin: np.float32) -> set:
+    return {(a, p, n) for a, p, n in valid_by_loop(labels) if far[a, p] - far[a, n] + margin > 0}
+
+
+def batch_hard_by_loop(far: np.ndarray, labels: list[int]) -> set:
+    found = set()
+    for a in range(len(labels)):
+        hardest, p_best = -math.inf, None
+        nearest, n_best = math.inf, None
+        for other in range(len(labels)):
+            if other != a and labels[other] == labels[a] and far[a, other] > hardest:
+                hardest, p_best = far[a, other], other
+            if labels[other] != labels[a] and far[a, other] < nearest:
+                nearest, n_best = far[a, other], other
+        if p_best is not None and n_best is not None:
+            found.add((a, p_best, n_best))
+    return found
+
+
+def distances_of(count: int, kind: str, seed: int) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    if kind == "ties":  # distances of few values: many are equal
+        values = torch.randint(0, 4, (count, count), generator=draw).float() / 4
+        return torch.minimum(values, values.T)
+    return squared_distances(F.normalize(torch.randn(count, 8, generator=draw), dim=1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["random", "ties"])
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_miners_find_what_plain_loops_find(labels: list[int], kind: str, seed: int) -> None:
+    distances = distances_of(len(labels), kind, seed)
+    people = torch.tensor(labels, dtype=torch.int64)
+    for margin in (0.1, 0.5, 2.0):
+        for mine, by_loop in (
+            (mine_semi_hard, semi_hard_by_loop),
+            (mine_batch_all, batch_all_by_loop),
+        ):
+            mined = as_list(mine(distances, people, margin))
+            assert len(set(mined)) == len(mined)
+            assert set(mined) == by_loop(distances.numpy(), labels, np.float32(margin))
+    mined = as_list(mine_batch_hard(distances, people, 0.5))
+    assert len(set(mined)) == len(mined)
+    assert set(mined) == batch_hard_by_loop(distances.numpy(), labels)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_random_triplets_are_valid_and_one_for_each_anchor(labels: list[int]) -> None:
+    valid = valid_by_loop(labels)
+    distances, people = distances_of(len(labels), "random", 0), torch.tensor(labels).long()
+    draws = [torch.Generator().manual_seed(seed) for seed in (5, 5, 6)]
+    mined = [as_list(mine_random(distances, people, 0.5, draw)) for draw in draws]
+    for triplets in mined:
+        assert set(triplets) <= valid
+        assert [a for a, _, _ in triplets] == sorted({a for a, _, _ in valid})
+    assert mined[0] == mined[1]
+    assert len(valid) < 100 or mined[0] != mined[2]
+
+
+def test_random_triplets_are_uniform() -> None:
+    labels = LABELS["with singles"]
+    people, distances = torch.tensor(labels), distances_of(len(labels), "random", 0)
+    draw = torch.Generator().manual_seed(0)
+    rounds = 800
+    counts: Counter[tuple[int, int, int]] = Counter()
+    for _ in range(rounds):
+        counts.update(as_list(mine_random(distances, people, 0.5, draw)))
+    chi_square, choices = 0.0, 0
+    for anchor in range(len(labels)):
+        own = [triplet for triplet in valid_by_loop(labels) if triplet[0] == anchor]
+        choices += max(len(own) - 1, 0)
+        for triplet in own:
+            expected = rounds / len(own)
+            chi_square += (counts[triplet] - expected) ** 2 / expected
+    # Its mean is `choices`, its standard deviation sqrt(2 choices).
+    assert abs(chi_square - choices) < 5 * math.sqrt(2 * choices)
+
+
+def test_people_with_one_photo_are_only_ever_negatives() -> None:
+    labels = torch.tensor(LABELS["with singles"])
+    singles = {2, 6, 9}
+    distances = distances_of(len(labels), "random", 0)
+    for mine in MINERS.values():
+        triplets = mine(distances, labels, 2.0, torch.Generator().manual_seed(0))
+        anchors, positives, negatives = (set(part.tolist()) for part in triplets)
+        assert not singles & (anchors | positives)
+        assert singles & negatives
+
+
+def test_loss_is_the_mean_over_triplets() -> None:
+    distances = torch.tensor([[0.0, 0.5, 0.6], [0.5, 0.0, 2.0], [0.6, 2.0, 0.0]])
+    triplets = (torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([2, 2]))
+    # 0.5 - 0.6 + 0.2 = 0.1, and 0.5 - 2.0 + 0.2 < 0
+    assert triplet_loss(distances, triplets, 0.2).item() == pytest.approx(0.05)
+
+
+def test_batch_all_loss_is_the_mean_over_what_is_not_zero() -> None:
+    labels = LABELS["people x photos"]
+    distances, people = distances_of(12, "random", 1), torch.tensor(labels)
+    losses = [float(distances[a, p] - distances[a, n]) + 0.2 for a, p, n in valid_by_loop(labels)]
+    positive = [loss for loss in losses if loss > 0]
+    assert 0 < len(positive) < len(losses)
+    loss = triplet_loss(distances, mine_batch_all(distances, people, 0.2), 0.2)
+    assert loss.item() == pytest.approx(sum(positive) / len(positive), rel=1e-5)
+
+
+def test_active_triplets_are_those_that_cost_something() -> None:
+    distances = torch.tensor([[0.0, 0.5, 0.6], [0.5, 0.0, 2.0], [0.6, 2.0, 0.0]])
+    triplets = (torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([2, 2]))
+    assert as_list(active_triplets(distances, triplets, 0.2)) == [(0, 1, 2)]
+
+
+@pytest.mark.parametrize("mine", MINERS.values(), ids=MINERS.keys())
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 2, 3]])
+def test_gradients_are_finite_when_all_embeddings_are_the_same(
+    labels: list[int], mine: Miner
+) -> None:
+    raw = torch.ones(4, 8, requires_grad=True)
+    embeddings = F.normalize(raw, dim=1)
+    distances = squared_distances(embeddings)
+    draw = torch.Generator().manual_seed(0)
+    triplets = mine(distances.detach(), torch.tensor(labels), 0.2, draw)
+    loss = triplet_loss(distances, triplets, 0.2)
+    loss.backward()
+    assert raw.grad is not None
+    assert torch.isfinite(raw.grad).all()
+    assert float(squared_distances(embeddings).detach().max()) < 1e-6
+    assert loss.item() == pytest.approx(0.2 if len(triplets[0]) else 0.0, abs=1e-6)

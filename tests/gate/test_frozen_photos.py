@@ -1,0 +1,67 @@
+"""Which photos champion and challenger are compared on, and what stands for them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.gate.photos import data_sha256, freeze
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Photos of Ada, Bo and Cy, two each, in tmp_path/data."""
+    for number, name in enumerate(("Ada/1", "Ada/2", "Bo/1", "Bo/2", "Cy/1", "Cy/2")):
+        path = tmp_path / "data" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    return tmp_path / "data"
+
+
+def test_people_whom_a_release_has_seen_are_left_out_by_any_spelling(data: Path) -> None:
+    frozen = freeze(data, ["ada", "Nobody"])
+    assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
+    assert (frozen.people, frozen.left_out) == (2, 1)
+
+
+def test_copies_and_photos_of_two_people_play_no_part(data: Path) -> None:
+    shutil.copy(data / "Bo/1.png", data / "Bo/again.png")
+    shutil.copy(data / "Cy/1.png", data / "Ada/cy.png")
+    paths = {photo.path for photo in freeze(data, []).photos}
+    assert paths == {"Ada/1.png", "Ada/2.png", "Bo/1.png", "Bo/2.png", "Cy/2.png"}
+
+
+def test_a_copy_in_the_folder_of_somebody_who_was_seen_plays_no_part_either(data: Path) -> None:
+    shutil.copy(data / "Ada/1.png", data / "Bo/ada.png")
+    assert {photo.path for photo in freeze(data, ["Ada"]).photos} == {
+        *("Bo/1.png", "Bo/2.png", "Cy/1.png", "Cy/2.png"),
+    }
+
+
+def test_whoever_has_a_photo_that_was_trained_on_was_seen_under_any_name(data: Path) -> None:
+    seen = frozenset({sha256_file(data / "Ada/2.png")})
+    frozen = freeze(data, [], seen_photos=seen)
+    assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
+    assert frozen.left_out == 1
+
+
+def test_the_hash_stands_for_bytes_and_people_and_for_nothing_else(data: Path) -> None:
+    before = freeze(data, ["Ada"])
+    (data / "Bo/1.png").rename(data / "Bo/renamed.png")
+    (data / "notes.txt").write_text("nobody's")
+    assert freeze(data, ["Ada"]).sha256 == before.sha256
+    assert freeze(data, []).sha256 != before.sha256
+    assert freeze(data, []).data_sha256 == before.data_sha256 == data_sha256(data)
+    (data / "Bo/renamed.png").rename(data / "Cy/1b.png")
+    assert freeze(data, ["Ada"]).sha256 != before.sha256
+
+
+def test_a_folder_that_is_not_as_pinned_is_refused(data: Path) -> None:
+    pinned = freeze(data, []).data_sha256
+    assert freeze(data, ["Ada"], pinned).people == 2
+    (data / "Ada/2.png").unlink()
+    with pytest.raises(FaceOpsError, match=rf"gate.photos_sha256 pins it: .* not {pinned}"):
+        freeze(data, ["Ada"], pinned)

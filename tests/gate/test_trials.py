@@ -1,0 +1,94 @@
+"""Both models search the same galleries; a photo without a face is a probe that is not named."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.open_set import GalleryDraw
+from faceops.gate.photos import NO_FACE, draw_trials, search
+from faceops.verification.verifier import Verifier
+
+PEOPLE, PHOTOS, SIZE = 8, 5, 6
+VERIFIER = Verifier(np.full(SIZE, -4, np.float32), 2.0, "distance")
+# Only what `search` asks thresholds for.
+THRESHOLDS = SimpleNamespace(
+    default_budget=0.1, runner_up_margin=0.4, for_search=lambda budget, faces: 0.55
+)
+
+
+@pytest.fixture
+def person() -> np.ndarray:
+    return np.repeat(np.arange(PEOPLE), PHOTOS)
+
+
+@pytest.fixture
+def rows(person: np.ndarray) -> np.ndarray:
+    """Every seventh photo has no face."""
+    found = np.arange(len(person)) % 7 != 3
+    return np.where(found, np.cumsum(found) - 1, -1)
+
+
+def draws_of(person: np.ndarray, rows: np.ndarray) -> list[GalleryDraw]:
+    return draw_trials(person, rows >= 0, gallery_photos=2, unknown_share=0.4, seed=1)
+
+
+def test_only_photos_in_which_both_find_a_face_are_enrolled_all_others_are_probes(
+    person: np.ndarray, rows: np.ndarray
+) -> None:
+    for draw in draws_of(person, rows):
+        enrolled, photos = np.unique(person[draw.gallery], return_counts=True)
+        assert (rows[draw.gallery] >= 0).all()
+        assert (photos == 2).all()
+        assert sorted([*draw.gallery, *draw.probes]) == list(range(len(person)))
+        assert (draw.known == np.isin(person[draw.probes], enrolled)).all()
+
+
+def odds(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
+
+
+def obvious(
+    probe: np.ndarray, whose: int, gallery: list[tuple[int, np.ndarray]]
+) -> tuple[float, bool, bool]:
+    """Return score, right and named of one face against (person, face) of a gallery."""
+    best: dict[int, float] = {}
+    for one, face in gallery:
+        probability = float(VERIFIER.probability(probe[None], face[None])[0])
+        best[one] = max(best.get(one, 0.0), probability)
+    first, second = sorted(best, key=lambda one: -best[one])[:2]
+    lead = odds(best[first]) - odds(best[second])
+    return best[first], first == whose, best[first] >= 0.55 and lead >= 0.4
+
+
+def test_a_search_is_the_obvious_loop(person: np.ndarray, rows: np.ndarray) -> None:
+    random = np.random.default_rng(2)
+    whose = person[rows >= 0]
+    raw = random.normal(size=(PEOPLE, SIZE))[whose] + random.normal(0, 0.5, (len(whose), SIZE))
+    table = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+    faces = EmbeddedFaces(table, whose.astype(str), np.full(len(whose), ""))
+    draws = draws_of(person, rows)
+    outcomes = search(draws, person, rows, faces, VERIFIER, THRESHOLDS)  # type: ignore[arg-type]
+    expected = []
+    for draw in draws:
+        gallery = [(int(person[photo]), table[rows[photo]]) for photo in draw.gallery]
+        for probe in draw.probes:
+            if rows[probe] < 0:
+                expected.append((float(NO_FACE), False, False))
+            else:
+                expected.append(obvious(table[rows[probe]], int(person[probe]), gallery))
+    scores, rights, nameds = zip(*expected, strict=True)
+    np.testing.assert_allclose(outcomes.score, scores, atol=1e-5)
+    np.testing.assert_array_equal(outcomes.right, rights)
+    np.testing.assert_array_equal(outcomes.named, nameds)
+    assert 0 < np.mean(nameds) < 1
+
+
+def test_too_few_people_with_enough_photos_are_told() -> None:
+    with pytest.raises(FaceOpsError, match=r"2 people have more than 2 photos .* lower gate\.gall"):
+        draw_trials(
+            np.repeat([0, 1, 2], [3, 3, 1]), np.ones(7, bool),
+            gallery_photos=2, unknown_share=0.5, seed=1,
+        )  # fmt: skip

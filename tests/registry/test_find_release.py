@@ -1,0 +1,134 @@
+"""A registered release is fetched once, whole; without its store the last good one is used."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import FaceOpsError, StoreError
+from faceops.registry.fetch import Found, find_release, load_found
+from faceops.registry.versions import Version
+from faceops.release.bundle import Bundle
+
+pytestmark = pytest.mark.slow
+
+CHAMPION = "models:/faceops@champion"
+Registry = dict[int, Version]
+
+
+def load(found: Found) -> Bundle:
+    return Bundle.load(found.folder, name=found.name, note=found.note)
+
+
+def in_another_process(largest_file: int = resource.RLIM_INFINITY) -> str:
+    """Return folder and note of the champion, or the error; files are of that size at most."""
+    code = (
+        "from faceops.base.errors import FaceOpsError\n"
+        "from faceops.registry.fetch import find_release\n"
+        f"try: found = find_release({CHAMPION!r}); print(found.folder, found.note, sep='\\n')\n"
+        "except FaceOpsError as error: print(error)"
+    )
+    limits = (largest_file, resource.RLIM_INFINITY)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that refuses connections; MLflow would try for minutes."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+
+
+def test_an_alias_is_resolved_to_its_version(registry: Registry) -> None:
+    bundle = load_found(CHAMPION, load)
+    assert (bundle.name, bundle.note) == ("models:/faceops/1", "")
+
+
+def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_said_to_be(
+    registry: Registry, store_folder: Path
+) -> None:
+    database = store_folder / "mlflow.db"
+    known = find_release(CHAMPION)
+    database.rename(store_folder / "away.db")
+    database.write_bytes(b"this is no database" * 100)
+    try:  # in another process: this one has the file open
+        folder, note = in_another_process().split("\n", 1)
+    finally:
+        (store_folder / "away.db").replace(database)
+    assert folder == str(known.folder)
+    assert "models:/faceops@champion is taken to be version 1, as it last was" in note
+    assert "file is not a database" in note
+    assert find_release(CHAMPION).note == ""
+
+
+def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
+    away: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path))
+    began = time.monotonic()
+    with pytest.raises(
+        FaceOpsError, match=r"127.0.0.1:9 \(Connection refused\).*Nothing was fetched .*--bundle"
+    ):
+        find_release(CHAMPION)
+    assert time.monotonic() - began < 60
+
+
+def test_a_store_that_answers_no_is_no_reason_for_the_cache(registry: Registry) -> None:
+    import mlflow
+
+    find_release(CHAMPION)
+    mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
+    with pytest.raises(FaceOpsError, match="no version has the alias champion; `faceops release"):
+        find_release(CHAMPION)
+    with pytest.raises(StoreError, match="finding models:/faceops/77 failed"):
+        find_release("models:/faceops/77")
+
+
+def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(registry: Registry) -> None:
+    folder = find_release(CHAMPION).folder
+    whole = (folder / "verifier.onnx").read_bytes()
+    (folder / "verifier.onnx").write_bytes(b"")
+    assert load_found(CHAMPION, load).folder == folder
+    assert (folder / "verifier.onnx").read_bytes() == whole
+    (folder / "release.json").unlink()
+    assert load_found(CHAMPION, load).folder == folder
+
+
+def test_a_release_that_was_tampered_with_in_the_store_is_refused(
+    registry: Registry, store_folder: Path
+) -> None:
+    """Other thresholds, with every sha256 right: only what was registered can tell."""
+    paths = list(store_folder.glob("mlartifacts/**/bundle/release.json"))
+    before = {path: path.read_bytes() for path in paths}
+    try:
+        for path, content in before.items():
+            release = json.loads(content)
+            release["thresholds"]["runner_up_margin"] = 0.0
+            path.write_text(json.dumps(release, indent=1, sort_keys=True) + "\n")
+        with pytest.raises(FaceOpsError, match=r"version 1 .* tampered with; `faceops release ro"):
+            find_release(CHAMPION)
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+    assert not list(Path(os.environ["FACEOPS_CACHE"]).rglob("release.json"))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half(registry: Registry, tmp_path: Path) -> None:
+    """A limit on the size of files, since a disk cannot be filled here."""
+    told = in_another_process(largest_file=2**20)
+    assert "fetching version 1 of faceops into" in told
+    assert "File too large" in told
+    assert not list((tmp_path / "cache").rglob("*.onnx"))
+    assert find_release(CHAMPION).name == "models:/faceops/1"
