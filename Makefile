@@ -16,7 +16,7 @@ UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo repro mlflow up down test lint format lock clean
+.PHONY: help setup weights demo repro mlflow up down check test lint format lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -119,6 +119,10 @@ up: setup ## Start an MLflow and a Prefect server here (MLFLOW_PORT=5000 PREFECT
 down: ## Stop the two servers that `make up` started
 	$(call stop,mlflow)
 	$(call stop,prefect)
+
+check: lint ## Check style and types, then run the fast tests: 90 seconds on two cores
+	@$(QUIETLY) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile \
+	  -m "not slow and not lfw and not browser"
 
 # A thread a worker: more would wait for each other on the cores that the workers share.
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 COSTLY = ("tiny_repository", "store_folder")  # fixtures whose tests keep together
+# Fixtures that take longer than a fast test may: the tests that use them are `slow`.
+SLOW = {*COSTLY, "synthetic_set", "sface_bundle"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before the workers' own hook, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share the tests, keep together what shares a costly fixture."""
+    """Keep tests with one costly fixture on one worker; mark those with a slow fixture."""
     for item in items:
         used = getattr(item, "fixturenames", ())
+        if SLOW.intersection(used):
+            item.add_marker("slow")
         group = next((name for name in COSTLY if name in used), str(item.path))
         item.add_marker(pytest.mark.xdist_group(group))
 
