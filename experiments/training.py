@@ -246,7 +246,10 @@ def run_facts(
     if device.type == "cuda":
         machine = torch.cuda.get_device_name(device)
     else:
-        machine = platform.processor() or platform.machine()
+        cpuinfo = Path("/proc/cpuinfo")
+        lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
+        names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+        machine = (names or [platform.processor()])[0]
     facts["machine"] = f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     facts["commit"] = git_commit(ROOT)
     return facts
