@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import sha256_file
+from faceops.base.files import atomic_path, sha256_file, write_json
 from faceops.base.progress import track
 from faceops.config.params_file import experiment_file, read_params
 from faceops.config.sections import Params, Train
@@ -145,9 +145,8 @@ def embed_faces(
         file = home / f"{start}.npy"
         if not file.exists():
             block = embed_crops(model, faces.crops[faces.rows[start : start + BLOCK]], 64, device)
-            temporary = file.with_suffix(".tmp.npy")
-            np.save(temporary, block)
-            temporary.replace(file)
+            with atomic_path(file) as temporary, temporary.open("wb") as opened:
+                np.save(opened, block)
         parts.append(np.load(file))
     return np.concatenate(parts)
 
@@ -211,9 +210,7 @@ def fit(
             "seconds": saved[1]["seconds"],
             "history": outcome.history,
         }
-        temporary = facts_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
-        temporary.replace(facts_file)
+        write_json(facts_file, facts)
     model.load_state_dict(load_file(home / WEIGHTS))
     return Fitted(model.eval(), facts, home)
 

@@ -164,7 +164,7 @@ def test_the_oldest_runs_are_removed_and_never_the_latest(
     )
     assert len(inodes(out / "annotated")) == 3
     assert only.keep_runs == 1
-    with pytest.raises(UsageError, match="0 runs to keep are too few"):
+    with pytest.raises(UsageError, match="keep_runs 0 is wrong"):
         draw(photos, gallery, bundle, out, keep_runs=0)
 
 

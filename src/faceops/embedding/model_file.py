@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file, write_json
+from faceops.base.files import sha256_file, write_file, write_json
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.embedder import CROP_SIZE, Embedder
 
@@ -63,7 +63,7 @@ def load_model(folder: Path) -> Embedder:
         # Models of before these two were choices do not name them.
         input_size = int(description.get("input_size", CROP_SIZE))
         colour = description.get("colour", "rgb")
-        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+        found = sha256_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise FaceOpsError(f"{error.filename} does not exist; {again}.") from None
     except (ValueError, KeyError, TypeError):
