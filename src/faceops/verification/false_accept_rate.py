@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.embedding.validation import allowed_false_accepts
+from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.verification.pairs import codes
 from faceops.verification.verifier import Verifier
 

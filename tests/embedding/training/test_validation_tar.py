@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.embedding.validation import (
-    allowed_false_accepts,
-    area_under_roc,
-    true_accept_rate,
-    validation_figures,
-)
+from faceops.embedding.accept_rates import allowed_false_accepts, area_under_roc, true_accept_rate
+from faceops.embedding.validation import validation_figures
 
 
 @pytest.mark.parametrize("far", [0.3, 0.1, 0.01, 0.001])

@@ -27,7 +27,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
-from faceops.embedding.validation import allowed_false_accepts
+from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.roc import Roc, ScoreCounts, TopPairs, TopPairsCollector
 from faceops.verification.pairs import codes

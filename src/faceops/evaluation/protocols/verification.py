@@ -25,7 +25,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.progress import track
-from faceops.embedding.validation import allowed_false_accepts
+from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.evaluation.bootstrap import pairs_interval, share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals
