@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
+from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 from faceops.release.contract import WeightFile
 from faceops.release.embedder_graph import adapt_embedder

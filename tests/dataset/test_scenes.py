@@ -82,7 +82,8 @@ def test_nobody_stands_twice_in_a_scene_or_outside_it() -> None:
 def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
     weights_dir: Path, tmp_path: Path
 ) -> None:
-    from faceops.faces.detector import Detector, with_symbolic_size
+    from faceops.faces.detector import Detector
+    from faceops.faces.symbolic_detector import with_symbolic_size
 
     settings = SyntheticSettings(people=1, photos=1, scenes=8)
     make_synthetic(tmp_path / "data", settings, weights_dir / "weights.tar")

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.faces.detector import Detection, Detector, with_symbolic_size
+from faceops.faces.detector import Detection, Detector
+from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 
 

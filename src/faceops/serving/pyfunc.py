@@ -40,9 +40,9 @@ class PhotoModel:
         try:
             return self._service.answer(list(model_input[IMAGE]), Asked.of(params))
         except FaceOpsError as error:
-            from faceops.serving.service import Refusal
+            from faceops.serving.request_error import RequestError
 
-            raise Refusal(error) from None
+            raise RequestError(error) from None
 
 
 def _load_pyfunc(path: str) -> PhotoModel:

@@ -275,7 +275,7 @@ def of_bundle(bundle: Bundle) -> MeasuredModel:
 
 
 def _foreign(embedder: ForeignEmbedder) -> MeasuredModel:
-    from faceops.faces.detector import with_symbolic_size
+    from faceops.faces.symbolic_detector import with_symbolic_size
     from faceops.weights.fetch import weight_path
 
     detector = with_symbolic_size(weight_path("yunet").read_bytes())
