@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments import parser, run
 from faceops.config.params_file import read_params
 from faceops.gate.promote import gate_release
-from faceops.gate.verdict import Rule
+from faceops.gate.verdict import RuleResult
 from faceops.registry.fetch import SPLIT_ARTIFACT
 from faceops.registry.register import register
 from faceops.registry.store import use_tracking
@@ -35,7 +35,7 @@ def registered(bundle: Path, split: Path, what: str) -> Version:
     return register(bundle, active.info.run_id, what)
 
 
-def shown(rule: Rule) -> str:
+def shown(rule: RuleResult) -> str:
     """Return the difference and its interval."""
     return f"{rule.gain:+.4f} ({rule.low:+.4f} to {rule.high:+.4f})"
 

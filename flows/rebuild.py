@@ -148,10 +148,10 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
 )
 def gate(root: Path, number: int, move: bool) -> dict[str, Any]:
     """Compare the release with the champion; with `move` it becomes champion if it passes."""
-    from faceops.gate.promote import judge_release
+    from faceops.gate.promote import gate_and_promote
 
     settings = read_params(root / "params.yaml").gate
-    return judge_release(number, root, settings, move=move, threads=GATE_THREADS)
+    return gate_and_promote(number, root, settings, move=move, threads=GATE_THREADS)
 
 
 class StageError(FaceOpsError):

@@ -17,8 +17,8 @@ from faceops.gate import latency
 from faceops.gate import promote as judging
 from faceops.gate import promote as promoting
 from faceops.gate.photos import data_sha256
-from faceops.gate.promote import RefusedError, gate_release, judge_release, promote
-from faceops.gate.verdict import StandingVerdict, standing_verdict
+from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, promote
+from faceops.gate.verdict import StoredVerdict, find_stored_verdict
 from faceops.registry.champion import rollback
 from faceops.registry.versions import (
     CHAMPIONS_TAG,
@@ -93,9 +93,9 @@ def few_photos_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "PHOTOS", 3)
 
 
-def passing() -> StandingVerdict:
+def passing() -> StoredVerdict:
     """Return what stands for a pass where nothing is to be measured."""
-    return StandingVerdict(passed=True, reasons="", markdown="")
+    return StoredVerdict(passed=True, reasons="", markdown="")
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_rebuild_does_not_bring_back_what_was_rolled_back_from(
 
     promote(challenger, root, WIDE)
     rollback("it named the wrong people")
-    judged = judge_release(2, root, WIDE, move=True, threads=1)
+    judged = gate_and_promote(2, root, WIDE, move=True, threads=1)
     assert (judged["gate"], judged["promoted"]) == ("withdrawn", False)
     assert "was rolled back from" in judged["told"]
     described = mlflow.MlflowClient().get_model_version("faceops", "2").description
@@ -198,11 +198,11 @@ def test_a_verdict_does_not_stand_for_other_photos_or_rules_or_when_it_was_cut_o
     one = find_version("1")
     photos = data_sha256(root / "data")
     gate_release(challenger, one, root, WIDE)
-    assert standing_verdict(challenger, one, WIDE, root, photos)
-    assert standing_verdict(challenger, one, WIDE, root, "other photos") is None
-    assert standing_verdict(challenger, find_version("3"), WIDE, root, photos) is None
+    assert find_stored_verdict(challenger, one, WIDE, root, photos)
+    assert find_stored_verdict(challenger, one, WIDE, root, "other photos") is None
+    assert find_stored_verdict(challenger, find_version("3"), WIDE, root, photos) is None
     stricter = WIDE.model_copy(update={"max_tar_loss": 0.1})
-    assert standing_verdict(challenger, one, stricter, root, photos) is None
+    assert find_stored_verdict(challenger, one, stricter, root, photos) is None
 
     def fails(*_: object) -> None:
         raise KeyboardInterrupt
@@ -210,8 +210,8 @@ def test_a_verdict_does_not_stand_for_other_photos_or_rules_or_when_it_was_cut_o
     monkeypatch.setattr(mlflow.MlflowClient, "log_text", fails)
     with pytest.raises(KeyboardInterrupt):
         gate_release(challenger, one, root, stricter)
-    assert standing_verdict(challenger, one, WIDE, root, photos) is None
-    assert standing_verdict(challenger, one, stricter, root, photos) is None
+    assert find_stored_verdict(challenger, one, WIDE, root, photos) is None
+    assert find_stored_verdict(challenger, one, stricter, root, photos) is None
 
 
 def test_for_a_stated_reason_it_is_promoted_all_the_same(root: Path, challenger: Version) -> None:

@@ -1,10 +1,10 @@
 """What a version's page says: beside the champion, and the gate's verdict in its place."""
 
 from faceops.registry.register import describe, with_verdict
-from faceops.registry.versions import ToldVersion, Version
+from faceops.registry.versions import Version, VersionDetails
 
 METRICS = {"evaluate.verification.accuracy": 0.98, "evaluate.people": 40.0}
-CHAMPION = ToldVersion(
+CHAMPION = VersionDetails(
     Version(7, ("champion",), "run", "old", "", "", ""),
     tags={"data": "d", "contract_id": "old"},
     description="",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.registry.champion import mend_log, move_champion, promotion_lock, rollback
+from faceops.registry.champion import complete_log, move_champion, promotion_lock, rollback
 from faceops.registry.register import give_alias
 from faceops.registry.versions import (
     CHAMPIONS_TAG,
@@ -114,7 +114,7 @@ def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry: Regi
 
     move_champion(registry[2], registry[1], PROMOTED, "")
     mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "3")
-    assert mend_log() is None
+    assert complete_log() is None
     assert champions()[-1].how == "moved elsewhere"
     assert rollback()[0].version == 2
 

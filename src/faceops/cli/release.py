@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from faceops.registry.versions import ToldVersion
+    from faceops.registry.versions import VersionDetails
 
 
 def add_show_parsers(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -68,10 +68,10 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from faceops.registry.versions import champions, find_version, tell
+    from faceops.registry.versions import champions, find_version, version_details
 
     open_store()
-    told = tell(find_version(args.version))
+    told = version_details(find_version(args.version))
     events = [event for event in champions() if event.version == told.version.version]
     if args.json:
         log = [vars(event) for event in events]
@@ -89,10 +89,10 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from faceops.registry.versions import differing, evaluated, find_version, tell
+    from faceops.registry.versions import differing, evaluated, find_version, version_details
 
     open_store()
-    a, b = (tell(find_version(which)) for which in (args.a, args.b))
+    a, b = (version_details(find_version(which)) for which in (args.a, args.b))
     params = differing(a.params, b.params)
     lineage = differing(*(_lineage(one) for one in (a, b)))
     figures = {key: (evaluated(a.metrics).get(key), evaluated(b.metrics).get(key))
@@ -118,7 +118,7 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lineage(told: "ToldVersion") -> dict[str, str]:
+def _lineage(told: "VersionDetails") -> dict[str, str]:
     names = ("contract_id", "git_commit", "dvc_lock_sha256")
     return {name: told.tags.get(name, "") for name in names}
 

@@ -10,7 +10,7 @@ from faceops.gate.groups import judged_groups
 from faceops.gate.paired_bootstrap import ModelFigures, resampled_people
 from faceops.gate.photos import FrozenPhotos, draw_trials, embed_frozen, search
 from faceops.gate.rules import enough_people, people_known
-from faceops.gate.verdict import Rule, Verdict
+from faceops.gate.verdict import RuleResult, Verdict
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.verification.pairs import codes
 
@@ -104,7 +104,7 @@ def _verdict(
     challenger: MeasuredModel,
     frozen: FrozenPhotos,
     settings: Gate,
-    rules: list[Rule],
+    rules: list[RuleResult],
     seen: list[str],
     *,
     known: int = 0,

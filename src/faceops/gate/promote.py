@@ -12,16 +12,16 @@ from faceops.gate.photos import data_sha256, freeze
 from faceops.gate.verdict import (
     PASSED,
     REFUSED,
-    StandingVerdict,
+    StoredVerdict,
     Verdict,
     as_json,
+    find_stored_verdict,
     record_verdict,
-    standing_verdict,
 )
 from faceops.registry.champion import (
     WITHDRAWN,
+    complete_log,
     end_challenge,
-    mend_log,
     move_champion,
     promotion_lock,
     require_whole,
@@ -96,7 +96,7 @@ def _seen(model: MeasuredModel, version: Version, people: set[str], root: Path) 
 
 def judge(
     challenger: Version, champion: Version, root: Path, settings: Gate, threads: int
-) -> StandingVerdict:
+) -> StoredVerdict:
     """Return the verdict on `challenger`, measured only where none stands, pass or not.
 
     It stands for the same champion, rules and photos, and until a rollback withdraws it. `faceops
@@ -105,11 +105,11 @@ def judge(
     Raises: as `gate_release`.
     """
     photos = data_sha256(root / settings.data)
-    standing = standing_verdict(challenger, champion, settings, root, photos)
+    standing = find_stored_verdict(challenger, champion, settings, root, photos)
     if standing is not None:
         return standing
     verdict = gate_release(challenger, champion, root, settings, threads)
-    return StandingVerdict(verdict.passed, "\n".join(verdict.reasons), verdict.markdown())
+    return StoredVerdict(verdict.passed, "\n".join(verdict.reasons), verdict.markdown())
 
 
 class RefusedError(FaceOpsError):
@@ -145,7 +145,7 @@ def promote(
     now = champion()
     if now is not None and now.version == version.version:
         with promotion_lock():
-            mend_log()
+            complete_log()
             end_challenge(version)
         return Promotion(version.version, None, "it is champion already")
     require_whole(version, root)
@@ -162,7 +162,7 @@ def promote(
             )
         because = f"it passed the gate against version {now.version}"
     with promotion_lock():
-        mend_log()
+        complete_log()
         move_champion(version, now, PROMOTED, because)
     return Promotion(version.version, now.version if now else None, because)
 
@@ -174,7 +174,7 @@ def _no_champion() -> str:
     return f"no version is champion, so the gate has nothing to compare with; {mend}."
 
 
-def judge_release(
+def gate_and_promote(
     number: int, root: Path, settings: Gate, *, move: bool, threads: int
 ) -> dict[str, Any]:
     """Return what became of version `number`, as a dict.

@@ -14,12 +14,12 @@ from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
 from faceops.gate.latency import measure_latency
 from faceops.gate.paired_bootstrap import Difference, ModelFigures, interval
 from faceops.gate.photos import FaceTable, FrozenPhotos
-from faceops.gate.verdict import Rule
+from faceops.gate.verdict import RuleResult
 from faceops.release.contract import MODEL_FILES
 from faceops.release.evaluate.measured_model import MeasuredModel
 
 
-def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> Rule:
+def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> RuleResult:
     """Non-inferiority: the interval of the difference must leave no loss above `tolerance`.
 
     Not to have shown a loss is not enough: on few people nothing can be shown.
@@ -40,7 +40,7 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
                 f"{told}; on {people} people a loss of more than {tolerance:g} cannot be ruled "
                 "out: give the gate more people, or allow more."
             )
-    return Rule(
+    return RuleResult(
         name,
         f"no loss above {tolerance:g}",
         holds,
@@ -55,7 +55,7 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
 
 def keeps_promise(
     budget: float, champion: float, challenger: float, low: float, high: float
-) -> Rule:
+) -> RuleResult:
     """The share of strangers named at its own threshold must not be shown to exceed its budget.
 
     That the budget is kept was shown when the thresholds were measured, on more people than are
@@ -67,7 +67,7 @@ def keeps_promise(
         f"it promises to name at most {budget:g} of strangers and named {challenger:.4f} of them "
         f"(at least {low:.4f}): its thresholds do not hold on these people; calibrate it on more."
     )
-    return Rule(
+    return RuleResult(
         "strangers named, at its own thresholds",
         f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f})",
         holds,
@@ -78,14 +78,14 @@ def keeps_promise(
 
 
 def at_most(name: str, unit: str, champion: float, challenger: float, ratio: float,
-            limit: float) -> Rule:  # fmt: skip
+            limit: float) -> RuleResult:  # fmt: skip
     """Return the rule that `ratio` (challenger over champion) stays below `limit`."""
     holds = ratio <= limit
     reason = (
         f"{name}: {challenger:.4g} {unit} against {champion:.4g}, {ratio:.2f} times, and "
         f"{limit:g} times are allowed."
     )
-    return Rule(
+    return RuleResult(
         f"{name}, {unit}",
         f"at most {limit:g} times",
         holds,
@@ -96,12 +96,12 @@ def at_most(name: str, unit: str, champion: float, challenger: float, ratio: flo
     )
 
 
-def people_known(told: list[str]) -> Rule:
+def people_known(told: list[str]) -> RuleResult:
     """Return the rule that it is known of both whom they were made from; `told` says of whom not.
 
     Else a photo that one of them was trained on would speak for it.
     """
-    return Rule(
+    return RuleResult(
         "unseen people",
         "known of both whom they were made from",
         not told,
@@ -111,9 +111,9 @@ def people_known(told: list[str]) -> Rule:
     )
 
 
-def groups_judged(stated: str, people: int) -> Rule:
+def groups_judged(stated: str, people: int) -> RuleResult:
     """Return the broken rule that no group of the CSV `stated` has `people` known people."""
-    return Rule(
+    return RuleResult(
         "worst group's DIR",
         "a group to judge",
         False,
@@ -124,10 +124,10 @@ def groups_judged(stated: str, people: int) -> Rule:
     )
 
 
-def still_offers_int8(champion: bool, challenger: bool) -> Rule:
+def still_offers_int8(champion: bool, challenger: bool) -> RuleResult:
     """Return the rule that int8 is offered where the champion offers it: somebody may run on it."""
     holds = challenger or not champion
-    return Rule(
+    return RuleResult(
         "int8",
         "offered where the champion offers it",
         holds,
@@ -140,17 +140,21 @@ def still_offers_int8(champion: bool, challenger: bool) -> Rule:
     )
 
 
-def enough_people(people: int, least: int) -> Rule:
+def enough_people(people: int, least: int) -> RuleResult:
     """Return the rule that there are `least` people whom neither has seen."""
     holds = people >= least
     reason = (
         f"{people} people are left whom neither release was made from, and gate.min_people is "
         f"{least}; give the gate photos of more."
     )
-    return Rule("people", f"at least {least}", holds, None, None, reason="" if holds else reason)
+    return RuleResult(
+        "people", f"at least {least}", holds, None, None, reason="" if holds else reason
+    )
 
 
-def dir_rule(figures: list[ModelFigures], weights: np.ndarray, settings: Gate, people: int) -> Rule:
+def dir_rule(
+    figures: list[ModelFigures], weights: np.ndarray, settings: Gate, people: int
+) -> RuleResult:
     """DIR with the threshold set anew for each model, so that it is the embedder that is judged."""
     at = settings.fpir
     difference = _paired(figures, weights, settings, lambda one, w: one.dir(w, at))
@@ -163,7 +167,7 @@ def named_rule(
     weights: np.ndarray,
     settings: Gate,
     people: int,
-) -> Rule:
+) -> RuleResult:
     """What users get: names at each release's own thresholds, margin and default budget."""
     difference = _paired(figures, weights, settings, ModelFigures.named_rightly)
     budgets = [table.thresholds.default_budget for table in tables]
@@ -173,7 +177,9 @@ def named_rule(
     return no_loss(f"known people named, at own {at}", difference, settings.max_named_loss, people)
 
 
-def tar_rule(tables: list[FaceTable], usable: np.ndarray, settings: Gate, people: int) -> Rule:
+def tar_rule(
+    tables: list[FaceTable], usable: np.ndarray, settings: Gate, people: int
+) -> RuleResult:
     """TAR of all pairs, at the threshold that keeps the false accept rate."""
     scans = [
         scan_pairs(t.faces.of(t.rows[usable]), t.model.verifier, [settings.far]) for t in tables
@@ -194,7 +200,7 @@ def tar_rule(tables: list[FaceTable], usable: np.ndarray, settings: Gate, people
 
 def found_rule(
     tables: list[FaceTable], person: np.ndarray, weights: np.ndarray, settings: Gate, people: int
-) -> Rule:
+) -> RuleResult:
     """The share of photos in which a face is found."""
     photos = np.bincount(person).astype(np.float64)
     rates = []
@@ -210,7 +216,7 @@ def group_rules(
     weights: np.ndarray,
     settings: Gate,
     groups: dict[str, np.ndarray],
-) -> list[Rule]:
+) -> list[RuleResult]:
     """The DIR of the group that each model names worst; none where no group can be judged."""
     if not groups:
         stated = settings.slices
@@ -227,7 +233,7 @@ def group_rules(
 
 def promise_rule(
     tables: list[FaceTable], figures: list[ModelFigures], weights: np.ndarray, settings: Gate
-) -> Rule:
+) -> RuleResult:
     """Strangers who are given a name."""
     everybody = np.ones(weights.shape[1], np.float32)
     resampled = [figures[1].strangers_named(w) for w in weights]
@@ -239,7 +245,7 @@ def promise_rule(
 
 def latency_rule(
     champion: MeasuredModel, challenger: MeasuredModel, frozen: FrozenPhotos, settings: Gate
-) -> Rule:
+) -> RuleResult:
     """What one photo costs."""
     took = measure_latency(champion, challenger, frozen.photos)
     return at_most(
@@ -252,7 +258,7 @@ def latency_rule(
     )
 
 
-def size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gate) -> Rule:
+def size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gate) -> RuleResult:
     """Bytes of the model files."""
     sizes = []
     for model in (champion, challenger):
@@ -262,7 +268,7 @@ def size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gate
     return at_most("size", "MiB", sizes[0], sizes[1], sizes[1] / sizes[0], settings.max_size_ratio)
 
 
-def int8_rule(champion: MeasuredModel, challenger: MeasuredModel) -> Rule:
+def int8_rule(champion: MeasuredModel, challenger: MeasuredModel) -> RuleResult:
     """Whether int8 is lost."""
     return still_offers_int8(_offers_int8(champion), _offers_int8(challenger))
 

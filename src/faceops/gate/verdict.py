@@ -17,7 +17,7 @@ VERDICT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleResult:
     """One rule and what came of it; `reason` says in words why it was broken, '' where it holds.
 
     `low` and `high` bound `gain` (challenger minus champion), where the rule is on an interval;
@@ -41,7 +41,7 @@ class Verdict:
 
     champion: str
     challenger: str
-    rules: list[Rule]
+    rules: list[RuleResult]
     photos_sha256: str
     data_sha256: str
     photos: int
@@ -112,7 +112,7 @@ def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _difference(rule: Rule) -> str:
+def _difference(rule: RuleResult) -> str:
     if rule.gain is None:
         return ""
     told = f"{rule.gain:+.4f}"
@@ -125,7 +125,7 @@ _LONGEST = 4000  # characters: some stores keep 5,000
 
 
 @dataclass(frozen=True)
-class StandingVerdict:
+class StoredVerdict:
     """A verdict that was recorded: against this champion, by these rules, on these photos."""
 
     passed: bool
@@ -170,9 +170,9 @@ def record_verdict(
         client.set_model_version_tag(MODEL, number, "gate", result)
 
 
-def standing_verdict(
+def find_stored_verdict(
     challenger: Version, champion: Version, settings: Gate, root: Path, data_sha256: str
-) -> StandingVerdict | None:
+) -> StoredVerdict | None:
     """Return what was decided on the challenger, if it was in the same case; else None.
 
     Args:
@@ -200,7 +200,7 @@ def standing_verdict(
             files = mlflow.MlflowClient().list_artifacts(challenger.run_id, _folder(champion))
             if path in {file.path for file in files}:
                 markdown = mlflow.artifacts.load_text(f"runs:/{challenger.run_id}/{path}")
-    return StandingVerdict(tags["gate"] == PASSED, tags.get("gate_reasons", ""), markdown)
+    return StoredVerdict(tags["gate"] == PASSED, tags.get("gate_reasons", ""), markdown)
 
 
 def rules_sha256(settings: Gate, root: Path) -> str:

@@ -101,7 +101,7 @@ def end_challenge(version: Version) -> None:
             client.delete_registered_model_alias(MODEL, CHALLENGER)
 
 
-def mend_log() -> Event | None:
+def complete_log() -> Event | None:
     """Add to the log how the present champion came to be, where it does not know that.
 
     Returns the move that was cut off before it wrote its entry, if that is the reason; else the
@@ -152,7 +152,7 @@ def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int 
     """
     with promotion_lock():
         before, now = champions(), champion()
-        cut_off = mend_log()
+        cut_off = complete_log()
         if now is not None and cut_off is not None and cut_off.how == ROLLED_BACK:
             return now, before[-1].version
         existing = {one.version: one for one in versions()}

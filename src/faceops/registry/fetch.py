@@ -137,9 +137,9 @@ def load_found(model_uri: str, load: Callable[[Found], T], root: Path | None = N
 def _in_store(address: Address, cache: Path, anew: bool) -> Found:
     import mlflow
 
-    from faceops.registry.store import impatience
+    from faceops.registry.store import short_timeout
 
-    with impatience(), store_errors(f"finding {address}"):
+    with short_timeout(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()
         if address.alias:
             _require_alias(client, address)

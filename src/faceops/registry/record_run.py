@@ -16,7 +16,7 @@ from faceops.config.params_file import read_params
 from faceops.registry.fetch import SPLIT_ARTIFACT, SPLIT_FILE
 from faceops.registry.register import describe, give_alias, register
 from faceops.registry.store import store_errors
-from faceops.registry.versions import Version, champion, registered, tell
+from faceops.registry.versions import Version, champion, registered, version_details
 from faceops.release.contract import read_release
 from faceops.release.export import assemble
 
@@ -226,7 +226,7 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         record_stages(root, run.info.run_id, [StageRun(stage) for stage in dvc_stages(root)])
     now = champion()
     texts = {name: str(value) for name, value in params.items()}
-    description = describe(metrics, texts, lineage, tell(now) if now else None)
+    description = describe(metrics, texts, lineage, version_details(now) if now else None)
     return register(bundle, run.info.run_id, description, lineage), True
 
 

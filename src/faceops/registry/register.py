@@ -21,8 +21,8 @@ from faceops.registry.store import (
 from faceops.registry.versions import (
     FIRST,
     Event,
-    ToldVersion,
     Version,
+    VersionDetails,
     champions,
     differing,
     find_version,
@@ -154,7 +154,7 @@ def describe(
     metrics: dict[str, float],
     params: dict[str, str],
     lineage: dict[str, str],
-    champion: ToldVersion | None,
+    champion: VersionDetails | None,
 ) -> str:
     """Return Markdown: headline, gate, what differs from the champion, figures, lineage.
 
@@ -214,7 +214,7 @@ def _beside(
     metrics: dict[str, float],
     params: dict[str, str],
     lineage: dict[str, str],
-    champion: ToldVersion,
+    champion: VersionDetails,
 ) -> list[str]:
     number = champion.version.version
     lines = [

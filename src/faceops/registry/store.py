@@ -50,7 +50,7 @@ def store_errors(doing: str) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with quiet_mlflow():
+        with silence_mlflow():
             yield
     except (mlflow.MlflowException, RequestException, SQLAlchemyError) as error:
         if full := _FULL.search(str(error)):  # MLflow tells of it among the store's own failures
@@ -129,7 +129,7 @@ QUESTION_S = 10
 
 
 @contextlib.contextmanager
-def impatience() -> Iterator[None]:
+def short_timeout() -> Iterator[None]:
     """Give a server that takes connections and does not answer ten seconds a try, not two minutes.
 
     For questions only: an upload may take a store that long.
@@ -139,7 +139,7 @@ def impatience() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_mlflow() -> Iterator[None]:
+def silence_mlflow() -> Iterator[None]:
     """Keep MLflow's hints, bars and addresses of runs off the user's terminal and out of --json.
 
     Within it a server that does not answer is tried a few times.

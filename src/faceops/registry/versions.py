@@ -110,7 +110,7 @@ def registered(release: Release) -> Version | None:
 
 
 @dataclass(frozen=True)
-class ToldVersion:
+class VersionDetails:
     """A version with its tags and description, and what its run says."""
 
     version: Version
@@ -130,7 +130,7 @@ class ToldVersion:
         }
 
 
-def tell(version: Version) -> ToldVersion:
+def version_details(version: Version) -> VersionDetails:
     """Ask the store about `version`; a run that was deleted since leaves its part empty.
 
     Raises:
@@ -150,7 +150,7 @@ def tell(version: Version) -> ToldVersion:
             except mlflow.MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-    return ToldVersion(version, dict(entry.tags), entry.description or "", params, metrics)
+    return VersionDetails(version, dict(entry.tags), entry.description or "", params, metrics)
 
 
 def differing(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str, str]]:
