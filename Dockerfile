@@ -1,9 +1,9 @@
-# FaceOps in a container. Default target: naming people, without torch.
+# FaceOps in a container. Default target: identification, without torch.
 #   docker build -t faceops .
 #   docker run --user "$(id -u)" -v "$PWD/photos:/photos:ro" -v "$PWD/gallery:/gallery" \
 #     -v "$PWD/bundle:/bundle:ro" -v "$PWD/out:/out" \
 #     faceops identify /photos --gallery /gallery --bundle /bundle --out /out
-# With everything that rebuilding needs, at work on a clone of the repository:
+# Target `rebuild`: everything, working on a mounted clone of the repository:
 #   docker build --target rebuild -t faceops-rebuild .
 #   docker run --user "$(id -u)" -v "$PWD:/repository" -w /repository --entrypoint dvc \
 #     faceops-rebuild repro
@@ -12,7 +12,7 @@ FROM python:3.12-slim AS builder
 RUN pip install --no-cache-dir 'uv>=0.8,<1' && python -m venv /opt/faceops
 ENV VIRTUAL_ENV=/opt/faceops UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /source
-# What is installed before the sources are copied stays in the build cache when they change.
+# Dependencies first: this layer stays in the build cache when the sources change.
 COPY pyproject.toml requirements.lock ./
 RUN uv pip install -c requirements.lock -r pyproject.toml
 COPY README.md weights.toml ./
@@ -23,13 +23,13 @@ FROM builder AS rebuild-builder
 RUN uv pip install -c requirements.lock '.[rebuild]'
 
 FROM python:3.12-slim AS runtime
-# Any user may write the home, and so the caches: with --user there is no passwd entry, and no home.
+# Any user may write to the home and its caches: `--user` has no passwd entry and so no home.
 RUN useradd --create-home --uid 10001 faceops \
   && mkdir -p /home/faceops/.cache/faceops && chmod -R a+rwX /home/faceops
 ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1 \
   HOME=/home/faceops FACEOPS_CACHE=/home/faceops/.cache/faceops
 WORKDIR /home/faceops
-# The command, its packages and the packaged catalogue of weights all have to load for this.
+# It loads the command, its packages and the catalogue of weights.
 HEALTHCHECK --interval=5m --timeout=30s --start-period=10s \
   CMD ["faceops", "weights", "list", "--json"]
 ENTRYPOINT ["faceops"]

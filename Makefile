@@ -1,4 +1,4 @@
-# FaceOps. `make` says what there is; every target does its own set-up on a fresh machine.
+# FaceOps. `make` lists the targets; each one does its own set-up on a fresh machine.
 
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 PORT ?= 5000
@@ -7,10 +7,10 @@ MLFLOW_PORT ?= 5000
 PREFECT_PORT ?= 4200
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# The switches that keep the libraries' analytics off have one place: faceops.base.analytics.
+# Turns off the usage reports of the libraries.
 QUIETLY := eval "$$(python -W ignore -m faceops.base.analytics)" &&
-# On a terminal uv shows what it does; in a log only what goes wrong. Compiled once, here: where
-# PYTHONDONTWRITEBYTECODE is set, as in many containers, every start would compile torch again.
+# uv shows its progress on a terminal only. Bytecode is compiled here: with
+# PYTHONDONTWRITEBYTECODE, set in many containers, every start would compile torch again.
 UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
   $$(test -t 2 || echo --quiet)
 
@@ -18,11 +18,11 @@ UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
 .DELETE_ON_ERROR:
 .PHONY: help setup weights demo repro mlflow up down check test lint format lock clean
 
-help: ## Say what there is to make
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
-# The first interpreter that runs, is new enough and can make environments: a name on the PATH
-# alone proves nothing, it may be a version manager's stand-in, or belong to a half-made .venv.
+# The first interpreter that runs, is new enough and can make environments. A name on the PATH may be
+# a version manager's shim, or belong to an incomplete .venv.
 FIND_PYTHON := import ensurepip, sys, venv; \
   sys.version_info < (3, 11) or print(getattr(sys, "_base_executable", sys.executable))
 
@@ -53,7 +53,7 @@ setup: .venv/.installed ## Make .venv and install exactly what requirements.lock
 weights: setup ## Fetch the outside weights of weights.toml and verify them
 	@$(QUIETLY) faceops weights fetch
 
-demo: setup ## Rebuild, release and identify on people who do not exist, and show the result
+demo: setup ## Rebuild, release and identify on synthetic people, and print the figures
 	@$(QUIETLY) python -m demo
 
 repro: setup ## Run the stages that are out of date (on synthetic people if there is no data/)
@@ -124,21 +124,21 @@ check: lint ## Check style and types, then run the fast tests: 90 seconds on two
 	@$(QUIETLY) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile \
 	  -m "not slow and not lfw and not browser"
 
-# A thread a worker: more would wait for each other on the cores that the workers share.
+# One thread a worker: the workers share the cores.
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time
 	@$(QUIETLY) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
 
-lint: setup ## Check style and types only
+lint: setup ## Check style and types
 	@ruff check .
 	@ruff format --check --quiet . || { ruff format --diff --quiet .; exit 1; }
 	@mypy
 
-format: setup ## Put the code into the one format
+format: setup ## Format the code
 	@ruff check --fix --quiet .
 	@ruff format .
 
-# A new file, since uv keeps the versions that it finds in an old one.
-lock: .venv/.tools ## Choose the newest versions anew and pin them in requirements.lock
+# Into a new file: uv keeps the versions that it finds in an existing one.
+lock: .venv/.tools ## Resolve the newest versions and pin them in requirements.lock
 	@rm -f requirements.lock.new
 	@uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 	  --no-header --no-emit-index-url --no-annotate --all-extras pyproject.toml \
@@ -146,6 +146,6 @@ lock: .venv/.tools ## Choose the newest versions anew and pin them in requiremen
 	@mv requirements.lock.new requirements.lock
 	@echo "requirements.lock pins $$(wc -l < requirements.lock | tr -d ' ') packages"
 
-clean: ## Remove what can be computed again: build/ and caches, never data or records
+clean: ## Remove build/ and caches, but no data or records
 	@rm -rf build .pytest_cache .ruff_cache .mypy_cache dvc_plots
-	@find src tests flows demo -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src tests flows -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -51,7 +51,7 @@ def test_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_code_counts_the_cpus_of_the_machine(repository: Path) -> None:
     """os.cpu_count() starts 64 workers in a container that may use two CPUs."""
-    folders = ("src", "flows", "demo", "benchmarks", "experiments")
+    folders = ("src", "flows", "benchmarks", "experiments")
     files = [path for folder in folders for path in (repository / folder).rglob("*.py")]
     users = [path.name for path in files if "cpu_count" in path.read_text("utf-8")]
     assert users == ["parallel.py"]

@@ -23,7 +23,7 @@ README_LIMIT = 10_000  # bytes
 PENDING = {"figures.md"}  # pages that are not written yet
 
 SECTIONS = {field.alias or name: field for name, field in Params.model_fields.items()}
-TRACKED = ("src", "tests", "docs", "flows", "experiments", "benchmarks", "demo", ".dvc", ".ci")
+TRACKED = ("src", "tests", "docs", "flows", "experiments", "benchmarks", "demo.py", ".dvc", ".ci")
 ROOT_FILE = re.compile(r"[A-Za-z][\w-]*\.(?:yaml|yml|toml|dvc)|Dockerfile|Makefile|[A-Z_]+\.md")
 # Programs of others that code blocks may call.
 OTHER_PROGRAMS = {
