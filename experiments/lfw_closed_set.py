@@ -28,7 +28,7 @@ from faceops.embedding.heads import class_centres
 from faceops.embedding.training.inputs import build_inputs
 from faceops.embedding.training.samplers import LabelledCrops
 from faceops.embedding.training.training_loop import start_model
-from faceops.evaluation.bootstrap import share_interval
+from faceops.verification.bootstrap import share_interval
 
 NAME = "lfw_closed_set"
 MIN_PHOTOS = 10  # a person

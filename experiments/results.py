@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.evaluation.bootstrap import resampled_pair_shares, resampled_shares
 from faceops.evaluation.figures import shown_interval, shown_share
+from faceops.verification.bootstrap import resampled_pair_shares, resampled_shares
 
 FIGURES = ("figure", "published", "ours", "s.d. or 95 % interval")
 GAINS = ("figure", "before", "after", "difference", "standard error", "result")

@@ -18,6 +18,7 @@ from faceops.config.params_file import read_params
 from faceops.config.sections import Verify
 from faceops.release.bundle import Bundle
 from faceops.verification.accept_rate_gain import accept_rate_gain
+from faceops.verification.bootstrap import percentile_interval
 from faceops.verification.calibrators import mean_loss
 from faceops.verification.choose_calibration import CHOICES, choose_calibration, fit_map
 from faceops.verification.fit import fit_layers
@@ -62,9 +63,8 @@ def main() -> None:
                 logits[split, "linear"], logits[split, "distance"], tables[split][1], far,
                 seed=settings.seed,
             )  # fmt: skip
-            rates = zip(
-                (*gain.rates, gain.gain), (*gain.rate_intervals(), gain.interval()), strict=True
-            )
+            intervals = [*map(percentile_interval, gain.resampled.T), gain.interval()]
+            rates = zip((*gain.rates, gain.gain), intervals, strict=True)
             cells = [f"{rate:.4f} ({low:.4f} to {high:.4f})" for rate, (low, high) in rates]
             print(f"| {split} | {far:g} | {' | '.join(cells)} |")
     chosen = choose_calibration(logits["val", "distance"], tables["val"][1], seed=settings.seed)

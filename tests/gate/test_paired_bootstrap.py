@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.gate.paired_bootstrap import ModelFigures, interval, resampled_people
+from faceops.gate.paired_bootstrap import ModelFigures, interval, resampled_weights
 from faceops.gate.photos import NO_FACE, Outcomes
 
 PEOPLE, PROBES = 12, 400
@@ -49,7 +49,7 @@ def test_one_model_against_itself_differs_by_nothing(
 ) -> None:
     figures = ModelFigures(*probes)
     kinds = np.stack([np.arange(PEOPLE) < 7, np.arange(PEOPLE) >= 7], axis=1)
-    weights = resampled_people(PEOPLE, kinds, 100, 1)
+    weights = resampled_weights(PEOPLE, kinds, 100, 1)
     rates = np.array([figures.dir(w, 0.1) for w in weights])
     difference = interval(0.5, 0.5, rates - rates, 0.95)
     assert (difference.low, difference.gain, difference.high) == (0, 0, 0)
@@ -66,7 +66,7 @@ def test_a_photo_without_a_face_is_never_named() -> None:
 
 def test_every_resample_has_known_people_and_strangers() -> None:
     kinds = np.array([[True, False], [False, True], [False, False]])
-    weights = resampled_people(3, kinds, 200, 2)
+    weights = resampled_weights(3, kinds, 200, 2)
     assert (weights[:, 0] > 0).all()
     assert (weights[:, 1] > 0).all()
     assert (weights.sum(1) == 3).all()

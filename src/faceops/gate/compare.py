@@ -7,7 +7,7 @@ import numpy as np
 from faceops.config.sections import Gate
 from faceops.gate import rules as measured_rules
 from faceops.gate.groups import judged_groups
-from faceops.gate.paired_bootstrap import ModelFigures, resampled_people
+from faceops.gate.paired_bootstrap import ModelFigures, resampled_weights
 from faceops.gate.photos import FrozenPhotos, draw_trials, embed_frozen, search
 from faceops.gate.rules import enough_people, people_known
 from faceops.gate.verdict import RuleResult, Verdict
@@ -63,7 +63,7 @@ def compare(
     kinds = np.stack(
         [np.bincount(person[probes][of], minlength=people) > 0 for of in (known, ~known)], axis=1
     )
-    weights = resampled_people(people, kinds, settings.resamples, settings.seed)
+    weights = resampled_weights(people, kinds, settings.resamples, settings.seed)
     groups = judged_groups(tables[0], frozen, settings, person, probes, known)
     rules = [
         *first,

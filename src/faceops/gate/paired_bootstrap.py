@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.gate.photos import Outcomes
+from faceops.verification.bootstrap import percentile_interval, resampled_people
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ def interval(
     champion: float, challenger: float, resampled: np.ndarray, confidence: float
 ) -> Difference:
     """Return the difference with the percentile interval of `resampled` (R,), differences."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Difference(float(champion), float(challenger), float(low), float(high))
+    return Difference(
+        float(champion), float(challenger), *percentile_interval(resampled, confidence)
+    )
 
 
 class ModelFigures:
@@ -101,11 +102,10 @@ def _share(part: np.ndarray, whole: np.ndarray, rows: np.ndarray | slice) -> flo
     return float(part[rows].sum()) / total if total else float("nan")
 
 
-def resampled_people(people: int, known: np.ndarray, repeats: int, seed: int) -> np.ndarray:
+def resampled_weights(people: int, known: np.ndarray, repeats: int, seed: int) -> np.ndarray:
     """Return float32 (R, people): how often each person was drawn.
 
-    `known` and its rest hold people of both kinds in any resample: one without a known person or
-    without a stranger says nothing, and is drawn again.
+    A resample without a known person or without a stranger is drawn again.
 
     Args:
         people: how many there are.
@@ -113,12 +113,8 @@ def resampled_people(people: int, known: np.ndarray, repeats: int, seed: int) ->
         repeats: R.
         seed: of the draws.
     """
-    random = np.random.default_rng(seed)
-    result = np.empty((repeats, people), np.float32)
-    for repeat in range(repeats):
-        while True:
-            times = np.bincount(random.integers(0, people, people), minlength=people)
-            if times[known[:, 0]].any() and times[known[:, 1]].any():
-                break
-        result[repeat] = times
-    return result
+
+    def both(times: np.ndarray) -> bool:
+        return bool(times[known[:, 0]].any() and times[known[:, 1]].any())
+
+    return np.array(list(resampled_people(people, seed, repeats, both)), np.float32)

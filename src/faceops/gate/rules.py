@@ -17,6 +17,7 @@ from faceops.gate.photos import FaceTable, FrozenPhotos
 from faceops.gate.verdict import RuleResult
 from faceops.release.contract import MODEL_FILES
 from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.verification.bootstrap import percentile_interval
 
 
 def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> RuleResult:
@@ -237,8 +238,7 @@ def promise_rule(
     """Strangers who are given a name."""
     everybody = np.ones(weights.shape[1], np.float32)
     resampled = [figures[1].strangers_named(w) for w in weights]
-    tail = (1 - settings.confidence) / 2
-    low, high = (float(end) for end in np.quantile(resampled, [tail, 1 - tail]))
+    low, high = percentile_interval(np.array(resampled), settings.confidence)
     before, after = (one.strangers_named(everybody) for one in figures)
     return keeps_promise(tables[1].thresholds.default_budget, before, after, low, high)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.embedding.accept_rates import allowed_false_accepts
+from faceops.verification.bootstrap import percentile_interval, resampled_people
 from faceops.verification.pairs import codes
 from faceops.verification.verifier import Verifier
 
@@ -44,21 +45,11 @@ class ImpostorPairs:
     ) -> tuple[float, float]:
         """Return the 95 % interval of the rate at a fixed threshold, people resampled.
 
-        Percentile bootstrap over people (Efron 1979); a person drawn twice makes no impostor
-        pairs with themselves.
+        See `faceops.verification.bootstrap`.
         """
-        people = len(self.photos)
-        random = np.random.default_rng(seed)
         kept = self._kept(probability)
-        rates = [
-            self._rate(
-                kept,
-                np.bincount(random.integers(0, people, people), minlength=people).astype(float),
-            )
-            for _ in range(repeats)
-        ]
-        low, high = np.quantile(rates, [0.025, 0.975])
-        return float(low), float(high)
+        resamples = resampled_people(len(self.photos), seed, repeats)
+        return percentile_interval(np.array([self._rate(kept, times) for times in resamples]))
 
     def _kept(self, probability: float) -> tuple[np.ndarray, np.ndarray]:
         kept = self.probability >= np.float32(probability)

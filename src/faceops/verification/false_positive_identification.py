@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceops.verification.bootstrap import percentile_interval, resampled_people
 from faceops.verification.false_accept_rate import smallest_search_budget
 from faceops.verification.pairs import codes
 from faceops.verification.verifier import Verifier
@@ -134,11 +135,9 @@ class Lookalikes:
         rate, pseudo = self._influences(log_odds, gallery_people)
         if rate == 0:
             return 0.0, smallest_search_budget(len(pseudo))
-        random = np.random.default_rng(seed)
-        people = len(pseudo)
-        means = [pseudo[random.integers(0, people, people)].mean() for _ in range(repeats)]
-        low, high = np.clip(np.quantile(means, [0.025, 0.975]), 0, 1)
-        return float(low), float(high)
+        resamples = resampled_people(len(pseudo), seed, repeats)
+        means = np.array([(times * pseudo).sum() for times in resamples]) / len(pseudo)
+        return percentile_interval(means.clip(0, 1))
 
     def _influences(self, log_odds: float, gallery_people: int) -> tuple[float, np.ndarray]:
         """Return FPIR and the pseudo-value P U - (P - 1) U(without i) of each person i, (P,).

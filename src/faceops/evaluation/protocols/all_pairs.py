@@ -3,20 +3,6 @@
 Kept are all scores of pairs of one person, how many pairs of two people lie below each of them
 (all that an exact ROC needs), the highest pairs of two people, a histogram and the reliability.
 Scores are log odds: they order pairs as probabilities do and tell near-certain ones apart.
-
-Intervals of all-pairs figures over people.
-
-Percentile bootstrap (Efron 1979): people are drawn with replacement. A pair of one person counts
-as often as the person was drawn, a pair of two as often as the product says; a person drawn twice
-makes no pair of two with themselves.
-
-TAR at a FAR: each resample sets its threshold anew on its own pairs of two people, so the
-interval holds what the threshold varies by. It reads that threshold off the highest pairs that
-were kept, a seeded sample of them where there are more than 100,000. Where fewer were kept than
-the rate lets pass, the threshold stays as it was.
-
-AUC: to first order in how often each person was drawn (the infinitesimal jackknife of a
-U-statistic; Obuchowski 1997 for clustered pairs), so no pair is scored again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +16,7 @@ from faceops.base.progress import track
 from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.roc import Roc, ScoreCounts, TopPairs, TopPairsCollector
+from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes
 from faceops.verification.reliability import Reliability
 from faceops.verification.verifier import Verifier
@@ -215,87 +202,56 @@ class PairIntervals:
 def pair_intervals(
     scan: PairScan, fars: Sequence[float], seed: int, repeats: int = PAIR_REPEATS
 ) -> PairIntervals:
-    """Resample the people of `scan`; every figure sees the same resamples."""
-    draw = np.random.default_rng(seed)
+    """Resample the people of `scan`; every figure sees the same resamples.
+
+    AUC: to first order in how often each person was drawn (the infinitesimal jackknife of a
+    U-statistic; Obuchowski 1997 for clustered pairs), so no pair is scored again. TAR: see
+    `ResampledTar`; of more than 100,000 highest impostor pairs a seeded sample is used.
+    """
     people, whose = len(scan.photos), scan.genuine_person
     placement = (scan.roc.below + scan.roc.upto) / (2 * scan.roc.impostors)
     pairs = np.bincount(whose, minlength=people)
     placed = np.bincount(whose, placement, people)
     others = scan.photos * (scan.photos.sum() - scan.photos)
     auc = scan.roc.auc
-    tails = [_Tail.of(scan, far, seed) for far in fars]
-    aucs, tars = np.empty(repeats), np.empty((repeats, len(fars)))
-    for repeat in range(repeats):
-        times = _drawn(draw, people, pairs)
-        gained = _weighed(times, placed) / _weighed(times, pairs) - auc
-        lost = _weighed(times, scan.lost) / _weighed(times, others) - (1 - auc)
+    tars = [_resampled_tar(scan, far, seed) for far in fars]
+    aucs, rates = np.empty(repeats), np.empty((repeats, len(fars)))
+    resamples = resampled_people(
+        people, seed, repeats,
+        lambda times: (times * pairs).any() and np.count_nonzero(times) > 1,
+    )  # fmt: skip
+    for repeat, times in enumerate(resamples):
+        # Not dot products: BLAS would start threads for each, which wait for each other.
+        gained = (times * placed).sum() / (times * pairs).sum() - auc
+        lost = (times * scan.lost).sum() / (times * others).sum() - (1 - auc)
         aucs[repeat] = min(auc + gained - 2 * lost, 1.0)
-        # accepted[k]: pairs of one person but for the k lowest
-        accepted = np.append(np.cumsum(times[whose][::-1])[::-1], 0)
-        tars[repeat] = [tail.rate(times, accepted) for tail in tails]
-    ends = np.quantile(tars, [0.025, 0.975], axis=0).T
-    low, high = np.quantile(aucs, [0.025, 0.975])
+        rates[repeat] = [tar.rate(times) for tar in tars]
     return PairIntervals(
-        auc={"low": float(low), "high": float(high)},
-        tar={
-            far: {"low": float(a), "high": float(b)} for far, (a, b) in zip(fars, ends, strict=True)
-        },
-        resampled=tars,
+        auc=interval_figures(aucs),
+        tar={far: interval_figures(column) for far, column in zip(fars, rates.T, strict=True)},
+        resampled=rates,
     )
 
 
-def _drawn(draw: np.random.Generator, people: int, pairs: np.ndarray) -> np.ndarray:
-    while True:
-        times = np.bincount(draw.integers(0, people, people), minlength=people).astype(float)
-        if _weighed(times, pairs) and (times > 0).sum() > 1:
-            return times
-
-
-def _weighed(times: np.ndarray, values: np.ndarray) -> float:
-    # Not a dot product: BLAS would start threads for each, which wait for each other.
-    return float((times * values).sum())
-
-
-@dataclass(frozen=True)
-class _Tail:
-    far: float
-    photos: np.ndarray  # (P,)
-    refused: np.ndarray  # (K + 1,): how many pairs of one person a threshold above each refuses
-    first: np.ndarray  # (K,) code of one person of each pair, by falling score
-    second: np.ndarray
-    each: float  # pairs that each stands for
-
-    @classmethod
-    def of(cls, scan: PairScan, far: float, seed: int) -> "_Tail":
-        impostors, top = scan.roc.impostors, scan.top
-        allowed = allowed_false_accepts(far, impostors)
-        kept = min(SPARE * allowed + 100, len(top.score))
-        whole = kept == impostors
-        if allowed >= kept and not whole:  # the threshold is held
-            pairs = len(scan.roc.genuine)
-            none = np.zeros(0, np.int64)
-            held = np.array([round((1 - scan.roc.tar(far)) * pairs)])
-            return cls(far, scan.photos, held, none, none, 1.0)
-        rows = np.arange(kept)
-        if kept > _MOST:
-            rows = np.sort(np.random.default_rng(seed).choice(kept, _MOST, replace=False))
-        score = top.score[rows]
-        refused = np.searchsorted(scan.roc.genuine, score, side="right")
-        # Past the last pair: where all are kept nothing is left to refuse, else the last one is.
-        last = 0 if whole else refused[-1]
-        return cls(
-            far,
-            scan.photos,
-            np.append(refused, last),
-            scan.person[top.first[rows]],
-            scan.person[top.second[rows]],
-            kept / len(rows),
-        )
-
-    def rate(self, times: np.ndarray, accepted: np.ndarray) -> float:
-        mass = times * self.photos
-        pairs = (mass.sum() ** 2 - (mass**2).sum()) / 2
-        above = np.cumsum(times[self.first] * times[self.second]) * self.each
-        # The first pair whose acceptance would break the rate, and all tied with it, are refused.
-        at = int(np.searchsorted(above, self.far * pairs + 1e-9, side="right"))
-        return float(accepted[self.refused[at]] / accepted[0])
+def _resampled_tar(scan: PairScan, far: float, seed: int) -> ResampledTar:
+    impostors, top = scan.roc.impostors, scan.top
+    allowed = allowed_false_accepts(far, impostors)
+    kept = min(SPARE * allowed + 100, len(top.score))
+    if allowed >= kept and kept < impostors:  # too few were kept: the threshold stays as it is
+        refused = np.array([round((1 - scan.roc.tar(far)) * len(scan.roc.genuine))])
+        none = np.zeros(0, np.int64)
+        return ResampledTar(far, scan.photos, scan.genuine_person, refused, none, none)
+    rows = np.arange(kept)
+    if kept > _MOST:
+        rows = np.sort(np.random.default_rng(seed).choice(kept, _MOST, replace=False))
+    refused = np.searchsorted(scan.roc.genuine, top.score[rows], side="right")
+    return ResampledTar(
+        far=far,
+        photos=scan.photos,
+        person=scan.genuine_person,
+        # Where all impostor pairs were kept, nothing is left to refuse beyond the last.
+        refused=np.append(refused, 0 if kept == impostors else refused[-1]),
+        first=scan.person[top.first[rows]],
+        second=scan.person[top.second[rows]],
+        each=kept / len(rows),
+    )

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes
 from faceops.verification.verifier import Verifier
 

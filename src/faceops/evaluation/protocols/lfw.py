@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.bootstrap import pairs_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import scan_pairs
 from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.roc import best_threshold, roc_auc
 from faceops.evaluation.protocols.verification import all_pairs_figures
+from faceops.verification.bootstrap import pairs_interval
 from faceops.verification.pairs import codes
 from faceops.verification.score_table import as_threshold
 from faceops.verification.verifier import Verifier

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.roc import roc_auc, tar_at_far
+from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, clipped_log_odds

@@ -17,13 +17,13 @@ import numpy as np
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
-from faceops.evaluation.bootstrap import REPEATS
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.alterations import ALTERATIONS, Alteration, Altered
 from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
+from faceops.verification.bootstrap import interval_figures, resampled_people
 from faceops.verification.false_accept_rate import SUPPORTING_PAIRS, threshold_at
 from faceops.verification.pairs import all_pair_scores, codes
 from faceops.verification.score_table import log_odds_of
@@ -210,9 +210,8 @@ def robustness_table(
     everyone = np.ones(len(person), bool)
     tested = [("unaltered", embeddings, everyone)]
     tested += list(zip(altered.names, altered.embeddings, altered.found, strict=True))
-    people = np.random.default_rng(seed).integers(
-        0, person.max() + 1, (REPEATS, person.max() + 1)
-    )  # the same draws for every row
+    # The same resamples for every row.
+    weights = np.array(list(resampled_people(int(person.max()) + 1, seed)))
     table: list[dict[str, Any]] = []
     before: dict[str, np.ndarray] = {}
     for name, vectors, found in tested:
@@ -223,9 +222,9 @@ def robustness_table(
             fall = before[prefix] - hits
             row |= {
                 f"{prefix}tar": float(hits.sum() / pairs.sum()),
-                f"{prefix}tar_interval": _interval(hits, pairs, people),
+                f"{prefix}tar_interval": _interval(hits, pairs, weights),
                 f"{prefix}fall": float(fall.sum() / pairs.sum()),
-                f"{prefix}fall_interval": _interval(fall, pairs, people),
+                f"{prefix}fall_interval": _interval(fall, pairs, weights),
                 f"{prefix}false_accept_rate": false_rate,
                 f"{prefix}threshold_log_odds": float(cut) if np.isfinite(cut) else None,
                 "pairs": int(pairs.sum()),
@@ -259,8 +258,6 @@ def _accepted(
     return hits, pairs, false / strangers if strangers else float("nan")
 
 
-def _interval(hits: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """Return the 95 % percentile interval over the resampled `people` int (R, C)."""
-    shares = hits[people].sum(1) / np.maximum(pairs[people].sum(1), 1)
-    low, high = np.quantile(shares, [0.025, 0.975])
-    return {"low": float(low), "high": float(high)}
+def _interval(hits: np.ndarray, pairs: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """Return the 95 % interval of accepted pairs over resampled people, `weights` (R, C)."""
+    return interval_figures(weights @ hits / (weights @ pairs))

@@ -20,8 +20,8 @@ import numpy as np
 
 from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
-from faceops.evaluation.bootstrap import share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.verification.bootstrap import share_interval
 from faceops.verification.false_accept_rate import (
     find_impostor_pairs,
     people_for_pairs,

@@ -26,10 +26,10 @@ import numpy as np
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.progress import track
 from faceops.embedding.accept_rates import allowed_false_accepts
-from faceops.evaluation.bootstrap import pairs_interval, share_interval
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals
 from faceops.evaluation.protocols.roc import tar_at_far
+from faceops.verification.bootstrap import pairs_interval, share_interval
 from faceops.verification.false_accept_rate import SUPPORTING_PAIRS
 from faceops.verification.false_positive_identification import chance_named
 from faceops.verification.pairs import Pairs, balanced_pairs, codes

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.bootstrap import pairs_interval, share_interval
+from faceops.verification.bootstrap import pairs_interval, share_interval
 
 
 def test_interval_covers_the_share_and_widens_with_fewer_people() -> None:
