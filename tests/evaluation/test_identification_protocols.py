@@ -7,7 +7,6 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols import closed_set as closed_set_module
 from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.open_set import (
     OpenSet,
@@ -30,7 +29,7 @@ def searched(faces: EmbeddedFaces, photos: int = 1, margin: float = 0.0, draws: 
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 21])
 def test_closed_set_ranks_equal_a_loop(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closed_set_module, "_BLOCK", block)
+    monkeypatch.setattr("faceops.verification.pairs.BLOCK", block)
     faces = shuffled(people(12, 3, 0.9, 1))
     rows, persons = faces.embeddings, faces.persons
     result = closed_set(faces, VERIFIER)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols import verification as module
 from faceops.evaluation.protocols.verification import one_against_ten
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled
 
@@ -14,7 +13,7 @@ from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled
 def test_expectation_equals_drawn_trials(
     ties: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr("faceops.verification.pairs.BLOCK", block)
     faces = shuffled(people(8, 3, 1.0))
     faces = faces.of(np.arange(len(faces)) != 3)
     faces = coarse(faces) if ties else faces

@@ -7,7 +7,6 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols import all_pairs as pair_blocks
 from faceops.evaluation.protocols.all_pairs import PairScan, scan_pairs
 from faceops.evaluation.protocols.roc import HISTOGRAM_EDGES, TopPairsCollector
 from faceops.verification.reliability import reliability
@@ -27,8 +26,7 @@ def all_pairs(faces: EmbeddedFaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @pytest.fixture(params=[64, 1000, 1 << 21])
 def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in (pair_blocks.impostor_blocks, pair_blocks.genuine_scores):
-        monkeypatch.setattr(function, "__defaults__", (request.param,))
+    monkeypatch.setattr("faceops.verification.pairs.BLOCK", request.param)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -15,11 +15,10 @@ from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.figures import shown_probability
 from faceops.evaluation.protocols.all_pairs import PairScan
 from faceops.faces.contact_sheets import BAD, GOOD, Section, Tile, draw_sections, write_sheet
-from faceops.verification.pairs import genuine_pairs
+from faceops.verification.pairs import genuine_pairs, score_pairs
 from faceops.verification.verifier import Verifier, sigmoid
 
 MOST = 25
-_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def worst_mistakes(
     """
     top = np.stack([scan.top.first, scan.top.second], axis=1).astype(np.int64)
     genuine = genuine_pairs(faces.persons)
-    scores = _log_odds(faces.embeddings, genuine, verifier)
+    scores = score_pairs(faces.embeddings, genuine, verifier, log_odds=True)
     order = np.argsort(scores, kind="stable")
     alike, unlike = _photos_once(top, most), order[_photos_once(genuine[order], most)]
     return Mistakes(
@@ -51,14 +50,6 @@ def worst_mistakes(
         one_person=genuine[unlike],
         one_person_log_odds=scores[unlike],
     )
-
-
-def _log_odds(embeddings: np.ndarray, pairs: np.ndarray, verifier: Verifier) -> np.ndarray:
-    scores = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), _CHUNK):
-        first, second = pairs[start : start + _CHUNK].T
-        scores[start : start + _CHUNK] = verifier.logit(embeddings[first], embeddings[second])
-    return scores
 
 
 def _photos_once(pairs: np.ndarray, most: int) -> np.ndarray:

@@ -137,7 +137,7 @@ def by_folds(logits: PairScores, person: np.ndarray, fold: np.ndarray, seed: int
     parts = [np.zeros(0, np.int16)]
     for block in impostor_blocks(person, seed=seed):
         cell = fold[block.rows][:, None] * np.int16(folds) + fold[block.start :]
-        parts.append(cell[block.two])
+        parts.append(cell[block.new])
     cells = np.concatenate(parts)
     return fold_table(
         logits.genuine,

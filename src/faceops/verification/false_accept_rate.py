@@ -20,11 +20,10 @@ import numpy as np
 
 from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.verification.bootstrap import percentile_interval, resampled_people
-from faceops.verification.pairs import codes
+from faceops.verification.pairs import codes, impostor_blocks
 from faceops.verification.verifier import Verifier
 
 REPEATS = 500
-_BLOCK = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,12 @@ def find_impostor_pairs(
 ) -> ImpostorPairs:
     """Return the pairs of `embeddings` float32 (N, D) at probability `floor` or above."""
     person = codes(persons)
-    step = max(1, _BLOCK // len(person))
     found = []
-    for start in range(0, len(person), step):
-        block = embeddings[start : start + step]
-        scores = verifier.probability_matrix(block, embeddings[start:])
-        row, column = np.nonzero(scores >= np.float32(floor))
-        two = (column > row) & (person[start + row] != person[start + column])
-        row, column = row[two], column[two]
-        found.append((person[start + row], person[start + column], scores[row, column]))
+    for block in impostor_blocks(person, limit=None):
+        scores = verifier.probability_matrix(embeddings[block.rows], embeddings[block.start :])
+        row, column = np.nonzero((scores >= np.float32(floor)) & block.new)
+        people = person[block.rows[row]], person[block.start + column]
+        found.append((*people, scores[row, column]))
     first, second, probability = (np.concatenate(part) for part in zip(*found, strict=True))
     return ImpostorPairs(first, second, probability, np.bincount(person))
 

@@ -22,14 +22,13 @@ import numpy as np
 
 from faceops.verification.bootstrap import percentile_interval, resampled_people
 from faceops.verification.false_accept_rate import smallest_search_budget
-from faceops.verification.pairs import codes
+from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.verifier import Verifier
 
 DRAWS = 3
 REPEATS = 500
 # Thresholds in log odds at which counts are kept; float32 probabilities end at 16.6.
 GRID = np.arange(-10.0, 16.61, 0.05).astype(np.float32)
-_BLOCK = 1 << 21  # scores at a time: 8 MB
 
 
 @dataclass(frozen=True)
@@ -198,12 +197,11 @@ def _scan(
     """Yield (draw, rows of a block, log odds float32 (rows, P)); a person's own column is -inf."""
     people = int(person.max()) + 1
     random = np.random.default_rng(seed)
-    step = max(1, _BLOCK // people)
     for draw in range(draws):
         order = random.permutation(len(person))
         gallery = order[np.unique(person[order], return_index=True)[1]]  # one photo a person
-        for start in range(0, len(person), step):
-            rows = np.arange(start, min(start + step, len(person)))
+        for block in row_blocks(len(person), people):
+            rows = np.arange(len(person))[block]
             scores = verifier.logit_matrix(embeddings[rows], embeddings[gallery])
             scores[np.arange(len(rows)), person[rows]] = -np.inf
             yield draw, rows, scores

@@ -9,36 +9,50 @@ from faceops.base.errors import FaceOpsError
 from faceops.verification.verifier import Verifier
 
 LIMIT = 30_000_000
-_BLOCK = 1 << 21  # pairs at a time: 8 MB of float32
+BLOCK = 1 << 21  # scores at a time: 8 MB of float32
+
+
+def row_blocks(rows: int, columns: int) -> list[slice]:
+    """Return slices that together hold `rows` rows, each at most `BLOCK` scores of `columns`."""
+    step = max(1, BLOCK // max(columns, 1))
+    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
 
 
 @dataclass(frozen=True)
-class Block:
-    """Rows int (B,) of a table, each against the rows from `start` on."""
+class ImpostorBlock:
+    """Rows int (B,) of a table, each against the rows from `start` on.
+
+    `new` bool (B, N - start) is true for a pair of two people that no block before has.
+    """
 
     rows: np.ndarray
     start: int
-    two: np.ndarray  # bool (B, N - start): a pair of two people, met here for the first time
+    new: np.ndarray
 
 
-def impostor_blocks(person: np.ndarray, *, limit: int = LIMIT, seed: int = 0) -> Iterator[Block]:
+def impostor_blocks(
+    person: np.ndarray, *, limit: int | None = LIMIT, seed: int = 0
+) -> Iterator[ImpostorBlock]:
     """Yield blocks that together hold every pair of rows with different `person` (N,) codes once.
 
-    Beyond `limit` pairs, a seeded sample of the rows meets all others instead.
+    The new pairs of all blocks rise by row, then column. Beyond `limit` pairs, a seeded sample of
+    the rows meets all others instead; without a limit none is drawn.
     """
     size = len(person)
-    sampled = is_sampled(size, limit)
-    rows = sampled_rows(size, limit, seed) if sampled else np.arange(size)
-    step = max(1, _BLOCK // max(size, 1))
-    for at in range(0, len(rows), step):
-        block = rows[at : at + step]
+    rows, sampled = np.arange(size), False
+    if limit is not None and is_sampled(size, limit):
+        rows, sampled = sampled_rows(size, limit, seed), True
+    at = 0
+    while at < len(rows):
         start = 0 if sampled else at
+        block = rows[at : at + max(1, BLOCK // (size - start))]
+        at += len(block)
         column = np.arange(start, size)
-        two = (column > block[:, None]) & (person[block][:, None] != person[start:])
+        new = column > block[:, None]
         if sampled:  # a pair of two sampled rows would come twice
-            outside = ~np.isin(column, rows)
-            two |= outside & (person[block][:, None] != person[start:])
-        yield Block(block, start, two)
+            new |= ~np.isin(column, rows)
+        new &= person[block][:, None] != person[start:]
+        yield ImpostorBlock(block, start, new)
 
 
 def is_sampled(size: int, limit: int = LIMIT) -> bool:
@@ -62,11 +76,11 @@ def impostors_at(
     parts = [(np.zeros(0, int), np.zeros(0, int))]
     seen = 0
     for block in impostor_blocks(person, limit=limit, seed=seed):
-        count = int(block.two.sum())
+        count = int(block.new.sum())
         here = positions[(positions >= seen) & (positions < seen + count)] - seen
         if len(here):
-            flat = np.flatnonzero(block.two)[here]
-            row, column = np.divmod(flat, block.two.shape[1])
+            flat = np.flatnonzero(block.new)[here]
+            row, column = np.divmod(flat, block.new.shape[1])
             parts.append((block.rows[row], block.start + column))
         seen += count
     first, second = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -74,7 +88,7 @@ def impostors_at(
 
 
 _POOL = 2000
-_BLOCK_PAIRS = 1 << 15  # 16 MB of 128 floats a side
+_CHUNK = 1 << 15  # pairs at a time: 16 MB of 128 floats a side
 
 
 @dataclass(frozen=True)
@@ -197,6 +211,18 @@ def _hard_pairs(
     return np.unique(np.concatenate(parts), axis=0)
 
 
+def score_pairs(
+    embeddings: np.ndarray, pairs: np.ndarray, verifier: Verifier, *, log_odds: bool = False
+) -> np.ndarray:
+    """Return the probabilities float32 (P,), or their `log_odds`, of rows `pairs` int (P, 2)."""
+    score = verifier.logit if log_odds else verifier.probability
+    scores = np.empty(len(pairs), np.float32)
+    for at in range(0, len(pairs), _CHUNK):
+        first, second = pairs[at : at + _CHUNK].T
+        scores[at : at + _CHUNK] = score(embeddings[first], embeddings[second])
+    return scores
+
+
 @dataclass(frozen=True)
 class PairScores:
     """Scores of pairs of one person, float32 (N,), and of two people, float32 (M,)."""
@@ -218,20 +244,15 @@ def all_pair_scores(
     """Score every pair of rows by `verifier`: probabilities, or their `log_odds`.
 
     `embeddings` float32 (N, D), `persons` (N,). Pairs of one person stand in the order of
-    `genuine_pairs`, those of two in the order of `impostor_scan.impostor_blocks`. Beyond `limit`
+    `genuine_pairs`, those of two in the order of `impostor_blocks`. Beyond `limit`
     pairs, a seeded sample of the photos meets all others, while every pair of one person is
     still scored. Memory: four bytes a pair, twice, and 50 MB.
     """
     person = codes(persons)
-    by_row = verifier.logit if log_odds else verifier.probability
     by_matrix = verifier.logit_matrix if log_odds else verifier.probability_matrix
-    pairs = genuine_pairs(persons)
-    genuine = np.empty(len(pairs), np.float32)
-    for at in range(0, len(pairs), _BLOCK_PAIRS):
-        first, second = pairs[at : at + _BLOCK_PAIRS].T
-        genuine[at : at + _BLOCK_PAIRS] = by_row(embeddings[first], embeddings[second])
+    genuine = score_pairs(embeddings, genuine_pairs(persons), verifier, log_odds=log_odds)
     impostor = [np.zeros(0, np.float32)]
     for block in impostor_blocks(person, limit=limit, seed=seed):
         scores = by_matrix(embeddings[block.rows], embeddings[block.start :])
-        impostor.append(scores[block.two])
+        impostor.append(scores[block.new])
     return PairScores(genuine, np.concatenate(impostor), is_sampled(len(person), limit))

@@ -5,9 +5,8 @@ Kept are all scores of pairs of one person, how many pairs of two people lie bel
 Scores are log odds: they order pairs as probabilities do and tell near-certain ones apart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -17,63 +16,29 @@ from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.roc import Roc, ScoreCounts, TopPairs, TopPairsCollector
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
-from faceops.verification.pairs import codes
+from faceops.verification.pairs import codes, impostor_blocks, row_blocks
 from faceops.verification.reliability import Reliability
 from faceops.verification.verifier import Verifier
 
-_BLOCK = 1 << 21  # scores at a time: 8 MB
-
-
-@dataclass(frozen=True)
-class ImpostorBlock:
-    """Rows `start`, `start` + 1, ... against all rows from `start` on.
-
-    `scores` float32 (B, N - start) are log odds; -inf where a pair is of one person or was met
-    before, which is so in `void` bool (B, C): the first C columns.
-    """
-
-    start: int
-    scores: np.ndarray
-    void: np.ndarray
-
-    @property
-    def rising(self) -> np.ndarray:
-        """The scores of its pairs of two people, sorted."""
-        ordered: np.ndarray = np.sort(self.scores, axis=None)[int(self.void.sum()) :]
-        return ordered
-
-
-def impostor_blocks(
-    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier, block: int = _BLOCK
-) -> Iterator[ImpostorBlock]:
-    """Yield every pair of two people once; `person` int (N,) rises."""
-    ends = np.searchsorted(person, person, side="right")
-    starts = [0]
-    while starts[-1] < len(person):
-        step = max(1, block // (len(person) - starts[-1]))
-        starts.append(min(starts[-1] + step, len(person)))
-    for start, stop in track(list(pairwise(starts)), "blocks of pairs"):
-        scores = verifier.logit_matrix(embeddings[start:stop], embeddings[start:])
-        end = ends[start:stop] - start
-        void = np.arange(end[-1]) < end[:, None]
-        scores[:, : end[-1]][void] = -np.inf
-        yield ImpostorBlock(start, scores, void)
-
 
 def genuine_scores(
-    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier, block: int = _BLOCK
+    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (log odds float32 (G,), code int (G,)) of pairs of one person; `person` rises."""
+    """Return (log odds float32 (G,), person int (G,)) of all genuine pairs, by rising score.
+
+    `person` int (N,) codes the person of each row.
+    """
     scores, whose = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-    code, first, counts = np.unique(person, return_index=True, return_counts=True)
-    for one, at, count in zip(code, first, counts, strict=True):
-        own = embeddings[at : at + count]
-        step = max(1, block // count)
-        for row in range(0, count - 1, step):
-            part = verifier.logit_matrix(own[row : row + step], own[row + 1 :])
+    order = np.argsort(person, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(person[order])) + 1):
+        own = embeddings[rows]
+        for block in row_blocks(len(rows) - 1, len(rows)):
+            part = verifier.logit_matrix(own[block], own[block.start + 1 :])
             scores.append(part[np.triu(np.ones(part.shape, bool))])
-            whose.append(np.full(len(scores[-1]), one))
-    return np.concatenate(scores), np.concatenate(whose)
+            whose.append(np.full(len(scores[-1]), person[rows[0]]))
+    score = np.concatenate(scores)
+    rising = np.argsort(score, kind="stable")
+    return score[rising], np.concatenate(whose)[rising]
 
 
 MOST_TOP = 1 << 21  # pairs of two people kept: 24 MB
@@ -134,27 +99,24 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
             f"{len(whose)} photos of {len(photos)} people make {pairs} pairs of one person and "
             f"{impostors} of two; give two people or more, and one with two photos or more."
         )
-    order = np.argsort(person, kind="stable")
-    table, sorted_person = faces.embeddings[order], person[order]
     present = np.bincount(person, minlength=len(photos))
     never = (photos * (photos - 1) - present * (present - 1)) // 2  # genuine, a photo is missing
-    scores, own = genuine_scores(table, sorted_person, verifier)
-    rising = np.argsort(scores, kind="stable")
-    genuine = np.concatenate([np.full(never.sum(), -np.inf, np.float32), scores[rising]])
-
-    whose_pair = np.concatenate([np.repeat(np.arange(len(photos)), never), own[rising]])
+    scores, own = genuine_scores(faces.embeddings, person, verifier)
+    genuine = np.concatenate([np.full(never.sum(), -np.inf, np.float32), scores])
+    whose_pair = np.concatenate([np.repeat(np.arange(len(photos)), never), own])
     several = photos[whose_pair]
     counts = ScoreCounts(genuine, 2 / (several * (several - 1)))
     top = TopPairsCollector(_top_size(fars, impostors))
     lost = np.zeros(len(person))
-    for block in impostor_blocks(table, sorted_person, verifier):
-        rows = slice(block.start, block.start + len(block.scores))
-        top.add(block.scores, order[rows], order[block.start :])
-        share = counts.lost(block.scores)
-        share[:, : block.void.shape[1]][block.void] = 0
-        lost[rows] += share.sum(1)
+    for block in track(impostor_blocks(person, limit=None), "blocks of pairs"):
+        score = verifier.logit_matrix(faces.embeddings[block.rows], faces.embeddings[block.start :])
+        score[~block.new] = -np.inf
+        top.add(score, block.rows, np.arange(block.start, len(person)))
+        share = counts.lost(score)
+        share[~block.new] = 0
+        lost[block.rows] += share.sum(1)
         lost[block.start :] += share.sum(0)
-        counts.add(block.rising)
+        counts.add(np.sort(score[block.new]))
     unseen = impostors - counts.seen
     half_of_never = 0.5 * never.sum() / pairs
     beyond = photos * (photos.sum() - photos) - present * (len(person) - present)
@@ -169,7 +131,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
         genuine_person=whose_pair,
         person=person,
         photos=photos,
-        lost=np.bincount(sorted_person, lost, len(photos)) + half_of_never * beyond,
+        lost=np.bincount(person, lost, len(photos)) + half_of_never * beyond,
         top=top.top(),
         same=same,
         different=different,

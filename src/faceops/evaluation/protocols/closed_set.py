@@ -7,10 +7,9 @@ import numpy as np
 
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.bootstrap import share_interval
-from faceops.verification.pairs import codes
+from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.verifier import Verifier
 
-_BLOCK = 1 << 21  # scores at a time: 8 MB
 _RANKS = 20
 
 
@@ -56,9 +55,7 @@ def closed_set(faces: EmbeddedFaces, verifier: Verifier) -> ClosedSet:
     table = faces.embeddings[gallery]
     own = np.searchsorted(enrolled, person[probes])
     ranks = np.empty(len(probes), np.int64)
-    step = max(1, _BLOCK // max(len(gallery), 1))
-    for start in range(0, len(probes), step):
-        part = slice(start, start + step)
+    for part in row_blocks(len(probes), len(gallery)):
         scores = verifier.logit_matrix(faces.embeddings[probes[part]], table)
         right = scores[np.arange(len(scores)), own[part]]
         ranks[part] = (scores >= right[:, None]).sum(1)

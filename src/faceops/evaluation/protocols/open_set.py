@@ -22,7 +22,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.roc import roc_auc, tar_at_far
 from faceops.verification.bootstrap import share_interval
-from faceops.verification.pairs import codes
+from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, clipped_log_odds
 
@@ -75,7 +75,6 @@ def draw_galleries(
 
 
 POINTS = 200
-_BLOCK = 1 << 21  # scores at a time: 8 MB
 
 
 @dataclass(frozen=True)
@@ -225,12 +224,9 @@ def search_gallery(
     `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
     """
     table = embeddings[gallery]
-    step = max(1, _BLOCK // len(gallery))
     parts = [
-        best_two(
-            verifier.probability_matrix(embeddings[probes[at : at + step]], table), gallery_person
-        )
-        for at in range(0, max(len(probes), 1), step)
+        best_two(verifier.probability_matrix(embeddings[probes[block]], table), gallery_person)
+        for block in row_blocks(len(probes), len(gallery)) or [slice(0)]
     ]
     best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))
     return best, runner_up, best_person

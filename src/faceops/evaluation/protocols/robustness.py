@@ -25,7 +25,7 @@ from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
 from faceops.verification.bootstrap import interval_figures, resampled_people
 from faceops.verification.false_accept_rate import SUPPORTING_PAIRS, threshold_at
-from faceops.verification.pairs import all_pair_scores, codes
+from faceops.verification.pairs import all_pair_scores, codes, row_blocks
 from faceops.verification.score_table import log_odds_of
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
@@ -120,7 +120,6 @@ def same_face(faces: Sequence[Face], before: Detection, altered: Altered) -> Fac
 
 FAR = 1e-3
 PHOTOS_A_PERSON = 4  # at most: nobody with hundreds of photos rules the table
-_BLOCK = 512
 
 
 def measure_robustness(
@@ -245,8 +244,8 @@ def _accepted(
     people = int(person.max()) + 1
     hits, pairs = np.zeros(people), np.zeros(people)
     false, strangers = 0, 0
-    for start in range(0, len(person), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(person)))
+    for block in row_blocks(len(person), len(person)):
+        rows = np.arange(len(person))[block]
         accepted = verifier.logit_matrix(altered[rows], embeddings) >= np.float32(cut)
         accepted &= found[rows][:, None]
         same = person[rows][:, None] == person

@@ -29,7 +29,13 @@ from faceops.verification.false_accept_rate import (
     threshold_at,
 )
 from faceops.verification.false_positive_identification import DRAWS, chance_named, find_lookalikes
-from faceops.verification.pairs import all_pair_scores, codes, genuine_pairs
+from faceops.verification.pairs import (
+    all_pair_scores,
+    codes,
+    genuine_pairs,
+    row_blocks,
+    score_pairs,
+)
 from faceops.verification.score_table import log_odds_of
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
@@ -164,7 +170,6 @@ def _key(key: str, name: str) -> str:
 
 
 GALLERY = 20
-_BLOCK = 1 << 21
 
 
 def search_figures(
@@ -208,14 +213,13 @@ def chance_identified(
     person = codes(faces.persons)
     others = faces.people - 1
     draw = np.random.default_rng(seed)
-    step = max(1, _BLOCK // max(faces.people, 1))
     chances, whose = [np.zeros(0)], [np.zeros(0, int)]
     for _ in range(DRAWS):
         order = draw.permutation(len(person))
         gallery = order[np.unique(person[order], return_index=True)[1]]
         probes = np.setdiff1d(np.arange(len(person)), gallery)
-        for start in range(0, len(probes), step):
-            rows = probes[start : start + step]
+        for block in row_blocks(len(probes), faces.people):
+            rows = probes[block]
             scores = verifier.logit_matrix(faces.embeddings[rows], faces.embeddings[gallery])
             own = scores[np.arange(len(rows)), person[rows]]
             near = (scores > own[:, None] - np.float32(margin)).sum(1) - (margin > 0)
@@ -229,7 +233,6 @@ def chance_identified(
 FAR = 1e-3
 MISSED = 0.1  # a share of misses that a group must be able to speak for
 PEOPLE_NEEDED = people_for_search(MISSED)  # the same rule of three
-_PAIRS = 1 << 15
 
 
 def measure_slices(
@@ -286,7 +289,7 @@ def _group(
     people, pairs = faces.people, genuine_pairs(faces.persons)
     whose = codes(faces.persons)[pairs[:, 0]]
     able = len(np.unique(whose))
-    genuine = _scores(faces.embeddings, pairs, verifier)
+    genuine = score_pairs(faces.embeddings, pairs, verifier)
     low = min(cuts.values())
     close = find_impostor_pairs(faces.embeddings, faces.persons, verifier, low)
     figures: dict[str, Any] = {
@@ -306,14 +309,6 @@ def _group(
         }
     figures |= search_figures(faces, verifier, thresholds, seed)
     return figures | _too_small(people, able)
-
-
-def _scores(embeddings: np.ndarray, pairs: np.ndarray, verifier: Verifier) -> np.ndarray:
-    scores = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), _PAIRS):
-        first, second = pairs[start : start + _PAIRS].T
-        scores[start : start + _PAIRS] = verifier.probability(embeddings[first], embeddings[second])
-    return scores
 
 
 def _too_small(people: int, able: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from faceops.evaluation.protocols.roc import tar_at_far
 from faceops.verification.bootstrap import pairs_interval, share_interval
 from faceops.verification.false_accept_rate import SUPPORTING_PAIRS
 from faceops.verification.false_positive_identification import chance_named
-from faceops.verification.pairs import Pairs, balanced_pairs, codes
+from faceops.verification.pairs import Pairs, balanced_pairs, codes, row_blocks
 from faceops.verification.score_table import as_threshold, log_odds_of
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
@@ -192,7 +192,6 @@ def _spread(rates: np.ndarray) -> float:
 
 
 NEGATIVES = 10
-_BLOCK = 1 << 21  # scores at a time: 8 MB
 
 
 @dataclass(frozen=True)
@@ -242,9 +241,8 @@ def one_against_ten(
     start, stop = (np.searchsorted(person, person, side) for side in ("left", "right"))
     rows = np.flatnonzero(able[person])
     exceeding = []
-    step = max(1, _BLOCK // len(person))
-    for at in track(range(0, len(rows), step), "blocks of anchors"):
-        anchors = rows[at : at + step]
+    for block in track(row_blocks(len(rows), len(person)), "blocks of anchors"):
+        anchors = rows[block]
         for anchor, row in zip(anchors, verifier.logit_matrix(table[anchors], table), strict=True):
             own = slice(start[anchor], stop[anchor])
             right = np.delete(row[own], anchor - own.start)
