@@ -140,6 +140,7 @@ def test_a_run_that_is_killed_after_an_epoch_ends_as_if_it_had_not_been(
     assert_ends_alike(EVERYTHING, tmp_path, uninterrupted, tmp_path_factory)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_every_step_ends_as_if_it_had_not_been(
     uninterrupted: tuple[Embedder, Outcome],
     tmp_path_factory: pytest.TempPathFactory,

@@ -24,6 +24,7 @@ def evaluation() -> Evaluation:
     return evaluate(FACES, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2))
 
 
+@pytest.mark.slow
 def test_all_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(HISTORY)
     history = read_history(tmp_path / "history.csv")

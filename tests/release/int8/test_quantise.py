@@ -135,6 +135,7 @@ def test_equalised_channels_lose_less() -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(repository: Path) -> None:
     code = (
         "import sys; from tests.release.int8.test_quantise import *; "
