@@ -108,7 +108,8 @@ SPELLING = "in any spelling: Ann_Lee is ann-lee"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the parser."""
+    """Add `faceops people` and `faceops name` to the parser."""
+    add_name_parser(subparsers)
     parser = subparsers.add_parser(
         "people", help="list, show, rename, join, forget people, embed them anew"
     )
