@@ -5,7 +5,6 @@ import numpy as np
 
 from faceops.base.parallel import usable_cpus
 
-
 GALLERY_BLOCK = 4096  # rows of one matrix product; FAISS's own 1,024 take twice as long
 
 
@@ -30,8 +29,10 @@ def nearest(
     if found and len(queries):
         faiss.omp_set_num_threads(threads or usable_cpus())
         faiss.cvar.distance_compute_blas_database_bs = GALLERY_BLOCK
-        rows = (np.ascontiguousarray(array, np.float32) for array in (queries, gallery))
         similarities[:, :found], indices[:, :found] = faiss.knn(
-            *rows, found, metric=faiss.METRIC_INNER_PRODUCT
+            np.ascontiguousarray(queries, np.float32),
+            np.ascontiguousarray(gallery, np.float32),
+            found,
+            metric=faiss.METRIC_INNER_PRODUCT,
         )
     return indices, similarities
