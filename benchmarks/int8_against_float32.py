@@ -28,7 +28,7 @@ from faceops.release.int8.offer import true_accept_rate
 from faceops.release.int8.quantise import quantise_embedder
 from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.pairs import all_pair_scores
-from faceops.verification.split_crops import SplitCrops, evenly_spread, read_split
+from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 
 Embed = Callable[[np.ndarray], np.ndarray]
 BLOCK = 256
@@ -83,21 +83,21 @@ def speed_table(megabytes: dict[str, float], rates: list[dict[str, np.ndarray]])
     return "\n".join(lines) + "\n"
 
 
-def accuracy_table(bundle: Bundle, int8: Embed, test: SplitCrops) -> str:
-    """Return the true accept rates of both as Markdown, and the cosines."""
+def accuracy_table(bundle: Bundle, int8: Embed, crops: np.ndarray, persons: np.ndarray) -> str:
+    """Return TAR of both on `crops` (N, 112, 112, 3) as Markdown, and the cosines."""
     verifier = pair_verifier(bundle)
     embedded = []
     for embed in (bundle.embed, int8):
-        starts = track(range(0, len(test.crops), BLOCK), "embed test people")
-        embedded.append(np.concatenate([embed(test.crops[at : at + BLOCK]) for at in starts]))
-    scores = [all_pair_scores(rows, test.persons, verifier, log_odds=True) for rows in embedded]
+        starts = track(range(0, len(crops), BLOCK), "embed test people")
+        embedded.append(np.concatenate([embed(crops[at : at + BLOCK]) for at in starts]))
+    scores = [all_pair_scores(rows, persons, verifier, log_odds=True) for rows in embedded]
     lines = ["| FAR | TAR float32 | TAR int8 | lost |", "| --- | ---: | ---: | ---: |"]
     for far in FARS:
         before, after = (true_accept_rate(one, far) for one in scores)
         lines.append(f"| {far:g} | {before:.4f} | {after:.4f} | {before - after:.4f} |")
     cosine = (embedded[0] * embedded[1]).sum(axis=1)
     return "\n".join(lines) + (
-        f"\n\n{len(np.unique(test.persons))} test people, {len(test.persons)} photos; cosine of"
+        f"\n\n{len(np.unique(persons))} test people, {len(persons)} photos; cosine of"
         f" int8 to float32: mean {cosine.mean():.4f}, smallest {cosine.min():.4f}"
     )
 
@@ -113,14 +113,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=21)
     args = parser.parse_args()
     folder, settings = args.export or args.build / "export", Quantise()
+    crops = args.build / "crop/crops.npy"
     train, test = (
-        read_split(args.build / "crop/crops.npy", args.build / "split/faces.parquet", split)
-        for split in ("train", "test")
+        read_split(args.build / "split/faces.parquet", split) for split in ("train", "test")
     )
-    calibration = evenly_spread(train, settings.calibration_crops)
+    calibration = read_rows(crops, evenly_spread(train.rows, settings.calibration_crops))
     embedder = onnx.load(folder / EMBEDDER)
     int8 = serialise(quantise_embedder(embedder, calibration, settings.float_layers))
-    some, model = evenly_spread(test, args.speed_crops), load_model(args.build / "train")
+    some = read_rows(crops, evenly_spread(test.rows, args.speed_crops))
+    model = load_model(args.build / "train")
     rates = []
     for threads in (1, 2):
         embedders: dict[str, Embed] = {
@@ -132,7 +133,8 @@ def main() -> None:
     size = (folder / EMBEDDER).stat().st_size
     print(speed_table({"float32": size / 1e6, "int8": len(int8) / 1e6}, rates))
     bundle = Bundle.load(folder, threads=2)
-    print(accuracy_table(bundle, int8_embed(int8, 2, bundle.release.embedding_size), test))
+    embed = int8_embed(int8, 2, bundle.release.embedding_size)
+    print(accuracy_table(bundle, embed, read_rows(crops, test.rows), test.persons))
 
 
 if __name__ == "__main__":

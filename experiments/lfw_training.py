@@ -66,9 +66,9 @@ from faceops.evaluation.protocols.verification import (
 from faceops.gate.paired_bootstrap import ModelFigures, resampled_weights
 from faceops.gate.photos import Outcomes
 from faceops.verification.fit import fit_verifier
-from faceops.verification.measure_thresholds import configured_thresholds
+from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import codes
-from faceops.verification.split_crops import SplitCrops, at_most
+from faceops.verification.split_faces import SplitFaces, at_most
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.fetch import weight_path
@@ -201,13 +201,15 @@ def measure(faces: BuiltFaces, embeddings: np.ndarray, params: Params, lists: Pa
     """
     verify, seed = params.verify, params.evaluate.seed
     train, val, test = (np.flatnonzero(faces.splits == split) for split in ("train", "val", "test"))
-    fewer = at_most(SplitCrops(train, faces.persons[train]), verify.faces, verify.seed)
+    fewer = at_most(
+        SplitFaces(train, faces.persons[train], faces.paths[train]), verify.faces, verify.seed
+    )
     fitted = fit_verifier(
-        embeddings[fewer.crops], fewer.persons, embeddings[val], faces.persons[val], verify
+        embeddings[fewer.rows], fewer.persons, embeddings[val], faces.persons[val], verify
     )
     verifier = fitted.verifier
-    thresholds = configured_thresholds(
-        embeddings[val], faces.persons[val], verifier, fitted.scores, verify
+    thresholds = measure_thresholds(
+        embeddings[val], faces.persons[val], verifier, fitted.scores, verify, "validation people"
     )
     all_faces = faces.embedded(embeddings)
     unseen = replace(all_faces.of(test), missing=())

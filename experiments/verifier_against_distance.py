@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments import parser, run
-from faceops.base.progress import track
 from faceops.config.params_file import read_params
 from faceops.config.sections import Verify
-from faceops.release.bundle import Bundle
 from faceops.verification.accept_rate_gain import accept_rate_gain
 from faceops.verification.bootstrap import percentile_interval
 from faceops.verification.calibrators import mean_loss
@@ -25,21 +23,16 @@ from faceops.verification.fit import fit_layers
 from faceops.verification.pairs import all_pair_scores, genuine_weights
 from faceops.verification.reliability import counted_reliability
 from faceops.verification.score_table import score_table
-from faceops.verification.split_crops import at_most, read_split
+from faceops.verification.split_faces import at_most, read_rows, read_split
 from faceops.verification.verifier import sigmoid
-
-BLOCK = 256
 
 
 def embed(build: Path, split: str, settings: Verify) -> tuple[np.ndarray, np.ndarray]:
     """Return the embeddings, float32 (N, D), and persons (N,) of a split."""
-    bundle = Bundle.load(build / "export", threads=2)
-    part = read_split(build / "crop/crops.npy", build / "split/faces.parquet", split)
+    part = read_split(build / "split/faces.parquet", split)
     if split == "train":
         part = at_most(part, settings.faces, settings.seed)
-    starts = track(range(0, len(part.crops), BLOCK), f"embed {split}")
-    embeddings = [bundle.embed(part.crops[at : at + BLOCK]) for at in starts]
-    return np.concatenate(embeddings), part.persons
+    return read_rows(build / "embed/embeddings.npy", part.rows), part.persons
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from faceops.config.sections import Verify
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
@@ -19,6 +20,14 @@ from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import read_catalogue
+
+SETTINGS = Verify(
+    far_budgets=[0.1, 0.01, 0.001],
+    fpir_budgets=[0.2, 0.01],
+    gallery_sizes=[10, 100],
+    default_budget=0.2,  # the smallest that so few people support
+    seed=0,
+)
 
 
 def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
@@ -44,12 +53,8 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
         np.array(persons),
         verifier,
         scores,
-        far_budgets=[0.1, 0.01, 0.001],
-        fpir_budgets=[0.2, 0.01],
-        gallery_sizes=[10, 100],
-        default_budget=0.2,  # the smallest that so few people can speak for
-        runner_up_margin=1.0,
-        data="synthetic people",
+        SETTINGS,
+        "synthetic people",
     )
     catalogue = read_catalogue()
     write_bundle(

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 
+from faceops.config.sections import Verify
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
@@ -39,6 +40,7 @@ def thresholds(margin: float = 0.0, budget: float = 0.05) -> Thresholds:
     rows, persons = faces.embeddings, faces.persons
     return measure_thresholds(
         rows, persons, VERIFIER, all_pair_scores(rows, persons, VERIFIER),
-        far_budgets=[0.01, 0.001], fpir_budgets=[0.1], gallery_sizes=[20],
-        default_budget=budget, runner_up_margin=margin, data="simulated people",
+        Verify(far_budgets=[0.01, 0.001], fpir_budgets=[0.1], gallery_sizes=[20],
+               default_budget=budget, runner_up_margin=margin, seed=0),
+        "simulated people",
     )  # fmt: skip

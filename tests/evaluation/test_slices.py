@@ -15,8 +15,7 @@ from faceops.evaluation.protocols.slices import (
     measure_slices,
     read_attributes,
 )
-from faceops.verification.score_table import TailPoint
-from faceops.verification.thresholds import SearchTail, Thresholds
+from faceops.verification.thresholds import SearchTail, TailPoint, Thresholds
 from faceops.verification.verifier import Verifier
 
 PLAIN = Verifier(-np.full(8, 20, np.float32), 6.0, "distance")

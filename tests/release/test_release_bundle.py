@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.config.sections import Verify
 from faceops.evaluation.figures import shown_probability
 from faceops.evaluation.protocols.roc import roc_auc
 from faceops.faces.crop_photos import choose_face
@@ -36,8 +37,9 @@ def make(folder: Path, weights_dir: Path, mode: str = "aligned") -> Path:
     embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
     thresholds = measure_thresholds(
         embeddings, persons, VERIFIER, all_pair_scores(embeddings, persons, VERIFIER),
-        far_budgets=[0.01, 0.0001], fpir_budgets=[0.1, 0.01], gallery_sizes=[20],
-        default_budget=0.1, runner_up_margin=1.0, data="simulated people",
+        Verify(far_budgets=[0.01, 0.0001], fpir_budgets=[0.1, 0.01], gallery_sizes=[20],
+               default_budget=0.1, seed=0),
+        "simulated people",
     )  # fmt: skip
     write_bundle(
         folder,

@@ -1,4 +1,4 @@
-"""The stages verify, export, quantise and evaluate, one after the other on few crops."""
+"""The stages embed to evaluate, one after the other on few crops."""
 
 import json
 import runpy
@@ -20,8 +20,9 @@ from faceops.embedding.model_file import save_model
 from faceops.release.bundle import Bundle
 from faceops.release.contract import PRECISIONS, read_release
 from faceops.release.export import assemble
-from faceops.stages import evaluate, export, quantise, verify
+from faceops.stages import embed, evaluate, export, quantise, verify
 
+STAGES = (embed, verify, export, quantise, evaluate)
 PHOTOS = 4
 PEOPLE = {"train": 12, "val": 8, "test": 8}
 
@@ -44,8 +45,9 @@ def make_inputs(root: Path) -> None:
                 )  # fmt: skip
                 noisy = pattern + draw.normal(0, 25, pattern.shape)
                 crops.append(noisy.clip(0, 255).astype(np.uint8))
-    for folder in ("crop", "split"):
+    for folder in ("crop", "split", "validate/inputs"):
         (root / "build" / folder).mkdir(parents=True)
+    (root / "build/validate/inputs/sources.json").write_text('{"drawn": {"terms": "none"}}')
     np.save(root / "build/crop/crops.npy", np.stack(crops))
     pq.write_table(pa.Table.from_pylist(rows), root / "build/split/faces.parquet")
     cropped = [
@@ -78,10 +80,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_inputs(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        verify.main()
-        export.main()
-        quantise.main()
-        evaluate.main()
+        for stage in STAGES:
+            stage.main()
     return root
 
 
@@ -89,9 +89,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stages_leave_the_agreed_files(workspace: Path) -> None:
     found = {
         folder: sorted(path.name for path in (workspace / "build" / folder).iterdir())
-        for folder in ("verify", "export", "quantise", "quantise/int8", "evaluate")
+        for folder in ("embed", "verify", "export", "quantise", "quantise/int8", "evaluate")
     }
     assert found == {
+        "embed": ["embed.json", "embedder.onnx", "embeddings.npy"],
         "verify": ["thresholds.json", "verifier.json", "verify.json"],
         "export": [
             "detector.onnx", "embedder.onnx", "landmarks.onnx", "release.json", "verifier.onnx",
@@ -113,7 +114,7 @@ def test_stages_leave_the_agreed_files(workspace: Path) -> None:
     assert release.git_commit == release.dvc_lock_sha256 == ""
     assert release.params["train"]["backbone"] == "resnet18"
     assert "evaluate" not in release.params
-    assert release.thresholds.data == "8 validation people of data/photos"
+    assert release.thresholds.data == "8 validation people of drawn"
     assert release.data["splits"]["test"] == {"people": 8, "photos": 32}
     figures = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert figures["people"] == 8
@@ -127,17 +128,15 @@ def test_a_second_run_gives_the_same_bytes(
     def contents() -> dict[str, bytes]:
         return {
             str(path): path.read_bytes()
-            for folder in ("verify", "export", "quantise", "evaluate")
+            for folder in ("embed", "verify", "export", "quantise", "evaluate")
             for path in sorted((workspace / "build" / folder).rglob("*"))
             if path.is_file()
         }
 
     before = contents()
     monkeypatch.chdir(workspace)
-    verify.main()
-    export.main()
-    quantise.main()
-    evaluate.main()
+    for stage in STAGES:
+        stage.main()
     assert contents() == before
 
 
@@ -243,18 +242,18 @@ def configure(root: Path, **changes: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_bundle_that_fails_parity_leaves_nothing(
+def test_an_embedder_that_fails_parity_leaves_nothing(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shutil.copytree(workspace, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    shutil.rmtree("build/export")
+    shutil.rmtree("build/embed")
     params = read_params(Path("params.yaml"))
     strict = params.export.model_copy(update={"max_difference": 1e-30})
     write_params(params.model_copy(update={"export": strict}), Path("params.yaml"))
     with pytest.raises(FaceOpsError, match="do not release"):
-        export.main()
-    assert not list(Path("build").glob("export*"))
+        embed.main()
+    assert not Path("build/embed").exists()
 
 
 @pytest.mark.slow
@@ -276,7 +275,7 @@ def test_the_command_gives_the_stages_figures(
     assert "not a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["verify", "export", "quantise", "evaluate"])
+@pytest.mark.parametrize("stage", ["embed", "verify", "export", "quantise", "evaluate"])
 def test_missing_inputs_are_one_sentence_and_exit_code_1(
     stage: str,
     tmp_path: Path,
@@ -295,9 +294,9 @@ def test_missing_inputs_are_one_sentence_and_exit_code_1(
 
 def test_a_split_without_people_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
     faces = tmp_path / "build/split/faces.parquet"
     table = pq.read_table(faces)
     pq.write_table(table.filter(pa.compute.not_equal(table["split"], "val")), faces)
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(FaceOpsError, match=r"no val people; raise split\.val"):
         verify.main()

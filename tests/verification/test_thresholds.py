@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.config.sections import Verify
 from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.false_positive_identification import count_strangers, find_lookalikes
 from faceops.verification.measure_thresholds import measure_thresholds
@@ -14,6 +15,7 @@ from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, sigmoid
 
 SIZE = 24
+SMALL = Verify(far_budgets=[0.1], fpir_budgets=[0.1], gallery_sizes=[5], default_budget=0.1, seed=0)
 VERIFIER = Verifier(np.full(SIZE, -9, np.float32), 9.0, "distance")
 
 
@@ -41,9 +43,11 @@ def measured(seed: int, people: int, default_budget: float = 0.1) -> Thresholds:
     embeddings, persons = population(seed, people)
     return measure_thresholds(
         embeddings, persons, VERIFIER, all_scores(embeddings, persons),
-        far_budgets=[0.01, 0.001, 0.0001], fpir_budgets=[0.1, 0.01, 0.001],
-        gallery_sizes=[20, 2000], default_budget=default_budget, runner_up_margin=1.0,
-        data="a population", seed=1,
+        Verify(
+            far_budgets=[0.01, 0.001, 0.0001], fpir_budgets=[0.1, 0.01, 0.001],
+            gallery_sizes=[20, 2000], default_budget=default_budget, seed=1,
+        ),
+        "a population",
     )  # fmt: skip
 
 
@@ -73,8 +77,10 @@ def test_interval_of_a_larger_gallery_than_measured_holds_what_others_show() -> 
     embeddings, persons = population(0, 400)
     row = measure_thresholds(
         embeddings, persons, VERIFIER, all_scores(embeddings, persons),
-        far_budgets=[], fpir_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9,
-        runner_up_margin=1.0, data="a population", seed=1,
+        Verify(
+            far_budgets=[], fpir_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9, seed=1
+        ),
+        "a population",
     ).search[0]  # fmt: skip
     assert row.probability is not None
     assert row.false_positive_rate is not None
@@ -110,7 +116,7 @@ def test_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> None:
 
 def test_budget_beyond_the_people_is_refused_with_the_number_needed() -> None:
     thresholds = measured(0, 400)
-    with pytest.raises(UsageError, match=r"3,000 people .* allow 0\.0075"):
+    with pytest.raises(UsageError, match=r"3,000 people.* allow 0\.0075"):
         thresholds.for_search(0.001, 10)
     refused = [row for row in thresholds.search if row.probability is None]
     assert [(row.budget, row.people_needed) for row in refused] == [(0.001, 3000)] * 2
@@ -156,8 +162,7 @@ def test_strangers_who_look_alike_let_nobody_through() -> None:
     sure = Verifier(np.full(SIZE, -9, np.float32), 40.0, "distance")
     thresholds = measure_thresholds(
         embeddings, persons, sure, PairScores(np.ones(30, np.float32), np.ones(1740, np.float32),
-        False), far_budgets=[0.1], fpir_budgets=[0.1], gallery_sizes=[5], default_budget=0.1,
-        runner_up_margin=1.0, data="one face", seed=0,
+        False), SMALL, "one face",
     )  # fmt: skip
     assert thresholds.for_search(0.1, 10) > 1
     assert thresholds.pairs[0].true_accept_rate == 0
@@ -167,10 +172,7 @@ def test_too_few_pairs_are_refused_in_words() -> None:
     embeddings, persons = population(0, 100)
     none = PairScores(np.zeros(0, np.float32), np.zeros(100, np.float32), False)
     with pytest.raises(FaceOpsError, match="too few"):
-        measure_thresholds(
-            embeddings, persons, VERIFIER, none, far_budgets=[0.1], fpir_budgets=[0.1],
-            gallery_sizes=[5], default_budget=0.1, runner_up_margin=1.0, data="x",
-        )  # fmt: skip
+        measure_thresholds(embeddings, persons, VERIFIER, none, SMALL, "x")
 
 
 @pytest.mark.parametrize("far", [0.0, 0.1, 0.25, 0.3, 0.5, 1.0])

@@ -1,14 +1,8 @@
 """Accept rates of scores of pairs: what other rooms share, without torch or matplotlib."""
 
-import math
-
 import numpy as np
 
-
-def allowed_false_accepts(far: float, impostors: int) -> int:
-    """Return how many of `impostors` pairs may pass at the false accept rate `far`: the floor."""
-    # The small addend keeps far * N = 3.0000000000000004 or 2.9999999999999996 at 3.
-    return math.floor(far * impostors + 1e-9)
+from faceops.base.figures import allowed_false_accepts
 
 
 def area_under_roc(genuine: np.ndarray, impostor: np.ndarray) -> float:

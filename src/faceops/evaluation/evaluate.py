@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import rounded
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.figures import rounded
 from faceops.evaluation.protocols.all_pairs import PairScan, scan_pairs
 from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.open_set import (

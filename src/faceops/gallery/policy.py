@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceops.base.reasons import Reason
-from faceops.verification.verifier import Verify
+from faceops.verification.verifier import Verify, reaches
 
 if TYPE_CHECKING:
     from faceops.faces.quality import Quality  # loads NumPy, which an unchanged run does without
@@ -132,7 +132,7 @@ def disagreeing(
             return set()
         alike = _all_pairs(faces, faces, verify)
         np.fill_diagonal(alike, 0)
-        if alike.max() < max(UNLIKE, threshold_for(len(faces) - 1)):
+        if not reaches(alike.max(), max(UNLIKE, threshold_for(len(faces) - 1))):
             return set()
         nearest = list(alike.max(axis=1))
     return {places[row] for row, likeness in enumerate(nearest) if likeness < UNLIKE}
@@ -144,7 +144,7 @@ def _agreeing(
     if not len(others):
         return None
     best = _all_pairs(faces, others, verify).max(axis=1)
-    agreeing = np.flatnonzero(best >= threshold_for(len(others)))
+    agreeing = np.flatnonzero(reaches(best, threshold_for(len(others))))
     return int(agreeing[0]) if len(agreeing) == 1 else None
 
 

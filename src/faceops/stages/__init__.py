@@ -1,4 +1,4 @@
-"""One thin script a DVC stage: read params, call the rooms, write outputs.
+"""One script per DVC stage: read params.yaml, call the rooms, write the outputs.
 
 Each is run as `python -m faceops.stages.<stage>` from the root of the repository.
 """
@@ -9,15 +9,32 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_json
 
-# What each stage cost the last time it ran. No DVC output: it differs from run to run.
+# What each stage cost the last time it ran. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
 
 
-def run_or_tell(main: Callable[[], None], interrupted: str) -> None:
-    """Run `main`; a FaceOpsError is told and gives its exit code, Ctrl-C `interrupted` and 130."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what an earlier stage wrote to `path`.
+
+    Raises:
+        FaceOpsError: the file is absent or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.") from None
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(f"{path} cannot be read ({error}); run `dvc repro`.") from None
+    return content
+
+
+def run_script(main: Callable[[], None], interrupted: str) -> None:
+    """Run `main`; print a FaceOpsError, or `interrupted` after Ctrl-C, and exit with its code."""
     try:
         main()
     except FaceOpsError as error:
@@ -29,18 +46,16 @@ def run_or_tell(main: Callable[[], None], interrupted: str) -> None:
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage; an error that the user can mend becomes one sentence and an exit code.
+    """Run a stage; a FaceOpsError becomes one sentence and an exit code.
 
-    Leaves the stage's wall time (seconds) and peak resident memory (MiB, of its largest process)
-    in build/costs/<stage>.json.
+    Writes the wall time (seconds) and the peak resident memory (MiB, of the largest process) to
+    build/costs/<stage>.json.
     """
     started = time.monotonic()
-    run_or_tell(main, "interrupted; run it again to continue")
+    run_script(main, "interrupted; run it again to continue")
     peak = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    stage = Path(sys.argv[0]).stem
-    COSTS.mkdir(parents=True, exist_ok=True)
     cost = {"seconds": round(time.monotonic() - started, 1), "peak_mib": peak // 1024}
-    (COSTS / f"{stage}.json").write_text(json.dumps(cost) + "\n", encoding="utf-8")
+    write_json(COSTS / f"{Path(sys.argv[0]).stem}.json", cost)

@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
-from faceops.base.files import write_file, write_json
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file, write_file, write_json
 from faceops.base.parallel import usable_cpus
 from faceops.config.params_file import read_params
+from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.evaluate_bundle import embed_split, evaluate_model
+from faceops.release.contract import EMBEDDER
+from faceops.release.evaluate.evaluate_bundle import evaluate_model
 from faceops.release.evaluate.measured_model import of_bundle
 from faceops.release.evaluate.write_report import model_card, write_report
 from faceops.release.int8.offer import with_int8
 from faceops.stages import run_stage
+from faceops.verification.split_faces import read_rows, read_split
 from faceops.weights.catalogue import read_catalogue
 
 OUT = Path("build/evaluate")
+INPUTS, EMBED = Path("build/validate/inputs"), Path("build/embed")
 INT8 = Path("build/quantise/int8")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 VERIFY, HISTORY = Path("build/verify/verify.json"), Path("build/train/history.csv")
@@ -22,10 +27,13 @@ VERIFY, HISTORY = Path("build/verify/verify.json"), Path("build/train/history.cs
 def main() -> None:
     """Write build/evaluate: evaluation.json, CSV and PNG plots, report.html, model_card.md."""
     params = read_params(Path("params.yaml"))
+    settings = params.evaluate
+    if settings.slices:
+        settings = settings.model_copy(update={"slices": str(INPUTS / Path(settings.slices).name)})
     bundle = Bundle.load(Path("build/export"), threads=2)
     model = of_bundle(bundle)
-    faces = embed_split(model, CROPS, FACES)
-    evaluation = evaluate_model(model, faces, params.evaluate, threads=usable_cpus())
+    faces = embedded_faces(bundle)
+    evaluation = evaluate_model(model, faces, settings, threads=usable_cpus())
     write_report(
         OUT,
         model,
@@ -33,8 +41,8 @@ def main() -> None:
         faces=faces,
         crops=faces.crops,
         evaluation=evaluation,
-        fars=params.evaluate.far,
-        seed=params.evaluate.seed,
+        fars=settings.far,
+        seed=settings.seed,
         verify=VERIFY,
         history=HISTORY,
     )
@@ -42,6 +50,21 @@ def main() -> None:
     card = model_card(release, evaluation.figures, read_catalogue())
     write_file(OUT / "model_card.md", card)
     write_json(OUT / "evaluation.json", evaluation.figures)
+
+
+def embedded_faces(bundle: Bundle) -> EmbeddedFaces:
+    """Return the faces of the test people, with the embeddings of the embed stage.
+
+    Raises:
+        FaceOpsError: an input is absent, or the embedder of `bundle` did not make the embeddings.
+    """
+    if sha256_file(EMBED / EMBEDDER) != bundle.release.weights[EMBEDDER].sha256:
+        raise FaceOpsError(
+            f"{EMBED} is not of the embedder in {bundle.folder}; run `dvc repro` to its end."
+        )
+    test = read_split(FACES, "test")
+    embeddings = read_rows(EMBED / "embeddings.npy", test.rows)
+    return EmbeddedFaces(embeddings, test.persons, test.paths, read_rows(CROPS, test.rows))
 
 
 if __name__ == "__main__":

@@ -1,52 +1,55 @@
-"""Stage export: write the ONNX bundle and prove its parity."""
+"""Stage export: write the ONNX bundle and check that it computes what its parts do."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_folder
+from faceops.base.files import atomic_folder, sha256_file
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Train
-from faceops.embedding.embedder import embed_crops
-from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.release.bundle import Bundle
-from faceops.release.contract import WeightFile
-from faceops.release.embedder_graph import export_embedder
-from faceops.release.export import measure_parity, require_parity, verifier_difference, write_bundle
-from faceops.stages import run_stage
-from faceops.verification.split_crops import data_seen, evenly_spread, read_split
+from faceops.release.contract import EMBEDDER, WeightFile
+from faceops.release.export import verifier_difference, write_bundle
+from faceops.stages import read_json, run_stage
+from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights.catalogue import Weight, read_catalogue
 from faceops.weights.fetch import weight_path
 
 OUT = Path("build/export")
-MODEL = Path("build/train")
-CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
+SOURCES, EMBED = Path("build/validate/inputs/sources.json"), Path("build/embed")
+FACES = Path("build/split/faces.parquet")
 THRESHOLDS = Path("build/verify/thresholds.json")
-# What a release depends on: the section evaluate changes none of its bytes.
+# Not evaluate and gate: they do not change the release.
 SECTIONS = {"validate", "crop", "split", "train", "verify", "export"}
 
 
 def main() -> None:
-    """Write build/export; a bundle whose parity fails never gets that name."""
+    """Write build/export, or nothing if the bundle differs from what it was made of."""
     params = read_params(Path("params.yaml"))
     with atomic_folder(OUT) as trial:
         export(params, trial)
 
 
 def export(params: Params, folder: Path) -> None:
-    """Write the bundle `folder` and hold it against the models that it was made from.
+    """Write the bundle `folder` and compare it with the models that it was made of.
 
     Raises:
-        FaceOpsError: an input is absent, or what was written computes something else.
+        FaceOpsError: an input is absent, or the bundle computes something else.
     """
-    model = load_model(MODEL)
+    embedder = EMBED / EMBEDDER
+    epochs = read_json(EMBED / "embed.json")["epochs"]
     verifier = Verifier.load(Path("build/verify/verifier.json"))
     catalogue = read_catalogue()
-    write_bundle(
+    release = write_bundle(
         folder,
-        embedder=export_embedder(model, params.export.opset),
-        embedder_weight=embedder_origin(params.train, trained_epochs(MODEL), catalogue),
+        embedder=onnx.load(embedder),
+        embedder_weight=embedder_origin(params.train, epochs, catalogue),
         verifier=verifier,
         thresholds=read_thresholds(THRESHOLDS),
         detector=weight_path("yunet"),
@@ -57,33 +60,46 @@ def export(params: Params, folder: Path) -> None:
         detector_threshold=params.crop.detector_threshold,
         crop_mode=params.crop.mode,
         params=recorded_params(params),
-        data=data_seen(FACES),
+        data=data_seen(FACES, read_json(SOURCES)),
     )
-    crops = evenly_spread(read_split(CROPS, FACES, "val"), params.export.parity_crops)
-    bundle = Bundle.load(folder)
-    embeddings = bundle.embed(crops)
-    parity = measure_parity(embed_crops(model, crops), embeddings)
-    require_parity(parity, params.export.max_difference)
-    difference = verifier_difference(
-        verifier, bundle.verify, embeddings, params.export.max_difference
-    )
+    if release.weights[EMBEDDER].sha256 != sha256_file(embedder):
+        raise FaceOpsError(f"{folder / EMBEDDER} differs from {embedder}; do not release it.")
+    rows = evenly_spread(read_split(FACES, "val").rows, params.export.parity_crops)
+    embeddings = read_rows(EMBED / "embeddings.npy", rows)
+    verify = Bundle.load(folder).verify
+    difference = verifier_difference(verifier, verify, embeddings, params.export.max_difference)
     print(
-        f"torch and ONNX agree on {parity.crops} crops: largest difference "
-        f"{parity.max_difference:.2g}, smallest cosine {parity.min_cosine:.7f}, largest "
-        f"difference of a pair's probability {difference:.2g}"
+        f"export: verifier.onnx differs from verifier.json by at most {difference:.2g} in the "
+        f"probability of pairs of {len(rows)} crops"
     )
+
+
+def data_seen(faces: Path, sources: dict[str, Any]) -> dict[str, Any]:
+    """Return what the model was made of: sources, counts per split, the hash of its faces."""
+    table = pq.read_table(faces, columns=["person", "split"])
+    persons = np.array(table["person"].to_pylist(), dtype=str)
+    split = np.array(table["split"].to_pylist(), dtype=str)
+    counts = {
+        name: {
+            "people": len(np.unique(persons[split == name])),
+            "photos": int((split == name).sum()),
+        }
+        for name in ("train", "val", "test")
+    }
+    seen: dict[str, Any] = {"faces_sha256": sha256_file(faces), "splits": counts}
+    return seen | ({"sources": sources} if sources else {})
 
 
 def recorded_params(params: Params) -> dict[str, dict[str, object]]:
-    """Return the sections that the stage depends on, as plain values."""
+    """Return the sections that the release depends on, as plain values."""
     whole = params.model_dump(mode="json", by_alias=True)
     return {name: section for name, section in whole.items() if name in SECTIONS}
 
 
 def embedder_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
-    """Return licence and source of the embedder; its sha256 is known once it is written.
+    """Return licence and source of the embedder; `write_bundle` fills in the sha256.
 
-    `epochs` of training are in it: none when no epoch was better than the start.
+    `epochs`: how many epochs of training are in its weights; 0 if the start was kept.
     """
     if train.backbone == "pretrained":
         sface = catalogue["sface"]

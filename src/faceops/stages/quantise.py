@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.base.parallel import usable_cpus
 from faceops.base.progress import track
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
-from faceops.evaluation.figures import rounded
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
@@ -24,14 +24,15 @@ from faceops.release.int8.offer import Offer, measure_int8, true_accept_rate, wh
 from faceops.release.int8.quantise import CannotQuantise, quantise_embedder
 from faceops.release.verifier_graph import pair_verifier
 from faceops.stages import run_stage
-from faceops.verification.measure_thresholds import configured_thresholds
+from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
-from faceops.verification.split_crops import evenly_spread, read_split
+from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 from faceops.verification.verifier import sigmoid
 
 OUT = Path("build/quantise")
 BUNDLE = Path("build/export")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
+EMBEDDINGS = Path("build/embed/embeddings.npy")
 _BLOCK = 256
 
 
@@ -40,7 +41,8 @@ def main() -> None:
     params = read_params(Path("params.yaml"))
     bundle = Bundle.load(BUNDLE, threads=usable_cpus())
     made_from = bundle.release.contract_id
-    crops = evenly_spread(read_split(CROPS, FACES, "train"), params.quantise.calibration_crops)
+    rows = evenly_spread(read_split(FACES, "train").rows, params.quantise.calibration_crops)
+    crops = read_rows(CROPS, rows)
     try:
         embedder = serialise(
             quantise_embedder(onnx.load(BUNDLE / EMBEDDER), crops, params.quantise.float_layers)
@@ -50,7 +52,7 @@ def main() -> None:
         write_offer(OUT / "int8", Offer(made_from=made_from, int8=None), b"")
         write_json(OUT / "quantise.json", {"offered": False, "why_not": str(error)})
         return
-    section, measured, refusal = hold_against_float32(bundle, embedder, params, len(crops))
+    section, measured, refusal = compare_with_float32(bundle, embedder, params, len(crops))
     write_offer(OUT / "int8", Offer(made_from=made_from, int8=section), embedder)
     figures: dict[str, Any] = {
         "offered": not refusal,
@@ -70,24 +72,23 @@ def main() -> None:
     )
 
 
-def hold_against_float32(
+def compare_with_float32(
     bundle: Bundle, embedder: bytes, params: Params, calibration_crops: int
 ) -> tuple[Int8 | None, Int8Measured, str]:
     """Return the section of release.json, what was measured, and why there is no section.
 
-    Both embed the validation people; the same verifier scores all their pairs, and the thresholds
-    are measured as the verify stage does it.
+    The same verifier scores all pairs of the validation people by the float32 embeddings of the
+    embed stage and by those of `embedder`; thresholds are measured as in the verify stage.
     """
-    val = read_split(CROPS, FACES, "val")
+    val = read_split(FACES, "val")
+    crops, floats = read_rows(CROPS, val.rows), read_rows(EMBEDDINGS, val.rows)
     verifier = pair_verifier(bundle)
     session = open_session(embedder, bundle.threads, arena=True)
     size = bundle.release.embedding_size
-    floats = np.zeros((len(val.crops), size), np.float32)
-    ints = np.zeros_like(floats)
-    for start in track(range(0, len(val.crops), _BLOCK), "embedding in float32 and int8"):
+    ints = np.empty_like(floats)
+    for start in track(range(0, len(crops), _BLOCK), "embedding blocks of faces in int8"):
         part = slice(start, start + _BLOCK)
-        floats[part] = bundle.embed(val.crops[part])
-        ints[part] = run_embedder(session, val.crops[part], size)
+        ints[part] = run_embedder(session, crops[part], size)
 
     def scored(embeddings: np.ndarray) -> PairScores:
         seed = params.verify.seed
@@ -102,15 +103,17 @@ def hold_against_float32(
     if refusal:
         return None, measured, refusal
     probabilities = PairScores(sigmoid(logits.genuine), sigmoid(logits.impostor), logits.sampled)
-    thresholds = configured_thresholds(ints, val.persons, verifier, probabilities, params.verify)
-    deciles = bundle.release.thresholds.quality_deciles  # of the same crops
+    float32 = bundle.release.thresholds  # of the same people and crops
+    thresholds = measure_thresholds(
+        ints, val.persons, verifier, probabilities, params.verify, float32.data
+    )
     weight = bundle.release.weights[EMBEDDER].model_copy(
         update={"sha256": hashlib.sha256(embedder).hexdigest()}
     )
     section = Int8(
         weight=weight,
         contract_id=contract_id_with(bundle.release, weight.sha256),
-        thresholds=thresholds.model_copy(update={"quality_deciles": deciles}),
+        thresholds=thresholds.model_copy(update={"quality_deciles": float32.quality_deciles}),
         measured=measured,
     )
     return section, measured, ""

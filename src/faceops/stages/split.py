@@ -1,4 +1,4 @@
-"""Stage split: share the people out to training, validation and test."""
+"""Stage split: assign each person to training, validation or test."""
 
 import sys
 from collections import Counter
@@ -24,21 +24,21 @@ from faceops.dataset.validate import check_split
 from faceops.stages import run_stage
 
 FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
-LISTS = Path("data/protocols/lfw")
+INPUTS = Path("build/validate/inputs")  # copies of files of data/
 
 
 def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
     params, min_photos = all_params.split, all_params.validate_.min_photos
     if params.by == "random":
         return split_randomly(photos, params.val, params.test, params.seed, min_photos)
-    dev_train, dev_test = LISTS / "peopleDevTrain.txt", LISTS / "peopleDevTest.txt"
-    for path in (dev_train, dev_test):
+    lists = [INPUTS / name for name in ("peopleDevTrain.txt", "peopleDevTest.txt")]
+    for path in lists:
         if not path.is_file():
             raise FaceOpsError(
-                f"split.by is lfw, but {path} is missing; import LFW with its lists beside it, "
-                "or set split.by to random."
+                f"split.by is lfw, but data/protocols/lfw/{path.name} is missing; import LFW with "
+                "its lists beside it, or set split.by to random."
             )
-    people = read_people_list(dev_train), read_people_list(dev_test)
+    people = read_people_list(lists[0]), read_people_list(lists[1])
     return split_by_lists(photos, *people, params.val, params.seed, min_photos)
 
 
@@ -66,8 +66,8 @@ def main() -> None:
         print(warning, file=sys.stderr)
     with atomic_path(OUT / "faces.parquet") as temporary:
         pq.write_table(table, temporary)
-    told = "; ".join(f"{s} {f['people']} people, {f['photos']} photos" for s, f in figures.items())
-    print(f"split: {told}")
+    counts = [f"{s} {f['people']} people, {f['photos']} photos" for s, f in figures.items()]
+    print(f"split: {'; '.join(counts)}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Stage validate: every photo opened once, held against the expectations."""
+"""Stage validate: open every photo once and check the expectations."""
 
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
-from faceops.base.files import write_json
+from faceops.base.errors import UsageError
+from faceops.base.files import atomic_folder, write_json
 from faceops.base.parallel import usable_cpus
 from faceops.config.params_file import read_params
 from faceops.dataset.expectations import stop_on_hard_failures
+from faceops.dataset.importer import read_sources, write_sources
 from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_manifest
 from faceops.dataset.quarantine import write_quarantine_list
 from faceops.dataset.validate import check_photos, validate_photos
@@ -15,11 +18,15 @@ from faceops.photos.open_photo import PhotoLimits
 from faceops.stages import run_stage
 
 DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("reports/data_docs")
+PEOPLE_LISTS = tuple(
+    DATA / "protocols/lfw" / name for name in ("peopleDevTrain.txt", "peopleDevTest.txt")
+)
 
 
 def main() -> None:
     """Read the photos below data/photos; write build/validate/ and reports/data_docs/."""
-    params = read_params(Path("params.yaml")).validate_
+    all_params = read_params(Path("params.yaml"))
+    params = all_params.validate_
     limits = PhotoLimits(
         max_pixels=int(params.max_megapixels * 1e6),
         max_bytes=int(params.max_megabytes * 1e6),
@@ -40,16 +47,36 @@ def main() -> None:
         "formats": dict(Counter(name for name in validated.formats if name)),
         "expectations": {outcome.name: outcome.as_dict() for outcome in outcomes},
     }
+    copy_inputs(all_params.evaluate.slices)
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")
     write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
     for warning in stop_on_hard_failures(outcomes, str(OUT / "validation.json")):
         print(warning, file=sys.stderr)
-    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     print(
         f"validate: {report['accepted']} photos of {report['people']} people accepted"
-        + (f"; set aside: {told}" if told else "")
+        + (f"; rejected: {counts}" if counts else "")
     )
+
+
+def copy_inputs(slices: str) -> None:
+    """Copy the small files of data/ that later stages read to build/validate/inputs.
+
+    The stages depend on the copies: a new photo in data/album then reruns none of them.
+
+    Raises:
+        UsageError: `slices` (evaluate.slices, "" for none) is not a file.
+    """
+    files = [path for path in PEOPLE_LISTS if path.is_file()]
+    if slices:
+        if not Path(slices).is_file():
+            raise UsageError(f"evaluate.slices = {slices} does not exist; name a CSV file.")
+        files.append(Path(slices))
+    with atomic_folder(OUT / "inputs") as folder:
+        write_sources(folder, read_sources(DATA))
+        for path in files:
+            shutil.copyfile(path, folder / path.name)
 
 
 if __name__ == "__main__":

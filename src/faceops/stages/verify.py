@@ -7,40 +7,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.config.params_file import read_params
-from faceops.dataset.manifest import ACCEPTED
-from faceops.embedding.embedder import embed_crops
-from faceops.embedding.model_file import load_model
-from faceops.evaluation.figures import rounded
-from faceops.stages import run_stage
+from faceops.stages import read_json, run_stage
 from faceops.verification.fit import fit_verifier
-from faceops.verification.measure_thresholds import configured_thresholds
-from faceops.verification.split_crops import at_most, read_split
+from faceops.verification.measure_thresholds import measure_thresholds
+from faceops.verification.split_faces import at_most, read_rows, read_split
 
 OUT = Path("build/verify")
-CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
-CROPPED = Path("build/crop/faces.parquet")
+SOURCES = Path("build/validate/inputs/sources.json")
+CROPPED, FACES = Path("build/crop/faces.parquet"), Path("build/split/faces.parquet")
+EMBEDDINGS = Path("build/embed/embeddings.npy")
 
 
 def main() -> None:
     """Write build/verify: verifier.json, thresholds.json and the metrics verify.json."""
     params = read_params(Path("params.yaml")).verify
-    train = at_most(read_split(CROPS, FACES, "train"), params.faces, params.seed)
-    val = read_split(CROPS, FACES, "val")
-    model = load_model(Path("build/train"))
-    embedded = embed_crops(model, val.crops)
+    train = at_most(read_split(FACES, "train"), params.faces, params.seed)
+    val = read_split(FACES, "val")
+    embeddings = read_rows(EMBEDDINGS, val.rows)
     fit = fit_verifier(
-        embed_crops(model, train.crops),
-        train.persons,
-        embedded,
-        val.persons,
-        params,
+        read_rows(EMBEDDINGS, train.rows), train.persons, embeddings, val.persons, params
     )
-    thresholds = configured_thresholds(embedded, val.persons, fit.verifier, fit.scores, params)
+    source = " and ".join(sorted(read_json(SOURCES))) or "data/photos"
+    data = f"{len(np.unique(val.persons)):,} validation people of {source}"
+    thresholds = measure_thresholds(embeddings, val.persons, fit.verifier, fit.scores, params, data)
     deciles = quality_deciles(CROPPED, val.paths)
     thresholds = thresholds.model_copy(update={"quality_deciles": deciles})
-    OUT.mkdir(parents=True, exist_ok=True)
     fit.verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
     metrics = {
@@ -54,18 +48,13 @@ def main() -> None:
 
 
 def quality_deciles(cropped: Path, photos: np.ndarray) -> list[float]:
-    """Return the nine deciles of the quality of the faces cropped from `photos`."""
+    """Return the nine deciles of the quality of the faces cropped from `photos` (paths)."""
     try:
-        table = pq.read_table(cropped, columns=["path", "quality", "status"])
+        table = pq.read_table(cropped, columns=["path", "quality"])
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise FaceOpsError(f"{cropped} cannot be read ({reason}); run the crop stage.") from None
-    chosen = set(photos.tolist())
-    quality = [
-        row["quality"]
-        for row in table.to_pylist()
-        if row["status"] == ACCEPTED and row["path"] in chosen
-    ]
+    quality = table["quality"].to_numpy()[np.isin(table["path"].to_pylist(), photos)]
     return [round(float(value), 4) for value in np.quantile(quality, np.arange(1, 10) / 10)]
 
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.verification.bootstrap import percentile_interval, resampled_people
-from faceops.verification.false_accept_rate import smallest_search_budget
 from faceops.verification.pairs import codes, row_blocks
-from faceops.verification.verifier import Verifier
+from faceops.verification.sample_size import smallest_fpir
+from faceops.verification.verifier import Verifier, reaches
 
 DRAWS = 3
 REPEATS = 500
@@ -133,7 +133,7 @@ class Lookalikes:
         """
         rate, pseudo = self._influences(log_odds, gallery_people)
         if rate == 0:
-            return 0.0, smallest_search_budget(len(pseudo))
+            return 0.0, smallest_fpir(len(pseudo))
         resamples = resampled_people(len(pseudo), seed, repeats)
         means = np.array([(times * pseudo).sum() for times in resamples]) / len(pseudo)
         return percentile_interval(means.clip(0, 1))
@@ -146,7 +146,7 @@ class Lookalikes:
         """
         people = int(self.person.max()) + 1
         others = people - 1
-        kept = self.log_odds >= np.float32(log_odds)
+        kept = reaches(self.log_odds, log_odds)
         probes, index = np.unique(self.probe[kept], return_inverse=True)
         photo = probes % len(self.person)
         weight = _photo_weights(self.person)[photo] / self.draws
@@ -178,7 +178,7 @@ def find_lookalikes(
     person = codes(persons)
     found = []
     for draw, rows, scores in _scan(embeddings, person, verifier, draws, seed):
-        row, other = np.nonzero(scores >= np.float32(floor))
+        row, other = np.nonzero(reaches(scores, floor))
         found.append((draw * len(person) + rows[row], other, scores[row, other]))
     probe, other, log_odds = (np.concatenate(part) for part in zip(*found, strict=True))
     return Lookalikes(probe, other, log_odds, person, draws, floor)

@@ -15,8 +15,8 @@ from faceops.config.sections import Verify
 from faceops.verification.accept_rate_gain import Gain, accept_rate_gain
 from faceops.verification.calibrators import platt
 from faceops.verification.choose_calibration import Choice, choose_calibration
-from faceops.verification.false_accept_rate import people_for_pairs
 from faceops.verification.pairs import PairScores, all_pair_scores, balanced_pairs
+from faceops.verification.sample_size import people_for_far
 from faceops.verification.verifier import Kind, Verifier
 
 Loss = Literal["cross_entropy", "mean_squared_error"]
@@ -144,7 +144,7 @@ def fit_verifier(
         for kind, layer in layers.items()
     }
     people = len(np.unique(val_persons))
-    supported = [far for far in settings.far_budgets if people >= people_for_pairs(far)]
+    supported = [far for far in settings.far_budgets if people >= people_for_far(far)]
     far = min(supported, default=max(settings.far_budgets))
     gain = accept_rate_gain(
         logits["linear"], logits["distance"], val_persons, far, seed=settings.seed

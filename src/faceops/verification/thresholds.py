@@ -1,74 +1,87 @@
-"""Thresholds on the probability of a pair, each for a budget of errors: the release's promise.
+"""The thresholds of a release on the probability of a pair, each for a budget of errors.
 
-The rule. A pair is accepted when its probability is at least the threshold. For a pair false
-accept rate f, the threshold is the smallest float32 at which no more than a share f of the
-measured impostor pairs is accepted; tied scores are accepted or refused together.
+A pair is accepted when its probability is at least the threshold. For a false accept rate f of
+pairs, the threshold is the smallest float32 at which at most a share f of the measured impostor
+pairs is accepted; tied scores are accepted or rejected together.
 
-Search. A stranger is named when any of n gallery faces is accepted. How often, was measured for
-galleries of several sizes (`faceops.verification.false_positive_identification`); between two
-sizes the threshold for one budget is interpolated in log odds over log n. For a gallery N larger
-than the largest measured one, n, the threshold is that which kept budget * n / N there, which
-bounds the rate in N from above. Several faces of one person count as so many people, which again
-errs on the strict side. Rates below the measured ones follow the tail (`.tail`).
+A stranger is identified when any of n gallery faces is accepted. This rate (FPIR) is measured for
+several n (`false_positive_identification`); between two of them the threshold for a budget is
+interpolated in log odds over log n. For a gallery N larger than the largest measured one, n, the
+threshold is the one that keeps budget * n / N there, which bounds the FPIR in N from above.
+Several faces of one person count as several people, which also errs on the strict side.
 
-A budget that the people measured cannot speak for at all (`.support`) is refused.
+Each measured rate is a tail: points (rate, probability), where the share `rate` of pairs or of
+strangers reaches `probability`. Between two points the threshold is interpolated linearly in log
+odds over log rate. Beyond the last one the slope of the last measured decade continues; tails
+that fall faster than exponentially, as those of distances do, are then over-estimated, so the
+threshold errs on the strict side.
+
+A budget for which the measured people are too few (`sample_size`) is refused.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
-from faceops.verification.false_accept_rate import (
-    people_for_pairs,
-    people_for_search,
-    people_pairs,
-    smallest_pair_rate,
-    smallest_search_budget,
+from faceops.verification.sample_size import (
+    people_for_far,
+    people_for_fpir,
+    smallest_far,
+    smallest_fpir,
 )
-from faceops.verification.score_table import TailPoint, as_threshold, log_odds_at
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TailPoint(_Frozen):
+    """The share `rate` reaches `probability`."""
+
+    rate: float = Field(description="share of pairs or of strangers at or above the probability")
+    probability: float
+
+
+class SearchTail(_Frozen):
+    """False positive identification rates in galleries of one size."""
+
+    gallery_faces: int
+    points: list[TailPoint] = Field(description="falling rate, rising probability")
+
+    def covers(self, budget: float) -> bool:
+        """Whether the tail reaches down to the rate `budget`."""
+        return budget >= self.points[-1].rate * (1 - 1e-9)
+
+
 class Interval(_Frozen):
-    """95 %, people resampled, the threshold held fixed."""
+    """95 % confidence interval, people resampled, at a fixed threshold."""
 
     low: float
     high: float
 
 
 class PairThreshold(_Frozen):
-    """The threshold for a false accept rate a pair; none where the people are too few for it."""
+    """The threshold for a false accept rate of pairs; None where the people are too few."""
 
-    budget: float = Field(description="false accepts a pair of two people")
-    people_needed: int = Field(description="people who would support it")
+    budget: float = Field(description="false accept rate of pairs")
+    people_needed: int = Field(description="number of people that the budget needs")
     probability: float | None = Field(None, description="accept a pair at or above it")
     false_accept_rate: Interval | None = None
-    true_accept_rate: float | None = Field(None, description="pairs of one person accepted at it")
+    true_accept_rate: float | None = Field(None, description="share of genuine pairs accepted")
 
 
 class SearchThreshold(_Frozen):
-    """The threshold for a share of strangers named; none where the people are too few for it."""
+    """The threshold for an FPIR in a gallery; None where the people are too few."""
 
     gallery_faces: int
     budget: float = Field(description="false positive identification rate")
-    people_needed: int = Field(description="people who would support it")
+    people_needed: int = Field(description="number of people that the budget needs")
     probability: float | None = Field(None, description="name a face at or above it")
-    measured: bool = Field(False, description="else extrapolated by the module's rule")
+    measured: bool = Field(False, description="false: extrapolated by the module's rule")
     false_positive_rate: Interval | None = None
-
-
-class SearchTail(_Frozen):
-    """Shares of strangers named in galleries of one size."""
-
-    gallery_faces: int
-    points: list[TailPoint] = Field(description="falling rate, rising probability")
 
 
 class Thresholds(_Frozen):
@@ -83,53 +96,75 @@ class Thresholds(_Frozen):
     search: list[SearchThreshold]
     pair_tail: list[TailPoint]
     search_tails: list[SearchTail] = Field(description="by rising gallery size, the first is 1")
-    default_budget: float = Field(description="share of strangers that may be given a name")
-    runner_up_margin: float = Field(description="log odds by which the best must lead")
+    default_budget: float = Field(description="false positive identification rate")
+    runner_up_margin: float = Field(description="minimum lead of the best person, log odds")
     quality_deciles: list[float] = Field(
-        default=[], description="nine values that cut the quality of the photos' faces into tenths"
+        default=[], description="nine deciles of the quality of the photos' faces"
     )
 
     def for_search(self, budget: float, gallery_faces: int) -> float:
-        """Return the threshold for naming faces against a gallery of `gallery_faces` faces.
-
-        At most a share `budget` of strangers then has a pair at or above it (see the module).
+        """Return the threshold that keeps an FPIR of `budget` in a gallery of `gallery_faces`.
 
         Raises:
-            UsageError: `budget` is not between 0 and 1, the people measured are too few to speak
-                for it, or the gallery is empty.
+            UsageError: `budget` is not between 0 and 1 or the people are too few for it, or the
+                gallery is empty.
         """
-        check_budget(budget)
+        _check_budget(budget)
         if gallery_faces < 1:
             raise UsageError(
                 f"A gallery of {gallery_faces} faces cannot be searched; enrol people."
             )
-        if self.people < people_for_search(budget):
-            raise UsageError(refused_budget(budget, self.people, self.data))
+        if self.people < people_for_fpir(budget):
+            raise UsageError(fpir_refusal(budget, self.people, self.data))
         return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
 
     def search_is_measured(self, budget: float, gallery_faces: int) -> bool:
-        """Whether `for_search` interpolates what was measured rather than extrapolating."""
-        sizes = [tail.gallery_faces for tail in self.search_tails]
-        reach = next((n for n in sizes if n >= gallery_faces), None)
-        if reach is None:
-            return False
-        smallest = self.search_tails[sizes.index(reach)].points[-1].rate
-        return budget >= smallest * (1 - 1e-9)
+        """Whether `for_search` interpolates between measurements, rather than extrapolating."""
+        reach = (tail for tail in self.search_tails if tail.gallery_faces >= gallery_faces)
+        tail = next(reach, None)
+        return tail is not None and tail.covers(budget)
 
     def for_pairs(self, far: float) -> float:
-        """Return the threshold at a false accept rate a pair.
+        """Return the threshold at a false accept rate of pairs.
 
         Raises:
-            UsageError: `far` is not between 0 and 1, or the people measured are too few for it.
+            UsageError: `far` is not between 0 and 1, or the people are too few for it.
         """
-        check_budget(far)
-        if self.people < people_for_pairs(far):
-            raise UsageError(refused_rate(far, self.people, self.data))
+        _check_budget(far)
+        if self.people < people_for_far(far):
+            needed = people_for_far(far)
+            raise UsageError(
+                f"a false accept rate of {far:g} is not supported by {self.data} "
+                f"({math.comb(self.people, 2):,} pairs of people); it needs {needed:,} people "
+                f"({math.comb(needed, 2):,} pairs). Calibrate on more people, or allow "
+                f"{_rounded_up(smallest_far(self.people))}."
+            )
         return as_threshold(log_odds_at(self.pair_tail, far))
 
 
+def fpir_refusal(budget: float, people: int, data: str) -> str:
+    """Return the sentence that refuses an FPIR for which `people` people are too few."""
+    return (
+        f"a false positive identification rate of {budget:g} is not supported by {data}: even if "
+        f"none of {people:,} people were identified, the rate could be "
+        f"{smallest_fpir(people):.2g}; it needs {people_for_fpir(budget):,} people. Calibrate on "
+        f"more people, or allow {_rounded_up(smallest_fpir(people))}."
+    )
+
+
+def _check_budget(budget: float) -> None:
+    if not 0 < budget < 1:
+        raise UsageError(f"budget {budget} is wrong: a rate between 0 and 1.")
+
+
+def _rounded_up(rate: float) -> str:
+    """Return `rate` with two significant digits, never below it."""
+    places = 1 - math.floor(math.log10(rate))
+    return f"{min(math.ceil(rate * 10**places - 1e-9) / 10**places, 1.0):g}"
+
+
 def search_log_odds(tails: Sequence[SearchTail], budget: float, gallery_faces: int) -> float:
-    """Return the threshold's log odds, inf where no name can be given, by the module's rule."""
+    """Return the threshold in log odds by the module's rule; inf where no face can be named."""
     sizes = [tail.gallery_faces for tail in tails]
     if gallery_faces >= sizes[-1]:
         return log_odds_at(tails[-1].points, budget * sizes[-1] / gallery_faces)
@@ -141,36 +176,51 @@ def search_log_odds(tails: Sequence[SearchTail], budget: float, gallery_faces: i
     return low + step * (max(high, low) - low)
 
 
-def check_budget(budget: float) -> None:
-    """Raise UsageError unless `budget` lies between 0 and 1."""
-    if not 0 < budget < 1:
-        raise UsageError(f"budget {budget} is wrong: a share of strangers, between 0 and 1.")
+POINTS_PER_DECADE = 8
+# Above 1 - 2^-24 float32 knows only 1: a threshold there would accept whatever rounds to it.
+LARGEST_LOG_ODDS = math.log(2.0**24 - 1)
+ABOVE_ONE = math.nextafter(1.0, 2.0)  # the threshold that no probability reaches
 
 
-def refused_budget(budget: float, people: int, data: str) -> str:
-    """Return why `people` people cannot speak for a search budget, and what would."""
-    needed = people_for_search(budget)
-    return (
-        f"a budget of {budget:g} cannot be promised on {data}: even if none of {people:,} people "
-        f"were named, {smallest_search_budget(people):.2g} of strangers could be; it takes "
-        f"{needed:,} people ({people_pairs(needed):,} pairs of people). Calibrate on more people, "
-        f"or allow {round_up(smallest_search_budget(people))}."
-    )
+def tail_rates(smallest: float) -> list[float]:
+    """Return the rates of a tail's points: .9, .75, then eight per decade down to `smallest`."""
+    rates = [0.9, 0.75, *(10.0 ** -(np.arange(2, 300) / POINTS_PER_DECADE))]
+    return [float(rate) for rate in rates if rate > smallest * 1.05] + [float(smallest)]
 
 
-def refused_rate(far: float, people: int, data: str) -> str:
-    """Return why `people` people cannot speak for a pair's false accept rate, and what would."""
-    needed = people_for_pairs(far)
-    return (
-        f"a false accept rate of {far:g} a pair is not supported by {data} "
-        f"({people_pairs(people):,} pairs of people); it takes {needed:,} people "
-        f"({people_pairs(needed):,} pairs). Calibrate on more people, or allow "
-        f"{round_up(smallest_pair_rate(people))}."
-    )
+def log_odds_at(tail: Sequence[TailPoint], rate: float) -> float:
+    """Return the threshold in log odds that keeps `rate`; inf where none does."""
+    log_rate = np.log([point.rate for point in tail])
+    values = np.array([point.probability for point in tail])
+    wanted = math.log(rate)
+    if wanted >= log_rate[0]:
+        return log_odds_of(values[0])
+    odds = np.array([log_odds_of(value) for value in values])
+    if wanted >= log_rate[-1]:
+        after = int(np.searchsorted(-log_rate, -wanted))
+        if math.isinf(odds[after]):
+            return math.inf
+        return float(np.interp(-wanted, -log_rate, odds))
+    if math.isinf(odds[-1]):
+        return math.inf
+    decade = int(np.argmin(np.abs(log_rate - (log_rate[-1] + math.log(10)))))
+    run = log_rate[decade] - log_rate[-1]
+    slope = max((odds[-1] - odds[decade]) / run, 0.0) if run > 0 else 1.0
+    return float(odds[-1] + slope * (log_rate[-1] - wanted))
 
 
-def round_up(rate: float) -> str:
-    """Return `rate` with two digits, never below it."""
-    digits: Literal[2] = 2
-    places = digits - 1 - math.floor(math.log10(rate))
-    return f"{min(math.ceil(rate * 10**places - 1e-9) / 10**places, 1.0):g}"
+def as_threshold(log_odds: float) -> float:
+    """Return the probability at `log_odds`; `ABOVE_ONE` beyond the range of float32."""
+    if log_odds > LARGEST_LOG_ODDS:
+        return ABOVE_ONE
+    if log_odds >= 0:
+        return 1 / (1 + math.exp(-log_odds))
+    return math.exp(log_odds) / (1 + math.exp(log_odds))
+
+
+def log_odds_of(probability: float) -> float:
+    """Return ln(p / (1 - p)); inf for 1 and more."""
+    if probability >= 1:
+        return math.inf
+    clipped = max(float(probability), 1e-9)
+    return math.log(clipped) - math.log1p(-clipped)

@@ -89,6 +89,15 @@ def sigmoid(logit: np.ndarray) -> np.ndarray:
     return result.reshape(logit.shape)
 
 
+def reaches(scores: np.ndarray | float, threshold: float) -> np.ndarray:
+    """Return whether each score is at or above `threshold`, bool of the shape of `scores`.
+
+    The comparison is in float64 wherever faces are named or evaluated: NumPy would round a Python
+    float to the float32 of the scores, which accepts scores just below the threshold.
+    """
+    return np.greater_equal(scores, np.float64(threshold))
+
+
 @dataclass(frozen=True)
 class Verifier:
     """A linear layer on the element-wise squared differences of two embeddings, calibrated.

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.embedding.accept_rates import allowed_false_accepts, area_under_roc, true_accept_rate
+from faceops.base.figures import allowed_false_accepts
+from faceops.embedding.accept_rates import area_under_roc, true_accept_rate
 from faceops.embedding.validation import validation_figures
 
 

@@ -4,10 +4,10 @@ from functools import cache
 
 import numpy as np
 
+from faceops.base.figures import rounded
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import evaluate
-from faceops.evaluation.figures import rounded
 from faceops.evaluation.mistakes import Pair, mistaken_pairs, worst_mistakes
 from faceops.evaluation.protocols.slices import Attributes, measure_slices
 from faceops.evaluation.report.document import About, Facts

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import allowed_false_accepts
 from faceops.base.progress import track
-from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.roc import Roc, ScoreCounts, TopPairs, TopPairsCollector
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people

@@ -29,7 +29,7 @@ from faceops.evaluation.protocols.roc import best_threshold, roc_auc
 from faceops.evaluation.protocols.verification import all_pairs_figures
 from faceops.verification.bootstrap import pairs_interval
 from faceops.verification.pairs import codes
-from faceops.verification.score_table import as_threshold
+from faceops.verification.thresholds import as_threshold
 from faceops.verification.verifier import Verifier
 
 _MISSING = -1

@@ -24,7 +24,7 @@ from faceops.evaluation.protocols.roc import roc_auc, tar_at_far
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier, clipped_log_odds
+from faceops.verification.verifier import Verifier, clipped_log_odds, reaches
 
 DRAWS = 5
 
@@ -208,7 +208,7 @@ def is_named(
     `threshold` is a probability, `margin` the log odds by which the best must lead.
     """
     lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
-    named: np.ndarray = (best >= np.float32(threshold)) & (lead >= margin)
+    named: np.ndarray = reaches(best, threshold) & (lead >= margin)
     return named
 
 

@@ -19,8 +19,7 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.false_positive_identification import find_lookalikes
-from faceops.verification.score_table import log_odds_of
-from faceops.verification.thresholds import Thresholds
+from faceops.verification.thresholds import Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier
 
 

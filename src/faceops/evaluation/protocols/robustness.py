@@ -24,11 +24,11 @@ from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
 from faceops.verification.bootstrap import interval_figures, resampled_people
-from faceops.verification.false_accept_rate import SUPPORTING_PAIRS, threshold_at
+from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
-from faceops.verification.score_table import log_odds_of
-from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier
+from faceops.verification.sample_size import IMPOSTOR_PAIRS
+from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.verifier import Verifier, reaches
 
 NEAR = 0.5  # of the face's side: how far off a found face may lie and still be the same
 
@@ -161,7 +161,7 @@ def measure_robustness(
     )
     shared = {
         "far": FAR,
-        "far_supported": bool(len(scores.impostor) * FAR >= SUPPORTING_PAIRS),
+        "far_supported": bool(len(scores.impostor) * FAR >= IMPOSTOR_PAIRS),
         "release_threshold_refused": refusal,
         "photos": len(rows),
         "people": len(np.unique(faces.persons[rows])),
@@ -246,7 +246,7 @@ def _accepted(
     false, strangers = 0, 0
     for block in row_blocks(len(person), len(person)):
         rows = np.arange(len(person))[block]
-        accepted = verifier.logit_matrix(altered[rows], embeddings) >= np.float32(cut)
+        accepted = reaches(verifier.logit_matrix(altered[rows], embeddings), cut)
         accepted &= found[rows][:, None]
         same = person[rows][:, None] == person
         false += int((accepted & ~same).sum())

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from faceops.embedding.accept_rates import allowed_false_accepts
+from faceops.base.figures import allowed_false_accepts
 from faceops.verification.reliability import BINS, Reliability, bin_sums, reliability_of
 from faceops.verification.verifier import sigmoid
 

@@ -22,12 +22,7 @@ from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.bootstrap import share_interval
-from faceops.verification.false_accept_rate import (
-    find_impostor_pairs,
-    people_for_pairs,
-    people_for_search,
-    threshold_at,
-)
+from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
 from faceops.verification.false_positive_identification import DRAWS, chance_named, find_lookalikes
 from faceops.verification.pairs import (
     all_pair_scores,
@@ -36,9 +31,9 @@ from faceops.verification.pairs import (
     row_blocks,
     score_pairs,
 )
-from faceops.verification.score_table import log_odds_of
-from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier
+from faceops.verification.sample_size import people_for_far, people_for_fpir
+from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.verifier import Verifier, reaches
 
 KEYS = ("person", "photo", "photo_id")
 RESERVED = ("worst", "about")  # of the figures, beside the attributes
@@ -225,14 +220,14 @@ def chance_identified(
             near = (scores > own[:, None] - np.float32(margin)).sum(1) - (margin > 0)
             near = np.maximum(near, 0)
             alone = 1 - chance_named(near, others, GALLERY - 1)
-            chances.append(np.where(own >= np.float32(cut), alone, 0.0))
+            chances.append(np.where(reaches(own, cut), alone, 0.0))
             whose.append(person[rows])
     return np.concatenate(chances), np.concatenate(whose)
 
 
 FAR = 1e-3
 MISSED = 0.1  # a share of misses that a group must be able to speak for
-PEOPLE_NEEDED = people_for_search(MISSED)  # the same rule of three
+PEOPLE_NEEDED = people_for_fpir(MISSED)  # the same rule of three
 
 
 def measure_slices(
@@ -299,7 +294,7 @@ def _group(
         "genuine_pairs": len(pairs),
     }
     for prefix, cut in cuts.items():
-        hits = genuine >= np.float32(cut)
+        hits = reaches(genuine, cut)
         ends = close.interval(cut, seed=seed) if people > 1 else (float("nan"),) * 2
         figures |= {
             f"{prefix}tar": float(hits.mean()) if len(hits) else None,
@@ -313,7 +308,7 @@ def _group(
 
 def _too_small(people: int, able: int) -> dict[str, Any]:
     """Return whether the two rates can be judged, and in words what is missing."""
-    for_far = people_for_pairs(FAR)
+    for_far = people_for_far(FAR)
     told = []
     if able < PEOPLE_NEEDED:
         told.append(

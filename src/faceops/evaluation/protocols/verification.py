@@ -24,18 +24,17 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.figures import allowed_false_accepts
 from faceops.base.progress import track
-from faceops.embedding.accept_rates import allowed_false_accepts
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals
 from faceops.evaluation.protocols.roc import tar_at_far
 from faceops.verification.bootstrap import pairs_interval, share_interval
-from faceops.verification.false_accept_rate import SUPPORTING_PAIRS
 from faceops.verification.false_positive_identification import chance_named
 from faceops.verification.pairs import Pairs, balanced_pairs, codes, row_blocks
-from faceops.verification.score_table import as_threshold, log_odds_of
-from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier
+from faceops.verification.sample_size import IMPOSTOR_PAIRS
+from faceops.verification.thresholds import Thresholds, as_threshold, log_odds_of
+from faceops.verification.verifier import Verifier, reaches
 
 ACCEPT = 0.5
 
@@ -58,7 +57,7 @@ def all_pairs_figures(scan: PairScan, fars: Sequence[float], seed: int) -> dict[
         figures[f"{name}_interval"] = intervals.tar[far]
         cut = scan.threshold(far)
         figures[f"{name}_threshold"] = None if cut is None else as_threshold(cut)
-        figures[f"{name}_supported"] = bool(scan.roc.impostors * far >= SUPPORTING_PAIRS)
+        figures[f"{name}_supported"] = bool(scan.roc.impostors * far >= IMPOSTOR_PAIRS)
     return figures
 
 
@@ -142,7 +141,7 @@ class RandomPairs:
 
     def _right(self, log_odds: float) -> list[np.ndarray]:
         return [
-            (score >= np.float32(log_odds)) == pairs.same
+            reaches(score, log_odds) == pairs.same
             for pairs, score in zip(self.draws, self.scores, strict=True)
         ]
 

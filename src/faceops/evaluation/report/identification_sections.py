@@ -14,7 +14,7 @@ from faceops.evaluation.report.document import (
     absent,
     figure_row,
 )
-from faceops.verification.false_accept_rate import people_for_search
+from faceops.verification.sample_size import people_for_fpir
 
 IDENTIFICATION_TITLE = "A face searched in a gallery"
 
@@ -197,7 +197,7 @@ def _whom(facts: Facts, people: int) -> str:
 def _cells(row: dict[str, Any]) -> list[str]:
     first = [f"{row['gallery_faces']:,}", f"{row['budget'] * 100:g} %"]
     if row["seen"] is None:
-        needed = people_for_search(row["budget"])
+        needed = people_for_fpir(row["budget"])
         return [*first, "", "", "refused", "", f"it takes {needed:,} people to promise it"]
     how = "" if row["measured"] else ", extrapolated"
     return [

@@ -8,7 +8,7 @@ import numpy as np
 
 from faceops.base.reasons import Reason
 from faceops.gallery.search import nearest
-from faceops.verification.verifier import Verify, clipped_log_odds
+from faceops.verification.verifier import Verify, clipped_log_odds, reaches
 
 NEAREST = 16
 
@@ -168,7 +168,7 @@ def _alone(
     if gallery_is_empty or not found:
         return Decision(Outcome.UNKNOWN, Reason.GALLERY_EMPTY)
     best, runner_up = found[0], found[1] if len(found) > 1 else None
-    if best.probability < threshold:
+    if not reaches(best.probability, threshold):
         return Decision(Outcome.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
     if runner_up is not None and _lead(best, runner_up) < margin:
         return Decision(Outcome.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)

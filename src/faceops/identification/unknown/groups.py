@@ -24,7 +24,7 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.identification.state.face_store import BUSY_S
 from faceops.identification.state.schema import state_errors
-from faceops.verification.verifier import Verify
+from faceops.verification.verifier import Verify, reaches
 
 MEAN_SHARE = 0.9  # of the lowest cosine of a link, that two groups need on average to join
 MOST_LINKS = 32  # a face, to later ones: more say nothing new
@@ -51,7 +51,7 @@ def group_faces(
     lowest = lowest_cosine(verify, threshold, embeddings.shape[1])
     first, second, cosines = _links(embeddings, lowest)
     if len(first):
-        sure = verify(embeddings[first], embeddings[second]) >= threshold
+        sure = reaches(verify(embeddings[first], embeddings[second]), threshold)
         first, second, cosines = first[sure], second[sure], cosines[sure]
     order = np.lexsort((second, first, -cosines))
     linked, ends = np.unique(np.stack([first[order], second[order]]), return_inverse=True)
@@ -81,7 +81,7 @@ def lowest_cosine(verify: Verify, threshold: float, size: int) -> float:
         middle = (low + high) / 2
         across = np.sqrt(1 - middle**2)[:, None]
         turned = (middle[:, None] * one + across * other).astype(np.float32)
-        reached = verify(one, turned) >= threshold
+        reached = reaches(verify(one, turned), threshold)
         low, high = np.where(reached, low, middle), np.where(reached, middle, high)
     return float(high.min())
 

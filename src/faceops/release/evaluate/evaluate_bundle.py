@@ -1,6 +1,5 @@
 """Evaluate a model on the pipeline's own people: its own files do the embedding and verifying."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import sha256_file
+from faceops.base.figures import rounded
 from faceops.base.progress import track
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate
-from faceops.evaluation.figures import rounded
 from faceops.evaluation.protocols.robustness import measure_robustness
 from faceops.evaluation.protocols.slices import measure_slices, read_attributes
 from faceops.release.bundle import Bundle
+from faceops.release.embeddings import resumable_embeddings
 from faceops.release.evaluate.measured_model import MeasuredModel, without_probabilities
-from faceops.verification.split_crops import read_split
+from faceops.verification.split_faces import read_rows, read_split
 
 DATA = Path("data")
-_EVALUATE_BUNDLE_BLOCK = 256
+_BLOCK = 256
 
 
 def embed_split(
@@ -32,14 +31,11 @@ def embed_split(
     Raises:
         FaceOpsError: the files are absent or do not fit, or nobody is in `split`.
     """
-    people = read_split(crops_file, faces_file, split)
-    starts = range(0, len(people.crops), _EVALUATE_BUNDLE_BLOCK)
-    parts = [np.zeros((0, model.embedding_size), np.float32)]
-    parts += [
-        model.embed(people.crops[i : i + _EVALUATE_BUNDLE_BLOCK])
-        for i in track(starts, "embedding")
-    ]
-    return EmbeddedFaces(np.concatenate(parts), people.persons, people.paths, people.crops)
+    people = read_split(faces_file, split)
+    crops = read_rows(crops_file, people.rows)
+    blocks = range(0, len(crops), _BLOCK)
+    parts = [model.embed(crops[start : start + _BLOCK]) for start in track(blocks, "embedding")]
+    return EmbeddedFaces(np.concatenate(parts), people.persons, people.paths, crops)
 
 
 def evaluate_model(
@@ -102,30 +98,8 @@ def _robustness(
     )
 
 
-_EMBED_CROPS_BLOCK = 64
-
-
 def embed_crops(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarray:
-    """Return L2-normalised embeddings float32 (N, D) of the crops uint8 (N, 112, 112, 3).
-
-    They are kept in `folder`/embeddings-<key>.f32, rows as they come; the key is the release's
-    contract and the bytes of `crops_file`, so nothing is embedded twice and nothing stale is
-    used. Files of other keys are removed.
-    """
-    crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
-    size = bundle.release.embedding_size
-    told = f"{bundle.release.contract_id} {sha256_file(crops_file)}"
-    file = folder / f"embeddings-{hashlib.sha256(told.encode()).hexdigest()[:16]}.f32"
-    folder.mkdir(parents=True, exist_ok=True)
-    for other in set(folder.glob("embeddings-*.f32")) - {file}:
-        other.unlink()
-    with file.open("ab") as kept:
-        done = kept.tell() // (4 * size)
-        kept.truncate(done * 4 * size)  # a row that was cut off
-        for start in track(
-            range(done, len(crops), _EMBED_CROPS_BLOCK), "embedding blocks of faces"
-        ):
-            block = bundle.embed(np.asarray(crops[start : start + _EMBED_CROPS_BLOCK]))
-            kept.write(block.astype("<f4").tobytes())
-            kept.flush()
-    return np.fromfile(file, "<f4").astype(np.float32, copy=False).reshape(len(crops), size)
+    """Return the embeddings float32 (N, D) of a crops.npy; `folder` keeps them for the next run."""
+    return resumable_embeddings(
+        bundle.embed, bundle.release.embedding_size, crops_file, folder, bundle.release.contract_id
+    )[0]

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from faceops.base.errors import UsageError
+from faceops.base.figures import rounded
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate
-from faceops.evaluation.figures import rounded
 from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.lfw import PairsList, lfw_view1, lfw_view2, read_pairs_list
 from faceops.evaluation.protocols.open_set import (

@@ -9,8 +9,10 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file, write_json
 from faceops.config.sections import Quantise
 from faceops.release.contract import EMBEDDER_INT8, Int8, Int8Measured, Release
-from faceops.verification.false_accept_rate import people_for_pairs, threshold_at
+from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import PairScores
+from faceops.verification.sample_size import people_for_far
+from faceops.verification.verifier import reaches
 
 
 def measure_int8(
@@ -41,13 +43,12 @@ def measure_int8(
 def true_accept_rate(scores: PairScores, far: float) -> float:
     """Return the share of pairs of one person that pass where at most `far` of two people's do."""
     strangers = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
-    accepted = scores.genuine >= np.float32(threshold_at(strangers, far))
-    return float(accepted.mean())
+    return float(reaches(scores.genuine, threshold_at(strangers, far)).mean())
 
 
 def why_not(measured: Int8Measured) -> str:
     """Return the sentence that says why int8 is not offered, "" where it is."""
-    needed = people_for_pairs(measured.far)
+    needed = people_for_far(measured.far)
     if measured.people < needed:
         return (
             f"int8 is not offered: {measured.people} validation people cannot tell TAR at FAR "

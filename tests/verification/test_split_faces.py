@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from faceops.verification.split_crops import SplitCrops, at_most
+from faceops.verification.split_faces import SplitFaces, at_most
 
 
-def split_of(counts: list[int]) -> SplitCrops:
+def split_of(counts: list[int]) -> SplitFaces:
     persons = np.repeat([f"p{number}" for number in range(len(counts))], counts)
-    return SplitCrops(np.arange(len(persons), dtype=np.uint8), persons)
+    return SplitFaces(np.arange(len(persons)), persons, persons)
 
 
 def test_whole_people_are_kept_up_to_the_limit() -> None:
@@ -16,7 +16,7 @@ def test_whole_people_are_kept_up_to_the_limit() -> None:
     people, counts = np.unique(kept.persons, return_counts=True)
     assert len(people) == 3
     assert set(counts) == {3}
-    assert np.array_equal(split.persons[kept.crops], kept.persons)
+    assert np.array_equal(split.persons[kept.rows], kept.persons)
 
 
 def test_the_draw_is_seeded() -> None:

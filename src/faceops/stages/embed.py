@@ -1,0 +1,66 @@
+"""Stage embed: export the embedder to ONNX, and embed every crop once with ONNX Runtime."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path, write_file, write_json
+from faceops.base.parallel import usable_cpus
+from faceops.config.params_file import read_params
+from faceops.embedding.embedder import embed_crops
+from faceops.embedding.model_file import load_model, trained_epochs
+from faceops.faces.inference_session import open_session
+from faceops.release.bundle import run_embedder
+from faceops.release.embedder_graph import export_embedder
+from faceops.release.embeddings import resumable_embeddings
+from faceops.release.export import measure_parity, require_parity, serialise
+from faceops.stages import run_stage
+from faceops.verification.split_faces import evenly_spread
+
+MODEL, CROPS, OUT = Path("build/train"), Path("build/crop/crops.npy"), Path("build/embed")
+PARTIAL = Path("build/checkpoints")  # DVC removes OUT before each run of the stage
+
+
+def main() -> None:
+    """Write build/embed: embedder.onnx, embeddings.npy (in the order of crops.npy), embed.json."""
+    settings = read_params(Path("params.yaml")).export
+    model = load_model(MODEL)
+    if not CROPS.is_file():
+        raise FaceOpsError(f"{CROPS} does not exist; run `dvc repro` to build it.")
+    crops = np.load(CROPS, mmap_mode="r", allow_pickle=False)
+    embedder = serialise(export_embedder(model, settings.opset))
+    session = open_session(embedder, usable_cpus(), arena=True)
+    size = model.embedding_size
+
+    def embed(block: np.ndarray) -> np.ndarray:
+        return run_embedder(session, block, size)
+
+    sample = crops[evenly_spread(np.arange(len(crops)), settings.parity_crops)]
+    parity = measure_parity(embed_crops(model, sample), embed(sample))
+    require_parity(parity, settings.max_difference)
+    key = hashlib.sha256(embedder).hexdigest()
+    embeddings, partial = resumable_embeddings(embed, size, CROPS, PARTIAL, key)
+    OUT.mkdir(parents=True, exist_ok=True)
+    write_file(OUT / "embedder.onnx", embedder)
+    with atomic_path(OUT / "embeddings.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, embeddings)
+    figures = {
+        "crops": len(crops),
+        "embedding_size": size,
+        "epochs": trained_epochs(MODEL),
+        "parity_crops": parity.crops,
+        "max_difference": float(f"{parity.max_difference:.2g}"),
+        "min_cosine": round(parity.min_cosine, 6),
+    }
+    write_json(OUT / "embed.json", figures)
+    partial.unlink(missing_ok=True)
+    print(
+        f"embed: {len(crops)} crops; torch and ONNX Runtime differ by at most "
+        f"{parity.max_difference:.2g} on {parity.crops} of them"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,88 @@
+"""The faces of one split of the people, and which of them are used."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.base.errors import FaceOpsError
+
+
+@dataclass(frozen=True)
+class SplitFaces:
+    """Faces of one split, sorted by path.
+
+    Attributes:
+        rows: int64 (N,), the row of each face in crops.npy and embeddings.npy.
+        persons: text (N,).
+        paths: text (N,), relative to the data folder.
+    """
+
+    rows: np.ndarray
+    persons: np.ndarray
+    paths: np.ndarray
+
+
+def read_split(faces: Path, split: str) -> SplitFaces:
+    """Return the faces that `faces` (faces.parquet of the split stage) assigns to `split`.
+
+    People with one photo (negative_only) are included: they serve as impostors.
+
+    Raises:
+        FaceOpsError: the file is absent or damaged, or nobody is in `split`.
+    """
+    try:
+        table = pq.read_table(faces, columns=["crop", "path", "person", "split"])
+    except FileNotFoundError:
+        raise FaceOpsError(f"{faces} does not exist; run `dvc repro` to build it.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(f"{faces} cannot be read ({reason}); run `dvc repro`.") from None
+    in_split = np.array(table["split"].to_pylist(), dtype=str) == split
+    if not in_split.any():
+        raise FaceOpsError(
+            f"{faces} has no {split} people; raise split.{split} or give more people."
+        )
+    chosen = table.filter(pa.array(in_split)).sort_by("path")
+    return SplitFaces(
+        chosen["crop"].to_numpy().astype(np.int64),
+        np.array(chosen["person"].to_pylist(), dtype=str),
+        np.array(chosen["path"].to_pylist(), dtype=str),
+    )
+
+
+def read_rows(file: Path, rows: np.ndarray) -> np.ndarray:
+    """Return `rows` int (N,) of the array in `file` (.npy); no other row is read into memory.
+
+    Raises:
+        FaceOpsError: the file is absent or damaged, or has too few rows.
+    """
+    try:
+        table = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FaceOpsError(f"{file} does not exist; run `dvc repro` to build it.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise FaceOpsError(f"{file} cannot be read ({error}); run `dvc repro`.") from None
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(table)):
+        raise FaceOpsError(f"{file} has {len(table)} rows, not {rows.max() + 1}; run `dvc repro`.")
+    return np.asarray(table[rows])
+
+
+def evenly_spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` of `rows` (all if there are fewer), evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
+
+
+def at_most(split: SplitFaces, faces: int, seed: int) -> SplitFaces:
+    """Return whole people of `split`, drawn at random, who have at most `faces` faces together.
+
+    At least two people are kept, as otherwise there are no impostor pairs.
+    """
+    people, counts = np.unique(split.persons, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(people))
+    fit = np.cumsum(counts[order]) <= faces
+    fit[:2] = True
+    kept = np.isin(split.persons, people[order[fit]])
+    return SplitFaces(split.rows[kept], split.persons[kept], split.paths[kept])
