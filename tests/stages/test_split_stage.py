@@ -79,7 +79,7 @@ def test_lfw_lists_are_followed_or_asked_for(place: Path) -> None:
     (place / "params.yaml").write_text("split: {by: lfw}\n")
     with pytest.raises(FaceOpsError, match=r"peopleDevTrain\.txt is missing"):
         main()
-    lists = place / "data/protocols/lfw"
+    lists = place / "build/validate/inputs"
     lists.mkdir(parents=True)
     train = "".join(f"Person_{n}\t1\n" for n in range(90))
     test = "".join(f"Person_{n}\t1\n" for n in range(90, 120))

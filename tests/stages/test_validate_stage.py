@@ -74,15 +74,33 @@ def test_every_file_has_a_row_and_what_is_wrong_a_reason(
 
 def test_a_second_run_gives_the_same_bytes(place: Path) -> None:
     main()
-    outputs = sorted((place / "build/validate").iterdir())
+    outputs = [path for path in sorted((place / "build/validate").rglob("*")) if path.is_file()]
     before = [path.read_bytes() for path in outputs]
     main()
     assert [path.read_bytes() for path in outputs] == before
     assert [path.name for path in outputs] == [
+        "sources.json",
         "manifest.parquet",
         "quarantine.csv",
         "validation.json",
     ]
+
+
+def test_the_small_files_that_later_stages_read_are_copied(place: Path) -> None:
+    lists = place / "data/protocols/lfw"
+    lists.mkdir(parents=True)
+    (lists / "peopleDevTest.txt").write_text("0\n")
+    (place / "data/groups.csv").write_text("person,glasses\nAnn,yes\n")
+    (place / "params.yaml").write_text("evaluate: {slices: data/groups.csv}\n")
+    main()
+    inputs = place / "build/validate/inputs"
+    copied = sorted(path.name for path in inputs.iterdir())
+    assert copied == ["groups.csv", "peopleDevTest.txt", "sources.json"]
+    assert (inputs / "groups.csv").read_text() == "person,glasses\nAnn,yes\n"
+    assert json.loads((inputs / "sources.json").read_text()).keys() == {"synthetic"}
+    (place / "data/groups.csv").unlink()
+    with pytest.raises(UsageError, match=r"evaluate\.slices = data/groups\.csv does not exist"):
+        main()
 
 
 def test_a_hard_expectation_stops_and_says_which(place: Path) -> None:
