@@ -31,19 +31,19 @@ train:
 
 
 def lay_out(root: Path) -> None:
-    """Write crops and a split of 4 + 3 people with 2 photos each."""
+    """Write crops and a split of 4 + 5 people with 2 photos each."""
     (root / "build/crop").mkdir(parents=True)
     (root / "build/split").mkdir(parents=True)
     draw = np.random.default_rng(0)
-    np.save(root / "build/crop/crops.npy", draw.integers(0, 256, (14, 112, 112, 3), np.uint8))
-    persons = [f"Person_{number // 2}" for number in range(14)]
+    np.save(root / "build/crop/crops.npy", draw.integers(0, 256, (18, 112, 112, 3), np.uint8))
+    persons = [f"Person_{number // 2}" for number in range(18)]
     faces = {
-        "crop": pa.array(range(14), pa.int32()),
-        "photo_id": [f"{number:064x}" for number in range(14)],
+        "crop": pa.array(range(18), pa.int32()),
+        "photo_id": [f"{number:064x}" for number in range(18)],
         "path": [f"photos/{person}/{number}.jpg" for number, person in enumerate(persons)],
         "person": persons,
-        "split": ["train"] * 8 + ["val"] * 6,
-        "negative_only": [False] * 14,
+        "split": ["train"] * 8 + ["val"] * 10,
+        "negative_only": [False] * 18,
     }
     pq.write_table(pa.table(faces), root / "build/split/faces.parquet")
 

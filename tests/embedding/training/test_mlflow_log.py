@@ -57,7 +57,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
         log.log_step(61, {"loss": 1 / 61})
         assert requests == [11]
         log.log_step(62, {"loss": 1 / 62})
-        log.log_map(np.eye(8, dtype=np.float32), np.arange(8) // 2)
+        log.log_map(np.eye(12, dtype=np.float32), np.arange(12) // 2)
     (tmp_path / "elsewhere").write_text("0" * 32)  # the run of another store
     other = MlflowLog("steps", {}, "abc", None, tmp_path / "elsewhere")
     with pytest.raises(KeyboardInterrupt), other as cut:

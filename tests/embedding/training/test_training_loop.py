@@ -12,6 +12,7 @@ import torch
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
+from faceops.embedding.accept_rates import validation_figures
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.heads import class_centres
 from faceops.embedding.training.augmentation import Augmentation
@@ -36,7 +37,6 @@ from faceops.embedding.training.training_loop import (
     start_model,
     train_embedder,
 )
-from faceops.embedding.validation import validation_figures
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")

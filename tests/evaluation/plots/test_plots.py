@@ -11,7 +11,6 @@ from faceops.config.sections import Evaluate
 from faceops.evaluation.curves import deviate
 from faceops.evaluation.evaluate import Evaluation, evaluate
 from faceops.evaluation.plots import read_history, write_plots, write_promise_plot
-from faceops.evaluation.similarity_map import choose_faces, draw_similarity_map, place
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 FACES = people(60, 4, 0.4, 2)
@@ -54,22 +53,3 @@ def test_a_history_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_normal_deviates() -> None:
     rates = np.array([0.0013499, 0.5, 0.9772499])
     np.testing.assert_allclose(deviate(rates), [-3, 0, 2], atol=1e-4)
-
-
-def test_the_map_shows_people_with_several_photos_each_face_in_its_own_cell() -> None:
-    rows = choose_faces(np.array(["one", *["two"] * 2, *["ten"] * 10]), 0)
-    assert np.bincount((rows > 0).astype(int) + (rows > 2)).tolist() == [0, 2, 8]
-    few = FACES.of(np.arange(40))
-    cells = place(few.embeddings, 0)
-    assert len(np.unique(cells, axis=0)) == 40
-    # The photos of one person lie nearer to each other than to those of others.
-    gaps = np.abs(cells[:, None] - cells).max(-1)
-    same = few.persons[:, None] == few.persons
-    assert np.median(gaps[same]) < np.median(gaps[~same]) / 3
-    crops = np.zeros((40, 112, 112, 3), np.uint8)
-    first, second = (draw_similarity_map(few, crops, 0) for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert first.tobytes() == second.tobytes()
-    assert draw_similarity_map(few, None, 0) is None
-    assert draw_similarity_map(few.of(np.arange(8)), crops[:8], 0) is None

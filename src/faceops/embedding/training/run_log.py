@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from mlflow.entities import Metric, Param
 
 from faceops.base.tables import write_csv
-from faceops.embedding.validation import draw_tsne
+from faceops.embedding.similarity_map import draw_similarity_map
 
 PANELS = {
     "loss": ("loss",),
@@ -183,10 +183,11 @@ class MlflowLog:
         self._client.log_batch(self.run_id, metrics=_metrics(figures, 0))
 
     def log_map(self, embeddings: np.ndarray, labels: np.ndarray) -> None:
-        """Log the map of validation people (see `draw_tsne`), where there are faces enough."""
-        figure = draw_tsne(embeddings, labels)
-        if figure is not None:
-            self._client.log_figure(self.run_id, figure, "validation_people.png")
+        """Log the map of validation people (see `draw_similarity_map`), without their faces."""
+        persons = np.array([f"person {label}" for label in labels])
+        picture = draw_similarity_map(embeddings, persons)
+        if picture is not None:
+            self._client.log_image(self.run_id, picture, "validation_people.png")
 
     def __enter__(self) -> "MlflowLog":
         return self

@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.config.sections import Train
+from faceops.embedding.accept_rates import validation_figures
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.mobilefacenet import load_sface
 from faceops.embedding.embedder import Embedder
@@ -46,7 +47,6 @@ from faceops.embedding.training.inputs import TrainingInputs, read_ahead
 from faceops.embedding.training.processes import ALONE, Processes, StopSignal
 from faceops.embedding.training.progress_figures import check_alive, check_gradient, watch_batch
 from faceops.embedding.training.samplers import LabelledCrops, classes_of
-from faceops.embedding.validation import validation_figures
 
 WARMUP_SHARE = 0.05
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
+from faceops.embedding.similarity_map import draw_similarity_map
 from faceops.evaluation.curves import CURVES, write_curves
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation
@@ -22,7 +23,6 @@ from faceops.evaluation.mistakes import (
 from faceops.evaluation.plots import read_history, write_plots, write_promise_plot
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown
 from faceops.evaluation.report.report import card_sections, page
-from faceops.evaluation.similarity_map import draw_similarity_map
 from faceops.faces.contact_sheets import write_sheet
 from faceops.release.contract import EMBEDDER, Release
 from faceops.release.evaluate.measured_model import MeasuredModel
@@ -206,9 +206,10 @@ def _pictures(
     pairs = mistaken_pairs(faces, crops, mistakes, calibrated=model.thresholds is not None)
     write_mistakes_table(pairs, folder / MISTAKES)
     write_mistake_sheets(pairs, pictures)
-    map_ = draw_similarity_map(faces, crops, seed)
-    if map_ is not None:
-        write_sheet(map_, pictures / MAP)
+    if crops is not None:
+        similarity_map = draw_similarity_map(faces.embeddings, faces.persons, crops, seed)
+        if similarity_map is not None:
+            write_sheet(similarity_map, pictures / MAP)
     return pairs
 
 

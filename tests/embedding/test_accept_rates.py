@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.base.figures import allowed_false_accepts
-from faceops.embedding.accept_rates import area_under_roc, true_accept_rate
-from faceops.embedding.validation import validation_figures
+from faceops.embedding.accept_rates import area_under_roc, true_accept_rate, validation_figures
 
 
 @pytest.mark.parametrize("far", [0.3, 0.1, 0.01, 0.001])
