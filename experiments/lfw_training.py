@@ -64,7 +64,7 @@ from faceops.evaluation.protocols.verification import (
     random_pairs,
 )
 from faceops.gate.paired_bootstrap import ModelFigures, resampled_weights
-from faceops.gate.photos import Outcomes
+from faceops.gate.trials import Outcomes
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import codes

@@ -34,7 +34,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import file_lock
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.check_params import check_train_params
-from faceops.registry.record_run import FAILED, RAN, STOOD, StageRun, dvc_stages, record_stages
+from faceops.registry.record_run import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos
 
@@ -200,7 +200,7 @@ def run_stage(root: Path, stage: str, force: bool, run_id: str) -> StageRun:
         finally:
             if process.poll() is None:  # timed out or cancelled
                 end_group(process)
-    run = StageRun(stage, RAN if ran else STOOD, time.monotonic() - start, log)
+    run = StageRun(stage, RAN if ran else UNCHANGED, time.monotonic() - start, log)
     if code != 0:
         failed = StageRun(stage, FAILED, run.seconds, log)
         raise StageError(f"stage {stage} failed: {last}", failed)
@@ -335,7 +335,7 @@ def main() -> int:
         return error.exit_code
     done = "registered" if result["new"] else "nothing has changed since"
     print(f"{done} faceops version {result['version']}: {result['summary']}")
-    print(result["told"])
+    print(result["message"])
     return 1 if args.promote and result["gate"] == "refused" else 0
 
 

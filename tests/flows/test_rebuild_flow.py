@@ -13,7 +13,7 @@ from prefect.states import Failed
 
 from faceops.base.errors import FaceOpsError, StoreError
 from faceops.registry.champion import rollback
-from faceops.registry.record_run import FAILED, RAN, STOOD
+from faceops.registry.record_run import FAILED, RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store
 from faceops.registry.versions import versions
 from flows.rebuild import StageError, end_group, is_transient, run_stage, stage_names
@@ -45,7 +45,7 @@ def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
     assert len(after) == len(before) + 1
     number = after[0].version
     assert f"registered faceops version {number}" in done.stdout
-    assert "the gate let it pass, against version 1" in done.stdout
+    assert "it passed the gate, against version 1" in done.stdout
     assert after[0].aliases == ("champion",)
     assert "Stage 'train' didn't change, skipping" in done.stderr
     assert "Running stage 'evaluate'" in done.stderr
@@ -100,7 +100,7 @@ def test_a_stage_runs_is_skipped_and_is_forced(root: Path) -> None:
     assert stage_names(root) == ["good", "bad"]
     with disable_run_logger():
         states = [run_stage.fn(root, "good", force, "run") for force in (False, False, True)]
-    assert [run.state for run in states] == [RAN, STOOD, RAN]
+    assert [run.state for run in states] == [RAN, UNCHANGED, RAN]
     assert states[0].seconds > 0
     assert "well done" in (root / "build/logs/good.log").read_text()
 

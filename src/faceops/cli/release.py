@@ -89,7 +89,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from faceops.registry.versions import differing, evaluated, find_version, version_details
+    from faceops.registry.versions import differing, find_version, version_details
 
     open_store()
     a, b = (version_details(find_version(which)) for which in (args.a, args.b))

@@ -1,128 +1,168 @@
-"""Score champion and challenger on the same photos and hold the difference against the rules."""
+"""Champion and challenger on the same photos: everything that the rules measure on."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from faceops.base.progress import track
 from faceops.config.sections import Gate
-from faceops.gate import rules as measured_rules
-from faceops.gate.groups import judged_groups
+from faceops.evaluation.embedded_faces import CropRows
+from faceops.evaluation.protocols.open_set import GalleryDraw
+from faceops.evaluation.protocols.slices import read_attributes
+from faceops.faces.quality import measure
 from faceops.gate.paired_bootstrap import ModelFigures, resampled_weights
-from faceops.gate.photos import FrozenPhotos, draw_trials, embed_frozen, search
-from faceops.gate.rules import enough_people, people_known
-from faceops.gate.verdict import RuleResult, Verdict
+from faceops.gate.photos import FrozenPhotos
+from faceops.gate.trials import FaceTable, Outcomes, draw_trials, embed_frozen, search
 from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.release.evaluate.people_seen import PeopleSeen
 from faceops.verification.pairs import codes
 
+_THIRDS = {
+    "brightness": ("dark", "middling light", "bright"),
+    "sharpness": ("blurred", "middling sharp", "sharp"),
+}
 
-def compare(
-    champion: MeasuredModel,
-    challenger: MeasuredModel,
-    frozen: FrozenPhotos,
-    settings: Gate,
-    work: Path,
-    *,
-    seen: list[str],
-    unknown: list[str],
-    threads: int = 1,
-) -> Verdict:
-    """Return the verdict on `challenger`.
 
-    Args:
-        champion, challenger: releases, opened with the same number of threads.
-        frozen: the photos; both see all of them.
-        settings: the rules.
-        work: folder of faces and embeddings; what an earlier comparison left there is used.
-        seen: in words, whom the two were made from.
-        unknown: those of `seen` that say that it is not known.
-        threads: photos looked at at once.
+@dataclass(frozen=True)
+class Groups:
+    """Masks bool (P,) of the probes by name of the group; `too_small` are those left out."""
+
+    probes: dict[str, np.ndarray]
+    too_small: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two releases on N photos and P probes; in pairs the champion is first.
+
+    What needs the embeddings is computed when a rule first asks for it.
+
+    Attributes:
+        models: both releases, opened with the same number of threads.
+        frozen: the photos.
+        settings: section `gate` of params.yaml, its paths complete.
+        seen: the people whom each release was trained or calibrated on.
+        work: folder for faces and embeddings; those of an earlier comparison are reused.
+        threads: photos processed at once.
+    """
+
+    models: tuple[MeasuredModel, MeasuredModel]
+    frozen: FrozenPhotos
+    settings: Gate
+    seen: tuple[PeopleSeen, PeopleSeen]
+    work: Path
+    threads: int = 1
+
+    @cached_property
+    def tables(self) -> list[FaceTable]:
+        """Both models' faces of the photos."""
+        return [embed_frozen(one, self.frozen, self.work, self.threads) for one in self.models]
+
+    @cached_property
+    def person(self) -> np.ndarray:
+        """The person of each photo, int (N,)."""
+        return codes(np.array([photo.person for photo in self.frozen.photos]))
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Photos in which both models find a face, bool (N,)."""
+        return (self.tables[0].rows >= 0) & (self.tables[1].rows >= 0)
+
+    @cached_property
+    def draws(self) -> list[GalleryDraw]:
+        """The galleries that both models search."""
+        gate = self.settings
+        return draw_trials(
+            self.person, self.usable, gate.gallery_photos, gate.unknown_share, gate.seed
+        )
+
+    @cached_property
+    def probes(self) -> np.ndarray:
+        """The photo of each probe, int (P,)."""
+        return np.concatenate([draw.probes for draw in self.draws])
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Probes of people who are in the gallery, bool (P,)."""
+        return np.concatenate([draw.known for draw in self.draws])
+
+    @cached_property
+    def figures(self) -> list[ModelFigures]:
+        """Both models' open-set figures under weights of the people."""
+        outcomes: list[Outcomes] = [search(one, self.draws, self.person) for one in self.tables]
+        return [ModelFigures(one, self.person[self.probes], self.known) for one in outcomes]
+
+    @property
+    def people(self) -> int:
+        """The number of people on the photos."""
+        return self.frozen.people
+
+    @cached_property
+    def everybody(self) -> np.ndarray:
+        """Weights of one for each person, float32 (people,)."""
+        return np.ones(self.people, np.float32)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """How often each person is drawn in each resample, float32 (R, people)."""
+        of_probes = self.person[self.probes]
+        kinds = [
+            np.bincount(of_probes[rows], minlength=self.people) > 0
+            for rows in (self.known, ~self.known)
+        ]
+        gate = self.settings
+        return resampled_weights(self.people, np.stack(kinds, axis=1), gate.resamples, gate.seed)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The groups with enough known people, of the champion's faces, so the same for both."""
+        table, gate = self.tables[0], self.settings
+        if gate.slices:
+            of_faces = _stated_groups(Path(gate.slices), table)
+        else:
+            of_faces = _visible_groups(table.embedded.crops)
+        groups: dict[str, np.ndarray] = {}
+        too_small = []
+        for name, faces in of_faces.items():
+            photos = np.zeros(len(self.frozen.photos), bool)
+            photos[np.flatnonzero(table.rows >= 0)] = faces
+            rows = photos[self.probes]
+            if self.known_people(rows) >= gate.min_slice_people:
+                groups[name] = rows
+            else:
+                too_small.append(name)
+        return Groups(groups, too_small)
+
+    def known_people(self, rows: np.ndarray) -> int:
+        """Return the number of enrolled people among the probes `rows` bool (P,)."""
+        return len(np.unique(self.person[self.probes][rows & self.known]))
+
+
+def _stated_groups(path: Path, table: FaceTable) -> dict[str, np.ndarray]:
+    """Return a mask bool (F,) of the F faces for every value in the CSV `path`.
 
     Raises:
-        FaceOpsError: too few people or photos to compare on at all, or a file is damaged.
+        UsageError: as `read_attributes`, or the file names none of the faces.
     """
-    first = [people_known(unknown), enough_people(frozen.people, settings.min_people)]
-    if not all(rule.passed for rule in first):
-        return _verdict(champion, challenger, frozen, settings, first, seen)
-    tables = [embed_frozen(model, frozen, work, threads) for model in (champion, challenger)]
-    person = codes(np.array([photo.person for photo in frozen.photos]))
-    usable = (tables[0].rows >= 0) & (tables[1].rows >= 0)
-    draws = draw_trials(
-        person,
-        usable,
-        gallery_photos=settings.gallery_photos,
-        unknown_share=settings.unknown_share,
-        seed=settings.seed,
-    )
-    probes = np.concatenate([draw.probes for draw in draws])
-    known = np.concatenate([draw.known for draw in draws])
-    outcomes = [
-        search(draws, person, t.rows, t.faces, t.model.verifier, t.thresholds) for t in tables
-    ]
-    figures = [ModelFigures(one, person[probes], known) for one in outcomes]
-    people = int(person.max()) + 1
-    kinds = np.stack(
-        [np.bincount(person[probes][of], minlength=people) > 0 for of in (known, ~known)], axis=1
-    )
-    weights = resampled_weights(people, kinds, settings.resamples, settings.seed)
-    groups = judged_groups(tables[0], frozen, settings, person, probes, known)
-    rules = [
-        *first,
-        measured_rules.dir_rule(figures, weights, settings, people),
-        measured_rules.named_rule(tables, figures, weights, settings, people),
-        measured_rules.tar_rule(tables, usable, settings, people),
-        measured_rules.found_rule(tables, person, weights, settings, people),
-        *measured_rules.group_rules(figures, weights, settings, groups.judged),
-        measured_rules.promise_rule(tables, figures, weights, settings),
-        measured_rules.latency_rule(champion, challenger, frozen, settings),
-        measured_rules.size_rule(champion, challenger, settings),
-        measured_rules.int8_rule(champion, challenger),
-    ]
-    everybody = np.ones(people, np.float32)
-    told = [
-        {
-            "group": name,
-            "people": len(np.unique(person[probes][rows & known])),
-            "champion": figures[0].dir(everybody, settings.fpir, rows),
-            "challenger": figures[1].dir(everybody, settings.fpir, rows),
-        }
-        for name, rows in groups.judged.items()
-    ]
-    if groups.too_few:
-        seen = [
-            *seen,
-            f"groups of fewer than {settings.min_slice_people} known people are not judged: "
-            + ", ".join(groups.too_few),
-        ]
-    return _verdict(
-        champion, challenger, frozen, settings, rules, seen,
-        known=int(known.sum()), strangers=int((~known).sum()), groups=told,
-    )  # fmt: skip
+    attributes = read_attributes(path).of(table.faces, table.embedded.photo_ids)
+    return {
+        f"{attribute}: {value}": values == value
+        for attribute, values in attributes.values.items()
+        for value in np.unique(values[values != ""]).tolist()
+    }
 
 
-def _verdict(
-    champion: MeasuredModel,
-    challenger: MeasuredModel,
-    frozen: FrozenPhotos,
-    settings: Gate,
-    rules: list[RuleResult],
-    seen: list[str],
-    *,
-    known: int = 0,
-    strangers: int = 0,
-    groups: list[dict[str, object]] | None = None,
-) -> Verdict:
-    return Verdict(
-        champion=champion.name,
-        challenger=challenger.name,
-        rules=rules,
-        photos_sha256=frozen.sha256,
-        data_sha256=frozen.data_sha256,
-        photos=len(frozen.photos),
-        people=frozen.people,
-        people_left_out=frozen.left_out,
-        known_probes=known,
-        stranger_probes=strangers,
-        groups=groups or [],
-        seen=seen,
-        params=settings.model_dump(mode="json"),
-    )
+def _visible_groups(crops: CropRows) -> dict[str, np.ndarray]:
+    """Return masks bool (F,): the thirds of the F crops by brightness and by sharpness."""
+    if len(crops) < 3:
+        return {}
+    rows = track(range(len(crops)), "brightness and sharpness")
+    qualities = [measure(crops[row], 0.0, 1.0) for row in rows]
+    groups: dict[str, np.ndarray] = {}
+    for name, thirds in _THIRDS.items():
+        values = np.array([getattr(quality, name) for quality in qualities])
+        third = np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values, side="right")
+        groups |= {label: third == number for number, label in enumerate(thirds)}
+    return groups

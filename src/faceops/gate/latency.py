@@ -1,59 +1,77 @@
-"""What one photo costs each of two releases, measured in turns: only their ratio counts."""
+"""Time per photo of two releases, measured alternately until it is known to be above a limit."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binom
 
-from faceops.faces.crop_photos import crop_photo
 from faceops.release.evaluate.embed_photos import LabelledPhoto
-from faceops.release.evaluate.measured_model import MeasuredModel
 
-PHOTOS = 24
-REPEATS = 5
+PHOTOS = 24  # different ones, in turn
+FIRST_LOOK, LOOK_EVERY, MOST_PAIRS = 24, 12, 240  # pairs of measurements
+CONFIDENCE = 0.99
+
+Process = Callable[[LabelledPhoto], object]  # open, crop and embed one photo
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians over photos of the quickest of several tries, milliseconds, and of their ratio."""
+    """Median times per photo in ms; the median ratio (challenger / champion) and its interval."""
 
     champion_ms: float
     challenger_ms: float
     ratio: float
+    low: float
+    high: float
 
 
 def measure_latency(
-    champion: MeasuredModel,
-    challenger: MeasuredModel,
+    champion: Process,
+    challenger: Process,
     photos: Sequence[LabelledPhoto],
-    repeats: int = REPEATS,
+    limit: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
-    """Open, crop and embed some of `photos` by both models in turns.
+    """Time both on the same photos in pairs, so that other load on the machine slows both.
 
-    The quickest try of each photo counts, and the ratio is taken photo by photo: what else the
-    machine does slows both.
+    Measuring ends when the interval of the ratio excludes `limit`, at the latest after MOST_PAIRS
+    pairs; the interval may then still include it. It is the distribution-free one of a median
+    (order statistics), so a few slow runs do not move it.
+
+    Args:
+        champion, challenger: process one photo.
+        photos: PHOTOS of them are used.
+        limit: the ratio to decide about.
+        clock: seconds.
     """
     rows = np.unique(np.linspace(0, len(photos) - 1, PHOTOS).round().astype(int))
     models = (champion, challenger)
-    times = np.full((2, len(rows), repeats), np.inf)
-    for model in models:  # the first run of a session plans its memory
-        _once(model, photos[int(rows[0])])
-    for at, row in enumerate(rows):
-        for repeat in range(repeats):
-            for which in (0, 1) if repeat % 2 else (1, 0):
-                began = time.perf_counter()
-                _once(models[which], photos[int(row)])
-                times[which, at, repeat] = time.perf_counter() - began
-    first, second = times.min(2)
+    for process in models:  # the first run of a session allocates its memory
+        process(photos[int(rows[0])])
+    seconds = np.empty((MOST_PAIRS, 2))
+    for pair in range(MOST_PAIRS):
+        photo = photos[int(rows[pair % len(rows)])]
+        for which in (0, 1) if pair % 2 else (1, 0):
+            start = clock()
+            models[which](photo)
+            seconds[pair, which] = clock() - start
+        done = pair + 1
+        if done >= FIRST_LOOK and (done - FIRST_LOOK) % LOOK_EVERY == 0:
+            low, high = _median_interval(seconds[:done, 1] / seconds[:done, 0])
+            if low > limit or high < limit:
+                break
+    measured = seconds[:done]
+    ratios = measured[:, 1] / measured[:, 0]
     return Latency(
-        float(np.median(first)) * 1e3,
-        float(np.median(second)) * 1e3,
-        float(np.median(second / first)),
+        *(float(ms) for ms in np.median(measured, axis=0) * 1e3),
+        float(np.median(ratios)),
+        *_median_interval(ratios),
     )
 
 
-def _once(model: MeasuredModel, photo: LabelledPhoto) -> None:
-    cropped = crop_photo(photo.file, model.finder, model.crops)
-    if cropped.crop is not None:
-        model.embed(cropped.crop[None])
+def _median_interval(values: np.ndarray) -> tuple[float, float]:
+    ordered = np.sort(values)
+    rank = max(int(binom.ppf((1 - CONFIDENCE) / 2, len(values), 0.5)), 1)
+    return float(ordered[rank - 1]), float(ordered[-rank])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.gate.photos import Outcomes
+from faceops.gate.trials import Outcomes
 from faceops.verification.bootstrap import percentile_interval, resampled_people
 
 

@@ -1,290 +1,322 @@
-"""The rules: what the challenger must show, each with the sentence that tells of its breach.
+"""The rules of the gate. A rule is one function here, registered with `@gate_rule`.
 
-What is measured for each rule: both models' figures, and the interval of their difference.
-
-`weights` are float32 (R, people), how often each person was drawn; `people` counts them.
+Its docstring says what it demands; it gets a `Comparison` and returns what it measured, with a
+sentence where it fails. The limits that it reads are fields of the section `gate` of params.yaml.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from faceops.config.sections import Gate
 from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
+from faceops.faces.crop_photos import crop_photo
+from faceops.gate.compare import Comparison
 from faceops.gate.latency import measure_latency
 from faceops.gate.paired_bootstrap import Difference, ModelFigures, interval
-from faceops.gate.photos import FaceTable, FrozenPhotos
-from faceops.gate.verdict import RuleResult
 from faceops.release.contract import MODEL_FILES
+from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.verification.bootstrap import percentile_interval
 
 
-def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> RuleResult:
-    """Non-inferiority: the interval of the difference must leave no loss above `tolerance`.
+@dataclass(frozen=True)
+class RuleResult:
+    """What a rule measured; `reason` is a sentence where it fails, else "".
 
-    Not to have shown a loss is not enough: on few people nothing can be shown.
+    `rule` is the demand in words. `low` and `high` bound `gain` (challenger minus champion) where
+    the rule is about an interval.
     """
-    holds = difference.low >= -tolerance - 1e-9
-    reason = ""
-    if not holds:
-        told = (
-            f"{name}: {difference.challenger:.4f} against {difference.champion:.4f}, "
-            f"{difference.gain:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
-        )
-        if difference.high < 0:
-            reason = f"{told}; worse, and not by chance, and {tolerance:g} may be lost."
-        elif difference.gain < -tolerance:
-            reason = f"{told}; more than the {tolerance:g} that may be lost."
-        else:
-            reason = (
-                f"{told}; on {people} people a loss of more than {tolerance:g} cannot be ruled "
-                "out: give the gate more people, or allow more."
-            )
-    return RuleResult(
-        name,
-        f"no loss above {tolerance:g}",
-        holds,
-        difference.champion,
-        difference.challenger,
-        difference.gain,
-        difference.low,
-        difference.high,
-        reason,
+
+    name: str
+    rule: str
+    passed: bool
+    champion: float | None = None
+    challenger: float | None = None
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class GateRule:
+    """A rule: `measure` returns None where there is nothing to measure.
+
+    `parameters` are the fields of the section `gate` that hold its limits. Where a `prerequisite`
+    fails, no other rule is measured.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    prerequisite: bool
+    measure: Callable[[Comparison], RuleResult | None]
+
+
+RULES: dict[str, GateRule] = {}  # in the order of the verdict
+Measure = Callable[[Comparison], RuleResult | None]
+
+
+def gate_rule(*parameters: str, prerequisite: bool = False) -> Callable[[Measure], Measure]:
+    """Register a function as the rule of its name."""
+
+    def add(measure: Measure) -> Measure:
+        name = measure.__name__
+        RULES[name] = GateRule(name, parameters, prerequisite, measure)
+        return measure
+
+    return add
+
+
+def apply_rules(comparison: Comparison, *, prerequisites: bool) -> list[RuleResult]:
+    """Return the results of the prerequisites, or of the other rules."""
+    rules = [rule for rule in RULES.values() if rule.prerequisite == prerequisites]
+    results = [rule.measure(comparison) for rule in rules]
+    return [result for result in results if result is not None]
+
+
+@gate_rule(prerequisite=True)
+def known_training_people(comparison: Comparison) -> RuleResult:
+    """It is known whom both releases were trained and calibrated on."""
+    unknown = [seen.told for seen in comparison.seen if seen.split is None]
+    reason = f"{'; '.join(unknown)}: no comparison can be fair." if unknown else ""
+    return RuleResult("unseen people", "known for both releases", not unknown, reason=reason)
+
+
+@gate_rule("min_people", prerequisite=True)
+def enough_people(comparison: Comparison) -> RuleResult:
+    """The photos show enough people whom neither release was trained or calibrated on."""
+    least, people = comparison.settings.min_people, comparison.people
+    reason = (
+        f"{people} people are left whom neither release was made from, and gate.min_people is "
+        f"{least}; give the gate photos of more people."
+    )
+    passed = people >= least
+    return RuleResult("people", f"at least {least}", passed, reason="" if passed else reason)
+
+
+@gate_rule("max_dir_loss", "fpir")
+def dir_at_fpir(comparison: Comparison) -> RuleResult:
+    """DIR at FPIR, each model at its own threshold for that FPIR: measures the embedder."""
+    at = comparison.settings.fpir
+    difference = _paired(comparison, lambda one, weight: one.dir(weight, at))
+    return no_loss(
+        f"DIR at FPIR {at:g}", difference, comparison.settings.max_dir_loss, comparison.people
     )
 
 
-def keeps_promise(
-    budget: float, champion: float, challenger: float, low: float, high: float
-) -> RuleResult:
-    """The share of strangers named at its own threshold must not be shown to exceed its budget.
+@gate_rule("max_named_loss")
+def known_people_named(comparison: Comparison) -> RuleResult:
+    """Known people named at the release's own thresholds and default budget: what users get."""
+    difference = _paired(comparison, ModelFigures.named_rightly)
+    budgets = [table.thresholds.default_budget for table in comparison.tables]
+    at = f"budget {budgets[0]:g}"
+    if budgets[0] != budgets[1]:
+        at = f"budgets {budgets[0]:g} and {budgets[1]:g}"
+    name = f"known people named, at own {at}"
+    return no_loss(name, difference, comparison.settings.max_named_loss, comparison.people)
 
-    That the budget is kept was shown when the thresholds were measured, on more people than are
-    left here; so here it takes proof that it is broken. `low` and `high` are the ends of the
-    interval of the challenger's share.
+
+@gate_rule("max_tar_loss", "far")
+def tar_at_far(comparison: Comparison) -> RuleResult:
+    """TAR at FAR over all pairs of photos."""
+    gate, usable = comparison.settings, comparison.usable
+    scans = [
+        scan_pairs(table.faces.of(table.rows[usable]), table.model.verifier, [gate.far])
+        for table in comparison.tables
+    ]
+    # With one seed both draw the same people.
+    drawn = [pair_intervals(scan, [gate.far], gate.seed, gate.resamples) for scan in scans]
+    before, after = (scan.roc.tar(gate.far) for scan in scans)
+    differences = drawn[1].resampled[:, 0] - drawn[0].resampled[:, 0]
+    difference = interval(before, after, differences, gate.confidence)
+    return no_loss(f"TAR at FAR {gate.far:g}", difference, gate.max_tar_loss, comparison.people)
+
+
+@gate_rule("max_dir_loss")
+def photos_with_a_face(comparison: Comparison) -> RuleResult:
+    """The share of photos in which a face is found."""
+    gate, weights = comparison.settings, comparison.weights
+    photos = np.bincount(comparison.person).astype(np.float64)
+    found = [np.bincount(comparison.person, table.rows >= 0) for table in comparison.tables]
+    before, after = (float(one.sum() / photos.sum()) for one in found)
+    resampled = weights @ (found[1] - found[0]) / (weights @ photos)
+    difference = interval(before, after, resampled, gate.confidence)
+    return no_loss("photos with a face found", difference, gate.max_dir_loss, comparison.people)
+
+
+@gate_rule("max_slice_loss", "min_slice_people", "fpir")
+def worst_group(comparison: Comparison) -> RuleResult | None:
+    """DIR of the group of people or photos that each model identifies worst."""
+    gate, groups = comparison.settings, comparison.groups.probes
+    if not groups and not gate.slices:
+        return None
+    if not groups:
+        return RuleResult(
+            "worst group's DIR",
+            f"a group of {gate.min_slice_people} known people",
+            passed=False,
+            reason=f"no group of gate.slices = {gate.slices} has {gate.min_slice_people} known "
+            "people among these photos; give the gate more people, lower gate.min_slice_people, "
+            "or empty gate.slices.",
+        )
+    names = [one.worst(comparison.everybody, gate.fpir, groups)[0] for one in comparison.figures]
+    difference = _paired(comparison, lambda one, weight: one.worst(weight, gate.fpir, groups)[1])
+    which = names[0] if names[0] == names[1] else f"{names[0]}; challenger: {names[1]}"
+    name = f"worst group's DIR ({which})"
+    return no_loss(name, difference, gate.max_slice_loss, comparison.people)
+
+
+@gate_rule()
+def strangers_named(comparison: Comparison) -> RuleResult:
+    """Strangers named at the release's own thresholds are not shown to exceed its budget.
+
+    The thresholds were calibrated on more people than there are here, so it takes evidence that
+    they do not keep the budget to fail.
     """
-    holds = low <= budget
+    figures, confidence = comparison.figures, comparison.settings.confidence
+    budget = comparison.tables[1].thresholds.default_budget
+    before, after = (one.strangers_named(comparison.everybody) for one in figures)
+    resampled = [figures[1].strangers_named(weight) for weight in comparison.weights]
+    low, high = percentile_interval(np.array(resampled), confidence)
+    passed = low <= budget
     reason = (
-        f"it promises to name at most {budget:g} of strangers and named {challenger:.4f} of them "
+        f"its budget is to name at most {budget:g} of strangers, and it named {after:.4f} of them "
         f"(at least {low:.4f}): its thresholds do not hold on these people; calibrate it on more."
     )
     return RuleResult(
         "strangers named, at its own thresholds",
         f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f})",
-        holds,
-        champion,
-        challenger,
-        reason="" if holds else reason,
+        passed,
+        before,
+        after,
+        reason="" if passed else reason,
     )
 
 
-def at_most(name: str, unit: str, champion: float, challenger: float, ratio: float,
-            limit: float) -> RuleResult:  # fmt: skip
-    """Return the rule that `ratio` (challenger over champion) stays below `limit`."""
-    holds = ratio <= limit
+TIME = "time per photo"
+
+
+@gate_rule("max_latency_ratio")
+def time_per_photo(comparison: Comparison) -> RuleResult:
+    """Time per photo is not shown to exceed the limit; an inconclusive measurement passes."""
+    limit = comparison.settings.max_latency_ratio
+    champion, challenger = (partial(_process, model) for model in comparison.models)
+    took = measure_latency(champion, challenger, comparison.frozen.photos, limit)
+    passed = took.low <= limit
+    ratio = f"{took.ratio:.2f} times ({took.low:.2f} to {took.high:.2f})"
+    inconclusive = ", inconclusive" if passed and took.high > limit else ""
     reason = (
-        f"{name}: {challenger:.4g} {unit} against {champion:.4g}, {ratio:.2f} times, and "
+        f"{TIME}: {took.challenger_ms:.4g} ms against {took.champion_ms:.4g}, {ratio}, and "
         f"{limit:g} times are allowed."
     )
     return RuleResult(
-        f"{name}, {unit}",
-        f"at most {limit:g} times",
-        holds,
-        champion,
-        challenger,
-        challenger - champion,
-        reason="" if holds else reason,
-    )
-
-
-def people_known(told: list[str]) -> RuleResult:
-    """Return the rule that it is known of both whom they were made from; `told` says of whom not.
-
-    Else a photo that one of them was trained on would speak for it.
-    """
-    return RuleResult(
-        "unseen people",
-        "known of both whom they were made from",
-        not told,
-        None,
-        None,
-        reason="; ".join(told) + (": no comparison can be fair." if told else ""),
-    )
-
-
-def groups_judged(stated: str, people: int) -> RuleResult:
-    """Return the broken rule that no group of the CSV `stated` has `people` known people."""
-    return RuleResult(
-        "worst group's DIR",
-        "a group to judge",
-        False,
-        None,
-        None,
-        reason=f"no group of gate.slices = {stated} has {people} known people among these photos; "
-        "give the gate more people, lower gate.min_slice_people, or empty gate.slices.",
-    )
-
-
-def still_offers_int8(champion: bool, challenger: bool) -> RuleResult:
-    """Return the rule that int8 is offered where the champion offers it: somebody may run on it."""
-    holds = challenger or not champion
-    return RuleResult(
-        "int8",
-        "offered where the champion offers it",
-        holds,
-        float(champion),
-        float(challenger),
-        reason=""
-        if holds
-        else "the champion offers an int8 embedder and this release none: whoever runs with "
-        "--precision int8 could not use it; see its build/quantise/quantise.json.",
-    )
-
-
-def enough_people(people: int, least: int) -> RuleResult:
-    """Return the rule that there are `least` people whom neither has seen."""
-    holds = people >= least
-    reason = (
-        f"{people} people are left whom neither release was made from, and gate.min_people is "
-        f"{least}; give the gate photos of more."
-    )
-    return RuleResult(
-        "people", f"at least {least}", holds, None, None, reason="" if holds else reason
-    )
-
-
-def dir_rule(
-    figures: list[ModelFigures], weights: np.ndarray, settings: Gate, people: int
-) -> RuleResult:
-    """DIR with the threshold set anew for each model, so that it is the embedder that is judged."""
-    at = settings.fpir
-    difference = _paired(figures, weights, settings, lambda one, w: one.dir(w, at))
-    return no_loss(f"DIR at FPIR {at:g}", difference, settings.max_dir_loss, people)
-
-
-def named_rule(
-    tables: list[FaceTable],
-    figures: list[ModelFigures],
-    weights: np.ndarray,
-    settings: Gate,
-    people: int,
-) -> RuleResult:
-    """What users get: names at each release's own thresholds, margin and default budget."""
-    difference = _paired(figures, weights, settings, ModelFigures.named_rightly)
-    budgets = [table.thresholds.default_budget for table in tables]
-    at = f"budget {budgets[0]:g}"
-    if budgets[0] != budgets[1]:
-        at = f"budgets {budgets[0]:g} and {budgets[1]:g}"
-    return no_loss(f"known people named, at own {at}", difference, settings.max_named_loss, people)
-
-
-def tar_rule(
-    tables: list[FaceTable], usable: np.ndarray, settings: Gate, people: int
-) -> RuleResult:
-    """TAR of all pairs, at the threshold that keeps the false accept rate."""
-    scans = [
-        scan_pairs(t.faces.of(t.rows[usable]), t.model.verifier, [settings.far]) for t in tables
-    ]
-    # One seed: row by row the same people are drawn.
-    drawn = [
-        pair_intervals(scan, [settings.far], settings.seed, settings.resamples) for scan in scans
-    ]
-    before, after = (scan.roc.tar(settings.far) for scan in scans)
-    difference = interval(
-        before,
-        after,
-        drawn[1].resampled[:, 0] - drawn[0].resampled[:, 0],
-        settings.confidence,
-    )
-    return no_loss(f"TAR at FAR {settings.far:g}", difference, settings.max_tar_loss, people)
-
-
-def found_rule(
-    tables: list[FaceTable], person: np.ndarray, weights: np.ndarray, settings: Gate, people: int
-) -> RuleResult:
-    """The share of photos in which a face is found."""
-    photos = np.bincount(person).astype(np.float64)
-    rates = []
-    for table in tables:
-        found = np.bincount(person, table.rows >= 0, minlength=len(photos))
-        rates.append((found.sum() / photos.sum(), (weights @ found) / (weights @ photos)))
-    difference = interval(rates[0][0], rates[1][0], rates[1][1] - rates[0][1], settings.confidence)
-    return no_loss("photos with a face found", difference, settings.max_dir_loss, people)
-
-
-def group_rules(
-    figures: list[ModelFigures],
-    weights: np.ndarray,
-    settings: Gate,
-    groups: dict[str, np.ndarray],
-) -> list[RuleResult]:
-    """The DIR of the group that each model names worst; none where no group can be judged."""
-    if not groups:
-        stated = settings.slices
-        return [groups_judged(stated, settings.min_slice_people)] if stated else []
-    everybody = np.ones(weights.shape[1], np.float32)
-    at = settings.fpir
-    worst = [one.worst(everybody, at, groups) for one in figures]
-    difference = _paired(figures, weights, settings, lambda one, w: one.worst(w, at, groups)[1])
-    name = f"worst group's DIR ({worst[0][0]})"
-    if worst[0][0] != worst[1][0]:
-        name = f"worst group's DIR ({worst[0][0]}; challenger: {worst[1][0]})"
-    return [no_loss(name, difference, settings.max_slice_loss, weights.shape[1])]
-
-
-def promise_rule(
-    tables: list[FaceTable], figures: list[ModelFigures], weights: np.ndarray, settings: Gate
-) -> RuleResult:
-    """Strangers who are given a name."""
-    everybody = np.ones(weights.shape[1], np.float32)
-    resampled = [figures[1].strangers_named(w) for w in weights]
-    low, high = percentile_interval(np.array(resampled), settings.confidence)
-    before, after = (one.strangers_named(everybody) for one in figures)
-    return keeps_promise(tables[1].thresholds.default_budget, before, after, low, high)
-
-
-def latency_rule(
-    champion: MeasuredModel, challenger: MeasuredModel, frozen: FrozenPhotos, settings: Gate
-) -> RuleResult:
-    """What one photo costs."""
-    took = measure_latency(champion, challenger, frozen.photos)
-    return at_most(
-        "time a photo",
-        "ms",
+        f"{TIME}, ms",
+        f"at most {limit:g} times, measured {ratio}{inconclusive}",
+        passed,
         took.champion_ms,
         took.challenger_ms,
-        took.ratio,
-        settings.max_latency_ratio,
+        took.challenger_ms - took.champion_ms,
+        reason="" if passed else reason,
     )
 
 
-def size_rule(champion: MeasuredModel, challenger: MeasuredModel, settings: Gate) -> RuleResult:
+@gate_rule("max_size_ratio")
+def size(comparison: Comparison) -> RuleResult:
     """Bytes of the model files."""
-    sizes = []
-    for model in (champion, challenger):
-        assert model.bundle is not None
-        files = [model.bundle.folder / name for name in MODEL_FILES]
-        sizes.append(sum(file.stat().st_size for file in files) / 2**20)
-    return at_most("size", "MiB", sizes[0], sizes[1], sizes[1] / sizes[0], settings.max_size_ratio)
+    limit = comparison.settings.max_size_ratio
+    before, after = (_megabytes(model) for model in comparison.models)
+    passed = after <= limit * before
+    reason = (
+        f"size: {after:.4g} MiB against {before:.4g}, {after / before:.2f} times, and {limit:g} "
+        "times are allowed."
+    )
+    return RuleResult(
+        "size, MiB",
+        f"at most {limit:g} times",
+        passed,
+        before,
+        after,
+        after - before,
+        reason="" if passed else reason,
+    )
 
 
-def int8_rule(champion: MeasuredModel, challenger: MeasuredModel) -> RuleResult:
-    """Whether int8 is lost."""
-    return still_offers_int8(_offers_int8(champion), _offers_int8(challenger))
+@gate_rule()
+def int8(comparison: Comparison) -> RuleResult:
+    """An int8 embedder is offered if the champion offers one."""
+    before, after = (
+        model.bundle is not None and model.bundle.release.int8 is not None
+        for model in comparison.models
+    )
+    passed = after or not before
+    reason = (
+        "the champion offers an int8 embedder and this release does not, so it cannot be used with "
+        "--precision int8; see its build/quantise/quantise.json."
+    )
+    return RuleResult(
+        "int8",
+        "offered if the champion offers it",
+        passed,
+        float(before),
+        float(after),
+        reason="" if passed else reason,
+    )
+
+
+def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> RuleResult:
+    """Return the result of a non-inferiority test.
+
+    The interval of the difference must exclude a loss above `tolerance`: an inconclusive result
+    does not pass.
+    """
+    gain, low, high = difference.gain, difference.low, difference.high
+    passed = low >= -tolerance - 1e-9
+    measured = (
+        f"{name}: {difference.challenger:.4f} against {difference.champion:.4f}, "
+        f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
+    )
+    if passed:
+        reason = ""
+    elif high < 0:
+        reason = f"{measured}; significantly worse, and {tolerance:g} may be lost."
+    elif gain < -tolerance:
+        reason = f"{measured}; more than the {tolerance:g} that may be lost."
+    else:
+        reason = (
+            f"{measured}; on {people} people a loss of more than {tolerance:g} cannot be ruled "
+            "out: give the gate more people, or allow more."
+        )
+    return RuleResult(
+        name,
+        f"no loss above {tolerance:g}",
+        passed,
+        difference.champion,
+        difference.challenger,
+        gain,
+        low,
+        high,
+        reason,
+    )
 
 
 def _paired(
-    figures: list[ModelFigures],
-    weights: np.ndarray,
-    settings: Gate,
-    figure: Callable[[ModelFigures, np.ndarray], float],
+    comparison: Comparison, figure: Callable[[ModelFigures, np.ndarray], float]
 ) -> Difference:
-    """Return both models' `figure` of everybody, and the interval of its difference."""
-    everybody = np.ones(weights.shape[1], np.float32)
-    resampled = np.array([figure(figures[1], w) - figure(figures[0], w) for w in weights])
-    before, after = (figure(one, everybody) for one in figures)
-    return interval(before, after, resampled, settings.confidence)
+    """Return both models' `figure` of everybody and the interval of its difference."""
+    champion, challenger = comparison.figures
+    resampled = [figure(challenger, w) - figure(champion, w) for w in comparison.weights]
+    before, after = (figure(one, comparison.everybody) for one in (champion, challenger))
+    return interval(before, after, np.array(resampled), comparison.settings.confidence)
 
 
-def _offers_int8(model: MeasuredModel) -> bool:
-    return model.bundle is not None and model.bundle.release.int8 is not None
+def _process(model: MeasuredModel, photo: LabelledPhoto) -> None:
+    cropped = crop_photo(photo.file, model.finder, model.crops)
+    if cropped.crop is not None:
+        model.embed(cropped.crop[None])
+
+
+def _megabytes(model: MeasuredModel) -> float:
+    assert model.bundle is not None
+    return sum((model.bundle.folder / name).stat().st_size for name in MODEL_FILES) / 2**20

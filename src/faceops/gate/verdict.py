@@ -1,4 +1,4 @@
-"""The gate's verdict: every rule with what was measured, as JSON and as Markdown."""
+"""The verdict of the gate: as JSON, as Markdown, and recorded with the version in MLflow."""
 
 import hashlib
 import json
@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlflow
+
 from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
-from faceops.registry.register import with_verdict
+from faceops.gate.compare import Comparison
+from faceops.gate.rules import TIME, RuleResult, apply_rules
+from faceops.registry.description import with_verdict
 from faceops.registry.store import MODEL, store_errors
 from faceops.registry.versions import Version
 
@@ -17,27 +21,8 @@ VERDICT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class RuleResult:
-    """One rule and what came of it; `reason` says in words why it was broken, '' where it holds.
-
-    `low` and `high` bound `gain` (challenger minus champion), where the rule is on an interval;
-    ratios stand in `challenger`, with 1 as the champion's.
-    """
-
-    name: str
-    rule: str
-    passed: bool
-    champion: float | None
-    challenger: float | None
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """Whether the challenger may take the champion's place, and why (not)."""
+    """Whether the challenger may replace the champion, and why (not)."""
 
     champion: str
     challenger: str
@@ -55,12 +40,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all rules hold."""
+        """Whether all rules pass."""
         return all(rule.passed for rule in self.rules)
 
     @property
     def reasons(self) -> list[str]:
-        """A sentence for every rule that was broken."""
+        """A sentence for every rule that fails."""
         return [rule.reason for rule in self.rules if not rule.passed]
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,8 +57,12 @@ class Verdict:
             **asdict(self),
         }
 
+    def json(self) -> str:
+        """Return all of it as JSON text."""
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
+
     def markdown(self) -> str:
-        """Return the verdict for a person."""
+        """Return the verdict as Markdown without headings."""
         lines = [
             f"**{'Passed' if self.passed else 'Refused'}**: {self.challenger} against "
             f"{self.champion}, on {self.photos:,} photos of {self.people:,} people whom neither "
@@ -82,24 +71,24 @@ class Verdict:
             "",
             *(f"- {reason}" for reason in self.reasons),
             *([""] if self.reasons else []),
-            "| rule | champion | challenger | difference (interval) | holds |",
+            "| rule | champion | challenger | difference (interval) | passed |",
             "| --- | --- | --- | --- | --- |",
         ]
         for rule in self.rules:
             lines.append(
-                f"| {rule.name}: {rule.rule} | {_shown(rule.champion)} | "
-                f"{_shown(rule.challenger)} | {_difference(rule)} | "
+                f"| {rule.name}: {rule.rule} | {_number(rule.champion)} | "
+                f"{_number(rule.challenger)} | {_difference(rule)} | "
                 f"{'yes' if rule.passed else '**no**'} |"
             )
         if self.groups:
             lines += ["", "| group | people | champion | challenger |", "| --- | --- | --- | --- |"]
             lines += [
-                f"| {group['group']} | {group['people']} | {_shown(group['champion'])} | "
-                f"{_shown(group['challenger'])} |"
+                f"| {group['group']} | {group['people']} | {_number(group['champion'])} | "
+                f"{_number(group['challenger'])} |"
                 for group in self.groups
             ]
         if self.seen:
-            lines += ["", *(f"{told[0].upper()}{told[1:]}." for told in self.seen)]
+            lines += ["", *(f"{note[0].upper()}{note[1:]}." for note in self.seen)]
         lines += [
             "",
             f"The photos' sha256: `{self.photos_sha256}`; of the whole folder, which "
@@ -108,25 +97,79 @@ class Verdict:
         return "\n".join(lines) + "\n"
 
 
-def _shown(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
 def _difference(rule: RuleResult) -> str:
     if rule.gain is None:
         return ""
-    told = f"{rule.gain:+.4f}"
-    return told if rule.low is None else f"{told} ({rule.low:+.4f} to {rule.high:+.4f})"
+    gain = f"{rule.gain:+.4f}"
+    return gain if rule.low is None else f"{gain} ({rule.low:+.4f} to {rule.high:+.4f})"
+
+
+def compare(comparison: Comparison) -> Verdict:
+    """Apply the rules and return the verdict on the challenger.
+
+    Raises:
+        FaceOpsError: too few people have enough photos to compare on, or a file is damaged.
+    """
+    results = apply_rules(comparison, prerequisites=True)
+    seen = [people.told for people in comparison.seen]
+    groups: list[dict[str, Any]] = []
+    known = strangers = 0
+    if all(result.passed for result in results):
+        results += apply_rules(comparison, prerequisites=False)
+        known, strangers = int(comparison.known.sum()), int((~comparison.known).sum())
+        groups = _group_figures(comparison)
+        if too_small := comparison.groups.too_small:
+            least = comparison.settings.min_slice_people
+            seen.append(
+                f"groups of fewer than {least} known people are not compared: "
+                + ", ".join(too_small)
+            )
+    frozen = comparison.frozen
+    return Verdict(
+        champion=comparison.models[0].name,
+        challenger=comparison.models[1].name,
+        rules=results,
+        photos_sha256=frozen.sha256,
+        data_sha256=frozen.data_sha256,
+        photos=len(frozen.photos),
+        people=frozen.people,
+        people_left_out=frozen.left_out,
+        known_probes=known,
+        stranger_probes=strangers,
+        groups=groups,
+        seen=seen,
+        params=comparison.settings.model_dump(mode="json"),
+    )
+
+
+def _group_figures(comparison: Comparison) -> list[dict[str, Any]]:
+    fpir, everybody = comparison.settings.fpir, comparison.everybody
+    champion, challenger = comparison.figures
+    return [
+        {
+            "group": name,
+            "people": comparison.known_people(rows),
+            "champion": champion.dir(everybody, fpir, rows),
+            "challenger": challenger.dir(everybody, fpir, rows),
+        }
+        for name, rows in comparison.groups.probes.items()
+    ]
 
 
 PASSED, REFUSED = "passed", "refused"
-_UNDER_WAY = "being recorded"
+_INCOMPLETE = "being recorded"
 _LONGEST = 4000  # characters: some stores keep 5,000
+# How the reasons of the rule on time begin, here and in earlier versions.
+_TIME_REASONS = (f"{TIME}:", "time a photo:")
 
 
 @dataclass(frozen=True)
 class StoredVerdict:
-    """A verdict that was recorded: against this champion, by these rules, on these photos."""
+    """A recorded verdict; `reasons` are lines of text."""
 
     passed: bool
     reasons: str
@@ -138,17 +181,15 @@ def record_verdict(
 ) -> None:
     """Write the verdict to the challenger: artifacts of its run, tags and its description.
 
-    A later verdict takes the place of an earlier one, in its run only of one against the same
-    champion. Cut off, it leaves none that stands.
+    It replaces an earlier verdict, in the run only one against the same champion. Interrupted, it
+    leaves no verdict that `find_stored_verdict` returns.
 
     Raises:
-        StoreError: the store refused or does not answer.
+        StoreError: the store refused it or does not answer.
     """
-    import mlflow
-
     number, folder = str(challenger.version), _folder(champion)
     tags = {
-        "gate": _UNDER_WAY,
+        "gate": _INCOMPLETE,
         "gate_against": str(champion.version),
         "gate_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "gate_reasons": "\n".join(verdict.reasons)[:_LONGEST],
@@ -161,11 +202,11 @@ def record_verdict(
         for name, value in tags.items():
             client.set_model_version_tag(MODEL, number, name, value)
         if challenger.run_id:
-            client.log_text(challenger.run_id, as_json(verdict), f"{folder}/verdict.json")
+            client.log_text(challenger.run_id, verdict.json(), f"{folder}/verdict.json")
             client.log_text(challenger.run_id, verdict.markdown(), f"{folder}/verdict.md")
-        described = client.get_model_version(MODEL, number).description or ""
-        client.update_model_version(MODEL, number, with_verdict(described, verdict.markdown()))
-        # Last: it says that all of it is there.
+        description = client.get_model_version(MODEL, number).description or ""
+        client.update_model_version(MODEL, number, with_verdict(description, verdict.markdown()))
+        # Last, because it marks the rest as complete.
         result = PASSED if verdict.passed else REFUSED
         client.set_model_version_tag(MODEL, number, "gate", result)
 
@@ -173,7 +214,10 @@ def record_verdict(
 def find_stored_verdict(
     challenger: Version, champion: Version, settings: Gate, root: Path, data_sha256: str
 ) -> StoredVerdict | None:
-    """Return what was decided on the challenger, if it was in the same case; else None.
+    """Return the verdict on the challenger against this champion, by these rules and photos.
+
+    None where there is none, and where it was refused for its time per photo alone: that depends
+    on what else the machine did, so it is measured again.
 
     Args:
         data_sha256: of the folder of photos as it is now, see `FrozenPhotos`.
@@ -181,43 +225,38 @@ def find_stored_verdict(
     Raises:
         StoreError: the store does not answer.
     """
-    import mlflow
-
     with store_errors(f"reading the verdict on version {challenger.version}"):
-        tags = mlflow.MlflowClient().get_model_version(MODEL, str(challenger.version)).tags
-        same = {
+        client = mlflow.MlflowClient()
+        tags = client.get_model_version(MODEL, str(challenger.version)).tags
+        expected = {
             "gate_against": str(champion.version),
             "gate_data_sha256": data_sha256,
             "gate_rules_sha256": rules_sha256(settings, root),
         }
-        if tags.get("gate") not in (PASSED, REFUSED) or any(
-            tags.get(name) != value for name, value in same.items()
-        ):
+        result, reasons = tags.get("gate"), tags.get("gate_reasons", "")
+        if result not in (PASSED, REFUSED) or not expected.items() <= tags.items():
+            return None
+        if result == REFUSED and all(r.startswith(_TIME_REASONS) for r in reasons.splitlines()):
             return None
         markdown = ""
         if challenger.run_id:
             path = f"{_folder(champion)}/verdict.md"
-            files = mlflow.MlflowClient().list_artifacts(challenger.run_id, _folder(champion))
+            files = client.list_artifacts(challenger.run_id, _folder(champion))
             if path in {file.path for file in files}:
                 markdown = mlflow.artifacts.load_text(f"runs:/{challenger.run_id}/{path}")
-    return StoredVerdict(tags["gate"] == PASSED, tags.get("gate_reasons", ""), markdown)
+    return StoredVerdict(result == PASSED, reasons, markdown)
 
 
 def rules_sha256(settings: Gate, root: Path) -> str:
-    """Return what stands for the rules and for the groups that they are about.
+    """Return the sha256 of the parameters and of the CSV of groups that they name.
 
     Raises:
-        FaceOpsError: the CSV of groups cannot be read.
+        FaceOpsError: the CSV cannot be read.
     """
     content = settings.model_dump_json()
     if settings.slices and (root / settings.slices).is_file():
         content += sha256_file(root / settings.slices)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def as_json(verdict: Verdict) -> str:
-    """Return the verdict as JSON text."""
-    return json.dumps(verdict.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _folder(champion: Version) -> str:

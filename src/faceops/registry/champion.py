@@ -1,187 +1,256 @@
-"""Move the alias `champion`: the one step that counts, between two that can be done again."""
+"""Who is champion: the alias, the log of its moves, promotion and rollback.
 
+The alias `champion` decides, and people may move it in MLflow's UI. The log, a tag of the
+registered model, follows it, so that a rollback finds the champion before.
+"""
+
+import getpass
+import json
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import mlflow
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.locks import file_lock
-from faceops.registry.register import with_withdrawal
+from faceops.registry.description import with_withdrawal
+from faceops.registry.fetch import require_loadable
 from faceops.registry.store import CHALLENGER, CHAMPION, MODEL, store_cache, store_errors
-from faceops.registry.versions import (
-    MOVED,
-    ROLLED_BACK,
-    Event,
-    Version,
-    champion,
-    champions,
-    cut_off_event,
-    earlier_champion,
-    find_version,
-    note_champion,
-    tags_of,
-    versions,
-)
+from faceops.registry.versions import Version, champion, find_version, versions
+
+CHAMPIONS_TAG = "champions"
+FIRST, PROMOTED, ROLLED_BACK, MOVED = "first", "promoted", "rolled back", "moved elsewhere"
+WITHDRAWN = "withdrawn"  # the tag `gate` of a version that was rolled back
+_LONGEST = 200  # characters of a reason in the log; the tag of the version has all of it
+_TAG_LONGEST = 4500  # characters: some stores keep 5,000
 
 
-def move_champion(to: Version, seen: Version | None, how: str, because: str) -> None:
-    """Give `to` the alias champion, write it into the log, and end its challenge.
+@dataclass(frozen=True)
+class Event:
+    """`version` became champion at the time `at` (UTC); `how` is one of the words above."""
 
-    MLflow moves an alias in one transaction, so there is one champion at any moment. Killed before
-    it, nothing has happened; killed after it, the next move finds the tags and mends the log. Two
-    machines are not kept apart by the lock: of two that move at the same time the later one is
-    told, and gives the alias back.
+    version: int
+    how: str
+    at: str
+    by: str
+    because: str
 
-    Args:
-        seen: the champion that the decision was made against; None where there was none.
-        how: a word of `champions`; it and `because` go into the log and onto the version.
+    @classmethod
+    def now(cls, version: int, how: str, because: str = "") -> "Event":
+        """Return an event at this moment by this user."""
+        try:
+            user = getpass.getuser()
+        except (OSError, KeyError):  # a user id without a name, as in containers
+            user = "unknown"
+        return cls(version, how, datetime.now(UTC).isoformat(timespec="milliseconds"), user, because)
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of the version."""
+        return {
+            "champion_since": self.at,
+            "champion_how": self.how,
+            "champion_by": self.by,
+            "champion_because": self.because,
+        }
+
+
+def champions() -> list[Event]:
+    """Return the log, oldest first; entries that are not readable are left out."""
+    events = []
+    for entry in _entries():
+        try:
+            events.append(Event(**entry))
+        except TypeError:
+            continue
+    return events
+
+
+def note_champion(event: Event) -> None:
+    """Add to the log, which keeps as many of the latest entries as a tag can hold.
 
     Raises:
-        FaceOpsError: the champion is another one by now.
-        StoreError: the store failed; what was done by then is as told above.
+        FaceOpsError: the tag is not readable as a log.
     """
-    import mlflow
+    if len(event.because) > _LONGEST:
+        event = replace(event, because=f"{event.because[:_LONGEST]}...")
+    entries = [*_entries(), asdict(event)]
+    while len(text := json.dumps(entries, ensure_ascii=False)) > _TAG_LONGEST:
+        entries = entries[1:]
+    with store_errors("writing the log of champions"):
+        mlflow.MlflowClient().set_registered_model_tag(MODEL, CHAMPIONS_TAG, text)
 
-    now, log = champion(), champions()
-    if now is not None and now.version == to.version:  # another process had the same wish
-        end_challenge(to)
-        return
-    if (now and now.version) != (seen and seen.version):
-        held = f"version {now.version}" if now else "nobody"
+
+def _entries() -> list[dict[str, object]]:
+    with store_errors("reading the log of champions"):
+        found = mlflow.MlflowClient().search_registered_models(f"name = '{MODEL}'")
+    text = found[0].tags.get(CHAMPIONS_TAG) if found else None
+    try:
+        entries = json.loads(text or "[]")
+    except ValueError:
+        entries = None
+    if not isinstance(entries, list):
         raise FaceOpsError(
-            f"{held} became champion meanwhile, and version {to.version} was not compared with"
-            " it; run it again."
+            f"the tag {CHAMPIONS_TAG} of the registered model {MODEL} is not a log of champions; "
+            "repair it in MLflow's UI, or delete it to start a new log."
         )
-    event = Event.now(to.version, how, because)
-    with store_errors(f"making version {to.version} champion"):
-        client = mlflow.MlflowClient()
-        for name, value in tags_of(event).items():
-            client.set_model_version_tag(MODEL, str(to.version), name, value)
-        client.set_registered_model_alias(MODEL, CHAMPION, str(to.version))
-    latest = champions()
-    if latest != log and latest:  # somebody else was through between our look and our move
-        _give_back(latest[-1].version, to)
-    note_champion(event)
-    end_challenge(to)
+    return entries
 
 
-def _give_back(number: int, to: Version) -> NoReturn:
-    import mlflow
+def interrupted_event(
+    version: int, tags: Mapping[str, str], events: Sequence[Event]
+) -> Event | None:
+    """Return the move that made `version` champion and was killed before it wrote the log.
 
-    with store_errors(f"giving version {number} its alias back"):
-        mlflow.MlflowClient().set_registered_model_alias(MODEL, CHAMPION, str(number))
-    raise FaceOpsError(
-        f"version {number} was made champion by another machine at the same time, and version"
-        f" {to.version} was not compared with it; run it again."
-    )
-
-
-def require_whole(version: Version, root: Path | None = None) -> None:
-    """Fetch the version's bundle and load it; `root` is as in `find_release`.
-
-    Raises:
-        FaceOpsError: it is damaged, or this faceops cannot use it.
+    The tags of the version are written before the alias moves, so they are later than the log.
     """
-    from faceops.registry.fetch import load_found
-    from faceops.release.bundle import Bundle
-
-    load_found(version.address, lambda it: Bundle.load(it.folder, name=it.name), root)
-
-
-def end_challenge(version: Version) -> None:
-    """Take the alias challenger from the version, where it has it now."""
-    import mlflow
-
-    with store_errors(f"ending the challenge of version {version.version}"):
-        client = mlflow.MlflowClient()
-        holder = client.get_registered_model(MODEL).aliases.get(CHALLENGER)
-        if str(holder) == str(version.version):
-            client.delete_registered_model_alias(MODEL, CHALLENGER)
+    since, how, by, because = (
+        tags.get(f"champion_{name}", "") for name in ("since", "how", "by", "because")
+    )
+    if not events or since <= events[-1].at:
+        return None
+    return Event(version, how, since, by, because)
 
 
 def complete_log() -> Event | None:
-    """Add to the log how the present champion came to be, where it does not know that.
+    """Add to the log how the present champion came to be, where it is missing there.
 
-    Returns the move that was cut off before it wrote its entry, if that is the reason; else the
-    alias was moved elsewhere, such as in MLflow's UI.
+    Returns the entry of a move that was interrupted before it wrote the log; else the alias was
+    moved elsewhere, such as in MLflow's UI.
     """
-    import mlflow
-
-    now, log = champion(), champions()
-    if now is None or (log and log[-1].version == now.version):
+    current, log = champion(), champions()
+    if current is None or (log and log[-1].version == current.version):
         return None
-    with store_errors(f"reading version {now.version}"):
-        tags = mlflow.MlflowClient().get_model_version(MODEL, str(now.version)).tags
-    cut_off = cut_off_event(now.version, tags, log)
-    note_champion(cut_off or Event.now(now.version, MOVED, "found as champion"))
-    return cut_off
+    with store_errors(f"reading version {current.version}"):
+        tags = mlflow.MlflowClient().get_model_version(MODEL, str(current.version)).tags
+    interrupted = interrupted_event(current.version, tags, log)
+    note_champion(interrupted or Event.now(current.version, MOVED, "found as champion"))
+    return interrupted
+
+
+def previous_champion(
+    events: Sequence[Event], current: int | None, existing: Collection[int]
+) -> int | None:
+    """Return the champion before `current`, the version with the alias; None if unknown.
+
+    A rollback undoes all moves after its target. Where the latest entry is not `current`, the
+    alias was moved elsewhere, and that entry is the champion before. Deleted versions are skipped.
+    """
+    stack: list[int] = []
+    for event in events:
+        if event.how == ROLLED_BACK and event.version in stack:
+            while stack[-1] != event.version:
+                stack.pop()
+        elif not stack or stack[-1] != event.version:
+            stack.append(event.version)
+    while stack and (stack[-1] == current or stack[-1] not in existing):
+        stack.pop()
+    return stack[-1] if stack else None
 
 
 def promotion_lock() -> AbstractContextManager[None]:
-    """Hold the store that MLflow points at, for processes here with its address and this cache.
-
-    A promotion from elsewhere is not kept out; `move_champion` sees it.
+    """Lock the store that MLflow points at, for processes that share its address and this cache.
 
     Raises:
-        FaceOpsError: another process holds it.
+        FaceOpsError: another process holds the lock.
     """
     address = mlflow.get_tracking_uri()
     path = store_cache(address) / "promotion.lock"
     return file_lock(path, f"the champion at {address} is being chosen")
 
 
-WITHDRAWN = "withdrawn"  # the tag gate of a version that was rolled back from
+def move_champion(to: Version, seen: Version | None, how: str, because: str) -> None:
+    """Give `to` the alias champion, add it to the log, and remove its alias challenger.
+
+    MLflow moves an alias in one transaction, so there is one champion at any moment. If the
+    process is killed after that, `complete_log` adds the entry from the version's tags.
+
+    Args:
+        to: the next champion.
+        seen: the champion that the decision was made against; None where there was none.
+        how, because: for the log and the version's tags.
+
+    Raises:
+        FaceOpsError: the champion is another one by now.
+        StoreError: the store failed.
+    """
+    current = champion()
+    if current is not None and current.version == to.version:  # another process was first
+        end_challenge(to)
+        return
+    if (current and current.version) != (seen and seen.version):
+        name = f"version {current.version}" if current else "nobody"
+        raise FaceOpsError(
+            f"{name} became champion meanwhile, and version {to.version} was not compared with"
+            " it; run it again."
+        )
+    event = Event.now(to.version, how, because)
+    with store_errors(f"making version {to.version} champion"):
+        client = mlflow.MlflowClient()
+        for name, value in event.tags().items():
+            client.set_model_version_tag(MODEL, str(to.version), name, value)
+        client.set_registered_model_alias(MODEL, CHAMPION, str(to.version))
+    note_champion(event)
+    end_challenge(to)
+
+
+def end_challenge(version: Version) -> None:
+    """Remove the alias challenger from the version, if it has it."""
+    with store_errors(f"removing the alias {CHALLENGER} from version {version.version}"):
+        client = mlflow.MlflowClient()
+        holder = client.get_registered_model(MODEL).aliases.get(CHALLENGER)
+        if str(holder) == str(version.version):
+            client.delete_registered_model_alias(MODEL, CHALLENGER)
 
 
 def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int | None]:
-    """Make the champion before the present one champion again; return it, and who was until then.
+    """Make the previous champion champion again; return it, and the version that it replaced.
 
-    It needs no gate: that release was champion before; its bundle is fetched and checked first.
-    The verdict that let the present one pass is withdrawn: a rebuild must not bring back what a
-    person took away. A rollback that was cut off is ended, not done twice.
+    The gate is not asked: that release was champion before; its bundle is fetched and checked
+    first. The verdict on the replaced version is withdrawn, so that it is never promoted
+    automatically. An interrupted rollback is completed, not done twice.
 
     Args:
         because: why, for the log and the version's page.
-        root: where the local MLflow store lies when no server is set; default: here.
+        root: the folder of the local MLflow store if no server is set; default: here.
 
     Raises:
-        FaceOpsError: no champion before is known, or its bundle is damaged.
+        FaceOpsError: the previous champion is unknown, or its bundle is damaged.
         StoreError: the store does not answer.
     """
     with promotion_lock():
-        before, now = champions(), champion()
-        cut_off = complete_log()
-        if now is not None and cut_off is not None and cut_off.how == ROLLED_BACK:
-            return now, before[-1].version
+        before, current = champions(), champion()
+        interrupted = complete_log()
+        if current is not None and interrupted is not None and interrupted.how == ROLLED_BACK:
+            return current, before[-1].version
         existing = {one.version: one for one in versions()}
-        number = earlier_champion(champions(), now.version if now else None, existing)
+        number = previous_champion(champions(), current.version if current else None, existing)
         if number is None:
-            held = f"version {now.version}, the champion," if now else "now"
+            now = f"version {current.version}, the champion," if current else "now"
             raise FaceOpsError(
-                f"no champion before {held} is known; name one: `faceops release promote VERSION"
+                f"no champion before {now} is known; name one: `faceops release promote VERSION"
                 ' --override "reason"`.'
             )
         target = existing[number]
-        require_whole(target, root)
-        if now is not None:
-            withdraw(now, because)
-        told = because or (f"from version {now.version}" if now else "there was no champion")
-        move_champion(target, now, ROLLED_BACK, told)
-    return find_version(str(number)), now.version if now else None
+        require_loadable(target, root)
+        reason = because or "there was no champion"
+        if current is not None:
+            withdraw(current, because)
+            reason = because or f"from version {current.version}"
+        move_champion(target, current, ROLLED_BACK, reason)
+    return find_version(str(number)), current.version if current else None
 
 
 def withdraw(version: Version, because: str) -> None:
-    """Take back the verdict on `version`; promoted by a person, it is measured anew."""
-    import mlflow
-
-    told = f"rolled back from{f': {because}' if because else ''}"
+    """Withdraw the verdict on `version`; a promotion by a person measures it again."""
     with store_errors(f"withdrawing the verdict on version {version.version}"):
         client, number = mlflow.MlflowClient(), str(version.version)
         entry = client.get_model_version(MODEL, number)
-        if entry.tags.get("gate") == WITHDRAWN:  # by a rollback that was cut off
+        if entry.tags.get("gate") == WITHDRAWN:  # by an interrupted rollback
             return
-        described = with_withdrawal(entry.description or "", told)
-        client.update_model_version(MODEL, number, described)
+        reason = f"rolled back from{f': {because}' if because else ''}"
+        description = with_withdrawal(entry.description or "", reason)
+        client.update_model_version(MODEL, number, description)
         client.set_model_version_tag(MODEL, number, "gate", WITHDRAWN)

@@ -1,6 +1,5 @@
-"""One MLflow run a rebuild, with children for its stages: params, metrics, plots, data, bundle."""
+"""One MLflow run per rebuild, with child runs for its stages, and the release that it made."""
 
-import csv
 import hashlib
 import json
 import re
@@ -9,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import pandas as pd
 import yaml
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import Metric, Param
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.params_file import read_params
-from faceops.registry.fetch import SPLIT_ARTIFACT, SPLIT_FILE
-from faceops.registry.register import describe, give_alias, register
-from faceops.registry.store import store_errors
-from faceops.registry.versions import Version, champion, registered, version_details
+from faceops.registry.description import describe
+from faceops.registry.register import give_alias, register
+from faceops.registry.store import SPLIT_ARTIFACT, SPLIT_FILE, store_errors, use_tracking
+from faceops.registry.versions import Version, champion, find_registered, version_details
 from faceops.release.contract import read_release
 from faceops.release.export import assemble
 
@@ -28,16 +31,16 @@ METRICS = {
     "quantise": "build/quantise/quantise.json",
     "evaluate": "build/evaluate/evaluation.json",
 }
-RAN, STOOD, FAILED = "ran", "nothing to do", "failed"
+PICTURES = ("build/crop", "build/evaluate/pictures")
+# MLflow's words for the use of each split.
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
+RAN, UNCHANGED, FAILED = "ran", "nothing to do", "failed"
 _PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage in a rebuild: its `state`, a word above, or "" where only its results are known.
-
-    `log` is what it printed.
-    """
+    """A stage of a rebuild: its `state`, a word above ("" if not known), and its output `log`."""
 
     stage: str
     state: str = ""
@@ -45,18 +48,71 @@ class StageRun:
     log: Path | None = None
 
 
-def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:
-    """Write `runs` to children of the run `parent`; a child that is there already is added to.
+def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, bool]:
+    """Record the last pipeline run of the repository `root` in MLflow and register its bundle.
+
+    Returns the version and whether it is new: a run that is registered already is left as it is.
+
+    Args:
+        root: the repository, after `dvc repro`.
+        run_id: an open MLflow run to write to; None makes one.
 
     Raises:
-        StoreError: the store refused or does not answer.
+        FaceOpsError: a stage did not run, params.yaml was changed since, or the bundle is damaged.
+        StoreError: the store refused it or does not answer.
     """
-    import mlflow
-    from mlflow.entities import Param
-    from mlflow.entities.metric import Metric
+    metrics: dict[str, float] = {}
+    for stage in METRICS:
+        metrics |= stage_metrics(root, stage)
+    params = {name: str(value) for name, value in flatten(_params_of_run(root))}
+    bundle = assemble(root, root / "build" / "release")
+    release = read_release(bundle)
+    lineage = {
+        "contract_id": release.contract_id,
+        "data": _data_hash(root),
+        "dvc_lock_sha256": release.dvc_lock_sha256,
+        "git_commit": release.git_commit,
+    }
+    use_tracking(root)
+    existing = find_registered(release)
+    if existing is not None:
+        if run_id:
+            note = f"nothing has changed since version {existing.version}"
+            with store_errors("recording the rebuild"):
+                mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", note)
+                mlflow.MlflowClient().set_terminated(run_id)
+        return give_alias(existing.version), False
+    with (
+        store_errors("recording the rebuild"),
+        mlflow.start_run(run_id=run_id, run_name=None if run_id else "rebuild") as run,
+    ):
+        mlflow.set_tags(lineage)
+        mlflow.log_params(params)
+        mlflow.log_metrics(metrics)
+        _log_history(run.info.run_id, root / "build/train/history.csv")
+        _log_data(root)
+        for folder in PICTURES:
+            for picture in sorted((root / folder).glob("*.png")):
+                mlflow.log_artifact(str(picture), "pictures")
+        for table in sorted((root / "build/evaluate").glob("*.csv")):
+            mlflow.log_artifact(str(table), "tables")
+        mlflow.log_artifact(str(root / METRICS["validate"]), "validation")
+        mlflow.log_artifact(str(root / "build/evaluate/report.html"))
+        mlflow.log_artifact(str(bundle / "model_card.md"))
+    if run_id is None:
+        record_stages(root, run.info.run_id, [StageRun(stage) for stage in dvc_stages(root)])
+    current = champion()
+    details = version_details(current) if current else None
+    description = describe(metrics, params, lineage, details)
+    return register(bundle, run.info.run_id, description, lineage), True
 
-    from faceops.config.params_file import read_params
 
+def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:
+    """Write `runs` to child runs of the run `parent`; existing ones are added to.
+
+    Raises:
+        StoreError: the store refused it or does not answer.
+    """
     params = read_params(root / "params.yaml").model_dump(mode="json", by_alias=True)
     with store_errors("recording the stages"):
         client = mlflow.MlflowClient()
@@ -90,10 +146,10 @@ def dvc_stages(root: Path) -> list[str]:
 
 
 def stage_metrics(root: Path, stage: str) -> dict[str, float]:
-    """Return all numbers of the stage's metric file as `stage.key`; nothing where it has none.
+    """Return all numbers of the stage's metric file as `stage.key`; none if it has no such file.
 
     Raises:
-        FaceOpsError: it should be there and is not.
+        FaceOpsError: the file is missing.
     """
     if stage not in METRICS:
         return {}
@@ -108,7 +164,7 @@ def stage_metrics(root: Path, stage: str) -> dict[str, float]:
 
 
 def flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested mappings under dotted keys; lists are one leaf."""
+    """Yield the leaves of nested mappings under dotted keys; a list is one leaf."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
@@ -121,17 +177,8 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w./\- ]", "_", name)
 
 
-PICTURES = ("build/crop", "build/evaluate/pictures")
-# MLflow's words for what each split was for.
-CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
-
-
-def params_of_run(root: Path) -> dict[str, Any]:
-    """Return the parameters, by section, that the last pipeline run was made with.
-
-    Raises:
-        FaceOpsError: params.yaml was changed after it.
-    """
+def _params_of_run(root: Path) -> dict[str, Any]:
+    """Return the parameters, by section, that the last pipeline run was made with."""
     now = read_params(root / "params.yaml").model_dump(mode="json", by_alias=True)
     exported = json.loads((root / "build/export/release.json").read_text(encoding="utf-8"))
     for section, values in exported["params"].items():
@@ -143,8 +190,8 @@ def params_of_run(root: Path) -> dict[str, Any]:
     return now
 
 
-def data_hash(root: Path) -> str:
-    """Return DVC's hash of the data/ that the last pipeline run validated, '' before any run."""
+def _data_hash(root: Path) -> str:
+    """Return DVC's hash of the data/ that the last pipeline run validated, "" before any run."""
     path = root / "dvc.lock"
     if not path.is_file():
         return ""
@@ -153,92 +200,22 @@ def data_hash(root: Path) -> str:
     return next((str(dep["md5"]) for dep in deps if dep["path"] == "data"), "")
 
 
-def _log_history(client: Any, run_id: str, history: Path) -> None:
-    from mlflow.entities import Metric
-
-    with history.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    metrics = []
-    for step, row in enumerate(rows):
-        epoch = int(float(row.get("epoch") or step))
-        for key, value in row.items():
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                continue
-            metrics.append(Metric(metric_name(f"history.{key}"), number, 0, epoch))
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics=metrics[start : start + 1000])
-
-
-def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, bool]:
-    """Record the last pipeline run of the repository `root` in MLflow and register its bundle.
-
-    Returns the version and whether it is new: a run that is registered already stays as it is.
-
-    Args:
-        root: the repository, after `dvc repro`.
-        run_id: an open MLflow run to write to; None makes one.
-    """
-    import mlflow
-
-    from faceops.registry.store import use_tracking
-
-    metrics: dict[str, float] = {}
-    for stage in METRICS:
-        metrics |= stage_metrics(root, stage)
-    params = dict(flatten(params_of_run(root)))
-    bundle = assemble(root, root / "build" / "release")
-    release = json.loads((bundle / "release.json").read_text(encoding="utf-8"))
-    lineage = {
-        "contract_id": release["contract_id"],
-        "data": data_hash(root),
-        "dvc_lock_sha256": release["dvc_lock_sha256"],
-        "git_commit": release["git_commit"],
-    }
-    use_tracking(root)
-    existing = registered(read_release(bundle))
-    if existing is not None:
-        if run_id:
-            note = f"nothing has changed since version {existing.version}"
-            with store_errors("recording the rebuild"):
-                mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", note)
-                mlflow.MlflowClient().set_terminated(run_id)
-        return give_alias(existing.version), False
-    with (
-        store_errors("recording the rebuild"),
-        mlflow.start_run(run_id=run_id, run_name=None if run_id else "rebuild") as run,
-    ):
-        mlflow.set_tags(lineage)
-        mlflow.log_params(params)
-        mlflow.log_metrics(metrics)
-        _log_history(mlflow.MlflowClient(), run.info.run_id, root / "build/train/history.csv")
-        _log_data(root)
-        for folder in PICTURES:
-            for picture in sorted((root / folder).glob("*.png")):
-                mlflow.log_artifact(str(picture), "pictures")
-        for table in sorted((root / "build/evaluate").glob("*.csv")):
-            mlflow.log_artifact(str(table), "tables")
-        mlflow.log_artifact(str(root / METRICS["validate"]), "validation")
-        mlflow.log_artifact(str(root / "build/evaluate/report.html"))
-        mlflow.log_artifact(str(bundle / "model_card.md"))
-    if run_id is None:
-        record_stages(root, run.info.run_id, [StageRun(stage) for stage in dvc_stages(root)])
-    now = champion()
-    texts = {name: str(value) for name, value in params.items()}
-    description = describe(metrics, texts, lineage, version_details(now) if now else None)
-    return register(bundle, run.info.run_id, description, lineage), True
+def _log_history(run_id: str, history: Path) -> None:
+    """Log the columns of numbers of history.csv, one row per epoch."""
+    table = pd.read_csv(history).select_dtypes("number")
+    epochs = table.get("epoch", pd.Series(range(len(table)))).astype(int)
+    metrics = [
+        Metric(metric_name(f"history.{key}"), float(value), 0, epoch)
+        for key in table
+        for epoch, value in zip(epochs, table[key], strict=True)
+        if not pd.isna(value)
+    ]
+    for start in range(0, len(metrics), 1000):  # as many as a request may have
+        mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
 def _log_data(root: Path) -> None:
-    """Log which photos each split was, as dataset inputs, and the split itself.
-
-    The gate needs the split, to know whom this release has seen.
-    """
-    import mlflow
-    import pandas as pd
-    from mlflow.data.pandas_dataset import from_pandas
-
+    """Log the photos of each split as dataset inputs, and the split for the gate."""
     mlflow.log_artifact(str(root / SPLIT_FILE), SPLIT_ARTIFACT.partition("/")[0])
     faces = pd.read_parquet(root / SPLIT_FILE)
     for split, rows in faces.groupby("split"):
