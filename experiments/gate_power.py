@@ -16,10 +16,9 @@ from pathlib import Path
 from experiments import parser, run
 from faceops.config.params_file import read_params
 from faceops.gate.promote import gate_release
-from faceops.gate.verdict import RuleResult
-from faceops.registry.fetch import SPLIT_ARTIFACT
+from faceops.gate.rules import RuleResult
 from faceops.registry.register import register
-from faceops.registry.store import use_tracking
+from faceops.registry.store import SPLIT_ARTIFACT, use_tracking
 from faceops.registry.versions import Version
 from tests.altered_release import alter_release
 

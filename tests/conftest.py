@@ -1,5 +1,6 @@
 """Fixtures that every room shares: real weights, and LFW where it is at hand."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.tiny_repository import TinyRepository, make_tiny
 
 if TYPE_CHECKING:
     from faceops.gallery.store import Gallery
+    from faceops.registry.versions import Version
     from faceops.release.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,40 @@ def mlflow_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     address = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     return address
+
+
+@pytest.fixture(scope="session")
+def store_folder(
+    sface_bundle: Path,
+    next_bundle: Path,
+    synthetic_set: Path,
+    empty_store: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with mlflow.db, four registered releases and data/, see `make_store`."""
+    from tests.four_releases import make_store
+
+    root = tmp_path_factory.mktemp("four")
+    shutil.copy(empty_store, root / "mlflow.db")
+    aliases = make_store(root, sface_bundle, next_bundle, synthetic_set / "photos")
+    (root / "aliases.json").write_text(json.dumps(aliases))
+    (root / "data").symlink_to(synthetic_set)
+    return root
+
+
+@pytest.fixture
+def registry(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[int, "Version"]:
+    """The four versions by number: 1 is champion and 4 challenger; the cache is empty."""
+    from faceops.registry.store import point_at_store
+    from tests.four_releases import reset_store
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store_folder}/mlflow.db")
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    point_at_store(store_folder)
+    return reset_store()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.gate.paired_bootstrap import ModelFigures, interval, resampled_weights
-from faceops.gate.photos import NO_FACE, Outcomes
+from faceops.gate.trials import NO_FACE, Outcomes
 
 PEOPLE, PROBES = 12, 400
 

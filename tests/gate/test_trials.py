@@ -8,7 +8,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.open_set import GalleryDraw
-from faceops.gate.photos import NO_FACE, draw_trials, search
+from faceops.gate.trials import NO_FACE, FaceTable, draw_trials, search
 from faceops.verification.verifier import Verifier
 
 PEOPLE, PHOTOS, SIZE = 8, 5, 6
@@ -70,7 +70,9 @@ def test_a_search_is_the_obvious_loop(person: np.ndarray, rows: np.ndarray) -> N
     table = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
     faces = EmbeddedFaces(table, whose.astype(str), np.full(len(whose), ""))
     draws = draws_of(person, rows)
-    outcomes = search(draws, person, rows, faces, VERIFIER, THRESHOLDS)  # type: ignore[arg-type]
+    model = SimpleNamespace(verifier=VERIFIER, thresholds=THRESHOLDS)
+    embedded = SimpleNamespace(faces=faces)
+    outcomes = search(FaceTable(model, embedded, rows), draws, person)  # type: ignore[arg-type]
     expected = []
     for draw in draws:
         gallery = [(int(person[photo]), table[rows[photo]]) for photo in draw.gallery]

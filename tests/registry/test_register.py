@@ -48,11 +48,10 @@ def test_without_a_store_the_three_ways_out_are_named(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_the_first_version_is_champion_and_later_ones_challenge(
-    aliases_at_registration: list[tuple[str, ...]],
-) -> None:
-    assert aliases_at_registration == [("champion",), *[("challenger",)] * 3]
+def test_the_first_version_is_champion_and_later_ones_challenge(store_folder: Path) -> None:
+    assert json.loads((store_folder / "aliases.json").read_text()) == [
+        ["champion"], *[["challenger"]] * 3
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

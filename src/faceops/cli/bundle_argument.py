@@ -1,14 +1,19 @@
-"""The release that enrol and identify work with: `--bundle DIR`, or a registered one."""
+"""The release that a command works with: `--bundle DIR`, or a registered one."""
 
 import argparse
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from faceops.base.errors import FaceOpsError
+from faceops.cli.common import require_folder
 
 if TYPE_CHECKING:
     from faceops.release.bundle import Bundle
     from faceops.release.contract import Precision
 
 CHAMPION = "models:/faceops@champion"
+NO_FOLDER = "name a release bundle's folder"
 
 
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +45,8 @@ def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
     """Load the release that the arguments name; `threads` is for each of its sessions.
 
     Raises:
-        UsageError: --bundle names no folder, or --model no address of a release.
-        FaceOpsError: the release is not there or is damaged.
+        UsageError: --bundle names no folder, or --model is not the address of a release.
+        FaceOpsError: the release does not exist or is damaged.
     """
     return load_release(args.bundle, args.model, threads, args.precision)
 
@@ -58,16 +63,15 @@ def load_release(
     from faceops.release.bundle import Bundle
 
     if bundle is not None:
-        _require_folder(bundle)
+        require_folder(bundle, NO_FOLDER)
         return Bundle.load(bundle, threads=threads, precision=precision)
-    from faceops.registry.fetch import load_found
-
-    return load_found(
+    loaded: Bundle = _registry(model).load_fetched(
         model,
         lambda it: Bundle.load(
             it.folder, threads=threads, name=it.name, note=it.note, precision=precision
         ),
     )
+    return loaded
 
 
 def bundle_folder(args: argparse.Namespace) -> tuple[Path, str, str]:
@@ -76,16 +80,19 @@ def bundle_folder(args: argparse.Namespace) -> tuple[Path, str, str]:
     Raises: as `load_bundle`.
     """
     if args.bundle is not None:
-        _require_folder(args.bundle)
+        require_folder(args.bundle, NO_FOLDER)
         return args.bundle, str(args.bundle), ""
-    from faceops.registry.fetch import find_release
-
-    found = find_release(args.model)
+    found = _registry(args.model).find_release(args.model)
     return found.folder, found.name, found.note
 
 
-def _require_folder(bundle: Path) -> None:
-    from faceops.base.errors import UsageError
-
-    if not bundle.is_dir():
-        raise UsageError(f"{bundle} is not a folder; name a release bundle's folder.")
+def _registry(model: str) -> ModuleType:
+    """Import the registry, which needs MLflow."""
+    try:
+        from faceops.registry import fetch
+    except ModuleNotFoundError:
+        raise FaceOpsError(
+            f"{model} needs MLflow, which is not installed; install faceops[rebuild] or give"
+            " --bundle DIR."
+        ) from None
+    return fetch

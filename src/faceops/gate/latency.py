@@ -64,10 +64,10 @@ def measure_latency(
                 break
     measured = seconds[:done]
     ratios = measured[:, 1] / measured[:, 0]
+    low, high = _median_interval(ratios)
+    champion_ms, challenger_ms = np.median(measured, axis=0) * 1e3
     return Latency(
-        *(float(ms) for ms in np.median(measured, axis=0) * 1e3),
-        float(np.median(ratios)),
-        *_median_interval(ratios),
+        float(champion_ms), float(challenger_ms), float(np.median(ratios)), low=low, high=high
     )
 
 

@@ -75,8 +75,7 @@ def gate_release(
     models = [_open(version, root, threads) for version in versions]
     people = {photo.person for photo in labelled_photos(root / settings.data) if photo.person}
     seen = [
-        _seen(model, version, people, root)
-        for model, version in zip(models, versions, strict=True)
+        _seen(model, version, people, root) for model, version in zip(models, versions, strict=True)
     ]
     frozen = freeze(
         root / settings.data,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import mlflow
 
@@ -45,7 +46,9 @@ class Event:
             user = getpass.getuser()
         except (OSError, KeyError):  # a user id without a name, as in containers
             user = "unknown"
-        return cls(version, how, datetime.now(UTC).isoformat(timespec="milliseconds"), user, because)
+        return cls(
+            version, how, datetime.now(UTC).isoformat(timespec="milliseconds"), user, because
+        )
 
     def tags(self) -> dict[str, str]:
         """Return the tags of the version."""
@@ -83,7 +86,7 @@ def note_champion(event: Event) -> None:
         mlflow.MlflowClient().set_registered_model_tag(MODEL, CHAMPIONS_TAG, text)
 
 
-def _entries() -> list[dict[str, object]]:
+def _entries() -> list[Any]:
     with store_errors("reading the log of champions"):
         found = mlflow.MlflowClient().search_registered_models(f"name = '{MODEL}'")
     text = found[0].tags.get(CHAMPIONS_TAG) if found else None

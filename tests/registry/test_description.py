@@ -1,6 +1,6 @@
 """What a version's page says: beside the champion, and the gate's verdict in its place."""
 
-from faceops.registry.register import describe, with_verdict
+from faceops.registry.description import describe, with_verdict
 from faceops.registry.versions import Version, VersionDetails
 
 METRICS = {"evaluate.verification.accuracy": 0.98, "evaluate.people": 40.0}
@@ -38,7 +38,7 @@ def test_a_verdict_takes_the_place_of_the_one_before_and_leaves_the_rest() -> No
     assert "too slow" not in again
     assert again.count("## Gate") == 1
     assert again == before.replace(
-        "Not asked yet: `faceops release gate` measures it against the champion.",
+        "Not measured yet: `faceops release gate` compares it with the champion.",
         "**Passed**: by \\1 and 2",
     )
     assert with_verdict("headline\n\nmore", "v") == "headline\n\n## Gate\n\nv\n\nmore"

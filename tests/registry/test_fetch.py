@@ -11,17 +11,15 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError
-from faceops.registry.fetch import Found, find_release, load_found
+from faceops.registry.fetch import FetchedRelease, find_release, load_fetched
 from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle
-
-pytestmark = pytest.mark.slow
 
 CHAMPION = "models:/faceops@champion"
 Registry = dict[int, Version]
 
 
-def load(found: Found) -> Bundle:
+def load(found: FetchedRelease) -> Bundle:
     return Bundle.load(found.folder, name=found.name, note=found.note)
 
 
@@ -52,11 +50,11 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_alias_is_resolved_to_its_version(registry: Registry) -> None:
-    bundle = load_found(CHAMPION, load)
+    bundle = load_fetched(CHAMPION, load)
     assert (bundle.name, bundle.note) == ("models:/faceops/1", "")
 
 
-def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_said_to_be(
+def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_noted(
     registry: Registry, store_folder: Path
 ) -> None:
     database = store_folder / "mlflow.db"
@@ -85,7 +83,9 @@ def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
     assert time.monotonic() - began < 60
 
 
-def test_a_store_that_answers_no_is_no_reason_for_the_cache(registry: Registry) -> None:
+def test_the_cache_is_not_used_where_the_store_answers(
+    registry: Registry,
+) -> None:
     import mlflow
 
     find_release(CHAMPION)
@@ -100,10 +100,10 @@ def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(registry: Registry
     folder = find_release(CHAMPION).folder
     whole = (folder / "verifier.onnx").read_bytes()
     (folder / "verifier.onnx").write_bytes(b"")
-    assert load_found(CHAMPION, load).folder == folder
+    assert load_fetched(CHAMPION, load).folder == folder
     assert (folder / "verifier.onnx").read_bytes() == whole
     (folder / "release.json").unlink()
-    assert load_found(CHAMPION, load).folder == folder
+    assert load_fetched(CHAMPION, load).folder == folder
 
 
 def test_a_release_that_was_tampered_with_in_the_store_is_refused(
@@ -125,7 +125,7 @@ def test_a_release_that_was_tampered_with_in_the_store_is_refused(
     assert not list(Path(os.environ["FACEOPS_CACHE"]).rglob("release.json"))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half(registry: Registry, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file(registry: Registry, tmp_path: Path) -> None:
     """A limit on the size of files, since a disk cannot be filled here."""
     told = in_another_process(largest_file=2**20)
     assert "fetching version 1 of faceops into" in told
