@@ -22,7 +22,7 @@ from faceops.evaluation.label_doctor.calibration import calibrate_on_doubtful
 from faceops.evaluation.label_doctor.compare import read_cropped_photos
 from faceops.evaluation.label_doctor.diagnose import Suspicion, diagnose
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.evaluate_bundle import embed_crops
+from faceops.release.embeddings import embed_crops_file
 from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.verifier import Verifier
 
@@ -88,7 +88,7 @@ def main() -> None:
     persons = read_cropped_photos(args.crops).persons
     bundle = Bundle.load(args.bundle, threads=2)
     verifier = pair_verifier(bundle)
-    embeddings = embed_crops(bundle, args.crops / "crops.npy", args.out)
+    embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     start = time.perf_counter()
     original = suspicions(embeddings, persons, verifier)
     print(

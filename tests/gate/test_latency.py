@@ -13,7 +13,7 @@ from faceops.gate.compare import Comparison
 from faceops.gate.latency import MOST_PAIRS, measure_latency
 from faceops.gate.photos import freeze
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.measured_model import of_bundle
+from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.people_seen import PeopleSeen
 
 LIMIT = 1.25
@@ -67,7 +67,7 @@ def test_measuring_ends_when_it_is_decided_or_the_budget_is_spent() -> None:
 def test_one_bundle_against_itself_passes_with_a_noisy_clock_and_fails_if_slowed(
     sface_bundle: Path, synthetic_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = of_bundle(Bundle.load(sface_bundle))
+    model = MeasuredModel.from_bundle(Bundle.load(sface_bundle))
     frozen = freeze(synthetic_set, [])
     seen = PeopleSeen({}, "")
     same = Comparison((model, model), frozen, Gate(), (seen, seen), tmp_path)
@@ -81,7 +81,7 @@ def test_one_bundle_against_itself_passes_with_a_noisy_clock_and_fails_if_slowed
     monkeypatch.setattr(rules, "measure_latency", partial(measure_latency, clock=noisy))
     monkeypatch.setattr(latency, "MOST_PAIRS", 60)
     assert rules.time_per_photo(same).passed
-    other = of_bundle(Bundle.load(sface_bundle))
+    other = MeasuredModel.from_bundle(Bundle.load(sface_bundle))
     process = rules._process
 
     def slowed(one: object, photo: object) -> None:

@@ -11,8 +11,8 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
 from faceops.cli.evaluate import PROTOCOLS as NAMES
-from faceops.release.evaluate.embed_photos import PhotoStore, embed_data, labelled_photos
-from faceops.release.evaluate.evaluate_data import PROTOCOLS
+from faceops.release.evaluate.embed_photos import PhotoStore, embed_photos, labelled_photos
+from faceops.release.evaluate.evaluate import PROTOCOLS
 from faceops.release.evaluate.measured_model import open_model
 
 
@@ -120,7 +120,7 @@ def test_what_was_done_is_not_done_again_and_what_was_cut_short_is(
     people: Path, sface_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, photos = open_model(sface_bundle), labelled_photos(people)
-    whole = embed_data(model, photos, frozenset(), tmp_path, threads=2)
+    whole = embed_photos(model, photos, frozenset(), tmp_path, threads=2)
     (store,) = tmp_path.iterdir()
     before = {path.name: path.read_bytes() for path in store.iterdir()}
     # A kill in the middle: half a line, a crop without a line, an embedding half written.
@@ -128,7 +128,7 @@ def test_what_was_done_is_not_done_again_and_what_was_cut_short_is(
     (store / "photos.jsonl").write_bytes(b"".join(lines[:-3]) + lines[-3][:20])
     vectors = next(store.glob("embeddings-*"))
     vectors.write_bytes(before[vectors.name][:700])
-    again = embed_data(model, photos, frozenset(), tmp_path, threads=2)
+    again = embed_photos(model, photos, frozenset(), tmp_path, threads=2)
     assert np.array_equal(again.faces.embeddings, whole.faces.embeddings)
     assert again.photos == whole.photos
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
@@ -138,13 +138,13 @@ def test_what_was_done_is_not_done_again_and_what_was_cut_short_is(
 
     monkeypatch.setattr("faceops.faces.find_faces.FaceFinder.find", never)
     monkeypatch.setattr("faceops.release.bundle.Bundle.embed", never)
-    third = embed_data(open_model(sface_bundle), photos, frozenset(), tmp_path, threads=1)
+    third = embed_photos(open_model(sface_bundle), photos, frozenset(), tmp_path, threads=1)
     assert np.array_equal(third.faces.embeddings, whole.faces.embeddings)
     assert third.faces.missing == whole.faces.missing
     aside = frozenset([whole.photo_ids[0]])
-    quarantined = embed_data(open_model(sface_bundle), photos, aside, tmp_path, threads=1)
+    quarantined = embed_photos(open_model(sface_bundle), photos, aside, tmp_path, threads=1)
     assert quarantined.reasons["quarantined"] >= 1
-    copies = embed_data(model, photos, frozenset(), tmp_path, threads=1, duplicates=True)
+    copies = embed_photos(model, photos, frozenset(), tmp_path, threads=1, duplicates=True)
     assert len(copies.faces) == len(whole.faces) + 1
 
 
@@ -171,7 +171,7 @@ def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) 
     (tmp_path / "all" / "ada").mkdir(parents=True)
     photo = next(p.file for p in labelled_photos(people) if p.person)
     (tmp_path / "all" / "1.jpg").symlink_to(photo)
-    with pytest.raises(UsageError, match=r"of one person alone, all; figures need photos of two"):
+    with pytest.raises(UsageError, match=r"of one person only, all; figures need photos of two"):
         labelled_photos(tmp_path)
     (tmp_path / "all" / "ada" / "1.jpg").symlink_to(photo)
     with pytest.raises(UsageError, match=r"its folders are the people, name .*all\.$"):

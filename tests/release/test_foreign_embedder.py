@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.measured_model import ForeignEmbedder, open_model
+from faceops.release.evaluate.foreign_embedder import ForeignEmbedder
+from faceops.release.evaluate.measured_model import open_model
 
 SFACE = {"layout": "NCHW", "colour": "RGB", "size": 112}
 
@@ -117,6 +118,6 @@ def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FaceOpsError, match="cannot be run by ONNX Runtime"):
         open_model(tmp_path)
     folder = mean_colour(tmp_path / "two", ["n", 3, 112, 112], outputs=2)
-    with pytest.raises(FaceOpsError, match="name one by `output`"):
+    with pytest.raises(FaceOpsError, match="name one with `output`"):
         open_model(write(folder, SFACE))
     assert ForeignEmbedder.load(write(folder, SFACE | {"output": "mean"})).embedding_size == 3

@@ -18,7 +18,7 @@ from faceops.release.bundle import EMBED_BATCH, Bundle
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, MODEL_FILES, WeightFile
 from faceops.release.contract import VERIFIER as VERIFIER_FILE
 from faceops.release.embedder_graph import adapt_embedder
-from faceops.release.evaluate.write_report import about_release, model_card
+from faceops.release.evaluate.report import about_release, model_card
 from faceops.release.export import verifier_difference, write_bundle
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores

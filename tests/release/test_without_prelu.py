@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from faceops.release.embedder_graph import without_prelu
+from faceops.release.embedder_graph import replace_prelu
 
 SLOPES = np.array([-0.8, 0.0, 0.25, 1.0, 1.5], np.float32).reshape(1, 5, 1, 1)
 
@@ -29,7 +29,7 @@ def _model(slope_is_constant: bool) -> onnx.ModelProto:
 
 def test_the_function_stays_the_same_for_slopes_of_either_sign() -> None:
     x = np.random.default_rng(1).normal(0, 50, (7, 5, 3, 3)).astype(np.float32)
-    changed = without_prelu(_model(slope_is_constant=True))
+    changed = replace_prelu(_model(slope_is_constant=True))
     onnx.checker.check_model(changed, full_check=True)
     assert {node.op_type for node in changed.graph.node} == {"Relu", "Mul", "Add"}
     session = onnxruntime.InferenceSession(
@@ -41,4 +41,4 @@ def test_the_function_stays_the_same_for_slopes_of_either_sign() -> None:
 
 def test_a_slope_that_is_computed_is_left_alone() -> None:
     model = _model(slope_is_constant=False)
-    assert without_prelu(model).SerializeToString() == model.SerializeToString()
+    assert replace_prelu(model).SerializeToString() == model.SerializeToString()

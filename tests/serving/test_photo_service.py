@@ -19,11 +19,13 @@ from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS
-from faceops.serving.service import Asked, PhotoService
+from faceops.serving.service import PhotoService, RequestParams
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 from tests.serving.posted import posted
 
-FACES, NAMES, EMBEDDINGS = (Asked.of({"answer": a}) for a in ("faces", "names", "embeddings"))
+FACES, NAMES, EMBEDDINGS = (
+    RequestParams.of({"answer": a}) for a in ("faces", "names", "embeddings")
+)
 RECORDED = (
     *("x", "y", "width", "height", "detector_score", "quality", "decision", "person"),
     *("runner_up", "reason"),
@@ -151,7 +153,7 @@ def test_a_row_that_is_no_base64_is_named(service: PhotoService, scene: str, ima
 )
 def test_a_wrong_parameter_is_named(params: dict[str, object], sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Asked.of(params)
+        RequestParams.of(params)
     assert sentence in str(caught.value)
 
 
@@ -159,7 +161,7 @@ def test_a_budget_that_the_release_cannot_keep_is_refused(
     service: PhotoService, scene: str
 ) -> None:
     with pytest.raises(UsageError, match="is not supported by"):
-        service.answer([scene], Asked.of({"answer": "names", "budget": 1e-6}))
+        service.answer([scene], RequestParams.of({"answer": "names", "budget": 1e-6}))
 
 
 def test_without_a_gallery_nobody_can_be_named(bundle: Bundle, scene: str) -> None:

@@ -77,7 +77,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from faceops.evaluation.label_doctor.compare import read_cropped_photos
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
     from faceops.evaluation.label_doctor.findings import write_findings
-    from faceops.release.evaluate.evaluate_bundle import embed_crops
+    from faceops.release.embeddings import embed_crops_file
     from faceops.release.verifier_graph import pair_verifier
 
     check_share(args.share)
@@ -86,7 +86,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     photos = read_cropped_photos(args.crops)
     bundle = load_bundle(args, threads=args.threads)
     verifier = pair_verifier(bundle)
-    embeddings = embed_crops(bundle, args.crops / "crops.npy", args.out)
+    embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, photos.persons, photos.paths, photos.crops)
     # The bundle's calibration may have believed the very labels that are in doubt here.
     tolerant = calibrate_on_doubtful(embeddings, faces.persons, verifier)

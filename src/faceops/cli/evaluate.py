@@ -159,7 +159,7 @@ def _shown(value: Any) -> str:
 
 
 PIPELINE = "pipeline"
-# The same names as in faceops.release.evaluate.evaluate_data, which takes a second to import;
+# The same names as in faceops.release.evaluate.evaluate, which takes a second to import;
 # a test compares the two.
 PROTOCOLS = (
     *("all", "pairs", "one-against-ten", "closed-set", "open-set"),
@@ -247,39 +247,31 @@ def _run(args: argparse.Namespace) -> int:
 
 def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.config.params_file import read_params
-    from faceops.release.evaluate.evaluate_bundle import embed_split, evaluate_model
+    from faceops.release.evaluate.evaluate import embed_split, evaluate_test_people
     from faceops.release.evaluate.measured_model import open_model
-    from faceops.release.evaluate.write_report import write_report
+    from faceops.release.evaluate.report import write_report
 
-    settings = read_params(args.params).evaluate
+    params = read_params(args.params)
     if args.slices is not None:
-        settings = settings.model_copy(update={"slices": str(args.slices)})
+        settings = params.evaluate.model_copy(update={"slices": str(args.slices)})
+        params = params.model_copy(update={"evaluate": settings})
     model = open_model(folder, args.threads, args.precision)
     crops = args.crops / "crops.npy" if args.crops.is_dir() else args.crops
     faces = embed_split(model, crops, args.split)
-    evaluation = evaluate_model(model, faces, settings, threads=args.threads)
+    result = evaluate_test_people(model, faces, params, Path("data"), args.threads)
     if args.out is not None:
-        write_report(
-            args.out,
-            model,
-            evaluation.figures,
-            faces=faces,
-            crops=faces.crops,
-            evaluation=evaluation,
-            fars=settings.far,
-            seed=settings.seed,
-        )
-        _write(args.out, evaluation.figures)
-    return evaluation.figures
+        write_report(args.out, result, params.evaluate)
+        _write(args.out, result.figures)
+    return result.figures
 
 
 def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.dataset.names import read_people_list
-    from faceops.release.evaluate.evaluate_data import DataRequest, evaluate_data
+    from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folder
     from faceops.release.evaluate.measured_model import open_model
-    from faceops.release.evaluate.write_report import write_report
+    from faceops.release.evaluate.report import write_report
 
-    request = DataRequest(
+    request = FolderRequest(
         data=args.data,
         protocol=args.protocol,
         people=None if args.people is None else read_people_list(args.people),
@@ -289,21 +281,12 @@ def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         work=args.work,
     )
     model, params = open_model(folder, args.threads, args.precision), _params(args.params)
-    done = evaluate_data(model, request, params, args.threads)
+    done = evaluate_folder(model, request, params, args.threads)
     if args.out is not None:
-        write_report(
-            args.out,
-            model,
-            done.figures,
-            faces=done.embedded.faces,
-            crops=done.embedded.crops,
-            evaluation=done.evaluation,
-            fars=params.evaluate.far,
-            seed=params.evaluate.seed,
-        )
-        _write(args.out, done.figures)
-        done.embedded.write(args.out / "photos.csv", done.seen.split or {})
-    return done.figures
+        write_report(args.out, done.result, params.evaluate)
+        _write(args.out, done.result.figures)
+        done.photos.write(args.out / "photos.csv", done.seen.split or {})
+    return done.result.figures
 
 
 def _params(path: Path) -> "Params":

@@ -10,7 +10,7 @@ from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.dataset.names import name_key
 from faceops.dataset.validate import Inspected, find_duplicates
-from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos, set_aside
+from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos, quarantined_photos
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def data_sha256(data: Path) -> str:
 
 def _hashed(data: Path) -> tuple[list[LabelledPhoto], dict[str, Inspected]]:
     """Return the labelled photos below `data`, and those not in quarantine.csv by path."""
-    quarantined = set_aside(data)
+    quarantined = quarantined_photos(data)
     listed = [photo for photo in labelled_photos(data) if photo.person]
     hashed: dict[str, Inspected] = {}
     for photo in track(listed, "hashes of photos", len(listed)):

@@ -32,7 +32,7 @@ from faceops.registry.store import SPLIT_FILE, point_at_store
 from faceops.registry.versions import Version, champion, find_version
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate.embed_photos import labelled_photos
-from faceops.release.evaluate.measured_model import MeasuredModel, of_bundle
+from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.people_seen import PeopleSeen, people_seen
 
 FOLDER = Path("build/gate")
@@ -99,7 +99,7 @@ def gate_release(
 
 def _open(version: Version, root: Path, threads: int) -> MeasuredModel:
     name = f"version {version.version}"
-    return of_bundle(
+    return MeasuredModel.from_bundle(
         load_fetched(
             version.address, lambda it: Bundle.load(it.folder, threads=threads, name=name), root
         )

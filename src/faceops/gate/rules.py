@@ -79,7 +79,7 @@ def apply_rules(comparison: Comparison, *, prerequisites: bool) -> list[RuleResu
 @gate_rule(prerequisite=True)
 def known_training_people(comparison: Comparison) -> RuleResult:
     """It is known whom both releases were trained and calibrated on."""
-    unknown = [seen.told for seen in comparison.seen if seen.split is None]
+    unknown = [seen.message for seen in comparison.seen if seen.split is None]
     reason = f"{'; '.join(unknown)}: no comparison can be fair." if unknown else ""
     return RuleResult("unseen people", "known for both releases", not unknown, reason=reason)
 

@@ -19,7 +19,7 @@ from faceops.evaluation.protocols.open_set import (
     search_gallery,
 )
 from faceops.gate.photos import FrozenPhotos
-from faceops.release.evaluate.embed_photos import EmbeddedData, embed_data
+from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.verification.thresholds import Thresholds
 
@@ -40,7 +40,7 @@ class FaceTable:
     """One model's faces of N photos; `rows` int (N,) points into them, -1 without a face."""
 
     model: MeasuredModel
-    embedded: EmbeddedData
+    embedded: EmbeddedPhotos
     rows: np.ndarray
 
     @property
@@ -57,7 +57,9 @@ class FaceTable:
 
 def embed_frozen(model: MeasuredModel, frozen: FrozenPhotos, work: Path, threads: int) -> FaceTable:
     """Detect and embed the faces of `frozen`; results in the folder `work` are reused."""
-    embedded = embed_data(model, frozen.photos, frozenset(), work, threads=threads, duplicates=True)
+    embedded = embed_photos(
+        model, frozen.photos, frozenset(), work, threads=threads, duplicates=True
+    )
     found = np.array([not photo.reason for photo in embedded.photos])
     return FaceTable(model, embedded, np.where(found, np.cumsum(found) - 1, -1))
 

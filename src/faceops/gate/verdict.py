@@ -115,7 +115,7 @@ def compare(comparison: Comparison) -> Verdict:
         FaceOpsError: too few people have enough photos to compare on, or a file is damaged.
     """
     results = apply_rules(comparison, prerequisites=True)
-    seen = [people.told for people in comparison.seen]
+    seen = [people.message for people in comparison.seen]
     groups: list[dict[str, Any]] = []
     known = strangers = 0
     if all(result.passed for result in results):

@@ -18,7 +18,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.release.verifier_graph import IR_VERSION
 
 
-def without_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
+def replace_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of `model` in which no PRelu with a constant slope is left.
 
     Outputs agree within rounding (2e-7 for SFace), for slopes of either sign.
@@ -54,7 +54,7 @@ def _split(
     ]
 
 
-def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy with nothing that differs from export to export.
 
     The exporter writes stack traces, file paths and object addresses into doc strings, metadata
@@ -139,7 +139,7 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
         )
     if program is None:
         raise FaceOpsError("torch.onnx.export gave no model; use the pinned torch version.")
-    model = without_traces(without_prelu(program.model_proto))
+    model = canonical_onnx(replace_prelu(program.model_proto))
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written.get("", opset) != opset:
         raise FaceOpsError(
@@ -155,7 +155,7 @@ def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     `model` takes one float32 (1, 3, 112, 112) RGB 0-255 image and gives (1, D), as SFace's
     published file does; its own scaling stays inside.
     """
-    adapted = without_prelu(model)
+    adapted = replace_prelu(model)
     graph = adapted.graph
     constants = {tensor.name for tensor in graph.initializer}
     (source,) = [item for item in graph.input if item.name not in constants]

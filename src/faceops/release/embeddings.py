@@ -8,6 +8,7 @@ import numpy as np
 
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
+from faceops.release.bundle import Bundle
 
 _BLOCK = 64
 
@@ -39,3 +40,9 @@ def resumable_embeddings(
             rows.write(block.astype("<f4").tobytes())
             rows.flush()
     return np.fromfile(file, "<f4").astype(np.float32, copy=False).reshape(len(crops), size), file
+
+
+def embed_crops_file(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarray:
+    """Return the embeddings float32 (N, D) of a crops.npy; `folder` keeps them for the next run."""
+    size, model = bundle.release.embedding_size, bundle.release.contract_id
+    return resumable_embeddings(bundle.embed, size, crops_file, folder, model)[0]

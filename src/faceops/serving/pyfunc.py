@@ -13,7 +13,7 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import IMAGE
-from faceops.serving.service import Asked, PhotoService
+from faceops.serving.service import PhotoService, RequestParams
 
 GALLERY = "FACEOPS_GALLERY"  # environment variable
 
@@ -32,13 +32,13 @@ class PhotoModel:
         Args:
             model_input: a DataFrame with the column `image`, base64 text; MLflow has checked that
                 it is there, and refuses parameters of a wrong type.
-            params: `answer`, `budget` and `detail`; see `Asked`.
+            params: `answer`, `budget` and `detail`; see `RequestParams`.
 
         Raises:
             mlflow.MlflowException: the request is wrong, or the gallery cannot be used.
         """
         try:
-            return self._service.answer(list(model_input[IMAGE]), Asked.of(params))
+            return self._service.answer(list(model_input[IMAGE]), RequestParams.of(params))
         except FaceOpsError as error:
             from faceops.serving.request_error import RequestError
 

@@ -87,7 +87,7 @@ MOST_DETAIL = 20_000  # pixels
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestParams:
     """The parameters of a request.
 
     Attributes:
@@ -101,7 +101,7 @@ class Asked:
     detail: int
 
     @classmethod
-    def of(cls, params: Mapping[str, Any] | None) -> "Asked":
+    def of(cls, params: Mapping[str, Any] | None) -> "RequestParams":
         """Return what `params` ask for; what they leave out is as `DEFAULTS` has it.
 
         Raises:
@@ -223,7 +223,7 @@ class PhotoService:
             )
         return self._gallery.get()
 
-    def answer(self, images: Sequence[object], asked: Asked) -> list[dict[str, Any]]:
+    def answer(self, images: Sequence[object], asked: RequestParams) -> list[dict[str, Any]]:
         """Return a row for each of `images`, base64 text; see `serving.answer`.
 
         A photo that cannot be used has a reason in its row and takes nothing from the others.
@@ -244,7 +244,7 @@ class PhotoService:
             return error
 
     def _answer_one(
-        self, content: bytes | PhotoError, asked: Asked, naming: "_Naming | None"
+        self, content: bytes | PhotoError, asked: RequestParams, naming: "_Naming | None"
     ) -> dict[str, Any]:
         contract_id = self._bundle.release.contract_id
         try:

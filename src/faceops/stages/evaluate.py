@@ -9,15 +9,15 @@ from faceops.config.params_file import read_params
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER
-from faceops.release.evaluate.evaluate_bundle import evaluate_model
-from faceops.release.evaluate.measured_model import of_bundle
-from faceops.release.evaluate.write_report import model_card, write_report
+from faceops.release.evaluate.evaluate import evaluate_test_people
+from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.release.evaluate.report import model_card, write_report
 from faceops.release.int8.offer import with_int8
 from faceops.stages import run_stage
 from faceops.verification.split_faces import read_rows, read_split
 from faceops.weights.catalogue import read_catalogue
 
-OUT = Path("build/evaluate")
+OUT, DATA = Path("build/evaluate"), Path("data")
 INPUTS, EMBED = Path("build/validate/inputs"), Path("build/embed")
 INT8 = Path("build/quantise/int8")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
@@ -27,29 +27,18 @@ VERIFY, HISTORY = Path("build/verify/verify.json"), Path("build/train/history.cs
 def main() -> None:
     """Write build/evaluate: evaluation.json, CSV and PNG plots, report.html, model_card.md."""
     params = read_params(Path("params.yaml"))
-    settings = params.evaluate
-    if settings.slices:
-        settings = settings.model_copy(update={"slices": str(INPUTS / Path(settings.slices).name)})
+    if params.evaluate.slices:
+        slices = INPUTS / Path(params.evaluate.slices).name
+        settings = params.evaluate.model_copy(update={"slices": str(slices)})
+        params = params.model_copy(update={"evaluate": settings})
     bundle = Bundle.load(Path("build/export"), threads=2)
-    model = of_bundle(bundle)
+    model = MeasuredModel.from_bundle(bundle)
     faces = embedded_faces(bundle)
-    evaluation = evaluate_model(model, faces, settings, threads=usable_cpus())
-    write_report(
-        OUT,
-        model,
-        evaluation.figures,
-        faces=faces,
-        crops=faces.crops,
-        evaluation=evaluation,
-        fars=settings.far,
-        seed=settings.seed,
-        verify=VERIFY,
-        history=HISTORY,
-    )
+    result = evaluate_test_people(model, faces, params, DATA, usable_cpus())
+    write_report(OUT, result, params.evaluate, verify=VERIFY, history=HISTORY)
     release = with_int8(bundle.release, INT8)
-    card = model_card(release, evaluation.figures, read_catalogue())
-    write_file(OUT / "model_card.md", card)
-    write_json(OUT / "evaluation.json", evaluation.figures)
+    write_file(OUT / "model_card.md", model_card(release, result.figures, read_catalogue()))
+    write_json(OUT / "evaluation.json", result.figures)
 
 
 def embedded_faces(bundle: Bundle) -> EmbeddedFaces:

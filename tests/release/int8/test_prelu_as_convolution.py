@@ -6,12 +6,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceops.release.embedder_graph import without_prelu
+from faceops.release.embedder_graph import replace_prelu
 from faceops.release.int8.quantise import prelu_as_convolution
 
 
 def prelu(slopes: list[float]) -> onnx.ModelProto:
-    """Return y = PReLU(x), as `without_prelu` writes it."""
+    """Return y = PReLU(x), as `replace_prelu` writes it."""
     channels = len(slopes)
     slope = np.array(slopes, np.float32).reshape(1, channels, 1, 1)
     shape = ["n", channels, 3, 3]
@@ -23,7 +23,7 @@ def prelu(slopes: list[float]) -> onnx.ModelProto:
         [numpy_helper.from_array(slope, "slope")],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return without_prelu(made)
+    return replace_prelu(made)
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceops.release.embedder_graph import without_prelu
+from faceops.release.embedder_graph import replace_prelu
 from faceops.release.export import serialise
 from faceops.release.int8.equalise import equalise, find_links
 from faceops.release.int8.quantise import CannotQuantise, prelu_as_convolution, quantise_embedder
@@ -59,7 +59,7 @@ def small_net(opset: int = 18) -> onnx.ModelProto:
         [numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items()],
     )
     imports = [helper.make_opsetid("", opset)]
-    return without_prelu(helper.make_model(graph, opset_imports=imports, ir_version=10))
+    return replace_prelu(helper.make_model(graph, opset_imports=imports, ir_version=10))
 
 
 def embed(model: onnx.ModelProto, crops: np.ndarray = CROPS, threads: int = 1) -> np.ndarray:

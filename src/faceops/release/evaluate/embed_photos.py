@@ -1,18 +1,8 @@
-"""From a folder of labelled photos to embedded faces, by one model; every photo has its row.
+"""Labelled photos to embedded faces, by one model; every photo gets a row.
 
-The crop stage does the same for the pipeline, by a manifest and from the beginning each time. An
-evaluation of any folder must also go on after it was stopped and serve several models, so
-photos go one by one (by the same `crop_photo`) into a store that is keyed by their content.
-
-Crops and embeddings of photos, kept by content: a run that was killed goes on from there.
-
-A folder holds, for one way of finding faces,
-
-    photos.jsonl              a line a photo that was looked at: its sha256, reason or row
-    crops.u8                  uint8 (rows, 112, 112, 3), as they came
-    embeddings-<model>.f32    float32 (rows, D); a row of another length than 1 is not done yet
-
-so the same photos in another folder, or under another model, are not searched again.
+Faces are found by `crop_photo`, as in the crop stage. Crops and embeddings are kept in a store
+keyed by the photos' content, so that an interrupted evaluation continues, and photos that were
+moved, or are evaluated with another model, are not searched for faces again.
 """
 
 import json
@@ -41,12 +31,10 @@ from faceops.photos.open_photo import printable
 from faceops.photos.walk import walk_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
 
-_TWO_PEOPLE = "figures need photos of two people or more."
-
 
 @dataclass(frozen=True)
 class LabelledPhoto:
-    """`path` is relative to the data folder and POSIX; `person` as the folder spells it."""
+    """`path` is relative to the data folder and POSIX; `person` is "" where no folder names one."""
 
     file: Path
     path: str
@@ -56,12 +44,11 @@ class LabelledPhoto:
 def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[LabelledPhoto]:
     """Return the photos below `data`/photos, or below `data` itself, sorted by path.
 
-    The first folder names the person; spellings of one person are one. Files that lie in no
-    person's folder have the person "". Only those of `people` are listed, where that is given.
+    The first folder below names the person; different spellings of a name are one person. With
+    `people`, only their photos are returned.
 
     Raises:
-        UsageError: photos of nobody or of one person alone, whom no protocol can tell from others;
-            or `people` names somebody who has none.
+        UsageError: there are photos of fewer than two people, or somebody of `people` has none.
     """
     root = data / "photos" if (data / "photos").is_dir() else data
     if (data / "data" / "photos").is_dir():
@@ -73,41 +60,44 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
         person = printable(Path(parts[0])) if len(parts) > 1 else ""
         person = spelling.setdefault(name_key(person), person)
         photos.append(LabelledPhoto(file, printable(file.relative_to(data)), person))
-    if not any(photo.person for photo in photos):
+    found = {photo.person for photo in photos} - {""}
+    if not found:
         raise UsageError(
             f"{data} holds no photos of people; name a folder with photos/<person>/<photo>."
         )
-    if len(named := {photo.person for photo in photos if photo.person}) == 1:
-        (only,) = named
+    if len(found) == 1:
+        (only,) = found
         nested = any(len(photo.file.relative_to(root).parts) > 2 for photo in photos)
-        raise UsageError(
-            f"{data} holds photos of one person alone, {only}; "
-            + (f"if its folders are the people, name {root / only}." if nested else _TWO_PEOPLE)
-        )
+        advice = f"if its folders are the people, name {root / only}." if nested else (
+            "figures need photos of two people or more."
+        )  # fmt: skip
+        raise UsageError(f"{data} holds photos of one person only, {only}; {advice}")
     if people is None:
         return photos
     wanted = {name_key(name): name for name in people}
     if absent := [name for key, name in wanted.items() if key not in spelling]:
-        raise UsageError(
-            f"{data} has no photos of {absent[0]}"
-            + (f" and {len(absent) - 1} more people of the list" if len(absent) > 1 else "")
-            + "; correct --people."
-        )
+        more = f" and {len(absent) - 1} more people of the list" if len(absent) > 1 else ""
+        raise UsageError(f"{data} has no photos of {absent[0]}{more}; correct --people.")
     return [photo for photo in photos if photo.person and name_key(photo.person) in wanted]
 
 
-def set_aside(data: Path) -> frozenset[str]:
-    """Return the sha256 of the photos that quarantine.csv in `data` sets aside."""
+def quarantined_photos(data: Path) -> frozenset[str]:
+    """Return the sha256 of the photos that are listed in `data`/quarantine.csv."""
     return frozenset(read_quarantine(data / QUARANTINE_FILE))
 
 
 _SHAPE = (112, 112, 3)
-_CROP = 112 * 112 * 3
-_BLOCK = 64
+_CROP_BYTES = 112 * 112 * 3
+_BLOCK = 64  # crops between two writes of embeddings
 
 
 class PhotoStore:
-    """The store in `folder`, made when absent; a context, held by one process at a time."""
+    """Crops and embeddings in `folder`, for one way of finding faces.
+
+    Files: photos.jsonl, a line a photo (sha256, row of its crop, reason without one); crops.u8,
+    uint8 (rows, 112, 112, 3); embeddings-<model>.f32, float32 (rows, D), in which a row whose
+    length is not 1 is still missing. A context manager; it locks the folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,32 +118,27 @@ class PhotoStore:
         self._opened.close()
 
     def add(self, photo_id: str, crop: np.ndarray | None, reason: str) -> None:
-        """Keep what became of a photo: its `crop`, uint8 (112, 112, 3), or why there is none."""
+        """Store the `crop`, uint8 (112, 112, 3), of a photo, or the reason why it has none."""
         row = -1
         if crop is not None:
             row = self.rows
             self._crops.write(np.ascontiguousarray(crop).tobytes())
-            self._crops.flush()  # before the line that speaks of it
+            self._crops.flush()  # before the line that refers to it
             self.rows += 1
         self.photos[photo_id] = {"photo_id": photo_id, "row": row, "reason": reason}
         self._lines.write(json.dumps(self.photos[photo_id]) + "\n")
         self._lines.flush()
 
     def crops(self) -> np.ndarray:
-        """Return all crops, uint8 (rows, 112, 112, 3), mapped and not read."""
+        """Return all crops, uint8 (rows, 112, 112, 3), memory-mapped."""
         if not self.rows:
             return np.zeros((0, *_SHAPE), np.uint8)
-        shape = (self.rows, *_SHAPE)
-        return np.memmap(self.folder / "crops.u8", np.uint8, "r", shape=shape)
+        return np.memmap(self.folder / "crops.u8", np.uint8, "r", shape=(self.rows, *_SHAPE))
 
     def embeddings(
-        self,
-        rows: np.ndarray,
-        identity: str,
-        size: int,
-        embed: Callable[[np.ndarray], np.ndarray],
+        self, rows: np.ndarray, identity: str, size: int, embed: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Return the embeddings float32 (len(rows), `size`) of `rows`, embedding what is missing.
+        """Return the embeddings float32 (len(rows), `size`) of `rows`; missing ones are computed.
 
         `identity` names the model in the file's name.
         """
@@ -161,19 +146,19 @@ class PhotoStore:
             return np.zeros((0, size), np.float32)
         path = self.folder / f"embeddings-{identity[:16]}.f32"
         with path.open("ab") as file:
-            file.truncate(4 * size * self.rows)  # grows by zeros, which take no room
+            file.truncate(4 * size * self.rows)  # new rows are zeros in a sparse file
         kept = np.memmap(path, np.dtype("<f4"), "r+", shape=(self.rows, size))
         length = np.linalg.norm(kept[rows], axis=1)
-        todo = np.unique(rows[~(np.abs(length - 1) < 1e-3)])
+        missing = np.unique(rows[~(np.abs(length - 1) < 1e-3)])
         crops = self.crops()
-        for start in track(range(0, len(todo), _BLOCK), "embedding blocks of faces"):
-            block = todo[start : start + _BLOCK]
+        for start in track(range(0, len(missing), _BLOCK), "embedding blocks of faces"):
+            block = missing[start : start + _BLOCK]
             kept[block] = embed(np.asarray(crops[block]))
         kept.flush()
         return np.asarray(kept[rows], np.float32)
 
     def _read(self) -> None:
-        """Read the lines; what a kill cut short is dropped and will be done again."""
+        """Read the lines; what an interrupted run wrote only in part is dropped."""
         self._lines.seek(0)
         good = 0
         for line in iter(self._lines.readline, ""):
@@ -185,22 +170,18 @@ class PhotoStore:
                 break
             good = self._lines.tell()
         self._lines.truncate(good)
-        whole = self._crops.tell() // _CROP
-        if whole < self.rows:  # the disk lost what it had promised
+        whole = self._crops.tell() // _CROP_BYTES
+        if whole < self.rows:  # a power failure may lose crops that were written before lines
             self.photos = {i: photo for i, photo in self.photos.items() if photo["row"] < whole}
             self.rows = whole
             self._lines.truncate(0)
             self._lines.writelines(json.dumps(photo) + "\n" for photo in self.photos.values())
-        self._crops.truncate(self.rows * _CROP)
-
-
-# What a photo's bytes alone decide; other reasons may be gone the next time.
-_LASTING = {Reason.NO_FACE, Reason.FACE_TOO_SMALL, Reason.SEVERAL_FACES, Reason.LOW_QUALITY}
+        self._crops.truncate(self.rows * _CROP_BYTES)
 
 
 @dataclass(frozen=True)
 class PhotoRow:
-    """What became of one photo; `row` of the store's crops, -1 with a `reason`."""
+    """The result for one photo; `row` is its crop's in the store, -1 with a `reason`."""
 
     path: str
     person: str
@@ -210,7 +191,7 @@ class PhotoRow:
 
 
 @dataclass(frozen=True)
-class EmbeddedData:
+class EmbeddedPhotos:
     """The faces of a data folder; `photos` has a row for every file, in the order of paths."""
 
     faces: EmbeddedFaces
@@ -224,11 +205,11 @@ class EmbeddedData:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many photos have no face in the evaluation, by reason."""
+        """The number of photos without a face, by reason."""
         return dict(sorted(Counter(p.reason for p in self.photos if p.reason).items()))
 
     def write(self, path: Path, seen: Mapping[str, str]) -> None:
-        """Write a CSV of all photos; `seen` says what a person was used for in training."""
+        """Write a CSV of all photos; `seen` gives the split of people who trained the model."""
         rows = []
         for photo in self.photos:
             status = "rejected" if photo.reason else "accepted"
@@ -237,7 +218,7 @@ class EmbeddedData:
         write_csv(path, ("path", "person", "photo_id", "status", "reason", "seen_in"), rows)
 
 
-def embed_data(
+def embed_photos(
     model: MeasuredModel,
     photos: Sequence[LabelledPhoto],
     quarantine: frozenset[str],
@@ -245,29 +226,30 @@ def embed_data(
     *,
     threads: int,
     duplicates: bool = False,
-) -> EmbeddedData:
-    """Find, align and embed the face of each of `photos`; what `work` holds is not done again.
+) -> EmbeddedPhotos:
+    """Find, align and embed the face of each of `photos`; what `work` holds is reused.
 
     Args:
         model: which finds faces and embeds them.
         photos: in the order of their paths.
-        quarantine: sha256 of photos that are set aside.
+        quarantine: sha256 of photos to leave out.
         work: folder of the stores.
-        threads: photos looked at at once.
-        duplicates: keep photos that are there twice, as lists of pairs expect.
+        threads: photos opened at a time.
+        duplicates: keep copies of a photo, which pairs lists may name. Otherwise a copy is
+            rejected: it would be a trivial genuine pair.
 
     Raises:
-        FaceOpsError: not one face, or `work` cannot be used.
+        FaceOpsError: no photo has a usable face, or `work` cannot be used.
     """
     with PhotoStore(work / model.finder_identity[:16]) as store:
-        rows = _look_at(model, photos, quarantine, store, threads)
+        rows = _find_faces(model, photos, quarantine, store, threads)
         if not duplicates:
             rows = _without_duplicates(rows)
         kept = np.array([row.row for row in rows if not row.reason], np.int64)
         if not len(kept):
             counts = Counter(row.reason for row in rows).most_common()
-            told = ", ".join(f"{count} {reason}" for reason, count in counts)
-            raise FaceOpsError(f"none of {len(rows)} photos gave a face to evaluate ({told}).")
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+            raise FaceOpsError(f"none of {len(rows)} photos has a usable face ({reasons}).")
         embeddings = store.embeddings(kept, model.identity, model.embedding_size, model.embed)
         crops = CropRows(store.crops(), kept)
     faces = EmbeddedFaces(
@@ -276,10 +258,14 @@ def embed_data(
         paths=np.array([row.path for row in rows if not row.reason], dtype=str),
         missing=tuple(row.path for row in rows if row.reason),
     )
-    return EmbeddedData(faces, rows, crops)
+    return EmbeddedPhotos(faces, rows, crops)
 
 
-def _look_at(
+# Reasons that depend on the photo's bytes alone; others may not apply the next time.
+_LASTING = {Reason.NO_FACE, Reason.FACE_TOO_SMALL, Reason.SEVERAL_FACES, Reason.LOW_QUALITY}
+
+
+def _find_faces(
     model: MeasuredModel,
     photos: Sequence[LabelledPhoto],
     quarantine: frozenset[str],
@@ -290,7 +276,7 @@ def _look_at(
         try:
             photo_id = sha256_file(photo.file)
         except OSError:
-            photo_id = ""  # crop_photo says why
+            photo_id = ""  # crop_photo gives the reason
         if photo_id in quarantine:
             return photo_id, CroppedPhoto(reason=Reason.QUARANTINED)
         if not is_well_formed(photo.person):
@@ -300,10 +286,8 @@ def _look_at(
         return photo_id, crop_photo(photo.file, model.finder, model.crops)
 
     rows = []
-    done = ordered_map(work, photos, threads)
-    for photo, (photo_id, cropped) in zip(
-        photos, track(done, "faces of photos", len(photos)), strict=True
-    ):
+    results = track(ordered_map(work, photos, threads), "faces of photos", len(photos))
+    for photo, (photo_id, cropped) in zip(photos, results, strict=True):
         if cropped is not None and photo_id and photo_id not in store.photos:
             if cropped.crop is not None:
                 store.add(photo_id, cropped.crop, "")
@@ -311,14 +295,13 @@ def _look_at(
                 store.add(photo_id, None, str(cropped.reason))
         if photo_id in store.photos and (cropped is None or cropped.crop is not None):
             row, reason = store.photos[photo_id]["row"], store.photos[photo_id]["reason"]
-        else:  # without an id, it was gone for a moment
+        else:  # without an id, the file could not be read for a moment
             row, reason = -1, str((cropped and cropped.reason) or Reason.VANISHED)
         rows.append(PhotoRow(photo.path, photo.person, photo_id, row, reason))
     return rows
 
 
 def _without_duplicates(rows: list[PhotoRow]) -> list[PhotoRow]:
-    """Set copies aside: the same photo twice would be a pair of one person that is too easy."""
     usable = [
         Inspected(row.path, row.person, row.photo_id, "", 0, 0, "", "")
         for row in rows

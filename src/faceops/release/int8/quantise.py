@@ -2,7 +2,7 @@
 
 PReLU written in operations that ONNX Runtime runs fast in eight bits: x + relu((slope - 1) x).
 
-`without_prelu` leaves slope * x + (1 - slope) * relu(x). In eight bits its two products by a
+`replace_prelu` leaves slope * x + (1 - slope) * relu(x). In eight bits its two products by a
 channel's constant take as long as the convolutions do, and each rounds the constants with one
 scale for all channels. A 1 x 1 depthwise convolution has a scale a channel, which makes its one
 weight a channel exact, and the Relu behind it costs nothing.
@@ -24,14 +24,14 @@ from onnxruntime.quantization import (
 )
 
 from faceops.base.errors import FaceOpsError
-from faceops.release.embedder_graph import without_traces
+from faceops.release.embedder_graph import canonical_onnx
 from faceops.release.int8.equalise import equalise, multiplies_channels
 
 _ONE = 1e-5  # slope and rest add up to 1 within float32's rounding
 
 
 def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of `model` with each PReLU of `without_prelu` in the other form.
+    """Return a copy of `model` with each PReLU of `replace_prelu` in the other form.
 
     One with a slope above 1 in some channel stays as it is: the form holds up to 1.
     """
@@ -148,7 +148,7 @@ def quantise_embedder(
     try:
         ready = equalise(prelu_as_convolution(embedder), crops)
         named = _named(ready)
-        model = without_traces(_quantised(named, crops, _leading(named.graph, float_layers)))
+        model = canonical_onnx(_quantised(named, crops, _leading(named.graph, float_layers)))
         onnx.checker.check_model(model, full_check=True)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except (OSError, MemoryError):  # of this machine now, not of this graph

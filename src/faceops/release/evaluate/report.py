@@ -1,17 +1,15 @@
-"""The report of an evaluation: figures, curves, pictures and one page, of any model and data."""
+"""The report of an evaluation (figures, curves, pictures, one HTML page) and the model card."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
+from faceops.config.sections import Evaluate
 from faceops.embedding.similarity_map import draw_similarity_map
 from faceops.evaluation.curves import CURVES, write_curves
-from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.mistakes import (
     Pair,
@@ -25,26 +23,27 @@ from faceops.evaluation.report.document import About, Facts, Section, Text, mark
 from faceops.evaluation.report.report import card_sections, page
 from faceops.faces.contact_sheets import write_sheet
 from faceops.release.contract import EMBEDDER, Release
+from faceops.release.evaluate.evaluate import EvaluationResult
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.weights.catalogue import Weight, read_catalogue
 
 _SPLIT_USE = {
     "val": "Epoch and verifier chosen, probabilities calibrated and thresholds measured on",
-    "test": "Not seen, used for the figures only",
+    "test": "Not trained on, used for the figures only",
 }
-_AS_PUBLISHED = "not trained further"  # words of the export stage, see stages/export.py
+_NOT_TRAINED = "not trained further"  # as stages/export.py writes it
 
 
 def about_model(model: MeasuredModel, catalogue: Mapping[str, Weight]) -> About:
-    """Describe a release by its contract, an embedder made elsewhere by what its adapter says."""
+    """Describe a release by release.json, an embedder from elsewhere by adapter.json."""
     if model.bundle is not None:
         return about_release(model.bundle.release, catalogue, model.name)
     source = model.source or "not stated"
     return About(
         name=model.name,
-        use=[f"An embedder made elsewhere, measured beside releases. Its source: {source}."],
-        seen=["What it was trained on is not known here."],
-        licences=[f"The embedder's licence is not stated here; its source: {source}."],
+        use=[f"An embedder made elsewhere, to be compared with releases. Its source: {source}."],
+        seen=["What it was trained on is not known."],
+        licences=[f"The embedder's licence is not stated; its source: {source}."],
         lineage=[("model", model.name), ("identity of the embedder", model.identity)],
     )  # fmt: skip
 
@@ -76,12 +75,12 @@ def _use(release: Release) -> list[str]:
 def _int8(release: Release) -> list[str]:
     if release.int8 is None:
         return []
-    told = release.int8.measured
+    measured = release.int8.measured
     return [
         f"With --precision int8 it embeds by {release.int8.file}, which is smaller and faster: TAR "
-        f"at FAR {told.far:g} {told.tar_int8:.4f} in place of {told.tar_float32:.4f} on "
-        f"{told.people:,} validation people, mean cosine to the float32 embedding "
-        f"{told.mean_cosine:.4f}; contract id {release.int8.contract_id}, thresholds of its own. "
+        f"at FAR {measured.far:g} {measured.tar_int8:.4f} in place of {measured.tar_float32:.4f} "
+        f"on {measured.people:,} validation people, mean cosine to the float32 embedding "
+        f"{measured.mean_cosine:.4f}; contract id {release.int8.contract_id}, its own thresholds. "
         "The figures below are those of float32."
     ]
 
@@ -96,7 +95,7 @@ def _seen(release: Release) -> list[str]:
     embedder = release.weights[EMBEDDER]
     items = [f"Embedder: {embedder.source}."]
     splits = release.data.get("splits", {})
-    kept = embedder.source.endswith(_AS_PUBLISHED)
+    kept = embedder.source.endswith(_NOT_TRAINED)
     uses = {"train": "Verifier fitted on" if kept else "Trained on"} | _SPLIT_USE
     for name, use in uses.items():
         if name in splits:
@@ -131,8 +130,8 @@ def _lineage(release: Release) -> list[tuple[str, str]]:
 REPORT, MISTAKES = "report.html", "mistakes.csv"
 PICTURES = "pictures"
 MAP = "similarity_map.png"
-# Of an earlier evaluation in the same folder; the page shows what it finds there.
-_DRAWN = (
+# All that a report may show: pictures of an earlier one in the same folder are removed.
+_PICTURES = (
     *("roc.png", "det.png", "scores.png", "cmc.png", "calibration.png", "promise.png", "loss.png"),
     *(MAP, "mistakes_two_people.png", "mistakes_one_person.png"),
 )
@@ -140,47 +139,38 @@ _DRAWN = (
 
 def write_report(
     folder: Path,
-    model: MeasuredModel,
-    figures: dict[str, Any],
+    result: EvaluationResult,
+    settings: Evaluate,
     *,
-    faces: EmbeddedFaces,
-    crops: np.ndarray | CropRows | None,
-    evaluation: Evaluation | None,
-    fars: Sequence[float],
-    seed: int,
     verify: Path | None = None,
     history: Path | None = None,
 ) -> None:
     """Write report.html to `folder`, the tables behind it, and pictures in a folder there.
 
     Args:
-        folder: made when absent; what an earlier report left there is replaced.
-        model: what was evaluated.
-        figures: as in evaluation.json.
-        faces: that were evaluated.
-        crops: of them, (N, 112, 112, 3); without, no photos are shown.
-        evaluation: the curves behind the figures, where all protocols ran; else none are drawn.
-        fars: false accept rates to mark.
-        seed: of the people on the map.
-        verify: verify.json of the pipeline that made the model, where it is at hand.
-        history: history.csv of its training; a file that is not there is passed over.
+        folder: created if absent; an earlier report there is replaced.
+        result: without its curves no curves are drawn, without its crops no photos are shown.
+        settings: `far` is marked in curves, `seed` chooses the people of the similarity map.
+        verify: verify.json of the pipeline that made the model.
+        history: history.csv of its training; it may not exist.
 
     Raises:
         FaceOpsError: `folder` cannot be written, or `verify` or `history` is damaged.
     """
+    model, figures = result.model, result.figures
     rows = read_history(history) if history is not None and history.exists() else []
     chosen = None if verify is None else _read(verify)
+    pictures = folder / PICTURES
     try:
-        pictures = folder / PICTURES
         pictures.mkdir(parents=True, exist_ok=True)
-        for old in (
-            *(pictures / name for name in _DRAWN),
-            *(folder / name for name in (MISTAKES, *CURVES)),
-        ):
-            old.unlink(missing_ok=True)
+        old = [pictures / name for name in _PICTURES]
+        for path in (*old, *(folder / name for name in (MISTAKES, *CURVES))):
+            path.unlink(missing_ok=True)
         pairs: list[Pair] = []
-        if evaluation is not None:
-            pairs = _pictures(folder, model, evaluation, faces, crops, fars, seed, rows)
+        if result.curves is not None:
+            write_plots(result.curves, model.thresholds, settings.far, pictures, rows)
+            write_curves(result.curves, folder)
+            pairs = _draw_faces(folder, result, result.curves, settings.seed)
         else:
             write_promise_plot(figures.get("promise", []), pictures)
         facts = Facts(about_model(model, read_catalogue()), figures, model.thresholds, chosen, rows)
@@ -189,20 +179,13 @@ def write_report(
         raise FaceOpsError(f"{folder} cannot be written ({error.strerror}).") from None
 
 
-def _pictures(
-    folder: Path,
-    model: MeasuredModel,
-    evaluation: Evaluation,
-    faces: EmbeddedFaces,
-    crops: np.ndarray | CropRows | None,
-    fars: Sequence[float],
-    seed: int,
-    history: list[dict[str, str]],
+def _draw_faces(
+    folder: Path, result: EvaluationResult, curves: Evaluation, seed: int
 ) -> list[Pair]:
-    write_curves(evaluation, folder)
+    """Draw and list the worst mistakes, which are returned, and draw the similarity map."""
+    model, faces, crops = result.model, result.faces, result.crops
     pictures = folder / PICTURES
-    write_plots(evaluation, model.thresholds, fars, pictures, history)
-    mistakes = worst_mistakes(faces, model.verifier, evaluation.pairs)
+    mistakes = worst_mistakes(faces, model.verifier, curves.pairs)
     pairs = mistaken_pairs(faces, crops, mistakes, calibrated=model.thresholds is not None)
     write_mistakes_table(pairs, folder / MISTAKES)
     write_mistake_sheets(pairs, pictures)

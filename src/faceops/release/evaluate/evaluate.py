@@ -1,0 +1,373 @@
+"""Evaluate a model: on the pipeline's test people, or by one protocol on a folder of photos.
+
+`evaluate_test_people` and `evaluate_folder` are the two entries. Both embed faces, run protocols
+of `faceops.evaluation` on the embeddings, and return an `EvaluationResult`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.figures import rounded
+from faceops.base.progress import track
+from faceops.config.sections import Params
+from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
+from faceops.evaluation.evaluate import Evaluation, evaluate
+from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.lfw import PairsList, lfw_view1, lfw_view2, read_pairs_list
+from faceops.evaluation.protocols.open_set import (
+    gallery_query_figures,
+    open_set,
+    open_set_figures,
+    open_sets,
+)
+from faceops.evaluation.protocols.promise import hold_promise
+from faceops.evaluation.protocols.robustness import measure_robustness
+from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
+from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
+from faceops.release.evaluate.embed_photos import (
+    EmbeddedPhotos,
+    embed_photos,
+    labelled_photos,
+    quarantined_photos,
+)
+from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.release.evaluate.people_seen import PeopleSeen, people_seen
+from faceops.verification.split_faces import read_rows, read_split
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation measured, and what its report shows.
+
+    Attributes:
+        model: what was evaluated.
+        figures: by protocol, rounded and ready for JSON.
+        faces: that were evaluated.
+        crops: of the faces, uint8 (N, 112, 112, 3).
+        curves: behind the figures; None unless all protocols ran.
+    """
+
+    model: MeasuredModel
+    figures: dict[str, Any]
+    faces: EmbeddedFaces
+    crops: np.ndarray | CropRows | None
+    curves: Evaluation | None
+
+
+@dataclass(frozen=True)
+class ProtocolInput:
+    """What a protocol works on.
+
+    Attributes:
+        model: which embedded the faces.
+        faces: to evaluate.
+        params: the sections `evaluate` and `verify` are used.
+        data: the folder that the faces' paths are relative to.
+        threads: photos processed at a time.
+        lists: pairs lists of LFW, for its protocols.
+    """
+
+    model: MeasuredModel
+    faces: EmbeddedFaces
+    params: Params
+    data: Path
+    threads: int
+    lists: list[PairsList]
+
+
+def _all(task: ProtocolInput) -> Evaluation:
+    model = task.model
+    return evaluate(task.faces, model.verifier, model.thresholds, task.params.evaluate)
+
+
+def _pairs(task: ProtocolInput) -> dict[str, Any]:
+    settings, model = task.params.evaluate, task.model
+    drawn = random_pairs(
+        task.faces, model.verifier, settings.pairs, settings.seed, settings.pair_draws
+    )
+    return {"random_pairs": drawn.figures(settings.far, model.thresholds, settings.seed)}
+
+
+def _one_against_ten(task: ProtocolInput) -> dict[str, Any]:
+    compared = one_against_ten(task.faces, task.model.verifier)
+    return {"one_against_ten": compared.figures(task.params.evaluate.seed)}
+
+
+def _closed_set(task: ProtocolInput) -> dict[str, Any]:
+    result = closed_set(task.faces, task.model.verifier)
+    return {"closed_set": result.figures(task.params.evaluate.seed)}
+
+
+def _open_set(task: ProtocolInput) -> dict[str, Any]:
+    settings, model = task.params.evaluate, task.model
+    share, seed = settings.unknown_share, settings.seed
+    search = open_set(
+        task.faces, model.verifier, model.thresholds,
+        gallery_photos=settings.gallery_photos, unknown_share=share, seed=seed,
+    )  # fmt: skip
+    return {
+        "open_set": open_set_figures(search, model.thresholds, seed),
+        "gallery_query": gallery_query_figures(search, seed),
+        "open_sets": open_sets(
+            task.faces, model.verifier, model.thresholds,
+            photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed,
+        ),
+    }  # fmt: skip
+
+
+def _lfw_view1(task: ProtocolInput) -> dict[str, Any]:
+    seed = task.params.evaluate.seed
+    train, test = task.lists
+    view = lfw_view1(task.faces, task.model.verifier, train, test, seed)
+    return {"lfw_view1": view.figures(seed)}
+
+
+def _lfw_view2(task: ProtocolInput) -> dict[str, Any]:
+    seed = task.params.evaluate.seed
+    view = lfw_view2(task.faces, task.model.verifier, task.lists[0], seed)
+    return {"lfw_view2": view.figures(seed)}
+
+
+def _promise(task: ProtocolInput) -> dict[str, Any]:
+    model, verify = task.model, task.params.verify
+    if model.thresholds is None:
+        refused = f"{model.name} is not a release and has no calibrated thresholds"
+        return {"promise": [], "promise_refused": refused}
+    promises = hold_promise(
+        task.faces, model.verifier, model.thresholds,
+        verify.fpir_budgets, verify.gallery_sizes, task.params.evaluate.seed,
+    )  # fmt: skip
+    return {"promise": [promise.figures for promise in promises]}
+
+
+def _robustness(task: ProtocolInput) -> dict[str, Any]:
+    settings, model = task.params.evaluate, task.model
+    table = measure_robustness(
+        task.faces,
+        model.verifier,
+        model.thresholds,
+        data=task.data,
+        finder=model.finder,
+        embed=model.embed,
+        settings=model.crops,
+        photos=settings.robustness_photos,
+        seed=settings.seed,
+        workers=task.threads,
+    )
+    return {"robustness": table}
+
+
+PROTOCOLS: Mapping[str, Callable[[ProtocolInput], dict[str, Any] | Evaluation]] = MappingProxyType(
+    {
+        "all": _all,
+        "pairs": _pairs,
+        "one-against-ten": _one_against_ten,
+        "closed-set": _closed_set,
+        "open-set": _open_set,
+        "lfw-view1": _lfw_view1,
+        "lfw-view2": _lfw_view2,
+        "promise": _promise,
+        "robustness": _robustness,
+    }
+)
+# The pairs lists that a protocol reads, in the order of its arguments.
+LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"lfw-view1": ("pairsDevTrain.txt", "pairsDevTest.txt"), "lfw-view2": ("pairs.txt",)}
+)
+
+
+_BLOCK = 64  # crops between two reports of progress
+
+
+def embed_split(
+    model: MeasuredModel, crops_file: Path, faces_file: Path, split: str = "test"
+) -> EmbeddedFaces:
+    """Return the faces of the people of `split`, with their crops, embedded by `model`.
+
+    Raises:
+        FaceOpsError: the files are absent or do not match, or nobody is in `split`.
+    """
+    people = read_split(faces_file, split)
+    crops = read_rows(crops_file, people.rows)
+    blocks = range(0, len(crops), _BLOCK)
+    parts = [model.embed(crops[start : start + _BLOCK]) for start in track(blocks, "embedding")]
+    return EmbeddedFaces(np.concatenate(parts), people.persons, people.paths, crops)
+
+
+def evaluate_test_people(
+    model: MeasuredModel, faces: EmbeddedFaces, params: Params, data: Path, threads: int = 1
+) -> EvaluationResult:
+    """Run all protocols on `faces`, and robustness and slices where `params` ask for them.
+
+    Args:
+        model: which embedded the faces.
+        faces: of the pipeline's test people, see `embed_split`.
+        params: of the evaluation.
+        data: the folder that the faces' paths are relative to; opened for robustness only.
+        threads: photos altered at a time.
+
+    Raises:
+        FaceOpsError: too few people or photos, a photo is missing, or the CSV of groups is wrong.
+    """
+    settings = params.evaluate
+    attributes = read_attributes(Path(settings.slices)).of(faces) if settings.slices else None
+    task = ProtocolInput(model, faces, params, data, threads, [])
+    curves = _all(task)
+    figures = dict(curves.figures)
+    if settings.robustness_photos:
+        _check_robustness(model, data)
+        figures |= _robustness(task)
+    return EvaluationResult(model, _finished(figures, task, attributes), faces, faces.crops, curves)
+
+
+def _check_robustness(model: MeasuredModel, data: Path) -> None:
+    if model.crops.mode != "aligned":
+        raise FaceOpsError(
+            f"{model.name} was trained on crops of mode {model.crops.mode!r} and finds no faces in "
+            "altered photos; set evaluate.robustness_photos to 0, or crop.mode to aligned."
+        )
+    if not data.is_dir():
+        raise FaceOpsError(
+            f"{data} does not exist, and robustness alters its photos; run `dvc pull`, or set "
+            "evaluate.robustness_photos to 0."
+        )
+
+
+@dataclass(frozen=True)
+class FolderRequest:
+    """What to evaluate on: a folder of labelled photos.
+
+    Attributes:
+        data: the folder; see `labelled_photos`.
+        protocol: a key of `PROTOCOLS`.
+        people: evaluate only these, by any spelling.
+        lists: folder of LFW's pairs lists; None: beside the photos.
+        slices: a CSV of attributes of people or photos.
+        split: the split stage's faces.parquet, which says who trained the model.
+        work: folder of crops and embeddings, which are reused.
+    """
+
+    data: Path
+    protocol: str
+    people: list[str] | None = None
+    lists: Path | None = None
+    slices: Path | None = None
+    split: Path = Path("build/split/faces.parquet")
+    work: Path = Path("build/evaluations")
+
+
+@dataclass(frozen=True)
+class FolderEvaluation:
+    """The result, what became of every photo, and which people the model had seen."""
+
+    result: EvaluationResult
+    photos: EmbeddedPhotos
+    seen: PeopleSeen
+
+
+def evaluate_folder(
+    model: MeasuredModel, request: FolderRequest, params: Params, threads: int
+) -> FolderEvaluation:
+    """Find, embed and evaluate the faces of a folder of labelled photos.
+
+    The protocols of LFW open only the photos that their lists name, copies included.
+
+    Raises:
+        UsageError: the folder, a list or the CSV of groups is wrong.
+        FaceOpsError: too few people or photos for the protocol.
+    """
+    stated = None if request.slices is None else read_attributes(request.slices)
+    lists = read_lists(request.protocol, request.data, request.lists)
+    listed = labelled_photos(request.data, request.people)
+    if lists:
+        named = {name for pairs in lists for name in pairs.photos.tolist()}
+        listed = [photo for photo in listed if photo.file.stem in named]
+    photos = embed_photos(
+        model,
+        listed,
+        quarantined_photos(request.data),
+        request.work,
+        threads=threads,
+        duplicates=request.protocol in LISTS,
+    )
+    faces = photos.faces
+    seen = people_seen(model, sorted(set(faces.persons.tolist())), request.split)
+    task = ProtocolInput(model, faces, params, request.data, threads, lists)
+    output = PROTOCOLS[request.protocol](task)
+    curves = output if isinstance(output, Evaluation) else None
+    figures: dict[str, Any] = {
+        "people": faces.people,
+        "photos": len(faces),
+        **(output.figures if isinstance(output, Evaluation) else output),
+    }
+    attributes = None if stated is None else stated.of(faces, photos.photo_ids)
+    figures = _finished(figures, task, attributes) | {
+        "bundle": model.name,
+        "protocol": request.protocol,
+        "data": {
+            "folder": str(request.data),
+            "photos": len(listed),
+            "people": len({photo.person for photo in listed if photo.person}),
+            "faces": len(faces),
+            "without_face": photos.reasons,
+            "seen": seen.figures(),
+        },
+    }
+    result = EvaluationResult(model, figures, faces, photos.crops, curves)
+    return FolderEvaluation(result, photos, seen)
+
+
+def read_lists(protocol: str, data: Path, folder: Path | None) -> list[PairsList]:
+    """Read the pairs lists of `protocol` from `folder`, or beside the photos of `data`.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    beside = [data / "protocols" / "lfw", data / "protocols", data, data.parent]
+    found = []
+    for name in LISTS.get(protocol, ()):
+        files = [place / name for place in ([folder] if folder else beside)]
+        existing = next((file for file in files if file.is_file()), None)
+        if existing is None:
+            raise UsageError(
+                f"{protocol} needs {name}, which is not in {files[0].parent}; name the folder of "
+                "LFW's lists with --lists."
+            )
+        found.append(read_pairs_list(existing))
+    return found
+
+
+# Figures that need calibrated probabilities: a probability of 0.5 must mean even odds.
+_CALIBRATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"verification": ("accuracy", "calibration_error"), "random_pairs": ("accuracy",)}
+)
+
+
+def _finished(
+    figures: dict[str, Any], task: ProtocolInput, attributes: Attributes | None
+) -> dict[str, Any]:
+    """Return `figures`, rounded, with those of slices, without those that need calibration."""
+    model = task.model
+    if attributes is not None:
+        figures["slices"] = measure_slices(
+            task.faces, attributes, model.verifier, model.thresholds, task.params.evaluate.seed
+        )
+    if model.thresholds is None:
+        for protocol in _CALIBRATED.keys() & figures.keys():
+            figures[protocol] = {
+                key: value
+                for key, value in figures[protocol].items()
+                if not key.startswith(_CALIBRATED[protocol])
+            }
+        figures["uncalibrated"] = (
+            f"{model.name} was made elsewhere and nothing was calibrated: figures that depend on "
+            "a calibrated probability or threshold are absent"
+        )
+    finished: dict[str, Any] = rounded(figures)
+    return finished
