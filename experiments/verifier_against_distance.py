@@ -21,7 +21,7 @@ from faceops.verification.calibrators import mean_loss
 from faceops.verification.choose_calibration import CHOICES, choose_calibration, fit_map
 from faceops.verification.fit import fit_layers
 from faceops.verification.pairs import all_pair_scores, genuine_weights
-from faceops.verification.reliability import counted_reliability
+from faceops.verification.reliability import reliability_of_counts
 from faceops.verification.score_table import score_table
 from faceops.verification.split_faces import at_most, read_rows, read_split
 from faceops.verification.verifier import sigmoid
@@ -68,7 +68,7 @@ def main() -> None:
     print("\n| calibration | log loss, test | ECE, test |\n| --- | --- | --- |")
     for method in CHOICES:
         log_odds = fit_map(seen, method)(unseen.score).astype(np.float64)
-        bins = counted_reliability(sigmoid(log_odds), unseen.genuine, unseen.impostor)
+        bins = reliability_of_counts(sigmoid(log_odds), unseen.genuine, unseen.impostor)
         name = method + " (chosen)" * (method == chosen.method)
         print(f"| {name} | {mean_loss(unseen, log_odds):.5f} | {bins.expected_error:.5f} |")
 

@@ -9,7 +9,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, scan_pairs
 from faceops.evaluation.protocols.roc import HISTOGRAM_EDGES, TopPairsCollector
-from faceops.verification.reliability import reliability
+from faceops.verification.reliability import bin_sums, reliability_of
 from faceops.verification.verifier import sigmoid
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled
 
@@ -64,7 +64,7 @@ def test_scan_equals_a_loop_and_scikit_learn(ties: bool) -> None:
     assert (faces.persons[scan.top.first] != faces.persons[scan.top.second]).all()
     photos = np.array([(faces.persons == person).sum() for person in faces.persons])
     weights = (2 / (photos * (photos - 1)))[first[same]]
-    bins = reliability(sigmoid(scores[same]), sigmoid(impostor), weights=weights)
+    bins = reliability_of(bin_sums(sigmoid(scores[same]), weights), bin_sums(sigmoid(impostor)))
     np.testing.assert_allclose(scan.reliability.expected_error, bins.expected_error, atol=1e-4)
     assert scan.reliability.pairs.tolist() == bins.pairs.tolist()
     for counts, part in ((scan.same, genuine), (scan.different, impostor)):

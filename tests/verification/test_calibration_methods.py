@@ -10,8 +10,7 @@ from faceops.verification.calibrators import (
     isotonic,
     mean_loss,
     platt,
-    platt_of,
-    pool,
+    pool_adjacent_violators,
     temperature,
 )
 from faceops.verification.choose_calibration import CHOICES, fit_map
@@ -26,14 +25,14 @@ def normal(seed: int, genuine: int, impostor: int) -> tuple[np.ndarray, np.ndarr
 
 
 def test_platt_scaling_finds_the_odds_of_two_normal_distributions() -> None:
-    scale, bias = platt(*normal(0, 200_000, 50_000))
+    scale, bias = platt(score_table(*normal(0, 200_000, 50_000)))
     assert scale == pytest.approx(4, rel=0.03)
     assert bias == pytest.approx(-2, rel=0.03)
 
 
 def test_platt_is_where_no_small_step_lowers_the_loss() -> None:
     table = score_table(*normal(1, 50, 300))
-    scale, bias = platt_of(table)
+    scale, bias = platt(table)
     high, low = 51 / 52, 1 / 302
     best = mean_loss(table, scale * table.score + bias, high, low)
     for step in (0.01, -0.01):
@@ -77,10 +76,10 @@ def test_pooled_blocks_are_those_of_the_minimax_formula() -> None:
     def share(a: int, b: int) -> float:
         return float((one[b] - one[a]) / (one[b] - one[a] + two[b] - two[a]))
 
-    blocks = pool(table)
+    blocks = pool_adjacent_violators(table)
     assert len(blocks) > 5
-    found = [block.one / (block.one + block.two) for block in blocks]
-    assert sum(block.mass for block in blocks) == pytest.approx(1)
+    found = [block.genuine / (block.genuine + block.impostor) for block in blocks]
+    assert sum(block.weight for block in blocks) == pytest.approx(1)
     for i in range(0, size, 3):  # the highest of the least means around i (Barlow et al. 1972)
         wanted = max(min(share(a, b) for b in range(i + 1, size + 1)) for a in range(i + 1))
         assert min(abs(level - wanted) for level in found) < 1e-9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.verification.calibrators import platt
-from faceops.verification.choose_calibration import by_folds, choose_calibration, people_folds
+from faceops.verification.choose_calibration import choose_calibration, pairs_by_fold, people_folds
 from faceops.verification.pairs import (
     PairScores,
     all_pair_scores,
@@ -12,6 +12,7 @@ from faceops.verification.pairs import (
     genuine_pairs,
     genuine_weights,
 )
+from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Method, Verifier
 
 
@@ -42,13 +43,13 @@ def test_folds_hold_people_and_are_even() -> None:
     np.testing.assert_array_equal(fold, people_folds(person, 5, seed=3))
 
 
-def test_pairs_by_folds_are_those_of_a_double_loop() -> None:
+def test_pairs_pairs_by_fold_are_those_of_a_double_loop() -> None:
     rows, persons = table_of(7, 3)
     verifier = Verifier(np.full(8, -1, np.float32), 1.0, "distance")
     scores = all_pair_scores(rows, persons, verifier, log_odds=True)
     person = codes(persons)
     fold = people_folds(person, 3, seed=0)[person]
-    table = by_folds(scores, person, fold, seed=0)
+    table = pairs_by_fold(scores, person, fold, seed=0)
     for k in range(3):
         inside, outside = [], []
         for i in range(21):
@@ -95,12 +96,12 @@ def test_person_with_many_photos_weighs_as_much_as_any_other() -> None:
     assert weights[whose == "many"].sum() == pytest.approx(1)
     # As if the one person had given one pair.
     one = np.append(np.median(genuine[whose == "many"]), genuine[whose != "many"])
-    scale, shift = platt(one, scores.impostor)
+    scale, shift = platt(score_table(one, scores.impostor))
     assert (found.scale, found.shift) == (
         pytest.approx(scale, rel=0.1),
         pytest.approx(shift, abs=0.1),
     )
-    pooled = platt(genuine, scores.impostor)
+    pooled = platt(score_table(genuine, scores.impostor))
     assert abs(pooled[0] - scale) > 0.3 * scale
 
 

@@ -1,4 +1,4 @@
-"""Does one score accept more genuine pairs than another, at the same false accept rate?"""
+"""Whether one score accepts more genuine pairs than another at the same false accept rate."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,10 @@
-"""Which calibration foretells pairs of people that it has not seen: chosen by log-loss."""
+"""Choose the calibration method by cross-validated log loss over people."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.calibrators import isotonic, mean_loss, platt_of, temperature
+from faceops.verification.calibrators import isotonic, mean_loss, platt, temperature
 from faceops.verification.pairs import (
     PairScores,
     codes,
@@ -12,7 +12,7 @@ from faceops.verification.pairs import (
     genuine_weights,
     impostor_blocks,
 )
-from faceops.verification.reliability import counted_reliability
+from faceops.verification.reliability import reliability_of_counts
 from faceops.verification.score_table import FoldTable, ScoreTable, fold_table
 from faceops.verification.verifier import Calibration, Method, Verifier, sigmoid
 
@@ -41,36 +41,18 @@ class LogitMap:
         return result
 
     def of(self, layer: Verifier) -> Verifier:
-        """Return the layer with this map behind it, its affine part in weight and bias."""
+        """Return `layer` followed by this map, whose affine part goes into weight and bias."""
         weight = (layer.weight.astype(np.float64) * self.scale).astype(np.float32)
         bias = float(np.float32(layer.bias * self.scale + self.shift))
         return Verifier(weight, bias, layer.kind, self.calibration)
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What a method's probabilities were worth on the pairs of people held out."""
-
-    log_loss: float  # nats a pair, both kinds of pairs weighing the same
-    expected_error: float  # ECE, ten bins
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The method chosen, its map fitted on all pairs, and each method's worth, held out."""
-
-    method: Method
-    map: LogitMap
-    held_out: dict[Method, HeldOut]  # empty where the people are too few to hold any out
-    folds: int
-
-
 def fit_map(table: ScoreTable, method: Method) -> LogitMap:
-    """Fit one method to a table of raw logits; the map rises strictly."""
+    """Fit `method` to a table of raw logits; the map rises strictly."""
     if method == "temperature":
         return LogitMap(temperature(table), 0.0, Calibration(method))
-    scale, shift = platt_of(table)
-    scale = max(scale, 1e-3)  # where likeness says nothing, the ranking stays
+    scale, shift = platt(table)
+    scale = max(scale, 1e-3)  # keeps the ranking where scores say nothing
     if method == "isotonic":
         scaled = ScoreTable(scale * table.score + shift, table.genuine, table.impostor)
         knots, log_odds = isotonic(scaled)
@@ -80,46 +62,65 @@ def fit_map(table: ScoreTable, method: Method) -> LogitMap:
     return LogitMap(scale, shift, Calibration(method))
 
 
-def held_out(table: FoldTable, method: Method) -> HeldOut:
-    """Fit on the pairs of all folds but one, look at the pairs within that one; for each fold."""
-    parts = []
-    for fold in range(len(table.genuine)):
-        unseen = table.within(fold)
-        log_odds = fit_map(table.without(fold), method)(unseen.score)
-        parts.append(np.stack([log_odds, unseen.genuine, unseen.impostor]))
-    log_odds, genuine, impostor = np.concatenate(parts, axis=1)
-    pooled = ScoreTable(log_odds, genuine, impostor)
-    return HeldOut(
-        mean_loss(pooled, log_odds),
-        counted_reliability(sigmoid(log_odds), genuine, impostor).expected_error,
-    )
+@dataclass(frozen=True)
+class CrossValidation:
+    """How good a method's probabilities are on the pairs of held-out people."""
+
+    log_loss: float  # nats per pair; genuine and impostor pairs weigh the same
+    expected_error: float  # expected calibration error, ten bins
+
+
+@dataclass(frozen=True)
+class ChosenCalibration:
+    """The method, its map fitted on all pairs, and the cross-validation of each method."""
+
+    method: Method
+    map: LogitMap
+    held_out: dict[Method, CrossValidation]  # empty with too few people for folds
+    folds: int
 
 
 def choose_calibration(
     logits: PairScores, persons: np.ndarray, *, method: Method | None = None, seed: int = 0
-) -> Choice:
-    """Fit `method`, or the one with the least held-out log-loss (the simplest of equals).
+) -> ChosenCalibration:
+    """Fit `method`, or the one with the lowest cross-validated log loss (the simplest of equals).
 
     `logits` are the raw ones of all pairs of `persons` (N,), by `all_pair_scores` with `seed`.
-    The folds are of people: pairs within a fold are foretold from pairs among all others. Pairs
-    of one person weigh so that people weigh alike (`genuine_weights`).
+    Folds are of people: a method is fitted on the pairs among the people outside a fold and scored
+    on the pairs within it. Genuine pairs are weighted so that people weigh the same.
     """
     person = codes(persons)
     folds = min(FOLDS, int((np.bincount(person) > 1).sum()))
     fold = people_folds(person, max(folds, 1), seed)[person]
-    table = by_folds(logits, person, fold, seed)
-    worth: dict[Method, HeldOut] = {}
-    if folds > 1 and all(_both(table.without(k)) and _both(table.within(k)) for k in range(folds)):
-        worth = {name: held_out(table, name) for name in CHOICES}
-    best: Method = min(worth, key=lambda name: round(worth[name].log_loss, 6), default="platt")
-    chosen = method or best
-    return Choice(chosen, fit_map(table.whole(), chosen), worth, folds if worth else 0)
+    table = pairs_by_fold(logits, person, fold, seed)
+    parts = [part for k in range(folds) for part in (table.without(k), table.within(k))]
+    held_out: dict[Method, CrossValidation] = {}
+    if folds > 1 and all(part.genuine.any() and part.impostor.any() for part in parts):
+        held_out = {name: cross_validate(table, name) for name in CHOICES}
+    losses = {name: round(result.log_loss, 6) for name, result in held_out.items()}
+    chosen: Method = method or min(losses, key=losses.__getitem__, default="platt")
+    fitted = fit_map(table.whole(), chosen)
+    return ChosenCalibration(chosen, fitted, held_out, folds if held_out else 0)
+
+
+def cross_validate(table: FoldTable, method: Method) -> CrossValidation:
+    """Fit on the pairs outside each fold, score the pairs within it; all folds together."""
+    parts = []
+    for fold in range(len(table.genuine)):
+        inside = table.within(fold)
+        log_odds = fit_map(table.without(fold), method)(inside.score)
+        parts.append(np.stack([log_odds, inside.genuine, inside.impostor]))
+    log_odds, genuine, impostor = np.concatenate(parts, axis=1)
+    return CrossValidation(
+        mean_loss(ScoreTable(log_odds, genuine, impostor), log_odds),
+        reliability_of_counts(sigmoid(log_odds), genuine, impostor).expected_error,
+    )
 
 
 def people_folds(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Return a fold int (P,) for each code of `person` (N,), dealt by falling number of photos.
+    """Return the fold int (P,) of each code of `person` (N,), assigned by falling photo count.
 
-    People with many photos make most of the pairs of one person, so each fold gets its share.
+    People with many photos make most of the genuine pairs, so each fold gets its share of them.
     """
     counts = np.bincount(person)
     draw = np.random.default_rng(seed)
@@ -130,24 +131,13 @@ def people_folds(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def by_folds(logits: PairScores, person: np.ndarray, fold: np.ndarray, seed: int) -> FoldTable:
-    """Return the scores of all pairs by the folds (N,) of their two photos; people weigh alike."""
+def pairs_by_fold(logits: PairScores, person: np.ndarray, fold: np.ndarray, seed: int) -> FoldTable:
+    """Return the scores of all pairs by the folds int16 (N,) of their two photos."""
     folds = int(fold.max()) + 1
     own = fold[genuine_pairs(person)[:, 0]]
-    parts = [np.zeros(0, np.int16)]
+    cells = [np.zeros(0, np.int16)]
     for block in impostor_blocks(person, seed=seed):
         cell = fold[block.rows][:, None] * np.int16(folds) + fold[block.start :]
-        parts.append(cell[block.new])
-    cells = np.concatenate(parts)
-    return fold_table(
-        logits.genuine,
-        logits.impostor,
-        own * folds + own,
-        cells,
-        folds=folds,
-        weights=genuine_weights(person),
-    )
-
-
-def _both(table: ScoreTable) -> bool:
-    return bool(table.genuine.any() and table.impostor.any())
+        cells.append(cell[block.new])
+    cell_of_pair = (own * folds + own, np.concatenate(cells))
+    return fold_table(logits, cell_of_pair, folds, weights=genuine_weights(person))

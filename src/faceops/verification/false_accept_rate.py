@@ -14,7 +14,7 @@ REPEATS = 500
 
 @dataclass(frozen=True)
 class ImpostorPairs:
-    """The pairs of two people's photos at or above a floor, (E,), and all people's photos."""
+    """The impostor pairs (E,) at or above a floor, and the photo count of everybody."""
 
     first: np.ndarray  # int: code of one person
     second: np.ndarray  # int: code of the other
@@ -22,16 +22,13 @@ class ImpostorPairs:
     photos: np.ndarray  # int (P,) of each person
 
     def rate(self, probability: float) -> float:
-        """Return the share of pairs of two people at or above `probability`."""
+        """Return the false accept rate at `probability`."""
         return self._rate(self._kept(probability), np.ones(len(self.photos)))
 
     def interval(
         self, probability: float, *, seed: int = 0, repeats: int = REPEATS
     ) -> tuple[float, float]:
-        """Return the 95 % interval of the rate at a fixed threshold, people resampled.
-
-        See `faceops.verification.bootstrap`.
-        """
+        """Return the rate's 95 % interval at a fixed threshold (`bootstrap`, over people)."""
         kept = self._kept(probability)
         resamples = resampled_people(len(self.photos), seed, repeats)
         return percentile_interval(np.array([self._rate(kept, times) for times in resamples]))
@@ -49,7 +46,7 @@ class ImpostorPairs:
 def find_impostor_pairs(
     embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, floor: float
 ) -> ImpostorPairs:
-    """Return the pairs of `embeddings` float32 (N, D) at probability `floor` or above."""
+    """Return the impostor pairs of `embeddings` float32 (N, D) at probability `floor` or above."""
     person = codes(persons)
     found = []
     for block in impostor_blocks(person, limit=None):
@@ -62,9 +59,9 @@ def find_impostor_pairs(
 
 
 def threshold_at(impostor_descending: np.ndarray, far: float) -> float:
-    """Return the smallest float32 at or above which at most a share `far` of impostors lies.
+    """Return the smallest float32 that at most a share `far` of the impostors reaches.
 
-    `impostor_descending` is float32 (N,), sorted from high to low; ties fall together.
+    `impostor_descending` is float32 (N,), sorted from high to low; equal scores stay together.
     """
     allowed = allowed_false_accepts(far, len(impostor_descending))
     if allowed >= len(impostor_descending):

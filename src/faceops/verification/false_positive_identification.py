@@ -1,17 +1,16 @@
-"""False positive identification rate: how often a stranger is given a name.
+"""False positive identification rate (FPIR): how often a stranger is identified as somebody.
 
 FPIR(n, t) is the probability that a random stranger's photo, searched in a gallery of n random
-other people with one photo each, has a score of t or more with any of them (ISO/IEC 19795-1).
-"A random stranger" is a random person and then one of their photos, so people with hundreds of
-photos do not rule.
+other people with one photo each, scores t or more with any of them (ISO/IEC 19795-1). A random
+stranger is a random person and then one of their photos, so people weigh the same.
 
 No gallery is simulated. A probe that scores t or more with E of M other people misses all of
 them in C(M - E, n) / C(M, n) of the galleries of n people, so the mean over probes is the exact
-expectation over all galleries: a U-statistic (Hoeffding 1948), unbiased, without assuming that
-pairs are independent. (The usual 1 - (1 - FAR)^n does assume that.) Only which photo stands for
-an enrolled person is drawn, a few times.
+expectation over all galleries: an unbiased U-statistic (Hoeffding 1948), which does not assume
+that pairs are independent, as 1 - (1 - FAR)^n does. Only the photo of each enrolled person is
+drawn, a few times.
 
-For a gallery N larger than what was measured, 1 - (1 - f)^N is concave in N for every probe, so
+For a gallery N larger than the measured ones, 1 - (1 - f)^N is concave in N for every probe, so
 FPIR(N, t) <= FPIR(n, t) N / n: a threshold that keeps b n / N in galleries of n keeps b in N.
 """
 
@@ -27,15 +26,15 @@ from faceops.verification.verifier import Verifier, reaches
 
 DRAWS = 3
 REPEATS = 500
-# Thresholds in log odds at which counts are kept; float32 probabilities end at 16.6.
+# Thresholds of the counts in log odds; float32 probabilities end at 16.6.
 GRID = np.arange(-10.0, 16.61, 0.05).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class StrangerCounts:
-    """For each photo, how many other people it resembles at each threshold of `GRID`.
+    """For each photo, the number of other people that it resembles at each threshold of `GRID`.
 
-    `counts` uint16 or int32 (draws, N, T); `person` int (N,) codes; `people` P: each photo was
+    `counts` uint16 or int32 (draws, N, T); `person` int (N,) codes of `people` P: each photo is
     compared with one photo of each of the P - 1 others.
     """
 
@@ -106,30 +105,27 @@ def count_strangers(
 
 @dataclass(frozen=True)
 class Lookalikes:
-    """Comparisons of strangers that reached `floor`: entries (E,), and whose photos they are."""
+    """Comparisons of strangers at or above a floor, (E,)."""
 
     probe: np.ndarray  # int: draw * N + photo
     other: np.ndarray  # int: code of the gallery person
     log_odds: np.ndarray  # float32
     person: np.ndarray  # int (N,)
     draws: int
-    floor: float
 
     def rate(self, log_odds: float, gallery_people: int) -> float:
-        """Return FPIR at a threshold of `floor` or more."""
+        """Return the FPIR at a threshold, which must not be below the floor."""
         return self._influences(log_odds, gallery_people)[0]
 
     def interval(
         self, log_odds: float, gallery_people: int, *, seed: int = 0, repeats: int = REPEATS
     ) -> tuple[float, float]:
-        """Return the 95 % interval of FPIR at a fixed threshold, people resampled.
+        """Return the 95 % interval of the FPIR at a fixed threshold.
 
-        Percentile bootstrap over people (Efron 1979) of the jackknife's pseudo-values (Tukey
-        1958), which hold what each person does as probe and as gallery face; their variance errs
-        on the wide side (Efron & Stein 1981). Resampling the people themselves would not do:
-        whoever is drawn twice stands in the gallery twice for one chance of being resembled, so
-        the rate falls, and in galleries of half the people the interval misses the truth.
-        Where nobody was named, the upper end is 3 / P (rule of three, `.support`).
+        Bootstrap over people of the jackknife's pseudo-values (Tukey 1958), which hold the effect
+        of each person as probe and as gallery face; their variance errs on the wide side (Efron &
+        Stein 1981). Resampling people directly is biased: a person drawn twice is in the gallery
+        twice but is one chance to be resembled. With no false positive the upper end is 3 / P.
         """
         rate, pseudo = self._influences(log_odds, gallery_people)
         if rate == 0:
@@ -139,10 +135,10 @@ class Lookalikes:
         return percentile_interval(means.clip(0, 1))
 
     def _influences(self, log_odds: float, gallery_people: int) -> tuple[float, np.ndarray]:
-        """Return FPIR and the pseudo-value P U - (P - 1) U(without i) of each person i, (P,).
+        """Return the FPIR and the pseudo-value P U - (P - 1) U(without i) of each person i, (P,).
 
-        Without person i, probes of i are gone and every other probe meets M - 1 people, one
-        fewer of them exceeding where i did; so all P rates take one pass over the entries.
+        Without person i, every probe of others meets M - 1 people, one fewer of them exceeding
+        where i did; so all P rates take one pass over the comparisons.
         """
         people = int(self.person.max()) + 1
         others = people - 1
@@ -181,11 +177,11 @@ def find_lookalikes(
         row, other = np.nonzero(reaches(scores, floor))
         found.append((draw * len(person) + rows[row], other, scores[row, other]))
     probe, other, log_odds = (np.concatenate(part) for part in zip(*found, strict=True))
-    return Lookalikes(probe, other, log_odds, person, draws, floor)
+    return Lookalikes(probe, other, log_odds, person, draws)
 
 
 def _photo_weights(person: np.ndarray) -> np.ndarray:
-    """Return the weight of each photo (N,), sum 1: people weigh alike, then their photos."""
+    """Return weights (N,) of the photos, sum 1: people weigh the same, then their photos."""
     photos = np.bincount(person)
     weight: np.ndarray = 1 / (photos[person] * len(photos))
     return weight

@@ -1,8 +1,7 @@
 """Fit the pair verifier on training people; calibrate and choose it on validation people.
 
-Who is used for what: training people fit the layer's weights; validation people, of whom none
-is a training person, choose between it and the plain distance, calibrate it, and later set the
-thresholds; test people are seen by none of this.
+Training people fit the layer's weights. Validation people choose between the layer and the plain
+distance, calibrate it, and later set the thresholds. Test people are not used here.
 """
 
 from collections.abc import Callable
@@ -14,9 +13,10 @@ import numpy as np
 from faceops.config.sections import Verify
 from faceops.verification.accept_rate_gain import Gain, accept_rate_gain
 from faceops.verification.calibrators import platt
-from faceops.verification.choose_calibration import Choice, choose_calibration
+from faceops.verification.choose_calibration import ChosenCalibration, choose_calibration
 from faceops.verification.pairs import PairScores, all_pair_scores, balanced_pairs
 from faceops.verification.sample_size import people_for_far
+from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Kind, Verifier
 
 Loss = Literal["cross_entropy", "mean_squared_error"]
@@ -33,21 +33,18 @@ def fit_layer(
 ) -> tuple[np.ndarray, float]:
     """Return (weight float32 (D,), bias) for squared differences float32 (N, D).
 
-    Minimises the `loss` of sigmoid(squared @ weight + bias) against `same` bool (N,), pairs of
-    one person and of two weighing the same, plus l2 times the mean squared relative deviation
-    of the weights from those of the plain distance (all alike, at the scale that fits best), in
-    hundredths. That pull decides where pairs say little: with few people the fit stays near the
-    plain distance.
+    Minimises the `loss` of sigmoid(squared @ weight + bias) against `same` bool (N,), genuine and
+    impostor pairs weighing the same, plus an `l2` penalty that pulls the weights towards those of
+    the plain distance (see `objective`): with few people the fit stays near it.
 
-    With `sign_constraints` no weight is above 0, as no difference makes two faces more alike,
-    and the bias is not below 0: identical embeddings are at least as likely one person as two.
-    Calibration may move the bias later, by what validation people show. L-BFGS-B from the
-    plain distance, so the result is reproducible.
+    With `sign_constraints` no weight is positive (a larger difference never raises the score),
+    and the bias is not negative (identical embeddings are at least as likely genuine as not).
+    L-BFGS-B from the plain distance, so the result is reproducible.
     """
     from scipy.optimize import minimize
 
     distance = squared.sum(1, dtype=np.float64)
-    scale, bias = platt(-distance[same], -distance[~same])
+    scale, bias = platt(score_table(-distance[same], -distance[~same]))
     scale = max(scale, 1e-3)
     size = squared.shape[1]
     start = np.append(np.ones(size), max(bias, 0.0) if sign_constraints else bias)
@@ -60,9 +57,10 @@ def fit_layer(
 def objective(
     squared: np.ndarray, same: np.ndarray, scale: float, l2: float, loss: Loss
 ) -> Objective:
-    """Return the function to minimise: values and gradient at (D + 1,) relative weights, bias.
+    """Return the function to minimise: value and gradient at (D + 1,) relative weights and bias.
 
-    The layer's weights are -scale x the relative ones, which are 1 for the plain distance.
+    The layer's weights are -scale x the relative ones, which are 1 for the plain distance. The
+    penalty is l2 / 100 times the mean squared deviation of the relative weights from 1.
     """
     features = squared.astype(np.float64)
     target = same.astype(np.float64)
@@ -88,17 +86,17 @@ def objective(
 
 
 @dataclass(frozen=True)
-class Fit:
-    """The chosen verifier and why it was chosen."""
+class VerifierFit:
+    """The chosen verifier and the measurements behind the choice."""
 
     verifier: Verifier
-    scores: PairScores  # of all validation pairs, probabilities by the chosen verifier
+    scores: PairScores  # probabilities of all validation pairs by `verifier`
     gain: Gain  # of the linear verifier over the plain distance, on validation people
-    calibration: Choice
+    calibration: ChosenCalibration
     training_pairs: int
 
     def figures(self) -> dict[str, Any]:
-        """Return what the choices were made by, as plain values for verify.json."""
+        """Return the measurements as plain values for verify.json."""
         low, high = self.gain.interval()
         return {
             "kind": self.verifier.kind,
@@ -107,13 +105,13 @@ class Fit:
             "tar": {"linear": self.gain.rates[0], "distance": self.gain.rates[1]},
             "gain": self.gain.gain,
             "gain_interval": {"low": low, "high": high},
-            "gain_low": self.gain.low,  # one-sided: the linear verifier is kept where it is above 0
+            "gain_low": self.gain.low,  # one-sided; the linear verifier is kept if it is above 0
             "calibration": {
                 "method": self.calibration.method,
                 "folds_of_people": self.calibration.folds,
                 "held_out": {
-                    method: {"log_loss": worth.log_loss, "expected_error": worth.expected_error}
-                    for method, worth in self.calibration.held_out.items()
+                    method: {"log_loss": result.log_loss, "expected_error": result.expected_error}
+                    for method, result in self.calibration.held_out.items()
                 },
             },
         }
@@ -125,19 +123,18 @@ def fit_verifier(
     val: np.ndarray,
     val_persons: np.ndarray,
     settings: Verify,
-) -> Fit:
-    """Fit on `train` float32 (N, D), calibrate and choose on `val` float32 (M, D).
+) -> VerifierFit:
+    """Fit on `train` float32 (N, D), choose and calibrate on `val` float32 (M, D).
 
-    The linear verifier is kept only where it beats the plain distance on validation people: its
-    true accept rate, at the smallest false accept rate of `far_budgets` that the validation
-    people support, is higher with one-sided 95 % confidence (bootstrap over people, the same
-    people for both). Otherwise the plain distance stays, which has nothing to over-fit.
-    Calibration rises strictly, so it comes after that choice and changes nothing about it.
+    The linear verifier is kept only if its true accept rate on validation people is higher than
+    the plain distance's with one-sided 95 % confidence (paired bootstrap over people), at the
+    smallest false accept rate of `far_budgets` that the validation people support. Calibration is
+    strictly increasing, so it does not affect that choice.
 
     Raises:
         FaceOpsError: a split has too few people or photos for pairs.
     """
-    balanced_pairs(val_persons, 2, settings.seed)  # raises when there are no pairs at all
+    balanced_pairs(val_persons, 2, settings.seed)  # raises if there are no pairs
     layers, training_pairs = fit_layers(train, train_persons, settings)
     logits = {
         kind: all_pair_scores(val, val_persons, layer, log_odds=True, seed=settings.seed)
@@ -155,32 +152,32 @@ def fit_verifier(
     method = None if settings.calibration == "auto" else settings.calibration
     calibration = choose_calibration(raw, val_persons, method=method, seed=settings.seed)
     verifier = calibration.map.of(layers[chosen])
-    # No pair is scored twice: the calibrated probabilities follow from the raw logits.
+    # The raw logits give the calibrated probabilities: no pair is scored twice.
     genuine, impostor = (calibration.map.probability(part) for part in (raw.genuine, raw.impostor))
     scores = PairScores(genuine, impostor, raw.sampled)
-    return Fit(verifier, scores, gain, calibration, training_pairs)
+    return VerifierFit(verifier, scores, gain, calibration, training_pairs)
 
 
 def fit_layers(
     train: np.ndarray, persons: np.ndarray, settings: Verify
 ) -> tuple[dict[Kind, Verifier], int]:
-    """Return the uncalibrated verifier of each kind, and the pairs they were fitted on.
+    """Return the uncalibrated verifier of each kind, and the number of pairs to fit them.
 
     The distance is the same layer with one weight for all dimensions. `train` float32 (N, D).
 
     Raises:
         FaceOpsError: too few people or photos for pairs.
     """
-    drawn = balanced_pairs(
+    pairs = balanced_pairs(
         persons, settings.pairs, settings.seed, train, settings.hard_negative_share
     )
-    squared = (train[drawn.first] - train[drawn.second]) ** 2
+    squared = (train[pairs.first] - train[pairs.second]) ** 2
     distance = squared.sum(1, keepdims=True)
-    scale, bias = fit_layer(distance, drawn.same, l2=settings.l2, loss=settings.loss)
+    scale, bias = fit_layer(distance, pairs.same, l2=settings.l2, loss=settings.loss)
     plain = np.full(train.shape[1], min(scale[0], np.float32(-1e-3)), np.float32)
     weight, shift = fit_layer(
         squared,
-        drawn.same,
+        pairs.same,
         l2=settings.l2,
         loss=settings.loss,
         sign_constraints=settings.sign_constraints,
@@ -189,4 +186,4 @@ def fit_layers(
         "distance": Verifier(plain, bias, "distance"),
         "linear": Verifier(weight, shift, "linear"),
     }
-    return layers, len(drawn.same)
+    return layers, len(pairs.same)

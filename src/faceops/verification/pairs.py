@@ -1,4 +1,4 @@
-"""Pairs of photos: of one person, of two people, random or hard, and all there are."""
+"""Pairs of photos: genuine (of one person) and impostor (of two people), drawn or all of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class ImpostorBlock:
-    """Rows int (B,) of a table, each against the rows from `start` on.
+    """Rows int (B,) of a table, each with the rows from `start` on.
 
-    `new` bool (B, N - start) is true for a pair of two people that no block before has.
+    `new` bool (B, N - start) marks the impostor pairs that no earlier block has.
     """
 
     rows: np.ndarray
@@ -33,10 +33,10 @@ class ImpostorBlock:
 def impostor_blocks(
     person: np.ndarray, *, limit: int | None = LIMIT, seed: int = 0
 ) -> Iterator[ImpostorBlock]:
-    """Yield blocks that together hold every pair of rows with different `person` (N,) codes once.
+    """Yield blocks that together hold each impostor pair of rows with `person` (N,) codes once.
 
-    The new pairs of all blocks rise by row, then column. Beyond `limit` pairs, a seeded sample of
-    the rows meets all others instead; without a limit none is drawn.
+    The pairs are in the order of rows, then columns. Beyond `limit` pairs (None: no limit), a
+    seeded sample of the rows is paired with all rows instead.
     """
     size = len(person)
     rows, sampled = np.arange(size), False
@@ -49,19 +49,19 @@ def impostor_blocks(
         at += len(block)
         column = np.arange(start, size)
         new = column > block[:, None]
-        if sampled:  # a pair of two sampled rows would come twice
+        if sampled:  # else a pair of two sampled rows would come twice
             new |= ~np.isin(column, rows)
         new &= person[block][:, None] != person[start:]
         yield ImpostorBlock(block, start, new)
 
 
 def is_sampled(size: int, limit: int = LIMIT) -> bool:
-    """Whether the pairs of `size` rows are more than `limit`."""
+    """Whether `size` rows have more than `limit` pairs."""
     return size * (size - 1) // 2 > limit
 
 
 def sampled_rows(size: int, limit: int, seed: int) -> np.ndarray:
-    """Return the sorted rows int (R,) that stand for all, R x `size` at most `limit`."""
+    """Return a sorted sample of the rows, int (R,), with R x `size` at most `limit`."""
     drawn = np.random.default_rng(seed).permutation(size)[: max(1, limit // size)]
     return np.sort(drawn)
 
@@ -71,7 +71,7 @@ def impostors_at(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows (first, second), int (P,), of the pairs at `positions` of the scan.
 
-    `positions` int (P,) rise: the scan's first pair of two people is 0.
+    `positions` int (P,), rising, count the pairs of `impostor_blocks` from 0.
     """
     parts = [(np.zeros(0, int), np.zeros(0, int))]
     seen = 0
@@ -92,7 +92,7 @@ _CHUNK = 1 << 15  # pairs at a time: 16 MB of 128 floats a side
 
 
 @dataclass(frozen=True)
-class Pairs:
+class BalancedPairs:
     """Rows `first`, `second` int64 (N,) of an embedding table; `same` bool (N,)."""
 
     first: np.ndarray
@@ -101,12 +101,12 @@ class Pairs:
 
 
 def codes(persons: np.ndarray) -> np.ndarray:
-    """Return an int64 code a row, equal where the person is equal."""
+    """Return int64 codes (N,) of `persons` (N,): equal where the person is equal."""
     return np.unique(np.asarray(persons).astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def genuine_pairs(persons: np.ndarray) -> np.ndarray:
-    """Return all pairs of rows of one person, int64 (N, 2), first < second, sorted."""
+    """Return all genuine pairs of rows, int64 (N, 2), first < second, sorted."""
     person = codes(persons)
     order = np.argsort(person, kind="stable")
     counts = np.bincount(person) if len(person) else np.zeros(0, int)
@@ -123,8 +123,8 @@ def genuine_pairs(persons: np.ndarray) -> np.ndarray:
 def genuine_weights(persons: np.ndarray) -> np.ndarray:
     """Return a weight float64 (N,) for each of `genuine_pairs`: those of a person sum to 1.
 
-    Pairs grow with the square of the photos, so one person with 500 photos would otherwise
-    outweigh a thousand with ten.
+    Their number grows with the square of the photos: unweighted, one person with 500 photos
+    outweighs a thousand with ten.
     """
     person = codes(persons)
     photos = np.bincount(person)[person[genuine_pairs(persons)[:, 0]]]
@@ -138,13 +138,13 @@ def balanced_pairs(
     seed: int,
     embeddings: np.ndarray | None = None,
     hard_negative_share: float = 0.0,
-) -> Pairs:
-    """Return up to `count` pairs, half of one person, drawn without repeats.
+) -> BalancedPairs:
+    """Return up to `count` pairs, half of them genuine, drawn without repeats.
 
-    There are fewer when there are fewer pairs of one person. Pairs of one person are drawn
-    person by person in turn, so that people with many photos do not rule. The share
-    `hard_negative_share` of the pairs of two people is hard: a random photo with the nearest other
-    person's of a random pool of 2,000, by `embeddings` float32 (N, D).
+    There are fewer when there are fewer genuine pairs. They are drawn one per person in turn, so
+    that people with many photos do not dominate. The share `hard_negative_share` of the impostor
+    pairs is hard: a random photo with the nearest other person's in a random pool of 2,000, by
+    `embeddings` float32 (N, D).
 
     Raises:
         FaceOpsError: nobody has two photos, or there is only one person.
@@ -165,7 +165,7 @@ def balanced_pairs(
     impostor = _random_impostors(person, wanted, draw, taken=hard)
     both = np.concatenate([genuine, impostor])
     same = np.arange(len(both)) < wanted
-    return Pairs(both[:, 0], both[:, 1], same)
+    return BalancedPairs(both[:, 0], both[:, 1], same)
 
 
 def _in_turn(person: np.ndarray, draw: np.random.Generator) -> np.ndarray:
@@ -214,7 +214,7 @@ def _hard_pairs(
 def score_pairs(
     embeddings: np.ndarray, pairs: np.ndarray, verifier: Verifier, *, log_odds: bool = False
 ) -> np.ndarray:
-    """Return the probabilities float32 (P,), or their `log_odds`, of rows `pairs` int (P, 2)."""
+    """Return the probabilities float32 (P,), or the `log_odds`, of the row pairs int (P, 2)."""
     score = verifier.logit if log_odds else verifier.probability
     scores = np.empty(len(pairs), np.float32)
     for at in range(0, len(pairs), _CHUNK):
@@ -225,11 +225,11 @@ def score_pairs(
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of pairs of one person, float32 (N,), and of two people, float32 (M,)."""
+    """Scores of genuine pairs, float32 (N,), and of impostor pairs, float32 (M,)."""
 
     genuine: np.ndarray
     impostor: np.ndarray
-    sampled: bool  # not all impostor pairs: a seeded sample of photos against all
+    sampled: bool  # the impostor pairs are those of a sample of the photos
 
 
 def all_pair_scores(
@@ -243,10 +243,9 @@ def all_pair_scores(
 ) -> PairScores:
     """Score every pair of rows by `verifier`: probabilities, or their `log_odds`.
 
-    `embeddings` float32 (N, D), `persons` (N,). Pairs of one person stand in the order of
-    `genuine_pairs`, those of two in the order of `impostor_blocks`. Beyond `limit`
-    pairs, a seeded sample of the photos meets all others, while every pair of one person is
-    still scored. Memory: four bytes a pair, twice, and 50 MB.
+    `embeddings` float32 (N, D), `persons` (N,). Genuine pairs are in the order of `genuine_pairs`
+    and always complete, impostor pairs are those of `impostor_blocks`. Memory: eight bytes per
+    pair, and 50 MB.
     """
     person = codes(persons)
     by_matrix = verifier.logit_matrix if log_odds else verifier.probability_matrix

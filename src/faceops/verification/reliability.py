@@ -1,4 +1,4 @@
-"""Is a probability of .8 right eight times in ten?"""
+"""Reliability of probabilities: predicted against observed share of genuine pairs, by bin."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Reliability:
-    """Per bin of probability, float (B,): pairs, and weighted means of what was said and seen."""
+    """Per bin of probability, float (B,); genuine and impostor pairs together weigh the same."""
 
     pairs: np.ndarray
     weight: np.ndarray
-    effective: np.ndarray  # pairs of one weight that would tell as much (Kish 1965)
-    predicted: np.ndarray
-    observed: np.ndarray
+    effective: np.ndarray  # effective sample size (Kish 1965)
+    predicted: np.ndarray  # weighted mean probability
+    observed: np.ndarray  # weighted share of genuine pairs
 
     @property
     def expected_error(self) -> float:
@@ -25,62 +25,42 @@ class Reliability:
         return float((gaps * self.weight).sum() / self.weight.sum())
 
 
-def reliability(
-    genuine: np.ndarray,
-    impostor: np.ndarray,
-    bins: int = BINS,
-    *,
-    weights: np.ndarray | None = None,
-) -> Reliability:
-    """Bin the probabilities of pairs of one person (N,) and of two (M,) evenly over 0..1.
-
-    All pairs of one person together weigh as much as all pairs of two, the odds for which the
-    verifier is calibrated; among themselves they weigh by `weights` float (N,), else alike. Empty
-    bins are left out.
-    """
-    return reliability_of(bin_sums(genuine, weights, bins), bin_sums(impostor, None, bins))
-
-
-def counted_reliability(
-    probability: np.ndarray, genuine: np.ndarray, impostor: np.ndarray, bins: int = BINS
-) -> Reliability:
-    """As `reliability`, for `genuine` and `impostor` pairs (S,) at each `probability` (S,).
-
-    Where these are weights rather than counts, so are `pairs`, and `effective` means nothing.
-    """
-    sums = [bin_sums(probability, counts, bins)[[1, 1, 1, 3]] for counts in (genuine, impostor)]
-    return reliability_of(*sums)
-
-
-def bin_sums(
-    probability: np.ndarray,
-    weights: np.ndarray | None = None,
-    bins: int = BINS,
-) -> np.ndarray:
-    """Return float64 (4, B), sums over each bin: of 1, of weights, their squares, what was said.
-
-    `probability` (S,), `weights` (S,) or None for 1.
-    """
-    sums = np.zeros((4, bins))
-    for at in range(0, len(probability), _CHUNK):
-        said = probability[at : at + _CHUNK].astype(np.float64)
-        index = np.minimum((said * bins).astype(int), bins - 1)
-        weigh = np.ones(len(said)) if weights is None else weights[at : at + _CHUNK]
-        for row, values in enumerate((np.ones(len(said)), weigh, weigh**2, weigh * said)):
-            sums[row] += np.bincount(index, values, bins)
-    return sums
-
-
-def reliability_of(one: np.ndarray, two: np.ndarray) -> Reliability:
-    """Return the reliability from the `bin_sums` of pairs of one person and of two."""
-    filled = one[0] + two[0] > 0
-    each = [0.5 / (part[1].sum() or 1.0) for part in (one, two)]
-    same, other = one[:, filled] * each[0], two[:, filled] * each[1]
+def reliability_of(genuine: np.ndarray, impostor: np.ndarray) -> Reliability:
+    """Return the reliability from the `bin_sums` of both kinds of pairs, without empty bins."""
+    filled = genuine[0] + impostor[0] > 0
+    each = [0.5 / (part[1].sum() or 1.0) for part in (genuine, impostor)]
+    same, other = genuine[:, filled] * each[0], impostor[:, filled] * each[1]
     weight = same[1] + other[1]
     return Reliability(
-        pairs=(one[0] + two[0])[filled],
+        pairs=(genuine[0] + impostor[0])[filled],
         weight=weight,
         effective=weight**2 / (same[2] * each[0] + other[2] * each[1]),
         predicted=(same[3] + other[3]) / weight,
         observed=same[1] / weight,
     )
+
+
+def reliability_of_counts(
+    probability: np.ndarray, genuine: np.ndarray, impostor: np.ndarray
+) -> Reliability:
+    """Return the reliability of `genuine` and `impostor` pairs (S,) at each `probability` (S,).
+
+    Where these are weights rather than counts, so are `pairs`, and `effective` has no meaning.
+    """
+    sums = [bin_sums(probability, counts)[[1, 1, 1, 3]] for counts in (genuine, impostor)]
+    return reliability_of(*sums)
+
+
+def bin_sums(probability: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return float64 (4, BINS), sums over each bin of 0..1: 1, w, w^2, w * probability.
+
+    `probability` (S,), `weights` (S,) or None for 1.
+    """
+    sums = np.zeros((4, BINS))
+    for at in range(0, len(probability), _CHUNK):
+        part = probability[at : at + _CHUNK].astype(np.float64)
+        index = np.minimum((part * BINS).astype(int), BINS - 1)
+        weight = np.ones(len(part)) if weights is None else weights[at : at + _CHUNK]
+        for row, values in enumerate((np.ones(len(part)), weight, weight**2, weight * part)):
+            sums[row] += np.bincount(index, values, BINS)
+    return sums

@@ -1,4 +1,4 @@
-"""The pair verifier: how probable it is that two embeddings show one person."""
+"""The pair verifier: the probability that two embeddings are of the same person."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
 
-# none: the raw logit is taken for log odds. platt (Platt 1999) and temperature (Guo et al. 2017)
-# are affine and live in the verifier's weight and bias; isotonic has knots besides.
+# none: the raw logit is the log odds. platt and temperature are affine and are part of the
+# verifier's weight and bias; isotonic also has knots. See `calibrators`.
 Method = Literal["none", "platt", "temperature", "isotonic"]
 METHODS: tuple[Method, ...] = ("none", "platt", "temperature", "isotonic")
 
@@ -23,14 +23,13 @@ def _no_knots() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A strictly increasing, piecewise linear map: it changes no ranking.
+    """A strictly increasing, piecewise linear map: it keeps the ranking.
 
     `knots` float32 (K,) are raw logits, `log_odds` float32 (K,) their calibrated values, both
-    strictly rising; K is 0 (the identity) or at least 2. Below the first and above the last knot
-    the slope is 1, so that the order survives where nothing was measured.
+    strictly rising; K is 0 (the identity) or at least 2. Outside the knots the slope is 1.
 
     Raises:
-        ValueError: the knots are no such map.
+        ValueError: the knots are not such a map.
     """
 
     method: Method = "none"
@@ -40,11 +39,11 @@ class Calibration:
     def __post_init__(self) -> None:
         pair = (self.knots, self.log_odds)
         if self.method not in METHODS:
-            raise ValueError(f"calibration method {self.method!r} is none of {', '.join(METHODS)}")
+            raise ValueError(f"calibration method {self.method!r} is unknown: {', '.join(METHODS)}")
         if any(a.ndim != 1 or len(a) != len(self.knots) for a in pair) or len(self.knots) == 1:
-            raise ValueError("a calibration has no knots, or two or more with a value each")
+            raise ValueError("a calibration has no knots, or at least two with a value each")
         if any(not np.isfinite(a).all() or (np.diff(a) <= 0).any() for a in pair):
-            raise ValueError("a calibration's knots and their values are finite and rise strictly")
+            raise ValueError("a calibration's knots and values must be finite and strictly rising")
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         """Return the log odds, float32 of the shape of `raw` (float32 logits)."""
@@ -66,7 +65,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Calibration":
-        """Read what `to_json` gave; KeyError, TypeError or ValueError where it is damaged."""
+        """Read what `to_json` returned; KeyError, TypeError or ValueError if it is damaged."""
         knots, values = (np.array(content[key], np.float32) for key in ("knots", "log_odds"))
         return cls(content["method"], knots, values)
 
@@ -102,10 +101,9 @@ def reaches(scores: np.ndarray | float, threshold: float) -> np.ndarray:
 class Verifier:
     """A linear layer on the element-wise squared differences of two embeddings, calibrated.
 
-    `weight` is float32 (D,); `kind` says whether its entries were fitted one by one ("linear")
-    or are all the same ("distance": the plain squared distance, calibrated). The layer's raw
-    logit goes through `calibration`; the probabilities hold where as many pairs show one person
-    as two.
+    `weight` is float32 (D,), with entries that were fitted ("linear") or are all the same
+    ("distance": the squared distance). `calibration` maps the layer's raw logit to log odds. The
+    probabilities assume equal priors: as many genuine as impostor pairs.
     """
 
     weight: np.ndarray
@@ -119,14 +117,14 @@ class Verifier:
         return self.calibration((difference * difference) @ self.weight + np.float32(self.bias))
 
     def probability(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the probability of one person, float32 in 0..1, for `a` and `b` (..., D)."""
+        """Return the probability of a genuine pair, float32 in 0..1, for `a` and `b` (..., D)."""
         return sigmoid(self.logit(a, b))
 
     def logit_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds float32 (N, M) of every row of `a` (N, D) with every row of `b`.
 
         One matrix product: w . (a - b)^2 = w . a^2 + w . b^2 - 2 (w a) . b. The result takes
-        4 N M bytes; block the rows where that is too much.
+        4 N M bytes; pass blocks of rows where that is too much.
         """
         a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
         weight = self.weight.astype(np.float64)
@@ -140,7 +138,7 @@ class Verifier:
         return sigmoid(self.logit_matrix(a, b))
 
     def save(self, path: Path) -> None:
-        """Write the verifier as JSON; the same verifier gives the same bytes."""
+        """Write the verifier as JSON; equal verifiers give equal bytes."""
         content = {
             "kind": self.kind,
             "bias": float(self.bias),
@@ -151,19 +149,19 @@ class Verifier:
 
     @classmethod
     def load(cls, path: Path) -> "Verifier":
-        """Read what `save` wrote; a file that states no calibration is from when all were Platt's.
+        """Read what `save` wrote. Files of older versions name no calibration: it was Platt's.
 
         Raises:
-            FaceOpsError: the file is absent, no JSON, or not a verifier.
+            FaceOpsError: the file is absent or not a verifier.
         """
         try:
             content: dict[str, Any] = json.loads(path.read_text("utf-8"))
             weight = np.array(content["weight"], np.float32)
             kind, bias = content["kind"], float(content["bias"])
-            stated = content.get("calibration")
-            calibration = Calibration.from_json(stated) if stated else Calibration("platt")
+            saved = content.get("calibration")
+            calibration = Calibration.from_json(saved) if saved else Calibration("platt")
             if kind not in ("linear", "distance"):
-                raise ValueError(f"kind {kind!r} is neither linear nor distance")
+                raise ValueError(f"kind {kind!r} is not linear or distance")
             if weight.ndim != 1 or not len(weight) or not np.isfinite([*weight, bias]).all():
                 raise ValueError("weight and bias are not finite numbers")
         except FileNotFoundError:
@@ -176,11 +174,11 @@ class Verifier:
         return cls(weight, bias, kind, calibration)
 
 
-CLIP = 1e-7  # float32 probabilities hold no more
+CLIP = 1e-7  # the resolution of float32 probabilities
 
 
 def clipped_log_odds(probability: np.ndarray | float) -> np.ndarray:
-    """Return ln(p / (1 - p)), float64 of the same shape, of p clipped: -16.1 to 16.1."""
+    """Return ln(p / (1 - p)), float64 of the same shape, clipped to -16.1 to 16.1."""
     clipped = np.clip(np.asarray(probability, np.float64), CLIP, 1 - CLIP)
     odds: np.ndarray = np.log(clipped / (1 - clipped))
     return odds

@@ -3,6 +3,7 @@
 import numpy as np
 
 from faceops.verification.calibrators import platt
+from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier
 
 SIZE = 64
@@ -29,5 +30,5 @@ def calibrated() -> Verifier:
     scores = plain.logit_matrix(embeddings, embeddings)
     upper = np.triu(np.ones_like(scores, bool), 1)
     same = names[:, None] == names[None]
-    scale, bias = platt(scores[upper & same], scores[upper & ~same])
+    scale, bias = platt(score_table(scores[upper & same], scores[upper & ~same]))
     return Verifier((plain.weight * scale).astype(np.float32), bias, "distance")

@@ -23,7 +23,7 @@ def test_the_true_line_is_found_whatever_the_share_and_the_unit(share: float, un
     assert -bias / (scale * unit) == pytest.approx(3, abs=0.1)
     assert found == pytest.approx(share, abs=0.005)
     if share:
-        assert platt(one * unit, two * unit)[0] * unit < 2.5
+        assert platt(score_table(one * unit, two * unit))[0] * unit < 2.5
 
 
 def test_swapped_labels_give_the_calibration_of_right_ones() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.calibrators import platt_of
+from faceops.verification.calibrators import platt
 from faceops.verification.score_table import ScoreTable, score_table
 from faceops.verification.verifier import Verifier
 
@@ -66,7 +66,7 @@ def fit_with_wrong_pairs(table: ScoreTable) -> tuple[float, float, float]:
     centre = np.average(table.score, weights=one + two)
     spread = float(np.sqrt(np.average((table.score - centre) ** 2, weights=one + two))) or 1.0
     x = (table.score - centre) / spread
-    scale, bias = platt_of(ScoreTable(x, table.genuine, table.impostor))
+    scale, bias = platt(ScoreTable(x, table.genuine, table.impostor))
 
     def loss(guess: np.ndarray) -> float:
         z = np.exp(guess[0]) * x + guess[1]

@@ -31,7 +31,7 @@ from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals
 from faceops.evaluation.protocols.roc import tar_at_far
 from faceops.verification.bootstrap import pairs_interval, share_interval
 from faceops.verification.false_positive_identification import chance_named
-from faceops.verification.pairs import Pairs, balanced_pairs, codes, row_blocks
+from faceops.verification.pairs import BalancedPairs, balanced_pairs, codes, row_blocks
 from faceops.verification.sample_size import IMPOSTOR_PAIRS
 from faceops.verification.thresholds import Thresholds, as_threshold, log_odds_of
 from faceops.verification.verifier import Verifier, reaches
@@ -89,7 +89,7 @@ _REPEATS = 300
 class RandomPairs:
     """The draws, the log odds float32 (N,) of each one's pairs, and the people's codes."""
 
-    draws: list[Pairs]
+    draws: list[BalancedPairs]
     scores: list[np.ndarray]
     person: np.ndarray
 
