@@ -98,7 +98,8 @@ def choose_calibration(
     if folds > 1 and all(part.genuine.any() and part.impostor.any() for part in parts):
         held_out = {name: cross_validate(table, name) for name in CHOICES}
     losses = {name: round(result.log_loss, 6) for name, result in held_out.items()}
-    chosen: Method = method or min(losses, key=losses.__getitem__, default="platt")
+    best: Method = min(losses, key=losses.__getitem__, default="platt")
+    chosen = method or best
     fitted = fit_map(table.whole(), chosen)
     return ChosenCalibration(chosen, fitted, held_out, folds if held_out else 0)
 
