@@ -1,4 +1,4 @@
-"""What a report is made of, apart from how it is shown."""
+"""The parts of an evaluation report, independent of their rendering; rendering as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from faceops.verification.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; "absent" says why something is not there, "warning" what to beware of."""
+    """A paragraph; "absent": why something is missing; "warning": a caution."""
 
     text: str
     kind: Literal["plain", "warning", "absent", "promise"] = "plain"
@@ -26,7 +26,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells as text; every row is as long as the header."""
+    """Rows of text cells; every row has as many cells as the header."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -35,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in the folder of the report; left out where the file is not there."""
+    """A picture in the report's folder; omitted if the file does not exist."""
 
     file: str
     alt: str
@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of photos of one kind, see `faceops.evaluation.mistakes`."""
+    """The pairs of photos of one kind; see `faceops.evaluation.mistakes`."""
 
     kind: str
     caption: str
@@ -63,12 +63,12 @@ class Section:
 
 
 def absent(key: str, title: str, why: str) -> Section:
-    """Return a section that says why it is empty."""
+    """Return a section that consists of the reason why it is empty."""
     return Section(key, title, [Text(why, "absent")])
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
-    """Return a document with a heading a section."""
+    """Return a document with one heading per section; pictures and pairs are omitted."""
     parts = [f"# {escaped(title)}"]
     for section in sections:
         parts.append(f"## {escaped(section.title)}")
@@ -77,7 +77,7 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return one line of text in which nothing but the words is Markdown or HTML."""
+    """Return the text on one line with Markdown and HTML markup escaped."""
     line = " ".join(text.split()).replace("<", "&lt;")
     return re.sub(r"([\\`*|\[\]])", r"\\\1", line)
 
@@ -102,10 +102,7 @@ def _row(cells: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class About:
-    """What is evaluated, in words.
-
-    `lineage` are pairs of a name and its value; `notes` are further limits.
-    """
+    """The evaluated model in words: `lineage` holds (name, value) pairs, `notes` more limits."""
 
     name: str
     use: Sequence[str]
@@ -117,12 +114,13 @@ class About:
 
 @dataclass(frozen=True)
 class Facts:
-    """An evaluation and what it was of.
+    """An evaluation and the model it is about.
 
     Attributes:
-        figures: as evaluation.json has them; protocols that did not run are not there.
-        thresholds: of the release; None where nothing was calibrated.
-        verify: as the verify stage wrote verify.json; None where that is not at hand.
+        figures: the content of evaluation.json; protocols that did not run are missing.
+        thresholds: of the release; None for an uncalibrated embedder.
+        verify: the content of the verify stage's verify.json, if available.
+        history: rows of the training history, one per epoch.
     """
 
     about: About
@@ -136,7 +134,7 @@ HEADER = ["figure", "value", "95 %"]
 
 
 def summary_section(facts: Facts) -> Section:
-    """Verification and identification in short; the details have their own sections."""
+    """Return the headline figures of verification and identification."""
     figures = facts.figures
     rows = [*pair_rows(figures.get("verification", {}))]
     closed, opened = figures.get("closed_set"), figures.get("open_set")
@@ -146,34 +144,34 @@ def summary_section(facts: Facts) -> Section:
     if opened and "dir" in opened:
         gallery = f"{opened['known_people']:,} people, {opened['gallery_faces']:,} faces enrolled"
         rows += [
-            figure_row(f"known people named rightly ({gallery})", opened, "dir"),
-            figure_row("known people named wrongly", opened, "misidentified"),
+            figure_row(f"known people named correctly ({gallery})", opened, "dir"),
+            figure_row("known people given a wrong name", opened, "misidentified"),
             figure_row("strangers given a name", opened, "fpir"),
         ]
     for name, value in (("View 1", "lfw_view1"), ("View 2", "lfw_view2")):
         if value in figures:
             rows.append(figure_row(f"LFW {name}, accuracy", figures[value], "accuracy"))
-    told = (
-        f"Measured on {_whose(facts)}, on {figures['people']:,} people with "
-        f"{figures['photos']:,} photos. The 95 % intervals are over people: those of TAR find "
-        "their threshold anew in each resample, the others have the threshold held fixed."
+    measured = "the exported files" if facts.thresholds else "the embedder's own file"
+    text = (
+        f"Measured on {measured}, on {figures['people']:,} people with {figures['photos']:,} "
+        "photos. The 95 % intervals are bootstrap intervals over people: for TAR the threshold is "
+        "found again in each resample, for the other figures it is fixed."
     )
-    parts: list[Part] = [Text(told)]
-    parts.append(
-        Table(HEADER, rows) if rows else Text("The protocol gives none of these.", "absent")
-    )
-    return Section("worth", "What it is worth", parts)
+    table = Table(HEADER, rows) if rows else Text("The protocol has none of these.", "absent")
+    return Section("worth", "Headline figures", [Text(text), table])
 
 
 def pair_rows(pairs: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of one-to-one verification."""
+    """Return the table rows of one-to-one verification."""
     if not pairs:
         return []
     rows = [figure_row("ROC AUC, all pairs", pairs, "roc_auc")]
-    if "accuracy" in pairs:  # of a model that was calibrated
-        rows.insert(0, figure_row("accuracy on balanced pairs at even odds", pairs, "accuracy"))
+    if "accuracy" in pairs:  # calibrated models only
+        name = "accuracy on balanced pairs at probability 0.5"
+        rows.insert(0, figure_row(name, pairs, "accuracy"))
     for key in sorted(pairs):
-        if not key.startswith("tar_at_far_") or not _is_rate(key):
+        is_rate = not key.endswith(("_interval", "_supported", "_threshold"))
+        if not (key.startswith("tar_at_far_") and is_rate):
             continue
         note = "" if pairs[f"{key}_supported"] else " (fewer than ten impostor pairs above it)"
         rows.append(figure_row(f"TAR at FAR {key.removeprefix('tar_at_far_')}{note}", pairs, key))
@@ -181,13 +179,11 @@ def pair_rows(pairs: dict[str, Any]) -> list[list[str]]:
 
 
 def figure_row(name: str, figures: dict[str, Any], key: str) -> list[str]:
-    """Return `name`, the figure and its interval as text."""
+    """Return the cells (name, figure, interval)."""
     return [name, shown_share(figures.get(key)), shown_interval(figures.get(f"{key}_interval"))]
 
 
-def _is_rate(key: str) -> bool:
-    return not key.endswith(("_interval", "_supported", "_threshold"))
-
-
-def _whose(facts: Facts) -> str:
-    return "the exported files" if facts.thresholds else "the embedder's own file"
+def with_interval(figures: dict[str, Any], key: str) -> str:
+    """Return "0.9120 (0.9 to 0.93)", or the figure alone if it has no interval."""
+    _, value, interval = figure_row("", figures, key)
+    return f"{value} ({interval})" if interval else value

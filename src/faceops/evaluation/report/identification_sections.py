@@ -1,4 +1,4 @@
-"""A face searched in a gallery: nearest, named rightly, named though nobody knows it."""
+"""Report sections about a face searched in a gallery, and the budget of strangers named."""
 
 from typing import Any
 
@@ -13,14 +13,15 @@ from faceops.evaluation.report.document import (
     Text,
     absent,
     figure_row,
+    with_interval,
 )
 from faceops.verification.sample_size import people_for_fpir
 
-IDENTIFICATION_TITLE = "A face searched in a gallery"
+IDENTIFICATION_TITLE = "One-to-many identification"
 
 
 def identification_section(facts: Facts) -> Section:
-    """Closed set, open sets, queries against a gallery, one against ten, LFW's views."""
+    """Return closed set, open sets, queries against a gallery, one against ten."""
     figures = facts.figures
     parts: list[Part] = []
     if "closed_set" in figures:
@@ -32,14 +33,15 @@ def identification_section(facts: Facts) -> Section:
     if "one_against_ten" in figures:
         parts.append(_ten(figures["one_against_ten"]))
     if not parts:
-        return absent(
-            "search", IDENTIFICATION_TITLE, "The protocol that was run searches no gallery."
-        )
+        return absent("search", IDENTIFICATION_TITLE, "The selected protocol searches no gallery.")
     return Section("search", IDENTIFICATION_TITLE, parts)
 
 
 def _closed(closed: dict[str, Any]) -> list[Part]:
-    rows = [figure_row(f"right person at rank {rank}", closed, f"rank_{rank}") for rank in (1, 5)]
+    rows = [
+        figure_row(f"correct person at rank {rank} or better", closed, f"rank_{rank}")
+        for rank in (1, 5)
+    ]
     caption = (
         f"Everybody enrolled with one photo: {closed['gallery_people']:,} people, "
         f"{closed['probes']:,} probes"
@@ -58,34 +60,29 @@ def _open_sets(sets: list[dict[str, Any]]) -> Table:
             rows.append([*first, one["reason"], "", "", "", ""])
             continue
         right, wrong, strangers = (
-            _with_ends(one, name) if name in one else "-"
+            with_interval(one, name) if name in one else "-"
             for name in ("dir", "misidentified", "fpir")
         )
         size = f"{one['known_people']:,} people, {one['gallery_faces']:,} faces"
         rows.append([*first, size, right, wrong, strangers, shown_share(one["dir_at_fpir_0.01"])])
-    header = ["photos each", "gallery", "known: right name", "known: wrong name",
-              "strangers named", "right names where 1 % of strangers are named"]  # fmt: skip
+    header = ["photos each", "gallery", "known: correct name", "known: wrong name",
+              "strangers named", "correct names where 1 % of strangers are named"]  # fmt: skip
     return Table(
         header,
         rows,
-        "Known people and strangers, at the release's threshold and lead. The last column chooses "
-        "its threshold on these very faces, to compare models.",
+        "Known people and strangers at the release's threshold and margin. The threshold of the "
+        "last column is set on these same faces, to compare models.",
     )
-
-
-def _with_ends(figures: dict[str, Any], name: str) -> str:
-    ends = shown_interval(figures.get(f"{name}_interval"))
-    return shown_share(figures[name]) + (f" ({ends})" if ends else "")
 
 
 def _queries(figures: dict[str, Any]) -> Table:
     rows = [
-        figure_row(told, figures, name)
-        for name, told in (
-            ("identification_rate", "known people: right name"),
+        figure_row(title, figures, name)
+        for name, title in (
+            ("identification_rate", "known people: correct name"),
             ("true_positive_rate", "known people: any name"),
             ("false_positive_rate", "strangers: any name"),
-            ("accuracy", "accuracy, both kinds weighing the same"),
+            ("accuracy", "accuracy, known people and strangers weighted equally"),
             ("detection_auc", "area under TPR against FPR"),
         )
         if name in figures
@@ -101,104 +98,97 @@ def _ten(figures: dict[str, Any]) -> Table | Text:
     if "reason" in figures:
         return Text(f"One against ten: {figures['reason']}", "absent")
     caption = (
-        f"One right photo against {figures['negatives']} of other people, exact over all choices: "
+        f"One photo of the person against {figures['negatives']} of others, exact expectation: "
         f"{figures['people']:,} people, {figures['trials']:,} pairs"
     )
     return Table(
-        HEADER, [figure_row("the right photo scores highest", figures, "accuracy")], caption
+        HEADER, [figure_row("the genuine photo scores highest", figures, "accuracy")], caption
     )
 
 
-PROMISE_TITLE = "The promise"
+PROMISE_TITLE = "The budget of strangers named"
 _VERDICTS = {
     "kept": "is kept",
-    "undecided": "is overrun, though not by more than chance explains",
+    "undecided": "is exceeded, but not by more than chance explains",
     "broken": "is broken",
 }
-_UNCALIBRATED = "This embedder is no release: nothing was calibrated, so nothing is promised."
+_UNCALIBRATED = "This embedder is not a release: it is not calibrated and states no budget."
 
 
 def promise_section(facts: Facts) -> Section:
-    """The promise, a table of promised against seen, and its picture."""
+    """Return the budget, a table of stated and measured rates, and a picture."""
     if facts.thresholds is None:
         return absent("promise", PROMISE_TITLE, _UNCALIBRATED)
     rows = facts.figures.get("promise", [])
     parts: list[Part] = [Text(promise_in_words(facts), "promise")]
     if not rows:
-        why = "It was not held against other people: that is what the protocols all and promise do."
+        why = "Not measured on held-out people: use the protocol all or promise."
         return Section("promise", PROMISE_TITLE, [*parts, Text(why, "absent")])
     for row in rows:
         if row["verdict"] == "broken":
-            told = (
-                f"Broken: in a gallery of {row['gallery_faces']:,} faces at most "
-                f"{row['budget'] * 100:g} % of strangers were to be named, and it was "
-                f"{_percent(row['seen'])}, {_ends(row)}."
+            text = (
+                f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
+                f"{row['budget'] * 100:g} % of strangers named; measured: "
+                f"{_percent(row['seen'])} ({_measured_interval(row)})."
             )
-            parts.append(Text(told, "warning"))
-    parts.append(
-        Table(
-            [
-                "faces in the gallery",
-                "promised: at most",
-                "seen",
-                "95 %",
-                "the promise is",
-                "threshold",
-                "its own 95 %",
-            ],
-            [_cells(row) for row in rows],
-            f"Shares of strangers named. Exact over all galleries of that size of "
-            f"{rows[0]['strangers']:,} people; without a lead over the runner-up, which would "
-            "refuse more. Undecided: overrun, though not by more than chance explains. Its own "
-            "95 %: what the release said of the people it was calibrated on.",
-        )
+            parts.append(Text(text, "warning"))
+    header = ["faces in the gallery", "budget", "measured", "95 %", "the budget is", "threshold",
+              "95 % at calibration"]  # fmt: skip
+    caption = (
+        f"Share of strangers named: exact expectation over all galleries of that size drawn from "
+        f"{rows[0]['strangers']:,} people, without the runner-up margin, which would refuse more. "
+        "Undecided: exceeded, but not by more than chance explains. 95 % at calibration: measured "
+        "on the people that the release was calibrated on."
     )
-    parts.append(Picture("promise.png", "Strangers named: promised against seen"))
+    parts.append(Table(header, [_cells(row) for row in rows], caption))
+    parts.append(Picture("promise.png", "Strangers named: budget and measured rate"))
     return Section("promise", PROMISE_TITLE, parts)
 
 
 def promise_in_words(facts: Facts) -> str:
-    """Return the default promise and how it fared, in the largest gallery that was measured."""
+    """Return the default budget and the rate measured in the largest measured gallery."""
     if facts.thresholds is None:
         return _UNCALIBRATED
     measured = facts.thresholds
     budget = measured.default_budget
     counted = f"{measured.people:,}"
     people = "" if counted in measured.data else f"{counted} people: "
-    told = (
-        f"At its threshold at most {one_in(budget)} is given a name; measured on {people}"
+    text = (
+        f"Calibrated so that at most {one_in(budget)} is given a name; measured on {people}"
         f"{measured.data}"
     )
-    held = [row for row in facts.figures.get("promise", [])
+    rows = [row for row in facts.figures.get("promise", [])
             if row["budget"] == budget and row["seen"] is not None]  # fmt: skip
-    if not held:
-        return f"{told}."
-    row = max(held, key=lambda row: (row["measured"], row["gallery_faces"]))
+    if not rows:
+        return f"{text}."
+    row = max(rows, key=lambda row: (row["measured"], row["gallery_faces"]))
     return (
-        f"{told}. On {_whom(facts, row['strangers'])}, it was "
-        f"{_percent(row['seen'])} of strangers ({_ends(row)}) in galleries of "
-        f"{row['gallery_faces']:,} faces: the promise {_verdict(row)}."
+        f"{text}. On {_test_people(facts, row['strangers'])}, it was "
+        f"{_percent(row['seen'])} of strangers ({_measured_interval(row)}) in galleries of "
+        f"{row['gallery_faces']:,} faces: the budget {_VERDICTS[row['verdict']]}."
     )
 
 
-def _whom(facts: Facts, people: int) -> str:
-    """Return the people of the evaluation, with what is known of who has seen them."""
+def _test_people(facts: Facts, people: int) -> str:
+    """Return the test people in words, and whether the model has seen them."""
     data = facts.figures.get("data")
     if data is None:
-        return f"{people:,} others, whom nothing had seen"
+        return f"{people:,} held-out people"
     if not data["seen"]["known"]:
-        return f"{people:,} people, of whom nobody knows here whether it had seen them"
+        return f"{people:,} people who may have been in its training data (unknown)"
     seen = data["seen"]["trained_on"] + data["seen"]["calibrated_on"]
     if seen:
-        return f"{people:,} people, {seen:,} of whom had trained or calibrated it (no fair test)"
-    return f"{people:,} others, who neither trained nor calibrated it"
+        return (
+            f"{people:,} people, {seen:,} of them used in training or calibration (not a fair test)"
+        )
+    return f"{people:,} people used in neither training nor calibration"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     first = [f"{row['gallery_faces']:,}", f"{row['budget'] * 100:g} %"]
     if row["seen"] is None:
         needed = people_for_fpir(row["budget"])
-        return [*first, "", "", "refused", "", f"it takes {needed:,} people to promise it"]
+        return [*first, "", "", "refused", "", f"needs {needed:,} validation people"]
     how = "" if row["measured"] else ", extrapolated"
     return [
         *first,
@@ -210,14 +200,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    return _VERDICTS[row["verdict"]]
-
-
 def _percent(share: float) -> str:
     return f"{share * 100:.2g} %"
 
 
-def _ends(row: dict[str, Any]) -> str:
+def _measured_interval(row: dict[str, Any]) -> str:
     ends = row["seen_interval"]
     return f"95 %: {_percent(ends['low'])} to {_percent(ends['high'])}"

@@ -1,4 +1,4 @@
-"""Groups of people or photos, each with its errors, and where a group is too small to judge."""
+"""Report sections about groups, altered photos, mistakes, training and limits."""
 
 from typing import Any
 
@@ -14,25 +14,26 @@ from faceops.evaluation.report.document import (
     Table,
     Text,
     absent,
+    with_interval,
 )
 
 GROUPS_TITLE = "Groups"
 
 
 def groups_section(facts: Facts) -> Section:
-    """A table an attribute; without attributes, that nothing is known."""
+    """Return one table per attribute, or how to measure groups."""
     slices = facts.figures.get("slices")
     if not slices:
         why = (
-            "No groups were given, so nothing is known of how errors differ between them. A CSV of "
-            "attributes a person or photo (evaluate.slices, or --slices) measures it."
+            "No groups were given, so differences between groups are unknown. Name a CSV file of "
+            "attributes per person or photo (evaluate.slices or --slices) to measure them."
         )
         return absent("groups", GROUPS_TITLE, why)
     about = slices["about"]
     parts: list[Part] = [
         Text(
-            f"False accepts are of two people of one group. TAR at the one threshold that keeps a "
-            f"false accept rate of {about['far']:g} on everybody together."
+            "False accepts are counted within a group. TAR is at one common threshold, set for a "
+            f"false accept rate of {about['far']:g} over all groups together."
         )
     ]
     for attribute, groups in slices.items():
@@ -41,7 +42,7 @@ def groups_section(facts: Facts) -> Section:
         parts.append(Table(*_table(groups), f"By {attribute}"))
         blank = about["photos_without_value"].get(attribute, 0)
         if blank:
-            parts.append(Text(f"{blank:,} photos state no {attribute}."))
+            parts.append(Text(f"{blank:,} photos have no {attribute}."))
         parts += [
             Text(f"{attribute} {value}: {group['too_small']}", "warning")
             for value, group in groups.items()
@@ -53,61 +54,57 @@ def groups_section(facts: Facts) -> Section:
 def _table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     searched = any(group.get("dir") is not None for group in groups.values())
     header = ["group", "people", "photos", "TAR", "false accept rate"]
-    header += ["right names", "strangers named"] if searched else []
+    header += ["correct names", "strangers named"] if searched else []
     rows = []
     for value, group in groups.items():
         row = [value, f"{group['people']:,}", f"{group['photos']:,}"]
         row += [_judged(group, name) for name in ("tar", "false_accept_rate")]
         if searched:
-            row += [_with_ends(group, name) for name in ("dir", "fpir")]
+            row += [with_interval(group, name) for name in ("dir", "fpir")]
         rows.append(row)
     return header, rows
 
 
 def _judged(group: dict[str, Any], name: str) -> str:
-    told = _with_ends(group, name)
-    return told if group[f"{name}_supported"] else f"{told} - too few people"
-
-
-def _with_ends(group: dict[str, Any], name: str) -> str:
-    ends = shown_interval(group.get(f"{name}_interval"))
-    return shown_share(group[name]) + (f" ({ends})" if ends else "")
+    text = with_interval(group, name)
+    return text if group[f"{name}_supported"] else f"{text} - too few people"
 
 
 def _worst(worst: dict[str, Any]) -> list[Part]:
     parts: list[Part] = []
-    for name, told in (("tar", "The lowest TAR"), ("false_accept_rate", "The most false accepts")):
+    titles = {"tar": "The lowest TAR", "false_accept_rate": "The highest false accept rate"}
+    for name, title in titles.items():
         group = worst.get(name)
         where = (
-            "no group is large enough to say"
+            "no group is large enough"
             if group is None
-            else f"{group['attribute']} {group['value']}, {_with_ends(group, name)}"
+            else f"{group['attribute']} {group['value']}, {with_interval(group, name)}"
         )
-        parts.append(Text(f"{told}: {where}."))
+        parts.append(Text(f"{title}: {where}."))
     return parts
 
 
-ROBUSTNESS_TITLE = "Bad photos"
+ROBUSTNESS_TITLE = "Robustness to altered photos"
 
 
 def robustness_section(facts: Facts) -> Section:
-    """A row an alteration: faces found again, TAR, and its fall against the unaltered photos."""
+    """Return one row per alteration: faces found again, TAR, and the loss of TAR."""
     rows = facts.figures.get("robustness", [])
     if not rows:
         why = "Not measured: evaluate.robustness_photos is 0, or the protocol alters no photos."
         return absent("robustness", ROBUSTNESS_TITLE, why)
     first = rows[0]
-    told = (
-        f"{first['photos']:,} photos of {first['people']:,} people altered one way at a time, each "
-        f"compared with unaltered photos of its person ({first['pairs']:,} pairs). The threshold "
-        f"keeps a false accept rate of {first['far']:g} on unaltered photos; a face that is not "
-        "found again is a miss."
+    text = (
+        f"{first['photos']:,} photos of {first['people']:,} people, altered in one way at a time "
+        f"and compared with unaltered photos of the same person ({first['pairs']:,} pairs). The "
+        f"threshold is set for a false accept rate of {first['far']:g} on unaltered photos; a face "
+        "that is not found again counts as a miss."
     )
-    parts: list[Part] = [Text(told)]
+    parts: list[Part] = [Text(text)]
     if not first["far_supported"]:
-        why = f"Too few photos to see a false accept rate of {first['far']:g}: read the order only."
+        why = f"Too few photos for a false accept rate of {first['far']:g}: compare the order only."
         parts.append(Text(why, "warning"))
-    header = ["photo", "face found", "TAR", "95 %", "fall", "95 % of the fall"]
+    header = ["photo", "face found", "TAR", "95 %", "loss of TAR", "95 % of the loss"]
     released = "release_tar" in first
     if released:
         header += ["TAR at the release's threshold", "false accept rate there"]
@@ -127,57 +124,58 @@ def _cells(row: dict[str, Any], released: bool) -> list[str]:
         shown_interval(row["fall_interval"]),
     ]
     if released:
-        told = shown_share(row["release_false_accept_rate"])
-        cells += [shown_share(row["release_tar"]), told]
+        cells += [shown_share(row[f"release_{name}"]) for name in ("tar", "false_accept_rate")]
     return cells
 
 
-MISTAKES_TITLE = "The worst mistakes"
+MISTAKES_TITLE = "Worst mistakes"
 
 
 def mistakes_section(facts: Facts, pictured: bool) -> Section:
-    """Both lists of pairs; `pictured` says whether they are at hand."""
+    """Return both lists of pairs; `pictured`: their pictures are available."""
     if not pictured:
-        why = "No pictures: the protocol that was run does not look at all pairs (all does)."
+        why = "No pictures: only the protocol all compares all pairs."
         return absent("mistakes", MISTAKES_TITLE, why)
-    told = (
-        "Whether a pair is of one person is what the labels say. A wrong label is no mistake of "
-        "the model; it stands at the top here. A photo is shown in its worst pair only. "
+    text = (
+        "Genuine and impostor are as labelled: wrong labels appear here first, and are not mistakes "
+        "of the model. A photo is shown in its worst pair only. "
         + (
             "p is the stated probability of one person; 1-2e-07 is 1 minus 0.0000002. "
             if facts.thresholds
-            else "The squared distance of the embeddings stands with each pair. "
+            else "Each pair is shown with the squared distance of its embeddings. "
         )
-        + "mistakes.csv has the same list."
+        + "mistakes.csv holds the same list."
     )
     return Section(
         "mistakes",
         MISTAKES_TITLE,
         [
-            Text(told),
-            Pairs(TWO_PEOPLE, "Two people who look alike most"),
-            Pairs(ONE_PERSON, "One person whose photos look alike least"),
+            Text(text),
+            Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
+            Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
         ],
     )
 
 
 def map_section(facts: Facts) -> Section:
-    """The map of some people's faces."""
-    told = (
-        "Some people with several photos, placed by t-SNE: who lies side by side is alike to the "
-        "model. Distances mean nothing. A colour frames the photos of one person; it comes again."
+    """Return the t-SNE map of some people's faces."""
+    text = (
+        "Photos of some people, placed by t-SNE: neighbours are similar to the model, distances "
+        "have no meaning. The frame's colour marks the person; colours repeat."
     )
-    picture = Picture("similarity_map.png", "Faces of some people, alike ones near", wide=True)
-    return Section("map", "A map of faces", [Text(told), picture])
+    picture = Picture("similarity_map.png", "Faces of some people, similar ones close", wide=True)
+    return Section("map", "Map of faces", [Text(text), picture])
 
 
 def training_section(facts: Facts) -> Section:
-    """Loss and validation score by epoch."""
+    """Return loss and validation score by epoch."""
     key, title = "training", "Training"
     if not facts.history:
-        return absent(key, title, "The history of the training is not at hand.")
+        return absent(key, title, "No training history is available.")
     if len(facts.history) < 2:
-        return absent(key, title, "No epoch of training: the start was kept as it was.")
+        return absent(
+            key, title, "No epoch of training: the pretrained weights are used as they are."
+        )
     rows = [
         [row["epoch"], row["phase"], row["loss"] or "-", row["val_tar"] or "-"]
         for row in facts.history
@@ -188,24 +186,24 @@ def training_section(facts: Facts) -> Section:
 
 
 def limits_section(facts: Facts) -> Section:
-    """Limits that follow from how many and what kind of people were measured."""
+    """Return the limits that follow from the number and kind of people measured."""
     people = facts.figures["people"]
     few = "few" if people < 200 else "a limited sample"
     groups = (
-        "the table of groups says how far"
+        "see the tables of groups"
         if facts.figures.get("slices")
-        else "no figure by group exists here"
+        else "no figures by group were measured"
     )
     items = [
-        "Thresholds hold for strangers like the people they were measured on. Siblings, twins, "
-        "children and people of groups that are rare in the photos above are confused more "
+        "Thresholds hold for strangers similar to the people they were measured on. Siblings, "
+        "twins, children and people of groups that are rare in these photos are confused more "
         f"often; {groups}.",
-        f"{people:,} test people are {few}: read the intervals, not the values.",
-        "Extrapolated thresholds rest on the tail's shape; measure on more people before a large "
-        "gallery relies on them.",
-        "Small, blurred, covered or strongly turned faces, old photos, and pictures of pictures "
-        "are recognised worse than the figures say"
-        + (", see Bad photos." if facts.figures.get("robustness") else "."),
+        f"{people:,} test people are {few}: rely on the intervals, not on single values.",
+        "Extrapolated thresholds assume the shape of the scores' tail; measure on more people "
+        "before relying on them in a large gallery.",
+        "Small, blurred, covered or strongly turned faces, old photos and pictures of pictures "
+        "are recognised less reliably than the figures say"
+        + (f"; see {ROBUSTNESS_TITLE}." if facts.figures.get("robustness") else "."),
         *facts.about.notes,
     ]
     return Section("limits", "Limits", [Bullets(items)])

@@ -1,4 +1,4 @@
-"""Which sections the report has and which the card; both are made by the same functions."""
+"""The evaluation report as one HTML page, and the sections it shares with the model card."""
 
 import base64
 import io
@@ -39,37 +39,37 @@ from faceops.evaluation.report.verification_sections import (
     verifier_section,
 )
 
-_COMMIT = "release.json has it once the bundle is put together"
+_COMMIT = "recorded in release.json when the bundle is assembled"
 
 
 def use_section(facts: Facts) -> Section:
-    """What it is for, and what not."""
-    return Section("use", "What it is for", [Text(line) for line in facts.about.use])
+    """Return what the model is for, and what not."""
+    return Section("use", "Intended use", [Text(line) for line in facts.about.use])
 
 
 def seen_section(facts: Facts) -> Section:
-    """The data it was trained and calibrated on, and whether the people of the figures are new."""
+    """Return the data that the model was trained and calibrated on."""
     data = facts.figures.get("data")
     new = (
-        "Nobody in the figures below was in training or validation of this pipeline. Whether an "
-        "outside weight has seen them cannot be ruled out."
+        "The people in the figures below were in neither training nor validation of this pipeline. "
+        "A pretrained weight may have seen them."
         if data is None
         else f"{data['seen']['told'].rstrip('.')}."
     )
-    return Section("seen", "What it has seen", [Bullets([*facts.about.seen, new])])
+    return Section("seen", "Training and calibration data", [Bullets([*facts.about.seen, new])])
 
 
 def licences_section(facts: Facts) -> Section:
-    """The terms of every weight."""
+    """Return the terms of every weight."""
     note = (
-        "None of these licences clears the rights in the photos that a weight was trained on, nor "
+        "None of these licences covers the rights in the photos that a weight was trained on, or "
         "replaces the consent of the people who are enrolled."
     )
     return Section("licences", "Licences", [Bullets([*facts.about.licences, note])])
 
 
 def lineage_section(facts: Facts) -> Section:
-    """Which model, code and data the figures belong to."""
+    """Return which model, code and data the figures belong to."""
     rows = [[name, value or _COMMIT] for name, value in facts.about.lineage]
     data = facts.figures.get("data")
     if data:
@@ -78,13 +78,13 @@ def lineage_section(facts: Facts) -> Section:
             ["Evaluated on", f"{data['folder']}: {data['photos']:,} photos of "
              f"{data['people']:,} people, {data['faces']:,} faces"],
             ["Photos without a face", left_out or "none"],
-            ["Whom it has seen of them", data["seen"]["told"]],
+            ["Overlap with its training data", data["seen"]["told"]],
         ]  # fmt: skip
-    return Section("lineage", "Lineage", [Table(["what", "which"], rows)])
+    return Section("lineage", "Lineage", [Table(["item", "value"], rows)])
 
 
 def card_sections(facts: Facts) -> list[Section]:
-    """Return the sections of a model card (Mitchell et al. 2019), in its order."""
+    """Return the sections of the model card (Mitchell et al. 2019) in order."""
     makers = (
         *(use_section, seen_section, summary_section, promise_section, thresholds_section),
         *(robustness_section, groups_section, limits_section, licences_section),
@@ -93,7 +93,7 @@ def card_sections(facts: Facts) -> list[Section]:
 
 
 def report_sections(facts: Facts, pictured: bool) -> list[Section]:
-    """Return the sections of the report; `pictured` says whether pairs can be shown."""
+    """Return the sections of the report; `pictured`: pictures of pairs are available."""
     sections = [
         make(facts)
         for make in (
@@ -121,7 +121,7 @@ _PHOTO_QUALITY = 82
 
 
 def page(facts: Facts, pairs: Sequence[Pair], folder: Path) -> str:
-    """Return the page; pictures are read from `folder`, and every name in it is escaped."""
+    """Return the HTML page; pictures are read from `folder`, every name is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -144,12 +144,12 @@ def page(facts: Facts, pairs: Sequence[Pair], folder: Path) -> str:
         source=lambda file: picture_source(folder / file),
         photo=photo_source,
     )
-    # Names from the outside world may hold what no encoding can.
+    # File names may contain bytes that are not UTF-8.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def picture_source(path: Path) -> str:
-    """Return the picture as a data URI; one of photos shrinks to a JPEG."""
+    """Return the picture as a data URI; a large one is converted to JPEG."""
     if path.stat().st_size < 1 << 18:
         return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
     return _jpeg(Image.open(path).convert("RGB"))
@@ -176,12 +176,12 @@ def _with_pictures(section: Section, folder: Path) -> Section:
 
 
 def _tiles(facts: Facts) -> list[tuple[str, str]]:
-    """Return the few figures at the top, with their names."""
+    """Return (name, value) of the figures at the top of the page."""
     figures = facts.figures
-    told = []
+    tiles = []
     for name, protocol, key in (
         ("strangers named", "open_set", "fpir"),
-        ("known people named rightly", "open_set", "dir"),
+        ("known people named correctly", "open_set", "dir"),
         ("TAR at FAR 0.001", "verification", "tar_at_far_0.001"),
         ("rank-1", "closed_set", "rank_1"),
         ("LFW View 1 accuracy", "lfw_view1", "accuracy"),
@@ -189,6 +189,5 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
     ):
         value = figures.get(protocol, {}).get(key)
         if value is not None:
-            told.append((name, f"{value:.2%}"))
-    told += [("people", f"{figures['people']:,}"), ("photos", f"{figures['photos']:,}")]
-    return told
+            tiles.append((name, f"{value:.2%}"))
+    return [*tiles, ("people", f"{figures['people']:,}"), ("photos", f"{figures['photos']:,}")]

@@ -1,4 +1,4 @@
-"""Two photos, one person or two: all pairs, and pairs drawn at random."""
+"""Report sections about pairs: verification, calibration, thresholds, LFW's protocols."""
 
 from typing import Any
 
@@ -17,27 +17,27 @@ from faceops.evaluation.report.document import (
 )
 from faceops.verification.thresholds import Interval, Thresholds
 
-PAIRS_TITLE = "Two photos compared"
+PAIRS_TITLE = "One-to-one verification"
 
 
 def pairs_section(facts: Facts) -> Section:
-    """All pairs with the thresholds behind each rate, the curves, and random pairs."""
+    """Return figures of all pairs with their thresholds, the curves, and random pairs."""
     pairs, drawn = facts.figures.get("verification"), facts.figures.get("random_pairs")
     if not pairs and not drawn:
-        return absent("pairs", PAIRS_TITLE, "The protocol that was run compares no pairs.")
+        return absent("pairs", PAIRS_TITLE, "The selected protocol compares no pairs.")
     parts: list[Part] = []
     if pairs:
-        told = (
-            f"All pairs of all photos: {pairs['genuine_pairs']:,} of one person, "
-            f"{pairs['impostor_pairs']:,} of two. The threshold behind a TAR here is found on "
-            "these very pairs: it compares models, it is no promise."
+        text = (
+            f"All pairs of all photos: {pairs['genuine_pairs']:,} genuine, "
+            f"{pairs['impostor_pairs']:,} impostor. The threshold of each TAR is set on these "
+            "same pairs: use it to compare models, not as a guarantee."
         )
         parts += [
-            Text(told),
+            Text(text),
             _all_pairs(pairs, facts),
             Picture("roc.png", "True against false accept rate, on a log axis"),
-            Picture("det.png", "False reject against false accept rate, on normal deviate axes"),
-            Picture("scores.png", "Histograms of the scores of both kinds of pairs"),
+            Picture("det.png", "False reject against false accept rate, on normal-deviate axes"),
+            Picture("scores.png", "Histograms of the scores of genuine and impostor pairs"),
         ]
     if drawn:
         parts.append(_random(drawn))
@@ -75,36 +75,35 @@ def _random(drawn: dict[str, Any]) -> Table:
         spread = shown_share(drawn.get(f"{key}_spread"))
         rows.append([name, shown_share(value), shown_interval(drawn[f"{key}_interval"]), spread])
     caption = (
-        f"{drawn['draws']} draws of {drawn['pairs']:,} random pairs, half of one person. VAL is "
-        "the share of pairs of one person accepted at a threshold of each draw's own"
-        + ("; accuracy at a FAR is at the release's threshold." if "accuracy" in drawn else ".")
+        f"{drawn['draws']} draws of {drawn['pairs']:,} random pairs, half of them genuine. VAL is "
+        "the share of genuine pairs accepted at a threshold set on each draw"
+        + ("; accuracy at a FAR uses the release's threshold." if "accuracy" in drawn else ".")
     )
     return Table([*HEADER, "spread over draws"], rows, caption)
 
 
-VERIFIER_TITLE = "The probability"
+VERIFIER_TITLE = "Calibration of the probability"
 
 
 def verifier_section(facts: Facts) -> Section:
-    """Calibration on test people; the choices of the verify stage, on validation people."""
+    """Return calibration on test people, and the verify stage's choices on validation people."""
     if facts.thresholds is None:
-        why = "Nothing was calibrated: a score of this model is no probability."
+        why = "The embedder is not calibrated: its scores are not probabilities."
         return absent("probability", VERIFIER_TITLE, why)
     error = facts.figures.get("verification", {}).get("calibration_error")
-    parts: list[Part] = [
-        Text("The protocol that was run holds no probability against truth.", "absent")
-    ]
+    parts: list[Part] = [Text("The selected protocol does not measure calibration.", "absent")]
     if error is not None:
-        told = (
-            f"Expected calibration error {shown_share(error)}: by so much a stated probability is "
-            "off on average, over all pairs of test people. Pairs of one person weigh as much as "
-            "pairs of two, and among them every person as much as another. "
-            "Nearly all pairs lie near 0 or 1, so the mean says little of what lies between: look "
-            "at the picture."
+        text = (
+            f"Expected calibration error {shown_share(error)}: the mean difference between the "
+            "stated probability and the observed share, over all pairs of test people. Genuine and "
+            "impostor pairs have equal weight, and each person has equal weight among the genuine "
+            "ones. Nearly all pairs lie near 0 or 1, so the mean says little about the values "
+            "between; see the picture."
         )
-        parts = [Text(told), Picture("calibration.png", "Stated probability against what was so")]
+        picture = Picture("calibration.png", "Observed share by stated probability")
+        parts = [Text(text), picture]
     if facts.verify is None:
-        why = "How the verifier was chosen is told in the report of the pipeline's own evaluation."
+        why = "The report of the pipeline's own evaluation says how the verifier was chosen."
         parts.append(Text(why, "absent"))
     else:
         parts += _choices(facts.verify)
@@ -117,49 +116,48 @@ def _choices(verify: dict[str, Any]) -> list[Part]:
     calibration = verify["calibration"]
     rows = [["linear layer", shown_share(rates["linear"]), ""],
             ["plain distance", shown_share(rates["distance"]), ""],
-            ["gain of the layer", shown_share(verify["gain"]),
+            ["gain of the linear layer", shown_share(verify["gain"]),
              shown_interval(verify["gain_interval"])]]  # fmt: skip
     parts: list[Part] = [
         Text(
-            f"Kept: {kept}. The linear layer on squared differences is kept only where it beats "
-            f"the plain distance on the {verify['people']:,} validation people, the same people "
-            "resampled for both."
+            f"Chosen: {kept}. The linear layer on squared differences is chosen only if it beats "
+            f"the plain distance on the {verify['people']:,} validation people in a paired "
+            "bootstrap over people."
         ),
         Table(["verifier", f"TAR at FAR {far:g}", "95 %"], rows, "On validation people"),
     ]
     worth = calibration["held_out"]
     if not worth:
-        why = f"Calibrated by {calibration['method']}: too few people to hold any out for a choice."
+        why = f"Calibrated by {calibration['method']}: too few people for a held-out comparison."
         return [*parts, Text(why, "absent")]
     rows = [
         [name + (" (chosen)" if name == calibration["method"] else ""),
          shown_share(figures["log_loss"]), shown_share(figures["expected_error"])]
         for name, figures in sorted(worth.items(), key=lambda item: item[1]["log_loss"])
     ]  # fmt: skip
-    caption = f"Held out: {calibration['folds_of_people']} folds of validation people"
+    caption = f"Cross-validated over {calibration['folds_of_people']} folds of validation people"
     return [*parts, Table(["calibration", "log-loss, nats", "expected error"], rows, caption)]
 
 
-THRESHOLDS_TITLE = "Where it cuts"
+THRESHOLDS_TITLE = "Thresholds"
 GALLERIES = (10, 100, 1000, 10000)
 
 
 def thresholds_section(facts: Facts) -> Section:
-    """The default threshold by gallery size in words, and both tables of the release."""
+    """Return the default threshold by gallery size, and both tables of the release."""
     measured = facts.thresholds
     if measured is None:
-        why = "The embedder has no thresholds: nothing was calibrated."
+        why = "The embedder has no thresholds: it is not calibrated."
         return absent("thresholds", THRESHOLDS_TITLE, why)
-    told = (
+    text = (
         f"Measured on {measured.data}: {measured.photos:,} photos, {measured.genuine_pairs:,} "
-        f"pairs of one person, {measured.impostor_pairs:,} of two."
+        f"genuine pairs, {measured.impostor_pairs:,} impostor pairs."
     )
     note = (
-        f"A name also needs a lead of {measured.runner_up_margin:g} in log odds over the next "
-        "person. A probability is calibrated for as many pairs of one person as of two; in a "
-        "photo folder the odds are others."
+        f"A name also needs a lead of {measured.runner_up_margin:g} in log odds over the "
+        "runner-up. Probabilities assume equal priors; real albums differ."
     )
-    parts: list[Part] = [Text(told), _in_words(measured), _search(measured), _pairs(measured)]
+    parts: list[Part] = [Text(text), _in_words(measured), _search(measured), _pairs(measured)]
     return Section("thresholds", THRESHOLDS_TITLE, [*parts, Text(note)])
 
 
@@ -169,10 +167,10 @@ def _in_words(measured: Thresholds) -> Table:
     for faces in GALLERIES:
         threshold = measured.for_search(budget, faces)
         how = "measured" if measured.search_is_measured(budget, faces) else "extrapolated"
-        whom = f"({how} on {measured.people:,} people)"
-        aim = f"meant for at most {one_in(budget)} given a name {whom}"
+        source = f"({how} on {measured.people:,} people)"
+        aim = f"at most {one_in(budget)} named {source}"
         if threshold > 1:
-            aim = f"no name possible: impostor pairs reach probability 1 {whom}"
+            aim = f"no name possible: impostor pairs reach probability 1 {source}"
         rows.append([f"{faces:,}", shown_probability(threshold), aim])
     return Table(["faces in the gallery", "threshold", "in words"], rows)
 
@@ -191,8 +189,8 @@ def _search(measured: Thresholds) -> Table:
         for row in measured.search
     ]
     header = ["faces in the gallery", "strangers named, at most", "threshold",
-              "95 %, threshold held", "how"]  # fmt: skip
-    return Table(header, rows, "Naming a face, on the validation people it was measured on")
+              "95 %, threshold fixed", "how"]  # fmt: skip
+    return Table(header, rows, "Naming a face: measured on validation people")
 
 
 def _pairs(measured: Thresholds) -> Table:
@@ -210,8 +208,8 @@ def _pairs(measured: Thresholds) -> Table:
                 shown_share(row.true_accept_rate),
             ]
         )
-    header = ["false accepts a pair", "threshold", "95 %, threshold held",
-              "pairs of one person accepted, on the validation people it was tuned on"]  # fmt: skip
+    header = ["false accept rate", "threshold", "95 %, threshold fixed",
+              "true accept rate on the same validation people"]  # fmt: skip
     return Table(header, rows, "Comparing two photos")
 
 
@@ -224,7 +222,7 @@ _VIEWS = {"lfw_view1": "View 1", "lfw_view2": "View 2"}
 
 
 def lfw_section(facts: Facts) -> Section:
-    """Accuracy by LFW's lists, and all pairs of the photos that they name; those that were run."""
+    """Return accuracy by LFW's lists, and all pairs of the photos that they name."""
     parts: list[Part] = []
     for key, name in _VIEWS.items():
         if key in facts.figures:
@@ -249,6 +247,6 @@ def _view(name: str, figures: dict[str, Any]) -> list[Part]:
     every = figures.get("all_pairs")
     if every:
         rows = [*pair_rows(every), figure_row("rank-1", every, "rank_1")]
-        told = f"{every['photos']:,}, {every['photos_without_face']:,} of them without a face"
-        parts.append(Table(HEADER, rows, f"{name}: all pairs of its photos ({told})"))
+        count = f"{every['photos']:,}, {every['photos_without_face']:,} of them without a face"
+        parts.append(Table(HEADER, rows, f"{name}: all pairs of its photos ({count})"))
     return parts
