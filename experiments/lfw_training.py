@@ -56,7 +56,7 @@ from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, sca
 from faceops.evaluation.protocols.closed_set import ClosedSet, closed_set
 from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list
 from faceops.evaluation.protocols.open_set import OpenSet, open_set
-from faceops.evaluation.protocols.roc import tar_at_far
+from faceops.evaluation.protocols.roc import roc
 from faceops.evaluation.protocols.verification import (
     OneAgainstTen,
     RandomPairs,
@@ -176,7 +176,7 @@ class Measured:
             view("View 1 accuracy, threshold of pairsDevTrain", by_list),
             view("View 1 accuracy, threshold of validation people", even_odds),
             Figure(f"TAR at FAR {FAR:g}, pairs of pairsDevTest",
-                   tar_at_far(test.scores[test.same], test.scores[~test.same], FAR),
+                   roc(test.scores[test.same], test.scores[~test.same]).tar(FAR),
                    published.get("tar")),
             *(Figure(f"TAR at FAR {far:g}, all pairs of test people", self.scan.roc.tar(far),
                      interval=all_pairs[far]) for far in FARS),

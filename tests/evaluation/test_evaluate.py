@@ -8,8 +8,8 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.evaluation.curves import CURVES, score_histogram, write_curves
-from faceops.evaluation.evaluate import Evaluation, evaluate
+from faceops.evaluation.curves import CURVES, write_curves
+from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 SETTINGS = Evaluate(pairs=400, pair_draws=3)
@@ -18,11 +18,13 @@ FACES = people(60, 4, 0.4, 2)
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate(FACES, VERIFIER, thresholds(), SETTINGS)
+    return evaluate_embeddings(FACES, VERIFIER, thresholds(), SETTINGS)
 
 
 def test_evaluation_is_the_same_twice_and_complete(evaluation: Evaluation) -> None:
-    assert evaluate(FACES, VERIFIER, thresholds(), SETTINGS).figures == evaluation.figures
+    assert (
+        evaluate_embeddings(FACES, VERIFIER, thresholds(), SETTINGS).figures == evaluation.figures
+    )
     figures = evaluation.figures
     assert json.loads(json.dumps(figures)) == figures
     verification = figures["verification"]
@@ -52,7 +54,7 @@ def test_every_interval_holds_its_figure(evaluation: Evaluation) -> None:
 
 
 def test_without_thresholds_only_what_compares_models_is_given() -> None:
-    figures = evaluate(FACES, VERIFIER, None, SETTINGS).figures
+    figures = evaluate_embeddings(FACES, VERIFIER, None, SETTINGS).figures
     assert "dir" not in figures["open_set"]
     assert figures["open_set"]["dir_at_fpir_0.01"] > 0.3
     assert "accuracy_at_far_0.01" not in figures["random_pairs"]
@@ -65,7 +67,7 @@ def test_too_few_people_is_a_sentence() -> None:
         (np.arange(0, 240, 4), "two photos"),
     ):
         with pytest.raises(FaceOpsError, match=told):
-            evaluate(FACES.of(rows), VERIFIER, thresholds(), SETTINGS)
+            evaluate_embeddings(FACES.of(rows), VERIFIER, thresholds(), SETTINGS)
 
 
 def test_curves_have_the_same_bytes_twice(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -76,6 +78,6 @@ def test_curves_have_the_same_bytes_twice(evaluation: Evaluation, tmp_path: Path
     assert written == sorted(CURVES)
     for name in written:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    _, same, different = score_histogram(evaluation)
+    _, same, different = evaluation.score_histogram()
     assert same.sum() == len(evaluation.pairs.roc.genuine)
     assert different.sum() == evaluation.pairs.roc.impostors

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from faceops.evaluation.mistakes import (
-    Mistakes,
-    mistaken_pairs,
+    ONE_PERSON,
+    TWO_PEOPLE,
+    Pair,
     worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
@@ -36,28 +37,33 @@ def by_loop(wanted: bool, most: int) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def mistakes() -> Mistakes:
-    return worst_mistakes(FACES, VERIFIER, scan_pairs(FACES, VERIFIER, [0.05]), most=12)
+def pairs() -> list[Pair]:
+    crops = np.zeros((len(FACES), 112, 112, 3), np.uint8)
+    scan = scan_pairs(FACES, VERIFIER, [0.05])
+    return worst_mistakes(FACES, crops, VERIFIER, scan, calibrated=True, most=12)
 
 
-def test_they_are_those_of_a_loop(mistakes: Mistakes) -> None:
-    for found, wanted in ((mistakes.two_people, False), (mistakes.one_person, True)):
-        assert [tuple(sorted(pair)) for pair in found.tolist()] == by_loop(wanted, 12)
-    assert (np.diff(mistakes.two_people_log_odds) <= 0).all()
-    assert (np.diff(mistakes.one_person_log_odds) >= 0).all()
+def test_they_are_those_of_a_loop(pairs: list[Pair]) -> None:
+    row_of = {path: row for row, path in enumerate(FACES.paths.tolist())}
+    for kind, same in ((TWO_PEOPLE, False), (ONE_PERSON, True)):
+        own = [pair for pair in pairs if pair.kind == kind]
+        rows = [tuple(sorted(row_of[path] for path in pair.paths)) for pair in own]
+        assert rows == by_loop(same, 12)
+        scores = [pair.log_odds for pair in own]
+        assert scores == sorted(scores, reverse=not same)
 
 
 def test_ties_and_few_photos_give_what_there_is() -> None:
     few = coarse(people(3, 2), 1)
-    found = worst_mistakes(few, VERIFIER, scan_pairs(few, VERIFIER, [0.01]))
-    assert len(found.one_person) == 3
-    assert 1 <= len(found.two_people) <= 3
-    assert len(set(found.two_people.ravel().tolist())) == found.two_people.size
+    scan = scan_pairs(few, VERIFIER, [0.01])
+    found = worst_mistakes(few, None, VERIFIER, scan, calibrated=False)
+    assert sum(pair.kind == ONE_PERSON for pair in found) == 3
+    photos = [path for pair in found if pair.kind == TWO_PEOPLE for path in pair.paths]
+    assert 2 <= len(photos) == len(set(photos)) <= 6
+    assert found[0].likeness == f"distance {-found[0].log_odds:.3f}"
 
 
-def test_table_and_sheets_show_every_pair(mistakes: Mistakes, tmp_path: Path) -> None:
-    crops = np.zeros((len(FACES), 112, 112, 3), np.uint8)
-    pairs = mistaken_pairs(FACES, crops, mistakes, calibrated=True)
+def test_table_and_sheets_show_every_pair(pairs: list[Pair], tmp_path: Path) -> None:
     write_mistakes_table(pairs, tmp_path / "mistakes.csv")
     write_mistake_sheets(pairs, tmp_path)
     rows = list(csv.DictReader((tmp_path / "mistakes.csv").open()))
@@ -65,6 +71,4 @@ def test_table_and_sheets_show_every_pair(mistakes: Mistakes, tmp_path: Path) ->
     assert len(rows) == 24
     with Image.open(tmp_path / "mistakes_two_people.png") as sheet:
         assert sheet.height > 3 * 150  # 24 faces in three lines
-    plain = mistaken_pairs(FACES, None, mistakes, calibrated=False)
-    assert plain[0].likeness == f"distance {-mistakes.two_people_log_odds[0]:.3f}"
     assert pairs[0].likeness.startswith("p 0.")

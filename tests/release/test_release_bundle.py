@@ -11,7 +11,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Verify
 from faceops.evaluation.figures import shown_probability
-from faceops.evaluation.protocols.roc import roc_auc
+from faceops.evaluation.protocols.roc import roc
 from faceops.faces.crop_photos import choose_face
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import EMBED_BATCH, Bundle
@@ -149,7 +149,7 @@ def test_bundle_tells_people_of_lfw_apart(bundle: Bundle, lfw_root: Path) -> Non
     same = np.array(persons)[first] == np.array(persons)[second]
     probability = bundle.verify(embedded[first], embedded[second])
     assert same.sum() == 20
-    assert roc_auc(probability[same], probability[~same]) > 0.98
+    assert roc(probability[same], probability[~same]).auc > 0.98
 
 
 def test_release_is_refused_for_photos_when_crops_were_not_aligned(

@@ -1,9 +1,11 @@
-"""The faces that protocols work on: embeddings, whose they are, and where they come from."""
+"""The faces that protocols work on: embeddings, persons and paths of photos."""
 
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
+
+NOT_CALIBRATED = "the embedder is no release: nothing was calibrated"
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ class EmbeddedFaces:
 
     @property
     def people(self) -> int:
-        """How many people there are."""
+        """The number of people."""
         return len(np.unique(self.persons))
 
     @property
     def missing_persons(self) -> list[str]:
-        """Whose the missing photos are: the names of their folders."""
+        """The person of each missing photo: the name of its folder."""
         return [PurePosixPath(path).parent.name for path in self.missing]
 
     def of(self, rows: np.ndarray) -> "EmbeddedFaces":

@@ -9,22 +9,27 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.all_pairs import PairScan, scan_pairs
+from faceops.evaluation.protocols.all_pairs import (
+    HISTOGRAM_EDGES,
+    PairScan,
+    all_pairs_figures,
+    scan_pairs,
+)
 from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
 from faceops.evaluation.protocols.open_set import (
     gallery_query_figures,
     open_set,
     open_set_figures,
     open_sets,
 )
-from faceops.evaluation.protocols.promise import hold_promise, promised_budgets, promised_sizes
 from faceops.evaluation.protocols.verification import (
+    EVEN_ODDS,
     NEGATIVES,
-    accuracy_figures,
-    all_pairs_figures,
     one_against_ten,
     random_pairs,
 )
+from faceops.verification.bootstrap import REPEATS
 from faceops.verification.reliability import Reliability
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
@@ -32,11 +37,11 @@ from faceops.verification.verifier import Verifier
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a bundle is worth on people whom nothing has seen."""
+    """The figures of an embedder and a verifier on held-out people."""
 
     figures: dict[str, Any]  # rounded to six digits, ready for JSON
     pairs: PairScan
-    roc: tuple[np.ndarray, np.ndarray]  # far, tar
+    roc: tuple[np.ndarray, np.ndarray]  # FAR, TAR
     cmc: np.ndarray  # (R,): share of probes whose person is among the first 1..R
     identification: tuple[np.ndarray, np.ndarray, np.ndarray]  # FPR, TPR, identification rate
 
@@ -45,19 +50,33 @@ class Evaluation:
         """Of the probabilities of all pairs."""
         return self.pairs.reliability
 
+    @property
+    def error_rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """False accept and false reject rates of the ROC, (P,); never below half a pair."""
+        far, tar = self.roc
+        accept, reject = 0.5 / self.pairs.roc.impostors, 0.5 / len(self.pairs.roc.genuine)
+        return np.clip(far, accept, 1 - accept), np.clip(1 - tar, reject, 1 - reject)
 
-def evaluate(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    settings: Evaluate,
+    def score_histogram(self, merged: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (bin centres in log odds, genuine pairs, impostor pairs), (B,).
+
+        `merged` bins of the scan, 0.05 wide, make one.
+        """
+        edges = HISTOGRAM_EDGES[::merged]
+        counts = (self.pairs.same, self.pairs.different)
+        same, different = (part.reshape(-1, merged).sum(1) for part in counts)
+        return (edges[:-1] + edges[1:]) / 2, same, different
+
+
+def evaluate_embeddings(
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, settings: Evaluate
 ) -> Evaluation:
     """Run verification, closed-set and open-set protocols on `faces`, of test people only.
 
     Every threshold that is applied comes from `thresholds` or is the even odds of a calibrated
     probability: none is chosen here, but for the figures that say "at FAR" or "at FPIR", which
-    compare models. Without `thresholds` only the latter are given. Photos without a face play no
-    part.
+    compare models. Without `thresholds` only the latter are given. Photos without a face are
+    left out.
 
     Raises:
         FaceOpsError: too few test people or photos.
@@ -66,49 +85,46 @@ def evaluate(
         raise FaceOpsError("there are no test photos to evaluate on; raise split.test.")
     faces = replace(faces, missing=())
     seed, fars = settings.seed, settings.far
-    accuracy = accuracy_figures(faces, verifier, settings.pairs, seed)
+    drawn = random_pairs(faces, verifier, settings.pairs, seed, settings.pair_draws)
+    first = replace(drawn, draws=drawn.draws[:1], scores=drawn.scores[:1])
     scan = scan_pairs(faces, verifier, fars)
-    known = closed_set(faces, verifier)
+    ranks = closed_set(faces, verifier)
+    unknown_share = settings.unknown_share
     search = open_set(
-        faces, verifier, thresholds, gallery_photos=settings.gallery_photos,
-        unknown_share=settings.unknown_share, seed=seed,
+        faces, verifier, thresholds,
+        gallery_photos=settings.gallery_photos, unknown_share=unknown_share, seed=seed,
     )  # fmt: skip
     figures = {
         "people": faces.people,
         "photos": len(faces),
-        "verification": accuracy
-        | all_pairs_figures(scan, fars, seed)
-        | {"calibration_error": scan.reliability.expected_error},
-        "random_pairs": random_pairs(
-            faces, verifier, settings.pairs, seed, settings.pair_draws
-        ).figures(fars, thresholds, seed),
+        "verification": {
+            "accuracy": float(first.accuracy(0.0)[0]),
+            "accuracy_interval": first.interval(0.0, seed, REPEATS),
+            "accuracy_pairs": len(first.draws[0].same),
+            "accuracy_threshold": EVEN_ODDS,
+            **all_pairs_figures(scan, fars, seed),
+            "calibration_error": scan.reliability.expected_error,
+        },
+        "random_pairs": drawn.figures(fars, thresholds, seed),
         "one_against_ten": _one_against_ten(faces, verifier, seed),
-        "closed_set": known.figures(seed),
+        "closed_set": ranks.figures(seed),
         "open_set": open_set_figures(search, thresholds, seed),
         "gallery_query": gallery_query_figures(search, seed),
         "open_sets": open_sets(
-            faces, verifier, thresholds, photos=settings.open_set_gallery_photos,
-            unknown_share=settings.unknown_share, seed=seed,
+            faces, verifier, thresholds,
+            photos=settings.open_set_gallery_photos, unknown_share=unknown_share, seed=seed,
         ),
-        "promise": _promises(faces, verifier, thresholds, seed),
+        "promise": []
+        if thresholds is None
+        else measure_fpir_at_thresholds(faces, verifier, thresholds, seed),
     }  # fmt: skip
     return Evaluation(
         figures=rounded(figures),
         pairs=scan,
         roc=scan.roc.curve(),
-        cmc=known.cmc,
+        cmc=ranks.cmc,
         identification=search.curve(),
     )
-
-
-def _promises(
-    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, seed: int
-) -> list[dict[str, Any]]:
-    if thresholds is None:
-        return []
-    budgets, sizes = promised_budgets(thresholds), promised_sizes(thresholds, faces.people)
-    promises = hold_promise(faces, verifier, thresholds, budgets, sizes, seed)
-    return [promise.figures for promise in promises]
 
 
 def _one_against_ten(faces: EmbeddedFaces, verifier: Verifier, seed: int) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path
-from faceops.evaluation.curves import deviate, error_rates, log_odds, score_histogram
+from faceops.evaluation.curves import deviate
 from faceops.evaluation.evaluate import Evaluation
-from faceops.evaluation.protocols.roc import LOG_ODDS_RANGE
+from faceops.evaluation.protocols.all_pairs import LOG_ODDS_RANGE
 from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import clipped_log_odds
 
 SAME, DIFFERENT, MARK, FAINT = "#0b6e4f", "#b3541e", "#3c4450", "#8b93a0"
 SERIES = ("#1f5fa8", "#b3541e", "#0b6e4f", "#7a3e9d", "#8a6d00", "#4a5568")
@@ -107,7 +108,7 @@ TICKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 
 def draw_det(evaluation: Evaluation) -> Figure:
     """Return false rejects against false accepts; no rate is drawn below half a pair."""
-    accepts, rejects = error_rates(evaluation)
+    accepts, rejects = evaluation.error_rates
     figure, axes = blank("What does strictness cost? Both errors")
     axes.plot(deviate(accepts), deviate(rejects), color=SAME, linewidth=1.8)
     for axis, least, most in (
@@ -248,7 +249,7 @@ _TICKS = np.array([1e-6, 1e-4, 0.01, 0.5, 0.99, 0.9999, 0.999999])
 def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure:
     """Return shares of pairs on a log axis, so that the few wrong ones beyond a line are seen."""
     calibrated = thresholds is not None
-    centres, same, different = score_histogram(evaluation, 10 if calibrated else 1)
+    centres, same, different = evaluation.score_histogram(10 if calibrated else 1)
     width = float(centres[1] - centres[0])
     figure, axes = blank("Scores of pairs of one person and of two", 4.8)
     for counts, color, name in (
@@ -276,7 +277,7 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     if calibrated:
-        axes.set_xticks(log_odds(_TICKS), [f"{tick:g}" for tick in _TICKS], rotation=30)
+        axes.set_xticks(clipped_log_odds(_TICKS), [f"{tick:g}" for tick in _TICKS], rotation=30)
         axes.set_xlim(-LOG_ODDS_RANGE, LOG_ODDS_RANGE)
         axes.set_xlabel("probability of one person (spaced by log odds)")
     else:
@@ -303,7 +304,7 @@ def _marks(evaluation: Evaluation, thresholds: Thresholds | None) -> list[tuple[
     if opened.get("threshold") is not None:
         told = f"{opened['budget'] * 100:g} % of strangers, {opened['gallery_faces']:,} faces"
         marks.append((opened["threshold"], told))
-    return [(float(log_odds(np.array([value]))[0]), label) for value, label in sorted(marks)]
+    return [(float(clipped_log_odds(value)), label) for value, label in sorted(marks)]
 
 
 LOSS, SCORE = "loss", "val_tar"

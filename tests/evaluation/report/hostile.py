@@ -7,9 +7,10 @@ import numpy as np
 from faceops.base.figures import rounded
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.evaluate import evaluate
-from faceops.evaluation.mistakes import Pair, mistaken_pairs, worst_mistakes
-from faceops.evaluation.protocols.slices import Attributes, measure_slices
+from faceops.evaluation.evaluate import evaluate_embeddings
+from faceops.evaluation.mistakes import Pair, worst_mistakes
+from faceops.evaluation.protocols.attributes import Attributes
+from faceops.evaluation.protocols.slices import measure_slices
 from faceops.evaluation.report.document import About, Facts
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
@@ -43,7 +44,9 @@ def hostile() -> tuple[Facts, list[Pair]]:
     persons = np.repeat(renamed[::4], 4)
     paths = np.array([f"photos/{name}/{i}.jpg" for i, name in enumerate(persons)])
     faces = EmbeddedFaces(plain.embeddings, persons, paths)
-    evaluation = evaluate(faces, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2))
+    evaluation = evaluate_embeddings(
+        faces, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2)
+    )
     groups = Attributes({ATTACKS[0]: np.where(np.arange(240) < 200, ATTACKS[1], ATTACKS[3])}, 0)
     slices = measure_slices(faces, groups, VERIFIER, thresholds(), 0)
     figures = evaluation.figures | {"slices": rounded(slices)}
@@ -51,7 +54,6 @@ def hostile() -> tuple[Facts, list[Pair]]:
         name=ATTACKS[0], use=[ATTACKS[1]], seen=[ATTACKS[2]], licences=[ATTACKS[3]],
         lineage=[("contract", "0" * 64), ("git commit", "")],
     )  # fmt: skip
-    mistakes = worst_mistakes(faces, VERIFIER, evaluation.pairs)
     crops = np.full((len(faces), 112, 112, 3), 90, np.uint8)
-    pairs = mistaken_pairs(faces, crops, mistakes, calibrated=True)
+    pairs = worst_mistakes(faces, crops, VERIFIER, evaluation.pairs, calibrated=True)
     return Facts(about, figures, thresholds(), VERIFY, HISTORY), pairs

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from faceops.config.sections import Evaluate
-from faceops.evaluation.evaluate import evaluate
+from faceops.evaluation.evaluate import evaluate_embeddings
 from faceops.evaluation.plots import write_plots
 from faceops.evaluation.report.report import page
 from tests.evaluation.report.hostile import ATTACKS, hostile
@@ -18,7 +18,7 @@ from tests.evaluation.simulated import VERIFIER, people, thresholds
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    evaluation = evaluate(
+    evaluation = evaluate_embeddings(
         people(60, 4, 0.4, 2), VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2)
     )
     write_plots(evaluation, thresholds(), [0.01], folder)

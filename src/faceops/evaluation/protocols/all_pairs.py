@@ -1,12 +1,14 @@
 """All pairs of photos, scored block by block: exact for any number of photos, in linear memory.
 
-Kept are all scores of pairs of one person, how many pairs of two people lie below each of them
-(all that an exact ROC needs), the highest pairs of two people, a histogram and the reliability.
-Scores are log odds: they order pairs as probabilities do and tell near-certain ones apart.
+Kept are all genuine scores, how many impostor pairs lie below each of them (all that an exact ROC
+needs), the highest impostor pairs, a histogram and the reliability. Scores are log odds: they
+order pairs as probabilities do and tell near-certain ones apart.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -14,51 +16,46 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.roc import Roc, ScoreCounts, TopPairs, TopPairsCollector
+from faceops.evaluation.protocols.roc import Roc
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks, row_blocks
-from faceops.verification.reliability import Reliability
-from faceops.verification.verifier import Verifier
+from faceops.verification.reliability import BINS, Reliability, bin_sums, reliability_of
+from faceops.verification.sample_size import IMPOSTOR_PAIRS
+from faceops.verification.thresholds import as_threshold
+from faceops.verification.verifier import Verifier, sigmoid
+
+MOST_TOP = 1 << 21  # impostor pairs kept: 24 MB
+SPARE = 3  # a resample of people may hold that many times the impostor pairs above a threshold
+LOG_ODDS_RANGE = 15.0  # of the histogram; what lies outside counts in the outermost bins
+HISTOGRAM_EDGES = np.linspace(-LOG_ODDS_RANGE, LOG_ODDS_RANGE, 601)
+PAIR_REPEATS = 300
+_PLACES = 1 << 14
+_MOST_RESAMPLED = 100_000
 
 
-def genuine_scores(
-    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (log odds float32 (G,), person int (G,)) of all genuine pairs, by rising score.
+@dataclass(frozen=True)
+class TopPairs:
+    """Pairs by falling score; arrays are (K,)."""
 
-    `person` int (N,) codes the person of each row.
-    """
-    scores, whose = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-    order = np.argsort(person, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(person[order])) + 1):
-        own = embeddings[rows]
-        for block in row_blocks(len(rows) - 1, len(rows)):
-            part = verifier.logit_matrix(own[block], own[block.start + 1 :])
-            scores.append(part[np.triu(np.ones(part.shape, bool))])
-            whose.append(np.full(len(scores[-1]), person[rows[0]]))
-    score = np.concatenate(scores)
-    rising = np.argsort(score, kind="stable")
-    return score[rising], np.concatenate(whose)[rising]
-
-
-MOST_TOP = 1 << 21  # pairs of two people kept: 24 MB
-SPARE = 3  # a resample of people may hold that many times the pairs above a threshold
+    score: np.ndarray  # float32
+    first: np.ndarray  # int32: row of one photo
+    second: np.ndarray  # int32: row of the other
 
 
 @dataclass(frozen=True)
 class PairScan:
-    """What all pairs of N photos of P people say.
+    """The scores of all pairs of N photos of P people.
 
     Attributes:
         roc: of log odds; pairs with a missing photo are at -inf.
-        genuine_person: int (G,), whose the pairs of one person are, in the order of `roc`.
+        genuine_person: int (G,), the person of each genuine pair, in the order of `roc`.
         person: int (N,), code of each photo.
         photos: int (P,), of each person, with those that are missing.
-        lost: float64 (P,): over each person's pairs with others, the sum of the shares of pairs
-            of one person that score lower (equal ones count one half).
-        top: the highest pairs of two people, by rows of the photos given.
-        same, different: int64 (600,), pairs in the bins of `score_counts.HISTOGRAM_EDGES`.
-        reliability: of the probabilities, in ten bins, people weighing alike in pairs of one.
+        lost: float64 (P,): over each person's impostor pairs, the sum of the shares of genuine
+            pairs that score lower (equal ones count one half).
+        top: the highest impostor pairs, by rows of the photos given.
+        same, different: int64 (600,), genuine and impostor pairs in the bins of `HISTOGRAM_EDGES`.
+        reliability: of the probabilities, in ten bins; people weigh alike in genuine pairs.
     """
 
     roc: Roc
@@ -82,12 +79,12 @@ class PairScan:
 def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] = ()) -> PairScan:
     """Score every pair of `faces`.
 
-    Of the pairs of two people, three times as many as the largest of `fars` lets pass are kept,
-    2^21 at most. The pairs of `faces.missing`, photos without a face, are never accepted, and
-    stand neither in the histogram nor in the reliability.
+    Three times as many impostor pairs as the largest of `fars` lets pass are kept, 2^21 at most.
+    The pairs of `faces.missing`, photos without a face, are never accepted, and count neither in
+    the histogram nor in the reliability.
 
     Raises:
-        FaceOpsError: there is no pair of one person, or none of two.
+        FaceOpsError: there is no genuine pair, or no impostor pair.
     """
     whose = codes(np.array([*faces.persons, *faces.missing_persons], dtype=str))
     person = whose[: len(faces)]
@@ -103,10 +100,11 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     never = (photos * (photos - 1) - present * (present - 1)) // 2  # genuine, a photo is missing
     scores, own = genuine_scores(faces.embeddings, person, verifier)
     genuine = np.concatenate([np.full(never.sum(), -np.inf, np.float32), scores])
-    whose_pair = np.concatenate([np.repeat(np.arange(len(photos)), never), own])
-    several = photos[whose_pair]
-    counts = ScoreCounts(genuine, 2 / (several * (several - 1)))
-    top = TopPairsCollector(_top_size(fars, impostors))
+    genuine_person = np.concatenate([np.repeat(np.arange(len(photos)), never), own])
+    several = photos[genuine_person]
+    counts = _ScoreCounts(genuine, 2 / (several * (several - 1)))
+    allowed = max((allowed_false_accepts(far, impostors) for far in fars), default=0)
+    top = TopPairsCollector(min(SPARE * allowed + 100, impostors, MOST_TOP))
     lost = np.zeros(len(person))
     for block in track(impostor_blocks(person, limit=None), "blocks of pairs"):
         score = verifier.logit_matrix(faces.embeddings[block.rows], faces.embeddings[block.start :])
@@ -120,7 +118,6 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     unseen = impostors - counts.seen
     half_of_never = 0.5 * never.sum() / pairs
     beyond = photos * (photos.sum() - photos) - present * (len(person) - present)
-    same, different = counts.histograms()
     return PairScan(
         roc=Roc(
             genuine,
@@ -128,24 +125,134 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
             counts.upto + unseen,
             impostors,
         ),
-        genuine_person=whose_pair,
+        genuine_person=genuine_person,
         person=person,
         photos=photos,
         lost=np.bincount(person, lost, len(photos)) + half_of_never * beyond,
         top=top.top(),
-        same=same,
-        different=different,
+        same=counts.genuine_histogram,
+        different=counts.impostor_histogram,
         reliability=counts.reliability(),
     )
 
 
-def _top_size(fars: Sequence[float], impostors: int) -> int:
-    allowed = max((allowed_false_accepts(far, impostors) for far in fars), default=0)
-    return min(SPARE * allowed + 100, impostors, MOST_TOP)
+def genuine_scores(
+    embeddings: np.ndarray, person: np.ndarray, verifier: Verifier
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (log odds float32 (G,), person int (G,)) of all genuine pairs, by rising score.
+
+    `person` int (N,) codes the person of each row.
+    """
+    scores, whose = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    order = np.argsort(person, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(person[order])) + 1):
+        own = embeddings[rows]
+        for block in row_blocks(len(rows) - 1, len(rows)):
+            part = verifier.logit_matrix(own[block], own[block.start + 1 :])
+            scores.append(part[np.triu(np.ones(part.shape, bool))])
+            whose.append(np.full(len(scores[-1]), person[rows[0]]))
+    score = np.concatenate(scores)
+    rising = np.argsort(score, kind="stable")
+    return score[rising], np.concatenate(whose)[rising]
 
 
-PAIR_REPEATS = 300
-_MOST = 100_000
+class _ScoreCounts:
+    """Sums over impostor scores, log odds; `genuine` float32 (G,) rises, -inf is never accepted.
+
+    `weights` float (G,) of the genuine pairs count in the reliability only.
+
+    Attributes:
+        below, upto: int64 (G,), impostor pairs lower than each genuine score, and not higher.
+        seen: impostor pairs so far.
+        genuine_histogram, impostor_histogram: int64 (600,), between `HISTOGRAM_EDGES`.
+    """
+
+    def __init__(self, genuine: np.ndarray, weights: np.ndarray) -> None:
+        self.below = np.zeros(len(genuine), np.int64)
+        self.upto = np.zeros(len(genuine), np.int64)
+        self.seen = 0
+        self._genuine = genuine
+        self._finite = genuine[np.searchsorted(genuine, -np.inf, side="right") :]
+        self._weights = weights[len(genuine) - len(self._finite) :]
+        self._bins = np.zeros((2, BINS))
+        self.genuine_histogram = _histogram(self._finite)
+        self.impostor_histogram = np.zeros_like(self.genuine_histogram)
+        ends = self._finite[[0, -1]].astype(np.float64) if len(self._finite) else np.zeros(2)
+        self._low, self._scale = ends[0], _PLACES / max(ends[1] - ends[0], 1e-6)
+        middles = self._low + (np.arange(_PLACES) + 0.5) / self._scale
+        lower = [np.searchsorted(genuine, middles, side) for side in ("left", "right")]
+        self._lost = (np.add(*lower) / (2 * len(genuine))).astype(np.float32)
+        self._lost[0] = (len(genuine) - len(self._finite)) / len(genuine)
+
+    def add(self, rising: np.ndarray) -> None:
+        """Count impostor scores float32 (M,), sorted."""
+        self.below += np.searchsorted(rising, self._genuine, side="left")
+        self.upto += np.searchsorted(rising, self._genuine, side="right")
+        self.seen += len(rising)
+        self.impostor_histogram += _histogram(rising)
+        self._bins += _probability_bins(rising)
+
+    def lost(self, scores: np.ndarray) -> np.ndarray:
+        """Return the share of genuine scores below each of `scores`, float32 of its shape.
+
+        Looked up at the middle of one of 16,384 bins between the least and the greatest.
+        """
+        place = (scores - np.float32(self._low)) * np.float32(self._scale)
+        np.clip(place, 0, _PLACES - 1, out=place)
+        return self._lost.take(place.astype(np.int32))
+
+    def reliability(self) -> Reliability:
+        """Return the reliability of the probabilities."""
+        pairs, said = self._bins
+        impostors = np.array([pairs, pairs, pairs, said])
+        return reliability_of(bin_sums(sigmoid(self._finite), self._weights), impostors)
+
+
+def _histogram(rising: np.ndarray) -> np.ndarray:
+    cuts = np.searchsorted(rising, HISTOGRAM_EDGES.astype(np.float32))
+    cuts[0], cuts[-1] = 0, len(rising)
+    return np.diff(cuts)
+
+
+def _probability_bins(rising: np.ndarray) -> np.ndarray:
+    """Return float64 (2, BINS): pairs and summed probability in even bins of probability."""
+    edges = np.arange(1, BINS) / BINS
+    log_odds = (np.log(edges) - np.log1p(-edges)).astype(np.float32)
+    cuts = [0, *np.searchsorted(rising, log_odds), len(rising)]
+    said = sigmoid(rising)
+    return np.array(
+        [(stop - start, said[start:stop].sum(dtype=np.float64)) for start, stop in pairwise(cuts)]
+    ).T
+
+
+class TopPairsCollector:
+    """Keeps the `size` highest of the scores it is given, in memory for twice as many.
+
+    Of equal scores at the end of the list, those given first stay.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._floor = np.float32(-np.inf)
+        none = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32)
+        self._parts: list[tuple[np.ndarray, ...]] = [none]
+
+    def add(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Add scores float32 (R, C) of `rows` (R,) with `columns` (C,); -inf is no pair."""
+        row, column = np.nonzero(scores > self._floor)
+        part = scores[row, column], rows[row].astype(np.int32), columns[column].astype(np.int32)
+        self._parts.append(part)
+        if sum(len(score) for score, _, _ in self._parts) > 2 * self._size:
+            self.top()
+
+    def top(self) -> TopPairs:
+        """Return the highest so far."""
+        parts = [np.concatenate(part) for part in zip(*self._parts, strict=True)]
+        order = np.argsort(-parts[0], kind="stable")[: self._size]
+        self._parts = [tuple(part[order] for part in parts)]
+        if len(order) == self._size:
+            self._floor = self._parts[0][0][-1]
+        return TopPairs(*self._parts[0])
 
 
 @dataclass(frozen=True)
@@ -204,8 +311,8 @@ def _resampled_tar(scan: PairScan, far: float, seed: int) -> ResampledTar:
         none = np.zeros(0, np.int64)
         return ResampledTar(far, scan.photos, scan.genuine_person, refused, none, none)
     rows = np.arange(kept)
-    if kept > _MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(kept, _MOST, replace=False))
+    if kept > _MOST_RESAMPLED:
+        rows = np.sort(np.random.default_rng(seed).choice(kept, _MOST_RESAMPLED, replace=False))
     refused = np.searchsorted(scan.roc.genuine, top.score[rows], side="right")
     return ResampledTar(
         far=far,
@@ -217,3 +324,26 @@ def _resampled_tar(scan: PairScan, far: float, seed: int) -> ResampledTar:
         second=scan.person[top.second[rows]],
         each=kept / len(rows),
     )
+
+
+def all_pairs_figures(scan: PairScan, fars: Sequence[float], seed: int) -> dict[str, Any]:
+    """Return AUC and TAR at each of `fars` over all pairs, with intervals over people.
+
+    The threshold behind each is a probability, chosen on these very pairs: it only compares
+    models.
+    """
+    intervals = pair_intervals(scan, fars, seed)
+    figures: dict[str, Any] = {
+        "roc_auc": scan.roc.auc,
+        "roc_auc_interval": intervals.auc,
+        "genuine_pairs": len(scan.roc.genuine),
+        "impostor_pairs": scan.roc.impostors,
+    }
+    for far in fars:
+        name = f"tar_at_far_{far:g}"
+        figures[name] = scan.roc.tar(far)
+        figures[f"{name}_interval"] = intervals.tar[far]
+        cut = scan.threshold(far)
+        figures[f"{name}_threshold"] = None if cut is None else as_threshold(cut)
+        figures[f"{name}_supported"] = bool(scan.roc.impostors * far >= IMPOSTOR_PAIRS)
+    return figures

@@ -1,17 +1,13 @@
-"""LFW View 1 (Huang et al. 2007): for choosing models; one list sets the threshold, one is scored.
+"""Labeled Faces in the Wild (Huang et al. 2007): its lists of pairs, View 1 and View 2.
 
-Nobody is in both lists.
+View 1, for choosing models: pairsDevTrain.txt sets the threshold, pairsDevTest.txt is scored;
+nobody is in both. View 2, for reporting: pairs.txt has ten folds, each judged by the threshold of
+the other nine. Some thirty errors in 6,000 pairs hardly tell models apart, so all pairs of the
+same photos are scored as well: TAR at FAR, and rank-1 among all their people.
 
-LFW View 2 (Huang et al. 2007): ten folds, each judged by the threshold of the other nine.
-
-Some thirty errors in 6,000 pairs tell little apart, so all pairs of the same photos are scored
-as well: TAR at FAR, and rank-1 among all their people.
-
-LFW's lists of pairs (Huang et al. 2007): `pairs.txt`, `pairsDevTrain.txt`, `pairsDevTest.txt`.
-
-The first line says how many folds (none: one) and how many pairs of each kind a fold holds, first
-those of one person (`name n m`), then those of two (`name n other m`). A photo is a person's name
-and a number: `Ada_Lind 2` is Ada_Lind_0002.
+The first line of a list says how many folds (none: one) and how many pairs of each kind a fold
+has, first genuine ones (`name n m`), then impostor ones (`name n other m`). A photo is a person's
+name and a number: `Ada_Lind 2` is Ada_Lind_0002.
 """
 
 from collections.abc import Sequence
@@ -23,15 +19,15 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.all_pairs import scan_pairs
+from faceops.evaluation.protocols.all_pairs import all_pairs_figures, scan_pairs
 from faceops.evaluation.protocols.closed_set import closed_set
-from faceops.evaluation.protocols.roc import best_threshold, roc_auc
-from faceops.evaluation.protocols.verification import all_pairs_figures
+from faceops.evaluation.protocols.roc import roc
 from faceops.verification.bootstrap import pairs_interval
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import as_threshold
 from faceops.verification.verifier import Verifier
 
+FARS = (1e-3, 1e-4, 1e-5)
 _MISSING = -1
 
 
@@ -47,7 +43,7 @@ class PairsList:
 
     @property
     def photos(self) -> np.ndarray:
-        """The photos named, text (P,), sorted, each once."""
+        """The photos listed, text (P,), sorted, each once."""
         return np.unique(np.concatenate([self.first, self.second]))
 
     def rows(self, faces: EmbeddedFaces) -> tuple[np.ndarray, np.ndarray]:
@@ -61,15 +57,15 @@ class PairsList:
         absent = [photo for photo in self.photos if photo not in place]
         if absent:
             raise FaceOpsError(
-                f"{len(absent)} of the {len(self.photos):,} photos that {self.file} names are not "
+                f"{len(absent)} of the {len(self.photos):,} photos that {self.file} lists are not "
                 f"in the data, the first is {absent[0]}.jpg; import all of LFW, "
                 "`faceops data import lfw FOLDER`."
             )
         first, second = (np.array([place[p] for p in side]) for side in (self.first, self.second))
         return first, second
 
-    def named(self, faces: EmbeddedFaces) -> EmbeddedFaces:
-        """Return the faces of the photos named, sorted by name, with those that have none."""
+    def listed(self, faces: EmbeddedFaces) -> EmbeddedFaces:
+        """Return the faces of the photos listed, sorted by name, with those that have none."""
         wanted = set(self.photos.tolist())
         names = np.array([_name(path) for path in faces.paths])
         rows = np.array([row for row in np.argsort(names) if names[row] in wanted], dtype=int)
@@ -99,8 +95,8 @@ def read_pairs_list(file: Path) -> PairsList:
     stated = np.tile(np.repeat([True, False], each), folds)
     if not np.array_equal(same, stated):
         raise FaceOpsError(
-            f"{file} says {folds} x {each} pairs of one person and as many of two, but holds "
-            f"{int(same.sum())} and {int((~same).sum())}, or in another order; get the list anew."
+            f"{file} says {folds} x {each} pairs of one person and as many of two, but has "
+            f"{int(same.sum())} and {int((~same).sum())}, or in another order; get the list again."
         )
     first, second = (np.array([pair[side] for pair in pairs], dtype=str) for side in (0, 1))
     return PairsList(file, first, second, same, np.arange(len(pairs)) // (2 * each))
@@ -127,9 +123,6 @@ def _name(path: str) -> str:
     return PurePosixPath(path).stem
 
 
-FARS = (1e-3, 1e-4, 1e-5)
-
-
 @dataclass(frozen=True)
 class ListedPairs:
     """Log odds float32 (N,), -inf with a photo without a face, and the two people of each pair."""
@@ -140,9 +133,9 @@ class ListedPairs:
     first_person: np.ndarray
     second_person: np.ndarray
 
-    def interval(self, right: np.ndarray, seed: int) -> dict[str, float]:
-        """Return the 95 % interval of the share of `right` decisions bool (N,), over people."""
-        return pairs_interval(right, self.first_person, self.second_person, seed)
+    def interval(self, correct: np.ndarray, seed: int) -> dict[str, float]:
+        """Return the 95 % interval of the share of `correct` decisions bool (N,), over people."""
+        return pairs_interval(correct, self.first_person, self.second_person, seed)
 
 
 def score_list(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList) -> ListedPairs:
@@ -155,25 +148,35 @@ def score_list(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList) -> Li
     scores = np.full(len(pairs.same), -np.inf, np.float32)
     there = (first >= 0) & (second >= 0)
     scores[there] = verifier.logit(faces.embeddings[first[there]], faces.embeddings[second[there]])
-    people = [np.array([name.rpartition("_")[0] for name in side])
-              for side in (pairs.first, pairs.second)]  # fmt: skip
-    whose = codes(np.concatenate(people))
+    photos = np.concatenate([pairs.first, pairs.second])
+    whose = codes(np.array([name.rpartition("_")[0] for name in photos]))
     return ListedPairs(scores, pairs.same, pairs.fold, whose[: len(scores)], whose[len(scores) :])
 
 
-def named_photos_figures(
-    faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, fars: Sequence[float], seed: int
-) -> dict[str, Any]:
-    """Return the figures of all pairs of the photos that a list names, and rank-1 among them.
+def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """Return the score at or above which to accept, for most right decisions.
 
-    The few thousand pairs of a list cannot tell good models apart; millions can.
+    `scores` float (N,), `same` bool (N,). Candidates are the scores themselves; the middle one
+    where several are best.
     """
-    named = pairs.named(faces)
-    known = closed_set(named, verifier).figures(seed)
+    candidates = np.unique(scores)
+    genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
+    right = genuine.size - np.searchsorted(genuine, candidates)
+    right = right + np.searchsorted(impostor, candidates)
+    best = candidates[right == right.max()]
+    return float(best[best.size // 2])
+
+
+def _listed_photos_figures(
+    faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: int
+) -> dict[str, Any]:
+    """Return the figures of all pairs of the photos that a list names, and rank-1 among them."""
+    listed = pairs.listed(faces)
+    known = closed_set(listed, verifier).figures(seed)
     return {
-        "photos": len(named) + len(named.missing),
-        "photos_without_face": len(named.missing),
-        **all_pairs_figures(scan_pairs(named, verifier, fars), fars, seed),
+        "photos": len(listed) + len(listed.missing),
+        "photos_without_face": len(listed.missing),
+        **all_pairs_figures(scan_pairs(listed, verifier, FARS), FARS, seed),
         **{key: value for key, value in known.items() if "rank_5" not in key},
     }
 
@@ -186,21 +189,16 @@ class LfwView1:
     threshold: float
     all_pairs: dict[str, Any]  # of the photos of pairsDevTest.txt
 
-    @property
-    def accuracy(self) -> float:
-        """The share of the test list's pairs that are decided rightly."""
-        return float(((self.test.scores >= self.threshold) == self.test.same).mean())
-
     def figures(self, seed: int) -> dict[str, Any]:
-        """The accuracy with its interval over people, the threshold held, and the AUC."""
-        right = (self.test.scores >= self.threshold) == self.test.same
+        """The accuracy with its interval over people, the threshold, and the AUC."""
         scores, same = self.test.scores, self.test.same
+        correct = (scores >= self.threshold) == same
         return {
-            "accuracy": self.accuracy,
-            "accuracy_interval": self.test.interval(right, seed),
-            "pairs": len(right),
+            "accuracy": float(correct.mean()),
+            "accuracy_interval": self.test.interval(correct, seed),
+            "pairs": len(correct),
             "threshold": as_threshold(self.threshold),
-            "roc_auc": roc_auc(scores[same], scores[~same]),
+            "roc_auc": roc(scores[same], scores[~same]).auc,
             "all_pairs": self.all_pairs,
         }
 
@@ -210,8 +208,6 @@ def lfw_view1(
 ) -> LfwView1:
     """Choose the threshold on `train` (pairsDevTrain.txt), score `test` (pairsDevTest.txt).
 
-    A photo without a face matches nobody.
-
     Raises:
         FaceOpsError: a photo is not in the data.
     """
@@ -219,46 +215,41 @@ def lfw_view1(
     return LfwView1(
         score_list(faces, verifier, test),
         best_threshold(chosen_on.scores, chosen_on.same),
-        named_photos_figures(faces, verifier, test, FARS, seed),
+        _listed_photos_figures(faces, verifier, test, seed),
     )
 
 
 @dataclass(frozen=True)
 class LfwView2:
-    """The scored pairs of pairs.txt; `right` bool (N,): decided rightly; all pairs' figures."""
+    """The scored pairs of pairs.txt; `correct` bool (N,), the decisions; all pairs' figures."""
 
     pairs: ListedPairs
-    right: np.ndarray
+    correct: np.ndarray
     all_pairs: dict[str, Any]
-
-    @property
-    def accuracies(self) -> np.ndarray:
-        """The accuracy of each fold, float64 (F,)."""
-        return np.bincount(self.pairs.fold, self.right) / np.bincount(self.pairs.fold)
 
     def figures(self, seed: int) -> dict[str, Any]:
         """Mean accuracy of the folds, its standard error and its interval over people."""
-        folds = self.accuracies
+        folds = np.bincount(self.pairs.fold, self.correct) / np.bincount(self.pairs.fold)
         return {
             "accuracy": float(folds.mean()),
             "accuracy_standard_error": float(folds.std(ddof=1) / np.sqrt(len(folds))),
-            "accuracy_interval": self.pairs.interval(self.right, seed),
+            "accuracy_interval": self.pairs.interval(self.correct, seed),
             "fold_accuracy": [float(fold) for fold in folds],
-            "pairs": len(self.right),
+            "pairs": len(self.correct),
             "all_pairs": self.all_pairs,
         }
 
 
 def lfw_view2(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: int) -> LfwView2:
-    """Score `pairs` (pairs.txt) and all pairs of its photos; one without a face matches nobody.
+    """Score `pairs` (pairs.txt) and all pairs of its photos.
 
     Raises:
         FaceOpsError: a photo is not in the data.
     """
     scored = score_list(faces, verifier, pairs)
-    right = np.zeros(len(scored.same), bool)
-    for fold in np.unique(scored.fold):
-        held = scored.fold == fold
-        threshold = best_threshold(scored.scores[~held], scored.same[~held])
-        right[held] = (scored.scores[held] >= threshold) == scored.same[held]
-    return LfwView2(scored, right, named_photos_figures(faces, verifier, pairs, FARS, seed))
+    correct = np.zeros(len(scored.same), bool)
+    for number in np.unique(scored.fold):
+        fold = scored.fold == number
+        threshold = best_threshold(scored.scores[~fold], scored.same[~fold])
+        correct[fold] = (scored.scores[fold] >= threshold) == scored.same[fold]
+    return LfwView2(scored, correct, _listed_photos_figures(faces, verifier, pairs, seed))

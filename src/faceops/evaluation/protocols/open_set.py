@@ -1,15 +1,13 @@
 """Open-set identification: a gallery of known people, probes of known people and strangers.
 
-The figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the share
-of strangers' photos that get a name, and DIR, the share of known people's photos that get the
-right one. A photo is named as identification names it: the best person's probability reaches
-the threshold and leads the runner-up by the margin in log odds.
+The figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the share of
+strangers' photos that get a name, and DIR, the share of known people's photos that get the right
+one. A photo is named as identification names it: the best person's probability reaches the
+threshold and leads the runner-up by the margin in log odds.
 
-Gallery against queries of known and unknown people: what happens to a face that is searched.
-
-Of known people's photos, how many get the right name (identification rate) and how many any name
-(TPR); of unknown people's, how many get one (FPR): all at the release's threshold, on the
-galleries of the open-set protocol. `OpenSet.curve` has the same rates at every threshold.
+"Gallery against query" has the same outcomes in other figures: TPR, the share of known people's
+photos that get any name, FPR (the FPIR), and an accuracy balanced between known and unknown.
+`OpenSet.curve` has the rates at every threshold.
 """
 
 from collections.abc import Sequence
@@ -20,13 +18,15 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.roc import roc_auc, tar_at_far
+from faceops.evaluation.protocols.roc import roc
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, clipped_log_odds, reaches
 
 DRAWS = 5
+POINTS = 200
+FPIR = 0.01
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class GalleryDraw:
     """Rows of a table of photos: who is enrolled by which photos, and who is searched for."""
 
     gallery: np.ndarray  # int (G,), rising
-    probes: np.ndarray  # int (P,), rising: all the other rows
+    probes: np.ndarray  # int (P,), rising: all other rows
     known: np.ndarray  # bool (P,): the probe's person is enrolled
 
 
@@ -51,12 +51,9 @@ def draw_galleries(
     """Return `draws` galleries of `enrolled` people, each with `gallery_photos` photos.
 
     Args:
-        person: int (N,), whose each photo is.
-        able: int (A,), the people to draw from, with more than so many (usable) photos each.
-        enrolled: how many of them.
-        gallery_photos: a person.
-        seed: of the draws.
-        draws: how many galleries.
+        person: int (N,), the person of each photo.
+        able: int (A,), the people to draw from, each with more than `gallery_photos` (usable)
+            photos.
         usable: bool (N,), the photos that can be enrolled; None: all.
     """
     random = np.random.default_rng(seed)
@@ -74,14 +71,11 @@ def draw_galleries(
     return result
 
 
-POINTS = 200
-
-
 @dataclass(frozen=True)
 class OpenSet:
     """Outcomes of all probes over all draws of galleries; arrays are (P,)."""
 
-    person: np.ndarray  # int: whose photo
+    person: np.ndarray  # int: the person of each probe
     known: np.ndarray  # bool: the person is enrolled
     right: np.ndarray  # bool: the best person is the right one
     best: np.ndarray  # float32: the best person's probability
@@ -89,7 +83,7 @@ class OpenSet:
     gallery_photos: int  # a person
     gallery_faces: int  # of one draw
     known_people: int  # of one draw
-    threshold: float | None  # of the last draw; None without a release's thresholds
+    threshold: float | None  # None without a release's thresholds
     draws: int
 
     @property
@@ -108,12 +102,12 @@ class OpenSet:
         The threshold is chosen on these very probes and the margin plays no part: the figure
         compares models, it is not what a release does.
         """
-        return tar_at_far(self._right_best, self.best[~self.known], fpir)
+        return roc(self._right_best, self.best[~self.known]).tar(fpir) * self._right_share
 
     @property
     def detection_auc(self) -> float:
-        """Area under TPR against FPR: is a known face told from a stranger's, whoever it is?"""
-        return roc_auc(self.best[self.known], self.best[~self.known])
+        """Area under TPR against FPR: a known person's photo has the higher best probability."""
+        return roc(self.best[self.known], self.best[~self.known]).auc
 
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (FPR, TPR, identification rate), float64 (C,), at rising FPR, spaced by log.
@@ -121,22 +115,17 @@ class OpenSet:
         FPR is the share of strangers' photos at or above a threshold (FPIR without the margin),
         TPR that of known people's, the identification rate that of those whose best is right.
         """
-        strangers = int((~self.known).sum())
-        allowed = np.unique(np.geomspace(1, max(strangers, 1), POINTS).round().astype(int))
-        fpr = allowed / max(strangers, 1)
-        falling = np.sort(self.best[~self.known])[::-1]
-        refused = np.append(falling, -1)[allowed]
-        known, right = np.sort(self.best[self.known]), np.sort(self._right_best)
-        tpr, rate = (
-            1 - np.searchsorted(scores, refused, side="right") / max(len(scores), 1)
-            for scores in (known, right)
-        )
-        return fpr, tpr, rate
+        strangers = self.best[~self.known]
+        fpr, tpr = roc(self.best[self.known], strangers).curve(POINTS)
+        return fpr, tpr, roc(self._right_best, strangers).curve(POINTS)[1] * self._right_share
 
     @property
     def _right_best(self) -> np.ndarray:
-        scores: np.ndarray = np.where(self.right, self.best, np.float32(-1))[self.known]
-        return scores
+        return self.best[self.known & self.right]
+
+    @property
+    def _right_share(self) -> float:
+        return float(self.right[self.known].mean())
 
 
 def open_set(
@@ -168,32 +157,31 @@ def open_set(
             "too few for known people and strangers; lower evaluate.gallery_photos or give more "
             "test people."
         )
-    drawn = draw_galleries(
-        person, able, enrolled, gallery_photos=gallery_photos, seed=seed, draws=draws
-    )
-    parts = []
+    gallery_faces = enrolled * gallery_photos
     threshold = None
-    for draw in drawn:
-        whose, gallery_person = person[draw.probes], person[draw.gallery]
+    if thresholds is not None:
+        threshold = thresholds.for_search(thresholds.default_budget, gallery_faces)
+    parts = []
+    for draw in draw_galleries(
+        person, able, enrolled, gallery_photos=gallery_photos, seed=seed, draws=draws
+    ):
+        whose = person[draw.probes]
         best, runner_up, best_person = search_gallery(
-            faces.embeddings, draw.probes, draw.gallery, gallery_person, verifier
+            faces.embeddings, draw.probes, draw.gallery, person[draw.gallery], verifier
         )
         named = np.zeros(len(whose), bool)
-        if thresholds is not None:
-            threshold = thresholds.for_search(thresholds.default_budget, len(draw.gallery))
+        if thresholds is not None and threshold is not None:
             named = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
         parts.append((whose, draw.known, best_person == whose, best, named))
-    whose, is_known, right, best, named = (
-        np.concatenate(part) for part in zip(*parts, strict=True)
-    )
+    whose, known, right, best, named = (np.concatenate(part) for part in zip(*parts, strict=True))
     return OpenSet(
         person=whose,
-        known=is_known,
+        known=known,
         right=right,
         best=best,
         named=named,
         gallery_photos=gallery_photos,
-        gallery_faces=enrolled * gallery_photos,
+        gallery_faces=gallery_faces,
         known_people=enrolled,
         threshold=threshold,
         draws=draws,
@@ -250,31 +238,10 @@ def best_two(
     return best, np.maximum(by_person.max(1), 0), people[first]
 
 
-FPIR = 0.01
-
-
 def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) -> dict[str, Any]:
     """Return DIR at FPIR, and what the release's threshold does; intervals over people."""
     known, strangers = result.known, ~result.known
-    at_release = (
-        {}
-        if thresholds is None
-        else {
-            "dir": float(result.identified[known].mean()),
-            "dir_interval": share_interval(result.identified[known], result.person[known], seed),
-            "fpir": float(result.named[strangers].mean()),
-            "fpir_interval": share_interval(
-                result.named[strangers], result.person[strangers], seed
-            ),
-            "misidentified": float(result.misidentified[known].mean()),
-            "budget": thresholds.default_budget,
-            "threshold": result.threshold,
-            "threshold_measured": thresholds.search_is_measured(
-                thresholds.default_budget, result.gallery_faces
-            ),
-        }
-    )
-    return at_release | {
+    figures = {
         f"dir_at_fpir_{FPIR:g}": result.rate_at(FPIR),
         "draws": result.draws,
         "gallery_photos": result.gallery_photos,
@@ -282,6 +249,30 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
         "known_people": result.known_people,
         "known_probes": int(known.sum()),
         "stranger_probes": int(strangers.sum()),
+    }
+    if thresholds is None:
+        return figures
+    budget = thresholds.default_budget
+    return (
+        _rate("dir", result.identified, known, result, seed)
+        | _rate("fpir", result.named, strangers, result, seed)
+        | {
+            "misidentified": float(result.misidentified[known].mean()),
+            "budget": budget,
+            "threshold": result.threshold,
+            "threshold_measured": thresholds.search_is_measured(budget, result.gallery_faces),
+        }
+        | figures
+    )
+
+
+def _rate(
+    name: str, outcome: np.ndarray, probes: np.ndarray, result: OpenSet, seed: int
+) -> dict[str, Any]:
+    """Return the share of `probes` bool (P,) with `outcome` bool (P,), and its interval."""
+    return {
+        name: float(outcome[probes].mean()),
+        f"{name}_interval": share_interval(outcome[probes], result.person[probes], seed),
     }
 
 
@@ -326,12 +317,8 @@ def gallery_query_figures(result: OpenSet, seed: int) -> dict[str, Any]:
     }
     if result.threshold is None:
         return figures
-    for name, outcome, asked in (
-        ("identification_rate", result.identified, result.known),
-        ("true_positive_rate", result.named, result.known),
-        ("false_positive_rate", result.named, ~result.known),
-    ):
-        figures[name] = float(outcome[asked].mean())
-        figures[f"{name}_interval"] = share_interval(outcome[asked], result.person[asked], seed)
+    figures |= _rate("identification_rate", result.identified, result.known, result, seed)
+    figures |= _rate("true_positive_rate", result.named, result.known, result, seed)
+    figures |= _rate("false_positive_rate", result.named, ~result.known, result, seed)
     figures["accuracy"] = (figures["identification_rate"] + 1 - figures["false_positive_rate"]) / 2
     return figures

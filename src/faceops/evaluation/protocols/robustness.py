@@ -1,9 +1,9 @@
-"""How much of the true accept rate is left when a photo is bad.
+"""How much of the true accept rate is left when a photo is altered.
 
 A pair is an altered photo and another, unaltered photo of the same person: a poor picture
 against a good one, as in a gallery. The threshold is fixed on unaltered photos. A face that is
-not found again is a miss. The fall is paired: the same pairs with and without the alteration,
-people resampled.
+not found again is a miss. The fall is a paired difference: the same pairs with and without the
+alteration, people resampled.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
-from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.alterations import ALTERATIONS, Alteration, Altered
+from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces
+from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
@@ -30,7 +30,24 @@ from faceops.verification.sample_size import IMPOSTOR_PAIRS
 from faceops.verification.thresholds import Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, reaches
 
+FAR = 1e-3
+PHOTOS_A_PERSON = 4  # at most, so that nobody with hundreds of photos dominates
 NEAR = 0.5  # of the face's side: how far off a found face may lie and still be the same
+
+
+@dataclass(frozen=True)
+class PhotoEmbedder:
+    """Opens photos below `data`, finds their faces and embeds them.
+
+    `embed` takes crops uint8 (N, 112, 112, 3) and returns float32 (N, D); `settings` says which
+    face of a photo counts; `workers` photos are altered at once.
+    """
+
+    data: Path
+    finder: FaceFinder
+    embed: Callable[[np.ndarray], np.ndarray]
+    settings: CropSettings
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -45,38 +62,28 @@ class AlteredFaces:
     found: np.ndarray
 
 
-def embed_altered(
-    photos: Sequence[Path],
-    finder: FaceFinder,
-    embed: Callable[[np.ndarray], np.ndarray],
-    settings: CropSettings,
-    workers: int,
-) -> AlteredFaces:
-    """Alter each of `photos` in every way, find its face again and embed it.
+def embed_altered(paths: Sequence[str], photos: PhotoEmbedder) -> AlteredFaces:
+    """Alter each photo of `paths`, relative to the data folder, in every way, and embed its face.
 
-    `embed` takes crops uint8 (N, 112, 112, 3) and gives float32 (N, D); `settings` says which
-    face of a photo counts. Memory: a few photos a worker, and the embeddings.
+    Memory: a few photos a worker, and the embeddings.
 
     Raises:
         FaceOpsError: a photo cannot be opened, or has no face before it is altered.
     """
-    work = partial(alter_photo, finder=finder, settings=settings)
-    embedded, found = [], []
-    done = ordered_map(work, photos, workers)
-    for crops in track(done, "robustness: photos altered", len(photos)):
-        here = np.array([crop is not None for crop in crops])
+    work = partial(alter_photo, finder=photos.finder, settings=photos.settings)
+    done = ordered_map(work, [photos.data / path for path in paths], photos.workers)
+    found = np.zeros((len(paths), len(ALTERATIONS)), bool)
+    embedded = []
+    for row, crops in enumerate(track(done, "robustness: photos altered", len(paths))):
         kept = [crop for crop in crops if crop is not None]
-        vectors = embed(np.stack(kept)) if kept else None
-        embedded.append((here, vectors))
-        found.append(here)
-    size = next((v.shape[1] for _, v in embedded if v is not None), 1)
-    result = np.zeros((len(photos), len(ALTERATIONS), size), np.float32)
-    for row, (here, vectors) in enumerate(embedded):
-        if vectors is not None:
-            result[row, here] = vectors
-    return AlteredFaces(
-        tuple(ALTERATIONS), result.transpose(1, 0, 2), np.array(found).reshape(len(photos), -1).T
-    )
+        found[row] = [crop is not None for crop in crops]
+        if kept:
+            embedded.append(photos.embed(np.stack(kept)))
+    size = embedded[0].shape[1] if embedded else 1
+    result = np.zeros((*found.shape, size), np.float32)
+    if embedded:
+        result[found] = np.concatenate(embedded)
+    return AlteredFaces(tuple(ALTERATIONS), result.transpose(1, 0, 2), found.T)
 
 
 def alter_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> list[np.ndarray | None]:
@@ -90,15 +97,12 @@ def alter_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> list[
             f"{path} shows no usable face, though one was found in it before; it was changed: "
             "run the crop stage again."
         )
-    return [_again(alter, pixels, face.detection, finder) for alter in ALTERATIONS.values()]
-
-
-def _again(
-    alter: Alteration, pixels: np.ndarray, face: Detection, finder: FaceFinder
-) -> np.ndarray | None:
-    altered = alter(pixels, face)
-    same = same_face(finder.find(altered.pixels), face, altered)
-    return None if same is None else same.crop
+    crops = []
+    for alter in ALTERATIONS.values():
+        altered = alter(pixels, face.detection)
+        same = same_face(finder.find(altered.pixels), face.detection, altered)
+        crops.append(None if same is None else same.crop)
+    return crops
 
 
 def same_face(faces: Sequence[Face], before: Detection, altered: Altered) -> Face | None:
@@ -118,53 +122,42 @@ def same_face(faces: Sequence[Face], before: Detection, altered: Altered) -> Fac
     return nearest if nearest is not None and off(nearest) <= NEAR * side else None
 
 
-FAR = 1e-3
-PHOTOS_A_PERSON = 4  # at most: nobody with hundreds of photos rules the table
-
-
 def measure_robustness(
     faces: EmbeddedFaces,
     verifier: Verifier,
     thresholds: Thresholds | None,
+    photos: PhotoEmbedder,
     *,
-    data: Path,
-    finder: FaceFinder,
-    embed: Callable[[np.ndarray], np.ndarray],
-    settings: CropSettings,
-    photos: int,
+    count: int,
     seed: int,
-    workers: int,
 ) -> list[dict[str, Any]]:
     """Return a row of figures for "unaltered" and for each alteration.
 
-    `faces` are all test faces: their pairs fix the threshold; about `photos` of them, whole
-    people drawn at random, are opened again below `data`, altered and embedded.
+    `faces` are all test faces: their pairs fix the threshold; about `count` of them, whole people
+    drawn at random, are opened again, altered and embedded.
 
     Raises:
-        FaceOpsError: nobody has two photos, or a photo is not what it was.
+        FaceOpsError: nobody has two photos, or a photo was changed since.
     """
-    rows = choose_rows(faces.persons, photos, seed)
-    paths = [data / str(path) for path in faces.paths[rows]]
-    altered = embed_altered(paths, finder, embed, settings, workers)
+    rows = choose_rows(faces.persons, count, seed)
+    altered = embed_altered([str(path) for path in faces.paths[rows]], photos)
     scores = all_pair_scores(faces.embeddings, faces.persons, verifier, log_odds=True, seed=seed)
-    cut = threshold_at(np.sort(scores.impostor)[::-1], FAR)
-    cuts = {"": cut}
-    refusal = "the embedder is no release: nothing was calibrated"
+    cuts = {"": threshold_at(np.sort(scores.impostor)[::-1], FAR)}
+    refusal = NOT_CALIBRATED
     if thresholds is not None:
         try:
             cuts["release_"] = log_odds_of(thresholds.for_pairs(FAR))
             refusal = ""
         except UsageError as error:
             refusal = str(error)
-    table = robustness_table(
-        faces.embeddings[rows], faces.persons[rows], altered, verifier, cuts, seed
-    )
+    chosen = faces.of(rows)
+    table = robustness_table(chosen.embeddings, chosen.persons, altered, verifier, cuts, seed)
     shared = {
         "far": FAR,
         "far_supported": bool(len(scores.impostor) * FAR >= IMPOSTOR_PAIRS),
         "release_threshold_refused": refusal,
-        "photos": len(rows),
-        "people": len(np.unique(faces.persons[rows])),
+        "photos": len(chosen),
+        "people": chosen.people,
     }
     return [row | shared for row in table]
 
@@ -240,21 +233,21 @@ def _accepted(
     verifier: Verifier,
     cut: float,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return accepted pairs and pairs of each person (C,), and the false accept rate."""
+    """Return accepted and all genuine pairs of each person, (C,), and the false accept rate."""
     people = int(person.max()) + 1
     hits, pairs = np.zeros(people), np.zeros(people)
-    false, strangers = 0, 0
+    false, impostors = 0, 0
     for block in row_blocks(len(person), len(person)):
-        rows = np.arange(len(person))[block]
-        accepted = reaches(verifier.logit_matrix(altered[rows], embeddings), cut)
-        accepted &= found[rows][:, None]
-        same = person[rows][:, None] == person
+        whose = person[block]
+        accepted = reaches(verifier.logit_matrix(altered[block], embeddings), cut)
+        accepted &= found[block][:, None]
+        same = whose[:, None] == person
         false += int((accepted & ~same).sum())
-        strangers += int((~same).sum())
-        same[np.arange(len(rows)), rows] = False  # never a photo with itself
-        hits += np.bincount(person[rows], (accepted & same).sum(1), people)
-        pairs += np.bincount(person[rows], same.sum(1), people)
-    return hits, pairs, false / strangers if strangers else float("nan")
+        impostors += int((~same).sum())
+        np.fill_diagonal(same[:, block], False)  # never a photo with itself
+        hits += np.bincount(whose, (accepted & same).sum(1), people)
+        pairs += np.bincount(whose, same.sum(1), people)
+    return hits, pairs, false / impostors if impostors else float("nan")
 
 
 def _interval(hits: np.ndarray, pairs: np.ndarray, weights: np.ndarray) -> dict[str, float]:

@@ -1,26 +1,22 @@
-"""The figures of groups of people or photos, at the thresholds that everybody is judged by.
+"""Figures of groups (slices) of people or photos, at the thresholds of all people together.
 
-A false accept inside a group is a pair of two people of the same group: there a face is most
-likely to be taken for another. Where a group is too small to say anything, it is said how many
-people it would take.
+A false accept inside a group is an impostor pair of two people of the same group: there a face is
+most likely to be taken for another. Where a group is too small, the figures say how many people
+it takes.
 
-Identification inside a group: everybody in the gallery is of the group, and so are strangers.
-
-The gallery has `GALLERY` people with one photo each, whatever the group's size, so that groups
-can be compared; figures are exact expectations over all such galleries, as in
+Identification inside a group: gallery and strangers are of the group. The gallery has `GALLERY`
+people with one photo each, whatever the group's size, so that groups can be compared; figures are
+exact expectations over all such galleries, as in
 `faceops.verification.false_positive_identification`.
 """
 
-import csv
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from faceops.base.errors import UsageError
-from faceops.dataset.names import name_key
-from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces
+from faceops.evaluation.protocols.attributes import Attributes
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
 from faceops.verification.false_positive_identification import DRAWS, chance_named, find_lookalikes
@@ -35,159 +31,110 @@ from faceops.verification.sample_size import people_for_far, people_for_fpir
 from faceops.verification.thresholds import Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, reaches
 
-KEYS = ("person", "photo", "photo_id")
-RESERVED = ("worst", "about")  # of the figures, beside the attributes
-MOST_VALUES = 30  # more are a measurement, not groups
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """`values`: attribute -> text (N,), one a face, "" where nothing is stated.
-
-    `rows_without_faces`: rows of the file that speak of nobody among the faces.
-    """
-
-    values: dict[str, np.ndarray]
-    rows_without_faces: int
-
-
-@dataclass(frozen=True)
-class AttributesFile:
-    """What a CSV states: `stated` gives, by the `key` column, attribute -> value."""
-
-    path: Path
-    key: str
-    attributes: list[str]
-    stated: dict[str, dict[str, str]]
-
-    def of(self, faces: EmbeddedFaces, photo_ids: np.ndarray | None = None) -> Attributes:
-        """Return the groups of `faces`; `photo_ids` text (N,) where they are known.
-
-        People and photos that are not among the faces are counted: one file may serve several
-        sets.
-
-        Raises:
-            UsageError: the file speaks of none of the faces, or by a key that is not known here.
-        """
-        if self.key == "photo_id" and photo_ids is None:
-            raise UsageError(
-                f"{self.path}: photo_id is not known here; use the column photo or person."
-            )
-        names = {"person": faces.persons, "photo": faces.paths, "photo_id": photo_ids}[self.key]
-        assert names is not None
-        keys = [_key(self.key, str(name)) for name in names]
-        missing = len(self.stated.keys() - set(keys))
-        if missing == len(self.stated):
-            raise UsageError(
-                f"{self.path}: none of its {missing} rows speaks of the {len(faces)} photos "
-                f"evaluated; the first names {self.key} {next(iter(self.stated))!r}: check the "
-                f"column {self.key}."
-            )
-        empty = dict.fromkeys(self.attributes, "")
-        values = {
-            column: np.array([self.stated.get(name, empty)[column] for name in keys], dtype=str)
-            for column in self.attributes
-        }
-        return Attributes(values, missing)
-
-
-def read_attributes(path: Path) -> AttributesFile:
-    """Read a CSV of groups.
-
-    One column says whom a row speaks of: `person` (any spelling), `photo` (a path relative to
-    the data folder, with or without photos/) or `photo_id` (sha256); every other column is an
-    attribute. An empty cell states nothing.
-
-    Raises:
-        UsageError: the file is absent, empty, no text, without such a column, names somebody
-            twice, or has a row of another length or too many values.
-    """
-    header, lines = _read(path)
-    found = [column for column in KEYS if column in header]
-    if len(found) != 1 or len(header) < 2 or len(set(header)) < len(header) or "" in header:
-        raise UsageError(
-            f"{path} has the columns {', '.join(header)}; it takes one of person, photo or "
-            "photo_id, and one or more attributes, each with a name of its own."
-        )
-    if reserved := set(header) & set(RESERVED):
-        raise UsageError(f"{path} has an attribute called {min(reserved)!r}; call it otherwise.")
-    stated = _stated(path, header, found[0], lines)
-    attributes = [column for column in header if column != found[0]]
-    for column in attributes:
-        if (count := len({row[column] for row in stated.values()} - {""})) > MOST_VALUES:
-            raise UsageError(
-                f"{path}: {column} has {count} different values, which are no groups; put them "
-                f"into at most {MOST_VALUES} bins or remove the column."
-            )
-    return AttributesFile(path, found[0], attributes, stated)
-
-
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and the rows, each with the number of its line."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; name a CSV file of attributes.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as CSV ({error}); save it as UTF-8.") from None
-    if len(rows) < 2:
-        what = "has a header and no rows" if rows else "is empty"
-        raise UsageError(f"{path} {what}; give each person or photo a row.")
-    return rows[0][1], rows[1:]
-
-
-def _stated(
-    path: Path, header: list[str], key: str, lines: list[tuple[int, list[str]]]
-) -> dict[str, dict[str, str]]:
-    stated: dict[str, dict[str, str]] = {}
-    for number, cells in lines:
-        if len(cells) != len(header):
-            raise UsageError(
-                f"{path}, line {number}: {len(cells)} cells, the header has {len(header)}; "
-                "correct the line."
-            )
-        row = dict(zip(header, cells, strict=True))
-        name = _key(key, row.pop(key))
-        if name in stated:
-            raise UsageError(
-                f"{path}, line {number}: {key} {name!r} has a row already; keep one of them."
-            )
-        stated[name] = row
-    return stated
-
-
-def _key(key: str, name: str) -> str:
-    if key == "person":
-        return name_key(name)
-    return name.removeprefix("./").removeprefix("photos/") if key == "photo" else name.lower()
-
-
 GALLERY = 20
+FAR = 1e-3
+MISSED = 0.1  # a share of misses that a group must have enough people for
+PEOPLE_NEEDED = people_for_fpir(MISSED)  # the same rule of three
 
 
-def search_figures(
+def measure_slices(
+    faces: EmbeddedFaces,
+    attributes: Attributes,
+    verifier: Verifier,
+    thresholds: Thresholds | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return attribute -> value -> figures, and "worst": the worst groups that are large enough.
+
+    The threshold of "tar" and "false_accept_rate" keeps `FAR` on all `faces` together; those
+    with "release_" are the release's own for `FAR`.
+    """
+    impostor = all_pair_scores(faces.embeddings, faces.persons, verifier, seed=seed).impostor
+    cuts = {"": threshold_at(np.sort(impostor)[::-1], FAR)}
+    refusal = NOT_CALIBRATED
+    if thresholds is not None:
+        try:
+            cuts["release_"] = thresholds.for_pairs(FAR)
+            refusal = ""
+        except UsageError as error:
+            refusal = str(error)
+    result: dict[str, Any] = {
+        attribute: {
+            value: _group_figures(faces.of(values == value), verifier, thresholds, cuts, seed)
+            for value in np.unique(values[values != ""]).tolist()
+        }
+        for attribute, values in attributes.values.items()
+    }
+    worst = {
+        "tar": _worst(result, "tar", lowest=True),
+        "false_accept_rate": _worst(result, "false_accept_rate", lowest=False),
+    }
+    about = {
+        "far": FAR,
+        "threshold": cuts[""],
+        "release_threshold": cuts.get("release_"),
+        "release_threshold_refused": refusal,
+        "photos_without_value": {
+            name: int((values == "").sum()) for name, values in attributes.values.items()
+        },
+        "rows_without_faces": attributes.rows_without_faces,
+    }
+    return result | {"worst": worst, "about": about}
+
+
+def _group_figures(
+    faces: EmbeddedFaces,
+    verifier: Verifier,
+    thresholds: Thresholds | None,
+    cuts: dict[str, float],
+    seed: int,
+) -> dict[str, Any]:
+    people, pairs = faces.people, genuine_pairs(faces.persons)
+    whose = codes(faces.persons)[pairs[:, 0]]
+    able = len(np.unique(whose))
+    genuine = score_pairs(faces.embeddings, pairs, verifier)
+    floor = min(cuts.values())
+    impostors = find_impostor_pairs(faces.embeddings, faces.persons, verifier, floor)
+    figures: dict[str, Any] = {
+        "people": people,
+        "photos": len(faces),
+        "people_with_two_photos": able,
+        "genuine_pairs": len(pairs),
+    }
+    for prefix, cut in cuts.items():
+        hits = reaches(genuine, cut)
+        ends = impostors.interval(cut, seed=seed) if people > 1 else (float("nan"),) * 2
+        figures |= {
+            f"{prefix}tar": float(hits.mean()) if len(hits) else None,
+            f"{prefix}tar_interval": share_interval(hits, whose, seed),
+            f"{prefix}false_accept_rate": impostors.rate(cut) if people > 1 else None,
+            f"{prefix}false_accept_rate_interval": {"low": ends[0], "high": ends[1]},
+        }
+    search = _search_figures(faces, verifier, thresholds, seed)
+    return figures | search | _support(people, able)
+
+
+def _search_figures(
     faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, seed: int
 ) -> dict[str, Any]:
     """Return "dir" and "fpir" with intervals at the release's default budget, or why not."""
     absent: dict[str, Any] = {"dir": None, "fpir": None}
     if thresholds is None:
-        return absent | {"search_refused": "the embedder is no release: nothing was calibrated"}
+        return absent | {"search_refused": NOT_CALIBRATED}
     if faces.people <= GALLERY:
-        told = f"{faces.people} people cannot fill a gallery of {GALLERY} and be strangers to it"
-        return absent | {"search_refused": told}
+        reason = f"{faces.people} people cannot fill a gallery of {GALLERY} and be strangers to it"
+        return absent | {"search_refused": reason}
     try:
         cut = log_odds_of(thresholds.for_search(thresholds.default_budget, GALLERY))
     except UsageError as error:
         return absent | {"search_refused": str(error)}
-    close = find_lookalikes(faces.embeddings, faces.persons, verifier, cut, seed=seed)
-    low, high = close.interval(cut, GALLERY, seed=seed)
+    lookalikes = find_lookalikes(faces.embeddings, faces.persons, verifier, cut, seed=seed)
+    low, high = lookalikes.interval(cut, GALLERY, seed=seed)
     named, whose = chance_identified(faces, verifier, cut, thresholds.runner_up_margin, seed)
     return {
         "dir": float(named.mean()) if len(named) else None,
         "dir_interval": share_interval(named, whose, seed),
-        "fpir": close.rate(cut, GALLERY),
+        "fpir": lookalikes.rate(cut, GALLERY),
         "fpir_interval": {"low": low, "high": high},
         "gallery_people": GALLERY,
         "budget": thresholds.default_budget,
@@ -198,7 +145,7 @@ def search_figures(
 def chance_identified(
     faces: EmbeddedFaces, verifier: Verifier, cut: float, margin: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the chance that each probe gets its own name, float64 (Q,), and whose it is, (Q,).
+    """Return the chance that each probe gets its own name, float64 (Q,), and its person, (Q,).
 
     A photo of each person is drawn for the gallery, `DRAWS` times; every other photo probes. With
     the own score at `cut` or above, the name is given unless one of the `GALLERY` - 1 others
@@ -206,7 +153,6 @@ def chance_identified(
     without them.
     """
     person = codes(faces.persons)
-    others = faces.people - 1
     draw = np.random.default_rng(seed)
     chances, whose = [np.zeros(0)], [np.zeros(0, int)]
     for _ in range(DRAWS):
@@ -218,112 +164,30 @@ def chance_identified(
             scores = verifier.logit_matrix(faces.embeddings[rows], faces.embeddings[gallery])
             own = scores[np.arange(len(rows)), person[rows]]
             near = (scores > own[:, None] - np.float32(margin)).sum(1) - (margin > 0)
-            near = np.maximum(near, 0)
-            alone = 1 - chance_named(near, others, GALLERY - 1)
+            alone = 1 - chance_named(np.maximum(near, 0), faces.people - 1, GALLERY - 1)
             chances.append(np.where(reaches(own, cut), alone, 0.0))
             whose.append(person[rows])
     return np.concatenate(chances), np.concatenate(whose)
 
 
-FAR = 1e-3
-MISSED = 0.1  # a share of misses that a group must be able to speak for
-PEOPLE_NEEDED = people_for_fpir(MISSED)  # the same rule of three
-
-
-def measure_slices(
-    faces: EmbeddedFaces,
-    attributes: Attributes,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Return attribute -> value -> figures, and "worst": the worst groups large enough.
-
-    The threshold of "tar" and "false_accept_rate" keeps `FAR` on all `faces` together; those
-    with "release_" are the release's own for `FAR`.
-    """
-    impostor = all_pair_scores(faces.embeddings, faces.persons, verifier, seed=seed).impostor
-    cuts = {"": threshold_at(np.sort(impostor)[::-1], FAR)}
-    refusal = "the embedder is no release: nothing was calibrated"
-    if thresholds is not None:
-        try:
-            cuts["release_"] = thresholds.for_pairs(FAR)
-            refusal = ""
-        except UsageError as error:
-            refusal = str(error)
-    result: dict[str, Any] = {}
-    for attribute, values in attributes.values.items():
-        result[attribute] = {
-            value: _group(faces.of(values == value), verifier, thresholds, cuts, seed)
-            for value in np.unique(values[values != ""]).tolist()
-        }
-    result["worst"] = {
-        "tar": _worst(result, "tar", lowest=True),
-        "false_accept_rate": _worst(result, "false_accept_rate", lowest=False),
-    }
-    result["about"] = {
-        "far": FAR,
-        "threshold": cuts[""],
-        "release_threshold": cuts.get("release_"),
-        "release_threshold_refused": refusal,
-        "photos_without_value": {
-            name: int((values == "").sum()) for name, values in attributes.values.items()
-        },
-        "rows_without_faces": attributes.rows_without_faces,
-    }
-    return result
-
-
-def _group(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    cuts: dict[str, float],
-    seed: int,
-) -> dict[str, Any]:
-    people, pairs = faces.people, genuine_pairs(faces.persons)
-    whose = codes(faces.persons)[pairs[:, 0]]
-    able = len(np.unique(whose))
-    genuine = score_pairs(faces.embeddings, pairs, verifier)
-    low = min(cuts.values())
-    close = find_impostor_pairs(faces.embeddings, faces.persons, verifier, low)
-    figures: dict[str, Any] = {
-        "people": people,
-        "photos": len(faces),
-        "people_with_two_photos": able,
-        "genuine_pairs": len(pairs),
-    }
-    for prefix, cut in cuts.items():
-        hits = reaches(genuine, cut)
-        ends = close.interval(cut, seed=seed) if people > 1 else (float("nan"),) * 2
-        figures |= {
-            f"{prefix}tar": float(hits.mean()) if len(hits) else None,
-            f"{prefix}tar_interval": share_interval(hits, whose, seed),
-            f"{prefix}false_accept_rate": close.rate(cut) if people > 1 else None,
-            f"{prefix}false_accept_rate_interval": {"low": ends[0], "high": ends[1]},
-        }
-    figures |= search_figures(faces, verifier, thresholds, seed)
-    return figures | _too_small(people, able)
-
-
-def _too_small(people: int, able: int) -> dict[str, Any]:
-    """Return whether the two rates can be judged, and in words what is missing."""
+def _support(people: int, able: int) -> dict[str, Any]:
+    """Return whether the two rates are supported, and in words what is missing."""
     for_far = people_for_far(FAR)
-    told = []
+    reasons = []
     if able < PEOPLE_NEEDED:
-        told.append(
+        reasons.append(
             f"{able} people with two photos: even without a miss more than {MISSED:.0%} could be "
             f"missed; it takes {PEOPLE_NEEDED}"
         )
     if people < for_far:
-        told.append(
+        reasons.append(
             f"{people} people: a false accept rate of {FAR:g} cannot be seen; it takes {for_far}"
         )
     return {
         "tar_supported": able >= PEOPLE_NEEDED,
         "false_accept_rate_supported": people >= for_far,
         "people_needed": {"tar": PEOPLE_NEEDED, "false_accept_rate": for_far},
-        "too_small": "; ".join(told),
+        "too_small": "; ".join(reasons),
     }
 
 

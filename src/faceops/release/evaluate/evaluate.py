@@ -17,8 +17,10 @@ from faceops.base.figures import rounded
 from faceops.base.progress import track
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
-from faceops.evaluation.evaluate import Evaluation, evaluate
+from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
+from faceops.evaluation.protocols.attributes import Attributes, read_attributes
 from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
 from faceops.evaluation.protocols.lfw import PairsList, lfw_view1, lfw_view2, read_pairs_list
 from faceops.evaluation.protocols.open_set import (
     gallery_query_figures,
@@ -26,9 +28,8 @@ from faceops.evaluation.protocols.open_set import (
     open_set_figures,
     open_sets,
 )
-from faceops.evaluation.protocols.promise import hold_promise
-from faceops.evaluation.protocols.robustness import measure_robustness
-from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
+from faceops.evaluation.protocols.robustness import PhotoEmbedder, measure_robustness
+from faceops.evaluation.protocols.slices import measure_slices
 from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
 from faceops.release.evaluate.embed_photos import (
     EmbeddedPhotos,
@@ -83,7 +84,7 @@ class ProtocolInput:
 
 def _all(task: ProtocolInput) -> Evaluation:
     model = task.model
-    return evaluate(task.faces, model.verifier, model.thresholds, task.params.evaluate)
+    return evaluate_embeddings(task.faces, model.verifier, model.thresholds, task.params.evaluate)
 
 
 def _pairs(task: ProtocolInput) -> dict[str, Any]:
@@ -139,27 +140,20 @@ def _promise(task: ProtocolInput) -> dict[str, Any]:
     if model.thresholds is None:
         refused = f"{model.name} is not a release and has no calibrated thresholds"
         return {"promise": [], "promise_refused": refused}
-    promises = hold_promise(
-        task.faces, model.verifier, model.thresholds,
-        verify.fpir_budgets, verify.gallery_sizes, task.params.evaluate.seed,
+    rows = measure_fpir_at_thresholds(
+        task.faces, model.verifier, model.thresholds, task.params.evaluate.seed,
+        budgets=verify.fpir_budgets, gallery_sizes=verify.gallery_sizes,
     )  # fmt: skip
-    return {"promise": [promise.figures for promise in promises]}
+    return {"promise": rows}
 
 
 def _robustness(task: ProtocolInput) -> dict[str, Any]:
     settings, model = task.params.evaluate, task.model
+    photos = PhotoEmbedder(task.data, model.finder, model.embed, model.crops, task.threads)
     table = measure_robustness(
-        task.faces,
-        model.verifier,
-        model.thresholds,
-        data=task.data,
-        finder=model.finder,
-        embed=model.embed,
-        settings=model.crops,
-        photos=settings.robustness_photos,
-        seed=settings.seed,
-        workers=task.threads,
-    )
+        task.faces, model.verifier, model.thresholds, photos,
+        count=settings.robustness_photos, seed=settings.seed,
+    )  # fmt: skip
     return {"robustness": table}
 
 

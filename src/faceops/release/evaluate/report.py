@@ -13,7 +13,6 @@ from faceops.evaluation.curves import CURVES, write_curves
 from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.mistakes import (
     Pair,
-    mistaken_pairs,
     worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
@@ -185,8 +184,9 @@ def _draw_faces(
     """Draw and list the worst mistakes, which are returned, and draw the similarity map."""
     model, faces, crops = result.model, result.faces, result.crops
     pictures = folder / PICTURES
-    mistakes = worst_mistakes(faces, model.verifier, curves.pairs)
-    pairs = mistaken_pairs(faces, crops, mistakes, calibrated=model.thresholds is not None)
+    pairs = worst_mistakes(
+        faces, crops, model.verifier, curves.pairs, calibrated=model.thresholds is not None
+    )
     write_mistakes_table(pairs, folder / MISTAKES)
     write_mistake_sheets(pairs, pictures)
     if crops is not None:
@@ -207,8 +207,8 @@ def _read(path: Path) -> dict[str, Any]:
 def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, Weight]) -> str:
     """Return the card as Markdown.
 
-    `figures` are those of `faceops.evaluation.evaluate`; `catalogue` states the terms of each
-    outside weight. The same arguments give the same text.
+    `figures` are those of `evaluate_embeddings`; `catalogue` states the terms of each outside
+    weight. The same arguments give the same text.
     """
     facts = Facts(about_release(release, catalogue), figures, release.thresholds)
     contract = (

@@ -7,13 +7,12 @@ import pytest
 
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.attributes import Attributes, read_attributes
 from faceops.evaluation.protocols.slices import (
     FAR,
     GALLERY,
-    Attributes,
     chance_identified,
     measure_slices,
-    read_attributes,
 )
 from faceops.verification.thresholds import SearchTail, TailPoint, Thresholds
 from faceops.verification.verifier import Verifier
@@ -31,7 +30,7 @@ def faces(people: int = 60, photos: int = 3, noise: float = 0.15) -> EmbeddedFac
     return EmbeddedFaces(vectors.astype(np.float32), persons, paths)
 
 
-def promised() -> Thresholds:
+def release_thresholds() -> Thresholds:
     tail = [TailPoint(rate=0.9, probability=0.1), TailPoint(rate=1e-4, probability=0.99)]
     return Thresholds(
         data="nobody", people=5000, photos=5000, genuine_pairs=1, impostor_pairs=1, pairs=[],
@@ -64,7 +63,7 @@ def test_people_and_photos_get_their_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("person,age\n", "has a header and no rows"),
@@ -76,13 +75,13 @@ def test_people_and_photos_get_their_groups(tmp_path: Path) -> None:
         ("person,age\nAda,old\nada,old\n", "line 3: person 'ada' has a row already"),
         ("person,age\nAda,old,1\n", "line 2: 3 cells, the header has 2"),
         ("person,age\n" + "".join(f"P{n},{n}\n" for n in range(31)), "31 different values"),
-        ("person,age\nNobody,old\n", "none of its 1 rows speaks of the 8 photos"),
+        ("person,age\nNobody,old\n", "none of its 1 rows matches the 8 photos"),
         ("photo_id,age\nabc,old\n", "photo_id is not known here"),
         ('person,age\n"Ada,old\n', "cannot be read as CSV"),
     ],
 )
-def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         read_attributes(write(tmp_path, text)).of(faces(4, 2))
     assert "\n" not in str(caught.value)
 
@@ -98,7 +97,9 @@ def test_a_file_that_is_not_there_or_no_text_is_one_sentence(tmp_path: Path) -> 
 def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
     some = faces()
     group = np.where(np.arange(len(some)) % 9 < 6, "left", "right")
-    figures = measure_slices(some, Attributes({"side": group}, 0), PLAIN, promised(), seed=0)
+    figures = measure_slices(
+        some, Attributes({"side": group}, 0), PLAIN, release_thresholds(), seed=0
+    )
     cut = figures["about"]["threshold"]
     for value in ("left", "right"):
         rows = np.flatnonzero(group == value)
@@ -111,7 +112,7 @@ def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
         assert found["false_accept_rate"] == pytest.approx(
             (probability[~same & above] >= cut).mean()
         )
-        at = promised().for_pairs(FAR)
+        at = release_thresholds().for_pairs(FAR)
         assert found["release_tar"] == pytest.approx((probability[same & above] >= at).mean())
         low, high = found["tar_interval"]["low"], found["tar_interval"]["high"]
         assert low <= found["tar"] <= high

@@ -15,7 +15,7 @@ from faceops.evaluation.protocols.open_set import (
     open_set,
     open_sets,
 )
-from faceops.evaluation.protocols.roc import tar_at_far
+from faceops.evaluation.protocols.roc import roc
 from faceops.verification.verifier import clipped_log_odds
 from tests.evaluation.simulated import VERIFIER, people, shuffled, thresholds
 
@@ -133,7 +133,7 @@ def test_curve_meets_the_rates_at_every_threshold() -> None:
     assert (np.diff(fpr) > 0).all()
     for f, t, r in zip(fpr[::20], tpr[::20], rate[::20], strict=True):
         known = result.best[result.known]
-        assert t == pytest.approx(tar_at_far(known, result.best[~result.known], f))
+        assert t == pytest.approx(roc(known, result.best[~result.known]).tar(f))
         assert f == 1 or r == pytest.approx(result.rate_at(f))
         assert r <= t
 

@@ -9,7 +9,7 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
 from faceops.evaluation.curves import deviate
-from faceops.evaluation.evaluate import Evaluation, evaluate
+from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
 from faceops.evaluation.plots import read_history, write_plots, write_promise_plot
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
@@ -20,7 +20,7 @@ HISTORY = "epoch,phase,loss,val_tar\n0,start,,0.5\n1,warmup,2.5,0.7\n2,triplet,0
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate(FACES, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2))
+    return evaluate_embeddings(FACES, VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2))
 
 
 @pytest.mark.slow

@@ -1,0 +1,118 @@
+"""The false positive identification rate (FPIR), measured again on held-out people.
+
+For each budget and gallery size the threshold is the one that identification would use; the FPIR
+is the exact expectation over all galleries of people the release has not seen
+(`faceops.verification.false_positive_identification`), with a 95 % interval over them.
+
+A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
+lies above, else "undecided": so few people may have met more lookalikes by chance. Beside it is
+the interval that the release states for its own threshold, over the people who calibrated it;
+where the two intervals are disjoint, the stated one was too narrow.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from faceops.base.errors import UsageError
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.verification.false_positive_identification import find_lookalikes
+from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.verifier import Verifier
+
+_USUAL_SIZES = (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)
+_FEWEST_SIZES = 3
+
+
+def measure_fpir_at_thresholds(
+    faces: EmbeddedFaces,
+    verifier: Verifier,
+    thresholds: Thresholds,
+    seed: int,
+    *,
+    budgets: Sequence[float] | None = None,
+    gallery_sizes: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    """Return a row of figures for each gallery size that the people can fill, and each budget.
+
+    By default for the budgets and sizes of the release's own table. "verdict" is "kept",
+    "undecided", "broken" (see the module), or "refused" where the release supports no such budget.
+    """
+    people = faces.people
+    sizes = stated_sizes(thresholds, people) if gallery_sizes is None else gallery_sizes
+    budgets = stated_budgets(thresholds) if budgets is None else budgets
+    rows: list[dict[str, Any]] = []
+    for size in sorted(size for size in sizes if size < people):
+        for budget in sorted(budgets, reverse=True):
+            row: dict[str, Any] = {
+                "gallery_faces": size,
+                "budget": budget,
+                "strangers": people,
+                "threshold": None,
+                "measured": False,  # extrapolated when the release was calibrated
+                "seen": None,
+                "seen_interval": _ends(None),
+                "calibrated_interval": _ends(None),
+                "verdict": "refused",
+                "refusal": "",
+            }
+            try:
+                row["threshold"] = thresholds.for_search(budget, size)
+            except UsageError as error:
+                row["refusal"] = str(error)
+            rows.append(row)
+    supported = [row for row in rows if row["threshold"] is not None]
+    if not supported:
+        return rows
+    floor = log_odds_of(min(row["threshold"] for row in supported))
+    lookalikes = find_lookalikes(faces.embeddings, faces.persons, verifier, floor, seed=seed)
+    for row in supported:
+        size, budget = row["gallery_faces"], row["budget"]
+        cut = log_odds_of(row["threshold"])
+        rate, interval = lookalikes.rate(cut, size), lookalikes.interval(cut, size, seed=seed)
+        row |= {
+            "measured": thresholds.search_is_measured(budget, size),
+            "seen": rate,
+            "seen_interval": _ends(interval),
+            "calibrated_interval": _ends(_stated_interval(thresholds, budget, size)),
+            "verdict": verdict(rate, interval[0], budget),
+        }
+    return rows
+
+
+def verdict(rate: float, low: float, budget: float) -> str:
+    """Return "kept", "undecided" or "broken": `low` is the lower end of the interval of `rate`."""
+    if rate <= budget:
+        return "kept"
+    return "undecided" if low <= budget else "broken"
+
+
+def stated_sizes(thresholds: Thresholds, people: int) -> list[int]:
+    """Return the gallery sizes of the release's own table that `people` people can fill, rising.
+
+    Where those are fewer than three, smaller usual sizes are added.
+    """
+    sizes = {row.gallery_faces for row in thresholds.search if row.gallery_faces < people}
+    for size in _USUAL_SIZES:
+        if len(sizes) < _FEWEST_SIZES and size < people:
+            sizes.add(size)
+    return sorted(sizes)
+
+
+def stated_budgets(thresholds: Thresholds) -> list[float]:
+    """Return the budgets of the release's table and its default one, falling."""
+    budgets = {row.budget for row in thresholds.search} | {thresholds.default_budget}
+    return sorted(budgets, reverse=True)
+
+
+def _stated_interval(
+    thresholds: Thresholds, budget: float, gallery_size: int
+) -> tuple[float, float] | None:
+    for row in thresholds.search:
+        if (row.budget, row.gallery_faces) == (budget, gallery_size) and row.false_positive_rate:
+            return row.false_positive_rate.low, row.false_positive_rate.high
+    return None
+
+
+def _ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}

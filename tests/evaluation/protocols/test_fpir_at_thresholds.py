@@ -1,0 +1,75 @@
+"""FPIR at the release's thresholds is measured again on held-out people."""
+
+import numpy as np
+import pytest
+
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds, verdict
+from tests.verification.test_thresholds import VERIFIER, measured, population
+
+
+def faces(seed: int, people: int, hubs: float = 0.0) -> EmbeddedFaces:
+    embeddings, persons = population(seed, people)
+    if hubs:  # another population, in which everybody resembles everybody more
+        embeddings = embeddings + np.float32(hubs) * np.eye(embeddings.shape[1])[0]
+        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return EmbeddedFaces(embeddings.astype(np.float32), persons, persons)
+
+
+def measure(
+    people: EmbeddedFaces, budgets: list[float], sizes: list[int]
+) -> list[dict[str, object]]:
+    return measure_fpir_at_thresholds(
+        people, VERIFIER, measured(0, 400), 3, budgets=budgets, gallery_sizes=sizes
+    )
+
+
+def test_budgets_are_kept_on_people_of_the_same_population() -> None:
+    rows = measure(faces(2, 900), [0.1, 0.01], [20, 100])
+    assert [(row["gallery_faces"], row["budget"]) for row in rows] == [
+        (20, 0.1), (20, 0.01), (100, 0.1), (100, 0.01),
+    ]  # fmt: skip
+    assert {row["verdict"] for row in rows} <= {"kept", "undecided"}
+    assert all(row["seen"] for row in rows)
+
+
+def test_budgets_are_broken_on_people_who_look_more_alike() -> None:
+    rows = measure(faces(2, 900, 0.4), [0.1], [20, 100])
+    assert [row["verdict"] for row in rows] == ["broken", "broken"]
+
+
+def test_a_refused_budget_has_its_reason() -> None:
+    (row,) = measure(faces(2, 100), [0.001], [20])
+    assert row["seen"] is None
+    assert row["threshold"] is None
+    assert row["verdict"] == "refused"
+    assert "3,000 people" in str(row["refusal"])
+
+
+@pytest.mark.parametrize(
+    ("rate", "low", "expected"),
+    [(0.01, 0.004, "kept"), (0.011, 0.01, "undecided"), (0.02, 0.011, "broken")],
+)
+def test_a_rate_above_the_budget_is_broken_only_beyond_chance(
+    rate: float, low: float, expected: str
+) -> None:
+    assert verdict(rate, low, 0.01) == expected
+
+
+def test_the_interval_that_the_release_states_is_given_beside_the_measured_one() -> None:
+    stated = next(row for row in measured(0, 400).search if row.false_positive_rate)
+    assert stated.false_positive_rate is not None
+    rows = measure(faces(2, 900), [stated.budget, 0.37], [stated.gallery_faces])
+    of = {row["budget"]: row["calibrated_interval"] for row in rows}
+    assert of[stated.budget] == stated.false_positive_rate.model_dump()
+    assert of[0.37] == {"low": None, "high": None}
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_a_gallery_that_the_people_cannot_fill_is_left_out(size: int) -> None:
+    assert measure(faces(2, 100), [0.1], [size]) == []
+
+
+def test_faces_of_other_lengths_do_not_fit_together() -> None:
+    with pytest.raises(ValueError, match=r"rows"):
+        EmbeddedFaces(np.zeros((3, 4), np.float32), np.array(["a"]), np.array(["a"]))
