@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.expectations import stop_on_hard_failures
+from faceops.dataset.expectations import check_split
+from faceops.dataset.run_expectations import stop_on_hard_failures
 from faceops.dataset.splits import SCHEMA
-from faceops.dataset.validate import check_split
 from faceops.stages.split import main
 
 

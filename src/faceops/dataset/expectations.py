@@ -1,152 +1,133 @@
-"""Hold tables against expectations by Great Expectations; the outcome is plain and sorted."""
+"""What is expected of photos and splits, by the names of `config.sections.Expectation`."""
 
-import logging
-import shutil
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from faceops.base.errors import FaceOpsError
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    from faceops.dataset.validate import Held
+from faceops.base.reasons import Reason
+from faceops.config.sections import Validate
+from faceops.dataset.manifest import ACCEPTED, REJECTED
+from faceops.dataset.names import name_key
+from faceops.dataset.run_expectations import (
+    CheckedTable,
+    ColumnExpectation,
+    ExpectationResult,
+    is_true,
+    run_expectations,
+)
 
-_EXAMPLES = 20
+MIN_PEOPLE = 6  # with several photos each: two to train, to validate and to test
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one named expectation.
-
-    Attributes:
-        name: of `faceops.config.sections.Expectation`.
-        hard: whether its failure stops the pipeline.
-        success: whether it held.
-        checked, failed: rows.
-        examples: some failing rows (a path, a person), sorted.
-        observed: the value of a figure that failed, for expectations on one figure.
-    """
-
-    name: str
-    hard: bool
-    success: bool
-    checked: int
-    failed: int
-    examples: list[str]
-    observed: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the outcome for JSON."""
-        return asdict(self)
+# The reasons for rejection that fail an expectation.
+_REASONS = {
+    "readable": (Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNREADABLE, Reason.VANISHED),
+    "format_allowed": (Reason.FORMAT_NOT_ALLOWED,),
+    "size_allowed": (Reason.TOO_LARGE, Reason.TOO_SMALL),
+    "names_well_formed": (Reason.BAD_NAME,),
+    "one_person_a_photo": (
+        Reason.DUPLICATE_OTHER_PERSON,
+        Reason.NEAR_DUPLICATE_OTHER_PERSON,
+    ),
+    "no_duplicates": (Reason.DUPLICATE,),
+}
 
 
-def great_expectations_classes() -> Any:
-    """Return Great Expectations' module of expectation classes; the import takes seconds."""
-    import great_expectations.expectations as classes
-
-    return classes
-
-
-def hold_against(tables: "Sequence[Held]", hard: Sequence[str], docs: Path | None) -> list[Outcome]:
-    """Return the outcome of every named expectation on `tables`, sorted by name.
+def check_photos(
+    rows: list[dict[str, Any]], settings: Validate, docs: Path | None = None
+) -> list[ExpectationResult]:
+    """Check the rows of a manifest.
 
     Args:
-        docs: folder to write the Data Docs (HTML) to, replacing it; None for nowhere.
+        rows: one per photo, with the columns of `manifest.SCHEMA`.
+        settings: min_photos, max_rejected_share and hard are used.
+        docs: folder for the Data Docs (HTML); None writes none.
     """
-    import great_expectations as gx
+    import pandas as pd
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    results: dict[str, list[tuple[Any, Held]]] = {}
-    with tempfile.TemporaryDirectory(prefix="faceops-expectations-") as work:
-        context = gx.get_context(mode="file", project_root_dir=work)
-        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-        source = context.data_sources.add_pandas("faceops")
-        for table in tables:
-            asset = source.add_dataframe_asset(table.name)
-            batch = asset.add_batch_definition_whole_dataframe("all")
-            suite = context.suites.add(gx.ExpectationSuite(name=table.name))
-            for name, expectation in table.expectations:
-                expectation.meta = {"name": name}
-                expectation.severity = "critical" if name in hard else "warning"
-                suite.add_expectation(expectation)
-            definition = context.validation_definitions.add(
-                gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
-            )
-            ran = definition.run(
-                batch_parameters={"dataframe": table.frame},
-                result_format={
-                    "result_format": "COMPLETE",
-                    "unexpected_index_column_names": [table.key],
-                },
-            )
-            for result in ran.results:
-                assert result.expectation_config is not None  # always set by `run`
-                name = result.expectation_config.meta["name"]
-                results.setdefault(name, []).append((result, table))
-        if docs is not None:
-            context.build_data_docs()
-            _keep_docs(Path(work), docs)
-    return [_outcome(name, results[name], name in hard) for name in sorted(results)]
-
-
-def _outcome(name: str, results: "list[tuple[Any, Held]]", hard: bool) -> Outcome:
-    failing: set[str] = set()
-    observed = None
-    for result, table in results:
-        if result.exception_info.get("raised_exception"):
-            raise FaceOpsError(
-                f"the expectation {name} could not be checked: "
-                f"{result.exception_info.get('exception_message')}; please report this."
-            )
-        failing |= {str(row[table.key]) for row in result.result.get("unexpected_index_list") or []}
-        if len(table.frame) == 1 and not result.success:
-            observed = round(float(result.result["unexpected_list"][0]), 6)
-    return Outcome(
-        name=name,
-        hard=hard,
-        success=all(result.success for result, _ in results),
-        checked=sum(len(table.frame) for table in {id(t): t for _, t in results}.values()),
-        failed=len(failing),
-        examples=sorted(failing)[:_EXAMPLES],
-        observed=observed,
+    photos = pd.DataFrame(rows, columns=["path", "person", "photo_id", "status", "reason"])
+    rejected = photos["status"] == REJECTED
+    photos["has_its_reason"] = rejected == (photos["reason"] != "")
+    people = photos.loc[~rejected, "person"].map(name_key).value_counts(sort=False).sort_index()
+    summary = pd.DataFrame(
+        {
+            "rows": ["all photos"],
+            "rejected_share": [float(rejected.mean())],
+            "people": [int((people >= settings.min_photos).sum())],
+        }
     )
+    statuses = {"value_set": [ACCEPTED, REJECTED]}
+    max_share = {"max_value": settings.max_rejected_share}
+    tables = [
+        CheckedTable(
+            "photos",
+            photos,
+            "path",
+            [
+                ColumnExpectation("manifest_complete", "BeUnique", "path"),
+                ColumnExpectation("manifest_complete", "NotBeNull", "path"),
+                ColumnExpectation("manifest_complete", "BeInSet", "status", statuses),
+                is_true("manifest_complete", "has_its_reason"),
+            ]
+            + [
+                ColumnExpectation(
+                    name, "NotBeInSet", "reason", {"value_set": [str(r) for r in reasons]}
+                )
+                for name, reasons in _REASONS.items()
+            ],
+        ),
+        CheckedTable(
+            "people",
+            people.rename_axis("person").reset_index(name="photos"),
+            "person",
+            [_between("photos_enough", "photos", min_value=settings.min_photos)],
+        ),
+        CheckedTable(
+            "summary",
+            summary,
+            "rows",
+            [
+                _between("rejected_share", "rejected_share", **max_share),
+                _between("people_enough", "people", min_value=MIN_PEOPLE),
+            ],
+        ),
+    ]
+    return run_expectations(tables, settings.hard, docs)
 
 
-def _keep_docs(work: Path, docs: Path) -> None:
-    built = work / "gx" / "uncommitted" / "data_docs" / "local_site"
-    try:
-        docs.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(docs, ignore_errors=True)
-        shutil.copytree(built, docs)
-    except OSError as error:
-        raise FaceOpsError(
-            f"{docs} cannot be written ({error}); remove it or give permission."
-        ) from None
+def check_split(faces: pa.Table, min_photos: int, hard: Sequence[str]) -> list[ExpectationResult]:
+    """Check the table of the stage split.
 
-
-def stop_on_hard_failures(outcomes: Sequence[Outcome], where: str) -> list[str]:
-    """Return a sentence for each soft failure.
+    The photos of each person are counted again by their content, whatever the reason that made
+    the person negative_only.
 
     Args:
-        where: the file with the details, for the message.
-
-    Raises:
-        FaceOpsError: a hard expectation failed.
+        faces: with the columns photo_id, person, split, negative_only.
+        min_photos: people with fewer must be negative_only.
+        hard: names of expectations whose failure stops the pipeline.
     """
-    failed = [outcome for outcome in outcomes if not outcome.success]
-    if hard := [outcome for outcome in failed if outcome.hard]:
-        first = "; ".join(_told(outcome) for outcome in hard)
-        raise FaceOpsError(
-            f"hard expectations failed: {first}. See {where}, mend the photos, or take the name "
-            "out of validate.hard in params.yaml."
-        )
-    return [f"warning: expectation {_told(outcome)}" for outcome in failed]
+    frame = faces.select(["photo_id", "person", "split", "negative_only"]).to_pandas()
+    frame["person"] = frame["person"].map(name_key)
+    people = frame.groupby("person").agg(
+        splits=("split", "nunique"), photos=("photo_id", "nunique")
+    )
+    # All rows of a person must agree.
+    right = frame["negative_only"] == (frame["person"].map(people["photos"]) < min_photos)
+    people["is_negative_only_if_few"] = right.groupby(frame["person"]).all()
+    photos = frame.groupby("photo_id").agg(splits=("split", "nunique"))
+    in_one_split = _between("split_disjoint", "splits", min_value=1, max_value=1)
+    tables = [
+        CheckedTable(
+            "split_people",
+            people.reset_index(),
+            "person",
+            [in_one_split, is_true("singles_negative_only", "is_negative_only_if_few")],
+        ),
+        CheckedTable("split_photos", photos.reset_index(), "photo_id", [in_one_split]),
+    ]
+    return run_expectations(tables, hard)
 
 
-def _told(outcome: Outcome) -> str:
-    if outcome.observed is not None:
-        return f"{outcome.name} (is {outcome.observed:g})"
-    example = f", for instance {outcome.examples[0]}" if outcome.examples else ""
-    return f"{outcome.name} ({outcome.failed} of {outcome.checked}{example})"
+def _between(name: str, column: str, **limits: float) -> ColumnExpectation:
+    return ColumnExpectation(name, "BeBetween", column, limits)

@@ -8,8 +8,8 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
+from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.names import name_key
-from faceops.dataset.validate import Inspected, find_duplicates
 from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos, quarantined_photos
 
 
@@ -63,7 +63,7 @@ def freeze(
     out |= {name_key(p.person) for p in hashed.values() if p.photo_id in seen_photos}
     left_out = {name_key(photo.person) for photo in listed} & out
     # A copy makes a genuine pair that is too easy; a photo of two people has a wrong label.
-    duplicates = find_duplicates(hashed.values(), near_bits=-1)
+    duplicates = find_duplicates(hashed.values())
     photos = [
         photo
         for photo in listed
@@ -83,11 +83,11 @@ def data_sha256(data: Path) -> str:
     return _digest(*_hashed(data))
 
 
-def _hashed(data: Path) -> tuple[list[LabelledPhoto], dict[str, Inspected]]:
+def _hashed(data: Path) -> tuple[list[LabelledPhoto], dict[str, HashedPhoto]]:
     """Return the labelled photos below `data`, and those not in quarantine.csv by path."""
     quarantined = quarantined_photos(data)
     listed = [photo for photo in labelled_photos(data) if photo.person]
-    hashed: dict[str, Inspected] = {}
+    hashed: dict[str, HashedPhoto] = {}
     for photo in track(listed, "hashes of photos", len(listed)):
         try:
             photo_id = sha256_file(photo.file)
@@ -97,11 +97,11 @@ def _hashed(data: Path) -> tuple[list[LabelledPhoto], dict[str, Inspected]]:
                 "repair or remove it."
             ) from None
         if photo_id not in quarantined:
-            hashed[photo.path] = Inspected(photo.path, photo.person, photo_id, "", 0, 0, "", "")
+            hashed[photo.path] = HashedPhoto(photo.path, photo.person, photo_id)
     return listed, hashed
 
 
-def _digest(photos: Iterable[LabelledPhoto], hashed: Mapping[str, Inspected]) -> str:
+def _digest(photos: Iterable[LabelledPhoto], hashed: Mapping[str, HashedPhoto]) -> str:
     lines = [
         f"{hashed[photo.path].photo_id}\t{name_key(photo.person)}\n"
         for photo in photos

@@ -8,8 +8,13 @@ import pyarrow.parquet as pq
 import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
-from faceops.dataset.expectations import Outcome, great_expectations_classes, hold_against
-from faceops.dataset.validate import Held
+from faceops.dataset.run_expectations import (
+    CheckedTable,
+    ColumnExpectation,
+    ExpectationResult,
+    is_true,
+    run_expectations,
+)
 from faceops.identification.engine.decide import Outcome as Decided
 
 EXPERIMENT = "faceops-identify"
@@ -101,8 +106,8 @@ def note_recorded(out: Path, run_id: str) -> None:
 _NUMBERS = ("detector_score", "quality", "probability", "runner_up_probability")
 
 
-def check_records(records: Path) -> list[Outcome]:
-    """Return the outcome of each expectation on the Parquet file of a run, by name.
+def check_records(records: Path) -> list[ExpectationResult]:
+    """Return the result of each expectation on the Parquet file of a run, by name.
 
     Rows are named by photo and face. Expected: one row a face; a decision that exists; a name
     where, and only where, somebody was identified; a reason everywhere else; shares within 0 to 1;
@@ -110,49 +115,39 @@ def check_records(records: Path) -> list[Outcome]:
     """
     import pandas as pd
 
-    gxe = great_expectations_classes()
     frame = pq.read_table(records).to_pandas()
     frame["row"] = frame["photo_path"] + " #" + frame["face_index"].astype("Int64").astype(str)
     named = frame["decision"] == Decided.IDENTIFIED
-    frame["told"] = (frame["person"].notna() == named) & (frame["reason"].isna() == named)
+    frame["name_or_reason"] = (frame["person"].notna() == named) & (frame["reason"].isna() == named)
     is_face = frame["face_index"].notna()
     frame["has_box"] = ~is_face | ((frame["width"] > 0) & (frame["height"] > 0))
     twice = frame.duplicated(["photo_path", "person"], keep=False)
     frame["once"] = ~(twice & frame["person"].notna())
+    decisions = {"value_set": [str(each) for each in Decided]}
     expectations = [
-        ("one_row_a_face", gxe.ExpectColumnValuesToBeUnique(column="row")),
-        (
-            "decision_exists",
-            gxe.ExpectColumnValuesToBeInSet(
-                column="decision", value_set=[str(each) for each in Decided]
-            ),
-        ),
-        ("name_or_reason", gxe.ExpectColumnValuesToBeInSet(column="told", value_set=[True])),
-        ("boxes_have_an_area", gxe.ExpectColumnValuesToBeInSet(column="has_box", value_set=[True])),
-        (
-            "nobody_twice_in_a_photo",
-            gxe.ExpectColumnValuesToBeInSet(column="once", value_set=[True]),
-        ),
+        ColumnExpectation("one_row_a_face", "BeUnique", "row"),
+        ColumnExpectation("decision_exists", "BeInSet", "decision", decisions),
+        is_true("name_or_reason", "name_or_reason"),
+        is_true("boxes_have_an_area", "has_box"),
+        is_true("nobody_twice_in_a_photo", "once"),
     ]
+    share = {"min_value": 0, "max_value": 1}
     expectations += [
-        (
-            "shares_within_0_to_1",
-            gxe.ExpectColumnValuesToBeBetween(column=name, min_value=0, max_value=1),
-        )
-        for name in _NUMBERS
+        ColumnExpectation("shares_within_0_to_1", "BeBetween", name, share) for name in _NUMBERS
     ]
-    summary = pd.DataFrame({"what": ["all rows"]})
-    for name in ("run_id", "release", "contract_id"):
+    run_columns = ("run_id", "release", "contract_id")
+    summary = pd.DataFrame({"rows": ["all rows"]})
+    for name in run_columns:
         summary[name] = [frame[name].nunique(dropna=False) if len(frame) else 1]
     on_summary = [
-        ("one_run_and_release", gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[1]))
-        for name in ("run_id", "release", "contract_id")
+        ColumnExpectation("one_run_and_release", "BeInSet", name, {"value_set": [1]})
+        for name in run_columns
     ]
-    held = [
-        Held("records", frame, "row", expectations),
-        Held("run", summary, "what", on_summary),
+    tables = [
+        CheckedTable("records", frame, "row", expectations),
+        CheckedTable("run", summary, "rows", on_summary),
     ]
-    return hold_against(held, [name for name, _ in (*expectations, *on_summary)], None)
+    return run_expectations(tables, [each.name for each in (*expectations, *on_summary)])
 
 
 def require_sound_records(records: Path) -> int:
@@ -161,12 +156,12 @@ def require_sound_records(records: Path) -> int:
     Raises:
         FaceOpsError: one did not, with an example.
     """
-    outcomes = check_records(records)
-    for outcome in outcomes:
-        if not outcome.success:
-            example = f", for instance {outcome.examples[0]}" if outcome.examples else ""
+    results = check_records(records)
+    for result in results:
+        if not result.success:
+            example = f", for instance {result.examples[0]}" if result.examples else ""
             raise FaceOpsError(
-                f"{records} fails {outcome.name} in {outcome.failed} rows{example}; do not use it, "
+                f"{records} fails {result.name} in {result.failed} rows{example}; do not use it, "
                 "and please report this."
             )
-    return len(outcomes)
+    return len(results)

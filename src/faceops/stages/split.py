@@ -11,8 +11,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
-from faceops.dataset.expectations import stop_on_hard_failures
+from faceops.dataset.expectations import check_split
 from faceops.dataset.names import read_people_list
+from faceops.dataset.run_expectations import stop_on_hard_failures
 from faceops.dataset.splits import (
     accepted_faces,
     split_by_lists,
@@ -20,7 +21,6 @@ from faceops.dataset.splits import (
     split_randomly,
     split_table,
 )
-from faceops.dataset.validate import check_split
 from faceops.stages import run_stage
 
 FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
@@ -58,11 +58,11 @@ def main() -> None:
     rows = accepted_faces(_read_faces())
     splits = _splits(Counter(row["person"] for row in rows), params)
     table = split_table(rows, splits, params.validate_.min_photos)
-    outcomes = check_split(table, params.validate_.min_photos, params.validate_.hard)
+    results = check_split(table, params.validate_.min_photos, params.validate_.hard)
     figures = split_figures(table)
-    report = {**figures, "expectations": {o.name: o.as_dict() for o in outcomes}}
+    report = {**figures, "expectations": {r.name: r.as_dict() for r in results}}
     write_json(OUT / "split.json", report)
-    for warning in stop_on_hard_failures(outcomes, str(OUT / "split.json")):
+    for warning in stop_on_hard_failures(results, str(OUT / "split.json")):
         print(warning, file=sys.stderr)
     with atomic_path(OUT / "faces.parquet") as temporary:
         pq.write_table(table, temporary)

@@ -9,11 +9,12 @@ from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
 from faceops.base.parallel import usable_cpus
 from faceops.config.params_file import read_params
-from faceops.dataset.expectations import stop_on_hard_failures
+from faceops.dataset.expectations import check_photos
 from faceops.dataset.importer import read_sources, write_sources
 from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_manifest
 from faceops.dataset.quarantine import write_quarantine_list
-from faceops.dataset.validate import check_photos, validate_photos
+from faceops.dataset.run_expectations import stop_on_hard_failures
+from faceops.dataset.validate import validate_photos
 from faceops.photos.open_photo import PhotoLimits
 from faceops.stages import run_stage
 
@@ -35,7 +36,7 @@ def main() -> None:
     processes = usable_cpus()
     validated = validate_photos(DATA, limits, params.formats, params.near_duplicate_bits, processes)
     rows = validated.rows
-    outcomes = check_photos(rows, params.min_photos, params.max_rejected_share, params.hard, DOCS)
+    results = check_photos(rows, params, DOCS)
     rejected = [row for row in rows if row["status"] == REJECTED]
     reasons = Counter(row["reason"] for row in rejected)
     report = {
@@ -45,13 +46,13 @@ def main() -> None:
         "people": len({row["person"] for row in rows if row["status"] == ACCEPTED}),
         "reasons": dict(reasons),
         "formats": dict(Counter(name for name in validated.formats if name)),
-        "expectations": {outcome.name: outcome.as_dict() for outcome in outcomes},
+        "expectations": {result.name: result.as_dict() for result in results},
     }
     copy_inputs(all_params.evaluate.slices)
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")
     write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
-    for warning in stop_on_hard_failures(outcomes, str(OUT / "validation.json")):
+    for warning in stop_on_hard_failures(results, str(OUT / "validation.json")):
         print(warning, file=sys.stderr)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     print(

@@ -22,9 +22,9 @@ from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.base.tables import write_csv
+from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
-from faceops.dataset.validate import Inspected, find_duplicates
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
 from faceops.photos.open_photo import printable
@@ -302,12 +302,8 @@ def _find_faces(
 
 
 def _without_duplicates(rows: list[PhotoRow]) -> list[PhotoRow]:
-    usable = [
-        Inspected(row.path, row.person, row.photo_id, "", 0, 0, "", "")
-        for row in rows
-        if not row.reason
-    ]
-    reasons = find_duplicates(usable, near_bits=-1)
+    usable = [HashedPhoto(row.path, row.person, row.photo_id) for row in rows if not row.reason]
+    reasons = find_duplicates(usable)
     return [
         replace(row, row=-1, reason=str(reasons[row.path])) if row.path in reasons else row
         for row in rows

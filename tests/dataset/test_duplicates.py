@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import Reason
-from faceops.dataset.validate import Inspected, find_duplicates, near_duplicates
+from faceops.dataset.duplicates import HashedPhoto, find_duplicates, near_duplicates
 
 
-def seen(path: str, photo_id: str, phash: str = "0" * 16) -> Inspected:
+def seen(path: str, photo_id: str, phash: str = "0" * 16) -> HashedPhoto:
     person = path.split("/")[1]
-    return Inspected(path, person, photo_id, phash, 100, 100, "JPEG", "")
+    return HashedPhoto(path, person, photo_id, phash)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 2, 5, 16])
