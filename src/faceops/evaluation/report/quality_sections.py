@@ -137,8 +137,8 @@ def mistakes_section(facts: Facts, pictured: bool) -> Section:
         why = "No pictures: only the protocol all compares all pairs."
         return absent("mistakes", MISTAKES_TITLE, why)
     text = (
-        "Genuine and impostor are as labelled: wrong labels appear here first, and are not mistakes "
-        "of the model. A photo is shown in its worst pair only. "
+        "Genuine and impostor are as labelled: wrong labels appear here first and are not the "
+        "model's mistakes. A photo is shown in its worst pair only. "
         + (
             "p is the stated probability of one person; 1-2e-07 is 1 minus 0.0000002. "
             if facts.thresholds
