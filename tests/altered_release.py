@@ -1,6 +1,5 @@
 """A second release for tests and experiments: another one with noise in its embedder."""
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -29,11 +28,5 @@ def alter_release(bundle: Path, folder: Path, seed: int = 1, noise: float = 0.02
             weight.CopyFrom(numpy_helper.from_array(values * factor, weight.name))
     content = model.SerializeToString(deterministic=True)
     (folder / EMBEDDER).write_bytes(content)
-    release = read_release(folder)
-    changed = release.weights[EMBEDDER].model_copy(
-        update={"sha256": hashlib.sha256(content).hexdigest()}
-    )
-    release = release.model_copy(update={"weights": {**release.weights, EMBEDDER: changed}})
-    release = release.model_copy(update={"contract_id": release.expected_contract_id()})
-    write_release(release, folder)
+    write_release(read_release(folder).with_embedder(content), folder)
     return folder

@@ -1,6 +1,5 @@
 """A small real release with an int8 embedder, for tests."""
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -38,13 +37,10 @@ def add_int8(bundle: Path, folder: Path, photos: Path, crops: int = 8) -> Path:
     content = serialise(quantise_embedder(_as_exported(bundle / EMBEDDER), np.stack(found), 2))
     (folder / EMBEDDER_INT8).write_bytes(content)
     release = read_release(folder)
-    weight = release.weights[EMBEDDER].model_copy(
-        update={"sha256": hashlib.sha256(content).hexdigest()}
-    )
-    weights = {**release.weights, EMBEDDER: weight}
+    quantised = release.with_embedder(content)
     int8 = Int8(
-        weight=weight,
-        contract_id=release.model_copy(update={"weights": weights}).expected_contract_id(),
+        weight=quantised.weights[EMBEDDER],
+        contract_id=quantised.contract_id,
         thresholds=release.thresholds.model_copy(update={"data": "synthetic people, int8"}),
         measured=Int8Measured(
             people=24, photos=96, far=0.05, tar_float32=0.99, tar_int8=0.98, tar_loss_allowed=0.02,

@@ -12,9 +12,9 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
-from faceops.release.contract import WeightFile
+from faceops.release.contract import Alignment, WeightFile
 from faceops.release.embedder_graph import adapt_embedder
-from faceops.release.export import write_bundle
+from faceops.release.export import BundleModels, write_bundle
 from faceops.verification.choose_calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
@@ -57,19 +57,20 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
         "synthetic people",
     )
     catalogue = read_catalogue()
-    write_bundle(
-        folder,
+    models = BundleModels(
         embedder=model,
         embedder_weight=WeightFile(sha256="", licence=catalogue["sface"].licence, source="sface"),
         verifier=verifier,
         thresholds=thresholds,
         detector=yunet,
         landmarks=weights / "onet.onnx",
-        catalogue=catalogue,
+    )
+    write_bundle(
+        folder,
+        models,
+        Alignment.current(640, 0.6, "aligned"),
+        catalogue,
         opset=18,
-        detector_size=640,
-        detector_threshold=0.6,
-        crop_mode="aligned",
         params={},
         data={"name": "none: SFace as published"},
     )

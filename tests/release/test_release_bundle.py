@@ -15,11 +15,18 @@ from faceops.evaluation.protocols.roc import roc
 from faceops.faces.crop_photos import choose_face
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import EMBED_BATCH, Bundle
-from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, MODEL_FILES, WeightFile
+from faceops.release.contract import (
+    DETECTOR,
+    EMBEDDER,
+    LANDMARKS,
+    MODEL_FILES,
+    Alignment,
+    WeightFile,
+)
 from faceops.release.contract import VERIFIER as VERIFIER_FILE
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.evaluate.report import about_release, model_card
-from faceops.release.export import verifier_difference, write_bundle
+from faceops.release.export import BundleModels, verifier_difference, write_bundle
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.verifier import Verifier
@@ -41,19 +48,20 @@ def make(folder: Path, weights_dir: Path, mode: str = "aligned") -> Path:
                default_budget=0.1, seed=0),
         "simulated people",
     )  # fmt: skip
-    write_bundle(
-        folder,
+    models = BundleModels(
         embedder=adapt_embedder(onnx.load(weights_dir / "face_recognition_sface_2021dec.onnx")),
         embedder_weight=WeightFile(sha256="", licence="Apache-2.0", source="sface: SFace"),
         verifier=VERIFIER,
         thresholds=thresholds,
         detector=weights_dir / "face_detection_yunet_2023mar.onnx",
         landmarks=weights_dir / "onet.onnx",
-        catalogue=read_catalogue(),
+    )
+    write_bundle(
+        folder,
+        models,
+        Alignment.current(640, 0.6, mode),
+        read_catalogue(),
         opset=18,
-        detector_size=640,
-        detector_threshold=0.6,
-        crop_mode=mode,
         params={"train": {"seed": 7}},
         data={"splits": {"train": {"people": 8, "photos": 80}}},
     )

@@ -1,4 +1,4 @@
-"""A release bundle at run time: verified files, ONNX Runtime sessions, nothing else."""
+"""A release bundle at run time: verified files in ONNX Runtime sessions."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
+from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release.contract import (
     DETECTOR,
@@ -26,7 +27,8 @@ from faceops.release.contract import (
     rounded_template,
 )
 
-EMBED_BATCH = 8  # on a CPU as fast a crop as 32, with half the memory
+EMBED_BATCH = 8  # on a CPU as fast per crop as 32, with half the memory
+VERIFY_BATCH = 8192
 
 
 def run_embedder(
@@ -34,33 +36,28 @@ def run_embedder(
 ) -> np.ndarray:
     """Return embeddings float32 (N, embedding_size) of crops uint8 (N, 112, 112, 3) RGB.
 
-    Batches have one of four sizes (the last one is padded to a power of two), so that ONNX
-    Runtime's memory stays constant however many crops are embedded.
+    The last batch is padded to a power of two: with four batch sizes only, ONNX Runtime's memory
+    stays constant for any number of crops.
     """
     result = np.empty((len(crops), embedding_size), np.float32)
     for start in range(0, len(crops), EMBED_BATCH):
-        part = np.ascontiguousarray(crops[start : start + EMBED_BATCH])
-        padded = _padded(part, 1 << (len(part) - 1).bit_length())
-        rows = session.run(None, {"crops": padded})[0]
-        result[start : start + len(part)] = rows[: len(part)]
+        part = crops[start : start + EMBED_BATCH]
+        batch = np.zeros((1 << (len(part) - 1).bit_length(), *crops.shape[1:]), crops.dtype)
+        batch[: len(part)] = part
+        result[start : start + len(part)] = session.run(None, {"crops": batch})[0][: len(part)]
     return result
-
-
-def _padded(rows: np.ndarray, size: int) -> np.ndarray:
-    if len(rows) == size:
-        return rows
-    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
-
-
-VERIFY_BATCH = 8192
 
 
 @dataclass(frozen=True)
 class Bundle:
     """One loaded release.
 
-    `name` is the folder, or the models:/ address of the version; `note` says in words what is not
-    as usual about how it was found, "" where nothing is.
+    Attributes:
+        release: the content of release.json, of the chosen precision.
+        name: the folder, or the models:/ address of the version.
+        folder: where its files are.
+        threads: of each session.
+        note: what is unusual about how the release was found, for the user; "" if nothing is.
     """
 
     release: Release
@@ -84,14 +81,13 @@ class Bundle:
     ) -> "Bundle":
         """Load and check the bundle in `folder`; `threads` is for each of its sessions.
 
-        With `precision` int8 it embeds by the int8 embedder, and its `release` states that one's
-        contract id, thresholds and weight.
+        With `precision` int8 it uses the int8 embedder, with its contract id and thresholds.
 
         Raises:
             DamagedBundleError: a file is missing or differs from its sha256, or the contract id
-                does not follow from the rest of release.json.
-            FaceOpsError: a file is no ONNX model, this faceops aligns or feeds faces in
-                another way, or the release offers no such precision.
+                does not match the rest of release.json.
+            FaceOpsError: a file is not an ONNX model, this faceops aligns or preprocesses faces
+                in another way, or the release offers no such precision.
         """
         release = read_release(folder)
         _check_versions(release, folder)
@@ -114,14 +110,14 @@ class Bundle:
         """Return L2-normalised embeddings float32 (N, D) of crops uint8 (N, 112, 112, 3) RGB.
 
         Raises:
-            ValueError: the crops are of another shape or type.
+            ValueError: the crops have another shape or type.
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
         return run_embedder(self._embedder, crops, self.release.embedding_size)
 
     def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the probability of one person, float32 (N,), for rows of `a`, `b` (N, D)."""
+        """Return the probability that rows of `a` and `b` (N, D) are one person, float32 (N,)."""
         if a.shape != b.shape or a.ndim != 2:
             raise ValueError(f"a is {a.shape}, b is {b.shape}; both must be (N, D)")
         result = np.empty(len(a), np.float32)
@@ -151,7 +147,7 @@ class Bundle:
     def face_finder(self, detail: int = 0) -> FaceFinder:
         """Return the finder of aligned faces that this release was trained with.
 
-        `detail`: see `FaceFinder`; what it adds are small faces of large photos.
+        `detail` above 0 also finds small faces in large photos, see `FaceFinder`.
 
         Raises:
             FaceOpsError: it was trained on crops that were not aligned by landmarks.
@@ -165,7 +161,7 @@ class Bundle:
 
 
 def check_files(folder: Path) -> Release:
-    """Hold the model files in `folder` against release.json, and return what it says.
+    """Compare the files in `folder`, int8 included, with release.json; return its content.
 
     Raises:
         FaceOpsError: it is not a bundle, or of another version; DamagedBundleError: a file is
@@ -188,7 +184,7 @@ def _check_contract_id(release: Release, folder: Path) -> None:
     if release.contract_id != expected:
         raise DamagedBundleError(
             f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
-            f"give {expected[:12]}; it was edited by hand: export the bundle again."
+            f"give {expected[:12]}; it was edited: export the bundle again."
         )
 
 
@@ -226,12 +222,7 @@ def _verified(folder: Path, file: str, release: Release) -> bytes:
 
 
 def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - its exception classes share no public base
-        reason = str(error).splitlines()[0]
-        raise FaceOpsError(f"{path} is not a model that ONNX Runtime runs ({reason}).") from None
+        return open_session(content, threads, arena=True)
+    except FaceOpsError as error:
+        raise FaceOpsError(f"{path}: {error}") from None

@@ -1,8 +1,6 @@
-"""The release contract: release.json, and the id that whatever stores embeddings pins.
+"""The release contract: release.json, and the contract id that stored embeddings pin.
 
-The JSON schema of release.json, for programs that read it without this package.
-
-python -m faceops.release.release_schema     # writes release.schema.json anew, beside this file
+python -m faceops.release.contract     # writes release.schema.json, the JSON schema of release.json
 """
 
 import hashlib
@@ -15,43 +13,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
+from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.verification.thresholds import Thresholds
 
 RELEASE_FILE = "release.json"
-
-
-class DamagedBundleError(FaceOpsError):
-    """A file of a bundle is not what it was when the bundle was written."""
-
-
-def default_budget(bundle: Path, precision: str = "float32") -> float | None:
-    """Return the budget of the release in `bundle` that holds when none is asked for.
-
-    `precision` is the embedder's, float32 or int8.
-
-    None where it cannot be read: loading the release says why.
-    """
-    try:
-        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
-        chosen = content if precision == "float32" else content[precision]
-        return float(chosen["thresholds"]["default_budget"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
+SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
 SCHEMA_VERSION = 3
 _READ = (2, SCHEMA_VERSION)  # 2 had no int8
 PREPROCESSING_VERSION = 1
-EMBEDDER, VERIFIER, DETECTOR, LANDMARKS = (
-    "embedder.onnx",
-    "verifier.onnx",
-    "detector.onnx",
-    "landmarks.onnx",
-)
+CROP_SIZE = 112  # pixels
+EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
+DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"
 MODEL_FILES = (EMBEDDER, VERIFIER, DETECTOR, LANDMARKS)
-EMBEDDER_INT8 = "embedder_int8.onnx"  # where int8 is offered
+EMBEDDER_INT8 = "embedder_int8.onnx"  # only if int8 is offered
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class DamagedBundleError(FaceOpsError):
+    """A file of a bundle is not as it was written."""
+
+
+def rounded_template(template: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the template with four digits, so that float32 and float64 give one contract id."""
+    return [[round(float(value), 4) for value in point] for point in template]
 
 
 class _Frozen(BaseModel):
@@ -59,7 +44,7 @@ class _Frozen(BaseModel):
 
 
 class Preprocessing(_Frozen):
-    """What embedder.onnx takes and gives; all scaling is inside the graph."""
+    """Input and output of embedder.onnx; all scaling is inside the graph."""
 
     version: int = PREPROCESSING_VERSION
     input: str = "crops: uint8 (batch, 112, 112, 3), RGB, 0-255"
@@ -69,7 +54,7 @@ class Preprocessing(_Frozen):
 class Alignment(_Frozen):
     """How a face becomes a crop, in training and in identification.
 
-    `detector_threshold` decides which faces are found, not how one becomes a crop.
+    `detector_threshold` decides which faces are found, not how a crop is made.
     """
 
     version: int
@@ -79,37 +64,49 @@ class Alignment(_Frozen):
     detector_threshold: float
     mode: Literal["aligned", "box", "center"] = "aligned"
 
+    @classmethod
+    def current(cls, detector_size: int, detector_threshold: float, mode: str) -> "Alignment":
+        """Return this version's alignment; the arguments are those of params.yaml's `crop`."""
+        return cls(
+            version=ALIGNMENT_VERSION,
+            size=CROP_SIZE,
+            template=rounded_template(TEMPLATE.tolist()),
+            detector_size=detector_size,
+            detector_threshold=detector_threshold,
+            mode=mode,
+        )
+
 
 class WeightFile(_Frozen):
     """One model file of the bundle."""
 
     sha256: str
     licence: str
-    source: str = Field(description="which published weight it is, or was started from")
+    source: str = Field(description="the published weight that it is, or was trained from")
 
 
 class Int8Measured(_Frozen):
-    """What the int8 embedder is worth against float32, on validation people.
+    """Accuracy of the int8 embedder compared with float32, on validation people.
 
-    True accept rates are of all their pairs by the same verifier, each at the threshold that
-    keeps `far` with its own embeddings.
+    True accept rates are of all pairs with the same verifier, each at the threshold for `far` of
+    its own embeddings.
     """
 
     people: int
     photos: int
-    far: float = Field(description="false accept rate at which both are measured")
+    far: float = Field(description="false accept rate of both true accept rates")
     tar_float32: float
     tar_int8: float
-    tar_loss_allowed: float = Field(description="int8 is offered where it loses less")
-    min_cosine: float = Field(description="of an int8 embedding to its float32 one")
+    tar_loss_allowed: float = Field(description="int8 is offered if it loses less")
+    min_cosine: float = Field(description="of int8 and float32 embeddings of a crop")
     mean_cosine: float
-    calibration_crops: int = Field(description="crops of training people that set the scales")
+    calibration_crops: int = Field(description="crops of training people for the scales")
 
 
 class Int8(_Frozen):
-    """The int8 embedder beside embedder.onnx: another contract, so galleries of its own.
+    """The int8 embedder: another contract id, so a gallery of float32 cannot be used with it.
 
-    Verifier, detector and landmarks are those of float32; `thresholds` are measured anew.
+    Verifier, detector and landmarks are those of float32; it has its own `thresholds`.
     """
 
     file: Literal["embedder_int8.onnx"] = "embedder_int8.onnx"
@@ -122,8 +119,8 @@ class Int8(_Frozen):
 class Release(_Frozen):
     """The content of release.json.
 
-    `contract_id` stands for all that makes an embedding what it is, see `contract_id`; `params`
-    are those of the stages up to export. `int8` is None where no int8 embedder is offered.
+    `contract_id` identifies everything that determines an embedding; `params` are those of the
+    stages up to export; `int8` is None if no int8 embedder is offered.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -139,29 +136,29 @@ class Release(_Frozen):
     int8: Int8 | None = None
     git_commit: str = ""
     dvc_lock_sha256: str = ""
-    # Never in the file, which describes both.
+    # Not in the file, which describes both.
     precision: Precision = Field("float32", exclude=True)
 
     @property
     def embedder_file(self) -> str:
-        """The file that embeds in this precision."""
+        """The file of the embedder of this precision."""
         return EMBEDDER if self.precision == "float32" else EMBEDDER_INT8
 
     def of_precision(self, precision: Precision, name: str = "this release") -> "Release":
-        """Return the release as it is with its embedder of `precision`.
+        """Return the release with its embedder of `precision`.
 
-        Its contract id, its thresholds and the weight under the name embedder.onnx are then those
-        of that embedder, so whatever pins or asks a release needs to know of no precision.
+        Contract id, thresholds and the weight listed as embedder.onnx are those of that embedder,
+        so code that uses a release does not need to know its precision.
 
         Raises:
-            FaceOpsError: it offers no int8 embedder; `name` is what the user knows it by.
+            FaceOpsError: it offers no int8 embedder; `name` is used in the message.
         """
         if precision == self.precision:
             return self
         if self.int8 is None or precision != "int8":
             raise FaceOpsError(
-                f"{name} offers no int8 embedder: int8 lost too much accuracy there (its rebuild's "
-                "build/quantise/quantise.json says how much), or faceops had no int8 when it was "
+                f"{name} offers no int8 embedder: int8 lost too much accuracy (see "
+                "build/quantise/quantise.json of its rebuild), or faceops had no int8 when it was "
                 "made; use --precision float32, or rebuild it."
             )
         return self.model_copy(
@@ -173,74 +170,45 @@ class Release(_Frozen):
             }
         )
 
+    def with_embedder(self, content: bytes) -> "Release":
+        """Return the release with the embedder `content`: its sha256 and contract id."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        weight = self.weights[EMBEDDER].model_copy(update={"sha256": sha256})
+        changed = self.model_copy(update={"weights": self.weights | {EMBEDDER: weight}})
+        return changed.model_copy(update={"contract_id": changed.expected_contract_id()})
+
     def expected_contract_id(self) -> str:
-        """Return the id that follows from the other fields."""
-        return contract_id(
-            embedder_sha256=self.weights[EMBEDDER].sha256,
-            detector_sha256=self.weights[DETECTOR].sha256,
-            landmarks_sha256=self.weights[LANDMARKS].sha256,
-            embedding_size=self.embedding_size,
-            preprocessing_version=self.preprocessing.version,
-            alignment=self.alignment,
-        )
+        """Return the contract id that follows from the other fields: a sha256 as hex.
+
+        Two releases with one id give equal embeddings of a photo. The detector's size is part of
+        it, as it moves landmarks and so crops. Verifier, thresholds and the detector's threshold
+        are not: they can change while stored embeddings stay valid.
+        """
+        embedder = {
+            "embedder": self.weights[EMBEDDER].sha256,
+            "embedding_size": self.embedding_size,
+        }
+        return _digest(self._crop_fields() | embedder)
 
     @property
     def crops_id(self) -> str:
-        """Return what stands for the crops that its faces become, see `crops_id`."""
-        return crops_id(
-            detector_sha256=self.weights[DETECTOR].sha256,
-            landmarks_sha256=self.weights[LANDMARKS].sha256,
-            preprocessing_version=self.preprocessing.version,
-            alignment=self.alignment,
-        )
+        """The sha256, as hex, over the part of the contract that determines a face's crop.
 
+        Releases with one crops id can embed each other's crops.
+        """
+        return _digest(self._crop_fields() | {"crop_size": self.alignment.size})
 
-def contract_id(
-    *,
-    embedder_sha256: str,
-    detector_sha256: str,
-    landmarks_sha256: str,
-    embedding_size: int,
-    preprocessing_version: int,
-    alignment: Alignment,
-) -> str:
-    """Return the sha256 over all that makes an embedding what it is, as hex.
-
-    Two releases with one id embed a photo alike. The detector's size is part of it: it moves
-    landmarks, and so crops. Verifier, thresholds and the detector's threshold are not: they may
-    change without making stored embeddings worthless.
-    """
-    makes_crops = _makes_crops(detector_sha256, landmarks_sha256, preprocessing_version, alignment)
-    return _digest({**makes_crops, "embedder": embedder_sha256, "embedding_size": embedding_size})
-
-
-def crops_id(
-    *,
-    detector_sha256: str,
-    landmarks_sha256: str,
-    preprocessing_version: int,
-    alignment: Alignment,
-) -> str:
-    """Return the sha256 over the part of the contract that makes a face's crop, as hex.
-
-    Where two releases have one id, each can embed the crops that the other one cut.
-    """
-    makes_crops = _makes_crops(detector_sha256, landmarks_sha256, preprocessing_version, alignment)
-    return _digest({**makes_crops, "crop_size": alignment.size})
-
-
-def _makes_crops(
-    detector_sha256: str, landmarks_sha256: str, preprocessing_version: int, alignment: Alignment
-) -> dict[str, Any]:
-    return {
-        "detector": detector_sha256,
-        "landmarks": landmarks_sha256,
-        "preprocessing_version": preprocessing_version,
-        "alignment_version": alignment.version,
-        "alignment_mode": alignment.mode,
-        "detector_size": alignment.detector_size,
-        "template": rounded_template(alignment.template),
-    }
+    def _crop_fields(self) -> dict[str, Any]:
+        alignment = self.alignment
+        return {
+            "detector": self.weights[DETECTOR].sha256,
+            "landmarks": self.weights[LANDMARKS].sha256,
+            "preprocessing_version": self.preprocessing.version,
+            "alignment_version": alignment.version,
+            "alignment_mode": alignment.mode,
+            "detector_size": alignment.detector_size,
+            "template": rounded_template(alignment.template),
+        }
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -248,13 +216,8 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def rounded_template(template: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return the template with four digits, so that float32 and float64 name one template."""
-    return [[round(float(value), 4) for value in point] for point in template]
-
-
 def write_release(release: Release, folder: Path) -> None:
-    """Write `folder`/release.json, without a timestamp."""
+    """Write `folder`/release.json."""
     write_json(folder / RELEASE_FILE, release.model_dump(mode="json"))
 
 
@@ -290,7 +253,17 @@ def read_release(folder: Path) -> Release:
         raise FaceOpsError(f"{path}: {key} is wrong: {first['msg']}; export it again.") from None
 
 
-SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
+def default_budget(bundle: Path, precision: str = "float32") -> float | None:
+    """Return the default budget of the release in `bundle`, None if it cannot be read.
+
+    It reads no more than needed to find an earlier run; `Bundle.load` reports what is wrong.
+    """
+    try:
+        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
+        chosen = content if precision == "float32" else content[precision]
+        return float(chosen["thresholds"]["default_budget"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def release_schema() -> dict[str, Any]:

@@ -1,10 +1,4 @@
-"""From a torch embedder to its ONNX graph, with preprocessing inside and reproducible bytes.
-
-PReLU written in operations that ONNX Runtime runs fast on a CPU.
-
-Its PRelu kernel is scalar and breaks the blocked layout (NCHWc) of the convolutions around it: it
-took half of SFace's time. The same function, slope * x + (1 - slope) * relu(x), does neither.
-"""
+"""The embedder as an ONNX graph, with preprocessing inside and reproducible bytes."""
 
 import logging
 import warnings
@@ -19,9 +13,11 @@ from faceops.release.verifier_graph import IR_VERSION
 
 
 def replace_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of `model` in which no PRelu with a constant slope is left.
+    """Return a copy of `model` with slope * x + (1 - slope) * relu(x) for each constant PRelu.
 
-    Outputs agree within rounding (2e-7 for SFace), for slopes of either sign.
+    ONNX Runtime's PRelu kernel is scalar on a CPU and breaks the blocked layout (NCHWc) of the
+    convolutions around it: it took half of SFace's time. Outputs agree within rounding (2e-7 for
+    SFace), for slopes of either sign.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -55,49 +51,38 @@ def _split(
 
 
 def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy with nothing that differs from export to export.
+    """Return a copy without anything that differs between two exports of one model.
 
     The exporter writes stack traces, file paths and object addresses into doc strings, metadata
-    and node names; the contract id is a hash of the bytes, so they must go.
+    and names. They are removed, because the contract id is a hash of the file's bytes.
     """
     clean = onnx.ModelProto()
     clean.CopyFrom(model)
-    clean.ClearField("doc_string")
-    clean.ClearField("metadata_props")
     clean.producer_name, clean.producer_version = "faceops", ""
     clean.ir_version = min(clean.ir_version, IR_VERSION)
     graph = clean.graph
     graph.name = "embedder"
-    graph.ClearField("doc_string")
-    graph.ClearField("metadata_props")
     names = _short_names(graph)
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type.lower()}_{number}"
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
-        tensor.ClearField("doc_string")
-        tensor.ClearField("metadata_props")
     del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        value.ClearField("doc_string")
-        value.ClearField("metadata_props")
+    for part in (clean, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
     return clean
 
 
 def _short_names(graph: onnx.GraphProto) -> dict[str, str]:
-    """Return new names for the values inside: numbered in the order of their first use."""
+    """Return new names of inner values, numbered in the order in which they are defined."""
     kept = {value.name for value in (*graph.input, *graph.output)} | {""}
-    inside = [tensor.name for tensor in graph.initializer]
-    inside += [name for node in graph.node for name in node.output]
-    names: dict[str, str] = {}
-    for name in inside:
-        if name not in kept and name not in names:
-            names[name] = f"v{len(names)}"
-    return names
+    inner = [tensor.name for tensor in graph.initializer]
+    inner += [name for node in graph.node for name in node.output]
+    inner = [name for name in dict.fromkeys(inner) if name not in kept]
+    return {name: f"v{number}" for number, name in enumerate(inner)}
 
 
 class CropsToEmbeddings(torch.nn.Module):
@@ -115,8 +100,8 @@ class CropsToEmbeddings(torch.nn.Module):
 def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
     """Return the ONNX model "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, D).
 
-    `embedder` takes float32 (B, 3, 112, 112) RGB 0-255 and is on the CPU. Two exports of one
-    model give the same bytes.
+    `embedder` takes float32 (B, 3, 112, 112) RGB 0-255 and is on the CPU. The same model gives
+    the same bytes.
 
     Raises:
         FaceOpsError: the exporter wrote another opset than `opset`.
@@ -124,7 +109,7 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
     module = CropsToEmbeddings(embedder).eval()
     example = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about its own deprecations and unused type promotions
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             module,
@@ -152,8 +137,8 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
 def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with "crops" uint8 (batch, 112, 112, 3) in, L2-normalised "embeddings" out.
 
-    `model` takes one float32 (1, 3, 112, 112) RGB 0-255 image and gives (1, D), as SFace's
-    published file does; its own scaling stays inside.
+    `model` takes one float32 (1, 3, 112, 112) RGB 0-255 image and returns (1, D), as the
+    published SFace does; its own scaling stays inside.
     """
     adapted = replace_prelu(model)
     graph = adapted.graph

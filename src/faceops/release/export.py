@@ -1,4 +1,4 @@
-"""Write the model files of a bundle and its release.json."""
+"""Write the files of a bundle and its release.json, and compare them with what they export."""
 
 import hashlib
 import shutil
@@ -12,7 +12,6 @@ import onnx
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_folder, sha256_file
-from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.release.contract import (
     DETECTOR,
@@ -26,9 +25,7 @@ from faceops.release.contract import (
     Preprocessing,
     Release,
     WeightFile,
-    contract_id,
     read_release,
-    rounded_template,
     write_release,
 )
 from faceops.release.int8.offer import with_int8
@@ -44,75 +41,75 @@ def serialise(model: onnx.ModelProto) -> bytes:
     return content
 
 
+@dataclass(frozen=True)
+class BundleModels:
+    """The models that a bundle is made of.
+
+    Attributes:
+        embedder: with the input and output of `Preprocessing`.
+        embedder_weight: its licence and source; `write_bundle` fills in the sha256.
+        verifier: calibrated.
+        thresholds: of embedder and verifier.
+        detector: the published YuNet file.
+        landmarks: the published O-Net file.
+    """
+
+    embedder: onnx.ModelProto
+    embedder_weight: WeightFile
+    verifier: Verifier
+    thresholds: Thresholds
+    detector: Path
+    landmarks: Path
+
+
 def write_bundle(
     folder: Path,
-    *,
-    embedder: onnx.ModelProto,
-    embedder_weight: WeightFile,
-    verifier: Verifier,
-    thresholds: Thresholds,
-    detector: Path,
-    landmarks: Path,
+    models: BundleModels,
+    alignment: Alignment,
     catalogue: dict[str, Weight],
+    *,
     opset: int,
-    detector_size: int,
-    detector_threshold: float,
-    crop_mode: str,
     params: dict[str, Any],
     data: dict[str, Any],
 ) -> Release:
     """Write the bundle `folder` (replaced as a whole) and return its release.
 
-    `embedder` has the inputs and outputs of `Preprocessing`; `embedder_weight` states where
-    it comes from (its sha256 is filled in here); `detector` and `landmarks` are the published
-    YuNet and O-Net files, whose licences the `catalogue` states.
+    Args:
+        catalogue: states the licences of YuNet and O-Net.
+        opset: of verifier.onnx.
+        params: of the stages up to export, to be recorded.
+        data: the photos it was trained on, to be recorded.
     """
     content = {
-        EMBEDDER: serialise(embedder),
-        VERIFIER: serialise(verifier_graph(verifier, opset)),
-        DETECTOR: with_symbolic_size(detector.read_bytes()),
-        LANDMARKS: landmarks.read_bytes(),
+        EMBEDDER: serialise(models.embedder),
+        VERIFIER: serialise(verifier_graph(models.verifier, opset)),
+        DETECTOR: with_symbolic_size(models.detector.read_bytes()),
+        LANDMARKS: models.landmarks.read_bytes(),
     }
-    yunet, onet = catalogue["yunet"], catalogue["onet"]
-    fitted = WeightFile(sha256="", licence="as this project", source="fitted by this pipeline")
     origin = {
-        EMBEDDER: embedder_weight,
-        VERIFIER: fitted,
-        DETECTOR: WeightFile(sha256="", licence=yunet.licence, source=f"yunet: {yunet.what}"),
-        LANDMARKS: WeightFile(sha256="", licence=onet.licence, source=f"onet: {onet.what}"),
-    }
-    weights = {
-        name: origin[name].model_copy(update={"sha256": hashlib.sha256(file).hexdigest()})
-        for name, file in content.items()
-    }
-    alignment = Alignment(
-        version=ALIGNMENT_VERSION,
-        size=112,
-        template=rounded_template(TEMPLATE.tolist()),
-        detector_size=detector_size,
-        detector_threshold=detector_threshold,
-        mode=crop_mode,
-    )
-    size = embedding_size(embedder)
-    preprocessing = Preprocessing()
-    release = Release(
-        contract_id=contract_id(
-            embedder_sha256=weights[EMBEDDER].sha256,
-            detector_sha256=weights[DETECTOR].sha256,
-            landmarks_sha256=weights[LANDMARKS].sha256,
-            embedding_size=size,
-            preprocessing_version=preprocessing.version,
-            alignment=alignment,
+        EMBEDDER: models.embedder_weight,
+        VERIFIER: WeightFile(
+            sha256="", licence="as this project", source="fitted by this pipeline"
         ),
-        embedding_size=size,
-        preprocessing=preprocessing,
+        DETECTOR: _published("yunet", catalogue),
+        LANDMARKS: _published("onet", catalogue),
+    }
+    (output,) = models.embedder.graph.output
+    release = Release(
+        contract_id="",
+        embedding_size=output.type.tensor_type.shape.dim[1].dim_value,
+        preprocessing=Preprocessing(),
         alignment=alignment,
-        verifier_kind=verifier.kind,
-        weights=weights,
-        thresholds=thresholds,
+        verifier_kind=models.verifier.kind,
+        weights={
+            name: origin[name].model_copy(update={"sha256": hashlib.sha256(file).hexdigest()})
+            for name, file in content.items()
+        },
+        thresholds=models.thresholds,
         params=params,
         data=data,
     )
+    release = release.model_copy(update={"contract_id": release.expected_contract_id()})
     with atomic_folder(folder) as temporary:
         for name, file in content.items():
             (temporary / name).write_bytes(file)
@@ -120,17 +117,16 @@ def write_bundle(
     return release
 
 
-def embedding_size(embedder: onnx.ModelProto) -> int:
-    """Return D of the output "embeddings" (batch, D)."""
-    (output,) = embedder.graph.output
-    return int(output.type.tensor_type.shape.dim[1].dim_value)
+def _published(name: str, catalogue: dict[str, Weight]) -> WeightFile:
+    weight = catalogue[name]
+    return WeightFile(sha256="", licence=weight.licence, source=f"{name}: {weight.what}")
 
 
 EXPORTED = (*MODEL_FILES, RELEASE_FILE)
-# What a rebuild itself changes; the release and its run record their content.
-RECORDED = (":!dvc.lock", ":!params.yaml", ":!data.dvc")
 EVALUATED = ("evaluation.json", "model_card.md")
 INT8 = Path("build/quantise/int8")
+# A rebuild changes these itself; the release and its MLflow run record their content.
+_RECORDED = (":!dvc.lock", ":!params.yaml", ":!data.dvc")
 
 
 def git_commit(root: Path) -> str:
@@ -140,7 +136,7 @@ def git_commit(root: Path) -> str:
             ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *RECORDED],
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *_RECORDED],
             cwd=root, capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
@@ -149,11 +145,10 @@ def git_commit(root: Path) -> str:
 
 
 def assemble(root: Path, target: Path) -> Path:
-    """Make the bundle of the last pipeline run of `root` in the folder `target`, whole or not.
+    """Make the bundle of the last pipeline run of `root` in the folder `target`, atomically.
 
-    Lineage that would make a DVC output differ from commit to commit (the git commit, the hash of
-    dvc.lock) is written into `release.json` only here, and so is the int8 embedder, where the
-    quantise stage offers one.
+    The git commit and the hash of dvc.lock are added to release.json here and not in a stage,
+    whose output would otherwise change with each commit; so is the int8 embedder, if offered.
 
     Raises:
         FaceOpsError: the pipeline has not run to its end.
@@ -192,18 +187,14 @@ class Parity:
 
 def measure_parity(torch_embeddings: np.ndarray, onnx_embeddings: np.ndarray) -> Parity:
     """Compare float32 (N, D) L2-normalised embeddings of the same N crops."""
-    difference = np.abs(torch_embeddings - onnx_embeddings)
-    cosine = (torch_embeddings.astype(np.float64) * onnx_embeddings).sum(1)
-    lengths = np.linalg.norm(torch_embeddings, axis=1) * np.linalg.norm(onnx_embeddings, axis=1)
-    return Parity(
-        crops=len(torch_embeddings),
-        max_difference=float(difference.max()),
-        min_cosine=float((cosine / np.maximum(lengths, 1e-12)).min()),
-    )
+    a, b = torch_embeddings.astype(np.float64), onnx_embeddings.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = (a * b).sum(1) / np.maximum(lengths, 1e-12)
+    return Parity(len(a), float(np.abs(a - b).max()), float(cosine.min()))
 
 
 def require_parity(parity: Parity, max_difference: float) -> None:
-    """Raise FaceOpsError where the embeddings differ by more than `max_difference` or are NaN."""
+    """Raise FaceOpsError if the embeddings differ by more than `max_difference` or are NaN."""
     if not parity.max_difference <= max_difference:
         raise FaceOpsError(
             f"torch and ONNX differ by {parity.max_difference:.2g} on {parity.crops} crops, more "
@@ -215,12 +206,12 @@ def require_parity(parity: Parity, max_difference: float) -> None:
 def verifier_difference(
     verifier: Verifier, verify: Verify, embeddings: np.ndarray, max_difference: float
 ) -> float:
-    """Return the largest difference of `verify` (verifier.onnx) from `verifier` on all pairs.
+    """Return the largest difference in probability of `verify` (verifier.onnx) from `verifier`.
 
-    `embeddings` are float32 (N, D); each row is paired with each, itself included.
+    On all pairs of rows of `embeddings`, float32 (N, D).
 
     Raises:
-        FaceOpsError: a probability differs by more than `max_difference`, or is NaN.
+        FaceOpsError: it is more than `max_difference`, or NaN.
     """
     rows = np.arange(len(embeddings))
     first, second = embeddings[np.repeat(rows, len(rows))], embeddings[np.tile(rows, len(rows))]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
@@ -12,7 +13,7 @@ from faceops.release.bundle import Bundle
 from faceops.release.contract import VERIFIER
 from faceops.verification.verifier import Calibration, Kind, Verifier
 
-# The newest one that every supported onnx and onnxruntime reads.
+# The newest that every supported version of onnx and onnxruntime reads.
 IR_VERSION = 10
 METHOD_KEY = "calibration"  # of the model's metadata
 
@@ -20,23 +21,23 @@ METHOD_KEY = "calibration"  # of the model's metadata
 def verifier_graph(verifier: Verifier, opset: int) -> onnx.ModelProto:
     """Return the model: `a`, `b` float32 (batch, D) -> `probability` float32 (batch,).
 
-    `pair_verifier` reads the initialisers back, by their names.
+    `pair_verifier` reads the initialisers by name.
     """
     size = len(verifier.weight)
-    knotted = len(verifier.calibration.knots) > 0
+    isotonic = len(verifier.calibration.knots) > 0
     values = {"weight": verifier.weight, "bias": np.array(verifier.bias)}
     nodes = [
         helper.make_node("Sub", ["a", "b"], ["difference"]),
         helper.make_node("Mul", ["difference", "difference"], ["squared"]),
         helper.make_node("MatMul", ["squared", "weight"], ["evidence"]),
-        helper.make_node("Add", ["evidence", "bias"], ["raw" if knotted else "logit"]),
+        helper.make_node("Add", ["evidence", "bias"], ["raw" if isotonic else "logit"]),
     ]
-    if knotted:
+    if isotonic:
         nodes += _calibration_nodes()
         values |= _calibration_values(verifier.calibration)
     nodes.append(helper.make_node("Sigmoid", ["logit"], ["probability"]))
     initialisers = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in values.items()]
-    if knotted:
+    if isotonic:
         initialisers.append(numpy_helper.from_array(np.array([1], np.int64), "last_axis"))
     graph = helper.make_graph(
         nodes,
@@ -72,10 +73,10 @@ def _calibration_values(calibration: Calibration) -> dict[str, np.ndarray]:
 
 
 def _calibration_nodes() -> list[onnx.NodeProto]:
-    """Return the nodes from "raw" (batch,) to "logit" (batch,).
+    """Return the nodes from "raw" (batch,) to "logit" (batch,): a piecewise linear function.
 
-    Each stretch between two knots adds its rise by the share of it that lies below the raw
-    logit: all terms have one sign, so float32 loses nothing, as a sum of changes of slope would.
+    Each interval between two knots adds its rise times the share of it below the raw logit. All
+    terms have one sign, so that float32 loses no precision, unlike a sum of changes of slope.
     """
     return [
         helper.make_node("Clip", ["raw", "first_knot", "last_knot"], ["inside"]),
@@ -98,10 +99,10 @@ _PAIRS = 4096
 def pair_verifier(bundle: Bundle) -> Verifier:
     """Return the verifier that `bundle`'s verifier.onnx computes.
 
-    Held against the graph itself, run by ONNX Runtime, on random pairs of every closeness.
+    It is compared with the graph, run by ONNX Runtime, on random pairs at all distances.
 
     Raises:
-        FaceOpsError: the file holds no graph of this project's, or computes something else.
+        FaceOpsError: the file is not a verifier of this project, or computes something else.
     """
     path = bundle.folder / VERIFIER
     verifier = _read(path, bundle.release.verifier_kind)
@@ -111,7 +112,7 @@ def pair_verifier(bundle: Bundle) -> Verifier:
             f"{bundle.release.embedding_size}; export the bundle again."
         )
     difference = largest_difference(verifier, bundle.verify)
-    # Unit vectors are at most 2 apart: where weights are large, float32 itself is coarser.
+    # With large weights, float32 itself is coarser: unit vectors are up to 2 apart.
     allowed = max(MAX_DIFFERENCE, 4 * _RESOLUTION * float(np.abs(verifier.weight).max()))
     if not difference <= allowed:
         raise FaceOpsError(
@@ -124,9 +125,10 @@ def pair_verifier(bundle: Bundle) -> Verifier:
 def largest_difference(
     verifier: Verifier, verify: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> float:
-    """Return the largest difference in probability of `verify` from `verifier`, seeded.
+    """Return the largest difference in probability of `verify` from `verifier`.
 
-    On pairs of unit vectors, from identical to unrelated, by rows and by the matrix product.
+    On seeded pairs of unit vectors, from identical to unrelated; `verifier` computes them row by
+    row and as a matrix.
     """
     draw = np.random.default_rng(0)
     size = len(verifier.weight)
@@ -146,15 +148,11 @@ def largest_difference(
 
 
 def _read(path: Path, kind: Kind) -> Verifier:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from onnx import numpy_helper
-
     try:
         model = onnx.load(path)
         values = {v.name: numpy_helper.to_array(v) for v in model.graph.initializer}
-        # Without the key, it is from when all calibrations were Platt's.
-        method = {p.key: p.value for p in model.metadata_props}.get("calibration", "platt")
+        # Older files have no method: all calibrations were Platt's.
+        method = {p.key: p.value for p in model.metadata_props}.get(METHOD_KEY, "platt")
         knots = log_odds = np.zeros(0, np.float32)
         if "rises" in values:
             knots = np.append(values["starts"], values["last_knot"])
@@ -164,6 +162,6 @@ def _read(path: Path, kind: Kind) -> Verifier:
         return Verifier(values["weight"], float(values["bias"]), kind, calibration)
     except (OSError, DecodeError, KeyError, ValueError, TypeError) as error:
         raise FaceOpsError(
-            f"{path} is not a pair verifier of this project's ({type(error).__name__}: {error}); "
+            f"{path} is not a pair verifier of this project ({type(error).__name__}: {error}); "
             "export the bundle again."
         ) from None

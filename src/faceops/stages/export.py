@@ -12,8 +12,8 @@ from faceops.base.files import atomic_folder, sha256_file
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Train
 from faceops.release.bundle import Bundle
-from faceops.release.contract import EMBEDDER, WeightFile
-from faceops.release.export import verifier_difference, write_bundle
+from faceops.release.contract import EMBEDDER, Alignment, WeightFile
+from faceops.release.export import BundleModels, verifier_difference, write_bundle
 from faceops.stages import read_json, run_stage
 from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
@@ -46,19 +46,21 @@ def export(params: Params, folder: Path) -> None:
     epochs = read_json(EMBED / "embed.json")["epochs"]
     verifier = Verifier.load(Path("build/verify/verifier.json"))
     catalogue = read_catalogue()
-    release = write_bundle(
-        folder,
+    models = BundleModels(
         embedder=onnx.load(embedder),
         embedder_weight=embedder_origin(params.train, epochs, catalogue),
         verifier=verifier,
         thresholds=read_thresholds(THRESHOLDS),
         detector=weight_path("yunet"),
         landmarks=weight_path("onet"),
-        catalogue=catalogue,
+    )
+    crop = params.crop
+    release = write_bundle(
+        folder,
+        models,
+        Alignment.current(crop.detector_size, crop.detector_threshold, crop.mode),
+        catalogue,
         opset=params.export.opset,
-        detector_size=params.crop.detector_size,
-        detector_threshold=params.crop.detector_threshold,
-        crop_mode=params.crop.mode,
         params=recorded_params(params),
         data=data_seen(FACES, read_json(SOURCES)),
     )

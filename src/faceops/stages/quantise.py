@@ -3,7 +3,6 @@
 A graph that the quantiser does not take stops nothing: the release then offers float32 only.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
-from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
+from faceops.release.contract import EMBEDDER, Int8, Int8Measured
 from faceops.release.export import serialise
 from faceops.release.int8.offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
 from faceops.release.int8.quantise import CannotQuantise, quantise_embedder
@@ -107,23 +106,14 @@ def compare_with_float32(
     thresholds = measure_thresholds(
         ints, val.persons, verifier, probabilities, params.verify, float32.data
     )
-    weight = bundle.release.weights[EMBEDDER].model_copy(
-        update={"sha256": hashlib.sha256(embedder).hexdigest()}
-    )
+    release = bundle.release.with_embedder(embedder)
     section = Int8(
-        weight=weight,
-        contract_id=contract_id_with(bundle.release, weight.sha256),
+        weight=release.weights[EMBEDDER],
+        contract_id=release.contract_id,
         thresholds=thresholds.model_copy(update={"quality_deciles": float32.quality_deciles}),
         measured=measured,
     )
     return section, measured, ""
-
-
-def contract_id_with(release: Release, embedder_sha256: str) -> str:
-    """Return the contract id of `release` with another embedder."""
-    weight = release.weights[EMBEDDER].model_copy(update={"sha256": embedder_sha256})
-    weights = release.weights | {EMBEDDER: weight}
-    return release.model_copy(update={"weights": weights}).expected_contract_id()
 
 
 if __name__ == "__main__":
