@@ -289,7 +289,7 @@ def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
     still = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert not {person, other} & {*still.people}
     assert main(["people", "readmit", mark, "--gallery", str(own)]) == 0
-    assert f"{out}: {count} faces given back" in capsys.readouterr().out
+    assert f"{out}: {count} faces readmitted" in capsys.readouterr().out
     again = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert again.people[person] == count and other not in again.people
     assert main(["people", "readmit", mark, "--gallery", str(own)]) == 1

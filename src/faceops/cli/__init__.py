@@ -9,16 +9,8 @@ from collections.abc import Sequence
 import faceops
 from faceops.base.errors import FaceOpsError
 
-COMMANDS = (
-    "weights",
-    "data",
-    "params",
-    "enrol",
-    "people",
-    "identify",
-    "evaluate",
-    "release",
-)
+# Modules of this package; `people` adds `name` too.
+COMMANDS = ("weights", "data", "params", "enrol", "people", "identify", "evaluate", "release")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"faceops {args.command}: interrupted; run it again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has enough (`| head`); what is left to flush goes nowhere.
+        # The reader of our output has ended (`| head`); discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,4 +1,4 @@
-"""`faceops evaluate`: what a model is worth, by any protocol, on any labelled photos."""
+"""`faceops evaluate`: the figures of a model by any protocol, on any labelled photos."""
 
 import argparse
 import json
@@ -6,166 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.cli.bundle_argument import add_precision_argument
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.cli.bundle_argument import NO_FOLDER, add_precision_argument
+from faceops.cli.common import add_command, add_threads, check_threads, require_folder
 
 if TYPE_CHECKING:
     from faceops.config.sections import Params
 
-
-_TOLD = ("bundle", "protocol", "data", "people", "photos")
-_ABSENT = "-"
-_OF_GROUPS = ("people", "photos", "tar", "false_accept_rate", "dir", "fpir")
-
-
-def figures_lines(name: str, figures: dict[str, Any]) -> list[str]:
-    """Return the lines that show all figures of the model `name`."""
-    lines = [f"{name} on {figures['people']} people, {figures['photos']} photos"]
-    if "data" in figures:
-        lines += _data_lines(figures["data"])
-    for protocol, value in figures.items():
-        if protocol in _TOLD:
-            continue
-        if isinstance(value, str):
-            lines += ["", f"{protocol}: {value}"]
-            continue
-        lines += ["", protocol]
-        told = _slices(value) if protocol == "slices" else _lines(value)
-        lines += [f"  {line}" for line in told]
-    return lines
-
-
-def side_by_side(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a table with a row for each figure and a column for each model."""
-    tables = [dict(_flat(one)) for one in figures]
-    rows = list(dict.fromkeys(name for table in tables for name in table))
-    first = max(len(row) for row in rows)
-    columns = [[name, *(table.get(row, _ABSENT) for row in rows)] for name, table in
-               zip(names, tables, strict=True)]  # fmt: skip
-    lines = []
-    for row, *cells in zip(["", *rows], *columns, strict=True):
-        told = "  ".join(
-            f"{cell:>{max(map(len, column))}}" for cell, column in zip(cells, columns, strict=True)
-        )
-        lines.append(f"{row:<{first}}  {told}")
-    if "data" in figures[0]:
-        lines += ["", *_data_lines(figures[0]["data"])]
-    return lines
-
-
-def _slices(slices: dict[str, Any]) -> list[str]:
-    """Return a table for each attribute, a row a group; why a group is too small stands below."""
-    lines: list[str] = []
-    for attribute, groups in slices.items():
-        if attribute in ("worst", "about"):
-            lines += [attribute, *(f"  {line}" for line in _lines(groups))]
-            continue
-        rows = [
-            {attribute: value}
-            | {key: group[key] for key in group if key.removesuffix("_interval") in _OF_GROUPS}
-            for value, group in groups.items()
-        ]
-        lines += _table(rows, share=False)
-        lines += [f"! {value}: {g['too_small']}" for value, g in groups.items() if g["too_small"]]
-        lines.append("")
-    return lines
-
-
-def _data_lines(data: dict[str, Any]) -> list[str]:
-    rejected = ", ".join(f"{count} {reason}" for reason, count in data["without_face"].items())
-    lines = [
-        f"{data['folder']}: {data['photos']} photos of {data['people']} people, "
-        f"{data['faces']} faces" + (f"; without: {rejected}" if rejected else "")
-    ]
-    return [*lines, data["seen"]["told"]]
-
-
-def _lines(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        flat = [line for line in _scalars(value) if line]
-        for name, inner in value.items():
-            if _nested(inner) and not name.endswith("_interval"):
-                flat += [name, *(f"  {line}" for line in _lines(inner))]
-        return flat
-    if isinstance(value, list):
-        return _table(value)
-    return [_shown(value)]
-
-
-def _nested(value: Any) -> bool:
-    return isinstance(value, dict) or (
-        isinstance(value, list) and len(value) > 0 and isinstance(value[0], dict)
-    )
-
-
-def _scalars(figures: dict[str, Any]) -> Iterator[str]:
-    for name, value in figures.items():
-        if name.endswith("_interval") or _nested(value) or value == "":
-            continue
-        shown = _shown(value)
-        interval = figures.get(f"{name}_interval")
-        if interval and interval["low"] is not None:
-            shown += f"  ({interval['low']:.4f} to {interval['high']:.4f})"
-        yield f"{name:<32} {shown}"
-
-
-def _table(rows: list[Any], share: bool = True) -> list[str]:
-    """Return a list of equal dictionaries as a table; above it what all rows `share`."""
-    if not rows or not isinstance(rows[0], dict):
-        return [_shown(rows)]
-    names = [n for n in dict.fromkeys(n for row in rows for n in row) if "interval" not in n]
-    common = len(rows) > 1 and share
-    shared = [n for n in names if common and all(row.get(n) == rows[0].get(n) for row in rows)]
-    told = [f"{name:<32} {_shown(rows[0].get(name))}" for name in shared]
-    names = [name for name in names if name not in shared]
-    cells = [[_cell(row, name) for name in names] for row in rows]
-    widths = [max(len(text) for text in column) for column in zip(names, *cells, strict=True)]
-    return told + [
-        "  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in [names, *cells]
-    ]
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    interval = row.get(f"{name}_interval")
-    told = _shown(row.get(name))
-    if interval and interval["low"] is not None:
-        told += f" ({interval['low']:.4f} to {interval['high']:.4f})"
-    return told
-
-
-def _flat(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in figures.items():
-        if not prefix and name in ("bundle", "protocol", "data"):
-            continue
-        if isinstance(value, dict):
-            if not name.endswith("_interval"):
-                yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for number, row in enumerate(value):
-                which = row.get("alteration", str(number))
-                yield from _flat(row, f"{prefix}{name}.{which}.")
-        elif not isinstance(value, str):
-            interval = figures.get(f"{name}_interval")
-            told = _cell({name: value, f"{name}_interval": interval}, name)
-            yield f"{prefix}{name}", told
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return _ABSENT
-    if isinstance(value, float):
-        return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"
-    return ", ".join(_shown(v) for v in value) if isinstance(value, list) else str(value)
-
-
 PIPELINE = "pipeline"
-# The same names as in faceops.release.evaluate.evaluate, which takes a second to import;
-# a test compares the two.
+# The names in faceops.release.evaluate.evaluate, which takes a second to import; a test compares
+# the two.
 PROTOCOLS = (
     *("all", "pairs", "one-against-ten", "closed-set", "open-set"),
     *("lfw-view1", "lfw-view2", "promise", "robustness"),
 )
-
 DESCRIPTION = """
 Score a release, or an embedder made elsewhere (a folder with embedder.onnx and adapter.json).
 Without --data: all protocols on the pipeline's own test people. With --data: one protocol on a
@@ -174,28 +28,32 @@ an interrupted run goes on from there. Name several bundles to see them side by 
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "evaluate", help="score a model by a protocol on labelled photos", description=DESCRIPTION
+def add_parser(subparsers: Any) -> None:
+    """Add `faceops evaluate`."""
+    parser = add_command(
+        subparsers,
+        "evaluate",
+        _run,
+        help="score a model by a protocol on labelled photos",
+        description=DESCRIPTION,
     )
     parser.add_argument(
         "--bundle",
         type=Path,
         action="append",
         metavar="DIR",
-        help="a release or a foreign embedder; may be given again [build/export]",
+        help="a release or a foreign embedder; may be given again (default: build/export)",
     )
     add_precision_argument(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="labelled photos")
     parser.add_argument(
         "--protocol",
         metavar="P",
-        help=f"{PIPELINE} (default), or with --data: {', '.join(PROTOCOLS)} [all]",
+        help=f"{PIPELINE} (default), or with --data: {', '.join(PROTOCOLS)} (default: all)",
     )
     for name, what in (
         ("--people", "with --data: only these people, one name a line"),
-        ("--lists", "where LFW's lists of pairs are [found beside the photos]"),
+        ("--lists", "where LFW's lists of pairs are (default: beside the photos)"),
         ("--slices", "a CSV of attributes a person or a photo: figures for each group"),
         ("--out", "folder for report.html, evaluation.json and, of --data, photos.csv"),
     ):
@@ -206,17 +64,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ("--split", "build/split/faces.parquet", "output of the split stage"),
         ("--params", "params.yaml", "parameter file; with --data it may be absent"),
     ):
-        parser.add_argument(name, type=Path, default=Path(default), help=f"{what} [%(default)s]")
-    parser.add_argument("--threads", type=int, default=2, help="threads [%(default)s]")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.set_defaults(run=_run)
+        text = f"{what} (default: %(default)s)"
+        parser.add_argument(name, type=Path, default=Path(default), help=text)
+    add_threads(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from faceops.base.errors import UsageError
-
-    if args.threads < 1:
-        raise UsageError(f"--threads {args.threads} is wrong: 1 or more.")
+    check_threads(args)
     args.protocol = args.protocol or ("all" if args.data else PIPELINE)
     if args.protocol not in (PIPELINE, *PROTOCOLS):
         known = ", ".join((PIPELINE, *PROTOCOLS))
@@ -231,17 +85,14 @@ def _run(args: argparse.Namespace) -> int:
     if args.out and len(bundles) > 1:
         raise UsageError("--out takes one --bundle; evaluate the others by themselves.")
     for bundle in bundles:
-        if not bundle.is_dir():
-            raise UsageError(f"{bundle} is not a folder; name a release bundle's folder.")
+        require_folder(bundle, NO_FOLDER)
     evaluate = _on_pipeline if args.data is None else _on_data
     figures = [evaluate(bundle, args) for bundle in bundles]
     if args.json:
-        shown: Any = figures[0] if len(figures) == 1 else {"bundles": figures}
-        print(json.dumps(shown, indent=2, sort_keys=True))
-    elif len(figures) == 1:
-        print("\n".join(figures_lines(str(bundles[0]), figures[0])))
+        content: Any = figures[0] if len(figures) == 1 else {"bundles": figures}
+        print(json.dumps(content, indent=2, sort_keys=True))
     else:
-        print("\n".join(side_by_side([str(bundle) for bundle in bundles], figures)))
+        print("\n".join(figures_table([str(bundle) for bundle in bundles], figures)))
     return 0
 
 
@@ -290,7 +141,7 @@ def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _params(path: Path) -> "Params":
-    """Return what the file says; the defaults where the usual one is absent."""
+    """Read the file; return the defaults where params.yaml does not exist."""
     from faceops.config.params_file import read_params
     from faceops.config.sections import Params
 
@@ -298,7 +149,6 @@ def _params(path: Path) -> "Params":
 
 
 def _write(folder: Path, figures: dict[str, Any]) -> None:
-    from faceops.base.errors import FaceOpsError
     from faceops.base.files import write_json
 
     try:
@@ -306,3 +156,70 @@ def _write(folder: Path, figures: dict[str, Any]) -> None:
         write_json(folder / "evaluation.json", figures)
     except OSError as error:
         raise FaceOpsError(f"{folder} cannot be written ({error.strerror}).") from None
+
+
+def figures_table(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> list[str]:
+    """Return lines: a row for each figure, a column for each model, then notes in words."""
+    tables = [dict(_flat(one)) for one in figures]
+    rows = list(dict.fromkeys(name for table in tables for name in table))
+    first = max(len(row) for row in rows)
+    columns = [
+        [name, *(table.get(row, "-") for row in rows)]
+        for name, table in zip(names, tables, strict=True)
+    ]
+    lines = []
+    for row, *cells in zip(["", *rows], *columns, strict=True):
+        aligned = (f"{c:>{max(map(len, col))}}" for c, col in zip(cells, columns, strict=True))
+        lines.append(f"{row:<{first}}  {'  '.join(aligned)}")
+    if "data" in figures[0]:
+        lines += ["", *_data_lines(figures[0]["data"])]
+    notes = dict.fromkeys(note for one in figures for note in _notes(one))
+    return [*lines, *(["", *notes] if notes else [])]
+
+
+def _data_lines(data: dict[str, Any]) -> list[str]:
+    rejected = ", ".join(f"{count} {reason}" for reason, count in data["without_face"].items())
+    counts = (
+        f"{data['folder']}: {data['photos']} photos of {data['people']} people, "
+        f"{data['faces']} faces"
+    )
+    return [counts + (f"; without: {rejected}" if rejected else ""), data["seen"]["told"]]
+
+
+def _leaves(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted name, value and interval of everything that was measured."""
+    for name, value in figures.items():
+        if name.endswith("_interval") or (not prefix and name in ("bundle", "protocol", "data")):
+            continue
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, row in enumerate(value):
+                which = row.get("alteration", str(number))
+                yield from _leaves(row, f"{prefix}{name}.{which}.")
+        else:
+            yield f"{prefix}{name}", value, figures.get(f"{name}_interval")
+
+
+def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value, interval in _leaves(figures):
+        if isinstance(value, str):
+            continue
+        cell = _number(value)
+        if interval and interval["low"] is not None:
+            cell += f" ({interval['low']:.4f} to {interval['high']:.4f})"
+        yield name, cell
+
+
+def _notes(figures: dict[str, Any]) -> Iterator[str]:
+    for name, value, _ in _leaves(figures):
+        if isinstance(value, str) and value and not name.endswith(".alteration"):
+            yield f"{name}: {value}"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"
+    return ", ".join(_number(v) for v in value) if isinstance(value, list) else str(value)

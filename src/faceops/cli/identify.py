@@ -1,12 +1,12 @@
 """`faceops identify`: name the people in a folder of photos."""
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faceops.cli.bundle_argument import add_bundle_arguments, bundle_folder, load_bundle
+from faceops.cli.common import add_command, add_folder, show
 
 if TYPE_CHECKING:
     from faceops.identification.settings import IdentifySettings
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 MOST_ERRORS = 10
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
+def add_parser(subparsers: Any) -> None:
+    """Add `faceops identify`."""
+    parser = add_command(
+        subparsers,
         "identify",
+        _run,
         help="name the people in photos",
         description="Find every face below PHOTOS_DIR (or in one photo) and name the enrolled "
         "people. Photos that an earlier run into the same --out has seen are not opened again. "
         "What is known of photos that are gone is dropped by the first run after 30 days.",
     )
     parser.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
-    parser.add_argument(
-        "--gallery", type=Path, default=Path("gallery"), metavar="DIR", help="(default: gallery)"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the results")
+    add_folder(parser, "--gallery", "gallery")
+    add_folder(parser, "--out", text="for the results")
     parser.add_argument(
         "--budget",
         type=float,
@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=int,
         metavar="PIXELS",
         help="search large photos in tiles too, scaled to this longest side: more finds smaller "
-        "faces and takes longer, 0 only looks at the whole (default: 1280)",
+        "faces and takes longer, 0 searches only the whole photo (default: 1280)",
     )
     parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
     parser.add_argument(
@@ -63,9 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_bundle_arguments(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -78,11 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     settings = IdentifySettings(**given)
     check_folders(args.photos_dir, args.out, args.gallery)
     summary = _standing_results(args, settings) or _identify(args, settings)
-    if args.json:
-        print(json.dumps(summary.as_dict(), ensure_ascii=False))
-    else:
-        print(_in_words(summary, args.out))
-    return 0
+    return show(args, summary.as_dict(), _lines(summary, args.out))
 
 
 def _standing_results(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
@@ -112,57 +106,57 @@ def _identify(args: argparse.Namespace, settings: "IdentifySettings") -> "Summar
     return identify(args.photos_dir, gallery, bundle, args.out, settings)
 
 
-def _in_words(summary: "Summary", out: Path) -> str:
-    note = f"{summary.release_note}\n" if summary.release_note else ""
+def _lines(summary: "Summary", out: Path) -> list[str]:
+    lines = [summary.release_note] if summary.release_note else []
     if summary.unchanged:
-        return note + (
+        return [
+            *lines,
             f"nothing has changed since {summary.started}: {summary.photos} photos, "
-            f"{summary.identified} faces named; the results of run {summary.run_id} in {out} stand"
-        )
+            f"{summary.identified} faces named; the results of run {summary.run_id} are in {out}",
+        ]
     anew = f", {summary.photos_reembedded} embedded anew" if summary.photos_reembedded else ""
     known = f" ({summary.photos_reused} known from before{anew})" if summary.photos_reused else ""
-    lines = [
+    lines.append(
         f"{summary.faces} faces found in {summary.photos} photos{known}, "
-        f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people",
-    ]
+        f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people"
+    )
     if summary.unknown or summary.rejected or summary.rejected_photos:
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in sorted(summary.reasons.items())
-        )
-        lines.append(f"without a name: {reasons}")
+        reasons = [f"{count} {reason}" for reason, count in sorted(summary.reasons.items())]
+        lines.append(f"without a name: {', '.join(reasons)}")
     lines += [
         f"drift in {drift.what} ({drift.level}, PSI {drift.psi:.2f}): {drift.advice}"
         for drift in summary.drift
         if drift.advice
     ]
     if summary.vanished:
-        lines.append(f"{summary.vanished} photos that the latest run saw are not there any more")
+        lines.append(f"{summary.vanished} photos of the latest run are not there any more")
     if summary.moved:
         lines.append(f"{summary.moved} photos moved: they are there under another path")
-    lines += [
+    unlisted = [
         f"the folder {folder} could not be listed: what is known of its photos is kept"
-        for folder in summary.unlisted[:MOST_ERRORS]
+        for folder in summary.unlisted
     ]
-    if (more := len(summary.unlisted) - MOST_ERRORS) > 0:
-        lines.append(f"... and {more} more folders, all in {out / 'summary.json'}")
+    lines += _first(unlisted, "folders", out)
     if summary.unknown_people:
         lines.append(
             f"{summary.unknown_people} unknown people were seen in several photos: look at the "
             "report; faceops name enrols one"
         )
     if not summary.known_to_gallery:
-        lines.append(
-            f"the gallery may only be read and does not know of {out}: to forget a person, "
-            f"name it by --out"
-        )
+        lines.append(f"the gallery is read-only; pass --out {out} when you forget someone")
     if summary.sidecars_written:
         lines.append(f"{summary.sidecars_written} sidecars written beside the photos")
-    for error in summary.sidecar_errors[:MOST_ERRORS]:
-        lines.append(error)
-    if (more := len(summary.sidecar_errors) - MOST_ERRORS) > 0:
-        lines.append(f"... and {more} more sidecars, all in {out / 'summary.json'}")
+    lines += _first(summary.sidecar_errors, "sidecars", out)
     lines.append(
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "
         f"{out / 'report.html'}, read {out / 'faces.csv'}"
     )
-    return note + "\n".join(lines)
+    return lines
+
+
+def _first(lines: list[str], what: str, out: Path) -> list[str]:
+    """Return the first MOST_ERRORS lines and how many more there are."""
+    more = len(lines) - MOST_ERRORS
+    if more <= 0:
+        return lines
+    return [*lines[:MOST_ERRORS], f"... and {more} more {what}, all in {out / 'summary.json'}"]

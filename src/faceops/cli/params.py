@@ -1,23 +1,22 @@
-"""`faceops params`: choose a named configuration, or see what is set."""
+"""`faceops params`: choose a named configuration, or show the present one."""
 
 import argparse
-import json
 from pathlib import Path
+from typing import Any
+
+from faceops.cli.common import add_command, add_group, show
 
 PARAMS = Path("params.yaml")
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser("params", help="choose the pipeline's configuration")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    use = actions.add_parser("use", help="write params.yaml: the defaults and one override file")
+def add_parser(subparsers: Any) -> None:
+    """Add `faceops params` with its actions."""
+    actions = add_group(subparsers, "params", help="choose the pipeline's configuration")
+    use = add_command(
+        actions, "use", _use, help="write params.yaml: the defaults and one override file"
+    )
     use.add_argument("experiment", help="a name in experiments/, or a YAML file of overrides")
-    use.add_argument("--json", action="store_true", help="print the parameters as JSON")
-    use.set_defaults(run=_use)
-    show = actions.add_parser("show", help="check params.yaml and print it")
-    show.add_argument("--json", action="store_true", help="print the parameters as JSON")
-    show.set_defaults(run=_show)
+    add_command(actions, "show", _show, help="check params.yaml and print it")
 
 
 def _use(args: argparse.Namespace) -> int:
@@ -28,11 +27,8 @@ def _use(args: argparse.Namespace) -> int:
     params = read_params(path)
     check_train_params(params.train, path)
     write_params(params, PARAMS)
-    if args.json:
-        print(json.dumps(params.model_dump(by_alias=True), indent=2))
-    else:
-        print(f"{PARAMS} now holds the defaults and {path}; `dvc repro` builds it.")
-    return 0
+    line = f"{PARAMS} now holds the defaults and {path}; `dvc repro` builds it."
+    return show(args, params.model_dump(by_alias=True), line)
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -41,8 +37,5 @@ def _show(args: argparse.Namespace) -> int:
 
     params = read_params(PARAMS)
     check_train_params(params.train, PARAMS)
-    if args.json:
-        print(json.dumps(params.model_dump(by_alias=True), indent=2))
-    else:
-        print(PARAMS.read_text(encoding="utf-8"), end="")
-    return 0
+    text = PARAMS.read_text(encoding="utf-8").rstrip("\n")
+    return show(args, params.model_dump(by_alias=True), text)
