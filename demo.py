@@ -7,6 +7,7 @@ It runs the commands that a user would type, in order. A second call repeats onl
 """
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ import yaml
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.params_file import experiment_file, read_params, write_params
-from faceops.evaluation.album_score import AlbumScore, score_album
+from faceops.dataset.names import name_key
+from faceops.faces.detector import Box, box_overlap
 
 ROOT = Path(__file__).resolve().parent
 DEMO = Path("build/demo")
 GALLERY = DEMO / "gallery"
 FOUND = DEMO / "found"
+SAME_FACE = 0.3  # overlap of a found and a true box, intersection over union
 
 
 class Step:
@@ -96,6 +100,63 @@ def check_data() -> None:
             "data/ holds imported photos, and the demo needs it for its synthetic people; run the"
             " demo in another clone."
         )
+
+
+@dataclass
+class AlbumScore:
+    """Counts of faces; `known` ones are of enrolled people, `strangers` of nobody enrolled."""
+
+    known: int = 0
+    strangers: int = 0
+    known_found: int = 0
+    strangers_found: int = 0
+    correct: int = 0
+    wrong: int = 0
+    strangers_named: int = 0
+    faces_without_truth: int = 0
+    named_without_truth: int = 0
+
+
+def score_album(faces_csv: Path, truth_csv: Path) -> AlbumScore:
+    """Compare the records of an album with its ground truth.
+
+    Each true face is matched to the found face that overlaps it most, by an IoU of at least
+    `SAME_FACE`; a found face serves once.
+    """
+    score = AlbumScore()
+    found = _boxes(faces_csv, "photo_path")
+    for photo, faces in _boxes(truth_csv, "photo").items():
+        unmatched = found.setdefault(photo, [])
+        for box, person in faces:
+            best = max(unmatched, key=lambda face: box_overlap(box, face[0]), default=None)
+            matched = best is not None and box_overlap(box, best[0]) >= SAME_FACE
+            name = ""
+            if best is not None and matched:
+                unmatched.remove(best)
+                name = best[1]
+            if person:
+                same = name_key(name) == name_key(person)
+                score.known += 1
+                score.known_found += matched
+                score.correct += bool(name) and same
+                score.wrong += bool(name) and not same
+            else:
+                score.strangers += 1
+                score.strangers_found += matched
+                score.strangers_named += bool(name)
+    rest = [person for faces in found.values() for _, person in faces]
+    score.faces_without_truth, score.named_without_truth = len(rest), sum(map(bool, rest))
+    return score
+
+
+def _boxes(path: Path, photo_column: str) -> dict[str, list[tuple[Box, str]]]:
+    boxes: dict[str, list[tuple[Box, str]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["x"]:
+                box = float(row["x"]), float(row["y"]), float(row["width"]), float(row["height"])
+                boxes.setdefault(row[photo_column], []).append((box, row["person"]))
+    return boxes
 
 
 def _share(part: int, whole: int) -> str:
@@ -212,7 +273,9 @@ def main() -> int:
         done = steps()
         for step in done:
             step.run()
-        print_summary(done, score_album(ROOT / FOUND / "faces.csv", ROOT / "data"))
+        print_summary(
+            done, score_album(ROOT / FOUND / "faces.csv", ROOT / "data" / "album_truth.csv")
+        )
     except FaceOpsError as error:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_code

@@ -10,7 +10,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
 from faceops.evaluation.curves import deviate
 from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
-from faceops.evaluation.plots import read_history, write_plots, write_promise_plot
+from faceops.evaluation.plots import read_history, write_plots
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 FACES = people(60, 4, 0.4, 2)
@@ -27,7 +27,8 @@ def evaluation() -> Evaluation:
 def test_all_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(HISTORY)
     history = read_history(tmp_path / "history.csv")
-    written = write_plots(evaluation, thresholds(), FARS, tmp_path, history)
+    rows = evaluation.figures["promise"]
+    written = write_plots(evaluation, thresholds(), FARS, rows, tmp_path, history)
     names = ["roc", "det", "scores", "cmc", "calibration", "promise", "loss"]
     assert [path.stem for path in written] == names
     for path in written:
@@ -37,10 +38,9 @@ def test_all_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
 
 
 def test_what_was_not_measured_is_not_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
-    written = write_plots(evaluation, None, FARS, tmp_path, [{"epoch": "0"}])
-    assert [path.stem for path in written] == ["roc", "det", "scores", "cmc", "promise"]
-    write_promise_plot([{"seen": None}], tmp_path / "nowhere")
-    assert not (tmp_path / "nowhere").exists()
+    written = write_plots(evaluation, None, FARS, [{"seen": None}], tmp_path, [{"epoch": "0"}])
+    assert [path.stem for path in written] == ["roc", "det", "scores", "cmc"]
+    assert write_plots(None, None, FARS, [{"seen": None}], tmp_path / "nowhere") == []
 
 
 def test_a_history_that_is_none_is_refused(tmp_path: Path) -> None:

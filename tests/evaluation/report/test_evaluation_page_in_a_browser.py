@@ -21,7 +21,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evaluation = evaluate_embeddings(
         people(60, 4, 0.4, 2), VERIFIER, thresholds(), Evaluate(pairs=100, pair_draws=2)
     )
-    write_plots(evaluation, thresholds(), [0.01], folder)
+    write_plots(evaluation, thresholds(), [0.01], evaluation.figures["promise"], folder)
     facts, pairs = hostile()
     (folder / "report.html").write_text(page(facts, pairs, folder), "utf-8")
     return folder / "report.html"

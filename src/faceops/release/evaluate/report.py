@@ -17,7 +17,7 @@ from faceops.evaluation.mistakes import (
     write_mistake_sheets,
     write_mistakes_table,
 )
-from faceops.evaluation.plots import read_history, write_plots, write_promise_plot
+from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown
 from faceops.evaluation.report.report import card_sections, page
 from faceops.faces.contact_sheets import write_sheet
@@ -166,12 +166,11 @@ def write_report(
         for path in (*old, *(folder / name for name in (MISTAKES, *CURVES))):
             path.unlink(missing_ok=True)
         pairs: list[Pair] = []
+        promises = figures.get("promise", [])
+        write_plots(result.curves, model.thresholds, settings.far, promises, pictures, rows)
         if result.curves is not None:
-            write_plots(result.curves, model.thresholds, settings.far, pictures, rows)
             write_curves(result.curves, folder)
             pairs = _draw_faces(folder, result, result.curves, settings.seed)
-        else:
-            write_promise_plot(figures.get("promise", []), pictures)
         facts = Facts(about_model(model, read_catalogue()), figures, model.thresholds, chosen, rows)
         write_file(folder / REPORT, page(facts, pairs, pictures))
     except OSError as error:
