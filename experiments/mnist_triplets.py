@@ -23,7 +23,7 @@ from experiments import parser, run
 from experiments.results import FIGURES, Figure, print_results, table
 from experiments.training import Data, fit, read_settings, run_facts
 from faceops.base.errors import UsageError
-from faceops.dataset.sources import IMAGES, LABELS, read_idx
+from faceops.dataset.sources import read_idx
 from faceops.embedding.accept_rates import MAX_PHOTOS
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.samplers import LabelledCrops
@@ -54,8 +54,8 @@ def read_digits(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
                 return path
         raise UsageError(f"{folder} has no {name}.gz; --mnist names the folder of MNIST's files.")
 
-    labels = read_idx(file(f"{part}-labels-idx1-ubyte"), LABELS)
-    return read_idx(file(f"{part}-images-idx3-ubyte"), IMAGES), labels.astype(np.int64)
+    labels = read_idx(file(f"{part}-labels-idx1-ubyte"), 1)
+    return read_idx(file(f"{part}-images-idx3-ubyte"), 3), labels.astype(np.int64)
 
 
 class Rescale(nn.Module):

@@ -14,6 +14,7 @@ from faceops.cli.common import (
     require_folder,
     show,
 )
+from faceops.dataset.sources import SOURCES
 
 if TYPE_CHECKING:
     from faceops.evaluation.label_doctor.diagnose import Suspicion
@@ -61,15 +62,15 @@ def add_parser(subparsers: Any) -> None:
         "import",
         _import,
         help="import labelled photos",
-        description="Import labelled photos as data/photos/<Person>/<file>, byte for byte. "
-        "Sources: tree (person/photo folders), lfw (folder, tgz or URL; its lists beside it), "
-        "pins (pins_Name folders), kaggle-faces (Name_N.jpg files), celeba (images and "
-        "identity_CelebA.txt), mnist (the IDX files).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Import labelled photos as data/photos/<Person>/<file>, byte for byte.\n\n"
+        "sources and the files that they expect:\n"
+        + "\n".join(f"  {name:14}{source.layout}" for name, source in SOURCES.items()),
     )
     importing.add_argument(
         "source",
         metavar="SOURCE",
-        help="kind of source, such as tree; an unknown one is refused with the list",
+        help=f"kind of source: {', '.join(SOURCES)}",
     )
     importing.add_argument(
         "place", metavar="PATH_OR_URL", help="folder, archive (tar, tgz, zip) or http(s) URL of one"

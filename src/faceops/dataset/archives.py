@@ -1,56 +1,29 @@
-"""Unpack archives from anywhere: nothing outside the target, no links, bounded size."""
+"""The folder of a source: a folder, or one that is unpacked from an archive or a URL."""
 
+import hashlib
 import lzma
 import shutil
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Self
+from typing import Self
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.download import download
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_folder
 from faceops.base.progress import track
 
 # The longest path of any system is far below this.
 MAX_HEADER_BYTES = 1 << 20
+MAX_BYTES = 60_000_000_000  # of all files of an archive together
+MAX_ENTRIES = 3_000_000
 
-
-class OversizedHeader(Exception):
-    """A header claims more bytes of names or attributes than the limit.
-
-    No `tarfile.TarError`: tarfile would take it for the end of the archive.
-    """
-
-
-class BoundedTarInfo(tarfile.TarInfo):
-    """A tar member that refuses long headers before their bytes are read.
-
-    `tarfile` reads the whole of a PAX header or GNU long name, whose size an archive may claim as
-    it likes, hundreds of megabytes of zeros that compress to little. It has no setting against
-    that, so this steps in where it decides what a header is by its type.
-    """
-
-    def _proc_member(self, tar: tarfile.TarFile) -> Self:
-        long_kinds = (
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-            tarfile.XHDTYPE,
-            tarfile.XGLTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-        )
-        if self.type in long_kinds and not 0 <= self.size <= MAX_HEADER_BYTES:
-            raise OversizedHeader(
-                f"a header of {self.size} bytes, more than the {MAX_HEADER_BYTES} allowed for names"
-            )
-        return super()._proc_member(tar)  # type: ignore[misc]
-
-
-_BLOCK = 1 << 20
-_SYMLINK_MODE = 0o120000
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -63,65 +36,66 @@ _BROKEN = (
 )
 
 
-@dataclass(frozen=True)
-class ArchiveLimits:
-    """What is unpacked at most: bytes of all files together, and entries."""
+class OversizedHeaderError(Exception):
+    """A header claims more bytes of names or attributes than the limit.
 
-    max_bytes: int = 60_000_000_000
-    max_entries: int = 3_000_000
+    Not a `tarfile.TarError`: tarfile would take that for the end of the archive.
+    """
 
 
-@dataclass(frozen=True)
-class _Entry:
-    name: str
-    is_folder: bool
-    is_file: bool
-    size: int
-    stream: IO[bytes] | None
+class BoundedTarInfo(tarfile.TarInfo):
+    """A tar member that refuses long headers before their bytes are read.
+
+    `tarfile` reads a whole PAX header or GNU long name into memory. An archive may claim any
+    size, such as hundreds of megabytes of zeros that compress to little.
+    """
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Self:
+        long_headers = (
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+        )
+        if self.type in long_headers and not 0 <= self.size <= MAX_HEADER_BYTES:
+            raise OversizedHeaderError(
+                f"a header of {self.size} bytes, more than the {MAX_HEADER_BYTES} allowed for names"
+            )
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 def is_archive(path: Path) -> bool:
     """Return whether the file `path` is a zip or a tar archive (gz, bz2, xz or plain)."""
+    # Not tarfile.is_tarfile: it reads the names of the first header, however long they are.
     try:
-        return zipfile.is_zipfile(path) or _is_tar(path)
+        if not zipfile.is_zipfile(path):
+            tarfile.open(path, tarinfo=BoundedTarInfo).close()
+    except OversizedHeaderError:
+        return True  # `unpack` refuses it
     except (*_BROKEN, OSError):
         return False
+    return True
 
 
-def _is_tar(path: Path) -> bool:
-    # Not tarfile.is_tarfile: it reads the first header's names, however long.
-    try:
-        with tarfile.open(path, tarinfo=BoundedTarInfo):
-            return True
-    except OversizedHeader:
-        return True  # a tar, and `unpack` says what is wrong with it
-    except tarfile.TarError:
-        return False
+def unpack(archive: Path, target: Path) -> Path:
+    """Unpack `archive` into the new folder `target`, as a whole or not at all, and return it.
 
-
-def unpack(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits()) -> Path:
-    """Unpack `archive` into the new folder `target` and return it.
-
-    What `target` holds is always whole: unpacking goes to a folder beside it, renamed at the end.
-    If `target` is there, it was unpacked before and nothing is done.
+    An existing `target` is kept as it is.
 
     Raises:
-        FaceOpsError: no archive, broken, an entry that leaves the folder or is a link or a
-            device, or more than the limits.
+        FaceOpsError: not an archive, broken, too large, or an entry that is a link, a
+            device or outside the folder.
     """
     if target.is_dir():
         return target
+    if not is_archive(archive):
+        raise FaceOpsError(f"{archive} is no tar, tgz or zip archive; name one, or a folder.")
+    extract = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
     try:
-        total = 0
-        with atomic_folder(target) as temporary, _entries(archive) as entries:
-            for count, entry in enumerate(track(entries, f"unpack {archive.name}"), start=1):
-                if count > limits.max_entries:
-                    raise FaceOpsError(
-                        f"{archive} has more than {limits.max_entries} entries; unpack it yourself "
-                        "and import the folder."
-                    )
-                total += _unpack_entry(archive, entry, temporary, limits.max_bytes - total)
-    except OversizedHeader as error:
+        with atomic_folder(target) as temporary:
+            extract(archive, temporary)
+    except OversizedHeaderError as error:
         raise FaceOpsError(f"{archive} has {error}; do not trust it.") from None
     except _BROKEN as error:
         raise FaceOpsError(
@@ -129,65 +103,112 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits())
         ) from None
     except OSError as error:
         raise FaceOpsError(
-            f"{archive} cannot be unpacked to {target.parent} ({error}); free space or mend it."
+            f"{archive} cannot be unpacked to {target.parent} ({error}); free space or change it."
         ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
-@contextmanager
-def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            yield _zip_entries(file)
-    elif _is_tar(archive):
-        with tarfile.open(archive, tarinfo=BoundedTarInfo) as tar:
-            yield _tar_entries(tar)
-    else:
-        raise FaceOpsError(f"{archive} is no tar, tgz or zip archive; name one, or a folder.")
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        # `extract` writes no more than the header says.
+        _check_limits(archive, len(members), sum(each.file_size for each in members))
+        for member in track(members, f"unpack {archive.name}"):
+            _check_entry(archive, member.filename, not stat.S_ISLNK(member.external_attr >> 16))
+            file.extract(member, folder)
 
 
-def _zip_entries(file: zipfile.ZipFile) -> Iterator[_Entry]:
-    for info in file.infolist():
-        is_link = (info.external_attr >> 16) & 0o170000 == _SYMLINK_MODE
-        is_file = not info.is_dir() and not is_link
-        stream = file.open(info) if is_file else None
-        yield _Entry(info.filename, info.is_dir(), is_file, info.file_size, stream)
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    size = 0
+    with tarfile.open(archive, tarinfo=BoundedTarInfo) as tar:
+        for count, member in enumerate(track(tar, f"unpack {archive.name}"), start=1):
+            size += member.size
+            _check_limits(archive, count, size)
+            _check_entry(archive, member.name, member.isreg() or member.isdir())
+            tar.extract(member, folder, set_attrs=False, filter="data")
+            tar.members = []  # type: ignore[attr-defined]  # else all entries stay in memory
 
 
-def _tar_entries(tar: tarfile.TarFile) -> Iterator[_Entry]:
-    for info in tar:
-        stream = tar.extractfile(info) if info.isreg() else None
-        yield _Entry(info.name, info.isdir(), info.isreg(), info.size, stream)
-        tar.members = []  # type: ignore[attr-defined]  # else every entry stays in memory
+def _check_limits(archive: Path, entries: int, size: int) -> None:
+    for value, limit, what in (
+        (entries, MAX_ENTRIES, "entries"),
+        (size, MAX_BYTES, "bytes unpacked"),
+    ):
+        if value > limit:
+            raise FaceOpsError(
+                f"{archive} has more than the limit of {limit:,} {what}; unpack it yourself and "
+                "import the folder."
+            )
 
 
-def _unpack_entry(archive: Path, entry: _Entry, folder: Path, room: int) -> int:
-    """Write one entry below `folder` and return its bytes."""
-    path = PurePosixPath(entry.name.replace("\\", "/"))
-    outside = path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]
-    if outside or "\0" in entry.name:
+def _check_entry(archive: Path, name: str, file_or_folder: bool) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
         raise FaceOpsError(
-            f"{archive} has an entry outside its folder ({entry.name!r}); do not trust it."
+            f"{archive} has an entry outside its folder ({name!r}); do not trust it."
         )
-    if entry.is_folder:
-        return 0
-    if not entry.is_file or entry.stream is None:
+    if not file_or_folder:
         raise FaceOpsError(
-            f"{archive} has a link or a device ({entry.name!r}), which is not unpacked; unpack it "
+            f"{archive} has a link or a device ({name!r}), which is not unpacked; unpack it "
             "yourself and import the folder."
         )
-    place = folder / path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
-    with entry.stream as source, place.open("wb") as file:
-        while block := source.read(_BLOCK):
-            written += len(block)
-            if written > room:  # counted, not believed: headers can lie
-                raise FaceOpsError(
-                    f"{archive} unpacks to more than the limit on bytes; unpack it yourself and "
-                    "import the folder."
-                )
-            file.write(block)
-    return written
+
+
+@contextmanager
+def source_folder(place: str, work: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the folder of a source, and whether it was unpacked from an archive.
+
+    Args:
+        place: a folder, an archive, or the URL of an archive (http, https or file).
+        work: folder for what is downloaded and unpacked. It is kept after an error, so that the
+            next call resumes, and removed after success.
+
+    Raises:
+        UsageError: `place` does not exist, or is not an address.
+        FaceOpsError: not an archive, or a download that failed.
+    """
+    scheme = urlsplit(place).scheme
+    if "://" in place and scheme not in ("http", "https", "file"):
+        raise UsageError(f"{place} is not an http, https or file address; give one, or a path.")
+    if not place.strip():
+        raise UsageError("the place to import from is empty; name a folder, an archive or a URL.")
+    is_remote = scheme in ("http", "https")
+    local = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
+    version = place
+    if not is_remote:
+        if local.is_dir():
+            yield local, False
+            return
+        if not local.is_file():
+            raise UsageError(f"{local} does not exist; name a folder, an archive or a URL.")
+        status = local.stat()
+        version = f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+    folder = work / hashlib.sha256(version.encode()).hexdigest()[:16]
+    try:
+        archive = _download_archive(place, folder) if is_remote else local
+        yield unpack(archive, folder / "unpacked"), True
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        for each in (folder, work):
+            with suppress(OSError):  # unless it is empty
+                each.rmdir()
+
+
+def _download_archive(url: str, folder: Path) -> Path:
+    archive = download(url, folder / (Path(urlsplit(url).path).name or "archive"))
+    if not is_archive(archive):
+        archive.unlink()
+        raise FaceOpsError(
+            f"{url} gave no tar, tgz or zip archive, perhaps a page that requires a login; check "
+            "the address, or download the archive yourself and give its path."
+        )
+    return archive
+
+
+def without_credentials(place: str) -> str:
+    """Return `place` for sources.json: a URL without password and query, or a file's bare name."""
+    parts = urlsplit(place)
+    if parts.scheme in ("http", "https"):
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    return Path(unquote(parts.path) if parts.scheme == "file" else place).name

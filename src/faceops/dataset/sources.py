@@ -1,22 +1,18 @@
-"""Source tree: a folder a person, photos in it or below it.
-
-Source mnist: handwritten digits in IDX files (LeCun et al.), a "person" a digit.
-
-Not faces: for trying the pipeline on something small and known.
-"""
+"""The sources of labelled photos for `faceops data import`: one entry of SOURCES each."""
 
 import gzip
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.synthetic.encode import png
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .heic .heif .avif".split()  # noqa: SIM905
@@ -24,41 +20,63 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
-class LabelledPhoto:
-    """A photo as a source has it.
+class SourcePhoto:
+    """A photo in a source.
 
     Attributes:
-        person: as the source spells the name.
-        origin: names the photo within the source.
-        file: the file name that it gets.
-        content: the path of its file, or a function that makes its bytes.
+        person: the name as the source spells it.
+        origin: path or name of the photo within the source, unique in it.
+        file_name: the name of the imported file.
+        read: returns the bytes of that file.
     """
 
     person: str
     origin: str
-    file: str
-    content: Path | Callable[[], bytes]
+    file_name: str
+    read: Callable[[], bytes]
 
 
-def is_photo_name(path: Path) -> bool:
-    """Return whether `path` is named as a photo, and not hidden."""
+@dataclass(frozen=True)
+class Source:
+    """How one kind of data set is read.
+
+    Attributes:
+        layout: the files that it expects, for `--help` and error messages.
+        list_photos: returns the photos in a folder; none if the folder has another layout.
+        terms: terms of use, recorded in sources.json of the data folder.
+        list_protocols: returns evaluation protocols to import as well.
+        unwrap_archive: whether an archive may have one folder around the folders of the people.
+    """
+
+    layout: str
+    list_photos: Callable[[Path], list[SourcePhoto]]
+    terms: str
+    list_protocols: Callable[[Path], list[Path]] = lambda folder: []
+    unwrap_archive: bool = False
+
+
+def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def photos_below(folder: Path) -> list[Path]:
-    """Return the files below `folder` that are named as photos, sorted; nothing hidden."""
+def _photos_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if _is_photo(path) and path.is_file())
+
+
+def _photos_below(folder: Path) -> list[Path]:
+    """Return the photos in `folder` and its folders, sorted, without hidden ones."""
     found = [
         path
         for path in folder.rglob("*")
-        if is_photo_name(path)
+        if _is_photo(path)
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, sorted; hidden ones left out, as is macOS' `__MACOSX`."""
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, sorted, without hidden ones and the `__MACOSX` of zips."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -66,148 +84,116 @@ def subfolders(folder: Path) -> list[Path]:
     )
 
 
-def folders_to_depth(folder: Path, depth: int) -> list[Path]:
+def _folders_to_depth(folder: Path, depth: int = 2) -> list[Path]:
     """Return `folder` and the folders at most `depth` levels below it, the nearer ones first."""
     level, found = [folder], [folder]
     for _ in range(depth):
-        level = [below for one in level for below in subfolders(one)]
+        level = [below for one in level for below in _subfolders(one)]
         found += level
     return found
 
 
-def wrong_layout(folder: Path, source: str, expected: str) -> FaceOpsError:
-    """Return the error for a folder that is not laid out as `source` is."""
-    return FaceOpsError(
-        f"{folder} is not laid out as the source {source}: {expected}; name the right folder or "
-        "choose another source."
-    )
+def _source_photos(root: Path, people: Iterable[tuple[str, Path]]) -> list[SourcePhoto]:
+    """Return the photos below the folder of each (person, folder)."""
+    return [
+        SourcePhoto(
+            person,
+            path.relative_to(root).as_posix(),
+            "_".join(path.relative_to(folder).parts),
+            path.read_bytes,
+        )
+        for person, folder in people
+        for path in _photos_below(folder)
+    ]
 
 
-def list_tree(root: Path) -> list[LabelledPhoto]:
+def list_tree(root: Path) -> list[SourcePhoto]:
     """Return the photos of `root`/<person>/**: each folder in `root` is a person.
 
     Raises:
-        FaceOpsError: no folders with photos, or photos in no person's folder.
+        FaceOpsError: photos beside the folders of the people.
     """
     if loose := _photos_in(root):
-        raise wrong_layout(
-            root,
-            "tree",
-            f"{len(loose)} photos lie in no person's folder (the first is {loose[0].name}), and "
-            "<person>/<photo>.jpg is expected",
+        raise FaceOpsError(
+            f"{root} is not laid out as the source tree: {len(loose)} photos lie in no person's "
+            f"folder (the first is {loose[0].name}), and <person>/<photo>.jpg is expected; move "
+            "them, name the right folder or choose another source."
         )
-    photos = []
-    for folder in subfolders(root):
-        for path in photos_below(folder):
-            file = "_".join(path.relative_to(folder).parts)
-            origin = path.relative_to(root).as_posix()
-            photos.append(LabelledPhoto(folder.name, origin, file, path))
-    if not photos:
-        raise wrong_layout(
-            root, "tree", "no photos were found, and <person>/<photo>.jpg is expected"
-        )
-    return photos
+    return _source_photos(root, [(folder.name, folder) for folder in _subfolders(root)])
 
 
 def without_wrapper(unpacked: Path) -> Path:
-    """Return the folder in an unpacked archive that holds the people's folders.
+    """Return the folder in an unpacked archive that holds the folders of the people.
 
-    Archives often have one top folder that is nobody: it holds no photos itself, but
-    folders with photos. One person's folder of albums looks the same from outside, so a
-    folder that the user names is never looked through in this way.
+    Archives often have one top folder that is not a person: it has no photos itself, but folders
+    with photos. A person with albums looks the same, so only archives are unwrapped.
     """
-    below = subfolders(unpacked)
+    below = _subfolders(unpacked)
     if len(below) != 1 or _photos_in(unpacked) or _photos_in(below[0]):
         return unpacked
-    holds_people = any(_photos_in(folder) for folder in subfolders(below[0]))
+    holds_people = any(_photos_in(folder) for folder in _subfolders(below[0]))
     return below[0] if holds_people else unpacked
-
-
-def _photos_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_photo_name(path) and path.is_file())
 
 
 _LFW_FILE = re.compile(r"(?P<person>.+)_\d{4}\.jpg")
 
 
-def _photos_of(person: Path) -> list[Path]:
-    def belongs(path: Path) -> bool:
-        match = _LFW_FILE.fullmatch(path.name)
-        return match is not None and match["person"] == person.name
-
-    return sorted(path for path in person.iterdir() if belongs(path))
+def _lfw_photos_of(person: Path) -> list[Path]:
+    matches = ((path, _LFW_FILE.fullmatch(path.name)) for path in person.iterdir())
+    return sorted(path for path, match in matches if match and match["person"] == person.name)
 
 
-def photos_folder(root: Path) -> Path:
-    """Return `root` or the folder at most two levels below it that holds LFW's people.
-
-    Raises:
-        FaceOpsError: there is none.
-    """
-    for folder in folders_to_depth(root, 2):
-        # Ten are enough to tell: one person's folder may have been emptied.
-        if any(_photos_of(person) for person in subfolders(folder)[:10]):
+def _lfw_people(root: Path) -> Path | None:
+    """Return `root`, or the folder at most two levels below it, that holds LFW's people."""
+    for folder in _folders_to_depth(root):
+        # One folder is not enough to tell: it may have been emptied.
+        if any(_lfw_photos_of(person) for person in _subfolders(folder)[:10]):
             return folder
-    raise wrong_layout(root, "lfw", "<Person_Name>/<Person_Name>_0001.jpg is expected")
+    return None
 
 
-def list_lfw(root: Path) -> list[LabelledPhoto]:
-    """Return LFW's photos at `root` or below it."""
+def list_lfw(root: Path) -> list[SourcePhoto]:
+    """Return the photos of Labeled Faces in the Wild."""
+    people = _lfw_people(root)
     return [
-        LabelledPhoto(person.name, f"{person.name}/{path.name}", path.name, path)
-        for person in subfolders(photos_folder(root))
-        for path in _photos_of(person)
+        SourcePhoto(person.name, f"{person.name}/{path.name}", path.name, path.read_bytes)
+        for person in (_subfolders(people) if people else [])
+        for path in _lfw_photos_of(person)
     ]
 
 
-def lfw_protocols(root: Path) -> list[Path]:
-    """Return the files people*.txt and pairs*.txt in `root`, or beside or in the photos' folder."""
-    photos = photos_folder(root)
+def list_lfw_protocols(root: Path) -> list[Path]:
+    """Return people*.txt and pairs*.txt in `root`, or beside or in the folder of the people."""
+    people = _lfw_people(root) or root
     found: dict[str, Path] = {}
-    for folder in (root, photos.parent, photos):
+    for folder in (root, people.parent, people):
         for pattern in ("people*.txt", "pairs*.txt"):
             for path in sorted(folder.glob(pattern)):
                 found.setdefault(path.name, path)
     return [found[name] for name in sorted(found)]
 
 
-_PREFIX = "pins_"
-
-
-def list_pins(root: Path) -> list[LabelledPhoto]:
-    """Return the photos of the folders pins_<Name> in `root` or at most two levels below it.
-
-    Raises:
-        FaceOpsError: there are no such folders, or no photos in them.
-    """
-    for parent in folders_to_depth(root, 2):
-        people = [f for f in subfolders(parent) if f.name.lower().startswith(_PREFIX)]
-        photos = [
-            LabelledPhoto(
-                folder.name[len(_PREFIX) :],
-                path.relative_to(parent).as_posix(),
-                "_".join(path.relative_to(folder).parts),
-                path,
-            )
-            for folder in people
-            for path in photos_below(folder)
-        ]
-        if photos:
+def list_pins(root: Path) -> list[SourcePhoto]:
+    """Return the photos of the folders pins_<Name> in `root` or at most two levels below it."""
+    prefix = "pins_"
+    for parent in _folders_to_depth(root):
+        people = [folder for folder in _subfolders(parent) if folder.name.lower()[:5] == prefix]
+        if photos := _source_photos(parent, [(f.name[len(prefix) :], f) for f in people]):
             return photos
-    raise wrong_layout(root, "pins", "folders pins_<Name> with photos are expected")
+    return []
 
 
 _KAGGLE_FACES_FILE = re.compile(r"(?P<person>.*[^\W\d_].*?)[_ ]+\(?\d+\)?")
 
 
-def list_kaggle_faces(root: Path) -> list[LabelledPhoto]:
-    """Return the photos <Name>_<number> below `root`, in whatever folder.
+def list_kaggle_faces(root: Path) -> list[SourcePhoto]:
+    """Return the photos <Name>_<number> below `root`, in any folder.
 
     Raises:
-        FaceOpsError: no photos, or one that is named otherwise.
+        FaceOpsError: a photo with another name.
     """
     photos, first_other, seen = [], None, set()
-    for path in photos_below(root):
+    for path in _photos_below(root):
         match = _KAGGLE_FACES_FILE.fullmatch(path.stem)
         if match is None:
             first_other = first_other or path
@@ -218,26 +204,43 @@ def list_kaggle_faces(root: Path) -> list[LabelledPhoto]:
             continue
         seen.add(key)
         origin = path.relative_to(root).as_posix()
-        photos.append(LabelledPhoto(match["person"], origin, path.name, path))
-    if not photos:
-        raise wrong_layout(root, "kaggle-faces", "files <Name>_<number>.jpg are expected")
-    if first_other is not None:
+        photos.append(SourcePhoto(match["person"], origin, path.name, path.read_bytes))
+    if photos and first_other is not None:
         raise FaceOpsError(
-            f"{first_other} is not named <Name>_<number> as the source kaggle-faces has it; rename "
-            "or remove it."
+            f"{first_other} is not named <Name>_<number> as the source kaggle-faces requires; "
+            "rename or remove it."
         )
     return photos
 
 
-IDENTITIES = "identity_CelebA.txt"
+_CELEBA_IDENTITIES = "identity_CelebA.txt"
 
 
-def read_identities(path: Path) -> dict[str, str]:
-    """Return photo's file name -> number of the person.
+def list_celeba(root: Path) -> list[SourcePhoto]:
+    """Return the photos below `root` with the person that the identity file names.
+
+    Photos that the file lists and the folder lacks are ignored: part of the set may be present.
 
     Raises:
-        FaceOpsError: a line that is not `<file> <number>`.
+        FaceOpsError: a wrong line in the identity file, or a photo that it does not list.
     """
+    lists = sorted(root.rglob(_CELEBA_IDENTITIES)) or sorted(root.parent.glob(_CELEBA_IDENTITIES))
+    if not lists:
+        return []
+    identities = _read_celeba_identities(lists[0])
+    photos = []
+    for path in _photos_below(root):
+        if path.name not in identities:
+            raise FaceOpsError(
+                f"{lists[0]} has no row for {path.name}; download it again or remove the photo."
+            )
+        person, origin = f"CelebA_{identities[path.name]}", path.relative_to(root).as_posix()
+        photos.append(SourcePhoto(person, origin, path.name, path.read_bytes))
+    return photos
+
+
+def _read_celeba_identities(path: Path) -> dict[str, str]:
+    """Return file name of a photo -> number of the person."""
     identities = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -245,102 +248,109 @@ def read_identities(path: Path) -> dict[str, str]:
         raise FaceOpsError(f"{path} cannot be read ({error}); download it again.") from None
     for number, line in enumerate(lines, start=1):
         parts = line.split()
-        if not parts:
-            continue
-        if len(parts) != 2 or not parts[1].isdigit():
+        if parts and (len(parts) != 2 or not parts[1].isdigit()):
             raise FaceOpsError(
                 f"{path} line {number} is {line[:80]!r}, not `<file> <number>`; download it again."
             )
-        identities[parts[0]] = parts[1]
+        if parts:
+            identities[parts[0]] = parts[1]
     return identities
 
 
-def list_celeba(root: Path) -> list[LabelledPhoto]:
-    """Return the photos below `root`, each of the person that the identity file says.
-
-    Photos that the file lists and the folder lacks are no error: part of the set may be at hand.
+def list_mnist(root: Path) -> list[SourcePhoto]:
+    """Return each digit as a grey PNG of 28 x 28 pixels of the "person" digit_<digit>.
 
     Raises:
-        FaceOpsError: no identity file, no photos, or a photo without a row.
+        FaceOpsError: a file that is missing or broken, or counts that differ.
     """
-    lists = sorted(root.rglob(IDENTITIES)) or sorted(root.parent.glob(IDENTITIES))
-    if not lists:
-        raise wrong_layout(root, "celeba", f"{IDENTITIES} is expected in it or beside it")
-    identities = read_identities(lists[0])
+    from faceops.dataset.synthetic.encode import png
+
     photos = []
-    for path in photos_below(root):
-        if path.name not in identities:
-            raise FaceOpsError(
-                f"{lists[0]} has no row for {path.name}; download it again or remove the photo."
-            )
-        person = f"CelebA_{identities[path.name]}"
-        photos.append(LabelledPhoto(person, path.relative_to(root).as_posix(), path.name, path))
-    if not photos:
-        raise wrong_layout(root, "celeba", "no photos were found beside the identity file")
-    return photos
-
-
-_PARTS = ("train", "t10k")
-IMAGES, LABELS = 0x00000803, 0x00000801  # magic: uint8, three dimensions; uint8, one
-
-
-def read_idx(path: Path, magic: int) -> np.ndarray:
-    """Return the uint8 array in the IDX file `path`, gzipped or not.
-
-    Raises:
-        FaceOpsError: broken, another magic number, or a length that is not the header's.
-    """
-    try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise FaceOpsError(f"{path} cannot be read ({error}); download it again.") from None
-    dimensions = magic & 0xFF
-    found = int.from_bytes(content[:4], "big")
-    if found != magic:
-        raise FaceOpsError(
-            f"{path} has the magic number {found:#010x}, not {magic:#010x}; it is not the IDX file "
-            "that its name says, download it again."
-        )
-    header = 4 + 4 * dimensions
-    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
-    if len(content) - header != int(np.prod(sizes, dtype=object)):
-        raise FaceOpsError(f"{path} has another length than its header says; download it again.")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
-
-
-def _find(root: Path, name: str) -> Path | None:
-    for folder in folders_to_depth(root, 2):
-        for candidate in (name, name + ".gz", name.replace("-idx", ".idx")):
-            if (folder / candidate).is_file():
-                return folder / candidate
-    return None
-
-
-def list_mnist(root: Path) -> list[LabelledPhoto]:
-    """Return every digit as a grey PNG of 28 x 28 pixels of the "person" digit_<digit>.
-
-    Raises:
-        FaceOpsError: no IDX files, one that is broken, or counts that differ.
-    """
-    photos = []
-    for part in _PARTS:
-        images_path = _find(root, f"{part}-images-idx3-ubyte")
-        labels_path = _find(root, f"{part}-labels-idx1-ubyte")
-        if images_path is None and labels_path is None:
+    for part in ("train", "t10k"):
+        paths = [_find_idx(root, f"{part}-{name}-ubyte") for name in ("images-idx3", "labels-idx1")]
+        if paths == [None, None]:
             continue
+        images_path, labels_path = paths
         if images_path is None or labels_path is None:
             lacking = "images-idx3" if images_path is None else "labels-idx1"
-            raise wrong_layout(root, "mnist", f"{part}-{lacking}-ubyte(.gz) is missing")
-        images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
+            raise FaceOpsError(f"{root} lacks {part}-{lacking}-ubyte(.gz); download it as well.")
+        images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if len(images) != len(labels):
             raise FaceOpsError(
                 f"{images_path} has {len(images)} images, {labels_path} {len(labels)} labels; "
                 "download both again."
             )
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            file = f"{part}_{number:05d}.png"
-            photos.append(LabelledPhoto(f"digit_{label}", file, file, partial(png, image)))
-    if not photos:
-        raise wrong_layout(root, "mnist", "train-images-idx3-ubyte(.gz) and the like are expected")
+            name = f"{part}_{number:05d}.png"
+            photos.append(SourcePhoto(f"digit_{label}", name, name, partial(png, image)))
     return photos
+
+
+def _find_idx(root: Path, name: str) -> Path | None:
+    for folder in _folders_to_depth(root):
+        for candidate in (name, name + ".gz", name.replace("-idx", ".idx")):
+            if (folder / candidate).is_file():
+                return folder / candidate
+    return None
+
+
+def read_idx(path: Path, ndim: int) -> "np.ndarray":
+    """Return the uint8 array of `ndim` dimensions in the IDX file `path`, gzipped or not.
+
+    Raises:
+        FaceOpsError: broken, another magic number, or a length that differs from the header.
+    """
+    import numpy as np
+
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise FaceOpsError(f"{path} cannot be read ({error}); download it again.") from None
+    expected, found = 0x800 | ndim, int.from_bytes(content[:4], "big")
+    if found != expected:
+        raise FaceOpsError(
+            f"{path} has the magic number {found:#010x}, not {expected:#010x}; it is not the IDX "
+            "file that its name says, download it again."
+        )
+    header = 4 + 4 * ndim
+    shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
+    if len(content) - header != int(np.prod(shape, dtype=object)):
+        raise FaceOpsError(f"{path} has another length than its header says; download it again.")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+SOURCES = {
+    "tree": Source(
+        "<person>/<photo>.jpg: a folder per person, photos in it or below it",
+        list_tree,
+        "the importer's own photos: consent and rights are theirs to keep",
+        unwrap_archive=True,
+    ),
+    "lfw": Source(
+        "<Person_Name>/<Person_Name>_0001.jpg, with people*.txt and pairs*.txt beside them",
+        list_lfw,
+        "research benchmark of the University of Massachusetts; not for vetting products",
+        list_protocols=list_lfw_protocols,
+    ),
+    "pins": Source(
+        "pins_<Name>/<photo>.jpg",
+        list_pins,
+        "collected from Pinterest; the photos' rights lie with their owners",
+    ),
+    "kaggle-faces": Source(
+        "<Name>_<number>.jpg, in any folder",
+        list_kaggle_faces,
+        "see the Kaggle page it was taken from",
+    ),
+    "celeba": Source(
+        f"photos, with {_CELEBA_IDENTITIES} among or beside them",
+        list_celeba,
+        "non-commercial research only (Chinese University of Hong Kong)",
+    ),
+    "mnist": Source(
+        "train-images-idx3-ubyte(.gz) and the other IDX files; digits, to try the pipeline",
+        list_mnist,
+        "free to use (LeCun, Cortes, Burges)",
+    ),
+}

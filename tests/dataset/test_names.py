@@ -1,8 +1,11 @@
 """One person is one name, however it is spelt."""
 
+from pathlib import Path
+
 import pytest
 
-from faceops.dataset.names import folder_name, is_well_formed, name_key
+from faceops.base.errors import UsageError
+from faceops.dataset.names import folder_name, is_well_formed, name_key, read_people_list
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,14 @@ def test_well_formed_names(name: str) -> None:
 )
 def test_ill_formed_names(name: str) -> None:
     assert not is_well_formed(name)
+
+
+def test_lists_of_people_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("# friends\n2\nAnn_Lee\t3\nann lee\n\nBo Day\n")
+    assert read_people_list(path) == ["Ann_Lee", "Bo Day"]
+    path.write_text("10\n")
+    with pytest.raises(UsageError, match="names nobody"):
+        read_people_list(path)
+    with pytest.raises(UsageError, match="does not exist"):
+        read_people_list(tmp_path / "nowhere.txt")

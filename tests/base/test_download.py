@@ -1,4 +1,4 @@
-"""Downloads go on where they stopped, and are bounded."""
+"""Downloads resume after an interruption, and are bounded."""
 
 import threading
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceops.base.download import download
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.download import download
 
 CONTENT = np.random.default_rng(4).bytes(3_000_000)
 
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         end = self.server.cut_after or len(CONTENT)
         self.server.cut_after = 0
-        with suppress(BrokenPipeError, ConnectionResetError):  # a client that has had enough
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client closed the connection
             self.wfile.write(CONTENT[start:end])
 
 
@@ -70,9 +70,9 @@ def test_a_whole_download_is_kept(server: Server, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.tgz"]
 
 
-def test_a_cut_download_goes_on(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(server: Server, tmp_path: Path) -> None:
     server.cut_after = 2_500_000
-    with pytest.raises(FaceOpsError, match="run it again to go on"):
+    with pytest.raises(FaceOpsError, match="run it again to resume"):
         download(address(server), tmp_path / "a.tgz")
     have = (tmp_path / "a.tgz.part").stat().st_size
     assert 0 < have <= 2_500_000
@@ -88,13 +88,25 @@ def test_another_version_starts_anew(server: Server, tmp_path: Path) -> None:
     assert download(address(server), tmp_path / "a.tgz").read_bytes() == CONTENT
 
 
-def test_each_failure_has_its_sentence(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(FaceOpsError, match="404"):
-        download(address(server, "/b.tgz"), tmp_path / "b.tgz")
-    with pytest.raises(FaceOpsError, match="larger than the limit"):
-        download(address(server), tmp_path / "a.tgz", max_bytes=1000)
-    with pytest.raises(FaceOpsError, match="not an http"):
-        download("ftp://example.org/a.tgz", tmp_path / "a.tgz")
-    with pytest.raises(FaceOpsError, match="could not be downloaded"):
-        download("http://127.0.0.1:9/a.tgz", tmp_path / "a.tgz")
+@pytest.mark.parametrize(
+    ("path", "max_bytes", "message"),
+    [
+        ("/b.tgz", 10**9, "404"),
+        ("/a.tgz", 1000, "more than the limit of 1,000 bytes"),
+    ],
+)
+def test_a_refused_download_leaves_no_file(
+    server: Server, path: str, max_bytes: int, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FaceOpsError, match=message):
+        download(address(server, path), tmp_path / "a.tgz", max_bytes)
     assert not (tmp_path / "a.tgz").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("ftp://example.org/a", "an http or https"), ("http://127.0.0.1:9/a", "be downloaded")],
+)
+def test_a_url_that_cannot_be_opened_is_named(url: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FaceOpsError, match=f"^{url} .*{message}"):
+        download(url, tmp_path / "a.tgz")
