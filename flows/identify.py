@@ -29,12 +29,12 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
 from faceops.cli.bundle_argument import CHAMPION, load_release
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.extract import find_shard, shards
+from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.mlflow_run import (
     is_recorded,
     log_run,
-    note_recorded,
-    require_sound_records,
+    mark_recorded,
+    require_valid_records,
 )
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS
 from faceops.identification.run import check_folders, identify
@@ -92,7 +92,7 @@ def find_faces(
     number: int, paths: list[Path], release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> int:
     """Find and embed the faces of one shard; a network share may be back at the next try."""
-    new = find_shard(paths, release.load(), out, settings)
+    new = extract_shard(paths, release.load(), out, settings)
     get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
     return new
 
@@ -145,7 +145,7 @@ def load_model(model: str, precision: Precision) -> Bundle:
 def check_and_record(out: Path, summary: dict[str, Any]) -> None:
     """Check the new table with Great Expectations, and record the run in MLflow."""
     logger = get_run_logger()
-    checked = require_sound_records(out / FACES_FILE)
+    checked = require_valid_records(out / FACES_FILE)
     logger.info("Great Expectations: the records meet all %d expectations", checked)
     try:
         run_id = log_run(summary, Path.cwd())
@@ -156,7 +156,7 @@ def check_and_record(out: Path, summary: dict[str, Any]) -> None:
         logger.info("no MLflow store found: the run is not recorded")
     else:
         logger.info("recorded in MLflow as run %s", run_id)
-    note_recorded(out, summary["run_id"])
+    mark_recorded(out, summary["run_id"])
 
 
 def publish_artifacts(summary: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import decide, rank_people
+from faceops.identification.engine.decide import NamingRule, decide, rank_people
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
 
@@ -51,7 +51,7 @@ def name_of(sface_bundle: Path, held_out: Path) -> NameOf:
             gallery.person_rows,
             bundle.verify,
         )
-        (decision,) = decide(ranked, [None], threshold, thresholds.runner_up_margin)
+        (decision,) = decide(ranked, [None], NamingRule(threshold, thresholds.runner_up_margin))
         return decision.person
 
     return named

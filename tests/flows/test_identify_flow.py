@@ -20,7 +20,7 @@ import pytest
 
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.extract import find_shard, shards
+from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
@@ -99,7 +99,7 @@ def test_a_run_after_its_shards_opens_no_photo_and_says_the_same(
     root = (synthetic_set / "album").resolve()
     paths = walk_photos(root)
     parts = shards(paths, 1)
-    opened = sum(find_shard(part, bundle, tmp_path / "out") for part in parts)
+    opened = sum(extract_shard(part, bundle, tmp_path / "out") for part in parts)
     assert opened == sum(0 < path.stat().st_size <= PhotoLimits().max_bytes for path in paths)
     gallery = Gallery.open(enrolled, bundle.release.contract_id)
     summary = identify(root, gallery, bundle, tmp_path / "out")

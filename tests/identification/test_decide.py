@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from faceops.base.reasons import Reason
-from faceops.identification.engine.decide import Candidate, Outcome, decide, rank_people
+from faceops.base.reasons import DecisionKind, Reason
+from faceops.identification.engine.decide import Candidate, NamingRule, decide, rank_people
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
 
@@ -66,7 +66,7 @@ def test_names_equal_the_naive_loops(seed: int) -> None:
     people = sorted(set(persons))
     whose = np.array([people.index(person) for person in persons])
     ranked = rank_people(faces, gallery.astype(np.float32), people, whose, verify)
-    decisions = decide(ranked, [None] * 8, 0.4, 1.0)
+    decisions = decide(ranked, [None] * 8, NamingRule(0.4, 1.0))
     got = [(one.person, str(one.reason) if one.reason else None) for one in decisions]
     assert got == naive_names(faces, gallery.astype(np.float32), persons, 0.4, 1.0)
 
@@ -86,39 +86,40 @@ def ann(probability: float) -> list[Candidate]:
 
 
 def test_two_faces_of_a_photo_never_get_one_name() -> None:
-    first, second, third = decide([ann(0.8), ann(0.9), ann(0.9)], [None] * 3, 0.5, 1.0)
+    first, second, third = decide([ann(0.8), ann(0.9), ann(0.9)], [None] * 3, NamingRule(0.5, 1.0))
     assert [one.person for one in (first, second, third)] == [None, "Ann", None]
     assert first.reason == third.reason == Reason.AMBIGUOUS
-    assert first.outcome == Outcome.UNKNOWN
+    assert first.kind == DecisionKind.UNKNOWN
 
 
 def test_a_refused_face_is_rejected_and_takes_no_name_from_others() -> None:
-    refused, named = decide([[], ann(0.8)], [Reason.LOW_QUALITY, None], 0.5, 1.0)
-    assert (refused.outcome, refused.reason) == (Outcome.REJECTED, Reason.LOW_QUALITY)
+    refused, named = decide([[], ann(0.8)], [Reason.LOW_QUALITY, None], NamingRule(0.5, 1.0))
+    assert (refused.kind, refused.reason) == (DecisionKind.REJECTED, Reason.LOW_QUALITY)
     assert named.person == "Ann"
 
 
 def test_an_empty_gallery_is_the_reason() -> None:
-    (only,) = decide([[]], [None], 1.0, 1.0, gallery_is_empty=True)
-    assert (only.outcome, only.reason) == (Outcome.UNKNOWN, Reason.GALLERY_EMPTY)
+    (only,) = decide([[]], [None], NamingRule(1.0, 1.0))
+    assert (only.kind, only.reason) == (DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
 
 
 def test_the_margin_and_the_threshold_are_inclusive() -> None:
-    (at,) = decide([[Candidate("Ann", 0.5, 0.1)]], [None], 0.5, 1.0)
+    (at,) = decide([[Candidate("Ann", 0.5, 0.1)]], [None], NamingRule(0.5, 1.0))
     assert at.person == "Ann"
     close = [[Candidate("Ann", 0.75, 0.1), Candidate("Ben", 0.5, 0.2)]]  # odds 3 and 1
-    assert decide(close, [None], 0.5, math.log(3))[0].person == "Ann"
-    assert decide(close, [None], 0.5, math.log(3) + 1e-9)[0].reason == Reason.AMBIGUOUS
+    assert decide(close, [None], NamingRule(0.5, math.log(3)))[0].person == "Ann"
+    assert decide(close, [None], NamingRule(0.5, math.log(3) + 1e-9))[0].reason == Reason.AMBIGUOUS
 
 
 def test_near_one_a_name_needs_a_lead_in_odds_not_in_probability() -> None:
     clear = [[Candidate("Ann", 0.99999, 0.5), Candidate("Ben", 0.96, 0.8)]]
-    assert decide(clear, [None], 0.9996, 1.0)[0].person == "Ann"
+    assert decide(clear, [None], NamingRule(0.9996, 1.0))[0].person == "Ann"
     near = [[Candidate("Ann", 0.99999, 0.5), Candidate("Ben", 0.99998, 0.5)]]
-    assert decide(near, [None], 0.9996, 1.0)[0].reason == Reason.AMBIGUOUS
+    assert decide(near, [None], NamingRule(0.9996, 1.0))[0].reason == Reason.AMBIGUOUS
 
 
 def test_saturated_probabilities_do_not_tell_people_apart() -> None:
     both = [[Candidate("Ann", 1.0, 0.5), Candidate("Ben", 1.0, 0.6)]]
-    assert decide(both, [None], 0.9996, 1.0)[0].reason == Reason.AMBIGUOUS
-    assert decide([[*both[0][:1], Candidate("Ben", 0.0, 1.9)]], [None], 1.0, 1.0)[0].person
+    assert decide(both, [None], NamingRule(0.9996, 1.0))[0].reason == Reason.AMBIGUOUS
+    far = [[*both[0][:1], Candidate("Ben", 0.0, 1.9)]]
+    assert decide(far, [None], NamingRule(1.0, 1.0))[0].person == "Ann"

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.base.reasons import Reason
+from faceops.base.reasons import DecisionKind, Reason
 from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare, psi
-from faceops.identification.engine.decide import Candidate, Decision, Outcome
-from faceops.identification.engine.engine import NamedPhoto
+from faceops.identification.engine.decide import Candidate, Decision, NamedPhoto
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.identification.summary import Drift
 from faceops.release.bundle import Bundle
@@ -30,17 +29,18 @@ def photo(name: str, quality: float, probability: float | None) -> NamedPhoto:
     face = FoundFace((0, 0, 50, 50), 0.9, quality, np.zeros(4, np.float32), b"")
     best = Candidate("Ann", probability or 1.0, 0.5)
     decision = (
-        Decision(Outcome.IDENTIFIED, None, best)
+        Decision(DecisionKind.IDENTIFIED, None, best)
         if probability is None
-        else Decision(Outcome.UNKNOWN, Reason.BELOW_THRESHOLD, best)
+        else Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best)
     )
-    return NamedPhoto(Path(name), FoundPhoto(name, None, (face,)), [decision], True)
+    photo_id = name.encode().hex()
+    return NamedPhoto(Path(name), name, FoundPhoto(photo_id, None, (face,)), [decision], True)
 
 
 def measured(
     thresholds: Thresholds, photos: list[NamedPhoto], before: set[str]
 ) -> dict[str, Drift]:
-    meter = DriftMeter(thresholds, GALLERY, BUDGET, frozenset(before))
+    meter = DriftMeter(thresholds, GALLERY, BUDGET, frozenset(name.encode() for name in before))
     for each in photos:
         meter.add(each)
     return {drift.what: drift for drift in meter.result()}

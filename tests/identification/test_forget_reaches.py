@@ -16,7 +16,7 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.outputs import outputs_of, remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification import run
-from faceops.identification.engine.extract import find_shard
+from faceops.identification.engine.extract import extract_shard
 from faceops.identification.forget.forget import Forgetting, forget_everywhere
 from faceops.identification.records import reuse as unchanged
 from faceops.identification.run import identify
@@ -54,9 +54,9 @@ def test_a_run_that_walks_meanwhile_does_not_name_the_person(
 
     def slow_walk(photos: Path) -> tuple[Path, list[Path]]:
         forget_everywhere(own, person)
-        return unchanged.photos_below(photos)
+        return unchanged.list_photos(photos)
 
-    monkeypatch.setattr(run, "photos_below", slow_walk)
+    monkeypatch.setattr(run, "list_photos", slow_walk)
     summary = identify(album, Gallery.open(own), bundle, out, LENIENT)
     assert summary.gallery_people == 5 and person not in summary.people
     assert person not in names_in(out)
@@ -256,7 +256,7 @@ def test_a_shard_that_looks_meanwhile_keeps_nothing_of_the_face(
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed", embed_slowly)
-    assert find_shard(walk_photos(album), bundle, out, IdentifySettings(detail=0)) > 0
+    assert extract_shard(walk_photos(album), bundle, out, IdentifySettings(detail=0)) > 0
     monkeypatch.undo()
     assert (
         identify(

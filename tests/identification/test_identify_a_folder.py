@@ -14,7 +14,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import folder_lock
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.extract import find_shard
+from faceops.identification.engine.extract import extract_shard
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
@@ -256,7 +256,7 @@ def test_what_a_shard_or_a_cut_off_run_has_seen_is_named_by_the_next_run(
     first = identify(album, gallery, bundle, out)
     (tmp_path / late.name).rename(late)
     root = album.resolve()
-    assert find_shard(walk_photos(root), bundle, out) == 1
+    assert extract_shard(walk_photos(root), bundle, out) == 1
     second = identify(album, gallery, bundle, out)
     assert not second.unchanged
     assert second.photos == first.photos + 1

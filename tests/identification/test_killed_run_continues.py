@@ -19,10 +19,10 @@ RUN = """
 import sys
 from pathlib import Path
 from faceops.gallery.store import Gallery
-from faceops.identification import engine
+from faceops.identification import run
 from faceops.identification.run import IdentifySettings, identify
 from faceops.release.bundle import Bundle
-engine.GROUP = 4
+run.GROUP = 4
 photos, gallery, bundle, out = map(Path, sys.argv[1:])
 identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, IdentifySettings(threads=1))
 """
@@ -67,7 +67,7 @@ def test_a_killed_run_continues(
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (out / "faces.csv").exists()
 
-    monkeypatch.setattr("faceops.identification.engine.engine.GROUP", 4)
+    monkeypatch.setattr("faceops.identification.run.GROUP", 4)
     gallery = Gallery.open(gallery_dir)
     summary = identify(album, gallery, bundle, out)
     assert summary.photos_reused >= 8

@@ -196,23 +196,3 @@ def test_forgetting_somebody_drops_photos_that_are_gone(
     assert forget_everywhere(own, person).complete
     assert count(out, "embeddings") == summary.faces - faces
     assert count(out, "faces WHERE NOT forgotten") == summary.faces - faces
-
-
-def test_a_state_of_schema_3_is_taken_over(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    first = identify(album, gallery, bundle, out)
-    with sqlite3.connect(out / "state.sqlite") as db:
-        db.executescript(
-            """
-            ALTER TABLE files RENAME TO f;
-            CREATE TABLE files (path BLOB PRIMARY KEY, root BLOB, size INTEGER, mtime_ns INTEGER,
-                                photo_id TEXT NOT NULL);
-            INSERT INTO files SELECT path, x'2f', size, mtime_ns, photo_id FROM f;
-            DROP TABLE f;
-            PRAGMA user_version=3;
-            """
-        )
-    again = anew(album, gallery, bundle, out)
-    assert (again.photos_opened, again.photos_reused) == (0, first.photos_opened)

@@ -10,8 +10,8 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.identification.mlflow_run import check_records, require_sound_records
-from faceops.identification.records.records import SCHEMA
+from faceops.identification.mlflow_run import check_records, require_valid_records
+from faceops.identification.records.records import schema
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 
@@ -24,7 +24,7 @@ def rows(
 ) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("checked") / "out"
     identify(synthetic_set / "album", gallery, bundle, out)
-    assert require_sound_records(out / "faces.parquet") >= 6
+    assert require_valid_records(out / "faces.parquet") >= 6
     found: list[dict[str, Any]] = pq.read_table(out / "faces.parquet").to_pylist()
     return found
 
@@ -60,14 +60,14 @@ def test_a_spoilt_table_fails_its_expectation_and_is_told(
     copies = [dict(row) for row in rows]
     spoil(copies)
     path = tmp_path / "faces.parquet"
-    pq.write_table(pa.Table.from_pylist(copies, schema=SCHEMA), path)
+    pq.write_table(pa.Table.from_pylist(copies, schema=schema()), path)
     failed = {outcome.name for outcome in check_records(path) if not outcome.success}
     assert failed == {name}
     with pytest.raises(FaceOpsError, match=name):
-        require_sound_records(path)
+        require_valid_records(path)
 
 
 def test_an_empty_table_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "faces.parquet"
-    pq.write_table(pa.Table.from_pylist([], schema=SCHEMA), path)
-    assert require_sound_records(path) >= 6
+    pq.write_table(pa.Table.from_pylist([], schema=schema()), path)
+    assert require_valid_records(path) >= 6

@@ -13,13 +13,11 @@ import pytest
 
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.extract import Looker, find_shard
+from faceops.identification.engine.extract import FaceExtractor, extract_shard
 from faceops.identification.forget.forget import forget_everywhere
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.found_photo import decoded_crop, encoded_crop
-from faceops.identification.state.schema import method_of
-from faceops.photos.open_photo import PhotoLimits
+from faceops.identification.state.found_photo import decode_crop, encode_crop
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 
@@ -130,24 +128,24 @@ def test_a_run_that_was_cut_off_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("faceops.identification.engine.engine.GROUP", 4)
+    monkeypatch.setattr("faceops.identification.run.GROUP", 4)
     out = tmp_path / "out"
     identify(album, Gallery.open(own), bundle, out, IdentifySettings(keep_crops=True))
     reembed(own, new)
     gallery = Gallery.open(own)
-    look: Callable[..., Any] = Looker.look
+    look: Callable[..., Any] = FaceExtractor.extract
     groups = []
 
-    def killed(looker: Looker, paths: list[Path]) -> Any:
+    def killed(looker: FaceExtractor, paths: list[Path]) -> Any:
         groups.append(paths)
         if len(groups) == 3:
             raise Killed
         return look(looker, paths)
 
-    monkeypatch.setattr(Looker, "look", killed)
+    monkeypatch.setattr(FaceExtractor, "extract", killed)
     with pytest.raises(Killed):
         identify(album, gallery, new, out, IdentifySettings(threads=1))
-    monkeypatch.setattr(Looker, "look", look)
+    monkeypatch.setattr(FaceExtractor, "extract", look)
     half = count(out, "(SELECT DISTINCT contract FROM embeddings)")
     again = identify(album, gallery, new, out)
     assert half == 2 and again.photos_opened == 0
@@ -202,9 +200,9 @@ def test_shards_embed_kept_crops_too(
     album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path
 ) -> None:
     out, root = tmp_path / "out", album.resolve()
-    assert find_shard(walk_photos(root), bundle, out, IdentifySettings(keep_crops=True)) == 11
+    assert extract_shard(walk_photos(root), bundle, out, IdentifySettings(keep_crops=True)) == 11
     reembed(own, new)
-    assert find_shard(walk_photos(root), new, out) == 0
+    assert extract_shard(walk_photos(root), new, out) == 0
     summary = identify(album, Gallery.open(own), new, out)
     assert (summary.photos_opened, summary.photos_reembedded) == (0, 0)
 
@@ -223,47 +221,9 @@ def test_the_latest_three_methods_stay(
     assert identify(photo, gallery, bundle, out, IdentifySettings(detail=700)).photos_opened == 1
 
 
-def to_schema_2(state: Path, method: str) -> None:
-    """Make the state what the version before would have written."""
-    with sqlite3.connect(state) as db:
-        db.executescript(
-            f"""
-            CREATE TABLE p AS SELECT photo_id, '{method}' AS method, reason, decoder, width,
-                height, orientation FROM photos;
-            CREATE TABLE f AS SELECT f.photo_id, '{method}' AS method, f.face_index, x, y, width,
-                height, detector_score, quality, coalesce(embedding, x'') AS embedding, thumbnail
-                FROM faces f LEFT JOIN embeddings e USING (photo_id, finder, face_index);
-            DROP TABLE photos; DROP TABLE faces; DROP TABLE embeddings; DROP TABLE methods;
-            ALTER TABLE p RENAME TO photos; ALTER TABLE f RENAME TO faces;
-            PRAGMA user_version=2;
-            """
-        )
-
-
-@pytest.mark.parametrize("forget_first", [True, False])
-def test_a_state_of_the_version_before_is_taken_over(
-    album: Path, own: Path, bundle: Bundle, new: Bundle, tmp_path: Path, forget_first: bool
-) -> None:
-    out = tmp_path / "out"
-    first = identify(album, Gallery.open(own), bundle, out)
-    person, other = (name for name, _ in first.people.most_common(2))
-    forget_everywhere(own, person)
-    forgotten = count(out, "faces WHERE forgotten")
-    to_schema_2(out / "state.sqlite", method_of(bundle.release, PhotoLimits(), 1280).schema_2)
-    if forget_first:
-        assert forget_everywhere(own, other).complete
-        forgotten = count(out, "faces WHERE forgotten")
-    again = identify(album, Gallery.open(own), bundle, out)
-    assert (again.photos_opened, again.photos_reused) == (0, first.photos_opened)
-    assert again.reasons["forgotten"] == forgotten > 0
-    assert count(out, "methods") == 1
-    reembed(own, new)
-    assert identify(album, Gallery.open(own), new, out).reasons["forgotten"] == forgotten
-
-
 def test_a_kept_crop_loses_nothing() -> None:
     crop = np.random.default_rng(1).integers(0, 256, (112, 112, 3), np.uint8)
-    read = decoded_crop(encoded_crop(crop))
+    read = decode_crop(encode_crop(crop))
     assert read is not None and np.array_equal(read, crop)
-    assert decoded_crop(encoded_crop(crop)[:900]) is None
-    assert decoded_crop(os.urandom(50)) is None
+    assert decode_crop(encode_crop(crop)[:900]) is None
+    assert decode_crop(os.urandom(50)) is None

@@ -287,7 +287,7 @@ def test_a_page_that_cannot_list_all_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(report, "LISTED", 0)
-    monkeypatch.setattr(report, "ALWAYS", 1)
+    monkeypatch.setattr(report, "ALWAYS_LISTED", 1)
     shutil.copyfile(page.with_name("state.sqlite"), tmp_path / "state.sqlite")
     folder = page.parent.parent
     summary = identify(folder / "album", Gallery.open(folder / "gallery"), bundle, tmp_path)

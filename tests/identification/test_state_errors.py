@@ -14,21 +14,21 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.gallery.store import Gallery
 from faceops.identification.records.output_folder import PUBLISHED, publish, run_folder
-from faceops.identification.state import face_store
-from faceops.identification.state.face_store import FaceStore, Looked, SeenFile
+from faceops.identification.state import schema
+from faceops.identification.state.face_store import Extraction, FaceStore, SourceFile
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.identification.state.schema import Method
-from faceops.identification.unknown import groups as unknown_numbers
 from faceops.identification.unknown.groups import FaceKey, number_groups
 
-METHOD = Method("finder", "contract", "before")
+METHOD = Method("finder", "contract")
 PAGES = 30
 
 
-def looked(number: int) -> Looked:
+def extraction(number: int) -> Extraction:
     face = FoundFace((0, 0, 50, 50), 0.9, 0.9, np.zeros(128, np.float32), b"picture" * 500)
     photo = FoundPhoto(f"photo {number}", None, (face,), (100, 100), 1)
-    return Looked(SeenFile(Path(f"/photos/{number}.jpg"), 1, 1), photo, True, True)
+    path = Path(f"/photos/{number}.jpg")
+    return Extraction(path, SourceFile(path, 1, 1), photo, opened=True)
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def small_files() -> Iterator[None]:
 @pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_told_and_what_was_kept_before_stays(tmp_path: Path) -> None:
     with contextlib.closing(FaceStore(tmp_path / "state.sqlite", METHOD)) as store:
-        store.save([looked(0)])
+        store.save([extraction(0)])
         with pytest.raises(FaceOpsError, match=r"is full\); free some space") as caught:
-            store.save([looked(number) for number in range(1, 100)])
+            store.save([extraction(number) for number in range(1, 100)])
         assert "delete" not in str(caught.value)
         assert list(store.load([f"photo {number}" for number in range(100)])) == ["photo 0"]
-        store.save([looked(1)])
+        store.save([extraction(1)])
         assert len(store.load(["photo 0", "photo 1"])) == 2
 
 
@@ -77,22 +77,21 @@ def test_a_state_that_another_process_writes_to_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state.sqlite"
-    monkeypatch.setattr(face_store, "BUSY_S", 0.05)
-    monkeypatch.setattr(unknown_numbers, "BUSY_S", 0.05)
+    monkeypatch.setattr(schema, "BUSY_S", 0.05)
     with (
         contextlib.closing(FaceStore(path, METHOD)) as store,
         contextlib.closing(sqlite3.connect(path)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
         for attempt in (
-            lambda: store.save([looked(0)]),
+            lambda: store.save([extraction(0)]),
             lambda: FaceStore(path, METHOD),
             lambda: number_groups(path, [[FaceKey("f", 0)]]),
         ):
             with pytest.raises(FaceOpsError, match=r"is locked\); another process"):
                 attempt()
         other.rollback()
-        store.save([looked(0)])
+        store.save([extraction(0)])
 
 
 def test_only_a_damaged_state_is_to_be_deleted(tmp_path: Path) -> None:
@@ -130,3 +129,21 @@ def test_results_and_galleries_that_could_not_be_written_leave_no_half_files(
         Gallery(folder, gallery.contract_id, gallery.embedding_size, gallery.faces).save()
     assert [path.name for path in out.iterdir()] == ["runs"]
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(("version", "column"), [(2, "embedding"), (3, "forgotten")])
+def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
+    tmp_path: Path, version: int, column: str
+) -> None:
+    path = tmp_path / "state.sqlite"
+    values = {"embedding": (b"", b"vector"), "forgotten": (1, 0)}[column]
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE files (path, root, size, mtime_ns, photo_id)")
+        db.execute(f"CREATE TABLE faces (photo_id, x, y, width, height, {column})")
+        for photo_id, value in zip("ab", values, strict=True):
+            db.execute("INSERT INTO faces VALUES (?, 1, 2, 30, 40, ?)", (photo_id, value))
+        db.execute(f"PRAGMA user_version={version}")
+    with contextlib.closing(FaceStore(path, METHOD)) as store:
+        assert store.forgotten_places(["a", "b"]) == {"a": [(1, 2, 30, 40)]}
+        store.save([extraction(0)])
+        assert len(store.load(["photo 0"])) == 1

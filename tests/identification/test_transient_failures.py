@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.extract import Looker
+from faceops.identification.engine.extract import FaceExtractor
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
-from faceops.identification.summary import PartClock
+from faceops.identification.summary import Timer
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
 from faceops.release.bundle import Bundle
 
@@ -126,12 +126,12 @@ def test_a_photo_that_was_not_there_at_first_is_kept_by_its_bytes(
     photo = album / "orientation_6.jpg"
     method = method_of(bundle.release, PhotoLimits(), DETAIL)
     with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
-        looker = Looker(bundle, bundle.face_finder(), store, PhotoLimits(), PartClock())
+        looker = FaceExtractor(bundle, bundle.face_finder(), store, PhotoLimits(), Timer())
         fail_once_at(monkeypatch, "stat", photo)
-        (first,) = looker.look([photo])
+        (first,) = looker.extract([photo])
         assert (first.file, first.opened, len(first.photo.faces) > 0) == (None, True, True)
         assert store.load([first.photo.photo_id or ""])
-        (second,) = looker.look([photo])
+        (second,) = looker.extract([photo])
         assert (second.file is None, second.opened) == (False, False)
 
 

@@ -1,6 +1,14 @@
-"""The closed set of reason codes that photos and faces carry."""
+"""The closed enumerations of the identification record: decisions and reason codes."""
 
 from enum import StrEnum
+
+
+class DecisionKind(StrEnum):
+    """The values of the column `decision`."""
+
+    IDENTIFIED = "identified"
+    UNKNOWN = "unknown"
+    REJECTED = "rejected"
 
 
 class Reason(StrEnum):

@@ -75,25 +75,23 @@ def _run(args: argparse.Namespace) -> int:
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
     settings = IdentifySettings(**given)
     check_folders(args.photos_dir, args.out, args.gallery)
-    summary = _standing_results(args, settings) or _identify(args, settings)
+    summary = _reuse_if_unchanged(args, settings) or _identify(args, settings)
     return show(args, summary.as_dict(), _lines(summary, args.out))
 
 
-def _standing_results(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
+def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
     from faceops.gallery.store import gallery_stamp
-    from faceops.identification.records.reuse import standing_results
+    from faceops.identification.records.reuse import UnloadedRelease, reuse_if_unchanged
     from faceops.release.contract import default_budget
 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
-    bundle, release, note = bundle_folder(args)
-    budget = settings.budget or default_budget(bundle, args.precision)
+    release = UnloadedRelease(*bundle_folder(args))
+    budget = settings.budget or default_budget(release.folder, args.precision)
     if budget is None:
         return None
     settings = replace(settings, budget=budget)
-    return standing_results(
-        args.photos_dir, args.gallery, bundle, args.out, release, settings, note
-    )
+    return reuse_if_unchanged(args.photos_dir, args.gallery, release, args.out, settings)
 
 
 def _identify(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":

@@ -1,47 +1,46 @@
-"""Drift: do the faces of an album still look like those that the release was calibrated on?
+"""Drift: whether the faces of an album still look like those the release was calibrated on.
 
 Measured by the population stability index, PSI = sum (seen - expected) ln(seen / expected) over
-the shares in bins (Siddiqi, Credit Risk Scorecards, 2006), with the limits in common use: below
-0.1 nothing, from 0.1 moderate, from 0.25 major. Few faces differ by chance: PSI times their number
-follows a chi-squared distribution then, and what lies within its 99 % is no drift.
+shares in bins (Siddiqi, Credit Risk Scorecards, 2006), with the usual limits: from 0.1 moderate,
+from 0.25 major. PSI times the number of faces follows a chi-squared distribution by chance; what
+lies within its 99 % is no drift.
 """
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from faceops.base.reasons import Reason
-from faceops.identification.engine.decide import Outcome
-from faceops.identification.engine.engine import NamedPhoto
+from faceops.base.reasons import DecisionKind, Reason
+from faceops.identification.engine.decide import NamedPhoto
 from faceops.identification.summary import Drift
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import sigmoid
 
 MODERATE, MAJOR = 0.1, 0.25
-LEAST_FACES = 50
-# Shares of strangers that reach a similarity, by which it is cut into bins.
+MIN_FACES = 50
+# Shares of strangers above a similarity, which bound the bins of similarity.
 STRANGER_SHARES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
-_FLOOR = 1e-4  # of a share, so that an empty bin has a logarithm
-_CHANCE_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
+_MIN_SHARE = 1e-4  # so that an empty bin has a logarithm
+_CHI2_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
 
 QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share unnamed"
+Advice = Callable[[Sequence[float], Sequence[float]], str]  # of the expected and the seen shares
 
 
 @dataclass
-class _Seen:
-    """Counts of usable faces."""
+class _Counts:
+    """Counts of usable faces: int (bins,) by quality and by similarity of the unnamed."""
 
     quality: np.ndarray
     similarity: np.ndarray
     named: int = 0
     unnamed: int = 0
 
-    def __add__(self, other: "_Seen") -> "_Seen":
-        return _Seen(
+    def __add__(self, other: "_Counts") -> "_Counts":
+        return _Counts(
             self.quality + other.quality,
             self.similarity + other.similarity,
             self.named + other.named,
@@ -55,80 +54,79 @@ class _Seen:
 
 @dataclass
 class DriftMeter:
-    """Counts faces while photos come in, then compares them.
+    """Counts faces photo by photo, then compares them with the calibration.
 
-    Where an earlier run has seen most of the folder, the photos that are new since are compared:
-    a change shows in them first.
+    If an earlier run has seen most of the folder, only new photos are compared: a change shows in
+    them first.
 
     Attributes:
         thresholds: of the release.
-        gallery_faces: that the album is searched in.
+        gallery_faces: size of the gallery that is searched.
         budget: the share of strangers that this run may name.
-        before: photo_ids of the latest run.
+        before: raw sha256 of the photos of the latest run.
     """
 
     thresholds: Thresholds
     gallery_faces: int
     budget: float
-    before: Container[str] = frozenset()
-    _seen: dict[bool, _Seen] = field(default_factory=dict)
+    before: Container[bytes] = frozenset()
+    _counts: dict[bool, _Counts] = field(default_factory=dict)  # by whether the photo is new
 
     def __post_init__(self) -> None:
-        self._expected, odds = _strangers(self.thresholds, self.gallery_faces, self.budget)
+        self._expected, odds = _stranger_bins(self.thresholds, self.gallery_faces, self.budget)
         self._edges = sigmoid(np.array(odds)).tolist()
         bins = len(self.thresholds.quality_deciles) + 1
         for new in (True, False):
-            self._seen[new] = _Seen(np.zeros(bins, int), np.zeros(len(self._edges) + 1, int))
+            self._counts[new] = _Counts(np.zeros(bins, int), np.zeros(len(self._edges) + 1, int))
 
     def add(self, named: NamedPhoto) -> None:
-        """Count the faces of one photo; those that are too small or too poor do not count."""
-        seen = self._seen[named.photo.photo_id not in self.before]
+        """Count the faces of one photo, except for rejected ones."""
+        known = bytes.fromhex(named.photo.photo_id or "") in self.before
+        counts = self._counts[not known]
         for face, decision in zip(named.photo.faces, named.decisions, strict=True):
-            if decision.outcome is Outcome.REJECTED:
+            if decision.kind is DecisionKind.REJECTED:
                 continue
-            seen.quality[bisect_left(self.thresholds.quality_deciles, face.quality)] += 1
-            if decision.outcome is Outcome.IDENTIFIED:
-                seen.named += 1
+            counts.quality[bisect_left(self.thresholds.quality_deciles, face.quality)] += 1
+            if decision.kind is DecisionKind.IDENTIFIED:
+                counts.named += 1
                 continue
-            seen.unnamed += 1
+            counts.unnamed += 1
             if decision.reason is Reason.BELOW_THRESHOLD and decision.best is not None:
-                seen.similarity[bisect_right(self._edges, decision.best.probability)] += 1
+                counts.similarity[bisect_right(self._edges, decision.best.probability)] += 1
 
     def result(self) -> list[Drift]:
-        """Return the comparisons that the faces suffice for."""
-        new, old = self._seen[True], self._seen[False]
-        both = new + old
-        seen = new if new.faces >= LEAST_FACES else both
+        """Return the comparisons for which there are enough faces."""
+        new, old = self._counts[True], self._counts[False]
+        counts = new if new.faces >= MIN_FACES else new + old
         found = []
         if self.thresholds.quality_deciles:
-            tenths = [1 / len(seen.quality)] * len(seen.quality)
-            found.append(compare(QUALITY, tenths, seen.quality, _quality_advice))
+            tenths = [1 / len(counts.quality)] * len(counts.quality)
+            found.append(compare(QUALITY, tenths, counts.quality, _quality_advice))
         if self._edges:
-            found.append(compare(SIMILARITY, self._expected, seen.similarity, _similarity_advice))
-        if seen is new and old.faces >= LEAST_FACES:
-            share = [old.named / old.faces, old.unnamed / old.faces]
-            found.append(compare(UNNAMED, share, [new.named, new.unnamed], _unnamed_advice))
+            found.append(compare(SIMILARITY, self._expected, counts.similarity, _similarity_advice))
+        if counts is new and old.faces >= MIN_FACES:
+            shares = [old.named / old.faces, old.unnamed / old.faces]
+            found.append(compare(UNNAMED, shares, [new.named, new.unnamed], _unnamed_advice))
         return [drift for drift in found if drift is not None]
 
 
 def psi(expected: Sequence[float], seen: Sequence[float]) -> float:
     """Return the population stability index of two lists of shares."""
-    a, b = (np.maximum(shares, _FLOOR) for shares in (expected, seen))
+    a, b = (np.maximum(shares, _MIN_SHARE) for shares in (expected, seen))
     return float(((b - a) * np.log(b / a)).sum())
 
 
-def compare(what: str, expected: Sequence[float], counts: Any, advice: Any) -> Drift | None:
-    """Hold counts in bins against expected shares; None when they are too few.
-
-    `advice` gives the sentence for the expected and the seen shares.
-    """
+def compare(
+    what: str, expected: Sequence[float], counts: np.ndarray | Sequence[int], advice: Advice
+) -> Drift | None:
+    """Compare counts in bins with expected shares; None if there are too few faces."""
     faces = int(np.sum(counts))
-    if faces < LEAST_FACES:
+    if faces < MIN_FACES:
         return None
     seen = [float(count) / faces for count in counts]
-    # Half a face more in each bin: else a bin that is empty by chance weighs too much.
+    # Half a face more in each bin, so that a bin that is empty by chance weighs less.
     index = psi(expected, [(float(count) + 0.5) / (faces + 0.5 * len(seen)) for count in counts])
-    by_chance = _CHANCE_99[min(len(seen) - 1, len(_CHANCE_99)) - 1] / faces
+    by_chance = _CHI2_99[min(len(seen) - 1, len(_CHI2_99)) - 1] / faces
     level = "none"
     if index >= MODERATE and index > by_chance:
         level = "major" if index >= MAJOR else "moderate"
@@ -143,12 +141,12 @@ def compare(what: str, expected: Sequence[float], counts: Any, advice: Any) -> D
     )
 
 
-def _strangers(
+def _stranger_bins(
     thresholds: Thresholds, gallery_faces: int, budget: float
 ) -> tuple[list[float], list[float]]:
-    """Return the shares of unnamed strangers in bins of log odds, and the edges between the bins.
+    """Return the expected shares of unnamed strangers in bins of log odds, and the bins' edges.
 
-    By the release's own measure of how often strangers reach a similarity in such a gallery.
+    From the release's measurement of how often strangers reach a similarity in such a gallery.
     """
     if not gallery_faces or not thresholds.search_tails:
         return [1.0], []

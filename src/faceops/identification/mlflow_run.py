@@ -1,4 +1,4 @@
-"""Record an identification run in MLflow, with its lineage, and without anybody's name."""
+"""Check the records of a run and log the run to MLflow, with its lineage and without any name."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
+from faceops.base.reasons import DecisionKind
 from faceops.dataset.run_expectations import (
     CheckedTable,
     ColumnExpectation,
@@ -15,9 +16,9 @@ from faceops.dataset.run_expectations import (
     is_true,
     run_expectations,
 )
-from faceops.identification.engine.decide import Outcome as Decided
 
 EXPERIMENT = "faceops-identify"
+RECORDED_FILE = ".recorded"
 _PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery_faces", "detail")
 _COUNTS = (
     *("photos", "photos_opened", "photos_reused", "photos_reembedded"),
@@ -25,27 +26,29 @@ _COUNTS = (
     *("rejected_photos", "unknown_people", "vanished", "moved"),
     *("seconds", "photos_per_second"),
 )
+_SHARES = ("detector_score", "quality", "probability", "runner_up_probability")
+_PER_RUN = ("run_id", "release", "contract_id")
 
 
 def without_names(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the summary with the number of people in the place of their names.
+    """Return the summary with the number of people in place of their names.
 
-    What leaves the output folder cannot be reached by `faceops people forget`.
+    `faceops people forget` cannot reach what leaves the output folder.
     """
     return {**summary, "people": len(summary["people"]), "sidecar_errors": [], "unlisted": []}
 
 
 def log_run(summary: dict[str, Any], root: Path) -> str | None:
-    """Write the run to the MLflow store of `root`; return the id of the MLflow run.
+    """Log the run to the MLflow store of `root`; return the id of the MLflow run.
 
-    Its tags lead to the release: registered version and training run, where the registry has the
-    contract of this run under its name. None where there is no store: nothing is made.
+    The tags give the registered version and its training run, if the release is one with the same
+    contract. None if there is no store: none is created.
 
     Args:
-        summary: as summary.json has it.
+        summary: content of summary.json.
 
     Raises:
-        StoreError: the store refused it; UnreachableError where it does not answer.
+        StoreError: the store refused it; UnreachableError if it does not answer.
     """
     from faceops.registry.store import has_store, store_errors
     from faceops.registry.versions import versions
@@ -69,12 +72,12 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     if summary["release"].startswith("models:/"):
         number = summary["release"].rpartition("/")[2]
         for version in versions():
-            asked = str(version.version) == number
-            if asked and version.contract_id == summary["contract_id"]:
-                tags |= {"model_version": str(version.version), "model_run_id": version.run_id}
+            same = str(version.version) == number and version.contract_id == summary["contract_id"]
+            if same:
+                tags |= {"model_version": number, "model_run_id": version.run_id}
     metrics = {name: float(summary[name]) for name in _COUNTS}
-    if named := summary["identified"] + summary["unknown"]:
-        metrics["share_unnamed"] = summary["unknown"] / named
+    if compared := summary["identified"] + summary["unknown"]:
+        metrics["share_unnamed"] = summary["unknown"] / compared
     for drift in summary["drift"]:
         metrics[f"drift/{drift['what'].replace(' ', '_')}"] = drift["psi"]
     metrics |= {f"reason/{name}": float(count) for name, count in summary["reasons"].items()}
@@ -89,72 +92,22 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     return str(run.info.run_id)
 
 
-RECORDED_FILE = ".recorded"
-
-
 def is_recorded(out: Path, run_id: str) -> bool:
-    """Whether `note_recorded` was the last time told of this run."""
+    """Return whether the run `run_id` was the last one given to `mark_recorded`."""
     path = out / RECORDED_FILE
     return path.is_file() and path.read_text("utf-8").strip() == run_id
 
 
-def note_recorded(out: Path, run_id: str) -> None:
-    """Note in `out` that the records of the run `run_id` hold and are recorded."""
+def mark_recorded(out: Path, run_id: str) -> None:
+    """Note in `out` that the records of the run `run_id` were checked and logged."""
     write_file(out / RECORDED_FILE, f"{run_id}\n")
 
 
-_NUMBERS = ("detector_score", "quality", "probability", "runner_up_probability")
-
-
-def check_records(records: Path) -> list[ExpectationResult]:
-    """Return the result of each expectation on the Parquet file of a run, by name.
-
-    Rows are named by photo and face. Expected: one row a face; a decision that exists; a name
-    where, and only where, somebody was identified; a reason everywhere else; shares within 0 to 1;
-    boxes with an area; no person twice in one photo; one run, release and contract throughout.
-    """
-    import pandas as pd
-
-    frame = pq.read_table(records).to_pandas()
-    frame["row"] = frame["photo_path"] + " #" + frame["face_index"].astype("Int64").astype(str)
-    named = frame["decision"] == Decided.IDENTIFIED
-    frame["name_or_reason"] = (frame["person"].notna() == named) & (frame["reason"].isna() == named)
-    is_face = frame["face_index"].notna()
-    frame["has_box"] = ~is_face | ((frame["width"] > 0) & (frame["height"] > 0))
-    twice = frame.duplicated(["photo_path", "person"], keep=False)
-    frame["once"] = ~(twice & frame["person"].notna())
-    decisions = {"value_set": [str(each) for each in Decided]}
-    expectations = [
-        ColumnExpectation("one_row_a_face", "BeUnique", "row"),
-        ColumnExpectation("decision_exists", "BeInSet", "decision", decisions),
-        is_true("name_or_reason", "name_or_reason"),
-        is_true("boxes_have_an_area", "has_box"),
-        is_true("nobody_twice_in_a_photo", "once"),
-    ]
-    share = {"min_value": 0, "max_value": 1}
-    expectations += [
-        ColumnExpectation("shares_within_0_to_1", "BeBetween", name, share) for name in _NUMBERS
-    ]
-    run_columns = ("run_id", "release", "contract_id")
-    summary = pd.DataFrame({"rows": ["all rows"]})
-    for name in run_columns:
-        summary[name] = [frame[name].nunique(dropna=False) if len(frame) else 1]
-    on_summary = [
-        ColumnExpectation("one_run_and_release", "BeInSet", name, {"value_set": [1]})
-        for name in run_columns
-    ]
-    tables = [
-        CheckedTable("records", frame, "row", expectations),
-        CheckedTable("run", summary, "rows", on_summary),
-    ]
-    return run_expectations(tables, [each.name for each in (*expectations, *on_summary)])
-
-
-def require_sound_records(records: Path) -> int:
-    """Return how many expectations held: all of them.
+def require_valid_records(records: Path) -> int:
+    """Check the Parquet file of a run; return the number of expectations.
 
     Raises:
-        FaceOpsError: one did not, with an example.
+        FaceOpsError: one was not met, with an example.
     """
     results = check_records(records)
     for result in results:
@@ -165,3 +118,43 @@ def require_sound_records(records: Path) -> int:
                 "and please report this."
             )
     return len(results)
+
+
+def check_records(records: Path) -> list[ExpectationResult]:
+    """Return the result of each expectation on the Parquet file of a run, by name.
+
+    Expected: one row per face; a known decision; a name if and only if somebody was identified,
+    and a reason otherwise; shares from 0 to 1; boxes with an area; no person twice in one photo;
+    one run, release and contract.
+    """
+    import pandas as pd
+
+    frame = pq.read_table(records).to_pandas()
+    frame["row"] = frame["photo_path"] + " #" + frame["face_index"].astype("Int64").astype(str)
+    named = frame["decision"] == DecisionKind.IDENTIFIED
+    frame["name_or_reason"] = (frame["person"].notna() == named) & (frame["reason"].isna() == named)
+    frame["has_area"] = frame["face_index"].isna() | ((frame["width"] > 0) & (frame["height"] > 0))
+    twice = frame.duplicated(["photo_path", "person"], keep=False) & frame["person"].notna()
+    frame["person_once"] = ~twice
+    kinds = {"value_set": [str(kind) for kind in DecisionKind]}
+    share = {"min_value": 0, "max_value": 1}
+    of_rows = [
+        ColumnExpectation("one_row_a_face", "BeUnique", "row"),
+        ColumnExpectation("decision_exists", "BeInSet", "decision", kinds),
+        is_true("name_or_reason", "name_or_reason"),
+        is_true("boxes_have_an_area", "has_area"),
+        is_true("nobody_twice_in_a_photo", "person_once"),
+        *(ColumnExpectation("shares_within_0_to_1", "BeBetween", name, share) for name in _SHARES),
+    ]
+    run = pd.DataFrame({"rows": ["all rows"]})
+    for name in _PER_RUN:
+        run[name] = [frame[name].nunique(dropna=False) if len(frame) else 1]
+    of_run = [
+        ColumnExpectation("one_run_and_release", "BeInSet", name, {"value_set": [1]})
+        for name in _PER_RUN
+    ]
+    tables = [
+        CheckedTable("records", frame, "row", of_rows),
+        CheckedTable("run", run, "rows", of_run),
+    ]
+    return run_expectations(tables, [each.name for each in (*of_rows, *of_run)])

@@ -1,12 +1,12 @@
-"""The settings of an identification run: all that is no folder, gallery or release."""
+"""The settings of an identification run: all but the folders, the gallery and the release."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from faceops.base.errors import UsageError
 from faceops.gallery.policy import IDENTIFICATION, FacePolicy
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.open_photo import PhotoLimits
+from faceops.release.contract import Precision
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 MAX_DETAIL = 20_000
@@ -18,17 +18,17 @@ class IdentifySettings:
     """How a run finds and names faces, and what it keeps.
 
     Attributes:
-        budget: share of strangers that may be given a name, between 0 and 1; the release's default
-            when None.
+        budget: largest share of strangers that may be given a name, between 0 and 1; None for the
+            release's default.
         annotate: also draw boxes and names on copies of the photos with faces.
         xmp: also write face regions and names into sidecars beside the photos.
-        detail: longest side in pixels at which photos larger than the detector's view are searched
-            in tiles as well, for small faces; 0 only searches photos as a whole.
-        precision: of the release's embedder; the gallery must be of the same.
-        keep_crops: keep the aligned faces of the photos that are opened, so that another release
-            that aligns faces alike can embed them without these photos.
-        keep_runs: how many runs to keep in the output folder, this one counted.
-        threads: that open photos and find faces; by default one a CPU, at most eight.
+        detail: longest side in pixels at which photos larger than the detector's input are also
+            searched in tiles, for small faces; 0 searches photos as a whole only.
+        precision: of the release's embedder; the gallery must have the same.
+        keep_crops: store the aligned faces of opened photos, so that another release with the same
+            alignment can embed them without the photos.
+        keep_runs: number of runs to keep in the output folder, including this one.
+        threads: number of threads that open photos and find faces; None for one per CPU, at most 8.
         policy: which faces are good enough to be named.
         limits: which photos are opened.
 
@@ -40,7 +40,7 @@ class IdentifySettings:
     annotate: bool = False
     xmp: bool = False
     detail: int = DETAIL
-    precision: Literal["float32", "int8"] = "float32"
+    precision: Precision = "float32"
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     threads: int | None = None
@@ -63,6 +63,6 @@ class IdentifySettings:
             raise UsageError(f"keep_runs {self.keep_runs} is wrong: give 1 or more.")
 
     def deciding(self) -> str:
-        """Return the settings that decide a run's rows, for its fingerprint."""
+        """Return the settings that decide a run's rows, as text for a digest."""
         rows = (self.budget, self.annotate, self.xmp, self.detail, self.precision)
         return str((*rows, self.policy, self.limits))

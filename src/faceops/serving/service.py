@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.reasons import Reason
+from faceops.base.reasons import DecisionKind, Reason
 from faceops.faces.find_faces import PhotoFaces, find_in_bytes
-from faceops.gallery.policy import IDENTIFICATION
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import Decision, Outcome
-from faceops.identification.engine.engine import Rule, name_group
-from faceops.identification.records.records import records_of
-from faceops.identification.state.found_photo import NOT_EMBEDDED, FoundFace, FoundPhoto
+from faceops.identification.engine.decide import Decision, NamingRule, name_faces
+from faceops.identification.records.records import RunOrigin, records_of
+from faceops.identification.state.found_photo import FoundPhoto
 from faceops.photos.open_photo import PhotoError, PhotoLimits, check_length
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import ANSWERS, DEFAULTS, EMBEDDINGS, FACES, IMAGE, NAMES
@@ -29,7 +27,7 @@ _NAME = (
     *("decision", "person", "probability", "distance"),
     *("runner_up", "runner_up_probability", "reason"),
 )
-_NOT_ASKED = Decision(Outcome.UNKNOWN)
+_NOT_ASKED = Decision(DecisionKind.UNKNOWN)
 
 
 def refused_answer(error: PhotoError, photo_id: str | None, contract_id: str) -> dict[str, Any]:
@@ -55,14 +53,13 @@ def photo_answer(
         embeddings: whether they were asked for; float32 values, in as few digits as tell them.
     """
     decided = list(decisions or (_NOT_ASKED for _ in photo.faces))
-    records = records_of("", "", photo, decided, "", contract_id) if photo.faces else []
+    records = records_of(RunOrigin("", "", contract_id), "", photo, decided) if photo.faces else []
     faces = []
     for face, details, record in zip(photo.faces, found.faces, records, strict=True):
-        values = record._asdict()
-        row = {key: values[key] for key in _PLACE}
+        row = {key: record[key] for key in _PLACE}
         row["landmarks"] = [[round(float(v), 2) for v in p] for p in details.detection.landmarks]
         if decisions is not None:
-            row |= {key: values[key] for key in _NAME}
+            row |= {key: record[key] for key in _NAME}
         if embeddings:
             row["embedding"] = [float(str(value)) for value in face.embedding]
         faces.append(row)
@@ -258,7 +255,7 @@ class PhotoService:
         photo = self._found_photo(found, embed=asked.answer != FACES)
         decisions, threshold = None, None
         if naming is not None:
-            (decisions,) = name_group([photo], naming.gallery, self._bundle, naming.rule)
+            (decisions,) = name_faces([photo], naming.gallery, self._bundle, naming.rule)
             threshold = naming.rule.threshold
         return photo_answer(
             found,
@@ -271,30 +268,14 @@ class PhotoService:
 
     def _naming(self, budget: float | None) -> "_Naming":
         gallery, thresholds = self.gallery(), self._bundle.release.thresholds
-        threshold = 1.0  # nobody is enrolled: nobody is named
-        if gallery.faces:
-            threshold = thresholds.for_search(
-                budget or thresholds.default_budget, len(gallery.faces)
-            )
-        return _Naming(gallery, Rule(threshold, thresholds.runner_up_margin, IDENTIFICATION))
+        budget = budget or thresholds.default_budget
+        return _Naming(gallery, NamingRule.for_gallery(thresholds, gallery, budget))
 
     def _found_photo(self, found: PhotoFaces, *, embed: bool) -> FoundPhoto:
-        rows = [NOT_EMBEDDED] * len(found.faces)
-        if embed and rows:
-            rows = list(self._bundle.embed(np.stack([face.crop for face in found.faces])))
-        faces = tuple(
-            FoundFace(
-                face.detection.box, face.detection.score, face.quality.overall, row, thumbnail=b""
-            )
-            for face, row in zip(found.faces, rows, strict=True)
-        )
-        return FoundPhoto(
-            found.photo.photo_id,
-            None if faces else Reason.NO_FACE,
-            faces,
-            found.photo.size,
-            found.photo.orientation,
-        )
+        embeddings = None
+        if embed and found.faces:
+            embeddings = list(self._bundle.embed(np.stack([face.crop for face in found.faces])))
+        return FoundPhoto.of(found, embeddings, thumbnails=False)
 
 
 @dataclass(frozen=True)
@@ -302,4 +283,4 @@ class _Naming:
     """Whom a face may be, and what a name takes."""
 
     gallery: Gallery
-    rule: Rule
+    rule: NamingRule

@@ -1,13 +1,19 @@
-"""Whom the faces of one photo are: the rule that names, or says why it does not."""
+"""Decide who a face shows: rank the enrolled people by the verifier, then apply the naming rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
-from faceops.base.reasons import Reason
+from faceops.base.reasons import DecisionKind, Reason
+from faceops.gallery.policy import IDENTIFICATION, FacePolicy
 from faceops.gallery.search import nearest
+from faceops.gallery.store import Gallery
+from faceops.identification.state.face_store import SourceFile
+from faceops.identification.state.found_photo import FoundPhoto
+from faceops.release.bundle import Bundle
+from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify, clipped_log_odds, reaches
 
 NEAREST = 16
@@ -15,17 +21,111 @@ NEAREST = 16
 
 @dataclass(frozen=True)
 class Candidate:
-    """A person that a face may be.
+    """An enrolled person that a face may show.
 
     Attributes:
         person: the name.
-        probability: the verifier's, of the person's most probable face, 0 to 1.
+        probability: by the verifier, 0 to 1, of the person's most probable gallery face.
         distance: Euclidean, between the two unit embeddings, 0 to 2.
     """
 
     person: str
     probability: float
     distance: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The decision about one face.
+
+    `best` is the most probable person and `runner_up` the next one, if the face was compared; the
+    face is only given the name of `best` if `kind` is `identified`.
+    """
+
+    kind: DecisionKind
+    reason: Reason | None = None
+    best: Candidate | None = None
+    runner_up: Candidate | None = None
+
+    @property
+    def person(self) -> str | None:
+        """The name that the face was given, if any."""
+        return self.best.person if self.best and self.kind is DecisionKind.IDENTIFIED else None
+
+
+@dataclass(frozen=True)
+class NamingRule:
+    """The conditions under which a face is named.
+
+    Attributes:
+        threshold: smallest probability of the best candidate.
+        runner_up_margin: smallest lead over the runner-up, in log odds.
+        policy: which faces are good enough to be compared.
+    """
+
+    threshold: float
+    runner_up_margin: float
+    policy: FacePolicy = IDENTIFICATION
+
+    @classmethod
+    def for_gallery(
+        cls,
+        thresholds: Thresholds,
+        gallery: Gallery,
+        budget: float,
+        policy: FacePolicy = IDENTIFICATION,
+    ) -> "NamingRule":
+        """Return the rule that names at most the share `budget` of strangers.
+
+        Raises:
+            UsageError: the release was not calibrated for such a budget.
+        """
+        faces = len(gallery.faces)
+        threshold = thresholds.for_search(budget, faces) if faces else 1.0
+        return cls(threshold, thresholds.runner_up_margin, policy)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedPhoto:
+    """A photo with a decision for each face.
+
+    Attributes:
+        photo_path: the path below the photos' folder, as valid Unicode text.
+        file: None if it was no readable file, or changed while it was read.
+        opened: the photo was decoded in this run.
+        reembedded: its faces were embedded in this run, from stored crops.
+    """
+
+    path: Path
+    photo_path: str
+    photo: FoundPhoto
+    decisions: list[Decision]
+    opened: bool
+    file: SourceFile | None = None
+    reembedded: bool = False
+
+
+def name_faces(
+    photos: Sequence[FoundPhoto], gallery: Gallery, bundle: Bundle, rule: NamingRule
+) -> list[list[Decision]]:
+    """Return the decisions for the faces of each photo; all of them are searched in one batch."""
+    faces = [face for photo in photos for face in photo.faces]
+    refusals = [
+        Reason.FORGOTTEN if face.forgotten else rule.policy.refusal(face.size, face.quality)
+        for face in faces
+    ]
+    usable = [face.embedding for face, why in zip(faces, refusals, strict=True) if why is None]
+    queries = np.stack(usable) if usable else np.zeros((0, gallery.embedding_size), np.float32)
+    ranked = iter(
+        rank_people(queries, gallery.embeddings, gallery.people, gallery.person_rows, bundle.verify)
+    )
+    candidates = [[] if why is not None else next(ranked) for why in refusals]
+    decisions, start = [], 0
+    for photo in photos:
+        stop = start + len(photo.faces)
+        decisions.append(decide(candidates[start:stop], refusals[start:stop], rule))
+        start = stop
+    return decisions
 
 
 def rank_people(
@@ -36,30 +136,29 @@ def rank_people(
     verify: Verify,
     nearest_faces: int = NEAREST,
 ) -> list[list[Candidate]]:
-    """Return for each face the most probable person and the runner-up, as far as there are two.
+    """Return the most probable person and the runner-up for each face; fewer if fewer are enrolled.
 
-    The N nearest gallery faces are judged, and, where all of them are one person's, the N nearest
-    of other people too, so that there is a runner-up whenever two people are enrolled. Of equally
-    probable people the nearer one comes first, then the earlier in `people`.
+    The verifier scores the N nearest gallery faces and, if all of them are of one person, the N
+    nearest of other people too. Equally probable people are sorted by distance, then by name.
 
     Args:
         embeddings: float32 (Q, D), L2-normalised.
         gallery: float32 (M, D), L2-normalised.
         people: names, sorted.
-        person_rows: int (M,), whose name in `people` each gallery row has.
-        verify: probability of one person for rows of two (N, D).
+        person_rows: int (M,), the index in `people` of each gallery row.
+        verify: the probability of one person for rows of two (N, D).
     """
     if not len(embeddings) or not len(gallery):
         return [[] for _ in embeddings]
-    queries, rows = _pairs(embeddings, gallery, person_rows, nearest_faces)
+    queries, rows = _pairs_to_verify(embeddings, gallery, person_rows, nearest_faces)
     probabilities = verify(embeddings[queries], gallery[rows])
     distances = np.linalg.norm(embeddings[queries] - gallery[rows], axis=1)
-    whose = person_rows[rows]
-    order = np.lexsort((whose, distances, -probabilities, queries))
+    persons = person_rows[rows]
+    order = np.lexsort((persons, distances, -probabilities, queries))
     ranked: list[list[Candidate]] = [[] for _ in embeddings]
     for query, person, probability, distance in zip(
         queries[order].tolist(),
-        whose[order].tolist(),
+        persons[order].tolist(),
         probabilities[order].tolist(),
         distances[order].tolist(),
         strict=True,
@@ -70,109 +169,74 @@ def rank_people(
     return ranked
 
 
-def _pairs(
+def _pairs_to_verify(
     embeddings: np.ndarray, gallery: np.ndarray, person_rows: np.ndarray, nearest_faces: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs to judge: rows of `embeddings` and rows of `gallery`, int64 (N,) each."""
+    """Return the pairs as rows of `embeddings` and rows of `gallery`, int64 (N,) each."""
     rows, _ = nearest(embeddings, gallery, nearest_faces)  # (Q, N)
     queries = np.repeat(np.arange(len(rows)), rows.shape[1])
     first = person_rows[rows[:, 0]]
-    lonely = np.flatnonzero((person_rows[rows] == first[:, None]).all(axis=1))
-    if not len(lonely) or (person_rows == person_rows[0]).all():
+    one_person = np.flatnonzero((person_rows[rows] == first[:, None]).all(axis=1))
+    if not len(one_person) or (person_rows == person_rows[0]).all():
         return queries, rows.ravel()
     others, cosines = nearest(
-        embeddings[lonely], gallery, nearest_faces, groups=person_rows, excluded=first[lonely]
+        embeddings[one_person],
+        gallery,
+        nearest_faces,
+        groups=person_rows,
+        excluded=first[one_person],
     )
-    real = np.isfinite(cosines)
-    more = np.repeat(lonely, real.sum(axis=1))
-    return np.concatenate([queries, more]), np.concatenate([rows.ravel(), others[real]])
-
-
-class Outcome(StrEnum):
-    """The values of the column `decision`."""
-
-    IDENTIFIED = "identified"
-    UNKNOWN = "unknown"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided about one face.
-
-    `best` is the most probable person and `runner_up` the next, as far as the face was compared;
-    only when `outcome` is `identified` is `best` the person's name.
-    """
-
-    outcome: Outcome
-    reason: Reason | None = None
-    best: Candidate | None = None
-    runner_up: Candidate | None = None
-
-    @property
-    def person(self) -> str | None:
-        """The name, if one was given."""
-        named = self.outcome is Outcome.IDENTIFIED and self.best is not None
-        return self.best.person if named and self.best else None
+    finite = np.isfinite(cosines)
+    more = np.repeat(one_person, finite.sum(axis=1))
+    return np.concatenate([queries, more]), np.concatenate([rows.ravel(), others[finite]])
 
 
 def decide(
-    candidates: Sequence[Sequence[Candidate]],
-    refusals: Sequence[Reason | None],
-    threshold: float,
-    runner_up_margin: float,
-    gallery_is_empty: bool = False,
+    candidates: Sequence[Sequence[Candidate]], refusals: Sequence[Reason | None], rule: NamingRule
 ) -> list[Decision]:
     """Return a decision for each face of one photo.
 
-    A refused face is rejected. Else the best person is given when the probability reaches the
-    threshold and leads the runner-up by the margin in log odds (in large galleries thresholds lie
-    so near to 1 that differences of probabilities say little). Of two faces that would get one
-    name, only the more probable gets it (of equal ones the earlier), the other is `ambiguous`.
+    A face with a refusal is rejected. Otherwise the best candidate is given if its probability
+    reaches the threshold and leads the runner-up by the margin in log odds (in large galleries,
+    thresholds lie so near to 1 that differences of probabilities say little). If two faces would
+    get one name, only the more probable gets it (the earlier one on a tie), the other is
+    `ambiguous`.
 
     Args:
-        candidates: for each face, the most probable person first.
-        refusals: for each face, why it is not to be named at all, or None.
-        threshold: smallest probability for a name.
-        runner_up_margin: smallest lead over the runner-up, in log odds.
+        candidates: for each face, the most probable person first; empty if nobody is enrolled.
+        refusals: for each face, why it is not compared, or None.
     """
     decisions = [
-        _alone(found, refusal, threshold, runner_up_margin, gallery_is_empty)
+        _decide_one(found, refusal, rule)
         for found, refusal in zip(candidates, refusals, strict=True)
     ]
-    holders: dict[str, int] = {}
+    winners: dict[str, int] = {}
     for index, decision in enumerate(decisions):
         if decision.person is None or decision.best is None:
             continue
-        held = holders.get(decision.person)
-        best = decisions[held].best if held is not None else None
+        winner = winners.get(decision.person)
+        best = decisions[winner].best if winner is not None else None
         if best is None or decision.best.probability > best.probability:
-            holders[decision.person] = index
+            winners[decision.person] = index
     return [
-        replace(decision, outcome=Outcome.UNKNOWN, reason=Reason.AMBIGUOUS)
-        if decision.person is not None and holders[decision.person] != index
+        replace(decision, kind=DecisionKind.UNKNOWN, reason=Reason.AMBIGUOUS)
+        if decision.person is not None and winners[decision.person] != index
         else decision
         for index, decision in enumerate(decisions)
     ]
 
 
-def _alone(
-    found: Sequence[Candidate],
-    refusal: Reason | None,
-    threshold: float,
-    margin: float,
-    gallery_is_empty: bool,
-) -> Decision:
+def _decide_one(found: Sequence[Candidate], refusal: Reason | None, rule: NamingRule) -> Decision:
     if refusal is not None:
-        return Decision(Outcome.REJECTED, refusal)
-    if gallery_is_empty or not found:
-        return Decision(Outcome.UNKNOWN, Reason.GALLERY_EMPTY)
+        return Decision(DecisionKind.REJECTED, refusal)
+    if not found:
+        return Decision(DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
     best, runner_up = found[0], found[1] if len(found) > 1 else None
-    if not reaches(best.probability, threshold):
-        return Decision(Outcome.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
-    if runner_up is not None and _lead(best, runner_up) < margin:
-        return Decision(Outcome.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
-    return Decision(Outcome.IDENTIFIED, None, best, runner_up)
+    if not reaches(best.probability, rule.threshold):
+        return Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
+    if runner_up is not None and _lead(best, runner_up) < rule.runner_up_margin:
+        return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
+    return Decision(DecisionKind.IDENTIFIED, None, best, runner_up)
 
 
 def _lead(best: Candidate, runner_up: Candidate) -> float:

@@ -33,10 +33,10 @@ from faceops.identification.records.output_folder import (
     STATE_FILE,
     SUMMARY_FILE,
     remove_unfinished,
+    rewrite_manifest,
 )
-from faceops.identification.report.page import people_on
+from faceops.identification.report.report import people_on
 from faceops.identification.state.forgotten_places import new_mark
-from faceops.identification.summary import renew_manifest
 
 
 @dataclass
@@ -95,7 +95,7 @@ def forget_in_output(
             guessed = any(map(is_person, people_on(folder / REPORT_FILE)))
             if named or rows or guessed or shows(folder, {face.photo_id for face in faces}):
                 done.reports += _remove_report(folder)
-            renew_manifest(folder)
+            rewrite_manifest(folder)
     except (OSError, ValueError, KeyError) as error:
         raise FaceOpsError(
             f"{out} cannot be cleaned ({error}); mend that and forget the person again, "

@@ -1,8 +1,6 @@
 """Take back that faces were forgotten, so that a person who is enrolled again is named again."""
 
-import contextlib
 import json
-import sqlite3
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
@@ -11,9 +9,8 @@ from faceops.base.locks import folder_lock
 from faceops.gallery.outputs import is_there, outputs_of
 from faceops.gallery.store import Gallery
 from faceops.identification.records.output_folder import STATE_FILE, SUMMARY_FILE
-from faceops.identification.state.face_store import BUSY_S
-from faceops.identification.state.forgotten_places import lift_mark, prepare_places
-from faceops.identification.state.schema import prepare, state_errors
+from faceops.identification.state.forgotten_places import remove_mark
+from faceops.identification.state.schema import open_state
 
 
 def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
@@ -42,18 +39,10 @@ def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[P
 def _lift(out: Path, mark: str) -> int:
     path = out / STATE_FILE
     try:
-        with (
-            state_errors(path),
-            contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db,
-        ):
-            db.execute("PRAGMA secure_delete=ON")
-            db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
-            prepare(db)
-            prepare_places(db)
-            count = lift_mark(db, mark)
+        with open_state(path) as db:
+            count = remove_mark(db, mark)
             if count:
                 _let_the_next_run_decide(out)
-            db.execute("COMMIT")
     except (OSError, ValueError) as error:
         raise FaceOpsError(f"{out} cannot be changed ({error}); mend that.") from None
     return count

@@ -17,19 +17,16 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path
 from faceops.base.progress import track
-from faceops.base.reasons import Reason
+from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.tables import csv_text
 from faceops.faces.detector import SAME_BOX, box_overlap
 from faceops.gallery.names import valid_unicode
 from faceops.gallery.outputs import is_there
-from faceops.identification.engine.decide import Outcome
-from faceops.identification.records.records import SCHEMA
 from faceops.identification.sidecars.sidecars import MAX_BYTES, TEMPORARY, forget_person
 from faceops.identification.sidecars.xmp import MWG, OURS, XmpDocument, is_ours, text_field, text_of
-from faceops.identification.state.face_store import BUSY_S
-from faceops.identification.state.forgotten_places import add_place, prepare_places
-from faceops.identification.state.presence import drop_gone
-from faceops.identification.state.schema import prepare, state_errors
+from faceops.identification.state.forgotten_places import add_place
+from faceops.identification.state.presence import drop_missing
+from faceops.identification.state.schema import connect, open_state, state_errors
 from faceops.identification.unknown.groups import FaceKey, forget_numbers
 from faceops.photos.walk import SIDECAR
 
@@ -105,7 +102,7 @@ def _blank(row: dict[str, Any], is_person: IsPerson, nothing: object) -> bool:
     """Take the person out of a row of any of the formats; return whether they were in it."""
     if row["person"] and is_person(row["person"]):
         row.update(dict.fromkeys(_OF_A_PERSON, nothing))
-        row.update(decision=str(Outcome.REJECTED), reason=str(Reason.FORGOTTEN))
+        row.update(decision=str(DecisionKind.REJECTED), reason=str(Reason.FORGOTTEN))
         return True
     if row["runner_up"] and is_person(row["runner_up"]):
         row.update(dict.fromkeys(_OF_A_RUNNER_UP, nothing))
@@ -117,13 +114,12 @@ def _parquet(path: Path, temporary: Path, is_person: IsPerson) -> int:
     changed = 0
     with (
         pq.ParquetFile(path) as file,
-        pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer,
+        pq.ParquetWriter(temporary, file.schema_arrow, compression="zstd") as writer,
     ):
         for batch in file.iter_batches():
             rows = batch.to_pylist()
             changed += sum(_blank(row, is_person, None) for row in rows)
-            columns = {name: [row[name] for row in rows] for name in SCHEMA.names}
-            writer.write_table(pa.table(columns, schema=SCHEMA))
+            writer.write_table(pa.Table.from_pylist(rows, schema=file.schema_arrow))
     return changed
 
 
@@ -179,14 +175,7 @@ def forget_faces(path: Path, faces: Iterable[NamedFace], mark: str) -> list[Forg
         return []
     gone: list[Forgotten] = []
     keys: list[FaceKey] = []
-    with (
-        state_errors(path),
-        contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db,
-    ):
-        db.execute("PRAGMA secure_delete=ON")
-        db.execute("BEGIN IMMEDIATE")  # closing without COMMIT takes all of it back
-        prepare(db)
-        prepare_places(db)
+    with open_state(path) as db:
         for face in faces:
             rows = db.execute(
                 "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
@@ -201,9 +190,9 @@ def forget_faces(path: Path, faces: Iterable[NamedFace], mark: str) -> list[Forg
                     gone.append(Forgotten((*_removed(db, key), thumbnail, crop or b"")))
                     keys.append(FaceKey(face.photo_id, index))
         # Of photos that are gone nobody can tell any more whom an earlier run saw there.
-        drop_gone(db)
-        db.execute("COMMIT")
-        if gone:
+        drop_missing(db)
+    if gone:
+        with state_errors(path), contextlib.closing(connect(path)) as db:
             db.execute("VACUUM")
     forget_numbers(path, keys)
     return gone

@@ -1,12 +1,14 @@
-"""The output folder: a folder for each run, and the latest run's files at the top."""
+"""The output folder: a folder for each run with its manifest, and the latest run's files on top."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from faceops.base.files import atomic_path
+from faceops.base.files import atomic_path, sha256_file, write_file
 
 RUNS = "runs"
 ANNOTATED = "annotated"
@@ -16,18 +18,19 @@ RECORD_FILES = ("faces.csv", FACES_FILE, "faces.jsonl")
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 UNKNOWN_FILE = "unknown.csv"
+MANIFEST_FILE = "manifest.json"
 # summary.json last: who sees a new run_id in it finds the other files in place.
 PUBLISHED = (*RECORD_FILES, UNKNOWN_FILE, REPORT_FILE, SUMMARY_FILE)
-_UNFINISHED = ".unfinished-"
-_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")  # in the order of time
 KEEP_RUNS = 30
+_UNFINISHED = ".unfinished-"
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")  # sorts by time
 
 
 @contextmanager
 def run_folder(out: Path, run_id: str) -> Iterator[Path]:
-    """Give a folder to write a run into; it gets its name in `out`/runs when all went well.
+    """Give a folder to write a run into; it becomes `out`/runs/`run_id` on success.
 
-    What runs that were killed have left behind is removed; the caller holds the folder's lock.
+    Removes what killed runs left behind; the caller holds the folder's lock.
     """
     runs = out / RUNS
     runs.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,7 @@ def run_folder(out: Path, run_id: str) -> Iterator[Path]:
 
 
 def remove_unfinished(out: Path) -> None:
-    """Remove what runs that were killed have left in `out`; the caller holds its lock."""
+    """Remove what killed runs left in `out`; the caller holds its lock."""
     for left in (out / RUNS).glob(_UNFINISHED + "*"):
         shutil.rmtree(left)
     for folder in (out, *(out / RUNS).glob("*")):
@@ -52,9 +55,9 @@ def remove_unfinished(out: Path) -> None:
 
 
 def publish(out: Path, run_id: str) -> None:
-    """Put the files of a finished run at the top of `out`; a reader sees old or new, never half.
+    """Put the files of a finished run at the top of `out`, each atomically.
 
-    `out`/annotated becomes a link to the run's, or goes away when the run has none.
+    `out`/annotated becomes a link to the run's, or is removed if the run has none.
     """
     folder = out / RUNS / run_id
     for name in PUBLISHED:
@@ -74,16 +77,62 @@ def finished_runs(out: Path) -> list[Path]:
 
 
 def latest_drawings(out: Path) -> Path | None:
-    """Return the folder of drawn copies of the latest finished run that has one."""
+    """Return the folder of annotated copies of the latest finished run that has one."""
     folders = [run / ANNOTATED for run in finished_runs(out)]
     return next((folder for folder in reversed(folders) if folder.is_dir()), None)
 
 
 def remove_old_runs(out: Path, keep: int, run_id: str) -> None:
-    """Remove the folders of the oldest runs, so that `keep` are left, one of them `run_id`'s.
+    """Remove the folders of the oldest runs until `keep` are left, one of them `run_id`'s.
 
-    Each loses its name first, so that whoever is killed here leaves no half of a run.
+    Each is renamed first, so that a killed process leaves no incomplete run.
     """
     others = [folder for folder in finished_runs(out) if folder.name != run_id]
     for folder in others[: max(0, len(others) - (keep - 1))]:
         shutil.rmtree(folder.rename(folder.with_name(_UNFINISHED + folder.name)))
+
+
+def write_manifest(folder: Path, about: dict[str, str], drawings: Path | None = None) -> None:
+    """Write `folder`/manifest.json: `about`, then size and sha256 of every other file below it.
+
+    Args:
+        drawings: annotated copies of a run with a manifest. For copies that are hard links to
+            these, the sha256 is taken from there: all of them are gigabytes to read.
+    """
+    known = listed_drawings(drawings.parent) if drawings else {}
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name == MANIFEST_FILE or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).as_posix()
+        entry = known.get(name)
+        if entry is None or not drawings or not _is_same(path, drawings.parent / name, entry):
+            entry = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        files[name] = entry
+    text = json.dumps({**about, "files": files}, indent=1) + "\n"
+    write_file(folder / MANIFEST_FILE, text)
+
+
+def rewrite_manifest(folder: Path) -> None:
+    """Write the manifest of `folder`, if it has one, again after its files were changed."""
+    path = folder / MANIFEST_FILE
+    if path.is_file():
+        content = json.loads(path.read_text("utf-8"))
+        about = {key: value for key, value in content.items() if key != "files"}
+        write_manifest(folder, about, drawings=folder / ANNOTATED)
+
+
+def listed_drawings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the annotated copies that the manifest of a run lists; none without a manifest."""
+    try:
+        files = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))["files"]
+        return {name: files[name] for name in files if name.startswith(f"{ANNOTATED}/")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _is_same(path: Path, earlier: Path, entry: dict[str, Any]) -> bool:
+    try:
+        return path.samefile(earlier) and path.stat().st_size == entry["bytes"]
+    except OSError:
+        return False

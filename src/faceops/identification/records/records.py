@@ -1,135 +1,255 @@
-"""The identification record: one row a face, or one row for a photo that has none."""
+"""Identification records: one row per face, or one for a photo that has none.
 
+A column is one entry of `COLUMNS`; the schema, the Parquet, CSV and JSON lines files and the
+documentation follow from it.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 
-from faceops.identification.engine.decide import Decision, Outcome
-from faceops.identification.state.face_store import PhotoIds
+from faceops.base.reasons import DecisionKind
+from faceops.base.tables import csv_cell
+from faceops.identification.engine.decide import Candidate, Decision
+from faceops.identification.records.output_folder import RECORD_FILES
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 
+Record = dict[str, Any]  # by column name, in the order of the columns
 
-class Record(NamedTuple):
-    """One row; the order of the fields is the order of the columns in every format.
 
-    Boxes are in pixels of the upright photo. `distance` is Euclidean between unit embeddings,
-    0 to 2. `probability` and `distance` are those of the most probable person even when no name
-    was given; `runner_up` is the person after it. Probabilities are whole float32 values, in text
-    with all the digits that tell them apart: near 1 these decide. None where
-    there is nothing to say.
-    """
+@dataclass(frozen=True)
+class RunOrigin:
+    """The values that all rows of a run share."""
 
     run_id: str
-    photo_id: str | None
-    photo_path: str
-    face_index: int | None
-    x: float | None
-    y: float | None
-    width: float | None
-    height: float | None
-    detector_score: float | None
-    quality: float | None
-    decision: str
-    person: str | None
-    probability: float | None
-    distance: float | None
-    runner_up: str | None
-    runner_up_probability: float | None
-    reason: str | None
     release: str
     contract_id: str
 
 
-_TYPES = {
-    "face_index": pa.int32(),
-    **dict.fromkeys(("x", "y", "width", "height", "detector_score", "quality"), pa.float64()),
-    "distance": pa.float64(),
-    **dict.fromkeys(("probability", "runner_up_probability"), pa.float32()),
-}
-_ROWS_AT_ONCE = 8192
-SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in Record._fields])
+@dataclass(frozen=True, eq=False)
+class RowSource:
+    """What a row is made from; a photo without faces has one row, with neither index nor face."""
+
+    run: RunOrigin
+    photo_path: str
+    photo: FoundPhoto
+    decision: Decision
+    face_index: int | None = None
+    face: FoundFace | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the records.
+
+    Attributes:
+        type: in Parquet.
+        doc: one line for the documentation.
+        value: a row's value; None if there is none.
+        foreign: whether it holds text from outside (names of files and people), which CSV has to
+            escape.
+    """
+
+    name: str
+    type: pa.DataType
+    doc: str
+    value: Callable[[RowSource], Any]
+    foreign: bool = False
+
+
+def _of_face(value: Callable[[FoundFace], Any]) -> Callable[[RowSource], Any]:
+    return lambda row: value(row.face) if row.face is not None else None
+
+
+def _of_best(value: Callable[[Candidate], Any]) -> Callable[[RowSource], Any]:
+    return lambda row: value(row.decision.best) if row.decision.best is not None else None
+
+
+def _of_runner_up(value: Callable[[Candidate], Any]) -> Callable[[RowSource], Any]:
+    return lambda row: value(row.decision.runner_up) if row.decision.runner_up else None
+
+
+def _float32(value: float) -> float:
+    """Return the float that prints as the shortest text for `value` in float32.
+
+    Near 1, where thresholds lie, all digits of a probability count.
+    """
+    return float(str(np.float32(value)))
+
+
+_TEXT, _FLOAT, _FLOAT32 = pa.string(), pa.float64(), pa.float32()
+COLUMNS = (
+    Column("run_id", _TEXT, "the run", lambda row: row.run.run_id),
+    Column("photo_id", _TEXT, "sha256 of the photo's bytes", lambda row: row.photo.photo_id),
+    Column("photo_path", _TEXT, "path below the folder", lambda row: row.photo_path, foreign=True),
+    Column("face_index", pa.int32(), "0 and up in the photo", lambda row: row.face_index),
+    Column("x", _FLOAT, "left, upright pixels", _of_face(lambda face: round(face.box[0], 2))),
+    Column("y", _FLOAT, "top, upright pixels", _of_face(lambda face: round(face.box[1], 2))),
+    Column("width", _FLOAT, "upright pixels", _of_face(lambda face: round(face.box[2], 2))),
+    Column("height", _FLOAT, "upright pixels", _of_face(lambda face: round(face.box[3], 2))),
+    Column(
+        "detector_score", _FLOAT, "0 to 1", _of_face(lambda face: round(face.detector_score, 4))
+    ),
+    Column("quality", _FLOAT, "0 to 1", _of_face(lambda face: round(face.quality, 4))),
+    Column(
+        "decision",
+        _TEXT,
+        "`identified`, `unknown` or `rejected`",
+        lambda row: str(row.decision.kind),
+    ),
+    Column("person", _TEXT, "the name, if identified", lambda row: row.decision.person, True),
+    Column(
+        "probability",
+        _FLOAT32,
+        "of the best candidate, even without a name",
+        _of_best(lambda best: _float32(best.probability)),
+    ),
+    Column(
+        "distance",
+        _FLOAT,
+        "Euclidean, of the best candidate's unit embedding, 0 to 2",
+        _of_best(lambda best: round(best.distance, 5)),
+    ),
+    Column("runner_up", _TEXT, "the next candidate", _of_runner_up(lambda it: it.person), True),
+    Column(
+        "runner_up_probability",
+        _FLOAT32,
+        "of the next candidate",
+        _of_runner_up(lambda it: _float32(it.probability)),
+    ),
+    Column(
+        "reason",
+        _TEXT,
+        "reason code, if not identified",
+        lambda row: str(row.decision.reason) if row.decision.reason else None,
+    ),
+    Column("release", _TEXT, "the model", lambda row: row.run.release, foreign=True),
+    Column("contract_id", _TEXT, "of the release", lambda row: row.run.contract_id),
+)
+
+
+def schema() -> pa.Schema:
+    """Return the schema of the Parquet file."""
+    return pa.schema([(column.name, column.type) for column in COLUMNS])
 
 
 def records_of(
-    run_id: str,
-    photo_path: str,
-    photo: FoundPhoto,
-    decisions: list[Decision],
-    release: str,
-    contract_id: str,
+    run: RunOrigin, photo_path: str, photo: FoundPhoto, decisions: list[Decision]
 ) -> list[Record]:
-    """Return the rows of one photo; a photo without faces has one, with its reason."""
+    """Return the rows of one photo, with a decision for each face."""
     if not photo.faces:
-        reason = str(photo.reason) if photo.reason else None
-        empty: dict[str, Any] = dict.fromkeys(Record._fields)
-        row = empty | {
-            "run_id": run_id,
-            "photo_id": photo.photo_id,
-            "photo_path": photo_path,
-            "decision": str(Outcome.REJECTED),
-            "reason": reason,
-            "release": release,
-            "contract_id": contract_id,
-        }
-        return [Record(**row)]
-    return [
-        _record(run_id, photo.photo_id, photo_path, index, face, decision, release, contract_id)
-        for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
-    ]
+        decision = Decision(DecisionKind.REJECTED, photo.reason)
+        sources = [RowSource(run, photo_path, photo, decision)]
+    else:
+        sources = [
+            RowSource(run, photo_path, photo, decision, index, face)
+            for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
+        ]
+    return [{column.name: column.value(source) for column in COLUMNS} for source in sources]
 
 
-def photos_of(records: Path) -> PhotoIds:
-    """Return the photo_ids in a run's Parquet file; none if it is not there or damaged."""
+_ROWS_PER_GROUP = 10_000  # of the Parquet file
+_ROWS_PER_WRITE = 500  # row by row, a third of the time goes into calls
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class RecordWriters:
+    """Writes the three record files of a run into `folder`; a context manager.
+
+    All hold the same rows and columns. CSV: UTF-8, quoted where needed, empty for None; a text
+    that a spreadsheet would run as a formula has an apostrophe before it. Parquet and JSON lines
+    hold every text exactly.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: list[Record] = []  # not yet written
+        self._lines: list[str] = []  # not yet in the Parquet file
+        self._foreign = [column.name for column in COLUMNS if column.foreign]
+        self._schema = schema()
+        self._open = ExitStack()
+
+    def __enter__(self) -> "RecordWriters":
+        csv_name, parquet_name, jsonl_name = RECORD_FILES
+        with ExitStack() as opening:
+            csv_file = opening.enter_context(
+                (self._folder / csv_name).open("w", encoding="utf-8", newline="")
+            )
+            self._jsonl = opening.enter_context(
+                (self._folder / jsonl_name).open("w", encoding="utf-8", newline="\n")
+            )
+            self._parquet = opening.enter_context(
+                pq.ParquetWriter(self._folder / parquet_name, self._schema, compression="zstd")
+            )
+            self._csv = csv.DictWriter(csv_file, self._schema.names, lineterminator="\n")
+            self._csv.writeheader()
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self._open.close()
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Add rows; memory stays bounded."""
+        self._rows += records
+        if len(self._rows) >= _ROWS_PER_WRITE:
+            self._write_rows()
+        if len(self._lines) >= _ROWS_PER_GROUP:
+            self._write_group()
+
+    def flush(self) -> None:
+        """Write all buffered rows."""
+        self._write_rows()
+        self._write_group()
+
+    def _write_rows(self) -> None:
+        lines = [_ENCODE(row) + "\n" for row in self._rows]
+        self._jsonl.write("".join(lines))
+        self._lines += lines
+        for row in self._rows:
+            self._csv.writerow({**row, **{name: csv_cell(row[name]) for name in self._foreign}})
+        self._rows.clear()
+
+    def _write_group(self) -> None:
+        if not self._lines:
+            return
+        # By way of JSON: pyarrow loads pandas, a second, to convert Python lists.
+        table = pyarrow.json.read_json(
+            pa.BufferReader("".join(self._lines).encode()),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=self._schema),
+        )
+        self._parquet.write_table(table)
+        self._lines.clear()
+
+
+def photo_ids_in(records: Path) -> frozenset[bytes]:
+    """Return the photos in a run's Parquet file, as raw sha256; none if it is not readable."""
     try:
         with pq.ParquetFile(records) as file:
-            return PhotoIds(
-                photo_id
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["photo_id"])
+            return frozenset(
+                bytes.fromhex(photo_id)
+                for batch in file.iter_batches(columns=["photo_id"])
                 for photo_id in batch["photo_id"].to_pylist()
                 if photo_id is not None
             )
     except (OSError, KeyError, ValueError, pa.ArrowException):
-        return PhotoIds()
-
-
-def _record(
-    run_id: str,
-    photo_id: str | None,
-    photo_path: str,
-    index: int,
-    face: FoundFace,
-    decision: Decision,
-    release: str,
-    contract_id: str,
-) -> Record:
-    x, y, width, height = face.box
-    best, other = decision.best, decision.runner_up
-    return Record(
-        run_id,
-        photo_id,
-        photo_path,
-        index,
-        round(x, 2),
-        round(y, 2),
-        round(width, 2),
-        round(height, 2),
-        round(face.detector_score, 4),
-        round(face.quality, 4),
-        str(decision.outcome),
-        decision.person,
-        _float32(best.probability) if best else None,
-        round(best.distance, 5) if best else None,
-        other.person if other else None,
-        _float32(other.probability) if other else None,
-        str(decision.reason) if decision.reason else None,
-        release,
-        contract_id,
-    )
-
-
-def _float32(value: float) -> float:
-    """Return the float that prints as the shortest text that is `value` in float32."""
-    return float(str(np.float32(value)))
+        return frozenset()

@@ -1,155 +1,289 @@
-"""Collects what the page shows while photos come in, in bounded memory, and writes the page."""
+"""The report of a run: an HTML page of all faces, collected in bounded memory."""
 
+import base64
+import hashlib
+import io
+import json
+import re
+import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable
+from datetime import datetime
 from pathlib import Path
 
-from faceops.base.reasons import Reason
-from faceops.identification.engine.decide import Decision, Outcome
-from faceops.identification.engine.engine import NamedPhoto
-from faceops.identification.report.page import (
+import numpy as np
+from PIL import Image
+
+from faceops.base.reasons import DecisionKind, Reason
+from faceops.gallery.names import valid_unicode
+from faceops.gallery.people import portraits
+from faceops.identification.engine.decide import Decision, NamedPhoto
+from faceops.identification.report.shown_faces import (
     Group,
-    PageContent,
     ShownFace,
-    enrolled_pictures,
-    face_pictures,
-    render_page,
+    fair_shares,
+    probability_text,
     shown_face,
 )
 from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.found_photo import thumbnail
 from faceops.identification.summary import Summary
 from faceops.identification.unknown.groups import FaceKey
 from faceops.identification.unknown.unknown_people import UnknownPeople
 
-
-def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
-    """Return how much each gets of `total`: who wants little gets it, the others the same.
-
-    Nobody gets more than they want; of shares that differ by rounding the larger go to those who
-    want more.
-    """
-    shares, left = [0] * len(wanted), total
-    waiting = sorted(range(len(wanted)), key=lambda place: wanted[place])
-    for rank, place in enumerate(waiting):
-        shares[place] = min(wanted[place], left // (len(waiting) - rank))
-        left -= shares[place]
-    return shares
-
-
-# A line of text a face is cheap, about 70 bytes: up to here every face and file is on the page.
+# A line of text is cheap, about 70 bytes: up to here every face and file is on the page.
 LISTED = 100_000
-ALWAYS = 12  # faces that a group may list all the same
+ALWAYS_LISTED = 12  # faces of each group, beyond that limit
 # A picture takes 3 to 4 kB: together 25 MB at most, however many photos there are.
 PICTURES_OF_PEOPLE, PICTURES_OF_UNKNOWN_PEOPLE = 3_500, 2_000
 PICTURES_OF_A_GROUP = 300
 IN_FRONT, IN_FRONT_OF_UNKNOWN = 12, 8
 UNKNOWN_CARDS = 500  # unknown people with a card of their own; the others share a list
+_PHOTOS_PER_READ = 256
+
+TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
+FACES_ID = "faces"
+_FACES_JSON = re.compile(
+    rf'<script type="application/json" id="{FACES_ID}">(.*?)</script>', re.DOTALL
+)
+MEANINGS = {
+    str(Reason.NO_FACE): "no face found",
+    str(Reason.EMPTY): "empty file",
+    str(Reason.NOT_A_PHOTO): "not a photo",
+    str(Reason.UNREADABLE): "broken, or may not be read",
+    str(Reason.VANISHED): "gone before it was opened",
+    str(Reason.TOO_LARGE): "over the size limit",
+    str(Reason.TOO_SMALL): "too few pixels",
+    str(Reason.FACE_TOO_SMALL): "face too small to compare",
+    str(Reason.LOW_QUALITY): "face too poor to compare",
+}
 
 
 class Report:
-    """The page of a run over photos below `root`: `add` each, then the rest, then `render`."""
+    """The page of a run over photos below `root`: `add` each, then the rest, then `render`.
+
+    Attributes:
+        people: by name.
+        ambiguous, unknown: faces without a name; `unknown` are those seen once.
+        unknown_people: a card each; `more_unknown_people` are the faces of all others.
+        rejected, files: rejected faces, and photos without faces, by reason.
+        links: URIs of the photos whose path is no valid text.
+        pictures, portraits: JPEG in base64, of faces and of enrolled people.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._people: dict[str, Group] = {}
-        self._ambiguous, self._unknown = Group(), Group()
-        self._rejected: dict[str, Group] = defaultdict(Group)
-        self._files: dict[str, Group] = defaultdict(Group)
-        self._unknown_people: list[Group] = []
-        self._more_unknown_people = Group()
+        self.root = root
+        self.people: dict[str, Group] = {}
+        self.ambiguous, self.unknown = Group(), Group()
+        self.unknown_people: list[Group] = []
+        self.more_unknown_people = Group()
+        self.rejected: dict[str, Group] = defaultdict(Group)
+        self.files: dict[str, Group] = defaultdict(Group)
+        self.links: dict[str, str] = {}
+        self.pictures: dict[FaceKey, str] = {}
+        self.portraits: dict[str, str] = {}
         self._listed = 0
-        self._links: dict[str, str] = {}
-        self._pictures: dict[FaceKey, str] = {}
 
-    def add(self, shown_path: str, named: NamedPhoto) -> None:
-        """Take one photo in; `shown_path` is its path below the root as text."""
-        # Only a name that no text can hold is shown with backslashes that it has not.
-        if "\\" in shown_path and shown_path != named.path.relative_to(self._root).as_posix():
-            self._links[shown_path] = named.path.as_uri()
+    def add(self, named: NamedPhoto) -> None:
+        """Add one photo."""
+        path = named.photo_path
+        # Only a name that is no valid text is shown with backslashes that it does not have.
+        if "\\" in path and path != named.path.relative_to(self.root).as_posix():
+            self.links[path] = named.path.as_uri()
         if not named.photo.faces:
-            self._take(self._files[str(named.photo.reason)], ShownFace(shown_path))
+            self._list(self.files[str(named.photo.reason)], ShownFace(path))
         taken = {decision.person for decision in named.decisions if decision.person is not None}
         pairs = zip(named.photo.faces, named.decisions, strict=True)
         for index, (face, decision) in enumerate(pairs):
             if not face.forgotten:
                 key = FaceKey(named.photo.photo_id or "", index)
-                self._take(self._group(decision), shown_face(shown_path, key, decision, taken))
+                self._list(self._group_of(decision), shown_face(path, key, decision, taken))
 
     def add_unknown_people(self, found: UnknownPeople) -> None:
-        """Show the people without a name; what is left of the unknown faces was seen once."""
-        alone = [face for face in self._unknown.faces if face.key not in found.grouped]
-        self._listed -= len(self._unknown.faces) - len(alone)
-        self._unknown = Group(count=len(found.alone), faces=alone)
-        for place, person in enumerate(found.people):
-            card = Group(person.name) if place < UNKNOWN_CARDS else self._more_unknown_people
+        """Add the people without a name; the remaining unknown faces were seen once."""
+        alone = [face for face in self.unknown.faces if face.key not in found.grouped]
+        self._listed -= len(self.unknown.faces) - len(alone)
+        self.unknown = Group(count=len(found.alone), faces=alone)
+        for index, person in enumerate(found.people):
+            card = Group(person.name) if index < UNKNOWN_CARDS else self.more_unknown_people
             for row in found.rows(person.rows):
                 key = FaceKey(row["photo_id"], row["face_index"])
-                # In the list of several people each face says whose it is, and they stay together.
-                rank, remark = (row["quality"], "") if card.name else (-place, person.name)
-                self._take(card, ShownFace(row["photo_path"], rank, key, remark=remark))
+                # In the shared list, each face says whose it is, and a person's stay together.
+                rank, remark = (row["quality"], "") if card.name else (-index, person.name)
+                self._list(card, ShownFace(row["photo_path"], rank, key, remark=remark))
             if card.name:
-                self._unknown_people.append(card)
+                self.unknown_people.append(card)
 
     def add_pictures(self, store: FaceStore) -> None:
-        """Choose the faces with a picture, a fair share for each person, and fetch them."""
+        """Choose the faces with a picture, a fair share for each person, and load them."""
         for groups, pictures, in_front in (
-            (list(self._people.values()), PICTURES_OF_PEOPLE, IN_FRONT),
-            (self._unknown_people, PICTURES_OF_UNKNOWN_PEOPLE, IN_FRONT_OF_UNKNOWN),
-            ([self._more_unknown_people], PICTURES_OF_A_GROUP, 0),
-            ([self._ambiguous], PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
-            ([self._unknown], PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
-            (list(self._rejected.values()), PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
+            (list(self.people.values()), PICTURES_OF_PEOPLE, IN_FRONT),
+            (self.unknown_people, PICTURES_OF_UNKNOWN_PEOPLE, IN_FRONT_OF_UNKNOWN),
+            ([self.more_unknown_people], PICTURES_OF_A_GROUP, 0),
+            ([self.ambiguous], PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
+            ([self.unknown], PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
+            (list(self.rejected.values()), PICTURES_OF_A_GROUP, PICTURES_OF_A_GROUP),
         ):
             shares = fair_shares([len(group.faces) for group in groups], pictures)
             for group, share in zip(groups, shares, strict=True):
                 group.arrange(share, in_front)
-        chosen = (group.faces[place].key for group in self._groups() for place in group.pictured)
-        self._pictures = face_pictures(store, [key for key in chosen if key is not None])
+        keys = (group.faces[place].key for group in self.groups() for place in group.pictured)
+        self.pictures = _face_pictures(store, [key for key in keys if key is not None])
 
     def render(self, summary: Summary, gallery: Path, out: Path) -> str:
-        """Return the page; every name in it is escaped, and only its own script may run.
+        """Return the page as valid Unicode text; names are escaped, only its own script may run.
 
-        `gallery` has the pictures of the people that a face may be; it and `out` are named in the
-        command that the page proposes.
+        `gallery` holds the pictures of people that a face may show; it and `out` are in the command
+        that the page proposes.
         """
-        doubtful = {
-            guess.person
-            for place in self._ambiguous.front
-            for guess in self._ambiguous.faces[place].guesses
-        }
-        content = PageContent(
-            root=self._root,
-            people=self._by_name(),
-            ambiguous=self._ambiguous,
-            unknown_people=self._unknown_people,
-            more_unknown_people=self._more_unknown_people,
-            unknown=self._unknown,
-            rejected=sorted(self._rejected.items()),
-            files=sorted(self._files.items()),
-            links=self._links,
-            pictures=self._pictures,
-            portraits=enrolled_pictures(gallery, doubtful),
-        )
-        return render_page(content, summary, gallery, out)
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    def _take(self, group: Group, face: ShownFace) -> None:
+        candidates = {
+            guess.person
+            for place in self.ambiguous.front
+            for guess in self.ambiguous.faces[place].guesses
+        }
+        self.portraits = _enrolled_pictures(gallery, candidates)
+        here = Path(__file__).parent
+        script = (here / SCRIPT).read_text("utf-8")
+        environment = Environment(
+            loader=FileSystemLoader(here),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        groups = self.groups()
+        places = {id(group): place for place, group in enumerate(groups)}
+        environment.filters["number"] = "{:,}".format
+        environment.filters["probability"] = probability_text
+        environment.filters["place"] = lambda group: places[id(group)]
+        text = environment.get_template(TEMPLATE).render(
+            report=self,
+            summary=summary,
+            people=[self.people[name] for name in self._sorted_names()],
+            rejected=sorted(self.rejected.items()),
+            files=sorted(self.files.items()),
+            folder=valid_unicode(str(self.root)),
+            gallery=valid_unicode(str(gallery.resolve())),
+            started=f"{datetime.fromisoformat(summary.started):%Y-%m-%d %H:%M} UTC",
+            where=f"--gallery {_quoted(gallery)} --out {_quoted(out)}",
+            rejected_faces=sum(group.count for group in self.rejected.values()),
+            meanings=MEANINGS,
+            style=(here / STYLE).read_text("utf-8"),
+            script=script,
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            faces_id=FACES_ID,
+            faces_json=self._faces_json(groups),
+            pictures_json=self._pictures_json(groups),
+        )
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    def groups(self) -> list[Group]:
+        """Return all groups in the order of the page."""
+        return [
+            *(self.people[name] for name in self._sorted_names()),
+            *(self.ambiguous, *self.unknown_people, self.more_unknown_people, self.unknown),
+            *(group for _, group in sorted(self.rejected.items())),
+            *(group for _, group in sorted(self.files.items())),
+        ]
+
+    def link(self, face: ShownFace) -> str:
+        """Return the URI of a face's photo."""
+        return self.links.get(face.photo) or (self.root / face.photo).as_uri()
+
+    def _sorted_names(self) -> list[str]:
+        return sorted(self.people, key=lambda name: (name.casefold(), name))
+
+    def _group_of(self, decision: Decision) -> Group:
+        if decision.person is not None:
+            return self.people.setdefault(decision.person, Group(decision.person))
+        if decision.kind is DecisionKind.REJECTED:
+            return self.rejected[str(decision.reason)]
+        return self.ambiguous if decision.reason is Reason.AMBIGUOUS else self.unknown
+
+    def _list(self, group: Group, face: ShownFace) -> None:
         group.count += 1
-        if self._listed < LISTED or len(group.faces) < ALWAYS:
+        if self._listed < LISTED or len(group.faces) < ALWAYS_LISTED:
             group.faces.append(face)
             self._listed += 1
 
-    def _group(self, decision: Decision) -> Group:
-        if decision.person is not None:
-            return self._people.setdefault(decision.person, Group(decision.person))
-        if decision.outcome is Outcome.REJECTED:
-            return self._rejected[str(decision.reason)]
-        return self._ambiguous if decision.reason is Reason.AMBIGUOUS else self._unknown
+    def _faces_json(self, groups: Iterable[Group]) -> str:
+        """Return the JSON of all listed faces: photo, caption, and the link if it is unusual.
 
-    def _by_name(self) -> list[Group]:
-        return sorted(self._people.values(), key=lambda group: (group.name.casefold(), group.name))
+        `people` are all whom the page names or guesses: forgetting somebody reads them.
+        """
+        guessed = {
+            guess.person
+            for group in (self.ambiguous, self.unknown)
+            for face in group.faces
+            for guess in face.guesses
+        }
+        listed = [
+            {
+                "name": group.name,
+                "count": group.count,
+                "faces": [
+                    [face.photo, face.caption]
+                    + ([self.links[face.photo]] if face.photo in self.links else [])
+                    for face in group.faces
+                ],
+            }
+            for group in groups
+        ]
+        people = sorted({*self.people, *guessed})
+        return _script_json({"people": people, "root": self.root.as_uri(), "groups": listed})
 
-    def _groups(self) -> Iterator[Group]:
-        yield from self._people.values()
-        yield from self._unknown_people
-        yield from (self._more_unknown_people, self._ambiguous, self._unknown)
-        yield from self._rejected.values()
+    def _pictures_json(self, groups: Iterable[Group]) -> str:
+        """Return the JSON of the pictures that are not in front, by "group:face"."""
+        return _script_json(
+            {
+                f"{number}:{place}": self.pictures[key]
+                for number, group in enumerate(groups)
+                for place in group.pictured[len(group.front) :]
+                if (key := group.faces[place].key) is not None and key in self.pictures
+            }
+        )
+
+
+def people_on(page: Path) -> list[str]:
+    """Return all whom a page names or guesses; none if there is no page."""
+    if not page.is_file():
+        return []
+    block = _FACES_JSON.search(page.read_text("utf-8"))
+    return list(json.loads(block[1])["people"]) if block else []
+
+
+def _script_json(content: object) -> str:
+    """Return JSON that cannot end the script element around it."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(valid_unicode(str(path.resolve())))
+
+
+def _face_pictures(store: FaceStore, keys: Iterable[FaceKey]) -> dict[FaceKey, str]:
+    """Return the pictures of those faces that the store has."""
+    by_photo: dict[str, list[FaceKey]] = defaultdict(list)
+    for key in keys:
+        by_photo[key.photo_id].append(key)
+    photo_ids, found = list(by_photo), {}
+    for start in range(0, len(photo_ids), _PHOTOS_PER_READ):
+        for photo_id, stored in store.load(photo_ids[start : start + _PHOTOS_PER_READ]).items():
+            for key in by_photo[photo_id]:
+                for face in stored.photo.faces[key.face_index : key.face_index + 1]:
+                    found[key] = base64.b64encode(face.thumbnail).decode()
+    return found
+
+
+def _enrolled_pictures(gallery: Path, people: Collection[str]) -> dict[str, str]:
+    """Return a picture of each of these people from the gallery, as far as it has one."""
+    found = {}
+    for person, png in portraits(gallery, people).items():
+        crop = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        found[person] = base64.b64encode(thumbnail(crop)).decode()
+    return found

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path
-from faceops.identification.engine.engine import NamedPhoto
 from faceops.identification.sidecars.xmp import (
     IPTC,
     MWG,
@@ -35,6 +34,9 @@ from faceops.identification.sidecars.xmp import (
 from faceops.identification.summary import Summary
 from faceops.photos.open_photo import printable
 from faceops.photos.pixels import SIDEWAYS
+
+if TYPE_CHECKING:  # loads ONNX Runtime, which an unchanged run does without
+    from faceops.identification.engine.decide import NamedPhoto
 
 SAME_FACE = 0.5  # overlap from which somebody's region is of our face
 MAX_BYTES = 10_000_000
@@ -226,7 +228,7 @@ def _list(folder: Path) -> _Listing:
     return _Listing(stems, sidecars)
 
 
-def with_sidecars(photos: Iterator[NamedPhoto], summary: Summary) -> Iterator[NamedPhoto]:
+def with_sidecars(photos: Iterator["NamedPhoto"], summary: Summary) -> Iterator["NamedPhoto"]:
     """Write each photo's sidecar and pass the photo on; `summary` counts and keeps what failed."""
     sidecars = Sidecars()
     for named in photos:

@@ -1,18 +1,16 @@
-"""Faces found by earlier runs: a photo that has not changed is not opened again.
+"""The faces that earlier runs found: an unchanged photo is not opened again.
 
-SQLite in the output folder. A photo is known by its bytes (sha256) and by what found its faces, an
-embedding by the contract too; a file is known by path, size and modification time, so that
-unchanged files are not even read. Where crops are kept, another release embeds them without the
-photo. Deleting it costs time, and it forgets which faces stay
-without a name and the numbers of unknown people. It holds biometric data.
+SQLite in the output folder. A photo is identified by its bytes (sha256) and its faces by the finder
+too, an embedding also by the contract; a file is identified by path, size and modification time, so
+that unchanged files are not even read. Another release embeds stored crops without the photo.
+Biometric data. Deleting the file costs time, and it loses which faces were forgotten and the
+numbers of unknown people.
 """
 
 import os
-import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,24 +20,29 @@ import numpy as np
 
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
-from faceops.identification.state.forgotten_places import (
-    places_in,
-    prepare_places,
-    without_forgotten,
+from faceops.identification.state.forgotten_places import places_in, without_forgotten
+from faceops.identification.state.found_photo import (
+    FoundFace,
+    FoundPhoto,
+    decode_crop,
+    encode_crop,
 )
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto, decoded_crop
 from faceops.identification.state.presence import BELOW, Presence, below, note_presence
-from faceops.identification.state.schema import Method, adopt, prepare, state_errors
+from faceops.identification.state.schema import (
+    Method,
+    connect,
+    prepare_tables,
+    state_errors,
+    transaction,
+)
 from faceops.photos.formats import decoder_id
 
-NOT_READ = ""  # photo_id of a file that is empty or too large: it has a size and a time, no photo
-BUSY_S = 60.0  # how long to wait for another process that writes
-# One to go back to, and one for a second folder that is looked at in another way.
-METHODS_KEPT = 3
+NO_PHOTO = ""  # photo_id of a file that is empty or too large
+METHODS_KEPT = 3  # the current one, one to go back to, and one for a folder with other settings
 
 
-class SeenFile(NamedTuple):
-    """A file as it was when its photo was looked at."""
+class SourceFile(NamedTuple):
+    """A photo's file as it was when its faces were found."""
 
     path: Path
     size: int
@@ -47,11 +50,11 @@ class SeenFile(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class KeptPhoto:
-    """What is kept of a photo.
+class StoredPhoto:
+    """A photo in the store.
 
-    `crops`, uint8 (112, 112, 3) RGB by place in `photo.faces`, are of the faces that this contract
-    has not embedded yet: until then their embedding is empty.
+    `crops`, uint8 (112, 112, 3) RGB by index in `photo.faces`, are those of faces that the current
+    contract has not embedded yet.
     """
 
     photo: FoundPhoto
@@ -59,96 +62,89 @@ class KeptPhoto:
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """What is to be kept of a file.
+class Extraction:
+    """The faces of one photo file, from the store or from the photo.
 
     Attributes:
-        file: None where the file could not be seen as it is: then only the photo is kept.
-        found: the faces were found now, in the photo.
-        embedded: they were embedded now.
-        crops: by place in `photo.faces`, see `kept_crop`; empty where they are not to be kept.
+        file: None if it was no readable file, or has to be tried again by later runs.
+        opened: the photo was decoded now.
+        reembedded: its faces are embedded now, from stored crops.
+        crops: uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now.
     """
 
-    file: SeenFile | None
+    path: Path
+    file: SourceFile | None
     photo: FoundPhoto
-    found: bool = False
-    embedded: bool = False
-    crops: Mapping[int, bytes] = field(default_factory=dict)
+    opened: bool = False
+    reembedded: bool = False
+    crops: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 class FaceStore:
-    """The faces of one method; safe to ask from several threads.
+    """The faces of one method; may be shared by threads.
 
     Raises:
-        FaceOpsError: as `state_errors`; from every method too.
+        FaceOpsError: see `state_errors`; from every method too.
     """
 
     def __init__(self, path: Path, method: Method) -> None:
         self._path = path
-        self._finder, self._contract = method.finder, method.contract
+        self._method = method
         self._decoder = decoder_id()
         self._lock = threading.Lock()
-        with state_errors(self._path):
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
-            )
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            # What is dropped is biometric: no bytes of it stay in the file.
-            self._db.execute("PRAGMA secure_delete=ON")
-            # Inside the transaction: of two processes that start at once, one makes the tables.
-            with self._transaction():
-                prepare(self._db)
-                prepare_places(self._db)
-                adopt(self._db, method)
+        with state_errors(path):
+            self._db = connect(path)
+            with transaction(self._db):
+                prepare_tables(self._db)
                 self._note_use()
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def known(self, files: Sequence[SeenFile]) -> dict[SeenFile, KeptPhoto]:
-        """Return what is kept of those of `files` that have not changed since they were seen."""
+    def find_unchanged(self, files: Sequence[SourceFile]) -> dict[SourceFile, StoredPhoto]:
+        """Return the photos of those of `files` whose size and time are the stored ones."""
         paths = [os.fsencode(file.path) for file in files]
         with state_errors(self._path), self._lock:
-            seen = {
-                row[0]: row[1:]
-                for row in self._db.execute(
+            stored = {
+                path: (size, mtime_ns, photo_id)
+                for path, size, mtime_ns, photo_id in self._db.execute(
                     "SELECT path, size, mtime_ns, photo_id FROM files "
-                    f"WHERE path IN ({_places(paths)})",
+                    f"WHERE path IN ({_marks(paths)})",
                     paths,
                 )
             }
         same = {
-            file: seen[path][2]
+            file: stored[path][2]
             for file, path in zip(files, paths, strict=True)
-            if seen.get(path, ())[:2] == (file.size, file.mtime_ns)
+            if path in stored and stored[path][:2] == (file.size, file.mtime_ns)
         }
         photos = self.load(list(same.values()))
         return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
 
     def has_files_below(self, root: Path) -> bool:
-        """Return whether files below `root` were there at the latest run."""
+        """Return whether the latest run found files below `root`."""
         with state_errors(self._path), self._lock:
             row = self._db.execute(
                 f"SELECT 1 FROM files WHERE {BELOW} AND gone_since IS NULL LIMIT 1", below(root)
             )
             return row.fetchone() is not None
 
-    def load(self, photo_ids: Sequence[str]) -> dict[str, KeptPhoto]:
-        """Return what is kept of those of the photos that need not be opened.
+    def load(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
+        """Return those of the photos that need not be opened.
 
-        These are photos whose faces this finder has found, and of which every face has its
-        embedding, its crop, or was forgotten.
+        This finder has found their faces, and each face has its embedding or its crop, or was
+        forgotten.
         """
         faces: dict[str, list[FoundFace]] = defaultdict(list)
         crops: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
-        lacking = set()
-        places = _places(photo_ids)
+        incomplete = set()
+        marks = _marks(photo_ids)
         with state_errors(self._path), self._lock:
             photos = self._db.execute(
                 "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
-                f"WHERE finder=? AND photo_id IN ({places})",
-                (self._finder, *photo_ids),
+                f"WHERE finder=? AND photo_id IN ({marks})",
+                (self._method.finder, *photo_ids),
             ).fetchall()
             rows = self._db.execute(
                 "SELECT f.photo_id, f.x, f.y, f.width, f.height, f.detector_score, f.quality, "
@@ -156,24 +152,21 @@ class FaceStore:
                 "CASE WHEN e.embedding IS NULL THEN f.crop END "
                 "FROM faces f LEFT JOIN embeddings e ON e.photo_id=f.photo_id "
                 "AND e.finder=f.finder AND e.face_index=f.face_index AND e.contract=? "
-                f"WHERE f.finder=? AND f.photo_id IN ({places}) "
+                f"WHERE f.finder=? AND f.photo_id IN ({marks}) "
                 "ORDER BY f.photo_id, f.face_index",
-                (self._contract, self._finder, *photo_ids),
+                (self._method.contract, self._method.finder, *photo_ids),
             ).fetchall()
-        for photo_id, *box, score, quality, picture, forgotten, embedding, kept in rows:
+        for photo_id, x, y, width, height, score, quality, jpeg, forgotten, embedding, webp in rows:
             if embedding is None and not forgotten:
-                crop = None if kept is None else decoded_crop(kept)
+                crop = None if webp is None else decode_crop(webp)
                 if crop is None:
-                    lacking.add(photo_id)
+                    incomplete.add(photo_id)
                 else:
                     crops[photo_id][len(faces[photo_id])] = crop
             values = np.frombuffer(embedding or b"", np.float32)
-            x, y, width, height = box
-            faces[photo_id].append(
-                FoundFace((x, y, width, height), score, quality, values, picture)
-            )
+            faces[photo_id].append(FoundFace((x, y, width, height), score, quality, values, jpeg))
         return {
-            photo_id: KeptPhoto(
+            photo_id: StoredPhoto(
                 FoundPhoto(
                     photo_id,
                     Reason(reason) if reason else None,
@@ -184,54 +177,55 @@ class FaceStore:
                 crops.get(photo_id, {}),
             )
             for photo_id, reason, width, height, orientation, decoder in photos
-            # What one decoder could not open another one may.
-            if decoder in (None, self._decoder) and photo_id not in lacking
+            # Another decoder may open what this one could not.
+            if decoder in (None, self._decoder) and photo_id not in incomplete
         }
 
-    def forgotten(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
-        """Return where faces were forgotten in those of the photos, whatever had found them."""
+    def forgotten_places(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
+        """Return the boxes of forgotten faces by photo, whatever finder found them."""
         with state_errors(self._path), self._lock:
             return places_in(self._db, photo_ids)
 
-    def save(self, looked: Iterable[Looked]) -> None:
-        """Keep photos, found or embedded now or before, in one transaction.
+    def save(self, extractions: Iterable[Extraction], keep_crops: bool = False) -> None:
+        """Store photos with their embeddings, and with `keep_crops` the crops of opened ones.
 
-        Of a face that was forgotten since it was looked at, nothing but its box is kept.
+        All or nothing. Of a face that was forgotten in the meantime, only the box is stored.
         """
-        with state_errors(self._path), self._lock, self._transaction():
-            for one in looked:
+        encoded = [
+            (one, {index: encode_crop(crop) for index, crop in one.crops.items()})
+            if keep_crops and one.opened
+            else (one, {})
+            for one in extractions
+        ]
+        with state_errors(self._path), self._lock, transaction(self._db):
+            for one, crops in encoded:
+                photo_id = one.photo.photo_id
                 if one.file is not None:
+                    path = os.fsencode(one.file.path)
                     self._db.execute(
                         "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
-                        (
-                            os.fsencode(one.file.path), one.file.size, one.file.mtime_ns,
-                            one.photo.photo_id or NOT_READ,
-                        ),
-                    )  # fmt: skip
-                if one.photo.photo_id is None:
+                        (path, one.file.size, one.file.mtime_ns, photo_id or NO_PHOTO),
+                    )
+                if photo_id is None:
                     continue
-                photo_id = one.photo.photo_id
                 places = places_in(self._db, [photo_id]).get(photo_id, ())
                 photo = without_forgotten(one.photo, places)
-                if one.found:
-                    self._insert_found(photo, one.crops)
-                if one.embedded:
+                if one.opened:
+                    self._insert_faces(photo, crops)
+                if one.opened or one.reembedded:
                     self._insert_embeddings(photo)
 
     def note_presence(
         self, root: Path | None, present: Iterable[Path], unread: Collection[Path]
     ) -> Presence:
-        """Note which files below `root` are gone, and drop what is gone for long.
-
-        See `presence.note_presence`.
-        """
-        with state_errors(self._path), self._lock, self._transaction():
+        """Note which files below `root` are missing; see `presence.note_presence`."""
+        with state_errors(self._path), self._lock, transaction(self._db):
             return note_presence(self._db, root, present, unread, datetime.now(UTC))
 
-    def forget_methods(self) -> None:
-        """Drop what only methods of long ago found and embedded: the latest three stay."""
+    def drop_old_methods(self) -> None:
+        """Drop the faces and embeddings of all but the three methods used last."""
         pair = "(finder, contract)"
-        with state_errors(self._path), self._lock, self._transaction():
+        with state_errors(self._path), self._lock, transaction(self._db):
             if self._db.execute("SELECT count(*) FROM methods").fetchone()[0] <= METHODS_KEPT:
                 return
             self._db.execute(
@@ -251,20 +245,20 @@ class FaceStore:
         latest = self._db.execute(
             "SELECT finder, contract, used FROM methods ORDER BY used DESC LIMIT 1"
         ).fetchone()
-        if latest is None or latest[:2] != (self._finder, self._contract):
+        if latest is None or latest[:2] != self._method:
             self._db.execute(
                 "INSERT OR REPLACE INTO methods VALUES (?, ?, ?)",
-                (self._finder, self._contract, latest[2] + 1 if latest else 1),
+                (*self._method, latest[2] + 1 if latest else 1),
             )
 
-    def _insert_found(self, photo: FoundPhoto, crops: Mapping[int, bytes]) -> None:
-        key = (photo.photo_id, self._finder)
+    def _insert_faces(self, photo: FoundPhoto, crops: Mapping[int, bytes]) -> None:
+        key = (photo.photo_id, self._method.finder)
         before = self._db.execute(
             "SELECT x, y, width, height FROM faces WHERE photo_id=? AND finder=? "
             "ORDER BY face_index",
             key,
         ).fetchall()
-        # Found again for want of crops: what other contracts have embedded stays.
+        # If the same faces were found again for want of crops, embeddings of other contracts stay.
         if before != [face.box for face in photo.faces]:
             for table in ("faces", "embeddings"):
                 self._db.execute(f"DELETE FROM {table} WHERE photo_id=? AND finder=?", key)
@@ -276,7 +270,7 @@ class FaceStore:
             (*key, reason, decoder, *photo.size, photo.orientation),
         )
         self._db.executemany(
-            # A crop that was kept stays where none is to be kept now.
+            # A stored crop stays if no crop is to be stored now.
             "INSERT OR REPLACE INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
             "CASE WHEN ? THEN NULL ELSE coalesce(?, (SELECT crop FROM faces "
             "WHERE photo_id=? AND finder=? AND face_index=?)) END)",
@@ -290,52 +284,16 @@ class FaceStore:
         )  # fmt: skip
 
     def _insert_embeddings(self, photo: FoundPhoto) -> None:
+        finder, contract = self._method
         self._db.executemany(
             "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
             (
-                (
-                    photo.photo_id, self._finder, index, self._contract,
-                    face.embedding.astype(np.float32).tobytes(),
-                )
+                (photo.photo_id, finder, index, contract, face.embedding.astype("<f4").tobytes())
                 for index, face in enumerate(photo.faces)
                 if not face.forgotten
             ),
-        )  # fmt: skip
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            # On a full disk SQLite has rolled back by itself.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-
-def _places(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
-
-
-_DIGEST = np.dtype("S32")  # it compares as if filled up with zeros, so none is lost at the end
-
-
-class PhotoIds:
-    """A set of photo_ids, sha256 in hexadecimal: 32 bytes each."""
-
-    def __init__(self, photo_ids: Iterable[str] = ()) -> None:
-        self._sorted = np.unique(
-            np.fromiter((bytes.fromhex(photo_id) for photo_id in photo_ids), _DIGEST)
         )
 
-    def __len__(self) -> int:
-        return len(self._sorted)
 
-    def __contains__(self, photo_id: object) -> bool:
-        if not isinstance(photo_id, str):
-            return False
-        digest = np.array(bytes.fromhex(photo_id), _DIGEST)
-        place = int(np.searchsorted(self._sorted, digest))
-        return place < len(self._sorted) and bool(self._sorted[place] == digest)
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

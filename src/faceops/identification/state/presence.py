@@ -1,7 +1,7 @@
-"""Which of the kept files are there. Those that are gone are kept for a while, then dropped.
+"""Which of the known files still exist; data of missing files are dropped after a grace period.
 
-A share or a folder that comes back within `GRACE` costs nothing; what stays away longer is dropped,
-since it is biometric.
+A share or folder that comes back within `GRACE` costs nothing. What stays away longer is dropped,
+because it is biometric.
 """
 
 import os
@@ -12,21 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 GRACE = timedelta(days=30)
-_TABLES = """
-CREATE TEMP TABLE present (path BLOB PRIMARY KEY);
-CREATE TEMP TABLE missing (path BLOB PRIMARY KEY, photo_id TEXT);
-"""
+BELOW = "path>? AND path<?"  # SQL: the path lies below the folder whose bounds are `below(folder)`
 
 
 @dataclass(frozen=True)
 class Presence:
-    """What has become of the files that were there at the latest run.
+    """What happened to the files of the latest run.
 
     Attributes:
-        vanished: how many are not there now.
-        moved: how many are not there, but their photo is, under another path.
-        unlisted: folders of which nobody knows what is in them; files below count as neither.
-        drop_at: when the next of the files that are gone is to be dropped; None if none is gone.
+        vanished: number of missing files.
+        moved: number of missing files whose photo exists under another path.
+        unlisted: folders that could not be listed; files below them count as neither.
+        drop_at: when data of the next missing file are dropped; None if no file is missing.
     """
 
     vanished: int = 0
@@ -42,17 +39,17 @@ def note_presence(
     unread: Collection[Path],
     now: datetime,
 ) -> Presence:
-    """Note which files below `root` are gone, and drop what is gone for long; in a transaction.
+    """Note which files below `root` are missing and drop expired ones, inside a transaction.
 
     Args:
-        root: the folder that was walked; None where it was not, then no file is found gone.
-        present: what was found there.
+        root: the folder that was walked; None for a single photo: then no file is missing.
+        present: the files found there.
         unread: those of `present` that were no readable file: folders among them could not be
             listed.
         now: with its time zone.
     """
-    for statement in _TABLES.strip().splitlines():
-        db.execute(statement)
+    db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
+    db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY, photo_id TEXT)")
     db.executemany(
         "INSERT OR IGNORE INTO present VALUES (?)", ((os.fsencode(path),) for path in present)
     )
@@ -80,39 +77,35 @@ def note_presence(
         )
         for folder in unlisted:
             db.execute(f"DELETE FROM missing WHERE {BELOW}", below(folder))
-        vanished = db.execute("SELECT count(*) FROM missing").fetchone()[0]
-        # Nothing is lost with these: their photo is kept by the path that it has now.
+        (vanished,) = db.execute("SELECT count(*) FROM missing").fetchone()
+        # A moved photo keeps its data by its present path.
         moved = db.execute(
             "DELETE FROM files WHERE path IN (SELECT path FROM missing) "
             "AND photo_id IN (SELECT photo_id FROM files WHERE gone_since IS NULL) "
             "AND photo_id<>''"
         ).rowcount
     db.execute("DELETE FROM files WHERE gone_since<=?", (int((now - GRACE).timestamp()),))
-    drop_orphans(db)
+    _drop_orphans(db)
     for table in ("present", "missing"):
         db.execute(f"DROP TABLE {table}")
-    first = db.execute("SELECT min(gone_since) FROM files").fetchone()[0]
+    (first,) = db.execute("SELECT min(gone_since) FROM files").fetchone()
     drop_at = None if first is None else datetime.fromtimestamp(first, UTC) + GRACE
     return Presence(vanished - moved, moved, unlisted, drop_at)
 
 
-def drop_gone(db: sqlite3.Connection) -> None:
-    """Drop all that is gone now, in a transaction."""
+def drop_missing(db: sqlite3.Connection) -> None:
+    """Drop the data of all missing files at once, inside a transaction."""
     db.execute("DELETE FROM files WHERE gone_since IS NOT NULL")
-    drop_orphans(db)
+    _drop_orphans(db)
 
 
-def drop_orphans(db: sqlite3.Connection) -> None:
+def _drop_orphans(db: sqlite3.Connection) -> None:
     """Drop the photos that no file has."""
     for table in ("photos", "faces", "embeddings"):
         db.execute(f"DELETE FROM {table} WHERE photo_id NOT IN (SELECT photo_id FROM files)")
 
 
-# Of a path in SQL: whether it lies below the folder of `below`.
-BELOW = "path>? AND path<?"
-
-
 def below(folder: Path) -> tuple[bytes, bytes]:
-    """Return the bounds between which all paths below `folder` lie, and no others."""
+    """Return the bounds between which exactly the paths below `folder` lie."""
     inside = os.fsencode(folder).rstrip(b"/") + b"/"
     return inside, inside[:-1] + b"0"  # the byte after the slash

@@ -1,9 +1,10 @@
-"""The tables of the state of an output folder, and the way to them from earlier versions.
+"""The SQLite tables of an output folder's state, and transactions on them.
 
-A photo's faces are found once by a finder, and embedded once by each contract (see `Method`):
-going back to the release of before needs no embedding.
+A photo's faces are found once for each finder and embedded once for each contract (see `Method`),
+so that going back to an earlier release needs no embedding.
 """
 
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -16,128 +17,114 @@ from faceops.base.errors import FaceOpsError
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.contract import Release
 
+BUSY_S = 60.0  # how long to wait for another process that writes
+
 
 class Method(NamedTuple):
-    """How a photo is looked at.
+    """How faces are found and embedded.
 
     Attributes:
-        finder: stands for all that finds and cuts faces, hex: crops id, threshold, detail, limits.
-        contract: the contract id of the release that embeds them.
-        schema_2: what stood for both in states of before they were told apart.
+        finder: digest of all that finds and cuts faces: crops id, threshold, detail, limits.
+        contract: contract id of the release that embeds them.
     """
 
     finder: str
     contract: str
-    schema_2: str
 
 
 def method_of(release: Release, limits: PhotoLimits, detail: int) -> Method:
-    """Return the method of a release; one of another embedder alone has the same `finder`."""
-    finds = {
+    """Return the method of a release; releases that differ in the embedder alone share `finder`."""
+    finder = {
         "detector_threshold": release.alignment.detector_threshold,
         "detail": detail,
         "limits": str(limits),
+        "crops_id": release.crops_id,
     }
-    contract = {
-        "contract_id": release.contract_id,
-        "detector_size": release.alignment.detector_size,
-    }
-    return Method(
-        _digest({**finds, "crops_id": release.crops_id}),
-        release.contract_id,
-        _digest({**finds, **contract}),
-    )
-
-
-def _digest(content: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()
+    return Method(digest, release.contract_id)
 
 
 SCHEMA_VERSION = 4
-# gone_since: seconds since 1970, NULL while the file is there.
-_FILES = """
-CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, photo_id TEXT NOT NULL,
-                    gone_since INTEGER);
-"""
-_FILES_KEPT = """
-INSERT INTO files SELECT path, size, mtime_ns, photo_id, NULL FROM old_files;
-DROP TABLE old_files;
-"""
-# The crop comes last in its row: reading the rest does not touch its pages.
-_TABLES = """
-CREATE TABLE photos (photo_id TEXT, finder TEXT, reason TEXT, decoder TEXT, width INTEGER,
-                     height INTEGER, orientation INTEGER,
-                     PRIMARY KEY (photo_id, finder));
-CREATE TABLE faces (photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, y REAL, width REAL,
-                    height REAL, detector_score REAL, quality REAL, forgotten INTEGER,
-                    thumbnail BLOB, crop BLOB,
-                    PRIMARY KEY (photo_id, finder, face_index));
-CREATE TABLE embeddings (photo_id TEXT, finder TEXT, face_index INTEGER, contract TEXT,
-                         embedding BLOB,
-                         PRIMARY KEY (photo_id, finder, face_index, contract)) WITHOUT ROWID;
-CREATE TABLE methods (finder TEXT, contract TEXT, used INTEGER, PRIMARY KEY (finder, contract));
-"""
-_NAMES = ("files", "photos", "faces", "embeddings", "methods")
-# One text stood for finder and contract then: it stands for both until `adopt` tells them apart.
-_FROM_2 = """
-INSERT INTO photos SELECT photo_id, method, reason, decoder, width, height, orientation
-    FROM old_photos;
-INSERT INTO faces SELECT photo_id, method, face_index, x, y, width, height, detector_score,
-    quality, length(embedding)=0, thumbnail, NULL FROM old_faces;
-INSERT INTO embeddings SELECT photo_id, method, face_index, method, embedding
-    FROM old_faces WHERE length(embedding)>0;
-INSERT INTO methods SELECT DISTINCT method, method, 0 FROM old_photos;
-DROP TABLE old_photos;
-DROP TABLE old_faces;
-"""
-_ADOPT = """
-UPDATE OR IGNORE photos SET finder=:finder WHERE finder=:schema_2;
-UPDATE OR IGNORE faces SET finder=:finder WHERE finder=:schema_2;
-UPDATE OR IGNORE embeddings SET finder=:finder, contract=:contract WHERE finder=:schema_2;
-DELETE FROM photos WHERE finder=:schema_2;
-DELETE FROM faces WHERE finder=:schema_2;
-DELETE FROM embeddings WHERE finder=:schema_2;
-DELETE FROM methods WHERE finder=:schema_2;
-"""
+# files.gone_since: seconds since 1970, NULL while the file exists.
+# faces.crop is the last column: reading the others does not touch its pages.
+_TABLES = {
+    "files": "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, photo_id TEXT NOT NULL, "
+    "gone_since INTEGER)",
+    "photos": "(photo_id TEXT, finder TEXT, reason TEXT, decoder TEXT, width INTEGER, "
+    "height INTEGER, orientation INTEGER, PRIMARY KEY (photo_id, finder))",
+    "faces": "(photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, y REAL, width REAL, "
+    "height REAL, detector_score REAL, quality REAL, forgotten INTEGER, thumbnail BLOB, "
+    "crop BLOB, PRIMARY KEY (photo_id, finder, face_index))",
+    "embeddings": "(photo_id TEXT, finder TEXT, face_index INTEGER, contract TEXT, "
+    "embedding BLOB, PRIMARY KEY (photo_id, finder, face_index, contract)) WITHOUT ROWID",
+    "methods": "(finder TEXT, contract TEXT, used INTEGER, PRIMARY KEY (finder, contract))",
+}
+_PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
+# How versions before table `forgotten_places` marked a forgotten face, by schema version.
+_FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
 
 
-def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, or bring those of versions 2 and 3 along; inside a transaction.
+def prepare_tables(db: sqlite3.Connection) -> None:
+    """Create the tables that are missing, inside a transaction.
 
-    Tables of any other version are emptied.
+    Tables of another schema version are replaced by empty ones, so that photos are opened again;
+    the places of forgotten faces are kept.
     """
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    if "forgotten_places" not in tables:
+        db.execute(f"CREATE TABLE forgotten_places {_PLACES}")
+        db.execute("CREATE INDEX forgotten_photos ON forgotten_places (photo_id)")
+        if version in _FORGOTTEN_FACES and "faces" in tables:
+            db.execute(
+                "INSERT INTO forgotten_places SELECT photo_id, x, y, width, height, 'earlier' "
+                f"FROM faces WHERE {_FORGOTTEN_FACES[version]}"
+            )
     if version == SCHEMA_VERSION:
         return
-    before = {2: ("files", "photos", "faces"), 3: ("files",)}.get(version)
-    if before is None:
-        for name in _NAMES:
-            db.execute(f"DROP TABLE IF EXISTS {name}")
-    for name in before or ():
-        db.execute(f"ALTER TABLE {name} RENAME TO old_{name}")
-    statements = {
-        2: _FILES + _FILES_KEPT + _TABLES + _FROM_2,
-        3: _FILES + _FILES_KEPT,
-    }.get(version, _FILES + _TABLES)
-    for statement in _split(statements):
-        db.execute(statement)
+    for name, columns in _TABLES.items():
+        db.execute(f"DROP TABLE IF EXISTS {name}")
+        db.execute(f"CREATE TABLE {name} {columns}")
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
-def adopt(db: sqlite3.Connection, method: Method) -> None:
-    """Make what `method` found and embedded before schema 3 its own; inside a transaction."""
-    if db.execute("SELECT 1 FROM methods WHERE finder=?", (method.schema_2,)).fetchone():
-        for statement in _split(_ADOPT):
-            db.execute(statement, method._asdict())
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the state `path`; transactions are the caller's. Usable from several threads."""
+    db = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+    db.execute("PRAGMA synchronous=NORMAL")
+    # The state is biometric: SQLite overwrites what is deleted.
+    db.execute("PRAGMA secure_delete=ON")
+    return db
 
 
-def _split(statements: str) -> list[str]:
-    return [statement for statement in statements.split(";") if statement.strip()]
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write all or nothing; of two processes, the second waits for the first."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # on a full disk, SQLite has rolled back by itself
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def open_state(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the state `path` for one transaction on its tables.
+
+    Raises:
+        FaceOpsError: see `state_errors`.
+    """
+    with state_errors(path), contextlib.closing(connect(path)) as db, transaction(db):
+        prepare_tables(db)
+        yield db
 
 
 _DELETE = (
-    "delete it, and the photos are opened anew; numbers of unknown people begin again, and faces "
-    "that people forget removed have to be forgotten anew"
+    "delete it, and the photos are opened again; unknown people get new numbers, and faces that "
+    "`people forget` removed have to be forgotten again"
 )
 _SPACE = "free some space or check the disk; the next run continues where this one stopped"
 _WAIT = "another process is writing to it: run this again when that one has ended"
@@ -153,13 +140,13 @@ _ADVICE = {
     sqlite3.SQLITE_CANTOPEN: _PERMIT,
     sqlite3.SQLITE_PERM: _PERMIT,
 }
-_OTHER = "run this again; if it stays so, move the file away, and the photos are opened anew"
-_PRIMARY = 0xFF  # the rest of a result code tells variants apart
+_OTHER = "run this again; if it fails again, move the file away, and the photos are opened again"
+_PRIMARY_CODE = 0xFF  # the other bits of an extended result code give the variant
 
 
 @contextmanager
 def state_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises about the state `path` into a sentence that tells what to do.
+    """Replace SQLite's errors about the state `path` by a sentence that says what to do.
 
     Raises:
         FaceOpsError: it is damaged, locked, or cannot be read or written.
@@ -167,6 +154,6 @@ def state_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
         advice = _ADVICE.get(code, _OTHER)
         raise FaceOpsError(f"{path} cannot be used ({error}); {advice}.") from None

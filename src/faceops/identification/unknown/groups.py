@@ -22,8 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceops.base.errors import UsageError
-from faceops.identification.state.face_store import BUSY_S
-from faceops.identification.state.schema import state_errors
+from faceops.identification.state.schema import open_state
 from faceops.verification.verifier import Verify, reaches
 
 MEAN_SHARE = 0.9  # of the lowest cosine of a link, that two groups need on average to join
@@ -181,7 +180,6 @@ def number_groups(state: Path, groups: Sequence[Sequence[FaceKey]]) -> list[int]
         FaceOpsError: as `state_errors`.
     """
     with _opened(state) as db:
-        db.execute("BEGIN IMMEDIATE")  # else each of the many look-ups takes a lock of its own
         votes = sorted(
             (-count, number, place)
             for place, group in enumerate(groups)
@@ -231,12 +229,7 @@ def _numbers_before(db: sqlite3.Connection, group: Sequence[FaceKey]) -> Iterato
 
 @contextlib.contextmanager
 def _opened(state: Path) -> Iterator[sqlite3.Connection]:
-    with (
-        state_errors(state),
-        contextlib.closing(sqlite3.connect(state, timeout=BUSY_S)) as db,
-        db,
-    ):
-        db.execute("PRAGMA secure_delete=ON")
+    with open_state(state) as db:
         for statement in _TABLES:
             db.execute(statement)
         yield db

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.reasons import Reason
 from faceops.base.tables import csv_cell, write_csv
-from faceops.identification.engine.engine import NamedPhoto
+from faceops.identification.engine.decide import NamedPhoto
 from faceops.identification.records.output_folder import UNKNOWN_FILE
 from faceops.identification.unknown.groups import FaceKey, group_faces, number_groups, unknown_name
 from faceops.release.bundle import Bundle
