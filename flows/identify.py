@@ -37,8 +37,8 @@ from faceops.identification.mlflow_run import (
     require_valid_records,
 )
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS
-from faceops.identification.run import check_folders, identify
-from faceops.identification.settings import DETAIL, IdentifySettings
+from faceops.identification.run import identify
+from faceops.identification.settings import DETAIL, IdentifySettings, check_folders
 from faceops.photos.walk import walk_photos
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle

@@ -67,8 +67,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from faceops.identification.run import check_folders
-    from faceops.identification.settings import IdentifySettings
+    from faceops.identification.settings import IdentifySettings, check_folders
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     fields = IdentifySettings.__dataclass_fields__

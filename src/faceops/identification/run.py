@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import faceops
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
@@ -45,7 +45,7 @@ from faceops.identification.records.reuse import (
     reuse_last_run,
 )
 from faceops.identification.report.report import Report
-from faceops.identification.settings import IdentifySettings
+from faceops.identification.settings import IdentifySettings, check_folders
 from faceops.identification.sidecars.sidecars import with_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
@@ -173,26 +173,6 @@ def identify(
         publish(out, summary.run_id)
         remove_old_runs(out, settings.keep_runs, summary.run_id)
     return summary
-
-
-def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
-    """Refuse impossible folders.
-
-    Raises:
-        UsageError: there are no photos, or the results or the gallery would lie among the photos.
-    """
-    if not photos_dir.exists():
-        raise UsageError(f"{photos_dir} does not exist; name a folder of photos, or one photo.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; name a folder for the results.")
-    if not photos_dir.is_dir():
-        return
-    for what, folder in (("the results", out), ("the gallery", gallery)):
-        if folder.resolve().is_relative_to(photos_dir.resolve()):
-            raise UsageError(
-                f"{folder} for {what} lies inside the photos' folder {photos_dir}, and the next "
-                "run would take it for photos; name a folder outside."
-            )
 
 
 def new_summary(

@@ -1,6 +1,7 @@
-"""The settings of an identification run: all but the folders, the gallery and the release."""
+"""The settings of an identification run, and the checks of its folders."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from faceops.base.errors import UsageError
 from faceops.gallery.policy import IDENTIFICATION, FacePolicy
@@ -66,3 +67,23 @@ class IdentifySettings:
         """Return the settings that decide a run's rows, as text for a digest."""
         rows = (self.budget, self.annotate, self.xmp, self.detail, self.precision)
         return str((*rows, self.policy, self.limits))
+
+
+def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
+    """Refuse impossible folders.
+
+    Raises:
+        UsageError: there are no photos, or the results or the gallery would lie among the photos.
+    """
+    if not photos_dir.exists():
+        raise UsageError(f"{photos_dir} does not exist; name a folder of photos, or one photo.")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a folder for the results.")
+    if not photos_dir.is_dir():
+        return
+    for what, folder in (("the results", out), ("the gallery", gallery)):
+        if folder.resolve().is_relative_to(photos_dir.resolve()):
+            raise UsageError(
+                f"{folder} for {what} lies inside the photos' folder {photos_dir}, and the next "
+                "run would take it for photos; name a folder outside."
+            )
