@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.label_doctor.calibration import calibrate_on_doubtful
+from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise
 from faceops.evaluation.label_doctor.compare import read_cropped_photos
 from faceops.evaluation.label_doctor.diagnose import Suspicion, diagnose
 from faceops.release.bundle import Bundle
@@ -44,7 +44,7 @@ def swapped_labels(persons: np.ndarray, share: float, seed: int) -> tuple[np.nda
 
 def suspicions(embeddings: np.ndarray, labels: np.ndarray, verifier: Verifier) -> list[Suspicion]:
     """Return the label doctor's list for `labels`."""
-    calibrated = calibrate_on_doubtful(embeddings, labels, verifier)
+    calibrated = calibrate_with_label_noise(embeddings, labels, verifier)
     if calibrated is None:
         raise FaceOpsError("too few pairs of photos of one person; give more photos.")
     return diagnose(embeddings, labels, calibrated.verifier)

@@ -53,10 +53,10 @@ def test_a_stray_photo_is_found_confirmed_and_set_aside(
     monkeypatch.chdir(place)
     command = ["data", "doctor", "--bundle", str(sface_bundle)]
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "1 suspicion (1 mislabelled_photo)" in told
+    output = capsys.readouterr().out
+    assert "1 suspicion (1 mislabelled_photo)" in output
     file = place / "build/doctor/suspicions.csv"
-    assert f"next: faceops data doctor --confirm {file.relative_to(place)}" in told
+    assert f"next: faceops data doctor --confirm {file.relative_to(place)}" in output
     (row,) = list(csv.DictReader(file.open(newline="")))
     assert row["path"].endswith("/stray.jpg")
     assert row["suggestion"] == sorted(p.name for p in (place / "data/photos").iterdir())[1]
@@ -89,7 +89,7 @@ def test_mistakes_of_the_call_are_one_sentence(
 ) -> None:
     assert SHARE == room.SHARE
     none = str(tmp_path / "none")
-    for arguments, code, told in (
+    for arguments, code, message in (
         (["--share", "0.7"], 2, "share 0.7 is wrong"),
         (["--threads", "0"], 2, "--threads 0 is wrong"),
         (["--crops", none], 1, "crops.npy does not exist"),
@@ -98,5 +98,5 @@ def test_mistakes_of_the_call_are_one_sentence(
     ):
         assert main(["data", "doctor", *arguments]) == code
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1

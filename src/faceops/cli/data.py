@@ -163,7 +163,7 @@ def _doctor(args: argparse.Namespace) -> int:
 def _diagnose(args: argparse.Namespace) -> int:
     from faceops.base.files import write_json
     from faceops.evaluation.embedded_faces import EmbeddedFaces
-    from faceops.evaluation.label_doctor.calibration import calibrate_on_doubtful
+    from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise
     from faceops.evaluation.label_doctor.compare import read_cropped_photos
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
     from faceops.evaluation.label_doctor.findings import write_findings
@@ -178,17 +178,17 @@ def _diagnose(args: argparse.Namespace) -> int:
     embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, photos.persons, photos.paths, photos.crops)
     # The bundle may have been calibrated on the labels that are in doubt here.
-    tolerant = calibrate_on_doubtful(embeddings, faces.persons, verifier)
+    calibrated = calibrate_with_label_noise(embeddings, faces.persons, verifier)
     found = diagnose(
-        embeddings, faces.persons, tolerant.verifier if tolerant else verifier, args.share
+        embeddings, faces.persons, calibrated.verifier if calibrated else verifier, args.share
     )
     figures = write_findings(found, faces, args.data, args.out)
     figures |= {
         "share_assumed": args.share,
         "contract_id": bundle.release.contract_id,
         "verifier": verifier.kind,
-        "calibrated_on": "these photos" if tolerant else bundle.release.thresholds.data,
-        "pairs_of_one_name_wrong": round(tolerant.wrong_pairs, 6) if tolerant else None,
+        "calibrated_on": "these photos" if calibrated else bundle.release.thresholds.data,
+        "pairs_of_one_name_wrong": round(calibrated.wrong_pairs, 6) if calibrated else None,
     }
     write_json(args.out / "summary.json", figures)
     return show(args, figures, _doctor_lines(args.out, found, figures))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.label_doctor.calibration import calibrate_on_doubtful, fit_with_wrong_pairs
+from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise, fit_label_noise
 from faceops.verification.calibrators import platt
 from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier
@@ -18,7 +18,7 @@ def test_the_true_line_is_found_whatever_the_share_and_the_unit(share: float, un
     one, two = random.normal(6, 1, 20_000), random.normal(0, 1, 100_000)
     wrong = round(share * len(one))
     one[:wrong] = random.normal(0, 1, wrong)
-    scale, bias, found = fit_with_wrong_pairs(score_table(one * unit, two * unit))
+    scale, bias, found = fit_label_noise(score_table(one * unit, two * unit))
     assert scale * unit == pytest.approx(6, rel=0.1)
     assert -bias / (scale * unit) == pytest.approx(3, abs=0.1)
     assert found == pytest.approx(share, abs=0.005)
@@ -29,11 +29,11 @@ def test_the_true_line_is_found_whatever_the_share_and_the_unit(share: float, un
 def test_swapped_labels_give_the_calibration_of_right_ones() -> None:
     embeddings, names = draw([5] * 150, 1)
     plain = Verifier(np.full(SIZE, -1, np.float32), 0.0, "distance")
-    right = calibrate_on_doubtful(embeddings, names, plain)
+    right = calibrate_with_label_noise(embeddings, names, plain)
     swapped = names.copy()
     chosen = np.random.default_rng(2).choice(len(names), 22, replace=False)
     swapped[chosen] = names[np.roll(chosen, 1)]
-    doubtful = calibrate_on_doubtful(embeddings, swapped, plain)
+    doubtful = calibrate_with_label_noise(embeddings, swapped, plain)
     assert right is not None
     assert doubtful is not None
     assert right.wrong_pairs < 0.003
@@ -48,5 +48,5 @@ def test_swapped_labels_give_the_calibration_of_right_ones() -> None:
 def test_too_few_pairs_or_people_are_left_to_the_bundle() -> None:
     plain = Verifier(np.full(SIZE, -1, np.float32), 0.0, "distance")
     for counts in ([3] * 49, [2] * 600, [1] * 100, [60] * 3):
-        assert calibrate_on_doubtful(*draw(counts, 0), plain) is None
-    assert calibrate_on_doubtful(*draw([5] * 120, 0), plain) is not None
+        assert calibrate_with_label_noise(*draw(counts, 0), plain) is None
+    assert calibrate_with_label_noise(*draw([5] * 120, 0), plain) is not None

@@ -32,22 +32,22 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(data: Path) -> Path:
     """Their list: a suspicion on the first two, one on each of the others."""
-    doubts = [Suspicion(Kind.SINGLE, 9.5, (0, 1), NAMES[0], NAMES[1], "alike")]
-    doubts += [
+    suspicions = [Suspicion(Kind.SINGLE, 9.5, (0, 1), NAMES[0], NAMES[1], "alike")]
+    suspicions += [
         Suspicion(Kind.MISLABELLED, 1.0, (i,), NAMES[i], "", f"=unlike {NAMES[i]}")
         for i in (2, 3, 4)
     ]
-    write(doubts, data, data.parent / "suspicions.csv")
+    write(suspicions, data, data.parent / "suspicions.csv")
     return data.parent / "suspicions.csv"
 
 
-def write(doubts: list[Suspicion], data: Path, file: Path) -> None:
+def write(suspicions: list[Suspicion], data: Path, file: Path) -> None:
     paths = np.array([f"{name}/1.jpg" for name in NAMES])
     ids = {
         i: hashlib.sha256((data / path).read_bytes()).hexdigest() for i, path in enumerate(paths)
     }
     judged = read_verdicts(file) if file.exists() else []
-    write_suspicions(doubts, np.array(NAMES), paths, ids, file, judged)
+    write_suspicions(suspicions, np.array(NAMES), paths, ids, file, judged)
 
 
 def judge(file: Path, verdicts: list[str]) -> None:
@@ -84,21 +84,23 @@ def test_photos_with_yes_are_set_aside(file: Path, data: Path) -> None:
 
 def test_verdicts_survive_a_new_list(file: Path, data: Path) -> None:
     judge(file, ["", "", "no", "yes", ""])
-    doubts = [
+    suspicions = [
         Suspicion(Kind.MISLABELLED, 8.0, (3,), NAMES[3], "", "now first"),
         Suspicion(Kind.MISLABELLED, 7.0, (2,), NAMES[2], NAMES[3], "liker somebody else now"),
     ]
-    write(doubts, data, file)
+    write(suspicions, data, file)
     assert [row.verdict for row in read_verdicts(file)] == ["yes", ""]
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "told"),
+    ("verdicts", "message"),
     [(["perhaps", *[""] * 4], "line 2: the verdict 'perhaps'"), (["ja", *[""] * 4], "'ja'")],
 )
-def test_another_word_is_told_with_its_line(file: Path, verdicts: list[str], told: str) -> None:
+def test_an_unknown_verdict_is_refused_with_its_line(
+    file: Path, verdicts: list[str], message: str
+) -> None:
     judge(file, verdicts)
-    with pytest.raises(FaceOpsError, match=told):
+    with pytest.raises(FaceOpsError, match=message):
         read_verdicts(file)
 
 
@@ -107,21 +109,21 @@ def test_yes_and_no_to_one_photo_is_refused(file: Path, data: Path) -> None:
     with file.open("a", newline="") as opened:
         row = next(csv.DictReader(file.open(newline="", encoding="utf-8-sig")))
         csv.DictWriter(opened, CSV_COLUMNS).writerow(row | {"verdict": "no", "rank": "9"})
-    with pytest.raises(FaceOpsError, match="says yes in line 2 and no in line 7 of one photo"):
+    with pytest.raises(FaceOpsError, match="says yes in line 2 and no in line 7 about the photo"):
         confirmed_photos(read_verdicts(file), file, data)
 
 
 @pytest.mark.parametrize("change", ["other", "gone"])
-def test_a_photo_that_changed_or_went_is_told(file: Path, data: Path, change: str) -> None:
+def test_a_changed_or_missing_photo_is_refused(file: Path, data: Path, change: str) -> None:
     judge(file, ["", "", "yes", "", ""])
     photo = data / NAMES[2] / "1.jpg"
     photo.unlink() if change == "gone" else photo.write_bytes(b"another")
-    with pytest.raises(FaceOpsError, match=r"line 4: .*(is another photo|cannot be read)"):
+    with pytest.raises(FaceOpsError, match=r"line 4: .*(is not the suspect photo|cannot be read)"):
         confirmed_photos(read_verdicts(file), file, data)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "no column 'rank'"),
         (b"rank;kind;score\n1;x;2\n", "no column 'rank'"),
@@ -134,10 +136,10 @@ def test_a_photo_that_changed_or_went_is_told(file: Path, data: Path, change: st
         (b"\xff\xfe\x00\x01" * 50, "no column"),
     ],
 )
-def test_a_file_of_another_kind_is_told(content: bytes, told: str, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     file.write_bytes(content)
-    with pytest.raises(FaceOpsError, match=told):
+    with pytest.raises(FaceOpsError, match=message):
         read_verdicts(file)
     with pytest.raises(FaceOpsError, match="cannot be read"):
         read_verdicts(tmp_path / "none.csv")
@@ -147,12 +149,12 @@ def test_twelve_suspicions_a_sheet_always_the_same() -> None:
     crops = np.random.default_rng(0).integers(0, 255, (9, 112, 112, 3), np.uint8)
     persons = np.array([NAMES[i % 5] for i in range(9)])
     paths = np.array([f"photos/x/{i}.jpg" for i in range(9)])
-    doubts = [
+    suspicions = [
         Suspicion(Kind.MISLABELLED, 5.0, (0,), NAMES[0], NAMES[1], "x" * 400, (2, 3), (4, 5, 6))
     ] * 13
-    pages = [list(draw_pages(doubts, persons, paths, crops)) for _ in range(2)]
+    pages = [list(draw_pages(suspicions, persons, paths, crops)) for _ in range(2)]
     assert [page.size for page in pages[0]] == [(1230, 2602), (1230, 226)]
     assert all(a.tobytes() == b.tobytes() for a, b in zip(*pages, strict=True))
-    without = list(draw_pages(doubts[:1], persons, paths, None))
+    without = list(draw_pages(suspicions[:1], persons, paths, None))
     assert without[0].size == pages[0][1].size
     assert without[0].tobytes() != pages[0][1].tobytes()

@@ -1,10 +1,9 @@
-"""Calibrate a verifier on photos some of whose labels are wrong.
+"""Calibrate a verifier on photos with some wrong labels.
 
-A photo under a wrong name makes pairs that are called one person and show two. Taken for what
-they are called, a few of them flatten a logistic fit badly. Here a share e of the pairs of one
-name is supposed to be of that sort and is fitted together with the line (class-conditional label
-noise, Angluin & Laird 1988; for logistic regression Bootkrajang & Kaban 2012): where a pair's
-likelihood ratio is exp(z), z = scale x + bias, pairs of one name and of two have the ratio
+A mislabelled photo makes impostor pairs that are labelled genuine; a few of them flatten a logistic
+fit badly. The share e of such pairs is fitted together with the line (class-conditional label
+noise, Angluin & Laird 1988; for logistic regression Bootkrajang & Kaban 2012): if a pair's
+likelihood ratio is exp(z), z = scale x + bias, then that of a pair labelled genuine is
 (1 - e) exp(z) + e.
 """
 
@@ -16,29 +15,29 @@ from faceops.verification.calibrators import platt
 from faceops.verification.score_table import ScoreTable, score_table
 from faceops.verification.verifier import Verifier
 
-LEAST_PAIRS, LEAST_PEOPLE = 1000, 50  # of one name; fewer fit no tail
-_A_PERSON = 50  # pairs, so that people with hundreds of photos do not rule
+LEAST_PAIRS, LEAST_PEOPLE = 1000, 50  # of one name; fewer do not fit the tail
+_A_PERSON = 50  # pairs at most, so that people with many photos do not dominate
 _GENUINE, _IMPOSTOR = 200_000, 300_000
 _CHUNK = 1 << 15  # pairs gathered at a time, 32 MB
 
 
 @dataclass(frozen=True)
-class NoiseTolerant:
-    """The calibrated verifier, and the share of pairs of one name that look like two people."""
+class NoisyLabelCalibration:
+    """The calibrated verifier, and the share of pairs of one name that show two people."""
 
     verifier: Verifier
     wrong_pairs: float
 
 
-def calibrate_on_doubtful(
+def calibrate_with_label_noise(
     embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, seed: int = 0
-) -> NoiseTolerant | None:
-    """Return `verifier` calibrated anew, whatever its calibration was; None for too few pairs.
+) -> NoisyLabelCalibration | None:
+    """Return the verifier with a new calibration, or None for too few pairs.
 
     Args:
         embeddings: float32 (N, D), L2-normalised.
-        persons: str (N,), some of them wrong.
-        verifier: its order of pairs is kept.
+        persons: str (N,), labels, some of them wrong.
+        verifier: its ranking of pairs is kept.
         seed: for drawing pairs.
     """
     draw = np.random.default_rng(seed)
@@ -50,16 +49,15 @@ def calibrate_on_doubtful(
     impostor = draw.integers(0, len(person), (_IMPOSTOR, 2))
     impostor = impostor[person[impostor[:, 0]] != person[impostor[:, 1]]]
     table = score_table(_scores(embeddings, genuine, raw), _scores(embeddings, impostor, raw))
-    scale, bias, share = fit_with_wrong_pairs(table)
+    scale, bias, share = fit_label_noise(table)
     weight = (verifier.weight.astype(np.float64) * scale).astype(np.float32)
-    return NoiseTolerant(Verifier(weight, verifier.bias * scale + bias, verifier.kind), share)
+    return NoisyLabelCalibration(
+        Verifier(weight, verifier.bias * scale + bias, verifier.kind), share
+    )
 
 
-def fit_with_wrong_pairs(table: ScoreTable) -> tuple[float, float, float]:
-    """Return scale, bias and the share of wrong pairs, by maximum likelihood.
-
-    Counts of "genuine" pairs are of those of one name, some of which show two people.
-    """
+def fit_label_noise(table: ScoreTable) -> tuple[float, float, float]:
+    """Return scale, bias and the share of wrong genuine pairs, by maximum likelihood."""
     from scipy.optimize import minimize
 
     one, two = table.weights
@@ -88,7 +86,7 @@ def fit_with_wrong_pairs(table: ScoreTable) -> tuple[float, float, float]:
 
 
 def _pairs_of_one_name(person: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Return pairs of rows int64 (M, 2), at most 50 a person, and of how many people."""
+    """Return pairs of rows int64 (M, 2), at most 50 per person, and the number of people."""
     order = np.argsort(person, kind="stable")
     ends = np.cumsum(np.bincount(person))
     several = [rows for rows in np.split(order, ends[:-1]) if len(rows) > 1]

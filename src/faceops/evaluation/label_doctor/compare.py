@@ -1,20 +1,20 @@
-"""All photos compared: within each person, and with the people whom they are likest.
+"""Compare all photos: within each person, and with the most similar other people.
 
-The model. The verifier's log odds L hold for a pair that is as likely one person as two, so they
-are the logarithm of a likelihood ratio. A share s of the labels is assumed to be wrong. Then the
-log odds that a photo is not of the person it is labelled with are
+The model. The verifier's log odds L assume equal priors, so they are log likelihood ratios. A
+share s of the labels is assumed to be wrong. The log odds that a photo does not show the person
+that it is labelled with are then
 
     ln(s / (1 - s)) - L(own) + ln(1 + exp(L(other) - ln M)),
 
-where `own` is the person's other photos, `other` the likest of the M other people: the wrong
-label hides one of them, each as likely as another, or a stranger. The same prior odds, spread
-over the M others, must be overcome before two names are taken for one person. With thousands of
-people chance look-alikes are certain, and ln M is what keeps them off the list.
+where `own` are the person's other photos and `other` the most similar of the M other people: the
+photo shows one of them, each equally likely, or a stranger. Two names are taken for one person
+only if the evidence outweighs the same prior odds divided by M. Among thousands of people chance
+look-alikes are certain; ln M keeps them off the list.
 
-A group of photos is compared by its template, the normalised mean of its embeddings, which the
-verifier was not calibrated on: measured on LFW, it parts one person from two better than the
-mean or the best of the single scores, and the scores of impostors rise by little. Scores far
-beyond those that the calibration has seen are an order, not a probability.
+A group of photos is compared by its template, the normalised mean of its embeddings. The verifier
+was not calibrated on templates; on LFW they separate people better than the mean or the maximum of
+the single scores, and raise impostor scores only slightly. Scores far outside the calibrated range
+are a ranking, not a probability.
 """
 
 import math
@@ -40,15 +40,15 @@ def nearest_other(
     verifier: Verifier,
     block: int = _BLOCK,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the likest template of another person: rows int64 (N,) and log odds float32 (N,).
+    """Return the most similar template of another person: rows int64 (N,), log odds float32 (N,).
 
-    -1 and -inf where there is no other person. Memory: `block` scores, whatever N and M.
+    -1 and -inf if there is no other person. Memory: `block` scores.
 
     Args:
         faces: float32 (N, D), L2-normalised.
-        person: int64 (N,), whose they are labelled to be.
+        person: int64 (N,), labels of the faces.
         templates: float32 (M, D), L2-normalised.
-        owner: int64 (M,), whose the templates are.
+        owner: int64 (M,), labels of the templates.
         verifier: scores pairs.
         block: scores held at once.
     """
@@ -72,14 +72,14 @@ _MOST = 3000  # photos of one person compared all with all: 9 million float64, 7
 
 @dataclass(frozen=True)
 class PhotoGroups:
-    """Groups of photos, numbered by person.
+    """Each person's photos, clustered; groups are numbered by person.
 
     Attributes:
         group: int64 (N,), of each photo.
         person: int64 (G,), code of each group's person.
         size: int64 (G,), its photos.
         template: float32 (G, D), the L2-normalised mean of its embeddings.
-        core: int64 (P,), each person's largest group; -1 where all of several photos stand alone.
+        core: int64 (P,), each person's largest group; -1 if no two of several photos agree.
     """
 
     group: np.ndarray
@@ -89,23 +89,23 @@ class PhotoGroups:
     core: np.ndarray
 
     def photos(self, group: int) -> np.ndarray:
-        """Return the rows of the photos in `group`, int64, rising."""
+        """Return the sorted rows of the photos in `group`, int64."""
         return np.flatnonzero(self.group == group)
 
 
 def group_photos(
     embeddings: np.ndarray, person: np.ndarray, verifier: Verifier, apart: float
 ) -> PhotoGroups:
-    """Split each person's photos where the mean log odds between two parts are below `apart`.
+    """Cluster each person's photos by average linkage (UPGMA, Sokal & Michener 1958).
 
-    Average linkage (UPGMA, Sokal & Michener 1958). Of a person with very many photos, 3,000
-    spread evenly are grouped so; each other photo joins the group whose template it is likest.
+    Of a person with more than 3,000 photos an even sample is clustered; each other photo joins the
+    group with the most similar template.
 
     Args:
         embeddings: float32 (N, D), L2-normalised.
         person: int64 (N,), codes 0..P-1, each with a photo.
         verifier: scores pairs of photos.
-        apart: log odds.
+        apart: mean log odds between two groups below which they stay separate.
     """
     order = np.argsort(person, kind="stable")
     ends = np.cumsum(np.bincount(person))
@@ -116,7 +116,7 @@ def group_photos(
         part = _parts(embeddings[rows], verifier, apart)
         sizes = np.bincount(part)
         group[rows] = len(owners) + part
-        # The largest; of two as large, the one with the earlier photo.
+        # The largest group; among equals the one with the earlier photo.
         core[code] = len(owners) + int(sizes.argmax())
         if len(rows) > 1 and sizes.max() == 1:
             core[code] = -1
@@ -129,14 +129,14 @@ def group_photos(
 
 
 def normalised(rows: np.ndarray) -> np.ndarray:
-    """Return `rows` float32 (..., D) at length 1; a row of zeros stays."""
+    """Return `rows` float32 (..., D), L2-normalised; rows of zeros stay."""
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
     result: np.ndarray = rows / np.maximum(length, np.float32(1e-12))
     return result
 
 
 def _parts(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarray:
-    """Return the part of each of one person's photos, 0.. by first photo."""
+    """Return the cluster of each photo of one person, numbered by first appearance."""
     count = len(embeddings)
     if count <= _MOST:
         return _by_first_row(_linked(embeddings, verifier, apart))
@@ -162,13 +162,13 @@ def _linked(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndar
 
     scores = verifier.logit_matrix(embeddings, embeddings).astype(np.float64)
     pairs = ((scores + scores.T) / 2)[np.triu_indices(len(scores), 1)]
-    top = pairs.max()  # a shift, so that likeness becomes a distance of 0 or more
+    top = pairs.max()  # shifts scores to distances of 0 or more
     tree = linkage(top - pairs, method="average")
     return np.asarray(fcluster(tree, top - apart, criterion="distance"), np.int64)
 
 
 def _by_first_row(part: np.ndarray) -> np.ndarray:
-    """Return `part` renumbered 0.. in the order of first appearance."""
+    """Return `part` renumbered in order of first appearance."""
     first, code = np.unique(part, return_index=True, return_inverse=True)[1:]
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -176,8 +176,8 @@ def _by_first_row(part: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What the suspicions are drawn from.
+class Comparison:
+    """Groups of photos and their similarity to other people.
 
     Attributes:
         embeddings: float32 (N, D), L2-normalised.
@@ -185,10 +185,10 @@ class Compared:
         person: int64 (N,), rows of `people`.
         verifier: gives log odds.
         groups: of each person's photos.
-        nearest: int64 (G,), another person's group that a group is likest; -1: there is none.
+        nearest: int64 (G,), the most similar group of another person; -1 if there is none.
         likeness: float32 (G,), the log odds of the two.
         prior: ln(s / (1 - s)).
-        chance: ln M, 0 where there are no others.
+        chance: ln M, 0 without other people.
     """
 
     embeddings: np.ndarray
@@ -202,43 +202,43 @@ class Compared:
     chance: float
 
     def mislabelled(self, own: float, other: float) -> float:
-        """Return the log odds of a wrong label by the module's formula."""
+        """Return the log odds of a wrong label (formula above)."""
         return float(self.prior - own + np.logaddexp(0, other - self.chance))
 
     def two_names(self, other: float) -> float:
-        """Return the log odds that two people, so alike, are one."""
+        """Return the log odds that two names are one person."""
         return float(self.prior + other - self.chance)
 
     def between(self, first: int, second: int) -> float:
-        """Return the log odds of two groups."""
+        """Return the verifier's log odds between two groups."""
         template = self.groups.template
         return float(self.verifier.logit(template[first], template[second]))
 
     def name(self, group: int) -> str:
-        """Return whose label a group has."""
+        """Return the label of a group."""
         return str(self.people[self.groups.person[group]])
 
     def suggested(self, group: int) -> str:
-        """Return whom the group is like by more than chance, "" for nobody."""
+        """Return the other person whom the group resembles by more than chance, or ""."""
         return self.name(int(self.nearest[group])) if self._is_like_another(group) else ""
 
     def alike(self, group: int) -> tuple[int, ...]:
-        """Return the rows of typical photos of whom it is like."""
+        """Return the rows of that person's typical photos."""
         return self.typical(int(self.nearest[group])) if self._is_like_another(group) else ()
 
     def is_core(self, group: int) -> bool:
-        """Whether the group is its person's largest, of two photos or more."""
+        """Return whether the group is its person's largest and has two photos or more."""
         core = self.groups.core[self.groups.person[group]] == group
         return bool(core and self.groups.size[group] > 1)
 
     def typical(self, group: int, most: int = 4) -> tuple[int, ...]:
-        """Return the rows of the group's photos nearest to its template, the nearest first."""
+        """Return the rows of the photos nearest to the group's template, nearest first."""
         rows = self.groups.photos(group)
         near = self.embeddings[rows] @ self.groups.template[group]
         return tuple(int(row) for row in rows[np.argsort(-near, kind="stable")][:most])
 
     def without(self, photo: int) -> np.ndarray:
-        """Return the template of the photo's group without it, float32 (D,)."""
+        """Return the template of the photo's group without the photo, float32 (D,)."""
         rows = self.groups.photos(int(self.groups.group[photo]))
         return normalised(self.embeddings[rows[rows != photo]].sum(0))
 
@@ -248,14 +248,14 @@ class Compared:
 
 def compare(
     embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, share: float
-) -> Compared:
-    """Group each person's photos and find the people whom the groups are likest.
+) -> Comparison:
+    """Cluster each person's photos and find the most similar other person of each group.
 
     Args:
         embeddings: float32 (N, D), L2-normalised.
         persons: str (N,).
         verifier: calibrated.
-        share: of the labels, assumed to be wrong, between 0 and 1.
+        share: assumed share of wrong labels, between 0 and 1.
     """
     people, person = np.unique(np.asarray(persons).astype(str), return_inverse=True)
     prior = math.log(share / (1 - share))
@@ -264,7 +264,9 @@ def compare(
         groups.template, groups.person, groups.template, groups.person, verifier
     )
     chance = math.log(max(len(people) - 1, 1))
-    return Compared(embeddings, people, person, verifier, groups, nearest, likeness, prior, chance)
+    return Comparison(
+        embeddings, people, person, verifier, groups, nearest, likeness, prior, chance
+    )
 
 
 _COLUMNS = ["crop", "path", "person"]
@@ -272,7 +274,7 @@ _COLUMNS = ["crop", "path", "person"]
 
 @dataclass(frozen=True)
 class CroppedPhotos:
-    """`crops` uint8 (N, 112, 112, 3) RGB, mapped, not read; `persons`, `paths` str (N,)."""
+    """`crops` uint8 (N, 112, 112, 3) RGB, memory-mapped; `persons` and `paths` str (N,)."""
 
     crops: np.ndarray
     persons: np.ndarray
@@ -280,10 +282,10 @@ class CroppedPhotos:
 
 
 def read_cropped_photos(folder: Path) -> CroppedPhotos:
-    """Return the faces in the output folder of the crop stage.
+    """Read the output folder of the crop stage.
 
     Raises:
-        FaceOpsError: it is not there, unreadable, empty, or its two files do not fit.
+        FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
     """
     crops_file, faces_file = folder / "crops.npy", folder / "faces.parquet"
     for file in (crops_file, faces_file):

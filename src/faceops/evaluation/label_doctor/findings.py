@@ -1,4 +1,4 @@
-"""Write what the label doctor found: the list and its contact sheets."""
+"""The label doctor's output: suspicions.csv, contact sheets, and confirmed verdicts."""
 
 import csv
 from collections import Counter
@@ -40,16 +40,16 @@ def draw_pages(
     paths: np.ndarray,
     crops: np.ndarray | None,
 ) -> Iterator[Image.Image]:
-    """Yield sheets of twelve suspicions each, numbered as in suspicions.csv.
+    """Yield contact sheets of twelve suspicions each, numbered as in suspicions.csv.
 
-    Red frames: in doubt. Grey captions: other photos of the name. Green frames: the person whom
-    they are like.
+    Red frames: suspect photos. Grey captions: other photos of the name. Green frames: the
+    person whom they resemble.
 
     Args:
-        suspicions: in their order.
+        suspicions: ranked.
         persons: str (N,), of all photos.
         paths: str (N,), of all photos.
-        crops: uint8 (N, 112, 112, 3) of all photos, or None: crosses are drawn instead.
+        crops: uint8 (N, 112, 112, 3) of all photos, or None to draw crosses.
     """
 
     def tile(photo: int, role: str, colour: Colour, framed: bool) -> Tile:
@@ -59,25 +59,25 @@ def draw_pages(
         number = stem.removeprefix(person).strip(" _-") or stem
         return Tile(picture, person, f"{role} {number}", colour, framed)
 
-    def section(rank: int, doubt: Suspicion) -> Section:
-        title = f"{rank}. {doubt.kind}: {doubt.person}"
-        title += f" / {doubt.suggestion}" if doubt.suggestion else ""
-        tiles = [tile(photo, "in doubt", BAD, True) for photo in doubt.photos[:_MOST]]
-        tiles += [tile(photo, "same name", PLAIN, False) for photo in doubt.beside[:_MOST]]
-        tiles += [tile(photo, "like", GOOD, True) for photo in doubt.alike[:_MOST]]
+    def section(rank: int, suspicion: Suspicion) -> Section:
+        title = f"{rank}. {suspicion.kind}: {suspicion.person}"
+        title += f" / {suspicion.suggestion}" if suspicion.suggestion else ""
+        tiles = [tile(photo, "suspect", BAD, True) for photo in suspicion.photos[:_MOST]]
+        tiles += [tile(photo, "same name", PLAIN, False) for photo in suspicion.beside[:_MOST]]
+        tiles += [tile(photo, "like", GOOD, True) for photo in suspicion.alike[:_MOST]]
         return Section(
             title.replace("_", " "),
             tiles[:COLUMNS],
-            f"score {doubt.score:.1f}: {doubt.evidence.replace('_', ' ')}",
+            f"score {suspicion.score:.1f}: {suspicion.evidence.replace('_', ' ')}",
         )
 
     numbered = list(enumerate(suspicions, start=1))
     for start in range(0, len(numbered), A_PAGE):
         page = numbered[start : start + A_PAGE]
-        yield draw_sections([section(rank, doubt) for rank, doubt in page])
+        yield draw_sections([section(rank, suspicion) for rank, suspicion in page])
 
 
-# rank: of the suspicion, shared by its photos; score: its log odds; suggestion: the other name.
+# rank and score (log odds) of the suspicion, shared by its photos; suggestion: the other name.
 CSV_COLUMNS = (
     *("rank", "kind", "score", "person", "suggestion", "path", "photo_id", "evidence"),
     "verdict",
@@ -87,7 +87,7 @@ VERDICTS = ("yes", "no", "")
 
 @dataclass(frozen=True)
 class Row:
-    """One row as a person left it; `line` 2 is the first; `verdict` is one of VERDICTS."""
+    """One row of suspicions.csv; `line` 2 is the first; `verdict` is one of VERDICTS."""
 
     line: int
     kind: Kind
@@ -106,35 +106,35 @@ def write_suspicions(
     file: Path,
     judged: Iterable[Row] = (),
 ) -> None:
-    """Write suspicions.csv; the verdicts of rows judged before are kept.
+    """Write suspicions.csv, keeping earlier verdicts.
 
     Args:
-        suspicions: in their order.
+        suspicions: ranked.
         persons: str (N,), of all photos.
         paths: str (N,), of all photos.
-        photo_ids: sha256 of each photo in doubt, by its row.
-        file: where to.
-        judged: rows of the file that this one replaces.
+        photo_ids: sha256 of each suspect photo, by row.
+        file: output path.
+        judged: rows of the file that is replaced.
     """
     verdicts = {(row.kind, row.photo_id, row.suggestion): row.verdict for row in judged}
     rows = []
-    for rank, doubt in enumerate(suspicions, start=1):
-        for photo in doubt.photos:
+    for rank, suspicion in enumerate(suspicions, start=1):
+        for photo in suspicion.photos:
             person = str(persons[photo])
-            # Of two only photos that are alike each suggests the other's name.
-            suggestion = doubt.suggestion if person == doubt.person else doubt.person
-            verdict = verdicts.get((doubt.kind, photo_ids[photo], suggestion), "")
-            cells = (person, suggestion, str(paths[photo]), photo_ids[photo], doubt.evidence)
-            score = f"{doubt.score:.2f}"
-            rows.append([rank, doubt.kind.value, score, *map(csv_cell, cells), verdict])
+            # Of two similar single photos each suggests the other's name.
+            suggestion = suspicion.suggestion if person == suspicion.person else suspicion.person
+            verdict = verdicts.get((suspicion.kind, photo_ids[photo], suggestion), "")
+            cells = (person, suggestion, str(paths[photo]), photo_ids[photo], suspicion.evidence)
+            score = f"{suspicion.score:.2f}"
+            rows.append([rank, suspicion.kind.value, score, *map(csv_cell, cells), verdict])
     write_csv(file, CSV_COLUMNS, rows, errors="surrogateescape")
 
 
 def read_verdicts(file: Path) -> list[Row]:
-    """Return the rows of a suspicions.csv that a person may have edited.
+    """Read a suspicions.csv that a person may have edited.
 
     Raises:
-        FaceOpsError: no such file, no CSV of this kind, or a word that is no verdict.
+        FaceOpsError: missing file, not such a CSV, or an unknown verdict.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
@@ -142,8 +142,10 @@ def read_verdicts(file: Path) -> list[Row]:
             rows = list(enumerate(reader, start=2))
             columns = reader.fieldnames or []
     except (OSError, csv.Error) as error:
-        told = getattr(error, "strerror", None) or error
-        raise FaceOpsError(f"{file} cannot be read ({told}); run `faceops data doctor`.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise FaceOpsError(
+            f"{file} cannot be read ({reason}); run `faceops data doctor`."
+        ) from None
     if lacking := [name for name in CSV_COLUMNS if name not in columns]:
         raise FaceOpsError(
             f"{file} has no column {lacking[0]!r}; keep the columns that `faceops data doctor` "
@@ -157,7 +159,7 @@ def _row(file: Path, line: int, row: dict[str, str]) -> Row:
     photo_id = row["photo_id"].strip().lower()
     if verdict not in VERDICTS:
         raise FaceOpsError(
-            f"{file} line {line}: the verdict {row['verdict']!r} is none of yes, no or nothing."
+            f"{file} line {line}: the verdict {row['verdict']!r} is not yes, no or empty."
         )
     if not is_photo_id(photo_id):
         raise FaceOpsError(
@@ -183,12 +185,12 @@ def write_findings(
 ) -> dict[str, Any]:
     """Write suspicions.csv and suspicions-001.png ... into `out`; return the counts.
 
-    Verdicts in a suspicions.csv that is there already are kept; sheets of an earlier run go.
+    Verdicts of an existing suspicions.csv are kept; contact sheets of an earlier run are removed.
 
     Raises:
-        FaceOpsError: a photo in doubt is not in `data`, or the earlier list is damaged.
+        FaceOpsError: a suspect photo is not in `data`, or the existing list is damaged.
     """
-    in_doubt = sorted({photo for doubt in suspicions for photo in doubt.photos})
+    in_doubt = sorted({photo for suspicion in suspicions for photo in suspicion.photos})
     photo_ids = {photo: _photo_id(data / str(faces.paths[photo])) for photo in in_doubt}
     file = out / SUSPICIONS_FILE
     judged = read_verdicts(file) if file.exists() else []
@@ -207,7 +209,7 @@ def write_findings(
         "pairs_of_people": people * (people - 1) // 2,
         "suspicions": len(suspicions),
         "photos_in_doubt": len(in_doubt),
-        "kinds": dict(sorted(Counter(doubt.kind.value for doubt in suspicions).items())),
+        "kinds": dict(sorted(Counter(suspicion.kind.value for suspicion in suspicions).items())),
         "sheets": len(drawn),
     }
 
@@ -223,15 +225,15 @@ def _photo_id(path: Path) -> str:
 
 
 def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, str]:
-    """Return photo_id -> reason of the photos with the verdict yes, in the order of the file.
+    """Return photo_id -> reason of the photos with verdict yes, in file order.
 
     Args:
         rows: of suspicions.csv.
-        file: its name, for messages.
-        data: the folder that their paths start from.
+        file: its path, for messages.
+        data: the folder that the paths are relative to.
 
     Raises:
-        FaceOpsError: a photo has both yes and no, or is not in `data` any more.
+        FaceOpsError: a photo has both yes and no, or is no longer in `data`.
     """
     refused = {row.photo_id: row.line for row in rows if row.verdict == "no"}
     reasons: dict[str, str] = {}
@@ -240,8 +242,8 @@ def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, s
             continue
         if row.photo_id in refused:
             raise FaceOpsError(
-                f"{file} says yes in line {row.line} and no in line {refused[row.photo_id]} of "
-                f"one photo, {printable(Path(row.path))}; decide."
+                f"{file} says yes in line {row.line} and no in line {refused[row.photo_id]} about "
+                f"the photo {printable(Path(row.path))}; choose one."
             )
         _check_is_there(row, file, data)
         perhaps = f", perhaps {row.suggestion}" if row.suggestion else ""
@@ -260,6 +262,6 @@ def _check_is_there(row: Row, file: Path, data: Path) -> None:
         ) from None
     if not same:
         raise FaceOpsError(
-            f"{file} line {row.line}: {printable(path)} is another photo than the one in doubt; "
+            f"{file} line {row.line}: {printable(path)} is not the suspect photo; "
             "run `faceops data doctor` again, or name the data folder by --data."
         )
