@@ -37,7 +37,10 @@ def test_all_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10  # not blank
 
 
-def test_what_was_not_measured_is_not_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_what_was_not_measured_is_not_drawn(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: path.touch())
     written = write_plots(evaluation, None, FARS, [{"seen": None}], tmp_path, [{"epoch": "0"}])
     assert [path.stem for path in written] == ["roc", "det", "scores", "cmc"]
     assert write_plots(None, None, FARS, [{"seen": None}], tmp_path / "nowhere") == []

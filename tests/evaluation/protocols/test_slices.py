@@ -1,13 +1,10 @@
-"""Groups of people: read from a CSV, judged at everybody's thresholds, warned of when small."""
-
-from pathlib import Path
+"""Figures of groups, at the thresholds of all people together."""
 
 import numpy as np
 import pytest
 
-from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.attributes import Attributes, read_attributes
+from faceops.evaluation.protocols.attributes import Attributes
 from faceops.evaluation.protocols.slices import (
     FAR,
     GALLERY,
@@ -37,61 +34,6 @@ def release_thresholds() -> Thresholds:
         search=[], pair_tail=tail, search_tails=[SearchTail(gallery_faces=1, points=tail)],
         default_budget=0.1, runner_up_margin=1.0,
     )  # fmt: skip
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "groups.csv"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_people_and_photos_get_their_groups(tmp_path: Path) -> None:
-    some = faces(4, 2)
-    by_person = read_attributes(
-        write(tmp_path, '\ufeffperson,age,"hat"\nada 000,old,yes\nADA-001,,no\nNobody,old,no\n')
-    ).of(some)
-    assert by_person.values["age"].tolist() == ["old", "old", "", "", "", "", "", ""]
-    assert by_person.values["hat"].tolist() == ["yes", "yes", "no", "no", "", "", "", ""]
-    assert by_person.rows_without_faces == 1
-    by_photo = read_attributes(
-        write(tmp_path, "light,photo\ndim,photos/Ada_000/1.jpg\ndim,Ada_003/0.jpg\n")
-    ).of(some)
-    assert np.flatnonzero(by_photo.values["light"] == "dim").tolist() == [1, 6]
-    ids = np.array([f"{number:064x}" for number in range(8)])
-    by_id = read_attributes(write(tmp_path, f"photo_id,x\n{ids[2]},a\n")).of(some, ids)
-    assert np.flatnonzero(by_id.values["x"] == "a").tolist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty"),
-        ("person,age\n", "has a header and no rows"),
-        ("name,age\nAda,3\n", "has the columns name, age"),
-        ("person\nAda\n", "one or more attributes"),
-        ("person,photo,age\nAda,x,3\n", "one of person, photo or photo_id"),
-        ("person,age,age\nAda,1,2\n", "each with a name of its own"),
-        ("person,worst\nAda,1\n", "called 'worst'"),
-        ("person,age\nAda,old\nada,old\n", "line 3: person 'ada' has a row already"),
-        ("person,age\nAda,old,1\n", "line 2: 3 cells, the header has 2"),
-        ("person,age\n" + "".join(f"P{n},{n}\n" for n in range(31)), "31 different values"),
-        ("person,age\nNobody,old\n", "none of its 1 rows matches the 8 photos"),
-        ("photo_id,age\nabc,old\n", "photo_id is not known here"),
-        ('person,age\n"Ada,old\n', "cannot be read as CSV"),
-    ],
-)
-def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
-        read_attributes(write(tmp_path, text)).of(faces(4, 2))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_not_there_or_no_text_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        read_attributes(tmp_path / "none.csv")
-    (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\xe0 person,age")
-    with pytest.raises(UsageError, match="cannot be read as CSV"):
-        read_attributes(tmp_path / "picture.csv")
 
 
 def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:

@@ -1,4 +1,4 @@
-"""What happens to photos: turned, blurred, compressed, badly lit, small, partly covered.
+"""Alterations of photos: rotation, blur, compression, lighting, size, occlusion.
 
 Each alteration is a pure function of a photo and the face in it. Strengths that depend on the
 face are in shares of its box or of the distance between the eyes, so that they mean the same in
@@ -8,7 +8,7 @@ a small photo as in a large one.
 import io
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
@@ -25,21 +25,17 @@ MASK, GLASSES = (150, 190, 215), (15, 15, 18)  # RGB
 
 @dataclass(frozen=True, eq=False)
 class Altered:
-    """A photo uint8 (H', W', 3) RGB; `moved` float64 (2, 3) takes old (x, y, 1) to its pixels."""
+    """A photo uint8 (H', W', 3) RGB; `moved` float64 (2, 3) maps old (x, y, 1) to its pixels."""
 
     pixels: np.ndarray
-    moved: np.ndarray
+    moved: np.ndarray = field(default_factory=lambda: np.eye(2, 3))
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Return where `points` float (N, 2) of the unaltered photo lie in this one."""
+        """Return where `points` float (N, 2) of the unaltered photo are in this one."""
         return np.asarray(points) @ self.moved[:, :2].T + self.moved[:, 2]
 
 
 Alteration = Callable[[np.ndarray, Detection], Altered]
-
-
-def _stays(pixels: np.ndarray) -> Altered:
-    return Altered(pixels, np.eye(2, 3))
 
 
 def rotated(pixels: np.ndarray, face: Detection, *, degrees: float) -> Altered:
@@ -56,20 +52,20 @@ def rotated(pixels: np.ndarray, face: Detection, *, degrees: float) -> Altered:
 def blurred(pixels: np.ndarray, face: Detection) -> Altered:
     """Return the photo out of focus: a Gaussian of `BLUR` of the face."""
     blur = ImageFilter.GaussianBlur(BLUR * face.size)
-    return _stays(np.asarray(Image.fromarray(pixels).filter(blur)))
+    return Altered(np.asarray(Image.fromarray(pixels).filter(blur)))
 
 
 def compressed(pixels: np.ndarray, face: Detection) -> Altered:
     """Return the photo after JPEG at quality 30."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
-    return _stays(np.asarray(Image.open(file).convert("RGB")))
+    return Altered(np.asarray(Image.open(file).convert("RGB")))
 
 
 def lit(pixels: np.ndarray, face: Detection, *, factor: float) -> Altered:
-    """Return the photo with all values times `factor`; what is too bright is white."""
-    values = np.rint(np.arange(256) * factor).clip(0, 255).astype(np.uint8)
-    return _stays(values[pixels])
+    """Return the photo with all values times `factor`, at most 255."""
+    image = Image.fromarray(pixels).point(lambda value: min(round(value * factor), 255))
+    return Altered(np.asarray(image))
 
 
 def shrunk(pixels: np.ndarray, face: Detection, *, side: int) -> Altered:
@@ -77,7 +73,7 @@ def shrunk(pixels: np.ndarray, face: Detection, *, side: int) -> Altered:
     height, width = pixels.shape[:2]
     scale = side / face.size
     if scale >= 1:
-        return _stays(pixels)
+        return Altered(pixels)
     sides = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.LANCZOS))
     factors = np.array(sides) / (width, height)
@@ -86,12 +82,11 @@ def shrunk(pixels: np.ndarray, face: Detection, *, side: int) -> Altered:
 
 def grey(pixels: np.ndarray, face: Detection) -> Altered:
     """Return the photo without colour (ITU-R 601 luma in all three channels)."""
-    return _stays(np.asarray(Image.fromarray(pixels).convert("L").convert("RGB")))
+    return Altered(np.asarray(Image.fromarray(pixels).convert("L").convert("RGB")))
 
 
 def masked(pixels: np.ndarray, face: Detection) -> Altered:
     """Return the photo with a mask from the bridge of the nose to below the chin."""
-    # Corners in the face's own axes, in eye distances: along the eyes, down from between them.
     across = [-0.95, -0.45, 0.0, 0.45, 0.95, 0.85, 0.45, -0.45, -0.85]
     down = [0.55, 0.48, 0.35, 0.48, 0.55, 1.45, 1.9, 1.9, 1.45]
     return _covered(pixels, face, across, down, MASK)
@@ -111,22 +106,21 @@ def _covered(
 ) -> Altered:
     """Return the photo with a polygon, fixed to the face, painted in one colour.
 
-    The axis down the face goes from the middle of the eyes through that of the mouth, which lies
-    1.15 eye distances below in a face seen from the front; a longer or shorter one is followed.
+    Its corners are in eye distances along the axes of the face: along the eyes, and down from the
+    middle between them. The axis down goes through the middle of the mouth, which is 1.15 eye
+    distances below in a face seen from the front; a longer or shorter one is followed.
     """
     left, right, _, *mouth = face.landmarks.astype(np.float64)
     middle = (left + right) / 2
-    along = right - left
     below = (np.mean(mouth, axis=0) - middle) / 1.15
-    corners = middle + np.outer(across, along) + np.outer(down, below)
+    corners = middle + np.outer(across, right - left) + np.outer(down, below)
     if not np.isfinite(corners).all():
-        return _stays(pixels)
+        return Altered(pixels)
     image = Image.fromarray(pixels)
     limit = 10.0 * max(image.size)  # landmarks far off must not overflow the drawing
-    ImageDraw.Draw(image).polygon(
-        [(float(x), float(y)) for x, y in corners.clip(-limit, limit)], fill=colour
-    )
-    return _stays(np.asarray(image))
+    polygon = [(float(x), float(y)) for x, y in corners.clip(-limit, limit)]
+    ImageDraw.Draw(image).polygon(polygon, fill=colour)
+    return Altered(np.asarray(image))
 
 
 ALTERATIONS: Mapping[str, Alteration] = MappingProxyType(
