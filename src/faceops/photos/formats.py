@@ -1,44 +1,67 @@
-"""Which formats are opened, and how a file's first bytes tell them."""
+"""The photo formats that are opened: one entry of FORMATS each."""
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import PIL
 
-# Pillow's own. Formats that start other programs (EPS) or are documents (PDF) are left out;
-# HEIF needs a plug-in and is opened apart.
-FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 
-_SIGNATURES = (
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"II*\x00",
-    b"MM\x00*",
-    b"II+\x00",
-    b"MM\x00+",
-)
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+@dataclass(frozen=True)
+class PhotoFormat:
+    """A format of photo files.
 
+    Attributes:
+        name: for users, in the manifest and in validate.formats.
+        signature: matches the first bytes of a file, which decide the format, not its name.
+        pillow_name: the plug-in of Pillow that opens it.
+        package: of a plug-in that does not come with Pillow; "" for Pillow's own.
+        register: adds that plug-in to Pillow; ImportError where the package is not installed.
+        extra: of faceops, which installs the package.
+    """
 
-def claims_a_format(content: bytes) -> bool:
-    """Return whether `content` begins as one of the formats, however broken the rest is."""
-    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    avif = content[4:12] in (b"ftypavif", b"ftypavis")
-    return webp or avif or claims_heif(content) or content.startswith(_SIGNATURES)
+    name: str
+    signature: re.Pattern[bytes]
+    pillow_name: str
+    package: str = ""
+    register: Callable[[], None] = lambda: None
+    extra: str = ""
 
 
-def claims_heif(content: bytes) -> bool:
-    """Return whether `content` begins as HEIC (not AVIF, though it uses the same container)."""
-    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[:48]
+def _register_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
-def public_name(pillow_format: str) -> str:
-    """Return the format's name for users: a phone's MPO is a JPEG with a second picture behind."""
-    return "JPEG" if pillow_format == "MPO" else pillow_format
+# Formats that start other programs (EPS) or are documents (PDF) are left out.
+FORMATS = [
+    PhotoFormat("JPEG", re.compile(rb"\xff\xd8\xff"), "JPEG"),  # MPO as well, its first picture
+    PhotoFormat("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    PhotoFormat("WEBP", re.compile(rb"(?s)RIFF.{4}WEBP"), "WEBP"),
+    PhotoFormat("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF"),
+    PhotoFormat("BMP", re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"),
+    PhotoFormat("GIF", re.compile(rb"GIF8[79]a"), "GIF"),
+    # AVIF and HEIC share a container: its brands tell them apart.
+    PhotoFormat("AVIF", re.compile(rb"(?s).{4}ftyp(?:avi[fs]|m[is]f1.{0,32}avif)"), "AVIF"),
+    PhotoFormat(
+        "HEIF",
+        re.compile(rb"(?s).{4}ftyp(?!.{0,36}avif)(?:hei[cxms]|hev[cx]|m[is]f1)"),
+        "HEIF",
+        package="pillow_heif",
+        register=_register_heif,
+        extra="heic",
+    ),
+]
+
+
+def format_of(content: bytes) -> PhotoFormat | None:
+    """Return the format of a file that begins with `content`, however broken the rest is."""
+    return next((each for each in FORMATS if each.signature.match(content)), None)
 
 
 def decoder_id() -> str:
-    """Name what opens photos here: a photo that one decoder cannot open another one may."""
-    heif = "+heif" if find_spec("pillow_heif") else ""
-    return f"pillow {PIL.__version__}{heif}"
+    """Return the version of what decodes photos; another one may open what this one cannot."""
+    packages = [each for each in FORMATS if each.package and find_spec(each.package)]
+    return f"pillow {PIL.__version__}" + "".join(f"+{each.name.lower()}" for each in packages)

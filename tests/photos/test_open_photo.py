@@ -1,6 +1,9 @@
-"""Every kind of image comes out as upright 8-bit RGB."""
+"""Every kind of image becomes upright 8-bit RGB, and every other file gives a reason."""
 
-import io
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from faceops.base.files import sha256_file
-from faceops.photos.open_photo import open_photo
-
-ORIENTATION = 0x0112
+from faceops.base.reasons import Reason
+from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.pixels import ORIENTATION
+from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
@@ -19,9 +23,9 @@ def gradient(height: int = 40, width: int = 60) -> np.ndarray:
     return np.stack([red, green, np.full_like(red, 90)], axis=2).astype(np.uint8)
 
 
-def held(orientation: int, upright: np.ndarray) -> np.ndarray:
-    """The pixels that a camera stores under `orientation`, written out from EXIF's definition."""
-    return {
+def stored(upright: np.ndarray, orientation: int) -> Image.Image:
+    """The picture that a camera stores under `orientation`, by EXIF's definition."""
+    pixels = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
@@ -31,49 +35,61 @@ def held(orientation: int, upright: np.ndarray) -> np.ndarray:
         7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
         8: lambda a: a.transpose(1, 0, 2)[:, ::-1],
     }[orientation](upright)
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-@pytest.mark.parametrize("extension", ["png", "tiff", "webp"])
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    return tags
+
+
+JPEG = {"quality": 98, "subsampling": 0}
+
+
+@pytest.mark.parametrize(
+    ("extension", "options", "difference"),
+    [("png", {}, 0), ("tiff", {}, 0), ("webp", {"lossless": True}, 0), ("jpg", JPEG, 2)],
+)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_gives_the_same_upright_pixels(
-    tmp_path: Path, orientation: int, extension: str
+def test_exif_orientation_is_undone(
+    orientation: int, extension: str, options: dict, difference: int, tmp_path: Path
 ) -> None:
-    upright = gradient()
-    image = Image.fromarray(np.ascontiguousarray(held(orientation, upright)))
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
     path = tmp_path / f"photo.{extension}"
-    image.save(path, exif=exif, **({"lossless": True} if extension == "webp" else {}))
-    assert np.array_equal(open_photo(path).pixels, upright)
+    stored(gradient(), orientation).save(path, exif=exif(orientation), **options)
+    photo = open_photo(path)
+    assert photo.pixels.shape == gradient().shape
+    assert np.abs(photo.pixels.astype(int) - gradient()).mean() <= difference
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_is_turned_as_the_camera_was_held(tmp_path: Path, orientation: int) -> None:
-    upright = gradient()
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
+def test_a_jpeg_is_decoded_at_a_part_of_its_size(orientation: int, tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:600, 0:1000]
+    upright = np.stack([rows / 3, columns / 5, (rows + columns) / 8], axis=2).astype(np.uint8)
     path = tmp_path / "photo.jpg"
-    stored = Image.fromarray(np.ascontiguousarray(held(orientation, upright)))
-    stored.save(path, exif=exif, quality=98, subsampling=0)
-    pixels = open_photo(path).pixels
-    assert pixels.shape == upright.shape
-    assert np.abs(pixels.astype(int) - upright).mean() < 2
+    stored(upright, orientation).save(path, exif=exif(orientation), **JPEG)
+    photo = open_photo(path, least_side=250)
+    assert photo.size == (1000, 600) and photo.orientation == orientation
+    assert photo.pixels.shape == (150, 250, 3)
+    smaller = np.asarray(Image.fromarray(upright).reduce(4)).astype(int)
+    assert np.abs(photo.pixels - smaller).mean() < 2
+    assert open_photo(path, least_side=251).pixels.shape == (300, 500, 3)
+    assert open_photo(path, least_side=5000).pixels.shape == (600, 1000, 3)
 
 
-@pytest.mark.parametrize("orientation", [0, 9, 200])
-def test_an_orientation_outside_the_standard_turns_nothing(
-    tmp_path: Path, orientation: int
-) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    path = tmp_path / "photo.png"
-    Image.fromarray(gradient()).save(path, exif=exif)
-    assert np.array_equal(open_photo(path).pixels, gradient())
+def test_other_formats_are_decoded_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "photo.tiff"
+    Image.new("RGB", (900, 300)).save(path, exif=exif(6))
+    photo = open_photo(path, least_side=100)
+    assert photo.pixels.shape == (900, 300, 3) and photo.size == (300, 900)
 
 
-def test_broken_exif_does_not_cost_the_photo(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "tags", [exif(0), exif(9), exif(200), b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x00\x01"]
+)
+def test_wrong_exif_turns_nothing(tags: Image.Exif | bytes, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
-    Image.fromarray(gradient()).save(path, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x00\x01")
+    Image.fromarray(gradient()).save(path, exif=tags)
     assert open_photo(path).pixels.shape == (40, 60, 3)
 
 
@@ -123,7 +139,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, extension: str) -> No
     assert photo.photo_id == sha256_file(path)
 
 
-def test_transparent_pixels_lie_over_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     clear = np.zeros((20, 20, 4), dtype=np.uint8)
     clear[:, 10:] = (200, 10, 10, 255)
     rgba, palette = tmp_path / "rgba.png", tmp_path / "palette.png"
@@ -153,7 +169,7 @@ def swapped_srgb() -> bytes:
     return bytes(profile)
 
 
-def test_a_colour_profile_is_taken_to_srgb(tmp_path: Path) -> None:
+def test_a_colour_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     red = np.full((20, 20, 3), (220, 30, 30), dtype=np.uint8)
     Image.fromarray(red).save(path, icc_profile=swapped_srgb())
@@ -174,12 +190,6 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     assert open_photo(path).pixels[5, 5].tolist() == [250, 0, 0]
 
 
-def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    Image.fromarray(gradient()).save(path, format="PNG")
-    assert open_photo(path).format == "PNG"
-
-
 def test_a_phones_mpo_is_a_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     frames = [Image.fromarray(gradient()), Image.fromarray(gradient()[::-1].copy())]
@@ -187,37 +197,71 @@ def test_a_phones_mpo_is_a_jpeg(tmp_path: Path) -> None:
     assert open_photo(path).format == "JPEG"
 
 
-def test_the_bytes_are_the_identity(tmp_path: Path) -> None:
-    first, second = tmp_path / "a.png", tmp_path / "b.png"
-    stream = io.BytesIO()
-    Image.fromarray(gradient()).save(stream, format="PNG")
-    first.write_bytes(stream.getvalue())
-    second.write_bytes(stream.getvalue())
-    assert open_photo(first).photo_id == open_photo(second).photo_id == sha256_file(second)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_can_be_opened_at_a_part_of_its_size(tmp_path: Path, orientation: int) -> None:
-    rows, columns = np.mgrid[0:600, 0:1000]
-    upright = np.stack([rows / 3, columns / 5, (rows + columns) / 8], axis=2).astype(np.uint8)
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hostile_file_is_opened_or_gives_a_reason_and_one_sentence(
+    tmp_path: Path, kind: str
+) -> None:
+    expected = KINDS[kind][1]
     path = tmp_path / "photo.jpg"
-    stored = Image.fromarray(np.ascontiguousarray(held(orientation, upright)))
-    stored.save(path, exif=exif, quality=98, subsampling=0)
-    photo = open_photo(path, least_side=250)
-    assert photo.size == (1000, 600) and photo.orientation == orientation
-    assert photo.pixels.shape == (150, 250, 3)
-    smaller = np.asarray(Image.fromarray(upright).reduce(4)).astype(int)
-    assert np.abs(photo.pixels - smaller).mean() < 2
-    assert open_photo(path, least_side=251).pixels.shape == (300, 500, 3)
-    assert open_photo(path, least_side=5000).pixels.shape == (600, 1000, 3)
+    make(kind, path)
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        if expected == OPENED:
+            assert open_photo(path, LIMITS).pixels.shape == (64, 64, 3)
+        else:
+            with pytest.raises(PhotoError) as caught:
+                open_photo(path, LIMITS)
+            assert caught.value.reason == expected
+            sentence = str(caught.value)
+            assert sentence.startswith(str(path)) and sentence.endswith(".")
+            assert "\n" not in sentence
+    assert [str(warning.message) for warning in leaked] == []
 
 
-def test_other_formats_are_opened_whole(tmp_path: Path) -> None:
-    path = tmp_path / "photo.tiff"
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    Image.new("RGB", (900, 300)).save(path, exif=exif)
-    photo = open_photo(path, least_side=100)
-    assert photo.pixels.shape == (900, 300, 3) and photo.size == (300, 900)
+def test_the_corpus_has_every_reason_of_a_photo() -> None:
+    assert {expected for _, expected in KINDS.values()} == {
+        *(Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNREADABLE, Reason.VANISHED),
+        *(Reason.TOO_LARGE, Reason.TOO_SMALL, OPENED),
+    }
+
+
+def test_a_name_with_a_newline_stays_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.jpg"
+    path.write_bytes(b"")
+    with pytest.raises(PhotoError) as caught:
+        open_photo(path)
+    assert "\n" not in str(caught.value) and "a\\nb.jpg" in str(caught.value)
+
+
+def test_a_photo_without_permission_is_unreadable(
+    tmp_path: Path, as_ordinary_user: Callable[[Path, Callable[[], bool]], bool]
+) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (32, 32)).save(path)
+    path.chmod(0)
+
+    def check() -> bool:
+        with pytest.raises(PhotoError) as caught:
+            open_photo(Path("photo.jpg"))
+        return caught.value.reason == "unreadable" and "permission" in str(caught.value)
+
+    assert as_ordinary_user(tmp_path, check)
+
+
+def test_a_raised_limit_opens_what_pillow_alone_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    path = tmp_path / "photo.jpg"
+    make("cmyk", path)
+    assert open_photo(path, PhotoLimits(max_pixels=5000)).pixels.shape == (64, 64, 3)
+
+
+def test_importing_leaves_pillow_as_it_was_and_heif_unloaded() -> None:
+    code = (
+        "import sys; from PIL import Image; before = Image.MAX_IMAGE_PIXELS;"
+        "import faceops.photos.open_photo;"
+        "assert Image.MAX_IMAGE_PIXELS == before;"
+        "assert 'pillow_heif' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,11 +1,13 @@
 """Walking folders: everything once, in order, whatever the names and links."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faceops.base.errors import UsageError
+from faceops.photos.open_photo import PhotoError, open_photo
 from faceops.photos.walk import walk_photos
 
 
@@ -82,3 +84,21 @@ def test_what_is_no_folder_is_refused_in_a_sentence(tmp_path: Path, name: str) -
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(UsageError, match="name a folder of photos"):
         walk_photos(tmp_path / name)
+
+
+def test_a_folder_that_may_not_be_listed_is_itself_listed(
+    tmp_path: Path, as_ordinary_user: Callable[[Path, Callable[[], bool]], bool]
+) -> None:
+    touch(tmp_path, "closed/b.jpg", "a.jpg")
+    (tmp_path / "closed").chmod(0)
+
+    def check() -> bool:
+        with pytest.raises(PhotoError) as caught:
+            open_photo(Path("closed"))
+        listed = walk_photos(Path())
+        return listed == [Path("a.jpg"), Path("closed")] and caught.value.reason == "unreadable"
+
+    try:
+        assert as_ordinary_user(tmp_path, check)
+    finally:
+        (tmp_path / "closed").chmod(0o755)
