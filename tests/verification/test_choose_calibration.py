@@ -1,4 +1,4 @@
-"""The calibration is chosen on people held out."""
+"""The calibration is chosen by cross-validation over people."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def scores_of(persons: np.ndarray, bend: bool) -> PairScores:
     return PairScores(genuine.astype(np.float32), impostor.astype(np.float32), False)
 
 
-def test_folds_hold_people_and_are_even() -> None:
+def test_folds_are_of_people_and_even() -> None:
     person = codes(np.repeat([f"p{i}" for i in range(23)], np.arange(1, 24)))
     fold = people_folds(person, 5, seed=3)
     assert np.ptp(np.bincount(fold)) <= 1
@@ -43,7 +43,7 @@ def test_folds_hold_people_and_are_even() -> None:
     np.testing.assert_array_equal(fold, people_folds(person, 5, seed=3))
 
 
-def test_pairs_pairs_by_fold_are_those_of_a_double_loop() -> None:
+def test_pairs_by_fold_equal_a_double_loop() -> None:
     rows, persons = table_of(7, 3)
     verifier = Verifier(np.full(8, -1, np.float32), 1.0, "distance")
     scores = all_pair_scores(rows, persons, verifier, log_odds=True)
@@ -68,22 +68,22 @@ def test_pairs_pairs_by_fold_are_those_of_a_double_loop() -> None:
 
 
 @pytest.mark.parametrize(("bend", "wanted"), [(False, "platt"), (True, "isotonic")])
-def test_method_that_foretells_best_is_chosen(bend: bool, wanted: Method) -> None:
+def test_the_method_with_the_lowest_loss_is_chosen(bend: bool, wanted: Method) -> None:
     persons = table_of(60, 6)[1]
     choice = choose_calibration(scores_of(persons, bend), persons, seed=1)
-    losses = {name: worth.log_loss for name, worth in choice.held_out.items()}
+    losses = {name: result.log_loss for name, result in choice.held_out.items()}
     assert choice.folds == 5
     if bend:
         assert choice.method == wanted
         assert losses["isotonic"] < losses["platt"] - 0.001
-    else:  # two numbers or one do; knots fit nothing but noise
+    else:  # knots fit only noise
         assert choice.method != "isotonic"
         assert losses["platt"] < losses["isotonic"]
         assert choice.map.scale == pytest.approx(2, rel=0.1)
     assert choice.held_out[choice.method].expected_error < 0.04
 
 
-def test_person_with_many_photos_weighs_as_much_as_any_other() -> None:
+def test_people_weigh_the_same_whatever_their_number_of_photos() -> None:
     persons = np.append(np.repeat("many", 40), np.repeat([f"p{i}" for i in range(30)], 2))
     draw = np.random.default_rng(4)
     whose = persons[genuine_pairs(persons)[:, 0]]
@@ -105,7 +105,7 @@ def test_person_with_many_photos_weighs_as_much_as_any_other() -> None:
     assert abs(pooled[0] - scale) > 0.3 * scale
 
 
-def test_named_method_is_taken_and_the_others_still_measured() -> None:
+def test_a_named_method_is_used_and_the_others_are_still_measured() -> None:
     persons = table_of(20, 4)[1]
     choice = choose_calibration(scores_of(persons, True), persons, method="temperature")
     assert choice.method == "temperature"
@@ -113,13 +113,13 @@ def test_named_method_is_taken_and_the_others_still_measured() -> None:
     assert set(choice.held_out) == {"platt", "temperature", "isotonic"}
 
 
-def test_too_few_people_to_hold_any_out_take_platt() -> None:
+def test_too_few_people_for_folds_use_platt() -> None:
     persons = np.array(["a", "a", "b", "c"])
     choice = choose_calibration(scores_of(persons, False), persons)
     assert (choice.method, choice.held_out, choice.folds) == ("platt", {}, 0)
 
 
-def test_map_behind_the_layer_is_the_verifier() -> None:
+def test_the_verifier_is_the_layer_followed_by_the_map() -> None:
     rows, persons = table_of(12, 4)
     layer = Verifier(np.linspace(-2, -1, 8).astype(np.float32), 3.0, "linear")
     raw = all_pair_scores(rows, persons, layer, log_odds=True)

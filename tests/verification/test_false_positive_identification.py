@@ -1,6 +1,7 @@
-"""FPIR over all galleries equals drawing every gallery there is."""
+"""The false positive identification rate equals drawing every possible gallery."""
 
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_rate_equals_drawing_every_gallery(gallery: int, log_odds: float) -> Non
     assert counts.rates(gallery)[at] == pytest.approx(close.rate(float(GRID[at]), gallery))
 
 
-def test_people_weigh_alike_however_many_photos_they_have() -> None:
+def test_people_weigh_the_same_whatever_their_number_of_photos() -> None:
     embeddings, persons = people(2, 5, 2)
     counts = count_strangers(embeddings, persons, VERIFIER, draws=2, seed=3)
     by_person = []
@@ -54,17 +55,6 @@ def test_people_weigh_alike_however_many_photos_they_have() -> None:
         mine = counts.person == person
         by_person.append((counts.counts[:, mine] > 0).mean((0, 1)))
     np.testing.assert_allclose(counts.rates(4), np.mean(by_person, axis=0), atol=1e-12)
-
-
-def test_counts_equal_the_plain_loop() -> None:
-    embeddings, persons = people(3, 6, 1)
-    embeddings, persons = embeddings[:6], persons[:6]
-    counts = count_strangers(embeddings, persons, VERIFIER, draws=1).counts[0]
-    scores = VERIFIER.logit_matrix(embeddings, embeddings)
-    for probe in range(6):
-        for t in range(0, len(GRID), 37):
-            plain = sum(scores[probe, q] >= GRID[t] for q in range(6) if q != probe)
-            assert counts[probe, t] == plain
 
 
 def test_rate_rises_with_the_gallery_and_falls_with_the_threshold() -> None:
@@ -78,15 +68,13 @@ def test_rate_rises_with_the_gallery_and_falls_with_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("gallery", [0, 40])
-def test_gallery_that_the_people_cannot_fill_is_an_error(gallery: int) -> None:
+def test_a_gallery_larger_than_the_people_is_an_error(gallery: int) -> None:
     counts = count_strangers(*people(4, 40, 1), VERIFIER, draws=1)
     with pytest.raises(ValueError, match="1 to 39"):
         counts.rates(gallery)
 
 
 def test_chance_named_equals_the_binomials() -> None:
-    from math import comb
-
     for others in (1, 5, 12):
         for exceeding in range(others + 1):
             for gallery in range(1, others + 1):
@@ -96,7 +84,7 @@ def test_chance_named_equals_the_binomials() -> None:
 
 
 @pytest.mark.parametrize("gallery", [1, 5, 11])
-def test_influence_of_each_person_equals_leaving_them_out(gallery: int) -> None:
+def test_pseudo_values_equal_leaving_each_person_out(gallery: int) -> None:
     embeddings, persons = people(5, 12, 1)
     embeddings, persons = embeddings[:12], persons[:12]  # one photo each: nothing is drawn
     close = find_lookalikes(embeddings, persons, VERIFIER, -1.0, draws=1)
@@ -110,7 +98,7 @@ def test_influence_of_each_person_equals_leaving_them_out(gallery: int) -> None:
 
 
 @pytest.mark.parametrize("gallery", [20, 60, 110])  # also galleries of nearly all people
-def test_interval_covers_the_truth_about_as_often_as_it_says(gallery: int) -> None:
+def test_interval_covers_the_true_rate(gallery: int) -> None:
     truth_embeddings, truth_persons = people(0, 3000, 1)
     close = find_lookalikes(truth_embeddings, truth_persons, VERIFIER, 2.0, draws=1)
     truth = close.rate(2.0, gallery)
@@ -123,7 +111,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(gallery: int) -> No
     assert covered >= 35
 
 
-def test_nobody_named_still_leaves_what_so_few_people_cannot_exclude() -> None:
+def test_upper_end_without_a_false_positive_is_three_over_the_people() -> None:
     embeddings, persons = people(6, 60, 1)
     close = find_lookalikes(embeddings, persons, VERIFIER, 12.0)
     assert close.rate(12.0, 10) == 0

@@ -1,4 +1,4 @@
-"""A verifier computes its formula and survives its file."""
+"""The verifier, its file, and comparisons with a threshold."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.verifier import Calibration, Verifier
+from faceops.evaluation.protocols.open_set import is_named
+from faceops.identification.engine.decide import Candidate, decide
+from faceops.verification.verifier import Calibration, Verifier, reaches, sigmoid
 
 KNOTS = np.array([-3, -0.5, 0.25, 4], np.float32)
 ISOTONIC = Calibration("isotonic", KNOTS, np.array([-6, -1, 1, 3], np.float32))
@@ -37,18 +39,34 @@ def test_verifier_equals_its_formula(calibration: Calibration) -> None:
             assert one.probability_matrix(a, b)[i, j] == wanted
 
 
-def test_matrices_are_float32_of_rows_by_columns_and_may_be_empty() -> None:
+def test_matrices_are_float32_and_may_be_empty() -> None:
     rows = np.ones((3, 8), np.float32)
     assert verifier().logit_matrix(rows, rows[:0]).shape == (3, 0)
     assert verifier().probability_matrix(rows[:2], rows).dtype == np.float32
 
 
-def test_calibration_changes_no_ranking() -> None:
+def test_calibration_keeps_the_ranking() -> None:
     raw = np.linspace(-20, 20, 4001, dtype=np.float32)
     assert (np.diff(ISOTONIC(raw)) > 0).all()
+    np.testing.assert_allclose(sigmoid(raw), 1 / (1 + np.exp(-raw.astype(float))), rtol=1e-6)
 
 
-def test_verifier_survives_its_file_with_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("above", "named"), [(0.0, True), (-1e-9, True), (1e-9, False)])
+def test_naming_and_evaluation_compare_a_score_at_the_threshold_alike(
+    above: float, named: bool
+) -> None:
+    """float32 cannot hold a threshold 1e-9 above a probability: it would round to it."""
+    probability = np.array([0.9], np.float32)
+    threshold = float(probability[0]) + above
+    assert np.float32(threshold) == probability[0]
+    assert reaches(probability, threshold).tolist() == [named]
+    none = np.zeros(1, np.float32)
+    assert is_named(probability, none, threshold, margin=0.0).tolist() == [named]
+    (decision,) = decide([[Candidate("Ann", float(probability[0]), 0.5)]], [None], threshold, 0.0)
+    assert (decision.person == "Ann") == named
+
+
+def test_a_saved_verifier_loads_and_saves_to_the_same_bytes(tmp_path: Path) -> None:
     verifier().save(tmp_path / "v.json")
     again = Verifier.load(tmp_path / "v.json")
     np.testing.assert_array_equal(again.weight, verifier().weight)
@@ -58,7 +76,7 @@ def test_verifier_survives_its_file_with_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "v.json").read_bytes() == (tmp_path / "w.json").read_bytes()
 
 
-def test_file_without_calibration_is_platts(tmp_path: Path) -> None:
+def test_a_file_without_calibration_is_platt(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text(json.dumps(GOOD))
     assert Verifier.load(tmp_path / "v.json").calibration.method == "platt"
 

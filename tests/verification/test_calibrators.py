@@ -1,4 +1,4 @@
-"""Each calibration finds what simulated pairs hide, and stays finite where they say nothing."""
+"""Calibration methods find the true log odds of simulated pairs and stay finite."""
 
 from itertools import pairwise
 
@@ -24,13 +24,13 @@ def normal(seed: int, genuine: int, impostor: int) -> tuple[np.ndarray, np.ndarr
     return one.astype(np.float32), two.astype(np.float32)
 
 
-def test_platt_scaling_finds_the_odds_of_two_normal_distributions() -> None:
+def test_platt_finds_the_odds_of_two_normal_distributions() -> None:
     scale, bias = platt(score_table(*normal(0, 200_000, 50_000)))
     assert scale == pytest.approx(4, rel=0.03)
     assert bias == pytest.approx(-2, rel=0.03)
 
 
-def test_platt_is_where_no_small_step_lowers_the_loss() -> None:
+def test_platt_is_at_the_minimum_of_the_loss() -> None:
     table = score_table(*normal(1, 50, 300))
     scale, bias = platt(table)
     high, low = 51 / 52, 1 / 302
@@ -40,15 +40,7 @@ def test_platt_is_where_no_small_step_lowers_the_loss() -> None:
             assert mean_loss(table, other[0] * table.score + other[1], high, low) > best
 
 
-def test_mean_loss_is_that_of_a_loop_over_pairs() -> None:
-    one, two = normal(2, 7, 30)
-    table = score_table(one, two)
-    p = [1 / (1 + np.exp(-float(x))) for x in (*one, *two)]
-    wanted = -0.5 * np.mean(np.log(p[:7])) - 0.5 * np.mean(np.log(1 - np.array(p[7:])))
-    assert mean_loss(table, table.score) == pytest.approx(wanted)
-
-
-def test_temperature_finds_the_scale_and_leaves_zero_where_it_is() -> None:
+def test_temperature_finds_the_scale_and_keeps_zero() -> None:
     one, two = normal(3, 100_000, 100_000)
     raw = score_table(10 * (4 * one - 2), 10 * (4 * two - 2))
     assert temperature(raw) == pytest.approx(0.1, rel=0.02)
@@ -56,7 +48,7 @@ def test_temperature_finds_the_scale_and_leaves_zero_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("method", ["platt", "temperature", "isotonic"])
-def test_binned_scores_give_what_all_of_them_give(method: str) -> None:
+def test_binned_scores_give_nearly_the_same_map(method: str) -> None:
     one, two = normal(4, 3000, 9000)
     whole = fit_map(score_table(4 * one - 1.5, 4 * two - 1.5), method)  # type: ignore[arg-type]
     binned = fit_map(score_table(4 * one - 1.5, 4 * two - 1.5, bins=4000), method)  # type: ignore[arg-type]
@@ -66,7 +58,7 @@ def test_binned_scores_give_what_all_of_them_give(method: str) -> None:
     assert difference.max() < (0.15 if method == "isotonic" else 0.01)
 
 
-def test_pooled_blocks_are_those_of_the_minimax_formula() -> None:
+def test_pooled_blocks_equal_the_minimax_formula() -> None:
     table = score_table(*normal(5, 60, 100))
     one, two = table.genuine.copy(), table.impostor.copy()
     one[0], two[-1] = one[0] + 1, two[-1] + 1
@@ -99,13 +91,13 @@ def test_isotonic_rises_strictly_and_never_too_steeply(seed: int) -> None:
     assert (np.diff(whole[np.unique(raw, return_index=True)[1]]) >= 0).all()
 
 
-def test_isotonic_follows_bent_odds_that_platt_cannot() -> None:
+def test_isotonic_fits_odds_that_platt_cannot() -> None:
     draw = np.random.default_rng(6)
     raw = draw.uniform(-6, 6, 40_000).astype(np.float32)
     true = np.where(raw > 0, 0.4 * raw, 2 * raw)
     same = draw.random(40_000) < 1 / (1 + np.exp(-true))
     table = score_table(raw[same], raw[~same])
-    prior = np.log((~same).sum() / same.sum())  # both kinds weigh the same
+    prior = np.log((~same).sum() / same.sum())  # genuine and impostor pairs weigh the same
     at = np.array([-3, -1.5, 1, 3, 5], np.float32)
     wanted = np.where(at > 0, 0.4 * at, 2 * at) + prior
     np.testing.assert_allclose(fit_map(table, "isotonic")(at), wanted, atol=0.5)
@@ -117,12 +109,12 @@ def test_isotonic_follows_bent_odds_that_platt_cannot() -> None:
     ("genuine", "impostor"),
     [
         (np.full(100, -0.2), np.full(100, -1.5)),  # separable
-        (np.full(5, 1.0), np.full(900, 1.0)),  # nothing to tell apart
+        (np.full(5, 1.0), np.full(900, 1.0)),  # no difference
         (np.array([0.3]), np.array([0.1])),  # one pair of each
         (np.full(20, -2.0), np.full(20, 3.0)),  # the wrong way round
     ],
 )
-def test_hopeless_scores_give_a_finite_rising_map(
+def test_degenerate_scores_give_a_finite_rising_map(
     method: str, genuine: np.ndarray, impostor: np.ndarray
 ) -> None:
     fitted = fit_map(score_table(genuine, impostor), method)  # type: ignore[arg-type]
