@@ -1,4 +1,4 @@
-"""The split stage: who trains, validates, tests, and what it says when it cannot be."""
+"""The split stage: each person is in one split, and the expectations check it."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from faceops.stages.split import main
 
 
 def write_faces(place: Path, people: int) -> None:
-    """Write build/crop/faces.parquet: people of 1 to 4 photos, one face in ten rejected."""
+    """Write build/crop/faces.parquet: people with 1 to 4 photos, one face in ten rejected."""
     rows = []
     crop = 0
     for person in range(people):
@@ -55,90 +55,77 @@ def faces(place: Path) -> list[dict]:
 def test_every_accepted_face_is_in_one_split(place: Path) -> None:
     main()
     rows = faces(place)
-    accepted = [
-        row
-        for row in pq.read_table(place / "build/crop/faces.parquet").to_pylist()
-        if row["status"] == "accepted"
-    ]
-    assert [row["crop"] for row in rows] == [row["crop"] for row in accepted]
-    splits: dict[str, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row["person"], set()).add(row["split"])
-        alone = sum(other["person"] == row["person"] for other in rows) == 1
-        assert row["negative_only"] == alone
-    assert all(len(where) == 1 for where in splits.values())
-    told = json.loads((place / "build/split/split.json").read_text())
-    assert sum(told[split]["photos"] for split in ("train", "val", "test")) == len(rows)
-    assert told["expectations"]["split_disjoint"]["success"]
+    cropped = pq.read_table(place / "build/crop/faces.parquet").to_pylist()
+    accepted = [row["crop"] for row in cropped if row["status"] == "accepted"]
+    assert [row["crop"] for row in rows] == accepted
+    photos = Counter(row["person"] for row in rows)
+    assert len({(row["person"], row["split"]) for row in rows}) == len(photos)
+    assert all(row["negative_only"] == (photos[row["person"]] == 1) for row in rows)
+    report = json.loads((place / "build/split/split.json").read_text())
+    assert sum(report[split]["photos"] for split in ("train", "val", "test")) == len(rows)
+    assert report["expectations"]["split_disjoint"]["success"]
     before = (place / "build/split/faces.parquet").read_bytes()
     main()
     assert (place / "build/split/faces.parquet").read_bytes() == before
 
 
-def test_lfw_lists_are_followed_or_asked_for(place: Path) -> None:
+def test_split_by_lfw_follows_its_lists(place: Path) -> None:
     (place / "params.yaml").write_text("split: {by: lfw}\n")
-    with pytest.raises(FaceOpsError, match=r"peopleDevTrain\.txt is missing"):
+    with pytest.raises(FaceOpsError, match=r"data/protocols/lfw/peopleDevTrain\.txt is missing"):
         main()
     lists = place / "build/validate/inputs"
     lists.mkdir(parents=True)
-    train = "".join(f"Person_{n}\t1\n" for n in range(90))
-    test = "".join(f"Person_{n}\t1\n" for n in range(90, 120))
-    (lists / "peopleDevTrain.txt").write_text(f"90\n{train}")
-    (lists / "peopleDevTest.txt").write_text(f"30\n{test}")
+    for name, people in (("Train", range(90)), ("Test", range(90, 120))):
+        lines = [f"Person_{number}\t1\n" for number in people]
+        (lists / f"peopleDev{name}.txt").write_text(f"{len(lines)}\n{''.join(lines)}")
     main()
     for row in faces(place):
-        in_test = int(row["person"].split("_")[1]) >= 90
-        assert (row["split"] == "test") == in_test
+        assert (row["split"] == "test") == (int(row["person"].split("_")[1]) >= 90)
 
 
-def test_too_few_people_stop(place: Path) -> None:
-    write_faces(place, 5)
-    with pytest.raises(FaceOpsError, match="import more people"):
-        main()
-
-
-def test_missing_faces_are_told(place: Path) -> None:
-    (place / "build/crop/faces.parquet").unlink()
-    with pytest.raises(FaceOpsError, match="run the stage crop first"):
-        main()
-
-
-def test_a_leak_between_splits_is_a_hard_failure() -> None:
-    rows = [
-        {"crop": 0, "photo_id": "a", "person": "Ann Lee", "split": "train"},
-        {"crop": 1, "photo_id": "b", "person": "ann_lee", "split": "test"},
-        {"crop": 2, "photo_id": "c", "person": "Bo", "split": "train"},
-        {"crop": 3, "photo_id": "c", "person": "Cy", "split": "val"},
-    ]
-    told = [row | {"path": "", "negative_only": False} for row in rows]
-    outcomes = check_split(pa.Table.from_pylist(told, schema=SCHEMA), 2, ["split_disjoint"])
-    found = {outcome.name: outcome for outcome in outcomes}
-    assert found["split_disjoint"].examples == ["ann lee", "c"]
-    assert found["singles_negative_only"].examples == ["bo", "cy"]
-    with pytest.raises(FaceOpsError, match="split_disjoint"):
-        stop_on_hard_failures(outcomes, "split.json")
-
-
-def test_people_with_fewer_than_min_photos_are_negatives_only(place: Path) -> None:
+def test_people_below_min_photos_are_negatives_only(place: Path) -> None:
     (place / "params.yaml").write_text("validate: {min_photos: 3}\n")
     main()
     rows = faces(place)
     photos = Counter(row["person"] for row in rows)
     assert {photos[row["person"]] for row in rows if row["negative_only"]} == {1, 2}
     assert {photos[row["person"]] for row in rows if not row["negative_only"]} <= {3, 4}
-    told = json.loads((place / "build/split/split.json").read_text())
-    assert told["expectations"]["singles_negative_only"]["success"]
     (place / "params.yaml").write_text("validate: {min_photos: 5}\n")
     with pytest.raises(FaceOpsError, match="too few people have 5 accepted photos"):
         main()
 
 
-def test_a_wrong_column_negative_only_is_found() -> None:
+def test_too_few_people_and_a_missing_input_are_errors(place: Path) -> None:
+    write_faces(place, 5)
+    with pytest.raises(FaceOpsError, match="import more people"):
+        main()
+    (place / "build/crop/faces.parquet").unlink()
+    with pytest.raises(FaceOpsError, match="run the stage crop first"):
+        main()
+
+
+def test_a_person_in_two_splits_is_a_hard_failure() -> None:
+    rows = [
+        {"crop": 0, "photo_id": "a", "person": "Ann Lee", "split": "train"},
+        {"crop": 1, "photo_id": "b", "person": "ann_lee", "split": "test"},
+        {"crop": 2, "photo_id": "c", "person": "Bo", "split": "train"},
+        {"crop": 3, "photo_id": "c", "person": "Cy", "split": "val"},
+    ]
+    rows = [row | {"path": "", "negative_only": False} for row in rows]
+    results = check_split(pa.Table.from_pylist(rows, schema=SCHEMA), 2, ["split_disjoint"])
+    found = {result.name: result for result in results}
+    assert found["split_disjoint"].examples == ["ann lee", "c"]
+    assert found["singles_negative_only"].examples == ["bo", "cy"]
+    with pytest.raises(FaceOpsError, match="split_disjoint"):
+        stop_on_hard_failures(results, "split.json")
+
+
+def test_a_wrong_negative_only_is_found() -> None:
     rows = [
         {"crop": n, "photo_id": str(n), "path": "", "person": person, "split": "train"}
+        | {"negative_only": n in (2, 3, 4, 5)}
         for n, person in enumerate(["Ann", "Ann", "Bo", "Bo", "Bo", "Cy", "Cy", "Cy"])
     ]
-    told = [row | {"negative_only": n in (2, 3, 4, 5)} for n, row in enumerate(rows)]
-    outcomes = check_split(pa.Table.from_pylist(told, schema=SCHEMA), 3, ["singles_negative_only"])
-    (found,) = [one for one in outcomes if one.name == "singles_negative_only"]
+    results = check_split(pa.Table.from_pylist(rows, schema=SCHEMA), 3, ["singles_negative_only"])
+    (found,) = [one for one in results if one.name == "singles_negative_only"]
     assert found.examples == ["ann", "bo", "cy"]

@@ -1,4 +1,4 @@
-"""The validate stage: a row for every file, hard expectations stop, soft ones warn."""
+"""The validate stage: a row per file, hard expectations stop, the others warn."""
 
 import csv
 import hashlib
@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.config.sections import Validate
 from faceops.dataset.manifest import read_manifest
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.settings import SyntheticSettings
-from faceops.stages.validate import main
+from faceops.dataset.validate import validate_photos
+from faceops.photos.open_photo import PhotoLimits
+from faceops.stages.validate import copy_inputs, main
+
+FORMATS = Validate().formats
 
 
 @pytest.fixture(scope="module")
 def made(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve people of ten photos, four more that are broken or doubled."""
+    """Twelve people with ten photos, and four more photos that are broken or duplicates."""
     data = tmp_path_factory.mktemp("made") / "data"
     settings = SyntheticSettings(people=12, photos=10, gallery=1, strangers=0, scenes=0)
     make_synthetic(data, settings, weights_dir / "weights.tar")
@@ -32,24 +37,22 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def reasons(place: Path) -> dict[str, str]:
-    rows = read_manifest(place / "build/validate/manifest.parquet").to_pylist()
-    return {row["path"]: row["reason"] for row in rows if row["status"] == "rejected"}
+def reasons(formats: list[str] = FORMATS, min_side: int = 48) -> dict[str, str]:
+    limits = PhotoLimits(min_side=min_side)
+    rows = validate_photos(Path("data"), limits, formats, near_bits=0, processes=1).rows
+    return {row["path"]: row["reason"] for row in rows if row["reason"]}
 
 
-def report(place: Path) -> dict:
-    return json.loads((place / "build/validate/validation.json").read_text())
-
-
-def test_every_file_has_a_row_and_what_is_wrong_a_reason(
+@pytest.mark.slow
+def test_every_file_has_a_row_and_a_rejected_one_a_reason(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main()
     table = read_manifest(place / "build/validate/manifest.parquet")
     files = [path for path in (place / "data/photos").rglob("*") if path.is_file()]
     assert table.num_rows == len(files) == 124
-    found = reasons(place)
-    assert sorted(found.values()) == [
+    rejected = {row["path"]: row["reason"] for row in table.to_pylist() if row["reason"]}
+    assert sorted(rejected.values()) == [
         "duplicate_other_person",
         "duplicate_other_person",
         "empty",
@@ -63,69 +66,35 @@ def test_every_file_has_a_row_and_what_is_wrong_a_reason(
         assert row["source"] == "synthetic"
         assert (row["width"], row["height"]) == ((160, 160) if row["width"] else (0, 0))
     with (place / "build/validate/quarantine.csv").open(newline="") as file:
-        assert {row["path"]: row["reason"] for row in csv.DictReader(file)} == found
-    told = report(place)
-    assert (told["photos"], told["accepted"], told["people"]) == (124, 119, 12)
-    failed = {name for name, one in told["expectations"].items() if not one["success"]}
+        assert {row["path"]: row["reason"] for row in csv.DictReader(file)} == rejected
+    report = json.loads((place / "build/validate/validation.json").read_text())
+    assert (report["photos"], report["accepted"], report["people"]) == (124, 119, 12)
+    failed = {name for name, one in report["expectations"].items() if not one["success"]}
     assert failed == {"readable", "one_person_a_photo"}
     assert "warning: expectation readable (3 of 124" in capsys.readouterr().err
     assert (place / "reports/data_docs/index.html").is_file()
-
-
-def test_a_second_run_gives_the_same_bytes(place: Path) -> None:
-    main()
     outputs = [path for path in sorted((place / "build/validate").rglob("*")) if path.is_file()]
+    names = ["sources.json", "manifest.parquet", "quarantine.csv", "validation.json"]
+    assert [path.name for path in outputs] == names
     before = [path.read_bytes() for path in outputs]
     main()
     assert [path.read_bytes() for path in outputs] == before
-    assert [path.name for path in outputs] == [
-        "sources.json",
-        "manifest.parquet",
-        "quarantine.csv",
-        "validation.json",
-    ]
 
 
-def test_the_small_files_that_later_stages_read_are_copied(place: Path) -> None:
-    lists = place / "data/protocols/lfw"
-    lists.mkdir(parents=True)
-    (lists / "peopleDevTest.txt").write_text("0\n")
-    (place / "data/groups.csv").write_text("person,glasses\nAnn,yes\n")
-    (place / "params.yaml").write_text("evaluate: {slices: data/groups.csv}\n")
-    main()
-    inputs = place / "build/validate/inputs"
-    copied = sorted(path.name for path in inputs.iterdir())
-    assert copied == ["groups.csv", "peopleDevTest.txt", "sources.json"]
-    assert (inputs / "groups.csv").read_text() == "person,glasses\nAnn,yes\n"
-    assert json.loads((inputs / "sources.json").read_text()).keys() == {"synthetic"}
-    (place / "data/groups.csv").unlink()
-    with pytest.raises(UsageError, match=r"evaluate\.slices = data/groups\.csv does not exist"):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("hard: [readable]", r"hard expectations failed: readable \(3 of 124"),
+        ("max_rejected_share: 0.01", r"rejected_share \(is 0.0403"),
+        ("min_side: 161, max_rejected_share: 1", r"people_enough \(is 0"),
+    ],
+)
+def test_a_failed_hard_expectation_stops(place: Path, section: str, message: str) -> None:
+    (place / "params.yaml").write_text(f"validate: {{{section}}}\n")
+    with pytest.raises(FaceOpsError, match=message):
         main()
-
-
-def test_a_hard_expectation_stops_and_says_which(place: Path) -> None:
-    (place / "params.yaml").write_text("validate: {hard: [readable]}\n")
-    with pytest.raises(FaceOpsError, match=r"hard expectations failed: readable \(3 of 124"):
-        main()
-    assert not report(place)["expectations"]["readable"]["success"]
-
-
-def test_too_many_rejected_photos_stop(place: Path) -> None:
-    (place / "params.yaml").write_text("validate: {max_rejected_share: 0.01}\n")
-    with pytest.raises(FaceOpsError, match=r"rejected_share \(is 0.0403"):
-        main()
-
-
-def test_format_and_size_have_reasons(place: Path) -> None:
-    (place / "params.yaml").write_text(
-        "validate: {formats: [PNG], max_rejected_share: 1, hard: [manifest_complete]}\n"
-    )
-    main()
-    assert "format_not_allowed" in reasons(place).values()
-    (place / "params.yaml").write_text("validate: {min_side: 161, hard: []}\n")
-    main()
-    assert "too_small" in reasons(place).values()
-    assert report(place)["expectations"]["people_enough"]["observed"] == 0
+    assert (place / "build/validate/validation.json").is_file()
 
 
 def test_an_unknown_expectation_is_refused(place: Path) -> None:
@@ -134,33 +103,47 @@ def test_an_unknown_expectation_is_refused(place: Path) -> None:
         main()
 
 
-def test_what_a_person_set_aside_stays_aside(place: Path) -> None:
+def test_the_small_files_that_later_stages_read_are_copied(place: Path) -> None:
+    lists = place / "data/protocols/lfw"
+    lists.mkdir(parents=True)
+    (lists / "peopleDevTest.txt").write_text("0\n")
+    (place / "data/groups.csv").write_text("person,glasses\nAnn,yes\n")
+    copy_inputs("data/groups.csv")
+    inputs = place / "build/validate/inputs"
+    copied = sorted(path.name for path in inputs.iterdir())
+    assert copied == ["groups.csv", "peopleDevTest.txt", "sources.json"]
+    assert (inputs / "groups.csv").read_text() == "person,glasses\nAnn,yes\n"
+    assert json.loads((inputs / "sources.json").read_text()).keys() == {"synthetic"}
+    with pytest.raises(UsageError, match=r"evaluate\.slices = data/no\.csv does not exist"):
+        copy_inputs("data/no.csv")
+
+
+def test_format_size_and_the_quarantine_list_have_reasons(place: Path) -> None:
+    assert "format_not_allowed" in reasons(["PNG"]).values()
+    assert "too_small" in reasons(min_side=161).values()
     photo = min((place / "data/photos").rglob("*_0003.jpg"))
     photo_id = hashlib.sha256(photo.read_bytes()).hexdigest()
     (place / "data/quarantine.csv").write_text(f"photo_id,reason\n{photo_id},not her\n")
-    main()
-    assert reasons(place)[photo.relative_to(place / "data").as_posix()] == "quarantined"
+    assert reasons()[photo.relative_to(place / "data").as_posix()] == "quarantined"
 
 
 def test_loose_files_bad_names_and_two_spellings(place: Path) -> None:
     photos = place / "data/photos"
-    people = sorted(path for path in photos.iterdir())
-    shutil.copy(people[-1] / f"{people[-1].name}_0001.jpg", photos / "loose.jpg")
-    people[-1].rename(photos / "odd\tname")
-    moved = photos / people[-2].name.lower()
+    first, second = sorted(photos.iterdir())[-2:]
+    shutil.copy(second / f"{second.name}_0001.jpg", photos / "loose.jpg")
+    second.rename(photos / "odd\tname")
+    moved = photos / first.name.lower()
     moved.mkdir()
-    (people[-2] / f"{people[-2].name}_0001.jpg").rename(moved / "1.jpg")
-    (place / "params.yaml").write_text("validate: {max_rejected_share: 1}\n")
-    main()
-    found = reasons(place)
+    (first / f"{first.name}_0001.jpg").rename(moved / "1.jpg")
+    rows = validate_photos(Path("data"), PhotoLimits(), FORMATS, near_bits=0, processes=1).rows
+    found = {row["path"]: row["reason"] for row in rows}
     assert found["photos/loose.jpg"] == "bad_name"
     assert list(found.values()).count("bad_name") == 11
-    table = read_manifest(place / "build/validate/manifest.parquet").to_pylist()
-    persons = {row["person"] for row in table if people[-2].name.lower() in row["path"].lower()}
-    assert persons == {people[-2].name}
+    persons = {row["person"] for row in rows if first.name.lower() in row["path"].lower()}
+    assert persons == {first.name}
 
 
-def test_no_photos_are_told(place: Path) -> None:
-    shutil.rmtree(place / "data" / "photos")
+def test_a_folder_without_photos_is_an_error(place: Path) -> None:
+    shutil.rmtree(place / "data/photos")
     with pytest.raises(FaceOpsError, match="holds no photos"):
         main()

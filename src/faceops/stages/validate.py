@@ -28,6 +28,7 @@ def main() -> None:
     """Read the photos below data/photos; write build/validate/ and reports/data_docs/."""
     all_params = read_params(Path("params.yaml"))
     params = all_params.validate_
+    copy_inputs(all_params.evaluate.slices)
     limits = PhotoLimits(
         max_pixels=int(params.max_megapixels * 1e6),
         max_bytes=int(params.max_megabytes * 1e6),
@@ -48,7 +49,6 @@ def main() -> None:
         "formats": dict(Counter(name for name in validated.formats if name)),
         "expectations": {result.name: result.as_dict() for result in results},
     }
-    copy_inputs(all_params.evaluate.slices)
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")
     write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
