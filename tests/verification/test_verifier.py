@@ -8,7 +8,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.protocols.open_set import is_named
-from faceops.identification.engine.decide import Candidate, decide
+from faceops.identification.engine.decide import Candidate, NamingRule, decide
 from faceops.verification.verifier import Calibration, Verifier, reaches, sigmoid
 
 KNOTS = np.array([-3, -0.5, 0.25, 4], np.float32)
@@ -62,7 +62,8 @@ def test_naming_and_evaluation_compare_a_score_at_the_threshold_alike(
     assert reaches(probability, threshold).tolist() == [named]
     none = np.zeros(1, np.float32)
     assert is_named(probability, none, threshold, margin=0.0).tolist() == [named]
-    (decision,) = decide([[Candidate("Ann", float(probability[0]), 0.5)]], [None], threshold, 0.0)
+    ann = Candidate("Ann", float(probability[0]), 0.5)
+    (decision,) = decide([[ann]], [None], NamingRule(threshold, 0.0))
     assert (decision.person == "Ann") == named
 
 
