@@ -93,8 +93,10 @@ def test_a_stage_depends_on_exactly_the_rooms_that_it_imports(
     }
     dependencies = [repository / dep for dep in pipeline["stages"][name]["deps"]]
     code = [path for path in dependencies if path.is_relative_to(package)]
-    assert [file for file in imported if not any(file.is_relative_to(dep) for dep in code)] == []
-    assert [dep for dep in code if not any(file.is_relative_to(dep) for file in imported)] == []
+    missing = [file for file in imported if not any(file.is_relative_to(dep) for dep in code)]
+    unused = [dep for dep in code if not any(file.is_relative_to(dep) for file in imported)]
+    assert missing == [], "imported, but not a dependency"
+    assert unused == [], "a dependency that is not imported"
 
 
 @pytest.mark.parametrize("name", STAGES)
