@@ -8,7 +8,7 @@ import pytest
 
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.settings import SyntheticSettings
-from faceops.gallery.store import Gallery
+from faceops.gallery.store import open_or_create
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from tests.behaviour.conftest import NameOf
@@ -57,7 +57,7 @@ def test_an_empty_gallery_names_nobody(
 ) -> None:
     bundle = Bundle.load(sface_bundle)
     release = bundle.release
-    empty = Gallery.create(tmp_path / "g", release.contract_id, release.embedding_size)
+    empty = open_or_create(tmp_path / "g", release.contract_id, release.embedding_size)
     photo = synthetic_set / "album" / "scene_001.jpg"
     summary = identify(photo, empty, bundle, tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "faces.parquet").to_pylist()

@@ -1,12 +1,14 @@
-"""Enrolling a folder of people: what is taken, what is flagged, what is not done twice."""
+"""Enrolling a folder of people: what is enrolled, what is skipped, what is not done twice."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
@@ -14,16 +16,12 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
-from faceops.gallery.enrol import enrol
+from faceops.gallery.enrol import OpenedPhoto, enrol, open_person_photo
 from faceops.gallery.people import rename, unalias
+from faceops.gallery.people_folder import PersonPhoto
 from faceops.gallery.policy import ENROLMENT
-from faceops.gallery.store import Gallery
+from faceops.gallery.store import Gallery, open_or_create
 from faceops.release.bundle import Bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(sface_bundle: Path) -> Bundle:
-    return Bundle.load(sface_bundle)
 
 
 @pytest.fixture
@@ -48,6 +46,41 @@ def test_people_are_enrolled_once(people: Path, tmp_path: Path, bundle: Bundle) 
     assert gallery.people == names
     again = enrol(people, tmp_path / "g", bundle)
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 5, 0)
+
+
+def test_an_interrupted_enrolment_continues(
+    people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_S", -1)
+    embed = Bundle.embed
+    people_left = [0, 0]
+
+    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        people_left.pop()  # raises at the third person
+        return embed(self, crops)
+
+    monkeypatch.setattr(Bundle, "embed", interrupted)
+    with pytest.raises(IndexError):
+        enrol(people, tmp_path / "g", bundle)
+    monkeypatch.undo()
+    report = enrol(people, tmp_path / "g", bundle)
+    assert report.enrolled == report.photos_opened < 5 == sum(report.people.values())
+
+
+def test_saves_in_between_wait_for_a_share_of_new_faces(
+    synthetic_set: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces: list[int] = []
+    save = Gallery.save
+    monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_S", -1)
+    monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_SHARE", 1.0)
+    monkeypatch.setattr(
+        Gallery, "save", lambda self: (faces.append(len(self.faces)), save(self))[1]
+    )
+    enrol(synthetic_set / "enrol", tmp_path / "g", bundle)
+    assert faces[0] == 0 and faces[-1] == 17 and len(faces) > 3
+    grown = itertools.pairwise(faces[:-1])
+    assert all(later > 2 * earlier for earlier, later in grown)
 
 
 def test_what_cannot_be_enrolled_is_flagged(
@@ -144,7 +177,7 @@ def test_spellings_of_one_name_are_one_person(
 def test_a_gallery_of_another_contract_is_left_alone(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    Gallery.create(tmp_path / "g", "d" * 64, bundle.release.embedding_size)
+    open_or_create(tmp_path / "g", "d" * 64, bundle.release.embedding_size)
     before = (tmp_path / "g" / "faces.parquet").read_bytes()
     with pytest.raises(FaceOpsError, match="contract dddddddddddd"):
         enrol(people, tmp_path / "g", bundle)
@@ -175,7 +208,7 @@ def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(
     assert trusted.photos_opened == 1
 
 
-def test_a_reused_name_of_a_renamed_person_is_told_and_its_strange_faces_flagged(
+def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     """The new faces agree with each other; those that are enrolled are what counts."""
@@ -291,7 +324,7 @@ def test_a_blurred_photo_is_flagged(synthetic_set: Path, tmp_path: Path, bundle:
     assert (Path(flag.photo).name, flag.reason) == ("blurred.png", Reason.BLURRED)
 
 
-def test_the_command_says_whose_an_earlier_name_is_and_what_moved(
+def test_the_command_prints_earlier_names_and_moved_faces(
     people: Path, tmp_path: Path, sface_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
@@ -316,3 +349,25 @@ def test_the_command_says_whose_an_earlier_name_is_and_what_moved(
     assert f"{earlier} is not A Rod any longer" in capsys.readouterr().out
     assert main(["people", "unalias", earlier, *gallery]) == 1
     assert f"{earlier} is not an earlier name of anybody" in capsys.readouterr().err
+
+
+def opened(lfw_root: Path, bundle: Bundle, person: str, number: int) -> OpenedPhoto:
+    path = lfw_root / "lfw-deepfunneled" / person / f"{person}_{number:04d}.jpg"
+    finder = bundle.face_finder()
+    return open_person_photo(PersonPhoto(person, path, path.name, ""), finder)
+
+
+@pytest.mark.lfw
+@pytest.mark.parametrize("person", ["Steven_Spielberg", "Xanana_Gusmao"])
+def test_a_bystander_is_not_enrolled_for_a_person_in_profile(
+    lfw_root: Path, bundle: Bundle, person: str
+) -> None:
+    photo = opened(lfw_root, bundle, person, 2)  # somebody behind looks into the camera
+    assert (photo.reason, photo.faces) == (Reason.EXTREME_POSE, ())
+    assert "from the front" in photo.note
+
+
+@pytest.mark.lfw
+def test_a_frontal_face_is_usable(lfw_root: Path, bundle: Bundle) -> None:
+    photo = opened(lfw_root, bundle, "Colin_Powell", 1)
+    assert photo.reason is None and len(photo.faces) >= 1

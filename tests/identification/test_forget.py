@@ -17,6 +17,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
+from faceops.gallery.crops import crop_path
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_everywhere
@@ -151,15 +152,19 @@ def test_the_search_finds_what_was_not_removed(
     named: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
     own, out, person = named
-    faces = [face for face in Gallery.open(own, crops=True).faces if face.person == person]
-    secrets = [part for face in faces for part in (face.embedding.tobytes(), face.crop)]
+    faces = [face for face in Gallery.open(own).faces if face.person == person]
+    crops = [crop_path(own, face.crop_id) for face in faces]
+    secrets = [
+        *(face.embedding.tobytes() for face in faces),
+        *(path.read_bytes() for path in crops),
+    ]
     with sqlite3.connect(out / "state.sqlite") as db:
         secrets += [row[0] for row in db.execute("SELECT thumbnail FROM faces")]
     found = search_traces([own, out], lambda name: name == person, secrets).found
     for place, what in (
         (own / "faces.parquet", "the name, in person"),
         (own / "faces.parquet", "an embedding or picture, in embedding"),
-        (own / "faces.parquet", "an embedding or picture, in crop"),
+        (crops[0], "an embedding or picture"),
         (out / "faces.csv", "the name"),
         (out / "faces.jsonl", "the name"),
         (out / "summary.json", "the name"),

@@ -13,7 +13,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.cli import main
 from faceops.gallery.enrol import enrol
-from faceops.gallery.outputs import outputs_of, remember_output
+from faceops.gallery.folder import output_folders, remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification import run
 from faceops.identification.engine.extract import extract_shard
@@ -108,7 +108,7 @@ def test_an_output_that_a_run_could_not_lock_is_not_noted(
     out = tmp_path / "out"
     with folder_lock(out), pytest.raises(FaceOpsError, match="in use"):
         identify(album, Gallery.open(own), bundle, out)
-    assert outputs_of(own).folders == []
+    assert output_folders(own).folders == []
 
 
 def forgotten(own: Path, person: str, *more: Path) -> Forgetting:
@@ -197,7 +197,7 @@ def test_folders_far_away_and_folders_that_are_gone(
     told = capsys.readouterr().out
     assert f"not there now: {other};" in told and f"not there now: {album};" in told
     assert main([*command, "--gone", str(out)]) == 2
-    assert "is there, so it is not gone" in capsys.readouterr().err
+    assert "exists, so it is not gone" in capsys.readouterr().err
     assert main([*command, "--gone", str(other)]) == 1
     told = capsys.readouterr().out
     assert str(other) not in told and f"not there now: {album};" in told

@@ -54,7 +54,7 @@ def page(synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factor
     (album / "<script>document.title='owned'<\u2215script>.txt").write_text("no photo")
     for number in range(20):
         (album / f"note {number:02d}.txt").write_text("no photo")
-    gallery = Gallery.open(gallery_dir, crops=True)
+    gallery = Gallery.open(gallery_dir)
     names = dict(zip(gallery.people, (*ATTACKS, "Ann Lee", TWINS[0]), strict=True))
     renamed = [replace(face, person=names[face.person]) for face in gallery.faces]
     twins = [replace(face, person=TWINS[1]) for face in renamed if face.person == TWINS[0]]

@@ -121,7 +121,7 @@ def test_results_and_galleries_that_could_not_be_written_leave_no_half_files(
     with run_folder(out, "1") as run:
         for name in PUBLISHED:
             (run / name).write_bytes(b"x" * 10_000)
-    gallery = Gallery.open(gallery_dir, crops=True)
+    gallery = Gallery.open(gallery_dir)
     request.getfixturevalue("small_files")
     with pytest.raises(OSError, match="too large"):
         publish(out, "1")

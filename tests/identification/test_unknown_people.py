@@ -35,10 +35,10 @@ def strangers(synthetic_set: Path, gallery_dir: Path, tmp_path: Path) -> tuple[P
     album.mkdir()
     for path in sorted((synthetic_set / "enrol").glob("*/*")):
         os.link(path, album / path.name)
-    gallery = Gallery.open(gallery_dir, crops=True)
+    gallery = Gallery.open(gallery_dir)
     absent = gallery.people[:2]
     shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
-    Gallery.open(own, crops=True).without(lambda face: face.person in absent).save()
+    Gallery.open(own).without(lambda face: face.person in absent).save()
     return album, own
 
 

@@ -193,7 +193,7 @@ def test_a_change_of_the_gallery_holds_from_the_next_request_on(
         return {face["person"] for face in faces} - {None}
 
     gone = sorted(named())[0]
-    enrolled = Gallery.open(folder, crops=True)
+    enrolled = Gallery.open(folder)
     enrolled.without(lambda face: face.person == gone).save()
     assert named() and gone not in named()
     enrolled.without(lambda face: True).save()

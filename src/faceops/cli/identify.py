@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
-    from faceops.gallery.store import gallery_stamp
+    from faceops.gallery.folder import gallery_stamp
     from faceops.identification.records.reuse import UnloadedRelease, reuse_if_unchanged
     from faceops.release.contract import default_budget
 

@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,67 +12,61 @@ from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.gallery.choose_faces import choose_faces, dissimilar_photos
+from faceops.gallery.crops import store_crop
 from faceops.gallery.people_folder import (
-    NOTES,
-    EnrolReport,
-    Flag,
-    Moved,
+    ADVICE,
     PeopleFolder,
     PersonPhoto,
+    SkippedPhoto,
     list_people,
     note_of,
     read_people,
 )
-from faceops.gallery.policy import ENROLMENT, choose_faces, disagreeing
-from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
+from faceops.gallery.policy import ENROLMENT
+from faceops.gallery.store import NAMED, Gallery, GalleryFace, open_or_create
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
-FaceKey = tuple[str, tuple[float, float, float, float]]  # photo_id and box
+SAVE_EVERY_S = 30.0
+# A save writes the embeddings of all faces. It waits for this share of new ones, so that all the
+# saves of an enrolment together write no more than a fixed amount for each new face.
+SAVE_EVERY_SHARE = 0.02
 
 
-class EnrolledFaces:
-    """The faces of `gallery`, to be changed; what a person costs does not grow with the others."""
+@dataclass(frozen=True)
+class MovedFace:
+    """A photo that now lies in the folder of `person`, and whose face was that of `before`."""
 
-    def __init__(self, gallery: Gallery) -> None:
-        self._gallery = gallery
-        self._by_person: dict[str, dict[FaceKey, GalleryFace]] = defaultdict(dict)
-        self._holders: dict[FaceKey, GalleryFace] = {}
-        for face in gallery.faces:
-            self.add(face)
+    photo: str
+    person: str
+    before: str
 
-    def __iter__(self) -> Iterator[GalleryFace]:
-        for faces in self._by_person.values():
-            yield from faces.values()
 
-    def of(self, person: str) -> list[GalleryFace]:
-        """Return the person's faces."""
-        return list(self._by_person[person].values()) if person in self._by_person else []
+@dataclass
+class EnrolReport:
+    """What an enrolment did.
 
-    def embeddings(self, faces: list[GalleryFace]) -> np.ndarray:
-        """Return float32 (K, D), a row for each of `faces`."""
-        rows = [face.embedding for face in faces]
-        return np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
+    Attributes:
+        enrolled, unchanged, photos_opened: photos.
+        pruned: faces.
+        flags: photos that were not enrolled.
+        people: faces of each person in the whole gallery.
+        spellings: other spellings that were found, by the name that is shown.
+        aliases: by the name of a folder, the person who once had that name and has its photos now.
+    """
 
-    def holder(self, photo_id: str, box: tuple[float, float, float, float]) -> GalleryFace | None:
-        """Return the enrolled face that is this face of this photo."""
-        return self._holders.get((photo_id, box))
-
-    def add(self, face: GalleryFace) -> None:
-        """Enrol `face`."""
-        key = face.photo_id, face.box
-        self._by_person[face.person][key] = self._holders[key] = face
-
-    def remove(self, face: GalleryFace) -> None:
-        """Take `face` out."""
-        key = face.photo_id, face.box
-        del self._by_person[face.person][key]
-        if self._holders.get(key) is face:
-            del self._holders[key]
-
-    def gallery(self) -> Gallery:
-        """Return the gallery as it is now."""
-        return replace(self._gallery, faces=()).with_faces(self)
+    enrolled: int = 0
+    unchanged: int = 0
+    pruned: int = 0
+    photos_opened: int = 0
+    flags: list[SkippedPhoto] = field(default_factory=list)
+    moved: list[MovedFace] = field(default_factory=list)
+    people: dict[str, int] = field(default_factory=dict)
+    spellings: dict[str, list[str]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    contract_id: str = ""
+    release: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +83,7 @@ class OpenedPhoto:
 def open_person_photo(photo: PersonPhoto, finder: FaceFinder) -> OpenedPhoto:
     """Return the faces of `photo` that are good enough to enrol.
 
-    There is none where the largest is not: the others would be people in the background.
+    There are none when the largest face is not: the others would be people in the background.
     """
     try:
         found = find_in_photo(photo.path, finder)
@@ -99,102 +92,9 @@ def open_person_photo(photo: PersonPhoto, finder: FaceFinder) -> OpenedPhoto:
     largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
     reason = Reason.NO_FACE if largest is None else ENROLMENT.refusal(largest.quality)
     if reason is not None:
-        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, NOTES[reason])
+        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, ADVICE[reason])
     usable = [face for face in found.faces if ENROLMENT.refusal(face.quality) is None]
     return OpenedPhoto(photo.photo, found.photo.photo_id, tuple(usable))
-
-
-def enrol_person(
-    person: str,
-    opened: list[OpenedPhoto],
-    faces: EnrolledFaces,
-    moved: Callable[[GalleryFace], bool],
-    bundle: Bundle,
-    trust: bool,
-    report: EnrolReport,
-) -> None:
-    """Add to `faces` the one face of each photo that is the person's; flag the other photos.
-
-    Args:
-        moved: whether the photo of an enrolled face went into another person's folder.
-    """
-
-    def flag(photo: OpenedPhoto, reason: Reason, note: str) -> None:
-        report.flags.append(Flag(photo.photo, person, reason, note))
-
-    for photo in opened:
-        if photo.reason is not None:
-            flag(photo, photo.reason, photo.note)
-    good = [photo for photo in opened if photo.faces]
-    if not good:
-        return
-    embeddings = _embed(good, bundle)
-    known = faces.embeddings([face for face in faces.of(person) if not moved(face)])
-    thresholds = bundle.release.thresholds
-
-    def threshold_for(count: int) -> float:
-        return thresholds.for_search(thresholds.default_budget, count)
-
-    strange = set() if trust else disagreeing(embeddings, known, bundle.verify, threshold_for)
-    for place in sorted(strange):
-        note = (
-            f"the face is unlike {person}'s other photos; if it is {person} all the same, "
-            "enrol with --trust"
-        )
-        flag(good[place], Reason.NO_AGREEMENT, note)
-    good = [photo for index, photo in enumerate(good) if index not in strange]
-    embeddings = [vectors for index, vectors in enumerate(embeddings) if index not in strange]
-    choice = choose_faces(embeddings, known, bundle.verify, threshold_for)
-    for photo, vectors, index in zip(good, embeddings, choice, strict=True):
-        if index is None:
-            note = (
-                f"which of the {len(photo.faces)} faces is {person}? "
-                "Crop the photo, or add one that shows this person alone"
-            )
-            flag(photo, Reason.SEVERAL_FACES, note)
-            continue
-        face = _gallery_face(person, photo, photo.faces[index], vectors[index])
-        other = faces.holder(face.photo_id, face.box)
-        if other is None:
-            report.enrolled += 1
-        elif moved(other):
-            faces.remove(other)
-            report.moved.append(Moved(photo.photo, person, other.person))
-        else:
-            flag(photo, Reason.DUPLICATE_OTHER_PERSON, _whose(other))
-            continue
-        faces.add(face)
-
-
-def _embed(photos: list[OpenedPhoto], bundle: Bundle) -> list[np.ndarray]:
-    """Return the embeddings of each photo's faces, float32 (faces, D)."""
-    crops = np.stack([face.crop for photo in photos for face in photo.faces])
-    ends = np.cumsum([len(photo.faces) for photo in photos])[:-1]
-    return np.split(bundle.embed(crops), ends)
-
-
-def _whose(face: GalleryFace) -> str:
-    if face.origin == NAMED:
-        return f"the same face was named {face.person} in an album; enrol another photo"
-    return f"the same face is enrolled as {face.person}; keep it in one of the two folders"
-
-
-def _gallery_face(
-    person: str, photo: OpenedPhoto, face: Face, embedding: np.ndarray
-) -> GalleryFace:
-    return GalleryFace(
-        person=person,
-        photo_id=photo.photo_id,
-        photo=photo.photo,
-        box=face.detection.box,
-        detector_score=face.detection.score,
-        quality=face.quality.overall,
-        embedding=embedding,
-        crop=png_of(face.crop),
-    )
-
-
-SAVE_EVERY_S = 30.0
 
 
 def enrol(
@@ -209,93 +109,193 @@ def enrol(
     """Bring the gallery up to date with `people_dir`, and save it.
 
     A photo whose bytes are enrolled for its person is not opened again. Photos that are gone from
-    `people_dir` stay enrolled unless `prune`; what lies where nothing can be read just now, and
-    people named in albums, stay always. A photo that went from one person's folder into another's
-    takes its face along. Names that differ in case, spaces, `-`, `_` or `.` alone are one person,
-    shown under the spelling that the gallery has, or else the first one by path; the earlier name
-    of a person who was renamed is that person. A face that is unlike all that are enrolled for the
-    person, or unlike the person's other new ones while these agree, is not enrolled unless `trust`.
-    Every photo that is not enrolled is in the report with its reason. The gallery is saved now and
-    then, so that an interrupted enrolment continues.
+    `people_dir` stay enrolled unless `prune`; what could not be read this time, and people named
+    in albums, always stay. A photo that moved from one person's folder into another's takes its
+    face along. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in
+    the spelling of the gallery, or else the first one by path; an earlier name of a renamed person
+    is that person. A face that is unlike all faces enrolled for the person, or unlike the person's
+    other new ones while these match, is not enrolled unless `trust`. Every photo that is not
+    enrolled is in the report with its reason. The gallery is also saved in between, so that an
+    interrupted enrolment continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
-        FaceOpsError: the gallery is of another contract, damaged, busy or not writable.
+        FaceOpsError: the gallery is of another contract, damaged, in use or not writable.
     """
     paths = list_people(people_dir)
-    report = EnrolReport(contract_id=bundle.release.contract_id, release=bundle.name)
+    release = bundle.release
     with folder_lock(gallery_dir):
-        gallery = Gallery.create(
-            gallery_dir,
-            bundle.release.contract_id,
-            bundle.release.embedding_size,
-            bundle.release.crops_id,
+        gallery = open_or_create(
+            gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
         folder = read_people(people_dir, paths, gallery, threads)
-        report.flags += folder.flags
-        report.spellings, report.aliases = folder.other_spellings(), folder.aliases
-        faces = EnrolledFaces(gallery.renamed(folder.names))
-        fresh = _fresh(folder, faces, report)
+        enrolment = _Enrolment(gallery, folder, bundle, trust)
         if prune:
-            gone = [face for face in faces if folder.lacks(face)]
-            for face in gone:
-                faces.remove(face)
-            report.pruned = len(gone)
-            if gone:
-                faces.gallery().save()
-        _enrol_people(folder, fresh, faces, bundle, threads, trust, report)
-        before, gallery = gallery, faces.gallery()
-        if not _as_before(gallery, before):
-            gallery.save()  # else its files stay, and so do results that were decided by them
-    report.people = dict(Counter(gallery.persons))
-    report.flags.sort(key=lambda flag: (flag.photo, flag.reason))
+            enrolment.prune()
+        enrolment.enrol_new_photos(threads)
+        enrolled = enrolment.gallery()
+        if not gallery.stamp or _keys(enrolled) != _keys(gallery):
+            enrolled.save()  # else the files stay, and so do results that were decided by them
+    report = enrolment.report
+    report.people = dict(Counter(enrolled.persons))
+    report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report
 
 
-def _as_before(gallery: Gallery, before: Gallery) -> bool:
-    """Whether the files of `before`, as it was opened or saved last, hold `gallery` already."""
-    same = [
-        [(face.person, face.photo, face.photo_id, face.box) for face in each.faces]
-        for each in (gallery, before)
-    ]
-    return bool(before.stamp) and before.whole and same[0] == same[1]
+def _keys(gallery: Gallery) -> list[tuple[object, ...]]:
+    return [(face.person, face.photo, face.photo_id, face.box) for face in gallery.faces]
 
 
-def _fresh(
-    folder: PeopleFolder, faces: EnrolledFaces, report: EnrolReport
-) -> dict[str, list[PersonPhoto]]:
-    """Return each person's photos that are not enrolled for them; count the others."""
-    enrolled = {(face.person, face.photo_id) for face in faces}
-    fresh = {
-        person: [photo for photo in photos if (person, photo.photo_id) not in enrolled]
-        for person, photos in folder.photos.items()
-    }
-    report.unchanged = sum(map(len, folder.photos.values())) - sum(map(len, fresh.values()))
-    return fresh
+FacePlace = tuple[str, tuple[float, float, float, float]]  # photo_id and box
 
 
-def _enrol_people(
-    folder: PeopleFolder,
-    fresh: dict[str, list[PersonPhoto]],
-    faces: EnrolledFaces,
-    bundle: Bundle,
-    threads: int,
-    trust: bool,
-    report: EnrolReport,
-) -> None:
-    finder = bundle.face_finder()
+class _Enrolment:
+    """The faces of a gallery while they change; the cost of a person does not grow with the others.
 
-    def open_one(photo: PersonPhoto) -> OpenedPhoto:
-        return open_person_photo(photo, finder)
+    Attributes:
+        report: what was done so far.
+    """
 
-    work = [photo for photos in fresh.values() for photo in photos]
-    results = track(ordered_map(open_one, work, threads), "enrol", total=len(work))
-    saved = time.monotonic()
-    for person, photos in fresh.items():
-        opened = [next(results) for _ in photos]
-        report.photos_opened += len(opened)
-        enrol_person(person, opened, faces, folder.moved, bundle, trust, report)
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            faces.gallery().save()
-            saved = time.monotonic()
-    next(results, None)  # lets the progress end
+    def __init__(self, gallery: Gallery, folder: PeopleFolder, bundle: Bundle, trust: bool) -> None:
+        self._gallery, self._folder, self._bundle, self._trust = gallery, folder, bundle, trust
+        self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
+        self._by_place: dict[FacePlace, GalleryFace] = {}
+        for face in gallery.renamed(folder.names).faces:
+            self._add(face)
+        self.report = EnrolReport(
+            flags=list(folder.skipped),
+            spellings=folder.other_spellings(),
+            aliases=folder.aliases,
+            contract_id=bundle.release.contract_id,
+            release=bundle.name,
+        )
+
+    def gallery(self) -> Gallery:
+        """Return the gallery as it is now."""
+        return replace(self._gallery, faces=()).with_faces(self._all_faces())
+
+    def prune(self) -> None:
+        """Remove the faces whose photos are gone."""
+        gone = [face for face in self._all_faces() if self._folder.lacks(face)]
+        for face in gone:
+            self._remove(face)
+        self.report.pruned = len(gone)
+
+    def enrol_new_photos(self, threads: int) -> None:
+        """Open the photos that are not enrolled for their person, and enrol them."""
+        finder = self._bundle.face_finder()
+        new = {person: self._new_photos(person) for person in self._folder.photos}
+        work = [photo for photos in new.values() for photo in photos]
+        self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
+        opened = track(
+            ordered_map(lambda photo: open_person_photo(photo, finder), work, threads),
+            "enrol",
+            total=len(work),
+        )
+        saved, saved_faces = time.monotonic(), len(self._by_place)
+        for person, photos in new.items():
+            self._enrol_person(person, [next(opened) for _ in photos])
+            self.report.photos_opened += len(photos)
+            grown = len(self._by_place) > saved_faces * (1 + SAVE_EVERY_SHARE)
+            if grown and time.monotonic() - saved > SAVE_EVERY_S:
+                self.gallery().save()
+                saved, saved_faces = time.monotonic(), len(self._by_place)
+        next(opened, None)  # ends the progress bar
+
+    def _new_photos(self, person: str) -> list[PersonPhoto]:
+        enrolled = {face.photo_id for face in self._faces_of(person)}
+        photos = self._folder.photos[person]
+        return [photo for photo in photos if photo.photo_id not in enrolled]
+
+    def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
+        """Add the one face of each photo that is the person's; report the other photos."""
+        for photo in opened:
+            if photo.reason is not None:
+                self._skip(photo, person, photo.reason, photo.note)
+        photos = [photo for photo in opened if photo.faces]
+        if not photos:
+            return
+        embeddings = self._embed(photos)
+        rows = [face.embedding for face in self._faces_of(person) if not self._moved(face)]
+        known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
+        verify, thresholds = self._bundle.verify, self._bundle.release.thresholds
+
+        def threshold_for(count: int) -> float:
+            return thresholds.for_search(thresholds.default_budget, count)
+
+        if not self._trust:
+            strange = dissimilar_photos(embeddings, known, verify, threshold_for)
+            for place in sorted(strange):
+                note = (
+                    f"the face is unlike {person}'s other photos; if it is {person} all the same, "
+                    "enrol with --trust"
+                )
+                self._skip(photos[place], person, Reason.NO_AGREEMENT, note)
+            photos = [photo for place, photo in enumerate(photos) if place not in strange]
+            embeddings = [rows for place, rows in enumerate(embeddings) if place not in strange]
+        chosen = choose_faces(embeddings, known, verify, threshold_for)
+        for photo, vectors, index in zip(photos, embeddings, chosen, strict=True):
+            if index is not None:
+                self._enrol_face(person, photo, photo.faces[index], vectors[index])
+                continue
+            note = (
+                f"which of the {len(photo.faces)} faces is {person}? "
+                "Crop the photo, or add one that shows this person alone"
+            )
+            self._skip(photo, person, Reason.SEVERAL_FACES, note)
+
+    def _enrol_face(
+        self, person: str, photo: OpenedPhoto, face: Face, embedding: np.ndarray
+    ) -> None:
+        other = self._by_place.get((photo.photo_id, face.detection.box))
+        if other is None:
+            self.report.enrolled += 1
+        elif self._moved(other):
+            self._remove(other)
+            self.report.moved.append(MovedFace(photo.photo, person, other.person))
+        else:
+            note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"
+            if other.origin == NAMED:
+                note = f"the same face was named {other.person} in an album; enrol another photo"
+            self._skip(photo, person, Reason.DUPLICATE_OTHER_PERSON, note)
+            return
+        self._add(
+            GalleryFace(
+                person=person,
+                photo_id=photo.photo_id,
+                photo=photo.photo,
+                box=face.detection.box,
+                detector_score=face.detection.score,
+                quality=face.quality.overall,
+                embedding=embedding,
+                crop_id=store_crop(self._gallery.folder, face.crop),
+            )
+        )
+
+    def _embed(self, photos: list[OpenedPhoto]) -> list[np.ndarray]:
+        """Return the embeddings of each photo's faces, float32 (faces, D)."""
+        crops = np.stack([face.crop for photo in photos for face in photo.faces])
+        ends = np.cumsum([len(photo.faces) for photo in photos])[:-1]
+        return np.split(self._bundle.embed(crops), ends)
+
+    def _skip(self, photo: OpenedPhoto, person: str, reason: Reason, note: str) -> None:
+        self.report.flags.append(SkippedPhoto(photo.photo, person, reason, note))
+
+    def _moved(self, face: GalleryFace) -> bool:
+        return self._folder.has_moved(face)
+
+    def _all_faces(self) -> list[GalleryFace]:
+        return [face for faces in self._by_person.values() for face in faces.values()]
+
+    def _faces_of(self, person: str) -> list[GalleryFace]:
+        return list(self._by_person[person].values()) if person in self._by_person else []
+
+    def _add(self, face: GalleryFace) -> None:
+        place = face.photo_id, face.box
+        self._by_person[face.person][place] = self._by_place[place] = face
+
+    def _remove(self, face: GalleryFace) -> None:
+        place = face.photo_id, face.box
+        del self._by_person[face.person][place]
+        if self._by_place.get(place) is face:
+            del self._by_place[place]

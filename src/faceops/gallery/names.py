@@ -1,8 +1,7 @@
-"""Names of people and of files as they are stored and shown.
+"""Names of people and paths of files, as they are stored and shown.
 
-All the names that one person has had: results keep the name that was theirs when they were made.
-
-`people rename` and `people merge` leave the earlier name in the gallery's aliases.
+`people rename` and `people merge` keep the earlier name in the gallery's aliases, because results
+keep the name that the person had when they were made.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,24 +25,24 @@ def display_name(name: str) -> str:
 
 
 def given_name(text: str) -> str:
-    """Return a name that a user typed as it is shown.
+    """Return a name that a user typed, as it is shown.
 
     Raises:
-        UsageError: it is empty, or holds what cannot be shown.
+        UsageError: it is empty or has unprintable characters.
     """
     name = display_name(text)
     if not name or not name.isprintable():
-        raise UsageError(f"{text!r} is no name; give one of letters that can be shown.")
+        raise UsageError(f"{text!r} is no name; give one of printable characters.")
     return name
 
 
 def person_key(name: str) -> str:
-    """Return what the spellings of one name share, as in the data set: `Ann_Lee` and `ann-lee`."""
+    """Return what all spellings of a name share, as in the data set: `Ann_Lee` and `ann-lee`."""
     return name_key(name) or name
 
 
 def first_spellings(names: Iterable[str]) -> dict[str, str]:
-    """Return for each name the first of `names` that is the same person's."""
+    """Return for each name the first spelling of it in `names`."""
     names = list(names)
     first: dict[str, str] = {}
     for name in names:
@@ -56,15 +55,37 @@ def valid_unicode(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def paths_shown_as(folder: Path, shown: str) -> list[Path]:
+    """Return the existing paths below `folder` that `valid_unicode` shows as `shown` (with /).
+
+    There may be two, since a name may hold a backslash of its own. Folders are listed only for
+    parts with a backslash; one that may not be listed counts as empty.
+    """
+    paths = [folder]
+    for part in Path(shown).parts:
+        if "\\" in part:
+            paths = [path for parent in paths for path in _entries(parent, part)]
+        else:
+            paths = [parent / part for parent in paths]
+    return [path for path in paths if path.exists()]
+
+
+def _entries(folder: Path, shown: str) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if valid_unicode(path.name) == shown)
+    except OSError:
+        return []
+
+
 def current_key(aliases: Mapping[str, str], name: str) -> str:
     """Return the key (`person_key`) of the name that the person `name` has now, in any spelling."""
     key = person_key(display_name(name))
-    passed = {key}
+    visited = {key}
     while key in aliases:
         key = person_key(aliases[key])
-        if key in passed:  # only a file that was edited by hand has a ring
+        if key in visited:  # only a file that was edited by hand has a cycle
             break
-        passed.add(key)
+        visited.add(key)
     return key
 
 

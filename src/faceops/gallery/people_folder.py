@@ -1,10 +1,4 @@
-"""Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`.
-
-From a path as it is stored and shown back to the files that it means.
-
-`valid_unicode` writes a byte that is not UTF-8 as a backslash code, and a name may hold a backslash
-of its own: only the disk can tell which is meant, and it may hold both.
-"""
+"""Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
 
 import hashlib
 from collections import defaultdict
@@ -21,7 +15,7 @@ from faceops.gallery.store import ENROLLED, Gallery, GalleryFace
 from faceops.photos.open_photo import PhotoError, PhotoLimits, photo_bytes
 from faceops.photos.walk import walk_photos
 
-NOTES = {
+ADVICE = {
     Reason.NO_FACE: "no face was found; give a photo that shows the face from the front",
     Reason.FACE_TOO_SMALL: "the face is too small; give a larger photo or a closer one",
     Reason.BLURRED: "the face is blurred; give a sharper photo",
@@ -32,7 +26,7 @@ NOTES = {
 
 
 @dataclass(frozen=True)
-class Flag:
+class SkippedPhoto:
     """A photo that was not enrolled, and why; `note` says what to do about it."""
 
     photo: str
@@ -41,38 +35,8 @@ class Flag:
     note: str
 
 
-@dataclass(frozen=True)
-class Moved:
-    """A photo that lies in the folder of `person` now, whose face `before` had until now."""
-
-    photo: str
-    person: str
-    before: str
-
-
-@dataclass
-class EnrolReport:
-    """What an enrolment did; counts of photos, people by name.
-
-    `spellings` are, by the name that is shown, the others under which a person was met; `aliases`,
-    by the name of a folder, the person who once had that name and has the folder's photos now.
-    """
-
-    enrolled: int = 0
-    unchanged: int = 0
-    pruned: int = 0
-    photos_opened: int = 0
-    flags: list[Flag] = field(default_factory=list)
-    moved: list[Moved] = field(default_factory=list)
-    people: dict[str, int] = field(default_factory=dict)  # faces a person, the whole gallery
-    spellings: dict[str, list[str]] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
-    contract_id: str = ""
-    release: str = ""
-
-
 def note_of(error: PhotoError) -> str:
-    """Return what the user is told about a file that cannot be used."""
+    """Return the note about a file that cannot be used."""
     return f"the file {error.sentence.rstrip('.')}"
 
 
@@ -94,14 +58,14 @@ class PeopleFolder:
         photos: each person's photos once, people by name, photos by path.
         names: by each spelling in the folder or the gallery, the name that is shown.
         aliases: by the name of a folder, the person who once had that name.
-        flags: files that cannot be used, and further copies of a person's photo.
-        unread: paths whose content is not known just now.
+        skipped: files that cannot be used, and further copies of a person's photo.
+        unread: paths that could not be read this time.
     """
 
     photos: dict[str, list[PersonPhoto]]
     names: dict[str, str]
     aliases: dict[str, str]
-    flags: list[Flag] = field(default_factory=list)
+    skipped: list[SkippedPhoto] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
     def other_spellings(self) -> dict[str, list[str]]:
@@ -113,22 +77,22 @@ class PeopleFolder:
         return dict(sorted(others.items()))
 
     def lacks(self, face: GalleryFace) -> bool:
-        """Return whether the face came from the folder of its person and its photo is gone there.
+        """Return whether the face came from its person's folder and its photo is gone there.
 
-        Not gone is what lies where nothing can be read just now.
+        Photos below a path that could not be read this time do not count as gone.
         """
         return (
             face.origin == ENROLLED
-            and face.person not in self._people_by_id.get(face.photo_id, ())
+            and face.person not in self._people_by_photo.get(face.photo_id, ())
             and not any(f"{face.photo}/".startswith(f"{path}/") for path in self.unread)
         )
 
-    def moved(self, face: GalleryFace) -> bool:
-        """Return whether the face's photo is gone from its person's folder, into another's."""
-        return face.photo_id in self._people_by_id and self.lacks(face)
+    def has_moved(self, face: GalleryFace) -> bool:
+        """Return whether the face's photo moved from its person's folder into another's."""
+        return face.photo_id in self._people_by_photo and self.lacks(face)
 
     @cached_property
-    def _people_by_id(self) -> dict[str, set[str]]:
+    def _people_by_photo(self) -> dict[str, set[str]]:
         people: dict[str, set[str]] = defaultdict(set)
         for photos in self.photos.values():
             for photo in photos:
@@ -153,11 +117,11 @@ def list_people(root: Path) -> list[Path]:
 
 
 def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -> PeopleFolder:
-    """Say whose photos the files `paths` below `root` are, and hash them.
+    """Assign the files `paths` below `root` to people, and hash them.
 
-    Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown under the
-    spelling that the gallery has, or else the first one by path; a name that a person of the
-    gallery had before is that person's.
+    Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in the spelling
+    of the gallery, or else the first one by path; a name that a person of the gallery had before
+    is that person's.
     """
     aliases: dict[str, str] = {}
     owners = []
@@ -175,11 +139,13 @@ def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -
     for path, owner, photo_id in zip(paths, owners, hashed, strict=True):
         person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
-            folder.flags.append(Flag(photo, person, photo_id.reason, note_of(photo_id)))
+            skipped = SkippedPhoto(photo, person, photo_id.reason, note_of(photo_id))
+            folder.skipped.append(skipped)
             if photo_id.transient:
                 folder.unread.append(photo)
         elif (person, photo_id) in seen:
-            folder.flags.append(Flag(photo, person, Reason.DUPLICATE, NOTES[Reason.DUPLICATE]))
+            note = ADVICE[Reason.DUPLICATE]
+            folder.skipped.append(SkippedPhoto(photo, person, Reason.DUPLICATE, note))
         else:
             seen.add((person, photo_id))
             folder.photos[person].append(PersonPhoto(person, path, photo, photo_id))
@@ -187,30 +153,9 @@ def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -
 
 
 def _photo_id(path: Path) -> str | PhotoError:
-    """Return the sha256 of the bytes of the file `path`, or why there is none."""
+    """Return the sha256 of the bytes of the file `path`, or why it cannot be read."""
     try:
         content = photo_bytes(path, PhotoLimits().max_bytes)
     except PhotoError as error:
         return error
     return hashlib.sha256(content).hexdigest()
-
-
-def paths_shown_as(folder: Path, shown: str) -> list[Path]:
-    """Return what exists below `folder` under a path that is shown as `shown` (with /).
-
-    Folders are listed only for parts with a backslash. What may not be listed counts as absent.
-    """
-    found = [folder]
-    for part in Path(shown).parts:
-        if "\\" in part:
-            found = [path for parent in found for path in _entries(parent, part)]
-        else:
-            found = [parent / part for parent in found]
-    return [path for path in found if path.exists()]
-
-
-def _entries(folder: Path, shown: str) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if valid_unicode(path.name) == shown)
-    except OSError:
-        return []

@@ -1,4 +1,4 @@
-"""Embed a gallery's faces anew, from their crops: another release, the same people, no photos."""
+"""Embed a gallery's faces anew from their crops: another release, the same people, no photos."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import folder_lock
 from faceops.base.progress import track
-from faceops.gallery.store import Gallery, GalleryFace, crop_of
+from faceops.gallery.crops import load_crop
+from faceops.gallery.store import Gallery, GalleryFace, locked_gallery
 from faceops.release.bundle import Bundle
 
 BLOCK = 64  # faces that are decoded and embedded at once
-MOST_NAMED = 5  # damaged crops that are named one by one
-ANEW = "enrol the people from their photos into a new folder"
+MAX_NAMED = 5  # damaged crops that are named one by one
+ENROL_ANEW = "enrol the people from their photos into a new folder"
 
 
 @dataclass(frozen=True)
 class Reembedding:
-    """What was done: `embedded` faces now, 0 when the gallery was of this contract already.
+    """What was done: `embedded` faces, 0 when the gallery was of this contract already.
 
-    `noted` says that the gallery had not known how its crops were made, and does now.
+    `noted` is True when the gallery did not state how its crops were made, and does now.
     """
 
     embedded: int
@@ -35,8 +35,8 @@ class Reembedding:
 def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
-    Names, aliases, boxes, origins and crops stay as they are. It takes a release whose faces are
-    cut alike; done again it does nothing.
+    Names, aliases, boxes, origins and crops stay as they are. The release must cut faces in the
+    same way as the gallery's. Called again, it does nothing.
 
     Raises:
         UsageError: there is no gallery.
@@ -44,9 +44,7 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
             missing or damaged; the gallery is in use, damaged or cannot be written.
     """
     release = bundle.release
-    Gallery.open(gallery_dir)  # before the lock, which would make the folder
-    with folder_lock(gallery_dir):
-        gallery = Gallery.open(gallery_dir, crops=True)
+    with locked_gallery(gallery_dir) as gallery:
         done = Reembedding(
             embedded=0,
             people=len(gallery.people),
@@ -55,57 +53,53 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
             contract_id=release.contract_id,
         )
         if gallery.contract_id == release.contract_id:
-            noted = not gallery.crops_id
-            if noted or not gallery.whole:
-                replace(gallery, crops_id=release.crops_id).save()
-            return replace(done, noted=noted)
-        _require_crops(gallery, bundle)
-        _require_pictures(gallery)
+            if gallery.crops_id:
+                return done
+            replace(gallery, crops_id=release.crops_id).save()
+            return replace(done, noted=True)
+        _check_crops(gallery, bundle)
         replace(
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
-            faces=tuple(_embedded(gallery.faces, bundle)),
+            faces=tuple(_embedded(gallery, bundle)),
         ).save()
     return replace(done, embedded=len(gallery.faces))
 
 
-def _require_crops(gallery: Gallery, bundle: Bundle) -> None:
+def _check_crops(gallery: Gallery, bundle: Bundle) -> None:
     if not gallery.crops_id:
         raise FaceOpsError(
             f"the gallery {gallery.folder} does not say how its crops were made, an earlier "
             "faceops wrote it: run this once with the release that it was enrolled with "
-            f"(contract {gallery.contract_id[:12]}), which notes it, then again; or {ANEW}."
+            f"(contract {gallery.contract_id[:12]}), which notes it, then again; or {ENROL_ANEW}."
         )
     if gallery.crops_id != bundle.release.crops_id:
         raise FaceOpsError(
             f"the crops in the gallery {gallery.folder} were cut in another way than {bundle.name} "
-            f"cuts faces (its detector, landmarks or alignment differ): {ANEW}."
+            f"cuts faces (its detector, landmarks or alignment differ): {ENROL_ANEW}."
         )
-
-
-def _require_pictures(gallery: Gallery) -> None:
-    broken = []
+    damaged = []
     for face in track(gallery.faces, "check crops"):
         try:
-            crop_of(face.crop)
+            load_crop(gallery.folder, face.crop_id)
         except ValueError:
-            broken.append(f"{face.person} ({face.photo})")
-    if broken:
-        more = f" and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+            damaged.append(f"{face.person} ({face.photo})")
+    if damaged:
+        more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
         raise FaceOpsError(
-            f"{len(broken)} of {len(gallery.faces)} crops in the gallery {gallery.folder} are "
-            f"missing or damaged: {', '.join(broken[:MOST_NAMED])}{more}. Nothing was changed; "
-            f"restore the gallery from a copy, or {ANEW}."
+            f"{len(damaged)} of {len(gallery.faces)} crops in the gallery {gallery.folder} are "
+            f"missing or damaged: {', '.join(damaged[:MAX_NAMED])}{more}. Nothing was changed; "
+            f"restore the gallery from a copy, or {ENROL_ANEW}."
         )
 
 
-def _embedded(faces: Sequence[GalleryFace], bundle: Bundle) -> Iterator[GalleryFace]:
+def _embedded(gallery: Gallery, bundle: Bundle) -> Iterator[GalleryFace]:
+    def embed(block: Sequence[GalleryFace]) -> Iterator[GalleryFace]:
+        crops = np.stack([load_crop(gallery.folder, face.crop_id) for face in block])
+        rows = bundle.embed(crops)
+        yield from (replace(face, embedding=row) for face, row in zip(block, rows, strict=True))
+
+    faces = gallery.faces
     blocks = (faces[start : start + BLOCK] for start in range(0, len(faces), BLOCK))
-
-    def embed() -> Iterator[GalleryFace]:
-        for block in blocks:
-            rows = bundle.embed(np.stack([crop_of(face.crop) for face in block]))
-            yield from (replace(face, embedding=row) for face, row in zip(block, rows, strict=True))
-
-    return track(embed(), "embed", total=len(faces))
+    return track((face for block in blocks for face in embed(block)), "embed", total=len(faces))

@@ -1,16 +1,21 @@
 """The gallery: a plain folder of enrolled faces, bound to one release contract.
 
-`gallery.json` states schema version, contract and aliases; `faces.parquet` holds a row for each
-face, with its aligned crop, so that a later release can embed the same faces again. Both are
-replaced as a whole, so a reader or an interrupted writer never leaves half a file. The Parquet
-file goes first and says in its metadata under which contract its embeddings were made: that is
-what counts, so a writer that ends between the two leaves a gallery of the new contract.
+faces.parquet holds a row for each face with its embedding, crops/ the aligned crops, by which a
+later release can embed the same faces again, and gallery.json states format version, contract and
+aliases. Every file is replaced atomically. The Parquet file is written first and repeats contract
+and aliases in its metadata; those count, so a writer that is killed between the two files leaves
+a consistent gallery, and the next writer corrects gallery.json.
+
+Galleries of format 1 have the crops in faces.parquet. They can be read; the first command that
+changes one rewrites it in format 2.
 """
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,27 +23,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import write_file, write_json
+from faceops.base.locks import folder_lock
+from faceops.gallery.crops import format_1_crops, remove_unused_crops, store_png
+from faceops.gallery.folder import FACES_FILE, GALLERY_FILE, gallery_stamp
 
-GALLERY_FILE = "gallery.json"
-FACES_FILE = "faces.parquet"
-
-
-def gallery_stamp(folder: Path) -> str:
-    """Return size and modification time of the gallery's files; empty where one is missing."""
-    try:
-        found = [(folder / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
-    except OSError:
-        return ""
-    return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
-
-
-SCHEMA_VERSION = 1
-CROP_SIZE = 112  # pixels
-_CONTRACT = b"faceops.contract"  # key in the metadata of the Parquet file
+FORMAT_VERSION = 2
+_STATEMENT = b"faceops.contract"  # key in the metadata of the Parquet file
 ENROLLED = "enrolled"
 NAMED = "named"
 
@@ -54,7 +47,7 @@ class GalleryFace:
         box: x, y, width, height in pixels of the upright photo.
         detector_score, quality: 0 to 1.
         embedding: float32 (D,), L2-normalised.
-        crop: PNG of the aligned face, 112 x 112 RGB.
+        crop_id: of the aligned face, see `faceops.gallery.crops`; "" in galleries of format 1.
         origin: "enrolled" from a folder of people, or "named" in an album, where `photo` lies then.
     """
 
@@ -65,7 +58,7 @@ class GalleryFace:
     detector_score: float
     quality: float
     embedding: np.ndarray
-    crop: bytes
+    crop_id: str = ""
     origin: str = ENROLLED
 
 
@@ -78,76 +71,44 @@ SCHEMA = pa.schema(
         ("detector_score", pa.float64()),
         ("quality", pa.float64()),
         ("embedding", pa.list_(pa.float32())),
-        ("crop", pa.binary()),
+        ("crop_id", pa.string()),
         ("origin", pa.string()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Contract:
-    """How a gallery's faces were cut and embedded.
-
-    Attributes:
-        contract_id: see `faceops.release.contract.contract_id`.
-        embedding_size: values of an embedding.
-        crops_id: see `faceops.release.contract.crops_id`; "" in galleries of before it was noted.
-    """
-
-    contract_id: str
-    embedding_size: int
-    crops_id: str = ""
-
-
-_Statement = tuple[Contract, dict[str, str]]  # contract, and aliases as `Gallery` has them
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state.
 
-    `aliases`: the name of a person by the key (`person_key`) of a name that they had before.
-    `stamp`: that of the files which it was read from, empty when it is no longer as they are.
-    `crops_id`: how the crops were made, see `Contract`. `whole` is False when a writer was cut off
-    before it replaced gallery.json: the next `save` mends that.
+    Attributes:
+        contract_id: see `faceops.release.contract.contract_id`.
+        embedding_size: values of an embedding.
+        crops_id: see `faceops.release.contract.crops_id`; "" in galleries that do not state it.
+        aliases: the current name of a person by the key (`person_key`) of an earlier name.
+        stamp: see `gallery_stamp`; "" for a gallery that differs from its files.
+        format_version: 1 can be read, but not saved.
     """
 
     folder: Path
     contract_id: str
     embedding_size: int
-    faces: tuple[GalleryFace, ...]
-    has_crops: bool = True
+    faces: tuple[GalleryFace, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
-    stamp: str = ""
     crops_id: str = ""
-    whole: bool = True
+    stamp: str = ""
+    format_version: int = FORMAT_VERSION
 
     @classmethod
-    def open(
-        cls, folder: Path, contract_id: str | None = None, *, crops: bool = False
-    ) -> "Gallery":
+    def open(cls, folder: Path, contract_id: str | None = None) -> "Gallery":
         """Read the gallery in `folder`; with `contract_id`, only if it was enrolled under it.
-
-        Without `crops` (25 kB a face) it can be searched, but not saved.
 
         Raises:
             UsageError: there is no gallery.
-            FaceOpsError: it is damaged, of another schema version, or of another contract.
+            FaceOpsError: it is damaged, of another format version, or of another contract.
         """
         stamp = gallery_stamp(folder)  # before reading: what is saved meanwhile is seen as a change
-        said = _read_statement(folder)
-        (contract, aliases), faces = _read_faces(folder / FACES_FILE, said, crops)
-        gallery = cls(
-            folder,
-            contract.contract_id,
-            contract.embedding_size,
-            faces,
-            crops,
-            aliases,
-            crops_id=contract.crops_id,
-            whole=(contract, aliases) == said,
-            stamp=stamp,
-        )
+        gallery = replace(_read_faces(folder, _read_statement(folder)), stamp=stamp)
         if contract_id is not None:
             gallery.require(contract_id)
         return gallery
@@ -165,30 +126,6 @@ class Gallery:
                 f"`faceops people reembed --gallery {self.folder}` with the same --bundle or "
                 "--model embeds its faces anew, without photos."
             )
-
-    @classmethod
-    def create(
-        cls, folder: Path, contract_id: str, embedding_size: int, crops_id: str = ""
-    ) -> "Gallery":
-        """Open the gallery in `folder`, or begin an empty one there.
-
-        One that does not say how its crops were made takes the `crops_id` of its own release.
-
-        Raises:
-            FaceOpsError: as `open`; or the folder holds other things than a gallery.
-        """
-        if (folder / GALLERY_FILE).exists():
-            gallery = cls.open(folder, contract_id, crops=True)
-            if gallery.crops_id:
-                return gallery
-            return replace(gallery, crops_id=crops_id, stamp="")
-        if (folder / FACES_FILE).exists():
-            raise FaceOpsError(
-                f"{folder} has {FACES_FILE} but no {GALLERY_FILE}; choose an empty folder."
-            )
-        gallery = cls(folder, contract_id, embedding_size, (), crops_id=crops_id)
-        gallery.save()
-        return gallery
 
     @cached_property
     def persons(self) -> list[str]:
@@ -215,17 +152,17 @@ class Gallery:
     def as_saved(self) -> "Gallery":
         """Return the gallery as its files are now: this one, unless they were replaced since.
 
-        A gallery that is not as it was read stays as it is.
+        A gallery that was changed in memory is returned as it is.
 
         Raises:
             UsageError, FaceOpsError: as `open`.
         """
         if not self.stamp or gallery_stamp(self.folder) == self.stamp:
             return self
-        return Gallery.open(self.folder, self.contract_id, crops=self.has_crops)
+        return Gallery.open(self.folder, self.contract_id)
 
     def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
-        """Return this gallery with further faces."""
+        """Return this gallery with further faces, whose crops are stored already."""
         return replace(self, faces=_sorted([*self.faces, *added]), stamp="")
 
     def renamed(self, names: Mapping[str, str]) -> "Gallery":
@@ -243,57 +180,95 @@ class Gallery:
         """Return this gallery with these `aliases` in place of its own."""
         return replace(self, aliases=dict(aliases), stamp="")
 
-    def without(self, gone: Callable[[GalleryFace], bool]) -> "Gallery":
-        """Return this gallery without the faces of which `gone` is true."""
-        kept = tuple(face for face in self.faces if not gone(face))
+    def without(self, is_removed: Callable[[GalleryFace], bool]) -> "Gallery":
+        """Return this gallery without the faces for which `is_removed` is true."""
+        kept = tuple(face for face in self.faces if not is_removed(face))
         return replace(self, faces=kept, stamp="")
 
+    def statement(self) -> dict[str, Any]:
+        """Return what gallery.json and the metadata of faces.parquet state."""
+        return {
+            "aliases": dict(self.aliases),
+            "contract_id": self.contract_id,
+            "crops_id": self.crops_id,
+            "embedding_size": self.embedding_size,
+            "schema_version": self.format_version,
+        }
+
     def save(self) -> None:
-        """Write both files, each replaced at once.
+        """Write the files, each replaced atomically; then delete the crops of removed faces.
 
         Raises:
             FaceOpsError: the folder cannot be written.
-            ValueError: the gallery was opened without its crops.
+            ValueError: the gallery is of format 1; see `locked_gallery`.
         """
-        if not self.has_crops:
-            raise ValueError(f"{self.folder} was opened without crops; saving would lose them")
-        contract = asdict(Contract(self.contract_id, self.embedding_size, self.crops_id))
-        statement = {
-            "schema_version": SCHEMA_VERSION,
-            **contract,
-            "aliases": dict(self.aliases),
-        }
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(f"{self.folder} is of format {self.format_version}, migrate it first")
         columns = {name: [_cell(face, name) for face in self.faces] for name in SCHEMA.names}
-        # Here too, so that one replacement carries all that belongs together.
-        stated = {**contract, "aliases": dict(self.aliases)}
-        schema = SCHEMA.with_metadata({_CONTRACT: json.dumps(stated, sort_keys=True).encode()})
+        metadata = {_STATEMENT: json.dumps(self.statement(), sort_keys=True).encode()}
+        table = pa.table(columns, schema=SCHEMA.with_metadata(metadata))
         buffer = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd")
         write_file(self.folder / FACES_FILE, buffer.getvalue())
-        write_json(self.folder / GALLERY_FILE, statement)
+        write_json(self.folder / GALLERY_FILE, self.statement())
+        remove_unused_crops(self.folder, {face.crop_id for face in self.faces})
 
 
-def png_of(crop: np.ndarray) -> bytes:
-    """Return uint8 (H, W, 3) RGB as PNG, without loss."""
-    buffer = io.BytesIO()
-    Image.fromarray(crop).save(buffer, "PNG")
-    return buffer.getvalue()
+@contextmanager
+def locked_gallery(folder: Path, contract_id: str | None = None) -> Iterator[Gallery]:
+    """Lock the gallery in `folder`, and yield it to be changed and saved.
 
-
-def crop_of(png: bytes) -> np.ndarray:
-    """Return the crop uint8 (112, 112, 3) RGB that `png_of` wrote.
+    One of format 1 is rewritten in the present format first, with one sentence on stderr.
 
     Raises:
-        ValueError: it is missing or damaged.
+        UsageError, FaceOpsError: as `Gallery.open`; the gallery is in use or cannot be written.
     """
-    try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            crop = np.asarray(image)
-    except Exception as error:  # noqa: BLE001  at broken files Pillow raises many kinds
-        raise ValueError(f"no picture ({error})") from None
-    if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
-        raise ValueError(f"a picture of {crop.shape}")
-    return crop
+    Gallery.open(folder, contract_id)  # before the lock, which would create the folder
+    with folder_lock(folder):
+        yield _open_for_update(folder, contract_id)
+
+
+def open_or_create(
+    folder: Path, contract_id: str, embedding_size: int, crops_id: str = ""
+) -> Gallery:
+    """Open the gallery in `folder` to be changed, or create an empty one; the caller locks it.
+
+    A gallery that does not state how its crops were made gets `crops_id`.
+
+    Raises:
+        FaceOpsError: as `locked_gallery`; or the folder holds something else than a gallery.
+    """
+    if (folder / GALLERY_FILE).exists():
+        gallery = _open_for_update(folder, contract_id)
+        return gallery if gallery.crops_id else replace(gallery, crops_id=crops_id, stamp="")
+    if (folder / FACES_FILE).exists():
+        raise FaceOpsError(
+            f"{folder} has {FACES_FILE} but no {GALLERY_FILE}; choose an empty folder."
+        )
+    gallery = Gallery(folder, contract_id, embedding_size, crops_id=crops_id)
+    gallery.save()
+    return gallery
+
+
+def _open_for_update(folder: Path, contract_id: str | None) -> Gallery:
+    gallery = Gallery.open(folder, contract_id)
+    if gallery.format_version == FORMAT_VERSION:
+        if _read_statement(folder) != gallery.statement():
+            write_json(folder / GALLERY_FILE, gallery.statement())  # a writer was killed before it
+            gallery = Gallery.open(folder, contract_id)
+        return gallery
+    crop_ids = [store_png(folder, crop) for crop in format_1_crops(folder / FACES_FILE)]
+    faces = tuple(
+        replace(face, crop_id=crop_id)
+        for face, crop_id in zip(gallery.faces, crop_ids, strict=True)
+    )
+    replace(gallery, faces=faces, format_version=FORMAT_VERSION).save()
+    print(
+        f"{folder}: migrated to gallery format {FORMAT_VERSION}, which keeps crops in their own "
+        "files; earlier versions of faceops cannot read it.",
+        file=sys.stderr,
+    )
+    return Gallery.open(folder, contract_id)
 
 
 def _cell(face: GalleryFace, name: str) -> object:
@@ -305,75 +280,72 @@ def _sorted(faces: Iterable[GalleryFace]) -> tuple[GalleryFace, ...]:
     return tuple(sorted(faces, key=lambda face: (face.person, face.photo, face.photo_id, face.box)))
 
 
-def _read_statement(folder: Path) -> _Statement:
+def _read_statement(folder: Path) -> dict[str, Any]:
     path = folder / GALLERY_FILE
     try:
-        content = json.loads(path.read_text("utf-8"))
-        version = content["schema_version"]
-        contract = _contract(content)
-        aliases = _aliases(content)
+        statement = _complete(json.loads(path.read_text("utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
             f"faceops enrol PEOPLE_DIR --gallery {folder}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
+    if statement["schema_version"] not in (1, FORMAT_VERSION):
         raise FaceOpsError(
-            f"{path} is damaged ({error}); restore it from a copy, or enrol into a new folder."
-        ) from None
-    if version != SCHEMA_VERSION:
-        raise FaceOpsError(
-            f"{path} has schema version {version}, this faceops reads {SCHEMA_VERSION}; use the "
-            "faceops that wrote it, or enrol into a new folder."
+            f"{path} has schema version {statement['schema_version']}, this faceops reads "
+            f"{FORMAT_VERSION}; use the faceops that wrote it, or enrol into a new folder."
         )
-    return contract, aliases
+    return statement
 
 
-def _aliases(content: Mapping[str, Any]) -> dict[str, str]:
-    # Galleries of before people could be renamed have none.
-    return {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()}
+def _complete(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a statement, as `Gallery.statement`, with defaults for what older galleries lack."""
+    return {
+        "aliases": {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()},
+        "contract_id": str(content["contract_id"]),
+        "crops_id": str(content.get("crops_id", "")),
+        "embedding_size": int(content["embedding_size"]),
+        "schema_version": content.get("schema_version", 1),
+    }
 
 
-def _contract(content: Mapping[str, Any]) -> Contract:
-    return Contract(
-        str(content["contract_id"]),
-        int(content["embedding_size"]),
-        str(content.get("crops_id", "")),
+def _damaged(path: Path, error: Exception) -> FaceOpsError:
+    return FaceOpsError(
+        f"{path} is damaged ({str(error).partition(chr(10))[0]}); restore it from a copy, or "
+        "enrol into a new folder."
     )
 
 
-def _read_faces(
-    path: Path, said: _Statement, crops: bool
-) -> tuple[_Statement, tuple[GalleryFace, ...]]:
-    """Return the faces, and contract and aliases as the file itself states them, else `said`."""
-    contract, aliases = said
-    names = [name for name in SCHEMA.names if crops or name != "crop"]
+def _read_faces(folder: Path, statement: dict[str, Any]) -> Gallery:
+    """Return the gallery; what faces.parquet states itself comes before `statement`."""
+    path = folder / FACES_FILE
     try:
         with pq.ParquetFile(path) as file:  # read_table would load pandas
-            # Galleries of before unknown people could be named lack `origin`.
-            names = [name for name in names if name != "origin" or name in file.schema_arrow.names]
-            table = file.read(columns=names).select(names)
-            stated = (file.schema_arrow.metadata or {}).get(_CONTRACT)
+            written = file.schema_arrow
+            table = file.read(columns=[name for name in SCHEMA.names if name in written.names])
+        stated = (written.metadata or {}).get(_STATEMENT)
         if stated is not None:
-            content = json.loads(stated)
-            contract = _contract(content)
-            aliases = _aliases(content) if "aliases" in content else aliases
-        flat = _floats(table["embedding"].combine_chunks().flatten())
+            statement = {**statement, **_complete({**statement, **json.loads(stated)})}
+        size = statement["embedding_size"]
+        embeddings = _floats(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        first = str(error).splitlines()[0]
-        raise FaceOpsError(
-            f"{path} is damaged ({first}); restore it from a copy, or enrol into a new folder."
-        ) from None
-    size = contract.embedding_size
-    if len(flat) != len(rows) * size:
-        raise FaceOpsError(
-            f"{path} does not hold embeddings of {size} values; "
-            "restore it from a copy, or enrol into a new folder."
+        if len(embeddings) != len(rows) * size:
+            raise ValueError(f"its embeddings do not have {size} values")
+        faces = tuple(
+            GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
+            for row, embedding in zip(rows, embeddings.reshape(-1, size), strict=True)
         )
-    return (contract, aliases), tuple(
-        GalleryFace(**{"crop": b"", **row, "box": tuple(row["box"])}, embedding=embedding)
-        for row, embedding in zip(rows, flat.reshape(-1, size), strict=True)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise _damaged(path, error) from None
+    return Gallery(
+        folder,
+        statement["contract_id"],
+        size,
+        faces,
+        statement["aliases"],
+        statement["crops_id"],
+        format_version=FORMAT_VERSION if "crop_id" in written.names else 1,
     )
 
 

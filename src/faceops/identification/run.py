@@ -14,8 +14,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
+from faceops.gallery.folder import remember_output
 from faceops.gallery.names import valid_unicode
-from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.decide import NamedPhoto, NamingRule, name_faces

@@ -10,10 +10,10 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.locks import folder_lock
-from faceops.gallery.names import keys_of_person, person_key, valid_unicode
-from faceops.gallery.outputs import Outputs, is_there, outputs_of, state_gone
-from faceops.gallery.people_folder import paths_shown_as
-from faceops.gallery.store import Gallery
+from faceops.gallery.crops import crop_path, store_png
+from faceops.gallery.folder import OutputFolders, declare_gone, has_content, output_folders
+from faceops.gallery.names import keys_of_person, paths_shown_as, person_key, valid_unicode
+from faceops.gallery.store import locked_gallery
 from faceops.identification.forget.rows_and_faces import (
     Forgotten,
     ForgottenSidecars,
@@ -206,18 +206,18 @@ def forget_everywhere(
         FaceOpsError: nobody of that name anywhere; a folder is in use, damaged or cannot be
             written.
     """
-    Gallery.open(gallery_dir)  # before the lock, which would make the folder
-    with folder_lock(gallery_dir), ExitStack() as locks:
+    with locked_gallery(gallery_dir) as gallery, ExitStack() as locks:
         for folder in gone:
-            state_gone(gallery_dir, folder)
-        gallery = Gallery.open(gallery_dir, crops=True)
+            declare_gone(gallery_dir, folder)
         keys = keys_of_person(gallery.aliases, person)
         is_person = lambda name: person_key(name) in keys  # noqa: E731
         faces = [face for face in gallery.faces if is_person(face.person)]
+        paths = [crop_path(gallery_dir, face.crop_id) for face in faces]
+        crops = [path.read_bytes() for path in paths if path.is_file()]
         enrolled = [NamedFace(face.photo_id, face.photo, face.box) for face in faces]
-        known = outputs_of(gallery_dir)
+        known = output_folders(gallery_dir)
         places = [*dict.fromkeys([*known.folders, *(path.resolve() for path in more)])]
-        there = [place for place in places if is_there(place)]
+        there = [place for place in places if has_content(place)]
         mark = new_mark()
         clean = lambda out: forget_in_output(out, is_person, enrolled, mark)  # noqa: E731
         outputs = _in_outputs(there, clean, locks)
@@ -231,13 +231,15 @@ def forget_everywhere(
             aliases = {old: new for old, new in gallery.aliases.items() if old not in keys}
             rest = rest.with_aliases(aliases)
         rest.save()
-        late = [place for place in outputs_of(gallery_dir).folders if place not in places]
+        late = [place for place in output_folders(gallery_dir).folders if place not in places]
         try:
             outputs += _in_outputs(late, clean, locks)
         except FaceOpsError:
-            gallery.save()  # they were named from the gallery of before
+            for png in crops:  # the late outputs were named from the previous gallery
+                store_png(gallery_dir, png)
+            gallery.save()
             raise
-        secrets = [face.embedding.tobytes() for face in faces] + [face.crop for face in faces]
+        secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [part for output in outputs for one in output.removed for part in one.parts]
         proof = search_traces([gallery_dir, *there, *late], is_person, secrets)
     proof.files += sidecars.files
@@ -274,9 +276,11 @@ def _in_outputs(
     return done
 
 
-def _sidecar_folders(known: Outputs, outputs: Iterable[ForgottenOutput]) -> list[Path]:
+def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -> list[Path]:
     """Return the folders of photos with sidecars that are there, or are not stated to be gone."""
     gone = {valid_unicode(str(place)) for place in known.gone}
     stated = [place for output in outputs for place in output.sidecars_beside]
     places = dict.fromkeys([*known.sidecars, *stated])
-    return [place for place in places if is_there(place) or valid_unicode(str(place)) not in gone]
+    return [
+        place for place in places if has_content(place) or valid_unicode(str(place)) not in gone
+    ]

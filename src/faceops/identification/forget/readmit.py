@@ -6,7 +6,7 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.locks import folder_lock
-from faceops.gallery.outputs import is_there, outputs_of
+from faceops.gallery.folder import has_content, output_folders
 from faceops.gallery.store import Gallery
 from faceops.identification.records.output_folder import STATE_FILE, SUMMARY_FILE
 from faceops.identification.state.forgotten_places import remove_mark
@@ -23,10 +23,12 @@ def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[P
         FaceOpsError: no output has the mark; an output is in use, damaged or cannot be written.
     """
     Gallery.open(gallery_dir)
-    places = dict.fromkeys([*outputs_of(gallery_dir).folders, *(path.resolve() for path in more)])
+    places = dict.fromkeys(
+        [*output_folders(gallery_dir).folders, *(path.resolve() for path in more)]
+    )
     lifted = {}
     for out in places:
-        if is_there(out) and (out / STATE_FILE).is_file():
+        if has_content(out) and (out / STATE_FILE).is_file():
             with folder_lock(out):
                 lifted[out] = _lift(out, mark)
     if not any(lifted.values()):

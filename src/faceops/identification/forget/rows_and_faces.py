@@ -20,8 +20,8 @@ from faceops.base.progress import track
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.tables import csv_text
 from faceops.faces.detector import SAME_BOX, box_overlap
+from faceops.gallery.folder import has_content
 from faceops.gallery.names import valid_unicode
-from faceops.gallery.outputs import is_there
 from faceops.identification.sidecars.sidecars import MAX_BYTES, TEMPORARY, forget_person
 from faceops.identification.sidecars.xmp import MWG, OURS, XmpDocument, is_ours, text_field, text_of
 from faceops.identification.state.forgotten_places import add_place
@@ -270,7 +270,7 @@ def _sidecars_below(folders: Iterable[Path], unreachable: list[str]) -> Iterator
         unreachable.append(f"{valid_unicode(str(error.filename))} ({error.strerror})")
 
     for folder in folders:
-        if not is_there(folder):
+        if not has_content(folder):
             unreachable.append(valid_unicode(str(folder)))
             continue
         for place, below, names in os.walk(folder, onerror=not_listed, followlinks=True):

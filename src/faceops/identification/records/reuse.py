@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import faceops
 from faceops.base.files import sha256_file
 from faceops.base.locks import folder_lock
-from faceops.gallery.outputs import remember_output
-from faceops.gallery.store import gallery_stamp
+from faceops.gallery.folder import gallery_stamp, remember_output
 from faceops.identification.records.output_folder import (
     ANNOTATED,
     MANIFEST_FILE,

@@ -10,7 +10,7 @@ from PIL import Image
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import PhotoFaces
-from faceops.gallery.store import CROP_SIZE
+from faceops.gallery.crops import CROP_SIZE
 
 NOT_EMBEDDED = np.zeros(0, np.float32)
 THUMBNAIL_SIZE = 96  # pixels

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, box_overlap
 from faceops.faces.find_faces import Face, find_in_photo
-from faceops.gallery.names import given_name, person_key
-from faceops.gallery.people_folder import NOTES, Flag, paths_shown_as
+from faceops.gallery.crops import store_crop
+from faceops.gallery.names import given_name, paths_shown_as, person_key
+from faceops.gallery.people_folder import ADVICE, SkippedPhoto
 from faceops.gallery.policy import ENROLMENT
-from faceops.gallery.store import NAMED, Gallery, GalleryFace, png_of
+from faceops.gallery.store import NAMED, Gallery, GalleryFace, locked_gallery
 from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -38,7 +38,7 @@ class Naming:
     person: str
     enrolled: int
     enrolled_before: int
-    flags: list[Flag]
+    flags: list[SkippedPhoto]
     summary: Summary
 
 
@@ -78,13 +78,11 @@ def name_unknown(
     name = given_name(name)
     latest = _latest(out)
     seen = _faces_of(number, out)
-    Gallery.open(gallery_dir, bundle.release.contract_id)  # before the lock: it makes the folder
     shown = latest.photos_folder
     photos = next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown))
     root = photos if photos.is_dir() else photos.parent
-    flags: list[Flag] = []
-    with folder_lock(gallery_dir):
-        gallery = Gallery.open(gallery_dir, bundle.release.contract_id, crops=True)
+    flags: list[SkippedPhoto] = []
+    with locked_gallery(gallery_dir, bundle.release.contract_id) as gallery:
         held = {person_key(person): person for person in gallery.people}
         name = gallery.aliases.get(person_key(name), name)
         name = held.get(person_key(name), name)
@@ -94,7 +92,7 @@ def name_unknown(
             other = taken.get((one.key.photo_id, one.face.detection.box), name)
             if other != name:
                 note = f"the same face is enrolled as {other}"
-                flags.append(Flag(one.path, name, Reason.DUPLICATE_OTHER_PERSON, note))
+                flags.append(SkippedPhoto(one.path, name, Reason.DUPLICATE_OTHER_PERSON, note))
             else:
                 cut.append(one)
         fresh = [one for one in cut if (one.key.photo_id, one.face.detection.box) not in taken]
@@ -114,7 +112,7 @@ def name_unknown(
                     detector_score=one.face.detection.score,
                     quality=one.face.quality.overall,
                     embedding=embedding,
-                    crop=png_of(one.face.crop),
+                    crop_id=store_crop(gallery_dir, one.face.crop),
                     origin=NAMED,
                 )
                 for one, embedding in zip(fresh, embeddings, strict=True)
@@ -190,7 +188,12 @@ def _rows(records: Path) -> Iterator[dict[str, Any]]:
 
 
 def _cut(
-    seen: list[_Seen], root: Path, detail: int, bundle: Bundle, person: str, flags: list[Flag]
+    seen: list[_Seen],
+    root: Path,
+    detail: int,
+    bundle: Bundle,
+    person: str,
+    flags: list[SkippedPhoto],
 ) -> Iterator[_Cut]:
     """Yield up to `MOST_FACES` faces, cut from their photos; flag the photos left out."""
     finder = bundle.face_finder(detail)
@@ -223,5 +226,5 @@ def _cut(
                 yield _Cut(face.key, path, likest)
             break
         if reason is not None:
-            note = NOTES.get(reason, "the photo cannot be used, or has changed since")
-            flags.append(Flag(face.paths[0] if face.paths else "?", person, reason, note))
+            note = ADVICE.get(reason, "the photo cannot be used, or has changed since")
+            flags.append(SkippedPhoto(face.paths[0] if face.paths else "?", person, reason, note))

@@ -5,42 +5,42 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.outputs import OUTPUTS_FILE, outputs_of, remember_output, state_gone
+from faceops.gallery.folder import OUTPUTS_FILE, declare_gone, output_folders, remember_output
 
 
 def test_folders_are_noted_once_and_in_order(tmp_path: Path) -> None:
     out, odd, photos = (tmp_path / name for name in ("out", "odd\udce9", "photos"))
     for _ in range(2):
         assert remember_output(tmp_path, out) and remember_output(tmp_path, odd, photos)
-    known = outputs_of(tmp_path)
+    known = output_folders(tmp_path)
     assert known.folders == [out, odd] and known.sidecars == [photos]
     assert len((tmp_path / OUTPUTS_FILE).read_text().splitlines()) == 3
 
 
-def test_what_is_gone_is_not_asked_for_until_it_is_written_to_again(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_not_listed_until_it_is_written_to_again(tmp_path: Path) -> None:
     out, photos = tmp_path / "out", tmp_path / "photos"
     remember_output(tmp_path, out, photos)
-    state_gone(tmp_path, out)
-    state_gone(tmp_path, out)
-    state_gone(tmp_path, photos)
-    assert outputs_of(tmp_path) == ([], [], [out, photos])
+    declare_gone(tmp_path, out)
+    declare_gone(tmp_path, out)
+    declare_gone(tmp_path, photos)
+    assert output_folders(tmp_path) == ([], [], [out, photos])
     remember_output(tmp_path, out)
-    assert outputs_of(tmp_path) == ([out], [], [photos])
+    assert output_folders(tmp_path) == ([out], [], [photos])
 
 
-def test_what_is_there_is_not_gone(tmp_path: Path) -> None:
+def test_a_folder_with_content_cannot_be_declared_gone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "faces.csv").touch()
     remember_output(tmp_path, out)
-    with pytest.raises(UsageError, match="is there"):
-        state_gone(tmp_path, out)
+    with pytest.raises(UsageError, match="exists, so it is not gone"):
+        declare_gone(tmp_path, out)
 
 
-def test_lists_of_before_are_read_and_broken_ones_told_of(tmp_path: Path) -> None:
+def test_old_lines_are_read_and_damaged_ones_refused(tmp_path: Path) -> None:
     (tmp_path / OUTPUTS_FILE).write_text('"/somewhere"\n')
-    assert outputs_of(tmp_path).folders == [Path("/somewhere")]
+    assert output_folders(tmp_path).folders == [Path("/somewhere")]
     for broken in ("{", "3", '{"out": 3}', '{"in": "/a"}', '{"out": "/a", "gone": "/b"}'):
         (tmp_path / OUTPUTS_FILE).write_text(broken + "\n")
         with pytest.raises(FaceOpsError, match="is damaged"):
-            outputs_of(tmp_path)
+            output_folders(tmp_path)

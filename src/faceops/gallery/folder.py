@@ -1,0 +1,139 @@
+"""The files of a gallery, and the folders that names from it were written to.
+
+It imports no NumPy: a run over an unchanged folder of photos loads nothing else of the gallery.
+
+outputs.jsonl is append-only, so that any run may note its folder at any time. A line is
+{"out": DIR} for an output folder, {"sidecars": DIR} for a folder of photos beside which sidecars
+were written, or {"gone": DIR} for one of them that the user declared gone for good; a mere "DIR"
+is an output folder too. `forget` cleans all these folders.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from faceops.base.errors import FaceOpsError, UsageError
+
+GALLERY_FILE = "gallery.json"
+FACES_FILE = "faces.parquet"
+OUTPUTS_FILE = "outputs.jsonl"
+OUT, SIDECARS, GONE = "out", "sidecars", "gone"
+
+
+def gallery_stamp(folder: Path) -> str:
+    """Return size and modification time of the gallery's files; "" when one is missing."""
+    try:
+        files = [(folder / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
+    except OSError:
+        return ""
+    return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in files)
+
+
+class OutputFolders(NamedTuple):
+    """Absolute folders, in the order in which they were noted.
+
+    `folders` hold results, `sidecars` hold photos with sidecars; `gone` are those that were
+    declared gone and not written to since.
+    """
+
+    folders: list[Path]
+    sidecars: list[Path]
+    gone: list[Path]
+
+
+def remember_output(gallery: Path, out: Path, sidecars: Path | None = None) -> bool:
+    """Note in `gallery` that results are written to `out`, and sidecars below `sidecars`.
+
+    Call it while `out` is locked and before the gallery is read, so that `forget` knows every
+    folder that can receive a name. Returns False when the gallery is read-only: naming goes on,
+    but `forget` must then be given the folder.
+
+    Raises:
+        FaceOpsError: the list is damaged.
+    """
+    known = output_folders(gallery)
+    new = [(OUT, out.resolve())] if out.resolve() not in known.folders else []
+    if sidecars is not None and sidecars.resolve() not in known.sidecars:
+        new.append((SIDECARS, sidecars.resolve()))
+    try:
+        _append(gallery, new)
+    except OSError:
+        return False
+    return True
+
+
+def has_content(folder: Path) -> bool:
+    """Return whether `folder` holds anything; an empty one may be the mount point of a share.
+
+    A folder that may not be listed counts as one with content.
+    """
+    try:
+        return any(True for _ in folder.iterdir())
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def declare_gone(gallery: Path, folder: Path) -> None:
+    """Note that `folder`, an output or a folder of photos, is gone for good.
+
+    Raises:
+        UsageError: it exists and has content.
+        FaceOpsError: the list is damaged or cannot be written.
+    """
+    if has_content(folder):
+        raise UsageError(f"{folder} exists, so it is not gone: people forget searches it.")
+    if folder.resolve() in output_folders(gallery).gone:
+        return
+    try:
+        _append(gallery, [(GONE, folder.resolve())])
+    except OSError as error:
+        raise FaceOpsError(
+            f"{gallery / OUTPUTS_FILE} cannot be written ({error.strerror}); make it writable."
+        ) from None
+
+
+def output_folders(gallery: Path) -> OutputFolders:
+    """Return the folders that names from `gallery` were written to.
+
+    Raises:
+        FaceOpsError: the list is damaged.
+    """
+    path = gallery / OUTPUTS_FILE
+    noted: dict[str, dict[Path, None]] = {OUT: {}, SIDECARS: {}, GONE: {}}
+    try:
+        for kind, folder in _lines(path):
+            for other in (OUT, SIDECARS) if kind == GONE else (GONE,):
+                noted[other].pop(folder, None)
+            noted[kind][folder] = None
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(
+            f'{path} is damaged ({error}); write one line {{"out": DIR}} for each output folder '
+            "of `faceops identify`."
+        ) from None
+    return OutputFolders(*([*noted[kind]] for kind in (OUT, SIDECARS, GONE)))
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Path]]:
+    if not path.exists():
+        return
+    for line in path.read_text("ascii").splitlines():
+        content = json.loads(line)
+        if isinstance(content, str):
+            content = {OUT: content}
+        if not isinstance(content, dict) or len(content) != 1:
+            raise ValueError(f"unknown line {line[:80]}")
+        ((kind, folder),) = content.items()
+        if kind not in (OUT, SIDECARS, GONE) or not isinstance(folder, str):
+            raise ValueError(f"unknown line {line[:80]}")
+        yield kind, Path(folder)
+
+
+def _append(gallery: Path, lines: list[tuple[str, Path]]) -> None:
+    if lines:
+        # One write: the lines of two runs that start at once do not mix.
+        text = "".join(json.dumps({kind: str(folder)}) + "\n" for kind, folder in lines)
+        with (gallery / OUTPUTS_FILE).open("ab", buffering=0) as file:
+            file.write(text.encode("ascii"))

@@ -1,0 +1,55 @@
+"""Small galleries for tests: a face, and a folder in format 1."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.gallery.crops import CROPS_FOLDER, crop_path, store_crop
+from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
+from faceops.gallery.store import Gallery, GalleryFace
+
+CONTRACT = "c" * 64
+SIZE = 8  # values of an embedding
+
+
+def make_face(folder: Path, person: str, seed: int = 1, quality: float = 0.8) -> GalleryFace:
+    """Return a random face whose crop is stored in the gallery `folder`."""
+    random = np.random.default_rng(seed)
+    vector = random.standard_normal(SIZE).astype(np.float32)
+    return GalleryFace(
+        person=person,
+        photo_id=f"{seed:064x}",
+        photo=f"{seed}.jpg",
+        box=(1.25, 2.5, 30.1, 40.7),
+        detector_score=0.9,
+        quality=quality,
+        embedding=vector / np.linalg.norm(vector),
+        crop_id=store_crop(folder, random.integers(0, 255, (112, 112, 3), dtype=np.uint8)),
+    )
+
+
+def make_gallery(folder: Path, faces: list[tuple[str, int]]) -> Gallery:
+    """Save a gallery of faces (person, seed)."""
+    gallery = Gallery(folder, CONTRACT, SIZE, crops_id="d" * 64)
+    gallery = gallery.with_faces(make_face(folder, person, seed) for person, seed in faces)
+    gallery.save()
+    return gallery
+
+
+def rewrite_as_format_1(folder: Path) -> dict[str, bytes]:
+    """Rewrite a gallery as the version before wrote it; return its files by name."""
+    gallery = Gallery.open(folder)
+    statement = gallery.statement() | {"schema_version": 1}
+    (folder / GALLERY_FILE).write_text(json.dumps(statement), "utf-8")
+    del statement["schema_version"]
+    crops = [crop_path(folder, face.crop_id).read_bytes() for face in gallery.faces]
+    table = pq.read_table(folder / FACES_FILE).drop_columns("crop_id")
+    table = table.append_column("crop", pa.array(crops, pa.binary()))
+    metadata = {b"faceops.contract": json.dumps(statement).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), folder / FACES_FILE)
+    shutil.rmtree(folder / CROPS_FOLDER)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}

@@ -1,0 +1,200 @@
+"""A gallery keeps what was enrolled, writes little for a small change, and refuses other files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.gallery import store
+from faceops.gallery.crops import CROPS_FOLDER, crop_path, load_crop
+from faceops.gallery.people import merge, portraits, rename
+from faceops.gallery.store import Gallery, locked_gallery
+from tests.gallery.gallery_files import CONTRACT, make_face, make_gallery, rewrite_as_format_1
+
+PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
+
+
+def crops_in(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / CROPS_FOLDER).rglob("*.png"))
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The bytes that are written from now on, by "crops" or the file's name."""
+    sizes: dict[str, int] = {}
+    write = Path.write_bytes
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        name = CROPS_FOLDER if CROPS_FOLDER in path.parts else path.name.strip(".")
+        sizes[name] = sizes.get(name, 0) + len(content)
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    return sizes
+
+
+def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
+    saved = make_gallery(tmp_path, PEOPLE)
+    read = Gallery.open(tmp_path, CONTRACT)
+    assert read.people == ["Ann Lee", "Zoë"]
+    assert read.persons == ["Ann Lee", "Ann Lee", "Zoë"]
+    np.testing.assert_array_equal(read.embeddings, saved.embeddings)
+    for before, after in zip(saved.faces, read.faces, strict=True):
+        assert {**vars(before), "embedding": 0} == {**vars(after), "embedding": 0}
+        assert load_crop(tmp_path, after.crop_id).shape == (112, 112, 3)
+
+
+def test_the_same_faces_give_the_same_bytes(tmp_path: Path) -> None:
+    files = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        make_gallery(folder, PEOPLE)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files.append([(path.relative_to(folder), path.read_bytes()) for path in paths])
+    assert files[0] == files[1] and len(files[0]) == 5
+
+
+def test_renaming_one_of_many_people_neither_reads_nor_writes_crops(
+    tmp_path: Path, written: dict[str, int]
+) -> None:
+    make_gallery(tmp_path, [(f"Person {number}", number) for number in range(40)])
+    assert written.pop(CROPS_FOLDER) > 40 * 20_000
+    crops = (tmp_path / CROPS_FOLDER).rename(tmp_path / "away")
+    written.clear()
+    rename(tmp_path, "Person 7", "Ada")
+    assert CROPS_FOLDER not in written and sum(written.values()) < 40 * 1000
+    crops.rename(tmp_path / CROPS_FOLDER)
+    assert len(portraits(tmp_path, {"Ada", "Person 8"})) == 2
+
+
+def test_enrolling_more_faces_writes_their_crops_alone(
+    tmp_path: Path, written: dict[str, int]
+) -> None:
+    gallery = make_gallery(tmp_path, [(f"Person {number}", number) for number in range(40)])
+    one = written[CROPS_FOLDER] / 40
+    written.clear()
+    gallery.with_faces([make_face(tmp_path, "Ada", 50), make_face(tmp_path, "Ada", 51)]).save()
+    assert written.pop(CROPS_FOLDER) == pytest.approx(2 * one, rel=0.01)
+    assert sum(written.values()) < 42 * 1000
+    assert len(crops_in(tmp_path)) == 42
+
+
+def test_crops_of_removed_faces_are_deleted_and_shared_ones_kept(tmp_path: Path) -> None:
+    gallery = make_gallery(tmp_path, [*PEOPLE, ("Ben", 2)])  # Ben's face is also Zoë's
+    (tmp_path / CROPS_FOLDER / "ab").mkdir(exist_ok=True)
+    (tmp_path / CROPS_FOLDER / "ab" / ".half.png.tmp").touch()  # a writer was killed
+    gallery.without(lambda face: face.person == "Zoë").save()
+    assert crops_in(tmp_path) == sorted({face.crop_id for face in gallery.faces})
+    assert not list(tmp_path.rglob("*.tmp"))
+    merge(tmp_path, "Ben", "Ann Lee")
+    Gallery.open(tmp_path).without(lambda face: True).save()
+    assert crops_in(tmp_path) == []
+
+
+def test_a_gallery_of_format_1_is_read_without_being_changed(tmp_path: Path) -> None:
+    saved = make_gallery(tmp_path, PEOPLE)
+    best = crop_path(tmp_path, saved.faces[2].crop_id).read_bytes()
+    before = rewrite_as_format_1(tmp_path)
+    gallery = Gallery.open(tmp_path, CONTRACT)
+    np.testing.assert_array_equal(gallery.embeddings, saved.embeddings)
+    assert (gallery.people, gallery.crops_id) == (saved.people, saved.crops_id)
+    assert gallery.as_saved() is gallery
+    assert portraits(tmp_path, {"Zoë", "Nobody"}) == {"Zoë": best}
+    with pytest.raises(ValueError, match="of format 1"):
+        gallery.save()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_gallery_of_format_1_is_migrated_once_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = make_gallery(tmp_path, PEOPLE)
+    rewrite_as_format_1(tmp_path)
+    rename(tmp_path, "Zoë", "Ada")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}: migrated to gallery format 2")
+    gallery = Gallery.open(tmp_path, CONTRACT)
+    assert [face.crop_id for face in gallery.with_faces([]).renamed(
+        {"Ann Lee": "Ann Lee", "Ada": "Zoë"}
+    ).faces] == [face.crop_id for face in saved.faces]  # fmt: skip
+    assert crops_in(tmp_path) == sorted(face.crop_id for face in saved.faces)
+    assert json.loads((tmp_path / "gallery.json").read_text())["schema_version"] == 2
+    rename(tmp_path, "Ada", "Zoë")
+    assert capsys.readouterr().err == ""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("format_1", [False, True])
+def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_1: bool
+) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    if format_1:
+        rewrite_as_format_1(tmp_path)
+
+    def killed(path: Path, content: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(store, "write_json", killed)
+    with pytest.raises(Killed):
+        rename(tmp_path, "Ann Lee", "Ann Smith")
+    monkeypatch.undo()
+    gallery = Gallery.open(tmp_path)
+    assert gallery.format_version == 2
+    if not format_1:  # else the migration was cut off, before the rename
+        assert gallery.people == ["Ann Smith", "Zoë"]
+        assert gallery.aliases == {"ann lee": "Ann Smith"}
+    with locked_gallery(tmp_path) as mended:
+        assert json.loads((tmp_path / "gallery.json").read_text()) == mended.statement()
+    assert len(portraits(tmp_path, set(gallery.people))) == 2
+
+
+def test_another_contract_is_refused(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    with pytest.raises(FaceOpsError, match=r"under contract cccccccccccc.*faceops people reembed"):
+        Gallery.open(tmp_path, "d" * 64)
+
+
+def test_a_missing_gallery_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="faceops enrol PEOPLE_DIR"):
+        Gallery.open(tmp_path / "none")
+
+
+def test_a_damaged_gallery_is_named(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    (tmp_path / "faces.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(FaceOpsError, match=r"faces\.parquet is damaged"):
+        Gallery.open(tmp_path)
+    (tmp_path / "gallery.json").write_text('{"schema_version": 2}')
+    with pytest.raises(FaceOpsError, match=r"gallery\.json is damaged"):
+        Gallery.open(tmp_path)
+
+
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    statement = json.loads((tmp_path / "gallery.json").read_text()) | {"schema_version": 99}
+    (tmp_path / "gallery.json").write_text(json.dumps(statement))
+    with pytest.raises(FaceOpsError, match="schema version 99"):
+        Gallery.open(tmp_path)
+
+
+def test_locking_does_not_create_a_gallery(tmp_path: Path) -> None:
+    with pytest.raises(UsageError), locked_gallery(tmp_path / "none"):
+        pass
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_changed_gallery_is_read_again_by_as_saved(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    gallery = Gallery.open(tmp_path)
+    assert gallery.as_saved() is gallery
+    rename(tmp_path, "Zoë", "Ada Lovelace")
+    assert gallery.as_saved().people == ["Ada Lovelace", "Ann Lee"]
+    changed = gallery.without(lambda face: True)
+    assert changed.as_saved() is changed
+    shutil.rmtree(tmp_path)
