@@ -46,14 +46,14 @@ def _list(args: argparse.Namespace) -> int:
 
 def _rows() -> list[dict[str, Any]]:
     from faceops.weights.catalogue import read_catalogue
-    from faceops.weights.fetch import find_at_hand, weights_cache, weights_folder
+    from faceops.weights.fetch import find_local, weights_cache, weights_folder
 
     folder, cache = weights_folder(), weights_cache()
     rows = []
     for weight in read_catalogue().values():
         row = weight.model_dump()
         try:
-            found = find_at_hand(weight, folder, cache)
+            found = find_local(weight, folder, cache)
             row["found"] = found.place if found else "not yet fetched"
             row["path"] = str(found.path) if found else None
         except FaceOpsError as error:

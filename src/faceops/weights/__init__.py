@@ -1,1 +1,1 @@
-"""Outside weights: files named by sha256 in weights.toml, found at hand or fetched."""
+"""Third-party weights: files of weights.toml, found on this machine or fetched; verified."""

