@@ -313,8 +313,8 @@ def rebuild(
         get_run_logger().warning("the gate refused version %d", result["version"])
         for reason in result["reasons"]:
             get_run_logger().warning(reason)
-        told = " ".join(result["reasons"])
-        return Completed(name="Refused", message=told, data=result)  # type: ignore[return-value]
+        reasons = " ".join(result["reasons"])
+        return Completed(name="Refused", message=reasons, data=result)  # type: ignore[return-value]
     return result
 
 

@@ -27,6 +27,7 @@ METRICS = {
     "validate": "build/validate/validation.json",
     "split": "build/split/split.json",
     "train": "build/train/train.json",
+    "embed": "build/embed/embed.json",
     "verify": "build/verify/verify.json",
     "quantise": "build/quantise/quantise.json",
     "evaluate": "build/evaluate/evaluation.json",

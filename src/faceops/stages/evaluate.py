@@ -1,4 +1,4 @@
-"""Stage evaluate: score the exported bundle on people whom nothing has seen."""
+"""Stage evaluate: evaluate the exported bundle on the test people."""
 
 from pathlib import Path
 
