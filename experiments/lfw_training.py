@@ -63,8 +63,7 @@ from faceops.evaluation.protocols.verification import (
     one_against_ten,
     random_pairs,
 )
-from faceops.gate.paired_bootstrap import ModelFigures, resampled_weights
-from faceops.gate.trials import Outcomes
+from faceops.gate.trials import ModelFigures, Outcomes, resampled_weights
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import codes
@@ -246,8 +245,7 @@ def search_gain(old: OpenSet, new: OpenSet, seed: int) -> Gain:
     """Compare DIR at FPIR 0.01 on the same draws; each model has its own threshold."""
     person, known = new.person, new.known
     people = int(person.max()) + 1
-    kinds = np.stack([np.bincount(person[of], minlength=people) > 0 for of in (known, ~known)], 1)
-    weights = resampled_weights(people, kinds, REPEATS, seed)
+    weights = resampled_weights(person, known, people, REPEATS, seed)
     models = [
         ModelFigures(Outcomes(one.best, one.right, one.named), person, known) for one in (old, new)
     ]

@@ -8,7 +8,15 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.open_set import GalleryDraw
-from faceops.gate.trials import NO_FACE, FaceTable, draw_trials, search
+from faceops.gate.trials import (
+    NO_FACE,
+    FaceTable,
+    ModelFigures,
+    Outcomes,
+    draw_trials,
+    resampled_weights,
+    search,
+)
 from faceops.verification.verifier import Verifier
 
 PEOPLE, PHOTOS, SIZE = 8, 5, 6
@@ -94,3 +102,57 @@ def test_too_few_people_with_enough_photos_are_told() -> None:
             np.repeat([0, 1, 2], [3, 3, 1]), np.ones(7, bool),
             gallery_photos=2, unknown_share=0.5, seed=1,
         )  # fmt: skip
+
+
+MANY, PROBES = 12, 400
+
+
+@pytest.fixture
+def probes() -> tuple[Outcomes, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(3)
+    person = random.integers(0, MANY, PROBES)
+    known = person < 7
+    score = random.random(PROBES).round(2).astype(np.float32)  # with ties
+    score[::17] = NO_FACE
+    right = (random.random(PROBES) < 0.9) & (score >= 0)
+    return Outcomes(score, right, (score > 0.8)), person, known
+
+
+@pytest.mark.parametrize("fpir", [0.01, 0.1, 0.5])
+def test_dir_under_weights_is_that_of_probes_written_out_as_often(
+    probes: tuple[Outcomes, np.ndarray, np.ndarray], fpir: float
+) -> None:
+    outcomes, person, known = probes
+    weight = np.random.default_rng(4).integers(0, 4, MANY).astype(np.float32)
+    rows = np.repeat(np.arange(PROBES), weight[person].astype(int))
+    strangers = sorted((outcomes.score[r] for r in rows if not known[r]), reverse=True)
+    refused = strangers[int(fpir * len(strangers) + 1e-9)]
+    named = [outcomes.right[r] and outcomes.score[r] > refused for r in rows if known[r]]
+    figures = ModelFigures(outcomes, person, known)
+    assert figures.dir(weight, fpir) == pytest.approx(np.mean(named))
+
+
+def test_the_worst_group_is_the_one_with_the_lowest_dir(
+    probes: tuple[Outcomes, np.ndarray, np.ndarray],
+) -> None:
+    outcomes, person, known = probes
+    figures, once = ModelFigures(outcomes, person, known), np.ones(MANY, np.float32)
+    groups = {str(third): np.arange(PROBES) % 3 == third for third in range(3)}
+    rates = {name: figures.dir(once, 0.1, rows) for name, rows in groups.items()}
+    assert figures.worst(once, 0.1, groups)[1] == pytest.approx(min(rates.values()))
+
+
+def test_a_photo_without_a_face_is_never_named() -> None:
+    person = np.array([0, 0, 1, 1])
+    known = np.array([True, True, False, False])
+    none = np.full(4, NO_FACE, np.float32)
+    figures = ModelFigures(Outcomes(none, np.zeros(4, bool), np.zeros(4, bool)), person, known)
+    assert figures.dir(np.ones(2, np.float32), 0.9) == 0
+
+
+def test_every_resample_has_known_people_and_strangers() -> None:
+    person, known = np.array([0, 1]), np.array([True, False])
+    weights = resampled_weights(person, known, 3, 200, 2)
+    assert (weights[:, :2] > 0).all()
+    assert (weights.sum(1) == 3).all()
+    assert len(np.unique(weights, axis=0)) > 1

@@ -12,9 +12,15 @@ from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.attributes import read_attributes
 from faceops.evaluation.protocols.open_set import GalleryDraw
 from faceops.faces.quality import measure
-from faceops.gate.paired_bootstrap import ModelFigures, resampled_weights
 from faceops.gate.photos import FrozenPhotos
-from faceops.gate.trials import FaceTable, Outcomes, draw_trials, embed_frozen, search
+from faceops.gate.trials import (
+    FaceTable,
+    ModelFigures,
+    draw_trials,
+    embed_frozen,
+    resampled_weights,
+    search,
+)
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.people_seen import PeopleSeen
 from faceops.verification.pairs import codes
@@ -91,8 +97,9 @@ class Comparison:
     @cached_property
     def figures(self) -> list[ModelFigures]:
         """Both models' open-set figures under weights of the people."""
-        outcomes: list[Outcomes] = [search(one, self.draws, self.person) for one in self.tables]
-        return [ModelFigures(one, self.person[self.probes], self.known) for one in outcomes]
+        person = self.person[self.probes]
+        outcomes = [search(table, self.draws, self.person) for table in self.tables]
+        return [ModelFigures(one, person, self.known) for one in outcomes]
 
     @property
     def people(self) -> int:
@@ -107,13 +114,8 @@ class Comparison:
     @cached_property
     def weights(self) -> np.ndarray:
         """How often each person is drawn in each resample, float32 (R, people)."""
-        of_probes = self.person[self.probes]
-        kinds = [
-            np.bincount(of_probes[rows], minlength=self.people) > 0
-            for rows in (self.known, ~self.known)
-        ]
-        gate = self.settings
-        return resampled_weights(self.people, np.stack(kinds, axis=1), gate.resamples, gate.seed)
+        person, gate = self.person[self.probes], self.settings
+        return resampled_weights(person, self.known, self.people, gate.resamples, gate.seed)
 
     @cached_property
     def groups(self) -> Groups:

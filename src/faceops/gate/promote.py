@@ -132,14 +132,10 @@ def promote(
     """Make `version` champion if it passes the gate.
 
     The gate measures before the lock is taken, so that a rollback need not wait for it; where the
-    champion changes meanwhile, the promotion fails.
+    champion changes meanwhile, the promotion fails. Other arguments are as in `gate_release`.
 
     Args:
-        version: the challenger.
-        root: the repository; see `gate_release`.
-        settings: the parameters of the gate.
         override: a reason to promote it without the gate; recorded.
-        threads: photos processed at once.
 
     Raises:
         RefusedError: the gate refused it.
@@ -185,15 +181,11 @@ def gate_and_promote(
 
     Returns a dict with `gate` (passed, refused, withdrawn, or "" where there is no other champion
     to compare with), `reasons` (list), `verdict` (Markdown), `message` (a sentence), `promoted`
-    and `aliases`.
+    and `aliases`. Other arguments are as in `gate_release`.
 
     Args:
-        number: of the version.
-        root: the repository; see `gate_release`.
-        settings: the parameters of the gate.
         move: promote it if it passes. A version that was rolled back is never promoted
             automatically: a person had a reason, and can promote it again.
-        threads: photos processed at once.
 
     Raises: as `gate_release` and `promote`.
     """

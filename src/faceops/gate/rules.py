@@ -5,7 +5,7 @@ sentence where it fails. The limits that it reads are fields of the section `gat
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,7 @@ from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
 from faceops.faces.crop_photos import crop_photo
 from faceops.gate.compare import Comparison
 from faceops.gate.latency import measure_latency
-from faceops.gate.paired_bootstrap import Difference, ModelFigures, interval
+from faceops.gate.trials import ModelFigures
 from faceops.release.contract import MODEL_FILES
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel
@@ -23,7 +23,7 @@ from faceops.verification.bootstrap import percentile_interval
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What a rule measured; `reason` is a sentence where it fails, else "".
+    """What a rule measured; `reason` is the sentence for a failure, "" in a verdict that passed.
 
     `rule` is the demand in words. `low` and `high` bound `gain` (challenger minus champion) where
     the rule is about an interval.
@@ -38,6 +38,21 @@ class RuleResult:
     low: float | None = None
     high: float | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of both models, and the interval of challenger minus champion."""
+
+    champion: float
+    challenger: float
+    low: float
+    high: float
+
+    @property
+    def gain(self) -> float:
+        """Challenger minus champion."""
+        return self.challenger - self.champion
 
 
 @dataclass(frozen=True)
@@ -73,14 +88,18 @@ def apply_rules(comparison: Comparison, *, prerequisites: bool) -> list[RuleResu
     """Return the results of the prerequisites, or of the other rules."""
     rules = [rule for rule in RULES.values() if rule.prerequisite == prerequisites]
     results = [rule.measure(comparison) for rule in rules]
-    return [result for result in results if result is not None]
+    return [
+        replace(result, reason="" if result.passed else result.reason)
+        for result in results
+        if result is not None
+    ]
 
 
 @gate_rule(prerequisite=True)
 def known_training_people(comparison: Comparison) -> RuleResult:
     """It is known whom both releases were trained and calibrated on."""
     unknown = [seen.message for seen in comparison.seen if seen.split is None]
-    reason = f"{'; '.join(unknown)}: no comparison can be fair." if unknown else ""
+    reason = f"{'; '.join(unknown)}: no comparison can be fair."
     return RuleResult("unseen people", "known for both releases", not unknown, reason=reason)
 
 
@@ -93,7 +112,7 @@ def enough_people(comparison: Comparison) -> RuleResult:
         f"{least}; give the gate photos of more people."
     )
     passed = people >= least
-    return RuleResult("people", f"at least {least}", passed, reason="" if passed else reason)
+    return RuleResult("people", f"at least {least}", passed, reason=reason)
 
 
 @gate_rule("max_dir_loss", "fpir")
@@ -130,7 +149,8 @@ def tar_at_far(comparison: Comparison) -> RuleResult:
     drawn = [pair_intervals(scan, [gate.far], gate.seed, gate.resamples) for scan in scans]
     before, after = (scan.roc.tar(gate.far) for scan in scans)
     differences = drawn[1].resampled[:, 0] - drawn[0].resampled[:, 0]
-    difference = interval(before, after, differences, gate.confidence)
+    interval = percentile_interval(differences, gate.confidence)
+    difference = Difference(before, after, *interval)
     return no_loss(f"TAR at FAR {gate.far:g}", difference, gate.max_tar_loss, comparison.people)
 
 
@@ -142,7 +162,7 @@ def photos_with_a_face(comparison: Comparison) -> RuleResult:
     found = [np.bincount(comparison.person, table.rows >= 0) for table in comparison.tables]
     before, after = (float(one.sum() / photos.sum()) for one in found)
     resampled = weights @ (found[1] - found[0]) / (weights @ photos)
-    difference = interval(before, after, resampled, gate.confidence)
+    difference = Difference(before, after, *percentile_interval(resampled, gate.confidence))
     return no_loss("photos with a face found", difference, gate.max_dir_loss, comparison.people)
 
 
@@ -191,7 +211,7 @@ def strangers_named(comparison: Comparison) -> RuleResult:
         passed,
         before,
         after,
-        reason="" if passed else reason,
+        reason=reason,
     )
 
 
@@ -205,20 +225,11 @@ def time_per_photo(comparison: Comparison) -> RuleResult:
     champion, challenger = (partial(_process, model) for model in comparison.models)
     took = measure_latency(champion, challenger, comparison.frozen.photos, limit)
     passed = took.low <= limit
-    ratio = f"{took.ratio:.2f} times ({took.low:.2f} to {took.high:.2f})"
-    inconclusive = ", inconclusive" if passed and took.high > limit else ""
-    reason = (
-        f"{TIME}: {took.challenger_ms:.4g} ms against {took.champion_ms:.4g}, {ratio}, and "
-        f"{limit:g} times are allowed."
-    )
-    return RuleResult(
-        f"{TIME}, ms",
-        f"at most {limit:g} times, measured {ratio}{inconclusive}",
-        passed,
-        took.champion_ms,
-        took.challenger_ms,
-        took.challenger_ms - took.champion_ms,
-        reason="" if passed else reason,
+    measured = f"{took.ratio:.2f} times ({took.low:.2f} to {took.high:.2f})"
+    if passed and took.high > limit:
+        measured += ", inconclusive"
+    return _ratio_result(
+        (TIME, "ms"), (took.champion_ms, took.challenger_ms), passed, limit, measured
     )
 
 
@@ -228,19 +239,8 @@ def size(comparison: Comparison) -> RuleResult:
     limit = comparison.settings.max_size_ratio
     before, after = (_megabytes(model) for model in comparison.models)
     passed = after <= limit * before
-    reason = (
-        f"size: {after:.4g} MiB against {before:.4g}, {after / before:.2f} times, and {limit:g} "
-        "times are allowed."
-    )
-    return RuleResult(
-        "size, MiB",
-        f"at most {limit:g} times",
-        passed,
-        before,
-        after,
-        after - before,
-        reason="" if passed else reason,
-    )
+    measured = f"{after / before:.2f} times"
+    return _ratio_result(("size", "MiB"), (before, after), passed, limit, measured)
 
 
 @gate_rule()
@@ -261,8 +261,23 @@ def int8(comparison: Comparison) -> RuleResult:
         passed,
         float(before),
         float(after),
-        reason="" if passed else reason,
+        reason=reason,
     )
+
+
+def _ratio_result(
+    name: tuple[str, str], values: tuple[float, float], passed: bool, limit: float, measured: str
+) -> RuleResult:
+    """Return the result of a rule on a ratio; `name` has the unit too."""
+    what, unit = name
+    before, after = values
+    reason = (
+        f"{what}: {after:.4g} {unit} against {before:.4g}, {measured}, and {limit:g} times are "
+        "allowed."
+    )
+    demand = f"at most {limit:g} times, measured {measured}"
+    gain = after - before
+    return RuleResult(f"{what}, {unit}", demand, passed, before, after, gain, reason=reason)
 
 
 def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> RuleResult:
@@ -277,9 +292,7 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
         f"{name}: {difference.challenger:.4f} against {difference.champion:.4f}, "
         f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
     )
-    if passed:
-        reason = ""
-    elif high < 0:
+    if high < 0:
         reason = f"{measured}; significantly worse, and {tolerance:g} may be lost."
     elif gain < -tolerance:
         reason = f"{measured}; more than the {tolerance:g} that may be lost."
@@ -308,7 +321,8 @@ def _paired(
     champion, challenger = comparison.figures
     resampled = [figure(challenger, w) - figure(champion, w) for w in comparison.weights]
     before, after = (figure(one, comparison.everybody) for one in (champion, challenger))
-    return interval(before, after, np.array(resampled), comparison.settings.confidence)
+    interval = percentile_interval(np.array(resampled), comparison.settings.confidence)
+    return Difference(before, after, *interval)
 
 
 def _process(model: MeasuredModel, photo: LabelledPhoto) -> None:

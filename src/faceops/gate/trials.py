@@ -1,10 +1,10 @@
-"""Open-set search by one model: the outcome of every probe.
+"""Open-set search by one model: the outcome of every probe, and figures under weights of people.
 
 Terms of Grother & Ngan (FRVT): a gallery of known people, probes of them and of strangers. A photo
 in which the model finds no face is a probe without a name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from faceops.evaluation.protocols.open_set import (
 from faceops.gate.photos import FrozenPhotos
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.verification.bootstrap import resampled_people
 from faceops.verification.thresholds import Thresholds
 
 NO_FACE = np.float32(-1)  # below every probability
@@ -115,3 +116,87 @@ def search(table: FaceTable, draws: Sequence[GalleryDraw], person: np.ndarray) -
         named[found] = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
         parts.append((score, right, named))
     return Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+class ModelFigures:
+    """One model's open-set figures; `weight` float (people,) says how often each person counts.
+
+    The weights are those of a bootstrap over people. Both models get the same ones, so that what
+    makes a person hard for both cancels out in their difference (paired bootstrap: Bolle, Ratha
+    and Pankanti 2004). The threshold for an FPIR is set for each weighting on its strangers.
+    """
+
+    def __init__(self, outcomes: Outcomes, person: np.ndarray, known: np.ndarray) -> None:
+        """`person` int (P,) and `known` bool (P,) are those of the probes."""
+        self._person, self._known = person, known
+        self._named, self._right = outcomes.named, outcomes.right
+        strangers = np.flatnonzero(~known)
+        falling = strangers[np.argsort(-outcomes.score[strangers], kind="stable")]
+        self._stranger_score = outcomes.score[falling]
+        self._stranger_person = person[falling]
+        # A probe of a known person counts where its score is above the last stranger's let in.
+        self._score = np.where(outcomes.right, outcomes.score, np.float32(-2))
+
+    def threshold(self, weight: np.ndarray, fpir: float) -> float:
+        """Return the stranger's score that must be passed; tied strangers are refused together.
+
+        `weight` float (people,) says how often each person was drawn.
+        """
+        let_in = np.cumsum(weight[self._stranger_person])
+        total = let_in[-1]
+        at = int(np.searchsorted(let_in, fpir * total + 1e-9, side="right"))
+        # Without a stranger to refuse every right name counts, but never a photo without a face.
+        return float(self._stranger_score[at]) if at < len(let_in) else -1.0
+
+    def dir(self, weight: np.ndarray, fpir: float, rows: np.ndarray | None = None) -> float:
+        """Return DIR at FPIR, of the probes `rows` bool (P,) where given; NaN without any."""
+        hits, all_known = self._weighed(weight, fpir)
+        return _share(hits, all_known, slice(None) if rows is None else rows)
+
+    def strangers_named(self, weight: np.ndarray) -> float:
+        """Return the share of strangers' probes that the release names at its own threshold."""
+        each = weight[self._person] * ~self._known
+        return _share(each * self._named, each, slice(None))
+
+    def named_rightly(self, weight: np.ndarray) -> float:
+        """Return the share of known people's probes that get their name at its own threshold."""
+        each = weight[self._person] * self._known
+        return _share(each * (self._named & self._right), each, slice(None))
+
+    def worst(
+        self, weight: np.ndarray, fpir: float, groups: Mapping[str, np.ndarray]
+    ) -> tuple[str, float]:
+        """Return the name and the DIR of the group, mask bool (P,), that is named worst."""
+        hits, all_known = self._weighed(weight, fpir)
+        rates = {name: _share(hits, all_known, rows) for name, rows in groups.items()}
+        rates = {name: rate for name, rate in rates.items() if not np.isnan(rate)}
+        if not rates:
+            return "", float("nan")
+        name = min(rates, key=lambda group: (rates[group], group))
+        return name, rates[name]
+
+    def _weighed(self, weight: np.ndarray, fpir: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return each probe's weight (P,) if it is named rightly at `fpir`, and if it is known."""
+        all_known = self._known * weight[self._person]
+        return (self._score > self.threshold(weight, fpir)) * all_known, all_known
+
+
+def _share(part: np.ndarray, whole: np.ndarray, rows: np.ndarray | slice) -> float:
+    total = float(whole[rows].sum())
+    return float(part[rows].sum()) / total if total else float("nan")
+
+
+def resampled_weights(
+    person: np.ndarray, known: np.ndarray, people: int, repeats: int, seed: int
+) -> np.ndarray:
+    """Return float32 (R, people): how often each person is drawn in each of `repeats` resamples.
+
+    A resample without a known person or without a stranger is drawn again. `person` int (P,) and
+    `known` bool (P,) are those of the probes.
+    """
+    kinds = [np.bincount(person[rows], minlength=people) > 0 for rows in (known, ~known)]
+
+    def has_both(times: np.ndarray) -> bool:
+        return all(times[kind].any() for kind in kinds)
+
+    return np.array(list(resampled_people(people, seed, repeats, has_both)), np.float32)
