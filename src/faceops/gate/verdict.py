@@ -13,9 +13,8 @@ from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
 from faceops.gate.compare import Comparison
 from faceops.gate.rules import TIME, RuleResult, apply_rules
-from faceops.registry.description import with_verdict
 from faceops.registry.store import MODEL, store_errors
-from faceops.registry.versions import Version
+from faceops.registry.versions import Version, with_verdict
 
 VERDICT_VERSION = 1
 

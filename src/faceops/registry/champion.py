@@ -6,7 +6,7 @@ registered model, follows it, so that a rollback finds the champion before.
 
 import getpass
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,10 +17,15 @@ import mlflow
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.locks import file_lock
-from faceops.registry.description import with_withdrawal
 from faceops.registry.fetch import require_loadable
 from faceops.registry.store import CHALLENGER, CHAMPION, MODEL, store_cache, store_errors
-from faceops.registry.versions import Version, champion, find_version, versions
+from faceops.registry.versions import (
+    Version,
+    champion,
+    find_version,
+    versions,
+    with_withdrawal,
+)
 
 CHAMPIONS_TAG = "champions"
 FIRST, PROMOTED, ROLLED_BACK, MOVED = "first", "promoted", "rolled back", "moved elsewhere"
@@ -49,15 +54,6 @@ class Event:
         return cls(
             version, how, datetime.now(UTC).isoformat(timespec="milliseconds"), user, because
         )
-
-    def tags(self) -> dict[str, str]:
-        """Return the tags of the version."""
-        return {
-            "champion_since": self.at,
-            "champion_how": self.how,
-            "champion_by": self.by,
-            "champion_because": self.because,
-        }
 
 
 def champions() -> list[Event]:
@@ -102,25 +98,11 @@ def _entries() -> list[Any]:
     return entries
 
 
-def interrupted_event(
-    version: int, tags: Mapping[str, str], events: Sequence[Event]
-) -> Event | None:
-    """Return the move that made `version` champion and was killed before it wrote the log.
-
-    The tags of the version are written before the alias moves, so they are later than the log.
-    """
-    since, how, by, because = (
-        tags.get(f"champion_{name}", "") for name in ("since", "how", "by", "because")
-    )
-    if not events or since <= events[-1].at:
-        return None
-    return Event(version, how, since, by, because)
-
-
 def complete_log() -> Event | None:
     """Add to the log how the present champion came to be, where it is missing there.
 
-    Returns the entry of a move that was interrupted before it wrote the log; else the alias was
+    Returns the entry of a move that was interrupted before it wrote the log: the tags of the
+    version are written before the alias moves, so they are later than the log. Else the alias was
     moved elsewhere, such as in MLflow's UI.
     """
     current, log = champion(), champions()
@@ -128,9 +110,15 @@ def complete_log() -> Event | None:
         return None
     with store_errors(f"reading version {current.version}"):
         tags = mlflow.MlflowClient().get_model_version(MODEL, str(current.version)).tags
-    interrupted = interrupted_event(current.version, tags, log)
-    note_champion(interrupted or Event.now(current.version, MOVED, "found as champion"))
-    return interrupted
+    since, how, by, because = (
+        tags.get(f"champion_{name}", "") for name in ("since", "how", "by", "because")
+    )
+    if log and since > log[-1].at:
+        interrupted = Event(current.version, how, since, by, because)
+        note_champion(interrupted)
+        return interrupted
+    note_champion(Event.now(current.version, MOVED, "found as champion"))
+    return None
 
 
 def previous_champion(
@@ -190,10 +178,11 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
             " it; run it again."
         )
     event = Event.now(to.version, how, because)
+    tags = {"since": event.at, "how": event.how, "by": event.by, "because": event.because}
     with store_errors(f"making version {to.version} champion"):
         client = mlflow.MlflowClient()
-        for name, value in event.tags().items():
-            client.set_model_version_tag(MODEL, str(to.version), name, value)
+        for name, value in tags.items():
+            client.set_model_version_tag(MODEL, str(to.version), f"champion_{name}", value)
         client.set_registered_model_alias(MODEL, CHAMPION, str(to.version))
     note_champion(event)
     end_challenge(to)

@@ -4,6 +4,7 @@ Bundles stay in the cache. Where the store does not answer, the bundle that the 
 last is used, and the result says so.
 """
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -207,14 +208,9 @@ def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelea
     target = cache / f"{address.name}-{version}-{entry.creation_timestamp}"
     if refetch or not _is_registered(target, expected):
         _download(address.name, version, expected, target)
-    content = {"version": version, "folder": target.name}
-    text = json.dumps(content, sort_keys=True).encode()
-    note = address.note(cache)
-    try:
-        if not note.is_file() or note.read_bytes() != text:
-            write_file(note, text)
-    except (OSError, FaceOpsError):
-        pass  # only a later run without the store would have needed it
+    content = json.dumps({"version": version, "folder": target.name})
+    with contextlib.suppress(OSError, FaceOpsError):  # only a run without the store needs it
+        write_file(address.note(cache), content)
     return FetchedRelease(target, f"models:/{address.name}/{version}")
 
 
@@ -226,12 +222,10 @@ def _require_alias(client: mlflow.MlflowClient, address: Address) -> None:
             " register` after `dvc repro`."
         )
     if address.alias not in found[0].aliases:
-        advice = (
-            "`faceops release rollback` restores the last one"
-            if address.alias == CHAMPION
-            else f"models:/{address.name}/VERSION names one by its number"
+        raise FaceOpsError(
+            f"{address}: no version has the alias {address.alias}; `faceops release rollback`"
+            f" restores the last champion, models:/{address.name}/VERSION names a release."
         )
-        raise FaceOpsError(f"{address}: no version has the alias {address.alias}; {advice}.")
 
 
 def _last_good(address: Address, cache: Path) -> tuple[Path, int] | None:

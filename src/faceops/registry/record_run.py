@@ -16,10 +16,9 @@ from mlflow.entities import Metric, Param
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.params_file import read_params
-from faceops.registry.description import describe
 from faceops.registry.register import give_alias, register
 from faceops.registry.store import SPLIT_ARTIFACT, SPLIT_FILE, store_errors, use_tracking
-from faceops.registry.versions import Version, champion, find_registered, version_details
+from faceops.registry.versions import Version, champion, describe, find_registered, version_details
 from faceops.release.contract import read_release
 from faceops.release.export import assemble
 

@@ -6,9 +6,8 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from requests.exceptions import RequestException
@@ -44,15 +43,14 @@ class UnreachableError(StoreError):
 
 @contextlib.contextmanager
 def store_errors(doing: str) -> Iterator[None]:
-    """Turn MLflow's errors while `doing` something into one sentence; silence its messages.
+    """Turn MLflow's errors while `doing` something into one sentence.
 
     Raises:
         StoreError: the store answered and refused; UnreachableError where it did not answer.
         FaceOpsError: a local file could not be read or written, such as on a full disk.
     """
     try:
-        with silence_mlflow():
-            yield
+        yield
     except (mlflow.MlflowException, RequestException, SQLAlchemyError) as error:
         if full := _FULL.search(str(error)):  # MLflow reports it as a failure of the store
             raise _local_failure(doing, full[0]) from None
@@ -83,6 +81,7 @@ def has_store(root: Path) -> bool:
 
 def point_at_store(root: Path) -> str:
     """Point MLflow at `MLFLOW_TRACKING_URI`, else at `root`/mlflow.db, and return the address."""
+    _silence_mlflow()
     address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlflow.db"
     mlflow.set_tracking_uri(address)
     return address
@@ -118,42 +117,23 @@ def store_cache(address: str) -> Path:
 @contextlib.contextmanager
 def short_timeout() -> Iterator[None]:
     """Wait QUERY_TIMEOUT_S for each answer of a server. For queries: an upload may take longer."""
-    with _set({mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT: QUERY_TIMEOUT_S}):
+    timeout = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT
+    if timeout.is_set():
         yield
-
-
-@contextlib.contextmanager
-def silence_mlflow() -> Iterator[None]:
-    """Keep MLflow's hints, progress bars and links out of the output; retry a few times only."""
-    variables = mlflow.environment_variables
-    quiet = {
-        variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR: False,
-        variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT: True,
-    }
-    logger = logging.getLogger("mlflow")
-    level = logger.level
-    with (
-        warnings.catch_warnings(),
-        _set({variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES: RETRIES}),
-        _set(quiet, override=True),
-    ):
-        warnings.filterwarnings("ignore", module="mlflow")
-        logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _set(values: Mapping[Any, Any], *, override: bool = False) -> Iterator[None]:
-    """Set variables of MLflow temporarily; with `override` also those that the user has set."""
-    before = {variable: variable.get_raw() for variable in values}
+        return
+    timeout.set(QUERY_TIMEOUT_S)
     try:
-        for variable, value in values.items():
-            if override or before[variable] is None:
-                variable.set(value)
         yield
     finally:
-        for variable, raw in before.items():
-            variable.unset() if raw is None else variable.set(raw)
+        timeout.unset()
+
+
+def _silence_mlflow() -> None:
+    """Keep MLflow's hints, progress bars and links out of the output; retry a few times only."""
+    variables = mlflow.environment_variables
+    variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
+    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+    warnings.filterwarnings("ignore", module="mlflow")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)

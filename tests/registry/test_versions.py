@@ -1,7 +1,6 @@
 """What a version's page says: beside the champion, and the gate's verdict in its place."""
 
-from faceops.registry.description import describe, with_verdict
-from faceops.registry.versions import Version, VersionDetails
+from faceops.registry.versions import Version, VersionDetails, describe, with_verdict
 
 METRICS = {"evaluate.verification.accuracy": 0.98, "evaluate.people": 40.0}
 CHAMPION = VersionDetails(
