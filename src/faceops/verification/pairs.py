@@ -47,11 +47,9 @@ def impostor_blocks(
         start = 0 if sampled else at
         block = rows[at : at + max(1, BLOCK // (size - start))]
         at += len(block)
-        column = np.arange(start, size)
-        new = column > block[:, None]
-        if sampled:  # else a pair of two sampled rows would come twice
-            new |= ~np.isin(column, rows)
-        new &= person[block][:, None] != person[start:]
+        new = person[block][:, None] != person[start:]
+        met = rows if sampled else block  # columns that are a row too: each pair of them comes once
+        new[:, met - start] &= met > block[:, None]
         yield ImpostorBlock(block, start, new)
 
 

@@ -239,20 +239,29 @@ class TopPairsCollector:
 
     def add(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
         """Add scores float32 (R, C) of `rows` (R,) with `columns` (C,); -inf is no pair."""
-        row, column = np.nonzero(scores > self._floor)
-        part = scores[row, column], rows[row].astype(np.int32), columns[column].astype(np.int32)
-        self._parts.append(part)
+        flat = np.flatnonzero(scores > self._floor)
+        row, column = np.divmod(flat, scores.shape[1])
+        first, second = rows[row].astype(np.int32), columns[column].astype(np.int32)
+        self._parts.append((scores.ravel()[flat], first, second))
         if sum(len(score) for score, _, _ in self._parts) > 2 * self._size:
-            self.top()
+            self._shrink()
 
     def top(self) -> TopPairs:
         """Return the highest so far."""
-        parts = [np.concatenate(part) for part in zip(*self._parts, strict=True)]
-        order = np.argsort(-parts[0], kind="stable")[: self._size]
-        self._parts = [tuple(part[order] for part in parts)]
-        if len(order) == self._size:
-            self._floor = self._parts[0][0][-1]
-        return TopPairs(*self._parts[0])
+        score, first, second = self._shrink()
+        order = np.argsort(-score, kind="stable")
+        return TopPairs(score[order], first[order], second[order])
+
+    def _shrink(self) -> tuple[np.ndarray, ...]:
+        parts = tuple(np.concatenate(part) for part in zip(*self._parts, strict=True))
+        score = parts[0]
+        if len(score) >= self._size:
+            self._floor = np.partition(score, len(score) - self._size)[len(score) - self._size]
+            kept = score > self._floor
+            kept[np.flatnonzero(score == self._floor)[: self._size - kept.sum()]] = True
+            parts = tuple(part[kept] for part in parts)
+        self._parts = [parts]
+        return parts
 
 
 @dataclass(frozen=True)
