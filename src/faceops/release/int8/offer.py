@@ -1,4 +1,4 @@
-"""What int8 loses against float32 on validation people, and whether it is offered."""
+"""Whether a release offers int8: what it loses against float32 on validation people."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ def measure_int8(
     settings: Quantise,
     calibration_crops: int,
 ) -> Int8Measured:
-    """Compare `embeddings` (float32's, int8's), each (N, D) of unit length, of `persons` (N,).
+    """Compare `embeddings` (of float32, of int8), each (N, D), L2-normalised, of `persons` (N,).
 
-    `tar` are their true accept rates at `settings.far`, see `true_accept_rate`.
+    `tar` are the true accept rates of both at `settings.far`, see `true_accept_rate`.
     """
     cosine = np.einsum("nd,nd->n", *(part.astype(np.float64) for part in embeddings))
     return Int8Measured(
@@ -41,18 +41,18 @@ def measure_int8(
 
 
 def true_accept_rate(scores: PairScores, far: float) -> float:
-    """Return the share of pairs of one person that pass where at most `far` of two people's do."""
-    strangers = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
-    return float(reaches(scores.genuine, threshold_at(strangers, far)).mean())
+    """Return the share of genuine pairs accepted at the threshold for false accept rate `far`."""
+    impostors = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
+    return float(reaches(scores.genuine, threshold_at(impostors, far)).mean())
 
 
 def why_not(measured: Int8Measured) -> str:
-    """Return the sentence that says why int8 is not offered, "" where it is."""
+    """Return the sentence that says why int8 is not offered, "" if it is."""
     needed = people_for_far(measured.far)
     if measured.people < needed:
         return (
-            f"int8 is not offered: {measured.people} validation people cannot tell TAR at FAR "
-            f"{measured.far:g}, which takes {needed}; raise quantise.far or give more people."
+            f"int8 is not offered: TAR at FAR {measured.far:g} needs {needed} validation people, "
+            f"not {measured.people}; raise quantise.far or give more people."
         )
     loss = measured.tar_float32 - measured.tar_int8
     if not loss < measured.tar_loss_allowed:
@@ -69,16 +69,16 @@ OFFER_FILE = "int8.json"
 
 
 class Offer(BaseModel):
-    """The content of int8.json: `int8` is None where none is offered for release `made_from`."""
+    """The content of int8.json; `int8` is None if none is offered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    made_from: str  # contract id of float32
+    made_from: str  # contract id of the float32 release
     int8: Int8 | None
 
 
 def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
-    """Write `folder`: int8.json and, where it is offered, the file `embedder`.
+    """Write int8.json to `folder` and, if int8 is offered, the file `embedder`.
 
     Raises:
         FaceOpsError: it cannot be written.
@@ -90,10 +90,10 @@ def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
 
 
 def with_int8(release: Release, folder: Path) -> Release:
-    """Return `release` with the int8 that `folder` offers; as it is where there is no folder.
+    """Return `release` with the int8 that `folder` offers; unchanged if there is no int8.json.
 
     Raises:
-        FaceOpsError: the offer is damaged, or was made for another embedder.
+        FaceOpsError: int8.json is damaged, or was made for another embedder.
     """
     path = folder / OFFER_FILE
     if not path.is_file():
