@@ -92,8 +92,7 @@ class Bundle:
         release = read_release(folder)
         _check_versions(release, folder)
         release = release.of_precision(precision, name or str(folder))
-        content = {file: _verified(folder, file, release) for file in MODEL_FILES}
-        _check_contract_id(release, folder)
+        content = _verified_files(folder, release)
         return cls(
             release=release,
             name=name or str(folder),
@@ -169,23 +168,10 @@ def check_files(folder: Path) -> Release:
     """
     release = read_release(folder)
     _check_versions(release, folder)
-    for file in MODEL_FILES:
-        _verified(folder, file, release)
-    _check_contract_id(release, folder)
+    _verified_files(folder, release)
     if release.int8 is not None:
-        int8 = release.of_precision("int8")
-        _verified(folder, EMBEDDER, int8)
-        _check_contract_id(int8, folder)
+        _verified_files(folder, release.of_precision("int8"))
     return release
-
-
-def _check_contract_id(release: Release, folder: Path) -> None:
-    expected = release.expected_contract_id()
-    if release.contract_id != expected:
-        raise DamagedBundleError(
-            f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
-            f"give {expected[:12]}; it was edited: export the bundle again."
-        )
 
 
 def _check_versions(release: Release, folder: Path) -> None:
@@ -200,6 +186,18 @@ def _check_versions(release: Release, folder: Path) -> None:
             f"version {release.preprocessing.version}, this faceops has {ALIGNMENT_VERSION} and "
             f"{PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
         )
+
+
+def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
+    """Return the bytes of all model files, compared with release.json and the contract id."""
+    content = {file: _verified(folder, file, release) for file in MODEL_FILES}
+    expected = release.expected_contract_id()
+    if release.contract_id != expected:
+        raise DamagedBundleError(
+            f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
+            f"give {expected[:12]}; it was edited: export the bundle again."
+        )
+    return content
 
 
 def _verified(folder: Path, file: str, release: Release) -> bytes:

@@ -1,6 +1,6 @@
-"""How the registered model is asked for faces, names and embeddings, and what it answers.
+"""The interface of the registered model: MLflow signature, input example, parameters' defaults.
 
-The signature and the input example that a version's page shows; the room `serving` answers so.
+MLflow shows them on the page of a version; `faceops.serving` implements them.
 """
 
 import base64
@@ -15,32 +15,30 @@ if TYPE_CHECKING:
 
 
 SIDE = 96  # pixels
-_FINER = 4  # drawn so many times as large, then averaged down
-_SKIN, _SHADE, _HAIR, _LIPS = (224, 178, 148), (203, 154, 126), (70, 50, 40), (180, 90, 90)
-_WALL, _SHIRT, _WHITE, _IRIS = (150, 170, 185), (70, 80, 120), (245, 245, 245), (50, 35, 30)
+_SCALE = 4  # drawn at this multiple, then averaged down
+_WALL, _SHIRT, _HAIR, _LIPS = (150, 170, 185), (70, 80, 120), (70, 50, 40), (180, 90, 90)
+_SKIN, _SHADE, _WHITE, _IRIS = (224, 178, 148), (203, 154, 126), (245, 245, 245), (50, 35, 30)
+# Ellipses (left, top, right, bottom, colour), as shares of the side: shirt, neck, hair, face, ...
+_EYE = [(-0.065, 0.385, 0.065, 0.405, _HAIR), (-0.055, 0.435, 0.055, 0.485, _WHITE),
+        (-0.024, 0.435, 0.024, 0.483, _IRIS)]  # fmt: skip
+_PORTRAIT = [
+    (0.12, 0.80, 0.88, 1.40, _SHIRT), (0.41, 0.62, 0.59, 0.92, _SHADE),
+    (0.24, 0.10, 0.76, 0.62, _HAIR), (0.28, 0.18, 0.72, 0.80, _SKIN),
+    (0.27, 0.12, 0.73, 0.32, _HAIR), (0.42, 0.655, 0.58, 0.70, _LIPS),
+    *((x + left, top, x + right, bottom, colour)
+      for x in (0.40, 0.60) for left, top, right, bottom, colour in _EYE),
+]  # fmt: skip
+_NOSE = [(0.50, 0.46), (0.465, 0.585), (0.535, 0.585)]
 
 
 def example_photo() -> bytes:
     """Return the JPEG of a drawn portrait, 96 x 96 pixels, under 2 kB."""
-    side = SIDE * _FINER
+    side = SIDE * _SCALE
     picture = Image.new("RGB", (side, side), _WALL)
     draw = ImageDraw.Draw(picture)
-
-    def oval(left: float, top: float, right: float, bottom: float, colour: tuple[int, ...]) -> None:
-        draw.ellipse([left * side, top * side, right * side, bottom * side], fill=colour)
-
-    oval(0.12, 0.80, 0.88, 1.40, _SHIRT)
-    oval(0.41, 0.62, 0.59, 0.92, _SHADE)  # neck
-    oval(0.24, 0.10, 0.76, 0.62, _HAIR)
-    oval(0.28, 0.18, 0.72, 0.80, _SKIN)
-    oval(0.27, 0.12, 0.73, 0.32, _HAIR)
-    for x in (0.40, 0.60):
-        oval(x - 0.065, 0.385, x + 0.065, 0.405, _HAIR)  # brow
-        oval(x - 0.055, 0.435, x + 0.055, 0.485, _WHITE)
-        oval(x - 0.024, 0.435, x + 0.024, 0.483, _IRIS)
-    nose = [(0.50, 0.46), (0.465, 0.585), (0.535, 0.585)]
-    draw.polygon([(x * side, y * side) for x, y in nose], fill=_SHADE)
-    oval(0.42, 0.655, 0.58, 0.70, _LIPS)
+    for *box, colour in _PORTRAIT:
+        draw.ellipse([value * side for value in box], fill=colour)
+    draw.polygon([(x * side, y * side) for x, y in _NOSE], fill=_SHADE)
     small = picture.filter(ImageFilter.GaussianBlur(3)).resize((SIDE, SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
@@ -50,7 +48,7 @@ def example_photo() -> bytes:
 IMAGE = "image"  # the column: base64 of a photo's file
 FACES, NAMES, EMBEDDINGS = "faces", "names", "embeddings"
 ANSWERS = (FACES, NAMES, EMBEDDINGS)
-# A budget of 0 is the release's own; `detail` is that of `faceops identify`.
+# Budget 0: the release's default; `detail` is that of `faceops identify`.
 DEFAULTS: dict[str, Any] = {"answer": FACES, "budget": 0.0, "detail": 1280}
 
 _PHOTO = {
@@ -73,9 +71,9 @@ _NAME = {
 
 
 def signature() -> "ModelSignature":
-    """Return what a request holds and what its answer holds, as MLflow says it.
+    """Return the MLflow signature of a request and its answer.
 
-    What is optional may be null or, where it was not asked for, absent.
+    Optional values may be null, or absent if they were not requested.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -106,7 +104,7 @@ def signature() -> "ModelSignature":
 
 
 def input_example() -> "tuple[pandas.DataFrame, dict[str, Any]]":
-    """Return a request of one small photo, and its parameters."""
+    """Return a request with one small photo, and its parameters."""
     import pandas as pd
 
     text = base64.b64encode(example_photo()).decode()

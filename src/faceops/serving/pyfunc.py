@@ -27,11 +27,11 @@ class PhotoModel:
     def predict(
         self, model_input: Any, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Return a row for each row of `model_input`; `release.served_interface` has its fields.
+        """Return a row for each row of `model_input`; see `served_interface.signature`.
 
         Args:
-            model_input: a DataFrame with the column `image`, base64 text; MLflow has checked that
-                it is there, and refuses parameters of a wrong type.
+            model_input: a DataFrame with the column `image`, base64 text. MLflow checks that it
+                exists, and the types of parameters.
             params: `answer`, `budget` and `detail`; see `RequestParams`.
 
         Raises:
@@ -46,13 +46,13 @@ class PhotoModel:
 
 
 def _load_pyfunc(path: str) -> PhotoModel:
-    """Return the model of the bundle in `path`; what is wrong with its gallery is logged."""
+    """Return the model of the bundle in `path`; an unusable gallery is logged."""
     folder = os.environ.get(GALLERY)
-    bundle = Bundle.load(Path(path))  # a request has a thread of its own
+    bundle = Bundle.load(Path(path))  # requests run in threads of their own
     service = PhotoService(bundle, Path(folder) if folder else None)
     if folder:
         try:
             service.gallery()
-        except FaceOpsError as error:  # faces and embeddings can be had all the same
-            logging.getLogger(__name__).warning("nobody can be named: %s", error)
+        except FaceOpsError as error:  # faces and embeddings need no gallery
+            logging.getLogger(__name__).warning("no names will be given: %s", error)
     return PhotoModel(service)

@@ -4,7 +4,7 @@
 of `faceops.evaluation` on the embeddings, and return an `EvaluationResult`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,25 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
 from faceops.base.progress import track
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
-from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
+from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.protocols.attributes import Attributes, read_attributes
-from faceops.evaluation.protocols.closed_set import closed_set
-from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
-from faceops.evaluation.protocols.lfw import PairsList, lfw_view1, lfw_view2, read_pairs_list
-from faceops.evaluation.protocols.open_set import (
-    gallery_query_figures,
-    open_set,
-    open_set_figures,
-    open_sets,
-)
-from faceops.evaluation.protocols.robustness import PhotoEmbedder, measure_robustness
 from faceops.evaluation.protocols.slices import measure_slices
-from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
 from faceops.release.evaluate.embed_photos import (
     EmbeddedPhotos,
     embed_photos,
@@ -39,6 +28,14 @@ from faceops.release.evaluate.embed_photos import (
 )
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.people_seen import PeopleSeen, people_seen
+from faceops.release.evaluate.protocols import (
+    LISTS,
+    PROTOCOLS,
+    ProtocolInput,
+    read_lists,
+    run_all,
+    run_robustness,
+)
 from faceops.verification.split_faces import read_rows, read_split
 
 
@@ -59,121 +56,6 @@ class EvaluationResult:
     faces: EmbeddedFaces
     crops: np.ndarray | CropRows | None
     curves: Evaluation | None
-
-
-@dataclass(frozen=True)
-class ProtocolInput:
-    """What a protocol works on.
-
-    Attributes:
-        model: which embedded the faces.
-        faces: to evaluate.
-        params: the sections `evaluate` and `verify` are used.
-        data: the folder that the faces' paths are relative to.
-        threads: photos processed at a time.
-        lists: pairs lists of LFW, for its protocols.
-    """
-
-    model: MeasuredModel
-    faces: EmbeddedFaces
-    params: Params
-    data: Path
-    threads: int
-    lists: list[PairsList]
-
-
-def _all(task: ProtocolInput) -> Evaluation:
-    model = task.model
-    return evaluate_embeddings(task.faces, model.verifier, model.thresholds, task.params.evaluate)
-
-
-def _pairs(task: ProtocolInput) -> dict[str, Any]:
-    settings, model = task.params.evaluate, task.model
-    drawn = random_pairs(
-        task.faces, model.verifier, settings.pairs, settings.seed, settings.pair_draws
-    )
-    return {"random_pairs": drawn.figures(settings.far, model.thresholds, settings.seed)}
-
-
-def _one_against_ten(task: ProtocolInput) -> dict[str, Any]:
-    compared = one_against_ten(task.faces, task.model.verifier)
-    return {"one_against_ten": compared.figures(task.params.evaluate.seed)}
-
-
-def _closed_set(task: ProtocolInput) -> dict[str, Any]:
-    result = closed_set(task.faces, task.model.verifier)
-    return {"closed_set": result.figures(task.params.evaluate.seed)}
-
-
-def _open_set(task: ProtocolInput) -> dict[str, Any]:
-    settings, model = task.params.evaluate, task.model
-    share, seed = settings.unknown_share, settings.seed
-    search = open_set(
-        task.faces, model.verifier, model.thresholds,
-        gallery_photos=settings.gallery_photos, unknown_share=share, seed=seed,
-    )  # fmt: skip
-    return {
-        "open_set": open_set_figures(search, model.thresholds, seed),
-        "gallery_query": gallery_query_figures(search, seed),
-        "open_sets": open_sets(
-            task.faces, model.verifier, model.thresholds,
-            photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed,
-        ),
-    }  # fmt: skip
-
-
-def _lfw_view1(task: ProtocolInput) -> dict[str, Any]:
-    seed = task.params.evaluate.seed
-    train, test = task.lists
-    view = lfw_view1(task.faces, task.model.verifier, train, test, seed)
-    return {"lfw_view1": view.figures(seed)}
-
-
-def _lfw_view2(task: ProtocolInput) -> dict[str, Any]:
-    seed = task.params.evaluate.seed
-    view = lfw_view2(task.faces, task.model.verifier, task.lists[0], seed)
-    return {"lfw_view2": view.figures(seed)}
-
-
-def _promise(task: ProtocolInput) -> dict[str, Any]:
-    model, verify = task.model, task.params.verify
-    if model.thresholds is None:
-        refused = f"{model.name} is not a release and has no calibrated thresholds"
-        return {"promise": [], "promise_refused": refused}
-    rows = measure_fpir_at_thresholds(
-        task.faces, model.verifier, model.thresholds, task.params.evaluate.seed,
-        budgets=verify.fpir_budgets, gallery_sizes=verify.gallery_sizes,
-    )  # fmt: skip
-    return {"promise": rows}
-
-
-def _robustness(task: ProtocolInput) -> dict[str, Any]:
-    settings, model = task.params.evaluate, task.model
-    photos = PhotoEmbedder(task.data, model.finder, model.embed, model.crops, task.threads)
-    table = measure_robustness(
-        task.faces, model.verifier, model.thresholds, photos,
-        count=settings.robustness_photos, seed=settings.seed,
-    )  # fmt: skip
-    return {"robustness": table}
-
-
-PROTOCOLS: Mapping[str, Callable[[ProtocolInput], dict[str, Any] | Evaluation]] = MappingProxyType(
-    {
-        "all": _all,
-        "pairs": _pairs,
-        "one-against-ten": _one_against_ten,
-        "closed-set": _closed_set,
-        "open-set": _open_set,
-        "lfw-view1": _lfw_view1,
-        "lfw-view2": _lfw_view2,
-        "promise": _promise,
-        "robustness": _robustness,
-    }
-)
-# The pairs lists that a protocol reads, in the order of its arguments.
-LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"lfw-view1": ("pairsDevTrain.txt", "pairsDevTest.txt"), "lfw-view2": ("pairs.txt",)}
-)
 
 
 _BLOCK = 64  # crops between two reports of progress
@@ -199,24 +81,19 @@ def evaluate_test_people(
 ) -> EvaluationResult:
     """Run all protocols on `faces`, and robustness and slices where `params` ask for them.
 
-    Args:
-        model: which embedded the faces.
-        faces: of the pipeline's test people, see `embed_split`.
-        params: of the evaluation.
-        data: the folder that the faces' paths are relative to; opened for robustness only.
-        threads: photos altered at a time.
+    `data` is the folder that the faces' paths are relative to; only robustness opens photos.
 
     Raises:
         FaceOpsError: too few people or photos, a photo is missing, or the CSV of groups is wrong.
     """
     settings = params.evaluate
     attributes = read_attributes(Path(settings.slices)).of(faces) if settings.slices else None
-    task = ProtocolInput(model, faces, params, data, threads, [])
-    curves = _all(task)
+    task = ProtocolInput(faces, model, params, data, threads)
+    curves = run_all(task)
     figures = dict(curves.figures)
     if settings.robustness_photos:
         _check_robustness(model, data)
-        figures |= _robustness(task)
+        figures |= run_robustness(task)
     return EvaluationResult(model, _finished(figures, task, attributes), faces, faces.crops, curves)
 
 
@@ -292,7 +169,7 @@ def evaluate_folder(
     )
     faces = photos.faces
     seen = people_seen(model, sorted(set(faces.persons.tolist())), request.split)
-    task = ProtocolInput(model, faces, params, request.data, threads, lists)
+    task = ProtocolInput(faces, model, params, request.data, threads, lists)
     output = PROTOCOLS[request.protocol](task)
     curves = output if isinstance(output, Evaluation) else None
     figures: dict[str, Any] = {
@@ -315,26 +192,6 @@ def evaluate_folder(
     }
     result = EvaluationResult(model, figures, faces, photos.crops, curves)
     return FolderEvaluation(result, photos, seen)
-
-
-def read_lists(protocol: str, data: Path, folder: Path | None) -> list[PairsList]:
-    """Read the pairs lists of `protocol` from `folder`, or beside the photos of `data`.
-
-    Raises:
-        UsageError: one is missing.
-    """
-    beside = [data / "protocols" / "lfw", data / "protocols", data, data.parent]
-    found = []
-    for name in LISTS.get(protocol, ()):
-        files = [place / name for place in ([folder] if folder else beside)]
-        existing = next((file for file in files if file.is_file()), None)
-        if existing is None:
-            raise UsageError(
-                f"{protocol} needs {name}, which is not in {files[0].parent}; name the folder of "
-                "LFW's lists with --lists."
-            )
-        found.append(read_pairs_list(existing))
-    return found
 
 
 # Figures that need calibrated probabilities: a probability of 0.5 must mean even odds.
