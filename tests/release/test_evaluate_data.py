@@ -12,8 +12,8 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
 from faceops.cli.evaluate import PROTOCOLS as NAMES
 from faceops.release.evaluate.embed_photos import PhotoStore, embed_photos, labelled_photos
-from faceops.release.evaluate.protocols import PROTOCOLS
 from faceops.release.evaluate.measured_model import open_model
+from faceops.release.evaluate.protocols import PROTOCOLS
 
 
 @pytest.fixture(scope="module")

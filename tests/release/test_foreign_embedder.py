@@ -94,7 +94,7 @@ def test_the_net_sees_pixels_as_the_adapter_says(tmp_path: Path, layout: str) ->
         (SFACE | {"mean": [1, 2]}, "mean"),
         (SFACE | {"layout": "NHWC"}, "correct layout or size"),
         (SFACE | {"size": 64}, "correct layout or size"),
-        (SFACE | {"output": "wrong"}, "has no output 'wrong', only embedding"),
+        (SFACE | {"output": "wrong"}, "has no output 'wrong', only embedding; name one with"),
         (SFACE | {"normalise": False}, "set normalise to true"),
     ],
 )
@@ -118,6 +118,6 @@ def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FaceOpsError, match="cannot be run by ONNX Runtime"):
         open_model(tmp_path)
     folder = mean_colour(tmp_path / "two", ["n", 3, 112, 112], outputs=2)
-    with pytest.raises(FaceOpsError, match="name one with `output`"):
+    with pytest.raises(FaceOpsError, match="only embedding, mean; name one with `output`"):
         open_model(write(folder, SFACE))
     assert ForeignEmbedder.load(write(folder, SFACE | {"output": "mean"})).embedding_size == 3

@@ -10,15 +10,11 @@ import onnxruntime
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.release.verifier_graph import (
-    MAX_DIFFERENCE,
-    largest_difference,
-    pair_verifier,
-    verifier_graph,
-)
+from faceops.release.verifier_graph import pair_verifier, verifier_graph
 from faceops.verification.verifier import Calibration, Verifier
 
 SIZE = 32
+MAX_DIFFERENCE = 1e-5  # of a probability
 KNOTS = np.array([-6, -2.5, -1, -0.8, 1.5, 3], np.float32)
 VALUES = np.array([-9, -7, -2, -1.2, 0.5, 7], np.float32)
 CALIBRATIONS = [
@@ -32,6 +28,15 @@ CALIBRATIONS = [
 def verifier(calibration: Calibration) -> Verifier:
     draw = np.random.default_rng(3)
     return Verifier(-draw.uniform(2, 14, SIZE).astype(np.float32), 9.5, "linear", calibration)
+
+
+def pairs(count: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of unit vectors float32 (count, SIZE), from identical to unrelated."""
+    draw = np.random.default_rng(0)
+    a, noise = draw.normal(size=(2, count, SIZE))
+    b = a + np.linspace(0, 3, count)[:, None] * noise
+    a, b = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (a, b))
+    return a.astype(np.float32), b.astype(np.float32)
 
 
 @dataclass
@@ -61,7 +66,8 @@ def test_graph_computes_the_verifier_and_gives_it_back(
 ) -> None:
     wanted = verifier(calibration)
     bundle = on_disk(tmp_path, verifier_graph(wanted, opset).SerializeToString())
-    assert largest_difference(wanted, bundle.verify) <= MAX_DIFFERENCE
+    a, b = pairs()
+    np.testing.assert_allclose(bundle.verify(a, b), wanted.probability(a, b), atol=MAX_DIFFERENCE)
     found = pair_verifier(bundle)
     np.testing.assert_array_equal(found.weight, wanted.weight)
     assert (found.bias, found.kind) == (wanted.bias, wanted.kind)
@@ -85,14 +91,6 @@ def test_graph_is_the_calibration_at_its_knots_between_and_beyond(tmp_path: Path
     a = np.sqrt(20 - np.append(KNOTS, [3.5, 5.0]))[:, None].astype(np.float32)
     wanted = shifted.probability(a, np.zeros_like(a))
     np.testing.assert_allclose(bundle.verify(a, np.zeros_like(a)), wanted, atol=MAX_DIFFERENCE)
-
-
-def test_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    bundle = on_disk(tmp_path, verifier_graph(verifier(CALIBRATIONS[2]), 18).SerializeToString())
-    other = verifier_graph(verifier(CALIBRATIONS[0]), 18)
-    (tmp_path / "verifier.onnx").write_bytes(other.SerializeToString())
-    with pytest.raises(FaceOpsError, match=r"differ by .* export the bundle again"):
-        pair_verifier(bundle)
 
 
 def test_file_that_holds_no_verifier_is_refused(tmp_path: Path) -> None:
