@@ -1,5 +1,6 @@
-"""The detector finds the faces that are there, at every size of photo."""
+"""The detector finds faces in photos of every size; its arithmetic equals plain loops."""
 
+import math
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,7 +9,13 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.faces.detector import Detection, Detector
+from faceops.faces.detector import (
+    Detection,
+    Detector,
+    box_overlap,
+    decode,
+    non_maximum_suppression,
+)
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 
@@ -78,11 +85,11 @@ def test_a_large_photo_is_scaled_down_and_its_boxes_scaled_back(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (3000, 7), (64, 64)])
-def test_photos_of_any_shape_are_taken(detector: Detector, shape: tuple[int, int]) -> None:
+def test_photos_of_any_shape_are_accepted(detector: Detector, shape: tuple[int, int]) -> None:
     assert detector.detect(np.full((*shape, 3), 127, dtype=np.uint8)) == []
 
 
-def test_noise_and_views_of_other_arrays_are_taken(detector: Detector, scene: np.ndarray) -> None:
+def test_noise_and_views_of_arrays_are_accepted(detector: Detector, scene: np.ndarray) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     assert len(detector.detect(noise)) <= 1
     assert len(detector.detect(scene[:, ::-1])) == 3
@@ -93,7 +100,9 @@ def test_the_same_photo_gives_the_same_floats(detector: Detector, scene: np.ndar
     assert [face.box for face in first] == [face.box for face in second]
 
 
-def test_freeing_the_size_changes_no_face(weights_dir: Path, detector_bytes: bytes) -> None:
+def test_a_symbolic_size_is_made_deterministically(
+    weights_dir: Path, detector_bytes: bytes
+) -> None:
     fixed = (weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes()
     assert with_symbolic_size(fixed) == detector_bytes
     assert with_symbolic_size(detector_bytes) == detector_bytes
@@ -105,7 +114,7 @@ def test_a_model_of_fixed_size_is_refused(weights_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
-def test_a_broken_model_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_model_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "detector.onnx"
     path.write_bytes(content)
     for call in (lambda: Detector(path), lambda: Detector(tmp_path / "absent.onnx")):
@@ -113,3 +122,66 @@ def test_a_broken_model_is_told_in_a_sentence(tmp_path: Path, content: bytes) ->
             call()
     with pytest.raises(FaceOpsError):
         with_symbolic_size(content)
+
+
+def random_maps(rng: np.random.Generator, width: int, height: int) -> dict[str, np.ndarray]:
+    maps = {}
+    for stride in (8, 16, 32):
+        cells = (width // stride) * (height // stride)
+        for name, depth in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            values = rng.random((1, cells, depth))
+            if depth > 1:
+                values = values * 2 - 0.5
+            maps[f"{name}_{stride}"] = values.astype(np.float32)
+    return maps
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_decoding_equals_a_plain_loop(seed: int) -> None:
+    width, height = 128, 96
+    maps = random_maps(np.random.default_rng(seed), width, height)
+    boxes, landmarks, scores = decode(maps, width, 0.6)
+    expected = []
+    for stride in (8, 16, 32):
+        cell = 0
+        for row in range(height // stride):
+            for column in range(width // stride):
+                score = math.sqrt(
+                    maps[f"cls_{stride}"][0, cell, 0] * maps[f"obj_{stride}"][0, cell, 0]
+                )
+                if score >= 0.6:
+                    dx, dy, dw, dh = maps[f"bbox_{stride}"][0, cell].tolist()
+                    w, h = math.exp(dw) * stride, math.exp(dh) * stride
+                    x, y = (column + dx) * stride - w / 2, (row + dy) * stride - h / 2
+                    points = maps[f"kps_{stride}"][0, cell].tolist()
+                    flat = []
+                    for i in range(5):
+                        flat += [
+                            (points[2 * i] + column) * stride,
+                            (points[2 * i + 1] + row) * stride,
+                        ]
+                    expected.append([x, y, w, h, *flat, score])
+                cell += 1
+    found = np.concatenate([boxes, landmarks.reshape(-1, 10), scores[:, None]], axis=1)
+    assert len(expected) > 20
+    np.testing.assert_allclose(found, np.array(expected), rtol=1e-4, atol=1e-3)
+
+
+def test_nothing_above_the_threshold_gives_empty_arrays() -> None:
+    maps = random_maps(np.random.default_rng(0), 64, 64)
+    boxes, landmarks, scores = decode(maps, 64, 2.0)
+    assert boxes.shape == (0, 4) and landmarks.shape == (0, 5, 2) and scores.shape == (0,)
+    assert non_maximum_suppression(boxes, scores, 0.3).shape == (0,)
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("seed", range(3))
+def test_suppression_equals_a_plain_loop(seed: int, limit: float) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = np.concatenate([rng.random((80, 2)) * 60, 5 + rng.random((80, 2)) * 40], axis=1)
+    scores = np.round(rng.random(80), 1)  # with ties
+    kept: list[int] = []
+    for index in sorted(range(80), key=lambda i: (-scores[i], i)):
+        if all(box_overlap(boxes[index], boxes[other]) <= limit for other in kept):
+            kept.append(index)
+    assert non_maximum_suppression(boxes, scores, limit).tolist() == kept

@@ -1,19 +1,22 @@
-"""From pixels to faces: refinement, quality, choice, and what the room may import."""
+"""From photos to faces: refinement, quality, reduced decoding, choice, imports of the room."""
 
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from faceops.faces.align import TEMPLATE, align
-from faceops.faces.crop_photos import box_crop, center_crop, choose_face
+from faceops.faces.crop_photos import box_crop, center_square, choose_face
 from faceops.faces.detector import Detection, Detector
-from faceops.faces.find_faces import Face, FaceFinder
+from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.quality import judge, yaw
+from faceops.faces.quality import Quality, measure, yaw
+from faceops.photos.open_photo import open_photo
+from faceops.photos.pixels import ORIENTATION
 
 
 def test_faces_come_with_refined_landmarks_and_aligned_crops(
@@ -52,6 +55,10 @@ def test_a_box_over_the_edge_is_refined(refiner: LandmarkRefiner, scene: np.ndar
 
 def test_a_photo_without_a_face_gives_none(finder: FaceFinder) -> None:
     assert finder.find(np.zeros((100, 100, 3), dtype=np.uint8)) == []
+
+
+def judge(crop: np.ndarray, detection: Detection) -> Quality:
+    return measure(crop, yaw(detection.landmarks), detection.size)
 
 
 def test_quality_falls_with_blur_darkness_turn_and_size(
@@ -104,7 +111,7 @@ def test_policies_choose_as_they_say() -> None:
 def test_box_and_center_crops_show_what_they_name() -> None:
     pixels = np.zeros((100, 200, 3), dtype=np.uint8)
     pixels[25:75, 75:125] = 250
-    assert (center_crop(pixels, 0.5) == 250).all()
+    assert center_square(200, 100, 0.5) == (75, 25, 50)
     assert (box_crop(pixels, (75.0, 25.0, 50.0, 50.0), 0.0) == 250).all()
     wide = box_crop(pixels, (75.0, 25.0, 50.0, 50.0), 0.5)
     assert wide[56, 56, 0] == 250 and wide[5, 5, 0] == 0
@@ -125,3 +132,62 @@ loaded = sorted(heavy & set(sys.modules))
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def photo_of(path: Path, face: np.ndarray, side: int, orientation: int = 1) -> Path:
+    """Write 4000 x 3000 pixels with the face at (1500, 900), stored as the camera was held."""
+    pixels = Image.new("RGB", (4000, 3000), (120, 130, 110))
+    picture = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
+    pixels.paste(picture, (1500, 900))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = pixels.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else pixels
+    stored.save(path, exif=exif, quality=92)
+    return path
+
+
+def test_a_large_face_is_cut_from_a_reduced_photo_and_is_the_same_face(
+    tmp_path: Path, finder: FaceFinder, drawn_faces: np.ndarray
+) -> None:
+    path = photo_of(tmp_path / "one.jpg", drawn_faces[3], 1200)
+    found = find_in_photo(path, finder)
+    assert found.photo.pixels.shape == (1500, 2000, 3) and found.photo.size == (4000, 3000)
+    (face,) = found.faces
+    (full,) = finder.find(open_photo(path).pixels)
+    np.testing.assert_allclose(face.detection.box, full.detection.box, atol=20)
+    assert face.quality.size_px == pytest.approx(full.quality.size_px, rel=0.02)
+    difference = face.crop.astype(int) - full.crop
+    assert np.abs(difference).mean() < 4
+
+
+def test_a_small_face_is_cut_from_all_pixels(
+    tmp_path: Path, finder: FaceFinder, drawn_faces: np.ndarray
+) -> None:
+    path = photo_of(tmp_path / "one.jpg", drawn_faces[3], 300)
+    found = find_in_photo(path, finder)
+    assert found.photo.pixels.shape == (3000, 4000, 3)
+    (face,) = found.faces
+    x, y, width, height = face.detection.box
+    assert 1480 < x < x + width < 1820 and 880 < y < y + height < 1220
+    again = finder.crop(open_photo(path).pixels, [face.detection])[0]
+    assert np.array_equal(again.crop, face.crop)
+
+
+def test_boxes_are_those_of_the_upright_photo(
+    tmp_path: Path, finder: FaceFinder, drawn_faces: np.ndarray
+) -> None:
+    upright = find_in_photo(photo_of(tmp_path / "1.jpg", drawn_faces[3], 1200), finder)
+    turned = find_in_photo(photo_of(tmp_path / "6.jpg", drawn_faces[3], 1200, 6), finder)
+    assert turned.photo.size == (4000, 3000) and turned.photo.orientation == 6
+    np.testing.assert_allclose(
+        turned.faces[0].detection.box, upright.faces[0].detection.box, atol=20
+    )
+
+
+def test_detail_finds_what_the_whole_view_misses(
+    tmp_path: Path, detector: Detector, refiner: LandmarkRefiner, drawn_faces: np.ndarray
+) -> None:
+    path = photo_of(tmp_path / "one.jpg", drawn_faces[3], 70)
+    assert find_in_photo(path, FaceFinder(detector, refiner)).faces == []
+    found = find_in_photo(path, FaceFinder(detector, refiner, detail=2560))
+    assert len(found.faces) == 1 and found.photo.pixels.shape == (3000, 4000, 3)

@@ -14,7 +14,14 @@ from faceops.base.tables import write_csv
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.figures import shown_probability
 from faceops.evaluation.protocols.all_pairs import PairScan
-from faceops.faces.contact_sheets import BAD, GOOD, Section, Tile, draw_sections, write_sheet
+from faceops.faces.contact_sheets import (
+    BAD,
+    GOOD,
+    Thumbnail,
+    ThumbnailSection,
+    draw_sections,
+    write_sheet,
+)
 from faceops.verification.pairs import genuine_pairs, score_pairs
 from faceops.verification.verifier import Verifier, sigmoid
 
@@ -111,11 +118,11 @@ def write_mistake_sheets(pairs: list[Pair], folder: Path) -> None:
          "Left and right make a pair. Refused wrongly where the threshold lies above."),
     ):  # fmt: skip
         tiles = [tile for pair in pairs if pair.kind == kind for tile in _tiles(pair)]
-        sheet = draw_sections([Section(f"{title}: {len(tiles) // 2} pairs", tiles, note)])
+        sheet = draw_sections([ThumbnailSection(f"{title}: {len(tiles) // 2} pairs", tiles, note)])
         write_sheet(sheet, folder / f"mistakes_{name}.png")
 
 
-def _tiles(pair: Pair) -> Iterator[Tile]:
+def _tiles(pair: Pair) -> Iterator[Thumbnail]:
     colour = BAD if pair.kind == TWO_PEOPLE else GOOD
     captions = (f"   {pair.likeness}", "")
     for person, path, crop, caption in zip(
@@ -123,4 +130,4 @@ def _tiles(pair: Pair) -> Iterator[Tile]:
     ):
         picture = None if crop is None else Image.fromarray(np.asarray(crop))
         number = PurePosixPath(path).stem.rpartition("_")[2]
-        yield Tile(picture, person, f"{number}{caption}", colour)
+        yield Thumbnail(picture, person, f"{number}{caption}", colour)

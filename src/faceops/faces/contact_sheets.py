@@ -1,4 +1,4 @@
-"""Draw small pictures with captions in titled sections, for a person to look at."""
+"""Draw contact sheets: thumbnails with captions in titled sections."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ BAD: Colour = (176, 48, 40)
 
 
 @dataclass(frozen=True)
-class Tile:
+class Thumbnail:
     """One picture of at most 112 x 112 (None is drawn as a cross) and two lines below it.
 
     `colour` is that of the second line, and of a frame where `framed`.
@@ -39,23 +39,23 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Section:
-    """Tiles below a title and, where there is a `note`, a smaller second line."""
+class ThumbnailSection:
+    """Thumbnails below a title and, where there is a `note`, a smaller second line."""
 
     title: str
-    tiles: Sequence[Tile]
+    thumbnails: Sequence[Thumbnail]
     note: str = ""
 
     @property
     def height(self) -> int:
-        """Pixels that it takes."""
-        lines = -(-len(self.tiles) // COLUMNS)
+        """Its height in pixels."""
+        lines = -(-len(self.thumbnails) // COLUMNS)
         note = _NOTE if self.note else 0
         return _TITLE + note + lines * (SIDE + _CAPTION + _GAP)
 
 
-def draw_sections(sections: Sequence[Section]) -> Image.Image:
-    """Return an RGB sheet of `sections`, ten tiles a row, 1,230 pixels wide."""
+def draw_sections(sections: Sequence[ThumbnailSection]) -> Image.Image:
+    """Return an RGB sheet of `sections`, ten thumbnails a row, 1,230 pixels wide."""
     width = COLUMNS * (SIDE + _GAP) + _GAP
     sheet = Image.new("RGB", (width, sum(s.height for s in sections) + _GAP), _PAPER)
     draw, top = ImageDraw.Draw(sheet), 0
@@ -63,10 +63,10 @@ def draw_sections(sections: Sequence[Section]) -> Image.Image:
         _line(draw, (_GAP, top + 14), section.title, _INK, 20, width - 2 * _GAP)
         _line(draw, (_GAP, top + 40), section.note, _FAINT, 12, width - 2 * _GAP)
         first = top + _TITLE + (_NOTE if section.note else 0)
-        for number, tile in enumerate(section.tiles):
+        for number, thumbnail in enumerate(section.thumbnails):
             x = _GAP + number % COLUMNS * (SIDE + _GAP)
             y = first + number // COLUMNS * (SIDE + _CAPTION + _GAP)
-            _tile(sheet, draw, x, y, tile)
+            _draw(sheet, (x, y), thumbnail)
         top += section.height
     return sheet
 
@@ -77,18 +77,19 @@ def write_sheet(sheet: Image.Image, path: Path) -> None:
         sheet.save(temporary, format="PNG")
 
 
-def _tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile) -> None:
+def _draw(sheet: Image.Image, corner: tuple[int, int], thumbnail: Thumbnail) -> None:
+    draw, (x, y), colour = ImageDraw.Draw(sheet), corner, thumbnail.colour
     draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_EMPTY)
-    if tile.picture is None:
+    if thumbnail.picture is None:
         draw.line((x + 36, y + 36, x + 76, y + 76), fill=_FAINT, width=3)
         draw.line((x + 36, y + 76, x + 76, y + 36), fill=_FAINT, width=3)
     else:
-        left, above = (SIDE - tile.picture.width) // 2, (SIDE - tile.picture.height) // 2
-        sheet.paste(tile.picture, (x + left, y + above))
-    if tile.framed:
-        draw.rectangle((x - 3, y - 3, x + SIDE + 2, y + SIDE + 2), outline=tile.colour, width=3)
-    _line(draw, (x, y + SIDE + 2), tile.name.replace("_", " "), _INK, 11, SIDE)
-    _line(draw, (x, y + SIDE + 16), tile.note.replace("_", " "), tile.colour, 11, SIDE)
+        width, height = thumbnail.picture.size
+        sheet.paste(thumbnail.picture, (x + (SIDE - width) // 2, y + (SIDE - height) // 2))
+    if thumbnail.framed:
+        draw.rectangle((x - 3, y - 3, x + SIDE + 2, y + SIDE + 2), outline=colour, width=3)
+    _line(draw, (x, y + SIDE + 2), thumbnail.name.replace("_", " "), _INK, 11, SIDE)
+    _line(draw, (x, y + SIDE + 16), thumbnail.note.replace("_", " "), colour, 11, SIDE)
 
 
 def _line(
@@ -99,7 +100,7 @@ def _line(
     size: int,
     width: int,
 ) -> None:
-    """Write one line, cut to `width` pixels; what cannot be printed becomes a space."""
+    """Write one line, cut to `width` pixels; unprintable characters become spaces."""
     font = ImageFont.load_default(size)
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     if draw.textlength(text, font=font) > width:
@@ -112,7 +113,7 @@ def _line(
     draw.text(place, text, fill=colour, font=font)
 
 
-_MOST = 60  # thumbnails of each kind
+_MAX_THUMBNAILS = 60  # of each kind
 
 
 def draw_contact_sheet(
@@ -123,7 +124,7 @@ def draw_contact_sheet(
     At most 60 of each, evenly spread over the table, so equal input gives an equal sheet.
 
     Args:
-        table: as `faces_table.SCHEMA`.
+        table: as `crop_photos.SCHEMA`.
         crops: uint8 (N, 112, 112, 3).
         data_root: the folder that the table's paths start from.
         limits: for opening rejected photos.
@@ -131,40 +132,40 @@ def draw_contact_sheet(
     rows = table.to_pylist()
     kept = [row for row in rows if row["crop"] >= 0]
     rejected = [row for row in rows if row["crop"] < 0]
-    shown_kept, shown_rejected = _spread(kept), _spread(rejected)
+    kept_sample, rejected_sample = _spread(kept), _spread(rejected)
     good = [
-        Tile(
+        Thumbnail(
             Image.fromarray(crops[row["crop"]]),
             row["person"],
             f"quality {row['quality']:.2f}",
             GOOD,
         )
-        for row in shown_kept
+        for row in kept_sample
     ]
     bad = [
-        Tile(_thumbnail(data_root / row["path"], limits), row["person"], row["reason"], BAD)
-        for row in shown_rejected
+        Thumbnail(_open(data_root / row["path"], limits), row["person"], row["reason"], BAD)
+        for row in rejected_sample
     ]
     return draw_sections(
         [
-            Section(f"Kept: {_how_many(shown_kept, kept)}", good),
-            Section(f"Rejected: {_how_many(shown_rejected, rejected)}", bad),
+            ThumbnailSection(f"Kept: {_how_many(kept_sample, kept)}", good),
+            ThumbnailSection(f"Rejected: {_how_many(rejected_sample, rejected)}", bad),
         ]
     )
 
 
 def _spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most `_MOST` of `rows`, evenly spaced, in their order."""
-    if len(rows) <= _MOST:
+    """Return at most `_MAX_THUMBNAILS` of `rows`, evenly spaced, in their order."""
+    if len(rows) <= _MAX_THUMBNAILS:
         return list(rows)
-    return [rows[i * len(rows) // _MOST] for i in range(_MOST)]
+    return [rows[i * len(rows) // _MAX_THUMBNAILS] for i in range(_MAX_THUMBNAILS)]
 
 
 def _how_many(shown: Sequence[object], of: Sequence[object]) -> str:
     return f"{len(of)}" if len(shown) == len(of) else f"{len(shown)} of {len(of)}"
 
 
-def _thumbnail(path: Path, limits: PhotoLimits) -> Image.Image | None:
+def _open(path: Path, limits: PhotoLimits) -> Image.Image | None:
     """Return the photo within 112 x 112, None when it cannot be opened."""
     try:
         image = Image.fromarray(open_photo(path, limits).pixels)

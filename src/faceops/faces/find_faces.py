@@ -1,10 +1,8 @@
-"""From a photo's pixels to aligned faces: the one path of training and identification.
+"""From a photo to its aligned faces: the one path of training, enrolment and identification.
 
-From a photo's file to its faces: the one path of training, enrolment and identification.
-
-Most of the time of a large photo goes into pixels that nobody needs: a face of 1,000 pixels is
+Most of the time of a large photo goes into pixels that no crop needs: a face of 1,000 pixels is
 averaged down to a crop of 112. So a large JPEG is first decoded at a half, a quarter or an eighth
-(the reduction that JPEG's own transform gives), and in full only if it shows a face that is small.
+of its size, which JPEG's transform gives cheaply, and in full only if it shows a small face.
 """
 
 from collections.abc import Callable
@@ -20,6 +18,9 @@ from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
 from faceops.faces.tiles import detect_in_tiles
 from faceops.photos.open_photo import Photo, PhotoLimits, decode_photo, open_photo
+
+LEAST_SIDE = 1280  # longest side of a reduced photo, pixels: twice the detector's size
+SHARP_FACE = 128.0  # shorter side of a box from which a crop of 112 pixels loses nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +38,23 @@ class Face:
     crop: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class PhotoFaces:
+    """A photo's faces, best score first, in pixels of the upright photo at its full size.
+
+    `photo.pixels` may be of a reduced size; `photo.size` is the full one.
+    """
+
+    photo: Photo
+    faces: list[Face]
+
+
 class FaceFinder:
-    """Detect, refine, align, judge. May be shared by threads.
+    """Detects, refines, aligns and measures faces. Threads may share it.
 
     Args:
-        detail: longest side, in pixels, at which a large photo is looked at once more in tiles
-            (see `tiles`); 0: only as a whole.
+        detail: longest side, in pixels, at which large photos are also searched in tiles (see
+            `tiles`); 0 disables.
     """
 
     def __init__(self, detector: Detector, refiner: LandmarkRefiner, detail: int = 0) -> None:
@@ -56,7 +68,7 @@ class FaceFinder:
 
     def find(self, pixels: np.ndarray) -> list[Face]:
         """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first."""
-        return self.cut(pixels, self.detect(pixels))
+        return self.crop(pixels, self.detect(pixels))
 
     def detect(self, pixels: np.ndarray) -> list[Detection]:
         """Return where the faces are, best score first, with the detector's own landmarks."""
@@ -66,35 +78,22 @@ class FaceFinder:
         found += detect_in_tiles(self._detector, pixels, self.detail, found)
         return sorted(found, key=lambda detection: -detection.score)
 
-    def cut(
-        self, pixels: np.ndarray, detections: list[Detection], pixels_per_pixel: float = 1.0
+    def crop(
+        self, pixels: np.ndarray, detections: list[Detection], scale: float = 1.0
     ) -> list[Face]:
-        """Return the faces that `detections` are, their landmarks refined.
+        """Return the faces of `detections`, with refined landmarks and aligned crops.
 
-        `pixels_per_pixel` says how many pixels of the photo one of `pixels` stands for: quality
-        counts those of the photo.
+        Args:
+            pixels: uint8 (H, W, 3) RGB, upright.
+            detections: in pixels of `pixels`.
+            scale: pixels of the photo at its full size per pixel, for the size in quality.
         """
         faces = []
         for detection in self._refiner.refine(pixels, detections):
             crop = align(pixels, detection.landmarks)
-            size = detection.size * pixels_per_pixel
-            faces.append(Face(detection, measure(crop, yaw(detection.landmarks), size), crop))
+            quality = measure(crop, yaw(detection.landmarks), detection.size * scale)
+            faces.append(Face(detection, quality, crop))
         return faces
-
-
-LEAST_SIDE = 1280  # of a reduced photo's longest side, pixels: twice the detector's view
-SHARP_FACE = 128.0  # shorter side of a box from which a crop of 112 pixels loses nothing
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoFaces:
-    """A photo's faces, best score first, in pixels of the upright photo at its full size.
-
-    `photo.pixels` may be of a reduced size; `photo.size` is the full one.
-    """
-
-    photo: Photo
-    faces: list[Face]
 
 
 def find_in_photo(
@@ -118,7 +117,7 @@ def find_in_bytes(
 ) -> PhotoFaces:
     """Return the faces of the photo whose file has the bytes `content`: those of `find_in_photo`.
 
-    `name` is what sentences call the photo; nothing is opened.
+    `name` is for messages; it is not opened.
 
     Raises:
         PhotoError: as `decode_photo`.
@@ -126,29 +125,15 @@ def find_in_bytes(
     return _find(partial(decode_photo, content, name, limits), finder)
 
 
-def _find(photo_of: Callable[..., Photo], finder: FaceFinder) -> PhotoFaces:
-    """Return the faces of the photo that `photo_of` decodes, at a part of its size if asked to."""
-    photo = photo_of(least_side=max(LEAST_SIDE, finder.detail))
+def _find(decode: Callable[..., Photo], finder: FaceFinder) -> PhotoFaces:
+    """Return the faces of the photo that `decode(least_side=...)` returns."""
+    photo = decode(least_side=max(LEAST_SIDE, finder.detail))
     detections = finder.detect(photo.pixels)
     scale = photo.size[0] / photo.pixels.shape[1], photo.size[1] / photo.pixels.shape[0]
     if scale == (1.0, 1.0):
-        return PhotoFaces(photo, finder.cut(photo.pixels, detections))
+        return PhotoFaces(photo, finder.crop(photo.pixels, detections))
     if any(detection.size < SHARP_FACE for detection in detections):
-        photo = photo_of()
-        return PhotoFaces(
-            photo, finder.cut(photo.pixels, [_scaled(each, scale) for each in detections])
-        )
-    faces = finder.cut(photo.pixels, detections, pixels_per_pixel=min(scale))
-    return PhotoFaces(
-        photo, [replace(face, detection=_scaled(face.detection, scale)) for face in faces]
-    )
-
-
-def _scaled(detection: Detection, scale: tuple[float, float]) -> Detection:
-    x, y, width, height = detection.box
-    across, down = scale
-    return Detection(
-        (x * across, y * down, width * across, height * down),
-        detection.landmarks * np.array(scale, np.float32),
-        detection.score,
-    )
+        photo = decode()
+        return PhotoFaces(photo, finder.crop(photo.pixels, [d.moved(scale) for d in detections]))
+    faces = finder.crop(photo.pixels, detections, min(scale))
+    return PhotoFaces(photo, [replace(f, detection=f.detection.moved(scale)) for f in faces])

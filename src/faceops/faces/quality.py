@@ -1,13 +1,11 @@
-"""How fit a face is for recognition, by plain measures that one can look at."""
+"""How suitable a face is for recognition, by interpretable measures."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.faces.detector import Detection
-
-# Where a measure counts as half good.
+# The measure at which its share is one half.
 _HALF_SHARPNESS = 60.0  # variance of the Laplacian
 _HALF_CONTRAST = 0.06
 _HALF_SIZE = 24.0  # pixels
@@ -27,7 +25,7 @@ class Quality:
         overall: 0 to 1, the geometric mean of five shares, each 1 at its best:
             sharpness / (sharpness + 60), contrast / (contrast + .06), size / (size + 24),
             1 - |2 brightness - 1|^3 and 1 - .98 pose^2
-            (so that a face in profile is poor, yet still told from a worse one).
+            (above 0 in profile, so that faces in profile still differ).
     """
 
     sharpness: float
@@ -38,18 +36,14 @@ class Quality:
     overall: float
 
 
-def judge(crop: np.ndarray, detection: Detection) -> Quality:
+def measure(crop: np.ndarray, pose: float, size_px: float) -> Quality:
     """Return the quality of a face.
 
     Args:
-        crop: uint8 (H, W, 3) RGB, the aligned face.
-        detection: where it lies in its photo.
+        crop: uint8 (H, W, 3) RGB, aligned.
+        pose: 0 to 1, see `yaw`.
+        size_px: shorter side of the face's box, pixels of the photo.
     """
-    return measure(crop, yaw(detection.landmarks), detection.size)
-
-
-def measure(crop: np.ndarray, pose: float, size_px: float) -> Quality:
-    """Return the quality of `crop`, its pose (0 to 1) and size in pixels being known."""
     grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     sharpness = _laplacian_variance(grey)
     brightness = float(grey.mean()) / 255

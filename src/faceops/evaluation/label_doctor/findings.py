@@ -23,8 +23,8 @@ from faceops.faces.contact_sheets import (
     GOOD,
     PLAIN,
     Colour,
-    Section,
-    Tile,
+    Thumbnail,
+    ThumbnailSection,
     draw_sections,
     write_sheet,
 )
@@ -52,20 +52,20 @@ def draw_pages(
         crops: uint8 (N, 112, 112, 3) of all photos, or None to draw crosses.
     """
 
-    def tile(photo: int, role: str, colour: Colour, framed: bool) -> Tile:
+    def tile(photo: int, role: str, colour: Colour, framed: bool) -> Thumbnail:
         picture = None if crops is None else Image.fromarray(np.asarray(crops[photo]))
         person = str(persons[photo])
         stem = PurePosixPath(str(paths[photo])).stem
         number = stem.removeprefix(person).strip(" _-") or stem
-        return Tile(picture, person, f"{role} {number}", colour, framed)
+        return Thumbnail(picture, person, f"{role} {number}", colour, framed)
 
-    def section(rank: int, suspicion: Suspicion) -> Section:
+    def section(rank: int, suspicion: Suspicion) -> ThumbnailSection:
         title = f"{rank}. {suspicion.kind}: {suspicion.person}"
         title += f" / {suspicion.suggestion}" if suspicion.suggestion else ""
         tiles = [tile(photo, "suspect", BAD, True) for photo in suspicion.photos[:_MOST]]
         tiles += [tile(photo, "same name", PLAIN, False) for photo in suspicion.beside[:_MOST]]
         tiles += [tile(photo, "like", GOOD, True) for photo in suspicion.alike[:_MOST]]
-        return Section(
+        return ThumbnailSection(
             title.replace("_", " "),
             tiles[:COLUMNS],
             f"score {suspicion.score:.1f}: {suspicion.evidence.replace('_', ' ')}",
