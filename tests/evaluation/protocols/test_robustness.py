@@ -1,17 +1,22 @@
 """The fall of TAR: the same figures as by going through all pairs one by one."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols.alterations import Altered
+from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.evaluation.protocols.robustness import (
     PHOTOS_A_PERSON,
     AlteredFaces,
+    PhotoEmbedder,
     choose_rows,
+    embed_altered,
     robustness_table,
     same_face,
 )
+from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
 from faceops.faces.quality import Quality
@@ -72,7 +77,7 @@ def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> No
     assert second["release_threshold_log_odds"] is None
 
 
-def test_whole_people_are_drawn_and_nobody_rules() -> None:
+def test_whole_people_are_drawn_and_nobody_dominates() -> None:
     persons = np.array(["many"] * 40 + ["two"] * 2 + ["one"] + ["three"] * 3)
     rows = choose_rows(persons, 100, seed=3)
     chosen, counts = np.unique(persons[rows], return_counts=True)
@@ -95,3 +100,18 @@ def test_only_a_face_where_the_face_was_is_the_same() -> None:
     assert same_face([far, near, nearer], before, half) is nearer
     assert same_face([far], before, half) is None
     assert same_face([], before, half) is None
+
+
+def test_embeddings_go_where_the_face_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alter(path: Path, **_: object) -> list[np.ndarray | None]:
+        crops = [np.full((112, 112, 3), number, np.uint8) for number in range(len(ALTERATIONS))]
+        return [None if path.name == "b" and number % 2 else c for number, c in enumerate(crops)]
+
+    monkeypatch.setattr("faceops.evaluation.protocols.robustness.alter_photo", alter)
+    photos = PhotoEmbedder(
+        Path(), None, lambda crops: crops[:, 0, 0, :1] * np.ones((1, 4), np.float32), CropSettings()
+    )  # type: ignore[arg-type]
+    altered = embed_altered(["a", "b"], photos)
+    assert altered.embeddings.shape == (len(ALTERATIONS), 2, 4)
+    assert altered.found.all(axis=1).tolist() == [n % 2 == 0 for n in range(len(ALTERATIONS))]
+    assert altered.embeddings[3, :, 0].tolist() == [3, 0]

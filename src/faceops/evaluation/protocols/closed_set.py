@@ -59,17 +59,11 @@ def closed_set(faces: EmbeddedFaces, verifier: Verifier) -> ClosedSet:
         scores = verifier.logit_matrix(faces.embeddings[probes[part]], table)
         right = scores[np.arange(len(scores)), own[part]]
         ranks[part] = (scores >= right[:, None]).sum(1)
-    lost = _lost_probes(whose, len(faces))
+    # Of photos without a face, one a person would be the gallery photo where no other can.
+    photos, found = (np.bincount(part, minlength=whose.max() + 1) for part in (whose, person))
+    lost = np.repeat(np.arange(len(photos)), photos - np.maximum(found, 1))
     return ClosedSet(
         np.concatenate([ranks, np.full(len(lost), len(gallery) + 1)]),
         np.concatenate([person[probes], lost]),
         len(gallery),
     )
-
-
-def _lost_probes(whose: np.ndarray, found: int) -> np.ndarray:
-    """Return the people of probes without a face; one photo of each person is no probe."""
-    photos = np.bincount(whose)
-    faces = np.bincount(whose[:found], minlength=len(photos))
-    lost = photos - np.maximum(faces, 1)
-    return np.repeat(np.arange(len(photos)), lost)
