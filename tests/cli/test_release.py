@@ -55,6 +55,16 @@ def test_promote_and_rollback_by_command(registry: Registry, capsys: Capture) ->
     assert "no champion before version 1" in capsys.readouterr().err
 
 
+def test_listing_where_there_is_no_store_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["release", "list"]) == 0
+    assert "no release yet" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_export_writes_a_whole_bundle_into_a_new_folder(
     registry: Registry, tmp_path: Path, capsys: Capture
 ) -> None:

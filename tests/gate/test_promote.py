@@ -158,12 +158,6 @@ def test_a_verdict_is_not_reused_for_other_photos_or_rules_or_if_it_is_incomplet
     assert find_stored_verdict(two, one, stricter, root, photos) is None
 
 
-def test_an_override_promotes_without_the_gate(registry: Registry, root: Path) -> None:
-    assert promote(registry[2], root, WIDE, override="smaller, and good enough").version == 2
-    assert tags(2)["champion_because"] == "override: smaller, and good enough"
-    assert "gate" not in tags(2)
-
-
 def test_a_release_whose_people_are_not_known_is_refused(registry: Registry, root: Path) -> None:
     with pytest.raises(RefusedError, match=r"it has seen are not known.*no comparison can be"):
         promote(registry[3], root, WIDE)
@@ -177,8 +171,3 @@ def test_without_a_champion_there_is_nothing_to_compare_with(
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match=r"no version is champion.*faceops release rollback"):
         promote(registry[2], root, WIDE)
-
-
-def test_photos_that_are_not_as_pinned_are_not_compared_on(registry: Registry, root: Path) -> None:
-    with pytest.raises(FaceOpsError, match=r"not as gate.photos_sha256 pins it"):
-        promote(registry[2], root, WIDE.model_copy(update={"photos_sha256": "0" * 64}))

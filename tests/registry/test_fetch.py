@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.base.errors import FaceOpsError, StoreError
+from faceops.base.errors import FaceOpsError, StoreError, UsageError
 from faceops.registry.fetch import FetchedRelease, find_release, load_fetched
 from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle
@@ -47,6 +47,21 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that refuses connections; MLflow would try for minutes."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+
+
+@pytest.mark.parametrize("uri", ["faceops@champion", "models:/faceops", "models:/@champion", ""])
+def test_an_address_that_names_no_release_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no release"):
+        find_release(uri, tmp_path)
+
+
+def test_without_a_store_the_three_ways_out_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(FaceOpsError, match=r"faceops release register.*--bundle DIR"):
+        find_release(CHAMPION, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_alias_is_resolved_to_its_version(registry: Registry) -> None:
@@ -98,6 +113,7 @@ def test_the_cache_is_not_used_where_the_store_answers(
 
 def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(registry: Registry) -> None:
     folder = find_release(CHAMPION).folder
+    assert find_release("models:/faceops/1").folder == folder
     whole = (folder / "verifier.onnx").read_bytes()
     (folder / "verifier.onnx").write_bytes(b"")
     assert load_fetched(CHAMPION, load).folder == folder
