@@ -8,94 +8,10 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.verification.verifier import Verifier
 
+_POOL = 2000
 LIMIT = 30_000_000
 BLOCK = 1 << 21  # scores at a time: 8 MB of float32
-
-
-def row_blocks(rows: int, columns: int) -> list[slice]:
-    """Return slices that together hold `rows` rows, each at most `BLOCK` scores of `columns`."""
-    step = max(1, BLOCK // max(columns, 1))
-    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
-
-
-@dataclass(frozen=True)
-class ImpostorBlock:
-    """Rows int (B,) of a table, each with the rows from `start` on.
-
-    `new` bool (B, N - start) marks the impostor pairs that no earlier block has.
-    """
-
-    rows: np.ndarray
-    start: int
-    new: np.ndarray
-
-
-def impostor_blocks(
-    person: np.ndarray, *, limit: int | None = LIMIT, seed: int = 0
-) -> Iterator[ImpostorBlock]:
-    """Yield blocks that together hold each impostor pair of rows with `person` (N,) codes once.
-
-    The pairs are in the order of rows, then columns. Beyond `limit` pairs (None: no limit), a
-    seeded sample of the rows is paired with all rows instead.
-    """
-    size = len(person)
-    rows, sampled = np.arange(size), False
-    if limit is not None and is_sampled(size, limit):
-        rows, sampled = sampled_rows(size, limit, seed), True
-    at = 0
-    while at < len(rows):
-        start = 0 if sampled else at
-        block = rows[at : at + max(1, BLOCK // (size - start))]
-        at += len(block)
-        new = person[block][:, None] != person[start:]
-        met = rows if sampled else block  # columns that are a row too: each pair of them comes once
-        new[:, met - start] &= met > block[:, None]
-        yield ImpostorBlock(block, start, new)
-
-
-def is_sampled(size: int, limit: int = LIMIT) -> bool:
-    """Whether `size` rows have more than `limit` pairs."""
-    return size * (size - 1) // 2 > limit
-
-
-def sampled_rows(size: int, limit: int, seed: int) -> np.ndarray:
-    """Return a sorted sample of the rows, int (R,), with R x `size` at most `limit`."""
-    drawn = np.random.default_rng(seed).permutation(size)[: max(1, limit // size)]
-    return np.sort(drawn)
-
-
-def impostors_at(
-    positions: np.ndarray, person: np.ndarray, *, limit: int = LIMIT, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (first, second), int (P,), of the pairs at `positions` of the scan.
-
-    `positions` int (P,), rising, count the pairs of `impostor_blocks` from 0.
-    """
-    parts = [(np.zeros(0, int), np.zeros(0, int))]
-    seen = 0
-    for block in impostor_blocks(person, limit=limit, seed=seed):
-        count = int(block.new.sum())
-        here = positions[(positions >= seen) & (positions < seen + count)] - seen
-        if len(here):
-            flat = np.flatnonzero(block.new)[here]
-            row, column = np.divmod(flat, block.new.shape[1])
-            parts.append((block.rows[row], block.start + column))
-        seen += count
-    first, second = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return first, second
-
-
-_POOL = 2000
 _CHUNK = 1 << 15  # pairs at a time: 16 MB of 128 floats a side
-
-
-@dataclass(frozen=True)
-class BalancedPairs:
-    """Rows `first`, `second` int64 (N,) of an embedding table; `same` bool (N,)."""
-
-    first: np.ndarray
-    second: np.ndarray
-    same: np.ndarray
 
 
 def codes(persons: np.ndarray) -> np.ndarray:
@@ -128,6 +44,15 @@ def genuine_weights(persons: np.ndarray) -> np.ndarray:
     photos = np.bincount(person)[person[genuine_pairs(persons)[:, 0]]]
     weights: np.ndarray = 2 / (photos * (photos - 1))
     return weights
+
+
+@dataclass(frozen=True)
+class BalancedPairs:
+    """Rows `first`, `second` int64 (N,) of an embedding table; `same` bool (N,)."""
+
+    first: np.ndarray
+    second: np.ndarray
+    same: np.ndarray
 
 
 def balanced_pairs(
@@ -207,6 +132,79 @@ def _hard_pairs(
         found = likeness[np.arange(len(rows)), nearest] > -np.inf
         parts.append(np.sort(np.stack([rows, pool[nearest]], 1)[found], axis=1))
     return np.unique(np.concatenate(parts), axis=0)
+
+
+def row_blocks(rows: int, columns: int) -> list[slice]:
+    """Return slices that together hold `rows` rows, each at most `BLOCK` scores of `columns`."""
+    step = max(1, BLOCK // max(columns, 1))
+    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
+
+
+@dataclass(frozen=True)
+class ImpostorBlock:
+    """Rows int (B,) of a table, each with the rows from `start` on.
+
+    `new` bool (B, N - start) marks the impostor pairs that no earlier block has.
+    """
+
+    rows: np.ndarray
+    start: int
+    new: np.ndarray
+
+
+def impostor_blocks(
+    person: np.ndarray, *, limit: int | None = LIMIT, seed: int = 0
+) -> Iterator[ImpostorBlock]:
+    """Yield blocks that together hold each impostor pair of rows with `person` (N,) codes once.
+
+    The pairs are in the order of rows, then columns. Beyond `limit` pairs (None: no limit), a
+    seeded sample of the rows is paired with all rows instead.
+    """
+    size = len(person)
+    rows, sampled = np.arange(size), False
+    if limit is not None and is_sampled(size, limit):
+        rows, sampled = sampled_rows(size, limit, seed), True
+    at = 0
+    while at < len(rows):
+        start = 0 if sampled else at
+        block = rows[at : at + max(1, BLOCK // (size - start))]
+        at += len(block)
+        new = person[block][:, None] != person[start:]
+        paired = rows if sampled else block  # also rows themselves: each pair of them comes once
+        new[:, paired - start] &= paired > block[:, None]
+        yield ImpostorBlock(block, start, new)
+
+
+def is_sampled(size: int, limit: int = LIMIT) -> bool:
+    """Whether `size` rows have more than `limit` pairs."""
+    return size * (size - 1) // 2 > limit
+
+
+def sampled_rows(size: int, limit: int, seed: int) -> np.ndarray:
+    """Return a sorted sample of the rows, int (R,), with R x `size` at most `limit`."""
+    drawn = np.random.default_rng(seed).permutation(size)[: max(1, limit // size)]
+    return np.sort(drawn)
+
+
+def impostors_at(
+    positions: np.ndarray, person: np.ndarray, *, limit: int = LIMIT, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows (first, second), int (P,), of the pairs at `positions` of the scan.
+
+    `positions` int (P,), rising, count the pairs of `impostor_blocks` from 0.
+    """
+    parts = [(np.zeros(0, int), np.zeros(0, int))]
+    seen = 0
+    for block in impostor_blocks(person, limit=limit, seed=seed):
+        count = int(block.new.sum())
+        here = positions[(positions >= seen) & (positions < seen + count)] - seen
+        if len(here):
+            flat = np.flatnonzero(block.new)[here]
+            row, column = np.divmod(flat, block.new.shape[1])
+            parts.append((block.rows[row], block.start + column))
+        seen += count
+    first, second = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return first, second
 
 
 def score_pairs(
