@@ -1,0 +1,68 @@
+"""Samplers: what a batch holds, that an epoch sees everybody, and that a seed decides all."""
+
+import numpy as np
+import pytest
+
+from faceops.embedding.training.dataset import BalancedSampler, FaceDataset, UniformSampler
+
+# Ten people: 0 has 2 photos, 9 has 11; after them 6 singles.
+LABELS = np.concatenate([np.repeat(np.arange(10), np.arange(2, 12)), np.arange(10, 16)])
+SINGLES = np.arange(len(LABELS)) >= len(LABELS) - 6
+
+
+def batches(seed: int = 0, negatives: int = 0) -> list[np.ndarray]:
+    sampler = BalancedSampler(LABELS, SINGLES, people=4, photos=3, negatives=negatives)
+    drawn = list(sampler.epoch(np.random.default_rng(seed)))
+    assert len(drawn) == len(sampler)
+    return drawn
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_balanced_batch_holds_four_people_and_an_epoch_everybody(seed: int) -> None:
+    for batch in batches(seed):
+        assert len(set(batch.tolist())) == len(batch)
+        people, counts = np.unique(LABELS[batch], return_counts=True)
+        assert len(people) == 4
+        assert [int(n) for n in counts] == [min(3, int((p == LABELS).sum())) for p in people]
+    assert {int(label) for batch in batches(seed) for label in LABELS[batch]} == set(range(10))
+
+
+@pytest.mark.parametrize(("negatives", "added"), [(0, 0), (2, 2), (99, 6)])
+def test_singles_are_added_as_negatives(negatives: int, added: int) -> None:
+    assert all(SINGLES[batch].sum() == added for batch in batches(negatives=negatives))
+
+
+def test_a_seed_decides_the_batches() -> None:
+    for epoch in (lambda seed: batches(seed, 2), uniform_batches):
+        first, again, other = (np.concatenate(epoch(seed)) for seed in (3, 3, 4))
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+
+def test_fewer_people_than_a_batch_holds_are_enough() -> None:
+    sampler = BalancedSampler(np.array([0, 0, 1, 1, 1]), np.zeros(5, bool), people=24, photos=4)
+    for batch in sampler.epoch(np.random.default_rng(0)):
+        assert sorted(batch.tolist()) == [0, 1, 2, 3, 4]
+
+
+def uniform_batches(seed: int, size: int = 4) -> list[np.ndarray]:
+    return list(UniformSampler(np.flatnonzero(~SINGLES), size).epoch(np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 64, 65, 99])
+def test_uniform_sampling_draws_each_photo_once_in_batches_of_about_one_size(size: int) -> None:
+    drawn = uniform_batches(0, size)
+    assert len(drawn) == len(UniformSampler(np.flatnonzero(~SINGLES), size))
+    assert sorted(np.concatenate(drawn).tolist()) == np.flatnonzero(~SINGLES).tolist()
+    sizes = {len(batch) for batch in drawn}
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_people_are_numbered_by_name_with_singles_last() -> None:
+    crops = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
+    rows, single = np.array([4, 0, 2, 3]), np.array([False, True, False, False])
+    faces = FaceDataset.of(crops, rows, ["Bo", "Al", "Cy", "Bo"], single)
+    assert faces.labels.tolist() == [0, 2, 1, 0]
+    assert (len(faces), faces.people) == (4, 2)
+    assert np.array_equal(faces[np.array([1, 0])], crops[[0, 4]])
