@@ -35,7 +35,7 @@ def test_strangers_get_no_name_within_the_budget(
     budget = Bundle.load(sface_bundle).release.thresholds.default_budget
     assert len(strangers) == STRANGERS
     named = [photo for photo in strangers if name_of(photo) is not None]
-    # Two dozen people can speak for one stranger in five; more than `most` of 48 has a chance
+    # Two dozen people support a rate of one stranger in five; more than `most` of 48 has a chance
     # below .002.
     most = next(
         count for count in range(STRANGERS) if chance_of_more(count, STRANGERS, budget) < 0.002

@@ -1,5 +1,6 @@
 """Pairs of photos: genuine (of one person) and impostor (of two people), drawn or all of them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -106,7 +107,7 @@ def _random_impostors(
     person: np.ndarray, count: int, draw: np.random.Generator, taken: np.ndarray
 ) -> np.ndarray:
     size = len(person)
-    possible = size * (size - 1) // 2 - sum(n * (n - 1) // 2 for n in np.bincount(person).tolist())
+    possible = math.comb(size, 2) - sum(math.comb(n, 2) for n in np.bincount(person).tolist())
     wanted = min(count, possible)
     found = taken[:wanted, 0] * size + taken[:wanted, 1]
     while len(found) < wanted:
@@ -161,9 +162,10 @@ def impostor_blocks(
     seeded sample of the rows is paired with all rows instead.
     """
     size = len(person)
-    rows, sampled = np.arange(size), False
-    if limit is not None and is_sampled(size, limit):
-        rows, sampled = sampled_rows(size, limit, seed), True
+    rows = np.arange(size)
+    sampled = limit is not None and math.comb(size, 2) > limit
+    if limit is not None and sampled:
+        rows = np.sort(np.random.default_rng(seed).permutation(size)[: max(1, limit // size)])
     at = 0
     while at < len(rows):
         start = 0 if sampled else at
@@ -173,17 +175,6 @@ def impostor_blocks(
         paired = rows if sampled else block  # also rows themselves: each pair of them comes once
         new[:, paired - start] &= paired > block[:, None]
         yield ImpostorBlock(block, start, new)
-
-
-def is_sampled(size: int, limit: int = LIMIT) -> bool:
-    """Whether `size` rows have more than `limit` pairs."""
-    return size * (size - 1) // 2 > limit
-
-
-def sampled_rows(size: int, limit: int, seed: int) -> np.ndarray:
-    """Return a sorted sample of the rows, int (R,), with R x `size` at most `limit`."""
-    drawn = np.random.default_rng(seed).permutation(size)[: max(1, limit // size)]
-    return np.sort(drawn)
 
 
 def impostors_at(
@@ -250,4 +241,4 @@ def all_pair_scores(
     for block in impostor_blocks(person, limit=limit, seed=seed):
         scores = by_matrix(embeddings[block.rows], embeddings[block.start :])
         impostor.append(scores[block.new])
-    return PairScores(genuine, np.concatenate(impostor), is_sampled(len(person), limit))
+    return PairScores(genuine, np.concatenate(impostor), math.comb(len(person), 2) > limit)

@@ -17,10 +17,6 @@ Method = Literal["none", "platt", "temperature", "isotonic"]
 METHODS: tuple[Method, ...] = ("none", "platt", "temperature", "isotonic")
 
 
-def _no_knots() -> np.ndarray:
-    return np.zeros(0, np.float32)
-
-
 @dataclass(frozen=True)
 class Calibration:
     """A strictly increasing, piecewise linear map: it keeps the ranking.
@@ -33,8 +29,8 @@ class Calibration:
     """
 
     method: Method = "none"
-    knots: np.ndarray = field(default_factory=_no_knots)
-    log_odds: np.ndarray = field(default_factory=_no_knots)
+    knots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    log_odds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         pair = (self.knots, self.log_odds)

@@ -25,7 +25,7 @@ from faceops.evaluation.protocols.roc import roc
 from faceops.verification.bootstrap import pairs_interval
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import as_threshold
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Verifier, reaches
 
 FARS = (1e-3, 1e-4, 1e-5)
 _MISSING = -1
@@ -192,7 +192,7 @@ class LfwView1:
     def figures(self, seed: int) -> dict[str, Any]:
         """The accuracy with its interval over people, the threshold, and the AUC."""
         scores, same = self.test.scores, self.test.same
-        correct = (scores >= self.threshold) == same
+        correct = reaches(scores, self.threshold) == same
         return {
             "accuracy": float(correct.mean()),
             "accuracy_interval": self.test.interval(correct, seed),
@@ -251,5 +251,5 @@ def lfw_view2(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: 
     for number in np.unique(scored.fold):
         fold = scored.fold == number
         threshold = best_threshold(scored.scores[~fold], scored.same[~fold])
-        correct[fold] = (scored.scores[fold] >= threshold) == scored.same[fold]
+        correct[fold] = reaches(scored.scores[fold], threshold) == scored.same[fold]
     return LfwView2(scored, correct, _listed_photos_figures(faces, verifier, pairs, seed))
