@@ -29,9 +29,9 @@ def test_show_says_when_and_why_it_was_champion(registry: Registry, capsys: Capt
     assert "release 1" in shown
     assert " first by " in shown
     assert main(["release", "show", "challenger", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["version"], told["champion_log"]) == (4, [])
-    assert told["tags"]["contract_id"] == registry[4].contract_id
+    output = json.loads(capsys.readouterr().out)
+    assert (output["version"], output["champion_log"]) == (4, [])
+    assert output["tags"]["contract_id"] == registry[4].contract_id
 
 
 def test_compare_shows_what_differs_and_nothing_else(registry: Registry, capsys: Capture) -> None:
@@ -91,6 +91,6 @@ def test_wrong_calls_get_one_sentence(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(repository)  # where params.yaml is
     assert main(["release", *arguments]) == code
-    told = capsys.readouterr().err
-    assert says in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert says in output
+    assert output.count("\n") == 1

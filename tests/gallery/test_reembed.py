@@ -98,7 +98,7 @@ def test_the_command_says_what_it_did(
 ) -> None:
     command = ["people", "reembed", "--gallery", str(folder), "--bundle", str(next_bundle)]
     assert main(command) == 0
-    assert "17 faces of 6 people embedded anew" in capsys.readouterr().out
+    assert "17 faces of 6 people re-embedded" in capsys.readouterr().out
     done = content_of(folder)
     assert main(command) == 0
     assert "nothing to do: the 17 faces" in capsys.readouterr().out

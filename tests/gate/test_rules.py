@@ -49,7 +49,7 @@ def model(
     embeddings: np.ndarray = GOOD, *, found: np.ndarray | None = None, threshold: float = 0.5,
     margin: float = 0.5, int8: bool = True, ms: float = 9, mib: float = 9,
 ) -> Any:  # fmt: skip
-    """Return what stands for a measured model, and in `.table` its faces."""
+    """Return a stand-in for a measured model, and in `.table` its faces."""
     found = np.ones(len(PERSON), bool) if found is None else found
     thresholds = SimpleNamespace(
         default_budget=0.1, runner_up_margin=margin, for_search=lambda budget, size: threshold
@@ -66,11 +66,11 @@ def model(
     return one
 
 
-Judge = Callable[..., Verdict]
+VerdictOn = Callable[..., Verdict]
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
+def verdict_on(monkeypatch: pytest.MonkeyPatch) -> VerdictOn:
     """Compare such a challenger with a good champion."""
 
     def measured(champion: Any, challenger: Any, *_: object) -> Latency:
@@ -81,13 +81,13 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
     monkeypatch.setattr(rules, "measure_latency", measured)
     monkeypatch.setattr(rules, "_megabytes", lambda one: one.mib)
 
-    def judged(
+    def compared(
         challenger: Any, *, champion: Any = None, seen: PeopleSeen = SEEN, **settings: Any
     ) -> Verdict:
         models, gate = (champion or model(), challenger), GATE.model_copy(update=settings)
         return compare(Comparison(models, FROZEN, gate, (SEEN, seen), Path()))
 
-    return judged
+    return compared
 
 
 def broken(verdict: Verdict) -> set[str]:
@@ -96,9 +96,11 @@ def broken(verdict: Verdict) -> set[str]:
             for rule in verdict.rules if not rule.passed}  # fmt: skip
 
 
-def test_a_release_passes_against_itself_and_a_better_one_against_a_worse(judge: Judge) -> None:
-    assert judge(model()).passed
-    verdict = judge(model(), champion=model(WORSE))
+def test_a_release_passes_against_itself_and_against_a_worse_one(
+    verdict_on: VerdictOn,
+) -> None:
+    assert verdict_on(model()).passed
+    verdict = verdict_on(model(), champion=model(WORSE))
     assert verdict.passed, verdict.reasons
     gain = {rule.name: rule.gain for rule in verdict.rules}["DIR at FPIR 0.1"]
     assert gain is not None
@@ -132,9 +134,11 @@ BREAKS: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_challenger_that_breaks_a_rule_is_refused_for_it(name: str, judge: Judge) -> None:
+def test_a_challenger_is_refused_by_the_rule_that_it_breaks(
+    name: str, verdict_on: VerdictOn
+) -> None:
     challenger, settings, rules = BREAKS[name]
-    verdict = judge(model(**challenger), **settings)
+    verdict = verdict_on(model(**challenger), **settings)
     assert broken(verdict) == rules
     assert len(verdict.reasons) == len(rules)
 
@@ -149,7 +153,7 @@ def test_a_rule_is_documented_and_its_parameters_exist(
     assert all(f"`gate.{name}`" in page for name in rule.parameters)
 
 
-def test_a_new_rule_is_one_function(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_rule_is_one_function(verdict_on: VerdictOn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "RULES", dict(RULES))
 
     @gate_rule("seed")
@@ -158,20 +162,20 @@ def test_a_new_rule_is_one_function(judge: Judge, monkeypatch: pytest.MonkeyPatc
         seed = comparison.settings.seed
         return RuleResult("seed", "is 7", seed == 7, reason="" if seed == 7 else "seed: not 7.")
 
-    assert judge(model()).passed
-    verdict = judge(model(), seed=8)
+    assert verdict_on(model()).passed
+    verdict = verdict_on(model(), seed=8)
     assert verdict.reasons == ["seed: not 7."]
     assert "| seed: is 7 |  |  |  | **no** |" in verdict.markdown()
 
 
 def test_groups_that_are_too_small_are_named_and_a_csv_without_a_large_one_is_refused(
-    judge: Judge, tmp_path: Path
+    verdict_on: VerdictOn, tmp_path: Path
 ) -> None:
-    verdict = judge(model(), min_slice_people=1000)
+    verdict = verdict_on(model(), min_slice_people=1000)
     assert verdict.passed
     assert any("are not compared: dark" in note for note in verdict.seen)
     (tmp_path / "teams.csv").write_text("person,team\n0,a\n1,a\n")
-    verdict = judge(model(), slices=str(tmp_path / "teams.csv"))
+    verdict = verdict_on(model(), slices=str(tmp_path / "teams.csv"))
     assert "teams.csv has 8 known people among these photos" in verdict.reasons[0]
 
 
@@ -192,9 +196,9 @@ def test_an_inconclusive_result_does_not_pass(low: float, high: float, reason: s
 
 
 def test_inconclusive_time_passes_and_says_so(
-    judge: Judge, monkeypatch: pytest.MonkeyPatch
+    verdict_on: VerdictOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "measure_latency", lambda *_: Latency(9, 12, 1.3, 0.9, 1.7))
-    verdict = judge(model())
+    verdict = verdict_on(model())
     assert verdict.passed
     assert "measured 1.30 times (0.90 to 1.70), inconclusive" in verdict.markdown()

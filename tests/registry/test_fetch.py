@@ -143,8 +143,8 @@ def test_a_release_that_was_tampered_with_in_the_store_is_refused(
 
 def test_a_full_disk_is_reported_and_leaves_no_file(registry: Registry, tmp_path: Path) -> None:
     """A limit on the size of files, since a disk cannot be filled here."""
-    told = in_another_process(largest_file=2**20)
-    assert "fetching version 1 of faceops into" in told
-    assert "File too large" in told
+    output = in_another_process(largest_file=2**20)
+    assert "fetching version 1 of faceops into" in output
+    assert "File too large" in output
     assert not list((tmp_path / "cache").rglob("*.onnx"))
     assert find_release(CHAMPION).name == "models:/faceops/1"

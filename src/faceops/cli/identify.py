@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
         "--keep-crops",
         action="store_true",
         help="keep the aligned faces of photos that are opened from now on in the state of --out: "
-        "when the model changes and cuts faces as before, they are embedded anew without opening "
+        "when the model changes and cuts faces as before, they are re-embedded without opening "
         "the photos. It is more biometric data, about 15 kB a face",
     )
     parser.add_argument(
@@ -111,8 +111,8 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
             f"nothing has changed since {summary.started}: {summary.photos} photos, "
             f"{summary.identified} faces named; the results of run {summary.run_id} are in {out}",
         ]
-    anew = f", {summary.photos_reembedded} embedded anew" if summary.photos_reembedded else ""
-    known = f" ({summary.photos_reused} known from before{anew})" if summary.photos_reused else ""
+    again = f", {summary.photos_reembedded} re-embedded" if summary.photos_reembedded else ""
+    known = f" ({summary.photos_reused} known from before{again})" if summary.photos_reused else ""
     lines.append(
         f"{summary.faces} faces found in {summary.photos} photos{known}, "
         f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people"

@@ -26,7 +26,7 @@ NOT_COVERED = (
 def add_parser(subparsers: Any) -> None:
     """Add `faceops people` with its actions, and `faceops name`."""
     actions = add_group(
-        subparsers, "people", help="list, show, rename, join, forget people, embed them anew"
+        subparsers, "people", help="list, show, rename, merge, forget and re-embed people"
     )
     add_command(actions, "list", _list, help="list the enrolled people with their faces")
     showing = add_command(
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
         _unalias,
         help="release a person's earlier name: enrolling it then gives another person",
         description="After `rename` or `merge` the earlier name stands for the same person. This "
-        "ends that, for another person of that name. The faces stay where they are.",
+        "ends that, for another person of that name. The faces stay with the person.",
     )
     forgetting = add_command(
         actions,
@@ -65,10 +65,10 @@ def add_parser(subparsers: Any) -> None:
         actions,
         "reembed",
         _reembed,
-        help="bring the gallery under another release, without photos",
-        description="Embed the gallery's stored faces with another release, so that nobody need be "
-        "enrolled anew. It takes a release whose detector, landmarks and alignment are those of "
-        "the one that the gallery was enrolled with.",
+        help="convert the gallery to another release, without photos",
+        description="Embed the stored faces with another release, so that people need not be "
+        "enrolled again. Its detector, landmarks and alignment have to be those of the release "
+        "that the gallery was enrolled with.",
     )
     for action, name in (
         (showing, "NAME"),
@@ -99,7 +99,7 @@ def add_parser(subparsers: Any) -> None:
         _name,
         help="enrol an unknown person of the latest results under a name",
         description="Enrol unknown-007, as the report and unknown.csv show them, under a name, "
-        "and decide the photos of --out anew. A person who is enrolled already gets the faces too.",
+        "and decide the photos of --out again. A person who is already enrolled gets the faces.",
     )
     naming.add_argument("unknown", metavar="UNKNOWN", help="such as unknown-007")
     naming.add_argument("name", metavar="NAME")
@@ -263,7 +263,7 @@ def _reembed(args: argparse.Namespace) -> int:
     contract = done.contract_id[:12]
     if done.before != done.contract_id:
         line = (
-            f"{args.gallery}: {done.embedded} faces of {done.people} people embedded anew, under "
+            f"{args.gallery}: {done.embedded} faces of {done.people} people re-embedded, under "
             f"contract {contract} in place of {done.before[:12]}; names and crops stay"
         )
     elif done.noted:

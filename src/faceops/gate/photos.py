@@ -21,7 +21,7 @@ class FrozenPhotos:
         photos: the photos, without copies and without those in quarantine.csv.
         people: how many people they show.
         left_out: people who were left out because a release was trained or calibrated on them.
-        sha256: of the bytes of `photos` and of whose they are.
+        sha256: of the bytes of `photos` and of the names of their people.
         data_sha256: the same of the whole folder.
     """
 

@@ -46,7 +46,7 @@ class FaceTable:
 
     @property
     def faces(self) -> EmbeddedFaces:
-        """The embeddings, and whose they are."""
+        """The embeddings, each with its person."""
         return self.embedded.faces
 
     @property

@@ -1,6 +1,6 @@
 """From the address of a registered release to a local folder with its bundle.
 
-Bundles stay in the cache. Where the store does not answer, the bundle that the address stood for
+Bundles stay in the cache. Where the store does not answer, the bundle that the address named
 last is used, and the result says so.
 """
 
@@ -64,7 +64,7 @@ class Address:
         return f"models:/{self.name}" + (f"@{self.alias}" if self.alias else f"/{self.version}")
 
     def note(self, cache: Path) -> Path:
-        """Return the file in `cache` with the version that the address stood for last."""
+        """Return the file in `cache` with the version that the address named last."""
         return cache / f"last-{self.name}-{self.alias or self.version}.json"
 
 
@@ -229,7 +229,7 @@ def _require_alias(client: mlflow.MlflowClient, address: Address) -> None:
 
 
 def _last_good(address: Address, cache: Path) -> tuple[Path, int] | None:
-    """Return folder and version of the bundle that `address` stood for last, None if unknown."""
+    """Return folder and version of the bundle that `address` named last, None if unknown."""
     try:
         content = json.loads(address.note(cache).read_text("utf-8"))
         folder, version = cache / str(content["folder"]), int(content["version"])
