@@ -1,4 +1,4 @@
-"""The manifest: one row a photo, whatever became of it."""
+"""The manifest: one row per photo, accepted or rejected with a reason."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
 
 
 def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows, one dict a photo, as a table of the schema, sorted by path."""
+    """Return rows, one dict per photo, as a table of the schema, sorted by path."""
     return pa.Table.from_pylist(rows, schema=SCHEMA).sort_by("path")
 
 

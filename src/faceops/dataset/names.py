@@ -1,4 +1,4 @@
-"""Names of people: one person is one name, however a source spells it."""
+"""Names of people: spellings of one name are one person."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ _LONGEST = 100
 
 
 def name_key(name: str) -> str:
-    """Return what two spellings of one person's name share.
+    """Return the key that all spellings of a name share.
 
     `George_W_Bush`, `george w. bush` and `George-W-Bush` have the key `george w bush`: compatible
     characters are one (NFKC), case does not count, spaces, `-`, `.` and `_` are one space.

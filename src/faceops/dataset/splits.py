@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: nobody is in two of them."""
+"""Assign people to training, validation and test; no person is in two of them."""
 
 import hashlib
 from collections import Counter
@@ -14,14 +14,14 @@ from faceops.dataset.names import name_key
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 
-# People with enough photos that each split needs: two make a genuine and an impostor pair.
-LEAST = 2
+# People with several photos in each split: two of them give genuine and impostor pairs.
+MIN_PEOPLE = 2
 
 
 def draw(seed: int, person: str) -> float:
-    """Return a number in [0, 1) that depends on the seed and the person's name only.
+    """Return a number in [0, 1) from the seed and the person's name only.
 
-    So a person who joins or leaves moves nobody else.
+    A person who is added or removed therefore changes the split of nobody else.
     """
     digest = hashlib.sha256(f"{seed}:{name_key(person)}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
@@ -30,12 +30,12 @@ def draw(seed: int, person: str) -> float:
 def split_randomly(
     photos: Mapping[str, int], val: float, test: float, seed: int, min_photos: int = 2
 ) -> dict[str, str]:
-    """Return person -> split, by each person's own draw; the shares are kept approximately.
+    """Return person -> split, by `draw`; the shares are approximate.
 
     Args:
         photos: person -> count of photos.
         val, test: shares of the people.
-        min_photos: people with fewer serve as negatives only.
+        min_photos: people with fewer are used as negatives only.
 
     Raises:
         FaceOpsError: fewer than six people with `min_photos`.
@@ -59,8 +59,8 @@ def split_by_lists(
 ) -> dict[str, str]:
     """Return person -> split by LFW's official lists.
 
-    DevTest's people test. A share `val` of DevTrain's people, by each person's own draw,
-    validates, the others train; so do people who are in neither list (other sources).
+    DevTest's people are for test. A share `val` of DevTrain's people, by `draw`, is for
+    validation; the others, and people in neither list (of other sources), are for training.
 
     Raises:
         FaceOpsError: a split has fewer than two people with `min_photos`.
@@ -72,8 +72,8 @@ def split_by_lists(
     splits = {}
     for person, value in draws.items():
         key = name_key(person)
-        validates = key in train_keys and value < val
-        splits[person] = TEST if key in test_keys else VAL if validates else TRAIN
+        is_val = key in train_keys and value < val
+        splits[person] = TEST if key in test_keys else VAL if is_val else TRAIN
     _fill_up(splits, photos, draws, (TRAIN, VAL), min_photos)
     return splits
 
@@ -85,26 +85,26 @@ def _fill_up(
     movable: tuple[str, ...],
     min_photos: int,
 ) -> None:
-    """Move people with enough photos until each split has two of them, the largest giving."""
-    least = max(min_photos, 2)  # of one photo there is no genuine pair
+    """Move people with several photos until each split has two; the largest split gives."""
+    least = max(min_photos, 2)  # one photo gives no genuine pair
 
-    def enough_of(split: str) -> list[str]:
+    def with_several(split: str) -> list[str]:
         chosen = [p for p, where in splits.items() if where == split and photos[p] >= least]
         return sorted(chosen, key=lambda person: (draws[person], person))
 
-    counts = {split: len(enough_of(split)) for split in SPLITS}
-    lacking = [split for split in SPLITS if counts[split] < LEAST]
-    enough = sum(counts[split] for split in movable) >= LEAST * len(movable)
+    counts = {split: len(with_several(split)) for split in SPLITS}
+    lacking = [split for split in SPLITS if counts[split] < MIN_PEOPLE]
+    enough = sum(counts[split] for split in movable) >= MIN_PEOPLE * len(movable)
     if lacking and (not enough or not set(lacking) <= set(movable)):
         raise FaceOpsError(
             f"too few people have {least} accepted photos or more: {counts[TRAIN]} to train, "
-            f"{counts[VAL]} to validate, {counts[TEST]} to test, and each needs {LEAST}; "
+            f"{counts[VAL]} to validate, {counts[TEST]} to test, and each needs {MIN_PEOPLE}; "
             "import more people."
         )
     for split in lacking:
-        while len(enough_of(split)) < LEAST:
-            giver = max(movable, key=lambda other: len(enough_of(other)))
-            splits[enough_of(giver)[0]] = split
+        while len(with_several(split)) < MIN_PEOPLE:
+            giver = max(movable, key=lambda other: len(with_several(other)))
+            splits[with_several(giver)[0]] = split
 
 
 # crop: row in crops.npy; negative_only: the person has fewer accepted photos than min_photos.
@@ -130,26 +130,31 @@ def split_table(rows: list[dict[str, Any]], splits: dict[str, str], min_photos: 
     """Return the table of the schema for `rows` of `accepted_faces` and person -> split.
 
     Args:
-        min_photos: people with fewer accepted photos serve as negatives only.
+        min_photos: people with fewer accepted photos are used as negatives only.
     """
     photos = Counter(row["person"] for row in rows)
-    few = {person for person, count in photos.items() if count < min_photos}
-    told = [
-        {**row, "split": splits[row["person"]], "negative_only": row["person"] in few}
+    table = [
+        {
+            **row,
+            "split": splits[row["person"]],
+            "negative_only": photos[row["person"]] < min_photos,
+        }
         for row in rows
     ]
-    return pa.Table.from_pylist(told, schema=SCHEMA)
+    return pa.Table.from_pylist(table, schema=SCHEMA)
 
 
 def split_figures(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Return for each split its people, those not negative only, and its photos."""
+    """Return the numbers of people and photos of each split."""
     figures = {}
     for split in SPLITS:
         rows = [row for row in table.to_pylist() if row["split"] == split]
         people = {row["person"]: row["negative_only"] for row in rows}
         figures[split] = {
             "people": len(people),
-            "people_with_several_photos": sum(not few for few in people.values()),
+            "people_with_several_photos": sum(
+                not negative_only for negative_only in people.values()
+            ),
             "photos": len(rows),
         }
     return figures

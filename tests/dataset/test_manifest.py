@@ -1,0 +1,83 @@
+"""The manifest and quarantine.csv: deterministic files, and errors that name the file."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.dataset.manifest import SCHEMA, manifest_table, read_manifest, write_manifest
+from faceops.dataset.quarantine import add_to_quarantine, read_quarantine
+
+A, B, C = (letter * 64 for letter in "abc")
+
+
+def row(path: str) -> dict[str, object]:
+    numbers = {"width": 10, "height": 20}
+    texts = {"person": "Ann", "source": "tree", "split": "", "status": "accepted", "reason": ""}
+    return {"photo_id": path, "path": path, **numbers, **texts}
+
+
+def test_the_order_of_rows_does_not_change_the_bytes(tmp_path: Path) -> None:
+    rows = [row(f"photos/Ann/{number}.jpg") for number in range(5)]
+    write_manifest(manifest_table(rows), tmp_path / "a.parquet")
+    write_manifest(manifest_table(rows[::-1]), tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    table = read_manifest(tmp_path / "a.parquet")
+    assert table.schema == SCHEMA
+    assert table.to_pylist() == rows
+
+
+def test_other_files_are_refused_as_manifest(tmp_path: Path) -> None:
+    with pytest.raises(FaceOpsError, match="run the stage validate first"):
+        read_manifest(tmp_path / "nowhere.parquet")
+    (tmp_path / "text.parquet").write_text("no")
+    with pytest.raises(FaceOpsError, match="is not a manifest"):
+        read_manifest(tmp_path / "text.parquet")
+    pq.write_table(pa.table({"path": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(FaceOpsError, match="no column photo_id"):
+        read_manifest(tmp_path / "other.parquet")
+
+
+def test_photos_are_added_to_the_quarantine_once(tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.csv"
+    assert read_quarantine(file) == {}
+    assert add_to_quarantine(file, {A: "not her"}) == 1
+    assert file.read_bytes() == f"photo_id,reason\n{A},not her\n".encode()
+    assert add_to_quarantine(file, {A: "again", B: 'Ann, "Bo"\nor Cy'}) == 1
+    assert add_to_quarantine(file, {A: "x", B: "y"}) == 0
+    assert add_to_quarantine(file, {}) == 0
+    assert read_quarantine(file) == {A: "not her", B: 'Ann, "Bo"\nor Cy'}
+    assert [path.name for path in tmp_path.iterdir()] == ["quarantine.csv"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        f"photo_id,reason\r\n{A},blurred\r\n",  # as a spreadsheet saves it
+        f"\ufeffphoto_id,reason\n{A},blurred",  # with a byte order mark, no last line end
+        f"photo_id,reason\n{A.upper()},blurred\n",
+        f"who,reason,photo_id\nAnn,blurred,{A}\n",  # other columns in another order
+    ],
+)
+def test_rows_and_columns_of_a_person_are_kept(before: str, tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.csv"
+    file.write_bytes(before.encode())
+    assert add_to_quarantine(file, {A: "again", B: "two"}) == 1
+    assert read_quarantine(file) == {A: "blurred", B: "two"}
+    assert ("Ann" in file.read_text()) == ("Ann" in before)
+    assert add_to_quarantine(file, {C: ""}) == 1
+    assert list(read_quarantine(file)) == [A, B, C]
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [("ids\n", "no column photo_id"), ("photo_id,reason\n12,short\n", "line 2: photo_id '12'")],
+)
+def test_a_wrong_quarantine_is_refused_and_kept(before: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.csv"
+    file.write_text(before)
+    with pytest.raises(FaceOpsError, match=message):
+        add_to_quarantine(file, {A: "two"})
+    assert file.read_text() == before
