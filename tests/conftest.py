@@ -123,7 +123,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
 def synthetic_set(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set: photos/ of 24 people, enrol/ of 6, album/ of 14 scenes."""
     from faceops.dataset.synthetic.make import make_synthetic
-    from faceops.dataset.synthetic.settings import SyntheticSettings
+    from faceops.dataset.synthetic.people import SyntheticSettings
 
     data = tmp_path_factory.mktemp("synthetic") / "data"
     settings = SyntheticSettings(

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.dataset.synthetic.make import make_synthetic
-from faceops.dataset.synthetic.settings import SyntheticSettings
+from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.gallery.store import open_or_create
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle

@@ -3,7 +3,7 @@
 import pytest
 
 from faceops.cli import build_parser, main
-from faceops.dataset.synthetic.settings import SyntheticSettings
+from faceops.dataset.synthetic.people import SyntheticSettings
 
 
 def test_options_have_the_defaults_of_the_synthetic_settings() -> None:

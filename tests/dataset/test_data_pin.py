@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from faceops.dataset.synthetic.make import make_synthetic
-from faceops.dataset.synthetic.settings import SyntheticSettings
+from faceops.dataset.synthetic.people import SyntheticSettings
 
 
 def dvc_hash(folder: Path) -> tuple[str, int]:

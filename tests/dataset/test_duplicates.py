@@ -1,4 +1,4 @@
-"""Duplicates: by bytes and by perceptual hash, as two plain loops find them."""
+"""Duplicates by bytes and by perceptual hash, against two plain loops."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from faceops.base.reasons import Reason
 from faceops.dataset.duplicates import HashedPhoto, find_duplicates, near_duplicates
 
 
-def seen(path: str, photo_id: str, phash: str = "0" * 16) -> HashedPhoto:
+def hashed(path: str, photo_id: str, phash: str = "0" * 16) -> HashedPhoto:
     person = path.split("/")[1]
     return HashedPhoto(path, person, photo_id, phash)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 2, 5, 16])
-def test_near_duplicates_are_those_of_two_loops(bits: int) -> None:
+def test_near_duplicates_equal_two_loops(bits: int) -> None:
     rng = np.random.default_rng(6)
     centres = rng.integers(0, 2**63, 12)
     photos = []
@@ -33,13 +33,13 @@ def test_near_duplicates_are_those_of_two_loops(bits: int) -> None:
     assert near_duplicates(photos, bits) == expected
 
 
-def test_the_first_of_one_person_stays_and_both_of_two_people_go() -> None:
+def test_one_copy_of_a_person_is_kept_and_none_of_two_people() -> None:
     photos = [
-        seen("photos/Ann/2.jpg", "a"),
-        seen("photos/Ann/1.jpg", "a"),
-        seen("photos/Bo/1.jpg", "b"),
-        seen("photos/Cy/1.jpg", "b"),
-        seen("photos/Di/1.jpg", "c"),
+        hashed("photos/Ann/2.jpg", "a"),
+        hashed("photos/Ann/1.jpg", "a"),
+        hashed("photos/Bo/1.jpg", "b"),
+        hashed("photos/Cy/1.jpg", "b"),
+        hashed("photos/Di/1.jpg", "c"),
     ]
     assert find_duplicates(photos, -1) == {
         "photos/Ann/2.jpg": Reason.DUPLICATE,
@@ -49,18 +49,18 @@ def test_the_first_of_one_person_stays_and_both_of_two_people_go() -> None:
 
 
 def test_two_spellings_are_one_person() -> None:
-    photos = [seen("photos/ann lee/1.jpg", "a"), seen("photos/Ann_Lee/1.jpg", "a")]
+    photos = [hashed("photos/ann lee/1.jpg", "a"), hashed("photos/Ann_Lee/1.jpg", "a")]
     assert list(find_duplicates(photos, 0).values()) == [Reason.DUPLICATE]
 
 
-def test_perceptual_twins_of_two_people_both_go_unless_not_looked_for() -> None:
-    photos = [seen("photos/Ann/1.jpg", "a", "f" * 16), seen("photos/Bo/1.jpg", "b", "f" * 16)]
+def test_near_duplicates_of_two_people_are_rejected_unless_disabled() -> None:
+    photos = [hashed("photos/Ann/1.jpg", "a", "f" * 16), hashed("photos/Bo/1.jpg", "b", "f" * 16)]
     assert set(find_duplicates(photos, 0).values()) == {Reason.NEAR_DUPLICATE_OTHER_PERSON}
     assert find_duplicates(photos, -1) == {}
 
 
-def test_a_bucket_larger_than_a_block_and_no_photos_at_all() -> None:
-    photos = [seen(f"photos/Person_{n % 2}/{n}.jpg", str(n)) for n in range(600)]
+def test_more_photos_than_a_block_and_none() -> None:
+    photos = [hashed(f"photos/Person_{n % 2}/{n}.jpg", str(n)) for n in range(600)]
     assert near_duplicates(photos, 0) == {photo.path for photo in photos}
     assert near_duplicates(photos[::2], 3) == set()
     assert near_duplicates([], 4) == set()

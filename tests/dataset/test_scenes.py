@@ -1,4 +1,4 @@
-"""Scenes: turned faces as the obvious loop turns them, truth that the detector confirms."""
+"""Scenes: rotation equals a plain loop, and the detector confirms the ground truth."""
 
 import csv
 import math
@@ -11,8 +11,8 @@ from PIL import Image
 from faceops.dataset.synthetic.encode import png, stored_zlib
 from faceops.dataset.synthetic.generator import turned
 from faceops.dataset.synthetic.make import make_synthetic
+from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.dataset.synthetic.scenes import plan_scene
-from faceops.dataset.synthetic.settings import SyntheticSettings
 from faceops.photos.open_photo import PhotoError, open_photo
 
 
@@ -37,7 +37,7 @@ def turned_by_loops(tile: np.ndarray, degrees: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("degrees", [-12, -3, 0, 7, 12, 90])
-def test_fixed_point_turn_is_the_turn(degrees: int) -> None:
+def test_fixed_point_rotation_equals_a_loop(degrees: int) -> None:
     rng = np.random.default_rng(1)
     small = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
     smooth = np.asarray(Image.fromarray(small).resize((40, 40), Image.Resampling.BICUBIC))
@@ -63,7 +63,7 @@ def test_stored_png_is_read_back(shape: tuple[int, ...], kind: type, tmp_path: P
         assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_nobody_stands_twice_in_a_scene_or_outside_it() -> None:
+def test_each_person_is_in_a_scene_once_and_inside_it() -> None:
     counts = set()
     for number in range(1, 200):
         scene = plan_scene(7, number, 20, 30)

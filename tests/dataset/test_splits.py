@@ -1,4 +1,4 @@
-"""Splits: disjoint, near their shares, and nobody moves when somebody joins."""
+"""Splits are disjoint, near their shares, and stable when people are added or removed."""
 
 import pytest
 
@@ -20,13 +20,13 @@ def test_shares_are_kept_for_people_with_one_photo_and_with_several() -> None:
             assert group.count(split) / len(group) == pytest.approx(share, abs=0.04)
 
 
-def test_who_joins_or_leaves_moves_nobody_else() -> None:
+def test_adding_people_changes_the_split_of_nobody_else() -> None:
     before = split_randomly(crowd(300), 0.1, 0.1, 7)
     after = split_randomly(crowd(320), 0.1, 0.1, 7)
     assert before.items() <= after.items()
 
 
-def test_another_seed_is_another_split_and_spelling_does_not_count() -> None:
+def test_the_split_depends_on_the_seed_and_not_on_spelling() -> None:
     photos = crowd(300)
     assert split_randomly(photos, 0.1, 0.1, 7) != split_randomly(photos, 0.1, 0.1, 8)
     spelt = {person.replace("_", " ").upper(): count for person, count in photos.items()}
@@ -47,12 +47,12 @@ def test_small_sets_get_two_people_with_several_photos_each(seed: int) -> None:
     }
 
 
-def test_too_few_people_are_told() -> None:
+def test_too_few_people_are_refused() -> None:
     with pytest.raises(FaceOpsError, match="import more people"):
         split_randomly(crowd(5, every_third_single=False), 0.1, 0.1, 7)
 
 
-def test_official_lists_rule() -> None:
+def test_lfw_lists_determine_the_split() -> None:
     photos = crowd(300)
     dev_train = [f"person {n}" for n in range(200)]
     dev_test = [f"Person_{n}" for n in range(200, 280)]

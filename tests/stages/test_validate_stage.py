@@ -12,7 +12,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Validate
 from faceops.dataset.manifest import read_manifest
 from faceops.dataset.synthetic.make import make_synthetic
-from faceops.dataset.synthetic.settings import SyntheticSettings
+from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.dataset.validate import validate_photos
 from faceops.photos.open_photo import PhotoLimits
 from faceops.stages.validate import copy_inputs, main

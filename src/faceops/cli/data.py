@@ -121,7 +121,7 @@ def _positive(text: str) -> int:
 
 def _synthetic(args: argparse.Namespace) -> int:
     from faceops.dataset.synthetic.make import make_synthetic
-    from faceops.dataset.synthetic.settings import SyntheticSettings
+    from faceops.dataset.synthetic.people import SyntheticSettings
     from faceops.weights.fetch import weight_path
 
     settings = SyntheticSettings(

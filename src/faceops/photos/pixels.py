@@ -14,8 +14,8 @@ _WITH_PROFILE = ("L", "RGB", "CMYK", "LAB")
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Return the loaded `image` as uint8 (H, W, 3) RGB.
 
-    Transparent pixels lie over white. An embedded colour profile is taken to sRGB; a broken one
-    is ignored. More than eight bits a channel keep their upper eight.
+    Transparent pixels become white. An embedded colour profile is converted to sRGB; a broken one
+    is ignored. Of more than eight bits per channel the upper eight are kept.
     """
     if image.mode in _WIDE_MODES:
         image = Image.fromarray(_eight_bits(np.asarray(image)))
@@ -80,8 +80,8 @@ def _is_srgb(profile: object) -> bool:
 
 ORIENTATION = 0x0112  # the EXIF tag
 
-# What undoes each of EXIF's orientations; 1 is upright.
-_UNDO = {
+# Turns a stored photo upright, by EXIF orientation; 1 is upright already.
+UNDO_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -98,14 +98,14 @@ def orientation_of(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except (AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
-        return 1  # broken EXIF must not cost a good photo
-    return orientation if isinstance(orientation, int) and orientation in _UNDO else 1
+        return 1  # the pixels may be good all the same
+    return orientation if isinstance(orientation, int) and orientation in UNDO_ORIENTATION else 1
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """Return the loaded `image` turned by `orientation`, 1 to 8."""
     if orientation == 1:
         return image
-    turned = image.transpose(_UNDO[orientation])
+    turned = image.transpose(UNDO_ORIENTATION[orientation])
     turned.info = dict(image.info)
     return turned

@@ -1,6 +1,6 @@
 """The generator of faces: a DCGAN (Radford, Metz, Chintala 2016) trained on rendered faces.
 
-Run in float64, where two CPUs differ by 1e-14 and a rounding to 8 bits does not show it.
+It runs in float64, where CPUs differ by 1e-14, which rounding to 8 bits removes.
 """
 
 import math
@@ -35,7 +35,7 @@ def photo_latent(seed: int, group: int, person: int, photo: tuple[int, ...]) -> 
     """Return the latent of one photo of a person, float64 (100,).
 
     Args:
-        photo: what names the photo among the person's photos, for instance (number,).
+        photo: numbers that identify the photo among the person's photos.
     """
     key = (group, person, _PHOTO, *photo)
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

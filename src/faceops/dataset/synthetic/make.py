@@ -1,4 +1,4 @@
-"""Make the synthetic data set in a folder; what is there already is kept."""
+"""Make the synthetic data set in a folder; existing files are kept."""
 
 from itertools import chain
 from pathlib import Path
@@ -9,8 +9,8 @@ from faceops.base.files import write_file
 from faceops.base.progress import track
 from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.synthetic.generator import load_generator
+from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.dataset.synthetic.photos import Drawing, album, album_truth, draw_all, portraits
-from faceops.dataset.synthetic.settings import SyntheticSettings
 
 TERMS = "Faces of people who do not exist; no rights of persons attach to them."
 
@@ -18,8 +18,7 @@ TERMS = "Faces of people who do not exist; no rights of persons attach to them."
 def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> dict[str, Any]:
     """Make the set in the folder `data` and return its counts; `written` counts new files.
 
-    Every file is written whole or not at all, so an interrupted run goes on where it stopped and
-    a second run writes nothing.
+    Files are written atomically, so an interrupted run resumes and a second run writes nothing.
 
     Args:
         weights: the generator's file.
@@ -27,9 +26,9 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
     Raises:
         FaceOpsError: the folder holds something else, or cannot be written.
     """
-    _claim(data, settings)
+    _check_or_write_sources(data, settings)
     drawings = list(chain(portraits(settings), album(settings)))
-    missing = [drawing for drawing in drawings if not _is_there(data, drawing)]
+    missing = [drawing for drawing in drawings if not _exists(data, drawing)]
     written = 0
     if missing:
         files = draw_all(missing, load_generator(weights))
@@ -53,18 +52,18 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
     }
 
 
-def _is_there(data: Path, drawing: Drawing) -> bool:
+def _exists(data: Path, drawing: Drawing) -> bool:
     return all((data / path).is_file() for path in drawing.paths)
 
 
-def _claim(data: Path, settings: SyntheticSettings) -> None:
-    """Write what `data` is about to hold, or check that it holds just that."""
+def _check_or_write_sources(data: Path, settings: SyntheticSettings) -> None:
+    """Write sources.json, or check that it names the same settings."""
     sources = read_sources(data)
     wanted = settings.as_dict()
     if not sources:
         if data.is_dir() and any(data.iterdir()):
             raise FaceOpsError(
-                f"{data} holds files that are no synthetic set; choose another folder with --out."
+                f"{data} holds files of another kind; choose another folder with --out."
             )
         write_sources(data, {SYNTHETIC: {"settings": wanted, "terms": TERMS}})
         return

@@ -1,4 +1,4 @@
-"""The album: scenes to identify people in, their truth, and a folder of odd files."""
+"""The files of the set: portraits, the album with its ground truth, and odd files."""
 
 import csv
 import io
@@ -11,21 +11,21 @@ from PIL import Image
 
 from faceops.dataset.synthetic.encode import jpeg, png, png_chunk, png_header, stored_zlib
 from faceops.dataset.synthetic.generator import BATCH, GALLERY, TRAINING, Draw, photo_latent
+from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
 from faceops.dataset.synthetic.scenes import Scene, draw_scene, plan_scene
-from faceops.dataset.synthetic.settings import SyntheticSettings, invented_name
-from faceops.photos.pixels import ORIENTATION
+from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION
 
-PHOTO_SIDE = 160  # pixels: the detector finds 98 to 99 % of the faces at this size
+PHOTO_SIDE = 160  # pixels, at which the detector finds 98 to 99 % of the faces
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One drawing, that gives one or more files.
+    """Faces to draw and the files that they become.
 
     Attributes:
         paths: of its files, POSIX, relative to the data folder.
         latents: float64 (faces, 100).
-        finish: from the faces, uint8 (faces, 64, 64, 3), to the bytes of each of `paths`.
+        finish: takes the faces, uint8 (faces, 64, 64, 3), and returns the bytes of each path.
     """
 
     paths: tuple[str, ...]
@@ -64,103 +64,40 @@ def _draw_batch(batch: list[Drawing], draw: Draw) -> Iterator[tuple[str, bytes]]
 
 TRUTH_COLUMNS = ("photo", "x", "y", "width", "height", "person")
 
-# What turns an upright photo into the one that a camera held so would store.
-_STORE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-_TURNED = tuple(f"odd/orientation_{orientation}.jpg" for orientation in range(1, 9))
-
-# Numbers of the scenes behind the odd files, past those of the album's own.
-_TURNED_SCENE, _TRUNCATED_SCENE, _CMYK_SCENE, _GREY_SCENE = 1000, 1001, 1002, 1003
+# Turns an upright photo into the one that a camera stores under an EXIF orientation: all but
+# two of the turns are their own inverse.
+_STORE = UNDO_ORIENTATION | {6: UNDO_ORIENTATION[8], 8: UNDO_ORIENTATION[6]}
 
 
-def _odd_scene(settings: SyntheticSettings, number: int) -> Scene:
-    return plan_scene(settings.seed, number, settings.gallery, 0, only_gallery=True)
+@dataclass(frozen=True)
+class _SceneFiles:
+    """The files of one scene: their names below album/, and how its picture is encoded."""
+
+    names: tuple[str, ...]
+    scene: Scene
+    encode: Callable[[Image.Image], tuple[bytes, ...]]
+    readable: bool = True
 
 
-def _scenes(settings: SyntheticSettings) -> Iterator[tuple[str, Scene]]:
-    """Yield every album photo that has faces to be found, and its scene."""
-    for number in range(1, settings.scenes + 1):
-        scene = plan_scene(settings.seed, number, settings.gallery, settings.strangers)
-        yield f"scene_{number:03d}.jpg", scene
-    if settings.scenes:
-        for name in _TURNED:
-            yield name, _odd_scene(settings, _TURNED_SCENE)
-        yield "odd/cmyk.jpg", _odd_scene(settings, _CMYK_SCENE)
-        yield "odd/grey_16_bit.png", _odd_scene(settings, _GREY_SCENE)
-
-
-def album_truth(settings: SyntheticSettings) -> bytes:
-    """Return album_truth.csv: a row a face, boxes in pixels of the upright photo.
-
-    `photo` is relative to album/; `person` is empty for strangers.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TRUTH_COLUMNS)
-    rows = [
-        (name, *face.box(), invented_name(GALLERY, face.person) if face.group == GALLERY else "")
-        for name, scene in _scenes(settings)
-        for face in scene.faces
-    ]
-    writer.writerows(sorted(rows))
-    return text.getvalue().encode()
-
-
-def _latents(seed: int, scene: Scene) -> np.ndarray:
-    faces = scene.faces
-    return np.stack([photo_latent(seed, face.group, face.person, face.photo) for face in faces])
-
-
-def album(settings: SyntheticSettings) -> Iterator[Drawing]:
-    """Yield the photos below album/; a set without scenes has no album."""
+def _scene_files(settings: SyntheticSettings) -> Iterator[_SceneFiles]:
     if not settings.scenes:
         return
-    seed = settings.seed
     for number in range(1, settings.scenes + 1):
-        scene = plan_scene(seed, number, settings.gallery, settings.strangers)
-        yield Drawing(
-            (f"album/scene_{number:03d}.jpg",),
-            _latents(seed, scene),
-            partial(_finish, seed, scene, _plain),
-        )
+        scene = plan_scene(settings.seed, number, settings.gallery, settings.strangers)
+        yield _SceneFiles((f"scene_{number:03d}.jpg",), scene, lambda image: (jpeg(image),))
+    # The numbers of these scenes are past those of the album.
+    turned_names = tuple(f"odd/orientation_{orientation}.jpg" for orientation in range(1, 9))
     for names, number, encode in (
-        (_TURNED, _TURNED_SCENE, _turned),
-        (("odd/truncated.jpg",), _TRUNCATED_SCENE, _truncated),
-        (("odd/cmyk.jpg",), _CMYK_SCENE, _cmyk),
-        (("odd/grey_16_bit.png",), _GREY_SCENE, _grey),
+        (turned_names, 1000, _all_orientations),
+        (("odd/truncated.jpg",), 1001, _truncated),
+        (("odd/cmyk.jpg",), 1002, lambda image: (jpeg(image.convert("CMYK")),)),
+        (("odd/grey_16_bit.png",), 1003, _grey_16_bit),
     ):
-        scene = _odd_scene(settings, number)
-        yield Drawing(
-            tuple(f"album/{name}" for name in names),
-            _latents(seed, scene),
-            partial(_finish, seed, scene, encode),
-        )
-    for name, content in _without_faces().items():
-        yield Drawing((f"album/odd/{name}",), np.empty((0, 100)), partial(_given, content))
+        scene = plan_scene(settings.seed, number, settings.gallery, 0, only_gallery=True)
+        yield _SceneFiles(names, scene, encode, readable=encode is not _truncated)
 
 
-def _finish(
-    seed: int, scene: Scene, encode: Callable[[Image.Image], tuple[bytes, ...]], tiles: np.ndarray
-) -> tuple[bytes, ...]:
-    return encode(draw_scene(seed, scene, tiles))
-
-
-def _given(content: bytes, tiles: np.ndarray) -> tuple[bytes, ...]:
-    return (content,)
-
-
-def _plain(image: Image.Image) -> tuple[bytes, ...]:
-    return (jpeg(image),)
-
-
-def _turned(image: Image.Image) -> tuple[bytes, ...]:
+def _all_orientations(image: Image.Image) -> tuple[bytes, ...]:
     files = []
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -175,25 +112,57 @@ def _truncated(image: Image.Image) -> tuple[bytes, ...]:
     return (content[: len(content) // 2],)
 
 
-def _cmyk(image: Image.Image) -> tuple[bytes, ...]:
-    return (jpeg(image.convert("CMYK")),)
-
-
-def _grey(image: Image.Image) -> tuple[bytes, ...]:
+def _grey_16_bit(image: Image.Image) -> tuple[bytes, ...]:
     return (png(np.asarray(image.convert("L"), np.uint16) * 257),)
 
 
-def _without_faces() -> dict[str, bytes]:
-    """Return the files in which there is nothing to find: name -> content."""
-    garbage = bytes(range(256)) * 8
-    huge = png_header(60_000, 60_000, 8, 2) + png_chunk(b"IDAT", stored_zlib(bytes(1000)))
-    return {
-        "empty.jpg": b"",
-        "text.jpg": b"Not a photo, whatever the name says.\n",
-        "garbage.png": png_header(640, 480, 8, 2) + garbage,
-        "huge.png": huge + png_chunk(b"IEND", b""),
-        "note.txt": b"Photos of the summer party; the originals are with Ann.\n",
-    }
+def album_truth(settings: SyntheticSettings) -> bytes:
+    """Return album_truth.csv: one row per face, boxes in pixels of the upright photo.
+
+    `photo` is relative to album/; `person` is empty for strangers.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TRUTH_COLUMNS)
+    rows = [
+        (name, *face.box(), invented_name(GALLERY, face.person) if face.group == GALLERY else "")
+        for files in _scene_files(settings)
+        if files.readable
+        for name in files.names
+        for face in files.scene.faces
+    ]
+    writer.writerows(sorted(rows))
+    return text.getvalue().encode()
+
+
+def album(settings: SyntheticSettings) -> Iterator[Drawing]:
+    """Yield the photos below album/; a set without scenes has no album."""
+    for files in _scene_files(settings):
+        latents = [
+            photo_latent(settings.seed, face.group, face.person, face.photo)
+            for face in files.scene.faces
+        ]
+        finish = partial(_finish_scene, settings.seed, files)
+        yield Drawing(tuple(f"album/{name}" for name in files.names), np.stack(latents), finish)
+    if settings.scenes:
+        huge = png_header(60_000, 60_000, 8, 2) + png_chunk(b"IDAT", stored_zlib(bytes(1000)))
+        for name, content in (
+            ("empty.jpg", b""),
+            ("text.jpg", b"Not a photo, whatever the name says.\n"),
+            ("garbage.png", png_header(640, 480, 8, 2) + bytes(range(256)) * 8),
+            ("huge.png", huge + png_chunk(b"IEND", b"")),
+            ("note.txt", b"Photos of the summer party; the originals are with Ann.\n"),
+        ):
+            yield _file(f"album/odd/{name}", content)
+
+
+def _finish_scene(seed: int, files: _SceneFiles, tiles: np.ndarray) -> tuple[bytes, ...]:
+    return files.encode(draw_scene(seed, files.scene, tiles))
+
+
+def _file(path: str, content: bytes) -> Drawing:
+    """Return a file without a face."""
+    return Drawing((path,), np.empty((0, 100)), lambda tiles: (content,))
 
 
 _TEXT = "This is a note that somebody saved under a photo's name.\n"
@@ -224,15 +193,11 @@ def portraits(settings: SyntheticSettings) -> Iterator[Drawing]:
 
 
 def _broken(settings: SyntheticSettings) -> Iterator[Drawing]:
-    """Yield a truncated, an empty and a text file, and a photo that lies under two people."""
-    number = settings.photos + 1
-    seed, nobody = settings.seed, np.empty((0, 100))
-    truncated = photo_latent(seed, TRAINING, 0, (0, number))
-    yield Drawing(
-        (_path("photos", TRAINING, 0, number),),
-        truncated[None],
-        lambda tiles: (photo_jpeg(tiles)[:3000],),
-    )
-    yield Drawing((_path("photos", TRAINING, 1, number),), nobody, lambda tiles: (b"",))
-    yield Drawing((_path("photos", TRAINING, 2, number),), nobody, lambda tiles: (_TEXT.encode(),))
+    """Yield a truncated, an empty and a text file, and a photo of one person under another."""
+    seed, number = settings.seed, settings.photos + 1
+    latent = photo_latent(seed, TRAINING, 0, (0, number))
+    path = _path("photos", TRAINING, 0, number)
+    yield Drawing((path,), latent[None], lambda tiles: (photo_jpeg(tiles)[:3000],))
+    yield _file(_path("photos", TRAINING, 1, number), b"")
+    yield _file(_path("photos", TRAINING, 2, number), _TEXT.encode())
     yield _portrait(seed, TRAINING, 3, 1, _path("photos", TRAINING, 4, number))

@@ -116,7 +116,7 @@ def background(rng: np.random.Generator, size: Size) -> Image.Image:
     return KINDS[int(rng.integers(len(KINDS)))](rng, size)
 
 
-# Where YuNet sees the face in a drawn tile, on average, as shares of the tile's side.
+# The box that YuNet detects in a drawn tile, on average, as shares of the tile's side.
 FACE_IN_TILE = (0.142, 0.086, 0.689, 0.914)  # x, y, width, height
 
 _SIZES = ((800, 600), (1024, 768), (1152, 864), (1280, 960), (960, 1280))
@@ -126,11 +126,11 @@ _SCENE = 3  # after the three groups of people: the spawn keys of scenes
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedFace:
     """One face of a scene, to be drawn.
 
     Attributes:
-        group, person: who it is.
+        group, person: whose face it is.
         photo: names this photo of the person (see `photo_latent`).
         tile: side of the pasted square, pixels; x, y: its upper left corner.
         degrees, percent: turn and brightness.
@@ -153,11 +153,11 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene shows; `draw_scene` makes the pixels."""
+    """The content of a scene; `draw_scene` makes the pixels."""
 
     number: int
     size: tuple[int, int]  # width, height
-    faces: tuple[Placed, ...]
+    faces: tuple[PlacedFace, ...]
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
@@ -167,11 +167,11 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
 def plan_scene(
     seed: int, number: int, gallery: int, strangers: int, *, only_gallery: bool = False
 ) -> Scene:
-    """Return scene `number`: its size and who stands where; nobody stands in it twice.
+    """Return scene `number`: its size and its faces, each of another person.
 
     Args:
-        gallery, strangers: how many people there are to choose from.
-        only_gallery: no strangers (the scenes that are also stored turned or in odd formats).
+        gallery, strangers: numbers of people to choose from.
+        only_gallery: no strangers.
     """
     rng = _generator(seed, number, 0)
     size = _SIZES[int(rng.integers(len(_SIZES)))]
@@ -194,7 +194,7 @@ def plan_scene(
         if not people:
             break
         person = people.pop()
-        faces.append(Placed(group, person, (1, number, slot), tile, x, y, degrees, percent))
+        faces.append(PlacedFace(group, person, (1, number, slot), tile, x, y, degrees, percent))
     return Scene(number, size, tuple(faces))
 
 
@@ -207,7 +207,7 @@ def _mask(side: int) -> Image.Image:
     return mask.filter(ImageFilter.BoxBlur(soft))
 
 
-def _draw_body(image: Image.Image, face: Placed, rng: np.random.Generator) -> None:
+def _draw_body(image: Image.Image, face: PlacedFace, rng: np.random.Generator) -> None:
     colour = tuple(int(value) for value in rng.integers(40, 150, 3))
     left, right = face.x - face.tile // 4, face.x + face.tile * 5 // 4
     top, bottom = face.y + face.tile * 9 // 10, image.height

@@ -1,4 +1,4 @@
-"""How large a synthetic data set is."""
+"""The people of a synthetic data set: how many there are, and their invented names."""
 
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -53,10 +53,10 @@ def invented_name(group: int, person: int) -> str:
     return f"{given[which % len(given)]}_{family[which // len(given)]}"
 
 
-# Raised when the same settings give other bytes than before.
+# Increase it when the same settings give other bytes.
 VERSION = 1
 
-# Below this many photos the set has no broken ones: they would be too large a share of it.
+# Smaller sets have no broken photos: their share would be too large.
 _BROKEN_FROM = 120
 
 
@@ -65,10 +65,11 @@ class SyntheticSettings:
     """Counts and seed; people of one set are the first people of a larger one with that seed.
 
     Attributes:
-        people, photos: to train on, and photos of each.
-        gallery, enrol_photos: people to enrol, in no training, and photos of each.
-        strangers: people in neither.
-        scenes: photos of the album, of gallery people and strangers.
+        people, photos: number of people for training, and of photos of each.
+        seed: of everything that is drawn.
+        gallery, enrol_photos: number of other people to enrol, and of photos of each.
+        strangers: number of people in neither group.
+        scenes: number of photos in the album, of gallery people and strangers.
     """
 
     people: int = 520
@@ -94,9 +95,9 @@ class SyntheticSettings:
 
     @property
     def has_broken_photos(self) -> bool:
-        """Whether some photos to train on are broken or doubled, for validation to find."""
+        """Whether some training photos are broken or duplicates, for validation to find."""
         return self.people * self.photos >= _BROKEN_FROM and self.people >= 5
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what decides the bytes of the set."""
+        """Return the settings that determine the bytes of the set."""
         return asdict(self) | {"noise": NOISE, "version": VERSION}
