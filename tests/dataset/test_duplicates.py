@@ -22,7 +22,7 @@ def test_near_duplicates_equal_two_loops(bits: int) -> None:
         for bit in rng.integers(0, 64, rng.integers(0, 7)):
             value ^= 1 << int(bit)
         person = f"Person_{rng.integers(30)}"
-        photos.append(seen(f"photos/{person}/{number}.jpg", str(number), f"{value:016x}"))
+        photos.append(hashed(f"photos/{person}/{number}.jpg", str(number), f"{value:016x}"))
     expected = {
         one.path
         for one in photos
