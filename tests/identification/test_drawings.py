@@ -11,7 +11,7 @@ from PIL import Image
 
 from faceops.base.errors import UsageError
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_in_output
+from faceops.identification.forget.output_folder import forget_in_output
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings

@@ -20,7 +20,7 @@ from faceops.cli import main
 from faceops.gallery.crops import crop_path
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_everywhere
+from faceops.identification.forget.forget import forget_person
 from faceops.identification.forget.traces import search_traces
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -68,7 +68,7 @@ def test_nothing_of_the_person_is_left_anywhere(
     own, out, person = named
     before = {folder: rows_of(folder) for folder in [out, *(out / "runs").iterdir()]}
     others = {row["person"] for row in before[out]} - {person, None}
-    done = forget_everywhere(own, person.upper())
+    done = forget_person(own, person.upper())
     assert done.person == person and done.gallery_faces == 2
     assert done.proof.found == [] and done.complete
     assert done.proof.secrets >= 6 and done.proof.files > 10
@@ -96,7 +96,7 @@ def test_the_next_run_does_not_embed_the_face_again(
     named: tuple[Path, Path, str], album: Path, bundle: Bundle
 ) -> None:
     own, out, person = named
-    forget_everywhere(own, person)
+    forget_person(own, person)
     summary = identify(album, Gallery.open(own), bundle, out)
     assert summary.photos_opened == 0 and not summary.unchanged
     assert summary.reasons["forgotten"] > 0 and person not in summary.people
@@ -113,12 +113,12 @@ def test_an_interrupted_forgetting_can_be_done_again(named: tuple[Path, Path, st
     content = stray.read_text("utf-8")
     stray.write_text("{broken", "utf-8")
     with pytest.raises(FaceOpsError, match="forget the person again"):
-        forget_everywhere(own, person)
+        forget_person(own, person)
     assert person in Gallery.open(own).people
     stray.write_text(content, "utf-8")
-    assert forget_everywhere(own, person).complete
+    assert forget_person(own, person).complete
     with pytest.raises(FaceOpsError, match="is not in the gallery"):
-        forget_everywhere(own, person)
+        forget_person(own, person)
 
 
 def test_a_damaged_output_does_not_keep_the_others_from_being_cleaned(
@@ -129,10 +129,10 @@ def test_a_damaged_output_does_not_keep_the_others_from_being_cleaned(
     shutil.copytree(out, broken)
     (broken / "state.sqlite").write_text("not a database", "utf-8")
     with pytest.raises(FaceOpsError, match=r"a_broken_one(?s:.*)keeps the person"):
-        forget_everywhere(own, person, (broken,))
+        forget_person(own, person, (broken,))
     assert person not in {row["person"] for row in rows_of(out)}
     (broken / "state.sqlite").unlink()
-    assert forget_everywhere(own, person, (broken,)).complete
+    assert forget_person(own, person, (broken,)).complete
 
 
 def test_an_output_that_is_not_there_is_told_and_fails(
@@ -177,7 +177,7 @@ def test_the_search_finds_what_was_not_removed(
 
 def test_a_stranger_cannot_be_forgotten(named: tuple[Path, Path, str]) -> None:
     with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
-        forget_everywhere(named[0], "Nobody")
+        forget_person(named[0], "Nobody")
 
 
 @pytest.mark.parametrize("by", ["the old name", "the new name"])
@@ -188,7 +188,7 @@ def test_all_names_that_a_person_has_had_are_forgotten(
     rename(own, person, "In Between")
     rename(own, "In Between", "A Rod")
     identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, xmp=True))
-    done = forget_everywhere(own, person if by == "the old name" else "A Rod")
+    done = forget_person(own, person if by == "the old name" else "A Rod")
     assert done.person == "A Rod" and done.gallery_faces == 2 and done.complete
     for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
         if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
@@ -206,7 +206,7 @@ def test_what_was_named_before_two_people_were_joined_goes_too(
     own, out, person = named
     other = next(name for name in Gallery.open(own).people if name != person)
     merge(own, person, other)
-    done = forget_everywhere(own, other)
+    done = forget_person(own, other)
     assert done.complete and done.gallery_faces == 5
     for folder in [out, *(out / "runs").iterdir()]:
         assert not {person, other} & {row["person"] for row in rows_of(folder)}
@@ -243,5 +243,5 @@ def test_forgetting_after_a_run_was_killed(
     (unfinished,) = (out / "runs").glob(".unfinished-*")
     shutil.copyfile(out / "faces.csv", out / ".faces.csv.tmp")  # killed while publishing
     shutil.copyfile(out / "faces.csv", next((out / "runs").glob("2*")) / ".faces.csv.tmp")
-    assert forget_everywhere(own, person).complete
+    assert forget_person(own, person).complete
     assert not unfinished.exists() and not list(out.rglob(".*.tmp"))

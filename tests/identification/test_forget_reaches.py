@@ -1,4 +1,4 @@
-"""Forgetting reaches runs at the same time, odd file names, moved sidecars and folders far away."""
+"""Forgetting reaches concurrent runs, odd file names, moved sidecars and absent folders."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from faceops.gallery.folder import output_folders, remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification import run
 from faceops.identification.engine.extract import extract_shard
-from faceops.identification.forget.forget import Forgetting, forget_everywhere
+from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.records import reuse as unchanged
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -53,7 +53,7 @@ def test_a_run_that_walks_meanwhile_does_not_name_the_person(
     person = most_named(identify(album, Gallery.open(own), bundle, tmp_path / "first", LENIENT))
 
     def slow_walk(photos: Path) -> tuple[Path, list[Path]]:
-        forget_everywhere(own, person)
+        forget_person(own, person)
         return unchanged.list_photos(photos)
 
     monkeypatch.setattr(run, "list_photos", slow_walk)
@@ -77,11 +77,11 @@ def test_a_run_that_begins_while_the_person_is_forgotten_stops_the_forgetting(
 
     monkeypatch.setattr(Gallery, "save", begun)
     with folder_lock(late), pytest.raises(FaceOpsError, match=r"late is in use(?s:.*)until then"):
-        forget_everywhere(own, person)
+        forget_person(own, person)
     monkeypatch.undo()
     assert person in Gallery.open(own).people
     identify(album, Gallery.open(own), bundle, late, LENIENT)
-    assert forget_everywhere(own, person).complete
+    assert forget_person(own, person).complete
     assert person not in names_in(late) | names_in(out)
 
 
@@ -98,7 +98,7 @@ def test_no_run_writes_into_an_output_between_its_cleaning_and_the_gallerys(
         save(gallery)
 
     monkeypatch.setattr(Gallery, "save", run_now)
-    assert forget_everywhere(own, person).complete
+    assert forget_person(own, person).complete
     assert person not in names_in(out)
 
 
@@ -111,8 +111,8 @@ def test_an_output_that_a_run_could_not_lock_is_not_noted(
     assert output_folders(own).folders == []
 
 
-def forgotten(own: Path, person: str, *more: Path) -> Forgetting:
-    done = forget_everywhere(own, person, more)
+def forgotten(own: Path, person: str, *more: Path) -> ForgetResult:
+    done = forget_person(own, person, more)
     assert done.complete, (done.proof.found, done.unreachable)
     return done
 
@@ -171,7 +171,7 @@ def test_a_sidecar_that_cannot_be_read_is_told_and_fails(
     )
     content = broken.read_bytes()
     broken.write_bytes(content[:-40])
-    done = forget_everywhere(own, person)
+    done = forget_person(own, person)
     assert not done.complete and any(str(broken) in line for line in done.proof.found)
     broken.write_bytes(content)
     assert forgotten(own, person).sidecars.entries > 0
@@ -218,7 +218,7 @@ def test_earlier_names_are_known_until_every_folder_was_reached(
     person = most_named(identify(album, Gallery.open(own), bundle, out, LENIENT))
     rename(own, person, "A Rod")
     away = out.rename(tmp_path / "away")
-    assert not forget_everywhere(own, "A Rod").complete
+    assert not forget_person(own, "A Rod").complete
     assert "A Rod" not in Gallery.open(own).people
     away.rename(out)
     assert forgotten(own, "A Rod").outputs[0].rows > 0

@@ -9,7 +9,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_everywhere
+from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
@@ -42,7 +42,7 @@ def test_every_file_of_a_run_is_in_its_manifest_also_after_forgetting(
     assert before["run_id"] == summary.run_id
     assert before["contract_id"] == bundle.release.contract_id
     assert any(name.startswith("annotated/") for name in before["files"])
-    forget_everywhere(own, next(iter(summary.people)))
+    forget_person(own, next(iter(summary.people)))
     assert check(folder)["run_id"] == summary.run_id
 
 

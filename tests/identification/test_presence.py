@@ -11,7 +11,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_everywhere
+from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
 from faceops.identification.state.presence import GRACE
 from faceops.identification.summary import Summary, read_summary
@@ -193,6 +193,6 @@ def test_forgetting_somebody_drops_photos_that_are_gone(
     summary = identify(album, Gallery.open(own), bundle, out)
     assert count(out, "embeddings") > summary.faces
     person, faces = summary.people.most_common(1)[0]
-    assert forget_everywhere(own, person).complete
+    assert forget_person(own, person).complete
     assert count(out, "embeddings") == summary.faces - faces
     assert count(out, "faces WHERE NOT forgotten") == summary.faces - faces

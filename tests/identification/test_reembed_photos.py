@@ -14,7 +14,7 @@ import pytest
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
-from faceops.identification.forget.forget import forget_everywhere
+from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.found_photo import decode_crop, encode_crop
@@ -164,7 +164,7 @@ def test_who_was_forgotten_stays_forgotten(
     person = first.people.most_common(1)[0][0]
     with sqlite3.connect(out / "state.sqlite") as db:
         before = {row[0] for row in db.execute("SELECT crop FROM faces")}
-    done = forget_everywhere(own, person)
+    done = forget_person(own, person)
     (output,) = done.outputs
     assert done.complete and done.proof.found == []
     removed = {part for one in output.removed for part in one.parts}

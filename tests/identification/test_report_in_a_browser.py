@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_in_output
+from faceops.identification.forget.output_folder import forget_in_output
 from faceops.identification.report import report
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle

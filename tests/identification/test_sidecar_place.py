@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.identification.sidecars.sidecars import Sidecars
+from faceops.identification.sidecars.place import SidecarPlaces
 
 
 @pytest.mark.parametrize(
@@ -30,17 +30,7 @@ def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(
 ) -> None:
     for name in ("photo.jpg", *beside):
         (tmp_path / name).touch()
-    assert Sidecars().of(tmp_path / "photo.jpg").name == sidecar
-
-
-def test_all_that_may_have_been_the_sidecar_is_found_though_the_photo_is_gone(
-    tmp_path: Path,
-) -> None:
-    for name in ("photo.xmp", "photo.jpg.xmp", "photo.png", "other.xmp"):
-        (tmp_path / name).touch()
-    found = Sidecars().any_of(tmp_path / "photo.jpg")
-    assert [path.name for path in found] == ["photo.jpg.xmp", "photo.xmp"]
-    assert Sidecars().any_of(tmp_path / "gone" / "photo.jpg") == []
+    assert SidecarPlaces().of(tmp_path / "photo.jpg").name == sidecar
 
 
 def test_a_large_folder_is_listed_once(tmp_path: Path) -> None:
@@ -49,6 +39,6 @@ def test_a_large_folder_is_listed_once(tmp_path: Path) -> None:
         os.close(os.open(path, os.O_CREAT))
         os.close(os.open(path.with_suffix(".xmp"), os.O_CREAT))
     began = time.process_time()
-    sidecars = Sidecars()
+    sidecars = SidecarPlaces()
     assert [sidecars.of(photo) for photo in photos] == [p.with_suffix(".xmp") for p in photos]
     assert time.process_time() - began < 1.0  # a listing a photo takes many seconds

@@ -114,7 +114,7 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(
     assert summary.sidecars_written == 2
     errors = sorted(error.partition("cannot be ")[2] for error in summary.sidecar_errors)
     assert [error[:30] for error in errors] == [
-        "read (it is no file); mend or ",
+        "read (it is no file); repair o",
         "written (File name too long); ",
         "written (File name too long); ",
     ]

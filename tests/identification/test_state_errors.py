@@ -18,7 +18,7 @@ from faceops.identification.state import schema
 from faceops.identification.state.face_store import Extraction, FaceStore, SourceFile
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.identification.state.schema import Method
-from faceops.identification.unknown.groups import FaceKey, number_groups
+from faceops.identification.unknown.numbers import FaceKey, number_groups
 
 METHOD = Method("finder", "contract")
 PAGES = 30

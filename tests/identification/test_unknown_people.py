@@ -16,13 +16,13 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.unknown.groups import (
+from faceops.identification.unknown.name_unknown import name_unknown
+from faceops.identification.unknown.numbers import (
     FaceKey,
     forget_numbers,
     number_groups,
     unknown_number,
 )
-from faceops.identification.unknown.name_unknown import name_unknown
 from faceops.release.bundle import Bundle
 
 BUDGET = 0.2

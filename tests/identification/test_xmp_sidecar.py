@@ -12,12 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from faceops.base.errors import FaceOpsError
-from faceops.identification.sidecars.sidecars import (
-    NamedRegion,
-    Sidecars,
-    forget_person,
-    write_sidecar,
-)
+from faceops.identification.sidecars.place import SidecarPlaces
+from faceops.identification.sidecars.sidecars import NamedRegion, remove_person, write_sidecar
 
 SIZE = (200, 100)
 ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")
@@ -65,7 +61,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def sidecar_of(photo: Path) -> Path:
-    return Sidecars().of(photo)
+    return SidecarPlaces().of(photo)
 
 
 def exiftool(path: Path) -> dict[str, Any]:
@@ -174,12 +170,12 @@ def test_a_sidecar_of_ours_alone_comes_and_goes(photo: Path) -> None:
 def test_forgetting_takes_what_we_wrote_of_one_person(photo: Path) -> None:
     write_sidecar(sidecar_of(photo), [ADA, BEN], SIZE, 1)
     sidecar = sidecar_of(photo)
-    assert forget_person(sidecar, lambda name: name == "Ada") == 2
+    assert remove_person(sidecar, lambda name: name == "Ada") == 2
     content = exiftool(sidecar)
     assert [r["Name"] for r in content["RegionInfo"]["RegionList"]] == ["Ben"]
     assert content["PersonInImage"] == ["Ben"]
     assert "Ada" not in sidecar.read_text("utf-8")
-    assert forget_person(sidecar, lambda name: name == "Ada") == 0
+    assert remove_person(sidecar, lambda name: name == "Ada") == 0
 
 
 @pytest.mark.parametrize(

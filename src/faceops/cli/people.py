@@ -10,7 +10,7 @@ from faceops.cli.bundle_argument import add_bundle_arguments, load_bundle
 from faceops.cli.common import add_command, add_folder, add_folders, add_group, show
 
 if TYPE_CHECKING:
-    from faceops.identification.forget.forget import Forgetting
+    from faceops.identification.forget.forget import ForgetResult
 
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 # What forgetting does not reach.
@@ -178,14 +178,14 @@ def _unalias(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from faceops.identification.forget.forget import forget_everywhere
+    from faceops.identification.forget.forget import forget_person
 
-    done = forget_everywhere(args.gallery, args.name, tuple(args.out), tuple(args.gone))
+    done = forget_person(args.gallery, args.name, tuple(args.out), tuple(args.gone))
     show(args, _forget_content(done), _forget_lines(done, args.gallery))
     return 0 if done.complete else 1
 
 
-def _forget_content(done: "Forgetting") -> dict[str, object]:
+def _forget_content(done: "ForgetResult") -> dict[str, object]:
     return {
         "person": done.person,
         "faces_removed": done.gallery_faces,
@@ -207,7 +207,7 @@ def _forget_content(done: "Forgetting") -> dict[str, object]:
     }
 
 
-def _forget_lines(done: "Forgetting", gallery: Path) -> list[str]:
+def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
     """Return what was removed, what is left and what is not covered."""
     lines = [
         f"{done.person}: {done.gallery_faces} faces with crops and embeddings removed from "
@@ -244,7 +244,7 @@ def _forget_lines(done: "Forgetting", gallery: Path) -> list[str]:
 
 
 def _readmit(args: argparse.Namespace) -> int:
-    from faceops.identification.forget.readmit import readmit
+    from faceops.identification.forget.forget import readmit
 
     lifted = readmit(args.gallery, args.mark, tuple(args.out))
     lines = [
@@ -281,8 +281,8 @@ def _reembed(args: argparse.Namespace) -> int:
 
 def _name(args: argparse.Namespace) -> int:
     from faceops.gallery.store import Gallery
-    from faceops.identification.unknown.groups import unknown_number
     from faceops.identification.unknown.name_unknown import name_unknown
+    from faceops.identification.unknown.numbers import unknown_number
 
     unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
     Gallery.open(args.gallery)

@@ -1,9 +1,9 @@
 """Search folders for what must not be in them: a person's name, embeddings and pictures.
 
-Search bytes for any of many short byte strings, in one pass whatever their number.
-
-Every window of eight bytes is hashed into a table of bits; where a bit is set, the probes that
-begin so are compared. 200 MB took 0.7 s on one core for one probe, 3.3 s for thirty thousand.
+Names are compared with every cell of Parquet, SQLite, CSV, JSON and JSON lines. Many byte strings
+are searched in one pass: every window of eight bytes is hashed into a table of bits, and where a
+bit is set, the strings that begin so are compared. 200 MB took 0.7 s on one core for one string,
+3.3 s for thirty thousand.
 """
 
 import base64
@@ -24,26 +24,26 @@ import pyarrow.parquet as pq
 from faceops.base.progress import track
 from faceops.gallery.names import valid_unicode
 
-ROWS = 1024  # that are read from a table together
-MAX_JSON = 256_000_000  # bytes; a larger JSON file is none of ours
-BLOBS = 1 << 22  # bytes of blobs that are handed over together
+ROWS = 1024  # of a table, read at once
+MAX_JSON = 256_000_000  # bytes; FaceOps writes no larger ones
+BLOBS = 1 << 22  # bytes of blobs, searched at once
 
 
 class Cell(NamedTuple):
-    """A text, or bytes (of one cell or of several), and what they are in the file."""
+    """A text, or the bytes of one or more cells, and where they are in the file."""
 
-    what: str
+    place: str
     value: str | memoryview
 
 
 def cells(path: Path) -> Iterator[Cell]:
-    """Yield what is in `path`, by its suffix; nothing of files that hold no cells.
+    """Yield the cells of `path`, by its suffix; none of a file without cells.
 
-    Equal texts of a column may come once. Bytes come where the file itself does not show them as
+    Equal texts of a column may come once. Bytes come only of formats that do not store them as
     they are: compressed in Parquet, cut into pages in SQLite.
 
     Raises:
-        OSError, ValueError, csv.Error, sqlite3.Error, pa.ArrowException: it cannot be read so.
+        OSError, ValueError, csv.Error, sqlite3.Error, pa.ArrowException: it cannot be read.
     """
     if path.suffix == ".parquet":
         yield from _parquet(path)
@@ -81,7 +81,7 @@ def _parquet(path: Path) -> Iterator[Cell]:
 
 
 def _buffers(name: str, column: pa.Array) -> Iterator[Cell]:
-    """Yield the values of a column as they lie in memory, one after the other."""
+    """Yield the values of a column as they are in memory, one after the other."""
     values = column.buffers()[-1]
     if values is not None and not pa.types.is_nested(column.type):
         yield Cell(name, memoryview(values))
@@ -119,13 +119,13 @@ def _texts(value: object) -> Iterator[str]:
 
 
 ANCHOR = 8  # bytes of a window
-CHUNK = 1 << 22  # bytes that are looked at together
+CHUNK = 1 << 22  # bytes, searched at once
 _BITS = 22
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio: Fibonacci hashing
 
 
 class Probes:
-    """Byte strings to look for, each of at least `ANCHOR` bytes."""
+    """Byte strings to search for, each of at least `ANCHOR` bytes."""
 
     def __init__(self, probes: Iterable[bytes]) -> None:
         self._by_anchor: dict[bytes, list[bytes]] = defaultdict(list)
@@ -177,16 +177,15 @@ def _hashed(windows: np.ndarray) -> np.ndarray:
     return (windows * _FACTOR) >> np.uint64(64 - _BITS)
 
 
-PROBE = 48  # bytes of a secret that are looked for, whole groups of base64
-# A foreign file may break in any of these ways.
-_BROKEN = (OSError, ValueError, RecursionError, csv.Error, sqlite3.Error, pa.ArrowException)
+PROBE = 48  # bytes of a secret that are searched for, whole groups of base64
+_READ_ERRORS = (OSError, ValueError, RecursionError, csv.Error, sqlite3.Error, pa.ArrowException)
 
 
 @dataclass
-class Searched:
+class TraceSearch:
     """How much was searched, for how many secrets, and the places where something was found.
 
-    A file that could not be searched is a place too: nobody knows what it holds.
+    A file that could not be searched counts as a place, since its content is not known.
     """
 
     files: int = 0
@@ -197,17 +196,17 @@ class Searched:
 
 def search_traces(
     folders: Iterable[Path], is_person: Callable[[str], bool], secrets: Sequence[bytes]
-) -> Searched:
+) -> TraceSearch:
     """Search every file below `folders` for the person's name and for any of `secrets`.
 
-    Names are looked for in every cell of Parquet, SQLite, CSV, JSON and JSON lines, by the same
-    rule by which they were removed. Secrets (embeddings, crops, thumbnails) are looked for in the
-    bytes of every file, plain and in base64, and in the cells of Parquet, which are compressed, and
-    of SQLite, which cuts a large one into pages. All of them in one pass, in bounded memory.
+    Names are compared by the same rule by which they were removed. Secrets (embeddings, crops,
+    thumbnails) are searched in the bytes of every file, plain and in base64, and in the cells of
+    Parquet, which are compressed, and of SQLite, which cuts large ones into pages. One pass, in
+    bounded memory.
     """
     probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
     plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
-    done = Searched(secrets=len(probes))
+    done = TraceSearch(secrets=len(probes))
     files = [
         path
         for folder in folders
@@ -223,26 +222,26 @@ def search_traces(
             with path.open("rb") as file:
                 if spelled.found_in_file(file):
                     places.add("an embedding or picture")
-            for what, value in cells(path):
+            for place, value in cells(path):
                 if isinstance(value, memoryview):
                     if plain.found_in(value):
-                        places.add(f"an embedding or picture, in {what}")
+                        places.add(f"an embedding or picture, in {place}")
                 elif is_person(value) or is_person(value.removeprefix("'")):
-                    places.add(f"the name, in {what}")
-        except _BROKEN as error:
+                    places.add(f"the name, in {place}")
+        except _READ_ERRORS as error:
             first = str(error).partition("\n")[0]
-            places.add(f"cannot be searched ({first}); look into it yourself, or remove it")
+            places.add(f"cannot be searched ({first}); inspect it yourself, or remove it")
         done.found += [f"{shown}: {place}" for place in sorted(places)]
     done.megabytes = round(done.megabytes, 1)
     return done
 
 
 def _probe(secret: bytes) -> bytes:
-    """Return the part of a secret's second half that says most.
+    """Return the most varied part of a secret's second half.
 
-    The middle of a picture may be of one colour, and what a JPEG begins with is in all of them.
-    It starts where a group of base64 does, so that it is found in that too.
+    The middle of a picture may be of one colour, and all JPEG files begin alike. It starts where a
+    group of base64 does, so that it is found in that too.
     """
-    room = len(secret) - PROBE
-    starts = [start - start % 3 for start in (room // 2, room * 5 // 8, room * 3 // 4)]
+    last = len(secret) - PROBE
+    starts = [start - start % 3 for start in (last // 2, last * 5 // 8, last * 3 // 4)]
     return max((secret[s : s + PROBE] for s in starts), key=lambda part: len(set(part)))

@@ -29,7 +29,7 @@ from faceops.identification.records.output_folder import (
     remove_old_runs,
 )
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.sidecars.sidecars import Sidecars
+from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import walk_photos
@@ -90,7 +90,7 @@ class FolderDigest:
 
     def __init__(self, sidecars: bool) -> None:
         self._digest = hashlib.sha256()
-        self._sidecars = Sidecars() if sidecars else None
+        self._sidecars = SidecarPlaces() if sidecars else None
 
     def add_file(self, path: Path, size: int, mtime_ns: int) -> None:
         """Add the next photo's file."""

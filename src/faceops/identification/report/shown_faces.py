@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from faceops.base.reasons import Reason
 from faceops.identification.engine.decide import Decision
-from faceops.identification.unknown.groups import FaceKey
+from faceops.identification.unknown.numbers import FaceKey
 
 MIN_GUESS = 0.05  # probability below which the nearest person is mere chance
 

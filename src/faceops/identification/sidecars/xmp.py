@@ -1,29 +1,45 @@
-"""An XMP packet as a tree: the regions and people in it, ours and those of others.
+"""An XMP packet as a tree: the regions and people in it, those of FaceOps and of others.
 
 Adobe, XMP Specification part 1 (ISO 16684-1): a structure's fields may be attributes or elements,
-of the element itself or of an rdf:Description in it. Everything that is not touched is kept.
+of the element itself or of an rdf:Description in it. Metadata Working Group, Guidelines for
+Handling Image Metadata 2.0, chapter 5.9: a region's area is given by its centre and size as shares
+of the stored image, before its orientation is applied.
 
-Write an XML tree so that reading it gives the same tree.
-
-minidom's own writer leaves line ends and tabs in attributes, and carriage returns in text, as they
-are, and the next reader makes spaces or line feeds of them (XML 1.0, chapters 2.11 and 3.3.3).
-
-Where a face lies as XMP states it: normalised, in the pixels as they are stored.
-
-Metadata Working Group, Guidelines for Handling Image Metadata 2.0, chapter 5.9: an area is given by
-its centre and size as shares of the stored image, before its orientation is applied.
+defusedxml parses; document types and entities are refused in every encoding.
 """
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+from xml.dom.minidom import Document, Element, Text
 from xml.parsers.expat import ExpatError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.minidom import parseString
 
 from faceops.faces.detector import Box, box_overlap
 from faceops.photos.pixels import SIDEWAYS
 
-if TYPE_CHECKING:
-    from xml.dom.minidom import Document, Element
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+MWG = "http://www.metadataworkinggroup.com/schemas/regions/"
+AREA = "http://ns.adobe.com/xmp/sType/Area#"
+DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
+IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+OURS = "https://faceops.invalid/ns/1.0/"
+_META = "adobe:ns:meta/"
+_XMLNS = "http://www.w3.org/2000/xmlns/"
+_PREFIXES = {
+    "rdf": RDF,
+    "mwg-rs": MWG,
+    "stArea": AREA,
+    "stDim": DIMENSIONS,
+    "Iptc4xmpExt": IPTC,
+    "faceops": OURS,
+}
+_EMPTY = (
+    f'<x:xmpmeta xmlns:x="{_META}"><rdf:RDF xmlns:rdf="{RDF}">'
+    '<rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
+)
 
 
 class Area(NamedTuple):
@@ -38,12 +54,12 @@ class Area(NamedTuple):
 def stored_area(
     box: tuple[float, float, float, float], size: tuple[int, int], orientation: int
 ) -> Area | None:
-    """Return where `box` lies in the stored image; None when nothing of it is in the photo.
+    """Return where `box` lies in the stored image; None if it is outside the photo.
 
     Args:
-        box: x, y, width, height in pixels of the upright photo; cut at its edges.
+        box: x, y, width, height in pixels of the upright photo; it is clipped to the photo.
         size: width and height of the upright photo in pixels.
-        orientation: EXIF's, 1 to 8, that was undone to make it upright.
+        orientation: EXIF's, 1 to 8, that was applied to make it upright.
     """
     width, height = size
     left, top = max(box[0], 0.0), max(box[1], 0.0)
@@ -75,99 +91,44 @@ def _box(area: Area) -> Box:
     return area.x - area.w / 2, area.y - area.h / 2, area.w, area.h
 
 
-_IN_TEXT = re.compile("[&<>\r]")
-_IN_ATTRIBUTE = re.compile('[&<>"\t\n\r]')
-_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
-
-
-def serialise(document: "Document") -> bytes:
-    """Return the document in UTF-8."""
-    parts = ['<?xml version="1.0" encoding="utf-8"?>']
-    to_write: list[Any] = document.childNodes[::-1]  # nodes, and end tags as text
-    while to_write:
-        node = to_write.pop()
-        if isinstance(node, str):
-            parts.append(node)
-        elif node.nodeType == node.ELEMENT_NODE:
-            attributes = (
-                f' {name}="{_IN_ATTRIBUTE.sub(_reference, value)}"'
-                for name, value in node.attributes.items()
-            )
-            parts += ["<", node.tagName, *attributes, ">" if node.childNodes else "/>"]
-            if node.childNodes:
-                to_write += [f"</{node.tagName}>", *node.childNodes[::-1]]
-        elif node.nodeType == node.TEXT_NODE:
-            parts.append(_IN_TEXT.sub(_reference, node.data))
-        else:  # nothing is escaped in comments, processing instructions and CDATA
-            parts.append(node.toxml())
-    return "".join(parts).encode()
-
-
-def _reference(match: "re.Match[str]") -> str:
-    return _NAMED.get(match[0]) or f"&#{ord(match[0])};"
-
-
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-MWG = "http://www.metadataworkinggroup.com/schemas/regions/"
-AREA = "http://ns.adobe.com/xmp/sType/Area#"
-DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
-IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-OURS = "https://faceops.invalid/ns/1.0/"
-_META = "adobe:ns:meta/"
-_XMLNS = "http://www.w3.org/2000/xmlns/"
-_PREFIXES = {
-    "rdf": RDF,
-    "mwg-rs": MWG,
-    "stArea": AREA,
-    "stDim": DIMENSIONS,
-    "Iptc4xmpExt": IPTC,
-    "faceops": OURS,
-}
-_EMPTY = (
-    f'<x:xmpmeta xmlns:x="{_META}"><rdf:RDF xmlns:rdf="{RDF}">'
-    '<rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
-)
-
-
 class XmpDocument:
-    """A packet that is read, changed and written.
+    """A packet to be read, changed and written; a new one without `content`.
 
     Raises:
-        ValueError: `content` is no XML, or no XMP, or has a document type.
+        ValueError: `content` is no XML, no XMP, or has a document type.
     """
 
     def __init__(self, content: bytes | None = None) -> None:
-        from xml.dom import minidom
-
-        if content is not None and (b"<!DOCTYPE" in content or b"<!ENTITY" in content):
-            raise ValueError("it has a document type, which XMP has not")
         try:
-            self._document: Document = minidom.parseString(_EMPTY if content is None else content)
-        except (ExpatError, ValueError, LookupError) as error:
-            raise ValueError(f"it is not well-formed XML: {error}") from None
-        try:
+            self._document: Document = parseString(
+                _EMPTY if content is None else content, forbid_dtd=True
+            )
             packets = self._document.getElementsByTagNameNS(RDF, "RDF")
+        except DefusedXmlException:
+            raise ValueError("it has a document type, which XMP does not allow") from None
         except RecursionError:
             raise ValueError("its elements are nested too deeply") from None
+        except (ExpatError, ValueError, LookupError) as error:
+            raise ValueError(f"it is not well-formed XML: {error}") from None
         if not packets:
             raise ValueError("it holds no rdf:RDF")
 
     def as_bytes(self) -> bytes:
         """Return the packet in UTF-8."""
-        return serialise(self._document) + b"\n"
+        return _serialise(self._document) + b"\n"
 
-    def regions(self) -> Iterator["Element"]:
+    def regions(self) -> Iterator[Element]:
         """Yield every rdf:li of a region list."""
         for regions in list(self._document.getElementsByTagNameNS(MWG, "RegionList")):
             yield from list(regions.getElementsByTagNameNS(RDF, "li"))
 
-    def people(self, namespace: str) -> list["Element"]:
-        """Return the rdf:li of PersonInImage: of IPTC's, or of ours that lists what we added."""
+    def people(self, namespace: str) -> list[Element]:
+        """Return the rdf:li of PersonInImage of IPTC, or of `OURS`: names that FaceOps added."""
         found = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
         return [item for people in found for item in people.getElementsByTagNameNS(RDF, "li")]
 
     def add_region(self, name: str, area: Area, stored_size: tuple[int, int]) -> None:
-        """Add a region of type Face that is marked as ours."""
+        """Add a region of type Face, marked as written by FaceOps."""
         lists = self._document.getElementsByTagNameNS(MWG, "RegionList")
         bag = self._bag(lists[0] if lists else self._new_regions(stored_size))
         item = self._declared(self._child(bag, "rdf:li", RDF))
@@ -183,7 +144,7 @@ class XmpDocument:
         self._child(extensions, "faceops:Source", OURS, "faceops")
 
     def add_person(self, name: str) -> None:
-        """Add a name to PersonInImage, and to our own list of names that we added."""
+        """Add a name to PersonInImage, and to the list of the names that FaceOps added."""
         for prefix, namespace in (("Iptc4xmpExt", IPTC), ("faceops", OURS)):
             there = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
             people = there[0] if there else None
@@ -193,8 +154,8 @@ class XmpDocument:
                 )
             self._declared(self._child(self._bag(people), "rdf:li", RDF, name))
 
-    def remove(self, item: "Element") -> None:
-        """Remove an rdf:li, and the list and the property that are empty without it."""
+    def remove(self, item: Element) -> None:
+        """Remove an rdf:li, and the list and the property if they are empty then."""
         element: Any = item
         for _ in ("rdf:li", "rdf:Bag", "property"):
             parent, before = element.parentNode, element.previousSibling
@@ -205,15 +166,15 @@ class XmpDocument:
                 return
             element = parent
 
-    def drop_empty_regions(self) -> None:
-        """Remove the frame around region lists that are gone."""
+    def remove_empty_regions(self) -> None:
+        """Remove the mwg-rs:Regions that have no region list."""
         for regions in list(self._document.getElementsByTagNameNS(MWG, "Regions")):
             names = {element.localName for element in regions.getElementsByTagNameNS(MWG, "*")}
             if names <= {"AppliedToDimensions"}:
                 parent: Any = regions.parentNode
                 parent.removeChild(regions)
 
-    def says_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Return whether no property is left."""
         for description in self._document.getElementsByTagNameNS(RDF, "Description"):
             names = description.attributes.keysNS()
@@ -221,7 +182,7 @@ class XmpDocument:
                 return False
         return True
 
-    def _new_regions(self, stored_size: tuple[int, int]) -> "Element":
+    def _new_regions(self, stored_size: tuple[int, int]) -> Element:
         regions = self._declared(self._child(self._description(), "mwg-rs:Regions", MWG))
         regions.setAttributeNS(RDF, "rdf:parseType", "Resource")
         size = self._child(regions, "mwg-rs:AppliedToDimensions", MWG)
@@ -230,13 +191,13 @@ class XmpDocument:
         size.setAttributeNS(DIMENSIONS, "stDim:unit", "pixel")
         return self._child(regions, "mwg-rs:RegionList", MWG)
 
-    def _bag(self, parent: "Element") -> "Element":
+    def _bag(self, parent: Element) -> Element:
         for element in _elements(parent):
             if element.namespaceURI == RDF and element.localName in ("Bag", "Seq"):
                 return element
         return self._declared(self._child(parent, "rdf:Bag", RDF))
 
-    def _description(self) -> "Element":
+    def _description(self) -> Element:
         root = self._document.getElementsByTagNameNS(RDF, "RDF")[0]
         for element in _elements(root):
             if element.namespaceURI == RDF and element.localName == "Description":
@@ -246,30 +207,28 @@ class XmpDocument:
         return description
 
     def _child(
-        self, parent: "Element", name: str, namespace: str, text: str | None = None
-    ) -> "Element":
+        self, parent: Element, name: str, namespace: str, text: str | None = None
+    ) -> Element:
         element = self._document.createElementNS(namespace, name)
         if text is not None:
             element.appendChild(self._document.createTextNode(text))
         parent.appendChild(element)
         return element
 
-    def _declared(self, element: "Element") -> "Element":
-        """Bind our prefixes at `element`: a packet may use others for the same namespaces."""
+    def _declared(self, element: Element) -> Element:
+        """Declare our prefixes at `element`: the packet may use others for the same namespaces."""
         for prefix, namespace in _PREFIXES.items():
             element.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
         return element
 
 
-def text_of(element: "Element") -> str:
-    """Return the text in an element."""
-    from xml.dom.minidom import Text  # CDATA is one too
-
+def text_of(element: Element) -> str:
+    """Return the text in an element, CDATA included."""
     return "".join(node.data for node in element.childNodes if isinstance(node, Text))
 
 
-def field_of(structure: "Element", namespace: str, name: str) -> "Element | str | None":
-    """Return a structure's field, the element or the attribute's text; None when absent."""
+def field_of(structure: Element, namespace: str, name: str) -> Element | str | None:
+    """Return a structure's field, an element or the text of an attribute; None if absent."""
     holders = [structure, *(e for e in _elements(structure) if e.localName == "Description")]
     for holder in holders:
         if holder.hasAttributeNS(namespace, name):
@@ -280,14 +239,14 @@ def field_of(structure: "Element", namespace: str, name: str) -> "Element | str 
     return None
 
 
-def text_field(structure: "Element", namespace: str, name: str) -> str:
-    """Return the text of a structure's field, "" when absent."""
+def text_field(structure: Element, namespace: str, name: str) -> str:
+    """Return the text of a structure's field, "" if absent."""
     found = field_of(structure, namespace, name)
     return found if isinstance(found, str) else "" if found is None else text_of(found)
 
 
-def area_of(region: "Element") -> Area | None:
-    """Return the area of a region; None when it states none, or no rectangle."""
+def area_of(region: Element) -> Area | None:
+    """Return the area of a region; None if it has none, or no rectangle."""
     area = field_of(region, MWG, "Area")
     if area is None or isinstance(area, str):
         return None
@@ -297,13 +256,50 @@ def area_of(region: "Element") -> Area | None:
         return None
 
 
-def is_ours(region: "Element") -> bool:
-    """Return whether we have added a region."""
+def is_ours(region: Element) -> bool:
+    """Return whether FaceOps added a region."""
     extensions = field_of(region, MWG, "Extensions")
     if extensions is None or isinstance(extensions, str):
         return False
     return text_field(extensions, OURS, "Source") == "faceops"
 
 
-def _elements(parent: "Element") -> list["Element"]:
+def _elements(parent: Element) -> list[Element]:
     return [node for node in parent.childNodes if node.nodeType == node.ELEMENT_NODE]
+
+
+_IN_TEXT = re.compile("[&<>\r]")
+_IN_ATTRIBUTE = re.compile('[&<>"\t\n\r]')
+_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+
+
+def _serialise(document: Document) -> bytes:
+    """Return the document in UTF-8, such that parsing it gives the same tree.
+
+    The writers of minidom (before Python 3.13) and ElementTree leave line ends and tabs in
+    attributes, or carriage returns in text, as they are, and the next parser turns them into
+    spaces or line feeds (XML 1.0, 2.11 and 3.3.3); ElementTree also renames prefixes.
+    """
+    parts = ['<?xml version="1.0" encoding="utf-8"?>']
+    pending: list[Any] = document.childNodes[::-1]  # nodes, and end tags as text
+    while pending:
+        node = pending.pop()
+        if isinstance(node, str):
+            parts.append(node)
+        elif node.nodeType == node.ELEMENT_NODE:
+            attributes = (
+                f' {name}="{_IN_ATTRIBUTE.sub(_reference, value)}"'
+                for name, value in node.attributes.items()
+            )
+            parts += ["<", node.tagName, *attributes, ">" if node.childNodes else "/>"]
+            if node.childNodes:
+                pending += [f"</{node.tagName}>", *node.childNodes[::-1]]
+        elif node.nodeType == node.TEXT_NODE:
+            parts.append(_IN_TEXT.sub(_reference, node.data))
+        else:  # nothing is escaped in comments, processing instructions and CDATA
+            parts.append(node.toxml())
+    return "".join(parts).encode()
+
+
+def _reference(match: "re.Match[str]") -> str:
+    return _NAMED.get(match[0]) or f"&#{ord(match[0])};"

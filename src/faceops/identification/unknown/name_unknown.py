@@ -1,4 +1,4 @@
-"""Enrol a person whom earlier runs could only number, from the photos in which they were seen."""
+"""Enrol an unknown person of the latest run under a name, from the photos that show them."""
 
 import csv
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.faces.detector import SAME_BOX, box_overlap
-from faceops.faces.find_faces import Face, find_in_photo
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery.crops import store_crop
 from faceops.gallery.names import given_name, paths_shown_as, person_key
 from faceops.gallery.people_folder import ADVICE, SkippedPhoto
@@ -23,16 +23,22 @@ from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FIL
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
-from faceops.identification.unknown.groups import FaceKey, unknown_name, unknown_number
+from faceops.identification.unknown.numbers import FaceKey, unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
-MOST_FACES = 20  # of one person: more add nothing to a search
+MAX_FACES = 20  # enrolled of one person: more do not improve a search
 
 
 @dataclass
 class Naming:
-    """What naming did: faces enrolled now, those there already, photos left out, the new run."""
+    """What naming did.
+
+    Attributes:
+        enrolled, enrolled_before: faces.
+        flags: photos that were not enrolled.
+        summary: of the run that followed.
+    """
 
     unknown: str
     person: str
@@ -43,19 +49,19 @@ class Naming:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A face of the unknown person: where its photo lies (several paths of one photo), and it."""
+class _UnknownFace:
+    """A face of the unknown person, as recorded, and the paths of its photo."""
 
     key: FaceKey
-    box: tuple[float, float, float, float]
+    box: Box
     quality: float
     paths: list[str] = field(default_factory=list)
 
 
-class _Cut(NamedTuple):
-    """A face as it is cut from its photo anew."""
+class _FoundFace(NamedTuple):
+    """A face as it was found again in its photo."""
 
-    key: FaceKey
+    photo_id: str
     path: str
     face: Face
 
@@ -63,64 +69,54 @@ class _Cut(NamedTuple):
 def name_unknown(
     unknown: str, name: str, gallery_dir: Path, bundle: Bundle, out: Path, threads: int | None
 ) -> Naming:
-    """Enrol the person `unknown` of the latest run into `out` as `name`, and decide anew.
+    """Enrol the person `unknown` of the latest run into `out` as `name`, and identify again.
 
     Up to 20 of their faces are enrolled, the best ones, cut from the photos again; a person who is
-    enrolled already gets them on top. Called again after an interruption, it goes on. The run that
-    follows has the settings of the latest one.
+    enrolled already gets them in addition. Called again after an interruption, it continues. The
+    run that follows has the settings of the latest one.
 
     Raises:
-        UsageError: `unknown` is no such name, `name` none at all; there is no gallery.
+        UsageError: `unknown` or `name` is no such name; there is no gallery.
         FaceOpsError: the latest run has nobody of that number; none of the photos can be used; the
             gallery is of another contract or cannot be written.
     """
     number = unknown_number(unknown)
     name = given_name(name)
     latest = _latest(out)
-    seen = _faces_of(number, out)
+    faces = _faces_of(number, out)
     shown = latest.photos_folder
     photos = next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown))
     root = photos if photos.is_dir() else photos.parent
-    flags: list[SkippedPhoto] = []
-    with locked_gallery(gallery_dir, bundle.release.contract_id) as gallery:
-        held = {person_key(person): person for person in gallery.people}
+    contract_id = bundle.release.contract_id
+    finder = bundle.face_finder(latest.detail)
+    skipped: list[SkippedPhoto] = []
+    with locked_gallery(gallery_dir, contract_id) as gallery:
+        enrolled = {person_key(person): person for person in gallery.people}
         name = gallery.aliases.get(person_key(name), name)
-        name = held.get(person_key(name), name)
-        taken = {(face.photo_id, face.box): face.person for face in gallery.faces}
-        cut = []
-        for one in _cut(seen, root, latest.detail, bundle, name, flags):
-            other = taken.get((one.key.photo_id, one.face.detection.box), name)
-            if other != name:
-                note = f"the same face is enrolled as {other}"
-                flags.append(SkippedPhoto(one.path, name, Reason.DUPLICATE_OTHER_PERSON, note))
+        name = enrolled.get(person_key(name), name)
+        owners = {(face.photo_id, face.box): face.person for face in gallery.faces}
+        usable = []
+        for found in _found_again(faces, root, finder, name, skipped):
+            owner = owners.get((found.photo_id, found.face.detection.box), name)
+            if owner == name:
+                usable.append(found)
             else:
-                cut.append(one)
-        fresh = [one for one in cut if (one.key.photo_id, one.face.detection.box) not in taken]
-        if not cut:
+                note = f"the same face is enrolled as {owner}"
+                reason = Reason.DUPLICATE_OTHER_PERSON
+                skipped.append(SkippedPhoto(found.path, name, reason, note))
+        if not usable:
             raise FaceOpsError(
-                f"none of the {len(seen)} faces of {unknown_name(number)} can be enrolled: "
-                f"{flags[0].photo}: {flags[0].note}."
+                f"none of the {len(faces)} faces of {unknown_name(number)} can be enrolled: "
+                f"{skipped[0].photo}: {skipped[0].note}."
             )
-        if fresh:
-            embeddings = bundle.embed(np.stack([one.face.crop for one in fresh]))
-            gallery = gallery.with_faces(
-                GalleryFace(
-                    person=name,
-                    photo_id=one.key.photo_id,
-                    photo=one.path,
-                    box=one.face.detection.box,
-                    detector_score=one.face.detection.score,
-                    quality=one.face.quality.overall,
-                    embedding=embedding,
-                    crop_id=store_crop(gallery_dir, one.face.crop),
-                    origin=NAMED,
-                )
-                for one, embedding in zip(fresh, embeddings, strict=True)
-            )
-            gallery.save()
+        new = [
+            found for found in usable if (found.photo_id, found.face.detection.box) not in owners
+        ]
+        if new:
+            gallery.with_faces(_enrolled(new, name, gallery_dir, bundle)).save()
     summary = identify(
         photos,
-        Gallery.open(gallery_dir, bundle.release.contract_id),
+        Gallery.open(gallery_dir, contract_id),
         bundle,
         out,
         IdentifySettings(
@@ -133,11 +129,29 @@ def name_unknown(
             threads=threads,
         ),
     )
-    return Naming(unknown_name(number), name, len(fresh), len(cut) - len(fresh), flags, summary)
+    before = len(usable) - len(new)
+    return Naming(unknown_name(number), name, len(new), before, skipped, summary)
+
+
+def _enrolled(
+    found: list[_FoundFace], person: str, gallery_dir: Path, bundle: Bundle
+) -> Iterator[GalleryFace]:
+    embeddings = bundle.embed(np.stack([each.face.crop for each in found]))
+    for (photo_id, path, face), embedding in zip(found, embeddings, strict=True):
+        yield GalleryFace(
+            person=person,
+            photo_id=photo_id,
+            photo=path,
+            box=face.detection.box,
+            detector_score=face.detection.score,
+            quality=face.quality.overall,
+            embedding=embedding,
+            crop_id=store_crop(gallery_dir, face.crop),
+            origin=NAMED,
+        )
 
 
 def _latest(out: Path) -> Summary:
-    path = out / SUMMARY_FILE
     try:
         return read_summary(out)
     except (FileNotFoundError, NotADirectoryError):
@@ -146,85 +160,85 @@ def _latest(out: Path) -> Summary:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FaceOpsError(
-            f"{path} cannot be used ({error}); run faceops identify into {out} again."
+            f"{out / SUMMARY_FILE} cannot be used ({error}); run faceops identify into {out} again."
         ) from None
 
 
-def _faces_of(number: int, out: Path) -> list[_Seen]:
-    """Return the person's faces, best quality first, by unknown.csv and the exact paths."""
+def _faces_of(number: int, out: Path) -> list[_UnknownFace]:
+    """Return the person's faces by unknown.csv, the best first; their paths by the records."""
     wanted = unknown_name(number)
+    faces: dict[FaceKey, _UnknownFace] = {}
     try:
         with (out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        mine = [row for row in rows if row["unknown"] == wanted]
-        seen = {
-            FaceKey(row["photo_id"], int(row["face_index"])): _Seen(
-                FaceKey(row["photo_id"], int(row["face_index"])),
-                (float(row["x"]), float(row["y"]), float(row["width"]), float(row["height"])),
-                float(row["quality"]),
-            )
-            for row in mine
-        }
-        for row in _rows(out / FACES_FILE):
-            key = FaceKey(row["photo_id"], row["face_index"])
-            if key in seen:
-                seen[key].paths.append(row["photo_path"])
+            for row in csv.DictReader(file):
+                if row["unknown"] == wanted:
+                    key = FaceKey(row["photo_id"], int(row["face_index"]))
+                    x, y, width, height = (
+                        float(row[name]) for name in ("x", "y", "width", "height")
+                    )
+                    faces[key] = _UnknownFace(key, (x, y, width, height), float(row["quality"]))
+        for record in _photo_paths(out / FACES_FILE):
+            key = FaceKey(record["photo_id"], record["face_index"])
+            if key in faces:
+                faces[key].paths.append(record["photo_path"])
     except (OSError, ValueError, KeyError) as error:
         raise FaceOpsError(
             f"{out / UNKNOWN_FILE} cannot be used ({error}); run faceops identify into {out} again."
         ) from None
-    if not seen:
+    if not faces:
         raise FaceOpsError(
             f"there is no {wanted} in the latest results in {out}; {UNKNOWN_FILE} and the report "
             "list who is there."
         )
-    return sorted(seen.values(), key=lambda face: (-face.quality, face.key))
+    return sorted(faces.values(), key=lambda face: (-face.quality, face.key))
 
 
-def _rows(records: Path) -> Iterator[dict[str, Any]]:
+def _photo_paths(records: Path) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(records) as file:
         for batch in file.iter_batches(columns=["photo_id", "photo_path", "face_index"]):
             yield from batch.to_pylist()
 
 
-def _cut(
-    seen: list[_Seen],
+def _found_again(
+    faces: list[_UnknownFace],
     root: Path,
-    detail: int,
-    bundle: Bundle,
+    finder: FaceFinder,
     person: str,
-    flags: list[SkippedPhoto],
-) -> Iterator[_Cut]:
-    """Yield up to `MOST_FACES` faces, cut from their photos; flag the photos left out."""
-    finder = bundle.face_finder(detail)
-    found = 0
-    for face in track(seen, "enrol"):
-        if found == MOST_FACES:
+    skipped: list[SkippedPhoto],
+) -> Iterator[_FoundFace]:
+    """Yield up to `MAX_FACES` faces that are good enough; add the other photos to `skipped`."""
+    count = 0
+    for face in track(faces, "enrol"):
+        if count == MAX_FACES:
             return
-        reason: Reason | None = Reason.VANISHED  # unless one of its paths leads to it
-        found_at = ((path, real) for path in face.paths for real in paths_shown_as(root, path))
-        for path, real in found_at:
+        found = _find_again(face, root, finder)
+        if isinstance(found, _FoundFace):
+            count += 1
+            yield found
+        else:
+            note = ADVICE.get(found, "the photo cannot be used, or has changed since")
+            path = face.paths[0] if face.paths else "?"
+            skipped.append(SkippedPhoto(path, person, found, note))
+
+
+def _find_again(face: _UnknownFace, root: Path, finder: FaceFinder) -> _FoundFace | Reason:
+    """Return the face in its photo, or why it cannot be enrolled."""
+    reason = Reason.VANISHED  # unless one of its paths leads to the photo
+    for path in face.paths:
+        for real in paths_shown_as(root, path):
             try:
-                opened = find_in_photo(real, finder)
+                photo = find_in_photo(real, finder)
             except PhotoError as error:
                 reason = error.reason
                 continue
-            if opened.photo.photo_id != face.key.photo_id:
+            if photo.photo.photo_id != face.key.photo_id:
                 reason = Reason.VANISHED
                 continue
-            likest = max(
-                opened.faces,
-                key=lambda each: box_overlap(each.detection.box, face.box),
-                default=None,
-            )
-            if likest is None or box_overlap(likest.detection.box, face.box) < SAME_BOX:
+            overlaps = [box_overlap(each.detection.box, face.box) for each in photo.faces]
+            if max(overlaps, default=0) < SAME_BOX:
                 reason = Reason.NO_FACE
                 continue
-            reason = ENROLMENT.refusal(likest.quality)
-            if reason is None:
-                found += 1
-                yield _Cut(face.key, path, likest)
-            break
-        if reason is not None:
-            note = ADVICE.get(reason, "the photo cannot be used, or has changed since")
-            flags.append(SkippedPhoto(face.paths[0] if face.paths else "?", person, reason, note))
+            same = photo.faces[int(np.argmax(overlaps))]
+            refusal = ENROLMENT.refusal(same.quality)
+            return refusal or _FoundFace(face.key.photo_id, path, same)
+    return reason

@@ -1,4 +1,4 @@
-"""People whom nobody has named: faces of several photos that are one person, listed by number."""
+"""Unknown people: faces without a name that are one person in several photos, by number."""
 
 import itertools
 import tempfile
@@ -15,20 +15,21 @@ from faceops.base.reasons import Reason
 from faceops.base.tables import csv_cell, write_csv
 from faceops.identification.engine.decide import NamedPhoto
 from faceops.identification.records.output_folder import UNKNOWN_FILE
-from faceops.identification.unknown.groups import FaceKey, group_faces, number_groups, unknown_name
+from faceops.identification.unknown.groups import group_faces
+from faceops.identification.unknown.numbers import FaceKey, number_groups, unknown_name
 from faceops.release.bundle import Bundle
 
-# A face that is nearly somebody enrolled (`ambiguous`) is no unknown person.
-_NOBODY = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
+# A face that is nearly an enrolled person (`ambiguous`) is no unknown person.
+_UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
 _COLUMNS = ("photo_id", "photo_path", "face_index", "x", "y", "width", "height", "quality")
 _AT_ONCE = 4096  # rows
 FIELDS = ("unknown", "photos", *_COLUMNS)
 
 
 class UnknownFaces:
-    """Collects the embeddings of the faces that nobody could name, in a file: memory is bounded.
+    """Collects the embeddings of unknown faces in a temporary file, in the order of the records.
 
-    They come in the order of the records; a context manager.
+    A context manager; memory is bounded.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
@@ -43,9 +44,9 @@ class UnknownFaces:
         self._file.close()
 
     def add(self, named: NamedPhoto) -> None:
-        """Take in the faces of one photo."""
+        """Add the unknown faces of one photo."""
         for face, decision in zip(named.photo.faces, named.decisions, strict=True):
-            if decision.reason in _NOBODY:
+            if decision.reason in _UNKNOWN_REASONS:
                 self._file.write(face.embedding.astype(np.float32).tobytes())
                 self.count += 1
 
@@ -57,7 +58,7 @@ class UnknownFaces:
         return np.memmap(self._file, np.float32, "r+", shape=(self.count, self._size))
 
     def keep(self, rows: np.ndarray) -> None:
-        """Keep these rows alone, int (K,), rising; they move up within the file."""
+        """Keep only these rows, int (K,), ascending; they move up within the file."""
         if len(rows) == self.count:
             return
         mapped = self.embeddings()
@@ -69,7 +70,7 @@ class UnknownFaces:
 
 @dataclass(frozen=True)
 class UnknownPerson:
-    """Faces of one person without a name: places in `UnknownPeople.faces`, by photo."""
+    """One unknown person: their number of photos, and rows of `UnknownPeople.faces`."""
 
     number: int
     photos: int
@@ -77,16 +78,19 @@ class UnknownPerson:
 
     @property
     def name(self) -> str:
-        """As unknown-007."""
+        """Such as unknown-007."""
         return unknown_name(self.number)
 
 
 @dataclass(frozen=True, eq=False)
 class UnknownPeople:
-    """The faces that nobody could name, a row each with the columns of the records.
+    """The unknown faces of a run.
 
-    `people` are those seen in two photos or more, the most frequent first; `alone`, int64, are the
-    other rows, and `grouped` the faces that are not among these.
+    Attributes:
+        faces: a row each, with columns of the records.
+        people: those seen in two photos or more, the most frequent first.
+        alone: int64, the rows of faces that belong to none of `people`.
+        grouped: the faces that belong to one of them.
     """
 
     faces: pa.Table
@@ -99,19 +103,19 @@ class UnknownPeople:
         """How many faces belong to one of `people`."""
         return sum(len(person.rows) for person in self.people)
 
-    def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
+    def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return those rows of `faces`."""
-        return self.faces.take(_int64(places)).to_pylist()
+        return self.faces.take(_int64(numbers)).to_pylist()
 
 
 def find_unknown_people(
     records: Path, unknown: UnknownFaces, bundle: Bundle, state: Path
 ) -> UnknownPeople:
-    """Group the faces of the run's Parquet file `records` that nobody could name.
+    """Group the unknown faces of the run's Parquet file `records` by person.
 
-    Two faces are linked at the threshold that would name a stranger, among so many faces, no more
-    often than the release's own budget allows. The same photo under two paths is one photo, and
-    `unknown` keeps its faces once.
+    Two faces are linked from the threshold at which a search among so many faces stays within the
+    release's default budget of false identifications. The same photo under two paths is one photo,
+    and `unknown` keeps its faces once.
 
     Raises:
         FaceOpsError: as `number_groups`.
@@ -161,14 +165,14 @@ def _rows_without_name(records: Path) -> pa.Table:
         parts = []
         for batch in file.iter_batches(columns=[*_COLUMNS, "reason"]):
             reasons = batch["reason"].to_pylist()
-            rows = [row for row, reason in enumerate(reasons) if reason in _NOBODY]
+            rows = [row for row, reason in enumerate(reasons) if reason in _UNKNOWN_REASONS]
             parts.append(batch.take(_int64(rows)).select(_COLUMNS))
         schema = pa.schema([file.schema_arrow.field(name) for name in _COLUMNS])
     return pa.Table.from_batches(parts, schema=schema)
 
 
 def _by_group(group: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndarray]:
-    """Return the places of each group from 0 up, rising; or what `rows` has at these places."""
+    """Return the places of each group from 0 up, ascending; or the `rows` at these places."""
     order = np.argsort(group, kind="stable")
     ends = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2))
     places = order if rows is None else rows[order]
@@ -176,7 +180,7 @@ def _by_group(group: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndar
 
 
 def _numbered(photo_ids: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """Return each photo_id once, and int64 (N,), the place of each row's among these."""
+    """Return each photo_id once, and the place of each row's in these, int64 (N,)."""
     coded = photo_ids.combine_chunks().dictionary_encode()
     return coded.dictionary.to_pylist(), _integers(coded.indices)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from faceops.identification.unknown import groups as cluster
 from faceops.identification.unknown.groups import MEAN_SHARE, group_faces, lowest_cosine
 from faceops.verification.verifier import Verifier
 
@@ -36,11 +35,7 @@ def test_people_who_are_far_apart_are_found_whole_and_numbered_by_their_first_fa
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.12, 0.2])
-@pytest.mark.parametrize("block", [1 << 22, 600])
-def test_it_is_the_plain_loop_over_pairs(
-    noise: float, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster, "_BLOCK", block)
+def test_it_is_the_plain_loop_over_pairs(noise: float) -> None:
     rows, _ = people(12, 6, noise, seed=5)
     photos = draw.integers(0, 50, len(rows)).tolist()
     pairs = sorted(

@@ -1,0 +1,309 @@
+"""Remove a person from one output folder: records, state, summaries, reports, drawn photos."""
+
+import contextlib
+import csv
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path, write_file
+from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.tables import csv_text
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.gallery.names import paths_shown_as
+from faceops.identification.records.drawings import drawn_path
+from faceops.identification.records.output_folder import (
+    ANNOTATED,
+    FACES_FILE,
+    REPORT_FILE,
+    RUNS,
+    STATE_FILE,
+    SUMMARY_FILE,
+    remove_unfinished,
+    rewrite_manifest,
+)
+from faceops.identification.report.report import people_on
+from faceops.identification.state.forgotten_places import add_place
+from faceops.identification.state.presence import drop_missing
+from faceops.identification.state.schema import connect, open_state, state_errors
+from faceops.identification.unknown.numbers import FaceKey, forget_numbers
+
+IsPerson = Callable[[str], bool]
+_PERSON_COLUMNS = ("person", "probability", "distance", "runner_up", "runner_up_probability")
+_RUNNER_UP_COLUMNS = ("runner_up", "runner_up_probability")
+
+
+class NamedFace(NamedTuple):
+    """A face that has the person's name; the box is in pixels of the upright photo."""
+
+    photo_id: str
+    photo_path: str
+    box: Box
+
+
+@dataclass
+class ForgottenOutput:
+    """What was removed from one output folder.
+
+    Attributes:
+        secrets: the removed embeddings and pictures, which must not be found anywhere.
+        photo_folders: folders of photos in which its runs wrote sidecars.
+    """
+
+    folder: Path
+    rows: int = 0
+    cached_faces: int = 0
+    reports: int = 0
+    pictures: int = 0
+    secrets: list[bytes] = field(default_factory=list)
+    photo_folders: list[Path] = field(default_factory=list)
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was removed."""
+        return any((self.rows, self.cached_faces, self.reports, self.pictures))
+
+
+def forget_in_output(
+    out: Path, is_person: IsPerson, enrolled: Iterable[NamedFace], mark: str
+) -> ForgottenOutput:
+    """Remove the person from everything in `out`; the caller holds its lock.
+
+    The state keeps the place of each face, without embedding or picture, so that the next run does
+    not embed it again. Reports that show the person are removed as a whole, since their pictures
+    cannot be told apart; the next run writes a new one. Called again, it finds nothing.
+
+    Args:
+        enrolled: the person's faces in the gallery, whose photos may be in the album too.
+        mark: names this forgetting, see `readmit`.
+
+    Raises:
+        FaceOpsError: `out` is damaged or cannot be written; what was removed stays removed.
+    """
+    done = ForgottenOutput(out)
+    try:
+        remove_unfinished(out)
+        folders = [out, *sorted((out / RUNS).glob("*"))]
+        # The path of an enrolled photo is relative to the people's folder, not to the album.
+        named = {face for folder in folders for face in _named_faces(folder, is_person)}
+        faces = {*enrolled, *named}
+        done.photo_folders = _folders_with_sidecars(folders)
+        _forget_state(out / STATE_FILE, faces, mark, done)
+        photo_ids = {face.photo_id for face in faces}
+        for folder in folders:
+            done.pictures += _remove_drawings(folder, {face.photo_path for face in named})
+            rows = _forget_rows(folder, is_person)
+            done.rows += rows
+            counted = _forget_summary(folder, is_person)
+            page = folder / REPORT_FILE
+            # A report also shows whom a face may be, which no row says.
+            guessed = any(map(is_person, people_on(page)))
+            if page.is_file() and (counted or rows or guessed or _has_photos(folder, photo_ids)):
+                page.unlink()
+                done.reports += 1
+            rewrite_manifest(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise FaceOpsError(
+            f"{out} cannot be cleaned ({error}); repair that and forget the person again, "
+            "what is removed stays removed."
+        ) from None
+    return done
+
+
+def _rows(folder: Path, *columns: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the run in `folder`, by its Parquet file."""
+    if (folder / FACES_FILE).is_file():
+        with pq.ParquetFile(folder / FACES_FILE) as file:
+            for batch in file.iter_batches(columns=list(columns)):
+                yield from batch.to_pylist()
+
+
+def _named_faces(folder: Path, is_person: IsPerson) -> Iterator[NamedFace]:
+    box = ("x", "y", "width", "height")
+    for row in _rows(folder, "photo_id", "photo_path", "person", *box):
+        if row["person"] is not None and is_person(row["person"]):
+            x, y, width, height = (row[name] for name in box)
+            yield NamedFace(row["photo_id"], row["photo_path"], (x, y, width, height))
+
+
+def _has_photos(folder: Path, photo_ids: Collection[str]) -> bool:
+    return any(row["photo_id"] in photo_ids for row in _rows(folder, "photo_id"))
+
+
+class _Unchanged(Exception):
+    """The person is not in the file, which stays as it is."""
+
+
+def _forget_rows(folder: Path, is_person: IsPerson) -> int:
+    """Blank the person in the run's three record files; return the number of rows changed.
+
+    A row that named the person becomes `rejected`, `forgotten`; a row with the person as its
+    runner-up loses that. Each file is replaced atomically.
+    """
+    changed = 0
+    for name, rewrite in ((FACES_FILE, _parquet), ("faces.jsonl", _jsonl), ("faces.csv", _csv)):
+        path = folder / name
+        if path.is_file():
+            with contextlib.suppress(_Unchanged), atomic_path(path) as temporary:
+                rows = rewrite(path, temporary, is_person)
+                if not rows:
+                    raise _Unchanged
+                changed = max(changed, rows)
+    return changed
+
+
+def _blank(row: dict[str, Any], is_person: IsPerson, empty: object) -> bool:
+    """Remove the person from a row of any format; return whether it had them."""
+    if row["person"] and is_person(row["person"]):
+        row.update(dict.fromkeys(_PERSON_COLUMNS, empty))
+        row.update(decision=str(DecisionKind.REJECTED), reason=str(Reason.FORGOTTEN))
+        return True
+    if row["runner_up"] and is_person(row["runner_up"]):
+        row.update(dict.fromkeys(_RUNNER_UP_COLUMNS, empty))
+        return True
+    return False
+
+
+def _parquet(path: Path, temporary: Path, is_person: IsPerson) -> int:
+    changed = 0
+    with (
+        pq.ParquetFile(path) as file,
+        pq.ParquetWriter(temporary, file.schema_arrow, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches():
+            rows = batch.to_pylist()
+            changed += sum(_blank(row, is_person, None) for row in rows)
+            writer.write_table(pa.Table.from_pylist(rows, schema=file.schema_arrow))
+    return changed
+
+
+def _jsonl(path: Path, temporary: Path, is_person: IsPerson) -> int:
+    changed = 0
+    with (
+        path.open(encoding="utf-8") as file,
+        temporary.open("w", encoding="utf-8", newline="\n") as out,
+    ):
+        for line in file:
+            row = json.loads(line)
+            if _blank(row, is_person, None):
+                changed += 1
+                line = json.dumps(row, ensure_ascii=False) + "\n"
+            out.write(line)
+    return changed
+
+
+def _csv(path: Path, temporary: Path, is_person: IsPerson) -> int:
+    changed = 0
+    with (
+        path.open(encoding="utf-8", newline="") as file,
+        temporary.open("w", encoding="utf-8", newline="") as out,
+    ):
+        reader = csv.DictReader(file)
+        writer = csv.DictWriter(out, reader.fieldnames or (), lineterminator="\n")
+        writer.writeheader()
+        for row in reader:
+            changed += _blank(row, lambda name: is_person(name) or is_person(csv_text(name)), "")
+            writer.writerow(row)
+    return changed
+
+
+def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: ForgottenOutput) -> None:
+    """Remove embeddings and pictures of `faces` from the state `path`, found by any method.
+
+    A stored face is removed when it overlaps the box by half or more. Its place stays under `mark`
+    (see `forgotten_places`), so that no run finds it anew. Data of missing photos are dropped: it
+    is not known any more whom earlier runs saw there. The freed bytes are overwritten.
+    """
+    if not path.is_file():
+        return
+    keys: list[FaceKey] = []
+    with open_state(path) as db:
+        for face in faces:
+            rows = db.execute(
+                "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
+                "FROM faces WHERE photo_id=? AND NOT forgotten",
+                (face.photo_id,),
+            ).fetchall()
+            for finder, index, thumbnail, crop, x, y, width, height in rows:
+                if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
+                    add_place(db, face.photo_id, (x, y, width, height), mark)
+                    embeddings = _blank_face(db, (face.photo_id, finder, index))
+                    done.secrets += [*embeddings, thumbnail, crop or b""]
+                    keys.append(FaceKey(face.photo_id, index))
+        drop_missing(db)
+    if keys:
+        with state_errors(path), contextlib.closing(connect(path)) as db:
+            db.execute("VACUUM")
+    forget_numbers(path, keys)
+    done.cached_faces = len(keys)
+
+
+def _blank_face(db: sqlite3.Connection, key: tuple[str, str, int]) -> list[bytes]:
+    """Blank the face in the state; return its embeddings."""
+    where = "photo_id=? AND finder=? AND face_index=?"
+    embeddings = db.execute(f"SELECT embedding FROM embeddings WHERE {where}", key).fetchall()
+    db.execute(f"DELETE FROM embeddings WHERE {where}", key)
+    db.execute(f"UPDATE faces SET forgotten=1, thumbnail=x'', crop=NULL WHERE {where}", key)
+    return [embedding for (embedding,) in embeddings]
+
+
+def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
+    """Remove the person from the counts of the summary; return whether they were there."""
+    path = folder / SUMMARY_FILE
+    if not path.is_file():
+        return False
+    people = json.loads(path.read_text("utf-8"))["people"]
+    kept = {name: count for name, count in people.items() if not is_person(name)}
+    if kept == people:
+        return False
+    reset_summary(folder, people=kept)
+    return True
+
+
+def reset_summary(folder: Path, **changes: object) -> None:
+    """Change the run's summary so that the next run decides every photo again."""
+    path = folder / SUMMARY_FILE
+    if path.is_file():
+        content = json.loads(path.read_text("utf-8")) | changes | {"decided_by": ""}
+        write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
+    """Remove the annotated copies of these photos; return their number."""
+    drawn = folder / ANNOTATED
+    if not drawn.is_dir() or drawn.is_symlink():
+        return 0
+    removed = 0
+    for path in photo_paths:
+        picture = drawn / drawn_path(path)
+        if picture.is_file():
+            picture.unlink()
+            removed += 1
+    if not any(path.is_file() for path in drawn.rglob("*")):
+        shutil.rmtree(drawn)
+        drawn.mkdir()  # the latest run's copies are linked to
+    return removed
+
+
+def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of photos in which the runs in `folders` wrote sidecars."""
+    shown = set()
+    for folder in folders:
+        if (folder / SUMMARY_FILE).is_file():
+            content = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
+            if content["xmp"]:
+                shown.add(content["photos_folder"])
+    found = [
+        path
+        for text in sorted(shown)
+        for path in paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)]
+    ]
+    return [path if path.is_dir() or not path.exists() else path.parent for path in found]
