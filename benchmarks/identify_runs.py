@@ -7,7 +7,7 @@
 again: the first run over the photos of `data`; then nothing changed, one more person enrolled, and
 1 % of the photos changed. Later runs are repeated; medians of whole commands.
 
-next_model: runs with a release, with another one whose embedder differs (tests/altered_release.py),
+next_model: runs with a release, with another one whose embedder differs (tests/releases.py),
 and with the first one again, with and without --keep-crops. The rows of both must be equal.
 
 killed: a large folder, made of altered photos of `data` so that no two files are equal. One run is
@@ -36,7 +36,7 @@ from benchmarks import FACEOPS, timed
 from experiments.lfw_identification import choose
 from faceops.base.progress import track
 from faceops.photos.walk import walk_photos
-from tests.altered_release import alter_release
+from tests.releases import alter_release
 
 MARGIN = 0.18  # cut off each side of LFW's photos, so that one face is left
 ENROLLED = 50  # people

@@ -20,7 +20,7 @@ from faceops.gate.rules import RuleResult
 from faceops.registry.register import register
 from faceops.registry.store import SPLIT_ARTIFACT, use_tracking
 from faceops.registry.versions import Version
-from tests.altered_release import alter_release
+from tests.releases import alter_release
 
 NOISE = (0.0, 0.02, 0.05, 0.1, 0.2)
 

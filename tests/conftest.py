@@ -138,7 +138,7 @@ def sface_bundle(
     weights_dir: Path, synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of a real release: SFace as published, calibrated on the synthetic people."""
-    from tests.sface_release import release_sface
+    from tests.releases import release_sface
 
     folder = tmp_path_factory.mktemp("release") / "bundle"
     return release_sface(folder, synthetic_set / "photos", weights_dir)
@@ -147,7 +147,7 @@ def sface_bundle(
 @pytest.fixture(scope="session")
 def next_bundle(sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a release that differs from `sface_bundle` in its embedder alone."""
-    from tests.altered_release import alter_release
+    from tests.releases import alter_release
 
     return alter_release(sface_bundle, tmp_path_factory.mktemp("next_release") / "bundle")
 
@@ -193,11 +193,8 @@ def album(synthetic_set: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(
-    sface_bundle: Path, synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The folder of `sface_bundle` with an int8 embedder beside the same float32 one."""
-    from tests.int8_release import add_int8
+def int8_bundle(sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `sface_bundle` with a second embedder, in the place of int8."""
+    from tests.releases import add_int8
 
-    folder = tmp_path_factory.mktemp("int8_release") / "bundle"
-    return add_int8(sface_bundle, folder, synthetic_set / "photos")
+    return add_int8(sface_bundle, tmp_path_factory.mktemp("int8_release") / "bundle")

@@ -204,8 +204,8 @@ def test_a_change_of_the_gallery_holds_from_the_next_request_on(
 def test_requests_at_the_same_time_do_not_disturb_each_other(
     service: PhotoService, album: Path
 ) -> None:
-    photos = [[posted(path)] for path in sorted(album.rglob("*.jpg"))]
+    photos = [[posted(path)] for path in sorted(album.rglob("*.jpg"))[-4:]]
     alone = [service.answer(photo, NAMES) for photo in photos]
-    with ThreadPoolExecutor(6) as threads:
+    with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda photo: service.answer(photo, NAMES), photos))
     assert together == alone

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,10 +51,14 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(
-    sface_bundle: Path, gallery_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    sface_bundle: Path,
+    gallery_dir: Path,
+    empty_store: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """The champion of a registry of its own, served with a gallery."""
     root = tmp_path_factory.mktemp("served")
+    shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", _registered(sface_bundle, root))
         environment.setenv("FACEOPS_GALLERY", str(gallery_dir))

@@ -1,4 +1,4 @@
-"""A small net, equalised and quantised: the same function, the same bytes, eight bits."""
+"""Quantisation of a small net: PReLU as convolution, equalisation, int8, equal bytes."""
 
 import subprocess
 import sys
@@ -62,13 +62,17 @@ def small_net(opset: int = 18) -> onnx.ModelProto:
     return replace_prelu(helper.make_model(graph, opset_imports=imports, ir_version=10))
 
 
-def embed(model: onnx.ModelProto, crops: np.ndarray = CROPS, threads: int = 1) -> np.ndarray:
+def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray], threads: int = 1) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
         serialise(model), options, providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {"crops": crops})[0]
+    return session.run(None, inputs)[0]
+
+
+def embed(model: onnx.ModelProto, crops: np.ndarray = CROPS, threads: int = 1) -> np.ndarray:
+    return run(model, {"crops": crops}, threads)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -125,14 +129,12 @@ def test_int8_is_close_small_and_runs_on_any_batch_and_threads() -> None:
     assert kinds == {TensorProto.INT8, TensorProto.INT32}  # weights and biases
 
 
-def test_equalised_channels_lose_less() -> None:
-    from faceops.release.int8.quantise import _named, _quantised
-
+def test_equalised_channels_lose_less(monkeypatch: pytest.MonkeyPatch) -> None:
     net = small_net()
-    plain = _quantised(_named(net), CROPS, [])
-    assert cosine(embed(quantise_embedder(net, CROPS, 0)), embed(net)) > cosine(
-        embed(plain), embed(net)
-    )
+    equalised = quantise_embedder(net, CROPS, 0)
+    monkeypatch.setattr("faceops.release.int8.quantise.equalise", lambda model, crops: model)
+    plain = quantise_embedder(net, CROPS, 0)
+    assert cosine(embed(equalised), embed(net)) > cosine(embed(plain), embed(net))
 
 
 @pytest.mark.slow
@@ -160,3 +162,44 @@ def test_what_cannot_be_quantised_is_one_sentence(
     with pytest.raises(CannotQuantise, match=sentence) as caught:
         quantise_embedder(small_net(opset), CROPS, float_layers)
     assert "\n" not in str(caught.value)
+
+
+def prelu(slopes: list[float]) -> onnx.ModelProto:
+    """Return y = PReLU(x), as `replace_prelu` writes it."""
+    channels = len(slopes)
+    slope = np.array(slopes, np.float32).reshape(1, channels, 1, 1)
+    shape = ["n", channels, 3, 3]
+    graph = helper.make_graph(
+        [helper.make_node("PRelu", ["x", "slope"], ["y"])],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(slope, "slope")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return replace_prelu(made)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "operations"),
+    [
+        ([-0.8, 0.0, 0.25, 1.0], {"Conv", "Relu", "Add"}),
+        ([-0.8, 0.25, 1.2], {"Relu", "Mul", "Add"}),  # above 1: as it was
+    ],
+)
+def test_prelu_as_convolution_computes_the_same(slopes: list[float], operations: set[str]) -> None:
+    before = prelu(slopes)
+    after = prelu_as_convolution(before)
+    onnx.checker.check_model(after, full_check=True)
+    assert {node.op_type for node in after.graph.node} == operations
+    x = np.random.default_rng(1).normal(0, 50, (7, len(slopes), 3, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(after, {"x": x}), run(before, {"x": x}), rtol=1e-5, atol=1e-5)
+
+
+def test_a_sum_that_is_not_a_prelu_is_not_changed() -> None:
+    model = prelu([0.5, 0.2])
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("_rest"):
+            other = numpy_helper.to_array(tensor) * 2
+            tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
+    assert prelu_as_convolution(model).SerializeToString() == model.SerializeToString()

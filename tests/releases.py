@@ -1,10 +1,12 @@
-"""A small real release for tests: SFace, its verifier calibrated on people who do not exist."""
+"""Real releases for tests, benchmarks and experiments."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import numpy_helper
 
 from faceops.config.sections import Verify
 from faceops.faces.detector import Detector
@@ -12,9 +14,18 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
-from faceops.release.contract import Alignment, WeightFile
+from faceops.release.contract import (
+    EMBEDDER,
+    EMBEDDER_INT8,
+    Alignment,
+    Int8,
+    Int8Measured,
+    WeightFile,
+    read_release,
+    write_release,
+)
 from faceops.release.embedder_graph import adapt_embedder
-from faceops.release.export import BundleModels, write_bundle
+from faceops.release.export import BundleModels, serialise, write_bundle
 from faceops.verification.choose_calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
@@ -74,4 +85,55 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
         params={},
         data={"name": "none: SFace as published"},
     )
+    return folder
+
+
+MIN_WEIGHTS = 1000  # smaller initialisers are biases, shapes and scales, which stay
+
+
+def noisy_embedder(bundle: Path, seed: int = 1, noise: float = 0.02) -> bytes:
+    """Return the embedder of `bundle`, each weight multiplied by 1 + `noise` * N(0, 1)."""
+    model = onnx.load(bundle / EMBEDDER)
+    random = np.random.default_rng(seed)
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size >= MIN_WEIGHTS:
+            factor = 1 + noise * random.standard_normal(values.shape).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(values * factor, weight.name))
+    return serialise(model)
+
+
+def alter_release(bundle: Path, folder: Path, seed: int = 1, noise: float = 0.02) -> Path:
+    """Copy the release in `bundle` to `folder` with noise in its embedder, see `noisy_embedder`.
+
+    Detector, landmarks and thresholds stay, so crops are equal and embeddings differ.
+    """
+    shutil.copytree(bundle, folder)
+    content = noisy_embedder(bundle, seed, noise)
+    (folder / EMBEDDER).write_bytes(content)
+    write_release(read_release(folder).with_embedder(content), folder)
+    return folder
+
+
+def add_int8(bundle: Path, folder: Path) -> Path:
+    """Copy the release in `bundle` to `folder`, with a second embedder in the place of int8.
+
+    It has noise in its weights and is not quantised, which takes long: to everything but its own
+    tests, int8 is only another embedder. Its thresholds are those of float32.
+    """
+    shutil.copytree(bundle, folder)
+    content = noisy_embedder(bundle)
+    (folder / EMBEDDER_INT8).write_bytes(content)
+    release = read_release(folder)
+    int8 = release.with_embedder(content)
+    section = Int8(
+        weight=int8.weights[EMBEDDER],
+        contract_id=int8.contract_id,
+        thresholds=release.thresholds.model_copy(update={"data": "synthetic people, int8"}),
+        measured=Int8Measured(
+            people=24, photos=96, far=0.05, tar_float32=0.99, tar_int8=0.98, tar_loss_allowed=0.02,
+            min_cosine=0.97, mean_cosine=0.99, calibration_crops=8,
+        ),
+    )  # fmt: skip
+    write_release(release.model_copy(update={"int8": section}), folder)
     return folder

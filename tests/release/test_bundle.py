@@ -1,0 +1,157 @@
+"""A bundle verifies its files, embeds and verifies, in either precision."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.cli import main
+from faceops.gallery.store import Gallery
+from faceops.release.bundle import EMBED_BATCH, Bundle, check_files
+from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, MODEL_FILES, read_release
+from tests.release.tiny_release import SIZE, VERIFIER, write_tiny
+from tests.releases import add_int8
+
+
+@pytest.fixture
+def copy(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny release with int8."""
+    return add_int8(tiny_folder, tmp_path / "copy")
+
+
+def crops(count: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, 112, 112, 3), np.uint8)
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "release.json"
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in content.items() if v != "absent"}))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, EMBED_BATCH + 1])
+def test_the_batch_does_not_change_embeddings(tiny_bundle: Bundle, count: int) -> None:
+    together = tiny_bundle.embed(crops(count))
+    assert together.shape == (count, SIZE) and together.dtype == np.float32
+    if count:
+        np.testing.assert_allclose(tiny_bundle.embed(crops(count)[-1:])[0], together[-1], atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+
+
+def test_verify_gives_the_verifiers_probabilities(tiny_bundle: Bundle) -> None:
+    a, b = np.random.default_rng(0).normal(0, 0.3, (2, 9000, SIZE)).astype(np.float32)
+    np.testing.assert_allclose(tiny_bundle.verify(a, b), VERIFIER.probability(a, b), atol=1e-5)
+    assert tiny_bundle.verify(a[:0], b[:0]).shape == (0,)
+
+
+def test_wrong_shapes_are_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        tiny_bundle.embed(np.zeros((1, 3, 112, 112), np.float32))
+    with pytest.raises(ValueError, match="both must be"):
+        tiny_bundle.verify(np.zeros((2, SIZE)), np.zeros((3, SIZE)))
+
+
+def test_a_bundle_keeps_its_name_and_finds_faces(tiny_bundle: Bundle) -> None:
+    assert tiny_bundle.name == "models:/faceops@champion"
+    assert tiny_bundle.face_finder().find(np.zeros((64, 64, 3), np.uint8)) == []
+
+
+def test_a_release_of_other_crops_finds_no_faces(tmp_path: Path, weights_dir: Path) -> None:
+    centred = Bundle.load(write_tiny(tmp_path / "center", weights_dir, "center"))
+    with pytest.raises(FaceOpsError, match=r"crop\.mode aligned"):
+        centred.face_finder()
+
+
+@pytest.mark.parametrize("name", [*MODEL_FILES, EMBEDDER_INT8])
+def test_a_changed_or_missing_file_is_named(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    precision = "int8" if name == EMBEDDER_INT8 else "float32"
+    with pytest.raises(FaceOpsError, match=f"{name} has sha256"):
+        Bundle.load(copy, precision=precision)
+    with pytest.raises(FaceOpsError, match=f"{name} has sha256"):
+        check_files(copy)
+    (copy / name).unlink()
+    with pytest.raises(FaceOpsError, match=f"{name} cannot be read"):
+        Bundle.load(copy, precision=precision)
+    if precision == "int8":
+        Bundle.load(copy)  # float32 does not need it
+
+
+def test_a_damaged_release_json_is_refused_in_one_sentence(copy: Path, tmp_path: Path) -> None:
+    original = (copy / "release.json").read_text()
+    content = json.loads(original)
+
+    def refused(pattern: str, precision: str = "float32") -> None:
+        with pytest.raises(FaceOpsError, match=pattern) as caught:
+            Bundle.load(copy, precision=precision)
+        assert "\n" not in str(caught.value)
+        (copy / "release.json").write_text(original)
+
+    edit(copy, contract_id="0" * 64)
+    refused("states contract id 000000000000")
+    edit(copy, int8={**content["int8"], "contract_id": "0" * 64})
+    refused("states contract id 000000000000", "int8")
+    edit(copy, schema_version=99)
+    refused("schema version 99")
+    edit(copy, embedding_size="many")
+    refused("embedding_size is wrong")
+    edit(copy, weights={})
+    refused("does not list embedder")
+    edit(copy, alignment={**content["alignment"], "version": 99})
+    refused("alignment version 99")
+    (copy / "release.json").write_text("{")
+    refused("not readable JSON")
+    (copy / "release.json").write_text("[]")
+    refused("schema version None")
+    with pytest.raises(FaceOpsError, match="not a release bundle"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+def test_lineage_does_not_change_the_contract(copy: Path, tiny_bundle: Bundle) -> None:
+    edit(copy, git_commit="abc", dvc_lock_sha256="def", params={})
+    assert Bundle.load(copy).release.contract_id == tiny_bundle.release.contract_id
+
+
+def test_releases_written_before_int8_can_be_read(copy: Path, tiny_folder: Path) -> None:
+    edit(copy, schema_version=2, int8="absent")
+    loaded = Bundle.load(copy)
+    assert loaded.release.int8 is None
+    assert loaded.release.contract_id == read_release(tiny_folder).contract_id
+
+
+def test_int8_has_its_own_contract_thresholds_and_weight(copy: Path) -> None:
+    float32, int8 = Bundle.load(copy), Bundle.load(copy, precision="int8")
+    assert int8.release.contract_id != float32.release.contract_id
+    assert int8.release.crops_id == float32.release.crops_id
+    assert int8.release.thresholds.data == "synthetic people, int8"
+    assert int8.release.weights[EMBEDDER] != float32.release.weights[EMBEDDER]
+
+
+def test_a_gallery_of_one_precision_refuses_the_other_until_it_is_embedded_again(
+    int8_bundle: Path, synthetic_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, out = tmp_path / "gallery", tmp_path / "found"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(min((synthetic_set / "album").glob("*.jpg")), photos)
+    release = ["--gallery", str(gallery), "--bundle", str(int8_bundle)]
+    identify = ["identify", str(photos), "--out", str(out), "--detail", "0", *release]
+    assert main(["enrol", str(synthetic_set / "enrol"), *release]) == 0
+    assert main(identify) == 0
+    assert main(identify) == 0
+    assert "nothing has changed" in capsys.readouterr().out
+    # The shortcut for unchanged folders must not answer for the other embedder.
+    assert main([*identify, "--precision", "int8"]) == 1
+    assert "their embeddings cannot be compared" in capsys.readouterr().err
+    assert main(["people", "reembed", *release, "--precision", "int8"]) == 0
+    int8 = Bundle.load(int8_bundle, precision="int8").release.contract_id
+    assert Gallery.open(gallery).contract_id == int8
+    capsys.readouterr()
+    assert main([*identify, "--precision", "int8", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["contract_id"] == int8 and not summary["unchanged"]

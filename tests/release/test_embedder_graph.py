@@ -1,0 +1,120 @@
+"""An exported embedder computes what the torch model does, with the same bytes each time."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from faceops.embedding.backbones.layers import Branches, L2Pool, conv_unit
+from faceops.embedding.backbones.mobilefacenet import Bottleneck
+from faceops.embedding.embedder import Embedder, InputStage, embed_crops
+from faceops.release.embedder_graph import adapt_embedder, export_embedder, replace_prelu
+from faceops.release.export import measure_parity, require_parity, serialise
+
+
+@pytest.fixture(scope="module")
+def exported() -> tuple[torch.nn.Module, bytes]:
+    """A small network of every kind of layer that the backbones have: a whole one takes long.
+
+    The stage tests export a resnet18.
+    """
+    torch.manual_seed(0)
+    trunk = nn.Sequential(
+        InputStage(40, "grey"),
+        conv_unit(1, 8, 3, stride=2, padding=1, prelu=True),
+        Branches(L2Pool(), nn.MaxPool2d(3, 1, 1), conv_unit(8, 8, (1, 7), padding=(0, 3))),
+        Bottleneck(24, 24, 48, stride=1),
+    )
+    head = nn.Sequential(
+        Branches(nn.Conv2d(24, 24, 20, groups=24), nn.AdaptiveAvgPool2d(1)),
+        nn.BatchNorm2d(48),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(48, 16, bias=False),
+        nn.BatchNorm1d(16),
+    )
+    model = Embedder("", 16, trunk, head, 40, "grey")
+    for _ in range(3):  # so that the running statistics do something
+        model(torch.rand(4, 3, 112, 112) * 255)
+    return model.eval(), serialise(export_embedder(model, 18))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 5])
+def test_onnx_agrees_with_torch_on_any_batch(
+    exported: tuple[torch.nn.Module, bytes], count: int
+) -> None:
+    model, content = exported
+    crops = np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), np.uint8)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"crops": crops})[0]
+    parity = measure_parity(embed_crops(model, crops), found)
+    require_parity(parity, 1e-5)
+    assert parity.min_cosine > 0.99999
+    assert parity.crops == count
+
+
+@pytest.mark.slow
+def test_a_second_export_has_the_same_bytes_and_no_traces(
+    exported: tuple[torch.nn.Module, bytes], repository: Path
+) -> None:
+    model, content = exported
+    assert serialise(export_embedder(model, 18)) == content
+    for trace in (str(repository).encode(), b"torch_export.py", b"stack_trace", b"0x7f"):
+        assert trace not in content
+
+
+@pytest.mark.slow
+def test_the_published_sface_gives_its_own_embeddings_normalised(weights_dir: Path) -> None:
+    file = weights_dir / "face_recognition_sface_2021dec.onnx"
+    published = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    adapted = onnxruntime.InferenceSession(
+        serialise(adapt_embedder(onnx.load(file))), providers=["CPUExecutionProvider"]
+    )
+    crops = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    for crop, embedding in zip(crops, adapted.run(None, {"crops": crops})[0], strict=True):
+        planes = crop.astype(np.float32).transpose(2, 0, 1)[None]
+        raw = published.run(None, {"data": planes})[0][0]
+        np.testing.assert_allclose(embedding, raw / np.linalg.norm(raw), atol=1e-5)
+
+
+SLOPES = np.array([-0.8, 0.0, 0.25, 1.0, 1.5], np.float32).reshape(1, 5, 1, 1)
+
+
+def _model(slope_is_constant: bool) -> onnx.ModelProto:
+    shape = ["n", 5, 3, 3]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    slopes = [numpy_helper.from_array(SLOPES, "slope")]
+    if not slope_is_constant:
+        inputs.append(helper.make_tensor_value_info("slope", TensorProto.FLOAT, [1, 5, 1, 1]))
+        slopes = []
+    graph = helper.make_graph(
+        [helper.make_node("PRelu", ["x", "slope"], ["y"])],
+        "one",
+        inputs,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        slopes,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_the_function_stays_the_same_for_slopes_of_either_sign() -> None:
+    x = np.random.default_rng(1).normal(0, 50, (7, 5, 3, 3)).astype(np.float32)
+    changed = replace_prelu(_model(slope_is_constant=True))
+    onnx.checker.check_model(changed, full_check=True)
+    assert {node.op_type for node in changed.graph.node} == {"Relu", "Mul", "Add"}
+    session = onnxruntime.InferenceSession(
+        changed.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    expected = np.where(x > 0, x, SLOPES * x)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_slope_that_is_computed_is_left_alone() -> None:
+    model = _model(slope_is_constant=False)
+    assert replace_prelu(model).SerializeToString() == model.SerializeToString()
