@@ -18,7 +18,7 @@ from experiments import parser, run
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.lfw import FARS, lfw_view2, read_pairs_list
+from faceops.evaluation.protocols.lfw import FARS, lfw_view2_figures, read_pairs_list
 from faceops.faces.align import align
 from faceops.faces.crop_photos import choose_face
 from faceops.faces.detector import Detector
@@ -75,7 +75,7 @@ def main() -> None:
         missing=tuple(path for path in paths if path not in usable),
     )
     distance = Verifier(-np.ones(SIZE, np.float32), 0.0, "distance")
-    figures = lfw_view2(faces, distance, pairs, SEED).figures(SEED)
+    figures = lfw_view2_figures(faces, distance, pairs, SEED)
     every = figures["all_pairs"]
     print(f"landmarks: {args.landmarks}; {len(paths)} photos, {speed:.1f} photos/s")
     print(f"{len(faces.missing)} photos without a face")

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from faceops.embedding.training.dataset import BalancedSampler, FaceDataset
+from faceops.embedding.training.epoch_batches import mine_negatives
 
 from faceops.embedding.global_mining import (
     MemoryBank,
@@ -10,8 +12,6 @@ from faceops.embedding.global_mining import (
     nearest_negatives,
     random_negatives,
 )
-from faceops.embedding.training.dataset import BalancedSampler, FaceDataset
-from faceops.embedding.training.epoch_batches import mine_negatives
 from tests.embedding.faces_for_training import tiny_training
 
 # 12 people with 4 photos, 9 with one; in mixed order.

@@ -10,7 +10,7 @@ from PIL import Image
 from faceops.evaluation.mistakes import (
     ONE_PERSON,
     TWO_PEOPLE,
-    Pair,
+    MistakenPair,
     worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
@@ -37,13 +37,13 @@ def by_loop(wanted: bool, most: int) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def pairs() -> list[Pair]:
+def pairs() -> list[MistakenPair]:
     crops = np.zeros((len(FACES), 112, 112, 3), np.uint8)
     scan = scan_pairs(FACES, VERIFIER, [0.05])
     return worst_mistakes(FACES, crops, VERIFIER, scan, calibrated=True, most=12)
 
 
-def test_they_are_those_of_a_loop(pairs: list[Pair]) -> None:
+def test_they_are_those_of_a_loop(pairs: list[MistakenPair]) -> None:
     row_of = {path: row for row, path in enumerate(FACES.paths.tolist())}
     for kind, same in ((TWO_PEOPLE, False), (ONE_PERSON, True)):
         own = [pair for pair in pairs if pair.kind == kind]
@@ -63,7 +63,7 @@ def test_ties_and_few_photos_give_what_there_is() -> None:
     assert found[0].likeness == f"distance {-found[0].log_odds:.3f}"
 
 
-def test_table_and_sheets_show_every_pair(pairs: list[Pair], tmp_path: Path) -> None:
+def test_table_and_sheets_show_every_pair(pairs: list[MistakenPair], tmp_path: Path) -> None:
     write_mistakes_table(pairs, tmp_path / "mistakes.csv")
     write_mistake_sheets(pairs, tmp_path)
     rows = list(csv.DictReader((tmp_path / "mistakes.csv").open()))

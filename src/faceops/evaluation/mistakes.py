@@ -30,7 +30,7 @@ TWO_PEOPLE, ONE_PERSON = "two people", "one person"
 
 
 @dataclass(frozen=True)
-class Pair:
+class MistakenPair:
     """Two photos and their score; crops uint8 (112, 112, 3)."""
 
     kind: str  # TWO_PEOPLE or ONE_PERSON, by the labels
@@ -49,7 +49,7 @@ def worst_mistakes(
     *,
     calibrated: bool,
     most: int = MOST,
-) -> list[Pair]:
+) -> list[MistakenPair]:
     """Return up to `most` pairs of each kind, those of two people first, the worst first.
 
     A photo is in one pair of a list, its worst: else one wrong label would fill the list. Pairs of
@@ -69,7 +69,7 @@ def worst_mistakes(
             a, b = pairs[row]
             score = float(log_odds[row])
             found.append(
-                Pair(
+                MistakenPair(
                     kind,
                     score,
                     _likeness(score, calibrated),
@@ -98,7 +98,7 @@ def _likeness(score: float, calibrated: bool) -> str:
     return f"p {shown_probability(float(sigmoid(np.array([score]))[0]))}"
 
 
-def write_mistakes_table(pairs: list[Pair], path: Path) -> None:
+def write_mistakes_table(pairs: list[MistakenPair], path: Path) -> None:
     """Write a CSV of all pairs; of a calibrated model the scores are log odds."""
     header = ("labels", "score", "person", "path", "other_person", "other_path")
     rows = (
@@ -109,7 +109,7 @@ def write_mistakes_table(pairs: list[Pair], path: Path) -> None:
     write_csv(path, header, rows, errors="backslashreplace")
 
 
-def write_mistake_sheets(pairs: list[Pair], folder: Path) -> None:
+def write_mistake_sheets(pairs: list[MistakenPair], folder: Path) -> None:
     """Write mistakes_two_people.png and mistakes_one_person.png to `folder`."""
     for kind, name, title, note in (
         (TWO_PEOPLE, "two_people", "Two people, by their labels, who look alike most",
@@ -122,7 +122,7 @@ def write_mistake_sheets(pairs: list[Pair], folder: Path) -> None:
         write_sheet(sheet, folder / f"mistakes_{name}.png")
 
 
-def _tiles(pair: Pair) -> Iterator[Thumbnail]:
+def _tiles(pair: MistakenPair) -> Iterator[Thumbnail]:
     colour = BAD if pair.kind == TWO_PEOPLE else GOOD
     captions = (f"   {pair.likeness}", "")
     for person, path, crop, caption in zip(

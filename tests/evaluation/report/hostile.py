@@ -8,7 +8,7 @@ from faceops.base.figures import rounded
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import evaluate_embeddings
-from faceops.evaluation.mistakes import Pair, worst_mistakes
+from faceops.evaluation.mistakes import MistakenPair, worst_mistakes
 from faceops.evaluation.protocols.attributes import Attributes
 from faceops.evaluation.protocols.slices import measure_slices
 from faceops.evaluation.report.document import About, Facts
@@ -38,7 +38,7 @@ HISTORY = [
 
 
 @cache
-def hostile() -> tuple[Facts, list[Pair]]:
+def hostile() -> tuple[Facts, list[MistakenPair]]:
     plain = people(60, 4, 0.4, 2)
     renamed = np.array([ATTACKS[i % 4] + name for i, name in enumerate(plain.persons)], dtype=str)
     persons = np.repeat(renamed[::4], 4)

@@ -219,29 +219,12 @@ def lfw_view1(
     )
 
 
-@dataclass(frozen=True)
-class LfwView2:
-    """The scored pairs of pairs.txt; `correct` bool (N,), the decisions; all pairs' figures."""
+def lfw_view2_figures(
+    faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: int
+) -> dict[str, Any]:
+    """Return the mean accuracy of the folds of `pairs` (pairs.txt) and its standard error.
 
-    pairs: ListedPairs
-    correct: np.ndarray
-    all_pairs: dict[str, Any]
-
-    def figures(self, seed: int) -> dict[str, Any]:
-        """Mean accuracy of the folds, its standard error and its interval over people."""
-        folds = np.bincount(self.pairs.fold, self.correct) / np.bincount(self.pairs.fold)
-        return {
-            "accuracy": float(folds.mean()),
-            "accuracy_standard_error": float(folds.std(ddof=1) / np.sqrt(len(folds))),
-            "accuracy_interval": self.pairs.interval(self.correct, seed),
-            "fold_accuracy": [float(fold) for fold in folds],
-            "pairs": len(self.correct),
-            "all_pairs": self.all_pairs,
-        }
-
-
-def lfw_view2(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: int) -> LfwView2:
-    """Score `pairs` (pairs.txt) and all pairs of its photos.
+    With them come the figures of all pairs of the list's photos.
 
     Raises:
         FaceOpsError: a photo is not in the data.
@@ -252,4 +235,12 @@ def lfw_view2(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: 
         fold = scored.fold == number
         threshold = best_threshold(scored.scores[~fold], scored.same[~fold])
         correct[fold] = reaches(scored.scores[fold], threshold) == scored.same[fold]
-    return LfwView2(scored, correct, _listed_photos_figures(faces, verifier, pairs, seed))
+    accuracy = np.bincount(scored.fold, correct) / np.bincount(scored.fold)
+    return {
+        "accuracy": float(accuracy.mean()),
+        "accuracy_standard_error": float(accuracy.std(ddof=1) / np.sqrt(len(accuracy))),
+        "accuracy_interval": scored.interval(correct, seed),
+        "fold_accuracy": [float(fold) for fold in accuracy],
+        "pairs": len(correct),
+        "all_pairs": _listed_photos_figures(faces, verifier, pairs, seed),
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from faceops.evaluation.mistakes import Pair
+from faceops.evaluation.mistakes import MistakenPair
 from faceops.evaluation.report.document import (
     Bullets,
     Facts,
@@ -120,7 +120,7 @@ _KINDS = {Text: "text", Bullets: "bullets", Table: "table", Picture: "picture", 
 _PHOTO_QUALITY = 82
 
 
-def page(facts: Facts, pairs: Sequence[Pair], folder: Path) -> str:
+def page(facts: Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
     """Return the HTML page; pictures are read from `folder`, every name is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -12,7 +12,12 @@ from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
 from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
-from faceops.evaluation.protocols.lfw import PairsList, lfw_view1, lfw_view2, read_pairs_list
+from faceops.evaluation.protocols.lfw import (
+    PairsList,
+    lfw_view1,
+    lfw_view2_figures,
+    read_pairs_list,
+)
 from faceops.evaluation.protocols.open_set import (
     gallery_query_figures,
     open_set,
@@ -103,7 +108,7 @@ def _lfw_view1(task: ProtocolInput) -> dict[str, Any]:
 def _lfw_view2(task: ProtocolInput) -> dict[str, Any]:
     (pairs,) = task.lists
     seed = task.settings.seed
-    return {"lfw_view2": lfw_view2(*task.pair, pairs, seed).figures(seed)}
+    return {"lfw_view2": lfw_view2_figures(*task.pair, pairs, seed)}
 
 
 def _promise(task: ProtocolInput) -> dict[str, Any]:

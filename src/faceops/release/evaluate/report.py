@@ -12,7 +12,7 @@ from faceops.embedding.similarity_map import draw_similarity_map
 from faceops.evaluation.curves import CURVES, write_curves
 from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.mistakes import (
-    Pair,
+    MistakenPair,
     worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
@@ -165,7 +165,7 @@ def write_report(
         old = [pictures / name for name in _PICTURES]
         for path in (*old, *(folder / name for name in (MISTAKES, *CURVES))):
             path.unlink(missing_ok=True)
-        pairs: list[Pair] = []
+        pairs: list[MistakenPair] = []
         promises = figures.get("promise", [])
         write_plots(result.curves, model.thresholds, settings.far, promises, pictures, rows)
         if result.curves is not None:
@@ -179,7 +179,7 @@ def write_report(
 
 def _draw_faces(
     folder: Path, result: EvaluationResult, curves: Evaluation, seed: int
-) -> list[Pair]:
+) -> list[MistakenPair]:
     """Draw and list the worst mistakes, which are returned, and draw the similarity map."""
     model, faces, crops = result.model, result.faces, result.crops
     pictures = folder / PICTURES
