@@ -84,7 +84,7 @@ def test_a_tree_may_have_a_folder_around_it_in_an_archive_only(tmp_path: Path) -
         ("", UsageError, "is empty"),
         (" ", UsageError, "is empty"),
         ("s3://bucket/lfw.tgz", UsageError, "not an http, https or file"),
-        (__file__, FaceOpsError, "no tar, tgz or zip"),
+        (__file__, FaceOpsError, "not a tar, tgz or zip"),
     ],
 )
 def test_a_wrong_place_is_refused(

@@ -68,7 +68,7 @@ def test_lists_of_people_are_read(tmp_path: Path) -> None:
     path.write_text("# friends\n2\nAnn_Lee\t3\nann lee\n\nBo Day\n")
     assert read_people_list(path) == ["Ann_Lee", "Bo Day"]
     path.write_text("10\n")
-    with pytest.raises(UsageError, match="names nobody"):
+    with pytest.raises(UsageError, match="has no names"):
         read_people_list(path)
     with pytest.raises(UsageError, match="does not exist"):
         read_people_list(tmp_path / "nowhere.txt")

@@ -1,4 +1,4 @@
-"""Errors that are told to the user as one sentence, without a traceback."""
+"""Errors that are reported to the user as one sentence, without a traceback."""
 
 
 class FaceOpsError(Exception):
@@ -8,10 +8,10 @@ class FaceOpsError(Exception):
 
 
 class UsageError(FaceOpsError):
-    """The command was called wrongly: an argument, a parameter file (exit code 2)."""
+    """The command was used wrongly: an argument, a parameter file (exit code 2)."""
 
     exit_code = 2
 
 
 class StoreError(FaceOpsError):
-    """MLflow's store did not do what it was asked to: it may be away, and back a moment later."""
+    """A request to MLflow's store failed; it may succeed later."""

@@ -1,4 +1,4 @@
-"""Locks between processes, on files that say who holds them."""
+"""Locks between processes, on files that name the process that holds them."""
 
 import json
 import os

@@ -36,7 +36,7 @@ def _cgroup_limits() -> list[float]:
 
 
 def _limit(text: str) -> float:
-    """Return quota / period of "QUOTA PERIOD"; infinite for "max", -1 and what is not such."""
+    """Return quota / period of "QUOTA PERIOD"; infinite for "max", -1 and other texts."""
     try:
         quota, period = map(float, text.split())
     except ValueError:
@@ -54,7 +54,7 @@ def _read(path: Path) -> str:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 8  # results that may wait for a slow one, a worker
+_AHEAD = 8  # results per worker that may wait for a slow one
 
 
 def ordered_map(
@@ -62,9 +62,9 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Yield `work(item)` for each item in order, computed by `workers` threads.
 
-    Threads, because Pillow and ONNX Runtime let go of the interpreter while they work. Memory is
-    bounded: only a few results a worker are ahead of the one that is taken. An error in `work` is
-    raised where its result would have come; what has not begun is then dropped.
+    Threads, because Pillow and ONNX Runtime release the GIL. Memory is bounded: at most eight
+    results per worker are computed ahead of the one that is yielded. An error in `work` is
+    raised in the place of its result; items not yet started are then dropped.
     """
     pool = ThreadPoolExecutor(max_workers=workers)
     waiting: deque[Future[Result]] = deque()

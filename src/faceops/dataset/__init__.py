@@ -1,1 +1,1 @@
-"""The data set: where labelled photos come from, what is expected of them, who trains."""
+"""The data set: sources of labelled photos, their validation, and the split of the people."""

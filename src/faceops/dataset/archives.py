@@ -90,7 +90,7 @@ def unpack(archive: Path, target: Path) -> Path:
     if target.is_dir():
         return target
     if not is_archive(archive):
-        raise FaceOpsError(f"{archive} is no tar, tgz or zip archive; name one, or a folder.")
+        raise FaceOpsError(f"{archive} is not a tar, tgz or zip archive; name one, or a folder.")
     extract = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
     try:
         with atomic_folder(target) as temporary:

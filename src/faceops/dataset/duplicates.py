@@ -20,7 +20,7 @@ class HashedPhoto:
 
     Attributes:
         path: POSIX, relative to the data folder.
-        person: the folder below photos/ that it lies in.
+        person: the name of its folder below photos/.
         photo_id: sha256 of the bytes; "" if they could not be read.
         phash: 64-bit perceptual hash, hexadecimal; "" if it is not known.
     """

@@ -18,7 +18,7 @@ def name_key(name: str) -> str:
     characters are one (NFKC), case does not count, spaces, `-`, `.` and `_` are one space.
     """
     folded = unicodedata.normalize("NFKC", name).casefold()
-    # Folding can leave what is not normalised; the key of a key is the key.
+    # Normalised again, because folding can undo it: the key of a key must be the key.
     folded = unicodedata.normalize("NFKC", folded)
     return _SEPARATORS.sub(" ", folded).strip()
 
@@ -64,7 +64,7 @@ def read_people_list(path: Path) -> list[str]:
     counts at the head of LFW's lists and folds), empty ones and comments (`#`) are skipped.
 
     Raises:
-        UsageError: no such file, not text, or nobody in it.
+        UsageError: no such file, not text, or no name in it.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -78,5 +78,5 @@ def read_people_list(path: Path) -> list[str]:
         if name and not name.startswith("#") and not name.isdigit():
             names.setdefault(name_key(name), name)
     if not names:
-        raise UsageError(f"{path} names nobody; write one name a line.")
+        raise UsageError(f"{path} has no names; write one name per line.")
     return list(names.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
@@ -20,6 +20,7 @@ from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
 from faceops.dataset.manifest import ACCEPTED, REJECTED
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
+from faceops.photos.formats import FORMATS
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo, printable
 from faceops.photos.walk import walk_photos
 
@@ -63,8 +64,15 @@ def validate_photos(
         processes: how many to use at most.
 
     Raises:
+        UsageError: there is no such format.
         FaceOpsError: there are no photos, quarantine.csv is wrong, or a process was killed.
     """
+    known = [each.name for each in FORMATS]
+    if unknown := sorted(set(formats) - set(known)):
+        raise UsageError(
+            f"validate.formats lists {unknown[0]!r}, which is unknown; choose from "
+            f"{', '.join(known)}."
+        )
     folder = data / "photos"
     paths = walk_photos(folder) if folder.is_dir() else []
     if not paths:

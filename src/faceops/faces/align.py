@@ -1,4 +1,4 @@
-"""Bring a face upright into a square crop: the one alignment of training and identification."""
+"""Align a face to a square crop: the one alignment of training and identification."""
 
 import math
 
@@ -34,12 +34,12 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.column_stack([turn, to - turn @ start])
 
 
-# Raise the version with every change that alters the bytes of a crop: it stands for the decoding
-# of the detector's output, the landmarks and the alignment together.
+# Increase it with every change that alters the bytes of a crop: in the decoding of the detector's
+# output, the landmarks or the alignment.
 ALIGNMENT_VERSION = 1
 
-# Where the five landmarks lie in a crop of 112 x 112 pixels, centre of the first pixel at 0:
-# the usual template of ArcFace (Deng et al. 2019) and SFace.
+# The five landmarks in a crop of 112 x 112 pixels, centre of the first pixel at 0: the usual
+# template of ArcFace (Deng et al. 2019) and SFace.
 TEMPLATE: np.ndarray = np.array(
     [
         [38.2946, 51.6963],
@@ -55,11 +55,11 @@ _LARGEST_REDUCTION = 64
 
 
 def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray:
-    """Return the face as uint8 (size, size, 3) RGB; what lies outside the photo is black.
+    """Return the face as uint8 (size, size, 3) RGB; black outside the photo.
 
-    A similarity transform by least squares takes the landmarks to the template; sampling is
+    A similarity transform by least squares maps the landmarks to the template; sampling is
     bilinear. A face larger than the crop is first averaged over blocks of n x n pixels, n being
-    the whole part of the scale, so that it does not alias.
+    the integer part of the scale, so that it does not alias.
 
     Args:
         pixels: uint8 (H, W, 3) RGB, upright.

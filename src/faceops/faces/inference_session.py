@@ -7,7 +7,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from faceops.base.errors import FaceOpsError
 
-# The runtime's errors share no base class of their own.
+# The errors of ONNX Runtime have no common base class.
 _LOAD_ERRORS = (
     runtime.Fail,
     runtime.InvalidArgument,
@@ -28,11 +28,12 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Return a CPU session of `model` with `threads` threads inside an operator, one across.
 
-    The arena is off: photos differ in size, and it would keep the largest of each shape. Where
-    batches have few sizes it makes runs faster, those of an int8 embedder by two fifths.
+    The memory arena is off by default: photos differ in size, and it would keep memory for the
+    largest of each shape. Where batches have few sizes, `arena` makes runs faster, those of an
+    int8 embedder by two fifths.
 
     Raises:
-        FaceOpsError: the file is absent or holds no model that ONNX Runtime can run.
+        FaceOpsError: the file is missing or not a model that ONNX Runtime can run.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -1,4 +1,4 @@
-"""YuNet's ONNX file, which has the fixed input 640 x 640, made to accept photos of any size.
+"""Make YuNet's ONNX file, which has the fixed input 640 x 640, accept photos of any size.
 
 A file of its own because it needs `onnx`, which detection itself does not.
 """
@@ -17,13 +17,13 @@ def with_symbolic_size(model: bytes) -> bytes:
     runs at any multiple of 32. The same bytes come out for the same bytes in.
 
     Raises:
-        FaceOpsError: `model` is no ONNX file, or not a graph that can be freed.
+        FaceOpsError: `model` is not an ONNX file, or another graph than YuNet's.
     """
     try:
         proto = onnx.load_model_from_string(model)
     except DecodeError as error:
         raise FaceOpsError(
-            f"the detector's file is no ONNX model ({error}); supply it again."
+            f"the detector's file is not an ONNX model ({error}); supply it again."
         ) from None
     graph = proto.graph
     constants = {item.name: item for item in graph.initializer}

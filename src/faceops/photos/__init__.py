@@ -1,1 +1,1 @@
-"""Photos: open one safely, walk folders, hash content."""
+"""Photos: open one safely, list those in a folder."""

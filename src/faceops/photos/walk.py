@@ -12,13 +12,13 @@ SIDECAR = ".xmp"
 def walk_photos(root: Path) -> list[Path]:
     """Return every file under `root`, sorted by its relative POSIX path.
 
-    Whatever is no image is listed too, so that it gets a row with a reason; so are broken links
-    and folders that may not be listed. Left out: hidden names (a leading dot), metadata beside
-    photos (.xmp), pipes, sockets and devices. Links to folders are followed, and each real folder
-    is entered once, by its own name before any link to it: loops end.
+    Files that are not images are listed too, so that they get a row with a reason; so are broken
+    links and folders that may not be listed. Left out: hidden names (a leading dot), metadata
+    beside photos (.xmp), pipes, sockets and devices. Links to folders are followed, and each real
+    folder is entered once, by its own name before any link to it: loops end.
 
     Raises:
-        UsageError: `root` is no folder, or may not be listed.
+        UsageError: `root` is not a folder, or may not be listed.
     """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
@@ -36,7 +36,7 @@ def walk_photos(root: Path) -> list[Path]:
 def _walk_links(
     folders: list[Path], found: list[Path], entered: set[tuple[int, int]]
 ) -> list[Path]:
-    """Walk `folders` and what is truly below them; return the links to folders met there."""
+    """Walk `folders` without following links; return the links to folders found there."""
     links: list[Path] = []
     pending = folders[::-1]
     while pending:

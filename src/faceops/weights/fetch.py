@@ -46,7 +46,7 @@ def weights_cache() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be fetched again: FACEOPS_CACHE, else in the user's cache."""
+    """Return the folder of downloads: FACEOPS_CACHE, else `faceops` in the user's cache."""
     if own := os.environ.get("FACEOPS_CACHE"):
         return Path(own).expanduser()
     if xdg := os.environ.get("XDG_CACHE_HOME"):

@@ -1,1 +1,1 @@
-"""People who do not exist: a data set that needs nobody's photos, the same bytes everywhere."""
+"""Synthetic people: a data set without photos of real people; its bytes are reproducible."""
