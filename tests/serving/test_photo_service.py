@@ -1,4 +1,4 @@
-"""What is served is what `faceops identify` finds; bad photos get a reason, bad requests a no."""
+"""The service finds what `faceops identify` finds; bad photos and requests get a reason."""
 
 import base64
 import io
@@ -93,7 +93,7 @@ def test_one_person_is_named_once_in_a_photo(service: PhotoService, synthetic_se
     assert decided == [("identified", None), ("unknown", "ambiguous")]
 
 
-def test_embeddings_are_the_releases_own_to_the_last_bit(
+def test_embeddings_equal_those_of_the_release(
     service: PhotoService, bundle: Bundle, scene_file: Path
 ) -> None:
     (answer,) = json.loads(json.dumps(service.answer([posted(scene_file)], EMBEDDINGS)))
@@ -122,7 +122,7 @@ def test_every_hostile_file_gets_its_reason_and_the_others_are_answered(
     assert last["reason"] is None and last["faces"]
 
 
-def test_what_is_too_large_is_not_even_decoded(bundle: Bundle) -> None:
+def test_a_text_that_is_too_large_is_not_decoded(bundle: Bundle) -> None:
     text = "A" * (LIMITS.max_bytes * 4 // 3) + "!no base64!!"
     (answer,) = PhotoService(bundle, limits=LIMITS).answer([text], FACES)
     assert (answer["reason"], answer["photo_id"]) == ("too_large", None)
@@ -137,7 +137,7 @@ def test_base64_may_be_broken_into_lines(service: PhotoService, scene: str) -> N
 @pytest.mark.parametrize(
     "image", [None, 3, b"/9j/", "no, base64", "/9j", "\xe9", "data:image/jpeg;base64,/9j/", "/9j_"]
 )
-def test_a_row_that_is_no_base64_is_named(service: PhotoService, scene: str, image: object) -> None:
+def test_a_row_without_base64_is_named(service: PhotoService, scene: str, image: object) -> None:
     with pytest.raises(UsageError, match=r"^row 1 of the column image .*base64.*\.$"):
         service.answer([scene, image], FACES)
 
@@ -157,7 +157,7 @@ def test_a_wrong_parameter_is_named(params: dict[str, object], sentence: str) ->
     assert sentence in str(caught.value)
 
 
-def test_a_budget_that_the_release_cannot_keep_is_refused(
+def test_a_budget_that_the_release_does_not_support_is_refused(
     service: PhotoService, scene: str
 ) -> None:
     with pytest.raises(UsageError, match="is not supported by"):
@@ -169,7 +169,7 @@ def test_without_a_gallery_nobody_can_be_named(bundle: Bundle, scene: str) -> No
         PhotoService(bundle).answer([scene], NAMES)
 
 
-def test_a_gallery_of_another_release_is_refused_and_not_by_blaming_the_request(
+def test_a_gallery_of_another_release_is_an_error_of_the_server(
     next_bundle: Path, gallery_dir: Path, tmp_path: Path, scene: str
 ) -> None:
     other = Bundle.load(next_bundle)
@@ -181,7 +181,7 @@ def test_a_gallery_of_another_release_is_refused_and_not_by_blaming_the_request(
         assert not isinstance(caught.value, UsageError)
 
 
-def test_a_change_of_the_gallery_holds_from_the_next_request_on(
+def test_gallery_changes_apply_from_the_next_request(
     bundle: Bundle, gallery_dir: Path, tmp_path: Path, album: Path
 ) -> None:
     folder = Path(shutil.copytree(gallery_dir, tmp_path / "gallery"))
@@ -201,9 +201,7 @@ def test_a_change_of_the_gallery_holds_from_the_next_request_on(
     assert {face["reason"] for face in answer["faces"]} <= {"gallery_empty", "low_quality"}
 
 
-def test_requests_at_the_same_time_do_not_disturb_each_other(
-    service: PhotoService, album: Path
-) -> None:
+def test_concurrent_requests_get_the_same_answers(service: PhotoService, album: Path) -> None:
     photos = [[posted(path)] for path in sorted(album.rglob("*.jpg"))[-4:]]
     alone = [service.answer(photo, NAMES) for photo in photos]
     with ThreadPoolExecutor(4) as threads:

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from faceops.identification.run import identify
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import example_photo
+from faceops.serving.service import PhotoService, RequestParams
 from tests.serving.posted import posted
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Server:
-    """A scoring server; `folder` is where it stands and puts what is temporary."""
+    """A scoring server; `folder` is its working directory and TMPDIR."""
 
     address: str
     folder: Path
@@ -117,35 +117,20 @@ def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     pytest.fail(f"the server did not start:\n{log.read_text()}")
 
 
-def test_names_are_those_of_a_run_over_the_folder(
-    server: Server, album: Path, gallery_dir: Path, bundle: Bundle, tmp_path: Path
+def test_the_server_answers_as_the_service_does(
+    server: Server, synthetic_set: Path, gallery_dir: Path, bundle: Bundle
 ) -> None:
-    from faceops.gallery.store import Gallery
-
-    photos = sorted((album / "scenes").iterdir())[:3]
-    for path in album.rglob("*.jpg"):
-        if path not in photos:
-            path.unlink()
-    identify(album, Gallery.open(gallery_dir), bundle, tmp_path / "out")
-    lines = (tmp_path / "out/faces.jsonl").read_text("utf-8").splitlines()
-    recorded = [(r["person"], r["x"], r["y"], r["reason"]) for r in map(json.loads, lines)]
-    status, body = server.ask(*map(posted, photos), answer="names")
-    faces = [face for row in body["predictions"] for face in row["faces"]]
-    assert status == 200
-    assert [(f["person"], f["x"], f["y"], f["reason"]) for f in faces] == recorded
-    assert any(face["person"] for face in faces)
-
-
-def test_bad_photos_have_their_reasons_and_the_good_one_its_face(server: Server) -> None:
-    photo = example_photo()
+    scene = min((synthetic_set / "album").glob("scene_*.jpg"))
     large = "A" * (PhotoLimits().max_bytes * 4 // 3 + 8)
-    status, body = server.ask(posted(photo[:700]), "", large, posted(b"a letter"), posted(photo))
-    assert status == 200
+    images = [posted(scene), posted(example_photo()[:700]), "", large]
+    status, body = server.ask(*images, answer="names")
     rows = body["predictions"]
-    reasons = ["unreadable", "empty", "too_large", "not_a_photo", None]
-    assert [row["reason"] for row in rows] == reasons
-    assert all(row["message"] for row in rows[:-1])
-    assert [len(row["faces"]) for row in rows] == [0, 0, 0, 0, 1]
+    assert status == 200
+    assert rows == PhotoService(bundle, gallery_dir).answer(
+        images, RequestParams.of({"answer": "names"})
+    )
+    assert [row["reason"] for row in rows] == [None, "unreadable", "empty", "too_large"]
+    assert any(face["person"] for face in rows[0]["faces"])
 
 
 def test_every_form_of_request_gives_the_same_embedding(server: Server, bundle: Bundle) -> None:
@@ -173,14 +158,14 @@ def test_every_form_of_request_gives_the_same_embedding(server: Server, bundle: 
         ({"column": "picture"}, "Model is missing inputs ['image']"),
     ],
 )
-def test_a_wrong_request_is_told_why(server: Server, wrong: dict[str, Any], sentence: str) -> None:
+def test_wrong_requests_get_a_reason(server: Server, wrong: dict[str, Any], sentence: str) -> None:
     status, body = server.ask(posted(example_photo()), **wrong)
     assert status == 400
     assert sentence in body["message"]
     assert "Traceback" not in str(body)
 
 
-def test_a_row_that_is_no_base64_is_told_without_the_photos_beside_it(server: Server) -> None:
+def test_an_error_does_not_repeat_the_other_photos(server: Server) -> None:
     photo = posted(example_photo())
     status, body = server.ask(photo, "no, base64", answer="faces")
     assert status == 400

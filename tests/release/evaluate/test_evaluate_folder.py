@@ -1,4 +1,4 @@
-"""`faceops evaluate --data`: any photos, any model; broken files are rows, kills are no loss."""
+"""`faceops evaluate --data`: a row for every file, any model, continued after interruption."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from faceops.release.evaluate.protocols import PROTOCOLS
 
 @pytest.fixture(scope="module")
 def people(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five people with three photos; a copy, a broken and an empty file, no photo, a stray one."""
+    """Five people with three photos; a copy, a broken, an empty, a text and a stray file."""
     data = tmp_path_factory.mktemp("people") / "data"
     for folder in sorted((synthetic_set / "photos").iterdir())[:5]:
         (data / "photos" / folder.name).mkdir(parents=True)
@@ -44,11 +44,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, out, err
 
 
-def test_every_protocol_can_be_named() -> None:
+def test_the_command_knows_every_protocol() -> None:
     assert tuple(PROTOCOLS) == NAMES
 
 
-def test_a_folder_is_evaluated_and_every_file_is_accounted_for(
+def test_a_folder_is_evaluated_and_every_file_has_a_row(
     people: Path, work: Path, sface_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "params.yaml").write_text("evaluate: {robustness_photos: 2}\n")
@@ -80,7 +80,7 @@ def test_a_folder_is_evaluated_and_every_file_is_accounted_for(
     assert figures["data"]["seen"]["known"] is False
 
 
-def test_models_stand_side_by_side_and_one_made_elsewhere_gives_our_figures(
+def test_a_foreign_embedder_is_compared_with_a_release(
     people: Path,
     work: Path,
     sface_bundle: Path,
@@ -102,7 +102,7 @@ def test_models_stand_side_by_side_and_one_made_elsewhere_gives_our_figures(
     assert ours["people"] == theirs["people"] == 4
     assert ours["closed_set"] == theirs["closed_set"]  # ranks by a falling distance are the same
     assert "made elsewhere" in theirs["data"]["seen"]["told"]
-    assert len(list(work.iterdir())) == 1  # faces were searched once for both
+    assert len(list(work.iterdir())) == 1  # faces were detected once for both
     code, out, _ = run(capsys, *both, "--protocol", "pairs", "--json")
     ours, theirs = json.loads(out)["bundles"]
     assert "uncalibrated" not in ours
@@ -116,7 +116,7 @@ def test_models_stand_side_by_side_and_one_made_elsewhere_gives_our_figures(
     assert str(foreign) in out.splitlines()[0]
 
 
-def test_what_was_done_is_not_done_again_and_what_was_cut_short_is(
+def test_an_interrupted_evaluation_continues(
     people: Path, sface_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, photos = open_model(sface_bundle), labelled_photos(people)
@@ -148,7 +148,7 @@ def test_what_was_done_is_not_done_again_and_what_was_cut_short_is(
     assert len(copies.faces) == len(whole.faces) + 1
 
 
-def test_a_store_is_held_by_one_run(tmp_path: Path) -> None:
+def test_a_store_is_locked_by_one_run(tmp_path: Path) -> None:
     with (
         PhotoStore(tmp_path),
         pytest.raises(FaceOpsError, match="in use by another"),
@@ -157,7 +157,7 @@ def test_a_store_is_held_by_one_run(tmp_path: Path) -> None:
         pass
 
 
-def test_people_are_found_in_a_plain_tree_and_by_any_spelling(people: Path) -> None:
+def test_people_are_found_in_a_plain_tree_and_in_any_spelling(people: Path) -> None:
     plain = labelled_photos(people / "photos")
     assert [p.person for p in plain] == [p.person for p in labelled_photos(people)]
     person = next(p.person for p in plain if p.person)
@@ -183,7 +183,7 @@ def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["--protocol", "nope"], "no protocol 'nope'; choose from pipeline, all,"),
         (["--protocol", "pairs"], "needs --data DIR"),
@@ -196,7 +196,7 @@ def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) 
 )
 def test_a_wrong_call_is_one_sentence(
     arguments: list[str],
-    told: str,
+    sentence: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -205,5 +205,5 @@ def test_a_wrong_call_is_one_sentence(
     (tmp_path / "params.yaml").write_text("{}\n")
     code, _, err = run(capsys, *arguments)
     assert code == 2
-    assert told in err
+    assert sentence in err
     assert err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""An embedder made elsewhere, by its adapter.json: SFace's own file embeds as our release does."""
+"""An embedder from elsewhere with its adapter.json: SFace's file embeds as our release does."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def write(folder: Path, adapter: dict[str, Any] | str) -> Path:
 
 
 def mean_colour(folder: Path, shape: list[int | str], outputs: int = 1) -> Path:
-    """Write an embedder that gives the mean of each channel, times five: no photo needs a net."""
+    """Write an embedder that returns the mean of each channel, times five."""
     axes = [1, 2] if shape[-1] == 3 else [2, 3]
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], axes=axes, keepdims=0),
@@ -66,7 +66,7 @@ def test_sface_by_adapter_embeds_and_finds_faces_as_the_release_does(
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_the_net_sees_pixels_as_the_adapter_says(tmp_path: Path, layout: str) -> None:
+def test_pixels_are_preprocessed_as_the_adapter_says(tmp_path: Path, layout: str) -> None:
     shape: list[int | str] = ["n", 3, 56, 56] if layout == "NCHW" else [2, 56, 56, 3]
     folder = mean_colour(tmp_path / "net", shape)
     write(folder, {
@@ -84,7 +84,7 @@ def test_the_net_sees_pixels_as_the_adapter_says(tmp_path: Path, layout: str) ->
 
 
 @pytest.mark.parametrize(
-    ("adapter", "told"),
+    ("adapter", "sentence"),
     [
         ("{", "is not readable JSON"),
         ({"layout": "NCHW"}, "colour is wrong: Field required"),
@@ -98,16 +98,16 @@ def test_the_net_sees_pixels_as_the_adapter_says(tmp_path: Path, layout: str) ->
         (SFACE | {"normalise": False}, "set normalise to true"),
     ],
 )
-def test_a_wrong_adapter_is_one_sentence(
-    tmp_path: Path, adapter: dict[str, Any] | str, told: str
+def test_a_wrong_adapter_is_refused_in_one_sentence(
+    tmp_path: Path, adapter: dict[str, Any] | str, sentence: str
 ) -> None:
     folder = write(mean_colour(tmp_path / "net", ["n", 3, 112, 112]), adapter)
-    with pytest.raises(FaceOpsError, match=told) as caught:
+    with pytest.raises(FaceOpsError, match=sentence) as caught:
         ForeignEmbedder.load(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         open_model(tmp_path / "none")
     with pytest.raises(UsageError, match=r"neither a release \(release.json\) nor"):

@@ -34,11 +34,11 @@ def test_it_is_offered_where_validation_people_lose_little(
         64,
     )
     assert measured.people == people and measured.photos == 4 * people
-    told = why_not(measured)
+    reason = why_not(measured)
     if not sentence:
-        assert told == ""
+        assert reason == ""
     else:
-        assert re.search(sentence, told)
+        assert re.search(sentence, reason)
 
 
 def test_cosines_are_of_a_crops_two_embeddings() -> None:
