@@ -17,9 +17,9 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from benchmarks import peak_mib
+from faceops.base.parallel import usable_cpus
 from faceops.embedding.global_mining import nearest_negatives
 
 NEAREST, SKIP = 10, 5
@@ -30,14 +30,14 @@ MINING = "global mining"
 Result = TypeVar("Result")
 
 
-def faces_of_people(faces: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def faces_of_people(faces: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a bank, float32 (N, D), and labels, int64 (N,)."""
-    photos = np.minimum(np.random.default_rng(0).zipf(2.2, faces), 500)
-    labels = torch.from_numpy(np.repeat(np.arange(faces), photos)[:faces])
-    generator = torch.Generator().manual_seed(0)
-    bank = torch.randn(faces, size, generator=generator).mul_(0.7)
-    bank += torch.randn(int(labels[-1]) + 1, size, generator=generator)[labels]
-    return torch.nn.functional.normalize(bank, dim=1), labels
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(faces), np.minimum(draw.zipf(2.2, faces), 500))[:faces]
+    bank = 0.7 * draw.standard_normal((faces, size), np.float32)
+    bank += draw.standard_normal((int(labels[-1]) + 1, size), np.float32)[labels]
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    return bank, labels
 
 
 def by_differences(bank: np.ndarray, anchor: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, np.ndarray]:
 def compare(faces: int, size: int, sample: int, repeats: int) -> str:
     """Time the loops on `sample` anchors and the mining on all; return a Markdown table."""
     bank, labels = faces_of_people(faces, size)
-    rows, people, anchors = bank.numpy(), labels.numpy(), torch.arange(faces)
+    anchors = np.arange(faces)
     chosen = np.random.default_rng(1).choice(faces, sample, replace=False)
     nearest_negatives(bank, labels, anchors[:1000], NEAREST, SKIP)  # the first run allocates
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in (MINING, *LOOPS)}
@@ -93,10 +93,10 @@ def compare(faces: int, size: int, sample: int, repeats: int) -> str:
         mined, taken = timed(lambda: nearest_negatives(bank, labels, anchors, NEAREST, SKIP))
         seconds[MINING].append(taken)
         for name, distances in LOOPS.items():
-            found, taken = timed(partial(loop, distances, rows, people, part))
+            found, taken = timed(partial(loop, distances, bank, labels, part))
             seconds[name].append(taken * faces / len(part))
             for anchor, theirs in zip(part, found, strict=True):
-                check_same(rows, int(anchor), mined[anchor].numpy(), theirs)
+                check_same(bank, int(anchor), mined[anchor], theirs)
     lines = [
         f"| {faces:,} x {size} | wall s | CPU s | wall, times mining (range) | CPU |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -112,18 +112,17 @@ def compare(faces: int, size: int, sample: int, repeats: int) -> str:
 def mine_many(faces: int, size: int, anchors: int) -> str:
     """Mine a large bank for some anchors; return seconds and peak memory in words."""
     bank, labels = faces_of_people(faces, size)
-    chosen = torch.from_numpy(np.random.default_rng(1).choice(faces, anchors, replace=False))
+    chosen = np.random.default_rng(1).choice(faces, anchors, replace=False)
     found, taken = timed(lambda: nearest_negatives(bank, labels, chosen, NEAREST, SKIP))
     peak = peak_mib()
-    rows, people = bank.numpy(), labels.numpy()
-    checked = chosen[:CHECKED].numpy()
-    theirs = loop(by_products, rows, people, checked)
+    checked = chosen[:CHECKED]
+    theirs = loop(by_products, bank, labels, checked)
     for number, anchor in enumerate(checked.tolist()):
-        check_same(rows, anchor, found[number].numpy(), theirs[number])
+        check_same(bank, anchor, found[number], theirs[number])
     return (
         f"{faces:,} x {size}: {anchors:,} anchors in {taken[0]:.1f} s ({taken[1]:.1f} s of CPU),"
         f" all anchors extrapolated {taken[0] * faces / anchors / 60:.0f} min; peak memory"
-        f" {peak:.0f} MiB, of which the bank {bank.numel() * 4 / 2**20:.0f} MiB"
+        f" {peak:.0f} MiB, of which the bank {bank.nbytes / 2**20:.0f} MiB"
     )
 
 
@@ -140,7 +139,7 @@ def main() -> None:
     parser.add_argument("--million-size", type=int, default=128)
     parser.add_argument("--million-anchors", type=int, default=4_096)
     args = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads; the {NEAREST} nearest negatives after {SKIP}\n")
+    print(f"{usable_cpus()} threads; the {NEAREST} nearest negatives after {SKIP}\n")
     print(compare(args.faces, args.size, args.sample, args.repeats), flush=True)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         print(pool.apply(mine_many, (args.million, args.million_size, args.million_anchors)))

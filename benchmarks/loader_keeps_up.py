@@ -2,7 +2,7 @@
 
     python -m benchmarks.loader_keeps_up [--set backbone=resnet18 ...]
 
-Both run `train_embedder`, an epoch of classification each, alternating so that other load affects
+Both run a `Trainer`, an epoch of classification each, alternating so that other load affects
 them alike. One reads each batch from the memory map, ahead of the step; the other uses its first
 batch, already on the device, for every step. With and without augmentation. The crops are random
 pixels. Medians over the rounds; a ratio is the median of its rounds' ratios.
@@ -21,10 +21,9 @@ import yaml
 from faceops.config.sections import Train
 from faceops.embedding.embedder import choose_device
 from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.checkpoint import NoLog, Row
+from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.inputs import PixelInputs
-from faceops.embedding.training.samplers import LabelledCrops
-from faceops.embedding.training.training_loop import start_model, train_embedder
+from faceops.embedding.training.training_loop import Row, Trainer, TrainingLog, start_model
 
 PHOTOS_OF_A_PERSON = 20
 VALIDATION = 40  # crops; scoring them is not timed
@@ -41,11 +40,11 @@ class ResidentInputs(PixelInputs):
     def load(self, positions: np.ndarray) -> torch.Tensor:
         """Return the same crops for all positions; all batches have one size."""
         if self._resident is None:
-            self._resident = super().load(positions).to(self._device)
+            self._resident = super().load(positions).to(self.device)
         return self._resident
 
 
-class Speed(NoLog):
+class Speed(TrainingLog):
     """Keeps the images/s of the epoch."""
 
     value = 0.0
@@ -91,7 +90,7 @@ def write_crops(path: Path, count: int) -> None:
     out.flush()
 
 
-def open_faces(path: Path, cold: bool) -> tuple[LabelledCrops, LabelledCrops]:
+def open_faces(path: Path, cold: bool) -> tuple[FaceDataset, FaceDataset]:
     """Map the crops again; return training and validation faces, in random order on disk."""
     if cold:
         with path.open("rb") as file:
@@ -100,9 +99,9 @@ def open_faces(path: Path, cold: bool) -> tuple[LabelledCrops, LabelledCrops]:
     crops = np.load(path, mmap_mode="r")
     order = np.random.default_rng(1).permutation(len(crops))
 
-    def people(rows: np.ndarray, photos: int) -> LabelledCrops:
+    def people(rows: np.ndarray, photos: int) -> FaceDataset:
         persons = [f"{number // photos:06d}" for number in range(len(rows))]
-        return LabelledCrops.of(crops, rows, persons, np.zeros(len(rows), bool))
+        return FaceDataset.of(crops, rows, persons, np.zeros(len(rows), bool))
 
     return people(order[VALIDATION:], PHOTOS_OF_A_PERSON), people(order[:VALIDATION], 4)
 
@@ -115,7 +114,7 @@ def speed(settings: Train, path: Path, cold: bool, how: str, resident: bool) -> 
     inputs = kind(train, val, ALL if how == "augmented" else PLAIN, device)
     model, log = start_model(settings, None), Speed()
     with tempfile.TemporaryDirectory() as folder:
-        train_embedder(model, inputs, train, val, settings, Path(folder), device, log=log)
+        Trainer(model, inputs, settings, Path(folder), log=log).fit()
     return log.value
 
 

@@ -21,12 +21,12 @@ import numpy as np
 
 from experiments import parser, run
 from experiments.results import FIGURES, GAINS, Figure, print_results, share_gain, table
-from experiments.training import BuiltFaces, Data, fit, read_build, read_settings, run_facts
+from experiments.training import BuiltFaces, fit, read_build, read_settings, run_facts
 from faceops.config.sections import Train
 from faceops.embedding.embedder import choose_device, embed_crops
 from faceops.embedding.heads import class_centres
+from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.inputs import build_inputs
-from faceops.embedding.training.samplers import LabelledCrops
 from faceops.embedding.training.training_loop import start_model
 from faceops.verification.bootstrap import share_interval
 
@@ -61,10 +61,10 @@ def split_photos(persons: np.ndarray, seed: int) -> np.ndarray:
     return splits
 
 
-def faces_of(faces: BuiltFaces, part: np.ndarray) -> LabelledCrops:
+def faces_of(faces: BuiltFaces, part: np.ndarray) -> FaceDataset:
     """Return the photos of `part`, bool (N,); a person has the same label in every split."""
     persons = faces.persons[part].tolist()
-    return LabelledCrops.of(faces.crops, faces.rows[part], persons, np.zeros(len(persons), bool))
+    return FaceDataset.of(faces.crops, faces.rows[part], persons, np.zeros(len(persons), bool))
 
 
 def with_objective(settings: Train, objective: str) -> Train:
@@ -104,8 +104,8 @@ def main() -> None:
         fitted = fit(
             model,
             lambda own=own, model=model: build_inputs(model, train, val, own, args.out, device),
-            Data(train, val, (*faces.hashes, f"photos split by {seed}", objective)),
-            own, args.out, device,
+            (*faces.hashes, f"photos split by {seed}", objective),
+            own, args.out,
         )  # fmt: skip
         runs[title] = fitted.facts
         embedded, centres = (

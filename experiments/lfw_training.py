@@ -36,7 +36,6 @@ from experiments.results import (
 )
 from experiments.training import (
     BuiltFaces,
-    Data,
     embed_faces,
     fit,
     load_last_epoch,
@@ -298,11 +297,11 @@ def main() -> None:
     model = start_model(settings, sface)
     before = embed_faces(model, faces, args.out, device) if pretrained else None
     digests = (*faces.hashes, sha256_file(sface) if sface else "")
-    data = Data(faces.labelled("train"), faces.labelled("val"), digests)
+    train, val = faces.labelled("train"), faces.labelled("val")
     fitted = fit(
         model,
-        lambda: build_inputs(model, data.train, data.val, settings, args.out, device),
-        data, settings, args.out, device,
+        lambda: build_inputs(model, train, val, settings, args.out, device),
+        digests, settings, args.out,
     )  # fmt: skip
     embeddings = embed_faces(fitted.model, faces, args.out, device)
     measured = measure(faces, embeddings, params, args.lists)

@@ -21,12 +21,13 @@ from torch import nn
 
 from experiments import parser, run
 from experiments.results import FIGURES, Figure, print_results, table
-from experiments.training import Data, fit, read_settings, run_facts
+from experiments.training import fit, read_settings, run_facts
 from faceops.base.errors import UsageError
 from faceops.dataset.sources import read_idx
 from faceops.embedding.accept_rates import MAX_PHOTOS
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.dataset import FaceDataset
+from faceops.embedding.training.inputs import Split, TrainingInputs
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import scan_pairs
 from faceops.verification.verifier import Verifier
@@ -112,38 +113,34 @@ def embed_digits(model: Embedder, images: np.ndarray) -> np.ndarray:
     return torch.cat([model(part) for part in digits.split(BATCH)]).numpy()
 
 
-class DigitInputs:
+class DigitInputs(TrainingInputs):
     """Feeds distorted digits to the training loop; all layers are trained."""
 
-    def __init__(self, train: LabelledCrops, val: LabelledCrops, strength: float) -> None:
+    def __init__(self, train: FaceDataset, val: FaceDataset, strength: float) -> None:
         """`crops` of both are uint8 (M, 28, 28); `strength` scales the distortions, 0..1."""
-        self._faces = {False: train, True: val}
+        super().__init__(train, val, torch.device("cpu"))
         self._strength = strength
 
     def trained(self, model: Embedder) -> nn.Module:
         """Return the whole model."""
         return model
 
-    def load(self, positions: np.ndarray) -> torch.Tensor:
+    def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
         """Return digits, uint8 (B, 28, 28)."""
-        train = self._faces[False]
-        return torch.from_numpy(train.crops[train.rows[positions]])
+        return (self.val if split == "val" else self.train)[positions]
 
-    def embed(
-        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
+    def forward_augmented(
+        self, model: Embedder, batch: torch.Tensor, seed: int, first: int
     ) -> torch.Tensor:
         """Embed distorted copies of digits."""
-        pixels = bend(loaded.float()[:, None], np.random.default_rng(seed), self._strength)
+        pixels = bend(batch.float()[:, None], np.random.default_rng(seed), self._strength)
         embeddings: torch.Tensor = model(pixels)
         return embeddings
 
-    def embed_plain(
-        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
-    ) -> np.ndarray:
+    def forward(self, model: Embedder, batch: torch.Tensor) -> torch.Tensor:
         """Embed digits without distortion."""
-        faces = self._faces[validation]
-        rows = faces.rows if positions is None else faces.rows[positions]
-        return embed_digits(model, faces.crops[rows])
+        embeddings: torch.Tensor = model(batch.float()[:, None])
+        return embeddings
 
 
 def embedded(model: Embedder, images: np.ndarray, labels: np.ndarray) -> EmbeddedFaces:
@@ -161,7 +158,7 @@ def draw_pairs(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(
-    model: Embedder, held_out: LabelledCrops, test: tuple[np.ndarray, np.ndarray], seed: int
+    model: Embedder, held_out: FaceDataset, test: tuple[np.ndarray, np.ndarray], seed: int
 ) -> list[Figure]:
     """Return the rows of the table; the threshold is set on `held_out`."""
     distance = Verifier(-np.ones(model.embedding_size, np.float32), 0.0, "distance")
@@ -205,7 +202,7 @@ def main() -> None:
     test = read_digits(args.mnist, "t10k")
     order = np.random.default_rng(settings.seed).permutation(len(labels))
     held_out, train = (
-        LabelledCrops(images, rows, labels[rows], np.zeros(len(rows), bool))
+        FaceDataset(images, rows, labels[rows], np.zeros(len(rows), bool))
         for rows in (order[:HELD_OUT], order[HELD_OUT:])
     )
     device = torch.device("cpu")
@@ -213,8 +210,7 @@ def main() -> None:
     fitted = fit(
         build_network(settings.embedding_size, settings.seed),
         lambda: DigitInputs(train, held_out, settings.jitter),
-        Data(train, held_out, (digest.hexdigest(),)),
-        settings, args.out, device,
+        [digest.hexdigest()], settings, args.out,
     )  # fmt: skip
     figures = measure(fitted.model, held_out, test, settings.seed)
     seen = (

@@ -27,10 +27,10 @@ from faceops.config.sections import Params, Train
 from faceops.dataset.manifest import ACCEPTED
 from faceops.embedding.embedder import Embedder, embed_crops
 from faceops.embedding.model_file import weights_sha256
-from faceops.embedding.training.checkpoint import load_checkpoint, run_key, without_prefix
+from faceops.embedding.training.checkpoint import load_checkpoint, run_key
+from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.inputs import TrainingInputs, trains_head_only
-from faceops.embedding.training.samplers import LabelledCrops
-from faceops.embedding.training.training_loop import train_embedder
+from faceops.embedding.training.training_loop import Trainer
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.export import git_commit
 
@@ -81,10 +81,10 @@ class BuiltFaces:
     missing: tuple[str, ...]
     hashes: tuple[str, str]
 
-    def labelled(self, split: str) -> LabelledCrops:
+    def labelled(self, split: str) -> FaceDataset:
         """Return the faces of `split` for the training loop."""
         part = self.splits == split
-        return LabelledCrops.of(
+        return FaceDataset.of(
             self.crops, self.rows[part], self.persons[part].tolist(), self.negative_only[part]
         )
 
@@ -152,15 +152,6 @@ def embed_faces(
 
 
 @dataclass(frozen=True)
-class Data:
-    """Training and validation faces, and the sha256 digests of everything that is learned from."""
-
-    train: LabelledCrops
-    val: LabelledCrops
-    digests: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Fitted:
     """A trained model in evaluation mode.
 
@@ -176,10 +167,9 @@ class Fitted:
 def fit(
     model: Embedder,
     inputs: Callable[[], TrainingInputs],
-    data: Data,
+    digests: Sequence[str],
     settings: Train,
     folder: Path,
-    device: torch.device,
 ) -> Fitted:
     """Train `model`, or load the result of an earlier call with the same arguments.
 
@@ -188,27 +178,28 @@ def fit(
     Args:
         model: the initial model.
         inputs: makes what a step feeds the network; called only if there is no result yet.
-        folder: checkpoints and results go below it, keyed by settings, code and data.
+        digests: sha256 of everything that is learned from.
+        folder: checkpoints and results go below it, keyed by settings and data.
 
     Raises:
         FaceOpsError: there are too few people, or the embedding collapsed.
     """
-    home = folder / run_key(settings, *data.digests)
+    home = folder / run_key(settings, *digests)
     facts_file = home / FACTS
     facts = json.loads(facts_file.read_text("utf-8")) if facts_file.exists() else None
     if facts is None or facts["stopped"] == "max_minutes":
         home.mkdir(parents=True, exist_ok=True)
-        outcome = train_embedder(model, inputs(), data.train, data.val, settings, home, device)
+        result = Trainer(model, inputs(), settings, home).fit()
         saved = load_checkpoint(home)
         assert saved is not None
         state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
         save_file(state, home / WEIGHTS)
         facts = {
-            "best_epoch": outcome.best_epoch,
-            "epochs": outcome.last["epoch"],
-            "stopped": outcome.stopped,
+            "best_epoch": result.best_epoch,
+            "epochs": result.history[-1]["epoch"],
+            "stopped": result.stopped,
             "seconds": saved[1]["seconds"],
-            "history": outcome.history,
+            "history": result.history,
         }
         write_json(facts_file, facts)
     model.load_state_dict(load_file(home / WEIGHTS))
@@ -219,9 +210,12 @@ def load_last_epoch(fitted: Fitted, settings: Train) -> None:
     """Load the weights of the last epoch into `fitted.model`, the averaged ones if there are."""
     saved = load_checkpoint(fitted.checkpoints)
     assert saved is not None
-    part = "average" if settings.ema_decay else "trained"
+    weights = saved[0]["trained"]
+    if settings.ema_decay:  # torch adds "module." to their names
+        averaged = saved[0]["average"]
+        weights = {name: averaged[f"module.{name}"] for name in weights}
     trained = fitted.model.head if trains_head_only(settings) else fitted.model
-    trained.load_state_dict(without_prefix(part, saved[0]))
+    trained.load_state_dict(weights)
 
 
 def run_facts(

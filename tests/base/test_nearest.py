@@ -1,5 +1,6 @@
 """Nearest neighbours against sorting all similarities."""
 
+import faiss
 import numpy as np
 import pytest
 
@@ -28,3 +29,13 @@ def test_empty_inputs_give_empty_results(queries: int, gallery: int, k: int) -> 
     indices, similarities = nearest(np.zeros((queries, 4)), np.zeros((gallery, 4)), k)
     assert indices.shape == similarities.shape == (queries, k)
     assert gallery > 0 or (indices == -1).all()
+
+
+def test_the_number_of_openmp_threads_stays_as_it_was() -> None:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(before + 1)
+    try:
+        nearest(np.eye(3), np.eye(3), 1, threads=1)
+        assert faiss.omp_get_max_threads() == before + 1
+    finally:
+        faiss.omp_set_num_threads(before)

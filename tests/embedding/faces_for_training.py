@@ -3,12 +3,12 @@
 import numpy as np
 
 from faceops.config.sections import Train
-from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.dataset import FaceDataset
 
 
 def coloured_people(
     people: int, photos: int, singles: int = 0, seed: int = 0, noise: float = 40
-) -> LabelledCrops:
+) -> FaceDataset:
     """Return crops of `people` x `photos` and of `singles` people with one photo."""
     draw = np.random.default_rng(seed)
     crops, persons, negative_only = [], [], []
@@ -19,9 +19,7 @@ def coloured_people(
             crops.append(np.clip(noisy, 0, 255).astype(np.uint8))
             persons.append(f"Person_{person:03d}")
             negative_only.append(person >= people)
-    return LabelledCrops.of(
-        np.stack(crops), np.arange(len(crops)), persons, np.array(negative_only)
-    )
+    return FaceDataset.of(np.stack(crops), np.arange(len(crops)), persons, np.array(negative_only))
 
 
 def tiny_training(**changes: object) -> Train:

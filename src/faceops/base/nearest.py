@@ -27,12 +27,16 @@ def nearest(
     similarities = np.full((len(queries), k), -np.inf, np.float32)
     found = min(k, len(gallery))
     if found and len(queries):
+        before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads or usable_cpus())
         faiss.cvar.distance_compute_blas_database_bs = GALLERY_BLOCK
-        similarities[:, :found], indices[:, :found] = faiss.knn(
-            np.ascontiguousarray(queries, np.float32),
-            np.ascontiguousarray(gallery, np.float32),
-            found,
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )
+        try:
+            similarities[:, :found], indices[:, :found] = faiss.knn(
+                np.ascontiguousarray(queries, np.float32),
+                np.ascontiguousarray(gallery, np.float32),
+                found,
+                metric=faiss.METRIC_INNER_PRODUCT,
+            )
+        finally:
+            faiss.omp_set_num_threads(before)  # torch shares the setting
     return indices, similarities

@@ -3,7 +3,7 @@
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -59,7 +59,7 @@ _AHEAD = 8  # results per worker that may wait for a slow one
 
 def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `work(item)` for each item in order, computed by `workers` threads.
 
     Threads, because Pillow and ONNX Runtime release the GIL. Memory is bounded: at most eight

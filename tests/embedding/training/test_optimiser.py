@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from faceops.embedding.training.training_loop import build_average, build_schedule
+from faceops.embedding.training.optimiser import build_average, build_schedule
 
 
 def optimiser(peak: float) -> torch.optim.Optimizer:

@@ -12,8 +12,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.inputs import PixelInputs
-from faceops.embedding.training.processes import ALONE, Processes
-from faceops.embedding.training.training_loop import train_embedder
+from faceops.embedding.training.processes import Processes
+from faceops.embedding.training.training_loop import Trainer
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 CPU = torch.device("cpu")
@@ -36,8 +36,8 @@ def train_small_network(normalised: bool, processes: Processes, folder: Path) ->
     head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 16))
     model = Embedder("small", 16, trunk, head, 32, "grey")
     inputs = PixelInputs(train, val, Augmentation.of(settings), CPU)
-    outcome = train_embedder(model, inputs, train, val, settings, folder, CPU, processes)
-    assert outcome.best_epoch > 1  # whose weights, those of a triplet epoch, are returned
+    result = Trainer(model, inputs, settings, folder, processes).fit()
+    assert result.best_epoch > 1  # whose weights, those of a triplet epoch, are returned
     return model
 
 
@@ -67,7 +67,7 @@ def test_two_processes_learn_as_one_and_end_alike(tmp_path: Path) -> None:
         assert all(torch.equal(value, second[name]) for name, value in first.items())
     # Without batch normalisation, which each process does over its own share on a CPU, the
     # gradients of two shares are those of the whole batch.
-    alone = train_small_network(False, ALONE, tmp_path / "alone").state_dict()
+    alone = train_small_network(False, Processes(), tmp_path / "alone").state_dict()
     shared = load_file(tmp_path / "False-0.safetensors")
     for name, value in alone.items():
         assert torch.allclose(shared[name], value, atol=1e-5), name

@@ -15,27 +15,24 @@ from faceops.config.sections import Train
 from faceops.embedding.accept_rates import validation_figures
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.heads import class_centres
+from faceops.embedding.training import checkpoint
 from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.checkpoint import (
     FILE,
-    NoLog,
-    Outcome,
-    Row,
     delete_checkpoint,
     load_checkpoint,
     run_key,
-    sources_sha256,
-    without_prefix,
 )
-from faceops.embedding.training.epoch_steps import epoch_steps
-from faceops.embedding.training.inputs import PixelInputs
-from faceops.embedding.training.samplers import LabelledCrops
+from faceops.embedding.training.dataset import FaceDataset
+from faceops.embedding.training.epoch_batches import epoch_batches
+from faceops.embedding.training.inputs import PixelInputs, build_inputs
+from faceops.embedding.training.optimiser import build_schedule
 from faceops.embedding.training.training_loop import (
-    begin_run,
-    build_schedule,
-    start_head,
+    Row,
+    Trainer,
+    TrainingLog,
+    TrainingResult,
     start_model,
-    train_embedder,
 )
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
@@ -48,7 +45,7 @@ class Killed(Exception):
     """Stands for the end of a process."""
 
 
-class KillAt(NoLog):
+class KillAt(TrainingLog):
     """Ends the run after an epoch, or after a step that is in no checkpoint yet."""
 
     def __init__(self, epoch: int | None = None, step: int | None = None) -> None:
@@ -66,14 +63,13 @@ class KillAt(NoLog):
 def run(
     settings: Train,
     folder: Path,
-    log: NoLog | None = None,
-    val: LabelledCrops = VAL,
+    log: TrainingLog | None = None,
+    val: FaceDataset = VAL,
     model: Embedder | None = None,
-) -> tuple[Embedder, Outcome]:
+) -> tuple[Embedder, TrainingResult]:
     model = model or start_model(settings, None)
     inputs = PixelInputs(TRAIN, val, Augmentation.of(settings), CPU)
-    outcome = train_embedder(model, inputs, TRAIN, val, settings, folder, CPU, log=log)
-    return model, outcome
+    return model, Trainer(model, inputs, settings, folder, log=log).fit()
 
 
 def same_weights(first: Embedder, second: Embedder) -> bool:
@@ -92,7 +88,7 @@ EVERYTHING = tiny_training(
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Embedder, Outcome]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Embedder, TrainingResult]:
     return run(EVERYTHING, checkpoints_of(tmp_path_factory))
 
 
@@ -100,34 +96,35 @@ def checkpoints_of(factory: pytest.TempPathFactory) -> Path:
     return factory.getbasetemp() / "uninterrupted_training"
 
 
-def test_epochs_have_their_figures(uninterrupted: tuple[Embedder, Outcome]) -> None:
-    _, outcome = uninterrupted
-    assert [row["phase"] for row in outcome.history] == ["start", "warmup", *["triplet"] * 4]
-    assert [row["miner"] for row in outcome.history[2:]] == ["semi_hard"] * 2 + ["global"] * 2
-    assert outcome.stopped == "finished"
-    for row in outcome.history[1:]:
+def test_epochs_have_their_figures(uninterrupted: tuple[Embedder, TrainingResult]) -> None:
+    _, result = uninterrupted
+    assert [row["phase"] for row in result.history] == ["start", "warmup", *["triplet"] * 4]
+    assert [row["miner"] for row in result.history[2:]] == ["semi_hard"] * 2 + ["global"] * 2
+    assert result.stopped == "finished"
+    for row in result.history[1:]:
         assert math.isfinite(row["loss"])
         assert 0 <= row["active_triplets"] <= 1
         assert 0 < row["spread"] <= 1
-    assert outcome.best == max(outcome.history, key=lambda row: row["val_score"])
+    assert result.best == max(result.history, key=lambda row: row["val_score"])
 
 
 def assert_ends_alike(
-    settings: Train, folder: Path, whole: tuple[Embedder, Outcome], factory: Any
+    settings: Train, folder: Path, whole: tuple[Embedder, TrainingResult], factory: Any
 ) -> None:
-    model, outcome = run(settings, folder)
-    assert outcome == whole[1]
+    model, result = run(settings, folder)
+    assert result == whole[1]
     assert same_weights(model, whole[0])
     ended, other = load_checkpoint(folder), load_checkpoint(checkpoints_of(factory))
     assert ended is not None
     assert other is not None
     assert ended[0].keys() == other[0].keys()
-    assert all(torch.equal(value, other[0][name]) for name, value in ended[0].items())
+    for group, tensors in ended[0].items():
+        assert all(torch.equal(value, other[0][group][name]) for name, value in tensors.items())
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
 def test_a_run_that_is_killed_after_an_epoch_ends_as_if_it_had_not_been(
-    uninterrupted: tuple[Embedder, Outcome],
+    uninterrupted: tuple[Embedder, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
     epoch: int,
@@ -142,7 +139,7 @@ def test_a_run_that_is_killed_after_an_epoch_ends_as_if_it_had_not_been(
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_after_every_step_ends_as_if_it_had_not_been(
-    uninterrupted: tuple[Embedder, Outcome],
+    uninterrupted: tuple[Embedder, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
 ) -> None:
@@ -155,11 +152,11 @@ def test_a_run_that_is_killed_after_every_step_ends_as_if_it_had_not_been(
 
 
 def steps_per_epoch() -> int:
-    return len(epoch_steps(TRAIN, EVERYTHING, 1, None))
+    return len(epoch_batches(TRAIN, EVERYTHING, 1))
 
 
 def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path: Path) -> None:
-    class Rates(NoLog):
+    class Rates(TrainingLog):
         def __init__(self) -> None:
             self.steps: list[int] = []
             self.rates: list[float] = []
@@ -181,36 +178,31 @@ def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path:
 
 def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path: Path) -> None:
     settings = tiny_training(warmup_sampler="uniform_all", head_loss_weight=1.0)
-    _, outcome = run(settings, tmp_path)
+    _, result = run(settings, tmp_path)
     saved = load_checkpoint(tmp_path)
     assert saved is not None
-    ended = without_prefix("head", saved[0])["weight"]
+    ended = saved[0]["head"]["weight"]
     assert ended.shape == (4 + 3, 16)
     with pytest.raises(Killed):
         run(settings, tmp_path / "first", KillAt(epoch=1))
     first = load_checkpoint(tmp_path / "first")
     assert first is not None
-    begun = begin_run(
-        start_model(settings, None),
-        PixelInputs(TRAIN, VAL, Augmentation(), CPU),
-        TRAIN,
-        settings,
-        CPU,
-    ).head.weight
-    moved = without_prefix("head", first[0])["weight"] - begun
+    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    begun = Trainer(start_model(settings, None), inputs, settings, tmp_path).head.weight
+    moved = first[0]["head"]["weight"] - begun
     turned = moved - begun * (moved * begun).sum(1, True) / begun.pow(2).sum(1, True)
     assert (turned.norm(dim=1) > 1e-5).all()  # more than weight decay: each class was learnt
-    drawn = np.concatenate([step.positions for step in epoch_steps(TRAIN, settings, 1, None)])
+    drawn = np.concatenate([step.positions for step in epoch_batches(TRAIN, settings, 1)])
     assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))
-    assert all(math.isfinite(row["loss"]) for row in outcome.history[1:])
+    assert all(math.isfinite(row["loss"]) for row in result.history[1:])
 
 
 def test_ctrl_c_keeps_the_step_in_hand(
-    uninterrupted: tuple[Embedder, Outcome],
+    uninterrupted: tuple[Embedder, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
 ) -> None:
-    class CtrlC(NoLog):
+    class CtrlC(TrainingLog):
         def log_step(self, step: int, figures: dict[str, float]) -> None:
             if step == 2 + steps_per_epoch():
                 os.kill(os.getpid(), signal.SIGINT)
@@ -226,15 +218,17 @@ def test_ctrl_c_keeps_the_step_in_hand(
 def test_averaged_weights_are_what_is_scored_and_kept(tmp_path: Path) -> None:
     settings = tiny_training(warmup_epochs=1, triplet_epochs=0, ema_decay=0.5)
     plain, unaveraged = run(settings.model_copy(update={"ema_decay": 0.0}), tmp_path / "plain")
-    _, outcome = run(settings, tmp_path / "averaged")
+    _, result = run(settings, tmp_path / "averaged")
     saved = load_checkpoint(tmp_path / "averaged")
     assert saved is not None
-    assert outcome.last["val_score"] != unaveraged.last["val_score"]
-    for weights, expected in (("trained", unaveraged), ("average", outcome)):
-        plain.load_state_dict(without_prefix(weights, saved[0]))
+    assert result.history[-1]["val_score"] != unaveraged.history[-1]["val_score"]
+    averaged = {name.removeprefix("module."): x for name, x in saved[0]["average"].items()}
+    averaged.pop("n_averaged")
+    for weights, expected in ((saved[0]["trained"], unaveraged), (averaged, result)):
+        plain.load_state_dict(weights)
         inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
-        figures = validation_figures(inputs.embed_plain(plain, True), VAL.labels)
-        assert figures["val_score"] == expected.last["val_score"]
+        figures = validation_figures(inputs.embed_plain(plain, "val"), VAL.labels)
+        assert figures["val_score"] == expected.history[-1]["val_score"]
 
 
 IMPATIENT = tiny_training(min_delta=1.0, patience=1, warmup_epochs=3)
@@ -243,30 +237,30 @@ IMPATIENT = tiny_training(min_delta=1.0, patience=1, warmup_epochs=3)
 def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
     settings = tiny_training(triplet_epochs=1)
     easy = coloured_people(3, 2, noise=0)  # photos of one person are the same: nothing to gain
-    model, outcome = run(settings, tmp_path, val=easy)
-    assert [row["val_score"] for row in outcome.history[:1]] == [1]
-    assert outcome.best_epoch == 0
+    model, result = run(settings, tmp_path, val=easy)
+    assert [row["val_score"] for row in result.history[:1]] == [1]
+    assert result.best_epoch == 0
     assert same_weights(model, start_model(settings, None))
 
 
 def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
-    model, outcome = run(IMPATIENT, tmp_path / "whole")
-    assert [(row["epoch"], row["phase"]) for row in outcome.history] == [
+    model, result = run(IMPATIENT, tmp_path / "whole")
+    assert [(row["epoch"], row["phase"]) for row in result.history] == [
         (0, "start"), (1, "warmup"), (4, "triplet"),
     ]  # fmt: skip
-    assert outcome.stopped == "patience"
-    assert outcome.best == max(outcome.history, key=lambda row: row["val_score"])
+    assert result.stopped == "patience"
+    assert result.best == max(result.history, key=lambda row: row["val_score"])
     with pytest.raises(Killed):
         run(IMPATIENT, tmp_path / "killed", KillAt(epoch=1))  # it knows where to jump
     resumed, again = run(IMPATIENT, tmp_path / "killed")
-    assert again == outcome
+    assert again == result
     assert same_weights(resumed, model)
     eager = IMPATIENT.model_copy(update={"checkpoint_minutes": 1e-9})
     second_of_triplets = 3 * steps_per_epoch() + 2
     with pytest.raises(Killed):  # within the epoch that it jumped to
         run(eager, tmp_path / "jumped", KillAt(step=second_of_triplets))
     resumed, again = run(eager, tmp_path / "jumped")
-    assert again == outcome
+    assert again == result
     assert same_weights(resumed, model)
 
 
@@ -275,12 +269,12 @@ def test_an_epoch_of_the_other_phases_length_resumes_alike(tmp_path: Path) -> No
     uneven = IMPATIENT.model_copy(
         update={"warmup_sampler": "uniform", "photos_per_person": 6, "checkpoint_minutes": 1e-9}
     )
-    model, outcome = run(uneven, tmp_path / "whole")
-    assert [row["epoch"] for row in outcome.history] == [0, 1, 4]
+    model, result = run(uneven, tmp_path / "whole")
+    assert [row["epoch"] for row in result.history] == [0, 1, 4]
     with pytest.raises(Killed):
         run(uneven, tmp_path / "killed", KillAt(step=3 + 2))  # the second step of triplets
     resumed, again = run(uneven, tmp_path / "killed")
-    assert again == outcome
+    assert again == result
     assert same_weights(resumed, model)
 
 
@@ -289,23 +283,23 @@ def test_a_pretrained_model_has_its_classes_where_all_its_people_are(tmp_path: P
     model = one_layer()
     model.backbone = "pretrained"
     inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
-    begun = begin_run(model, inputs, TRAIN, settings, CPU)
-    start_head(begun, model, inputs, TRAIN, settings)
-    centres = class_centres(inputs.embed_plain(model, False), TRAIN.labels)
-    assert begun.head.weight.shape == (4 + 3, 16)
-    assert np.allclose(begun.head.weight.detach().numpy(), centres)
+    trainer = Trainer(model, inputs, settings, tmp_path)
+    trainer.init_classes()
+    centres = class_centres(inputs.embed_plain(model, "train"), TRAIN.labels)
+    assert trainer.head.weight.shape == (4 + 3, 16)
+    assert np.allclose(trainer.head.weight.detach().numpy(), centres)
 
 
 def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> None:
-    _, outcome = run(IMPATIENT.model_copy(update={"triplet_epochs": 0}), tmp_path)
-    assert [row["phase"] for row in outcome.history] == ["start", "warmup"]
-    assert outcome.stopped == "patience"
+    _, result = run(IMPATIENT.model_copy(update={"triplet_epochs": 0}), tmp_path)
+    assert [row["phase"] for row in result.history] == ["start", "warmup"]
+    assert result.stopped == "patience"
 
 
 def test_a_time_limit_ends_the_run_and_says_so(tmp_path: Path) -> None:
-    _, outcome = run(tiny_training(max_minutes=1e-6), tmp_path)
-    assert outcome.stopped == "max_minutes"
-    assert len(outcome.history) == 1
+    _, result = run(tiny_training(max_minutes=1e-6), tmp_path)
+    assert result.stopped == "max_minutes"
+    assert len(result.history) == 1
 
 
 @pytest.mark.parametrize("miner", ["semi_hard", "batch_hard"])
@@ -316,13 +310,13 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
     torch.nn.init.constant_(final.get_parameter("bias"), 1000.0)  # all embeddings point one way
     inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
     with pytest.raises(FaceOpsError, match=r"collapsed to one point .* lower train.learning_rate"):
-        train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU)
+        Trainer(model, inputs, settings, tmp_path).fit()
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_are_spoilt(
     tmp_path: Path,
 ) -> None:
-    class Blinding(NoLog):
+    class Blinding(TrainingLog):
         def log_step(self, step: int, figures: dict[str, float]) -> None:
             if step == 1:
                 with torch.no_grad():  # finite, but its square is not
@@ -332,7 +326,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_are_spoilt
     model = start_model(settings, None)
     inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
     with pytest.raises(FaceOpsError, match=r"gradient of step 2 in epoch 1 is not finite"):
-        train_embedder(model, inputs, TRAIN, VAL, settings, tmp_path, CPU, log=Blinding())
+        Trainer(model, inputs, settings, tmp_path, log=Blinding()).fit()
 
 
 def one_layer() -> Embedder:
@@ -347,20 +341,19 @@ def one_layer() -> Embedder:
 @pytest.mark.slow
 def test_a_compiled_network_in_bfloat16_learns_too(tmp_path: Path) -> None:
     settings = tiny_training(precision="bfloat16", compile=True, triplet_epochs=1)
-    model, outcome = run(settings, tmp_path, model=one_layer())
-    assert [row["epoch"] for row in outcome.history] == [0, 1, 2]
-    assert all(math.isfinite(row["loss"]) for row in outcome.history[1:])
+    model, result = run(settings, tmp_path, model=one_layer())
+    assert [row["epoch"] for row in result.history] == [0, 1, 2]
+    assert all(math.isfinite(row["loss"]) for row in result.history[1:])
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     _, plain = run(tiny_training(triplet_epochs=1), tmp_path / "plain", model=one_layer())
-    assert outcome.history[1]["loss"] == pytest.approx(plain.history[1]["loss"], rel=0.05)
+    assert result.history[1]["loss"] == pytest.approx(plain.history[1]["loss"], rel=0.05)
 
 
 def test_one_person_is_too_few(tmp_path: Path) -> None:
     lonely = coloured_people(1, 3, singles=4)
     settings = tiny_training()
-    inputs = PixelInputs(lonely, VAL, Augmentation(), CPU)
     with pytest.raises(FaceOpsError, match=r"the split train has 1 people"):
-        train_embedder(start_model(settings, None), inputs, lonely, VAL, settings, tmp_path, CPU)
+        build_inputs(start_model(settings, None), lonely, VAL, settings, tmp_path, CPU)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -379,16 +372,29 @@ def test_a_changed_setting_or_other_data_is_another_run() -> None:
     assert run_key(tiny_training(), "other data") != base
 
 
-def test_changed_code_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "backbones").mkdir()
-    (tmp_path / "backbones/net.py").write_text("WIDTH = 1\n")
-    before = sources_sha256(tmp_path)
-    assert sources_sha256(tmp_path) == before
-    (tmp_path / "backbones/net.py").write_text("WIDTH = 2\n")
-    assert sources_sha256(tmp_path) != before
-    base = run_key(tiny_training(), "data")
+def test_another_version_of_the_code_or_of_torch_is_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = {run_key(tiny_training(), "data")}
+    monkeypatch.setattr(checkpoint, "TRAINING_VERSION", 99)
+    keys.add(run_key(tiny_training(), "data"))
     monkeypatch.setattr(torch, "__version__", "0.0")
-    assert run_key(tiny_training(), "data") != base
+    keys.add(run_key(tiny_training(), "data"))
+    assert len(keys) == 3
+
+
+def test_a_gain_below_min_delta_is_kept_but_does_not_reset_patience(tmp_path: Path) -> None:
+    model = one_layer()
+    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    trainer = Trainer(model, inputs, tiny_training(min_delta=0.01), tmp_path)
+    weight = model.head[2].get_parameter("bias")
+    seen = []
+    for epoch, score in enumerate([0.5, 0.505, 0.503, 0.52, 0.529]):
+        torch.nn.init.constant_(weight, epoch)
+        trainer.record_epoch({"epoch": epoch, "val_score": score})
+        kept = trainer.best_weights["head.2.bias"][0].item()
+        seen.append((trainer.best_epoch, trainer.stale_epochs, kept))
+    assert seen == [(0, 0, 0), (1, 1, 1), (1, 2, 1), (3, 0, 3), (4, 1, 4)]
 
 
 def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(tmp_path: Path) -> None:

@@ -1,63 +1,54 @@
-"""What a training step feeds the network: changed pixels, or features of a frozen trunk."""
+"""What a training step feeds the network: augmented crops, or features of a frozen trunk."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.augmentation import Augmentation, augment
+from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.feature_cache import cached_features
-from faceops.embedding.training.samplers import LabelledCrops
 
-Item = TypeVar("Item")
-Loaded = TypeVar("Loaded")
+BATCH = 64  # faces that `embed_plain` embeds at once
+Split = Literal["train", "val"]
 
 
-def read_ahead(
-    items: Iterable[Item], load: Callable[[Item], Loaded], depth: int = 2
-) -> Generator[tuple[Item, Loaded], None, None]:
-    """Yield each item with `load(item)`, in order; one thread loads up to `depth` items ahead.
+class TrainingInputs:
+    """Reads faces, and embeds them with gradient (augmented) or without (unchanged).
 
-    `items` are taken in the caller's thread, `depth` ahead of the one that is yielded, so a
-    sampler that reads the state of training reads the same on each run. An exception of `load`
-    is raised where its item would have been yielded. Closing the iterator ends the thread.
+    Subclasses define `trained`, `read`, `forward_augmented` and `forward`.
     """
-    waiting: deque[tuple[Item, Future[Loaded]]] = deque()
-    reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-    try:
-        for item in items:
-            waiting.append((item, reader.submit(load, item)))
-            if len(waiting) > depth:
-                due, loading = waiting.popleft()
-                yield due, loading.result()
-        while waiting:
-            due, loading = waiting.popleft()
-            yield due, loading.result()
-    finally:
-        reader.shutdown(cancel_futures=True)
 
-
-BATCH = 64
-
-
-class TrainingInputs(Protocol):
-    """A way to train an embedder."""
+    def __init__(self, train: FaceDataset, val: FaceDataset, device: torch.device) -> None:
+        self.train, self.val, self.device = train, val, device
 
     def trained(self, model: Embedder) -> torch.nn.Module:
         """Return the part of `model` whose weights change."""
+        raise NotImplementedError
+
+    def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
+        """Return what is stored of the faces of `split` at `positions`, int64 (B,)."""
+        raise NotImplementedError
+
+    def forward_augmented(
+        self, model: Embedder, batch: torch.Tensor, seed: int, first: int
+    ) -> torch.Tensor:
+        """Embed an augmented view, drawn from `seed`, of what `read` returned."""
+        raise NotImplementedError
+
+    def forward(self, model: Embedder, batch: torch.Tensor) -> torch.Tensor:
+        """Embed what `read` returned, unchanged."""
+        raise NotImplementedError
 
     def load(self, positions: np.ndarray) -> torch.Tensor:
-        """Return what the training faces at `positions` (B,) are on disk, on the CPU.
-
-        Any thread may call it; the memory is pinned where a GPU will fetch it.
-        """
+        """Read training faces, in any thread; in pinned memory for a GPU to fetch."""
+        return self._in_memory(self.read("train", positions))
 
     def embed(
         self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
@@ -65,149 +56,132 @@ class TrainingInputs(Protocol):
         """Return embeddings (B, D), with gradient, of faces that `load` returned.
 
         Args:
-            seed: of all that is random, at least 0.
+            seed: of all randomness, at least 0.
             first: the place of the first face in a batch that several processes share.
         """
+        batch = loaded.to(self.device, non_blocking=True)
+        return self.forward_augmented(model, batch, seed, first)
 
+    @torch.inference_mode()
     def embed_plain(
-        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
+        self, model: Embedder, split: Split, positions: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return float32 (N, D) of validation (or training) faces, unchanged.
+        """Return float32 (N, D) of faces of `split`, unchanged: those at `positions`, or all."""
+        if positions is None:
+            positions = np.arange(len(self.val if split == "val" else self.train))
+        batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
+        loaded = ordered_map(lambda rows: self._in_memory(self.read(split, rows)), batches, 1)
+        parts = [
+            self.forward(model, batch.to(self.device, non_blocking=True)).float()
+            for batch in track(loaded, "embedding", len(batches), after_s=2)
+        ]
+        return torch.cat(parts).cpu().numpy()
 
-        Args:
-            positions: int64 (N,), which; None: all.
-        """
+    def _in_memory(self, rows: np.ndarray) -> torch.Tensor:
+        loaded = torch.from_numpy(np.asarray(rows))
+        return loaded.pin_memory() if self.device.type == "cuda" else loaded
 
 
-class PixelInputs:
-    """All layers are trained, on changed crops of any one size."""
+class PixelInputs(TrainingInputs):
+    """All layers are trained, on augmented crops, uint8 (B, H, W, 3), of any one size."""
 
     def __init__(
         self,
-        train: LabelledCrops,
-        val: LabelledCrops,
+        train: FaceDataset,
+        val: FaceDataset,
         augmentation: Augmentation,
         device: torch.device,
     ) -> None:
-        self._faces = {False: train, True: val}
-        self._augmentation, self._device = augmentation, device
+        super().__init__(train, val, device)
+        self.augmentation = augmentation
 
     def trained(self, model: Embedder) -> torch.nn.Module:
         """Return the whole model."""
         return model
 
-    def load(self, positions: np.ndarray) -> torch.Tensor:
-        """Read crops, uint8 (B, H, W, 3)."""
-        return self._read(self._faces[False], positions)
+    def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
+        """Return crops, uint8 (B, H, W, 3)."""
+        return (self.val if split == "val" else self.train)[positions]
 
-    def embed(
-        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
+    def forward_augmented(
+        self, model: Embedder, batch: torch.Tensor, seed: int, first: int
     ) -> torch.Tensor:
-        """Embed changed copies of crops."""
-        changed = augment(self._pixels(loaded), self._augmentation, seed, first)
-        embeddings: torch.Tensor = model(changed.contiguous(memory_format=torch.channels_last))
+        """Embed augmented crops."""
+        pixels = augment(batch.permute(0, 3, 1, 2).float(), self.augmentation, seed, first)
+        embeddings: torch.Tensor = model(pixels.contiguous(memory_format=torch.channels_last))
         return embeddings
 
-    def embed_plain(
-        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Embed the crops as they are."""
-        faces = self._faces[validation]
-        return _embed_all(
-            np.arange(len(faces.rows)) if positions is None else positions,
-            lambda positions: self._read(faces, positions),
-            lambda loaded: model(self._pixels(loaded)),
-        )
-
-    def _read(self, faces: LabelledCrops, positions: np.ndarray) -> torch.Tensor:
-        return _in_memory(faces.crops[faces.rows[positions]], self._device)
-
-    def _pixels(self, loaded: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), channels last, on the device."""
-        return loaded.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
+    def forward(self, model: Embedder, batch: torch.Tensor) -> torch.Tensor:
+        """Embed crops."""
+        embeddings: torch.Tensor = model(batch.permute(0, 3, 1, 2).float())
+        return embeddings
 
 
-class FeatureInputs:
-    """Only the head is trained, on features of the frozen trunk."""
+class FeatureInputs(TrainingInputs):
+    """Only the head is trained, on features of the frozen trunk, float16 (N, views, ...)."""
 
-    def __init__(self, train: np.ndarray, val: np.ndarray, device: torch.device) -> None:
-        """Take float16 features (N, views, ...) of training and validation faces."""
-        self._features = {False: train, True: val}
-        self._device = device
+    def __init__(
+        self,
+        train: FaceDataset,
+        val: FaceDataset,
+        features: dict[Split, np.ndarray],
+        device: torch.device,
+    ) -> None:
+        super().__init__(train, val, device)
+        self.features = features
 
     def trained(self, model: Embedder) -> torch.nn.Module:
         """Return the head."""
         return model.head
 
-    def load(self, positions: np.ndarray) -> torch.Tensor:
-        """Read all views of features, float16 (B, views, ...)."""
-        return _in_memory(self._features[False][positions], self._device)
+    def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
+        """Return all views of the features."""
+        return self.features[split][positions]
 
-    def embed(
-        self, model: Embedder, loaded: torch.Tensor, seed: int, first: int = 0
+    def forward_augmented(
+        self, model: Embedder, batch: torch.Tensor, seed: int, first: int
     ) -> torch.Tensor:
         """Embed one view of each face, drawn at random."""
-        count, views = loaded.shape[:2]
+        count, views = batch.shape[:2]
         uniform = np.random.default_rng(seed).random(first + count)[first:]
         drawn = torch.from_numpy((uniform * views).astype(np.int64))
-        drawn = drawn.to(self._device, non_blocking=True)
-        seen = loaded.to(self._device, non_blocking=True)
-        return self._embed(model, seen[torch.arange(count, device=self._device), drawn])
+        drawn = drawn.to(self.device, non_blocking=True)
+        chosen = batch[torch.arange(count, device=self.device), drawn]
+        return model.embed_features(chosen.float())
 
-    def embed_plain(
-        self, model: Embedder, validation: bool, positions: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Embed view 0 of the faces."""
-        features = self._features[validation]
-        return _embed_all(
-            np.arange(len(features)) if positions is None else positions,
-            lambda positions: _in_memory(features[positions, 0], self._device),
-            lambda loaded: self._embed(model, loaded),
-        )
-
-    def _embed(self, model: Embedder, features: torch.Tensor) -> torch.Tensor:
-        return model.embed_features(features.to(self._device, non_blocking=True).float())
-
-
-def _in_memory(rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return `rows`, which were copied from a memory map, as a tensor that `device` can fetch."""
-    loaded = torch.from_numpy(np.asarray(rows))
-    return loaded.pin_memory() if device.type == "cuda" else loaded
-
-
-@torch.inference_mode()
-def _embed_all(
-    positions: np.ndarray,
-    load: Callable[[np.ndarray], torch.Tensor],
-    embed: Callable[[torch.Tensor], torch.Tensor],
-) -> np.ndarray:
-    """Return float32 (N, D) of N positions; where it takes long, stderr tells how far it is."""
-    batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
-    parts = [
-        embed(loaded).float()
-        for _, loaded in track(read_ahead(batches, load), "embedding", len(batches), after_s=2)
-    ]
-    return torch.cat(parts).cpu().numpy()
+    def forward(self, model: Embedder, batch: torch.Tensor) -> torch.Tensor:
+        """Embed view 0, the face as it is."""
+        return model.embed_features(batch[:, 0].float())
 
 
 def trains_head_only(settings: Train) -> bool:
-    """Return whether the early layers stay as they are."""
+    """Return whether the trunk is frozen."""
     return settings.backbone == "pretrained" and settings.freeze
 
 
 def build_inputs(
     model: Embedder,
-    train: LabelledCrops,
-    val: LabelledCrops,
+    train: FaceDataset,
+    val: FaceDataset,
     settings: Train,
     folder: Path,
     device: torch.device,
 ) -> TrainingInputs:
-    """Return pixels, or the frozen layers' features, which are looked for and kept in `folder`."""
-    if trains_head_only(settings):
-        return FeatureInputs(
-            cached_features(model, train, settings.flip, folder, "train", device),
-            cached_features(model, val, False, folder, "val", device),
-            device,
-        )
-    return PixelInputs(train, val, Augmentation.of(settings), device)
+    """Return pixels, or the frozen trunk's features, which are cached in `folder`.
+
+    Raises:
+        FaceOpsError: a split has fewer than two people with two or more photos.
+    """
+    for name, faces in (("train", train), ("val", val)):
+        if faces.people < 2:
+            raise FaceOpsError(
+                f"the split {name} has {faces.people} people with two or more photos, and at least"
+                " 2 are needed; add photos, or change the shares in the section split."
+            )
+    if not trains_head_only(settings):
+        return PixelInputs(train, val, Augmentation.of(settings), device)
+    features: dict[Split, np.ndarray] = {
+        "train": cached_features(model, train, settings.flip, folder, "train", device),
+        "val": cached_features(model, val, False, folder, "val", device),
+    }
+    return FeatureInputs(train, val, features, device)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,21 +26,21 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from faceops.base.errors import FaceOpsError
 
-# Process 0 may compute features for hours while the others wait; torchrun ends those that are left
-# when one fails, so this limit need not.
-_PATIENCE = timedelta(hours=24)
+# Process 0 may compute features for hours while the others wait; torchrun ends the others when one
+# fails.
+_TIMEOUT = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number, from 0, and how many there are."""
+    """The rank of this process, from 0, and how many processes there are."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
     def join(cls, device: torch.device) -> "Processes":
-        """Return the processes that torchrun started (by its environment), or just this one.
+        """Return the processes that torchrun started (by its environment), or this one alone.
 
         Raises:
             FaceOpsError: there are more processes than GPUs.
@@ -52,35 +52,31 @@ class Processes:
             gpus = torch.cuda.device_count()
             if int(os.environ["LOCAL_RANK"]) >= gpus:
                 raise FaceOpsError(
-                    f"train.processes = {count} needs a GPU each, and here are {gpus}; lower it,"
+                    f"train.processes = {count} needs a GPU each, and there are {gpus}; lower it,"
                     " or set train.device to cpu."
                 )
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
             backend = "nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=_PATIENCE)
+            dist.init_process_group(backend, timeout=_TIMEOUT)
         return cls(dist.get_rank(), dist.get_world_size())
 
     def leave(self) -> None:
-        """Part from the others when all work is done."""
+        """End the process group when all work is done."""
         if self.count > 1:
             dist.destroy_process_group()
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Let process 0 do what is within the `with`, then the others, who find it done."""
+        """Run the `with` block in process 0 first, then in the others."""
         if self.rank > 0:
-            self._wait()
+            dist.barrier()
         yield
-        if self.rank == 0:
-            self._wait()
-
-    def _wait(self) -> None:
-        if self.count > 1:
+        if self.rank == 0 and self.count > 1:
             dist.barrier()
 
     def sync_batch_norm(self, model: torch.nn.Module, device: torch.device) -> None:
-        """Let batch normalisation on GPUs count the whole batch; names of weights stay."""
+        """Let batch normalisation on GPUs see the whole batch; the weights keep their names."""
         if self.count > 1 and device.type == "cuda":
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
@@ -134,22 +130,19 @@ class Processes:
         return box[0]
 
 
-ALONE = Processes()
-
-
 def started_by_torchrun() -> bool:
-    """Return whether this process is one of several."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def start_processes(count: int, module: str) -> None:
     """Run `python -m module` in `count` processes on this machine, and wait for them.
 
-    More machines: `torchrun --nnodes ... -m module`, which this leaves to its user.
+    For several machines call `torchrun --nnodes ... -m module` instead.
 
     Raises:
-        SystemExit: one of them failed; it has said why.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came, and they were told.
+        SystemExit: one of them failed, after printing why.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came, and was passed on to them.
     """
     config = LaunchConfig(
         min_nodes=1,
@@ -169,38 +162,30 @@ def start_processes(count: int, module: str) -> None:
         raise KeyboardInterrupt from None
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 class StopSignal:
-    """A context in which the two signals only set `asked`; a second one acts at once.
+    """Within a `with`, Ctrl-C and SIGTERM only set `received`; a second one acts at once.
 
-    Outside of the main thread, where Python allows no handlers, it never asks.
+    Outside of the main thread, where Python allows no handlers, it never receives one.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, signal.Handlers | int | None] = {}
+        self.received = False
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._ask)  # type: ignore[assignment]
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._receive)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._give_back()
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        self._give_back()
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        self._restore()
 
-    def _give_back(self) -> None:
-        for number, handler in self._before.items():
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}

@@ -1,27 +1,26 @@
-"""Train an embedder: classification first, mined triplets second, the best epoch kept.
+"""Train an embedder: a classification warm-up, then mined triplets; the best epoch is kept.
 
-An epoch is a list of steps, each a batch of P people x K photos, or in the warm-up of as many
-photos whoever is on them. A step embeds its batch, takes the loss (of the classification head, of
-the triplets that a miner finds in the batch, or of both), and moves the weights. After an epoch the
-validation people are scored.
+An epoch is a list of batches of P people x K photos, or in the warm-up of as many photos of
+anybody. A step embeds its batch, takes the loss (of the classification head, of the triplets that
+a miner finds in the batch, or of both), and updates the weights. After an epoch the validation
+people are scored. `Trainer` reads from top to bottom: data, model, optimiser, loop.
 """
 
-import math
 import os
 import shutil
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.config.sections import Train
 from faceops.embedding.accept_rates import validation_figures
@@ -31,380 +30,67 @@ from faceops.embedding.embedder import Embedder
 from faceops.embedding.global_mining import MemoryBank
 from faceops.embedding.heads import build_head, class_centres
 from faceops.embedding.miners import MINERS, squared_distances, triplet_loss
-from faceops.embedding.training.checkpoint import NoLog, Outcome, Row, RunState, TrainingLog
-from faceops.embedding.training.epoch_steps import (
-    Step,
-    epoch_steps,
-    epochs_of,
+from faceops.embedding.training.batch_figures import (
+    batch_figures,
+    check_collapse,
+    check_gradient,
+    epoch_means,
+)
+from faceops.embedding.training.checkpoint import (
+    Tensors,
+    load_checkpoint,
+    save_checkpoint,
+)
+from faceops.embedding.training.epoch_batches import (
+    Batch,
+    batches_before,
+    epoch_batches,
     mine_negatives,
     miner_of,
     next_epoch,
     phase_of,
-    step_seed,
-    steps_before,
+    total_epochs,
 )
-from faceops.embedding.training.inputs import TrainingInputs, read_ahead
-from faceops.embedding.training.processes import ALONE, Processes, StopSignal
-from faceops.embedding.training.progress_figures import check_alive, check_gradient, watch_batch
-from faceops.embedding.training.samplers import LabelledCrops, classes_of
+from faceops.embedding.training.inputs import TrainingInputs
+from faceops.embedding.training.optimiser import (
+    build_average,
+    build_optimiser,
+    build_schedule,
+    optimiser_tensors,
+    restore_optimiser,
+)
+from faceops.embedding.training.processes import Processes, StopSignal
 
-WARMUP_SHARE = 0.05
-
-
-def build_optimiser(
-    trained: torch.nn.Module, head: torch.nn.Module, settings: Train
-) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov & Hutter 2019); weight decay is for matrices and kernels alone."""
-    weights = [*trained.parameters(), *head.parameters()]
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
-        # Biases, normalisation and slopes: pulling them to zero only does harm.
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    # Fused: a quarter of the time on a CPU, where it is a tenth of a step on small crops.
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-
-
-def build_schedule(optimiser: torch.optim.Optimizer, steps: int, step: int = 0) -> LambdaLR:
-    """Return the schedule of a run of `steps`, placed at `step`, 0 .. steps - 1.
-
-    The rate rises linearly over the first twentieth of the steps and falls by half a cosine to
-    zero (Loshchilov & Hutter 2017).
-    """
-    warmup = max(1, round(WARMUP_SHARE * steps))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-    for group in optimiser.param_groups:
-        group.setdefault("initial_lr", group["lr"])  # required by a scheduler that starts later
-    return LambdaLR(optimiser, factor, last_epoch=step - 1)
-
-
-def build_average(module: torch.nn.Module, decay: float) -> AveragedModel | None:
-    """Return the exponential moving average of weights and running statistics; decay 0: None.
-
-    The decay rises with the updates n, min(decay, (1 + n) / (10 + n)), so that the random start
-    is soon forgotten and short runs profit too (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
-    """
-    if decay == 0:
-        return None
-
-    def update(averages: Any, values: Any, count: torch.Tensor | int) -> None:
-        if not averages[0].is_floating_point():
-            torch._foreach_copy_(averages, values)  # counts of batches
-            return
-        updates = int(count) - 1  # the start is counted too
-        ema = get_ema_multi_avg_fn(min(decay, (1 + updates) / (10 + updates)))
-        ema(averages, values, count)
-
-    average = AveragedModel(module, multi_avg_fn=update, use_buffers=True)
-    average.update_parameters(module)  # the first update copies; the later ones average
-    return average
-
-
-def begin_run(
-    model: Embedder,
-    inputs: TrainingInputs,
-    train: LabelledCrops,
-    settings: Train,
-    device: torch.device,
-) -> RunState:
-    """Return the state of a run that has taken no step; the head is drawn from the seed."""
-    trained = inputs.trained(model)
-    torch.manual_seed(settings.seed)
-    head = build_head(
-        settings.head,
-        model.embedding_size,
-        classes_of(train, settings),
-        settings.head_scale,
-        settings.head_margin,
-    ).to(device)
-    average = build_average(trained, settings.ema_decay)
-    if settings.compile:
-        _check_compiler()
-        trained.compile()
-    bank = None
-    if "global" in settings.miners and settings.triplet_epochs > 0:
-        bank = MemoryBank(len(train.labels), model.embedding_size, device)
-    optimiser = build_optimiser(trained, head, settings)
-    return RunState(device, trained, head, optimiser, average, bank)
-
-
-def _check_compiler() -> None:
-    """Raise FaceOpsError where torch.compile would find no C++ compiler, at the first step."""
-    names = [os.environ.get("CXX", ""), "g++", "clang++"]
-    if not any(shutil.which(name) for name in names if name):
-        raise FaceOpsError(
-            "train.compile needs a C++ compiler; install g++ or set train.compile to false."
-        )
-
-
-def start_head(
-    run: RunState, model: Embedder, inputs: TrainingInputs, train: LabelledCrops, settings: Train
-) -> None:
-    """Put the classes where a `model` that tells people apart has them, if any epoch classifies."""
-    later = settings.head_loss_weight > 0 and settings.triplet_epochs > 0
-    if model.backbone == "pretrained" and (settings.warmup_epochs > 0 or later):
-        model.eval()
-        usable = train.labels < classes_of(train, settings)
-        embeddings = inputs.embed_plain(model, False)[usable]
-        centres = torch.from_numpy(class_centres(embeddings, train.labels[usable]))
-        run.head.start_at(centres.to(run.device))
-
-
-def train_embedder(
-    model: Embedder,
-    inputs: TrainingInputs,
-    train: LabelledCrops,
-    val: LabelledCrops,
-    settings: Train,
-    checkpoints: Path,
-    device: torch.device,
-    processes: Processes = ALONE,
-    log: TrainingLog | None = None,
-) -> Outcome:
-    """Train `model` in place and leave it with the weights of its best epoch.
-
-    Epochs are compared by `val_score` (see `validation_figures`); the untouched start is a
-    candidate, and any gain makes a new best. Patience counts the epochs of a phase since
-    `val_score` rose by more than `min_delta`.
-
-    A run that was stopped, at any step and by any means, continues after the last step in
-    `checkpoints` and on a CPU ends with the same weights, bit for bit; the caller deletes the
-    checkpoints when it has stored the result.
-
-    Args:
-        model: the start.
-        inputs: pixels (trains all layers) or cached features (trains the head).
-        train, val: faces of different people.
-        settings: as in params.yaml.
-        checkpoints: a folder of this run's own.
-        device: where `inputs` puts its tensors.
-        processes: that share each batch.
-        log: hears of steps and epochs.
-
-    Raises:
-        FaceOpsError: too few people, or training went wrong (see `check_alive`).
-        KeyboardInterrupt: Ctrl-C or SIGTERM came; the step in hand is in the checkpoint.
-    """
-    for name, faces in (("train", train), ("val", val)):
-        if faces.people < 2:
-            raise FaceOpsError(
-                f"the split {name} has {faces.people} people with two or more photos, and at least"
-                " 2 are needed; add photos, or change the shares in the section split."
-            )
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    model.to(device).to(memory_format=torch.channels_last)
-    processes.sync_batch_norm(model, device)
-    run = begin_run(model, inputs, train, settings, device)
-    training = _Training(
-        model, inputs, train, val, settings, checkpoints, processes, log or NoLog(), run
-    )
-    with StopSignal() as stop:
-        training.all_epochs(stop)
-    run.trained.load_state_dict(run.best)
-    model.eval()
-    return run.outcome
+Row = dict[str, Any]  # an epoch of the history: epoch, phase, miner, figures
 
 
 @dataclass
-class _Training:
-    """What the steps of a run work with; the names are those of `train_embedder`."""
+class TrainingResult:
+    """The same when the run is repeated on one CPU.
 
-    model: Embedder
-    inputs: TrainingInputs
-    train: LabelledCrops
-    val: LabelledCrops
-    settings: Train
-    checkpoints: Path
-    processes: Processes
-    log: TrainingLog
-    run: RunState
-
-    def all_epochs(self, stop: StopSignal) -> None:
-        """Go through the epochs from where the run stands, until all, patience or time is out."""
-        run, settings = self.run, self.settings
-        if run.restore(self.checkpoints):
-            self.say(f"training continues after epoch {run.outcome.last['epoch']}, step {run.step}")
-        else:
-            start_head(run, self.model, self.inputs, self.train, settings)
-            run.take_in({"epoch": 0, "phase": "start", "miner": ""} | self.score(), 0.0)
-            run.idle = 0
-        for earlier in run.outcome.history:
-            self.log.log_epoch(earlier, 0.0)
-
-        while run.outcome.last["epoch"] < epochs_of(settings):
-            if run.epoch == 0:  # none is in hand
-                epoch = next_epoch(run.outcome.last, run.idle, settings)
-                if epoch is None:
-                    run.outcome.stopped = "patience"
-                    return
-                run.epoch = epoch
-                if epoch == settings.warmup_epochs + 1:
-                    run.idle = 0  # triplets get their own patience
-            begun, run.images = time.monotonic(), 0
-            if not self.all_steps(run.epoch, stop):
-                run.outcome.stopped = "max_minutes"
-                return
-            self.end_epoch(run.epoch, time.monotonic() - begun)
-
-    def all_steps(self, epoch: int, stop: StopSignal) -> bool:
-        """Take the steps of `epoch` that are left; return whether there was time for them."""
-        run, settings = self.run, self.settings
-        miner = miner_of(epoch, settings)
-        if miner == "global" and run.step == 0:
-            run.mined = mine_negatives(self.fresh_bank(), self.train, settings, epoch)
-        steps = epoch_steps(self.train, settings, epoch, run.mined if miner == "global" else None)
-        fewest = min(len(step.positions) for step in steps)
-        if fewest < 2 * self.processes.count:  # batch normalisation needs two
-            raise FaceOpsError(
-                f"train.processes = {self.processes.count} leaves a process fewer than 2 of the"
-                f" {fewest} faces of a batch; lower it."
-            )
-        left = len(steps) - run.step
-        before, all_in_all = (
-            steps_before(self.train, settings, one) for one in (epoch, epochs_of(settings) + 1)
-        )
-        schedule = build_schedule(run.optimiser, all_in_all, before + run.step)
-        ahead = read_ahead(steps[run.step :], self.load)
-        _training_mode(self.model, run.trained)
-        saved_at = time.monotonic()
-        with closing(ahead):
-            for step, loaded in track(ahead, f"epoch {epoch}/{epochs_of(settings)}", left):
-                number = before + run.step
-                rate = float(schedule.get_last_lr()[0])
-                # All that is random in a step comes from its place, so that a run which resumes
-                # needs no generator's state.
-                seed = step_seed(settings.seed, epoch, run.step)
-                figures = {"learning_rate": rate} | self.take_step(step, loaded, miner, seed)
-                schedule.step()
-                self.log.log_step(number + 1, figures)
-                run.figures.add(figures)
-                run.step, run.images = run.step + 1, run.images + len(step.positions)
-
-                late = 0 < settings.max_minutes * 60 < run.elapsed
-                halt, late = self.processes.agree((stop.asked, late))
-                due = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
-                if halt or late or due:
-                    self.save()
-                    saved_at = time.monotonic()
-                if halt:
-                    raise KeyboardInterrupt
-                if late:
-                    return False
-        return True
-
-    def load(self, step: Step) -> torch.Tensor:
-        """Read this process's share of a batch."""
-        return self.inputs.load(step.positions[self.processes.share(len(step.positions))])
-
-    def take_step(
-        self, step: Step, loaded: torch.Tensor, miner: str, seed: int
-    ) -> dict[str, float]:
-        """Embed a batch of B faces, move the weights, return the step's figures."""
-        run, settings, device = self.run, self.settings, self.run.device
-        torch.manual_seed(seed)
-        labels = torch.from_numpy(step.labels).to(device)  # (B,)
-        with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16"):
-            first = self.processes.share(len(labels)).start
-            own = self.inputs.embed(self.model, loaded, seed, first)  # (B / processes, D)
-        embeddings = self.processes.gather(own, len(labels))  # (B, D)
-        distances = squared_distances(embeddings)  # (B, B)
-
-        loss = embeddings.sum() * 0
-        classified = settings.head_loss_weight if miner else 1.0
-        if classified > 0:
-            # The others, people with one photo, have no class.
-            known = torch.from_numpy(np.flatnonzero(step.labels < run.head.people)).to(device)
-            loss = loss + classified * run.head(embeddings[known], labels[known])
-        if miner:
-            triplets = step.triplets_on(device)  # where global mining chose them
-            if triplets is None:
-                draw = torch.Generator(device).manual_seed(seed)
-                triplets = MINERS[miner](distances.detach(), labels, settings.triplet_margin, draw)
-            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
-
-        run.optimiser.zero_grad()
-        loss.backward()
-        self.processes.add_gradients(run.trained)
-        norm = torch.nn.utils.clip_grad_norm_(run.trained.parameters(), settings.grad_clip_norm)
-        check_gradient(float(norm), run.epoch, run.step)  # before it can spoil the weights
-        run.optimiser.step()
-        if run.average is not None:
-            run.average.update_parameters(run.trained)
-        with torch.no_grad():
-            if run.bank is not None and run.mined is not None:
-                run.bank.update(torch.from_numpy(step.positions), embeddings.detach())
-            watched = watch_batch(embeddings, distances, labels, settings.triplet_margin)
-        return {"loss": float(loss.detach())} | watched
-
-    def end_epoch(self, epoch: int, seconds: float) -> None:
-        """Score the validation people, keep what is best, write the checkpoint, tell."""
-        run, phase = self.run, phase_of(epoch, self.settings)
-        row: Row = {"epoch": epoch, "phase": phase, "miner": miner_of(epoch, self.settings)}
-        speed = run.images / seconds
-        row |= run.figures.means()
-        check_alive([*run.outcome.history, row])
-        with run.averaged_weights():
-            row |= self.score()
-            run.take_in(row, self.settings.min_delta)
-        self.save()
-        self.log.log_epoch(row, speed)
-        self.say(
-            f"epoch {epoch}/{epochs_of(self.settings)} ({row['miner'] or phase}):"
-            f" loss {row['loss']:.3f}, validation TAR {row['val_tar']:.4f} (score"
-            f" {row['val_score']:.4f}, best epoch {run.outcome.best_epoch}),"
-            f" spread {row['spread']:.2f}, {speed:.0f} images/s"
-        )
-
-    def score(self) -> Row:
-        """Return the validation figures of the weights in place."""
-        self.model.eval()
-        self.processes.broadcast_buffers(self.run.trained)
-        figures = validation_figures(self.inputs.embed_plain(self.model, True), self.val.labels)
-        agreed: Row = self.processes.agree(figures)
-        return agreed
-
-    def fresh_bank(self) -> MemoryBank:
-        """Return the latest embeddings; faces that no step of the last epoch saw are embedded."""
-        bank = self.run.bank
-        assert bank is not None
-        stale = bank.stale()
-        if len(stale):
-            self.model.eval()
-            self.processes.broadcast_buffers(self.run.trained)
-            fresh = self.inputs.embed_plain(self.model, False, stale)
-            bank.update(torch.from_numpy(stale), torch.from_numpy(fresh))
-        bank.begin_epoch()
-        return bank
-
-    def say(self, line: str) -> None:
-        """Tell the user how far it is, from one process."""
-        if self.processes.rank == 0:
-            print(line, file=sys.stderr, flush=True)
-
-    def save(self) -> None:
-        """Write the checkpoint, from one process."""
-        if self.processes.rank == 0:
-            self.run.save(self.checkpoints)
-
-
-def _training_mode(model: Embedder, trained: torch.nn.Module) -> None:
-    """Put `trained` into training mode; a pretrained one keeps its running statistics.
-
-    Those were measured on millions of faces; a batch of few people would replace them by worse.
+    history: a row per epoch, epoch 0 being the start.
+    best_epoch: the epoch whose weights the model now has.
+    stopped: "finished", "patience" or "max_minutes".
     """
-    model.eval()
-    trained.train()
-    if model.backbone == "pretrained":
-        for part in trained.modules():
-            if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-                part.eval()
+
+    history: list[Row]
+    best_epoch: int
+    stopped: str
+
+    @property
+    def best(self) -> Row:
+        """The row of the best epoch; early stopping of the warm-up skips epochs."""
+        return next(row for row in self.history if row["epoch"] == self.best_epoch)
+
+
+class TrainingLog:
+    """Where the figures of a run go; this one drops them."""
+
+    def log_step(self, step: int, figures: dict[str, float]) -> None:
+        """Take the figures of a step, counted from 1 over the whole run."""
+
+    def log_epoch(self, row: Row, images_per_second: float) -> None:
+        """Take a row of the history; those before a resumed epoch come again, with speed 0."""
 
 
 def start_model(settings: Train, sface: Path | None) -> Embedder:
@@ -416,3 +102,369 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
     return build_backbone(
         settings.backbone, settings.embedding_size, settings.input_size, settings.colour
     )
+
+
+class Trainer:
+    """Trains a model in place and leaves it with the weights of its best epoch.
+
+    Epochs are compared by `val_score` (see `validation_figures`); the start is a candidate, and
+    any gain makes a new best. Patience counts the epochs of a phase since `val_score` rose by more
+    than `min_delta`.
+
+    A run that was interrupted, at any step and in any way, continues after the last step in
+    `checkpoints` and on a CPU ends with the same weights, bit for bit; the caller deletes the
+    checkpoints when it has stored the result.
+
+    Args:
+        model: the start.
+        inputs: pixels (trains all layers) or cached features (trains the head).
+        settings: the section train of params.yaml.
+        checkpoints: a folder of this run's own.
+        processes: the data-parallel processes that share each batch.
+        log: takes the figures of steps and epochs.
+    """
+
+    def __init__(
+        self,
+        model: Embedder,
+        inputs: TrainingInputs,
+        settings: Train,
+        checkpoints: Path,
+        processes: Processes | None = None,
+        log: TrainingLog | None = None,
+    ) -> None:
+        self.settings, self.inputs, self.checkpoints = settings, inputs, checkpoints
+        self.processes, self.log = processes or Processes(), log or TrainingLog()
+        self.device = device = inputs.device
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True)  # else gradients of indexing add in any order
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+        self.train, self.val = inputs.train, inputs.val
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.processes.sync_batch_norm(model, device)
+        self.trained = inputs.trained(model)
+        torch.manual_seed(settings.seed)
+        self.head = build_head(
+            settings.head,
+            model.embedding_size,
+            self.train.num_classes(settings),
+            settings.head_scale,
+            settings.head_margin,
+        ).to(device)
+        self.average = build_average(self.trained, settings.ema_decay)
+        if settings.compile:
+            _check_compiler()
+            self.trained.compile()
+        self.optimiser = build_optimiser(self.trained, self.head, settings)
+        self.bank: MemoryBank | None = None
+        if "global" in settings.miners and settings.triplet_epochs > 0:
+            self.bank = MemoryBank(len(self.train), model.embedding_size, device)
+        self.negatives: np.ndarray | None = None  # of global mining, for the epoch in progress
+
+        # The progress of the run, which a checkpoint holds.
+        self.history: list[Row] = []
+        self.best_epoch = 0
+        self.best_weights: Tensors = {}
+        self.best_for_patience, self.stale_epochs = 0.0, 0
+        self.epoch, self.step = 0, 0  # in progress; epoch 0: between two epochs
+        self.step_figures: list[dict[str, float]] = []
+        self.seconds, self.started = 0.0, time.monotonic()  # of earlier processes; of this one
+
+    def fit(self) -> TrainingResult:
+        """Train until all epochs are done, patience runs out or the time limit is reached.
+
+        Raises:
+            FaceOpsError: training went wrong (see `check_collapse`).
+            KeyboardInterrupt: Ctrl-C or SIGTERM came; the current step is in the checkpoint.
+        """
+        with StopSignal() as self.stop_signal:
+            if self.load_checkpoint():
+                self.print(
+                    f"training continues after epoch {self.history[-1]['epoch']}, step {self.step}"
+                )
+            else:
+                self.init_classes()
+                self.record_epoch({"epoch": 0, "phase": "start", "miner": ""} | self.evaluate())
+                self.stale_epochs = 0
+            for earlier in self.history:
+                self.log.log_epoch(earlier, 0.0)
+            stopped = self.run_epochs()
+        self.trained.load_state_dict(self.best_weights)
+        self.model.eval()
+        return TrainingResult(self.history, self.best_epoch, stopped)
+
+    def init_classes(self) -> None:
+        """Begin each class of the head at the mean embedding of its person, if pretrained."""
+        settings, train = self.settings, self.train
+        beside_triplets = settings.head_loss_weight > 0 and settings.triplet_epochs > 0
+        classifies = settings.warmup_epochs > 0 or beside_triplets
+        if self.model.backbone == "pretrained" and classifies:
+            self.model.eval()
+            classified = np.flatnonzero(train.labels < train.num_classes(settings))
+            embeddings = self.inputs.embed_plain(self.model, "train", classified)
+            centres = class_centres(embeddings, train.labels[classified])
+            self.head.start_at(torch.from_numpy(centres).to(self.device))
+
+    def run_epochs(self) -> str:
+        """Run the remaining epochs; return why training stopped."""
+        settings = self.settings
+        while self.history[-1]["epoch"] < total_epochs(settings):
+            if self.epoch == 0:
+                epoch = next_epoch(self.history[-1], self.stale_epochs, settings)
+                if epoch is None:
+                    return "patience"
+                self.epoch = epoch
+                if epoch == settings.warmup_epochs + 1:
+                    self.stale_epochs = 0  # triplets have their own patience
+            started, first_step = time.monotonic(), self.step
+            batches = self.mine_and_draw()
+            if not self.run_steps(batches):
+                return "max_minutes"
+            images = sum(len(batch.positions) for batch in batches[first_step:])
+            self.end_epoch(images / (time.monotonic() - started))
+        return "finished"
+
+    def mine_and_draw(self) -> list[Batch]:
+        """Return the batches of the epoch, after global mining where the epoch uses it."""
+        settings, epoch = self.settings, self.epoch
+        is_global = miner_of(epoch, settings) == "global"
+        if is_global and self.step == 0:
+            bank = self.fresh_bank()
+            embeddings = bank.embeddings.cpu().numpy()
+            self.negatives = mine_negatives(embeddings, self.train, settings, epoch)
+        negatives = self.negatives if is_global else None
+        batches = epoch_batches(self.train, settings, epoch, negatives)
+        smallest = min(len(batch.positions) for batch in batches)
+        if smallest < 2 * self.processes.count:  # batch normalisation needs two
+            raise FaceOpsError(
+                f"train.processes = {self.processes.count} leaves a process fewer than 2 of the"
+                f" {smallest} faces of a batch; lower it."
+            )
+        return batches
+
+    def run_steps(self, batches: list[Batch]) -> bool:
+        """Take the remaining steps of the epoch; return False if the time limit is reached."""
+        settings, epoch = self.settings, self.epoch
+        before = batches_before(self.train, settings, epoch)
+        all_steps = batches_before(self.train, settings, total_epochs(settings) + 1)
+        schedule = build_schedule(self.optimiser, all_steps, before + self.step)
+        remaining = batches[self.step :]
+        loading = ordered_map(self.load_share, remaining, workers=1)  # reads ahead
+        self.set_training_mode()
+        saved_at = time.monotonic()
+        with closing(loading):
+            steps = zip(remaining, loading, strict=True)
+            name = f"epoch {epoch}/{total_epochs(settings)}"
+            for batch, loaded in track(steps, name, len(remaining)):
+                figures = {"learning_rate": float(schedule.get_last_lr()[0])}
+                figures |= self.train_step(batch, loaded)
+                schedule.step()
+                self.log.log_step(before + self.step + 1, figures)
+                self.step_figures.append(figures)
+                self.step += 1
+
+                late = 0 < settings.max_minutes * 60 < self.elapsed
+                stop, late = self.processes.agree((self.stop_signal.received, late))
+                due = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
+                if stop or late or due:
+                    self.save_checkpoint()
+                    saved_at = time.monotonic()
+                if stop:
+                    raise KeyboardInterrupt
+                if late:
+                    return False
+        return True
+
+    def load_share(self, batch: Batch) -> torch.Tensor:
+        """Read this process's share of a batch."""
+        return self.inputs.load(batch.positions[self.processes.share(len(batch.positions))])
+
+    def train_step(self, batch: Batch, loaded: torch.Tensor) -> dict[str, float]:
+        """Embed a batch of B faces, update the weights, return the step's figures."""
+        settings, device = self.settings, self.device
+        # All randomness of a step comes from its place, so that a run which resumes needs no
+        # generator's state.
+        place = np.random.SeedSequence((settings.seed, self.epoch, self.step))
+        seed = int(place.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        torch.manual_seed(seed)
+        labels = torch.from_numpy(batch.labels).to(device)  # (B,)
+        with torch.autocast(device.type, torch.bfloat16, settings.precision == "bfloat16"):
+            first = self.processes.share(len(labels)).start
+            own = self.inputs.embed(self.model, loaded, seed, first)  # (B / processes, D)
+        embeddings = self.processes.gather(own, len(labels))  # (B, D)
+        distances = squared_distances(embeddings)  # (B, B)
+
+        loss = embeddings.sum() * 0
+        miner = miner_of(self.epoch, settings)
+        head_weight = settings.head_loss_weight if miner else 1.0
+        if head_weight > 0:
+            # The others, people with one photo, have no class.
+            known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
+            loss = loss + head_weight * self.head(embeddings[known], labels[known])
+        if miner:
+            if batch.triplets is not None:  # chosen by global mining
+                anchors, positives, negatives = (part.to(device) for part in batch.triplets)
+            else:
+                generator = torch.Generator(device).manual_seed(seed)
+                anchors, positives, negatives = MINERS[miner](
+                    distances.detach(), labels, settings.triplet_margin, generator
+                )
+            triplets = (anchors, positives, negatives)
+            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
+
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.processes.add_gradients(self.trained)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.parameters(), settings.grad_clip_norm)
+        check_gradient(float(norm), self.epoch, self.step)  # before it can spoil the weights
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.trained)
+        if self.bank is not None and self.negatives is not None:
+            self.bank.update(batch.positions, embeddings)
+        figures = batch_figures(embeddings, distances, labels, settings.triplet_margin)
+        return {"loss": float(loss.detach())} | figures
+
+    def end_epoch(self, images_per_second: float) -> None:
+        """Score the validation people, keep the best weights, write the checkpoint, log."""
+        settings = self.settings
+        phase, miner = phase_of(self.epoch, settings), miner_of(self.epoch, settings)
+        row: Row = {"epoch": self.epoch, "phase": phase, "miner": miner}
+        row |= epoch_means(self.step_figures)
+        check_collapse([*self.history, row])
+        with self.averaged_weights():
+            row |= self.evaluate()
+            self.record_epoch(row)
+        self.save_checkpoint()
+        self.log.log_epoch(row, images_per_second)
+        self.print(
+            f"epoch {row['epoch']}/{total_epochs(settings)} ({miner or phase}):"
+            f" loss {row['loss']:.3f}, validation TAR {row['val_tar']:.4f} (score"
+            f" {row['val_score']:.4f}, best epoch {self.best_epoch}),"
+            f" spread {row['spread']:.2f}, {images_per_second:.0f} images/s"
+        )
+
+    def record_epoch(self, row: Row) -> None:
+        """Add an epoch's row; keep the current weights if it is the best."""
+        if not self.history or row["val_score"] > max(one["val_score"] for one in self.history):
+            self.best_epoch, self.best_weights = row["epoch"], _copy_weights(self.trained)
+        self.history.append(row)
+        self.stale_epochs += 1
+        if row["val_score"] > self.best_for_patience + self.settings.min_delta:
+            self.stale_epochs, self.best_for_patience = 0, row["val_score"]
+        self.epoch, self.step, self.step_figures = 0, 0, []
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the validation figures of the current weights."""
+        self.model.eval()
+        self.processes.broadcast_buffers(self.trained)
+        figures = validation_figures(self.inputs.embed_plain(self.model, "val"), self.val.labels)
+        agreed: dict[str, float] = self.processes.agree(figures)
+        return agreed
+
+    def fresh_bank(self) -> MemoryBank:
+        """Return the memory bank, after embedding the faces that the last epoch did not."""
+        bank = self.bank
+        assert bank is not None
+        stale = bank.stale()
+        if len(stale):
+            self.model.eval()
+            self.processes.broadcast_buffers(self.trained)
+            bank.update(
+                stale, torch.from_numpy(self.inputs.embed_plain(self.model, "train", stale))
+            )
+        bank.fresh.fill_(False)
+        return bank
+
+    def set_training_mode(self) -> None:
+        """Put `trained` into training mode; a pretrained one keeps its running statistics.
+
+        Those come from millions of faces; a batch of few people would replace them by worse.
+        """
+        self.model.eval()
+        self.trained.train()
+        if self.model.backbone == "pretrained":
+            for part in self.trained.modules():
+                if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Use the averaged weights, where there are any, within a `with`."""
+        if self.average is None:
+            yield
+            return
+        own = _copy_weights(self.trained)
+        self.trained.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.trained.load_state_dict(own)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent on this run by all processes that worked on it, one after another."""
+        return self.seconds + time.monotonic() - self.started
+
+    PROGRESS = (
+        *("history", "best_epoch", "best_for_patience", "stale_epochs"),
+        *("epoch", "step", "step_figures"),
+    )
+
+    def save_checkpoint(self) -> None:
+        """Replace the checkpoint, from one process."""
+        if self.processes.rank > 0:
+            return
+        tensors: dict[str, Tensors] = {
+            "trained": self.trained.state_dict(),
+            "best": self.best_weights,
+            "head": self.head.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+        }
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
+        if self.bank is not None:
+            tensors["bank"] = self.bank.state_dict()
+        if self.negatives is not None:
+            tensors["mined"] = {"negatives": torch.from_numpy(self.negatives)}
+        state = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
+        save_checkpoint(self.checkpoints, tensors, state)
+
+    def load_checkpoint(self) -> bool:
+        """Continue from the checkpoint; return whether there is one."""
+        saved = load_checkpoint(self.checkpoints)
+        if saved is None:
+            return False
+        tensors, state = saved
+        self.trained.load_state_dict(tensors["trained"])
+        self.head.load_state_dict(tensors["head"])
+        restore_optimiser(self.optimiser, tensors["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(tensors["average"])
+        if self.bank is not None:
+            self.bank.load_state_dict(tensors["bank"])
+        if "mined" in tensors:
+            self.negatives = tensors["mined"]["negatives"].numpy()
+        self.best_weights = tensors["best"]
+        for name in (*self.PROGRESS, "seconds"):
+            setattr(self, name, state[name])
+        return True
+
+    def print(self, line: str) -> None:
+        """Show `line` on stderr, from one process."""
+        if self.processes.rank == 0:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _copy_weights(module: torch.nn.Module) -> Tensors:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _check_compiler() -> None:
+    """Raise FaceOpsError where torch.compile would find no C++ compiler, at the first step."""
+    names = [os.environ.get("CXX", ""), "g++", "clang++"]
+    if not any(shutil.which(name) for name in names if name):
+        raise FaceOpsError(
+            "train.compile needs a C++ compiler; install g++ or set train.compile to false."
+        )

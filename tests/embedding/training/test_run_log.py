@@ -1,4 +1,4 @@
-"""What training leaves in MLflow: few requests, nothing twice, parameters that people can read."""
+"""What training logs to MLflow: few requests, nothing twice, readable parameters, curves."""
 
 import math
 from pathlib import Path
@@ -8,10 +8,21 @@ import mlflow
 import numpy as np
 import pytest
 
-from faceops.embedding.training import run_log as mlflow_log
-from faceops.embedding.training.run_log import MlflowLog, epochs_so_far
+from faceops.embedding.training import run_log
+from faceops.embedding.training.run_log import (
+    MAX_DRAWN_STEPS,
+    MlflowLog,
+    draw_training_curves,
+    epochs_of_steps,
+)
 
 PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7, "far": [1, 2]}
+
+HISTORY: list[dict[str, Any]] = [
+    {"epoch": 0, "phase": "start", "val_tar": 0.1, "val_score": 0.2},
+    {"epoch": 1, "phase": "warmup", "loss": 12.0, "val_tar": 0.3, "val_score": 0.4, "spread": 0.9},
+    {"epoch": 4, "phase": "triplet", "loss": 0.2, "val_tar": 0.5, "val_score": 0.6, "spread": 0.8},
+]
 
 
 @pytest.mark.slow
@@ -28,12 +39,12 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(mlflow_store)  # an earlier test may have named another
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
-    remembered = tmp_path / "checkpoints/run_id"
+    run_id_file = tmp_path / "checkpoints/run_id"
     epochs = [
         {"epoch": 0, "phase": "start", "val_score": 0.1},
         {"epoch": 1, "phase": "warmup", "loss": 0.5, "val_score": 0.2},
     ]
-    killed = MlflowLog("steps", PARAMS, "abc", None, remembered)
+    killed = MlflowLog("steps", PARAMS, "abc", None, run_id_file)
     with pytest.raises(KeyboardInterrupt), killed as log:
         log.log_epoch(epochs[0], 0)
         requests.clear()
@@ -45,7 +56,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
         raise KeyboardInterrupt
     assert mlflow.MlflowClient().get_run(log.run_id).info.status == "FAILED"
     requests.clear()
-    with MlflowLog("steps", PARAMS | {"seed": 8}, "abc", None, remembered) as log:
+    with MlflowLog("steps", PARAMS | {"seed": 8}, "abc", None, run_id_file) as log:
         assert log.run_id == killed.run_id
         assert mlflow.MlflowClient().get_run(log.run_id).info.status == "RUNNING"
         for row in epochs:
@@ -53,7 +64,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
         for step in range(41, 61):  # resumed from a checkpoint ten steps back
             log.log_step(step, {"loss": 1 / step})
         assert requests == []
-        monkeypatch.setattr(mlflow_log, "SEND_EVERY_S", 0)
+        monkeypatch.setattr(run_log, "SEND_EVERY_S", 0)
         log.log_step(61, {"loss": 1 / 61})
         assert requests == [11]
         log.log_step(62, {"loss": 1 / 62})
@@ -61,7 +72,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     (tmp_path / "elsewhere").write_text("0" * 32)  # the run of another store
     other = MlflowLog("steps", {}, "abc", None, tmp_path / "elsewhere")
     with pytest.raises(KeyboardInterrupt), other as cut:
-        monkeypatch.setattr(mlflow_log, "SEND_EVERY_S", 60)
+        monkeypatch.setattr(run_log, "SEND_EVERY_S", 60)
         cut.log_step(1, {"loss": 3.0})
         cut.log_map(np.eye(2, dtype=np.float32), np.arange(2))
         raise KeyboardInterrupt
@@ -89,7 +100,25 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
 
 def test_steps_are_drawn_in_their_epoch_where_phases_have_more_or_fewer() -> None:
     ends = {1: 10, 2: 20, 3: 24}
-    assert epochs_so_far([5, 10, 20, 22, 24], ends) == [0.5, 1, 2, 2.5, 3]
-    assert epochs_so_far([24, 26], ends) == [3, 3.5]  # cut off within the fourth
-    assert epochs_so_far([1, 4], {}) == [0.25, 1]
-    assert epochs_so_far([], {}) == []
+    assert epochs_of_steps([5, 10, 20, 22, 24], ends) == [0.5, 1, 2, 2.5, 3]
+    assert epochs_of_steps([24, 26], ends) == [3, 3.5]  # cut off within the fourth
+    assert epochs_of_steps([1, 4], {}) == [0.25, 1]
+    assert epochs_of_steps([], {}) == []
+
+
+def test_every_figure_lies_over_its_epoch() -> None:
+    steps = [(number / 1000, 20.0) for number in range(5000)]
+    loss, validation, _ = draw_training_curves(HISTORY, steps).axes
+    thin, means = loss.get_lines()[:2]
+    assert len(thin.get_xdata()) <= MAX_DRAWN_STEPS
+    assert np.array_equal(means.get_xydata(), [[1, 12], [4, 0.2]])
+    assert loss.get_yscale() == "log"
+    (val_tar,) = (line for line in validation.get_lines() if line.get_label() == "val_tar")
+    assert np.array_equal(val_tar.get_xydata(), [[0, 0.1], [1, 0.3], [4, 0.5]])
+    assert [text.get_text() for text in loss.texts] == ["warmup", "triplet"]
+
+
+def test_a_run_of_no_epochs_and_a_loss_of_0_are_drawn() -> None:
+    assert len(draw_training_curves(HISTORY[:1]).axes) == 3
+    lost = [*HISTORY[:1], {"epoch": 1, "phase": "triplet", "loss": 0.0}]
+    assert draw_training_curves(lost).axes[0].get_yscale() == "linear"

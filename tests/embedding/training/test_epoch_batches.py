@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from faceops.config.sections import Train
-from faceops.embedding.training.epoch_steps import miner_of, next_epoch, phase_of
+from faceops.embedding.training.epoch_batches import miner_of, next_epoch, phase_of
 
 
 def settings(**changes: object) -> Train:
