@@ -1,1 +1,1 @@
-"""ONNX export and parity, the release contract, the bundle, the registry."""
+"""The release: its contract, ONNX export and parity, int8, the bundle, and its evaluation."""

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
 from faceops.cli.evaluate import PROTOCOLS as NAMES
+from faceops.config.sections import Params
 from faceops.release.evaluate.embed_photos import PhotoStore, embed_photos, labelled_photos
+from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folder
 from faceops.release.evaluate.measured_model import open_model
-from faceops.release.evaluate.protocols import PROTOCOLS
+from faceops.release.evaluate.protocols import PROTOCOLS, ProtocolInput
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,18 @@ def test_a_folder_is_evaluated_and_every_file_has_a_row(
     assert all(row["found"] > 0 for row in figures["robustness"][:6])
     assert set(figures["slices"]["side"]) == {"l", "r"}
     assert figures["data"]["seen"]["known"] is False
+
+
+def test_a_protocol_is_one_entry_of_the_registry(
+    people: Path, work: Path, sface_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def toy(task: ProtocolInput) -> dict[str, Any]:
+        return {"toy": {"faces_per_person": len(task.faces) / task.faces.people}}
+
+    monkeypatch.setattr("faceops.release.evaluate.evaluate.PROTOCOLS", {"toy": toy})
+    request = FolderRequest(people, "toy", work=work)
+    figures = evaluate_folder(open_model(sface_bundle), request, Params(), 1).result.figures
+    assert figures["protocol"] == "toy" and 2 < figures["toy"]["faces_per_person"] <= 3
 
 
 def test_a_foreign_embedder_is_compared_with_a_release(

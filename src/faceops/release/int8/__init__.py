@@ -1,1 +1,1 @@
-"""The embedder in eight bits: made, measured against float32, and offered or not."""
+"""The embedder in int8: quantised, compared with float32, and offered if it loses little."""
