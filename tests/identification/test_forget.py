@@ -8,41 +8,87 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
 from faceops.cli import main
 from faceops.gallery.crops import crop_path
+from faceops.gallery.enrol import enrol
+from faceops.gallery.folder import output_folders, remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_person
+from faceops.identification import run
+from faceops.identification.engine.extract import extract_shard
+from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.forget.traces import search_traces
+from faceops.identification.records import reuse
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
+
+LENIENT = IdentifySettings(budget=0.3)
+OTHER = IdentifySettings(budget=0.31)  # decides anew
+
+
+class Named(NamedTuple):
+    """An album, a gallery, an output of three runs named from it, and who is named most."""
+
+    album: Path
+    gallery: Path
+    out: Path
+    person: str
+    second: str
+
+    def open(self) -> Gallery:
+        return Gallery.open(self.gallery)
+
+    def names(self) -> set[str | None]:
+        return names_in(self.out)
+
+
+@pytest.fixture(scope="module")
+def template(
+    synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Named]:
+    """A copy of the folder of `named`, which tests restore."""
+    folder = tmp_path_factory.mktemp("forget") / "named"
+    album, own, out = folder / "album", folder / "gallery", folder / "out"
+    (album / "scenes").mkdir(parents=True)
+    for path in sorted((synthetic_set / "album").glob("scene_*.jpg"))[:8]:
+        shutil.copy2(path, album / "scenes")
+    enrolled = sorted((synthetic_set / "enrol").glob("*/*"))[0]
+    shutil.copy2(enrolled, album / "enrolled.jpg")  # a photo that the gallery has too
+    # Outputs of other tests are not this gallery's.
+    shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
+    gallery = Gallery.open(own)
+    identify(album, gallery.without(lambda face: True), bundle, out)  # everybody is unknown
+    identify(album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True))
+    summary = identify(album, gallery, bundle, out, LENIENT)
+    (person, _), (second, _) = summary.people.most_common(2)
+    shutil.copytree(folder, folder.with_name("template"), symlinks=True)
+    return folder.with_name("template"), Named(album, own, out, person, second)
 
 
 @pytest.fixture
-def named(
-    album: Path, synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path: Path
-) -> Iterator[tuple[Path, Path, str]]:
-    """A gallery of its own, an output of three runs named from it, and who is named most."""
-    own, out = tmp_path / "gallery", tmp_path / "out"
-    # Outputs of other tests are not this gallery's.
-    shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
-    enrolled = sorted((synthetic_set / "enrol").glob("*/*"))[0]
-    os.link(enrolled, album / "enrolled.jpg")  # a photo that the gallery has too
-    gallery = Gallery.open(own)
-    nobody = gallery.without(lambda face: True)
-    identify(album, nobody, bundle, out)  # everybody is a stranger
-    identify(album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True))
-    summary = identify(album, gallery, bundle, out, IdentifySettings(budget=0.3))
-    yield own, out, summary.people.most_common(1)[0][0]
+def named(template: tuple[Path, Named]) -> Named:
+    """Restored at the same path for each test, since results state absolute paths."""
+    saved, named = template
+    shutil.rmtree(named.out.parent, ignore_errors=True)
+    shutil.copytree(saved, named.out.parent, symlinks=True)
+    return named
+
+
+def forget_completely(named: Named, *more: Path) -> ForgetResult:
+    done = forget_person(named.gallery, named.person, more)
+    assert done.complete, (done.proof.found, done.unreachable)
+    return done
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -50,37 +96,42 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def texts_of(folder: Path) -> list[list[str]]:
-    """The rows of a run's CSV, JSON lines and Parquet as they would stand in a CSV."""
+def names_in(out: Path) -> set[str | None]:
+    return {row["person"] for path in out.rglob("faces.parquet") for row in rows_of(path.parent)}
+
+
+def assert_same_rows(folder: Path) -> None:
+    """The run's CSV, JSON lines and Parquet agree about people."""
     with (folder / "faces.csv").open(encoding="utf-8", newline="") as file:
-        by_csv = [list(row.values()) for row in csv.DictReader(file)]
+        by_csv = [(row["decision"], row["person"], row["reason"]) for row in csv.DictReader(file)]
     lines = (folder / "faces.jsonl").read_text("utf-8").splitlines()
     for rows in ([json.loads(line) for line in lines], rows_of(folder)):
-        assert [[row["decision"], row["person"] or "", row["reason"] or ""] for row in rows] == [
-            [row[10], row[11], row[16]] for row in by_csv
-        ]
-    return by_csv
+        assert [(row["decision"], row["person"] or "", row["reason"] or "") for row in rows] == (
+            by_csv
+        )
 
 
-def test_nothing_of_the_person_is_left_anywhere(
-    named: tuple[Path, Path, str], album: Path, bundle: Bundle
-) -> None:
-    own, out, person = named
-    before = {folder: rows_of(folder) for folder in [out, *(out / "runs").iterdir()]}
-    others = {row["person"] for row in before[out]} - {person, None}
-    done = forget_person(own, person.upper())
-    assert done.person == person and done.gallery_faces == 2
-    assert done.proof.found == [] and done.complete
+def assert_no_text(named: Named, *people: str) -> None:
+    texts = {".csv", ".jsonl", ".json", ".html", ".xmp"}
+    for folder in (named.gallery, named.out, named.album):
+        for path in folder.rglob("*"):
+            if path.is_file() and path.suffix in texts:
+                assert not any(person in path.read_text("utf-8") for person in people), path
+
+
+def test_nothing_of_the_person_is_left_anywhere(named: Named) -> None:
+    person = named.person
+    before = {folder: rows_of(folder) for folder in [named.out, *(named.out / "runs").iterdir()]}
+    others = {row["person"] for row in before[named.out]} - {person, None}
+    done = forget_person(named.gallery, person.upper())
+    assert done.person == person and done.gallery_faces == 2 and done.complete
     assert done.proof.secrets >= 6 and done.proof.files > 10
     (output,) = done.outputs
     assert output.cached_faces > 0 and output.rows > 0 and done.sidecars.entries > 0
     assert output.pictures > 0 and output.reports > 0
-    for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
-        if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
-            assert person not in path.read_text("utf-8"), path
+    assert_no_text(named, person)
     for folder, rows in before.items():
         after = rows_of(folder)
-        assert len(after) == len(rows)
         for old, new in zip(rows, after, strict=True):
             if old["person"] == person:
                 assert (new["decision"], new["reason"]) == ("rejected", "forgotten")
@@ -88,76 +139,53 @@ def test_nothing_of_the_person_is_left_anywhere(
             else:
                 kept = {k: v for k, v in old.items() if not k.startswith("runner_up")}
                 assert {k: new[k] for k in kept} == kept
-        texts_of(folder)
-    assert others <= {row["person"] for row in rows_of(out)}
+        assert_same_rows(folder)
+    assert others <= {row["person"] for row in rows_of(named.out)}
 
 
-def test_the_next_run_does_not_embed_the_face_again(
-    named: tuple[Path, Path, str], album: Path, bundle: Bundle
-) -> None:
-    own, out, person = named
-    forget_person(own, person)
-    summary = identify(album, Gallery.open(own), bundle, out)
+def test_the_next_run_does_not_embed_the_face_again(named: Named, bundle: Bundle) -> None:
+    forget_completely(named)
+    summary = identify(named.album, named.open(), bundle, named.out)
     assert summary.photos_opened == 0 and not summary.unchanged
-    assert summary.reasons["forgotten"] > 0 and person not in summary.people
-    with sqlite3.connect(out / "state.sqlite") as db:
+    assert summary.reasons["forgotten"] > 0 and named.person not in summary.people
+    with sqlite3.connect(named.out / "state.sqlite") as db:
         blank = db.execute("SELECT count(*) FROM faces WHERE length(thumbnail)=0").fetchone()[0]
         marked = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
     assert blank == marked == summary.reasons["forgotten"]
-    assert (out / "report.html").is_file()
+    assert (named.out / "report.html").is_file()
 
 
-def test_an_interrupted_forgetting_can_be_done_again(named: tuple[Path, Path, str]) -> None:
-    own, out, person = named
-    stray = out / "faces.jsonl"
-    content = stray.read_text("utf-8")
-    stray.write_text("{broken", "utf-8")
+def test_an_interrupted_forgetting_can_be_repeated(named: Named) -> None:
+    records = named.out / "faces.jsonl"
+    content = records.read_text("utf-8")
+    records.write_text("{broken", "utf-8")
     with pytest.raises(FaceOpsError, match="forget the person again"):
-        forget_person(own, person)
-    assert person in Gallery.open(own).people
-    stray.write_text(content, "utf-8")
-    assert forget_person(own, person).complete
+        forget_person(named.gallery, named.person)
+    assert named.person in named.open().people
+    records.write_text(content, "utf-8")
+    forget_completely(named)
     with pytest.raises(FaceOpsError, match="is not in the gallery"):
-        forget_person(own, person)
+        forget_person(named.gallery, named.person)
 
 
-def test_a_damaged_output_does_not_keep_the_others_from_being_cleaned(
-    named: tuple[Path, Path, str], tmp_path: Path
+def test_a_damaged_output_does_not_prevent_cleaning_the_others(
+    named: Named, tmp_path: Path
 ) -> None:
-    own, out, person = named
-    broken = tmp_path / "a_broken_one"
-    shutil.copytree(out, broken)
-    (broken / "state.sqlite").write_text("not a database", "utf-8")
-    with pytest.raises(FaceOpsError, match=r"a_broken_one(?s:.*)keeps the person"):
-        forget_person(own, person, (broken,))
-    assert person not in {row["person"] for row in rows_of(out)}
-    (broken / "state.sqlite").unlink()
-    assert forget_person(own, person, (broken,)).complete
+    damaged = Path(shutil.copytree(named.out, tmp_path / "a_damaged_one"))
+    (damaged / "state.sqlite").write_text("not a database", "utf-8")
+    with pytest.raises(FaceOpsError, match=r"a_damaged_one(?s:.*)keeps the person"):
+        forget_person(named.gallery, named.person, (damaged,))
+    assert named.person not in named.names()
+    (damaged / "state.sqlite").unlink()
+    forget_completely(named, damaged)
 
 
-def test_an_output_that_is_not_there_is_told_and_fails(
-    named: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own, out, person = named
-    out.rename(tmp_path / "away")
-    assert main(["people", "forget", person, "--gallery", str(own)]) == 1
-    assert f"not there now: {out}" in capsys.readouterr().out
-    (tmp_path / "away").rename(out)
-    assert main(["people", "forget", person, "--gallery", str(own), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["searched"]["found"] == [] and told["outputs"][0]["cached_faces"] > 0
-
-
-def test_the_search_finds_what_was_not_removed(
-    named: tuple[Path, Path, str], tmp_path: Path
-) -> None:
-    own, out, person = named
-    faces = [face for face in Gallery.open(own).faces if face.person == person]
+def test_the_search_finds_what_was_not_removed(named: Named) -> None:
+    own, out, person = named.gallery, named.out, named.person
+    faces = [face for face in named.open().faces if face.person == person]
     crops = [crop_path(own, face.crop_id) for face in faces]
-    secrets = [
-        *(face.embedding.tobytes() for face in faces),
-        *(path.read_bytes() for path in crops),
-    ]
+    secrets = [face.embedding.tobytes() for face in faces]
+    secrets += [path.read_bytes() for path in crops]
     with sqlite3.connect(out / "state.sqlite") as db:
         secrets += [row[0] for row in db.execute("SELECT thumbnail FROM faces")]
     found = search_traces([own, out], lambda name: name == person, secrets).found
@@ -175,41 +203,236 @@ def test_the_search_finds_what_was_not_removed(
     assert search_traces([own, out], lambda name: name == "Nobody", [b"x" * 99]).found == []
 
 
-def test_a_stranger_cannot_be_forgotten(named: tuple[Path, Path, str]) -> None:
+def test_a_stranger_cannot_be_forgotten(named: Named) -> None:
     with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
-        forget_person(named[0], "Nobody")
+        forget_person(named.gallery, "Nobody")
 
 
 @pytest.mark.parametrize("by", ["the old name", "the new name"])
 def test_all_names_that_a_person_has_had_are_forgotten(
-    named: tuple[Path, Path, str], album: Path, bundle: Bundle, by: str
+    named: Named, bundle: Bundle, by: str
 ) -> None:
-    own, out, person = named
-    rename(own, person, "In Between")
-    rename(own, "In Between", "A Rod")
-    identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=0.3, xmp=True))
-    done = forget_person(own, person if by == "the old name" else "A Rod")
+    rename(named.gallery, named.person, "In Between")
+    rename(named.gallery, "In Between", "A Rod")
+    identify(named.album, named.open(), bundle, named.out, IdentifySettings(budget=0.3, xmp=True))
+    done = forget_person(named.gallery, named.person if by == "the old name" else "A Rod")
     assert done.person == "A Rod" and done.gallery_faces == 2 and done.complete
-    for path in [*own.rglob("*"), *out.rglob("*"), *album.rglob("*.xmp")]:
-        if path.is_file() and path.suffix in {".csv", ".jsonl", ".json", ".html", ".xmp"}:
-            assert person not in path.read_text("utf-8"), path
-            assert "A Rod" not in path.read_text("utf-8"), path
-    for folder in [out, *(out / "runs").iterdir()]:
-        assert not {person, "A Rod"} & {row["person"] for row in rows_of(folder)}
-    assert not {person, "A Rod"} & {*Gallery.open(own).people}
-    assert Gallery.open(own).aliases == {}
+    assert_no_text(named, named.person, "A Rod")
+    assert not {named.person, "A Rod"} & named.names()
+    assert named.open().aliases == {}
 
 
-def test_what_was_named_before_two_people_were_joined_goes_too(
-    named: tuple[Path, Path, str],
-) -> None:
-    own, out, person = named
-    other = next(name for name in Gallery.open(own).people if name != person)
-    merge(own, person, other)
-    done = forget_person(own, other)
+def test_names_from_before_a_merge_are_forgotten(named: Named) -> None:
+    other = next(name for name in named.open().people if name != named.person)
+    merge(named.gallery, named.person, other)
+    done = forget_person(named.gallery, other)
     assert done.complete and done.gallery_faces == 5
-    for folder in [out, *(out / "runs").iterdir()]:
-        assert not {person, other} & {row["person"] for row in rows_of(folder)}
+    assert not {named.person, other} & named.names()
+
+
+def test_earlier_names_are_kept_until_every_folder_was_reached(
+    named: Named, tmp_path: Path
+) -> None:
+    rename(named.gallery, named.person, "A Rod")
+    away = shutil.move(named.out, tmp_path / "away")
+    assert not forget_person(named.gallery, "A Rod").complete
+    assert "A Rod" not in named.open().people
+    shutil.move(away, named.out)
+    done = forget_person(named.gallery, "A Rod")
+    assert done.complete and done.outputs[0].rows > 0
+    assert named.person not in named.names() and named.open().aliases == {}
+
+
+def test_absent_folders_are_reported_until_they_are_declared_gone(
+    named: Named, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    album, gone = named.album, tmp_path / "gone"
+    remember_output(named.gallery, gone)
+    away = shutil.move(album, tmp_path / "away")
+    album.mkdir()  # the bare mount point
+    command = ["people", "forget", named.person, "--gallery", str(named.gallery)]
+    assert main(command) == 1
+    printed = capsys.readouterr().out
+    assert f"not there now: {gone};" in printed and f"not there now: {album};" in printed
+    assert main([*command, "--gone", str(named.out)]) == 2
+    assert "exists, so it is not gone" in capsys.readouterr().err
+    assert main([*command, "--gone", str(gone)]) == 1
+    printed = capsys.readouterr().out
+    assert str(gone) not in printed and f"not there now: {album};" in printed
+    album.rmdir()
+    shutil.move(away, album)
+    assert main([*command, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["sidecars"]["entries"] > 0 and content["unreachable"] == []
+    assert content["searched"]["found"] == []
+    assert_no_text(named, named.person)
+
+
+def test_a_run_that_is_walking_does_not_name_the_person(
+    named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_walk(photos: Path) -> tuple[Path, list[Path]]:
+        forget_person(named.gallery, named.person)
+        return reuse.list_photos(photos)
+
+    monkeypatch.setattr(run, "list_photos", slow_walk)
+    summary = identify(named.album, named.open(), bundle, named.out, OTHER)
+    assert summary.gallery_people == 5 and named.person not in summary.people
+    assert named.person not in named.names()
+    monkeypatch.undo()
+    assert identify(named.album, named.open(), bundle, named.out, OTHER).unchanged
+
+
+def test_a_run_that_starts_meanwhile_stops_the_forgetting(
+    named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "late"
+    save = Gallery.save
+
+    def started(gallery: Gallery) -> None:
+        remember_output(named.gallery, late)
+        save(gallery)
+
+    monkeypatch.setattr(Gallery, "save", started)
+    with folder_lock(late), pytest.raises(FaceOpsError, match=r"late is in use(?s:.*)until then"):
+        forget_person(named.gallery, named.person)
+    monkeypatch.undo()
+    faces = [face for face in named.open().faces if face.person == named.person]
+    assert len(faces) == 2
+    assert all(crop_path(named.gallery, face.crop_id).is_file() for face in faces)
+    shutil.copytree(named.out, late, dirs_exist_ok=True)  # what that run named
+    forget_completely(named)
+    assert named.person not in names_in(late) | named.names()
+
+
+def test_outputs_stay_locked_until_the_gallery_is_saved(
+    named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Gallery.save
+
+    def run_now(gallery: Gallery) -> None:
+        with pytest.raises(FaceOpsError, match="in use"):
+            identify(named.album, named.open(), bundle, named.out, OTHER)
+        save(gallery)
+
+    monkeypatch.setattr(Gallery, "save", run_now)
+    forget_completely(named)
+    assert named.person not in named.names()
+
+
+def test_an_output_that_a_run_could_not_lock_is_not_noted(
+    named: Named, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with folder_lock(out), pytest.raises(FaceOpsError, match="in use"):
+        identify(named.album, named.open(), bundle, out)
+    assert output_folders(named.gallery).folders == [named.out]
+
+
+def test_file_names_that_are_not_utf_8(named: Named, bundle: Bundle, tmp_path: Path) -> None:
+    odd = named.album.rename(tmp_path / "alb\udcfcm")
+    (odd / "scenes").rename(odd / "sc\udce8nes")
+    for number, path in enumerate(sorted((odd / "sc\udce8nes").glob("*.jpg"))):
+        path.rename(path.with_name(f"{number}\udcff.jpg"))
+    for path in odd.rglob("*.xmp"):
+        path.unlink()
+    out = tmp_path / "out"
+    settings = IdentifySettings(budget=0.3, annotate=True, xmp=True)
+    identify(odd, named.open(), bundle, out, settings)
+    before = len(list((out / "annotated").rglob("*.jpg")))
+    (named.gallery / "outputs.jsonl").unlink()  # as of a version that did not note the photos
+    done = forget_completely(named, out)
+    assert done.outputs[0].pictures > 0 and done.sidecars.entries > 0
+    for path in odd.rglob("*.xmp"):
+        assert named.person.encode() not in path.read_bytes(), path
+    assert len(list((out / "annotated").rglob("*.jpg"))) < before
+
+
+def test_sidecars_that_were_moved_with_their_photos(named: Named) -> None:
+    (named.album / "scenes").rename(named.album / "sorted")
+    inner = named.album / "sorted" / ".hidden"
+    inner.mkdir()
+    (inner / ".half.jpg.xmp.faceops-tmp").write_text(named.person)  # a run was killed here
+    assert forget_completely(named).sidecars.entries > 0 and not list(inner.iterdir())
+    assert_no_text(named, named.person)
+
+
+def test_a_sidecar_that_cannot_be_read_is_reported_and_fails(named: Named) -> None:
+    sidecars = sorted(named.album.rglob("*.xmp"))
+    damaged = next(path for path in sidecars if named.person.encode() in path.read_bytes())
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-40])
+    done = forget_person(named.gallery, named.person)
+    assert not done.complete and any(str(damaged) in line for line in done.proof.found)
+    damaged.write_bytes(content)
+    assert forget_completely(named).sidecars.entries > 0
+
+
+def keep_photos_of(named: Named, count: int) -> None:
+    """Remove all photos but some that show the person."""
+    paths = {row["photo_path"] for row in rows_of(named.out) if row["person"] == named.person}
+    for path in [*named.album.rglob("*.jpg")]:
+        if path.relative_to(named.album).as_posix() not in sorted(paths)[:count]:
+            path.unlink()
+
+
+def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(
+    named: Named, bundle: Bundle, tmp_path: Path
+) -> None:
+    keep_photos_of(named, 2)
+    forget_completely(named)
+    again = identify(named.album, named.open(), bundle, named.out, LENIENT)
+    assert (marked := again.reasons["forgotten"]) > 0
+    scenes = shutil.move(named.album / "scenes", tmp_path / "away")
+    (named.album / "empty.jpg").touch()
+    identify(named.album, named.open(), bundle, named.out, LENIENT)
+    shutil.move(scenes, named.album / "scenes")
+    for detail in (1280, 0, 1920, 2560, 640, 1280):  # more methods than are kept
+        settings = IdentifySettings(budget=0.3, detail=detail)
+        again = identify(named.album, named.open(), bundle, named.out, settings)
+        assert again.reasons["forgotten"] == marked, detail
+
+
+def test_a_shard_that_extracts_meanwhile_keeps_nothing_of_the_face(
+    named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_photos_of(named, 2)
+    identify(named.album, named.open(), bundle, named.out, LENIENT)
+    embed = Bundle.embed
+
+    def embed_slowly(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        if named.person in named.open().people:
+            forget_completely(named)
+        return embed(self, crops)
+
+    monkeypatch.setattr(Bundle, "embed", embed_slowly)
+    settings = IdentifySettings(budget=0.3, detail=0)
+    assert extract_shard(walk_photos(named.album), bundle, named.out, settings) > 0
+    monkeypatch.undo()
+    assert identify(named.album, named.open(), bundle, named.out, settings).photos_opened == 0
+    with sqlite3.connect(named.out / "state.sqlite") as db:
+        blank = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
+    assert blank == 4  # in two photos, by two methods
+
+
+def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
+    named: Named, bundle: Bundle, synthetic_set: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out, person, other = named.gallery, named.out, named.person, named.second
+    count = sum(row["person"] == person for row in rows_of(out))
+    assert main(["people", "forget", person, "--gallery", str(own), "--json"]) == 0
+    mark = json.loads(capsys.readouterr().out)["mark"]
+    assert main(["people", "forget", other, "--gallery", str(own)]) == 0
+    assert "faceops people readmit" in capsys.readouterr().out
+    enrol(synthetic_set / "enrol", own, bundle)
+    still = identify(named.album, named.open(), bundle, out, LENIENT)
+    assert not {person, other} & {*still.people}
+    assert main(["people", "readmit", mark, "--gallery", str(own)]) == 0
+    assert f"{out}: {count} faces readmitted" in capsys.readouterr().out
+    again = identify(named.album, named.open(), bundle, out, LENIENT)
+    assert again.people[person] == count and other not in again.people
+    assert main(["people", "readmit", mark, "--gallery", str(own)]) == 1
+    assert f"has the mark {mark}" in capsys.readouterr().err
 
 
 KILLED = """
@@ -228,20 +451,16 @@ run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out,
 """
 
 
-def test_forgetting_after_a_run_was_killed(
-    named: tuple[Path, Path, str], album: Path, sface_bundle: Path
-) -> None:
-    own, out, person = named
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *map(str, (album, own, sface_bundle, out))],
-        stdout=subprocess.PIPE,
-    )
+def test_forgetting_removes_what_a_killed_run_left(named: Named, sface_bundle: Path) -> None:
+    folders = map(os.fspath, (named.album, named.gallery, sface_bundle, named.out))
+    process = subprocess.Popen([sys.executable, "-c", KILLED, *folders], stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"written\n"
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     process.stdout.close()
+    out = named.out
     (unfinished,) = (out / "runs").glob(".unfinished-*")
     shutil.copyfile(out / "faces.csv", out / ".faces.csv.tmp")  # killed while publishing
     shutil.copyfile(out / "faces.csv", next((out / "runs").glob("2*")) / ".faces.csv.tmp")
-    assert forget_person(own, person).complete
+    forget_completely(named)
     assert not unfinished.exists() and not list(out.rglob(".*.tmp"))

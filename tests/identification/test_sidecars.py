@@ -1,0 +1,334 @@
+"""Sidecars state faces as other programs read them, and keep what others wrote."""
+
+import codecs
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from faceops.base.errors import FaceOpsError
+from faceops.identification.forget.sidecars import forget_in_sidecars
+from faceops.identification.sidecars.place import SidecarPlaces
+from faceops.identification.sidecars.sidecars import NamedRegion, write_sidecar
+from faceops.identification.sidecars.xmp import AREA, DIMENSIONS, IPTC, MWG, RDF
+
+SIZE = (200, 100)
+ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")
+BEN = NamedRegion((120.0, 30.0, 30.0, 30.0), "Ben")
+DIGIKAM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
+ <!-- a remark -->
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:digiKam="http://www.digikam.org/ns/1.0/"
+    xmlns:r="http://www.metadataworkinggroup.com/schemas/regions/"
+    xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#"
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:lr="http://ns.adobe.com/lightroom/1.0/"
+    xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+   digiKam:ColorLabel="3"
+   photoshop:Instructions="line one&#xA;line two&#9;&quot;three&quot; &lt;4&gt;">
+   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">first&#xD;
+second &amp; third</rdf:li></rdf:Alt></dc:description>
+   <dc:creator><rdf:Seq><rdf:li><![CDATA[a <b> & c]]></rdf:li></rdf:Seq></dc:creator>
+   <dc:subject><rdf:Bag><rdf:li>Zoë</rdf:li><rdf:li>sea</rdf:li></rdf:Bag></dc:subject>
+   <lr:hierarchicalSubject><rdf:Bag><rdf:li>People|Zoë</rdf:li></rdf:Bag></lr:hierarchicalSubject>
+   <digiKam:TagsList><rdf:Seq><rdf:li>People/Zoë</rdf:li></rdf:Seq></digiKam:TagsList>
+   <Iptc4xmpExt:PersonInImage><rdf:Bag><rdf:li>Zoë</rdf:li></rdf:Bag></Iptc4xmpExt:PersonInImage>
+   <r:Regions rdf:parseType="Resource">
+    <r:RegionList><rdf:Bag><rdf:li>
+     <rdf:Description r:Name="Zoë" r:Type="Face">
+      <r:Area stArea:x="0.675" stArea:y="0.45" stArea:w="0.16" stArea:h="0.32"
+       stArea:unit="normalized"/>
+     </rdf:Description>
+    </rdf:li></rdf:Bag></r:RegionList>
+   </r:Regions>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+# How a program may store a packet: byte order mark, codec, the encoding that it declares.
+ENCODINGS = {
+    "UTF-8": (b"", "utf-8", "utf-8"),
+    "UTF-8 with BOM": (codecs.BOM_UTF8, "utf-8", "utf-8"),
+    "UTF-16 LE": (b"", "utf-16-le", "utf-16"),
+    "UTF-16 LE with BOM": (codecs.BOM_UTF16_LE, "utf-16-le", "utf-16"),
+    "UTF-16 BE": (b"", "utf-16-be", "utf-16"),
+    "UTF-16 BE with BOM": (codecs.BOM_UTF16_BE, "utf-16-be", "utf-16"),
+}
+
+
+def encode(packet: str, encoding: str) -> bytes:
+    """Return a packet as the XML file of a program with that encoding."""
+    bom, codec, declared = ENCODINGS[encoding]
+    return bom + f'<?xml version="1.0" encoding="{declared}"?>{packet}'.encode(codec)
+
+
+def packet_of(sidecar: Path) -> str:
+    """Return the packet in a sidecar of ours, without its XML declaration."""
+    return sidecar.read_text("utf-8").partition("?>")[2]
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path) -> Path:
+    """Where the sidecar of a photo is: nothing yet."""
+    return tmp_path / "photo.jpg.xmp"
+
+
+def field(region: ElementTree.Element, name: str) -> str | None:
+    holders = [region, *region.findall(f"{{{RDF}}}Description")]
+    found = (holder.get(name) or holder.findtext(name) for holder in holders)
+    return next((value for value in found if value is not None), None)
+
+
+def names_in(sidecar: Path) -> tuple[list[str | None], list[str | None]]:
+    """Return the names of the regions, and those of PersonInImage, by another XML library."""
+    root = ElementTree.parse(sidecar).getroot()
+    regions = root.findall(f".//{{{MWG}}}RegionList/*/{{{RDF}}}li")
+    people = root.findall(f".//{{{IPTC}}}PersonInImage/*/{{{RDF}}}li")
+    return [field(region, f"{{{MWG}}}Name") for region in regions], [one.text for one in people]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_region_lies_in_the_pixels_as_they_are_stored(sidecar: Path, orientation: int) -> None:
+    undone = {6: 8, 8: 6}.get(orientation, orientation)
+    upright = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    upright[10:60, 20:60] = 255
+    image = Image.fromarray(upright)
+    image.getexif()[0x0112] = undone
+    stored = np.asarray(ImageOps.exif_transpose(image))[:, :, 0] > 0
+    assert write_sidecar(sidecar, [ADA], SIZE, orientation)
+    assert names_in(sidecar) == (["Ada"], ["Ada"])
+    root = ElementTree.parse(sidecar).getroot()
+    (size,) = root.iter(f"{{{MWG}}}AppliedToDimensions")
+    width, height = (int(size.attrib[f"{{{DIMENSIONS}}}{name}"]) for name in "wh")
+    assert (width, height) == (stored.shape[1], stored.shape[0])
+    (area,) = root.iter(f"{{{MWG}}}Area")
+    assert area.attrib[f"{{{AREA}}}unit"] == "normalized"
+    x, y, w, h = (float(area.attrib[f"{{{AREA}}}{name}"]) for name in "xywh")
+    rows, columns = np.flatnonzero(stored.any(axis=1)), np.flatnonzero(stored.any(axis=0))
+    corner = [(x - w / 2) * width, (y - h / 2) * height]
+    assert corner == pytest.approx([columns[0], rows[0]], abs=0.01)
+    assert [w * width, h * height] == pytest.approx([len(columns), len(rows)], abs=0.01)
+
+
+def test_exiftool_reads_what_we_and_others_wrote(sidecar: Path) -> None:
+    command = shutil.which("exiftool")
+    if command is None:
+        pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
+    sidecar.write_text(DIGIKAM, "utf-8")
+    write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
+    done = subprocess.run(
+        [command, "-struct", "-json", "-XMP:all", sidecar], capture_output=True, check=True
+    )
+    (content,) = json.loads(done.stdout)
+    regions = content["RegionInfo"]["RegionList"]
+    assert [(region["Name"], region["Type"]) for region in regions] == [
+        ("Zoë", "Face"),
+        ("Ada", "Face"),
+    ]
+    assert content["PersonInImage"] == ["Zoë", "Ada"]
+    assert content["TagsList"] == ["People/Zoë"]
+    assert content["Instructions"] == 'line one\nline two\t"three" <4>'
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_content_of_others_stays_and_their_face_gets_no_second_region(
+    sidecar: Path, encoding: str
+) -> None:
+    sidecar.write_bytes(encode(DIGIKAM, encoding))
+    assert write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
+    text = sidecar.read_text("utf-8")
+    for kept in ("a remark", "xpacket begin", 'ColorLabel="3"', "People/Zoë", 'end="w"'):
+        assert kept in text
+    # Ben's face is the one that they called Zoë.
+    assert names_in(sidecar) == (["Zoë", "Ada"], ["Zoë", "Ada"])
+
+
+def test_content_of_others_is_the_same_however_often_we_write(sidecar: Path) -> None:
+    sidecar.write_text(DIGIKAM, "utf-8")
+    for regions in ([ADA], [BEN], [NamedRegion(ADA.box, "Eve")], []):
+        write_sidecar(sidecar, regions, SIZE, 1)
+    before, after = (
+        ElementTree.canonicalize(text, with_comments=True, strip_text=True)
+        for text in (DIGIKAM, sidecar.read_text("utf-8"))
+    )
+    assert after == before
+    assert "line one&#xA;line two&#x9;" in after and "first&#xD;\nsecond" in after
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        "<!DOCTYPE x>",
+        '<!DOCTYPE x [<!ENTITY a "b">]>',
+        '<!DOCTYPE x SYSTEM "file:///etc/passwd">',
+    ],
+)
+def test_a_document_type_is_refused_in_every_encoding(
+    sidecar: Path, encoding: str, doctype: str
+) -> None:
+    content = encode(doctype + DIGIKAM.partition("?>")[2], encoding)
+    sidecar.write_bytes(content)
+    with pytest.raises(FaceOpsError, match="it has a document type"):
+        write_sidecar(sidecar, [ADA], SIZE, 1)
+    assert sidecar.read_bytes() == content
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_forgetting_finds_the_person_in_every_encoding(sidecar: Path, encoding: str) -> None:
+    write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
+    sidecar.write_bytes(encode(packet_of(sidecar), encoding))  # another program saved it
+    done = forget_in_sidecars([sidecar.parent], lambda name: name == "Ada")
+    assert (done.files, done.entries, done.found) == (1, 2, [])
+    assert names_in(sidecar) == (["Ben"], ["Ben"])
+    assert "Ada" not in sidecar.read_text("utf-8")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar: Path, encoding: str) -> None:
+    sidecar.write_bytes(encode(DIGIKAM[:-100], encoding))
+    assert forget_in_sidecars([sidecar.parent], lambda name: True).found == []
+    sidecar.unlink()
+    write_sidecar(sidecar, [ADA], SIZE, 1)
+    sidecar.write_bytes(encode("<!DOCTYPE x>" + packet_of(sidecar), encoding))
+    (line,) = forget_in_sidecars([sidecar.parent], lambda name: True).found
+    assert line.startswith(f"{sidecar}: cannot be read (it has a document type")
+
+
+def test_a_second_run_changes_no_byte(sidecar: Path) -> None:
+    sidecar.write_text(DIGIKAM, "utf-8")
+    assert write_sidecar(sidecar, [ADA, BEN], SIZE, 6)
+    content, status = sidecar.read_bytes(), sidecar.stat()
+    assert not write_sidecar(sidecar, [ADA, BEN], SIZE, 6)
+    assert sidecar.read_bytes() == content
+    assert (sidecar.stat().st_ino, sidecar.stat().st_mtime_ns) == (
+        status.st_ino,
+        status.st_mtime_ns,
+    )
+
+
+def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar: Path) -> None:
+    sidecar.write_text(DIGIKAM, "utf-8")
+    zoe = NamedRegion((10.0, 60.0, 20.0, 20.0), "Zoë")
+    write_sidecar(sidecar, [ADA, zoe], SIZE, 1)
+    write_sidecar(sidecar, [NamedRegion(ADA.box, "Eve")], SIZE, 1)
+    assert names_in(sidecar) == (["Zoë", "Eve"], ["Zoë", "Eve"])
+    write_sidecar(sidecar, [], SIZE, 1)
+    assert names_in(sidecar) == (["Zoë"], ["Zoë"])
+
+
+def test_a_sidecar_of_ours_alone_comes_and_goes(sidecar: Path) -> None:
+    assert not write_sidecar(sidecar, [], SIZE, 1) and not sidecar.exists()
+    assert write_sidecar(sidecar, [ADA], SIZE, 1) and sidecar.exists()
+    assert write_sidecar(sidecar, [], SIZE, 1) and not sidecar.exists()
+    assert list(sidecar.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["<b>&\"'Ann'\"</b>", "李 明", "Ann\nLee", "a\x00b\x0bc\ufffed", "]]>", "\ud800x"]
+)
+def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> None:
+    region = NamedRegion(ADA.box, name)
+    assert write_sidecar(sidecar, [region], SIZE, 1)
+    assert not write_sidecar(sidecar, [region], SIZE, 1)
+    ((found,), _) = names_in(sidecar)
+    assert found == " ".join("".join(c if c.isprintable() else " " for c in name).split())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<x:xmpmeta",
+        b"<html/>",
+        b"\xff\xfe\x00<",
+        b" " * 10_000_001,
+        b"<a>" * 5000 + b"</a>" * 5000,
+    ],
+    ids=["empty", "cut off", "html", "no text", "large", "deep"],
+)
+def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes) -> None:
+    sidecar.write_bytes(content)
+    with pytest.raises(FaceOpsError, match=r"photo\.jpg\.xmp cannot be read .*left as it is"):
+        write_sidecar(sidecar, [ADA], SIZE, 1)
+    assert sidecar.read_bytes() == content
+
+
+def test_a_pipe_is_no_sidecar_and_is_not_waited_for(sidecar: Path) -> None:
+    os.mkfifo(sidecar)
+    with pytest.raises(FaceOpsError, match=r"cannot be read \(it is no file\)"):
+        write_sidecar(sidecar, [ADA], SIZE, 1)
+
+
+def test_a_name_too_long_for_a_sidecar_says_so_where_one_is_wanted(tmp_path: Path) -> None:
+    longest = tmp_path / ("a" * 251 + ".jpg")  # 255 bytes, as many as a name may have
+    longest.touch()
+    place = SidecarPlaces().of
+    assert not write_sidecar(place(longest), [], SIZE, 1)
+    with pytest.raises(FaceOpsError, match=r"written \(File name too long\); give the photo a sh"):
+        write_sidecar(place(longest), [ADA], SIZE, 1)
+    assert list(tmp_path.iterdir()) == [longest]
+    fits = tmp_path / ("a" * 247 + ".jpg")
+    assert write_sidecar(place(fits), [ADA], SIZE, 1)
+
+
+def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
+    sidecar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar.write_text(DIGIKAM, "utf-8")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FaceOpsError, match=r"cannot be written \(No space left"):
+        write_sidecar(sidecar, [ADA], SIZE, 1)
+    assert sidecar.read_text("utf-8") == DIGIKAM
+    assert list(sidecar.parent.iterdir()) == [sidecar]
+
+
+@pytest.mark.parametrize(
+    ("beside", "sidecar"),
+    [
+        ([], "photo.jpg.xmp"),
+        (["photo.xmp"], "photo.xmp"),
+        (["photo.XMP"], "photo.XMP"),
+        (["photo.jpg.XMP", "photo.xmp"], "photo.jpg.XMP"),
+        (["photo.jpg.xmp", "photo.jpg.XMP"], "photo.jpg.xmp"),
+        (["photo.jpg.xmp", "photo.xmp"], "photo.jpg.xmp"),
+        (["photo.xmp", "photo.cr2"], "photo.jpg.xmp"),
+        (["photo.xmp", "photo.png"], "photo.jpg.xmp"),
+        (["photo.xmp", "photo"], "photo.jpg.xmp"),
+        (["photo.xmp", "photo.cr2.xmp", "photo.jpg.txt", "photo2.png"], "photo.xmp"),
+        (["Photo.xmp"], "photo.jpg.xmp"),
+    ],
+)
+def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(
+    tmp_path: Path, beside: list[str], sidecar: str
+) -> None:
+    for name in ("photo.jpg", *beside):
+        (tmp_path / name).touch()
+    assert SidecarPlaces().of(tmp_path / "photo.jpg").name == sidecar
+
+
+def test_a_large_folder_is_listed_once(tmp_path: Path) -> None:
+    photos = [tmp_path / f"{number:04d}.jpg" for number in range(1500)]
+    for path in photos:
+        os.close(os.open(path, os.O_CREAT))
+        os.close(os.open(path.with_suffix(".xmp"), os.O_CREAT))
+    began = time.process_time()
+    sidecars = SidecarPlaces()
+    assert [sidecars.of(photo) for photo in photos] == [p.with_suffix(".xmp") for p in photos]
+    assert time.process_time() - began < 1.0  # a listing a photo takes many seconds
