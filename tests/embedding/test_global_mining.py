@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from faceops.embedding.training.dataset import BalancedSampler, FaceDataset
-from faceops.embedding.training.epoch_batches import mine_negatives
 
 from faceops.embedding.global_mining import (
     MemoryBank,
@@ -12,6 +10,8 @@ from faceops.embedding.global_mining import (
     nearest_negatives,
     random_negatives,
 )
+from faceops.embedding.training.dataset import BalancedSampler, FaceDataset
+from faceops.embedding.training.epoch_batches import mine_negatives
 from tests.embedding.faces_for_training import tiny_training
 
 # 12 people with 4 photos, 9 with one; in mixed order.

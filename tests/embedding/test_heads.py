@@ -116,7 +116,7 @@ def test_gradients_are_finite_at_the_edges(name: str, cosine: float) -> None:
 def test_arcface_falls_with_the_angle_up_to_pi() -> None:
     head = build_head("arcface", 8, 4, 1.0, 0.5)
     angles = torch.linspace(0, math.pi, 2001)
-    logits = head.less_margin(torch.cos(angles))
+    logits = head.apply_margin(torch.cos(angles))
     assert (logits.diff() <= 1e-6).all()
     assert logits[0].item() == pytest.approx(math.cos(0.5), abs=1e-4)
     assert logits[-1].item() == pytest.approx(-1 - 0.5 * math.sin(0.5), abs=1e-6)

@@ -12,7 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.config.params_file import read_params
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.model_file import load_model, weights_sha256
 from faceops.embedding.training.run_log import MlflowLog
+from faceops.embedding.training.training_loop import start_model
+from faceops.evaluation.plots import read_history
 from faceops.stages.train import main
 
 OUTPUTS = ("model.safetensors", "model.json", "history.csv", "train.json")
@@ -138,6 +143,28 @@ def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(
     for name, steps in (("val_tar", [0, 1, 2]), ("step/loss", [1, 2, 3, 4])):
         history = client.get_metric_history(only.info.run_id, name)
         assert [point.step for point in history] == steps
+
+
+def test_without_epochs_the_start_is_written_without_embedding_a_face(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a face was embedded")
+
+    lay_out(root)
+    monkeypatch.setattr(Embedder, "forward", refuse)
+    monkeypatch.setattr(Embedder, "embed_features", refuse)
+    text = PARAMS.replace("warmup_epochs: 1", "warmup_epochs: 0")
+    (root / "params.yaml").write_text(text.replace("triplet_epochs: 1", "triplet_epochs: 0"))
+    main()
+    summary = json.loads((root / "build/train/train.json").read_text())
+    assert (summary["epochs"], summary["kept_start"], summary["stopped"]) == (0, True, "finished")
+    assert not any("val_score" in name or "val_tar" in name for name in summary)
+    (row,) = read_history(root / "build/train/history.csv")
+    assert (row["phase"], row["val_tar"]) == ("start", "")
+    settings = read_params(root / "params.yaml").train
+    start, stored = start_model(settings, None), load_model(root / "build/train")
+    assert weights_sha256(stored) == weights_sha256(start)
 
 
 def test_missing_crops_are_one_sentence(root: Path) -> None:

@@ -54,10 +54,10 @@ class ClassificationHead(nn.Module):
         cosines = embeddings @ F.normalize(self.weight, dim=1).T  # (B, people)
         true = labels.to(embeddings.device)[:, None]  # (B, 1)
         # Only B of the B x people cosines change: a scatter, not a one-hot matrix.
-        with_margin = cosines.scatter(1, true, self.less_margin(cosines.gather(1, true)))
+        with_margin = cosines.scatter(1, true, self.apply_margin(cosines.gather(1, true)))
         return F.cross_entropy(self.scale * with_margin, true[:, 0])
 
-    def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return the `cosines` of the true people, (B, 1), made smaller by the margin."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class ArcFace(ClassificationHead):
     t to the end, below all that comes before it.
     """
 
-    def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return cos(t + margin) for `cosines` = cos(t).
 
         By the addition theorem, not by arccos, whose gradient at cosine 1 and -1 is infinite. At
@@ -90,7 +90,7 @@ class ArcFace(ClassificationHead):
 class CosFace(ClassificationHead):
     """The true person's cosine counts as cos(t) - margin; margin 0 <= m < 1, .35 in the paper."""
 
-    def less_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return `cosines` - margin."""
         return cosines - self.margin
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from faceops.embedding.training.dataset import BalancedSampler, FaceDataset, UniformSampler
 
 # Ten people: 0 has 2 photos, 9 has 11; after them 6 singles.
