@@ -111,9 +111,3 @@ def test_the_photos_surroundings_do_not_change_the_crop() -> None:
     inner = pixels[40:360, 30:370]
     one = align(pixels, landmarks).astype(int)
     assert np.abs(one - align(inner, landmarks - (30, 40))).max() <= 1  # rounding of coordinates
-
-
-@pytest.mark.parametrize("size", [56, 112, 224])
-def test_other_sizes_of_crop_scale_the_template(size: int) -> None:
-    pixels = np.zeros((112, 112, 3), dtype=np.uint8)
-    assert align(pixels, TEMPLATE, size).shape == (size, size, 3)

@@ -89,17 +89,6 @@ def test_photos_of_any_shape_are_accepted(detector: Detector, shape: tuple[int, 
     assert detector.detect(np.full((*shape, 3), 127, dtype=np.uint8)) == []
 
 
-def test_noise_and_views_of_arrays_are_accepted(detector: Detector, scene: np.ndarray) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    assert len(detector.detect(noise)) <= 1
-    assert len(detector.detect(scene[:, ::-1])) == 3
-
-
-def test_the_same_photo_gives_the_same_floats(detector: Detector, scene: np.ndarray) -> None:
-    first, second = detector.detect(scene), detector.detect(scene)
-    assert [face.box for face in first] == [face.box for face in second]
-
-
 def test_a_symbolic_size_is_made_deterministically(
     weights_dir: Path, detector_bytes: bytes
 ) -> None:

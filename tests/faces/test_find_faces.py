@@ -1,7 +1,5 @@
 """From photos to faces: refinement, quality, reduced decoding, choice, imports of the room."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,10 +49,6 @@ def test_a_box_over_the_edge_is_refined(refiner: LandmarkRefiner, scene: np.ndar
         detection = Detection(box, TEMPLATE, 0.9)
         assert np.isfinite(refiner.refine(scene, [detection])[0].landmarks).all()
     assert refiner.refine(scene, []) == []
-
-
-def test_a_photo_without_a_face_gives_none(finder: FaceFinder) -> None:
-    assert finder.find(np.zeros((100, 100, 3), dtype=np.uint8)) == []
 
 
 def judge(crop: np.ndarray, detection: Detection) -> Quality:
@@ -116,22 +110,6 @@ def test_box_and_center_crops_show_what_they_name() -> None:
     wide = box_crop(pixels, (75.0, 25.0, 50.0, 50.0), 0.5)
     assert wide[56, 56, 0] == 250 and wide[5, 5, 0] == 0
     assert box_crop(pixels, (-30.0, -30.0, 40.0, 40.0), 0.2).shape == (112, 112, 3)
-
-
-def test_photos_and_faces_are_light_to_import() -> None:
-    """No torch, onnx or mlflow comes in, except with the module that frees the detector's size."""
-    code = """
-import importlib, pkgutil, sys
-import faceops.faces, faceops.photos
-for package in (faceops.photos, faceops.faces):
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if not module.name.endswith("symbolic_detector"):
-            importlib.import_module(module.name)
-heavy = {"torch", "torchvision", "onnx", "mlflow", "pandas", "sklearn", "matplotlib", "pillow_heif"}
-loaded = sorted(heavy & set(sys.modules))
-assert not loaded, loaded
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def photo_of(path: Path, face: np.ndarray, side: int, orientation: int = 1) -> Path:

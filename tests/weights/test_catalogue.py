@@ -1,12 +1,11 @@
 """weights.toml says for each weight what it is, whose it is and where it may be had."""
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.weights.catalogue import catalogue_path, find_entry, read_catalogue
+from faceops.weights.catalogue import find_entry, read_catalogue
 
 ENTRY = """[tiny]
 what = "a weight"
@@ -18,10 +17,6 @@ terms = "ours"
 """
 
 
-def test_the_repositorys_file_is_read_from_the_sources(repository: Path) -> None:
-    assert catalogue_path() == repository / "weights.toml"
-
-
 def test_every_weight_has_terms_and_a_source() -> None:
     catalogue = read_catalogue()
     assert list(catalogue) == ["yunet", "sface", "onet", "synthetic_people"]
@@ -29,17 +24,6 @@ def test_every_weight_has_terms_and_a_source() -> None:
         assert len(weight.terms) > 40  # a sentence, not a word
         assert weight.wheel
         assert weight.member
-
-
-def test_file_names_are_unique() -> None:
-    files = [weight.file for weight in read_catalogue().values()]
-    assert len(set(files)) == len(files)
-
-
-def test_the_wheel_of_faceops_carries_the_catalogue(repository: Path) -> None:
-    project = tomllib.loads((repository / "pyproject.toml").read_text())
-    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"]["weights.toml"] == "faceops/weights/weights.toml"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from faceops.dataset.manifest import ACCEPTED, REJECTED
 from faceops.dataset.names import name_key
 from faceops.dataset.run_expectations import (
     CheckedTable,
-    ColumnExpectation,
     ExpectationResult,
-    is_true,
+    expect,
     run_expectations,
 )
 
@@ -57,41 +56,27 @@ def check_photos(
             "people": [int((people >= settings.min_photos).sum())],
         }
     )
-    statuses = {"value_set": [ACCEPTED, REJECTED]}
-    max_share = {"max_value": settings.max_rejected_share}
+    complete = "manifest_complete"
+    on_photos = [
+        expect(complete, "BeUnique", "path"),
+        expect(complete, "NotBeNull", "path"),
+        expect(complete, "BeInSet", "status", value_set=[ACCEPTED, REJECTED]),
+        expect(complete, "BeInSet", "has_its_reason", value_set=[True]),
+    ]
+    for name, reasons in _REASONS.items():
+        on_photos.append(expect(name, "NotBeInSet", "reason", value_set=[*map(str, reasons)]))
+    on_people = [expect("photos_enough", "BeBetween", "photos", min_value=settings.min_photos)]
+    share = "rejected_share"
+    on_summary = [
+        expect(share, "BeBetween", share, max_value=settings.max_rejected_share),
+        expect("people_enough", "BeBetween", "people", min_value=MIN_PEOPLE),
+    ]
     tables = [
+        CheckedTable("photos", photos, "path", on_photos),
         CheckedTable(
-            "photos",
-            photos,
-            "path",
-            [
-                ColumnExpectation("manifest_complete", "BeUnique", "path"),
-                ColumnExpectation("manifest_complete", "NotBeNull", "path"),
-                ColumnExpectation("manifest_complete", "BeInSet", "status", statuses),
-                is_true("manifest_complete", "has_its_reason"),
-            ]
-            + [
-                ColumnExpectation(
-                    name, "NotBeInSet", "reason", {"value_set": [str(r) for r in reasons]}
-                )
-                for name, reasons in _REASONS.items()
-            ],
+            "people", people.rename_axis("person").reset_index(name="photos"), "person", on_people
         ),
-        CheckedTable(
-            "people",
-            people.rename_axis("person").reset_index(name="photos"),
-            "person",
-            [_between("photos_enough", "photos", min_value=settings.min_photos)],
-        ),
-        CheckedTable(
-            "summary",
-            summary,
-            "rows",
-            [
-                _between("rejected_share", "rejected_share", **max_share),
-                _between("people_enough", "people", min_value=MIN_PEOPLE),
-            ],
-        ),
+        CheckedTable("summary", summary, "rows", on_summary),
     ]
     return run_expectations(tables, settings.hard, docs)
 
@@ -116,18 +101,12 @@ def check_split(faces: pa.Table, min_photos: int, hard: Sequence[str]) -> list[E
     right = frame["negative_only"] == (frame["person"].map(people["photos"]) < min_photos)
     people["is_negative_only_if_few"] = right.groupby(frame["person"]).all()
     photos = frame.groupby("photo_id").agg(splits=("split", "nunique"))
-    in_one_split = _between("split_disjoint", "splits", min_value=1, max_value=1)
+    disjoint = expect("split_disjoint", "BeBetween", "splits", min_value=1, max_value=1)
+    negative_only = expect(
+        "singles_negative_only", "BeInSet", "is_negative_only_if_few", value_set=[True]
+    )
     tables = [
-        CheckedTable(
-            "split_people",
-            people.reset_index(),
-            "person",
-            [in_one_split, is_true("singles_negative_only", "is_negative_only_if_few")],
-        ),
-        CheckedTable("split_photos", photos.reset_index(), "photo_id", [in_one_split]),
+        CheckedTable("split_people", people.reset_index(), "person", [disjoint, negative_only]),
+        CheckedTable("split_photos", photos.reset_index(), "photo_id", [disjoint]),
     ]
     return run_expectations(tables, hard)
-
-
-def _between(name: str, column: str, **limits: float) -> ColumnExpectation:
-    return ColumnExpectation(name, "BeBetween", column, limits)

@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,12 @@ class ColumnExpectation:
     name: str
     kind: str
     column: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any]
 
 
-def is_true(name: str, column: str) -> ColumnExpectation:
-    """Return the expectation that a boolean column is true in every row."""
-    return ColumnExpectation(name, "BeInSet", column, {"value_set": [True]})
+def expect(name: str, kind: str, column: str, **options: Any) -> ColumnExpectation:
+    """Return an expectation, such as expect("unique", "BeUnique", "path")."""
+    return ColumnExpectation(name, kind, column, options)
 
 
 @dataclass(frozen=True)
@@ -116,18 +116,12 @@ def run_expectations(
                 expectation.meta = {"name": each.name}
                 expectation.severity = "critical" if each.name in hard else "warning"
                 suite.add_expectation(expectation)
-            batch = source.add_dataframe_asset(table.name).add_batch_definition_whole_dataframe(
-                "all"
-            )
-            validation = context.validation_definitions.add(
-                gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
-            )
-            ran = validation.run(
-                batch_parameters={"dataframe": table.frame},
-                result_format={
-                    "result_format": "COMPLETE",
-                    "unexpected_index_column_names": [table.key],
-                },
+            asset = source.add_dataframe_asset(table.name)
+            batch = asset.add_batch_definition_whole_dataframe("all")
+            validation = gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
+            detail = {"result_format": "COMPLETE", "unexpected_index_column_names": [table.key]}
+            ran = context.validation_definitions.add(validation).run(
+                batch_parameters={"dataframe": table.frame}, result_format=detail
             )
             for result in ran.results:
                 assert result.expectation_config is not None  # always set by `run`

@@ -11,9 +11,8 @@ from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
 from faceops.dataset.run_expectations import (
     CheckedTable,
-    ColumnExpectation,
     ExpectationResult,
-    is_true,
+    expect,
     run_expectations,
 )
 
@@ -136,23 +135,22 @@ def check_records(records: Path) -> list[ExpectationResult]:
     frame["has_area"] = frame["face_index"].isna() | ((frame["width"] > 0) & (frame["height"] > 0))
     twice = frame.duplicated(["photo_path", "person"], keep=False) & frame["person"].notna()
     frame["person_once"] = ~twice
-    kinds = {"value_set": [str(kind) for kind in DecisionKind]}
-    share = {"min_value": 0, "max_value": 1}
+    kinds = [str(kind) for kind in DecisionKind]
     of_rows = [
-        ColumnExpectation("one_row_a_face", "BeUnique", "row"),
-        ColumnExpectation("decision_exists", "BeInSet", "decision", kinds),
-        is_true("name_or_reason", "name_or_reason"),
-        is_true("boxes_have_an_area", "has_area"),
-        is_true("nobody_twice_in_a_photo", "person_once"),
-        *(ColumnExpectation("shares_within_0_to_1", "BeBetween", name, share) for name in _SHARES),
+        expect("one_row_a_face", "BeUnique", "row"),
+        expect("decision_exists", "BeInSet", "decision", value_set=kinds),
+        expect("name_or_reason", "BeInSet", "name_or_reason", value_set=[True]),
+        expect("boxes_have_an_area", "BeInSet", "has_area", value_set=[True]),
+        expect("nobody_twice_in_a_photo", "BeInSet", "person_once", value_set=[True]),
+        *(
+            expect("shares_within_0_to_1", "BeBetween", name, min_value=0, max_value=1)
+            for name in _SHARES
+        ),
     ]
     run = pd.DataFrame({"rows": ["all rows"]})
     for name in _PER_RUN:
         run[name] = [frame[name].nunique(dropna=False) if len(frame) else 1]
-    of_run = [
-        ColumnExpectation("one_run_and_release", "BeInSet", name, {"value_set": [1]})
-        for name in _PER_RUN
-    ]
+    of_run = [expect("one_run_and_release", "BeInSet", name, value_set=[1]) for name in _PER_RUN]
     tables = [
         CheckedTable("records", frame, "row", of_rows),
         CheckedTable("run", run, "rows", of_run),
