@@ -328,13 +328,17 @@ def _read_faces(folder: Path, statement: dict[str, Any]) -> Gallery:
         if stated is not None:
             statement = {**statement, **_complete({**statement, **json.loads(stated)})}
         size = statement["embedding_size"]
-        embeddings = _floats(table["embedding"].combine_chunks().flatten())
+        # Arrow's own to_numpy loads pandas; nulls are refused.
+        embeddings = np.from_dlpack(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()
         if len(embeddings) != len(rows) * size:
             raise ValueError(f"its embeddings do not have {size} values")
+        embeddings = embeddings.astype(np.float32, copy=False).reshape(-1, size)
         faces = tuple(
             GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
-            for row, embedding in zip(rows, embeddings.reshape(-1, size), strict=True)
+            for row, embedding in zip(
+                rows, embeddings.astype(np.float32).reshape(-1, size), strict=True
+            )
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
@@ -347,13 +351,3 @@ def _read_faces(folder: Path, statement: dict[str, Any]) -> Gallery:
         statement["crops_id"],
         format_version=FORMAT_VERSION if "crop_id" in written.names else 1,
     )
-
-
-def _floats(values: pa.Array) -> np.ndarray:
-    """Return a float32 array's values; its own `to_numpy` would load pandas."""
-    if values.type != pa.float32() or values.null_count:
-        raise pa.ArrowInvalid("embeddings are not whole float32 values")
-    stored = values.buffers()[1]
-    if stored is None:
-        return np.zeros(0, np.float32)
-    return np.frombuffer(stored, np.float32, len(values), values.offset * 4)

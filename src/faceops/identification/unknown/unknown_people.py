@@ -121,8 +121,9 @@ def find_unknown_people(
         FaceOpsError: as `number_groups`.
     """
     faces = _rows_without_name(records)
-    photo_ids, photos = _numbered(faces["photo_id"])
-    indices = _integers(faces["face_index"])
+    coded = faces["photo_id"].combine_chunks().dictionary_encode()
+    photo_ids, photos = coded.dictionary.to_pylist(), _int64_rows(coded.indices)
+    indices = _int64_rows(faces["face_index"].combine_chunks())
     # A number for each face, the same for the same face under two paths.
     face = photos * (int(indices.max(initial=0)) + 1) + indices
     _, first, face = np.unique(face, return_index=True, return_inverse=True)
@@ -179,23 +180,12 @@ def _by_group(group: np.ndarray, rows: np.ndarray | None = None) -> list[np.ndar
     return [places[start:end] for start, end in itertools.pairwise(ends.tolist())]
 
 
-def _numbered(photo_ids: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """Return each photo_id once, and the place of each row's in these, int64 (N,)."""
-    coded = photo_ids.combine_chunks().dictionary_encode()
-    return coded.dictionary.to_pylist(), _integers(coded.indices)
-
-
-def _integers(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return int32 values without nulls as int64 (N,); their own `to_numpy` would load pandas."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if not len(values):
-        return np.zeros(0, np.int64)
-    stored = np.frombuffer(values.buffers()[1], np.int32, len(values), values.offset * 4)
-    return stored.astype(np.int64)
-
-
 def _int64(values: Sequence[int]) -> pa.Array:
     """Return the values for Arrow, which loads pandas to convert a list or to compare."""
     buffer = pa.py_buffer(np.asarray(values, np.int64))
     return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
+
+
+def _int64_rows(values: pa.Array) -> np.ndarray:
+    """Return integers without nulls as int64 (N,); Arrow's own `to_numpy` loads pandas."""
+    return np.from_dlpack(values).astype(np.int64)
