@@ -20,7 +20,7 @@ def test_shares_are_kept_for_people_with_one_photo_and_with_several() -> None:
             assert group.count(split) / len(group) == pytest.approx(share, abs=0.04)
 
 
-def test_adding_people_changes_the_split_of_nobody_else() -> None:
+def test_adding_people_changes_no_other_split() -> None:
     before = split_randomly(crowd(300), 0.1, 0.1, 7)
     after = split_randomly(crowd(320), 0.1, 0.1, 7)
     assert before.items() <= after.items()

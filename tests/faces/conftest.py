@@ -1,4 +1,4 @@
-"""Real nets, and real photos where they are at hand."""
+"""Real networks, and real photos where they are available."""
 
 import os
 from pathlib import Path

@@ -113,7 +113,7 @@ def test_box_and_center_crops_show_what_they_name() -> None:
 
 
 def photo_of(path: Path, face: np.ndarray, side: int, orientation: int = 1) -> Path:
-    """Write 4000 x 3000 pixels with the face at (1500, 900), stored as the camera was held."""
+    """Write 4000 x 3000 pixels with the face at (1500, 900), stored under an EXIF orientation."""
     pixels = Image.new("RGB", (4000, 3000), (120, 130, 110))
     picture = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
     pixels.paste(picture, (1500, 900))

@@ -102,6 +102,6 @@ def test_a_new_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (b"", None),
     ],
 )
-def test_containers_and_prefixes_are_told_apart(content: bytes, name: str | None) -> None:
+def test_containers_and_prefixes_are_distinguished(content: bytes, name: str | None) -> None:
     found = format_of(content)
     assert (found and found.name) == name

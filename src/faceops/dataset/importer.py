@@ -118,7 +118,7 @@ def _copy_photos(
 ) -> tuple[dict[str, str], int]:
     """Write the photos that `data` lacks.
 
-    A photo whose file name is taken by another one gets the name of the source appended.
+    A photo whose file name belongs to another one gets the name of the source appended.
 
     Args:
         earlier: path -> origin of what was imported from this source before.

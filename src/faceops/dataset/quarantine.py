@@ -16,7 +16,7 @@ def is_photo_id(text: str) -> bool:
 
 
 def read_quarantine(path: Path) -> dict[str, str]:
-    """Return photo_id -> the person's reason; empty where there is no file.
+    """Return photo_id -> the person's reason; empty if the file does not exist.
 
     Raises:
         FaceOpsError: not such a CSV, or a photo_id that is not a sha256.

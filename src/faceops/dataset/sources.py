@@ -93,15 +93,15 @@ def _folders_to_depth(folder: Path, depth: int = 2) -> list[Path]:
     return found
 
 
-def _source_photos(root: Path, people: Iterable[tuple[str, Path]]) -> list[SourcePhoto]:
+def _photo(person: str, path: Path, root: Path, file_name: str = "") -> SourcePhoto:
+    origin = path.relative_to(root).as_posix()
+    return SourcePhoto(person, origin, file_name or path.name, path.read_bytes)
+
+
+def _photos_of_folders(root: Path, people: Iterable[tuple[str, Path]]) -> list[SourcePhoto]:
     """Return the photos below the folder of each (person, folder)."""
     return [
-        SourcePhoto(
-            person,
-            path.relative_to(root).as_posix(),
-            "_".join(path.relative_to(folder).parts),
-            path.read_bytes,
-        )
+        _photo(person, path, root, "_".join(path.relative_to(folder).parts))
         for person, folder in people
         for path in _photos_below(folder)
     ]
@@ -119,7 +119,7 @@ def list_tree(root: Path) -> list[SourcePhoto]:
             f"folder (the first is {loose[0].name}), and <person>/<photo>.jpg is expected; move "
             "them, name the right folder or choose another source."
         )
-    return _source_photos(root, [(folder.name, folder) for folder in _subfolders(root)])
+    return _photos_of_folders(root, [(folder.name, folder) for folder in _subfolders(root)])
 
 
 def without_wrapper(unpacked: Path) -> Path:
@@ -154,10 +154,11 @@ def _lfw_people(root: Path) -> Path | None:
 
 def list_lfw(root: Path) -> list[SourcePhoto]:
     """Return the photos of Labeled Faces in the Wild."""
-    people = _lfw_people(root)
+    if (people := _lfw_people(root)) is None:
+        return []
     return [
-        SourcePhoto(person.name, f"{person.name}/{path.name}", path.name, path.read_bytes)
-        for person in (_subfolders(people) if people else [])
+        _photo(person.name, path, people)
+        for person in _subfolders(people)
         for path in _lfw_photos_of(person)
     ]
 
@@ -178,7 +179,7 @@ def list_pins(root: Path) -> list[SourcePhoto]:
     prefix = "pins_"
     for parent in _folders_to_depth(root):
         people = [folder for folder in _subfolders(parent) if folder.name.lower()[:5] == prefix]
-        if photos := _source_photos(parent, [(f.name[len(prefix) :], f) for f in people]):
+        if photos := _photos_of_folders(parent, [(f.name[len(prefix) :], f) for f in people]):
             return photos
     return []
 
@@ -200,11 +201,9 @@ def list_kaggle_faces(root: Path) -> list[SourcePhoto]:
             continue
         # The set has every photo twice, in two folders of the same content.
         key = (path.name, path.stat().st_size)
-        if key in seen:
-            continue
-        seen.add(key)
-        origin = path.relative_to(root).as_posix()
-        photos.append(SourcePhoto(match["person"], origin, path.name, path.read_bytes))
+        if key not in seen:
+            seen.add(key)
+            photos.append(_photo(match["person"], path, root))
     if photos and first_other is not None:
         raise FaceOpsError(
             f"{first_other} is not named <Name>_<number> as the source kaggle-faces requires; "
@@ -234,8 +233,7 @@ def list_celeba(root: Path) -> list[SourcePhoto]:
             raise FaceOpsError(
                 f"{lists[0]} has no row for {path.name}; download it again or remove the photo."
             )
-        person, origin = f"CelebA_{identities[path.name]}", path.relative_to(root).as_posix()
-        photos.append(SourcePhoto(person, origin, path.name, path.read_bytes))
+        photos.append(_photo(f"CelebA_{identities[path.name]}", path, root))
     return photos
 
 

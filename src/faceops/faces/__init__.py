@@ -1,1 +1,1 @@
-"""Faces: detect, refine landmarks, align, crop, judge quality."""
+"""Faces: detect, refine landmarks, align, crop, measure quality."""

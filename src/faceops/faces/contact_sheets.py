@@ -1,6 +1,5 @@
 """Draw contact sheets: thumbnails with captions in titled sections."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +103,9 @@ def _line(
     font = ImageFont.load_default(size)
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     if draw.textlength(text, font=font) > width:
-        fits = bisect_right(  # texts of n letters that are not too wide
-            range(len(text)),
-            False,
-            key=lambda n: bool(draw.textlength(text[:n] + "...", font=font) > width),
-        )
-        text = text[: max(fits - 1, 0)] + "..."
+        while text and draw.textlength(text + "...", font=font) > width:
+            text = text[:-1]
+        text += "..."
     draw.text(place, text, fill=colour, font=font)
 
 

@@ -190,7 +190,7 @@ def non_maximum_suppression(
     """Return the indices of the boxes to keep, best score first.
 
     A box is dropped when its intersection over union with a better kept one exceeds
-    `max_overlap`. Equal scores are taken in the order of their rows.
+    `max_overlap`. Equal scores keep the order of their rows.
 
     Args:
         boxes: float (N, 4), x, y, width, height.

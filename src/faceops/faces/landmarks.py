@@ -1,4 +1,4 @@
-"""Place the five landmarks of a face more exactly than the detector does."""
+"""Refine the five landmarks of a face, which the detector places roughly."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,8 @@ def square_crop(pixels: np.ndarray, left: float, top: float, side: float, size: 
 
     Args:
         pixels: uint8 (H, W, 3) RGB.
-        left: of the square, pixels, may be negative; so may top.
-        top: of the square, pixels.
-        side: of the square, pixels; at least 1 is taken.
+        left, top: of the square, pixels; may be negative.
+        side: of the square, pixels; 1 if smaller.
         size: side of the result, pixels.
     """
     side = max(side, 1.0)
