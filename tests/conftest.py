@@ -180,16 +180,20 @@ def gallery(gallery_dir: Path) -> "Gallery":
     return Gallery.open(gallery_dir)
 
 
-@pytest.fixture
-def album(synthetic_set: Path, tmp_path: Path) -> Path:
-    """A folder of twelve photos: scenes below scenes/, broken files and a text file."""
-    folder = tmp_path / "album"
+def link_album(synthetic_set: Path, folder: Path) -> Path:
+    """Make a folder of twelve photos: scenes below scenes/, broken files and a text file."""
     (folder / "scenes").mkdir(parents=True)
     for path in sorted((synthetic_set / "album").glob("scene_*.jpg"))[:8]:
         os.link(path, folder / "scenes" / path.name)
     for name in ("empty.jpg", "text.jpg", "truncated.jpg", "orientation_6.jpg"):
         os.link(synthetic_set / "album" / "odd" / name, folder / name)
     return folder
+
+
+@pytest.fixture
+def album(synthetic_set: Path, tmp_path: Path) -> Path:
+    """A folder of twelve photos, see `link_album`."""
+    return link_album(synthetic_set, tmp_path / "album")
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,15 @@
-"""Drawn copies are made once for the same decisions, and old runs make room."""
+"""Annotated copies are drawn once for the same decisions, then linked."""
 
 import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from faceops.base.errors import UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.output_folder import forget_in_output
 from faceops.identification.records.drawings import drawn_path
@@ -17,14 +17,29 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
+from tests.identification.conftest import results_missing, rows_of
 
 SHM = Path("/dev/shm")
+ANNOTATE = IdentifySettings(budget=0.3, annotate=True)
+
+
+@pytest.fixture(scope="module")
+def known_faces(
+    synthetic_set: Path, gallery: Gallery, bundle: Bundle, tmp_path_factory: Any
+) -> Path:
+    """The state of a run over `photos`."""
+    folder = tmp_path_factory.mktemp("known_faces")
+    identify(copy_photos(synthetic_set, folder / "photos"), gallery, bundle, folder / "out")
+    return Path(folder / "out" / "state.sqlite")
 
 
 @pytest.fixture
 def photos(synthetic_set: Path, tmp_path: Path) -> Path:
     """A folder of three photos of enrolled people."""
-    folder = tmp_path / "photos"
+    return copy_photos(synthetic_set, tmp_path / "photos")
+
+
+def copy_photos(synthetic_set: Path, folder: Path) -> Path:
     (folder / "more").mkdir(parents=True)
     for number, path in enumerate(sorted((synthetic_set / "enrol").glob("*/*"))[:9:3]):
         shutil.copyfile(path, folder / ("more" if number else ".") / f"{number}.jpg")
@@ -32,21 +47,17 @@ def photos(synthetic_set: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
+def out(known_faces: Path, tmp_path: Path) -> Path:
+    """An output folder without results whose state knows the faces of `photos`."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    shutil.copyfile(known_faces, folder / "state.sqlite")
+    return folder
 
 
-def draw(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path, *, keep_runs: int = 30
-) -> Summary:
-    (out / "faces.csv").unlink(missing_ok=True)  # so that there is something to do
-    return identify(
-        photos,
-        gallery,
-        bundle,
-        out,
-        IdentifySettings(budget=0.3, annotate=True, keep_runs=keep_runs),
-    )
+def draw(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
+    """Run although nothing has changed."""
+    return identify(photos, gallery, bundle, results_missing(out), ANNOTATE)
 
 
 def inodes(folder: Path) -> dict[str, int]:
@@ -66,7 +77,25 @@ def stated(out: Path, summary: Summary) -> dict[str, str]:
     return found
 
 
-def test_what_was_drawn_alike_is_linked_and_the_photo_not_opened(
+def test_every_photo_with_faces_gets_an_upright_copy(
+    album: Path, gallery: Gallery, bundle: Bundle, known_photos: Path, out: Path
+) -> None:
+    # Names that Pillow's own font has no letters for, and that are no text.
+    os.link(sorted((album / "scenes").iterdir())[0], album / "名前 Ω.jpg")
+    os.link(sorted((album / "scenes").iterdir())[0], os.fsencode(album) + b"/\xff.jpg")
+    shutil.copyfile(known_photos, out / "state.sqlite")
+    summary = identify(album, gallery, bundle, out, ANNOTATE)
+    with_faces = {row["photo_path"] for row in rows_of(out) if row["face_index"] is not None}
+    drawn = list((out / "annotated").rglob("*.jpg"))
+    assert len(drawn) == len(with_faces)
+    assert (out / "runs" / summary.run_id / "annotated").is_dir()
+    with Image.open(out / "annotated" / "orientation_6.jpg.jpg") as image:
+        assert image.width > image.height  # upright, as its boxes are
+    identify(album, gallery, bundle, out)
+    assert not (out / "annotated").exists()
+
+
+def test_an_unchanged_copy_is_linked(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
     first = draw(photos, gallery, bundle, out)
@@ -76,15 +105,14 @@ def test_what_was_drawn_alike_is_linked_and_the_photo_not_opened(
     assert second.run_id != first.run_id
     assert inodes(out / "annotated") == before
     assert stated(out, second) == stated(out, first)
-    identify(
-        photos, gallery, bundle, out, IdentifySettings(budget=0.3)
-    )  # a run without copies between
+    # A run without copies in between.
+    identify(photos, gallery, bundle, out, IdentifySettings(budget=0.3))
     third = draw(photos, gallery, bundle, out)
     assert inodes(out / "annotated") == before
     assert stated(out, third) == stated(out, first)
 
 
-def test_another_photo_and_another_name_are_drawn_anew(
+def test_another_photo_or_another_name_is_drawn_again(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
     first = draw(photos, gallery, bundle, out)
@@ -102,20 +130,20 @@ def test_another_photo_and_another_name_are_drawn_anew(
     assert len({*kept.values(), *stated(out, second).values(), *stated(out, third).values()}) == 7
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut short", "no link"])
-def test_a_copy_that_is_not_whole_is_drawn_again(
+@pytest.mark.parametrize("damage", ["a missing copy", "a truncated copy", "a missing link"])
+def test_a_damaged_copy_is_drawn_again(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path, damage: str
 ) -> None:
     def again() -> Summary:
-        return identify(photos, gallery, bundle, out, IdentifySettings(budget=0.3, annotate=True))
+        return identify(photos, gallery, bundle, out, ANNOTATE)
 
     first = again()
     kept = stated(out, first)
     assert again().unchanged
     copy = out / "annotated" / "more" / "1.jpg.jpg"
-    if damage == "gone":
+    if damage == "a missing copy":
         copy.unlink()
-    elif damage == "cut short":
+    elif damage == "a truncated copy":
         os.truncate(copy, 2000)
     else:
         (out / "annotated").unlink()
@@ -126,7 +154,7 @@ def test_a_copy_that_is_not_whole_is_drawn_again(
 
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="there is no /dev/shm, a second file system")
-def test_where_nothing_can_be_linked_copies_are_copied(
+def test_without_hard_links_copies_are_copied(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
     first = draw(photos, gallery, bundle, out)
@@ -144,31 +172,7 @@ def test_where_nothing_can_be_linked_copies_are_copied(
         shutil.rmtree(elsewhere)
 
 
-def test_the_oldest_runs_are_removed_and_never_the_latest(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    own = out / "runs" / "my notes"
-    own.mkdir(parents=True)
-    ids = [draw(photos, gallery, bundle, out).run_id for _ in range(3)]
-    # Runs of one second have no order of time: these are of other days.
-    for number, run_id in enumerate(ids[:2]):
-        (out / "runs" / run_id).rename(out / "runs" / f"2026010{number + 1}T000000Z-00000{number}")
-    last = draw(photos, gallery, bundle, out, keep_runs=3).run_id
-    left = sorted(path.name for path in (out / "runs").iterdir())
-    assert left == sorted(["20260102T000000Z-000001", ids[2], last, "my notes"])
-    later = out / "runs" / "29990101T000000Z-000000"  # by a clock that was wrong
-    (out / "runs" / ids[2]).rename(later)
-    only = draw(photos, gallery, bundle, out, keep_runs=1)
-    assert sorted(path.name for path in (out / "runs").iterdir()) == sorted(
-        [only.run_id, "my notes"]
-    )
-    assert len(inodes(out / "annotated")) == 3
-    assert only.keep_runs == 1
-    with pytest.raises(UsageError, match="keep_runs 0 is wrong"):
-        draw(photos, gallery, bundle, out, keep_runs=0)
-
-
-def test_forgetting_everybody_leaves_no_link_that_leads_nowhere(
+def test_forgetting_everybody_leaves_no_broken_link(
     photos: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
     (photos / "0.jpg").rename(photos / ("a" * 251 + ".jpg"))
@@ -184,7 +188,7 @@ def test_forgetting_everybody_leaves_no_link_that_leads_nowhere(
     "path",
     ["a" * 251 + ".jpg", "b/" + "\u5f20" * 83 + ".jpg", "d.jpg/c.jpg", "/".join(["e" * 200] * 11)],
 )
-def test_a_path_that_cannot_be_drawn_to_gets_a_short_one_of_its_own(path: str) -> None:
+def test_a_path_that_is_too_long_for_a_copy_gets_a_short_one(path: str) -> None:
     place = drawn_path(path)
     assert len(place.parts) == 1 and len(os.fsencode(place)) <= 200 and place.suffix == ".jpg"
     assert drawn_path(path + "2") != place == drawn_path(path)

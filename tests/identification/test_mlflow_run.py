@@ -1,15 +1,31 @@
-"""A run in MLflow: counts, drift and lineage, and nobody's name."""
+"""A run is checked, and logged to MLflow with counts, drift and lineage, without any name."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.identification.mlflow_run import EXPERIMENT, log_run, without_names
+from faceops.identification.mlflow_run import (
+    EXPERIMENT,
+    check_records,
+    is_recorded,
+    log_run,
+    mark_recorded,
+    require_valid_records,
+    without_names,
+)
+from faceops.identification.records.records import schema
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
+from tests.conftest import link_album
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +40,7 @@ def test_a_run_is_recorded_without_names(
     album: Path,
     gallery: Gallery,
     bundle: Bundle,
+    out: Path,
     tmp_path: Path,
     mlflow_store: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -32,10 +49,10 @@ def test_a_run_is_recorded_without_names(
 
     monkeypatch.chdir(tmp_path)
     away = replace(bundle, note="the MLflow store did not answer")
-    summary = identify(album, gallery, away, tmp_path / "out", IdentifySettings(budget=0.3))
+    summary = identify(album, gallery, away, out, IdentifySettings(budget=0.3))
     assert summary.people
     for name in ("summary.json", "report.html", f"runs/{summary.run_id}/manifest.json"):
-        assert "the MLflow store did not answer" in (tmp_path / "out" / name).read_text()
+        assert "the MLflow store did not answer" in (out / name).read_text()
     run_id = log_run(summary.as_dict(), tmp_path)
     assert run_id is not None
     run = mlflow.MlflowClient().get_run(run_id)
@@ -52,7 +69,7 @@ def test_a_run_is_recorded_without_names(
     for person in gallery.people:
         assert person not in everything
         assert person.encode().hex() not in everything
-    again = identify(album, gallery, bundle, tmp_path / "out", IdentifySettings(budget=0.3))
+    again = identify(album, gallery, bundle, out, IdentifySettings(budget=0.3))
     assert (again.unchanged, again.release_note) == (True, "")
 
 
@@ -65,3 +82,72 @@ def test_the_names_become_their_number() -> None:
         "unlisted": [],
         "faces": 4,
     }
+
+
+def test_only_the_run_that_was_marked_last_is_recorded(tmp_path: Path) -> None:
+    assert not is_recorded(tmp_path, "one")
+    mark_recorded(tmp_path, "one")
+    assert is_recorded(tmp_path, "one")
+    mark_recorded(tmp_path, "two")
+    assert not is_recorded(tmp_path, "one")
+
+
+@pytest.fixture(scope="module")
+def rows(
+    synthetic_set: Path,
+    known_photos: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    tmp_path_factory: Any,
+) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("checked")
+    (out := folder / "out").mkdir()
+    shutil.copyfile(known_photos, out / "state.sqlite")
+    identify(link_album(synthetic_set, folder / "album"), gallery, bundle, out)
+    assert require_valid_records(out / "faces.parquet") >= 6
+    found: list[dict[str, Any]] = pq.read_table(out / "faces.parquet").to_pylist()
+    return found
+
+
+def first(rows: list[dict[str, Any]], decision: str) -> dict[str, Any]:
+    return next(row for row in rows if row["decision"] == decision and row["x"] is not None)
+
+
+def twice(rows: list[dict[str, Any]]) -> None:
+    row = first(rows, "identified")
+    rows.append({**row, "face_index": 99})
+
+
+@pytest.mark.parametrize(
+    ("name", "break_rows"),
+    [
+        ("one_row_a_face", lambda rows: rows.append(dict(first(rows, "unknown")))),
+        ("decision_exists", lambda rows: first(rows, "unknown").update(decision="perhaps")),
+        ("name_or_reason", lambda rows: first(rows, "identified").update(person=None)),
+        ("name_or_reason", lambda rows: first(rows, "unknown").update(reason=None)),
+        ("boxes_have_an_area", lambda rows: first(rows, "unknown").update(width=0.0)),
+        ("nobody_twice_in_a_photo", twice),
+        ("shares_within_0_to_1", lambda rows: first(rows, "unknown").update(probability=1.5)),
+        ("one_run_and_release", lambda rows: rows[0].update(contract_id="another")),
+    ],
+)
+def test_an_invalid_table_fails_its_expectation(
+    rows: list[dict[str, Any]],
+    name: str,
+    break_rows: Callable[[list[dict[str, Any]]], None],
+    tmp_path: Path,
+) -> None:
+    copies = [dict(row) for row in rows]
+    break_rows(copies)
+    path = tmp_path / "faces.parquet"
+    pq.write_table(pa.Table.from_pylist(copies, schema=schema()), path)
+    failed = {outcome.name for outcome in check_records(path) if not outcome.success}
+    assert failed == {name}
+    with pytest.raises(FaceOpsError, match=name):
+        require_valid_records(path)
+
+
+def test_an_empty_table_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "faces.parquet"
+    pq.write_table(pa.Table.from_pylist([], schema=schema()), path)
+    assert require_valid_records(path) >= 6

@@ -1,4 +1,4 @@
-"""Photos that are away for a while cost nothing when they are back; what stays away is dropped."""
+"""Photos that come back cost nothing; data of photos that stay away are dropped."""
 
 import json
 import os
@@ -14,23 +14,13 @@ from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
 from faceops.identification.state.presence import GRACE
-from faceops.identification.summary import Summary, read_summary
+from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle
+from tests.identification.conftest import count, results_missing
 
 
-def anew(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
-    """Run even where nothing has changed."""
-    (out / "summary.json").unlink(missing_ok=True)
-    return identify(photos, gallery, bundle, out)
-
-
-def count(out: Path, what: str) -> int:
-    with sqlite3.connect(out / "state.sqlite") as db:
-        return int(db.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
-
-
-def grow_older(out: Path) -> None:
-    """Let the time of grace pass."""
+def let_grace_pass(out: Path) -> None:
+    """Let the grace period pass."""
     past = int(GRACE.total_seconds()) + 1
     with sqlite3.connect(out / "state.sqlite") as db:
         db.execute("UPDATE files SET gone_since=gone_since-?", (past,))
@@ -39,43 +29,41 @@ def grow_older(out: Path) -> None:
     (out / "summary.json").write_text(json.dumps(summary), "utf-8")
 
 
-def test_one_photo_tells_nothing_of_the_others(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+def test_a_run_over_one_photo_finds_no_other_missing(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
-    out = tmp_path / "out"
     first = identify(album, gallery, bundle, out)
     one = identify(album / "orientation_6.jpg", gallery, bundle, out)
     assert (one.photos, one.vanished, one.photos_opened) == (1, 0, 0)
     again = identify(album, gallery, bundle, out)
-    assert (again.photos_opened, again.photos_reused) == (0, first.photos_opened)
+    assert (again.photos_opened, again.photos_reused) == (0, first.photos_reused)
 
 
-def test_a_folder_that_was_away_is_not_opened_again(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+def test_a_folder_that_comes_back_is_not_opened_again(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
-    out, away = tmp_path / "out", tmp_path / "away"
+    away = out.parent / "away"
     first = identify(album, gallery, bundle, out)
     (album / "scenes").rename(away)
     without = identify(album, gallery, bundle, out)
     assert (without.vanished, without.moved) == (8, 0)
     assert without.drop_at > without.started
-    assert anew(album, gallery, bundle, out).vanished == 0  # told once
+    assert identify(album, gallery, bundle, results_missing(out)).vanished == 0  # counted once
     away.rename(album / "scenes")
     back = identify(album, gallery, bundle, out)
-    assert (back.photos_opened, back.photos_reused) == (0, first.photos_opened)
+    assert (back.photos_opened, back.photos_reused) == (0, first.photos_reused)
     assert back.drop_at == ""
 
 
-def test_what_stays_away_is_dropped_though_nothing_else_changes(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+def test_data_of_missing_photos_are_dropped_after_the_grace_period(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
-    out = tmp_path / "out"
     first = identify(album, gallery, bundle, out)
     shutil.rmtree(album / "scenes")
     identify(album, gallery, bundle, out)
     assert identify(album, gallery, bundle, out).unchanged
     assert count(out, "embeddings") == first.faces
-    grow_older(out)
+    let_grace_pass(out)
     later = identify(album, gallery, bundle, out)
     assert (later.unchanged, later.photos_opened, later.drop_at) == (False, 0, "")
     assert count(out, "embeddings") == later.faces < first.faces
@@ -84,9 +72,8 @@ def test_what_stays_away_is_dropped_though_nothing_else_changes(
 
 
 def test_a_folder_within_is_part_of_the_folder_above(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
-    out = tmp_path / "out"
     identify(album / "scenes", gallery, bundle, out)
     identify(album, gallery, bundle, out)
     neighbour = album.with_name(album.name + "0")  # begins alike, lies elsewhere
@@ -98,15 +85,14 @@ def test_a_folder_within_is_part_of_the_folder_above(
     assert count(out, "files WHERE gone_since IS NULL") == 5
 
 
-def test_an_album_whose_photos_are_all_gone_is_only_guarded_once_they_are_back(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+def test_a_folder_known_to_be_empty_is_accepted_and_a_suddenly_empty_one_refused(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
-    out = tmp_path / "out"
     identify(album, gallery, bundle, out)
     shutil.rmtree(album / "scenes")
     identify(album, gallery, bundle, out)
     (album / "scenes").mkdir()
-    # What was there is known to be gone: an empty folder is no surprise.
+    # Its photos are known to be missing: an empty folder is no surprise.
     assert identify(album / "scenes", gallery, bundle, out).photos == 0
     for path in album.glob("*.jpg"):
         path.unlink()
@@ -114,10 +100,9 @@ def test_an_album_whose_photos_are_all_gone_is_only_guarded_once_they_are_back(
         identify(album, gallery, bundle, out)
 
 
-def test_a_photo_that_has_another_name_now_is_moved_not_gone(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+def test_a_renamed_photo_is_moved_not_vanished(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
-    out = tmp_path / "out"
     identify(album, gallery, bundle, out)
     one, other, *_ = sorted((album / "scenes").iterdir())
     one.rename(album / "renamed.jpg")
@@ -128,15 +113,15 @@ def test_a_photo_that_has_another_name_now_is_moved_not_gone(
     assert "1 photos moved" in (out / "report.html").read_text("utf-8")
 
 
-def test_the_command_tells_moved_from_gone(
+def test_the_command_reports_moved_photos(
     album: Path,
     gallery: Gallery,
     sface_bundle: Path,
-    tmp_path: Path,
+    out: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ["--gallery", str(gallery.folder), "--bundle", str(sface_bundle)]
-    arguments = ["identify", str(album), "--out", str(tmp_path / "out"), *options]
+    arguments = ["identify", str(album), "--out", str(out), *options]
     assert main(arguments) == 0
     sorted((album / "scenes").iterdir())[0].rename(album / "renamed.jpg")
     capsys.readouterr()
@@ -147,15 +132,15 @@ def test_the_command_tells_moved_from_gone(
 
 
 @pytest.mark.parametrize("how", ["no permission", "a link to a share that is away"])
-def test_a_folder_that_may_not_be_listed_is_named_and_its_photos_are_kept(
+def test_a_folder_that_cannot_be_listed_is_named_and_its_photos_are_kept(
     how: str,
     album: Path,
     gallery: Gallery,
     bundle: Bundle,
-    tmp_path: Path,
+    out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, scenes, share = tmp_path / "out", album / "scenes", tmp_path / "share"
+    scenes, share = album / "scenes", out.parent / "share"
     if how != "no permission":
         scenes.rename(share)
         scenes.symlink_to(share, target_is_directory=True)
@@ -165,15 +150,15 @@ def test_a_folder_that_may_not_be_listed_is_named_and_its_photos_are_kept(
             real = os.scandir
             patched.setattr(os, "scandir", lambda path: real(_refused(Path(path), scenes)))
         else:
-            share.rename(tmp_path / "elsewhere")
+            share.rename(out.parent / "elsewhere")
         without = identify(album, gallery, bundle, out)
     assert (without.vanished, without.unlisted) == (0, ["scenes"])
     assert "scenes" in (out / "report.html").read_text("utf-8").split("Could not be listed")[1][:20]
     assert read_summary(out).unlisted == ["scenes"]
     if how != "no permission":
-        (tmp_path / "elsewhere").rename(share)
+        (out.parent / "elsewhere").rename(share)
     back = identify(album, gallery, bundle, out)
-    assert (back.photos_opened, back.photos_reused) == (0, first.photos_opened)
+    assert (back.photos_opened, back.photos_reused) == (0, first.photos_reused)
 
 
 def _refused(path: Path, refused: Path) -> Path:
@@ -182,11 +167,10 @@ def _refused(path: Path, refused: Path) -> Path:
     return path
 
 
-def test_forgetting_somebody_drops_photos_that_are_gone(
-    album: Path, gallery_dir: Path, bundle: Bundle, tmp_path: Path
+def test_forgetting_somebody_drops_the_data_of_missing_photos(
+    album: Path, own_gallery: Path, bundle: Bundle, out: Path
 ) -> None:
-    out, own = tmp_path / "out", tmp_path / "gallery"
-    shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
+    own = own_gallery
     identify(album, Gallery.open(own), bundle, out)
     for path in sorted((album / "scenes").iterdir())[:4]:
         path.unlink()

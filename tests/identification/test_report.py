@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from PIL import Image
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.output_folder import forget_in_output
 from faceops.identification.report import report
+from faceops.identification.report.shown_faces import fair_shares
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 
@@ -54,11 +56,11 @@ def page(synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factor
     (album / "<script>document.title='owned'<\u2215script>.txt").write_text("no photo")
     for number in range(20):
         (album / f"note {number:02d}.txt").write_text("no photo")
-    gallery = Gallery.open(gallery_dir)
+    gallery = Gallery.open(Path(shutil.copytree(gallery_dir, folder / "gallery")))
     names = dict(zip(gallery.people, (*ATTACKS, "Ann Lee", TWINS[0]), strict=True))
     renamed = [replace(face, person=names[face.person]) for face in gallery.faces]
     twins = [replace(face, person=TWINS[1]) for face in renamed if face.person == TWINS[0]]
-    hostile = replace(gallery, folder=folder / "gallery", faces=()).with_faces([*renamed, *twins])
+    hostile = replace(gallery, faces=()).with_faces([*renamed, *twins])
     hostile.save()
     with pytest.MonkeyPatch.context() as bounds:
         bounds.setattr(report, "IN_FRONT", IN_FRONT)
@@ -305,3 +307,23 @@ def test_a_page_that_cannot_list_all_says_so(
     rest = card.get_by_text(f"{len(photos) - 1} more are in faces.csv only.")
     rest.wait_for()
     tab.close()
+
+
+def test_small_requests_are_met_in_full_and_the_others_get_equal_shares() -> None:
+    assert fair_shares([400, 2, 30], 50) == [24, 2, 24]
+    assert fair_shares([3, 1], 100) == [3, 1]
+    assert fair_shares([], 5) == []
+
+
+def test_if_there_is_less_than_one_for_each_the_larger_requests_get_it() -> None:
+    assert fair_shares([2, 9, 3], 2) == [0, 1, 1]
+
+
+def test_everything_is_shared_while_a_request_is_open() -> None:
+    draw = random.Random(3)
+    for _ in range(200):
+        wanted = [draw.randrange(20) for _ in range(draw.randrange(1, 12))]
+        total = draw.randrange(120)
+        shares = fair_shares(wanted, total)
+        assert sum(shares) == min(total, sum(wanted))
+        assert all(share <= want for share, want in zip(shares, wanted, strict=True))

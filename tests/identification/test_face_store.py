@@ -1,0 +1,415 @@
+"""The state: errors say what to do, failures are tried again, another release embeds crops."""
+
+import contextlib
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.gallery.reembed import reembed
+from faceops.gallery.store import Gallery
+from faceops.identification.engine.extract import FaceExtractor, extract_shard
+from faceops.identification.forget.forget import forget_person
+from faceops.identification.forget.traces import search_traces
+from faceops.identification.run import identify
+from faceops.identification.settings import DETAIL, IdentifySettings
+from faceops.identification.state import schema
+from faceops.identification.state.face_store import Extraction, FaceStore, SourceFile
+from faceops.identification.state.found_photo import (
+    FoundFace,
+    FoundPhoto,
+    decode_crop,
+    encode_crop,
+)
+from faceops.identification.state.schema import Method, method_of
+from faceops.identification.summary import Timer
+from faceops.identification.unknown.numbers import FaceKey, number_groups
+from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.walk import walk_photos
+from faceops.release.bundle import Bundle
+from tests.conftest import link_album
+from tests.identification.conftest import count, results_missing, rows_of
+
+METHOD = Method("finder", "contract")
+KEEP_CROPS = IdentifySettings(keep_crops=True)
+
+
+def extraction(number: int) -> Extraction:
+    face = FoundFace((0, 0, 50, 50), 0.9, 0.9, np.zeros(128, np.float32), b"picture" * 500)
+    photo = FoundPhoto(f"photo {number}", None, (face,), (100, 100), 1)
+    path = Path(f"/photos/{number}.jpg")
+    return Extraction(path, SourceFile(path, 1, 1), photo, opened=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FaceStore]:
+    with contextlib.closing(FaceStore(tmp_path / "state.sqlite", METHOD)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite finds the disk full after 30 pages."""
+    real = sqlite3.connect
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        db = real(*arguments, **options)
+        db.execute("PRAGMA max_page_count=30")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_on_a_full_disk_stored_photos_stay_and_the_advice_is_to_free_space(
+    store: FaceStore, tmp_path: Path
+) -> None:
+    store.save([extraction(0)])
+    with pytest.raises(FaceOpsError, match=r"is full\); free some space") as caught:
+        store.save([extraction(number) for number in range(1, 100)])
+    assert "delete" not in str(caught.value)
+    assert list(store.load([f"photo {number}" for number in range(100)])) == ["photo 0"]
+    store.save([extraction(1)])
+    assert len(store.load(["photo 0", "photo 1"])) == 2
+    with pytest.raises(FaceOpsError, match="free some space"):
+        number_groups(tmp_path / "state.sqlite", [[FaceKey("f" * 64, n) for n in range(5000)]])
+
+
+def test_a_state_that_another_process_writes_to_is_waited_for(
+    store: FaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.sqlite"
+    monkeypatch.setattr(schema, "BUSY_S", 0.05)
+    with (
+        contextlib.closing(FaceStore(path, METHOD)) as impatient,
+        contextlib.closing(sqlite3.connect(path)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        for attempt in (
+            lambda: impatient.save([extraction(0)]),
+            lambda: FaceStore(path, METHOD),
+            lambda: number_groups(path, [[FaceKey("f", 0)]]),
+        ):
+            with pytest.raises(FaceOpsError, match=r"is locked\); another process"):
+                attempt()
+        other.rollback()
+        impatient.save([extraction(0)])
+
+
+def test_only_a_damaged_state_is_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(FaceOpsError, match=r"not a database.*delete it"):
+        FaceStore(path, METHOD)
+    with pytest.raises(FaceOpsError, match=r"unable to open.*permission") as caught:
+        FaceStore(tmp_path / "none" / "state.sqlite", METHOD)
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("version", "column"), [(2, "embedding"), (3, "forgotten")])
+def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
+    tmp_path: Path, version: int, column: str
+) -> None:
+    path = tmp_path / "state.sqlite"
+    values = {"embedding": (b"", b"vector"), "forgotten": (1, 0)}[column]
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE files (path, root, size, mtime_ns, photo_id)")
+        db.execute(f"CREATE TABLE faces (photo_id, x, y, width, height, {column})")
+        for photo_id, value in zip("ab", values, strict=True):
+            db.execute("INSERT INTO faces VALUES (?, 1, 2, 30, 40, ?)", (photo_id, value))
+        db.execute(f"PRAGMA user_version={version}")
+    with contextlib.closing(FaceStore(path, METHOD)) as store:
+        assert store.forgotten_places(["a", "b"]) == {"a": [(1, 2, 30, 40)]}
+        store.save([extraction(0)])
+        assert len(store.load(["photo 0"])) == 1
+
+
+def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:
+    for number in (0, 1, 2, 3, 0):
+        method = Method(f"finder {number}", "contract")
+        with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
+            store.save([extraction(0)])
+            store.drop_old_methods()
+    for table in ("methods", "photos", "faces", "embeddings"):
+        assert count(tmp_path, f"(SELECT DISTINCT finder FROM {table})") == 3
+
+
+def test_a_stored_crop_is_lossless() -> None:
+    crop = np.random.default_rng(1).integers(0, 256, (112, 112, 3), np.uint8)
+    read = decode_crop(encode_crop(crop))
+    assert read is not None and np.array_equal(read, crop)
+    assert decode_crop(encode_crop(crop)[:900]) is None
+    assert decode_crop(os.urandom(50)) is None
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, error: Exception) -> None:
+    """Let the next call of `method` for orientation_6.jpg raise `error`."""
+    left, real = [error], getattr(owner, method)
+
+    def fails(path: Any, *rest: Any, **options: Any) -> Any:
+        if left and str(path).endswith("orientation_6.jpg"):
+            raise left.pop()
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(owner, method, fails)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "unreadable"),
+        (OSError(errno.EMFILE, "Too many open files"), "unreadable"),
+        (PermissionError(errno.EACCES, "Permission denied"), "unreadable"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "vanished"),
+        (MemoryError(), "unreadable"),
+    ],
+)
+def test_a_photo_that_failed_once_is_opened_by_the_next_run(
+    error: Exception,
+    reason: str,
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo, out = album / "orientation_6.jpg", tmp_path / "out"
+    fail_once(monkeypatch, os, "open", error)  # opens the photo; not used to hash it
+    first = identify(photo, gallery, bundle, out)
+    assert [row["reason"] for row in rows_of(out)] == [reason]
+    assert (first.photos_opened, first.photos_reused) == (0, 0)
+    second = identify(photo, gallery, bundle, out)
+    assert (second.photos_opened, second.faces > 0) == (1, True)
+    assert identify(photo, gallery, bundle, out).unchanged
+
+
+def test_a_file_that_changed_while_it_was_opened_is_not_stored_under_its_old_bytes(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, out = tmp_path / "photo.jpg", tmp_path / "out"
+    good = (album / "orientation_6.jpg").read_bytes()
+    photo.write_bytes(good)
+    real = os.open
+
+    def half_written(path: Any, *rest: Any, **options: Any) -> int:
+        photo.write_bytes(good[:2000])
+        return real(path, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", half_written)
+        identify(photo, gallery, bundle, out)
+    assert [row["reason"] for row in rows_of(out)] == ["unreadable"]
+    photo.write_bytes(good)
+    assert identify(photo, gallery, bundle, out).faces > 0
+
+
+def test_a_photo_that_could_be_opened_though_not_hashed_is_stored(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, out = album / "orientation_6.jpg", tmp_path / "out"
+    fail_once(monkeypatch, Path, "open", OSError(errno.EIO, "Input/output error"))
+    first = identify(photo, gallery, bundle, out)
+    assert first.faces > 0 and "data:image/jpeg" in (out / "report.html").read_text("utf-8")
+    second = identify(photo, gallery, bundle, results_missing(out))
+    assert (second.photos_opened, second.faces) == (0, first.faces)
+
+
+def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
+    album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = album / "orientation_6.jpg"
+    method = method_of(bundle.release, PhotoLimits(), DETAIL)
+    with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
+        extractor = FaceExtractor(bundle, bundle.face_finder(), store, PhotoLimits(), Timer())
+        fail_once(monkeypatch, Path, "stat", OSError(errno.EIO, "Input/output error"))
+        (first,) = extractor.extract([photo])
+        assert (first.file, first.opened, len(first.photo.faces) > 0) == (None, True, True)
+        assert store.load([first.photo.photo_id or ""])
+        (second,) = extractor.extract([photo])
+        assert (second.file is None, second.opened) == (False, False)
+
+
+# The model changed: faces with stored crops are embedded again, and no photo is opened.
+
+
+@pytest.fixture(scope="session")
+def new(next_bundle: Path) -> Bundle:
+    """The next release: another embedder, the same crops."""
+    return Bundle.load(next_bundle)
+
+
+@pytest.fixture(scope="session")
+def new_gallery(gallery_dir: Path, new: Bundle, tmp_path_factory: Any) -> Gallery:
+    """The gallery under the next release."""
+    folder = shutil.copytree(gallery_dir, tmp_path_factory.mktemp("new_gallery") / "gallery")
+    reembed(folder, new)
+    return Gallery.open(folder)
+
+
+@pytest.fixture(scope="session")
+def new_rows(
+    synthetic_set: Path, new_gallery: Gallery, new: Bundle, tmp_path_factory: Any
+) -> list[dict[str, Any]]:
+    """The rows of a run of the next release that opened every photo of `album`."""
+    folder = tmp_path_factory.mktemp("new_rows")
+    identify(link_album(synthetic_set, folder / "album"), new_gallery, new, folder / "out")
+    return rows_of(folder / "out")
+
+
+def with_faces(rows: list[dict[str, Any]]) -> set[str]:
+    return {row["photo_path"] for row in rows if row["face_index"] is not None}
+
+
+def set_crops(out: Path, crop: bytes | None, where: str = "TRUE") -> None:
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
+        db.execute(f"UPDATE faces SET crop=? WHERE {where}", (crop,))
+
+
+def test_the_next_release_embeds_stored_crops_and_going_back_embeds_nothing(
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    new_gallery: Gallery,
+    new: Bundle,
+    new_rows: list[dict[str, Any]],
+    out: Path,
+) -> None:
+    identify(album, gallery, bundle, out)
+    rows = rows_of(out)
+    again = identify(album, new_gallery, new, out)
+    assert (again.photos_opened, again.photos_reused) == (0, 11)
+    assert again.photos_reembedded == len(with_faces(new_rows)) > 5
+    assert rows_of(out) == new_rows
+    assert identify(album, new_gallery, new, results_missing(out)).photos_reembedded == 0
+    back = identify(album, gallery, bundle, out)
+    assert (back.photos_opened, back.photos_reembedded) == (0, 0)
+    assert rows_of(out) == rows
+
+
+def test_without_stored_crops_only_photos_with_faces_are_opened(
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    new_gallery: Gallery,
+    new: Bundle,
+    new_rows: list[dict[str, Any]],
+    out: Path,
+) -> None:
+    set_crops(out, None)
+    again = identify(album, new_gallery, new, out, KEEP_CROPS)
+    assert (again.photos_opened, again.photos_reembedded) == (len(with_faces(new_rows)), 0)
+    assert rows_of(out) == new_rows
+    assert count(out, "faces WHERE crop IS NULL") == 0
+    back = identify(album, gallery, bundle, out)
+    assert (back.photos_opened, back.photos_reembedded) == (0, 0)
+
+
+@pytest.mark.parametrize("crop", [None, b"RIFFhalf"])
+def test_a_photo_that_lacks_a_crop_is_opened(
+    album: Path,
+    new_gallery: Gallery,
+    new: Bundle,
+    new_rows: list[dict[str, Any]],
+    out: Path,
+    crop: bytes | None,
+) -> None:
+    photo = next(row["photo_id"] for row in new_rows if row["face_index"] == 1)
+    set_crops(out, crop, f"photo_id='{photo}' AND face_index=1")
+    assert identify(album, new_gallery, new, out).photos_opened == 1
+    assert rows_of(out) == new_rows
+
+
+def test_another_finder_opens_the_photos_again(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    photo, whole = album / "orientation_6.jpg", IdentifySettings(detail=0)
+    assert identify(photo, gallery, bundle, out).photos_opened == 0
+    again = identify(photo, gallery, bundle, out, whole)
+    assert (again.photos_opened, again.photos_reembedded) == (1, 0)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def test_an_interrupted_run_continues_to_embed(
+    album: Path,
+    new_gallery: Gallery,
+    new: Bundle,
+    new_rows: list[dict[str, Any]],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("faceops.identification.run.GROUP", 4)
+    groups, extract = [], FaceExtractor.extract
+
+    def killed(extractor: FaceExtractor, paths: list[Path]) -> Any:
+        groups.append(paths)
+        if len(groups) == 3:
+            raise Killed
+        return extract(extractor, paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FaceExtractor, "extract", killed)
+        with pytest.raises(Killed):
+            identify(album, new_gallery, new, out, IdentifySettings(threads=1))
+    assert count(out, "(SELECT DISTINCT contract FROM embeddings)") == 2
+    again = identify(album, new_gallery, new, out)
+    assert again.photos_opened == 0
+    assert 0 < again.photos_reembedded < len(with_faces(new_rows))
+    assert rows_of(out) == new_rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crops", [True, False])
+def test_a_forgotten_person_stays_forgotten_under_the_next_release(
+    album: Path, own_gallery: Path, bundle: Bundle, new: Bundle, out: Path, crops: bool
+) -> None:
+    if not crops:
+        set_crops(out, None)
+    first = identify(album, Gallery.open(own_gallery), bundle, out)
+    person = first.people.most_common(1)[0][0]
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        before = {crop for (crop,) in db.execute("SELECT crop FROM faces")}
+    done = forget_person(own_gallery, person)
+    assert done.complete and done.proof.found == []
+    removed = {part for one in done.outputs[0].removed for part in one.parts} & before
+    assert len(removed) == (first.people[person] if crops else 0)
+    content = (out / "state.sqlite").read_bytes()
+    assert not [crop for crop in removed if crop[:40] in content or crop[-40:] in content]
+    reembed(own_gallery, new)
+    forgotten = count(out, "faces WHERE forgotten")
+    again = identify(album, Gallery.open(own_gallery), new, out)
+    assert again.reasons["forgotten"] == forgotten > 0 and person not in again.people
+    assert (again.photos_opened == 0) == crops
+    # Not even if another finder finds them.
+    other = identify(album, Gallery.open(own_gallery), new, out, IdentifySettings(detail=0))
+    assert other.photos_opened > 0 and other.reasons["forgotten"] == forgotten
+    assert count(out, "faces WHERE forgotten AND (crop NOT NULL OR length(thumbnail)>0)") == 0
+
+
+def test_the_search_for_traces_finds_a_stored_crop(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    identify(album / "orientation_6.jpg", gallery, bundle, out)
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        crops = db.execute("SELECT crop FROM faces").fetchall()
+    assert crops
+    for (crop,) in crops:
+        found = search_traces([out], lambda name: False, [crop]).found
+        assert f"{out / 'state.sqlite'}: an embedding or picture, in faces" in found
+
+
+def test_shards_embed_stored_crops_too(
+    album: Path, new_gallery: Gallery, new: Bundle, out: Path
+) -> None:
+    assert extract_shard(walk_photos(album.resolve()), new, out) == 0
+    summary = identify(album, new_gallery, new, out)
+    assert (summary.photos_opened, summary.photos_reembedded) == (0, 0)

@@ -1,0 +1,120 @@
+"""If nothing has changed, the latest results are reused; any change is noticed."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faceops.gallery.enrol import enrol
+from faceops.gallery.store import Gallery
+from faceops.identification.engine.extract import extract_shard
+from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
+from faceops.photos.walk import walk_photos
+from faceops.release.bundle import Bundle
+from tests.identification.conftest import results_missing
+
+
+def test_an_unchanged_folder_keeps_the_latest_results(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    first = identify(album, gallery, bundle, out)
+    kept = {path: path.read_bytes() for path in out.glob("faces.*")}
+    second = identify(album, gallery, bundle, out)
+    assert second.unchanged and not first.unchanged
+    assert (second.run_id, second.people) == (first.run_id, first.people)
+    assert {path: path.read_bytes() for path in out.glob("faces.*")} == kept
+    assert len(list((out / "runs").iterdir())) == 1
+    stored = json.loads((out / "summary.json").read_text("utf-8"))
+    assert stored["unchanged"] and stored["checked"] >= stored["started"]
+
+
+def empty(photo: Path) -> None:
+    photo.unlink()  # a hard link to the fixture's photo
+    photo.write_bytes(b"")
+
+
+CHANGES: dict[str, Callable[[Path, Path], object]] = {  # of a photo of the album, and of `out`
+    "a new file": lambda photo, out: photo.with_name("new.jpg").touch(),
+    "a missing file": lambda photo, out: photo.unlink(),
+    "another time": lambda photo, out: os.utime(photo, ns=(1, 1)),
+    "another name": lambda photo, out: photo.rename(photo.with_name("elsewhere.jpg")),
+    "other bytes": lambda photo, out: empty(photo),
+    "a missing table": lambda photo, out: (out / "faces.parquet").unlink(),
+    "a missing state": lambda photo, out: (out / "state.sqlite").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_files_is_noticed(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, change: str
+) -> None:
+    scenes = album / "scenes"
+    for photo in sorted(scenes.iterdir())[2:]:
+        photo.unlink()
+    identify(scenes, gallery, bundle, out)
+    CHANGES[change](sorted(scenes.iterdir())[0], out)
+    assert not identify(scenes, gallery, bundle, out).unchanged
+    assert identify(scenes, gallery, bundle, out).unchanged
+
+
+@pytest.mark.parametrize("changed", [{"budget": 0.3}, {"detail": 0}, {"xmp": True}])
+def test_a_change_of_settings_is_noticed(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, changed: dict[str, float]
+) -> None:
+    photo, settings = album / "orientation_6.jpg", IdentifySettings(**changed)  # type: ignore[arg-type]
+    identify(photo, gallery, bundle, out)
+    assert not identify(photo, gallery, bundle, out, settings).unchanged
+    assert identify(photo, gallery, bundle, out, settings).unchanged
+
+
+def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_is_none(
+    album: Path, synthetic_set: Path, bundle: Bundle, own_gallery: Path, out: Path
+) -> None:
+    photo = album / "orientation_6.jpg"
+    identify(photo, Gallery.open(own_gallery), bundle, out)
+    enrol(synthetic_set / "enrol", own_gallery, bundle, prune=True)
+    assert identify(photo, Gallery.open(own_gallery), bundle, out).unchanged
+    smaller = Gallery.open(own_gallery)
+    smaller.without(lambda face: face.person == smaller.people[0]).save()
+    assert not identify(photo, Gallery.open(own_gallery), bundle, out).unchanged
+
+
+def test_photos_of_a_shard_are_named_by_the_next_run(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    late = sorted((album / "scenes").iterdir())[0]
+    late.rename(out.parent / late.name)
+    first = identify(album, gallery, bundle, out)
+    (out.parent / late.name).rename(late)
+    assert extract_shard(walk_photos(album.resolve()), bundle, out) == 1
+    second = identify(album, gallery, bundle, out)
+    assert not second.unchanged
+    assert second.photos == first.photos + 1
+    assert identify(album, gallery, bundle, out).unchanged
+
+
+def test_a_broken_link_does_not_make_an_unchanged_folder_a_changed_one(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    (album / "dangling.jpg").symlink_to("nowhere")
+    assert not identify(album, gallery, bundle, out).unchanged
+    assert identify(album, gallery, bundle, out).unchanged
+    (album / "nowhere").write_bytes(b"")
+    assert not identify(album, gallery, bundle, out).unchanged
+
+
+def test_fewer_runs_are_kept_also_if_nothing_has_changed(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    for _ in range(2):
+        identify(album, gallery, bundle, results_missing(out))
+    assert len(list((out / "runs").iterdir())) == 2
+    latest = identify(album, gallery, bundle, out, IdentifySettings(keep_runs=1))
+    assert latest.unchanged and latest.keep_runs == 1
+    assert [folder.name for folder in (out / "runs").iterdir()] == [latest.run_id]
+    shutil.rmtree(out / "runs")
+    assert identify(album, gallery, bundle, out).unchanged

@@ -1,0 +1,297 @@
+"""A run over a folder: every photo has its rows, and known photos are not opened."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.locks import folder_lock
+from faceops.base.reasons import Reason
+from faceops.gallery.store import Gallery
+from faceops.identification.run import MAX_DEFAULT_THREADS, identify
+from faceops.identification.settings import IdentifySettings, check_folders
+from faceops.release.bundle import Bundle
+from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
+from tests.identification.conftest import results_missing, rows_of
+
+
+def test_every_photo_has_rows_and_broken_ones_a_reason(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    summary = identify(album, gallery, bundle, out)
+    rows = rows_of(out)
+    paths = [row["photo_path"] for row in rows]
+    on_disk = sorted(path.relative_to(album).as_posix() for path in album.rglob("*.jpg"))
+    assert sorted(set(paths)) == on_disk
+    assert paths == sorted(paths)
+    reasons = {row["photo_path"]: row["reason"] for row in rows if row["face_index"] is None}
+    assert reasons == {
+        "empty.jpg": "empty",
+        "text.jpg": "not_a_photo",
+        "truncated.jpg": "unreadable",
+    }
+    assert summary.identified == sum(row["decision"] == "identified" for row in rows) > 5
+    assert {row["person"] for row in rows} <= {*gallery.people, None}
+    for name in ("faces.csv", "faces.jsonl", "summary.json", "report.html"):
+        copy = out / "runs" / summary.run_id / name
+        assert (out / name).read_bytes() == copy.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_second_run_opens_no_photo_and_threads_change_nothing(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, gallery, bundle, out, IdentifySettings(threads=1))
+    rows = rows_of(out)
+    second = identify(album, gallery, bundle, results_missing(out))
+    assert (first.photos_opened, first.photos_reused) == (11, 0)  # all but the empty file
+    assert (second.photos_opened, second.photos_reused) == (0, 11)
+    assert rows_of(out) == rows
+    assert len(list((out / "runs").iterdir())) == 2
+    assert list(first.timings) == ["embed", "group", "look", "name", "write"]
+    assert first.timings["look"] > second.timings["look"]
+    assert first.timings["look"] > first.timings["write"] > 0
+    identify(album, gallery, bundle, tmp_path / "other", IdentifySettings(threads=5))
+    assert rows_of(tmp_path / "other") == rows
+
+
+def test_only_changed_photos_are_opened(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    identify(album, gallery, bundle, out)
+    scenes = sorted((album / "scenes").iterdir())
+    scenes[0].rename(album / "moved.jpg")
+    scenes[1].unlink()
+    with Image.open(scenes[2]) as image:
+        pixels = image.convert("RGB")
+    scenes[2].unlink()  # a hard link to the fixture's photo
+    pixels.save(scenes[2], quality=80)
+    summary = identify(album, gallery, bundle, out)
+    assert (summary.photos, summary.photos_opened) == (11, 1)
+    paths = {row["photo_path"] for row in rows_of(out)}
+    assert "moved.jpg" in paths
+    assert not paths & {"scenes/" + scenes[0].name, "scenes/" + scenes[1].name}
+
+
+def test_a_changed_gallery_decides_again_without_opening(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    gone = sorted(identify(album, gallery, bundle, out).people)[0]
+    smaller = gallery.without(lambda face: face.person == gone)
+    second = identify(album, smaller, bundle, out)
+    assert second.photos_opened == 0
+    assert gone not in second.people
+    assert gone not in (out / "report.html").read_text("utf-8")
+
+
+def test_one_photo_may_be_named(album: Path, gallery: Gallery, bundle: Bundle, out: Path) -> None:
+    summary = identify(album / "orientation_6.jpg", gallery, bundle, out)
+    assert summary.photos == 1
+    assert {row["photo_path"] for row in rows_of(out)} == {"orientation_6.jpg"}
+
+
+def test_the_default_is_a_thread_for_each_usable_cpu(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def serial(work: object, items: object, workers: int) -> object:
+        used.append(workers)
+        return map(work, items)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("faceops.identification.run.ordered_map", serial)
+    for cpus in (2, 64):
+        monkeypatch.setattr("faceops.identification.run.usable_cpus", lambda cpus=cpus: cpus)
+        identify(album / "orientation_6.jpg", gallery, bundle, results_missing(out))
+    assert used == [2, MAX_DEFAULT_THREADS]
+
+
+def test_an_output_folder_in_use_is_refused(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    in_use = f"in use by another faceops process .pid {os.getpid()}"
+    with folder_lock(out), pytest.raises(FaceOpsError, match=in_use):
+        identify(album, gallery, bundle, out)
+
+
+def test_a_damaged_state_says_what_to_do(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    (out / "state.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(FaceOpsError, match=r"state\.sqlite cannot be used .*delete it"):
+        identify(album, gallery, bundle, out)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("budget", value) for value in (0.0, 1.0, -1.0, float("nan"))),
+        *(("detail", -1), ("threads", 0), ("keep_runs", 0)),
+    ],
+)
+def test_a_setting_outside_its_range_is_refused(setting: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"^{setting} .* is wrong: give"):
+        IdentifySettings(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_impossible_folders_are_refused(tmp_path: Path) -> None:
+    album, gallery, out = (tmp_path / name for name in ("album", "gallery", "out"))
+    album.mkdir()
+    (album / "photo.jpg").touch()
+    check_folders(album, out, gallery)
+    for folders, sentence in (
+        ((tmp_path / "none", out, gallery), "does not exist"),
+        ((album, album / "out", gallery), "for the results lies inside the photos' folder"),
+        ((album, album / "photo.jpg", gallery), "is a file"),
+        ((album, out, album / "g"), "for the gallery lies inside"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            check_folders(*folders)
+
+
+def test_an_empty_folder_that_had_photos_is_refused(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    before = identify(album, gallery, bundle, out)
+    album.rename(out.parent / "unmounted")
+    album.mkdir()
+    with pytest.raises(FaceOpsError, match="is the disk or share connected"):
+        identify(album, gallery, bundle, out)
+    album.rmdir()
+    (out.parent / "unmounted").rename(album)
+    again = identify(album, gallery, bundle, out)
+    assert again.unchanged
+    assert again.run_id == before.run_id
+
+
+NAMES = (
+    *("plain.jpg", "UPPER.JPEG", "no ending", "two..dots.jpg", "spaces  inside .jpg", "-dash.jpg"),
+    *("quote'\".jpg", "new\nline.jpg", "tab\t.jpg", "comma,semi;.jpg", "=formula.jpg", "%s.jpg"),
+    *("Zo\u00eb.jpg", "\u5f20\u4f1f.jpg", "\u0645\u062d\u0645\u062f.jpg", "\U0001f600.jpg"),
+    *("e\u0301.jpg", "\u202egpj.exe.jpg", "<b>&amp;.jpg", "$(rm).jpg", "a" * 251 + ".jpg"),
+    "\\back.jpg",
+)
+
+
+@pytest.mark.slow
+def test_every_hostile_file_gets_a_row_with_its_reason(
+    gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    expected = {}
+    for number, (kind, (_, reason)) in enumerate(KINDS.items()):
+        path = album / f"{number:02d} {kind.replace('/', ' ')}.jpg"
+        make(kind, path)
+        if kind not in ("pipe", "socket", "gone", "folder"):
+            expected[path.name] = str(Reason.NO_FACE if reason == OPENED else reason)
+    for name in NAMES:
+        make("progressive jpeg", album / name)
+        expected[name] = str(Reason.NO_FACE)
+    no_text = os.fsencode(album) + b"/not_utf8_\xff.jpg"
+    Path(os.fsdecode(no_text)).write_bytes((album / NAMES[0]).read_bytes())
+    expected["not_utf8_\\xff.jpg"] = str(Reason.NO_FACE)
+    (album / "loop").symlink_to(album, target_is_directory=True)
+    (album / ".hidden").mkdir()
+    make("grey", album / ".hidden" / "photo.jpg")
+    out = tmp_path / "out"
+    summary = identify(
+        album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True, limits=LIMITS)
+    )
+    assert {row["photo_path"]: row["reason"] for row in rows_of(out)} == expected
+    assert summary.sidecar_errors == [] and not list(album.rglob("*.xmp"))
+    assert summary.photos == summary.rejected_photos == len(expected) >= 85
+
+
+IN_GROUPS_OF_4 = """
+import sys
+from pathlib import Path
+from faceops.gallery.store import Gallery
+from faceops.identification import run
+from faceops.identification.settings import IdentifySettings
+from faceops.release.bundle import Bundle
+run.GROUP = 4
+photos, gallery, bundle, out = map(Path, sys.argv[1:])
+run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, IdentifySettings(threads=1))
+"""
+
+
+def stored_photos(state: Path) -> int:
+    """Return how many photos a running process has committed to its state."""
+    try:
+        with sqlite3.connect(f"file:{state}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT count(*) FROM photos").fetchone()[0])
+    except sqlite3.OperationalError:  # not made yet, or just being written
+        return 0
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_and_ends_with_the_rows_of_an_undisturbed_one(
+    album: Path,
+    gallery_dir: Path,
+    gallery: Gallery,
+    sface_bundle: Path,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_GROUPS_OF_4, *map(str, (album, gallery_dir, sface_bundle, out))]
+    )
+    limit = time.monotonic() + 120
+    while not stored_photos(out / "state.sqlite") and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (out / "faces.csv").exists()
+
+    monkeypatch.setattr("faceops.identification.run.GROUP", 4)
+    summary = identify(album, gallery, bundle, out)
+    assert 0 < summary.photos_reused < 11
+    assert summary.photos_opened + summary.photos_reused == 11
+    identify(album, gallery, bundle, tmp_path / "undisturbed")
+    assert rows_of(out) == rows_of(tmp_path / "undisturbed")
+
+
+HEAVY = (
+    *("torch", "torchvision", "mlflow", "great_expectations"),
+    *("pandas", "sklearn", "matplotlib", "onnx"),
+)
+RUN_THE_COMMAND = f"""
+import sys
+import faceops.cli
+code = faceops.cli.main(sys.argv[1:])
+print(code, [name for name in {HEAVY} if name in sys.modules],
+      "faceops.release.bundle" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_loads_nothing_heavy_and_an_unchanged_folder_no_release_either(
+    album: Path, gallery_dir: Path, sface_bundle: Path, out: Path
+) -> None:
+    arguments = ["--gallery", gallery_dir, "--bundle", sface_bundle, "--out", out, "--annotate"]
+    command = [sys.executable, "-c", RUN_THE_COMMAND, "identify", album, *arguments]
+    for sentence, end in (("faces found", "0 [] True"), ("nothing has changed", "0 [] False")):
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, check=True
+        ).stdout
+        assert sentence in done
+        assert done.splitlines()[-1] == end
+
+
+def test_the_summary_in_the_folder_is_the_one_returned(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    summary = identify(album, gallery, bundle, out)
+    assert json.loads((out / "summary.json").read_text("utf-8")) == summary.as_dict()
