@@ -8,13 +8,25 @@ import torch
 from faceops.base.errors import UsageError
 from faceops.cli import main
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import BACKBONES, build_backbone
+from faceops.embedding.backbones.build import BACKBONES
+from faceops.embedding.backbones.layers import InputStage
 from faceops.embedding.check_params import check_train_params
-from faceops.embedding.heads import HEADS, CosFace
-from faceops.embedding.miners import MINERS
-from faceops.embedding.training.training_loop import start_model
+from faceops.embedding.embedder import Embedder
+from faceops.embedding.heads import HEADS, ClassificationHead
+from faceops.embedding.miners import MINERS, Triplets
+from faceops.embedding.model_file import load_model, save_model
+from faceops.embedding.training.inputs import build_inputs
+from faceops.embedding.training.training_loop import Trainer, start_model
+from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 PATH = Path("params.yaml")
+
+
+def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
+    stage = InputStage(input_size, colour)
+    head = torch.nn.Linear(stage.channels * input_size**2, embedding_size)
+    trunk = torch.nn.Sequential(stage, torch.nn.Flatten())
+    return Embedder("toy", embedding_size, trunk, head, input_size, colour)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +55,37 @@ def test_params_use_refuses_an_unknown_backbone(
     assert not PATH.exists()
 
 
-def test_an_entry_of_a_registry_is_a_choice_of_params(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(embedding_size: int, input_size: int, colour: str) -> torch.nn.Module:
-        return build_backbone("resnet18", embedding_size, input_size, colour)
+class ToyHead(ClassificationHead):
+    def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+        return 0.9 * cosines
 
-    monkeypatch.setitem(BACKBONES, "toy", build)
-    monkeypatch.setitem(HEADS, "toy", CosFace)
-    monkeypatch.setitem(MINERS, "toy", MINERS["batch_all"])
-    settings = Train(
-        backbone="toy", head="toy", miners={"toy": 1.0}, embedding_size=8, input_size=32
-    )
+
+def toy_miner(
+    distances: torch.Tensor, labels: torch.Tensor, margin: float, generator: torch.Generator | None
+) -> Triplets:
+    pair = torch.nonzero(labels[0] == labels[1:])[:1, 0] + 1
+    return torch.zeros_like(pair), pair, torch.nonzero(labels != labels[0])[:1, 0]
+
+
+@pytest.mark.parametrize("kind", ["backbone", "head", "miner"])
+def test_one_new_entry_of_a_registry_is_a_choice_of_params_and_trains(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries: dict[str, tuple[dict, object, dict]] = {
+        "backbone": (BACKBONES, toy_backbone, {"backbone": "toy"}),
+        "head": (HEADS, ToyHead, {"head": "toy"}),
+        "miner": (MINERS, toy_miner, {"miners": {"toy": 1.0}}),
+    }
+    registry, entry, chosen = entries[kind]
+    monkeypatch.setitem(BACKBONES, "small", toy_backbone)
+    monkeypatch.setitem(registry, "toy", entry)
+    settings = tiny_training(**{"backbone": "small", "triplet_epochs": 1} | chosen)
     check_train_params(settings, PATH)
-    crops = torch.zeros(2, 3, 112, 112)
-    assert start_model(settings, None).eval()(crops).shape == (2, 8)
+    train, val = coloured_people(4, 3), coloured_people(3, 3, seed=1)
+    model = start_model(settings, None)
+    inputs = build_inputs(model, train, val, settings, tmp_path, torch.device("cpu"))
+    result = Trainer(model, inputs, settings, tmp_path).fit()
+    assert [row["phase"] for row in result.history] == ["start", "warmup", "triplet"]
+    if kind == "backbone":
+        save_model(model, tmp_path)
+        assert load_model(tmp_path).backbone == "toy"

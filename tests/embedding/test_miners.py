@@ -12,7 +12,6 @@ from faceops.embedding.miners import (
     MINERS,
     Miner,
     Triplets,
-    active_triplets,
     mine_batch_all,
     mine_batch_hard,
     mine_random,
@@ -154,12 +153,6 @@ def test_batch_all_loss_is_the_mean_over_what_is_not_zero() -> None:
     assert 0 < len(positive) < len(losses)
     loss = triplet_loss(distances, mine_batch_all(distances, people, 0.2), 0.2)
     assert loss.item() == pytest.approx(sum(positive) / len(positive), rel=1e-5)
-
-
-def test_active_triplets_are_those_that_cost_something() -> None:
-    distances = torch.tensor([[0.0, 0.5, 0.6], [0.5, 0.0, 2.0], [0.6, 2.0, 0.0]])
-    triplets = (torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([2, 2]))
-    assert as_list(active_triplets(distances, triplets, 0.2)) == [(0, 1, 2)]
 
 
 @pytest.mark.parametrize("mine", MINERS.values(), ids=MINERS.keys())

@@ -45,67 +45,6 @@ class Embedder(nn.Module):
         return F.normalize(self.head(features).float(), dim=1)
 
 
-CROP_SIZE = 112
-COLOURS = ("rgb", "grey")
-# ITU-R BT.601: how much red, green and blue add to the brightness that the eye sees.
-_LUMA = (0.299, 0.587, 0.114)
-_MIDDLE, _SCALE = 127.5, 128
-
-
-class InputStage(nn.Module):
-    """float32 (B, 3, 112, 112) RGB 0..255 -> float32 (B, C, S, S) in [-1, 1).
-
-    C is 1 for grey, else 3; S is `input_size`. It stands inside the network, so a release takes
-    the same crops whatever its network sees, and nobody can forget or repeat the scaling.
-
-    The change of size is antialiased bilinear, as two products with a fixed matrix: the same sums
-    on every device and in ONNX, where Resize has an antialiased form that few runtimes carry out
-    alike.
-
-    Raises:
-        FaceOpsError: a colour that is not in COLOURS.
-    """
-
-    luma: torch.Tensor
-    resize: torch.Tensor
-
-    def __init__(self, input_size: int = CROP_SIZE, colour: str = "rgb") -> None:
-        super().__init__()
-        if colour not in COLOURS:
-            raise FaceOpsError(f"train.colour = {colour!r} is unknown; set it to rgb or grey.")
-        self.channels = 1 if colour == "grey" else 3
-        self.resizes = input_size != CROP_SIZE
-        # Not in the state dict: they follow from the arguments.
-        self.register_buffer("luma", torch.tensor(_LUMA), persistent=False)
-        self.register_buffer("resize", resize_matrix(CROP_SIZE, input_size), persistent=False)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return what the network sees of `pixels`."""
-        if self.channels == 1 or self.resizes:
-            # bfloat16 has 8 bits of mantissa, which would round the pixels.
-            with torch.autocast(pixels.device.type, enabled=False):
-                if self.channels == 1:
-                    # Channels lie last in memory: one product, 50 times as fast as a sum of three.
-                    pixels = (pixels.permute(0, 2, 3, 1) @ self.luma).unsqueeze(1)
-                if self.resizes:
-                    pixels = self.resize @ pixels @ self.resize.T
-        return (pixels - _MIDDLE) / _SCALE
-
-
-def resize_matrix(source: int, target: int) -> torch.Tensor:
-    """Return float32 (target, source), whose product with a line of pixels resizes it.
-
-    Each row is a triangle around the target pixel's centre, as wide as the larger of the two
-    pixels on either side, cut at the border, of sum 1.
-    """
-    step = source / target
-    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * step
-    pixels = torch.arange(source, dtype=torch.float64) + 0.5
-    away = (pixels[None, :] - centres[:, None]).abs() / max(step, 1.0)
-    weights = (1 - away).clamp_min(0)
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
-
-
 def pixels_of(crops: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """uint8 (B, 112, 112, 3) RGB -> float32 (B, 3, 112, 112), 0..255, channels last in memory."""
     # A copy: torch warns of read-only arrays, and memory-mapped crops are read-only.

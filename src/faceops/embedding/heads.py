@@ -1,12 +1,6 @@
-"""A classification head by its name in params.yaml.
-
-What every classification head is: a cross-entropy over people, with a margin for the true one.
-
-The heads of this room differ in one thing, what they do to the cosine of the true person.
-"""
+"""Classification heads: a cross-entropy over people, with a margin, by names in params.yaml."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,18 +13,28 @@ from faceops.base.errors import FaceOpsError
 class ClassificationHead(nn.Module):
     """A softmax over scaled cosines between embeddings and one learnt direction a person.
 
-    It serves training only and is thrown away after it. Use it outside autocast: a cosine in
-    bfloat16 is coarser than the margins' effect.
+    Only training uses it. Use it outside autocast: a cosine in bfloat16 is coarser than the
+    effect of the margins. Subclasses define `apply_margin` and the range of their margin.
 
     Args:
         embedding_size: D.
         people: the number of classes.
-        scale: what cosines are multiplied with; the inverse of the softmax's temperature.
-        margin: as the subclass says.
+        scale: factor of the cosines, above 0; the inverse of the softmax's temperature.
+        margin: 0 .. below `max_margin`.
+
+    Raises:
+        FaceOpsError: the margin is out of range.
     """
+
+    max_margin = math.inf
 
     def __init__(self, embedding_size: int, people: int, scale: float, margin: float) -> None:
         super().__init__()
+        if not 0 <= margin < self.max_margin:
+            raise FaceOpsError(
+                f"train.head_margin = {margin} is out of range; {type(self).__name__.lower()} takes"
+                f" from 0 to below {self.max_margin}."
+            )
         self.weight = nn.Parameter(torch.empty(people, embedding_size))
         nn.init.normal_(self.weight)
         self.scale = scale
@@ -38,14 +42,14 @@ class ClassificationHead(nn.Module):
 
     @property
     def people(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.weight)
 
     @torch.no_grad()
     def start_at(self, centres: torch.Tensor) -> None:
-        """Take each person's mean embedding, (people, D), as the first guess of the class.
+        """Begin each class at its person's mean embedding, (people, D).
 
-        A pretrained embedding then keeps its shape instead of being torn towards random classes.
+        A pretrained embedding then keeps its shape instead of moving towards random classes.
         """
         self.weight.copy_(centres)
 
@@ -58,22 +62,23 @@ class ClassificationHead(nn.Module):
         return F.cross_entropy(self.scale * with_margin, true[:, 0])
 
     def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
-        """Return the `cosines` of the true people, (B, 1), made smaller by the margin."""
+        """Return the `cosines` of the true people, (B, 1), reduced by the margin."""
         raise NotImplementedError
 
 
 # float32 cosines are 6e-8 apart below 1, so 1 - cos^2 is 0 or at least 1.2e-7: the floor touches
-# nothing but the zeros, whose square root would have an infinite gradient.
+# only the zeros, whose square root would have an infinite gradient.
 _SMALLEST_SINE_SQUARED = 1e-8
 
 
 class ArcFace(ClassificationHead):
-    """The true person's cosine counts as cos(t + margin); margin 0 <= m < pi / 2 radians, .5.
+    """ArcFace (Deng et al. 2019): the true cosine becomes cos(t + margin); .5 radians there.
 
-    Where t + m would pass pi, cos(t + m) would rise again and pull the face away from its person;
-    from there on cos(t) - m sin(m) takes its place, as in the authors' own training: it falls with
-    t to the end, below all that comes before it.
+    Where t + m passes pi, cos(t + m) would rise again and push the face away from its person; from
+    there on it is cos(t) - m sin(m), as in the authors' code, which falls with t to the end.
     """
+
+    max_margin = 1.5
 
     def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return cos(t + margin) for `cosines` = cos(t).
@@ -88,7 +93,9 @@ class ArcFace(ClassificationHead):
 
 
 class CosFace(ClassificationHead):
-    """The true person's cosine counts as cos(t) - margin; margin 0 <= m < 1, .35 in the paper."""
+    """CosFace (Wang et al. 2018): the true cosine becomes cos(t) - margin; .35 there."""
+
+    max_margin = 1.0
 
     def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         """Return `cosines` - margin."""
@@ -96,21 +103,21 @@ class CosFace(ClassificationHead):
 
 
 class Softmax(ClassificationHead):
-    """Cross-entropy over W (scale x embedding) + b; neither normalised rows nor a margin.
+    """Cross-entropy over W (scale x embedding) + b; rows are not normalised, no margin.
 
-    The scale makes up for unit embeddings: with logits within -1..1 a softmax over thousands of
-    people never comes near 0 loss.
+    Unit embeddings need the scale: with logits within -1..1 a softmax over thousands of people
+    never comes near 0 loss.
     """
 
-    def __init__(self, embedding_size: int, people: int, scale: float) -> None:
-        super().__init__(embedding_size, people, scale, margin=0.0)
+    def __init__(self, embedding_size: int, people: int, scale: float, margin: float) -> None:
+        super().__init__(embedding_size, people, scale, margin)
         with torch.no_grad():  # rows of about length 1, as the centres of `start_at` are
             self.weight.mul_(embedding_size**-0.5)
         self.bias = nn.Parameter(torch.zeros(people))
 
     @torch.no_grad()
     def start_at(self, centres: torch.Tensor) -> None:
-        """Take each person's mean embedding, (people, D), as its row, and no bias."""
+        """Begin each class at its person's mean embedding, (people, D), without bias."""
         super().start_at(centres)
         self.bias.zero_()
 
@@ -120,16 +127,11 @@ class Softmax(ClassificationHead):
         return F.cross_entropy(logits, labels.to(embeddings.device))
 
 
-# (embedding_size, people, scale, margin) -> an untrained head
-Builder = Callable[[int, int, float, float], ClassificationHead]
-
-
-def _softmax(embedding_size: int, people: int, scale: float, margin: float) -> Softmax:
-    return Softmax(embedding_size, people, scale)  # has no margin
-
-
-HEADS: dict[str, Builder] = {"softmax": _softmax, "cosface": CosFace, "arcface": ArcFace}
-_MARGIN_BELOW = {"cosface": 1.0, "arcface": 1.5}
+HEADS: dict[str, type[ClassificationHead]] = {
+    "softmax": Softmax,
+    "cosface": CosFace,
+    "arcface": ArcFace,
+}
 
 
 def build_head(
@@ -138,9 +140,8 @@ def build_head(
     """Return an untrained head for `people` classes, drawn from torch's global generator.
 
     Args:
-        name: a key of HEADS; softmax ignores `margin`.
-        scale: above 0.
-        margin: of cosines for cosface, in radians for arcface.
+        name: a key of HEADS.
+        scale, margin: see ClassificationHead; softmax ignores the margin.
 
     Raises:
         FaceOpsError: no head has that name, or the margin is outside the head's range.
@@ -148,11 +149,6 @@ def build_head(
     if name not in HEADS:
         raise FaceOpsError(
             f"train.head = {name!r} is unknown; set it to one of {', '.join(HEADS)}."
-        )
-    below = _MARGIN_BELOW.get(name)
-    if below and not 0 <= margin < below:
-        raise FaceOpsError(
-            f"train.head_margin = {margin} is out of range; {name} takes from 0 to below {below}."
         )
     return HEADS[name](embedding_size, people, scale, margin)
 

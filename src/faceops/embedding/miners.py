@@ -1,4 +1,14 @@
-"""The miners that choose triplets within a batch, by their names in params.yaml."""
+"""Triplet miners: which triplets of a batch the loss takes, by their names in params.yaml.
+
+A miner is a function in MINERS of
+
+    distances: float32 (B, B), squared L2.
+    labels: int64 (B,), a person each; a label that occurs once serves as negative only.
+    margin: of the triplet loss, in squared distance.
+    generator: of all randomness, on any device; None is torch's global one.
+
+that returns three int64 (T,) of rows of the batch: anchors, positives, negatives.
+"""
 
 from collections.abc import Callable
 
@@ -7,14 +17,18 @@ import torch
 Triplets = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # anchors, positives, negatives
 
 
+def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
+    """Return float32 (B, B), in [0, 4], for L2-normalised `embeddings` (B, D).
+
+    Squared, not rooted: the root's gradient at distance zero is infinite.
+    """
+    return (2 - 2 * embeddings @ embeddings.T).clamp_min(0)
+
+
 def triplet_loss(distances: torch.Tensor, triplets: Triplets, margin: float) -> torch.Tensor:
     """Return the mean of max(0, d(a, p) - d(a, n) + margin) over `triplets`.
 
-    Args:
-        distances: float32 (B, B), squared L2 distances within the batch.
-        triplets: three int64 (T,) of rows of the batch; with none the loss is 0, and its
-            gradient too.
-        margin: in squared distance, 0..4.
+    With no triplets the loss is 0, and its gradient too.
     """
     anchors, positives, negatives = triplets
     if len(anchors) == 0:
@@ -22,29 +36,12 @@ def triplet_loss(distances: torch.Tensor, triplets: Triplets, margin: float) -> 
     return torch.relu(distances[anchors, positives] - distances[anchors, negatives] + margin).mean()
 
 
-def active_triplets(distances: torch.Tensor, triplets: Triplets, margin: float) -> Triplets:
-    """Return those of `triplets` whose loss d(a, p) - d(a, n) + margin is above 0.
-
-    The mean of `triplet_loss` over them is the mean over the terms that are not zero: late in
-    training nearly all triplets are satisfied, and the mean over all would fade with them.
-
-    Args:
-        distances: float32 (B, B), squared L2.
-        triplets: three int64 (T,) of rows of the batch.
-        margin: in squared distance.
-    """
-    anchors, positives, negatives = triplets
-    loss = distances[anchors, positives] - distances[anchors, negatives] + margin
-    chosen = loss > 0
-    return anchors[chosen], positives[chosen], negatives[chosen]
-
-
 def positive_pairs(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the `labels`, int64 (B,), say about pairs.
+    """Return which pairs of the `labels`, int64 (B,), are of one person, two bool (B, B).
 
     Returns:
-        same: bool (B, B), whether two rows are of one person; the diagonal is.
-        positive: bool (B, B), the same without the diagonal: a photo isn't its own positive.
+        same: whether two rows are of one person; the diagonal is.
+        positive: the same without the diagonal: a photo is not its own positive.
     """
     same = labels[:, None] == labels[None, :]
     return same, same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -56,21 +53,33 @@ def mine_batch_all(
     margin: float,
     generator: torch.Generator | None = None,
 ) -> Triplets:
-    """Return every triplet (a, p, n) with d(a, p) - d(a, n) + margin > 0.
+    """Return every triplet (a, p, n) whose loss d(a, p) - d(a, n) + margin is above 0.
 
-    The mean of `triplet_loss` over them is the paper's "batch all" over the terms that are not
-    zero. 24 people x 8 photos have 247,296 triplets: 6 MB.
-
-    Args:
-        distances: float32 (B, B), squared L2.
-        labels: int64 (B,), a person each; a label that occurs once serves as negative only.
-        margin: in squared distance.
-        generator: not used; nothing is drawn.
+    The mean loss over them is the paper's "batch all" over the terms that are not zero: late in
+    training nearly all are, and a mean over all triplets would fade with them. 24 people x 8
+    photos have 247,296 triplets: 6 MB.
     """
     same, positive = positive_pairs(labels)
     anchors, positives = torch.nonzero(positive, as_tuple=True)  # (pairs,)
-    pairs, negatives = torch.nonzero(~same[anchors], as_tuple=True)  # (T,)
-    return active_triplets(distances, (anchors[pairs], positives[pairs], negatives), margin)
+    loss = distances[anchors, positives][:, None] - distances[anchors] + margin  # (pairs, B)
+    pairs, negatives = torch.nonzero(~same[anchors] & (loss > 0), as_tuple=True)  # (T,)
+    return anchors[pairs], positives[pairs], negatives
+
+
+def mine_semi_hard(
+    distances: torch.Tensor,
+    labels: torch.Tensor,
+    margin: float,
+    generator: torch.Generator | None = None,
+) -> Triplets:
+    """Return every triplet (a, p, n) with d(a, p) < d(a, n) < d(a, p) + margin (FaceNet)."""
+    same, positive = positive_pairs(labels)
+    anchors, positives = torch.nonzero(positive, as_tuple=True)  # (pairs,)
+    near = distances[anchors, positives][:, None]  # (pairs, 1)
+    others = distances[anchors]  # (pairs, B)
+    chosen = ~same[anchors] & (others > near) & (others < near + margin)
+    pairs, negatives = torch.nonzero(chosen, as_tuple=True)
+    return anchors[pairs], positives[pairs], negatives
 
 
 def mine_batch_hard(
@@ -79,13 +88,9 @@ def mine_batch_hard(
     margin: float,
     generator: torch.Generator | None = None,
 ) -> Triplets:
-    """Return one triplet for every anchor that has a positive and a negative.
+    """Return the hardest triplet of every anchor that has a positive and a negative.
 
-    Args:
-        distances: float32 (B, B), squared L2; of equal ones the first in the batch is taken.
-        labels: int64 (B,), a person each; a label that occurs once serves as negative only.
-        margin: not used; the hardest triplet of an anchor is taken even if it costs nothing.
-        generator: not used; nothing is drawn.
+    Of equally hard ones the first in the batch, even where it costs nothing (Hermans et al. 2017).
     """
     same, positive = positive_pairs(labels)
     anchors = torch.nonzero(positive.any(dim=1) & (~same).any(dim=1)).flatten()
@@ -109,25 +114,20 @@ def mine_random(
     margin: float,
     generator: torch.Generator | None = None,
 ) -> Triplets:
-    """Return one triplet for every anchor that has a positive and a negative.
+    """Return one triplet for every anchor that has a positive and a negative, drawn uniformly.
 
-    Its positive is drawn uniformly from the person's other rows, and its negative, independently,
-    from all rows of other people. Triplets that cost nothing are not left out.
-
-    Args:
-        distances: (B, B); only says where the triplets are wanted.
-        labels: int64 (B,), a person each; a label that occurs once serves as negative only.
-        margin: not used.
-        generator: draws on its own device, so one on the CPU gives the same triplets for a batch
-            on any; None is torch's global one of the CPU.
+    A generator on the CPU gives the same triplets for a batch on any device.
     """
-    drawn_on = torch.device("cpu") if generator is None else generator.device
-    same, positive = positive_pairs(labels.to(drawn_on))
+    device = torch.device("cpu") if generator is None else generator.device
+    same, positive = positive_pairs(labels.to(device))
     anchors = torch.nonzero(positive.any(dim=1) & (~same).any(dim=1)).flatten()
     positives = _draw(positive[anchors], generator)
     negatives = _draw(~same[anchors], generator)
-    device = distances.device
-    return anchors.to(device), positives.to(device), negatives.to(device)
+    return (
+        anchors.to(distances.device),
+        positives.to(distances.device),
+        negatives.to(distances.device),
+    )
 
 
 def _draw(allowed: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
@@ -137,30 +137,6 @@ def _draw(allowed: torch.Tensor, generator: torch.Generator | None) -> torch.Ten
     return torch.multinomial(allowed.float(), 1, generator=generator).flatten()
 
 
-def mine_semi_hard(
-    distances: torch.Tensor,
-    labels: torch.Tensor,
-    margin: float,
-    generator: torch.Generator | None = None,
-) -> Triplets:
-    """Return every triplet (a, p, n) with d(a, p) < d(a, n) < d(a, p) + margin.
-
-    Args:
-        distances: float32 (B, B), squared L2.
-        labels: int64 (B,), a person each; a label that occurs once serves as negative only.
-        margin: in squared distance.
-        generator: not used; nothing is drawn.
-    """
-    same, positive = positive_pairs(labels)
-    anchors, positives = torch.nonzero(positive, as_tuple=True)  # (pairs,)
-    near = distances[anchors, positives][:, None]  # (pairs, 1)
-    others = distances[anchors]  # (pairs, B)
-    chosen = ~same[anchors] & (others > near) & (others < near + margin)
-    pairs, negatives = torch.nonzero(chosen, as_tuple=True)
-    return anchors[pairs], positives[pairs], negatives
-
-
-# (distances (B, B), labels (B,), margin, generator) -> triplets of rows of the batch
 Miner = Callable[[torch.Tensor, torch.Tensor, float, torch.Generator | None], Triplets]
 
 MINERS: dict[str, Miner] = {
@@ -169,11 +145,3 @@ MINERS: dict[str, Miner] = {
     "batch_hard": mine_batch_hard,
     "batch_all": mine_batch_all,
 }
-
-
-def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
-    """Return float32 (B, B), in [0, 4], for L2-normalised `embeddings` (B, D).
-
-    Squared, not rooted: the root's gradient at distance zero is infinite.
-    """
-    return (2 - 2 * embeddings @ embeddings.T).clamp_min(0)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.backbones.layers import InputStage
+from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.augmentation import Augmentation, augment
 from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.inputs import FeatureInputs, PixelInputs

@@ -13,7 +13,8 @@ import torch
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.accept_rates import validation_figures
-from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.backbones.layers import InputStage
+from faceops.embedding.embedder import Embedder
 from faceops.embedding.heads import class_centres
 from faceops.embedding.training import checkpoint
 from faceops.embedding.training.augmentation import Augmentation

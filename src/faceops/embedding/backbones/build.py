@@ -1,17 +1,18 @@
-"""The networks by name."""
+"""The backbones, by their names in params.yaml."""
 
 from collections.abc import Callable
 from functools import partial
 
 from faceops.base.errors import FaceOpsError
 from faceops.embedding.backbones.inception import build_facenet_nn2, build_inception_resnet_v1
+from faceops.embedding.backbones.layers import CROP_SIZE
 from faceops.embedding.backbones.mobilefacenet import (
     EMBEDDING_SIZE,
     build_mobilefacenet,
     build_sface,
 )
 from faceops.embedding.backbones.residual import build_residual
-from faceops.embedding.embedder import CROP_SIZE, Embedder
+from faceops.embedding.embedder import Embedder
 
 
 def _pretrained(embedding_size: int, input_size: int, colour: str) -> Embedder:

@@ -1,13 +1,40 @@
-"""FaceNet's NN2 (Schroff et al. 2015, table 2): Inception with L2 pooling."""
+"""Inception networks: FaceNet's NN2 (Schroff et al. 2015), Inception-ResNet v1 (Szegedy 2017)."""
 
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.layers import Branches, L2Pool, conv_unit
-from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.backbones.layers import InputStage, conv_unit
+from faceops.embedding.embedder import Embedder
+
+
+class Branches(nn.Module):
+    """(B, C, H, W) -> (B, sum of the branches' channels, H', W'): the outputs follow each other."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Let every branch map `features`."""
+        return torch.cat([branch(features) for branch in self.branches], dim=1)
+
+
+# Under the root: the gradient at a window of zeros, which ReLU makes often, is 0 and not NaN.
+_EPSILON = 1e-6
+
+
+class L2Pool(nn.Module):
+    """float (B, C, H, W) -> (B, C, H, W): the root of the sum of squares of 3 x 3 pixels."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Pool `features`; beyond the border are zeros."""
+        means = F.avg_pool2d(features * features, kernel_size=3, stride=1, padding=1)
+        return torch.sqrt(9 * means + _EPSILON)
+
 
 # The columns of table 2: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool, its projection; stride.
 # A 0 means: no such branch, or a pool that is not projected.

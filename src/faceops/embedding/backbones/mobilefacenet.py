@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.layers import conv_unit
-from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.backbones.layers import InputStage, conv_unit
+from faceops.embedding.embedder import Embedder
 
 # Table 1's bottlenecks: expansion, output channels, repeats, stride of the first.
 _BOTTLENECKS = (*((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)),)

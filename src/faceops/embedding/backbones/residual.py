@@ -5,7 +5,8 @@ from typing import Any
 from torch import nn
 from torchvision.models import ResNet, resnet18, resnet50, resnext50_32x4d
 
-from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.backbones.layers import InputStage
+from faceops.embedding.embedder import Embedder
 
 _NETWORKS = {"resnet18": resnet18, "resnet50": resnet50, "resnext50_32x4d": resnext50_32x4d}
 

@@ -1,11 +1,11 @@
-"""NN2 is the network of FaceNet's table 2 (Schroff et al. 2015)."""
+"""NN2 is the network of FaceNet's table 2 (Schroff et al. 2015); L2 pooling equals its loop."""
 
 import pytest
 import torch
 from torch import nn
 
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.backbones.layers import L2Pool
+from faceops.embedding.backbones.inception import L2Pool
 
 # Layer; side and channels of its output at 224 pixels; parameters as printed, with the error
 # that the paper's rounding leaves (half of the last digit; 545.5 K is printed as 545 K).
@@ -59,3 +59,28 @@ def test_l2_pooling_stands_where_table_2_says_so() -> None:
         if any(isinstance(part, L2Pool) for part in layer.modules())
     }
     assert found == {f"inception{row}" for row in ("3b", "4a", "4b", "4c", "4d", "5a")}
+
+
+def test_l2_pooling_is_the_norm_of_each_window() -> None:
+    features = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    found = L2Pool()(features)
+    assert found.shape == features.shape
+    for image, channel, row, column in torch.cartesian_prod(*map(torch.arange, features.shape)):
+        window = features[
+            image, channel, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2
+        ]
+        expected = float(window.pow(2).sum().sqrt())
+        assert float(found[image, channel, row, column]) == pytest.approx(expected, abs=2e-5)
+
+
+def test_gradients_of_l2_pooling_at_zero_are_zero() -> None:
+    features = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    L2Pool()(features).sum().backward()
+    assert features.grad is not None
+    assert torch.equal(features.grad, torch.zeros(1, 1, 4, 4))
+
+
+def test_gradients_of_l2_pooling_are_those_of_the_formula() -> None:
+    draw = torch.Generator().manual_seed(1)
+    features = torch.randn(1, 2, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(L2Pool(), features)
