@@ -98,31 +98,36 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.fixture
+def tab(page: Path, browser: Any) -> Iterator[Any]:
+    """The page in a browser; no script may fail or be refused."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.goto(page.as_uri())
+    yield opened
+    opened.close()
+    assert problems == []
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_runs_no_foreign_script_and_fits(page: Path, browser: Any, width: int) -> None:
-    tab = browser.new_page(viewport={"width": width, "height": 800})
-    problems: list[str] = []
-    tab.on("console", lambda message: problems.append(message.text))
-    tab.on("pageerror", lambda error: problems.append(str(error)))
-    tab.goto(page.as_uri())
+def test_the_page_runs_no_foreign_script_and_fits(tab: Any, width: int) -> None:
+    tab.set_viewport_size({"width": width, "height": 800})
     for link in tab.locator("article a").all()[:10]:
         link.hover()
     assert "faces named" in tab.title()
-    assert problems == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.locator("#people h3").all_inner_texts() == sorted(
         [*ATTACKS, "Ann Lee"], key=str.casefold
     )
     broken = "Array.from(document.images).filter(i => i.complete && !i.naturalWidth).length"
     assert tab.evaluate(broken) == 0
-    tab.close()
 
 
 @pytest.mark.browser
-def test_the_search_filters_and_is_reached_by_keyboard(page: Path, browser: Any) -> None:
-    tab = browser.new_page()
-    tab.goto(page.as_uri())
+def test_the_search_filters_and_is_reached_by_keyboard(tab: Any) -> None:
     cards = tab.locator("#people article.card:visible")
     assert cards.count() == 5
     tab.keyboard.press("/")
@@ -133,7 +138,6 @@ def test_the_search_filters_and_is_reached_by_keyboard(page: Path, browser: Any)
     tab.keyboard.type("no such name")
     assert tab.locator("[data-list]:visible").count() == 0
     assert "0 of" in tab.locator("#matches").inner_text()
-    tab.close()
 
 
 def most_photographed(rows: list[dict[str, str]]) -> tuple[str, list[str]]:
@@ -144,15 +148,10 @@ def most_photographed(rows: list[dict[str, str]]) -> tuple[str, list[str]]:
 
 @pytest.mark.browser
 def test_every_photo_of_a_person_is_listed_and_linked(
-    page: Path, rows: list[dict[str, str]], browser: Any
+    page: Path, rows: list[dict[str, str]], tab: Any
 ) -> None:
     person, photos = most_photographed(rows)
     assert len(photos) > IN_FRONT
-    tab = browser.new_page()
-    problems: list[str] = []
-    tab.on("console", lambda message: problems.append(message.text))
-    tab.on("pageerror", lambda error: problems.append(str(error)))
-    tab.goto(page.as_uri())
     card = tab.locator("#people article").filter(has=tab.get_by_role("heading", name=person))
     assert card.locator("li").count() == IN_FRONT
     card.locator("summary").click()
@@ -165,16 +164,11 @@ def test_every_photo_of_a_person_is_listed_and_linked(
     assert card.locator("details img").count() >= IN_FRONT
     broken = "Array.from(document.images).filter(i => i.complete && !i.naturalWidth).length"
     assert tab.evaluate(broken) == 0
-    assert problems == [] and "faces named" in tab.title()
-    tab.close()
+    assert "faces named" in tab.title()
 
 
 @pytest.mark.browser
-def test_the_search_finds_a_face_that_is_not_in_front(
-    page: Path, rows: list[dict[str, str]], browser: Any
-) -> None:
-    tab = browser.new_page()
-    tab.goto(page.as_uri())
+def test_the_search_finds_a_face_that_is_not_in_front(rows: list[dict[str, str]], tab: Any) -> None:
     person, photos = most_photographed(rows)
     card = tab.locator("#people article").filter(has=tab.get_by_role("heading", name=person))
     front = {link.get_attribute("title") for link in card.locator("a").all()}
@@ -188,24 +182,18 @@ def test_the_search_finds_a_face_that_is_not_in_front(
         "note 17.txt"
     ]
     assert tab.locator("#matches").inner_text().startswith("1 of ")
-    tab.close()
 
 
 @pytest.mark.browser
-def test_the_search_ignores_accents(page: Path, browser: Any) -> None:
-    tab = browser.new_page()
-    tab.goto(page.as_uri())
+def test_the_search_ignores_accents(tab: Any) -> None:
     for spelled in ("zoe", "ZOË", "zoe\u0308"):
         tab.locator("#search").fill(spelled)
         assert tab.locator("#ambiguous .doubts li:visible").count() > 0, spelled
         assert tab.locator("#people").is_hidden()
-    tab.close()
 
 
 @pytest.mark.browser
-def test_an_ambiguous_face_stands_beside_whom_it_may_be(page: Path, browser: Any) -> None:
-    tab = browser.new_page()
-    tab.goto(page.as_uri())
+def test_an_ambiguous_face_is_shown_beside_its_candidates(tab: Any) -> None:
     doubts = tab.locator("#ambiguous .doubts li")
     close = doubts.filter(has_text="Zoë Ω?").first
     assert close.locator("img").count() == 3
@@ -214,13 +202,10 @@ def test_an_ambiguous_face_stands_beside_whom_it_may_be(page: Path, browser: Any
     twice = doubts.filter(has_text="already in this photo").first
     assert twice.locator("img").count() == 2
     assert twice.locator("a").get_attribute("title") == DOUBLED
-    tab.close()
 
 
 @pytest.mark.browser
-def test_the_page_is_used_by_keyboard_alone(page: Path, browser: Any) -> None:
-    tab = browser.new_page(viewport={"width": 1280, "height": 800})
-    tab.goto(page.as_uri())
+def test_the_page_is_used_by_keyboard_alone(tab: Any) -> None:
     focus = "document.activeElement.closest('[data-list]')?.querySelector('h3')?.textContent"
     names = tab.locator("#people h3").all_inner_texts()
     tab.keyboard.press("/")
@@ -244,7 +229,6 @@ def test_the_page_is_used_by_keyboard_alone(page: Path, browser: Any) -> None:
     assert tab.evaluate("document.activeElement.tagName") == "A"
     tab.keyboard.press("Escape")
     assert tab.evaluate("document.activeElement.id") == "search"
-    tab.close()
 
 
 @pytest.mark.browser
@@ -312,14 +296,8 @@ def test_a_page_that_cannot_list_all_says_so(
 def test_small_requests_are_met_in_full_and_the_others_get_equal_shares() -> None:
     assert fair_shares([400, 2, 30], 50) == [24, 2, 24]
     assert fair_shares([3, 1], 100) == [3, 1]
-    assert fair_shares([], 5) == []
-
-
-def test_if_there_is_less_than_one_for_each_the_larger_requests_get_it() -> None:
     assert fair_shares([2, 9, 3], 2) == [0, 1, 1]
-
-
-def test_everything_is_shared_while_a_request_is_open() -> None:
+    assert fair_shares([], 5) == []
     draw = random.Random(3)
     for _ in range(200):
         wanted = [draw.randrange(20) for _ in range(draw.randrange(1, 12))]

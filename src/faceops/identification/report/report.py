@@ -211,7 +211,7 @@ class Report:
     def _faces_json(self, groups: Iterable[Group]) -> str:
         """Return the JSON of all listed faces: photo, caption, and the link if it is unusual.
 
-        `people` are all whom the page names or guesses: forgetting somebody reads them.
+        `people` are all people that the page names or guesses; forgetting somebody reads them.
         """
         guessed = {
             guess.person
@@ -247,7 +247,7 @@ class Report:
 
 
 def people_on(page: Path) -> list[str]:
-    """Return all whom a page names or guesses; none if there is no page."""
+    """Return all people that a page names or guesses; none if there is no page."""
     if not page.is_file():
         return []
     block = _FACES_JSON.search(page.read_text("utf-8"))
