@@ -1,12 +1,11 @@
-"""Augmentation: changes of a crop that leave the person the same, on the device, in batches.
+"""Augmentation: changes of a crop that keep the person, on the device, in batches.
 
-Each photo has its own draws, and every draw comes from the seed that the caller gives, by NumPy
-on the CPU: a step can be repeated bit for bit, and a GPU makes the same changes as a CPU.
+torchvision's transforms draw once for a whole batch, and its JPEG works photo by photo on the CPU.
+Here each photo has its own draws, all from the seed that the caller gives, by NumPy on the CPU: a
+step can be repeated bit for bit, and a GPU makes the same changes as a CPU.
 
-The artefacts of JPEG (ITU-T T.81), without the file: what a coder rounds away, is gone.
-
-torchvision and Pillow write real files, photo by photo on the CPU; here the batch stays on its
-device. Chroma is halved (4:2:0) as nearly all cameras and messengers do.
+A change takes `pixels`, float32 (B, 3, H, W) RGB, 0..255, and `draws` in [0, 1) of each photo; one
+that all photos get also takes a `strength` in 0..1, the largest change.
 """
 
 import math
@@ -24,12 +23,11 @@ from faceops.config.sections import Train
 def change_brightness_contrast(
     pixels: torch.Tensor, draws: torch.Tensor, strength: float
 ) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), 0..255, each photo brighter or darker, harsher or flatter.
+    """Change brightness (all values) and contrast (their differences from the photo's mean).
 
     Args:
-        draws: (B, 2) in [0, 1): brightness, contrast; .5 changes nothing.
-        strength: 0..1; at 1 both factors lie between 1/2 and 3/2. Brightness multiplies all
-            values, contrast their differences from the photo's mean.
+        draws: (B, 2): brightness, contrast; .5 changes nothing.
+        strength: at 1 both factors lie between 1/2 and 3/2.
     """
     brightness, contrast = (1 + strength * (draws - 0.5)).T[:, :, None, None, None]
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
@@ -43,14 +41,12 @@ MAX_SCALE = 1.25
 
 
 def jitter_crop(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), each photo shifted along both axes and scaled about its middle.
-
-    Bilinear; what comes in from outside is the crop's own edge, mirrored.
+    """Shift each photo along both axes and scale it about its middle; its border is mirrored.
 
     Args:
-        draws: (B, 3) in [0, 1): shift to the right, shift down, scale; .5 changes nothing.
-        strength: 0..1; at 1 shifts reach 1/7 of the side (16 of 112 pixels) and scales lie
-            between 1 / 1.25 and 1.25, evenly on a log scale.
+        draws: (B, 3): shift to the right, shift down, scale; .5 changes nothing.
+        strength: at 1 shifts reach 1/7 of the side (16 of 112 pixels) and scales lie between
+            1 / 1.25 and 1.25, evenly on a log scale.
     """
     signed = (2 * draws - 1) * strength
     shrink = MAX_SCALE ** -signed[:, 2:]  # (B, 1)
@@ -70,11 +66,11 @@ MAX_SIGMA = 3 / 112  # of the side, at strength 1
 
 
 def blur(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), each photo blurred by its own sigma.
+    """Blur each photo by a Gaussian of its own sigma.
 
     Args:
-        draws: (B, 1) in [0, 1): sigma over the largest.
-        strength: 0..1; at 1 the largest sigma is 3/112 of the side (3 of 112 pixels).
+        draws: (B, 1): sigma over the largest.
+        strength: at 1 the largest sigma is 3/112 of the side (3 of 112 pixels).
     """
     count, channels, height, width = pixels.shape
     largest = MAX_SIGMA * strength * width
@@ -107,17 +103,15 @@ _CHROMA = (
 
 
 def add_jpeg_artefacts(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), 0..255, each as JPEG of its own quality leaves it.
-
-    Args:
-        draws: (B, 1) in [0, 1).
-        strength: 0..1; qualities lie between 100 (draw 0) and 100 - 80 x strength.
-    """
+    """Add the artefacts of JPEG at a quality of 100 (draw 0) to 100 - 80 x strength."""
     return jpeg(pixels, 100 - (100 - WORST_QUALITY) * strength * draws[:, 0])
 
 
 def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), 0..255, compressed at `quality` (B,), 1..100, and restored."""
+    """Return `pixels` as JPEG (ITU-T T.81, 4:2:0) of `quality` (B,), 1..100, restores them.
+
+    Only what loses information is computed: the quantised cosines, not the file.
+    """
     height, width = pixels.shape[2:]
     # Whole blocks: 16 x 16 pixels give 8 x 8 of chroma.
     red, green, blue = F.pad(pixels, [0, -width % 16, 0, -height % 16], mode="replicate").unbind(1)
@@ -187,14 +181,14 @@ _HANDS = 0.35  # share of the covers
 
 
 def occlude(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), 0..255, each with a cover from below the eyes downwards.
+    """Cover each face from below the eyes downwards, by a mask or a hand.
 
-    A mask spans the face: any colour, more often pale, with faint pleats. A hand is narrower,
-    has the colour of the photo's own cheeks, and stripes as fingers make them. The upper edge
-    begins anywhere between below the eyes and the mouth, a little tilted and curved.
+    A mask spans the face: any colour, more often pale, with faint pleats. A hand is narrower, has
+    the colour of the photo's own cheeks, and stripes like fingers. The upper edge lies anywhere
+    between below the eyes and the mouth, a little tilted and curved.
 
     Args:
-        draws: (B, 12) in [0, 1). Rows above `EYES_END` never change.
+        draws: (B, 12). Rows above `EYES_END` never change.
     """
     height, width = pixels.shape[2:]
     (
@@ -232,7 +226,7 @@ def _part(side: int, start: float, end: float) -> tuple[int, int]:
 
 
 def mirror(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W) turned left to right; `draws` (B, 0) says nothing."""
+    """Mirror each photo; `draws` (B, 0) is not used."""
     return pixels.flip(3)
 
 
@@ -242,13 +236,13 @@ _PLACES = 2**16
 
 
 def erase(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Return `pixels` (B, 3, H, W), a rectangle of each replaced by random values.
+    """Replace a rectangle of each photo by noise (random erasing, Zhong et al. 2020).
 
-    Its area lies between 2 and 40 % of the photo's, its height between 0.3 and 3.3 times its
-    width; what would be longer than the photo is cut to the photo's side.
+    Its area is 2 to 40 % of the photo's, its height 0.3 to 3.3 times its width; sides longer than
+    the photo's are cut to these.
 
     Args:
-        draws: (B, 5) in [0, 1): area, aspect, place from the top and from the left, noise.
+        draws: (B, 5): area, aspect, place from the top and from the left, noise.
     """
     height, width = pixels.shape[2:]
     area, aspect, top, left = draws.T[:4, :, None]  # (B, 1) each
@@ -277,16 +271,9 @@ def _noise(count: int, device: torch.device) -> torch.Tensor:
     return torch.randint(256, (count + _PLACES - 1,), generator=generator).float().to(device)
 
 
-# Draws a photo. Each change has its own, so that one more or less leaves the others as they are.
-_DRAWS = {
-    "occlude": 13, "flip": 1, "jitter": 3, "brightness": 2, "blur": 1, "jpeg": 1, "erase": 6,
-}  # fmt: skip
-_PIECE = 16  # photos
-
-
 @dataclass(frozen=True)
 class Augmentation:
-    """How much crops are changed; all lie in 0..1, and 0 changes nothing.
+    """How much crops are changed; all in 0..1, and 0 changes nothing.
 
     Strengths are the largest change: each photo's own lies anywhere between none and that. Pixels
     are those of a crop of 112; on another size they are scaled.
@@ -311,7 +298,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, settings: Train) -> "Augmentation":
-        """Return what the section train of params.yaml asks for."""
+        """Return the augmentation of the section train of params.yaml."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     def __post_init__(self) -> None:
@@ -322,13 +309,31 @@ class Augmentation:
                 raise ValueError(f"augmentation: {field.name} is {value}, and must be in 0..1")
 
 
+# In the order of a photo's life: what hides the face, how it is cut out, light and lens, the file;
+# last what no photo has. Each has draws of its own, so that one more leaves the others as they are.
+_STRENGTHS: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], int]] = {
+    "jitter": (jitter_crop, 3),
+    "brightness": (change_brightness_contrast, 2),
+    "blur": (blur, 1),
+    "jpeg": (add_jpeg_artefacts, 1),
+}
+_SHARES: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], int]] = {
+    "occlude": (occlude, 13),  # the first draw chooses the photos
+    "flip": (mirror, 1),
+    "erase": (erase, 6),
+}
+_ORDER = ("occlude", "flip", "jitter", "brightness", "blur", "jpeg", "erase")
+_DRAWS = [(_SHARES | _STRENGTHS)[name][1] for name in _ORDER]
+_PIECE = 16  # photos
+
+
 def augment(
     pixels: torch.Tensor, settings: Augmentation, seed: int, first: int = 0
 ) -> torch.Tensor:
     """Return changed copies of `pixels`, float32 (B, 3, H, W) RGB, 0..255, on their device.
 
-    Photo i depends on its own pixels, the settings, the seed and on first + i alone: neither on
-    the other photos nor on their number. With all settings 0 the tensor itself is returned.
+    Photo i depends on its own pixels, the settings, the seed and on first + i alone, not on the
+    other photos. With all settings 0 the tensor itself is returned.
 
     Args:
         seed: of all randomness, at least 0.
@@ -336,7 +341,11 @@ def augment(
     """
     if settings == Augmentation() or len(pixels) == 0:
         return pixels
-    draws = _draw(seed, first, len(pixels))
+    source = np.random.PCG64(seed)
+    source.advance(first * sum(_DRAWS))
+    uniform = np.random.Generator(source).random((len(pixels), sum(_DRAWS)))
+    # Cut to what float32 holds: rounding could give 1.
+    draws = torch.from_numpy((uniform * 2**24).astype(np.int32)) / 2**24
     # On a CPU in pieces that stay in its cache, which is a third faster.
     size = _PIECE if pixels.device.type == "cpu" else len(pixels)
     # Under autocast, cosines and kernels would be computed in bfloat16.
@@ -345,56 +354,20 @@ def augment(
         return torch.cat([_change(part, settings, drawn) for part, drawn in pieces])
 
 
-def _draw(seed: int, first: int, count: int) -> torch.Tensor:
-    """Return float32 (count, draws of a photo) in [0, 1), on the CPU."""
-    source = np.random.PCG64(seed)
-    source.advance(first * sum(_DRAWS.values()))  # a step a draw
-    uniform = np.random.Generator(source).random((count, sum(_DRAWS.values())))
-    # Cut to what float32 holds: rounding could give 1.
-    return torch.from_numpy((uniform * 2**24).astype(np.int32)) / 2**24
-
-
 def _change(pixels: torch.Tensor, settings: Augmentation, draws: torch.Tensor) -> torch.Tensor:
-    """Apply all changes in the order of a photo's life.
-
-    First what hides the face, then how it is cut out, light and lens, the file; last what no
-    photo has.
-    """
-    parts = draws.split(list(_DRAWS.values()), dim=1)
-    drawn = dict(zip(_DRAWS, parts, strict=True))
+    """Apply all changes; `draws` (B, D) is on the CPU, so that no GPU has to be awaited."""
     pixels = pixels.contiguous()  # all of it is slower with channels last
-    pixels = _some(occlude, pixels, drawn["occlude"], settings.occlude)
-    pixels = _some(mirror, pixels, drawn["flip"], settings.flip / 2)
-    pixels = _all(jitter_crop, pixels, drawn["jitter"], settings.jitter)
-    pixels = _all(change_brightness_contrast, pixels, drawn["brightness"], settings.brightness)
-    pixels = _all(blur, pixels, drawn["blur"], settings.blur)
-    pixels = _all(add_jpeg_artefacts, pixels, drawn["jpeg"], settings.jpeg)
-    pixels = _some(erase, pixels, drawn["erase"], settings.erase)
+    device = pixels.device
+    for name, drawn in zip(_ORDER, draws.split(_DRAWS, dim=1), strict=True):
+        value = getattr(settings, name)
+        if name in _STRENGTHS and value > 0:
+            change, _ = _STRENGTHS[name]
+            pixels = change(pixels, drawn.to(device, non_blocking=True), value)
+        if name in _SHARES:
+            alter, _ = _SHARES[name]
+            chosen = torch.nonzero(drawn[:, 0] < (value / 2 if name == "flip" else value)).flatten()
+            if len(chosen):
+                at = chosen.to(device, non_blocking=True)
+                own = drawn[chosen, 1:].to(device, non_blocking=True)
+                pixels = pixels.index_copy(0, at, alter(pixels[at], own))
     return pixels.clamp(0, 255)  # interpolation may round to a little beyond
-
-
-def _some(
-    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    pixels: torch.Tensor,
-    draws: torch.Tensor,
-    share: float,
-) -> torch.Tensor:
-    """Change the photos whose first draw is below `share`; the others cost nothing."""
-    chosen = torch.nonzero(draws[:, 0] < share).flatten()  # on the CPU: no GPU has to be awaited
-    if len(chosen) == 0:
-        return pixels
-    at = chosen.to(pixels.device, non_blocking=True)
-    changed = change(pixels[at], draws[chosen, 1:].to(pixels.device, non_blocking=True))
-    return pixels.index_copy(0, at, changed)
-
-
-def _all(
-    change: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
-    pixels: torch.Tensor,
-    draws: torch.Tensor,
-    strength: float,
-) -> torch.Tensor:
-    """Change every photo, up to `strength`."""
-    if strength == 0:
-        return pixels
-    return change(pixels, draws.to(pixels.device, non_blocking=True), strength)
