@@ -10,8 +10,6 @@ from PIL import Image
 
 from faceops.dataset.synthetic.encode import png, stored_zlib
 from faceops.dataset.synthetic.generator import turned
-from faceops.dataset.synthetic.make import make_synthetic
-from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.dataset.synthetic.scenes import plan_scene
 from faceops.photos.open_photo import PhotoError, open_photo
 
@@ -80,28 +78,23 @@ def test_each_person_is_in_a_scene_once_and_inside_it() -> None:
 
 @pytest.mark.slow
 def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
-    weights_dir: Path, tmp_path: Path
+    weights_dir: Path, synthetic_set: Path
 ) -> None:
     from faceops.faces.detector import Detector
     from faceops.faces.symbolic_detector import with_symbolic_size
 
-    settings = SyntheticSettings(people=1, photos=1, scenes=8)
-    make_synthetic(tmp_path / "data", settings, weights_dir / "weights.tar")
-    model = with_symbolic_size((weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes())
-    detector = Detector(model)
-    with (tmp_path / "data" / "album_truth.csv").open(newline="") as file:
+    yunet = (weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes()
+    detector = Detector(with_symbolic_size(yunet))
+    with (synthetic_set / "album_truth.csv").open(newline="") as file:
         truth = list(csv.DictReader(file))
-    found = 0
-    pixels = {
-        name: open_photo(tmp_path / "data" / "album" / name).pixels
-        for name in {row["photo"] for row in truth}
-    }
+    album = synthetic_set / "album"
+    pixels = {name: open_photo(album / name).pixels for name in {row["photo"] for row in truth}}
     boxes = {name: [d.box for d in detector.detect(photo)] for name, photo in pixels.items()}
+    found = 0
     for row in truth:
-        x, y = float(row["x"]), float(row["y"])
-        middle = (x + float(row["width"]) / 2, y + float(row["height"]) / 2)
+        x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
         found += any(
-            bx < middle[0] < bx + bw and by < middle[1] < by + bh
+            bx < x + width / 2 < bx + bw and by < y + height / 2 < by + bh
             for bx, by, bw, bh in boxes[row["photo"]]
         )
     assert found >= 0.95 * len(truth)
@@ -109,7 +102,6 @@ def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
     for orientation in range(2, 9):
         other = pixels[f"odd/orientation_{orientation}.jpg"]
         assert np.abs(other - upright).mean() < 1
-    bad = {"truncated.jpg", "empty.jpg", "text.jpg", "garbage.png", "huge.png", "note.txt"}
-    for name in bad:
+    for name in ("truncated.jpg", "empty.jpg", "text.jpg", "garbage.png", "huge.png", "note.txt"):
         with pytest.raises(PhotoError):
-            open_photo(tmp_path / "data" / "album" / "odd" / name)
+            open_photo(album / "odd" / name)

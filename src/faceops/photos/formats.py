@@ -40,7 +40,7 @@ FORMATS = [
     PhotoFormat("JPEG", re.compile(rb"\xff\xd8\xff"), "JPEG"),  # MPO as well, its first picture
     PhotoFormat("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
     PhotoFormat("WEBP", re.compile(rb"(?s)RIFF.{4}WEBP"), "WEBP"),
-    PhotoFormat("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF"),
+    PhotoFormat("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "TIFF"),
     PhotoFormat("BMP", re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"),
     PhotoFormat("GIF", re.compile(rb"GIF8[79]a"), "GIF"),
     # AVIF and HEIC share a container: its brands tell them apart.
