@@ -18,8 +18,8 @@ from faceops.identification.records.records import (
     COLUMNS,
     Column,
     Record,
-    RecordWriters,
     RunOrigin,
+    open_writers,
     records_of,
 )
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
@@ -54,7 +54,7 @@ def rows_by_format(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_columns_are_the_documented_ones(tmp_path: Path, repository: Path) -> None:
-    with RecordWriters(tmp_path):
+    with open_writers(tmp_path):
         pass
     assert pq.read_table(tmp_path / "faces.parquet").column_names == NAMES
     assert (tmp_path / "faces.csv").read_text().splitlines() == [",".join(NAMES)]
@@ -76,7 +76,7 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
     monkeypatch.setattr(records, "COLUMNS", (*COLUMNS, area))
     photo = FoundPhoto("a" * 64, None, (FACE,))
     decision = Decision(DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
-    with RecordWriters(tmp_path) as writers:
+    with open_writers(tmp_path) as writers:
         writers.write(records_of(ORIGIN, "a.jpg", photo, [decision]))
         writers.write(records_of(ORIGIN, "b.jpg", FoundPhoto(None, Reason.EMPTY), []))
     found = rows_by_format(tmp_path)
@@ -88,7 +88,7 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
 
 def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path: Path) -> None:
     rows = [row(person, number) for number, person in enumerate([*HOSTILE, None])]
-    with RecordWriters(tmp_path) as writers:
+    with open_writers(tmp_path) as writers:
         writers.write(rows)
     found = rows_by_format(tmp_path)
     assert found["parquet"] == found["jsonl"] == rows
@@ -99,7 +99,7 @@ def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path
 
 
 def test_many_rows_come_out_in_order(tmp_path: Path) -> None:
-    with RecordWriters(tmp_path) as writers:
+    with open_writers(tmp_path) as writers:
         for start in range(0, 12_000, 100):
             writers.write([row("Ann", number) for number in range(start, start + 100)])
     table = pq.read_table(tmp_path / "faces.parquet")
@@ -119,7 +119,7 @@ def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> No
         for value in values
     ]
     photo = FoundPhoto("a" * 64, None, (FACE,) * len(values))
-    with RecordWriters(tmp_path) as writers:
+    with open_writers(tmp_path) as writers:
         writers.write(records_of(ORIGIN, "a.jpg", photo, decisions))
     schema = pq.read_schema(tmp_path / "faces.parquet")
     found = rows_by_format(tmp_path)

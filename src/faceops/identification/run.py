@@ -31,8 +31,8 @@ from faceops.identification.records.output_folder import (
     write_manifest,
 )
 from faceops.identification.records.records import (
-    RecordWriters,
     RunOrigin,
+    open_writers,
     photo_ids_in,
     records_of,
 )
@@ -262,7 +262,7 @@ def write_rows(
     Returns the paths that were no readable file.
     """
     unread = []
-    with RecordWriters(folder) as writers:
+    with open_writers(folder) as writers:
         for photo in photos:
             with timer.part("write"):
                 writers.write(records_of(origin, photo.photo_path, photo.photo, photo.decisions))

@@ -6,12 +6,11 @@ documentation follow from it.
 
 import csv
 import json
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -164,49 +163,16 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class RecordWriters:
-    """Writes the three record files of a run into `folder`; a context manager.
+    """Writes rows to the three record files of a run; see `open_writers`."""
 
-    All hold the same rows and columns. CSV: UTF-8, quoted where needed, empty for None; a text
-    that a spreadsheet would run as a formula has an apostrophe before it. Parquet and JSON lines
-    hold every text exactly.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, csv_file: TextIO, jsonl: TextIO, parquet: pq.ParquetWriter) -> None:
+        self._schema = parquet.schema
+        self._csv = csv.DictWriter(csv_file, self._schema.names, lineterminator="\n")
+        self._csv.writeheader()
+        self._jsonl, self._parquet = jsonl, parquet
+        self._foreign = [column.name for column in COLUMNS if column.foreign]
         self._rows: list[Record] = []  # not yet written
         self._lines: list[str] = []  # not yet in the Parquet file
-        self._foreign = [column.name for column in COLUMNS if column.foreign]
-        self._schema = schema()
-        self._open = ExitStack()
-
-    def __enter__(self) -> "RecordWriters":
-        csv_name, parquet_name, jsonl_name = RECORD_FILES
-        with ExitStack() as opening:
-            csv_file = opening.enter_context(
-                (self._folder / csv_name).open("w", encoding="utf-8", newline="")
-            )
-            self._jsonl = opening.enter_context(
-                (self._folder / jsonl_name).open("w", encoding="utf-8", newline="\n")
-            )
-            self._parquet = opening.enter_context(
-                pq.ParquetWriter(self._folder / parquet_name, self._schema, compression="zstd")
-            )
-            self._csv = csv.DictWriter(csv_file, self._schema.names, lineterminator="\n")
-            self._csv.writeheader()
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self.flush()
-        finally:
-            self._open.close()
 
     def write(self, records: Iterable[Record]) -> None:
         """Add rows; memory stays bounded."""
@@ -239,6 +205,24 @@ class RecordWriters:
         )
         self._parquet.write_table(table)
         self._lines.clear()
+
+
+@contextmanager
+def open_writers(folder: Path) -> Iterator[RecordWriters]:
+    """Open the three record files in `folder`, all with the same rows and columns.
+
+    CSV: UTF-8, quoted where needed, empty for None; a text that a spreadsheet would run as a
+    formula has an apostrophe before it. Parquet and JSON lines hold every text exactly.
+    """
+    csv_path, parquet_path, jsonl_path = (folder / name for name in RECORD_FILES)
+    with (
+        csv_path.open("w", encoding="utf-8", newline="") as csv_file,
+        jsonl_path.open("w", encoding="utf-8", newline="\n") as jsonl,
+        pq.ParquetWriter(parquet_path, schema(), compression="zstd") as parquet,
+    ):
+        writers = RecordWriters(csv_file, jsonl, parquet)
+        yield writers
+        writers.flush()
 
 
 def photo_ids_in(records: Path) -> frozenset[bytes]:
