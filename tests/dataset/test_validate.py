@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import UsageError
+from faceops.dataset.importer import import_photos
 from faceops.dataset.validate import validate_photos
 from faceops.photos.formats import FORMATS, PhotoFormat
 from faceops.photos.open_photo import PhotoLimits
@@ -32,14 +33,17 @@ def reasons(data: Path, formats: list[str]) -> dict[str, str]:
 @pytest.fixture
 def ppm() -> Iterator[None]:
     """A format of its own in the registry."""
-    FORMATS.append(PhotoFormat("PPM", re.compile(b"P6"), "PPM"))
+    FORMATS.append(PhotoFormat("PPM", (".ppm",), re.compile(b"P6"), "PPM"))
     yield
     FORMATS.pop()
 
 
-def test_a_new_format_is_accepted_by_its_name(data: Path, ppm: None) -> None:
+def test_a_new_format_is_imported_and_accepted(data: Path, ppm: None) -> None:
     assert reasons(data, ["PPM"])["PPM"] == ""
     assert reasons(data, ["JPEG"])["PPM"] == "format_not_allowed"
+    Image.new("RGB", (32, 32)).save(data / "photos" / "Ann" / "scan.ppm")
+    import_photos("tree", str(data / "photos"), data / "imported")
+    assert (data / "imported" / "photos" / "Ann" / "scan.ppm").is_file()
 
 
 def test_photos_have_a_reason_unless_their_format_is_accepted(data: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_format_whose_package_is_missing_names_the_extra(
         raise ImportError
 
     made_up = PhotoFormat(
-        "RAW", re.compile(b"RAWX"), "RAW", package="no_such_package", register=missing, extra="raw"
+        "RAW", (".raw",), re.compile(b"RAWX"), "RAW", "no_such_package", missing, "raw"
     )
     monkeypatch.setattr("faceops.photos.formats.FORMATS", [*FORMATS, made_up])
     (tmp_path / "photo.raw").write_bytes(b"RAWX and more")
@@ -83,7 +83,7 @@ def test_a_new_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(PhotoError) as refused:
         open_photo(path)
     assert refused.value.reason == Reason.NOT_A_PHOTO
-    entry = PhotoFormat("PPM", re.compile(rb"P6\s"), "PPM")
+    entry = PhotoFormat("PPM", (".ppm",), re.compile(rb"P6\s"), "PPM")
     monkeypatch.setattr("faceops.photos.formats.FORMATS", [*FORMATS, entry])
     photo = open_photo(path)
     assert photo.format == "PPM" and np.array_equal(photo.pixels, PIXELS)

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError
+from faceops.photos.formats import FORMATS
 
 if TYPE_CHECKING:
     import numpy as np
-
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .heic .heif .avif".split()  # noqa: SIM905
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ class Source:
 
 
 def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    suffix = path.suffix.lower()
+    return not path.name.startswith(".") and any(suffix in each.suffixes for each in FORMATS)
 
 
 def _photos_in(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ class PhotoFormat:
 
     Attributes:
         name: for users, in the manifest and in validate.formats.
+        suffixes: of its files, in lower case; imports of labelled photos take files with one.
         signature: matches the first bytes of a file, which decide the format, not its name.
         pillow_name: the plug-in of Pillow that opens it.
         package: of a plug-in that does not come with Pillow; "" for Pillow's own.
@@ -22,6 +23,7 @@ class PhotoFormat:
     """
 
     name: str
+    suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
     pillow_name: str
     package: str = ""
@@ -35,18 +37,24 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
+# JPEG is MPO as well, whose first picture is opened.
 # Formats that start other programs (EPS) or are documents (PDF) are left out.
 FORMATS = [
-    PhotoFormat("JPEG", re.compile(rb"\xff\xd8\xff"), "JPEG"),  # MPO as well, its first picture
-    PhotoFormat("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
-    PhotoFormat("WEBP", re.compile(rb"(?s)RIFF.{4}WEBP"), "WEBP"),
-    PhotoFormat("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "TIFF"),
-    PhotoFormat("BMP", re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"),
-    PhotoFormat("GIF", re.compile(rb"GIF8[79]a"), "GIF"),
+    PhotoFormat("JPEG", (".jpg", ".jpeg", ".jfif"), re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    PhotoFormat("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    PhotoFormat("WEBP", (".webp",), re.compile(rb"(?s)RIFF.{4}WEBP"), "WEBP"),
+    PhotoFormat("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "TIFF"),
+    PhotoFormat(
+        "BMP", (".bmp",), re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"
+    ),
+    PhotoFormat("GIF", (".gif",), re.compile(rb"GIF8[79]a"), "GIF"),
     # AVIF and HEIC share a container: its brands tell them apart.
-    PhotoFormat("AVIF", re.compile(rb"(?s).{4}ftyp(?:avi[fs]|m[is]f1.{0,32}avif)"), "AVIF"),
+    PhotoFormat(
+        "AVIF", (".avif",), re.compile(rb"(?s).{4}ftyp(?:avi[fs]|m[is]f1.{0,32}avif)"), "AVIF"
+    ),
     PhotoFormat(
         "HEIF",
+        (".heic", ".heif"),
         re.compile(rb"(?s).{4}ftyp(?!.{0,36}avif)(?:hei[cxms]|hev[cx]|m[is]f1)"),
         "HEIF",
         package="pillow_heif",
