@@ -10,7 +10,7 @@ from torch import nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.locks import file_lock
-from faceops.embedding.backbones.build import build_backbone
+from faceops.embedding.backbones.layers import InputStage
 from faceops.embedding.embedder import Embedder, embed_crops
 from faceops.embedding.training import feature_cache
 from faceops.embedding.training.feature_cache import cached_features
@@ -24,7 +24,9 @@ FACES = coloured_people(3, 2)
 @pytest.fixture
 def model() -> Embedder:
     torch.manual_seed(0)
-    return build_backbone("resnet18", 16).eval()
+    trunk = nn.Sequential(InputStage(), nn.Conv2d(3, 4, 8, stride=8))
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 14 * 14, 16))
+    return Embedder("tiny", 16, trunk, head).eval()
 
 
 def test_the_head_on_features_equals_the_model_on_crops(model: Embedder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What training logs to MLflow: few requests, nothing twice, readable parameters, curves."""
+"""What training logs to MLflow: few requests, nothing twice, readable parameters."""
 
 import math
 from pathlib import Path
@@ -9,20 +9,9 @@ import numpy as np
 import pytest
 
 from faceops.embedding.training import run_log
-from faceops.embedding.training.run_log import (
-    MAX_DRAWN_STEPS,
-    MlflowLog,
-    draw_training_curves,
-    epochs_of_steps,
-)
+from faceops.embedding.training.run_log import MlflowLog
 
 PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7, "far": [1, 2]}
-
-HISTORY: list[dict[str, Any]] = [
-    {"epoch": 0, "phase": "start", "val_tar": 0.1, "val_score": 0.2},
-    {"epoch": 1, "phase": "warmup", "loss": 12.0, "val_tar": 0.3, "val_score": 0.4, "spread": 0.9},
-    {"epoch": 4, "phase": "triplet", "loss": 0.2, "val_tar": 0.5, "val_score": 0.6, "spread": 0.8},
-]
 
 
 @pytest.mark.slow
@@ -52,7 +41,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
             log.log_step(step, {"loss": 1 / step, "learning_rate": 0.1, "spread": math.nan})
         assert requests == []
         log.log_epoch(epochs[1], 12.0)
-        assert requests == [100, 4]
+        assert requests == [100, 3]
         raise KeyboardInterrupt
     assert mlflow.MlflowClient().get_run(log.run_id).info.status == "FAILED"
     requests.clear()
@@ -89,36 +78,8 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     assert len(losses) == 62
     assert "step/spread" not in run.data.metrics
     assert [point.step for point in client.get_metric_history(log.run_id, "val_score")] == [0, 1]
-    ends = client.get_metric_history(log.run_id, "last_step")
-    assert [(point.step, point.value) for point in ends] == [(1, 50.0)]
     files = [file.path for file in client.list_artifacts(log.run_id)]
-    assert files == ["training.png", "validation_people.png"]
+    assert files == ["validation_people.png"]
     assert client.get_run(cut.run_id).info.status == "FAILED"
     assert client.get_run(cut.run_id).data.metrics == {"step/loss": 3.0}
     assert client.list_artifacts(cut.run_id) == []
-
-
-def test_steps_are_drawn_in_their_epoch_where_phases_have_more_or_fewer() -> None:
-    ends = {1: 10, 2: 20, 3: 24}
-    assert epochs_of_steps([5, 10, 20, 22, 24], ends) == [0.5, 1, 2, 2.5, 3]
-    assert epochs_of_steps([24, 26], ends) == [3, 3.5]  # cut off within the fourth
-    assert epochs_of_steps([1, 4], {}) == [0.25, 1]
-    assert epochs_of_steps([], {}) == []
-
-
-def test_every_figure_lies_over_its_epoch() -> None:
-    steps = [(number / 1000, 20.0) for number in range(5000)]
-    loss, validation, _ = draw_training_curves(HISTORY, steps).axes
-    thin, means = loss.get_lines()[:2]
-    assert len(thin.get_xdata()) <= MAX_DRAWN_STEPS
-    assert np.array_equal(means.get_xydata(), [[1, 12], [4, 0.2]])
-    assert loss.get_yscale() == "log"
-    (val_tar,) = (line for line in validation.get_lines() if line.get_label() == "val_tar")
-    assert np.array_equal(val_tar.get_xydata(), [[0, 0.1], [1, 0.3], [4, 0.5]])
-    assert [text.get_text() for text in loss.texts] == ["warmup", "triplet"]
-
-
-def test_a_run_of_no_epochs_and_a_loss_of_0_are_drawn() -> None:
-    assert len(draw_training_curves(HISTORY[:1]).axes) == 3
-    lost = [*HISTORY[:1], {"epoch": 1, "phase": "triplet", "loss": 0.0}]
-    assert draw_training_curves(lost).axes[0].get_yscale() == "linear"

@@ -1,18 +1,13 @@
-"""A training run in MLflow: parameters, figures by step and epoch, pictures, the data's hash."""
+"""A training run in MLflow: parameters, figures by step and epoch, a map, the data's hash."""
 
-import contextlib
-import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from mlflow.entities import Metric, Param
 
 from faceops.base.tables import write_csv
@@ -24,18 +19,9 @@ COLUMNS = (
     *("positive_distance", "negative_distance", "spread"),
     *("val_tar", "val_tar_far_1e-2", "val_auc", "val_score"),
 )
-PANELS = {
-    "loss": ("loss",),
-    "validation": ("val_tar", "val_tar_far_1e-2", "val_score"),
-    "signs of collapse": ("active_triplets", "spread"),
-}
-MAX_DRAWN_STEPS = 2000
 SEND_EVERY_S = 5.0
 MAX_METRICS = 900  # per request; MLflow refuses more than 1,000
-_COLOURS = ("#1f5fa8", "#b3541e", "#0b6e4f")
-_FAINT = "#8b93a0"
 _PARENT = "mlflow.parentRunId"
-_LAST_STEP = "last_step"
 
 
 def write_history(history: list[Row], path: Path) -> None:
@@ -76,10 +62,8 @@ class MlflowLog(TrainingLog):
             found = self._client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else mlflow.create_experiment(experiment)
         tags = {"data_sha256": data_sha256} | ({_PARENT: parent} if parent else {})
-        self._history: list[Row] = []
-        self._losses: list[tuple[int, float]] = []
+        self._last_step = 0  # that the run has
         self._logged_epochs: set[int] = set()
-        self._last_steps: dict[int, int] = {}  # by epoch
         self._unsent: list[Metric] = []
         self._sent_at = time.monotonic()
         run_id = self._interrupted_run(run_id_file, experiment_id)
@@ -112,13 +96,10 @@ class MlflowLog(TrainingLog):
         self._client.update_run(self.run_id, "RUNNING")
         for name, value in tags.items():
             self._client.set_tag(self.run_id, name, value)
-        points = {
-            name: self._client.get_metric_history(self.run_id, name)
-            for name in ("step/loss", "val_score", _LAST_STEP)
-        }
-        self._losses = sorted({point.step: point.value for point in points["step/loss"]}.items())
-        self._logged_epochs = {point.step for point in points["val_score"]}
-        self._last_steps = {point.step: int(point.value) for point in points[_LAST_STEP]}
+        steps = self._client.get_metric_history(self.run_id, "step/loss")
+        self._last_step = max((point.step for point in steps), default=0)
+        epochs = self._client.get_metric_history(self.run_id, "val_score")
+        self._logged_epochs = {point.step for point in epochs}
 
     def log_step(self, step: int, figures: dict[str, float]) -> None:
         """Log the figures of a step as "step/<name>"; a request sends those of some seconds.
@@ -128,9 +109,9 @@ class MlflowLog(TrainingLog):
                 that repeats steps after its checkpoint logs none of them twice.
             figures: those that are NaN are left out.
         """
-        if self._losses and step <= self._losses[-1][0]:
+        if step <= self._last_step:
             return
-        self._losses.append((step, figures.get("loss", math.nan)))
+        self._last_step = step
         self._unsent += _metrics({f"step/{name}": x for name, x in figures.items()}, step)
         late = time.monotonic() - self._sent_at > SEND_EVERY_S
         if late or len(self._unsent) > MAX_METRICS - len(figures):
@@ -141,10 +122,6 @@ class MlflowLog(TrainingLog):
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
         if images_per_second:
             figures["images_per_second"] = images_per_second
-        self._history.append(row)
-        if self._losses and images_per_second:
-            self._last_steps[row["epoch"]] = self._losses[-1][0]
-            figures[_LAST_STEP] = float(self._losses[-1][0])
         self._send()
         if row["epoch"] not in self._logged_epochs:
             self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
@@ -164,15 +141,11 @@ class MlflowLog(TrainingLog):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is None:
+        try:
             self._send()
-            steps = epochs_of_steps([step for step, _ in self._losses], self._last_steps)
-            losses = [loss for _, loss in self._losses]
-            figure = draw_training_curves(self._history, list(zip(steps, losses, strict=True)))
-            self._client.log_figure(self.run_id, figure, "training.png")
-        else:
-            with contextlib.suppress(mlflow.MlflowException):  # the first error says more
-                self._send()
+        except mlflow.MlflowException:
+            if kind is None:  # else the error of the block says more
+                raise
         self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
 
     def _send(self) -> None:
@@ -198,62 +171,3 @@ def param_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(part) for part in value)
     return str(value)
-
-
-def epochs_of_steps(steps: list[int], last_steps: Mapping[int, int]) -> list[float]:
-    """Return how many epochs had passed after each of `steps`; 1.5 is half of the second.
-
-    Args:
-        steps: counted from 1 over all epochs, rising.
-        last_steps: epoch -> its last step; phases may have epochs of more or fewer steps. Later
-            steps are counted by the length of the epoch before, or as one epoch.
-    """
-    knots: list[tuple[int, float]] = [(0, 0)]
-    knots += [(step, epoch) for epoch, step in sorted(last_steps.items())]
-    last = steps[-1] if steps else 0
-    if last > knots[-1][0]:
-        length = knots[-1][0] - knots[-2][0] if len(knots) > 1 else last
-        knots.append((last, knots[-1][1] + (last - knots[-1][0]) / length))
-    at, epochs = zip(*knots, strict=True)
-    passed: list[float] = np.interp(steps, at, epochs).tolist()
-    return passed
-
-
-def draw_training_curves(history: list[Row], steps: Sequence[tuple[float, float]] = ()) -> Figure:
-    """Draw the epochs of `history`, with a line where a phase begins.
-
-    Args:
-        history: a row per epoch: epoch, phase, figures.
-        steps: (epochs passed, loss) of single steps, drawn thin behind the epochs' means.
-    """
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        axes.set_title(title, loc="left", fontsize=10)
-        if title == "loss":
-            drawn = steps[:: -(-len(steps) // MAX_DRAWN_STEPS) or 1]
-            axes.plot([x for x, _ in drawn], [y for _, y in drawn], color=_FAINT, linewidth=0.6)
-        for name, colour in zip(names, _COLOURS, strict=False):
-            points = [(row["epoch"], row[name]) for row in history if name in row]
-            x, y = [x for x, _ in points], [y for _, y in points]
-            axes.plot(x, y, marker=".", color=colour, label=name)
-        _mark_phases(axes, history)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(names) > 1:
-            axes.legend(frameon=False, fontsize=9)
-    losses = [row["loss"] for row in history if "loss" in row]
-    if losses and min(losses) > 0:
-        figure.axes[0].set_yscale("log")  # the loss of the head is 100 times that of triplets
-    return figure
-
-
-def _mark_phases(axes: Axes, history: list[Row]) -> None:
-    for before, row in itertools.pairwise(history):
-        if row.get("phase") != before.get("phase"):
-            axes.axvline(before["epoch"], color=_FAINT, linewidth=0.8, linestyle=":")
-            axes.annotate(
-                row.get("phase", ""), (before["epoch"], 1), xycoords=("data", "axes fraction"),
-                xytext=(3, -2), textcoords="offset points", va="top", fontsize=8, color=_FAINT,
-            )  # fmt: skip
