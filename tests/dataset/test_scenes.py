@@ -1,7 +1,6 @@
-"""Scenes: rotation equals a plain loop, and the detector confirms the ground truth."""
+"""Scenes and encodings; the detector confirms the ground truth."""
 
 import csv
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,38 +8,8 @@ import pytest
 from PIL import Image
 
 from faceops.dataset.synthetic.encode import png, stored_zlib
-from faceops.dataset.synthetic.generator import turned
 from faceops.dataset.synthetic.scenes import plan_scene
 from faceops.photos.open_photo import PhotoError, open_photo
-
-
-def turned_by_loops(tile: np.ndarray, degrees: float) -> np.ndarray:
-    """Turn by one pixel at a time, in floating point."""
-    side = tile.shape[0]
-    middle = (side - 1) / 2
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    out = np.zeros_like(tile)
-    for row in range(side):
-        for column in range(side):
-            dx, dy = column - middle, row - middle
-            x = min(max(middle + dx * cosine + dy * sine, 0), side - 1)
-            y = min(max(middle + dy * cosine - dx * sine, 0), side - 1)
-            left, top = min(int(x), side - 2), min(int(y), side - 2)
-            fx, fy = x - left, y - top
-            corner = tile[top : top + 2, left : left + 2].astype(float)
-            upper = corner[0, 0] * (1 - fx) + corner[0, 1] * fx
-            lower = corner[1, 0] * (1 - fx) + corner[1, 1] * fx
-            out[row, column] = np.round(upper * (1 - fy) + lower * fy)
-    return out
-
-
-@pytest.mark.parametrize("degrees", [-12, -3, 0, 7, 12, 90])
-def test_fixed_point_rotation_equals_a_loop(degrees: int) -> None:
-    rng = np.random.default_rng(1)
-    small = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
-    smooth = np.asarray(Image.fromarray(small).resize((40, 40), Image.Resampling.BICUBIC))
-    difference = turned(smooth, degrees).astype(int) - turned_by_loops(smooth, degrees)
-    assert np.abs(difference).max() <= 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 200_001])

@@ -1,7 +1,6 @@
 """Every kind of image becomes upright 8-bit RGB, and every other file gives a reason."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -229,21 +228,6 @@ def test_a_name_with_a_newline_stays_on_one_line(tmp_path: Path) -> None:
     with pytest.raises(PhotoError) as caught:
         open_photo(path)
     assert "\n" not in str(caught.value) and "a\\nb.jpg" in str(caught.value)
-
-
-def test_a_photo_without_permission_is_unreadable(
-    tmp_path: Path, as_ordinary_user: Callable[[Path, Callable[[], bool]], bool]
-) -> None:
-    path = tmp_path / "photo.jpg"
-    Image.new("RGB", (32, 32)).save(path)
-    path.chmod(0)
-
-    def check() -> bool:
-        with pytest.raises(PhotoError) as caught:
-            open_photo(Path("photo.jpg"))
-        return caught.value.reason == "unreadable" and "permission" in str(caught.value)
-
-    assert as_ordinary_user(tmp_path, check)
 
 
 def test_a_raised_limit_opens_what_pillow_alone_would_refuse(

@@ -183,27 +183,13 @@ def test_a_python_without_pip_says_so(tmp_path: Path, weight: Weight) -> None:
 
 @pytest.fixture
 def server(content: bytes) -> Iterator[str]:
-    """A server of /whole, /half (closes early), /endless and /other bytes; the rest is 404."""
+    """A server with the right bytes under /whole and wrong ones elsewhere."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = {
-                "/whole": content,
-                "/half": content[: len(content) // 2],
-                "/endless": content * 1000,
-                "/other": content[::-1],
-            }.get(self.path)
-            if body is None:
-                self.send_error(404)
-                return
             self.send_response(200)
-            if self.path in ("/whole", "/half"):
-                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            try:
-                self.wfile.write(body)
-            except (BrokenPipeError, ConnectionResetError):
-                return  # the client closed the connection
+            self.wfile.write(content if self.path == "/whole" else content[::-1])
 
         def log_message(self, *args: object) -> None:
             """Stay silent."""
@@ -222,28 +208,11 @@ def test_the_url_is_used_when_the_wheel_is_not_available(
     assert fetch(weight, tmp_path / "cache").read_bytes() == content
 
 
-@pytest.mark.parametrize(
-    ("page", "why"),
-    [
-        ("missing", r"refused by the server \(404"),
-        ("half", "ended after 5120 of 10240 bytes"),
-        ("endless", "more than the limit of 10,240 bytes"),
-        ("other", "gave a file with sha256 [0-9a-f]{64}, not"),
-    ],
-)
-def test_a_wrong_answer_leaves_no_file(
-    tmp_path: Path, weight: Weight, server: str, page: str, why: str
-) -> None:
-    weight = weight.model_copy(update={"wheel": None, "url": f"{server}/{page}"})
-    with pytest.raises(FaceOpsError, match=why):
+def test_wrong_bytes_leave_no_file(tmp_path: Path, weight: Weight, server: str) -> None:
+    weight = weight.model_copy(update={"wheel": None, "url": f"{server}/other"})
+    with pytest.raises(FaceOpsError, match=r"gave a file with sha256 [0-9a-f]{64}, not"):
         fetch(weight, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_no_server_at_the_url_is_reported(tmp_path: Path, weight: Weight) -> None:
-    weight = weight.model_copy(update={"wheel": None, "url": "http://127.0.0.1:9/tiny"})
-    with pytest.raises(FaceOpsError, match=r"127\.0\.0\.1:9.*download http://127\.0\.0\.1:9/tiny"):
-        fetch(weight, tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, weight: Weight) -> None:
