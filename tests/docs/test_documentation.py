@@ -1,6 +1,8 @@
-"""The documentation names only what exists: links, files, commands, parameters, reason codes."""
+"""The documentation names only what exists: links, files, commands, parameters, messages, tests."""
 
 import argparse
+import ast
+import builtins
 import importlib.util
 import re
 import shlex
@@ -20,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = sorted([README, ROOT / "MODEL_CARD.md", *(ROOT / "docs").glob("*.md")])
 README_LIMIT = 10_000  # bytes
-PENDING = {"figures.md"}  # pages that are not written yet
 
 SECTIONS = {field.alias or name: field for name, field in Params.model_fields.items()}
 TRACKED = ("src", "tests", "docs", "flows", "experiments", "benchmarks", "demo.py", ".dvc", ".ci")
@@ -50,7 +51,9 @@ def prose(page: Path) -> str:
 
 
 def code_spans(page: Path) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", prose(page))
+    """Return the code spans; one that is wrapped at the end of a line is joined by a space."""
+    spans = re.findall(r"`((?:[^`\n]|\n(?!\n))+)`", prose(page))
+    return [" ".join(span.split("\n")) for span in spans]
 
 
 def anchors(page: Path) -> set[str]:
@@ -143,8 +146,6 @@ def test_links_and_anchors_resolve(page: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         linked = page.parent / name if name else page
-        if linked.name in PENDING:
-            continue
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), target
 
@@ -172,8 +173,9 @@ def test_commands_in_code_blocks_are_valid(page: Path) -> None:
 @parametrize_pages()
 def test_commands_in_the_text_are_valid(page: Path) -> None:
     for span in code_spans(page):
-        if re.match(r"(faceops|make|python|torchrun) ", span):
-            assert not command_problem(shlex.split(span.replace("...", ""))), span
+        if re.match(r"([A-Z_]+=\w+ )*(faceops|make|python|torchrun) ", span):
+            for words in shell_commands(span.replace("...", "")):
+                assert not command_problem(words), span
 
 
 @parametrize_pages()
@@ -209,12 +211,22 @@ def test_every_command_is_documented() -> None:
     assert [leaf for leaf in leaf_commands(build_parser()) if leaf not in text] == []
 
 
+def test_the_readme_names_all_rooms_and_files_of_the_tree() -> None:
+    (tree,) = code_blocks(README, "text")
+    named = set(re.findall(r"^  (\w+)/", tree, re.M))
+    rooms = {path.parent.name for path in (ROOT / "src/faceops").glob("*/__init__.py")}
+    assert named == rooms
+    for name in re.findall(r"^([\w./]+)|  (\w+\.\w+)  ", tree, re.M):
+        assert (ROOT / "".join(name)).exists(), name
+
+
 def first_cells(page: str, heading: str) -> list[str]:
     """Return the code spans in the first column of the tables below a heading."""
     text = prose(ROOT / "docs" / page)
     section = re.search(rf"^(#+) {heading}\n(.*?)(?=^\1 |\Z)", text, re.M | re.S)
     assert section, heading
-    return re.findall(r"^\| `([^`]+)` \|", section[2].split("\n## ")[0], re.M)
+    cells = re.findall(r"^\| (`.+?`) \| ", section[2].split("\n## ")[0], re.M)
+    return [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
 
 
 def test_all_reason_codes_are_documented() -> None:
@@ -228,3 +240,71 @@ def test_all_stages_are_documented() -> None:
 
 def test_all_expectations_are_documented() -> None:
     assert sorted(first_cells("rebuilding.md", "Expectations")) == sorted(get_args(Expectation))
+
+
+def literals(path: Path) -> Iterator[str]:
+    """Yield the strings of a Python file, with the code of the values in f-strings."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                part.value if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"
+                for part in node.values
+                if isinstance(part, ast.Constant | ast.FormattedValue)
+            )
+
+
+@cache
+def source_texts() -> list[str]:
+    """Return all strings of the code and the lines of the Makefile, in which messages are."""
+    files = [path for folder in ("src", "flows") for path in sorted((ROOT / folder).rglob("*.py"))]
+    texts = [text.replace("`", "") for path in files for text in literals(path)]
+    return texts + (ROOT / "Makefile").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    "message", first_cells("troubleshooting.md", "Messages"), ids=lambda text: text[:40]
+)
+def test_messages_of_the_troubleshooting_page_are_in_the_code(message: str) -> None:
+    # "..." stands for a value.
+    wanted = re.compile(".*".join(re.escape(part) for part in message.split("...")), re.S)
+    assert len(message.replace("...", "")) >= 6
+    assert any(wanted.search(text) for text in source_texts())
+
+
+def extension_examples() -> dict[str, tuple[Path, str]]:
+    """Return the examples of docs/extending.md and the file that each edits, by heading."""
+    page = (ROOT / "docs/extending.md").read_text("utf-8")
+    files = dict(re.findall(r"^\| \[(.+?)\].*?`(src/\S+\.py)`", page, re.M))
+    blocks = re.findall(r"^## (.+?)\n.*?^```python\n(.*?)^```", page, re.M | re.S)
+    return {name: (ROOT / files[name[0].lower() + name[1:]], block) for name, block in blocks}
+
+
+@pytest.mark.parametrize(
+    ("file", "example"), extension_examples().values(), ids=extension_examples()
+)
+def test_examples_use_names_of_the_file_that_they_edit(file: Path, example: str) -> None:
+    module, block = ast.parse(file.read_text("utf-8")), ast.parse(example)
+    known = set(dir(builtins))
+    for node in [*ast.walk(module), *ast.walk(block)]:
+        match node:
+            case ast.FunctionDef() | ast.ClassDef():
+                known.add(node.name)
+            case ast.Import() | ast.ImportFrom():
+                known.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+            case ast.Name(ctx=ast.Store()):
+                known.add(node.id)
+            case ast.arg():
+                known.add(node.arg)
+    for registry, entry in re.findall(r"^# in (\w+): (.+)$", example, re.M):
+        assert registry in known
+        block.body += ast.parse(f"{{{entry}}}").body
+    used = {node.id for node in ast.walk(block) if isinstance(node, ast.Name)}
+    assert used - known == set()
+
+
+def test_the_named_tests_exist() -> None:
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [span for span in code_spans(ROOT / "docs/extending.md") if span.startswith("test_")]
+    assert named and [name for name in named if f"def {name}(" not in tests] == []
