@@ -17,8 +17,7 @@ import numpy as np
 from benchmarks import peak_mib
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
-from faceops.evaluation.protocols.closed_set import closed_set
-from faceops.evaluation.protocols.open_set import open_set
+from faceops.evaluation.protocols.identification import closed_set, open_set
 from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
 from faceops.verification.verifier import Verifier
 

@@ -52,9 +52,8 @@ from faceops.embedding.training.inputs import build_inputs
 from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
-from faceops.evaluation.protocols.closed_set import ClosedSet, closed_set
+from faceops.evaluation.protocols.identification import ClosedSet, OpenSet, closed_set, open_set
 from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list
-from faceops.evaluation.protocols.open_set import OpenSet, open_set
 from faceops.evaluation.protocols.roc import roc
 from faceops.evaluation.protocols.verification import (
     OneAgainstTen,
@@ -158,7 +157,7 @@ class Measured:
         test, one = self.view.test, self.against.figures(seed)
         all_pairs = pair_intervals(self.scan, FARS, seed).tar
         by_list, even_odds = self.view_decisions(self.view.threshold), self.view_decisions(0)
-        balanced = self.pairs.accuracy(0.0)
+        balanced = np.array([correct.mean() for correct in self.pairs.correct(0.0)])
 
         def row(key: str, name: str, rates: np.ndarray) -> Figure:
             spread = float(rates.std(ddof=1))

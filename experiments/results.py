@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.evaluation.figures import shown_interval, shown_share
+from faceops.evaluation.report.document import shown_interval, shown_share
 from faceops.verification.bootstrap import resampled_pair_shares, resampled_shares
 
 FIGURES = ("figure", "published", "ours", "s.d. or 95 % interval")

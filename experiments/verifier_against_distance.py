@@ -15,11 +15,9 @@ import numpy as np
 from experiments import parser, run
 from faceops.config.params_file import read_params
 from faceops.config.sections import Verify
-from faceops.verification.accept_rate_gain import accept_rate_gain
 from faceops.verification.bootstrap import percentile_interval
-from faceops.verification.calibrators import mean_loss
-from faceops.verification.choose_calibration import CHOICES, choose_calibration, fit_map
-from faceops.verification.fit import fit_layers
+from faceops.verification.calibration import CHOICES, choose_calibration, fit_map, mean_loss
+from faceops.verification.fit import accept_rate_gain, fit_layers
 from faceops.verification.pairs import all_pair_scores, genuine_weights
 from faceops.verification.reliability import reliability_of_counts
 from faceops.verification.score_table import score_table
@@ -56,7 +54,7 @@ def main() -> None:
                 logits[split, "linear"], logits[split, "distance"], tables[split][1], far,
                 seed=settings.seed,
             )  # fmt: skip
-            intervals = [*map(percentile_interval, gain.resampled.T), gain.interval()]
+            intervals = [*map(percentile_interval, gain.resampled.T), gain.interval().values()]
             rates = zip((*gain.rates, gain.gain), intervals, strict=True)
             cells = [f"{rate:.4f} ({low:.4f} to {high:.4f})" for rate, (low, high) in rates]
             print(f"| {split} | {far:g} | {' | '.join(cells)} |")

@@ -26,7 +26,7 @@ from faceops.release.contract import (
 )
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import BundleModels, serialise, write_bundle
-from faceops.verification.choose_calibration import choose_calibration
+from faceops.verification.calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.verifier import Verifier

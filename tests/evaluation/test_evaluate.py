@@ -8,8 +8,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.evaluation.curves import CURVES, write_curves
-from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
+from faceops.evaluation.evaluate import CURVES, Evaluation, evaluate_embeddings, write_curves
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 
 SETTINGS = Evaluate(pairs=400, pair_draws=3)

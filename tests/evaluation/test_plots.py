@@ -8,8 +8,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
-from faceops.evaluation.curves import deviate
-from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
+from faceops.evaluation.evaluate import Evaluation, deviate, evaluate_embeddings
 from faceops.evaluation.plots import read_history, write_plots
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 

@@ -7,7 +7,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.open_set import GalleryDraw
+from faceops.evaluation.protocols.identification import GalleryDraw
 from faceops.gate.trials import (
     NO_FACE,
     FaceTable,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faceops.verification.accept_rate_gain import accept_rate_gain
 from faceops.verification.false_accept_rate import threshold_at
+from faceops.verification.fit import accept_rate_gain
 from faceops.verification.pairs import PairScores, codes, genuine_pairs
 
 PERSONS = np.repeat([f"p{i:02}" for i in range(40)], np.arange(40) % 5 + 1)
@@ -48,7 +48,8 @@ def test_better_score_gains_surely_and_an_equal_one_does_not() -> None:
     good, poor = scores(3, 3.5), scores(3, 1.5)
     found = accept_rate_gain(good, poor, PERSONS, 0.01)
     assert found.gain > 0.3
-    assert 0 < found.interval()[0] < found.low < found.gain < found.interval()[1]
+    low, high = found.interval().values()
+    assert 0 < low < found.low < found.gain < high
     same = accept_rate_gain(good, good, PERSONS, 0.01)
     assert (same.gain, same.low) == (0, 0)
     assert found.resampled[:, 0].tolist() == same.resampled[:, 1].tolist()

@@ -5,15 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from faceops.verification.calibrators import (
+from faceops.verification.calibration import (
+    CHOICES,
     MAX_SLOPE,
+    fit_map,
     isotonic,
     mean_loss,
     platt,
     pool_adjacent_violators,
     temperature,
 )
-from faceops.verification.choose_calibration import CHOICES, fit_map
 from faceops.verification.score_table import score_table
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.verification.calibrators import platt
-from faceops.verification.choose_calibration import choose_calibration, pairs_by_fold, people_folds
+from faceops.verification.calibration import choose_calibration, pairs_by_fold, people_folds, platt
 from faceops.verification.pairs import (
     PairScores,
     all_pair_scores,

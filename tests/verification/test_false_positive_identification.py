@@ -106,7 +106,7 @@ def test_interval_covers_the_true_rate(gallery: int) -> None:
     for trial in range(40):
         rows = np.random.default_rng(trial).permutation(3000)[:120]
         some = find_lookalikes(truth_embeddings[rows], truth_persons[rows], VERIFIER, 2.0, draws=1)
-        low, high = some.interval(2.0, gallery, repeats=100)
+        low, high = some.interval(2.0, gallery, repeats=100).values()
         covered += low <= truth <= high
     assert covered >= 35
 
@@ -115,4 +115,4 @@ def test_upper_end_without_a_false_positive_is_three_over_the_people() -> None:
     embeddings, persons = people(6, 60, 1)
     close = find_lookalikes(embeddings, persons, VERIFIER, 12.0)
     assert close.rate(12.0, 10) == 0
-    assert close.interval(12.0, 10) == (0.0, 3 / 60)
+    assert close.interval(12.0, 10) == {"low": 0.0, "high": 3 / 60}

@@ -4,7 +4,7 @@ from math import comb
 
 import pytest
 
-from faceops.verification.sample_size import (
+from faceops.verification.thresholds import (
     people_for_far,
     people_for_fpir,
     smallest_far,

@@ -1,12 +1,15 @@
-"""All protocols on one table of embeddings: the figures and the curves behind them."""
+"""All protocols on one table of embeddings: the figures, and the curves as CSV tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
+from faceops.base.tables import write_csv
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import (
@@ -15,9 +18,9 @@ from faceops.evaluation.protocols.all_pairs import (
     all_pairs_figures,
     scan_pairs,
 )
-from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
-from faceops.evaluation.protocols.open_set import (
+from faceops.evaluation.protocols.identification import (
+    closed_set,
     gallery_query_figures,
     open_set,
     open_set_figures,
@@ -98,7 +101,7 @@ def evaluate_embeddings(
         "people": faces.people,
         "photos": len(faces),
         "verification": {
-            "accuracy": float(first.accuracy(0.0)[0]),
+            "accuracy": float(first.correct(0.0)[0].mean()),
             "accuracy_interval": first.interval(0.0, seed, REPEATS),
             "accuracy_pairs": len(first.draws[0].same),
             "accuracy_threshold": EVEN_ODDS,
@@ -132,3 +135,49 @@ def _one_against_ten(faces: EmbeddedFaces, verifier: Verifier, seed: int) -> dic
         return one_against_ten(faces, verifier).figures(seed)
     except FaceOpsError as error:
         return {"negatives": NEGATIVES, "reason": str(error)}
+
+
+CURVES = tuple(
+    f"{name}.csv"
+    for name in ("roc", "det", "scores", "cmc", "identification", "promise", "calibration")
+)
+
+
+def deviate(rates: np.ndarray) -> np.ndarray:
+    """Return the normal deviates float64 (N,) of `rates` between 0 and 1, both excluded."""
+    from scipy.special import ndtri
+
+    deviates: np.ndarray = ndtri(rates)
+    return deviates
+
+
+def write_curves(evaluation: Evaluation, folder: Path) -> None:
+    """Write the CSV tables of `CURVES` to `folder`."""
+    accepts, rejects = evaluation.error_rates
+    ranks = np.arange(1, len(evaluation.cmc) + 1)
+    bins = evaluation.reliability
+    promises = [
+        (row["gallery_faces"], row["budget"], row["seen"], *row["seen_interval"].values())
+        for row in evaluation.figures["promise"]
+        if row["seen"] is not None
+    ]
+    deviates = deviate(accepts), deviate(rejects)
+    det_header = ("false_accepts", "false_rejects", "false_accept_deviate", "false_reject_deviate")
+    tables: dict[str, tuple[Sequence[str], Sequence[Any]]] = {
+        "roc": (("far", "tar"), evaluation.roc),
+        "det": (det_header, (accepts, rejects, *deviates)),
+        "scores": (("bin", "same", "different"), evaluation.score_histogram()),
+        "cmc": (("rank", "rate"), (ranks, evaluation.cmc)),
+        "identification": (("fpr", "tpr", "identified"), evaluation.identification),
+        "promise": (
+            ("gallery_faces", "promised", "seen", "low", "high"),
+            list(zip(*promises, strict=True)),
+        ),
+        "calibration": (
+            ("predicted", "observed", "pairs"), (bins.predicted, bins.observed, bins.pairs)
+        ),
+    }  # fmt: skip
+    for name, (header, columns) in tables.items():
+        rows = zip(*columns, strict=True)
+        cells = ([f"{float(value):.7g}" for value in row] for row in rows)
+        write_csv(folder / f"{name}.csv", header, cells)

@@ -12,20 +12,12 @@ from PIL import Image
 
 from faceops.base.tables import write_csv
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
-from faceops.evaluation.figures import shown_probability
 from faceops.evaluation.protocols.all_pairs import PairScan
-from faceops.faces.contact_sheets import (
-    BAD,
-    GOOD,
-    Thumbnail,
-    ThumbnailSection,
-    draw_sections,
-    write_sheet,
-)
+from faceops.evaluation.report.document import shown_probability
+from faceops.faces import contact_sheets as sheets
 from faceops.verification.pairs import genuine_pairs, score_pairs
 from faceops.verification.verifier import Verifier, sigmoid
 
-MOST = 25
 TWO_PEOPLE, ONE_PERSON = "two people", "one person"
 
 
@@ -42,14 +34,9 @@ class MistakenPair:
 
 
 def worst_mistakes(
-    faces: EmbeddedFaces,
-    crops: np.ndarray | CropRows | None,
-    verifier: Verifier,
-    scan: PairScan,
-    *,
-    calibrated: bool,
-    most: int = MOST,
-) -> list[MistakenPair]:
+    faces: EmbeddedFaces, crops: np.ndarray | CropRows | None, verifier: Verifier,
+    scan: PairScan, *, calibrated: bool, most: int = 25,
+) -> list[MistakenPair]:  # fmt: skip
     """Return up to `most` pairs of each kind, those of two people first, the worst first.
 
     A photo is in one pair of a list, its worst: else one wrong label would fill the list. Pairs of
@@ -68,16 +55,13 @@ def worst_mistakes(
         for row in _photos_once(pairs, most):
             a, b = pairs[row]
             score = float(log_odds[row])
-            found.append(
-                MistakenPair(
-                    kind,
-                    score,
-                    _likeness(score, calibrated),
-                    (str(faces.persons[a]), str(faces.persons[b])),
-                    (str(faces.paths[a]), str(faces.paths[b])),
-                    (None, None) if crops is None else (crops[a], crops[b]),
-                )
-            )
+            likeness = f"distance {-score:.3f}"
+            if calibrated:
+                likeness = f"p {shown_probability(float(sigmoid(log_odds[row])))}"
+            persons = (str(faces.persons[a]), str(faces.persons[b]))
+            paths = (str(faces.paths[a]), str(faces.paths[b]))
+            photos = (None, None) if crops is None else (crops[a], crops[b])
+            found.append(MistakenPair(kind, score, likeness, persons, paths, photos))
     return found
 
 
@@ -92,19 +76,12 @@ def _photos_once(pairs: np.ndarray, most: int) -> Iterator[int]:
             yield row
 
 
-def _likeness(score: float, calibrated: bool) -> str:
-    if not calibrated:
-        return f"distance {-score:.3f}"
-    return f"p {shown_probability(float(sigmoid(np.array([score]))[0]))}"
-
-
 def write_mistakes_table(pairs: list[MistakenPair], path: Path) -> None:
     """Write a CSV of all pairs; of a calibrated model the scores are log odds."""
     header = ("labels", "score", "person", "path", "other_person", "other_path")
     rows = (
-        (pair.kind, f"{pair.log_odds:.6g}", person, first, other, second)
-        for pair in pairs
-        for (person, other), (first, second) in [(pair.persons, pair.paths)]
+        (p.kind, f"{p.log_odds:.6g}", p.persons[0], p.paths[0], p.persons[1], p.paths[1])
+        for p in pairs
     )
     write_csv(path, header, rows, errors="backslashreplace")
 
@@ -118,16 +95,14 @@ def write_mistake_sheets(pairs: list[MistakenPair], folder: Path) -> None:
          "Left and right make a pair. Refused wrongly where the threshold lies above."),
     ):  # fmt: skip
         tiles = [tile for pair in pairs if pair.kind == kind for tile in _tiles(pair)]
-        sheet = draw_sections([ThumbnailSection(f"{title}: {len(tiles) // 2} pairs", tiles, note)])
-        write_sheet(sheet, folder / f"mistakes_{name}.png")
+        section = sheets.ThumbnailSection(f"{title}: {len(tiles) // 2} pairs", tiles, note)
+        sheets.write_sheet(sheets.draw_sections([section]), folder / f"mistakes_{name}.png")
 
 
-def _tiles(pair: MistakenPair) -> Iterator[Thumbnail]:
-    colour = BAD if pair.kind == TWO_PEOPLE else GOOD
-    captions = (f"   {pair.likeness}", "")
-    for person, path, crop, caption in zip(
-        pair.persons, pair.paths, pair.crops, captions, strict=True
-    ):
+def _tiles(pair: MistakenPair) -> Iterator[sheets.Thumbnail]:
+    colour = sheets.BAD if pair.kind == TWO_PEOPLE else sheets.GOOD
+    for side, caption in enumerate((f"   {pair.likeness}", "")):
+        crop = pair.crops[side]
         picture = None if crop is None else Image.fromarray(np.asarray(crop))
-        number = PurePosixPath(path).stem.rpartition("_")[2]
-        yield Thumbnail(picture, person, f"{number}{caption}", colour)
+        number = PurePosixPath(pair.paths[side]).stem.rpartition("_")[2]
+        yield sheets.Thumbnail(picture, pair.persons[side], f"{number}{caption}", colour)

@@ -15,8 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path
-from faceops.evaluation.curves import deviate
-from faceops.evaluation.evaluate import Evaluation
+from faceops.evaluation.evaluate import Evaluation, deviate
 from faceops.evaluation.protocols.all_pairs import LOG_ODDS_RANGE
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import clipped_log_odds

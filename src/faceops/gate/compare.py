@@ -9,8 +9,8 @@ import numpy as np
 from faceops.base.progress import track
 from faceops.config.sections import Gate
 from faceops.evaluation.embedded_faces import CropRows
-from faceops.evaluation.protocols.attributes import read_attributes
-from faceops.evaluation.protocols.open_set import GalleryDraw
+from faceops.evaluation.protocols.identification import GalleryDraw
+from faceops.evaluation.protocols.slices import read_attributes
 from faceops.faces.quality import measure
 from faceops.gate.photos import FrozenPhotos
 from faceops.gate.trials import (

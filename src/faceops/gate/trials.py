@@ -12,7 +12,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.open_set import (
+from faceops.evaluation.protocols.identification import (
     GalleryDraw,
     draw_galleries,
     is_named,

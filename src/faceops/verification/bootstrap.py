@@ -38,14 +38,13 @@ def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[f
     if len(values) == 0:
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
+    return low, high
 
 
 def interval_figures(values: np.ndarray) -> dict[str, float]:
     """Return the 95 % interval of resampled `values` (R,) as {"low", "high"}."""
-    low, high = percentile_interval(values)
-    return {"low": low, "high": high}
+    return dict(zip(("low", "high"), percentile_interval(values), strict=True))
 
 
 def resampled_shares(
@@ -59,12 +58,8 @@ def resampled_shares(
         return np.zeros(0)
     sums, counts = np.bincount(groups, hits.astype(float)), np.bincount(groups)
     sums, counts = sums[counts > 0], counts[counts > 0]
-    return np.array(
-        [
-            (times * sums).sum() / (times * counts).sum()
-            for times in resampled_people(len(counts), seed, repeats)
-        ]
-    )
+    resamples = resampled_people(len(counts), seed, repeats)
+    return np.array([(times * sums).sum() / (times * counts).sum() for times in resamples])
 
 
 def share_interval(
@@ -93,12 +88,8 @@ def resampled_pair_shares(
         return times[one] * np.where(one != two, times[two], 1.0)
 
     resamples = resampled_people(len(people), seed, repeats, lambda times: weights(times).any())
-    return np.array(
-        [
-            (weight * sums).sum() / (weight * counts).sum()
-            for weight in (weights(times) for times in resamples)
-        ]
-    )
+    drawn = map(weights, resamples)
+    return np.array([(weight * sums).sum() / (weight * counts).sum() for weight in drawn])
 
 
 def pairs_interval(

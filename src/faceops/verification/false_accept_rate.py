@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.base.figures import allowed_false_accepts
-from faceops.verification.bootstrap import percentile_interval, resampled_people
+from faceops.verification.bootstrap import interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks
 from faceops.verification.verifier import Verifier, reaches
 
@@ -25,13 +25,11 @@ class ImpostorPairs:
         """Return the false accept rate at `probability`."""
         return self._rate(self._kept(probability), np.ones(len(self.photos)))
 
-    def interval(
-        self, probability: float, *, seed: int = 0, repeats: int = REPEATS
-    ) -> tuple[float, float]:
+    def interval(self, probability: float, *, seed: int = 0) -> dict[str, float]:
         """Return the rate's 95 % interval at a fixed threshold (`bootstrap`, over people)."""
         kept = self._kept(probability)
-        resamples = resampled_people(len(self.photos), seed, repeats)
-        return percentile_interval(np.array([self._rate(kept, times) for times in resamples]))
+        resamples = resampled_people(len(self.photos), seed, REPEATS)
+        return interval_figures(np.array([self._rate(kept, times) for times in resamples]))
 
     def _kept(self, probability: float) -> tuple[np.ndarray, np.ndarray]:
         kept = reaches(self.probability, probability)
@@ -66,5 +64,4 @@ def threshold_at(impostor_descending: np.ndarray, far: float) -> float:
     allowed = allowed_false_accepts(far, len(impostor_descending))
     if allowed >= len(impostor_descending):
         return 0.0
-    first_refused = np.float32(impostor_descending[allowed])
-    return float(np.nextafter(first_refused, np.float32(np.inf)))
+    return float(np.nextafter(np.float32(impostor_descending[allowed]), np.float32(np.inf)))

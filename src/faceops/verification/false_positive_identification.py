@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.bootstrap import percentile_interval, resampled_people
+from faceops.verification.bootstrap import interval_figures, resampled_people
 from faceops.verification.pairs import codes, row_blocks
-from faceops.verification.sample_size import smallest_fpir
+from faceops.verification.thresholds import smallest_fpir
 from faceops.verification.verifier import Verifier, reaches
 
 DRAWS = 3
@@ -53,12 +53,8 @@ class StrangerCounts:
             raise ValueError(f"galleries of 1 to {others} people, not {gallery_people}")
         named = chance_named(np.arange(others + 1), others, gallery_people)
         weight = _photo_weights(self.person)
-        return np.array(
-            [
-                (named[self.counts[:, :, t]].mean(0) * weight).sum()
-                for t in range(self.counts.shape[2])
-            ]
-        )
+        by_threshold = np.moveaxis(self.counts, 2, 0)
+        return np.array([(named[counts].mean(0) * weight).sum() for counts in by_threshold])
 
 
 def chance_named(exceeding: np.ndarray, others: np.ndarray | int, gallery: int) -> np.ndarray:
@@ -79,13 +75,9 @@ def chance_named(exceeding: np.ndarray, others: np.ndarray | int, gallery: int) 
 
 
 def count_strangers(
-    embeddings: np.ndarray,
-    persons: np.ndarray,
-    verifier: Verifier,
-    *,
-    draws: int = DRAWS,
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, *, draws: int = DRAWS,
     seed: int = 0,
-) -> StrangerCounts:
+) -> StrangerCounts:  # fmt: skip
     """Compare every photo with a random photo of every other person, `draws` times.
 
     `embeddings` float32 (N, D), `persons` (N,). Memory: draws x N x 533 counts.
@@ -119,7 +111,7 @@ class Lookalikes:
 
     def interval(
         self, log_odds: float, gallery_people: int, *, seed: int = 0, repeats: int = REPEATS
-    ) -> tuple[float, float]:
+    ) -> dict[str, float]:
         """Return the 95 % interval of the FPIR at a fixed threshold.
 
         Bootstrap over people of the jackknife's pseudo-values (Tukey 1958), which hold the effect
@@ -129,10 +121,10 @@ class Lookalikes:
         """
         rate, pseudo = self._influences(log_odds, gallery_people)
         if rate == 0:
-            return 0.0, smallest_fpir(len(pseudo))
+            return {"low": 0.0, "high": smallest_fpir(len(pseudo))}
         resamples = resampled_people(len(pseudo), seed, repeats)
         means = np.array([(times * pseudo).sum() for times in resamples]) / len(pseudo)
-        return percentile_interval(means.clip(0, 1))
+        return interval_figures(means.clip(0, 1))
 
     def _influences(self, log_odds: float, gallery_people: int) -> tuple[float, np.ndarray]:
         """Return the FPIR and the pseudo-value P U - (P - 1) U(without i) of each person i, (P,).
@@ -154,22 +146,16 @@ class Lookalikes:
         as_many = chance_named(np.minimum(exceeding, others - 1), others - 1, gallery)
         one_fewer = chance_named(exceeding - 1, others - 1, gallery)
         own = np.bincount(self.person[photo], weight * as_many, minlength=people)
-        enrolled = np.bincount(
-            self.other[kept], (weight * (as_many - one_fewer))[index], minlength=people
-        )
+        lost = weight * (as_many - one_fewer)
+        enrolled = np.bincount(self.other[kept], lost[index], minlength=people)
         without = (own.sum() - own - enrolled) * people / others
         return rate, people * rate - others * without
 
 
 def find_lookalikes(
-    embeddings: np.ndarray,
-    persons: np.ndarray,
-    verifier: Verifier,
-    floor: float,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Lookalikes:
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, floor: float, *,
+    draws: int = DRAWS, seed: int = 0,
+) -> Lookalikes:  # fmt: skip
     """Return every comparison of `count_strangers` (same seed, same draws) at `floor` or above."""
     person = codes(persons)
     found = []

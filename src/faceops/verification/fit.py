@@ -5,18 +5,24 @@ distance, calibrate it, and later set the thresholds. Test people are not used h
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from faceops.config.sections import Verify
-from faceops.verification.accept_rate_gain import Gain, accept_rate_gain
-from faceops.verification.calibrators import platt
-from faceops.verification.choose_calibration import ChosenCalibration, choose_calibration
-from faceops.verification.pairs import PairScores, all_pair_scores, balanced_pairs
-from faceops.verification.sample_size import people_for_far
+from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
+from faceops.verification.calibration import ChosenCalibration, choose_calibration, platt
+from faceops.verification.pairs import (
+    PairScores,
+    all_pair_scores,
+    balanced_pairs,
+    codes,
+    genuine_pairs,
+    impostors_at,
+)
 from faceops.verification.score_table import score_table
+from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import Kind, Verifier
 
 Loss = Literal["cross_entropy", "mean_squared_error"]
@@ -24,13 +30,9 @@ Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def fit_layer(
-    squared: np.ndarray,
-    same: np.ndarray,
-    *,
-    l2: float,
-    loss: Loss = "cross_entropy",
+    squared: np.ndarray, same: np.ndarray, *, l2: float, loss: Loss = "cross_entropy",
     sign_constraints: bool = True,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """Return (weight float32 (D,), bias) for squared differences float32 (N, D).
 
     Minimises the `loss` of sigmoid(squared @ weight + bias) against `same` bool (N,), genuine and
@@ -85,6 +87,69 @@ def objective(
     return function
 
 
+_SPARE = 4  # a resample may hold that many times the impostor pairs above the threshold
+
+
+@dataclass(frozen=True)
+class Gain:
+    """True accept rates at one false accept rate; [0] of the new score, [1] of the old one."""
+
+    far: float
+    rates: tuple[float, float]
+    resampled: np.ndarray  # float64 (R, 2): the rates on resampled people
+
+    @property
+    def gain(self) -> float:
+        """New rate minus old."""
+        return self.rates[0] - self.rates[1]
+
+    @property
+    def low(self) -> float:
+        """Lower end of the gain's one-sided 95 % interval."""
+        return float(np.quantile(self.resampled[:, 0] - self.resampled[:, 1], 0.05))
+
+    def interval(self) -> dict[str, float]:
+        """The gain's two-sided 95 % interval."""
+        return interval_figures(self.resampled[:, 0] - self.resampled[:, 1])
+
+
+def accept_rate_gain(
+    new: PairScores, old: PairScores, persons: np.ndarray, far: float, *, seed: int = 0,
+    repeats: int = 500,
+) -> Gain:  # fmt: skip
+    """Compare two scores of all pairs of `persons` (N,), by `all_pair_scores` with `seed`.
+
+    Paired bootstrap over people: both scores see the same resamples, and each sets its threshold
+    anew on their impostor pairs.
+    """
+    person = codes(persons)
+    new_tar, old_tar = (_resampled_tar(scores, person, far, seed) for scores in (new, old))
+    genuine = np.bincount(new_tar.person, minlength=len(new_tar.photos))
+    resamples = resampled_people(len(genuine), seed, repeats, lambda n: (n * genuine).any())
+    resampled = np.array([(new_tar.rate(times), old_tar.rate(times)) for times in resamples])
+    once = np.ones(len(genuine))
+    return Gain(far, (new_tar.rate(once), old_tar.rate(once)), resampled)
+
+
+def _resampled_tar(scores: PairScores, person: np.ndarray, far: float, seed: int) -> ResampledTar:
+    count = len(scores.impostor)
+    kept = min(count, int(_SPARE * far * count) + 100)
+    cut = np.partition(scores.impostor, count - kept)[count - kept]
+    positions = np.flatnonzero(scores.impostor >= cut)
+    first, second = impostors_at(positions, person, seed=seed)
+    order = np.argsort(-scores.impostor[positions], kind="stable")
+    rising = np.argsort(scores.genuine, kind="stable")
+    highest = scores.impostor[positions][order]
+    refused = np.searchsorted(scores.genuine[rising], highest, side="right")
+    photos = np.bincount(person)
+    whose = person[genuine_pairs(person)[:, 0]][rising]
+    refused = np.append(refused, refused[-1])
+    each = (photos.sum() ** 2 - (photos**2).sum()) / 2 / count
+    return ResampledTar(
+        far, photos, whose, refused, person[first][order], person[second][order], each
+    )
+
+
 @dataclass(frozen=True)
 class VerifierFit:
     """The chosen verifier and the measurements behind the choice."""
@@ -97,33 +162,28 @@ class VerifierFit:
 
     def figures(self) -> dict[str, Any]:
         """Return the measurements as plain values for verify.json."""
-        low, high = self.gain.interval()
         return {
             "kind": self.verifier.kind,
             "training_pairs": self.training_pairs,
             "compared_at_far": self.gain.far,
             "tar": {"linear": self.gain.rates[0], "distance": self.gain.rates[1]},
             "gain": self.gain.gain,
-            "gain_interval": {"low": low, "high": high},
+            "gain_interval": self.gain.interval(),
             "gain_low": self.gain.low,  # one-sided; the linear verifier is kept if it is above 0
             "calibration": {
                 "method": self.calibration.method,
                 "folds_of_people": self.calibration.folds,
                 "held_out": {
-                    method: {"log_loss": result.log_loss, "expected_error": result.expected_error}
-                    for method, result in self.calibration.held_out.items()
+                    method: asdict(result) for method, result in self.calibration.held_out.items()
                 },
             },
         }
 
 
 def fit_verifier(
-    train: np.ndarray,
-    train_persons: np.ndarray,
-    val: np.ndarray,
-    val_persons: np.ndarray,
+    train: np.ndarray, train_persons: np.ndarray, val: np.ndarray, val_persons: np.ndarray,
     settings: Verify,
-) -> VerifierFit:
+) -> VerifierFit:  # fmt: skip
     """Fit on `train` float32 (N, D), choose and calibrate on `val` float32 (M, D).
 
     The linear verifier is kept only if its true accept rate on validation people is higher than
@@ -175,15 +235,12 @@ def fit_layers(
     distance = squared.sum(1, keepdims=True)
     scale, bias = fit_layer(distance, pairs.same, l2=settings.l2, loss=settings.loss)
     plain = np.full(train.shape[1], min(scale[0], np.float32(-1e-3)), np.float32)
-    weight, shift = fit_layer(
-        squared,
-        pairs.same,
-        l2=settings.l2,
-        loss=settings.loss,
-        sign_constraints=settings.sign_constraints,
+    signs = settings.sign_constraints
+    linear = fit_layer(
+        squared, pairs.same, l2=settings.l2, loss=settings.loss, sign_constraints=signs
     )
     layers: dict[Kind, Verifier] = {
         "distance": Verifier(plain, bias, "distance"),
-        "linear": Verifier(weight, shift, "linear"),
+        "linear": Verifier(*linear, "linear"),
     }
     return layers, len(pairs.same)

@@ -57,12 +57,9 @@ class BalancedPairs:
 
 
 def balanced_pairs(
-    persons: np.ndarray,
-    count: int,
-    seed: int,
-    embeddings: np.ndarray | None = None,
+    persons: np.ndarray, count: int, seed: int, embeddings: np.ndarray | None = None,
     hard_negative_share: float = 0.0,
-) -> BalancedPairs:
+) -> BalancedPairs:  # fmt: skip
     """Return up to `count` pairs, half of them genuine, drawn without repeats.
 
     There are fewer when there are fewer genuine pairs. They are drawn one per person in turn, so
@@ -220,14 +217,9 @@ class PairScores:
 
 
 def all_pair_scores(
-    embeddings: np.ndarray,
-    persons: np.ndarray,
-    verifier: Verifier,
-    *,
-    log_odds: bool = False,
-    limit: int = LIMIT,
-    seed: int = 0,
-) -> PairScores:
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, *, log_odds: bool = False,
+    limit: int = LIMIT, seed: int = 0,
+) -> PairScores:  # fmt: skip
     """Score every pair of rows by `verifier`: probabilities, or their `log_odds`.
 
     `embeddings` float32 (N, D), `persons` (N,). Genuine pairs are in the order of `genuine_pairs`

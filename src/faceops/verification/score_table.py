@@ -56,12 +56,9 @@ class FoldTable:
 
 
 def score_table(
-    genuine: np.ndarray,
-    impostor: np.ndarray,
-    bins: int = BINS,
-    *,
+    genuine: np.ndarray, impostor: np.ndarray, bins: int = BINS, *,
     weights: np.ndarray | None = None,
-) -> ScoreTable:
+) -> ScoreTable:  # fmt: skip
     """Return the table of scores of genuine pairs (N,) and impostor pairs (M,).
 
     Exact up to `bins` pairs; beyond, the range is cut evenly into `bins`, each with the mean of
@@ -73,24 +70,20 @@ def score_table(
 
 
 def fold_table(
-    scores: PairScores,
-    cells: tuple[np.ndarray, np.ndarray],
-    folds: int,
-    bins: int = BINS,
-    *,
+    scores: PairScores, cells: tuple[np.ndarray, np.ndarray], folds: int, bins: int = BINS, *,
     weights: np.ndarray | None = None,
-) -> FoldTable:
+) -> FoldTable:  # fmt: skip
     """Return the table of `scores` by the folds of the two people of each pair.
 
     `cells`, (N,) of the genuine and (M,) of the impostor pairs, are i x `folds` + j. For `bins`
     and `weights` see `score_table`.
     """
     parts = (scores.genuine, scores.impostor)
-    filled = [part for part in parts if len(part)]
     exact = None
     if len(scores.genuine) + len(scores.impostor) <= bins:
         exact = np.unique(np.concatenate(parts))
         bins = len(exact)
+    filled = [part for part in parts if len(part)]
     low = min((float(part.min()) for part in filled), default=0.0)
     high = max((float(part.max()) for part in filled), default=0.0)
     width = (high - low) / max(bins, 1) or 1.0

@@ -16,7 +16,12 @@ odds over log rate. Beyond the last one the slope of the last measured decade co
 that fall faster than exponentially, as those of distances do, are then over-estimated, so the
 threshold errs on the strict side.
 
-A budget for which the measured people are too few (`sample_size`) is refused.
+A budget for which the measured people are too few is refused. Photos of one person are not
+independent, so people are counted. FPIR: if none of P strangers are identified, the rate can still
+be 3 / P with 95 % confidence (rule of three, Hanley & Lippman-Hand 1983); fewer than 3 / FPIR
+people are never enough. FAR: P people make P (P - 1) / 2 pairs of people, and ten of them must be
+expected above the threshold (the rule of 30 of Doddington et al. 2000, relaxed: ten errors give
+about +-60 % at 95 %).
 """
 
 import math
@@ -26,12 +31,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
-from faceops.verification.sample_size import (
-    people_for_far,
-    people_for_fpir,
-    smallest_far,
-    smallest_fpir,
-)
 
 
 class _Frozen(BaseModel):
@@ -50,10 +49,6 @@ class SearchTail(_Frozen):
 
     gallery_faces: int
     points: list[TailPoint] = Field(description="falling rate, rising probability")
-
-    def covers(self, budget: float) -> bool:
-        """Whether the tail reaches down to the rate `budget`."""
-        return budget >= self.points[-1].rate * (1 - 1e-9)
 
 
 class Interval(_Frozen):
@@ -120,9 +115,7 @@ class Thresholds(_Frozen):
 
     def search_is_measured(self, budget: float, gallery_faces: int) -> bool:
         """Whether `for_search` interpolates between measurements, rather than extrapolating."""
-        reach = (tail for tail in self.search_tails if tail.gallery_faces >= gallery_faces)
-        tail = next(reach, None)
-        return tail is not None and tail.covers(budget)
+        return is_measured(self.search_tails, budget, gallery_faces)
 
     def for_pairs(self, far: float) -> float:
         """Return the threshold at a false accept rate of pairs.
@@ -131,8 +124,7 @@ class Thresholds(_Frozen):
             UsageError: `far` is not between 0 and 1, or the people are too few for it.
         """
         _check_budget(far)
-        if self.people < people_for_far(far):
-            needed = people_for_far(far)
+        if self.people < (needed := people_for_far(far)):
             raise UsageError(
                 f"a false accept rate of {far:g} is not supported by {self.data} "
                 f"({math.comb(self.people, 2):,} pairs of people); it needs {needed:,} people "
@@ -140,6 +132,12 @@ class Thresholds(_Frozen):
                 f"{_rounded_up(smallest_far(self.people))}."
             )
         return as_threshold(log_odds_at(self.pair_tail, far))
+
+
+def is_measured(tails: Sequence[SearchTail], budget: float, gallery_faces: int) -> bool:
+    """Whether the smallest measured gallery of at least that size reaches down to `budget`."""
+    tail = next((tail for tail in tails if tail.gallery_faces >= gallery_faces), None)
+    return tail is not None and budget >= tail.points[-1].rate * (1 - 1e-9)
 
 
 def fpir_refusal(budget: float, people: int, data: str) -> str:
@@ -213,9 +211,8 @@ def as_threshold(log_odds: float) -> float:
     """Return the probability at `log_odds`; `ABOVE_ONE` beyond the range of float32."""
     if log_odds > LARGEST_LOG_ODDS:
         return ABOVE_ONE
-    if log_odds >= 0:
-        return 1 / (1 + math.exp(-log_odds))
-    return math.exp(log_odds) / (1 + math.exp(log_odds))
+    small = math.exp(-abs(log_odds))
+    return (1.0 if log_odds >= 0 else small) / (1 + small)
 
 
 def log_odds_of(probability: float) -> float:
@@ -224,3 +221,31 @@ def log_odds_of(probability: float) -> float:
         return math.inf
     clipped = max(float(probability), 1e-9)
     return math.log(clipped) - math.log1p(-clipped)
+
+
+IMPOSTOR_PAIRS = 10
+_RULE_OF_THREE = 3
+
+
+def people_for_fpir(fpir: float) -> int:
+    """Return the number of people that an FPIR needs."""
+    return math.ceil(_RULE_OF_THREE / fpir - 1e-9)
+
+
+def smallest_fpir(people: int) -> float:
+    """Return the smallest FPIR that `people` people support, at most 1."""
+    return min(_RULE_OF_THREE / people, 1.0) if people else 1.0
+
+
+def people_for_far(far: float) -> int:
+    """Return the number of people that a false accept rate needs."""
+    wanted = math.ceil(IMPOSTOR_PAIRS / far - 1e-6)  # pairs of people
+    people = (1 + math.isqrt(1 + 8 * wanted)) // 2
+    while math.comb(people, 2) < wanted:
+        people += 1
+    return people
+
+
+def smallest_far(people: int) -> float:
+    """Return the smallest false accept rate that `people` people support, at most 1."""
+    return min(IMPOSTOR_PAIRS / max(math.comb(people, 2), 1), 1.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceops.verification.calibrators import platt
+from faceops.verification.calibration import platt
 from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier
 

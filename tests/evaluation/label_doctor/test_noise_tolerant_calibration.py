@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise, fit_label_noise
-from faceops.verification.calibrators import platt
+from faceops.verification.calibration import platt
 from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier
 from tests.evaluation.label_doctor.planted import SIZE, draw

@@ -7,7 +7,7 @@ import pytest
 
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.attributes import read_attributes
+from faceops.evaluation.protocols.slices import read_attributes
 
 PERSONS = np.repeat([f"Ada_00{number}" for number in range(4)], 2)
 PATHS = np.array([f"photos/{person}/{i % 2}.jpg" for i, person in enumerate(PERSONS)])

@@ -7,10 +7,10 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.closed_set import closed_set
-from faceops.evaluation.protocols.open_set import (
+from faceops.evaluation.protocols.identification import (
     OpenSet,
     best_two,
+    closed_set,
     gallery_query_figures,
     open_set,
     open_sets,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.attributes import Attributes
 from faceops.evaluation.protocols.slices import (
     FAR,
     GALLERY,
+    Attributes,
     chance_identified,
     measure_slices,
 )

@@ -9,8 +9,7 @@ from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import evaluate_embeddings
 from faceops.evaluation.mistakes import MistakenPair, worst_mistakes
-from faceops.evaluation.protocols.attributes import Attributes
-from faceops.evaluation.protocols.slices import measure_slices
+from faceops.evaluation.protocols.slices import Attributes, measure_slices
 from faceops.evaluation.report.document import About, Facts
 from tests.evaluation.simulated import VERIFIER, people, thresholds
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.calibrators import platt
+from faceops.verification.calibration import platt
 from faceops.verification.score_table import ScoreTable, score_table
 from faceops.verification.verifier import Verifier
 

@@ -20,8 +20,7 @@ from faceops.evaluation.protocols.roc import Roc
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks, row_blocks
 from faceops.verification.reliability import BINS, Reliability, bin_sums, reliability_of
-from faceops.verification.sample_size import IMPOSTOR_PAIRS
-from faceops.verification.thresholds import as_threshold
+from faceops.verification.thresholds import IMPOSTOR_PAIRS, as_threshold
 from faceops.verification.verifier import Verifier, sigmoid
 
 MOST_TOP = 1 << 21  # impostor pairs kept: 24 MB
@@ -118,13 +117,9 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     unseen = impostors - counts.seen
     half_of_never = 0.5 * never.sum() / pairs
     beyond = photos * (photos.sum() - photos) - present * (len(person) - present)
+    below = counts.below + np.where(np.isfinite(genuine), unseen, 0)
     return PairScan(
-        roc=Roc(
-            genuine,
-            counts.below + np.where(np.isfinite(genuine), unseen, 0),
-            counts.upto + unseen,
-            impostors,
-        ),
+        roc=Roc(genuine, below, counts.upto + unseen, impostors),
         genuine_person=genuine_person,
         person=person,
         photos=photos,
@@ -304,11 +299,8 @@ def pair_intervals(
         lost = (times * scan.lost).sum() / (times * others).sum() - (1 - auc)
         aucs[repeat] = min(auc + gained - 2 * lost, 1.0)
         rates[repeat] = [tar.rate(times) for tar in tars]
-    return PairIntervals(
-        auc=interval_figures(aucs),
-        tar={far: interval_figures(column) for far, column in zip(fars, rates.T, strict=True)},
-        resampled=rates,
-    )
+    tar = {far: interval_figures(column) for far, column in zip(fars, rates.T, strict=True)}
+    return PairIntervals(interval_figures(aucs), tar, rates)
 
 
 def _resampled_tar(scan: PairScan, far: float, seed: int) -> ResampledTar:

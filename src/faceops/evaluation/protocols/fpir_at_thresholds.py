@@ -10,7 +10,7 @@ the interval that the release states for its own threshold, over the people who 
 where the two intervals are disjoint, the stated one was too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from faceops.base.errors import UsageError
@@ -24,24 +24,31 @@ _FEWEST_SIZES = 3
 
 
 def measure_fpir_at_thresholds(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds,
-    seed: int,
-    *,
-    budgets: Sequence[float] | None = None,
-    gallery_sizes: Sequence[int] | None = None,
-) -> list[dict[str, Any]]:
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds, seed: int, *,
+    budgets: Collection[float] | None = None, gallery_sizes: Collection[int] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row of figures for each gallery size that the people can fill, and each budget.
 
-    By default for the budgets and sizes of the release's own table. "verdict" is "kept",
-    "undecided", "broken" (see the module), or "refused" where the release supports no such budget.
+    By default for the sizes and budgets of the release's own table and its default budget; where
+    the people can fill fewer than three of the sizes, smaller usual ones are added. "verdict" is
+    "kept", "undecided", "broken" (see the module), or "refused" where the release supports no such
+    budget.
     """
     people = faces.people
-    sizes = stated_sizes(thresholds, people) if gallery_sizes is None else gallery_sizes
-    budgets = stated_budgets(thresholds) if budgets is None else budgets
+    if gallery_sizes is None:
+        own = {row.gallery_faces for row in thresholds.search if row.gallery_faces < people}
+        usual = [size for size in _USUAL_SIZES if size < people and size not in own]
+        gallery_sizes = [*own, *usual[: max(_FEWEST_SIZES - len(own), 0)]]
+    if budgets is None:
+        budgets = {row.budget for row in thresholds.search} | {thresholds.default_budget}
+    none = {"low": None, "high": None}
+    stated = {
+        (row.gallery_faces, row.budget): row.false_positive_rate.model_dump()
+        for row in thresholds.search
+        if row.false_positive_rate
+    }
     rows: list[dict[str, Any]] = []
-    for size in sorted(size for size in sizes if size < people):
+    for size in sorted(size for size in gallery_sizes if size < people):
         for budget in sorted(budgets, reverse=True):
             row: dict[str, Any] = {
                 "gallery_faces": size,
@@ -50,8 +57,8 @@ def measure_fpir_at_thresholds(
                 "threshold": None,
                 "measured": False,  # extrapolated when the release was calibrated
                 "seen": None,
-                "seen_interval": _ends(None),
-                "calibrated_interval": _ends(None),
+                "seen_interval": none,
+                "calibrated_interval": none,
                 "verdict": "refused",
                 "refusal": "",
             }
@@ -72,9 +79,9 @@ def measure_fpir_at_thresholds(
         row |= {
             "measured": thresholds.search_is_measured(budget, size),
             "seen": rate,
-            "seen_interval": _ends(interval),
-            "calibrated_interval": _ends(_stated_interval(thresholds, budget, size)),
-            "verdict": verdict(rate, interval[0], budget),
+            "seen_interval": interval,
+            "calibrated_interval": stated.get((size, budget), none),
+            "verdict": verdict(rate, interval["low"], budget),
         }
     return rows
 
@@ -84,35 +91,3 @@ def verdict(rate: float, low: float, budget: float) -> str:
     if rate <= budget:
         return "kept"
     return "undecided" if low <= budget else "broken"
-
-
-def stated_sizes(thresholds: Thresholds, people: int) -> list[int]:
-    """Return the gallery sizes of the release's own table that `people` people can fill, rising.
-
-    Where those are fewer than three, smaller usual sizes are added.
-    """
-    sizes = {row.gallery_faces for row in thresholds.search if row.gallery_faces < people}
-    for size in _USUAL_SIZES:
-        if len(sizes) < _FEWEST_SIZES and size < people:
-            sizes.add(size)
-    return sorted(sizes)
-
-
-def stated_budgets(thresholds: Thresholds) -> list[float]:
-    """Return the budgets of the release's table and its default one, falling."""
-    budgets = {row.budget for row in thresholds.search} | {thresholds.default_budget}
-    return sorted(budgets, reverse=True)
-
-
-def _stated_interval(
-    thresholds: Thresholds, budget: float, gallery_size: int
-) -> tuple[float, float] | None:
-    for row in thresholds.search:
-        if (row.budget, row.gallery_faces) == (budget, gallery_size) and row.false_positive_rate:
-            return row.false_positive_rate.low, row.false_positive_rate.high
-    return None
-
-
-def _ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = interval or (None, None)
-    return {"low": low, "high": high}

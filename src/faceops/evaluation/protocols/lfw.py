@@ -20,7 +20,7 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import all_pairs_figures, scan_pairs
-from faceops.evaluation.protocols.closed_set import closed_set
+from faceops.evaluation.protocols.identification import closed_set
 from faceops.evaluation.protocols.roc import roc
 from faceops.verification.bootstrap import pairs_interval
 from faceops.verification.pairs import codes
@@ -104,19 +104,14 @@ def read_pairs_list(file: Path) -> PairsList:
 
 def _pair(file: Path, number: int, parts: Sequence[str]) -> tuple[str, str, bool]:
     try:
-        if len(parts) == 3:
-            return _photo(parts[0], parts[1]), _photo(parts[0], parts[2]), True
-        one, n, other, m = parts
-        return _photo(one, n), _photo(other, m), False
+        same = len(parts) == 3
+        one, n, other, m = [*parts[:2], *parts[:1], parts[2]] if same else parts
+        return f"{one}_{int(n):04d}", f"{other}_{int(m):04d}", same
     except ValueError:
         raise FaceOpsError(
             f"{file} line {number} is no pair: {' '.join(parts)!r}; it takes `name n m` or "
             "`name n other m`."
         ) from None
-
-
-def _photo(person: str, number: str) -> str:
-    return f"{person}_{int(number):04d}"
 
 
 def _name(path: str) -> str:

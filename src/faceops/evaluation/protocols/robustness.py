@@ -26,8 +26,7 @@ from faceops.photos.open_photo import open_photo
 from faceops.verification.bootstrap import interval_figures, resampled_people
 from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
-from faceops.verification.sample_size import IMPOSTOR_PAIRS
-from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, reaches
 
 FAR = 1e-3

@@ -1,5 +1,7 @@
 """Figures of groups (slices) of people or photos, at the thresholds of all people together.
 
+Groups are the values of attributes that a CSV states about people or photos.
+
 A false accept inside a group is an impostor pair of two people of the same group: there a face is
 most likely to be taken for another. Where a group is too small, the figures say how many people
 it takes.
@@ -10,13 +12,17 @@ exact expectations over all such galleries, as in
 `faceops.verification.false_positive_identification`.
 """
 
+import csv
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from faceops.base.errors import UsageError
+from faceops.dataset.names import name_key
 from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces
-from faceops.evaluation.protocols.attributes import Attributes
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
 from faceops.verification.false_positive_identification import DRAWS, chance_named, find_lookalikes
@@ -27,9 +33,125 @@ from faceops.verification.pairs import (
     row_blocks,
     score_pairs,
 )
-from faceops.verification.sample_size import people_for_far, people_for_fpir
-from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.thresholds import Thresholds, log_odds_of, people_for_far, people_for_fpir
 from faceops.verification.verifier import Verifier, reaches
+
+KEYS = ("person", "photo", "photo_id")
+RESERVED = ("worst", "about")  # keys of the figures, beside the attributes
+MOST_VALUES = 30  # more are a measurement, not groups
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """`values`: attribute -> text (N,), one a face, "" where nothing is stated.
+
+    `rows_without_faces`: rows of the file about nobody among the faces.
+    """
+
+    values: dict[str, np.ndarray]
+    rows_without_faces: int
+
+
+@dataclass(frozen=True)
+class AttributesFile:
+    """The content of a CSV: `stated` gives, by the `key` column, attribute -> value."""
+
+    path: Path
+    key: str
+    attributes: list[str]
+    stated: dict[str, dict[str, str]]
+
+    def of(self, faces: EmbeddedFaces, photo_ids: np.ndarray | None = None) -> Attributes:
+        """Return the attributes of `faces`; `photo_ids` text (N,) where they are known.
+
+        People and photos that are not among the faces are counted only: one file may serve
+        several sets.
+
+        Raises:
+            UsageError: no row matches a face, or the key is not known here.
+        """
+        if self.key == "photo_id" and photo_ids is None:
+            raise UsageError(
+                f"{self.path}: photo_id is not known here; use the column photo or person."
+            )
+        names = {"person": faces.persons, "photo": faces.paths, "photo_id": photo_ids}[self.key]
+        assert names is not None
+        keys = [_key(self.key, str(name)) for name in names]
+        missing = len(self.stated.keys() - set(keys))
+        if missing == len(self.stated):
+            raise UsageError(
+                f"{self.path}: none of its {missing} rows matches the {len(faces)} photos "
+                f"evaluated; the first names {self.key} {next(iter(self.stated))!r}: check the "
+                f"column {self.key}."
+            )
+        empty = dict.fromkeys(self.attributes, "")
+        values = {
+            column: np.array([self.stated.get(name, empty)[column] for name in keys], dtype=str)
+            for column in self.attributes
+        }
+        return Attributes(values, missing)
+
+
+def read_attributes(path: Path) -> AttributesFile:
+    """Read a CSV of attributes.
+
+    One column is the key: `person` (any spelling), `photo` (a path relative to the data folder,
+    with or without photos/) or `photo_id` (sha256); every other column is an attribute. An empty
+    cell states nothing.
+
+    Raises:
+        UsageError: the file is absent, empty, no text, without a key column, repeats a key, or
+            has a row of another length or too many values.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist; name a CSV file of attributes.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read as CSV ({error}); save it as UTF-8.") from None
+    if len(lines) < 2:
+        what = "has a header and no rows" if lines else "is empty"
+        raise UsageError(f"{path} {what}; give each person or photo a row.")
+    header = lines[0][1]
+    keys = [column for column in KEYS if column in header]
+    if len(keys) != 1 or len(header) < 2 or len(set(header)) < len(header) or "" in header:
+        raise UsageError(
+            f"{path} has the columns {', '.join(header)}; it takes one of person, photo or "
+            "photo_id, and one or more attributes, each with a name of its own."
+        )
+    if reserved := set(header) & set(RESERVED):
+        raise UsageError(f"{path} has an attribute called {min(reserved)!r}; rename it.")
+    stated: dict[str, dict[str, str]] = {}
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise UsageError(
+                f"{path}, line {number}: {len(cells)} cells, the header has {len(header)}; "
+                "correct the line."
+            )
+        row = dict(zip(header, cells, strict=True))
+        name = _key(keys[0], row.pop(keys[0]))
+        if name in stated:
+            raise UsageError(
+                f"{path}, line {number}: {keys[0]} {name!r} has a row already; keep one of them."
+            )
+        stated[name] = row
+    attributes = [column for column in header if column != keys[0]]
+    for column in attributes:
+        if (count := len({row[column] for row in stated.values()} - {""})) > MOST_VALUES:
+            raise UsageError(
+                f"{path}: {column} has {count} different values, which are no groups; put them "
+                f"into at most {MOST_VALUES} bins or remove the column."
+            )
+    return AttributesFile(path, keys[0], attributes, stated)
+
+
+def _key(key: str, name: str) -> str:
+    if key == "person":
+        return name_key(name)
+    return name.removeprefix("./").removeprefix("photos/") if key == "photo" else name.lower()
+
 
 GALLERY = 20
 FAR = 1e-3
@@ -38,12 +160,9 @@ PEOPLE_NEEDED = people_for_fpir(MISSED)  # the same rule of three
 
 
 def measure_slices(
-    faces: EmbeddedFaces,
-    attributes: Attributes,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    seed: int,
-) -> dict[str, Any]:
+    faces: EmbeddedFaces, attributes: Attributes, verifier: Verifier,
+    thresholds: Thresholds | None, seed: int,
+) -> dict[str, Any]:  # fmt: skip
     """Return attribute -> value -> figures, and "worst": the worst groups that are large enough.
 
     The threshold of "tar" and "false_accept_rate" keeps `FAR` on all `faces` together; those
@@ -65,10 +184,7 @@ def measure_slices(
         }
         for attribute, values in attributes.values.items()
     }
-    worst = {
-        "tar": _worst(result, "tar", lowest=True),
-        "false_accept_rate": _worst(result, "false_accept_rate", lowest=False),
-    }
+    worst = {name: _worst(result, name) for name in ("tar", "false_accept_rate")}
     about = {
         "far": FAR,
         "threshold": cuts[""],
@@ -83,32 +199,25 @@ def measure_slices(
 
 
 def _group_figures(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    cuts: dict[str, float],
-    seed: int,
-) -> dict[str, Any]:
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None,
+    cuts: dict[str, float], seed: int,
+) -> dict[str, Any]:  # fmt: skip
     people, pairs = faces.people, genuine_pairs(faces.persons)
     whose = codes(faces.persons)[pairs[:, 0]]
     able = len(np.unique(whose))
     genuine = score_pairs(faces.embeddings, pairs, verifier)
     floor = min(cuts.values())
     impostors = find_impostor_pairs(faces.embeddings, faces.persons, verifier, floor)
-    figures: dict[str, Any] = {
-        "people": people,
-        "photos": len(faces),
-        "people_with_two_photos": able,
-        "genuine_pairs": len(pairs),
-    }
+    figures: dict[str, Any] = {"people": people, "photos": len(faces)}
+    figures |= {"people_with_two_photos": able, "genuine_pairs": len(pairs)}
     for prefix, cut in cuts.items():
         hits = reaches(genuine, cut)
-        ends = impostors.interval(cut, seed=seed) if people > 1 else (float("nan"),) * 2
+        ends = impostors.interval(cut, seed=seed) if people > 1 else {"low": nan, "high": nan}
         figures |= {
             f"{prefix}tar": float(hits.mean()) if len(hits) else None,
             f"{prefix}tar_interval": share_interval(hits, whose, seed),
             f"{prefix}false_accept_rate": impostors.rate(cut) if people > 1 else None,
-            f"{prefix}false_accept_rate_interval": {"low": ends[0], "high": ends[1]},
+            f"{prefix}false_accept_rate_interval": ends,
         }
     search = _search_figures(faces, verifier, thresholds, seed)
     return figures | search | _support(people, able)
@@ -129,13 +238,12 @@ def _search_figures(
     except UsageError as error:
         return absent | {"search_refused": str(error)}
     lookalikes = find_lookalikes(faces.embeddings, faces.persons, verifier, cut, seed=seed)
-    low, high = lookalikes.interval(cut, GALLERY, seed=seed)
     named, whose = chance_identified(faces, verifier, cut, thresholds.runner_up_margin, seed)
     return {
         "dir": float(named.mean()) if len(named) else None,
         "dir_interval": share_interval(named, whose, seed),
         "fpir": lookalikes.rate(cut, GALLERY),
-        "fpir_interval": {"low": low, "high": high},
+        "fpir_interval": lookalikes.interval(cut, GALLERY, seed=seed),
         "gallery_people": GALLERY,
         "budget": thresholds.default_budget,
         "search_refused": "",
@@ -191,8 +299,8 @@ def _support(people: int, able: int) -> dict[str, Any]:
     }
 
 
-def _worst(result: dict[str, Any], name: str, *, lowest: bool) -> dict[str, Any] | None:
-    """Return the group with the worst rate, of those that are large enough for it."""
+def _worst(result: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Return the group with the lowest TAR or highest FAR, of those that are large enough."""
     able = [
         (group[name], attribute, value)
         for attribute, groups in result.items()
@@ -201,6 +309,6 @@ def _worst(result: dict[str, Any], name: str, *, lowest: bool) -> dict[str, Any]
     ]
     if not able:
         return None
-    rate, attribute, value = (min if lowest else max)(able)
+    rate, attribute, value = (min if name == "tar" else max)(able)
     interval = result[attribute][value][f"{name}_interval"]
     return {"attribute": attribute, "value": value, name: rate, f"{name}_interval": interval}

@@ -50,10 +50,6 @@ class RandomPairs:
             for pairs, score in zip(self.draws, self.scores, strict=True)
         ]
 
-    def accuracy(self, log_odds: float) -> np.ndarray:
-        """Return the share of right decisions of each draw, float64 (R,)."""
-        return np.array([correct.mean() for correct in self.correct(log_odds)])
-
     def interval(self, log_odds: float, seed: int, repeats: int = _REPEATS) -> dict[str, float]:
         """Return the 95 % interval of the accuracy, over people."""
         first, second = (
@@ -90,12 +86,8 @@ class RandomPairs:
         return figures
 
     def _accuracy(self, name: str, log_odds: float, seed: int) -> dict[str, Any]:
-        rates = self.accuracy(log_odds)
-        return {
-            name: float(rates.mean()),
-            f"{name}_spread": _spread(rates),
-            f"{name}_interval": self.interval(log_odds, seed),
-        }
+        rates = np.array([correct.mean() for correct in self.correct(log_odds)])
+        return _mean_and_spread(name, rates) | {f"{name}_interval": self.interval(log_odds, seed)}
 
     def _val(self, far: float, seed: int) -> dict[str, Any]:
         accepted, whose = [], []
@@ -106,12 +98,9 @@ class RandomPairs:
             whose.append(self.person[pairs.first[pairs.same]])
         rates = np.array([part.mean() for part in accepted])
         name, negatives = f"val_at_far_{far:g}", int((~self.draws[0].same).sum())
-        return {
-            name: float(rates.mean()),
-            f"{name}_spread": _spread(rates),
-            f"{name}_interval": share_interval(
-                np.concatenate(accepted), np.concatenate(whose), seed, _REPEATS
-            ),
+        ends = share_interval(np.concatenate(accepted), np.concatenate(whose), seed, _REPEATS)
+        return _mean_and_spread(name, rates) | {
+            f"{name}_interval": ends,
             f"{name}_supported": allowed_false_accepts(far, negatives) >= 1,
         }
 
@@ -130,8 +119,9 @@ def random_pairs(
     return RandomPairs(drawn, scores, codes(faces.persons))
 
 
-def _spread(rates: np.ndarray) -> float:
-    return float(rates.std(ddof=1)) if len(rates) > 1 else float("nan")
+def _mean_and_spread(name: str, rates: np.ndarray) -> dict[str, float]:
+    spread = float(rates.std(ddof=1)) if len(rates) > 1 else float("nan")
+    return {name: float(rates.mean()), f"{name}_spread": spread}
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,16 @@
 
 from typing import Any
 
-from faceops.evaluation.figures import one_in, shown_interval, shown_probability, shown_share
-from faceops.evaluation.report.document import (
-    HEADER,
-    Facts,
-    Part,
-    Picture,
-    Section,
-    Table,
-    Text,
-    absent,
-    figure_row,
-    with_interval,
-)
-from faceops.verification.sample_size import people_for_fpir
+from faceops.evaluation.report import document as doc
+from faceops.verification.thresholds import people_for_fpir
 
 IDENTIFICATION_TITLE = "One-to-many identification"
 
 
-def identification_section(facts: Facts) -> Section:
+def identification_section(facts: doc.Facts) -> doc.Section:
     """Return closed set, open sets, queries against a gallery, one against ten."""
     figures = facts.figures
-    parts: list[Part] = []
+    parts: list[doc.Part] = []
     if "closed_set" in figures:
         parts += _closed(figures["closed_set"])
     if figures.get("open_sets"):
@@ -33,13 +21,15 @@ def identification_section(facts: Facts) -> Section:
     if "one_against_ten" in figures:
         parts.append(_ten(figures["one_against_ten"]))
     if not parts:
-        return absent("search", IDENTIFICATION_TITLE, "The selected protocol searches no gallery.")
-    return Section("search", IDENTIFICATION_TITLE, parts)
+        return doc.absent(
+            "search", IDENTIFICATION_TITLE, "The selected protocol searches no gallery."
+        )
+    return doc.Section("search", IDENTIFICATION_TITLE, parts)
 
 
-def _closed(closed: dict[str, Any]) -> list[Part]:
+def _closed(closed: dict[str, Any]) -> list[doc.Part]:
     rows = [
-        figure_row(f"correct person at rank {rank} or better", closed, f"rank_{rank}")
+        doc.figure_row(f"correct person at rank {rank} or better", closed, f"rank_{rank}")
         for rank in (1, 5)
     ]
     caption = (
@@ -47,12 +37,12 @@ def _closed(closed: dict[str, Any]) -> list[Part]:
         f"{closed['probes']:,} probes"
     )
     return [
-        Table(HEADER, rows, caption),
-        Picture("cmc.png", "Share of probes whose person is among the first ranks"),
+        doc.Table(doc.HEADER, rows, caption),
+        doc.Picture("cmc.png", "Share of probes whose person is among the first ranks"),
     ]
 
 
-def _open_sets(sets: list[dict[str, Any]]) -> Table:
+def _open_sets(sets: list[dict[str, Any]]) -> doc.Table:
     rows = []
     for one in sets:
         first = [f"{one['gallery_photos']}"]
@@ -60,14 +50,16 @@ def _open_sets(sets: list[dict[str, Any]]) -> Table:
             rows.append([*first, one["reason"], "", "", "", ""])
             continue
         right, wrong, strangers = (
-            with_interval(one, name) if name in one else "-"
+            doc.with_interval(one, name) if name in one else "-"
             for name in ("dir", "misidentified", "fpir")
         )
         size = f"{one['known_people']:,} people, {one['gallery_faces']:,} faces"
-        rows.append([*first, size, right, wrong, strangers, shown_share(one["dir_at_fpir_0.01"])])
+        rows.append(
+            [*first, size, right, wrong, strangers, doc.shown_share(one["dir_at_fpir_0.01"])]
+        )
     header = ["photos each", "gallery", "known: correct name", "known: wrong name",
               "strangers named", "correct names where 1 % of strangers are named"]  # fmt: skip
-    return Table(
+    return doc.Table(
         header,
         rows,
         "Known people and strangers at the release's threshold and margin. The threshold of the "
@@ -75,9 +67,9 @@ def _open_sets(sets: list[dict[str, Any]]) -> Table:
     )
 
 
-def _queries(figures: dict[str, Any]) -> Table:
+def _queries(figures: dict[str, Any]) -> doc.Table:
     rows = [
-        figure_row(title, figures, name)
+        doc.figure_row(title, figures, name)
         for name, title in (
             ("identification_rate", "known people: correct name"),
             ("true_positive_rate", "known people: any name"),
@@ -91,18 +83,20 @@ def _queries(figures: dict[str, Any]) -> Table:
         f"Gallery against queries: {figures['known_queries']:,} of known people, "
         f"{figures['unknown_queries']:,} of strangers"
     )
-    return Table(HEADER, rows, caption)
+    return doc.Table(doc.HEADER, rows, caption)
 
 
-def _ten(figures: dict[str, Any]) -> Table | Text:
+def _ten(figures: dict[str, Any]) -> doc.Table | doc.Text:
     if "reason" in figures:
-        return Text(f"One against ten: {figures['reason']}", "absent")
+        return doc.Text(f"One against ten: {figures['reason']}", "absent")
     caption = (
         f"One photo of the person against {figures['negatives']} of others, exact expectation: "
         f"{figures['people']:,} people, {figures['trials']:,} pairs"
     )
-    return Table(
-        HEADER, [figure_row("the genuine photo scores highest", figures, "accuracy")], caption
+    return doc.Table(
+        doc.HEADER,
+        [doc.figure_row("the genuine photo scores highest", figures, "accuracy")],
+        caption,
     )
 
 
@@ -115,15 +109,15 @@ _VERDICTS = {
 _UNCALIBRATED = "This embedder is not a release: it is not calibrated and states no budget."
 
 
-def promise_section(facts: Facts) -> Section:
+def promise_section(facts: doc.Facts) -> doc.Section:
     """Return the budget, a table of stated and measured rates, and a picture."""
     if facts.thresholds is None:
-        return absent("promise", PROMISE_TITLE, _UNCALIBRATED)
+        return doc.absent("promise", PROMISE_TITLE, _UNCALIBRATED)
     rows = facts.figures.get("promise", [])
-    parts: list[Part] = [Text(promise_in_words(facts), "promise")]
+    parts: list[doc.Part] = [doc.Text(promise_in_words(facts), "promise")]
     if not rows:
         why = "Not measured on held-out people: use the protocol all or promise."
-        return Section("promise", PROMISE_TITLE, [*parts, Text(why, "absent")])
+        return doc.Section("promise", PROMISE_TITLE, [*parts, doc.Text(why, "absent")])
     for row in rows:
         if row["verdict"] == "broken":
             text = (
@@ -131,7 +125,7 @@ def promise_section(facts: Facts) -> Section:
                 f"{row['budget'] * 100:g} % of strangers named; measured: "
                 f"{_percent(row['seen'])} ({_measured_interval(row)})."
             )
-            parts.append(Text(text, "warning"))
+            parts.append(doc.Text(text, "warning"))
     header = ["faces in the gallery", "budget", "measured", "95 %", "the budget is", "threshold",
               "95 % at calibration"]  # fmt: skip
     caption = (
@@ -140,12 +134,12 @@ def promise_section(facts: Facts) -> Section:
         "Undecided: exceeded, but not by more than chance explains. 95 % at calibration: measured "
         "on the people that the release was calibrated on."
     )
-    parts.append(Table(header, [_cells(row) for row in rows], caption))
-    parts.append(Picture("promise.png", "Strangers named: budget and measured rate"))
-    return Section("promise", PROMISE_TITLE, parts)
+    parts.append(doc.Table(header, [_cells(row) for row in rows], caption))
+    parts.append(doc.Picture("promise.png", "Strangers named: budget and measured rate"))
+    return doc.Section("promise", PROMISE_TITLE, parts)
 
 
-def promise_in_words(facts: Facts) -> str:
+def promise_in_words(facts: doc.Facts) -> str:
     """Return the default budget and the rate measured in the largest measured gallery."""
     if facts.thresholds is None:
         return _UNCALIBRATED
@@ -154,7 +148,7 @@ def promise_in_words(facts: Facts) -> str:
     counted = f"{measured.people:,}"
     people = "" if counted in measured.data else f"{counted} people: "
     text = (
-        f"Calibrated so that at most {one_in(budget)} is given a name; measured on {people}"
+        f"Calibrated so that at most {doc.one_in(budget)} is given a name; measured on {people}"
         f"{measured.data}"
     )
     rows = [row for row in facts.figures.get("promise", [])
@@ -169,7 +163,7 @@ def promise_in_words(facts: Facts) -> str:
     )
 
 
-def _test_people(facts: Facts, people: int) -> str:
+def _test_people(facts: doc.Facts, people: int) -> str:
     """Return the test people in words, and whether the model has seen them."""
     data = facts.figures.get("data")
     if data is None:
@@ -192,11 +186,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
     how = "" if row["measured"] else ", extrapolated"
     return [
         *first,
-        shown_share(row["seen"]),
-        shown_interval(row["seen_interval"]),
+        doc.shown_share(row["seen"]),
+        doc.shown_interval(row["seen_interval"]),
         row["verdict"],
-        shown_probability(row["threshold"]) + how,
-        shown_interval(row["calibrated_interval"]),
+        doc.shown_probability(row["threshold"]) + how,
+        doc.shown_interval(row["calibrated_interval"]),
     ]
 
 

@@ -2,25 +2,13 @@
 
 from typing import Any
 
-from faceops.evaluation.figures import shown_interval, shown_share
 from faceops.evaluation.mistakes import ONE_PERSON, TWO_PEOPLE
-from faceops.evaluation.report.document import (
-    Bullets,
-    Facts,
-    Pairs,
-    Part,
-    Picture,
-    Section,
-    Table,
-    Text,
-    absent,
-    with_interval,
-)
+from faceops.evaluation.report import document as doc
 
 GROUPS_TITLE = "Groups"
 
 
-def groups_section(facts: Facts) -> Section:
+def groups_section(facts: doc.Facts) -> doc.Section:
     """Return one table per attribute, or how to measure groups."""
     slices = facts.figures.get("slices")
     if not slices:
@@ -28,10 +16,10 @@ def groups_section(facts: Facts) -> Section:
             "No groups were given, so differences between groups are unknown. Name a CSV file of "
             "attributes per person or photo (evaluate.slices or --slices) to measure them."
         )
-        return absent("groups", GROUPS_TITLE, why)
+        return doc.absent("groups", GROUPS_TITLE, why)
     about = slices["about"]
-    parts: list[Part] = [
-        Text(
+    parts: list[doc.Part] = [
+        doc.Text(
             "False accepts are counted within a group. TAR is at one common threshold, set for a "
             f"false accept rate of {about['far']:g} over all groups together."
         )
@@ -39,16 +27,16 @@ def groups_section(facts: Facts) -> Section:
     for attribute, groups in slices.items():
         if attribute in ("worst", "about"):
             continue
-        parts.append(Table(*_table(groups), f"By {attribute}"))
+        parts.append(doc.Table(*_table(groups), f"By {attribute}"))
         blank = about["photos_without_value"].get(attribute, 0)
         if blank:
-            parts.append(Text(f"{blank:,} photos have no {attribute}."))
+            parts.append(doc.Text(f"{blank:,} photos have no {attribute}."))
         parts += [
-            Text(f"{attribute} {value}: {group['too_small']}", "warning")
+            doc.Text(f"{attribute} {value}: {group['too_small']}", "warning")
             for value, group in groups.items()
             if group["too_small"]
         ]
-    return Section("groups", GROUPS_TITLE, [*parts, *_worst(slices["worst"])])
+    return doc.Section("groups", GROUPS_TITLE, [*parts, *_worst(slices["worst"])])
 
 
 def _table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -60,39 +48,39 @@ def _table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]
         row = [value, f"{group['people']:,}", f"{group['photos']:,}"]
         row += [_judged(group, name) for name in ("tar", "false_accept_rate")]
         if searched:
-            row += [with_interval(group, name) for name in ("dir", "fpir")]
+            row += [doc.with_interval(group, name) for name in ("dir", "fpir")]
         rows.append(row)
     return header, rows
 
 
 def _judged(group: dict[str, Any], name: str) -> str:
-    text = with_interval(group, name)
+    text = doc.with_interval(group, name)
     return text if group[f"{name}_supported"] else f"{text} - too few people"
 
 
-def _worst(worst: dict[str, Any]) -> list[Part]:
-    parts: list[Part] = []
+def _worst(worst: dict[str, Any]) -> list[doc.Part]:
+    parts: list[doc.Part] = []
     titles = {"tar": "The lowest TAR", "false_accept_rate": "The highest false accept rate"}
     for name, title in titles.items():
         group = worst.get(name)
         where = (
             "no group is large enough"
             if group is None
-            else f"{group['attribute']} {group['value']}, {with_interval(group, name)}"
+            else f"{group['attribute']} {group['value']}, {doc.with_interval(group, name)}"
         )
-        parts.append(Text(f"{title}: {where}."))
+        parts.append(doc.Text(f"{title}: {where}."))
     return parts
 
 
 ROBUSTNESS_TITLE = "Robustness to altered photos"
 
 
-def robustness_section(facts: Facts) -> Section:
+def robustness_section(facts: doc.Facts) -> doc.Section:
     """Return one row per alteration: faces found again, TAR, and the loss of TAR."""
     rows = facts.figures.get("robustness", [])
     if not rows:
         why = "Not measured: evaluate.robustness_photos is 0, or the protocol alters no photos."
-        return absent("robustness", ROBUSTNESS_TITLE, why)
+        return doc.absent("robustness", ROBUSTNESS_TITLE, why)
     first = rows[0]
     text = (
         f"{first['photos']:,} photos of {first['people']:,} people, altered in one way at a time "
@@ -100,42 +88,42 @@ def robustness_section(facts: Facts) -> Section:
         f"threshold is set for a false accept rate of {first['far']:g} on unaltered photos; a face "
         "that is not found again counts as a miss."
     )
-    parts: list[Part] = [Text(text)]
+    parts: list[doc.Part] = [doc.Text(text)]
     if not first["far_supported"]:
         why = f"Too few photos for a false accept rate of {first['far']:g}: compare the order only."
-        parts.append(Text(why, "warning"))
+        parts.append(doc.Text(why, "warning"))
     header = ["photo", "face found", "TAR", "95 %", "loss of TAR", "95 % of the loss"]
     released = "release_tar" in first
     if released:
         header += ["TAR at the release's threshold", "false accept rate there"]
-    parts.append(Table(header, [_cells(row, released) for row in rows]))
+    parts.append(doc.Table(header, [_cells(row, released) for row in rows]))
     if first.get("release_threshold_refused"):
-        parts.append(Text(f"The release's own: {first['release_threshold_refused']}", "absent"))
-    return Section("robustness", ROBUSTNESS_TITLE, parts)
+        parts.append(doc.Text(f"The release's own: {first['release_threshold_refused']}", "absent"))
+    return doc.Section("robustness", ROBUSTNESS_TITLE, parts)
 
 
 def _cells(row: dict[str, Any], released: bool) -> list[str]:
     cells = [
         row["alteration"].replace("_", " "),
-        shown_share(row["found"]),
-        shown_share(row["tar"]),
-        shown_interval(row["tar_interval"]),
-        shown_share(row["fall"]),
-        shown_interval(row["fall_interval"]),
+        doc.shown_share(row["found"]),
+        doc.shown_share(row["tar"]),
+        doc.shown_interval(row["tar_interval"]),
+        doc.shown_share(row["fall"]),
+        doc.shown_interval(row["fall_interval"]),
     ]
     if released:
-        cells += [shown_share(row[f"release_{name}"]) for name in ("tar", "false_accept_rate")]
+        cells += [doc.shown_share(row[f"release_{name}"]) for name in ("tar", "false_accept_rate")]
     return cells
 
 
 MISTAKES_TITLE = "Worst mistakes"
 
 
-def mistakes_section(facts: Facts, pictured: bool) -> Section:
+def mistakes_section(facts: doc.Facts, pictured: bool) -> doc.Section:
     """Return both lists of pairs; `pictured`: their pictures are available."""
     if not pictured:
         why = "No pictures: only the protocol all compares all pairs."
-        return absent("mistakes", MISTAKES_TITLE, why)
+        return doc.absent("mistakes", MISTAKES_TITLE, why)
     text = (
         "Genuine and impostor are as labelled: wrong labels appear here first and are not the "
         "model's mistakes. A photo is shown in its worst pair only. "
@@ -146,34 +134,36 @@ def mistakes_section(facts: Facts, pictured: bool) -> Section:
         )
         + "mistakes.csv holds the same list."
     )
-    return Section(
+    return doc.Section(
         "mistakes",
         MISTAKES_TITLE,
         [
-            Text(text),
-            Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
-            Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
+            doc.Text(text),
+            doc.Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
+            doc.Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
         ],
     )
 
 
-def map_section(facts: Facts) -> Section:
+def map_section(facts: doc.Facts) -> doc.Section:
     """Return the t-SNE map of some people's faces."""
     text = (
         "Photos of some people, placed by t-SNE: neighbours are similar to the model, distances "
         "have no meaning. The frame's colour marks the person; colours repeat."
     )
-    picture = Picture("similarity_map.png", "Faces of some people, similar ones close", wide=True)
-    return Section("map", "Map of faces", [Text(text), picture])
+    picture = doc.Picture(
+        "similarity_map.png", "Faces of some people, similar ones close", wide=True
+    )
+    return doc.Section("map", "Map of faces", [doc.Text(text), picture])
 
 
-def training_section(facts: Facts) -> Section:
+def training_section(facts: doc.Facts) -> doc.Section:
     """Return loss and validation score by epoch."""
     key, title = "training", "Training"
     if not facts.history:
-        return absent(key, title, "No training history is available.")
+        return doc.absent(key, title, "No training history is available.")
     if len(facts.history) < 2:
-        return absent(
+        return doc.absent(
             key, title, "No epoch of training: the pretrained weights are used as they are."
         )
     rows = [
@@ -181,11 +171,11 @@ def training_section(facts: Facts) -> Section:
         for row in facts.history
     ]
     header = ["epoch", "phase", "loss", "TAR at FAR 1e-3, validation people"]
-    picture = Picture("loss.png", "Loss and validation score by epoch")
-    return Section(key, title, [picture, Table(header, rows)])
+    picture = doc.Picture("loss.png", "Loss and validation score by epoch")
+    return doc.Section(key, title, [picture, doc.Table(header, rows)])
 
 
-def limits_section(facts: Facts) -> Section:
+def limits_section(facts: doc.Facts) -> doc.Section:
     """Return the limits that follow from the number and kind of people measured."""
     people = facts.figures["people"]
     few = "few" if people < 200 else "a limited sample"
@@ -206,4 +196,4 @@ def limits_section(facts: Facts) -> Section:
         + (f"; see {ROBUSTNESS_TITLE}." if facts.figures.get("robustness") else "."),
         *facts.about.notes,
     ]
-    return Section("limits", "Limits", [Bullets(items)])
+    return doc.Section("limits", "Limits", [doc.Bullets(items)])

@@ -2,30 +2,18 @@
 
 from typing import Any
 
-from faceops.evaluation.figures import one_in, shown_interval, shown_probability, shown_share
-from faceops.evaluation.report.document import (
-    HEADER,
-    Facts,
-    Part,
-    Picture,
-    Section,
-    Table,
-    Text,
-    absent,
-    figure_row,
-    pair_rows,
-)
+from faceops.evaluation.report import document as doc
 from faceops.verification.thresholds import Interval, Thresholds
 
 PAIRS_TITLE = "One-to-one verification"
 
 
-def pairs_section(facts: Facts) -> Section:
+def pairs_section(facts: doc.Facts) -> doc.Section:
     """Return figures of all pairs with their thresholds, the curves, and random pairs."""
     pairs, drawn = facts.figures.get("verification"), facts.figures.get("random_pairs")
     if not pairs and not drawn:
-        return absent("pairs", PAIRS_TITLE, "The selected protocol compares no pairs.")
-    parts: list[Part] = []
+        return doc.absent("pairs", PAIRS_TITLE, "The selected protocol compares no pairs.")
+    parts: list[doc.Part] = []
     if pairs:
         text = (
             f"All pairs of all photos: {pairs['genuine_pairs']:,} genuine, "
@@ -33,21 +21,23 @@ def pairs_section(facts: Facts) -> Section:
             "same pairs: use it to compare models, not as a guarantee."
         )
         parts += [
-            Text(text),
+            doc.Text(text),
             _all_pairs(pairs, facts),
-            Picture("roc.png", "True against false accept rate, on a log axis"),
-            Picture("det.png", "False reject against false accept rate, on normal-deviate axes"),
-            Picture("scores.png", "Histograms of the scores of genuine and impostor pairs"),
+            doc.Picture("roc.png", "True against false accept rate, on a log axis"),
+            doc.Picture(
+                "det.png", "False reject against false accept rate, on normal-deviate axes"
+            ),
+            doc.Picture("scores.png", "Histograms of the scores of genuine and impostor pairs"),
         ]
     if drawn:
         parts.append(_random(drawn))
-    return Section("pairs", PAIRS_TITLE, parts)
+    return doc.Section("pairs", PAIRS_TITLE, parts)
 
 
-def _all_pairs(pairs: dict[str, Any], facts: Facts) -> Table:
-    rows = pair_rows(pairs)
+def _all_pairs(pairs: dict[str, Any], facts: doc.Facts) -> doc.Table:
+    rows = doc.pair_rows(pairs)
     if facts.thresholds is None:
-        return Table(HEADER, rows)
+        return doc.Table(doc.HEADER, rows)
     cuts = {
         f"TAR at FAR {key.removeprefix('tar_at_far_').removesuffix('_threshold')}": value
         for key, value in pairs.items()
@@ -56,11 +46,11 @@ def _all_pairs(pairs: dict[str, Any], facts: Facts) -> Table:
     shown = []
     for row in rows:
         cut = cuts.get(row[0].partition(" (")[0])
-        shown.append([*row, "" if cut is None else shown_probability(cut)])
-    return Table([*HEADER, "threshold"], shown)
+        shown.append([*row, "" if cut is None else doc.shown_probability(cut)])
+    return doc.Table([*doc.HEADER, "threshold"], shown)
 
 
-def _random(drawn: dict[str, Any]) -> Table:
+def _random(drawn: dict[str, Any]) -> doc.Table:
     rows = []
     for key, value in drawn.items():
         if key in ("pairs", "draws") or not isinstance(value, float | None):
@@ -72,83 +62,87 @@ def _random(drawn: dict[str, Any]) -> Table:
         if f"{key}_reason" in drawn:
             rows.append([name, "refused", drawn[f"{key}_reason"], ""])
             continue
-        spread = shown_share(drawn.get(f"{key}_spread"))
-        rows.append([name, shown_share(value), shown_interval(drawn[f"{key}_interval"]), spread])
+        spread = doc.shown_share(drawn.get(f"{key}_spread"))
+        rows.append(
+            [name, doc.shown_share(value), doc.shown_interval(drawn[f"{key}_interval"]), spread]
+        )
     caption = (
         f"{drawn['draws']} draws of {drawn['pairs']:,} random pairs, half of them genuine. VAL is "
         "the share of genuine pairs accepted at a threshold set on each draw"
         + ("; accuracy at a FAR uses the release's threshold." if "accuracy" in drawn else ".")
     )
-    return Table([*HEADER, "spread over draws"], rows, caption)
+    return doc.Table([*doc.HEADER, "spread over draws"], rows, caption)
 
 
 VERIFIER_TITLE = "Calibration of the probability"
 
 
-def verifier_section(facts: Facts) -> Section:
+def verifier_section(facts: doc.Facts) -> doc.Section:
     """Return calibration on test people, and the verify stage's choices on validation people."""
     if facts.thresholds is None:
         why = "The embedder is not calibrated: its scores are not probabilities."
-        return absent("probability", VERIFIER_TITLE, why)
+        return doc.absent("probability", VERIFIER_TITLE, why)
     error = facts.figures.get("verification", {}).get("calibration_error")
-    parts: list[Part] = [Text("The selected protocol does not measure calibration.", "absent")]
+    parts: list[doc.Part] = [
+        doc.Text("The selected protocol does not measure calibration.", "absent")
+    ]
     if error is not None:
         text = (
-            f"Expected calibration error {shown_share(error)}: the mean difference between the "
+            f"Expected calibration error {doc.shown_share(error)}: the mean difference between the "
             "stated probability and the observed share, over all pairs of test people. Genuine and "
             "impostor pairs have equal weight, and each person has equal weight among the genuine "
             "ones. Nearly all pairs lie near 0 or 1, so the mean says little about the values "
             "between; see the picture."
         )
-        picture = Picture("calibration.png", "Observed share by stated probability")
-        parts = [Text(text), picture]
+        picture = doc.Picture("calibration.png", "Observed share by stated probability")
+        parts = [doc.Text(text), picture]
     if facts.verify is None:
         why = "The report of the pipeline's own evaluation says how the verifier was chosen."
-        parts.append(Text(why, "absent"))
+        parts.append(doc.Text(why, "absent"))
     else:
         parts += _choices(facts.verify)
-    return Section("probability", VERIFIER_TITLE, parts)
+    return doc.Section("probability", VERIFIER_TITLE, parts)
 
 
-def _choices(verify: dict[str, Any]) -> list[Part]:
+def _choices(verify: dict[str, Any]) -> list[doc.Part]:
     far, rates = verify["compared_at_far"], verify["tar"]
     kept = "the linear layer" if verify["kind"] == "linear" else "the plain distance"
     calibration = verify["calibration"]
-    rows = [["linear layer", shown_share(rates["linear"]), ""],
-            ["plain distance", shown_share(rates["distance"]), ""],
-            ["gain of the linear layer", shown_share(verify["gain"]),
-             shown_interval(verify["gain_interval"])]]  # fmt: skip
-    parts: list[Part] = [
-        Text(
+    rows = [["linear layer", doc.shown_share(rates["linear"]), ""],
+            ["plain distance", doc.shown_share(rates["distance"]), ""],
+            ["gain of the linear layer", doc.shown_share(verify["gain"]),
+             doc.shown_interval(verify["gain_interval"])]]  # fmt: skip
+    parts: list[doc.Part] = [
+        doc.Text(
             f"Chosen: {kept}. The linear layer on squared differences is chosen only if it beats "
             f"the plain distance on the {verify['people']:,} validation people in a paired "
             "bootstrap over people."
         ),
-        Table(["verifier", f"TAR at FAR {far:g}", "95 %"], rows, "On validation people"),
+        doc.Table(["verifier", f"TAR at FAR {far:g}", "95 %"], rows, "On validation people"),
     ]
     worth = calibration["held_out"]
     if not worth:
         why = f"Calibrated by {calibration['method']}: too few people for a held-out comparison."
-        return [*parts, Text(why, "absent")]
+        return [*parts, doc.Text(why, "absent")]
     rows = [
         [name + (" (chosen)" if name == calibration["method"] else ""),
-         shown_share(figures["log_loss"]), shown_share(figures["expected_error"])]
+         doc.shown_share(figures["log_loss"]), doc.shown_share(figures["expected_error"])]
         for name, figures in sorted(worth.items(), key=lambda item: item[1]["log_loss"])
     ]  # fmt: skip
     caption = f"Cross-validated over {calibration['folds_of_people']} folds of validation people"
-    return [*parts, Table(["calibration", "log-loss, nats", "expected error"], rows, caption)]
+    return [*parts, doc.Table(["calibration", "log-loss, nats", "expected error"], rows, caption)]
 
 
 THRESHOLDS_TITLE = "Thresholds"
 GALLERIES = (10, 100, 1000, 10000)
 
 
-def thresholds_section(facts: Facts) -> Section:
+def thresholds_section(facts: doc.Facts) -> doc.Section:
     """Return the default threshold by gallery size, and both tables of the release."""
     measured = facts.thresholds
     if measured is None:
         why = "The embedder has no thresholds: it is not calibrated."
-        return absent("thresholds", THRESHOLDS_TITLE, why)
+        return doc.absent("thresholds", THRESHOLDS_TITLE, why)
     text = (
         f"Measured on {measured.data}: {measured.photos:,} photos, {measured.genuine_pairs:,} "
         f"genuine pairs, {measured.impostor_pairs:,} impostor pairs."
@@ -157,32 +151,37 @@ def thresholds_section(facts: Facts) -> Section:
         f"A name also needs a lead of {measured.runner_up_margin:g} in log odds over the "
         "runner-up. Probabilities assume equal priors; real albums differ."
     )
-    parts: list[Part] = [Text(text), _in_words(measured), _search(measured), _pairs(measured)]
-    return Section("thresholds", THRESHOLDS_TITLE, [*parts, Text(note)])
+    parts: list[doc.Part] = [
+        doc.Text(text),
+        _in_words(measured),
+        _search(measured),
+        _pairs(measured),
+    ]
+    return doc.Section("thresholds", THRESHOLDS_TITLE, [*parts, doc.Text(note)])
 
 
-def _in_words(measured: Thresholds) -> Table:
+def _in_words(measured: Thresholds) -> doc.Table:
     budget = measured.default_budget
     rows = []
     for faces in GALLERIES:
         threshold = measured.for_search(budget, faces)
         how = "measured" if measured.search_is_measured(budget, faces) else "extrapolated"
         source = f"({how} on {measured.people:,} people)"
-        aim = f"at most {one_in(budget)} named {source}"
+        aim = f"at most {doc.one_in(budget)} named {source}"
         if threshold > 1:
             aim = f"no name possible: impostor pairs reach probability 1 {source}"
-        rows.append([f"{faces:,}", shown_probability(threshold), aim])
-    return Table(["faces in the gallery", "threshold", "in words"], rows)
+        rows.append([f"{faces:,}", doc.shown_probability(threshold), aim])
+    return doc.Table(["faces in the gallery", "threshold", "in words"], rows)
 
 
-def _search(measured: Thresholds) -> Table:
+def _search(measured: Thresholds) -> doc.Table:
     rows = [
         [
             f"{row.gallery_faces:,}",
             f"{row.budget * 100:g} %",
             f"refused: needs {row.people_needed:,} people"
             if row.probability is None
-            else shown_probability(row.probability),
+            else doc.shown_probability(row.probability),
             _interval(row.false_positive_rate),
             "" if row.probability is None else "measured" if row.measured else "extrapolated",
         ]
@@ -190,10 +189,10 @@ def _search(measured: Thresholds) -> Table:
     ]
     header = ["faces in the gallery", "strangers named, at most", "threshold",
               "95 %, threshold fixed", "how"]  # fmt: skip
-    return Table(header, rows, "Naming a face: measured on validation people")
+    return doc.Table(header, rows, "Naming a face: measured on validation people")
 
 
-def _pairs(measured: Thresholds) -> Table:
+def _pairs(measured: Thresholds) -> doc.Table:
     rows = []
     for row in measured.pairs:
         if row.probability is None or row.true_accept_rate is None:
@@ -203,50 +202,50 @@ def _pairs(measured: Thresholds) -> Table:
         rows.append(
             [
                 f"{row.budget:g}",
-                shown_probability(row.probability),
+                doc.shown_probability(row.probability),
                 _interval(row.false_accept_rate),
-                shown_share(row.true_accept_rate),
+                doc.shown_share(row.true_accept_rate),
             ]
         )
     header = ["false accept rate", "threshold", "95 %, threshold fixed",
               "true accept rate on the same validation people"]  # fmt: skip
-    return Table(header, rows, "Comparing two photos")
+    return doc.Table(header, rows, "Comparing two photos")
 
 
 def _interval(ends: Interval | None) -> str:
-    return "" if ends is None else shown_interval({"low": ends.low, "high": ends.high})
+    return "" if ends is None else doc.shown_interval({"low": ends.low, "high": ends.high})
 
 
 LFW_TITLE = "LFW's protocols"
 _VIEWS = {"lfw_view1": "View 1", "lfw_view2": "View 2"}
 
 
-def lfw_section(facts: Facts) -> Section:
+def lfw_section(facts: doc.Facts) -> doc.Section:
     """Return accuracy by LFW's lists, and all pairs of the photos that they name."""
-    parts: list[Part] = []
+    parts: list[doc.Part] = []
     for key, name in _VIEWS.items():
         if key in facts.figures:
             parts += _view(name, facts.figures[key])
-    return Section("lfw", LFW_TITLE, parts)
+    return doc.Section("lfw", LFW_TITLE, parts)
 
 
-def _view(name: str, figures: dict[str, Any]) -> list[Part]:
-    rows = [figure_row("accuracy", figures, "accuracy")]
+def _view(name: str, figures: dict[str, Any]) -> list[doc.Part]:
+    rows = [doc.figure_row("accuracy", figures, "accuracy")]
     if "accuracy_standard_error" in figures:
-        error = shown_share(figures["accuracy_standard_error"])
+        error = doc.shown_share(figures["accuracy_standard_error"])
         rows.append(["standard error over the folds", error, ""])
     how = (
         "Ten folds; the threshold of each comes from the other nine."
         if "fold_accuracy" in figures
         else "The threshold comes from the training list."
     )
-    parts: list[Part] = [
-        Text(f"{name}: {figures['pairs']:,} pairs. {how}"),
-        Table(HEADER, rows, name),
+    parts: list[doc.Part] = [
+        doc.Text(f"{name}: {figures['pairs']:,} pairs. {how}"),
+        doc.Table(doc.HEADER, rows, name),
     ]
     every = figures.get("all_pairs")
     if every:
-        rows = [*pair_rows(every), figure_row("rank-1", every, "rank_1")]
+        rows = [*doc.pair_rows(every), doc.figure_row("rank-1", every, "rank_1")]
         count = f"{every['photos']:,}, {every['photos_without_face']:,} of them without a face"
-        parts.append(Table(HEADER, rows, f"{name}: all pairs of its photos ({count})"))
+        parts.append(doc.Table(doc.HEADER, rows, f"{name}: all pairs of its photos ({count})"))
     return parts

@@ -18,8 +18,7 @@ from faceops.base.progress import track
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation
-from faceops.evaluation.protocols.attributes import Attributes, read_attributes
-from faceops.evaluation.protocols.slices import measure_slices
+from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
 from faceops.release.evaluate.embed_photos import (
     EmbeddedPhotos,
     embed_photos,

@@ -10,19 +10,19 @@ from faceops.base.errors import UsageError
 from faceops.config.sections import Evaluate, Params
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
-from faceops.evaluation.protocols.closed_set import closed_set
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
+from faceops.evaluation.protocols.identification import (
+    closed_set,
+    gallery_query_figures,
+    open_set,
+    open_set_figures,
+    open_sets,
+)
 from faceops.evaluation.protocols.lfw import (
     PairsList,
     lfw_view1,
     lfw_view2_figures,
     read_pairs_list,
-)
-from faceops.evaluation.protocols.open_set import (
-    gallery_query_figures,
-    open_set,
-    open_set_figures,
-    open_sets,
 )
 from faceops.evaluation.protocols.robustness import PhotoEmbedder, measure_robustness
 from faceops.evaluation.protocols.verification import one_against_ten, random_pairs

@@ -9,8 +9,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.config.sections import Evaluate
 from faceops.embedding.similarity_map import draw_similarity_map
-from faceops.evaluation.curves import CURVES, write_curves
-from faceops.evaluation.evaluate import Evaluation
+from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
 from faceops.evaluation.mistakes import (
     MistakenPair,
     worst_mistakes,

@@ -11,7 +11,7 @@ from faceops.config.sections import Quantise
 from faceops.release.contract import EMBEDDER_INT8, Int8, Int8Measured, Release
 from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import PairScores
-from faceops.verification.sample_size import people_for_far
+from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import reaches
 
 

@@ -1,9 +1,11 @@
-"""Open-set identification: a gallery of known people, probes of known people and strangers.
+"""Identification in a gallery: closed set (everybody is enrolled) and open set (strangers too).
 
-The figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the share of
-strangers' photos that get a name, and DIR, the share of known people's photos that get the right
-one. A photo is named as identification names it: the best person's probability reaches the
-threshold and leads the runner-up by the margin in log odds.
+Closed set: everyone has one gallery photo; who is nearest to each probe?
+
+The open-set figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the
+share of strangers' photos that get a name, and DIR, the share of known people's photos that get
+the right one. A photo is named as identification names it: the best person's probability reaches
+the threshold and leads the runner-up by the margin in log odds.
 
 "Gallery against query" has the same outcomes in other figures: TPR, the share of known people's
 photos that get any name, FPR (the FPIR), and an accuracy balanced between known and unknown.
@@ -39,15 +41,9 @@ class GalleryDraw:
 
 
 def draw_galleries(
-    person: np.ndarray,
-    able: np.ndarray,
-    enrolled: int,
-    *,
-    gallery_photos: int,
-    seed: int,
-    draws: int = DRAWS,
-    usable: np.ndarray | None = None,
-) -> list[GalleryDraw]:
+    person: np.ndarray, able: np.ndarray, enrolled: int, *, gallery_photos: int, seed: int,
+    draws: int = DRAWS, usable: np.ndarray | None = None,
+) -> list[GalleryDraw]:  # fmt: skip
     """Return `draws` galleries of `enrolled` people, each with `gallery_photos` photos.
 
     Args:
@@ -129,15 +125,9 @@ class OpenSet:
 
 
 def open_set(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    *,
-    gallery_photos: int,
-    unknown_share: float,
-    seed: int,
-    draws: int = DRAWS,
-) -> OpenSet:
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, *,
+    gallery_photos: int, unknown_share: float, seed: int, draws: int = DRAWS,
+) -> OpenSet:  # fmt: skip
     """Enrol `gallery_photos` random photos each of known people; probe with everything else.
 
     A share `unknown_share` of the people who have more than `gallery_photos` photos are
@@ -174,18 +164,8 @@ def open_set(
             named = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
         parts.append((whose, draw.known, best_person == whose, best, named))
     whose, known, right, best, named = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return OpenSet(
-        person=whose,
-        known=known,
-        right=right,
-        best=best,
-        named=named,
-        gallery_photos=gallery_photos,
-        gallery_faces=gallery_faces,
-        known_people=enrolled,
-        threshold=threshold,
-        draws=draws,
-    )
+    counted = (gallery_photos, gallery_faces, enrolled)
+    return OpenSet(whose, known, right, best, named, *counted, threshold, draws)
 
 
 def is_named(
@@ -201,12 +181,9 @@ def is_named(
 
 
 def search_gallery(
-    embeddings: np.ndarray,
-    probes: np.ndarray,
-    gallery: np.ndarray,
-    gallery_person: np.ndarray,
+    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray,
     verifier: Verifier,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return `best_two` of the rows `probes` (P,) of `embeddings` (N, D), block by block.
 
     `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
@@ -277,14 +254,9 @@ def _rate(
 
 
 def open_sets(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    *,
-    photos: Sequence[int],
-    unknown_share: float,
-    seed: int,
-) -> list[dict[str, Any]]:
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, *,
+    photos: Sequence[int], unknown_share: float, seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the figures for galleries of each of `photos` a person.
 
     Where too few people have so many photos, the entry is {"gallery_photos", "reason"}.
@@ -322,3 +294,59 @@ def gallery_query_figures(result: OpenSet, seed: int) -> dict[str, Any]:
     figures |= _rate("false_positive_rate", result.named, ~result.known, result, seed)
     figures["accuracy"] = (figures["identification_rate"] + 1 - figures["false_positive_rate"]) / 2
     return figures
+
+
+_RANKS = 20
+
+
+@dataclass(frozen=True)
+class ClosedSet:
+    """The rank of the right person for each probe."""
+
+    ranks: np.ndarray  # int (P,), 1 is best; people + 1 where the photo has no face
+    probe_person: np.ndarray  # int (P,)
+    people: int  # in the gallery
+
+    def rate(self, rank: int) -> float:
+        """Return the share of probes whose person is among the first `rank`; NaN without any."""
+        return float((self.ranks <= rank).mean()) if len(self.ranks) else float("nan")
+
+    @property
+    def cmc(self) -> np.ndarray:
+        """Cumulative match characteristic, float64 (R,): the rates at ranks 1 to 20 at most."""
+        return np.array([self.rate(rank) for rank in range(1, min(_RANKS, self.people) + 1)])
+
+    def figures(self, seed: int) -> dict[str, Any]:
+        """Rates at ranks 1 and 5 with intervals over people."""
+        figures: dict[str, Any] = {}
+        for rank in (1, 5):
+            ends = share_interval(self.ranks <= rank, self.probe_person, seed)
+            figures |= {f"rank_{rank}": self.rate(rank), f"rank_{rank}_interval": ends}
+        return figures | {"gallery_people": self.people, "probes": len(self.ranks)}
+
+
+def closed_set(faces: EmbeddedFaces, verifier: Verifier) -> ClosedSet:
+    """Enrol each person's first face, identify all further photos, block by block.
+
+    People with one photo stay in the gallery and can be mistaken for others. Another person with
+    the same score counts as better. A photo without a face is a probe that is never found.
+    """
+    whose = codes(np.array([*faces.persons, *faces.missing_persons], dtype=str))
+    person = whose[: len(faces)]
+    enrolled, gallery = np.unique(person, return_index=True)
+    probes = np.setdiff1d(np.arange(len(person)), gallery)
+    table = faces.embeddings[gallery]
+    own = np.searchsorted(enrolled, person[probes])
+    ranks = np.empty(len(probes), np.int64)
+    for part in row_blocks(len(probes), len(gallery)):
+        scores = verifier.logit_matrix(faces.embeddings[probes[part]], table)
+        right = scores[np.arange(len(scores)), own[part]]
+        ranks[part] = (scores >= right[:, None]).sum(1)
+    # Of photos without a face, one a person would be the gallery photo where no other can.
+    photos, found = (np.bincount(part, minlength=whose.max() + 1) for part in (whose, person))
+    lost = np.repeat(np.arange(len(photos)), photos - np.maximum(found, 1))
+    return ClosedSet(
+        np.concatenate([ranks, np.full(len(lost), len(gallery) + 1)]),
+        np.concatenate([person[probes], lost]),
+        len(gallery),
+    )
