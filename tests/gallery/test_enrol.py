@@ -229,18 +229,6 @@ def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(
     assert (apart.people["A Rod"], apart.people[old_name]) == (2, 2)
 
 
-def test_trust_enrols_the_strange_faces_of_a_known_person(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
-    put_away = other.rename(tmp_path / "other")
-    enrol(people, tmp_path / "g", bundle)
-    shutil.rmtree(one)
-    put_away.rename(one)
-    assert enrol(people, tmp_path / "g", bundle).enrolled == 0
-    assert enrol(people, tmp_path / "g", bundle, trust=True).enrolled == 2
-
-
 def test_a_photo_moved_to_another_persons_folder_moves_its_face(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:

@@ -4,7 +4,7 @@ It imports no NumPy: a run over an unchanged folder of photos loads nothing else
 
 outputs.jsonl is append-only, so that any run may note its folder at any time. A line is
 {"out": DIR} for an output folder, {"sidecars": DIR} for a folder of photos beside which sidecars
-were written, or {"gone": DIR} for one of them that the user declared gone for good; a mere "DIR"
+were written, or {"gone": DIR} for one of them that the user declared gone for good; a plain "DIR"
 is an output folder too. `forget` cleans all these folders.
 """
 

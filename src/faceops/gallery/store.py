@@ -223,7 +223,7 @@ def locked_gallery(folder: Path, contract_id: str | None = None) -> Iterator[Gal
     Raises:
         UsageError, FaceOpsError: as `Gallery.open`; the gallery is in use or cannot be written.
     """
-    Gallery.open(folder, contract_id)  # before the lock, which would create the folder
+    _read_statement(folder)  # before the lock, which would create the folder
     with folder_lock(folder):
         yield _open_for_update(folder, contract_id)
 

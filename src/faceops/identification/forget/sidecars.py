@@ -1,7 +1,7 @@
 """Remove a person from the sidecars that FaceOps wrote beside photos."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.gallery.folder import has_content
 from faceops.gallery.names import valid_unicode
+from faceops.identification.forget.output_folder import IsPerson
 from faceops.identification.sidecars.sidecars import (
     MAX_BYTES,
     TEMPORARY,
@@ -18,7 +19,6 @@ from faceops.identification.sidecars.sidecars import (
 from faceops.identification.sidecars.xmp import OURS
 from faceops.photos.walk import SIDECAR
 
-IsPerson = Callable[[str], bool]
 _MARKS = [OURS.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be")]
 
 

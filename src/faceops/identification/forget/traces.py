@@ -8,6 +8,7 @@ bit is set, the strings that begin so are compared. 200 MB took 0.7 s on one cor
 
 import base64
 import csv
+import io
 import json
 import sqlite3
 from collections import defaultdict
@@ -27,6 +28,117 @@ from faceops.gallery.names import valid_unicode
 ROWS = 1024  # of a table, read at once
 MAX_JSON = 256_000_000  # bytes; FaceOps writes no larger ones
 BLOBS = 1 << 22  # bytes of blobs, searched at once
+PROBE = 48  # bytes of a secret that are searched for, whole groups of base64
+_READ_ERRORS = (OSError, ValueError, RecursionError, csv.Error, sqlite3.Error, pa.ArrowException)
+ANCHOR = 8  # bytes of a window
+CHUNK = 1 << 22  # bytes, searched at once
+_BITS = 22
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio: Fibonacci hashing
+
+
+@dataclass
+class TraceSearch:
+    """How much was searched, for how many secrets, and the places where something was found.
+
+    A file that could not be searched counts as a place, since its content is not known.
+    """
+
+    files: int = 0
+    megabytes: float = 0.0
+    secrets: int = 0
+    found: list[str] = field(default_factory=list)
+
+
+def search_traces(
+    folders: Iterable[Path], is_person: Callable[[str], bool], secrets: Sequence[bytes]
+) -> TraceSearch:
+    """Search every file below `folders` for the person's name and for any of `secrets`.
+
+    Names are compared by the same rule by which they were removed. Secrets (embeddings, crops,
+    thumbnails) are searched in the bytes of every file, plain and in base64, and in the cells of
+    Parquet, which are compressed, and of SQLite, which cuts large ones into pages. One pass, in
+    bounded memory.
+    """
+    probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
+    plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
+    done = TraceSearch(secrets=len(probes))
+    files = [
+        path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    ]
+    for path in track(files, "search files"):
+        done.files += 1
+        shown = valid_unicode(str(path))
+        places = set()
+        try:
+            done.megabytes += path.stat().st_size / 1e6
+            with path.open("rb") as file:
+                if spelled.found_in(file):
+                    places.add("an embedding or picture")
+            for place, value in cells(path):
+                if isinstance(value, memoryview):
+                    if plain.found_in(io.BytesIO(value)):
+                        places.add(f"an embedding or picture, in {place}")
+                elif is_person(value) or is_person(value.removeprefix("'")):
+                    places.add(f"the name, in {place}")
+        except _READ_ERRORS as error:
+            first = str(error).partition("\n")[0]
+            places.add(f"cannot be searched ({first}); inspect it yourself, or remove it")
+        done.found += [f"{shown}: {place}" for place in sorted(places)]
+    done.megabytes = round(done.megabytes, 1)
+    return done
+
+
+def _probe(secret: bytes) -> bytes:
+    """Return the most varied part of a secret's second half.
+
+    The middle of a picture may be of one colour, and all JPEG files begin alike. It starts where a
+    group of base64 does, so that it is found in that too.
+    """
+    last = len(secret) - PROBE
+    starts = [start - start % 3 for start in (last // 2, last * 5 // 8, last * 3 // 4)]
+    return max((secret[s : s + PROBE] for s in starts), key=lambda part: len(set(part)))
+
+
+class Probes:
+    """Byte strings to search for, each of at least `ANCHOR` bytes."""
+
+    def __init__(self, probes: Iterable[bytes]) -> None:
+        self._by_anchor: dict[bytes, list[bytes]] = defaultdict(list)
+        for probe in dict.fromkeys(probes):
+            self._by_anchor[probe[:ANCHOR]].append(probe)
+        self._longest = max((len(p) for ps in self._by_anchor.values() for p in ps), default=0)
+        self._table = np.zeros(1 << _BITS, bool)
+        anchors = np.frombuffer(b"".join(self._by_anchor), "<u8")
+        self._table[_hashed(anchors)] = True
+
+    def found_in(self, file: BinaryIO) -> bool:
+        """Return whether any of them is in the rest of `file`; it is read in chunks."""
+        if not self._by_anchor:
+            return False
+        kept = b""
+        while chunk := file.read(CHUNK):
+            if self._found_in_chunk(kept + chunk):
+                return True
+            kept = (kept + chunk)[-self._longest :]
+        return False
+
+    def _found_in_chunk(self, chunk: bytes) -> bool:
+        for offset in range(min(ANCHOR, max(len(chunk) - ANCHOR + 1, 0))):
+            windows = np.frombuffer(chunk, "<u8", (len(chunk) - offset) // ANCHOR, offset)
+            for place in np.flatnonzero(self._table[_hashed(windows)]).tolist():
+                start = offset + place * ANCHOR
+                for probe in self._by_anchor.get(chunk[start : start + ANCHOR], ()):
+                    if chunk.startswith(probe, start):
+                        return True
+        return False
+
+
+def _hashed(windows: np.ndarray) -> np.ndarray:
+    """Return the place in the table of each uint64 window."""
+    return (windows * _FACTOR) >> np.uint64(64 - _BITS)
 
 
 class Cell(NamedTuple):
@@ -116,132 +228,3 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner)
-
-
-ANCHOR = 8  # bytes of a window
-CHUNK = 1 << 22  # bytes, searched at once
-_BITS = 22
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio: Fibonacci hashing
-
-
-class Probes:
-    """Byte strings to search for, each of at least `ANCHOR` bytes."""
-
-    def __init__(self, probes: Iterable[bytes]) -> None:
-        self._by_anchor: dict[bytes, list[bytes]] = defaultdict(list)
-        for probe in dict.fromkeys(probes):
-            self._by_anchor[probe[:ANCHOR]].append(probe)
-        self._longest = max((len(p) for ps in self._by_anchor.values() for p in ps), default=0)
-        self._table = np.zeros(1 << _BITS, bool)
-        anchors = np.frombuffer(b"".join(self._by_anchor), "<u8")
-        self._table[_hashed(anchors)] = True
-
-    def __bool__(self) -> bool:
-        return bool(self._by_anchor)
-
-    def found_in(self, content: bytes | memoryview) -> bool:
-        """Return whether any of them is in `content`."""
-        if not self._by_anchor:
-            return False
-        view = memoryview(content).cast("B")
-        step = max(CHUNK - self._longest, 1)
-        return any(
-            self._found_in_chunk(bytes(view[start : start + CHUNK]))
-            for start in range(0, max(len(view), 1), step)
-        )
-
-    def found_in_file(self, file: BinaryIO) -> bool:
-        """Return whether any of them is in the rest of `file`; it is read in chunks."""
-        if not self._by_anchor:
-            return False
-        kept = b""
-        while chunk := file.read(CHUNK):
-            if self._found_in_chunk(kept + chunk):
-                return True
-            kept = (kept + chunk)[-self._longest :]
-        return False
-
-    def _found_in_chunk(self, chunk: bytes) -> bool:
-        for offset in range(min(ANCHOR, max(len(chunk) - ANCHOR + 1, 0))):
-            windows = np.frombuffer(chunk, "<u8", (len(chunk) - offset) // ANCHOR, offset)
-            for place in np.flatnonzero(self._table[_hashed(windows)]).tolist():
-                start = offset + place * ANCHOR
-                for probe in self._by_anchor.get(chunk[start : start + ANCHOR], ()):
-                    if chunk.startswith(probe, start):
-                        return True
-        return False
-
-
-def _hashed(windows: np.ndarray) -> np.ndarray:
-    """Return the place in the table of each uint64 window."""
-    return (windows * _FACTOR) >> np.uint64(64 - _BITS)
-
-
-PROBE = 48  # bytes of a secret that are searched for, whole groups of base64
-_READ_ERRORS = (OSError, ValueError, RecursionError, csv.Error, sqlite3.Error, pa.ArrowException)
-
-
-@dataclass
-class TraceSearch:
-    """How much was searched, for how many secrets, and the places where something was found.
-
-    A file that could not be searched counts as a place, since its content is not known.
-    """
-
-    files: int = 0
-    megabytes: float = 0.0
-    secrets: int = 0
-    found: list[str] = field(default_factory=list)
-
-
-def search_traces(
-    folders: Iterable[Path], is_person: Callable[[str], bool], secrets: Sequence[bytes]
-) -> TraceSearch:
-    """Search every file below `folders` for the person's name and for any of `secrets`.
-
-    Names are compared by the same rule by which they were removed. Secrets (embeddings, crops,
-    thumbnails) are searched in the bytes of every file, plain and in base64, and in the cells of
-    Parquet, which are compressed, and of SQLite, which cuts large ones into pages. One pass, in
-    bounded memory.
-    """
-    probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
-    plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
-    done = TraceSearch(secrets=len(probes))
-    files = [
-        path
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    ]
-    for path in track(files, "search files"):
-        done.files += 1
-        shown = valid_unicode(str(path))
-        places = set()
-        try:
-            done.megabytes += path.stat().st_size / 1e6
-            with path.open("rb") as file:
-                if spelled.found_in_file(file):
-                    places.add("an embedding or picture")
-            for place, value in cells(path):
-                if isinstance(value, memoryview):
-                    if plain.found_in(value):
-                        places.add(f"an embedding or picture, in {place}")
-                elif is_person(value) or is_person(value.removeprefix("'")):
-                    places.add(f"the name, in {place}")
-        except _READ_ERRORS as error:
-            first = str(error).partition("\n")[0]
-            places.add(f"cannot be searched ({first}); inspect it yourself, or remove it")
-        done.found += [f"{shown}: {place}" for place in sorted(places)]
-    done.megabytes = round(done.megabytes, 1)
-    return done
-
-
-def _probe(secret: bytes) -> bytes:
-    """Return the most varied part of a secret's second half.
-
-    The middle of a picture may be of one colour, and all JPEG files begin alike. It starts where a
-    group of base64 does, so that it is found in that too.
-    """
-    last = len(secret) - PROBE
-    starts = [start - start % 3 for start in (last // 2, last * 5 // 8, last * 3 // 4)]
-    return max((secret[s : s + PROBE] for s in starts), key=lambda part: len(set(part)))
