@@ -1,4 +1,4 @@
-"""Small sets of crops that can be told apart: a colour pattern a person, noise a photo."""
+"""Small sets of crops of people with a colour pattern each, with noise per photo."""
 
 import numpy as np
 

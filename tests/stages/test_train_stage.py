@@ -55,7 +55,7 @@ def lay_out(root: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of its own, in which the process stands."""
+    """A repository of its own, the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     (tmp_path / "params.yaml").write_text(PARAMS)
@@ -109,9 +109,7 @@ def test_the_stage_starts_the_processes_that_it_is_set_to(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_longer_time_limit_continues_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped() -> tuple[str, int]:
         main()
         summary = json.loads((root / "build/train/train.json").read_text())

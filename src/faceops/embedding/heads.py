@@ -11,7 +11,7 @@ from faceops.base.errors import FaceOpsError
 
 
 class ClassificationHead(nn.Module):
-    """A softmax over scaled cosines between embeddings and one learnt direction a person.
+    """A softmax over scaled cosines between embeddings and one learned direction per person.
 
     Only training uses it. Use it outside autocast: a cosine in bfloat16 is coarser than the
     effect of the margins. Subclasses define `apply_margin` and the range of their margin.

@@ -22,7 +22,7 @@ def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
     """Write `model` to `folder`; the same weights give the same bytes.
 
     Args:
-        epochs: how many epochs of training are in the weights; 0 for an untouched start.
+        epochs: how many epochs of training are in the weights; 0 for the start.
     """
     weights = save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
     description = {
@@ -61,7 +61,7 @@ def load_model(folder: Path) -> Embedder:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         backbone, digest = description["backbone"], description["weights_sha256"]
         size = int(description["embedding_size"])
-        # Models of before these two were choices do not name them.
+        # Absent from models that were stored before these were parameters.
         input_size = int(description.get("input_size", CROP_SIZE))
         colour = description.get("colour", "rgb")
         found = sha256_file(folder / WEIGHTS)

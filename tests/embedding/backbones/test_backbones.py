@@ -30,7 +30,7 @@ def test_colour_at_112_pixels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNTRAINED)
-def test_grey_at_80_pixels_can_be_learnt_by_every_parameter(name: str) -> None:
+def test_every_parameter_gets_a_gradient_in_grey_at_80_pixels(name: str) -> None:
     torch.manual_seed(0)
     model = build_backbone(name, 24, 80, "grey")
     embeddings = model(torch.from_numpy(CROPS).permute(0, 3, 1, 2).float())

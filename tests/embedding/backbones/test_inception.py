@@ -24,7 +24,7 @@ def rounding(printed: int) -> int:
 
 
 def as_the_paper_counts(layer: nn.Module) -> int:
-    """Return the weights, and one bias an output, which stands in the normalisation here."""
+    """Return the weights, and one bias per output, which is in the normalisation here."""
     total = 0
     for part in layer.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
@@ -50,7 +50,7 @@ def test_layers_and_parameters_are_those_of_table_2() -> None:
     assert as_the_paper_counts(model) == pytest.approx(7_500_000, abs=50_000)
 
 
-def test_l2_pooling_stands_where_table_2_says_so() -> None:
+def test_l2_pooling_is_where_table_2_has_it() -> None:
     with torch.device("meta"):
         model = build_backbone("facenet_nn2", 128)
     found = {

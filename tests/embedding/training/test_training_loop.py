@@ -1,4 +1,4 @@
-"""Training improves, resumes bit for bit, stops when told, and says when it collapsed."""
+"""Training resumes bit for bit, stops early, keeps the best epoch, and detects collapse."""
 
 import math
 import os
@@ -192,13 +192,13 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     begun = Trainer(start_model(settings, None), inputs, settings, tmp_path).head.weight
     moved = first[0]["head"]["weight"] - begun
     turned = moved - begun * (moved * begun).sum(1, True) / begun.pow(2).sum(1, True)
-    assert (turned.norm(dim=1) > 1e-5).all()  # more than weight decay: each class was learnt
+    assert (turned.norm(dim=1) > 1e-5).all()  # more than weight decay: each class was learned
     drawn = np.concatenate([step.positions for step in epoch_batches(TRAIN, settings, 1)])
     assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))
     assert all(math.isfinite(row["loss"]) for row in result.history[1:])
 
 
-def test_ctrl_c_keeps_the_step_in_hand(
+def test_ctrl_c_saves_the_current_step(
     uninterrupted: tuple[Embedder, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
@@ -252,7 +252,7 @@ def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
     assert result.stopped == "patience"
     assert result.best == max(result.history, key=lambda row: row["val_score"])
     with pytest.raises(Killed):
-        run(IMPATIENT, tmp_path / "killed", KillAt(epoch=1))  # it knows where to jump
+        run(IMPATIENT, tmp_path / "killed", KillAt(epoch=1))  # the checkpoint holds the patience
     resumed, again = run(IMPATIENT, tmp_path / "killed")
     assert again == result
     assert same_weights(resumed, model)
@@ -265,7 +265,7 @@ def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
     assert same_weights(resumed, model)
 
 
-def test_an_epoch_of_the_other_phases_length_resumes_alike(tmp_path: Path) -> None:
+def test_resuming_works_where_phases_have_epochs_of_different_lengths(tmp_path: Path) -> None:
     # One step an epoch of photos, two an epoch of people; patience jumps over two of the former.
     uneven = IMPATIENT.model_copy(
         update={"warmup_sampler": "uniform", "photos_per_person": 6, "checkpoint_minutes": 1e-9}
@@ -279,7 +279,7 @@ def test_an_epoch_of_the_other_phases_length_resumes_alike(tmp_path: Path) -> No
     assert same_weights(resumed, model)
 
 
-def test_a_pretrained_model_has_its_classes_where_all_its_people_are(tmp_path: Path) -> None:
+def test_a_pretrained_model_starts_its_classes_at_the_mean_embeddings(tmp_path: Path) -> None:
     settings = tiny_training(warmup_sampler="uniform_all")
     model = one_layer()
     model.backbone = "pretrained"
@@ -297,7 +297,7 @@ def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> N
     assert result.stopped == "patience"
 
 
-def test_a_time_limit_ends_the_run_and_says_so(tmp_path: Path) -> None:
+def test_a_time_limit_ends_the_run(tmp_path: Path) -> None:
     _, result = run(tiny_training(max_minutes=1e-6), tmp_path)
     assert result.stopped == "max_minutes"
     assert len(result.history) == 1
@@ -314,7 +314,7 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
         Trainer(model, inputs, settings, tmp_path).fit()
 
 
-def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_are_spoilt(
+def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(
     tmp_path: Path,
 ) -> None:
     class Blinding(TrainingLog):
@@ -398,7 +398,7 @@ def test_a_gain_below_min_delta_is_kept_but_does_not_reset_patience(tmp_path: Pa
     assert seen == [(0, 0, 0), (1, 1, 1), (1, 2, 1), (3, 0, 3), (4, 1, 4)]
 
 
-def test_a_run_that_its_time_limit_ended_goes_on_under_a_longer_one(tmp_path: Path) -> None:
+def test_a_longer_time_limit_continues_the_run(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         run(tiny_training(), tmp_path, KillAt(epoch=1))
     _, stopped = run(tiny_training(max_minutes=1e-6), tmp_path)

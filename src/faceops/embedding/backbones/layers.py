@@ -74,7 +74,7 @@ def conv_unit(
     groups: int = 1,
     prelu: bool = False,
 ) -> nn.Sequential:
-    """Return a convolution, batch normalisation, and ReLU or one learnt slope a channel (PReLU).
+    """Return a convolution, batch normalisation, and ReLU or one learned slope per channel (PReLU).
 
     The convolution has no bias: normalisation takes it away and adds its own.
     """

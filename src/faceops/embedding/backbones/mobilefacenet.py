@@ -1,10 +1,8 @@
-"""MobileFaceNet (Chen et al. 2018): about a million parameters.
+"""MobileFaceNet (Chen et al. 2018), and SFace (Zhong et al. 2021), the pretrained start.
 
-SFace (Zhong et al. 2021), a MobileFaceNet of 128 dimensions: the pretrained start.
-
-The architecture is written out here and the weights are copied from the ONNX file by name, so a
-trained model is loaded without that file, its PReLU slopes can be trained, and it exports like
-any other torch module. A test compares it with the file itself in ONNX Runtime.
+SFace's architecture is written out here and its weights are copied from the ONNX file by name: a
+trained model is loaded without that file, its PReLU slopes can be trained, and it exports like any
+other torch module. A test compares it with the file in ONNX Runtime.
 """
 
 from collections import OrderedDict
@@ -26,8 +24,8 @@ _FEATURES = 512
 def build_mobilefacenet(embedding_size: int, input_size: int, colour: str) -> Embedder:
     """Return an untrained MobileFaceNet, its weights drawn from torch's global generator.
 
-    Where others average the last map, it takes a weighted sum, one weight a place and channel
-    (global depthwise convolution): the middle of a face says more than its border.
+    Instead of an average of the last map it takes a weighted sum, a weight per place and channel
+    (global depthwise convolution): the middle of a face matters more than its border.
 
     Args:
         input_size: pixels; the map's side is input_size / 16, rounded up (7 at 112).

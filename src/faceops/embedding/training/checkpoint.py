@@ -67,7 +67,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]] |
             return tensors, json.loads(file.metadata()["state"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         raise FaceOpsError(
-            f"the checkpoint {path} is damaged; delete it to start training afresh."
+            f"the checkpoint {path} is damaged; delete it to start training again."
         ) from None
 
 
