@@ -3,9 +3,14 @@
 The defaults are the demo's configuration; `experiments/*.yaml` override single keys.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+def param(default: Any, description: str, **bounds: float) -> Any:
+    """Return a field; params.yaml has its description as a comment. Bounds as in `Field`."""
+    return Field(default, description=description, **bounds)  # type: ignore[arg-type]
 
 
 class Section(BaseModel):
@@ -34,23 +39,19 @@ Expectation = Literal[
 class Validate(Section):
     """Checks of the photos and of their labels, the names of their folders."""
 
-    formats: list[str] = Field(["JPEG", "PNG", "WEBP"], description="accepted image formats")
-    min_side: int = Field(48, ge=1, description="minimum width and height of a photo, pixels")
-    max_megapixels: float = Field(100.0, gt=0, description="larger photos are not decoded")
-    max_megabytes: float = Field(50.0, gt=0, description="larger files are not opened")
-    min_photos: int = Field(
-        2, ge=1, description="people with fewer photos are used as negatives only"
-    )
-    near_duplicate_bits: int = Field(
+    formats: list[str] = param(["JPEG", "PNG", "WEBP"], "accepted image formats")
+    min_side: int = param(48, "minimum width and height of a photo, pixels", ge=1)
+    max_megapixels: float = param(100.0, "larger photos are not decoded", gt=0)
+    max_megabytes: float = param(50.0, "larger files are not opened", gt=0)
+    min_photos: int = param(2, "people with fewer photos are used as negatives only", ge=1)
+    near_duplicate_bits: int = param(
         0,
+        "Hamming distance up to which perceptual hashes are duplicates (-1 disables)",
         ge=-1,
         le=8,
-        description="Hamming distance up to which perceptual hashes are duplicates (-1 disables)",
     )
-    max_rejected_share: float = Field(
-        0.05, ge=0, le=1, description="maximum share of photos that are rejected"
-    )
-    hard: list[Expectation] = Field(
+    max_rejected_share: float = param(0.05, "maximum share of photos that are rejected", ge=0, le=1)
+    hard: list[Expectation] = param(
         [
             "manifest_complete",
             "people_enough",
@@ -58,52 +59,41 @@ class Validate(Section):
             "split_disjoint",
             "singles_negative_only",
         ],
-        description="checks whose failure stops the pipeline; the others only warn",
+        "checks whose failure stops the pipeline; the others only warn",
     )
 
 
 class Crop(Section):
     """Face detection and alignment: one 112 x 112 crop per photo."""
 
-    mode: Literal["aligned", "box", "center"] = Field(
-        "aligned",
-        description="aligned: by landmarks; box: face box with margin; center: no detection",
+    mode: Literal["aligned", "box", "center"] = param(
+        "aligned", "aligned: by landmarks; box: face box with margin; center: no detection"
     )
-    detector_size: int = Field(
-        640, ge=64, description="longest side of the detector's input, pixels"
+    detector_size: int = param(640, "longest side of the detector's input, pixels", ge=64)
+    detector_threshold: float = param(0.6, "minimum detector score", gt=0, lt=1)
+    several_faces: Literal["largest", "most_central", "skip"] = param(
+        "most_central", "which face to use if a photo has several; skip rejects it"
     )
-    detector_threshold: float = Field(0.6, gt=0, lt=1, description="minimum detector score")
-    several_faces: Literal["largest", "most_central", "skip"] = Field(
-        "most_central", description="which face to use if a photo has several; skip rejects it"
-    )
-    min_face: int = Field(24, ge=8, description="minimum side of a face box, pixels")
-    min_quality: float = Field(0.0, ge=0, le=1, description="minimum quality score of a face")
-    box_margin: float = Field(
-        0.2, ge=0, le=1, description="mode box: margin as a share of the box side"
-    )
-    center_ratio: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="mode center: crop side as a share of the photo's (LFW 0.5, Pins 0.7)",
+    min_face: int = param(24, "minimum side of a face box, pixels", ge=8)
+    min_quality: float = param(0.0, "minimum quality score of a face", ge=0, le=1)
+    box_margin: float = param(0.2, "mode box: margin as a share of the box side", ge=0, le=1)
+    center_ratio: float = param(
+        0.5, "mode center: crop side as a share of the photo's (LFW 0.5, Pins 0.7)", gt=0, le=1
     )
 
 
 class Split(Section):
     """Assignment of people to training, validation and test; the three are disjoint."""
 
-    by: Literal["random", "lfw"] = Field(
-        "random", description="random, or lfw: the official DevTrain and DevTest lists"
+    by: Literal["random", "lfw"] = param(
+        "random", "random, or lfw: the official DevTrain and DevTest lists"
     )
-    train: float = Field(0.23, gt=0, lt=1, description="share of people (by random)")
-    val: float = Field(
-        0.62,
-        gt=0,
-        lt=1,
-        description="share of people (by lfw: of DevTrain); they calibrate the thresholds",
+    train: float = param(0.23, "share of people (by random)", gt=0, lt=1)
+    val: float = param(
+        0.62, "share of people (by lfw: of DevTrain); they calibrate the thresholds", gt=0, lt=1
     )
-    test: float = Field(0.15, gt=0, lt=1, description="share of people (by random)")
-    seed: int = Field(7, ge=0, description="seed of the random split")
+    test: float = param(0.15, "share of people (by random)", gt=0, lt=1)
+    seed: int = param(7, "seed of the random split", ge=0)
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "Split":
@@ -119,109 +109,87 @@ class Train(Section):
     `faceops.embedding.check_params.check_train_params`, against their registries.
     """
 
-    backbone: str = Field(
-        "pretrained", description="a name in embedding/backbones; pretrained starts from SFace"
+    backbone: str = param(
+        "pretrained", "a name in embedding/backbones; pretrained starts from SFace"
     )
-    embedding_size: int = Field(128, ge=8, description="dimensions (pretrained: 128)")
-    input_size: int = Field(
-        112, ge=32, le=224, description="side of the network's input, pixels (pretrained: 112)"
+    embedding_size: int = param(128, "dimensions (pretrained: 128)", ge=8)
+    input_size: int = param(
+        112, "side of the network's input, pixels (pretrained: 112)", ge=32, le=224
     )
-    colour: Literal["rgb", "grey"] = Field(
-        "rgb", description="channels of the network's input (pretrained: rgb)"
+    colour: Literal["rgb", "grey"] = param(
+        "rgb", "channels of the network's input (pretrained: rgb)"
     )
-    freeze: bool = Field(
-        True, description="pretrained: train the last layers only, on cached features"
-    )
-    people_per_batch: int = Field(24, ge=2, description="P of a batch of P people x K photos")
-    photos_per_person: int = Field(4, ge=2, description="K of a batch of P people x K photos")
-    negatives_per_batch: int = Field(
+    freeze: bool = param(True, "pretrained: train the last layers only, on cached features")
+    people_per_batch: int = param(24, "P of a batch of P people x K photos", ge=2)
+    photos_per_person: int = param(4, "K of a batch of P people x K photos", ge=2)
+    negatives_per_batch: int = param(
         8,
-        ge=0,
-        description="photos of people below validate.min_photos in a batch; miner global: of the"
+        "photos of people below validate.min_photos in a batch; miner global: of the"
         " negatives that it finds (about P x K)",
-    )
-    warmup_epochs: int = Field(2, ge=0, description="epochs of classification")
-    warmup_sampler: Literal["balanced", "uniform", "uniform_all"] = Field(
-        "balanced",
-        description="balanced: P x K; uniform: each photo once per epoch, except those of people"
-        " below validate.min_photos; uniform_all: every photo",
-    )
-    triplet_epochs: int = Field(2, ge=0, description="epochs of mined triplets after the warm-up")
-    head: str = Field("cosface", description="classification head, a name in embedding/heads")
-    head_scale: float = Field(32.0, gt=0, description="scale s of the head's logits")
-    head_margin: float = Field(
-        0.35, ge=0, lt=1.5, description="cosface: cosine margin; arcface: radians; softmax: ignored"
-    )
-    head_loss_weight: float = Field(
-        0.0,
         ge=0,
-        description="weight of the classification loss in the triplet epochs (0 disables)",
     )
-    miners: dict[str, float] = Field(
+    warmup_epochs: int = param(2, "epochs of classification", ge=0)
+    warmup_sampler: Literal["balanced", "uniform", "uniform_all"] = param(
+        "balanced",
+        "balanced: P x K; uniform: each photo once per epoch, except those of people below"
+        " validate.min_photos; uniform_all: every photo",
+    )
+    triplet_epochs: int = param(2, "epochs of mined triplets after the warm-up", ge=0)
+    head: str = param("cosface", "classification head, a name in embedding/heads")
+    head_scale: float = param(32.0, "scale s of the head's logits", gt=0)
+    head_margin: float = param(
+        0.35, "cosface: cosine margin; arcface: radians; softmax: ignored", ge=0, lt=1.5
+    )
+    head_loss_weight: float = param(
+        0.0, "weight of the classification loss in the triplet epochs (0 disables)", ge=0
+    )
+    miners: dict[str, float] = param(
         {"semi_hard": 1.0},
-        description="each miner with the share of the triplet epochs at which it ends, such as"
+        "each miner with the share of the triplet epochs at which it ends, such as"
         " {semi_hard: 0.4, batch_hard: 1.0}",
     )
-    global_skip: int = Field(
-        2,
-        ge=0,
-        description="miner global: nearest other people skipped, per face (twins, label errors)",
+    global_skip: int = param(
+        2, "miner global: nearest other people skipped, per face (twins, label errors)", ge=0
     )
-    global_nearest: int = Field(
-        10, ge=0, description="miner global: hard negatives after those, per face"
+    global_nearest: int = param(10, "miner global: hard negatives after those, per face", ge=0)
+    global_random: int = param(2, "miner global: random negatives, per face", ge=0)
+    triplet_margin: float = param(
+        0.8, "margin of the triplet loss, squared L2 distance", gt=0, lt=4
     )
-    global_random: int = Field(2, ge=0, description="miner global: random negatives, per face")
-    triplet_margin: float = Field(
-        0.8, gt=0, lt=4, description="margin of the triplet loss, squared L2 distance"
+    learning_rate: float = param(0.0002, "peak learning rate of the cosine schedule (AdamW)", gt=0)
+    weight_decay: float = param(0.0005, "decoupled weight decay (AdamW)", ge=0)
+    grad_clip_norm: float = param(5.0, "maximum L2 norm of the gradients", gt=0)
+    ema_decay: float = param(
+        0.0, "decay of the exponential moving average of the weights (0 disables)", ge=0, lt=1
     )
-    learning_rate: float = Field(
-        0.0002, gt=0, description="peak learning rate of the cosine schedule (AdamW)"
+    flip: bool = param(False, "mirror half of the crops")
+    jitter: float = param(
+        0.2, "strength of shift and scale; unused with freeze, as are the next five", ge=0, le=1
     )
-    weight_decay: float = Field(0.0005, ge=0, description="decoupled weight decay (AdamW)")
-    grad_clip_norm: float = Field(5.0, gt=0, description="maximum L2 norm of the gradients")
-    ema_decay: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="decay of the exponential moving average of the weights (0 disables)",
+    brightness: float = param(0.2, "strength of brightness and contrast", ge=0, le=1)
+    blur: float = param(0.0, "strength of Gaussian blur (1: sigma up to 3 pixels)", ge=0, le=1)
+    jpeg: float = param(0.0, "strength of JPEG artefacts (1: quality down to 20)", ge=0, le=1)
+    erase: float = param(0.0, "share of crops with a random patch erased", ge=0, le=1)
+    occlude: float = param(
+        0.0, "share of crops with the lower face covered (masks, hands)", ge=0, le=1
     )
-    flip: bool = Field(False, description="mirror half of the crops")
-    jitter: float = Field(
-        0.2,
-        ge=0,
-        le=1,
-        description="strength of shift and scale; unused with freeze, as are the next five",
+    precision: Literal["float32", "bfloat16"] = param(
+        "float32", "autocast type of the forward pass"
     )
-    brightness: float = Field(0.2, ge=0, le=1, description="strength of brightness and contrast")
-    blur: float = Field(
-        0.0, ge=0, le=1, description="strength of Gaussian blur (1: sigma up to 3 pixels)"
+    compile: bool = param(False, "compile the network (torch.compile)")
+    device: Literal["auto", "cpu", "cuda"] = param("auto", "auto: the GPU if there is one")
+    processes: int = param(1, "data-parallel processes (torchrun)", ge=1)
+    patience: int = param(
+        4, "epochs without improvement before a phase ends (early stopping)", ge=1
     )
-    jpeg: float = Field(
-        0.0, ge=0, le=1, description="strength of JPEG artefacts (1: quality down to 20)"
+    min_delta: float = param(
+        0.001, "minimum rise of the validation score that is an improvement", ge=0
     )
-    erase: float = Field(0.0, ge=0, le=1, description="share of crops with a random patch erased")
-    occlude: float = Field(
-        0.0, ge=0, le=1, description="share of crops with the lower face covered (masks, hands)"
+    max_minutes: float = param(0.0, "wall time limit (0 disables)", ge=0)
+    checkpoint_minutes: float = param(
+        5.0, "minutes between checkpoints; each epoch also ends with one", gt=0
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="autocast type of the forward pass"
-    )
-    compile: bool = Field(False, description="compile the network (torch.compile)")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: the GPU if there is one"
-    )
-    processes: int = Field(1, ge=1, description="data-parallel processes (torchrun)")
-    patience: int = Field(
-        4, ge=1, description="epochs without improvement before a phase ends (early stopping)"
-    )
-    min_delta: float = Field(
-        0.001, ge=0, description="minimum rise of the validation score that is an improvement"
-    )
-    max_minutes: float = Field(0.0, ge=0, description="wall time limit (0 disables)")
-    checkpoint_minutes: float = Field(
-        5.0, gt=0, description="minutes between checkpoints; each epoch also ends with one"
-    )
-    seed: int = Field(7, ge=0, description="seed of weights, batches and augmentation")
+    seed: int = param(7, "seed of weights, batches and augmentation", ge=0)
 
     @field_validator("miners")
     @classmethod
@@ -249,134 +217,111 @@ class Train(Section):
 class Verify(Section):
     """The pair verifier, and thresholds measured on validation people."""
 
-    faces: int = Field(1000, ge=10, description="maximum number of training faces to fit on")
-    pairs: int = Field(40000, ge=100, description="training pairs, half of them genuine")
-    hard_negative_share: float = Field(
-        0.25, ge=0, le=1, description="share of impostor training pairs that are hard negatives"
+    faces: int = param(1000, "maximum number of training faces to fit on", ge=10)
+    pairs: int = param(40000, "training pairs, half of them genuine", ge=100)
+    hard_negative_share: float = param(
+        0.25, "share of impostor training pairs that are hard negatives", ge=0, le=1
     )
-    loss: Literal["cross_entropy", "mean_squared_error"] = Field(
-        "cross_entropy", description="loss of the linear layer"
+    loss: Literal["cross_entropy", "mean_squared_error"] = param(
+        "cross_entropy", "loss of the linear layer"
     )
-    l2: float = Field(
-        1.0, gt=0, description="L2 penalty that pulls the weights towards the plain distance"
+    l2: float = param(1.0, "L2 penalty that pulls the weights towards the plain distance", gt=0)
+    sign_constraints: bool = param(
+        True, "no positive weight: a larger difference never raises the score"
     )
-    sign_constraints: bool = Field(
-        True, description="no positive weight: a larger difference never raises the score"
+    calibration: Literal["auto", "platt", "isotonic", "temperature"] = param(
+        "auto", "auto: the lowest log loss in cross-validation over validation people"
     )
-    calibration: Literal["auto", "platt", "isotonic", "temperature"] = Field(
-        "auto", description="auto: the lowest log loss in cross-validation over validation people"
+    far_budgets: list[float] = param(
+        [0.01, 0.001, 0.0001], "false accept rates of pairs to find thresholds for"
     )
-    far_budgets: list[float] = Field(
-        [0.01, 0.001, 0.0001], description="false accept rates of pairs to find thresholds for"
+    fpir_budgets: list[float] = param(
+        [0.1, 0.01, 0.001], "false positive identification rates to find thresholds for"
     )
-    fpir_budgets: list[float] = Field(
-        [0.1, 0.01, 0.001],
-        description="false positive identification rates to find thresholds for",
+    gallery_sizes: list[int] = param(
+        [50, 200, 1000, 5000], "gallery sizes, in faces, of the threshold tables"
     )
-    gallery_sizes: list[int] = Field(
-        [50, 200, 1000, 5000], description="gallery sizes, in faces, of the threshold tables"
+    default_budget: float = param(
+        0.01, "the release's default FPIR; needs 3 / default_budget validation people", gt=0, lt=1
     )
-    default_budget: float = Field(
-        0.01,
-        gt=0,
-        lt=1,
-        description="the release's default FPIR; needs 3 / default_budget validation people",
+    runner_up_margin: float = param(
+        1.0, "minimum lead of the best person over the runner-up, log odds", ge=0
     )
-    runner_up_margin: float = Field(
-        1.0, ge=0, description="minimum lead of the best person over the runner-up, log odds"
-    )
-    seed: int = Field(7, ge=0, description="seed of the pairs")
+    seed: int = param(7, "seed of the pairs", ge=0)
 
 
 class Export(Section):
     """The ONNX bundle."""
 
-    opset: int = Field(18, ge=17, le=21, description="ONNX opset, asserted on the written file")
-    parity_crops: int = Field(
-        64, ge=1, description="real crops on which torch and ONNX Runtime are compared"
-    )
-    max_difference: float = Field(
-        1e-4, gt=0, description="maximum absolute difference of an embedding value"
-    )
+    opset: int = param(18, "ONNX opset, asserted on the written file", ge=17, le=21)
+    parity_crops: int = param(64, "real crops on which torch and ONNX Runtime are compared", ge=1)
+    max_difference: float = param(1e-4, "maximum absolute difference of an embedding value", gt=0)
 
 
 class Quantise(Section):
     """The int8 embedder, offered if it loses little."""
 
-    calibration_crops: int = Field(
-        128, ge=8, description="maximum number of training crops that calibrate the ranges"
+    calibration_crops: int = param(
+        128, "maximum number of training crops that calibrate the ranges", ge=8
     )
-    float_layers: int = Field(2, ge=0, description="first convolutions that stay float32")
-    far: float = Field(0.001, gt=0, lt=1, description="false accept rate at which TAR is compared")
-    max_tar_loss: float = Field(
-        0.002, ge=0, le=1, description="offered if TAR on validation people falls by less"
+    float_layers: int = param(2, "first convolutions that stay float32", ge=0)
+    far: float = param(0.001, "false accept rate at which TAR is compared", gt=0, lt=1)
+    max_tar_loss: float = param(
+        0.002, "offered if TAR on validation people falls by less", ge=0, le=1
     )
 
 
 class Evaluate(Section):
     """Evaluation of the exported bundle on the test people."""
 
-    pairs: int = Field(6000, ge=2, description="balanced pairs for verification accuracy")
-    pair_draws: int = Field(10, ge=2, description="random draws of the pairs, for the spread")
-    far: list[float] = Field([0.01, 0.001], description="false accept rates at which TAR is given")
-    gallery_photos: int = Field(2, ge=1, description="photos enrolled per person")
-    open_set_gallery_photos: list[int] = Field(
-        [1, 2, 5], description="photos enrolled per person, one row of the open-set table each"
+    pairs: int = param(6000, "balanced pairs for verification accuracy", ge=2)
+    pair_draws: int = param(10, "random draws of the pairs, for the spread", ge=2)
+    far: list[float] = param([0.01, 0.001], "false accept rates at which TAR is given")
+    gallery_photos: int = param(2, "photos enrolled per person", ge=1)
+    open_set_gallery_photos: list[int] = param(
+        [1, 2, 5], "photos enrolled per person, one row of the open-set table each"
     )
-    unknown_share: float = Field(
-        0.5, gt=0, lt=1, description="share of test people who are not enrolled"
+    unknown_share: float = param(0.5, "share of test people who are not enrolled", gt=0, lt=1)
+    robustness_photos: int = param(
+        40, "test photos to degrade in eleven ways and identify (0 disables)", ge=0
     )
-    robustness_photos: int = Field(
-        40, ge=0, description="test photos to degrade in eleven ways and identify (0 disables)"
-    )
-    slices: str = Field(
-        "", description="CSV below data/ with attributes per person or photo; empty: none"
-    )
-    seed: int = Field(7, ge=0, description="seed of pairs and galleries")
+    slices: str = param("", "CSV below data/ with attributes per person or photo; empty: none")
+    seed: int = param(7, "seed of pairs and galleries", ge=0)
 
 
 class Gate(Section):
     """Comparison with the champion on the same photos, which a release must pass to replace it."""
 
-    data: str = Field("data", description="folder of labelled photos to compare on")
-    photos_sha256: str = Field("", description="expected sha256 of the photos; empty accepts any")
-    slices: str = Field("", description="CSV of groups; empty: by brightness and sharpness")
-    far: float = Field(0.001, gt=0, lt=1, description="false accept rate at which TAR is compared")
-    fpir: float = Field(
-        0.01, gt=0, lt=1, description="false positive identification rate at which DIR is compared"
+    data: str = param("data", "folder of labelled photos to compare on")
+    photos_sha256: str = param("", "expected sha256 of the photos; empty accepts any")
+    slices: str = param("", "CSV of groups; empty: by brightness and sharpness")
+    far: float = param(0.001, "false accept rate at which TAR is compared", gt=0, lt=1)
+    fpir: float = param(
+        0.01, "false positive identification rate at which DIR is compared", gt=0, lt=1
     )
-    gallery_photos: int = Field(2, ge=1, description="photos enrolled per person")
-    unknown_share: float = Field(
-        0.5, gt=0, lt=1, description="share of people who are not enrolled"
+    gallery_photos: int = param(2, "photos enrolled per person", ge=1)
+    unknown_share: float = param(0.5, "share of people who are not enrolled", gt=0, lt=1)
+    max_dir_loss: float = param(
+        0.01, "largest loss of DIR that the confidence interval may include", ge=0, le=1
     )
-    max_dir_loss: float = Field(
-        0.01, ge=0, le=1, description="largest loss of DIR that the confidence interval may include"
+    max_tar_loss: float = param(0.01, "the same for TAR", ge=0, le=1)
+    max_named_loss: float = param(
+        0.03, "the same for enrolled people identified at each release's own thresholds", ge=0, le=1
     )
-    max_tar_loss: float = Field(0.01, ge=0, le=1, description="the same for TAR")
-    max_named_loss: float = Field(
-        0.03,
-        ge=0,
-        le=1,
-        description="the same for enrolled people identified at each release's own thresholds",
+    max_slice_loss: float = param(0.03, "the same for DIR of the worst group", ge=0, le=1)
+    min_slice_people: int = param(10, "smaller groups are not compared", ge=2)
+    max_latency_ratio: float = param(
+        1.25, "maximum time per photo relative to the champion's", gt=0
     )
-    max_slice_loss: float = Field(
-        0.03, ge=0, le=1, description="the same for DIR of the worst group"
+    max_size_ratio: float = param(
+        1.5, "maximum size of the model files relative to the champion's", gt=0
     )
-    min_slice_people: int = Field(10, ge=2, description="smaller groups are not compared")
-    max_latency_ratio: float = Field(
-        1.25, gt=0, description="maximum time per photo relative to the champion's"
+    min_people: int = param(
+        20, "minimum number of people whom neither release was trained on", ge=4
     )
-    max_size_ratio: float = Field(
-        1.5, gt=0, description="maximum size of the model files relative to the champion's"
-    )
-    min_people: int = Field(
-        20, ge=4, description="minimum number of people whom neither release was trained on"
-    )
-    confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="level of the paired confidence intervals"
-    )
-    resamples: int = Field(1000, ge=100, description="bootstrap resamples of the people")
-    seed: int = Field(7, ge=0, description="seed of galleries and resamples")
+    confidence: float = param(0.95, "level of the paired confidence intervals", gt=0.5, lt=1)
+    resamples: int = param(1000, "bootstrap resamples of the people", ge=100)
+    seed: int = param(7, "seed of galleries and resamples", ge=0)
 
 
 class Params(Section):
