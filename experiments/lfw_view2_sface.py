@@ -21,11 +21,10 @@ from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.lfw import FARS, lfw_view2_figures, read_pairs_list
 from faceops.faces.align import align
 from faceops.faces.crop_photos import choose_face
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 from faceops.verification.verifier import Verifier
 from faceops.weights.fetch import weight_path

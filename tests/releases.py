@@ -9,10 +9,9 @@ import onnxruntime
 from onnx import numpy_helper
 
 from faceops.config.sections import Verify
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import open_photo
 from faceops.release.contract import (
     EMBEDDER,

@@ -90,10 +90,7 @@ def test_another_version_starts_anew(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "max_bytes", "message"),
-    [
-        ("/b.tgz", 10**9, "404"),
-        ("/a.tgz", 1000, "more than the limit of 1,000 bytes"),
-    ],
+    [("/b.tgz", 10**9, "404"), ("/a.tgz", 1000, "more than the limit of 1,000 bytes")],
 )
 def test_a_refused_download_leaves_no_file(
     server: Server, path: str, max_bytes: int, message: str, tmp_path: Path

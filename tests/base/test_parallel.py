@@ -24,11 +24,7 @@ from faceops.base import parallel
     ],
 )
 def test_the_limit_of_a_container_counts(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    own: str,
-    files: dict[str, str],
-    expected: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], expected: int
 ) -> None:
     (tmp_path / "own").write_text(own)
     for name, content in files.items():

@@ -7,8 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.manifest import SCHEMA, manifest_table, read_manifest, write_manifest
-from faceops.dataset.quarantine import add_to_quarantine, read_quarantine
+from faceops.dataset.manifest import (
+    SCHEMA,
+    add_to_quarantine,
+    manifest_table,
+    read_manifest,
+    read_quarantine,
+    write_manifest,
+)
 
 A, B, C = (letter * 64 for letter in "abc")
 

@@ -49,8 +49,7 @@ def test_each_person_is_in_a_scene_once_and_inside_it() -> None:
 def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
     weights_dir: Path, synthetic_set: Path
 ) -> None:
-    from faceops.faces.detector import Detector
-    from faceops.faces.symbolic_detector import with_symbolic_size
+    from faceops.faces.detector import Detector, with_symbolic_size
 
     yunet = (weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes()
     detector = Detector(with_symbolic_size(yunet))

@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from faceops.dataset.synthetic.generator import load_generator
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
 
 
 @pytest.fixture(scope="session")

@@ -65,8 +65,7 @@ def test_quality_falls_with_blur_darkness_turn_and_size(
         "blur": judge(blurred, face.detection),
         "dark": judge((face.crop * 0.1).astype(np.uint8), face.detection),
         "turn": judge(
-            face.crop,
-            replace(face.detection, landmarks=face.detection.landmarks[[0, 1, 0, 3, 4]]),
+            face.crop, replace(face.detection, landmarks=face.detection.landmarks[[0, 1, 0, 3, 4]])
         ),
         "size": judge(face.crop, replace(face.detection, box=(0.0, 0.0, 9.0, 9.0))),
         "flat": judge(np.full((112, 112, 3), 128, dtype=np.uint8), face.detection),

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.expectations import check_split
-from faceops.dataset.run_expectations import stop_on_hard_failures
+from faceops.dataset.expectations import check_split, stop_on_hard_failures
 from faceops.dataset.splits import SCHEMA
 from faceops.stages.split import main
 

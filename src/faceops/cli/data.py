@@ -224,7 +224,7 @@ def _line(text: str) -> str:
 
 def _confirm(args: argparse.Namespace) -> int:
     from faceops.base.locks import file_lock
-    from faceops.dataset.quarantine import QUARANTINE_FILE, add_to_quarantine
+    from faceops.dataset.manifest import QUARANTINE_FILE, add_to_quarantine
     from faceops.evaluation.label_doctor.findings import confirmed_photos, read_verdicts
 
     require_folder(args.data, "name the data folder by --data")

@@ -37,11 +37,7 @@ RENAMED_KEYS = {
     "gate.tar_loss": "gate.max_tar_loss",
 }
 RENAMED_VALUES = {
-    "train.warmup_sampler": {
-        "people": "balanced",
-        "photos": "uniform",
-        "all_photos": "uniform_all",
-    },
+    "train.warmup_sampler": {"people": "balanced", "photos": "uniform", "all_photos": "uniform_all"}
 }
 
 

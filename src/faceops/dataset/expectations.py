@@ -1,21 +1,195 @@
-"""What is expected of photos and splits, by the names of `config.sections.Expectation`."""
+"""Check photos and splits with Great Expectations; results are plain data, sorted by name."""
 
+import logging
+import shutil
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason
 from faceops.config.sections import Validate
 from faceops.dataset.manifest import ACCEPTED, REJECTED
 from faceops.dataset.names import name_key
-from faceops.dataset.run_expectations import (
-    CheckedTable,
-    ExpectationResult,
-    expect,
-    run_expectations,
-)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MAX_EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class ColumnExpectation:
+    """One expectation on one column.
+
+    Attributes:
+        name: in reports and in validate.hard; several expectations may share it.
+        kind: the class in `great_expectations.expectations`, without "ExpectColumnValuesTo".
+        column: of the table.
+        options: further arguments of that class.
+    """
+
+    name: str
+    kind: str
+    column: str
+    options: dict[str, Any]
+
+
+def expect(name: str, kind: str, column: str, **options: Any) -> ColumnExpectation:
+    """Return an expectation, such as expect("unique", "BeUnique", "path")."""
+    return ColumnExpectation(name, kind, column, options)
+
+
+@dataclass(frozen=True)
+class CheckedTable:
+    """A table with the expectations on it.
+
+    Attributes:
+        name: of the table, in the Data Docs.
+        frame: its rows. The value of a failing expectation is reported if there is only one.
+        key: the column that names a row in results.
+        expectations: on its columns.
+    """
+
+    name: str
+    frame: "pd.DataFrame"
+    key: str
+    expectations: list[ColumnExpectation]
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """The result of all expectations of one name.
+
+    Attributes:
+        name: of the expectations.
+        hard: whether a failure stops the pipeline.
+        success: whether no row failed.
+        checked, failed: numbers of rows.
+        examples: at most 20 failing rows by their key, sorted.
+        observed: the value that failed, in a table of one row.
+    """
+
+    name: str
+    hard: bool
+    success: bool
+    checked: int
+    failed: int
+    examples: list[str]
+    observed: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if self.observed is not None:
+            return f"{self.name} (is {self.observed:g})"
+        example = f", for instance {self.examples[0]}" if self.examples else ""
+        return f"{self.name} ({self.failed} of {self.checked}{example})"
+
+
+def run_expectations(
+    tables: Sequence[CheckedTable], hard: Sequence[str] = (), docs: Path | None = None
+) -> list[ExpectationResult]:
+    """Check `tables` and return one result per name of an expectation, sorted by name.
+
+    Args:
+        hard: names of expectations whose failure stops the pipeline.
+        docs: folder for the Data Docs (HTML), which is replaced; None writes none.
+
+    Raises:
+        FaceOpsError: an expectation could not be evaluated, or `docs` cannot be written.
+    """
+    import great_expectations as gx  # takes seconds
+    import great_expectations.expectations as classes
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    results: dict[str, list[tuple[Any, CheckedTable]]] = {}
+    with tempfile.TemporaryDirectory(prefix="faceops-expectations-") as work:
+        context = gx.get_context(mode="file", project_root_dir=work)
+        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+        source = context.data_sources.add_pandas("faceops")
+        for table in tables:
+            suite = context.suites.add(gx.ExpectationSuite(name=table.name))
+            for each in table.expectations:
+                make = getattr(classes, f"ExpectColumnValuesTo{each.kind}")
+                expectation = make(column=each.column, **each.options)
+                expectation.meta = {"name": each.name}
+                expectation.severity = "critical" if each.name in hard else "warning"
+                suite.add_expectation(expectation)
+            asset = source.add_dataframe_asset(table.name)
+            batch = asset.add_batch_definition_whole_dataframe("all")
+            validation = gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
+            detail = {"result_format": "COMPLETE", "unexpected_index_column_names": [table.key]}
+            ran = context.validation_definitions.add(validation).run(
+                batch_parameters={"dataframe": table.frame}, result_format=detail
+            )
+            for result in ran.results:
+                assert result.expectation_config is not None  # always set by `run`
+                name = result.expectation_config.meta["name"]
+                results.setdefault(name, []).append((result, table))
+        if docs is not None:
+            context.build_data_docs()
+            _copy_docs(Path(work) / "gx/uncommitted/data_docs/local_site", docs)
+    return [_merge(name, results[name], name in hard) for name in sorted(results)]
+
+
+def _merge(name: str, results: list[tuple[Any, CheckedTable]], hard: bool) -> ExpectationResult:
+    failing: set[str] = set()
+    observed = None
+    for result, table in results:
+        if result.exception_info.get("raised_exception"):
+            raise FaceOpsError(
+                f"the expectation {name} could not be checked: "
+                f"{result.exception_info.get('exception_message')}; please report this."
+            )
+        failing |= {str(row[table.key]) for row in result.result.get("unexpected_index_list") or []}
+        if len(table.frame) == 1 and not result.success:
+            observed = round(float(result.result["unexpected_list"][0]), 6)
+    return ExpectationResult(
+        name=name,
+        hard=hard,
+        success=all(result.success for result, _ in results),
+        checked=sum(len(table.frame) for table in {id(t): t for _, t in results}.values()),
+        failed=len(failing),
+        examples=sorted(failing)[:_MAX_EXAMPLES],
+        observed=observed,
+    )
+
+
+def _copy_docs(built: Path, docs: Path) -> None:
+    try:
+        docs.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(docs, ignore_errors=True)
+        shutil.copytree(built, docs)
+    except OSError as error:
+        raise FaceOpsError(
+            f"{docs} cannot be written ({error}); remove it or give permission."
+        ) from None
+
+
+def stop_on_hard_failures(results: Sequence[ExpectationResult], report: str) -> list[str]:
+    """Return one warning for each failed expectation that is not hard.
+
+    Args:
+        report: the file with the details, for the message.
+
+    Raises:
+        FaceOpsError: a hard expectation failed.
+    """
+    failed = [result for result in results if not result.success]
+    if hard := [result for result in failed if result.hard]:
+        raise FaceOpsError(
+            f"hard expectations failed: {'; '.join(map(str, hard))}. See {report}, correct the "
+            "photos, or take the name out of validate.hard in params.yaml."
+        )
+    return [f"warning: expectation {result}" for result in failed]
+
 
 MIN_PEOPLE = 6  # with several photos each: two to train, to validate and to test
 
@@ -25,10 +199,7 @@ _REASONS = {
     "format_allowed": (Reason.FORMAT_NOT_ALLOWED,),
     "size_allowed": (Reason.TOO_LARGE, Reason.TOO_SMALL),
     "names_well_formed": (Reason.BAD_NAME,),
-    "one_person_a_photo": (
-        Reason.DUPLICATE_OTHER_PERSON,
-        Reason.NEAR_DUPLICATE_OTHER_PERSON,
-    ),
+    "one_person_a_photo": (Reason.DUPLICATE_OTHER_PERSON, Reason.NEAR_DUPLICATE_OTHER_PERSON),
     "no_duplicates": (Reason.DUPLICATE,),
 }
 

@@ -134,11 +134,7 @@ def split_table(rows: list[dict[str, Any]], splits: dict[str, str], min_photos: 
     """
     photos = Counter(row["person"] for row in rows)
     table = [
-        {
-            **row,
-            "split": splits[row["person"]],
-            "negative_only": photos[row["person"]] < min_photos,
-        }
+        {**row, "split": splits[row["person"]], "negative_only": photos[row["person"]] < min_photos}
         for row in rows
     ]
     return pa.Table.from_pylist(table, schema=SCHEMA)

@@ -17,9 +17,8 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
-from faceops.dataset.manifest import ACCEPTED, REJECTED
+from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
-from faceops.dataset.quarantine import QUARANTINE_FILE, read_quarantine
 from faceops.photos.formats import FORMATS
 from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo, printable
 from faceops.photos.walk import walk_photos

@@ -58,11 +58,50 @@ class Detection:
         return Detection(box, landmarks, self.score)
 
 
+def with_symbolic_size(model: bytes) -> bytes:
+    """Return YuNet's ONNX file with symbolic height and width: (1, 3, height, width).
+
+    The graph is fully convolutional up to the reshapes at its heads, and those are by -1; so it
+    runs at any multiple of 32. The same bytes come out for the same bytes in.
+
+    Raises:
+        FaceOpsError: `model` is not an ONNX file, or another graph than YuNet's.
+    """
+    import onnx  # which detection itself does not need
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        proto = onnx.load_model_from_string(model)
+    except DecodeError as error:
+        raise FaceOpsError(
+            f"the detector's file is not an ONNX model ({error}); supply it again."
+        ) from None
+    graph = proto.graph
+    constants = {item.name: item for item in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Reshape":
+            shape = constants.get(node.input[1])
+            if shape is None or -1 not in onnx.numpy_helper.to_array(shape):
+                raise FaceOpsError(
+                    f"the detector's operator {node.name} fixes a size; use YuNet 2023mar."
+                )
+    inputs = [item for item in graph.input if item.name not in constants]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise FaceOpsError("the detector must have one four-dimensional input; use YuNet 2023mar.")
+    for axis, name in ((2, "height"), (3, "width")):
+        inputs[0].type.tensor_type.shape.dim[axis].dim_param = name
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[1].dim_param = f"anchors_{output.name.rsplit('_', 1)[1]}"
+    del graph.value_info[:]  # the stale shapes of the fixed size
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString(deterministic=True)
+
+
 class Detector:
     """YuNet, with symbolic height and width, at a maximum size.
 
     Args:
-        model: the ONNX file or its bytes, as `symbolic_detector.with_symbolic_size` makes it.
+        model: the ONNX file or its bytes, as `with_symbolic_size` makes it.
         size: longest side in pixels; larger photos are scaled down to it, smaller never up.
         threshold: smallest score of a face, 0 to 1.
         threads: of ONNX Runtime inside an operator.
@@ -225,3 +264,73 @@ def box_overlap(one: Box, other: Box) -> float:
     shared = shared_area(one, other)
     union = one[2] * one[3] + other[2] * other[3] - shared
     return shared / union if union > 0 else 0.0
+
+
+# A face that no tile contains is larger than this, and large enough to be found without tiles.
+OVERLAP = 0.2  # of a tile
+MAX_INSIDE = 0.6  # a box with a larger share of it inside another face is a part of that face
+_EDGE = 2.0  # pixels of the tile: a box this near to an inner edge is cut
+
+
+def detect_in_tiles(
+    detector: Detector, pixels: np.ndarray, detail: int, known: list[Detection]
+) -> list[Detection]:
+    """Return the faces of `pixels` that `known` lacks, best score first.
+
+    The photo is scaled down until its longest side is `detail`, and searched in overlapping
+    squares of the detector's own size, so memory does not grow with the photo.
+
+    Args:
+        detector: its `size` is the side of a tile.
+        pixels: uint8 (H, W, 3) RGB, upright.
+        detail: pixels; a photo that is no larger than a tile gives nothing.
+        known: faces found in the photo as a whole.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, detail / max(height, width))
+    sides = round(width * scale), round(height * scale)
+    if max(sides) <= detector.size:
+        return []
+    view = Image.fromarray(pixels)
+    if scale < 1:
+        view = view.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    back = width / sides[0], height / sides[1]
+    found = [
+        detection.moved(back, (left, top))
+        for top in tile_starts(sides[1], detector.size)
+        for left in tile_starts(sides[0], detector.size)
+        for detection in _detect_in_tile(detector, view, left, top)
+    ]
+    if not found:
+        return []
+    boxes = np.array([detection.box for detection in found])
+    scores = np.array([detection.score for detection in found])
+    kept = non_maximum_suppression(boxes, scores, MAX_OVERLAP)
+    return [found[i] for i in kept if not any(_is_same_face(found[i], other) for other in known)]
+
+
+def tile_starts(length: int, tile: int) -> list[int]:
+    """Return where tiles start along a side of `length`, evenly, overlapping by OVERLAP or more."""
+    if length <= tile:
+        return [0]
+    step = tile * (1 - OVERLAP)
+    count = 1 + int(np.ceil((length - tile) / step))
+    return [round(number * (length - tile) / (count - 1)) for number in range(count)]
+
+
+def _detect_in_tile(detector: Detector, view: Image.Image, left: int, top: int) -> list[Detection]:
+    right, bottom = min(left + detector.size, view.width), min(top + detector.size, view.height)
+    tile = np.asarray(view.crop((left, top, right, bottom)))
+    is_inner_edge = (left > 0, top > 0, right < view.width, bottom < view.height)
+
+    def is_cut(box: Box) -> bool:
+        x, y, width, height = box
+        gaps = (x, y, right - left - x - width, bottom - top - y - height)
+        return any(inner and gap < _EDGE for inner, gap in zip(is_inner_edge, gaps, strict=True))
+
+    return [each for each in detector.detect(tile, retry=False) if not is_cut(each.box)]
+
+
+def _is_same_face(one: Detection, other: Detection) -> bool:
+    inside = shared_area(one.box, other.box) > MAX_INSIDE * one.box[2] * one.box[3]
+    return inside or box_overlap(one.box, other.box) > MAX_OVERLAP

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from faceops.faces.align import align
-from faceops.faces.detector import Detection, Detector
+from faceops.faces.detector import Detection, Detector, detect_in_tiles
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
-from faceops.faces.tiles import detect_in_tiles
 from faceops.photos.open_photo import Photo, PhotoLimits, decode_photo, open_photo
 
 LEAST_SIDE = 1280  # longest side of a reduced photo, pixels: twice the detector's size
@@ -53,8 +52,8 @@ class FaceFinder:
     """Detects, refines, aligns and measures faces. Threads may share it.
 
     Args:
-        detail: longest side, in pixels, at which large photos are also searched in tiles (see
-            `tiles`); 0 disables.
+        detail: longest side, in pixels, at which `detect_in_tiles` also searches large photos;
+            0 disables.
     """
 
     def __init__(self, detector: Detector, refiner: LandmarkRefiner, detail: int = 0) -> None:

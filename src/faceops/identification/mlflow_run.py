@@ -9,7 +9,7 @@ import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
-from faceops.dataset.run_expectations import (
+from faceops.dataset.expectations import (
     CheckedTable,
     ExpectationResult,
     expect,
@@ -49,14 +49,12 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     Raises:
         StoreError: the store refused it; UnreachableError if it does not answer.
     """
-    from faceops.registry.store import has_store, store_errors
+    from faceops.registry.store import has_store, store_errors, use_tracking
     from faceops.registry.versions import versions
 
     if not has_store(root):
         return None
     import mlflow
-
-    from faceops.registry.store import use_tracking
 
     use_tracking(root, EXPERIMENT)
     tags = {

@@ -12,7 +12,7 @@ import onnx
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_folder, sha256_file
-from faceops.faces.symbolic_detector import with_symbolic_size
+from faceops.faces.detector import with_symbolic_size
 from faceops.release.contract import (
     DETECTOR,
     EMBEDDER,

@@ -10,10 +10,9 @@ from faceops.config.params_file import read_params
 from faceops.dataset.manifest import read_manifest
 from faceops.faces.contact_sheets import draw_contact_sheet, write_sheet
 from faceops.faces.crop_photos import CropSettings, crop_photos
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.photos.open_photo import PhotoLimits
 from faceops.stages import run_stage
 from faceops.weights.fetch import weight_path

@@ -11,9 +11,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
-from faceops.dataset.expectations import check_split
+from faceops.dataset.expectations import check_split, stop_on_hard_failures
 from faceops.dataset.names import read_people_list
-from faceops.dataset.run_expectations import stop_on_hard_failures
 from faceops.dataset.splits import (
     accepted_faces,
     split_by_lists,

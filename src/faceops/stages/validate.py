@@ -9,11 +9,15 @@ from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
 from faceops.base.parallel import usable_cpus
 from faceops.config.params_file import read_params
-from faceops.dataset.expectations import check_photos
+from faceops.dataset.expectations import check_photos, stop_on_hard_failures
 from faceops.dataset.importer import read_sources, write_sources
-from faceops.dataset.manifest import ACCEPTED, REJECTED, manifest_table, write_manifest
-from faceops.dataset.quarantine import write_quarantine_list
-from faceops.dataset.run_expectations import stop_on_hard_failures
+from faceops.dataset.manifest import (
+    ACCEPTED,
+    REJECTED,
+    manifest_table,
+    write_manifest,
+    write_quarantine_list,
+)
 from faceops.dataset.validate import validate_photos
 from faceops.photos.open_photo import PhotoLimits
 from faceops.stages import run_stage

@@ -1,16 +1,221 @@
-"""Make the synthetic data set in a folder; existing files are kept."""
+"""Make the synthetic set: portraits, an album with its ground truth, and odd files."""
 
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.progress import track
 from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
-from faceops.dataset.synthetic.generator import load_generator
-from faceops.dataset.synthetic.people import SyntheticSettings
-from faceops.dataset.synthetic.photos import Drawing, album, album_truth, draw_all, portraits
+from faceops.dataset.synthetic.encode import jpeg, png, png_chunk, png_header, stored_zlib
+from faceops.dataset.synthetic.generator import (
+    BATCH,
+    GALLERY,
+    TRAINING,
+    Draw,
+    load_generator,
+    photo_latent,
+)
+from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
+from faceops.dataset.synthetic.scenes import Scene, draw_scene, plan_scene
+from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION
+
+PHOTO_SIDE = 160  # pixels, at which the detector finds 98 to 99 % of the faces
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Faces to draw and the files that they become.
+
+    Attributes:
+        paths: of its files, POSIX, relative to the data folder.
+        latents: float64 (faces, 100).
+        finish: takes the faces, uint8 (faces, 64, 64, 3), and returns the bytes of each path.
+    """
+
+    paths: tuple[str, ...]
+    latents: np.ndarray
+    finish: Callable[[np.ndarray], tuple[bytes, ...]]
+
+
+def photo_jpeg(tiles: np.ndarray) -> bytes:
+    """Return the one face of `tiles` as a photo of its own."""
+    side = (PHOTO_SIDE, PHOTO_SIDE)
+    return jpeg(Image.fromarray(tiles[0]).resize(side, Image.Resampling.BICUBIC))
+
+
+def draw_all(drawings: Iterable[Drawing], draw: Draw) -> Iterator[tuple[str, bytes]]:
+    """Yield the path and bytes of every file, the generator run on batches of faces."""
+    batch: list[Drawing] = []
+    faces = 0
+    for drawing in drawings:
+        batch.append(drawing)
+        faces += len(drawing.latents)
+        if faces >= BATCH:
+            yield from _draw_batch(batch, draw)
+            batch, faces = [], 0
+    if batch:
+        yield from _draw_batch(batch, draw)
+
+
+def _draw_batch(batch: list[Drawing], draw: Draw) -> Iterator[tuple[str, bytes]]:
+    tiles = draw(np.concatenate([drawing.latents for drawing in batch]))
+    start = 0
+    for drawing in batch:
+        end = start + len(drawing.latents)
+        yield from zip(drawing.paths, drawing.finish(tiles[start:end]), strict=True)
+        start = end
+
+
+TRUTH_COLUMNS = ("photo", "x", "y", "width", "height", "person")
+
+# Turns an upright photo into the one that a camera stores under an EXIF orientation: all but
+# two of the turns are their own inverse.
+_STORE = UNDO_ORIENTATION | {6: UNDO_ORIENTATION[8], 8: UNDO_ORIENTATION[6]}
+
+
+@dataclass(frozen=True)
+class _SceneFiles:
+    """The files of one scene: their names below album/, and how its picture is encoded."""
+
+    names: tuple[str, ...]
+    scene: Scene
+    encode: Callable[[Image.Image], tuple[bytes, ...]]
+    readable: bool = True
+
+
+def _scene_files(settings: SyntheticSettings) -> Iterator[_SceneFiles]:
+    if not settings.scenes:
+        return
+    for number in range(1, settings.scenes + 1):
+        scene = plan_scene(settings.seed, number, settings.gallery, settings.strangers)
+        yield _SceneFiles((f"scene_{number:03d}.jpg",), scene, lambda image: (jpeg(image),))
+    # The numbers of these scenes are past those of the album.
+    turned_names = tuple(f"odd/orientation_{orientation}.jpg" for orientation in range(1, 9))
+    for names, number, encode in (
+        (turned_names, 1000, _all_orientations),
+        (("odd/truncated.jpg",), 1001, _truncated),
+        (("odd/cmyk.jpg",), 1002, lambda image: (jpeg(image.convert("CMYK")),)),
+        (("odd/grey_16_bit.png",), 1003, _grey_16_bit),
+    ):
+        scene = plan_scene(settings.seed, number, settings.gallery, 0, only_gallery=True)
+        yield _SceneFiles(names, scene, encode, readable=encode is not _truncated)
+
+
+def _all_orientations(image: Image.Image) -> tuple[bytes, ...]:
+    files = []
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        stored = image.transpose(_STORE[orientation]) if orientation > 1 else image
+        files.append(jpeg(stored, exif.tobytes()))
+    return tuple(files)
+
+
+def _truncated(image: Image.Image) -> tuple[bytes, ...]:
+    content = jpeg(image)
+    return (content[: len(content) // 2],)
+
+
+def _grey_16_bit(image: Image.Image) -> tuple[bytes, ...]:
+    return (png(np.asarray(image.convert("L"), np.uint16) * 257),)
+
+
+def album_truth(settings: SyntheticSettings) -> bytes:
+    """Return album_truth.csv: one row per face, boxes in pixels of the upright photo.
+
+    `photo` is relative to album/; `person` is empty for strangers.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TRUTH_COLUMNS)
+    rows = [
+        (name, *face.box(), invented_name(GALLERY, face.person) if face.group == GALLERY else "")
+        for files in _scene_files(settings)
+        if files.readable
+        for name in files.names
+        for face in files.scene.faces
+    ]
+    writer.writerows(sorted(rows))
+    return text.getvalue().encode()
+
+
+def album(settings: SyntheticSettings) -> Iterator[Drawing]:
+    """Yield the photos below album/; a set without scenes has no album."""
+    for files in _scene_files(settings):
+        latents = [
+            photo_latent(settings.seed, face.group, face.person, face.photo)
+            for face in files.scene.faces
+        ]
+        finish = partial(_finish_scene, settings.seed, files)
+        yield Drawing(tuple(f"album/{name}" for name in files.names), np.stack(latents), finish)
+    if settings.scenes:
+        huge = png_header(60_000, 60_000, 8, 2) + png_chunk(b"IDAT", stored_zlib(bytes(1000)))
+        for name, content in (
+            ("empty.jpg", b""),
+            ("text.jpg", b"Not a photo, whatever the name says.\n"),
+            ("garbage.png", png_header(640, 480, 8, 2) + bytes(range(256)) * 8),
+            ("huge.png", huge + png_chunk(b"IEND", b"")),
+            ("note.txt", b"Photos of the summer party; the originals are with Ann.\n"),
+        ):
+            yield _file(f"album/odd/{name}", content)
+
+
+def _finish_scene(seed: int, files: _SceneFiles, tiles: np.ndarray) -> tuple[bytes, ...]:
+    return files.encode(draw_scene(seed, files.scene, tiles))
+
+
+def _file(path: str, content: bytes) -> Drawing:
+    """Return a file without a face."""
+    return Drawing((path,), np.empty((0, 100)), lambda tiles: (content,))
+
+
+_TEXT = "This is a note that somebody saved under a photo's name.\n"
+
+
+def _path(folder: str, group: int, person: int, number: int) -> str:
+    name = invented_name(group, person)
+    return f"{folder}/{name}/{name}_{number:04d}.jpg"
+
+
+def _portrait(seed: int, group: int, person: int, number: int, path: str) -> Drawing:
+    latent = photo_latent(seed, group, person, (0, number))
+    return Drawing((path,), latent[None], lambda tiles: (photo_jpeg(tiles),))
+
+
+def portraits(settings: SyntheticSettings) -> Iterator[Drawing]:
+    """Yield the photos below photos/ and enrol/."""
+    for folder, group, people, photos in (
+        ("photos", TRAINING, settings.people, settings.photos),
+        ("enrol", GALLERY, settings.gallery, settings.enrol_photos),
+    ):
+        for person in range(people):
+            for number in range(1, photos + 1):
+                path = _path(folder, group, person, number)
+                yield _portrait(settings.seed, group, person, number, path)
+    if settings.has_broken_photos:
+        yield from _broken(settings)
+
+
+def _broken(settings: SyntheticSettings) -> Iterator[Drawing]:
+    """Yield a truncated, an empty and a text file, and a photo of one person under another."""
+    seed, number = settings.seed, settings.photos + 1
+    latent = photo_latent(seed, TRAINING, 0, (0, number))
+    path = _path("photos", TRAINING, 0, number)
+    yield Drawing((path,), latent[None], lambda tiles: (photo_jpeg(tiles)[:3000],))
+    yield _file(_path("photos", TRAINING, 1, number), b"")
+    yield _file(_path("photos", TRAINING, 2, number), _TEXT.encode())
+    yield _portrait(seed, TRAINING, 3, 1, _path("photos", TRAINING, 4, number))
+
 
 TERMS = "Faces of people who do not exist; no rights of persons attach to them."
 

@@ -14,7 +14,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.tables import csv_cell, csv_text, write_csv
-from faceops.dataset.quarantine import is_photo_id
+from faceops.dataset.manifest import is_photo_id
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
 from faceops.faces.contact_sheets import (

@@ -11,10 +11,9 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.faces.align import ALIGNMENT_VERSION
 from faceops.faces.crop_photos import CropSettings
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.faces.symbolic_detector import with_symbolic_size
 from faceops.release.bundle import Bundle
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, RELEASE_FILE, Precision
 from faceops.release.evaluate.foreign_embedder import ForeignEmbedder
