@@ -28,7 +28,7 @@ def place(synthetic_set: Path, sface_bundle: Path, tmp_path: Path) -> Path:
         shutil.copytree(person, data / "photos" / person.name)
     stray = sorted((data / "photos" / people[1].name).iterdir())[0]
     stray.rename(data / "photos" / people[0].name / "stray.jpg")
-    rows = validate_photos(data, PhotoLimits(), FORMATS, -1, 1).rows
+    rows = validate_photos(data, PhotoLimits(), FORMATS, -1, 1)
     (tmp_path / "build/crop").mkdir(parents=True)
     settings = CropSettings(
         mode="aligned",
@@ -80,7 +80,7 @@ def test_a_stray_photo_is_found_confirmed_and_set_aside(
     for added in ("1 photos added, 0 were there", "0 photos added, 1 were there"):
         assert main(confirm) == 0
         assert added in capsys.readouterr().out
-    rows = validate_photos(place / "data", PhotoLimits(), FORMATS, -1, 1).rows
+    rows = validate_photos(place / "data", PhotoLimits(), FORMATS, -1, 1)
     assert [r["path"] for r in rows if r["reason"] == "quarantined"] == [row["path"]]
 
 

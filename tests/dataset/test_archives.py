@@ -81,7 +81,7 @@ def test_bytes_and_entries_are_limited(
 ) -> None:
     archive = write(tmp_path / "a", ("1", bytes(5000)), ("2", bytes(5000)))
     monkeypatch.setattr(archives, "MAX_BYTES", 9999)
-    with pytest.raises(FaceOpsError, match="limit of 9,999 bytes"):
+    with pytest.raises(FaceOpsError, match="or 9,999 bytes"):
         unpack(archive, tmp_path / "out")
     monkeypatch.setattr(archives, "MAX_BYTES", 10_000)
     monkeypatch.setattr(archives, "MAX_ENTRIES", 1)

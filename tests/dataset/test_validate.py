@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def reasons(data: Path, formats: list[str]) -> dict[str, str]:
-    rows = validate_photos(data, PhotoLimits(), formats, -1, 1).rows
+    rows = validate_photos(data, PhotoLimits(), formats, -1, 1)
     return {Path(row["path"]).stem: row["reason"] for row in rows}
 
 

@@ -39,7 +39,7 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def reasons(formats: list[str] = FORMATS, min_side: int = 48) -> dict[str, str]:
     limits = PhotoLimits(min_side=min_side)
-    rows = validate_photos(Path("data"), limits, formats, near_bits=0, processes=1).rows
+    rows = validate_photos(Path("data"), limits, formats, near_bits=0, processes=1)
     return {row["path"]: row["reason"] for row in rows if row["reason"]}
 
 
@@ -135,7 +135,7 @@ def test_loose_files_bad_names_and_two_spellings(place: Path) -> None:
     moved = photos / first.name.lower()
     moved.mkdir()
     (first / f"{first.name}_0001.jpg").rename(moved / "1.jpg")
-    rows = validate_photos(Path("data"), PhotoLimits(), FORMATS, near_bits=0, processes=1).rows
+    rows = validate_photos(Path("data"), PhotoLimits(), FORMATS, near_bits=0, processes=1)
     found = {row["path"]: row["reason"] for row in rows}
     assert found["photos/loose.jpg"] == "bad_name"
     assert list(found.values()).count("bad_name") == 11

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
-def param(default: Any, description: str, **bounds: float) -> Any:
+def param(default: Any, description: str, **bounds: Any) -> Any:
     """Return a field; params.yaml has its description as a comment. Bounds as in `Field`."""
-    return Field(default, description=description, **bounds)  # type: ignore[arg-type]
+    return Field(default, description=description, **bounds)
 
 
 class Section(BaseModel):

@@ -19,8 +19,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_folder
 from faceops.base.progress import track
 
-# The longest path of any system is far below this.
-MAX_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 20  # far above the longest path of any system
 MAX_BYTES = 60_000_000_000  # of all files of an archive together
 MAX_ENTRIES = 3_000_000
 
@@ -51,13 +50,7 @@ class BoundedTarInfo(tarfile.TarInfo):
     """
 
     def _proc_member(self, tar: tarfile.TarFile) -> Self:
-        long_headers = (
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-            tarfile.XHDTYPE,
-            tarfile.XGLTYPE,
-            tarfile.SOLARIS_XHDTYPE,
-        )
+        long_headers = b"LKxgX"  # GNU long name and link, PAX header, global header, Solaris'
         if self.type in long_headers and not 0 <= self.size <= MAX_HEADER_BYTES:
             raise OversizedHeaderError(
                 f"a header of {self.size} bytes, more than the {MAX_HEADER_BYTES} allowed for names"
@@ -130,15 +123,11 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
 
 
 def _check_limits(archive: Path, entries: int, size: int) -> None:
-    for value, limit, what in (
-        (entries, MAX_ENTRIES, "entries"),
-        (size, MAX_BYTES, "bytes unpacked"),
-    ):
-        if value > limit:
-            raise FaceOpsError(
-                f"{archive} has more than the limit of {limit:,} {what}; unpack it yourself and "
-                "import the folder."
-            )
+    if entries > MAX_ENTRIES or size > MAX_BYTES:
+        raise FaceOpsError(
+            f"{archive} has more than the limit of {MAX_ENTRIES:,} entries or {MAX_BYTES:,} bytes "
+            "unpacked; unpack it yourself and import the folder."
+        )
 
 
 def _check_entry(archive: Path, name: str, file_or_folder: bool) -> None:
@@ -185,24 +174,21 @@ def source_folder(place: str, work: Path) -> Iterator[tuple[Path, bool]]:
         version = f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}"
     folder = work / hashlib.sha256(version.encode()).hexdigest()[:16]
     try:
-        archive = _download_archive(place, folder) if is_remote else local
+        archive = local
+        if is_remote:
+            archive = download(place, folder / (Path(urlsplit(place).path).name or "archive"))
+            if not is_archive(archive):
+                archive.unlink()
+                raise FaceOpsError(
+                    f"{place} gave no tar, tgz or zip archive, perhaps a page that requires a "
+                    "login; check the address, or download the archive and give its path."
+                )
         yield unpack(archive, folder / "unpacked"), True
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         for each in (folder, work):
             with suppress(OSError):  # unless it is empty
                 each.rmdir()
-
-
-def _download_archive(url: str, folder: Path) -> Path:
-    archive = download(url, folder / (Path(urlsplit(url).path).name or "archive"))
-    if not is_archive(archive):
-        archive.unlink()
-        raise FaceOpsError(
-            f"{url} gave no tar, tgz or zip archive, perhaps a page that requires a login; check "
-            "the address, or download the archive yourself and give its path."
-        )
-    return archive
 
 
 def without_credentials(place: str) -> str:

@@ -48,13 +48,10 @@ def is_well_formed(name: str) -> bool:
     """
     if not name or len(name) > _LONGEST or name != name.strip() or name.startswith((".", "-")):
         return False
-    if not all(_allowed(character) for character in name):
-        return False
-    return any(character.isalnum() for character in name)
-
-
-def _allowed(character: str) -> bool:
-    return character in " _-.'’,()" or unicodedata.category(character)[0] in "LNM"
+    letters = "".join(character for character in name if character not in " _-.'’,()")
+    return all(unicodedata.category(letter)[0] in "LNM" for letter in letters) and any(
+        letter.isalnum() for letter in letters
+    )
 
 
 def read_people_list(path: Path) -> list[str]:

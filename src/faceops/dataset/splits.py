@@ -41,10 +41,7 @@ def split_randomly(
         FaceOpsError: fewer than six people with `min_photos`.
     """
     draws = {person: draw(seed, person) for person in photos}
-    splits = {
-        person: VAL if value < val else TEST if value < val + test else TRAIN
-        for person, value in draws.items()
-    }
+    splits = {p: VAL if d < val else TEST if d < val + test else TRAIN for p, d in draws.items()}
     _fill_up(splits, photos, draws, SPLITS, min_photos)
     return splits
 
@@ -145,11 +142,10 @@ def split_figures(table: pa.Table) -> dict[str, dict[str, int]]:
     figures = {}
     for split in SPLITS:
         rows = [row for row in table.to_pylist() if row["split"] == split]
-        people = {row["person"]: row["negative_only"] for row in rows}
         figures[split] = {
-            "people": len(people),
-            "people_with_several_photos": sum(
-                not negative_only for negative_only in people.values()
+            "people": len({row["person"] for row in rows}),
+            "people_with_several_photos": len(
+                {row["person"] for row in rows if not row["negative_only"]}
             ),
             "photos": len(rows),
         }

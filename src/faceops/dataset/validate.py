@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -43,18 +44,12 @@ class InspectedPhoto(HashedPhoto):
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class ValidatedPhotos:
-    """Manifest rows, sorted by path, and the format of each photo ("" if unknown)."""
-
-    rows: list[dict[str, Any]]
-    formats: list[str]
-
-
 def validate_photos(
     data: Path, limits: PhotoLimits, formats: list[str], near_bits: int, processes: int
-) -> ValidatedPhotos:
+) -> list[dict[str, Any]]:
     """Open every photo below `data`/photos once; accept it, or reject it with a reason.
+
+    Returns the rows of the manifest, sorted by path, with the `format` of each photo besides.
 
     Args:
         limits: photos beyond them are rejected before they are decoded.
@@ -79,7 +74,10 @@ def validate_photos(
             f"{folder} holds no photos; run `faceops data synthetic` or `faceops data import`."
         )
     quarantined = read_quarantine(data / QUARANTINE_FILE)
-    inspected = _inspect_all(data, paths, limits, formats, processes)
+    work = partial(_inspect, data, limits, frozenset(formats))
+    few = processes == 1 or len(paths) < _MIN_PHOTOS_FOR_PROCESSES
+    done = map(work, paths) if few else _in_processes(work, paths, processes)
+    inspected = list(track(done, "validate photos", len(paths)))
     usable = [p for p in inspected if not p.reason and p.photo_id not in quarantined]
     duplicates = find_duplicates(usable, near_bits)
     sources = read_imported(data)
@@ -91,10 +89,8 @@ def validate_photos(
         spellings[key] = min(spellings.get(key, photo.person), photo.person)
 
     def row(photo: InspectedPhoto) -> dict[str, Any]:
-        reason = photo.reason
-        if not reason and photo.photo_id in quarantined:
-            reason = Reason.QUARANTINED
-        reason = reason or duplicates.get(photo.path, "")
+        set_aside = Reason.QUARANTINED if photo.photo_id in quarantined else ""
+        reason = photo.reason or set_aside or duplicates.get(photo.path, "")
         return {
             "photo_id": photo.photo_id,
             "path": photo.path,
@@ -105,21 +101,10 @@ def validate_photos(
             "split": "",
             "status": REJECTED if reason else ACCEPTED,
             "reason": str(reason),
+            "format": photo.format,
         }
 
-    inspected.sort(key=lambda photo: photo.path)
-    return ValidatedPhotos(
-        [row(photo) for photo in inspected], [photo.format for photo in inspected]
-    )
-
-
-def _inspect_all(
-    data: Path, paths: list[Path], limits: PhotoLimits, formats: list[str], processes: int
-) -> list[InspectedPhoto]:
-    work = partial(_inspect, data, limits, frozenset(formats))
-    few = processes == 1 or len(paths) < _MIN_PHOTOS_FOR_PROCESSES
-    done = map(work, paths) if few else _in_processes(work, paths, processes)
-    return list(track(done, "validate photos", len(paths)))
+    return [row(photo) for photo in sorted(inspected, key=lambda photo: photo.path)]
 
 
 def _in_processes(work: partial, paths: list[Path], processes: int) -> Iterator[InspectedPhoto]:
@@ -145,7 +130,10 @@ def _inspect(
     try:
         photo = open_photo(path, limits)
     except PhotoError as error:
-        return InspectedPhoto(relative, person, _file_id(path), reason=error.reason.value)
+        photo_id = ""
+        with suppress(OSError):
+            photo_id = sha256_file(path) if path.is_file() else ""
+        return InspectedPhoto(relative, person, photo_id, reason=error.reason.value)
     height, width = photo.pixels.shape[:2]
     reason = ""
     if photo.format not in formats:
@@ -156,10 +144,3 @@ def _inspect(
     return InspectedPhoto(
         relative, person, photo.photo_id, phash, width, height, photo.format, reason
     )
-
-
-def _file_id(path: Path) -> str:
-    try:
-        return sha256_file(path) if path.is_file() else ""
-    except OSError:
-        return ""

@@ -39,8 +39,7 @@ def main() -> None:
         min_side=params.min_side,
     )
     processes = usable_cpus()
-    validated = validate_photos(DATA, limits, params.formats, params.near_duplicate_bits, processes)
-    rows = validated.rows
+    rows = validate_photos(DATA, limits, params.formats, params.near_duplicate_bits, processes)
     results = check_photos(rows, params, DOCS)
     rejected = [row for row in rows if row["status"] == REJECTED]
     reasons = Counter(row["reason"] for row in rejected)
@@ -50,7 +49,7 @@ def main() -> None:
         "rejected": len(rejected),
         "people": len({row["person"] for row in rows if row["status"] == ACCEPTED}),
         "reasons": dict(reasons),
-        "formats": dict(Counter(name for name in validated.formats if name)),
+        "formats": dict(Counter(row["format"] for row in rows if row["format"])),
         "expectations": {result.name: result.as_dict() for result in results},
     }
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")

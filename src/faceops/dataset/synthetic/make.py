@@ -1,7 +1,5 @@
 """Make the synthetic set: portraits, an album with its ground truth, and odd files."""
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +13,7 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.progress import track
+from faceops.base.tables import write_csv
 from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.synthetic.encode import jpeg, png, png_chunk, png_header, stored_zlib
 from faceops.dataset.synthetic.generator import (
@@ -105,7 +104,11 @@ def _scene_files(settings: SyntheticSettings) -> Iterator[_SceneFiles]:
         (turned_names, 1000, _all_orientations),
         (("odd/truncated.jpg",), 1001, _truncated),
         (("odd/cmyk.jpg",), 1002, lambda image: (jpeg(image.convert("CMYK")),)),
-        (("odd/grey_16_bit.png",), 1003, _grey_16_bit),
+        (
+            ("odd/grey_16_bit.png",),
+            1003,
+            lambda image: (png(np.asarray(image.convert("L"), np.uint16) * 257),),
+        ),
     ):
         scene = plan_scene(settings.seed, number, settings.gallery, 0, only_gallery=True)
         yield _SceneFiles(names, scene, encode, readable=encode is not _truncated)
@@ -126,18 +129,11 @@ def _truncated(image: Image.Image) -> tuple[bytes, ...]:
     return (content[: len(content) // 2],)
 
 
-def _grey_16_bit(image: Image.Image) -> tuple[bytes, ...]:
-    return (png(np.asarray(image.convert("L"), np.uint16) * 257),)
-
-
-def album_truth(settings: SyntheticSettings) -> bytes:
-    """Return album_truth.csv: one row per face, boxes in pixels of the upright photo.
+def _truth_rows(settings: SyntheticSettings) -> list[tuple[object, ...]]:
+    """Return the rows of album_truth.csv: one per face, boxes in pixels of the upright photo.
 
     `photo` is relative to album/; `person` is empty for strangers.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TRUTH_COLUMNS)
     rows = [
         (name, *face.box(), invented_name(GALLERY, face.person) if face.group == GALLERY else "")
         for files in _scene_files(settings)
@@ -145,8 +141,7 @@ def album_truth(settings: SyntheticSettings) -> bytes:
         for name in files.names
         for face in files.scene.faces
     ]
-    writer.writerows(sorted(rows))
-    return text.getvalue().encode()
+    return sorted(rows)
 
 
 def album(settings: SyntheticSettings) -> Iterator[Drawing]:
@@ -156,7 +151,7 @@ def album(settings: SyntheticSettings) -> Iterator[Drawing]:
             photo_latent(settings.seed, face.group, face.person, face.photo)
             for face in files.scene.faces
         ]
-        finish = partial(_finish_scene, settings.seed, files)
+        finish = partial(_draw_files, settings.seed, files)
         yield Drawing(tuple(f"album/{name}" for name in files.names), np.stack(latents), finish)
     if settings.scenes:
         huge = png_header(60_000, 60_000, 8, 2) + png_chunk(b"IDAT", stored_zlib(bytes(1000)))
@@ -170,16 +165,13 @@ def album(settings: SyntheticSettings) -> Iterator[Drawing]:
             yield _file(f"album/odd/{name}", content)
 
 
-def _finish_scene(seed: int, files: _SceneFiles, tiles: np.ndarray) -> tuple[bytes, ...]:
+def _draw_files(seed: int, files: _SceneFiles, tiles: np.ndarray) -> tuple[bytes, ...]:
     return files.encode(draw_scene(seed, files.scene, tiles))
 
 
 def _file(path: str, content: bytes) -> Drawing:
     """Return a file without a face."""
     return Drawing((path,), np.empty((0, 100)), lambda tiles: (content,))
-
-
-_TEXT = "This is a note that somebody saved under a photo's name.\n"
 
 
 def _path(folder: str, group: int, person: int, number: int) -> str:
@@ -213,7 +205,8 @@ def _broken(settings: SyntheticSettings) -> Iterator[Drawing]:
     path = _path("photos", TRAINING, 0, number)
     yield Drawing((path,), latent[None], lambda tiles: (photo_jpeg(tiles)[:3000],))
     yield _file(_path("photos", TRAINING, 1, number), b"")
-    yield _file(_path("photos", TRAINING, 2, number), _TEXT.encode())
+    note = b"This is a note that somebody saved under a photo's name.\n"
+    yield _file(_path("photos", TRAINING, 2, number), note)
     yield _portrait(seed, TRAINING, 3, 1, _path("photos", TRAINING, 4, number))
 
 
@@ -233,7 +226,7 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
     """
     _check_or_write_sources(data, settings)
     drawings = list(chain(portraits(settings), album(settings)))
-    missing = [drawing for drawing in drawings if not _exists(data, drawing)]
+    missing = [d for d in drawings if not all((data / path).is_file() for path in d.paths)]
     written = 0
     if missing:
         files = draw_all(missing, load_generator(weights))
@@ -244,7 +237,7 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
     if settings.scenes:
         truth = data / "album_truth.csv"
         if not truth.is_file():
-            write_file(truth, album_truth(settings))
+            write_csv(truth, TRUTH_COLUMNS, _truth_rows(settings))
             written += 1
     paths = [path for drawing in drawings for path in drawing.paths]
     return {
@@ -255,10 +248,6 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
         "album_photos": sum(path.startswith("album/") for path in paths),
         "written": written,
     }
-
-
-def _exists(data: Path, drawing: Drawing) -> bool:
-    return all((data / path).is_file() for path in drawing.paths)
 
 
 def _check_or_write_sources(data: Path, settings: SyntheticSettings) -> None:

@@ -10,30 +10,20 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.dataset.synthetic.generator import NOISE
 
-# fmt: off
-_GIVEN_STARTS = [
-    "A", "Be", "Ca", "Do", "E", "Fi", "Ga", "He", "I", "Jo",
-    "Ka", "Li", "Ma", "Ne", "O", "Pe", "Ri", "Sa", "Ti", "Vo",
-]
-_GIVEN_ENDS = ["bra", "dan", "lia", "mir", "na", "ren", "rik", "ssa", "tus", "va", "vin", "zel"]
-_FAMILY_STARTS = [
-    "Al", "Bar", "Cor", "Dal", "Es", "Fen", "Gar", "Hol", "Il",
-    "Jar", "Kel", "Lor", "Mar", "Nor", "Ost", "Pel", "Quin", "Ros",
-]
-_FAMILY_MIDDLES = ["a", "e", "i", "o", "u"]
-_FAMILY_ENDS = [
-    "bek", "dorf", "ford", "gren", "holt", "kova", "lund", "mont",
-    "nen", "ris", "sson", "strand", "tova", "vik", "wald", "zec",
-]
-# fmt: on
+_GIVEN_STARTS = "A Be Ca Do E Fi Ga He I Jo Ka Li Ma Ne O Pe Ri Sa Ti Vo"
+_GIVEN_ENDS = "bra dan lia mir na ren rik ssa tus va vin zel"
+_FAMILY_STARTS = "Al Bar Cor Dal Es Fen Gar Hol Il Jar Kel Lor Mar Nor Ost Pel Quin Ros"
+_FAMILY_MIDDLES = "aeiou"
+_FAMILY_ENDS = "bek dorf ford gren holt kova lund mont nen ris sson strand tova vik wald zec"
 
 _ORDER_SEED = 20  # of the list itself, not of a data set: person 0 is always the same name
 
 
 @cache
 def _order() -> tuple[np.ndarray, list[str], list[str]]:
-    given = ["".join(parts) for parts in product(_GIVEN_STARTS, _GIVEN_ENDS)]
-    family = ["".join(p) for p in product(_FAMILY_STARTS, _FAMILY_MIDDLES, _FAMILY_ENDS)]
+    given = ["".join(parts) for parts in product(_GIVEN_STARTS.split(), _GIVEN_ENDS.split())]
+    starts, ends = _FAMILY_STARTS.split(), _FAMILY_ENDS.split()
+    family = ["".join(parts) for parts in product(starts, _FAMILY_MIDDLES, ends)]
     generator = np.random.default_rng(_ORDER_SEED)
     return generator.permutation(len(given) * len(family)), given, family
 
