@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +25,22 @@ SAME, DIFFERENT, MARK, FAINT = "#0b6e4f", "#b3541e", "#3c4450", "#8b93a0"
 SERIES = ("#1f5fa8", "#b3541e", "#0b6e4f", "#7a3e9d", "#8a6d00", "#4a5568")
 _MARKERS = "osD^vP"
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10.5,
-    "axes.titlesize": 11.5,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10.5,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.fontsize": 9.5,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
+    "font.family": "DejaVu Sans", "font.size": 10.5, "axes.titlesize": 11.5,
+    "axes.titlelocation": "left", "axes.labelsize": 10.5, "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5, "legend.fontsize": 9.5, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "axes.edgecolor": FAINT,
-}
+}  # fmt: skip
 _ERROR_TICKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 _PROBABILITY_TICKS = np.array([1e-6, 1e-4, 0.01, 0.5, 0.99, 0.9999, 0.999999])
-_ENOUGH_PAIRS = 20  # of one weight, in a bin of the reliability diagram
 LOSS, SCORE = "loss", "val_tar"
 
 
 def write_plots(
-    evaluation: Evaluation | None,
-    thresholds: Thresholds | None,
-    fars: Sequence[float],
-    promises: Sequence[dict[str, Any]],
-    folder: Path,
+    evaluation: Evaluation | None, thresholds: Thresholds | None, fars: Sequence[float],
+    promises: Sequence[dict[str, Any]], folder: Path,
     history: list[dict[str, str]] | None = None,
-) -> list[Path]:
+) -> list[Path]:  # fmt: skip
     """Write PNG pictures to `folder` and return their paths.
 
     Of an evaluation roc, det, scores and cmc, of a calibrated model calibration too; promise, where
@@ -132,11 +120,8 @@ def draw_det(evaluation: Evaluation) -> Figure:
     drawn below half a pair.
     """
     accepts, rejects = evaluation.error_rates
-    figure, axes = _axes(
-        "What does strictness cost? Both errors",
-        "false accept rate (normal deviates)",
-        "false reject rate (normal deviates)",
-    )
+    x, y = (f"false {kind} rate (normal deviates)" for kind in ("accept", "reject"))
+    figure, axes = _axes("What does strictness cost? Both errors", x, y)
     axes.plot(deviate(accepts), deviate(rejects), color=SAME, linewidth=1.8)
     for axis, least, most in (
         ("x", accepts.min(), 0.5),
@@ -194,19 +179,13 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
 
 def _threshold_marks(evaluation: Evaluation, thresholds: Thresholds) -> list[tuple[float, str]]:
     """Return the release's thresholds in log odds, with words, rising."""
-    marks = [
-        (row.probability, f"false accepts {row.budget:g}")
-        for row in thresholds.pairs
-        if row.probability is not None
-    ]
+    cuts = {row.budget: row.probability for row in thresholds.pairs}
+    marks = [(cut, f"false accepts {budget:g}") for budget, cut in cuts.items() if cut is not None]
     search = evaluation.figures["open_set"]
     faces = f"{search['gallery_faces']:,} faces"
     marks.append((search["threshold"], f"{_percent(search['budget'])} of strangers, {faces}"))
-    limit = LOG_ODDS_RANGE
-    return [
-        (float(np.clip(clipped_log_odds(value), -limit, limit)), label)
-        for value, label in sorted(marks)
-    ]
+    ends = -LOG_ODDS_RANGE, LOG_ODDS_RANGE
+    return [(float(clipped_log_odds(value).clip(*ends)), label) for value, label in sorted(marks)]
 
 
 def draw_cmc(evaluation: Evaluation) -> Figure:
@@ -243,7 +222,7 @@ def draw_reliability(evaluation: Evaluation) -> Figure:
         "share that is one person (pairs)",
     )
     axes.plot([0, 1], [0, 1], color=MARK, linewidth=0.8, linestyle=":")
-    few = bins.effective < _ENOUGH_PAIRS
+    few = bins.effective < 20  # pairs of one weight
     for rows, fill, name in ((~few, SAME, "enough pairs to tell"), (few, "white", "too few")):
         axes.scatter(
             bins.predicted[rows], bins.observed[rows], s=46, c=fill, edgecolors=SAME, label=name,
@@ -277,16 +256,12 @@ def draw_promise(promises: Sequence[dict[str, Any]]) -> Figure | None:
         seen, low, high = np.maximum(
             [(row["seen"], *row["seen_interval"].values()) for row in own], floor
         ).T
+        places = np.array([row["budget"] for row in own]) * 1.12 ** (number - 1)
+        reach = np.maximum([seen - low, high - seen], 0)
         axes.errorbar(
-            np.array([row["budget"] for row in own]) * 1.12 ** (number - 1),
-            seen,
-            yerr=np.maximum([seen - low, high - seen], 0),
-            fmt=_MARKERS[number % len(_MARKERS)],
-            color=SERIES[number % len(SERIES)],
-            capsize=3,
-            markersize=5.5,
-            label=f"{size:,} in the gallery",
-        )
+            places, seen, yerr=reach, fmt=_MARKERS[number % len(_MARKERS)], capsize=3,
+            color=SERIES[number % len(SERIES)], markersize=5.5, label=f"{size:,} in the gallery",
+        )  # fmt: skip
     ends = [budgets[0] / 2, min(budgets[-1] * 2, 1)]
     axes.plot(ends, ends, color=MARK, linewidth=0.8, linestyle=":", label="equal to the budget")
     low, high = floor * 0.8, max([*rates, *budgets]) * 2
@@ -338,16 +313,13 @@ def draw_training(history: list[dict[str, str]]) -> Figure | None:
         line.plot(*zip(*points, strict=True), "o-", color=color, markersize=4, label=label)
         line.set_ylabel(label, color=color)
         line.margins(y=0.15)
-    previous = ""
-    for row in history:
-        if row["phase"] != previous:
-            place = int(row["epoch"]) - 0.5
-            axes.axvline(place, color=FAINT, linewidth=0.8, linestyle=":")
-            axes.annotate(
-                row["phase"], (place, 0.98), xycoords=("data", "axes fraction"),
-                xytext=(4, 0), textcoords="offset points", va="top", fontsize=9, color=FAINT,
-            )  # fmt: skip
-            previous = row["phase"]
+    for phase, rows in groupby(history, lambda row: row["phase"]):
+        place = int(next(rows)["epoch"]) - 0.5
+        axes.axvline(place, color=FAINT, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            phase, (place, 0.98), xycoords=("data", "axes fraction"), xytext=(4, 0),
+            textcoords="offset points", va="top", fontsize=9, color=FAINT,
+        )  # fmt: skip
     axes.set_xlim(-0.5, int(history[-1]["epoch"]) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.verification.calibration import platt
+from faceops.verification.pairs import codes, score_pairs
 from faceops.verification.score_table import ScoreTable, score_table
 from faceops.verification.verifier import Verifier
 
 LEAST_PAIRS, LEAST_PEOPLE = 1000, 50  # of one name; fewer do not fit the tail
 _A_PERSON = 50  # pairs at most, so that people with many photos do not dominate
 _GENUINE, _IMPOSTOR = 200_000, 300_000
-_CHUNK = 1 << 15  # pairs gathered at a time, 32 MB
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,19 @@ def calibrate_with_label_noise(
 ) -> NoisyLabelCalibration | None:
     """Return the verifier with a new calibration, or None for too few pairs.
 
-    Args:
-        embeddings: float32 (N, D), L2-normalised.
-        persons: str (N,), labels, some of them wrong.
-        verifier: its ranking of pairs is kept.
-        seed: for drawing pairs.
+    `embeddings` float32 (N, D), L2-normalised; `persons` str (N,), labels, some of them wrong. The
+    ranking of `verifier` is kept; `seed` draws pairs.
     """
     draw = np.random.default_rng(seed)
-    person = np.unique(np.asarray(persons).astype(str), return_inverse=True)[1]
+    person = codes(persons)
     raw = Verifier(verifier.weight, verifier.bias, verifier.kind)
     genuine, people = _pairs_of_one_name(person, draw)
     if len(genuine) < LEAST_PAIRS or people < LEAST_PEOPLE:
         return None
     impostor = draw.integers(0, len(person), (_IMPOSTOR, 2))
     impostor = impostor[person[impostor[:, 0]] != person[impostor[:, 1]]]
-    table = score_table(_scores(embeddings, genuine, raw), _scores(embeddings, impostor, raw))
+    one, two = (score_pairs(embeddings, part, raw, log_odds=True) for part in (genuine, impostor))
+    table = score_table(one, two)
     scale, bias, share = fit_label_noise(table)
     weight = (verifier.weight.astype(np.float64) * scale).astype(np.float32)
     return NoisyLabelCalibration(
@@ -90,8 +88,7 @@ def _pairs_of_one_name(person: np.ndarray, draw: np.random.Generator) -> tuple[n
     order = np.argsort(person, kind="stable")
     ends = np.cumsum(np.bincount(person))
     several = [rows for rows in np.split(order, ends[:-1]) if len(rows) > 1]
-    parts, people = [np.zeros((0, 2), np.int64)], 0
-    count = 0
+    parts, count = [np.zeros((0, 2), np.int64)], 0
     for index in draw.permutation(len(several)):
         rows = several[index]
         if len(rows) * (len(rows) - 1) // 2 <= _A_PERSON:
@@ -100,15 +97,7 @@ def _pairs_of_one_name(person: np.ndarray, draw: np.random.Generator) -> tuple[n
             first = draw.integers(0, len(rows), _A_PERSON)
             second = (first + draw.integers(1, len(rows), _A_PERSON)) % len(rows)
         parts.append(np.stack([rows[first], rows[second]], axis=1))
-        people, count = people + 1, count + len(first)
+        count += len(first)
         if count >= _GENUINE:
             break
-    return np.concatenate(parts), people
-
-
-def _scores(embeddings: np.ndarray, pairs: np.ndarray, verifier: Verifier) -> np.ndarray:
-    parts = [
-        verifier.logit(embeddings[part[:, 0]], embeddings[part[:, 1]])
-        for part in np.split(pairs, range(_CHUNK, len(pairs), _CHUNK))
-    ]
-    return np.concatenate(parts)
+    return np.concatenate(parts), len(parts) - 1

@@ -33,24 +33,14 @@ _BLOCK = 1 << 22  # scores at a time: 16 MB
 
 
 def nearest_other(
-    faces: np.ndarray,
-    person: np.ndarray,
-    templates: np.ndarray,
-    owner: np.ndarray,
-    verifier: Verifier,
-    block: int = _BLOCK,
-) -> tuple[np.ndarray, np.ndarray]:
+    faces: np.ndarray, person: np.ndarray, templates: np.ndarray, owner: np.ndarray,
+    verifier: Verifier, block: int = _BLOCK,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the most similar template of another person: rows int64 (N,), log odds float32 (N,).
 
-    -1 and -inf if there is no other person. Memory: `block` scores.
-
-    Args:
-        faces: float32 (N, D), L2-normalised.
-        person: int64 (N,), labels of the faces.
-        templates: float32 (M, D), L2-normalised.
-        owner: int64 (M,), labels of the templates.
-        verifier: scores pairs.
-        block: scores held at once.
+    -1 and -inf if there is no other person. `faces` float32 (N, D) with labels `person` int64 (N,),
+    `templates` float32 (M, D) with labels `owner` int64 (M,), all L2-normalised. Memory: `block`
+    scores.
     """
     row = np.full(len(faces), -1, np.int64)
     best = np.full(len(faces), -np.inf, np.float32)
@@ -88,9 +78,14 @@ class PhotoGroups:
     template: np.ndarray
     core: np.ndarray
 
-    def photos(self, group: int) -> np.ndarray:
-        """Return the sorted rows of the photos in `group`, int64."""
-        return np.flatnonzero(self.group == group)
+    def photos(self, group: int) -> tuple[int, ...]:
+        """Return the sorted rows of the photos in `group`."""
+        return tuple(np.flatnonzero(self.group == group).tolist())
+
+    def count(self, group: int, besides: int = 0) -> str:
+        """Return "the only photo", "the 2 photos", ... of the group, less `besides`."""
+        count = int(self.size[group]) - besides
+        return "the only photo" if count == 1 else f"the {count} photos"
 
 
 def group_photos(
@@ -99,13 +94,9 @@ def group_photos(
     """Cluster each person's photos by average linkage (UPGMA, Sokal & Michener 1958).
 
     Of a person with more than 3,000 photos an even sample is clustered; each other photo joins the
-    group with the most similar template.
-
-    Args:
-        embeddings: float32 (N, D), L2-normalised.
-        person: int64 (N,), codes 0..P-1, each with a photo.
-        verifier: scores pairs of photos.
-        apart: mean log odds between two groups below which they stay separate.
+    group with the most similar template. `embeddings` float32 (N, D), L2-normalised; `person`
+    int64 (N,), codes 0..P-1, each with a photo. Two groups whose mean log odds are below `apart`
+    stay separate.
     """
     order = np.argsort(person, kind="stable")
     ends = np.cumsum(np.bincount(person))
@@ -220,11 +211,15 @@ class Comparison:
 
     def suggested(self, group: int) -> str:
         """Return the other person whom the group resembles by more than chance, or ""."""
-        return self.name(int(self.nearest[group])) if self._is_like_another(group) else ""
+        return self.name(self.nearest[group]) if self.is_like_another(group) else ""
 
     def alike(self, group: int) -> tuple[int, ...]:
         """Return the rows of that person's typical photos."""
-        return self.typical(int(self.nearest[group])) if self._is_like_another(group) else ()
+        return self.typical(self.nearest[group]) if self.is_like_another(group) else ()
+
+    def is_like_another(self, group: int) -> bool:
+        """Return whether the group resembles another person by more than chance."""
+        return bool(self.likeness[group] > self.chance)
 
     def is_core(self, group: int) -> bool:
         """Return whether the group is its person's largest and has two photos or more."""
@@ -233,17 +228,14 @@ class Comparison:
 
     def typical(self, group: int, most: int = 4) -> tuple[int, ...]:
         """Return the rows of the photos nearest to the group's template, nearest first."""
-        rows = self.groups.photos(group)
+        rows = np.array(self.groups.photos(group))
         near = self.embeddings[rows] @ self.groups.template[group]
-        return tuple(int(row) for row in rows[np.argsort(-near, kind="stable")][:most])
+        return tuple(rows[np.argsort(-near, kind="stable")][:most].tolist())
 
     def without(self, photo: int) -> np.ndarray:
         """Return the template of the photo's group without the photo, float32 (D,)."""
-        rows = self.groups.photos(int(self.groups.group[photo]))
+        rows = np.array(self.groups.photos(int(self.groups.group[photo])))
         return normalised(self.embeddings[rows[rows != photo]].sum(0))
-
-    def _is_like_another(self, group: int) -> bool:
-        return bool(self.likeness[group] > self.chance)
 
 
 def compare(
@@ -251,11 +243,8 @@ def compare(
 ) -> Comparison:
     """Cluster each person's photos and find the most similar other person of each group.
 
-    Args:
-        embeddings: float32 (N, D), L2-normalised.
-        persons: str (N,).
-        verifier: calibrated.
-        share: assumed share of wrong labels, between 0 and 1.
+    `embeddings` float32 (N, D), L2-normalised, of `persons` str (N,); `verifier` is calibrated and
+    `share` is the assumed share of wrong labels, between 0 and 1.
     """
     people, person = np.unique(np.asarray(persons).astype(str), return_inverse=True)
     prior = math.log(share / (1 - share))
@@ -267,9 +256,6 @@ def compare(
     return Comparison(
         embeddings, people, person, verifier, groups, nearest, likeness, prior, chance
     )
-
-
-_COLUMNS = ["crop", "path", "person"]
 
 
 @dataclass(frozen=True)
@@ -295,7 +281,7 @@ def read_cropped_photos(folder: Path) -> CroppedPhotos:
                 "by --crops."
             )
     try:
-        table = pq.read_table(faces_file, columns=_COLUMNS).sort_by("crop")
+        table = pq.read_table(faces_file, columns=["crop", "path", "person"]).sort_by("crop")
         crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]

@@ -13,9 +13,7 @@ from faceops.verification.verifier import Verifier
 class Kind(StrEnum):
     """What may be wrong; the values appear in suspicions.csv."""
 
-    MISLABELLED = (
-        "mislabelled_photo"  # unlike the person's other photos, or more like another person
-    )
+    MISLABELLED = "mislabelled_photo"  # unlike the person's other photos, or more like another
     UNCLEAR = "one_of_these_photos"  # a person's few photos are all unlike each other
     SINGLE = "second_name_or_mislabelled"  # a person's only photo is like another person
     TWO_NAMES = "one_person_two_names"  # two people with several photos each look the same
@@ -52,46 +50,37 @@ def log_odds(value: float) -> str:
     return f"log odds {value:+.1f}"
 
 
-def photos(count: int) -> str:
-    """Return "the only photo", "the 2 photos", ..."""
-    return "the only photo" if count == 1 else f"the {count} photos"
-
-
 def like(comparison: Comparison, group: int) -> str:
     """Return "; like ..." if the group resembles another person, else ""."""
-    if not comparison.suggested(group):
+    if not comparison.is_like_another(group):
         return ""
-    near = int(comparison.nearest[group])
-    count = int(comparison.groups.size[near])
-    score = log_odds(comparison.likeness[group])
-    return f"; like {photos(count)} of {comparison.name(near)} ({score})"
+    near = comparison.nearest[group]
+    count, score = comparison.groups.count(near), log_odds(comparison.likeness[group])
+    return f"; like {count} of {comparison.name(near)} ({score})"
 
 
 def two_names(comparison: Comparison) -> tuple[list[Suspicion], set[tuple[int, int]]]:
     """Return suspicions on two people with several photos each, and their pairs of codes.
 
-    The suspect photos are those of the person with fewer. Twins are listed
-    too.
+    The suspect photos are those of the person with fewer. Twins are listed too.
     """
     found, pairs = [], set()
+    groups, name = comparison.groups, comparison.name
     for first, second, score in _pairs(comparison):
         if not (comparison.is_core(first) and comparison.is_core(second)):
             continue
-        groups = comparison.groups
         pairs.add((int(groups.person[first]), int(groups.person[second])))
         few, many = sorted((first, second), key=lambda group: groups.size[group])
+        evidence = (
+            f"{groups.count(few)} are like {groups.count(many)} of {name(many)} "
+            f"({log_odds(comparison.between(few, many))})"
+        )
         found.append(
             Suspicion(
-                Kind.TWO_NAMES,
-                score,
-                tuple(int(row) for row in groups.photos(few)),
-                comparison.name(few),
-                comparison.name(many),
-                f"{photos(int(groups.size[few]))} are like {photos(int(groups.size[many]))} of "
-                f"{comparison.name(many)} ({log_odds(comparison.between(few, many))})",
+                Kind.TWO_NAMES, score, groups.photos(few), name(few), name(many), evidence,
                 alike=comparison.typical(many),
             )
-        )
+        )  # fmt: skip
     return found, pairs
 
 
@@ -102,7 +91,7 @@ def only_photos(comparison: Comparison) -> list[Suspicion]:
     photo has no match either, both are suspect.
     """
     found = []
-    groups = comparison.groups
+    groups, name = comparison.groups, comparison.name
     for first, second, score in _pairs(comparison):
         if comparison.is_core(first):
             first, second = second, first
@@ -111,22 +100,17 @@ def only_photos(comparison: Comparison) -> list[Suspicion]:
         both = not comparison.is_core(second)
         if both and not _is_only(comparison, second):
             continue  # that photo differs from others of its name and is suspect itself
-        if not both and comparison.groups.core[groups.person[first]] < 0:
+        if not both and groups.core[groups.person[first]] < 0:
             continue  # reported by `mutually_dissimilar`
-        row = int(groups.photos(first)[0])
-        rows = (row, int(groups.photos(second)[0])) if both else (row,)
+        rows = groups.photos(first) + (groups.photos(second) if both else ())
+        evidence = (
+            f"like {groups.count(second)} of {name(second)} "
+            f"({log_odds(comparison.between(first, second))}), and no other photo matches "
+            f"{'either' if both else 'it'}: one person under two names, or mislabelled"
+        )
+        alike = () if both else comparison.typical(second)
         found.append(
-            Suspicion(
-                Kind.SINGLE,
-                score,
-                rows,
-                comparison.name(first),
-                comparison.name(second),
-                f"like {photos(int(groups.size[second]))} of {comparison.name(second)} "
-                f"({log_odds(comparison.between(first, second))}), and no other photo matches "
-                f"{'either' if both else 'it'}: one person under two names, or mislabelled",
-                alike=() if both else comparison.typical(second),
-            )
+            Suspicion(Kind.SINGLE, score, rows, name(first), name(second), evidence, alike=alike)
         )
     return found
 
@@ -135,8 +119,9 @@ def _pairs(comparison: Comparison) -> list[tuple[int, int, float]]:
     """Return (low, high, log odds > 0) of groups of which one is most similar to the other."""
     score = comparison.prior + comparison.likeness - comparison.chance
     groups = np.flatnonzero((score > 0) & (comparison.nearest >= 0))
-    pairs = {tuple(sorted((int(g), int(comparison.nearest[g])))) for g in groups}
-    return [(a, b, comparison.two_names(comparison.between(a, b))) for a, b in sorted(pairs)]
+    pairs = np.sort(np.stack([groups, comparison.nearest[groups]], axis=1), axis=1)
+    unique = np.unique(pairs, axis=0).tolist()
+    return [(a, b, comparison.two_names(comparison.between(a, b))) for a, b in unique]
 
 
 def _is_only(comparison: Comparison, group: int) -> bool:
@@ -149,22 +134,20 @@ def outside_core_group(comparison: Comparison) -> list[Suspicion]:
     """Return a suspicion for each group outside its person's largest group."""
     found = []
     groups = comparison.groups
-    outside = groups.core[groups.person] != np.arange(len(groups.person))
-    for group in np.flatnonzero(outside).tolist():
-        core = int(groups.core[groups.person[group]])
-        if core < 0:
-            continue
+    cores = groups.core[groups.person]
+    for group in np.flatnonzero((cores != np.arange(len(cores))) & (cores >= 0)).tolist():
+        core = int(cores[group])
         own, other = comparison.between(group, core), float(comparison.likeness[group])
-        size, rest = int(groups.size[group]), int(groups.size[core])
-        words = "" if size == 1 else f"{photos(size)} are like each other; "
+        single = groups.size[group] == 1
+        words = "" if single else f"{groups.count(group)} are like each other; "
         found.append(
             Suspicion(
-                Kind.MISLABELLED if size == 1 else Kind.TWO_PEOPLE,
+                Kind.MISLABELLED if single else Kind.TWO_PEOPLE,
                 comparison.mislabelled(own, other),
-                tuple(int(row) for row in groups.photos(group)),
+                groups.photos(group),
                 comparison.name(group),
                 comparison.suggested(group),
-                f"{words}unlike {photos(rest)} of this name ({log_odds(own)})"
+                f"{words}unlike {groups.count(core)} of this name ({log_odds(own)})"
                 + like(comparison, group),
                 comparison.typical(core),
                 comparison.alike(group),
@@ -176,21 +159,15 @@ def outside_core_group(comparison: Comparison) -> list[Suspicion]:
 def closer_to_another(comparison: Comparison, one_person: set[tuple[int, int]]) -> list[Suspicion]:
     """Return a suspicion for each photo in a core group that is closer to another person.
 
-    Args:
-        comparison: all photos.
-        one_person: pairs of people (low, high) suspected to be one person, which are skipped.
+    Pairs of people (low, high) in `one_person` are suspected to be one person and skipped.
     """
-    groups = comparison.groups
+    groups, embeddings = comparison.groups, comparison.embeddings
     core = np.array([comparison.is_core(group) for group in range(len(groups.person))])
-    rows = np.flatnonzero(core[groups.group])
-    cores = np.flatnonzero(core)
+    rows, cores = np.flatnonzero(core[groups.group]), np.flatnonzero(core)
     nearest, likeness = nearest_other(
-        comparison.embeddings[rows],
-        comparison.person[rows],
-        groups.template[cores],
-        groups.person[cores],
+        embeddings[rows], comparison.person[rows], groups.template[cores], groups.person[cores],
         comparison.verifier,
-    )
+    )  # fmt: skip
     found = []
     for row, near, other in zip(rows.tolist(), nearest, likeness.tolist(), strict=True):
         if near < 0 or other <= comparison.chance:
@@ -198,19 +175,17 @@ def closer_to_another(comparison: Comparison, one_person: set[tuple[int, int]]) 
         group, alike = int(groups.group[row]), int(cores[near])
         if tuple(sorted((groups.person[group], groups.person[alike]))) in one_person:
             continue
-        rest = comparison.without(row)
-        own = float(comparison.verifier.logit(comparison.embeddings[row], rest))
-        count = int(groups.size[group]) - 1
+        own = float(comparison.verifier.logit(embeddings[row], comparison.without(row)))
+        name = comparison.name(alike)
         found.append(
             Suspicion(
                 Kind.MISLABELLED,
                 comparison.mislabelled(own, other),
                 (row,),
                 comparison.name(group),
-                comparison.name(alike),
-                f"less like {photos(count)} of this name ({log_odds(own)}) than like "
-                f"{photos(int(groups.size[alike]))} of {comparison.name(alike)} "
-                f"({log_odds(other)})",
+                name,
+                f"less like {groups.count(group, 1)} of this name ({log_odds(own)}) than like "
+                f"{groups.count(alike)} of {name} ({log_odds(other)})",
                 tuple(beside for beside in comparison.typical(group, 5) if beside != row)[:4],
                 comparison.typical(alike),
             )
@@ -226,47 +201,39 @@ def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
     """
     found = []
     groups = comparison.groups
+    photo = np.array([groups.photos(group)[0] for group in range(len(groups.size))])
+    matches = (comparison.likeness > comparison.chance) & (groups.size[comparison.nearest] > 1)
     for person in np.flatnonzero(groups.core < 0).tolist():
         own = np.flatnonzero(groups.person == person)
         scores = comparison.verifier.logit_matrix(groups.template[own], groups.template[own])
         np.fill_diagonal(scores, -np.inf)
-        elsewhere = np.array([_matches_another(comparison, group) for group in own.tolist()])
+        elsewhere = matches[own]
+        others = "the only photo" if len(own) == 2 else f"the {len(own) - 1} photos"
         for index in np.flatnonzero(elsewhere):
             group, closest = int(own[index]), float(scores[index].max())
             found.append(
                 Suspicion(
                     Kind.MISLABELLED,
                     comparison.mislabelled(closest, float(comparison.likeness[group])),
-                    (int(groups.photos(group)[0]),),
+                    groups.photos(group),
                     comparison.name(group),
                     comparison.suggested(group),
-                    f"unlike {photos(len(own) - 1)} of this name "
-                    f"({log_odds(closest)}){like(comparison, group)}",
-                    tuple(int(groups.photos(g)[0]) for g in own.tolist() if g != group)[:4],
+                    f"unlike {others} of this name ({log_odds(closest)})" + like(comparison, group),
+                    tuple(photo[own[own != group]].tolist()[:4]),
                     comparison.alike(group),
                 )
             )
         rest = own[~elsewhere]
         if len(rest) > 1:
             closest = float(scores[~elsewhere][:, ~elsewhere].max())
-            found.append(
-                Suspicion(
-                    Kind.UNCLEAR,
-                    comparison.prior - closest,
-                    tuple(int(groups.photos(group)[0]) for group in rest.tolist()),
-                    comparison.name(int(rest[0])),
-                    "",
-                    f"{photos(len(rest))} of this name are unlike each other "
-                    f"(at best {log_odds(closest)}): one or more is mislabelled",
-                )
+            evidence = (
+                f"the {len(rest)} photos of this name are unlike each other "
+                f"(at best {log_odds(closest)}): one or more is mislabelled"
             )
+            rows, name = tuple(photo[rest].tolist()), comparison.name(rest[0])
+            score = comparison.prior - closest
+            found.append(Suspicion(Kind.UNCLEAR, score, rows, name, "", evidence))
     return found
-
-
-def _matches_another(comparison: Comparison, group: int) -> bool:
-    """Return whether the group matches two or more photos of another person."""
-    near = comparison.nearest[group]
-    return bool(comparison.likeness[group] > comparison.chance and comparison.groups.size[near] > 1)
 
 
 SHARE = 0.01  # assumed share of wrong labels
@@ -277,14 +244,10 @@ def diagnose(
 ) -> list[Suspicion]:
     """Return the suspicions with log odds above 0, highest first.
 
-    Time N x G (photos, groups); memory: the inputs, 16 MB per block, 72 MB for a person with
-    thousands of photos.
-
-    Args:
-        embeddings: float32 (N, D), L2-normalised.
-        persons: str (N,).
-        verifier: calibrated, preferably on these photos (`label_doctor.calibration`).
-        share: assumed share of wrong labels; see `label_doctor.compare`.
+    `embeddings` float32 (N, D), L2-normalised, of `persons` str (N,); `verifier` is calibrated,
+    preferably on these photos (`label_doctor.calibration`); for the assumed `share` of wrong labels
+    see `label_doctor.compare`. Time N x G (photos, groups); memory: the inputs, 16 MB per block,
+    72 MB for a person with thousands of photos.
 
     Raises:
         UsageError: `share` is not between 0 and 0.5.

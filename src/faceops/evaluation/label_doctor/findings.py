@@ -17,17 +17,7 @@ from faceops.base.tables import csv_cell, csv_text, write_csv
 from faceops.dataset.manifest import is_photo_id
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
-from faceops.faces.contact_sheets import (
-    BAD,
-    COLUMNS,
-    GOOD,
-    PLAIN,
-    Colour,
-    Thumbnail,
-    ThumbnailSection,
-    draw_sections,
-    write_sheet,
-)
+from faceops.faces import contact_sheets as sheets
 from faceops.photos.open_photo import printable
 
 A_PAGE = 12
@@ -35,46 +25,38 @@ _MOST = 4  # photos of each kind in a row of ten
 
 
 def draw_pages(
-    suspicions: Sequence[Suspicion],
-    persons: np.ndarray,
-    paths: np.ndarray,
+    suspicions: Sequence[Suspicion], persons: np.ndarray, paths: np.ndarray,
     crops: np.ndarray | None,
-) -> Iterator[Image.Image]:
+) -> Iterator[Image.Image]:  # fmt: skip
     """Yield contact sheets of twelve suspicions each, numbered as in suspicions.csv.
 
     Red frames: suspect photos. Grey captions: other photos of the name. Green frames: the
-    person whom they resemble.
-
-    Args:
-        suspicions: ranked.
-        persons: str (N,), of all photos.
-        paths: str (N,), of all photos.
-        crops: uint8 (N, 112, 112, 3) of all photos, or None to draw crosses.
+    person whom they resemble. `persons` and `paths` str (N,) and `crops` uint8 (N, 112, 112, 3) are
+    of all photos; without crops crosses are drawn.
     """
 
-    def tile(photo: int, role: str, colour: Colour, framed: bool) -> Thumbnail:
+    def tile(photo: int, role: str, colour: sheets.Colour, framed: bool) -> sheets.Thumbnail:
         picture = None if crops is None else Image.fromarray(np.asarray(crops[photo]))
         person = str(persons[photo])
         stem = PurePosixPath(str(paths[photo])).stem
         number = stem.removeprefix(person).strip(" _-") or stem
-        return Thumbnail(picture, person, f"{role} {number}", colour, framed)
+        return sheets.Thumbnail(picture, person, f"{role} {number}", colour, framed)
 
-    def section(rank: int, suspicion: Suspicion) -> ThumbnailSection:
+    def section(rank: int, suspicion: Suspicion) -> sheets.ThumbnailSection:
         title = f"{rank}. {suspicion.kind}: {suspicion.person}"
         title += f" / {suspicion.suggestion}" if suspicion.suggestion else ""
-        tiles = [tile(photo, "suspect", BAD, True) for photo in suspicion.photos[:_MOST]]
-        tiles += [tile(photo, "same name", PLAIN, False) for photo in suspicion.beside[:_MOST]]
-        tiles += [tile(photo, "like", GOOD, True) for photo in suspicion.alike[:_MOST]]
-        return ThumbnailSection(
-            title.replace("_", " "),
-            tiles[:COLUMNS],
-            f"score {suspicion.score:.1f}: {suspicion.evidence.replace('_', ' ')}",
-        )
+        tiles = [tile(photo, "suspect", sheets.BAD, True) for photo in suspicion.photos[:_MOST]]
+        tiles += [
+            tile(photo, "same name", sheets.PLAIN, False) for photo in suspicion.beside[:_MOST]
+        ]
+        tiles += [tile(photo, "like", sheets.GOOD, True) for photo in suspicion.alike[:_MOST]]
+        note = f"score {suspicion.score:.1f}: {suspicion.evidence.replace('_', ' ')}"
+        return sheets.ThumbnailSection(title.replace("_", " "), tiles[: sheets.COLUMNS], note)
 
     numbered = list(enumerate(suspicions, start=1))
     for start in range(0, len(numbered), A_PAGE):
         page = numbered[start : start + A_PAGE]
-        yield draw_sections([section(rank, suspicion) for rank, suspicion in page])
+        yield sheets.draw_sections([section(rank, suspicion) for rank, suspicion in page])
 
 
 # rank and score (log odds) of the suspicion, shared by its photos; suggestion: the other name.
@@ -99,22 +81,12 @@ class Row:
 
 
 def write_suspicions(
-    suspicions: Sequence[Suspicion],
-    persons: np.ndarray,
-    paths: np.ndarray,
-    photo_ids: dict[int, str],
-    file: Path,
-    judged: Iterable[Row] = (),
-) -> None:
-    """Write suspicions.csv, keeping earlier verdicts.
+    suspicions: Sequence[Suspicion], persons: np.ndarray, paths: np.ndarray,
+    photo_ids: dict[int, str], file: Path, judged: Iterable[Row] = (),
+) -> None:  # fmt: skip
+    """Write suspicions.csv to `file`, keeping the verdicts of `judged`, rows of an earlier one.
 
-    Args:
-        suspicions: ranked.
-        persons: str (N,), of all photos.
-        paths: str (N,), of all photos.
-        photo_ids: sha256 of each suspect photo, by row.
-        file: output path.
-        judged: rows of the file that is replaced.
+    `persons` and `paths` str (N,) are of all photos, `photo_ids` the sha256 of suspect ones by row.
     """
     verdicts = {(row.kind, row.photo_id, row.suggestion): row.verdict for row in judged}
     rows = []
@@ -198,8 +170,8 @@ def write_findings(
     drawn = set()
     pages = draw_pages(suspicions, faces.persons, faces.paths, faces.crops)
     for number, page in enumerate(track(pages, "drawing contact sheets"), start=1):
-        drawn.add(out / f"suspicions-{number:03d}.png")
-        write_sheet(page, out / f"suspicions-{number:03d}.png")
+        drawn.add(sheet := out / f"suspicions-{number:03d}.png")
+        sheets.write_sheet(page, sheet)
     for old in set(out.glob("suspicions-[0-9]*.png")) - drawn:
         old.unlink()
     people = faces.people
@@ -227,10 +199,7 @@ def _photo_id(path: Path) -> str:
 def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, str]:
     """Return photo_id -> reason of the photos with verdict yes, in file order.
 
-    Args:
-        rows: of suspicions.csv.
-        file: its path, for messages.
-        data: the folder that the paths are relative to.
+    `rows` are those of suspicions.csv, `file`; their paths are relative to `data`.
 
     Raises:
         FaceOpsError: a photo has both yes and no, or is no longer in `data`.

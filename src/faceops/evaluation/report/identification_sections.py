@@ -28,10 +28,8 @@ def identification_section(facts: doc.Facts) -> doc.Section:
 
 
 def _closed(closed: dict[str, Any]) -> list[doc.Part]:
-    rows = [
-        doc.figure_row(f"correct person at rank {rank} or better", closed, f"rank_{rank}")
-        for rank in (1, 5)
-    ]
+    name = "correct person at rank {} or better"
+    rows = [doc.figure_row(name.format(rank), closed, f"rank_{rank}") for rank in (1, 5)]
     caption = (
         f"Everybody enrolled with one photo: {closed['gallery_people']:,} people, "
         f"{closed['probes']:,} probes"
@@ -59,12 +57,11 @@ def _open_sets(sets: list[dict[str, Any]]) -> doc.Table:
         )
     header = ["photos each", "gallery", "known: correct name", "known: wrong name",
               "strangers named", "correct names where 1 % of strangers are named"]  # fmt: skip
-    return doc.Table(
-        header,
-        rows,
+    caption = (
         "Known people and strangers at the release's threshold and margin. The threshold of the "
-        "last column is set on these same faces, to compare models.",
+        "last column is set on these same faces, to compare models."
     )
+    return doc.Table(header, rows, caption)
 
 
 def _queries(figures: dict[str, Any]) -> doc.Table:
@@ -93,11 +90,8 @@ def _ten(figures: dict[str, Any]) -> doc.Table | doc.Text:
         f"One photo of the person against {figures['negatives']} of others, exact expectation: "
         f"{figures['people']:,} people, {figures['trials']:,} pairs"
     )
-    return doc.Table(
-        doc.HEADER,
-        [doc.figure_row("the genuine photo scores highest", figures, "accuracy")],
-        caption,
-    )
+    row = doc.figure_row("the genuine photo scores highest", figures, "accuracy")
+    return doc.Table(doc.HEADER, [row], caption)
 
 
 PROMISE_TITLE = "The budget of strangers named"
@@ -118,14 +112,15 @@ def promise_section(facts: doc.Facts) -> doc.Section:
     if not rows:
         why = "Not measured on held-out people: use the protocol all or promise."
         return doc.Section("promise", PROMISE_TITLE, [*parts, doc.Text(why, "absent")])
-    for row in rows:
-        if row["verdict"] == "broken":
-            text = (
-                f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
-                f"{row['budget'] * 100:g} % of strangers named; measured: "
-                f"{_percent(row['seen'])} ({_measured_interval(row)})."
-            )
-            parts.append(doc.Text(text, "warning"))
+    parts += [
+        doc.Text(
+            f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
+            f"{row['budget'] * 100:g} % of strangers named; measured: {_measured(row)}.",
+            "warning",
+        )
+        for row in rows
+        if row["verdict"] == "broken"
+    ]
     header = ["faces in the gallery", "budget", "measured", "95 %", "the budget is", "threshold",
               "95 % at calibration"]  # fmt: skip
     caption = (
@@ -158,8 +153,8 @@ def promise_in_words(facts: doc.Facts) -> str:
     row = max(rows, key=lambda row: (row["measured"], row["gallery_faces"]))
     return (
         f"{text}. On {_test_people(facts, row['strangers'])}, it was "
-        f"{_percent(row['seen'])} of strangers ({_measured_interval(row)}) in galleries of "
-        f"{row['gallery_faces']:,} faces: the budget {_VERDICTS[row['verdict']]}."
+        f"{_measured(row, ' of strangers')} in galleries of {row['gallery_faces']:,} faces: the "
+        f"budget {_VERDICTS[row['verdict']]}."
     )
 
 
@@ -172,9 +167,8 @@ def _test_people(facts: doc.Facts, people: int) -> str:
         return f"{people:,} people who may have been in its training data (unknown)"
     seen = data["seen"]["trained_on"] + data["seen"]["calibrated_on"]
     if seen:
-        return (
-            f"{people:,} people, {seen:,} of them used in training or calibration (not a fair test)"
-        )
+        used = f"{seen:,} of them used in training or calibration (not a fair test)"
+        return f"{people:,} people, {used}"
     return f"{people:,} people used in neither training nor calibration"
 
 
@@ -183,21 +177,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
     if row["seen"] is None:
         needed = people_for_fpir(row["budget"])
         return [*first, "", "", "refused", "", f"needs {needed:,} validation people"]
-    how = "" if row["measured"] else ", extrapolated"
-    return [
-        *first,
-        doc.shown_share(row["seen"]),
-        doc.shown_interval(row["seen_interval"]),
-        row["verdict"],
-        doc.shown_probability(row["threshold"]) + how,
-        doc.shown_interval(row["calibrated_interval"]),
-    ]
+    seen = doc.figure_row("", row, "seen")[1:]
+    threshold = doc.shown_probability(row["threshold"])
+    threshold += "" if row["measured"] else ", extrapolated"
+    calibrated = doc.shown_interval(row["calibrated_interval"])
+    return [*first, *seen, row["verdict"], threshold, calibrated]
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:.2g} %"
-
-
-def _measured_interval(row: dict[str, Any]) -> str:
-    ends = row["seen_interval"]
-    return f"95 %: {_percent(ends['low'])} to {_percent(ends['high'])}"
+def _measured(row: dict[str, Any], of_what: str = "") -> str:
+    ends = row["seen_interval"].values()
+    seen, low, high = (f"{share * 100:.2g} %" for share in (row["seen"], *ends))
+    return f"{seen}{of_what} (95 %: {low} to {high})"

@@ -62,12 +62,9 @@ def _worst(worst: dict[str, Any]) -> list[doc.Part]:
     parts: list[doc.Part] = []
     titles = {"tar": "The lowest TAR", "false_accept_rate": "The highest false accept rate"}
     for name, title in titles.items():
-        group = worst.get(name)
-        where = (
-            "no group is large enough"
-            if group is None
-            else f"{group['attribute']} {group['value']}, {doc.with_interval(group, name)}"
-        )
+        where = "no group is large enough"
+        if group := worst.get(name):
+            where = f"{group['attribute']} {group['value']}, {doc.with_interval(group, name)}"
         parts.append(doc.Text(f"{title}: {where}."))
     return parts
 
@@ -103,14 +100,9 @@ def robustness_section(facts: doc.Facts) -> doc.Section:
 
 
 def _cells(row: dict[str, Any], released: bool) -> list[str]:
-    cells = [
-        row["alteration"].replace("_", " "),
-        doc.shown_share(row["found"]),
-        doc.shown_share(row["tar"]),
-        doc.shown_interval(row["tar_interval"]),
-        doc.shown_share(row["fall"]),
-        doc.shown_interval(row["fall_interval"]),
-    ]
+    name = row["alteration"].replace("_", " ")
+    cells = [name, doc.shown_share(row["found"])]
+    cells += doc.figure_row("", row, "tar")[1:] + doc.figure_row("", row, "fall")[1:]
     if released:
         cells += [doc.shown_share(row[f"release_{name}"]) for name in ("tar", "false_accept_rate")]
     return cells
@@ -134,18 +126,14 @@ def mistakes_section(facts: doc.Facts, pictured: bool) -> doc.Section:
         )
         + "mistakes.csv holds the same list."
     )
-    return doc.Section(
-        "mistakes",
-        MISTAKES_TITLE,
-        [
-            doc.Text(text),
-            doc.Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
-            doc.Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
-        ],
-    )
+    pairs = [
+        doc.Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
+        doc.Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
+    ]
+    return doc.Section("mistakes", MISTAKES_TITLE, [doc.Text(text), *pairs])
 
 
-def map_section(facts: doc.Facts) -> doc.Section:
+def map_section() -> doc.Section:
     """Return the t-SNE map of some people's faces."""
     text = (
         "Photos of some people, placed by t-SNE: neighbours are similar to the model, distances "
@@ -163,13 +151,10 @@ def training_section(facts: doc.Facts) -> doc.Section:
     if not facts.history:
         return doc.absent(key, title, "No training history is available.")
     if len(facts.history) < 2:
-        return doc.absent(
-            key, title, "No epoch of training: the pretrained weights are used as they are."
-        )
-    rows = [
-        [row["epoch"], row["phase"], row["loss"] or "-", row["val_tar"] or "-"]
-        for row in facts.history
-    ]
+        why = "No epoch of training: the pretrained weights are used as they are."
+        return doc.absent(key, title, why)
+    columns = ("epoch", "phase", "loss", "val_tar")
+    rows = [[row[name] or "-" for name in columns] for row in facts.history]
     header = ["epoch", "phase", "loss", "TAR at FAR 1e-3, validation people"]
     picture = doc.Picture("loss.png", "Loss and validation score by epoch")
     return doc.Section(key, title, [picture, doc.Table(header, rows)])

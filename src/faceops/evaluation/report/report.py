@@ -3,51 +3,27 @@
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from faceops.evaluation.mistakes import MistakenPair
-from faceops.evaluation.report.document import (
-    Bullets,
-    Facts,
-    Pairs,
-    Picture,
-    Section,
-    Table,
-    Text,
-    summary_section,
-)
-from faceops.evaluation.report.identification_sections import (
-    identification_section,
-    promise_in_words,
-    promise_section,
-)
-from faceops.evaluation.report.quality_sections import (
-    groups_section,
-    limits_section,
-    map_section,
-    mistakes_section,
-    robustness_section,
-    training_section,
-)
-from faceops.evaluation.report.verification_sections import (
-    lfw_section,
-    pairs_section,
-    thresholds_section,
-    verifier_section,
-)
+from faceops.evaluation.report import document as doc
+from faceops.evaluation.report import identification_sections as identification
+from faceops.evaluation.report import quality_sections as quality
+from faceops.evaluation.report import verification_sections as verification
 
 _COMMIT = "recorded in release.json when the bundle is assembled"
 
 
-def use_section(facts: Facts) -> Section:
+def use_section(facts: doc.Facts) -> doc.Section:
     """Return what the model is for, and what not."""
-    return Section("use", "Intended use", [Text(line) for line in facts.about.use])
+    return doc.Section("use", "Intended use", [doc.Text(line) for line in facts.about.use])
 
 
-def seen_section(facts: Facts) -> Section:
+def seen_section(facts: doc.Facts) -> doc.Section:
     """Return the data that the model was trained and calibrated on."""
     data = facts.figures.get("data")
     new = (
@@ -56,19 +32,21 @@ def seen_section(facts: Facts) -> Section:
         if data is None
         else f"{data['seen']['told'].rstrip('.')}."
     )
-    return Section("seen", "Training and calibration data", [Bullets([*facts.about.seen, new])])
+    return doc.Section(
+        "seen", "Training and calibration data", [doc.Bullets([*facts.about.seen, new])]
+    )
 
 
-def licences_section(facts: Facts) -> Section:
+def licences_section(facts: doc.Facts) -> doc.Section:
     """Return the terms of every weight."""
     note = (
         "None of these licences covers the rights in the photos that a weight was trained on, or "
         "replaces the consent of the people who are enrolled."
     )
-    return Section("licences", "Licences", [Bullets([*facts.about.licences, note])])
+    return doc.Section("licences", "Licences", [doc.Bullets([*facts.about.licences, note])])
 
 
-def lineage_section(facts: Facts) -> Section:
+def lineage_section(facts: doc.Facts) -> doc.Section:
     """Return which model, code and data the figures belong to."""
     rows = [[name, value or _COMMIT] for name, value in facts.about.lineage]
     data = facts.figures.get("data")
@@ -80,47 +58,60 @@ def lineage_section(facts: Facts) -> Section:
             ["Photos without a face", left_out or "none"],
             ["Overlap with its training data", data["seen"]["told"]],
         ]  # fmt: skip
-    return Section("lineage", "Lineage", [Table(["item", "value"], rows)])
+    return doc.Section("lineage", "Lineage", [doc.Table(["item", "value"], rows)])
 
 
-def card_sections(facts: Facts) -> list[Section]:
+def card_sections(facts: doc.Facts) -> list[doc.Section]:
     """Return the sections of the model card (Mitchell et al. 2019) in order."""
-    makers = (
-        *(use_section, seen_section, summary_section, promise_section, thresholds_section),
-        *(robustness_section, groups_section, limits_section, licences_section),
-    )
-    return [make(facts) for make in makers]
-
-
-def report_sections(facts: Facts, pictured: bool) -> list[Section]:
-    """Return the sections of the report; `pictured`: pictures of pairs are available."""
-    sections = [
-        make(facts)
-        for make in (
-            *(promise_section, summary_section, thresholds_section, pairs_section),
-            *(verifier_section, identification_section, robustness_section, groups_section),
-        )
+    return [
+        use_section(facts),
+        seen_section(facts),
+        doc.summary_section(facts),
+        identification.promise_section(facts),
+        verification.thresholds_section(facts),
+        quality.robustness_section(facts),
+        quality.groups_section(facts),
+        quality.limits_section(facts),
+        licences_section(facts),
     ]
-    if any(key in facts.figures for key in ("lfw_view1", "lfw_view2")):
-        sections.append(lfw_section(facts))
-    sections.append(mistakes_section(facts, pictured))
-    if pictured:
-        sections.append(map_section(facts))
-    return sections + [
-        make(facts)
-        for make in (
-            *(training_section, use_section, seen_section, limits_section),
-            *(licences_section, lineage_section),
-        )
+
+
+def report_sections(facts: doc.Facts, pictured: bool) -> list[doc.Section]:
+    """Return the sections of the report; `pictured`: pictures of pairs are available."""
+    has_lfw = any(key in facts.figures for key in ("lfw_view1", "lfw_view2"))
+    return [
+        identification.promise_section(facts),
+        doc.summary_section(facts),
+        verification.thresholds_section(facts),
+        verification.pairs_section(facts),
+        verification.verifier_section(facts),
+        identification.identification_section(facts),
+        quality.robustness_section(facts),
+        quality.groups_section(facts),
+        *([verification.lfw_section(facts)] if has_lfw else []),
+        quality.mistakes_section(facts, pictured),
+        *([quality.map_section()] if pictured else []),
+        quality.training_section(facts),
+        use_section(facts),
+        seen_section(facts),
+        quality.limits_section(facts),
+        licences_section(facts),
+        lineage_section(facts),
     ]
 
 
 TEMPLATE = "report.html.j2"
-_KINDS = {Text: "text", Bullets: "bullets", Table: "table", Picture: "picture", Pairs: "pairs"}
+_KINDS = {
+    doc.Text: "text",
+    doc.Bullets: "bullets",
+    doc.Table: "table",
+    doc.Picture: "picture",
+    doc.Pairs: "pairs",
+}
 _PHOTO_QUALITY = 82
 
 
-def page(facts: Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
+def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
     """Return the HTML page; pictures are read from `folder`, every name is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -137,7 +128,7 @@ def page(facts: Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         about=facts.about,
         what="release" if facts.thresholds else "embedder",
         figures=facts.figures,
-        promise=promise_in_words(facts),
+        promise=identification.promise_in_words(facts),
         tiles=_tiles(facts),
         sections=sections,
         pairs=pairs,
@@ -166,16 +157,14 @@ def _jpeg(image: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _with_pictures(section: Section, folder: Path) -> Section:
-    parts = [
-        part
-        for part in section.parts
-        if not isinstance(part, Picture) or (folder / part.file).is_file()
-    ]
-    return Section(section.key, section.title, parts)
+def _with_pictures(section: doc.Section, folder: Path) -> doc.Section:
+    def is_there(part: doc.Part) -> bool:
+        return not isinstance(part, doc.Picture) or (folder / part.file).is_file()
+
+    return replace(section, parts=[part for part in section.parts if is_there(part)])
 
 
-def _tiles(facts: Facts) -> list[tuple[str, str]]:
+def _tiles(facts: doc.Facts) -> list[tuple[str, str]]:
     """Return (name, value) of the figures at the top of the page."""
     figures = facts.figures
     tiles = []

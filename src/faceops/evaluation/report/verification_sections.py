@@ -175,18 +175,14 @@ def _in_words(measured: Thresholds) -> doc.Table:
 
 
 def _search(measured: Thresholds) -> doc.Table:
-    rows = [
-        [
-            f"{row.gallery_faces:,}",
-            f"{row.budget * 100:g} %",
-            f"refused: needs {row.people_needed:,} people"
-            if row.probability is None
-            else doc.shown_probability(row.probability),
-            _interval(row.false_positive_rate),
-            "" if row.probability is None else "measured" if row.measured else "extrapolated",
-        ]
-        for row in measured.search
-    ]
+    rows = []
+    for row in measured.search:
+        size, budget = f"{row.gallery_faces:,}", f"{row.budget * 100:g} %"
+        if row.probability is None:
+            rows.append([size, budget, f"refused: needs {row.people_needed:,} people", "", ""])
+            continue
+        cut, how = doc.shown_probability(row.probability), ("extrapolated", "measured")
+        rows.append([size, budget, cut, _interval(row.false_positive_rate), how[row.measured]])
     header = ["faces in the gallery", "strangers named, at most", "threshold",
               "95 %, threshold fixed", "how"]  # fmt: skip
     return doc.Table(header, rows, "Naming a face: measured on validation people")
@@ -195,25 +191,19 @@ def _search(measured: Thresholds) -> doc.Table:
 def _pairs(measured: Thresholds) -> doc.Table:
     rows = []
     for row in measured.pairs:
-        if row.probability is None or row.true_accept_rate is None:
+        if row.probability is None:
             refused = f"refused: needs {row.people_needed:,} people"
             rows.append([f"{row.budget:g}", refused, "", ""])
             continue
-        rows.append(
-            [
-                f"{row.budget:g}",
-                doc.shown_probability(row.probability),
-                _interval(row.false_accept_rate),
-                doc.shown_share(row.true_accept_rate),
-            ]
-        )
+        cut, rate = doc.shown_probability(row.probability), doc.shown_share(row.true_accept_rate)
+        rows.append([f"{row.budget:g}", cut, _interval(row.false_accept_rate), rate])
     header = ["false accept rate", "threshold", "95 %, threshold fixed",
               "true accept rate on the same validation people"]  # fmt: skip
     return doc.Table(header, rows, "Comparing two photos")
 
 
 def _interval(ends: Interval | None) -> str:
-    return "" if ends is None else doc.shown_interval({"low": ends.low, "high": ends.high})
+    return "" if ends is None else doc.shown_interval(ends.model_dump())
 
 
 LFW_TITLE = "LFW's protocols"
@@ -232,8 +222,8 @@ def lfw_section(facts: doc.Facts) -> doc.Section:
 def _view(name: str, figures: dict[str, Any]) -> list[doc.Part]:
     rows = [doc.figure_row("accuracy", figures, "accuracy")]
     if "accuracy_standard_error" in figures:
-        error = doc.shown_share(figures["accuracy_standard_error"])
-        rows.append(["standard error over the folds", error, ""])
+        error = "standard error over the folds"
+        rows.append(doc.figure_row(error, figures, "accuracy_standard_error"))
     how = (
         "Ten folds; the threshold of each comes from the other nine."
         if "fold_accuracy" in figures
