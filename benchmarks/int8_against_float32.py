@@ -24,8 +24,8 @@ from faceops.faces.inference_session import open_session
 from faceops.release.bundle import EMBED_BATCH, Bundle, run_embedder
 from faceops.release.contract import EMBEDDER
 from faceops.release.export import serialise
-from faceops.release.int8.offer import true_accept_rate
-from faceops.release.int8.quantise import quantise_embedder
+from faceops.release.int8_graph import quantise_embedder
+from faceops.release.int8_offer import true_accept_rate
 from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.split_faces import evenly_spread, read_rows, read_split

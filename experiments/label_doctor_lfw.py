@@ -21,8 +21,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise
 from faceops.evaluation.label_doctor.compare import read_cropped_photos
 from faceops.evaluation.label_doctor.diagnose import Suspicion, diagnose
-from faceops.release.bundle import Bundle
-from faceops.release.embeddings import embed_crops_file
+from faceops.release.bundle import Bundle, embed_crops_file
 from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.verifier import Verifier
 

@@ -13,8 +13,7 @@ from faceops.gate.compare import Comparison
 from faceops.gate.latency import MOST_PAIRS, measure_latency
 from faceops.gate.photos import freeze
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.release.evaluate.people_seen import PeopleSeen
+from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
 
 LIMIT = 1.25
 

@@ -19,7 +19,7 @@ from faceops.gate.rules import RULES, Difference, RuleResult, gate_rule, no_loss
 from faceops.gate.trials import FaceTable
 from faceops.gate.verdict import Verdict, compare
 from faceops.release.evaluate.embed_photos import LabelledPhoto
-from faceops.release.evaluate.people_seen import PeopleSeen
+from faceops.release.evaluate.measured_model import PeopleSeen
 from faceops.verification.verifier import Verifier
 
 PEOPLE, PHOTOS, SIZE = 60, 6, 48

@@ -10,7 +10,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.store import Gallery
-from faceops.release.bundle import EMBED_BATCH, Bundle, check_files
+from faceops.release.bundle import EMBED_BATCH, Bundle, check_files, resumable_embeddings
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, MODEL_FILES, read_release
 from tests.release.tiny_release import SIZE, VERIFIER, write_tiny
 from tests.releases import add_int8
@@ -155,3 +155,36 @@ def test_a_gallery_of_one_precision_refuses_the_other_until_it_is_embedded_again
     assert main([*identify, "--precision", "int8", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["contract_id"] == int8 and not summary["unchanged"]
+
+
+def test_an_interrupted_run_continues_and_other_models_start_anew(tmp_path: Path) -> None:
+    crops = np.arange(200, dtype=np.uint8).repeat(3).reshape(200, 1, 1, 3)
+    np.save(tmp_path / "crops.npy", crops)
+    seen: list[int] = []
+
+    def embed(block: np.ndarray) -> np.ndarray:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(len(block))
+        angles = block[:, 0, 0, 0] / np.float32(100)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    def run(model: str) -> tuple[np.ndarray, Path]:
+        return resumable_embeddings(embed, 2, tmp_path / "crops.npy", tmp_path / "kept", model)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("one")
+    (file,) = (tmp_path / "kept").iterdir()
+    with file.open("r+b") as rows:  # a row half written
+        rows.seek(4 * 2 * 130)
+        rows.write(b"half")
+    seen.clear()
+    embeddings, kept = run("one")
+    assert seen == [64, 8]
+    assert kept == file
+    np.testing.assert_array_equal(embeddings[:, 1], np.sin(np.arange(200) / np.float32(100)))
+    seen.clear()
+    assert np.array_equal(run("one")[0], embeddings) and seen == []
+    with pytest.raises(KeyboardInterrupt):
+        run("two")
+    assert file not in (tmp_path / "kept").iterdir()

@@ -167,7 +167,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from faceops.evaluation.label_doctor.compare import read_cropped_photos
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
     from faceops.evaluation.label_doctor.findings import write_findings
-    from faceops.release.embeddings import embed_crops_file
+    from faceops.release.bundle import embed_crops_file
     from faceops.release.verifier_graph import pair_verifier
 
     check_share(args.share)

@@ -21,8 +21,7 @@ from faceops.gate.trials import (
     resampled_weights,
     search,
 )
-from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.release.evaluate.people_seen import PeopleSeen
+from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
 from faceops.verification.pairs import codes
 
 _THIRDS = {

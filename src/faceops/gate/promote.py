@@ -32,8 +32,7 @@ from faceops.registry.store import SPLIT_FILE, point_at_store
 from faceops.registry.versions import Version, champion, find_version
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate.embed_photos import labelled_photos
-from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.release.evaluate.people_seen import PeopleSeen, people_seen
+from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
 
 FOLDER = Path("build/gate")
 FACES = Path("build/evaluations")  # shared with `faceops evaluate --data`

@@ -1,6 +1,7 @@
 """A release bundle at run time: verified files in ONNX Runtime sessions."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,27 +9,19 @@ import numpy as np
 import onnxruntime
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.base.progress import track
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.release.contract import (
-    DETECTOR,
-    EMBEDDER,
-    LANDMARKS,
-    MODEL_FILES,
-    PREPROCESSING_VERSION,
-    VERIFIER,
-    DamagedBundleError,
-    Precision,
-    Release,
-    read_release,
-    rounded_template,
-)
+from faceops.release import contract
+from faceops.release.contract import DamagedBundleError, Precision, Release
 
 EMBED_BATCH = 8  # on a CPU as fast per crop as 32, with half the memory
 VERIFY_BATCH = 8192
+STORE_BATCH = 64  # crops between two writes of stored embeddings
 
 
 def run_embedder(
@@ -89,7 +82,7 @@ class Bundle:
             FaceOpsError: a file is not an ONNX model, this faceops aligns or preprocesses faces
                 in another way, or the release offers no such precision.
         """
-        release = read_release(folder)
+        release = contract.read_release(folder)
         _check_versions(release, folder)
         release = release.of_precision(precision, name or str(folder))
         content = _verified_files(folder, release)
@@ -98,10 +91,10 @@ class Bundle:
             name=name or str(folder),
             folder=folder,
             threads=threads,
-            _embedder=_session(content[EMBEDDER], folder / release.embedder_file, threads),
-            _verifier=_session(content[VERIFIER], folder / VERIFIER, threads),
-            _detector_bytes=content[DETECTOR],
-            _landmarks_bytes=content[LANDMARKS],
+            _embedder=_session(content[contract.EMBEDDER], folder / release.embedder_file, threads),
+            _verifier=_session(content[contract.VERIFIER], folder / contract.VERIFIER, threads),
+            _detector_bytes=content[contract.DETECTOR],
+            _landmarks_bytes=content[contract.LANDMARKS],
             note=note,
         )
 
@@ -129,20 +122,6 @@ class Bundle:
             result[start:stop] = self._verifier.run(None, rows)[0]
         return result
 
-    def detector(self) -> Detector:
-        """Return this release's face detector."""
-        alignment = self.release.alignment
-        return Detector(
-            self._detector_bytes,
-            size=alignment.detector_size,
-            threshold=alignment.detector_threshold,
-            threads=self.threads,
-        )
-
-    def refiner(self) -> LandmarkRefiner:
-        """Return this release's landmark refiner."""
-        return LandmarkRefiner(self._landmarks_bytes, threads=self.threads)
-
     def face_finder(self, detail: int = 0) -> FaceFinder:
         """Return the finder of aligned faces that this release was trained with.
 
@@ -156,7 +135,69 @@ class Bundle:
                 f"{self.name} was trained on crops of mode {self.release.alignment.mode!r} and "
                 "cannot name faces in photos; rebuild it with crop.mode aligned."
             )
-        return FaceFinder(self.detector(), self.refiner(), detail)
+        return self.finder_of_any_mode(self.threads, detail)
+
+    def finder_of_any_mode(self, threads: int, detail: int = 0) -> FaceFinder:
+        """Return the finder of aligned faces, also where crops of another mode were trained on."""
+        alignment = self.release.alignment
+        size, threshold = alignment.detector_size, alignment.detector_threshold
+        detector = Detector(self._detector_bytes, size, threshold, threads)
+        return FaceFinder(detector, LandmarkRefiner(self._landmarks_bytes, threads), detail)
+
+
+def stored_embeddings(
+    file: Path,
+    crops: np.ndarray,
+    rows: np.ndarray,
+    size: int,
+    embed: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return L2-normalised embeddings float32 (len(rows), `size`) of `rows` of `crops`.
+
+    They are kept in `file`, float32 (N, `size`) for all crops, so that an interrupted run
+    continues: a row whose length is not 1 is missing, and computed if it is among `rows`.
+
+    Args:
+        crops: uint8 (N, 112, 112, 3) RGB, on disk.
+        rows: int (M,).
+        embed: crops uint8 (B, 112, 112, 3) RGB -> float32 (B, `size`).
+    """
+    if not len(rows):
+        return np.zeros((0, size), np.float32)
+    with file.open("ab") as opened:
+        opened.truncate(4 * size * len(crops))  # new rows are zeros in a sparse file
+    kept = np.memmap(file, np.dtype("<f4"), "r+", shape=(len(crops), size))
+    length = np.linalg.norm(kept[rows], axis=1)
+    missing = np.unique(rows[~(np.abs(length - 1) < 1e-3)])
+    for start in track(range(0, len(missing), STORE_BATCH), "embedding blocks of faces"):
+        block = missing[start : start + STORE_BATCH]
+        kept[block] = embed(np.asarray(crops[block]))
+    kept.flush()
+    return np.asarray(kept[rows], np.float32)
+
+
+def resumable_embeddings(
+    embed: Callable[[np.ndarray], np.ndarray], size: int, crops_file: Path, folder: Path, model: str
+) -> tuple[np.ndarray, Path]:
+    """Return L2-normalised embeddings float32 (N, size) of all crops, and the file they are in.
+
+    The file is `folder`/embeddings-<key>.f32, see `stored_embeddings`; the key is a hash of
+    `model`, which identifies the embedder, and of the bytes of `crops_file`, a crops.npy. Files
+    with other keys are removed.
+    """
+    crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
+    key = hashlib.sha256(f"{model} {sha256_file(crops_file)}".encode()).hexdigest()[:16]
+    file = folder / f"embeddings-{key}.f32"
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in set(folder.glob("embeddings-*.f32")) - {file}:
+        other.unlink()
+    return stored_embeddings(file, crops, np.arange(len(crops)), size, embed), file
+
+
+def embed_crops_file(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarray:
+    """Return the embeddings float32 (N, D) of a crops.npy; `folder` keeps them for the next run."""
+    size, model = bundle.release.embedding_size, bundle.release.contract_id
+    return resumable_embeddings(bundle.embed, size, crops_file, folder, model)[0]
 
 
 def check_files(folder: Path) -> Release:
@@ -166,7 +207,7 @@ def check_files(folder: Path) -> Release:
         FaceOpsError: it is not a bundle, or of another version; DamagedBundleError: a file is
             missing or differs from its sha256, or release.json from its own contract id.
     """
-    release = read_release(folder)
+    release = contract.read_release(folder)
     _check_versions(release, folder)
     _verified_files(folder, release)
     if release.int8 is not None:
@@ -178,45 +219,44 @@ def _check_versions(release: Release, folder: Path) -> None:
     alignment = release.alignment
     if (
         alignment.version != ALIGNMENT_VERSION
-        or alignment.template != rounded_template(TEMPLATE.tolist())
-        or release.preprocessing.version != PREPROCESSING_VERSION
+        or alignment.template != contract.rounded_template(TEMPLATE.tolist())
+        or release.preprocessing.version != contract.PREPROCESSING_VERSION
     ):
         raise FaceOpsError(
             f"{folder} was made for alignment version {alignment.version} and preprocessing "
             f"version {release.preprocessing.version}, this faceops has {ALIGNMENT_VERSION} and "
-            f"{PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
+            f"{contract.PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
         )
 
 
 def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
     """Return the bytes of all model files, compared with release.json and the contract id."""
-    content = {file: _verified(folder, file, release) for file in MODEL_FILES}
+    contents = {}
+    for file in contract.MODEL_FILES:
+        if file not in release.weights:
+            raise FaceOpsError(
+                f"{folder}/release.json does not list {file}; export the bundle again."
+            )
+        path = folder / (release.embedder_file if file == contract.EMBEDDER else file)
+        try:
+            contents[file] = path.read_bytes()
+        except OSError as error:
+            raise DamagedBundleError(
+                f"{path} cannot be read ({error.strerror}); export the bundle again."
+            ) from None
+        digest, stated = hashlib.sha256(contents[file]).hexdigest(), release.weights[file].sha256
+        if digest != stated:
+            raise DamagedBundleError(
+                f"{path} has sha256 {digest[:12]}, release.json says {stated[:12]}; it was "
+                "changed: export the bundle again."
+            )
     expected = release.expected_contract_id()
     if release.contract_id != expected:
         raise DamagedBundleError(
             f"{folder}/release.json states contract id {release.contract_id[:12]}, its files "
             f"give {expected[:12]}; it was edited: export the bundle again."
         )
-    return content
-
-
-def _verified(folder: Path, file: str, release: Release) -> bytes:
-    if file not in release.weights:
-        raise FaceOpsError(f"{folder}/release.json does not list {file}; export the bundle again.")
-    path = folder / (release.embedder_file if file == EMBEDDER else file)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DamagedBundleError(
-            f"{path} cannot be read ({error.strerror}); export the bundle again."
-        ) from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != release.weights[file].sha256:
-        raise DamagedBundleError(
-            f"{path} has sha256 {digest[:12]}, release.json says "
-            f"{release.weights[file].sha256[:12]}; it was changed: export the bundle again."
-        )
-    return content
+    return contents
 
 
 def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -161,14 +161,13 @@ class Release(_Frozen):
                 "build/quantise/quantise.json of its rebuild), or faceops had no int8 when it was "
                 "made; use --precision float32, or rebuild it."
             )
-        return self.model_copy(
-            update={
-                "precision": precision,
-                "contract_id": self.int8.contract_id,
-                "weights": self.weights | {EMBEDDER: self.int8.weight},
-                "thresholds": self.int8.thresholds,
-            }
-        )
+        update = {
+            "precision": precision,
+            "contract_id": self.int8.contract_id,
+            "weights": self.weights | {EMBEDDER: self.int8.weight},
+            "thresholds": self.int8.thresholds,
+        }
+        return self.model_copy(update=update)
 
     def with_embedder(self, content: bytes) -> "Release":
         """Return the release with the embedder `content`: its sha256 and contract id."""
@@ -184,11 +183,9 @@ class Release(_Frozen):
         it, as it moves landmarks and so crops. Verifier, thresholds and the detector's threshold
         are not: they can change while stored embeddings stay valid.
         """
-        embedder = {
-            "embedder": self.weights[EMBEDDER].sha256,
-            "embedding_size": self.embedding_size,
-        }
-        return _digest(self._crop_fields() | embedder)
+        embedder = self.weights[EMBEDDER].sha256
+        fields = {"embedder": embedder, "embedding_size": self.embedding_size}
+        return _digest(self._crop_fields() | fields)
 
     @property
     def crops_id(self) -> str:
@@ -266,20 +263,13 @@ def default_budget(bundle: Path, precision: str = "float32") -> float | None:
         return None
 
 
-def release_schema() -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of what `write_release` writes."""
+def schema_text() -> str:
+    """Return the content of release.schema.json, the JSON schema (draft 2020-12) of a release."""
     schema = Release.model_json_schema(mode="serialization")
     schema["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"release.json of a FaceOps release, version {SCHEMA_VERSION}",
-        **{key: value for key, value in schema.items() if key != "title"},
-    }
-
-
-def schema_text() -> str:
-    """Return the content of release.schema.json."""
-    return json.dumps(release_schema(), indent=1, sort_keys=True) + "\n"
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = f"release.json of a FaceOps release, version {SCHEMA_VERSION}"
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

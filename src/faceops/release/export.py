@@ -13,22 +13,9 @@ import onnx
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_folder, sha256_file
 from faceops.faces.detector import with_symbolic_size
-from faceops.release.contract import (
-    DETECTOR,
-    EMBEDDER,
-    LANDMARKS,
-    MODEL_FILES,
-    RELEASE_FILE,
-    SCHEMA_VERSION,
-    VERIFIER,
-    Alignment,
-    Preprocessing,
-    Release,
-    WeightFile,
-    read_release,
-    write_release,
-)
-from faceops.release.int8.offer import with_int8
+from faceops.release import contract
+from faceops.release.contract import Alignment, Release, WeightFile
+from faceops.release.int8_offer import with_int8
 from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, Verify
@@ -81,24 +68,24 @@ def write_bundle(
         data: the photos it was trained on, to be recorded.
     """
     content = {
-        EMBEDDER: serialise(models.embedder),
-        VERIFIER: serialise(verifier_graph(models.verifier, opset)),
-        DETECTOR: with_symbolic_size(models.detector.read_bytes()),
-        LANDMARKS: models.landmarks.read_bytes(),
+        contract.EMBEDDER: serialise(models.embedder),
+        contract.VERIFIER: serialise(verifier_graph(models.verifier, opset)),
+        contract.DETECTOR: with_symbolic_size(models.detector.read_bytes()),
+        contract.LANDMARKS: models.landmarks.read_bytes(),
     }
     origin = {
-        EMBEDDER: models.embedder_weight,
-        VERIFIER: WeightFile(
+        contract.EMBEDDER: models.embedder_weight,
+        contract.VERIFIER: WeightFile(
             sha256="", licence="as this project", source="fitted by this pipeline"
         ),
-        DETECTOR: _published("yunet", catalogue),
-        LANDMARKS: _published("onet", catalogue),
+        contract.DETECTOR: _published("yunet", catalogue),
+        contract.LANDMARKS: _published("onet", catalogue),
     }
     (output,) = models.embedder.graph.output
     release = Release(
         contract_id="",
         embedding_size=output.type.tensor_type.shape.dim[1].dim_value,
-        preprocessing=Preprocessing(),
+        preprocessing=contract.Preprocessing(),
         alignment=alignment,
         verifier_kind=models.verifier.kind,
         weights={
@@ -113,7 +100,7 @@ def write_bundle(
     with atomic_folder(folder) as temporary:
         for name, file in content.items():
             (temporary / name).write_bytes(file)
-        write_release(release, temporary)
+        contract.write_release(release, temporary)
     return release
 
 
@@ -122,7 +109,7 @@ def _published(name: str, catalogue: dict[str, Weight]) -> WeightFile:
     return WeightFile(sha256="", licence=weight.licence, source=f"{name}: {weight.what}")
 
 
-EXPORTED = (*MODEL_FILES, RELEASE_FILE)
+EXPORTED = (*contract.MODEL_FILES, contract.RELEASE_FILE)
 EVALUATED = ("evaluation.json", "model_card.md")
 INT8 = Path("build/quantise/int8")
 # A rebuild changes these itself; the release and its MLflow run record their content.
@@ -158,13 +145,13 @@ def assemble(root: Path, target: Path) -> Path:
     for source in sources:
         if not source.is_file():
             raise FaceOpsError(f"{source} is missing; run `dvc repro` to its end first.")
-    release = with_int8(read_release(root / "build/export"), root / INT8)
+    release = with_int8(contract.read_release(root / "build/export"), root / INT8)
     if release.int8 is not None:
         sources.append(root / INT8 / release.int8.file)
     lock = root / "dvc.lock"
     release = release.model_copy(
         update={
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": contract.SCHEMA_VERSION,
             "git_commit": git_commit(root),
             "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else "",
         }
@@ -172,7 +159,7 @@ def assemble(root: Path, target: Path) -> Path:
     with atomic_folder(target) as temporary:
         for source in sources:
             shutil.copy2(source, temporary / source.name)
-        write_release(release, temporary)
+        contract.write_release(release, temporary)
     return target
 
 

@@ -51,23 +51,13 @@ ANSWERS = (FACES, NAMES, EMBEDDINGS)
 # Budget 0: the release's default; `detail` is that of `faceops identify`.
 DEFAULTS: dict[str, Any] = {"answer": FACES, "budget": 0.0, "detail": 1280}
 
-_PHOTO = {
-    "photo_id": "string",
-    "width": "long",
-    "height": "long",
-    "reason": "string",
-    "message": "string",
-}
-_FACE = ("x", "y", "width", "height", "detector_score", "quality")
-_NAME = {
-    "decision": "string",
-    "person": "string",
-    "probability": "double",
-    "distance": "double",
-    "runner_up": "string",
-    "runner_up_probability": "double",
-    "reason": "string",
-}
+# Columns of the answer and their MLflow types.
+_PHOTO = {"photo_id": "string", "width": "long", "height": "long", "reason": "string",
+          "message": "string"}  # fmt: skip
+FACE_COLUMNS = ("x", "y", "width", "height", "detector_score", "quality")
+NAME_COLUMNS = {"decision": "string", "person": "string", "probability": "double",
+                "distance": "double", "runner_up": "string", "runner_up_probability": "double",
+                "reason": "string"}  # fmt: skip
 
 
 def signature() -> "ModelSignature":
@@ -80,25 +70,23 @@ def signature() -> "ModelSignature":
     from mlflow.types.schema import Array, Object, Property
 
     numbers = Array(DataType.double)
-    face = Object(
-        [
-            *(Property(name, DataType.double) for name in _FACE),
-            Property("landmarks", Array(numbers)),
-            *(Property(name, DataType[kind], required=False) for name, kind in _NAME.items()),
-            Property("embedding", numbers, required=False),
-        ]
-    )
+    names = NAME_COLUMNS.items()
+    face = [
+        *(Property(name, DataType.double) for name in FACE_COLUMNS),
+        Property("landmarks", Array(numbers)),
+        *(Property(name, DataType[kind], required=False) for name, kind in names),
+        Property("embedding", numbers, required=False),
+    ]
+    answer: list[Any] = [
+        *(ColSpec(DataType[kind], name, required=False) for name, kind in _PHOTO.items()),
+        ColSpec(Array(Object(face)), "faces"),
+        ColSpec(DataType.double, "threshold", required=False),
+        ColSpec(DataType.string, "contract_id"),
+    ]
     kinds = {"answer": DataType.string, "budget": DataType.double, "detail": DataType.long}
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string, IMAGE)]),
-        outputs=Schema(
-            [
-                *(ColSpec(DataType[kind], name, required=False) for name, kind in _PHOTO.items()),
-                ColSpec(Array(face), "faces"),
-                ColSpec(DataType.double, "threshold", required=False),
-                ColSpec(DataType.string, "contract_id"),
-            ]
-        ),
+        outputs=Schema(answer),
         params=ParamSchema([ParamSpec(name, kinds[name], DEFAULTS[name]) for name in DEFAULTS]),
     )
 

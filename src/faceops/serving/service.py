@@ -19,17 +19,12 @@ from faceops.identification.engine.decide import Decision, NamingRule, name_face
 from faceops.identification.records.records import RunOrigin, records_of
 from faceops.identification.state.found_photo import FoundPhoto
 from faceops.photos.open_photo import PhotoError, PhotoLimits, check_length
+from faceops.release import served_interface as interface
 from faceops.release.bundle import Bundle
-from faceops.release.served_interface import ANSWERS, DEFAULTS, EMBEDDINGS, FACES, IMAGE, NAMES
 
 NAME = Path("the posted file")  # in messages: a posted photo has no path
 MAX_DETAIL = 20_000  # pixels
 _WHITESPACE = b" \t\r\n"  # tools break base64 into lines
-_FACE_COLUMNS = ("x", "y", "width", "height", "detector_score", "quality")
-_NAME_COLUMNS = (
-    *("decision", "person", "probability", "distance"),
-    *("runner_up", "runner_up_probability", "reason"),
-)
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,10 @@ class RequestParams:
         Raises:
             UsageError: a value is wrong.
         """
-        given = {**DEFAULTS, **(params or {})}
+        given = {**interface.DEFAULTS, **(params or {})}
         answer, budget, detail = given["answer"], given["budget"], given["detail"]
-        if answer not in ANSWERS:
-            known = f"{', '.join(ANSWERS[:-1])} or {ANSWERS[-1]}"
+        if answer not in interface.ANSWERS:
+            known = f"{', '.join(interface.ANSWERS[:-1])} or {interface.ANSWERS[-1]}"
             raise UsageError(f"the parameter answer is {answer!r}; ask for {known}.")
         if budget != 0 and not 0 < budget < 1:
             raise UsageError(
@@ -108,11 +103,9 @@ def posted_bytes(value: object, row: int, limits: PhotoLimits) -> bytes:
         UsageError: it is not base64 text.
         PhotoError: there are no bytes, or more than `limits` allow.
     """
+    where = f"row {row} of the column {interface.IMAGE} (the first is 0)"
     if not isinstance(value, str):
-        raise UsageError(
-            f"row {row} of the column {IMAGE} (the first is 0) is not text; send the base64 of a "
-            "photo's file."
-        )
+        raise UsageError(f"{where} is not text; send the base64 of a photo's file.")
     try:
         digits = value.encode("ascii").translate(None, _WHITESPACE)
         length = -(-len(digits) // 4) * 3 - digits[-2:].count(b"=")
@@ -120,8 +113,7 @@ def posted_bytes(value: object, row: int, limits: PhotoLimits) -> bytes:
         return base64.b64decode(digits, validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise UsageError(
-            f"row {row} of the column {IMAGE} (the first is 0) is not base64; send that of a "
-            "photo's file, without a `data:` prefix."
+            f"{where} is not base64; send that of a photo's file, without a `data:` prefix."
         ) from None
 
 
@@ -144,7 +136,7 @@ class PhotoService:
         limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     ) -> None:
         self._bundle = bundle
-        self._finder = bundle.face_finder(DEFAULTS["detail"])
+        self._finder = bundle.face_finder(interface.DEFAULTS["detail"])
         contract_id = bundle.release.contract_id
         self._gallery = CurrentGallery(gallery, contract_id) if gallery else None
         self._limits = limits
@@ -174,7 +166,7 @@ class PhotoService:
             FaceOpsError: the gallery cannot be used.
         """
         gallery, rule = None, None
-        if params.answer == NAMES:
+        if params.answer == interface.NAMES:
             gallery, thresholds = self.gallery(), self._bundle.release.thresholds
             budget = params.budget or thresholds.default_budget
             rule = NamingRule.for_gallery(thresholds, gallery, budget)
@@ -207,7 +199,7 @@ class PhotoService:
                 answer["photo_id"] = hashlib.sha256(content).hexdigest()
             return answer | {"reason": str(error.reason), "message": str(error)}
         embeddings = None
-        if params.answer != FACES and found.faces:
+        if params.answer != interface.FACES and found.faces:
             embeddings = list(self._bundle.embed(np.stack([face.crop for face in found.faces])))
         photo = FoundPhoto.of(found, embeddings, thumbnails=False)
         decisions = [Decision(DecisionKind.UNKNOWN)] * len(photo.faces)
@@ -218,13 +210,15 @@ class PhotoService:
         answer["width"], answer["height"] = photo.size
         if not photo.faces:
             return answer | {"reason": str(Reason.NO_FACE)}
-        columns = _FACE_COLUMNS + (_NAME_COLUMNS if params.answer == NAMES else ())
+        names = tuple(interface.NAME_COLUMNS) if params.answer == interface.NAMES else ()
+        columns = interface.FACE_COLUMNS + names
         records = records_of(RunOrigin("", "", answer["contract_id"]), "", photo, decisions)
         for face, details, record in zip(photo.faces, found.faces, records, strict=True):
             row = {key: record[key] for key in columns}
             points = details.detection.landmarks
             row["landmarks"] = [[round(float(v), 2) for v in point] for point in points]
-            if params.answer == EMBEDDINGS:  # the shortest digits that give the float32 back
+            if params.answer == interface.EMBEDDINGS:
+                # The shortest digits that give the float32 back.
                 row["embedding"] = [float(str(value)) for value in face.embedding]
             answer["faces"].append(row)
         return answer

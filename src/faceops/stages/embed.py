@@ -12,9 +12,8 @@ from faceops.config.params_file import read_params
 from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.faces.inference_session import open_session
-from faceops.release.bundle import run_embedder
+from faceops.release.bundle import resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder
-from faceops.release.embeddings import resumable_embeddings
 from faceops.release.export import measure_parity, require_parity, serialise
 from faceops.stages import run_stage
 from faceops.verification.split_faces import evenly_spread

@@ -19,8 +19,8 @@ from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured
 from faceops.release.export import serialise
-from faceops.release.int8.offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
-from faceops.release.int8.quantise import CannotQuantise, quantise_embedder
+from faceops.release.int8_graph import CannotQuantise, quantise_embedder
+from faceops.release.int8_offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
 from faceops.release.verifier_graph import pair_verifier
 from faceops.stages import run_stage
 from faceops.verification.measure_thresholds import measure_thresholds
@@ -57,10 +57,7 @@ def main() -> None:
         "offered": not refusal,
         "why_not": refusal,
         "tar_loss": measured.tar_float32 - measured.tar_int8,
-        "bytes": {
-            "float32": (BUNDLE / EMBEDDER).stat().st_size,
-            "int8": len(embedder),
-        },
+        "bytes": {"float32": (BUNDLE / EMBEDDER).stat().st_size, "int8": len(embedder)},
         **measured.model_dump(mode="json"),
     }
     write_json(OUT / "quantise.json", rounded(figures))

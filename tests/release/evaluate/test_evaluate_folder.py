@@ -89,7 +89,7 @@ def test_a_protocol_is_one_entry_of_the_registry(
     def toy(task: ProtocolInput) -> dict[str, Any]:
         return {"toy": {"faces_per_person": len(task.faces) / task.faces.people}}
 
-    monkeypatch.setattr("faceops.release.evaluate.evaluate.PROTOCOLS", {"toy": toy})
+    monkeypatch.setattr("faceops.release.evaluate.protocols.PROTOCOLS", {"toy": toy})
     request = FolderRequest(people, "toy", work=work)
     figures = evaluate_folder(open_model(sface_bundle), request, Params(), 1).result.figures
     assert figures["protocol"] == "toy" and 2 < figures["toy"]["faces_per_person"] <= 3

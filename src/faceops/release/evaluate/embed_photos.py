@@ -7,7 +7,7 @@ moved, or are evaluated with another model, are not searched for faces again.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
 from faceops.photos.open_photo import printable
 from faceops.photos.walk import walk_photos
+from faceops.release.bundle import stored_embeddings
 from faceops.release.evaluate.measured_model import MeasuredModel
 
 
@@ -88,15 +89,14 @@ def quarantined_photos(data: Path) -> frozenset[str]:
 
 _SHAPE = (112, 112, 3)
 _CROP_BYTES = 112 * 112 * 3
-_BLOCK = 64  # crops between two writes of embeddings
 
 
 class PhotoStore:
     """Crops and embeddings in `folder`, for one way of finding faces.
 
     Files: photos.jsonl, a line a photo (sha256, row of its crop, reason without one); crops.u8,
-    uint8 (rows, 112, 112, 3); embeddings-<model>.f32, float32 (rows, D), in which a row whose
-    length is not 1 is still missing. A context manager; it locks the folder.
+    uint8 (rows, 112, 112, 3); embeddings-<model>.f32, see `stored_embeddings`. A context manager;
+    it locks the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,28 +134,6 @@ class PhotoStore:
         if not self.rows:
             return np.zeros((0, *_SHAPE), np.uint8)
         return np.memmap(self.folder / "crops.u8", np.uint8, "r", shape=(self.rows, *_SHAPE))
-
-    def embeddings(
-        self, rows: np.ndarray, identity: str, size: int, embed: Callable[[np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Return the embeddings float32 (len(rows), `size`) of `rows`; missing ones are computed.
-
-        `identity` names the model in the file's name.
-        """
-        if not len(rows):
-            return np.zeros((0, size), np.float32)
-        path = self.folder / f"embeddings-{identity[:16]}.f32"
-        with path.open("ab") as file:
-            file.truncate(4 * size * self.rows)  # new rows are zeros in a sparse file
-        kept = np.memmap(path, np.dtype("<f4"), "r+", shape=(self.rows, size))
-        length = np.linalg.norm(kept[rows], axis=1)
-        missing = np.unique(rows[~(np.abs(length - 1) < 1e-3)])
-        crops = self.crops()
-        for start in track(range(0, len(missing), _BLOCK), "embedding blocks of faces"):
-            block = missing[start : start + _BLOCK]
-            kept[block] = embed(np.asarray(crops[block]))
-        kept.flush()
-        return np.asarray(kept[rows], np.float32)
 
     def _read(self) -> None:
         """Read the lines; what an interrupted run wrote only in part is dropped."""
@@ -250,15 +228,15 @@ def embed_photos(
             counts = Counter(row.reason for row in rows).most_common()
             reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
             raise FaceOpsError(f"none of {len(rows)} photos has a usable face ({reasons}).")
-        embeddings = store.embeddings(kept, model.identity, model.embedding_size, model.embed)
-        crops = CropRows(store.crops(), kept)
+        crops, file = store.crops(), store.folder / f"embeddings-{model.identity[:16]}.f32"
+        embeddings = stored_embeddings(file, crops, kept, model.embedding_size, model.embed)
     faces = EmbeddedFaces(
         embeddings=embeddings,
         persons=np.array([row.person for row in rows if not row.reason], dtype=str),
         paths=np.array([row.path for row in rows if not row.reason], dtype=str),
         missing=tuple(row.path for row in rows if row.reason),
     )
-    return EmbeddedPhotos(faces, rows, crops)
+    return EmbeddedPhotos(faces, rows, CropRows(crops, kept))
 
 
 # Reasons that depend on the photo's bytes alone; others may not apply the next time.

@@ -4,10 +4,8 @@
 of `faceops.evaluation` on the embeddings, and return an `EvaluationResult`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,22 +17,9 @@ from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation
 from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
-from faceops.release.evaluate.embed_photos import (
-    EmbeddedPhotos,
-    embed_photos,
-    labelled_photos,
-    quarantined_photos,
-)
-from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.release.evaluate.people_seen import PeopleSeen, people_seen
-from faceops.release.evaluate.protocols import (
-    LISTS,
-    PROTOCOLS,
-    ProtocolInput,
-    read_lists,
-    run_all,
-    run_robustness,
-)
+from faceops.release.evaluate import embed_photos, protocols
+from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
+from faceops.release.evaluate.protocols import ProtocolInput
 from faceops.verification.split_faces import read_rows, read_split
 
 
@@ -88,11 +73,11 @@ def evaluate_test_people(
     settings = params.evaluate
     attributes = read_attributes(Path(settings.slices)).of(faces) if settings.slices else None
     task = ProtocolInput(faces, model, params, data, threads)
-    curves = run_all(task)
+    curves = protocols.run_all(task)
     figures = dict(curves.figures)
     if settings.robustness_photos:
         _check_robustness(model, data)
-        figures |= run_robustness(task)
+        figures |= protocols.run_robustness(task)
     return EvaluationResult(model, _finished(figures, task, attributes), faces, faces.crops, curves)
 
 
@@ -137,7 +122,7 @@ class FolderEvaluation:
     """The result, what became of every photo, and which people the model had seen."""
 
     result: EvaluationResult
-    photos: EmbeddedPhotos
+    photos: embed_photos.EmbeddedPhotos
     seen: PeopleSeen
 
 
@@ -152,30 +137,24 @@ def evaluate_folder(
         UsageError: the folder, a list or the CSV of groups is wrong.
         FaceOpsError: too few people or photos for the protocol.
     """
-    stated = None if request.slices is None else read_attributes(request.slices)
-    lists = read_lists(request.protocol, request.data, request.lists)
-    listed = labelled_photos(request.data, request.people)
+    stated = read_attributes(request.slices) if request.slices else None
+    lists = protocols.read_lists(request.protocol, request.data, request.lists)
+    listed = embed_photos.labelled_photos(request.data, request.people)
     if lists:
         named = {name for pairs in lists for name in pairs.photos.tolist()}
         listed = [photo for photo in listed if photo.file.stem in named]
-    photos = embed_photos(
-        model,
-        listed,
-        quarantined_photos(request.data),
-        request.work,
-        threads=threads,
-        duplicates=request.protocol in LISTS,
+    set_aside = embed_photos.quarantined_photos(request.data)
+    copies = request.protocol in protocols.LISTS
+    photos = embed_photos.embed_photos(
+        model, listed, set_aside, request.work, threads=threads, duplicates=copies
     )
     faces = photos.faces
     seen = people_seen(model, sorted(set(faces.persons.tolist())), request.split)
     task = ProtocolInput(faces, model, params, request.data, threads, lists)
-    output = PROTOCOLS[request.protocol](task)
+    output = protocols.PROTOCOLS[request.protocol](task)
     curves = output if isinstance(output, Evaluation) else None
-    figures: dict[str, Any] = {
-        "people": faces.people,
-        "photos": len(faces),
-        **(output.figures if isinstance(output, Evaluation) else output),
-    }
+    measured = output.figures if isinstance(output, Evaluation) else output
+    figures: dict[str, Any] = {"people": faces.people, "photos": len(faces), **measured}
     attributes = None if stated is None else stated.of(faces, photos.photo_ids)
     figures = _finished(figures, task, attributes) | {
         "bundle": model.name,
@@ -194,9 +173,7 @@ def evaluate_folder(
 
 
 # Figures that need calibrated probabilities: a probability of 0.5 must mean even odds.
-_CALIBRATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"verification": ("accuracy", "calibration_error"), "random_pairs": ("accuracy",)}
-)
+_CALIBRATED = {"verification": ("accuracy", "calibration_error"), "random_pairs": ("accuracy",)}
 
 
 def _finished(

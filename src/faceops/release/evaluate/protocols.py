@@ -10,20 +10,8 @@ from faceops.base.errors import UsageError
 from faceops.config.sections import Evaluate, Params
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
+from faceops.evaluation.protocols import identification, lfw
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
-from faceops.evaluation.protocols.identification import (
-    closed_set,
-    gallery_query_figures,
-    open_set,
-    open_set_figures,
-    open_sets,
-)
-from faceops.evaluation.protocols.lfw import (
-    PairsList,
-    lfw_view1,
-    lfw_view2_figures,
-    read_pairs_list,
-)
 from faceops.evaluation.protocols.robustness import PhotoEmbedder, measure_robustness
 from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
 from faceops.release.evaluate.measured_model import MeasuredModel
@@ -48,7 +36,7 @@ class ProtocolInput:
     params: Params
     data: Path
     threads: int
-    lists: list[PairsList] = field(default_factory=list)
+    lists: list[lfw.PairsList] = field(default_factory=list)
 
     @property
     def settings(self) -> Evaluate:
@@ -69,46 +57,35 @@ def run_all(task: ProtocolInput) -> Evaluation:
 def _pairs(task: ProtocolInput) -> dict[str, Any]:
     settings = task.settings
     drawn = random_pairs(*task.pair, settings.pairs, settings.seed, settings.pair_draws)
-    figures = drawn.figures(settings.far, task.model.thresholds, settings.seed)
-    return {"random_pairs": figures}
-
-
-def _one_against_ten(task: ProtocolInput) -> dict[str, Any]:
-    return {"one_against_ten": one_against_ten(*task.pair).figures(task.settings.seed)}
-
-
-def _closed_set(task: ProtocolInput) -> dict[str, Any]:
-    return {"closed_set": closed_set(*task.pair).figures(task.settings.seed)}
+    return {"random_pairs": drawn.figures(settings.far, task.model.thresholds, settings.seed)}
 
 
 def _open_set(task: ProtocolInput) -> dict[str, Any]:
     settings, thresholds = task.settings, task.model.thresholds
     share, seed = settings.unknown_share, settings.seed
-    search = open_set(
+    search = identification.open_set(
         *task.pair, thresholds,
         gallery_photos=settings.gallery_photos, unknown_share=share, seed=seed,
     )  # fmt: skip
-    sizes = open_sets(
+    sizes = identification.open_sets(
         *task.pair, thresholds,
         photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed,
     )  # fmt: skip
     return {
-        "open_set": open_set_figures(search, thresholds, seed),
-        "gallery_query": gallery_query_figures(search, seed),
+        "open_set": identification.open_set_figures(search, thresholds, seed),
+        "gallery_query": identification.gallery_query_figures(search, seed),
         "open_sets": sizes,
     }
 
 
 def _lfw_view1(task: ProtocolInput) -> dict[str, Any]:
-    train, test = task.lists
-    seed = task.settings.seed
-    return {"lfw_view1": lfw_view1(*task.pair, train, test, seed).figures(seed)}
+    (train, test), seed = task.lists, task.settings.seed
+    return {"lfw_view1": lfw.lfw_view1(*task.pair, train, test, seed).figures(seed)}
 
 
 def _lfw_view2(task: ProtocolInput) -> dict[str, Any]:
     (pairs,) = task.lists
-    seed = task.settings.seed
-    return {"lfw_view2": lfw_view2_figures(*task.pair, pairs, seed)}
+    return {"lfw_view2": lfw.lfw_view2_figures(*task.pair, pairs, task.settings.seed)}
 
 
 def _promise(task: ProtocolInput) -> dict[str, Any]:
@@ -138,8 +115,12 @@ PROTOCOLS: Mapping[str, Callable[[ProtocolInput], dict[str, Any] | Evaluation]] 
     {
         "all": run_all,
         "pairs": _pairs,
-        "one-against-ten": _one_against_ten,
-        "closed-set": _closed_set,
+        "one-against-ten": lambda task: {
+            "one_against_ten": one_against_ten(*task.pair).figures(task.settings.seed)
+        },
+        "closed-set": lambda task: {
+            "closed_set": identification.closed_set(*task.pair).figures(task.settings.seed)
+        },
         "open-set": _open_set,
         "lfw-view1": _lfw_view1,
         "lfw-view2": _lfw_view2,
@@ -153,7 +134,7 @@ LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def read_lists(protocol: str, data: Path, folder: Path | None) -> list[PairsList]:
+def read_lists(protocol: str, data: Path, folder: Path | None) -> list[lfw.PairsList]:
     """Read the pairs lists of `protocol` from `folder`, or beside the photos of `data`.
 
     Raises:
@@ -169,5 +150,5 @@ def read_lists(protocol: str, data: Path, folder: Path | None) -> list[PairsList
                 f"{protocol} needs {name}, which is not in {files[0].parent}; name the folder of "
                 "LFW's lists with --lists."
             )
-        found.append(read_pairs_list(existing))
+        found.append(lfw.read_pairs_list(existing))
     return found

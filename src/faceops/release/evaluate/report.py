@@ -9,13 +9,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.config.sections import Evaluate
 from faceops.embedding.similarity_map import draw_similarity_map
+from faceops.evaluation import mistakes
 from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
-from faceops.evaluation.mistakes import (
-    MistakenPair,
-    worst_mistakes,
-    write_mistake_sheets,
-    write_mistakes_table,
-)
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown
 from faceops.evaluation.report.report import card_sections, page
@@ -50,79 +45,58 @@ def about_release(
     release: Release, catalogue: Mapping[str, Weight], name: str = "FaceOps release"
 ) -> About:
     """Describe a release; `catalogue` states the terms of each outside weight."""
-    return About(
-        name=name,
-        use=_use(release),
-        seen=_seen(release),
-        licences=_licences(release, catalogue),
-        lineage=_lineage(release),
-    )
-
-
-def _use(release: Release) -> list[str]:
-    return [
+    verifier = "a fitted linear layer on squared differences"
+    if release.verifier_kind != "linear":
+        verifier = (
+            "the plain distance, calibrated: a fitted layer did not beat it on validation people"
+        )
+    use = [
         "Naming people in one's own photo folders, where those people have agreed to be enrolled. "
         f"A face detector, landmarks, an embedding of {release.embedding_size} numbers and a pair "
-        f"verifier ({_kind(release)}), as ONNX files.",
-        *_int8(release),
+        f"verifier ({verifier}), as ONNX files."
+    ]
+    if release.int8 is not None:
+        measured = release.int8.measured
+        use.append(
+            f"With --precision int8 it embeds by {release.int8.file}, which is smaller and faster: "
+            f"TAR at FAR {measured.far:g} {measured.tar_int8:.4f} in place of "
+            f"{measured.tar_float32:.4f} on {measured.people:,} validation people, mean cosine to "
+            f"the float32 embedding {measured.mean_cosine:.4f}; contract id "
+            f"{release.int8.contract_id}, its own thresholds. The figures below are those of "
+            "float32."
+        )
+    use.append(
         "Not for: surveillance, access control, judging who a stranger is, evidence, or any "
-        "decision about a person that nobody checks.",
-    ]
-
-
-def _int8(release: Release) -> list[str]:
-    if release.int8 is None:
-        return []
-    measured = release.int8.measured
-    return [
-        f"With --precision int8 it embeds by {release.int8.file}, which is smaller and faster: TAR "
-        f"at FAR {measured.far:g} {measured.tar_int8:.4f} in place of {measured.tar_float32:.4f} "
-        f"on {measured.people:,} validation people, mean cosine to the float32 embedding "
-        f"{measured.mean_cosine:.4f}; contract id {release.int8.contract_id}, its own thresholds. "
-        "The figures below are those of float32."
-    ]
-
-
-def _kind(release: Release) -> str:
-    if release.verifier_kind == "linear":
-        return "a fitted linear layer on squared differences"
-    return "the plain distance, calibrated: a fitted layer did not beat it on validation people"
-
-
-def _seen(release: Release) -> list[str]:
-    embedder = release.weights[EMBEDDER]
-    items = [f"Embedder: {embedder.source}."]
-    splits = release.data.get("splits", {})
-    kept = embedder.source.endswith(_NOT_TRAINED)
-    uses = {"train": "Verifier fitted on" if kept else "Trained on"} | _SPLIT_USE
-    for name, use in uses.items():
-        if name in splits:
-            count = splits[name]
-            items.append(f"{use}: {count['people']:,} people, {count['photos']:,} photos.")
-    for name, source in sorted(release.data.get("sources", {}).items()):
-        terms = source.get("terms", "") if isinstance(source, dict) else ""
-        items.append(f"Photos from {name}{': ' if terms else '.'}{terms}")
-    items.append("Detector and landmarks are outside weights as published.")
-    return items
-
-
-def _licences(release: Release, catalogue: Mapping[str, Weight]) -> list[str]:
-    items = []
-    for file, weight in sorted(release.weights.items()):
+        "decision about a person that nobody checks."
+    )
+    weights, licences = sorted(release.weights.items()), []
+    for file, weight in weights:
         entry = catalogue.get(weight.source.partition(":")[0])
         terms = f" {entry.terms}" if entry else ""
-        items.append(f"{file}: {weight.licence}; {weight.source}.{terms}")
-    return items
-
-
-def _lineage(release: Release) -> list[tuple[str, str]]:
-    return [
+        licences.append(f"{file}: {weight.licence}; {weight.source}.{terms}")
+    lineage = [
         ("contract id, which stored embeddings pin", release.contract_id),
         ("git commit", release.git_commit),
         ("sha256 of dvc.lock", release.dvc_lock_sha256),
         ("sha256 of the faces it was made from", release.data.get("faces_sha256", "not stated")),
-        *((f"sha256 of {file}", weight.sha256) for file, weight in sorted(release.weights.items())),
+        *((f"sha256 of {file}", weight.sha256) for file, weight in weights),
     ]
+    return About(name=name, use=use, seen=_seen(release), licences=licences, lineage=lineage)
+
+
+def _seen(release: Release) -> list[str]:
+    source = release.weights[EMBEDDER].source
+    items = [f"Embedder: {source}."]
+    splits = release.data.get("splits", {})
+    trained = "Verifier fitted on" if source.endswith(_NOT_TRAINED) else "Trained on"
+    for name, use in ({"train": trained} | _SPLIT_USE).items():
+        if name in splits:
+            count = splits[name]
+            items.append(f"{use}: {count['people']:,} people, {count['photos']:,} photos.")
+    for name, stated in sorted(release.data.get("sources", {}).items()):
+        terms = stated.get("terms", "") if isinstance(stated, dict) else ""
+        items.append(f"Photos from {name}{': ' if terms else '.'}{terms}")
+    return [*items, "Detector and landmarks are outside weights as published."]
 
 
 REPORT, MISTAKES = "report.html", "mistakes.csv"
@@ -164,7 +138,7 @@ def write_report(
         old = [pictures / name for name in _PICTURES]
         for path in (*old, *(folder / name for name in (MISTAKES, *CURVES))):
             path.unlink(missing_ok=True)
-        pairs: list[MistakenPair] = []
+        pairs: list[mistakes.MistakenPair] = []
         promises = figures.get("promise", [])
         write_plots(result.curves, model.thresholds, settings.far, promises, pictures, rows)
         if result.curves is not None:
@@ -178,15 +152,16 @@ def write_report(
 
 def _draw_faces(
     folder: Path, result: EvaluationResult, curves: Evaluation, seed: int
-) -> list[MistakenPair]:
+) -> list[mistakes.MistakenPair]:
     """Draw and list the worst mistakes, which are returned, and draw the similarity map."""
     model, faces, crops = result.model, result.faces, result.crops
     pictures = folder / PICTURES
-    pairs = worst_mistakes(
-        faces, crops, model.verifier, curves.pairs, calibrated=model.thresholds is not None
+    calibrated = model.thresholds is not None
+    pairs = mistakes.worst_mistakes(
+        faces, crops, model.verifier, curves.pairs, calibrated=calibrated
     )
-    write_mistakes_table(pairs, folder / MISTAKES)
-    write_mistake_sheets(pairs, pictures)
+    mistakes.write_mistakes_table(pairs, folder / MISTAKES)
+    mistakes.write_mistake_sheets(pairs, pictures)
     if crops is not None:
         similarity_map = draw_similarity_map(faces.embeddings, faces.persons, crops, seed)
         if similarity_map is not None:
@@ -209,8 +184,8 @@ def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, W
     weight. The same arguments give the same text.
     """
     facts = Facts(about_release(release, catalogue), figures, release.thresholds)
-    contract = (
-        f"Contract id {release.contract_id}. Whatever stores embeddings of this release pins it."
+    pinned = "Whatever stores embeddings of this release pins it."
+    which = Section(
+        "which", "Which release", [Text(f"Contract id {release.contract_id}. {pinned}")]
     )
-    which = Section("which", "Which release", [Text(contract)])
     return markdown("Model card: FaceOps release", [which, *card_sections(facts)])

@@ -12,8 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.release.embedder_graph import replace_prelu
 from faceops.release.export import serialise
-from faceops.release.int8.equalise import equalise, find_links
-from faceops.release.int8.quantise import CannotQuantise, prelu_as_convolution, quantise_embedder
+from faceops.release.int8_graph import (
+    CannotQuantise,
+    equalise,
+    find_links,
+    prelu_as_convolution,
+    quantise_embedder,
+)
 
 CROPS = np.random.default_rng(3).integers(0, 256, (6, 112, 112, 3), np.uint8)
 
@@ -132,7 +137,7 @@ def test_int8_is_close_small_and_runs_on_any_batch_and_threads() -> None:
 def test_equalised_channels_lose_less(monkeypatch: pytest.MonkeyPatch) -> None:
     net = small_net()
     equalised = quantise_embedder(net, CROPS, 0)
-    monkeypatch.setattr("faceops.release.int8.quantise.equalise", lambda model, crops: model)
+    monkeypatch.setattr("faceops.release.int8_graph.equalise", lambda model, crops: model)
     plain = quantise_embedder(net, CROPS, 0)
     assert cosine(embed(equalised), embed(net)) > cosine(embed(plain), embed(net))
 
@@ -140,7 +145,7 @@ def test_equalised_channels_lose_less(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_two_processes_write_the_same_bytes(repository: Path) -> None:
     code = (
-        "import sys; from tests.release.int8.test_quantise import *; "
+        "import sys; from tests.release.test_int8_graph import *; "
         "sys.stdout.buffer.write(serialise(quantise_embedder(small_net(), CROPS, 1)))"
     )
     done = subprocess.run(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faceops.config.sections import Quantise
-from faceops.release.int8.offer import measure_int8, true_accept_rate, why_not
+from faceops.release.int8_offer import measure_int8, true_accept_rate, why_not
 from faceops.verification.pairs import PairScores
 
 UNIT = np.eye(4, dtype=np.float32)
