@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
-from faceops.gallery.enrol import OpenedPhoto, enrol, open_person_photo
+from faceops.gallery.enrol import choose_faces, dissimilar_photos, enrol, open_person_photo
 from faceops.gallery.people import rename, unalias
-from faceops.gallery.people_folder import PersonPhoto
-from faceops.gallery.policy import ENROLMENT
+from faceops.gallery.people_folder import PersonPhoto, enrolment_refusal
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.release.bundle import Bundle
 
@@ -36,6 +34,15 @@ def people(synthetic_set: Path, tmp_path: Path) -> Path:
         shutil.copy(two, folder / source.name / "deeper")
     shutil.copy(sorted(third.iterdir())[0], folder / f"{third.name}.jpg")
     return folder
+
+
+def folders_in(people: Path) -> list[Path]:
+    """The folders of the two people with two photos."""
+    return sorted(path for path in people.iterdir() if path.is_dir())
+
+
+def file_in(folder: Path) -> Path:
+    return next(path for path in sorted(folder.iterdir()) if path.is_file())
 
 
 def test_people_are_enrolled_once(people: Path, tmp_path: Path, bundle: Bundle) -> None:
@@ -92,10 +99,12 @@ def test_what_cannot_be_enrolled_is_flagged(
     (odd / "text.jpg").write_text("no photo")
     for name in ("truncated.jpg", "orientation_1.jpg"):
         shutil.copy(synthetic_set / "album" / "odd" / name, odd)
-    person = sorted(path for path in people.iterdir() if path.is_dir())[0]
-    photo = next(path for path in sorted(person.iterdir()) if path.is_file())
+    person = folders_in(people)[0]
+    photo = file_in(person)
     shutil.copy(photo, person / "copy.jpg")
     shutil.copy(photo, odd / "stolen.jpg")
+    with (odd / "film.mp4").open("wb") as file:
+        file.truncate(10 * 1024**4)  # sparse: to read it would take hours
     report = enrol(people, tmp_path / "g", bundle)
     reasons = {Path(flag.photo).name: flag.reason for flag in report.flags}
     # Of the copies, the file that comes first by its path is the one that is enrolled.
@@ -106,6 +115,7 @@ def test_what_cannot_be_enrolled_is_flagged(
     assert taken == Reason.DUPLICATE_OTHER_PERSON
     assert reasons == {
         "empty.jpg": Reason.EMPTY,
+        "film.mp4": Reason.TOO_LARGE,
         "text.jpg": Reason.NOT_A_PHOTO,
         "truncated.jpg": Reason.UNREADABLE,
         "orientation_1.jpg": Reason.SEVERAL_FACES,
@@ -115,7 +125,7 @@ def test_what_cannot_be_enrolled_is_flagged(
 
 def test_removed_photos_stay_until_pruned(people: Path, tmp_path: Path, bundle: Bundle) -> None:
     enrol(people, tmp_path / "g", bundle)
-    gone = sorted(path for path in people.iterdir() if path.is_dir())[0]
+    gone = folders_in(people)[0]
     shutil.rmtree(gone)
     assert sum(enrol(people, tmp_path / "g", bundle).people.values()) == 5
     pruned = enrol(people, tmp_path / "g", bundle, prune=True)
@@ -147,7 +157,7 @@ def test_pruning_keeps_what_cannot_be_read_just_now(
 
     monkeypatch.setattr(os, "scandir", scandir)
     monkeypatch.setattr(os, "open", open_file)
-    gone = next(path for path in sorted(first.iterdir()) if path.is_file())
+    gone = file_in(first)
     gone.unlink()
     report = enrol(people, tmp_path / "g", bundle, prune=True)
     assert report.pruned == 1  # what is truly gone
@@ -194,7 +204,7 @@ def test_a_folder_without_files_is_refused(tmp_path: Path, bundle: Bundle) -> No
 def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    one, other = folders_in(people)
     shutil.copyfile(sorted(other.iterdir())[0], one / "zz_somebody_else.jpg")
     shutil.rmtree(other)
     report = enrol(people, tmp_path / "gallery", bundle)
@@ -212,7 +222,7 @@ def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     """The new faces agree with each other; those that are enrolled are what counts."""
-    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    one, other = folders_in(people)
     put_away = other.rename(tmp_path / "other")
     enrol(people, tmp_path / "g", bundle)
     old_name = one.name.replace("_", " ")
@@ -232,8 +242,8 @@ def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(
 def test_a_photo_moved_to_another_persons_folder_moves_its_face(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    wrong, right = sorted(path for path in people.iterdir() if path.is_dir())[:2]
-    photo = next(path for path in sorted(right.iterdir()) if path.is_file())
+    wrong, right = folders_in(people)
+    photo = file_in(right)
     photo = photo.rename(wrong / "zz_moved.jpg")
     enrol(people, tmp_path / "g", bundle, trust=True)
     photo.rename(right / photo.name)
@@ -248,42 +258,16 @@ def test_a_photo_moved_to_another_persons_folder_moves_its_face(
     assert (again.unchanged, again.photos_opened, again.moved) == (5, 0, [])
 
 
-def test_photos_of_two_people_that_were_swapped_change_sides(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
-    enrol(people, tmp_path / "g", bundle)
-    one.rename(people / "between")
-    other.rename(one)
-    (people / "between").rename(other)
-    report = enrol(people, tmp_path / "g", bundle)
-    assert len(report.moved) == 4 and report.flags == []
-    for face in Gallery.open(tmp_path / "g").faces:
-        assert face.photo.startswith(face.person.replace(" ", "_"))
-
-
 def test_a_photo_that_lies_in_two_folders_stays_where_it_was(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
+    one, other = folders_in(people)
     enrol(people, tmp_path / "g", bundle)
-    photo = next(path for path in sorted(other.iterdir()) if path.is_file())
+    photo = file_in(other)
     shutil.copy(photo, one / "zz_copy.jpg")
     report = enrol(people, tmp_path / "g", bundle, trust=True)
     assert [flag.reason for flag in report.flags] == [Reason.DUPLICATE_OTHER_PERSON]
     assert report.moved == []
-
-
-def test_a_file_over_the_limit_is_flagged_and_not_read(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    person = sorted(path for path in people.iterdir() if path.is_dir())[0]
-    with (person / "film.mp4").open("wb") as file:
-        file.truncate(10 * 1024**4)  # sparse: to read it would take hours
-    report = enrol(people, tmp_path / "g", bundle)
-    (flag,) = report.flags
-    assert (flag.reason, report.photos_opened) == (Reason.TOO_LARGE, 5)
-    assert "megabytes, over the limit of 50" in flag.note
 
 
 @pytest.mark.parametrize(
@@ -299,24 +283,14 @@ def test_one_bad_measure_is_enough_not_to_be_enrolled(
     reason: Reason | None, size: float, pose: float, sharpness: float
 ) -> None:
     good_else = Quality(sharpness, 0.5, 0.2, pose, size, overall=0.5)
-    assert ENROLMENT.refusal(good_else) == reason
-
-
-def test_a_blurred_photo_is_flagged(synthetic_set: Path, tmp_path: Path, bundle: Bundle) -> None:
-    source = sorted((synthetic_set / "enrol").iterdir())[-1]  # softly drawn
-    person = Path(shutil.copytree(source, tmp_path / "people" / source.name))
-    with Image.open(sorted(person.iterdir())[0]) as image:
-        blurred = image.convert("RGB").filter(ImageFilter.GaussianBlur(image.width / 20))
-    blurred.save(person / "blurred.png")
-    (flag,) = enrol(tmp_path / "people", tmp_path / "g", bundle).flags
-    assert (Path(flag.photo).name, flag.reason) == ("blurred.png", Reason.BLURRED)
+    assert enrolment_refusal(good_else) == reason
 
 
 def test_the_command_prints_earlier_names_and_moved_faces(
     people: Path, tmp_path: Path, sface_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = sorted(path for path in people.iterdir() if path.is_dir())[:2]
-    photo = next(path for path in sorted(other.iterdir()) if path.is_file())
+    one, other = folders_in(people)
+    photo = file_in(other)
     photo = photo.rename(one / "zz_moved.jpg")
     gallery = ["--gallery", str(tmp_path / "g")]
     enrolling = ["enrol", str(people), *gallery, "--bundle", str(sface_bundle)]
@@ -339,23 +313,70 @@ def test_the_command_prints_earlier_names_and_moved_faces(
     assert f"{earlier} is not an earlier name of anybody" in capsys.readouterr().err
 
 
-def opened(lfw_root: Path, bundle: Bundle, person: str, number: int) -> OpenedPhoto:
-    path = lfw_root / "lfw-deepfunneled" / person / f"{person}_{number:04d}.jpg"
-    finder = bundle.face_finder()
-    return open_person_photo(PersonPhoto(person, path, path.name, ""), finder)
-
-
 @pytest.mark.lfw
-@pytest.mark.parametrize("person", ["Steven_Spielberg", "Xanana_Gusmao"])
-def test_a_bystander_is_not_enrolled_for_a_person_in_profile(
-    lfw_root: Path, bundle: Bundle, person: str
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Steven_Spielberg_0002", Reason.EXTREME_POSE),
+        ("Xanana_Gusmao_0002", Reason.EXTREME_POSE),
+        ("Colin_Powell_0001", None),
+    ],
+)
+def test_a_bystander_who_looks_into_the_camera_is_not_enrolled_for_a_person_in_profile(
+    lfw_root: Path, bundle: Bundle, name: str, reason: Reason | None
 ) -> None:
-    photo = opened(lfw_root, bundle, person, 2)  # somebody behind looks into the camera
-    assert (photo.reason, photo.faces) == (Reason.EXTREME_POSE, ())
-    assert "from the front" in photo.note
+    path = lfw_root / "lfw-deepfunneled" / name[:-5] / f"{name}.jpg"
+    photo = open_person_photo(PersonPhoto("", path, path.name, ""), bundle.face_finder())
+    assert photo.reason == reason
+    assert bool(photo.faces) == (reason is None)
 
 
-@pytest.mark.lfw
-def test_a_frontal_face_is_usable(lfw_root: Path, bundle: Bundle) -> None:
-    photo = opened(lfw_root, bundle, "Colin_Powell", 1)
-    assert photo.reason is None and len(photo.faces) >= 1
+ANN, BEN, CAT = np.eye(3, 8, dtype=np.float32)
+NOBODY = np.zeros((0, 8), np.float32)
+
+
+def verify(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.exp(-((a - b) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("photos", "known", "chosen"),
+    [
+        ([[ANN]], [], [0]),
+        ([[BEN, ANN], [ANN], [CAT, BEN]], [], [1, 0, None]),  # the photo of one face decides
+        ([[BEN, ANN]], [ANN], [1]),
+        ([[BEN, ANN], [ANN, CAT]], [], [1, 0]),  # common to all photos
+        ([[BEN, ANN], [ANN, BEN]], [], [None, None]),  # always together
+        ([[BEN, ANN]], [], [None]),
+    ],
+)
+def test_of_several_faces_the_one_that_matches_the_persons_others_is_chosen(
+    photos: list[list[np.ndarray]], known: list[np.ndarray], chosen: list[int | None]
+) -> None:
+    reference = np.stack(known) if known else NOBODY
+    assert choose_faces(list(map(np.stack, photos)), reference, verify, lambda _: 0.5) == chosen
+
+
+@pytest.mark.parametrize(
+    ("photos", "known", "strange"),
+    [
+        ([[ANN], [BEN], [ANN]], [], {1}),
+        ([[ANN], [BEN], [ANN], [CAT]], [], {1, 3}),
+        # Enrolled faces are the only reference.
+        ([[BEN]], [ANN, ANN], {0}),
+        ([[ANN], [BEN], [BEN]], [ANN], {1, 2}),
+        ([[ANN], [CAT, BEN]], [ANN, CAT], set()),
+        # Where no two match, nothing can be said.
+        ([[ANN], [BEN]], [], set()),
+        ([[ANN], [BEN], [CAT]], [], set()),
+        # Two groups of equal size, and photos of several faces, are accepted.
+        ([[ANN], [BEN], [ANN], [BEN]], [], set()),
+        ([[ANN], [ANN], [BEN, CAT]], [], set()),
+    ],
+)
+def test_faces_unlike_others_of_the_person_that_match_are_found(
+    photos: list[list[np.ndarray]], known: list[np.ndarray], strange: set[int]
+) -> None:
+    reference = np.stack(known) if known else NOBODY
+    found = dissimilar_photos(list(map(np.stack, photos)), reference, verify, lambda _: 0.5)
+    assert found == strange

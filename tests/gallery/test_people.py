@@ -7,10 +7,8 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path
-from faceops.gallery.enrol import enrol
 from faceops.gallery.people import merge, portraits, rename, show
 from faceops.gallery.store import Gallery, GalleryFace
-from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import CONTRACT, SIZE, make_face
 
 
@@ -108,17 +106,3 @@ def test_a_portrait_is_the_best_face_of_a_person(tmp_path: Path) -> None:
     best.unlink()
     assert portraits(tmp_path, {"Ann"}) == {}
     assert portraits(tmp_path / "none", {"Ann"}) == {}
-
-
-def test_enrolling_the_old_folder_again_gives_the_new_name(
-    synthetic_set: Path, bundle: Bundle, tmp_path: Path
-) -> None:
-    gallery = tmp_path / "g"
-    first = enrol(synthetic_set / "enrol", gallery, bundle)
-    people = sorted(first.people)
-    rename(gallery, people[0], "Ada Lovelace")
-    merge(gallery, people[1], "Ada Lovelace")
-    again = enrol(synthetic_set / "enrol", gallery, bundle)
-    assert (again.enrolled, again.photos_opened) == (0, len(first.flags))
-    assert again.aliases == {people[0]: "Ada Lovelace", people[1]: "Ada Lovelace"}
-    assert sorted(again.people) == sorted(["Ada Lovelace", *people[2:]])

@@ -47,16 +47,7 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
         assert load_crop(tmp_path, after.crop_id).shape == (112, 112, 3)
 
 
-def test_the_same_faces_give_the_same_bytes(tmp_path: Path) -> None:
-    files = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        make_gallery(folder, PEOPLE)
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        files.append([(path.relative_to(folder), path.read_bytes()) for path in paths])
-    assert files[0] == files[1] and len(files[0]) == 5
-
-
-def test_renaming_one_of_many_people_neither_reads_nor_writes_crops(
+def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(
     tmp_path: Path, written: dict[str, int]
 ) -> None:
     make_gallery(tmp_path, [(f"Person {number}", number) for number in range(40)])
@@ -67,18 +58,8 @@ def test_renaming_one_of_many_people_neither_reads_nor_writes_crops(
     assert CROPS_FOLDER not in written and sum(written.values()) < 40 * 1000
     crops.rename(tmp_path / CROPS_FOLDER)
     assert len(portraits(tmp_path, {"Ada", "Person 8"})) == 2
-
-
-def test_enrolling_more_faces_writes_their_crops_alone(
-    tmp_path: Path, written: dict[str, int]
-) -> None:
-    gallery = make_gallery(tmp_path, [(f"Person {number}", number) for number in range(40)])
-    one = written[CROPS_FOLDER] / 40
-    written.clear()
-    gallery.with_faces([make_face(tmp_path, "Ada", 50), make_face(tmp_path, "Ada", 51)]).save()
-    assert written.pop(CROPS_FOLDER) == pytest.approx(2 * one, rel=0.01)
-    assert sum(written.values()) < 42 * 1000
-    assert len(crops_in(tmp_path)) == 42
+    Gallery.open(tmp_path).with_faces([make_face(tmp_path, "Ada", 50)]).save()
+    assert written[CROPS_FOLDER] < 40_000  # of the new face alone
 
 
 def test_crops_of_removed_faces_are_deleted_and_shared_ones_kept(tmp_path: Path) -> None:
@@ -154,37 +135,32 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
     assert len(portraits(tmp_path, set(gallery.people))) == 2
 
 
-def test_another_contract_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("faces.parquet", b"PAR1 not really", r"faces\.parquet is damaged"),
+        ("gallery.json", b'{"schema_version": 2}', r"gallery\.json is damaged"),
+        (
+            "gallery.json",
+            b'{"contract_id": "c", "embedding_size": 8, "schema_version": 99}',
+            "schema version 99",
+        ),
+    ],
+)
+def test_a_damaged_gallery_is_named(
+    tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
     make_gallery(tmp_path, PEOPLE)
-    with pytest.raises(FaceOpsError, match=r"under contract cccccccccccc.*faceops people reembed"):
-        Gallery.open(tmp_path, "d" * 64)
-
-
-def test_a_missing_gallery_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="faceops enrol PEOPLE_DIR"):
-        Gallery.open(tmp_path / "none")
-
-
-def test_a_damaged_gallery_is_named(tmp_path: Path) -> None:
-    make_gallery(tmp_path, PEOPLE)
-    (tmp_path / "faces.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(FaceOpsError, match=r"faces\.parquet is damaged"):
-        Gallery.open(tmp_path)
-    (tmp_path / "gallery.json").write_text('{"schema_version": 2}')
-    with pytest.raises(FaceOpsError, match=r"gallery\.json is damaged"):
-        Gallery.open(tmp_path)
-
-
-def test_another_schema_version_is_refused(tmp_path: Path) -> None:
-    make_gallery(tmp_path, PEOPLE)
-    statement = json.loads((tmp_path / "gallery.json").read_text()) | {"schema_version": 99}
-    (tmp_path / "gallery.json").write_text(json.dumps(statement))
-    with pytest.raises(FaceOpsError, match="schema version 99"):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FaceOpsError, match=sentence):
         Gallery.open(tmp_path)
 
 
-def test_locking_does_not_create_a_gallery(tmp_path: Path) -> None:
-    with pytest.raises(UsageError), locked_gallery(tmp_path / "none"):
+def test_a_missing_gallery_says_how_to_make_one_and_is_not_created(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="faceops enrol PEOPLE_DIR"),
+        locked_gallery(tmp_path / "none"),
+    ):
         pass
     assert not (tmp_path / "none").exists()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import DecisionKind, Reason
+from faceops.identification.engine import decide as engine
 from faceops.identification.engine.decide import Candidate, NamingRule, decide, rank_people
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
@@ -123,3 +124,23 @@ def test_saturated_probabilities_do_not_tell_people_apart() -> None:
     assert decide(both, [None], NamingRule(0.9996, 1.0))[0].reason == Reason.AMBIGUOUS
     far = [[*both[0][:1], Candidate("Ben", 0.0, 1.9)]]
     assert decide(far, [None], NamingRule(1.0, 1.0))[0].person == "Ann"
+
+
+@pytest.mark.parametrize("block", [3, 7, 1000])
+@pytest.mark.parametrize("size", [0, 1, 5, 40])
+@pytest.mark.parametrize("excludes", [False, True])
+def test_the_nearest_faces_equal_the_loop(
+    monkeypatch: pytest.MonkeyPatch, block: int, size: int, excludes: bool
+) -> None:
+    monkeypatch.setattr(engine, "BLOCK", block)
+    random = np.random.default_rng(size)
+    queries, gallery = unit_rows(random, 6), unit_rows(random, size)
+    groups, hidden = random.integers(0, 3, size), random.integers(0, 3, 6)
+    rows, cosines = engine.nearest(queries, gallery, 4, (groups, hidden) if excludes else None)
+    assert rows.shape == cosines.shape == (6, min(4, size))
+    for query, group, found, values in zip(queries, hidden, rows, cosines, strict=True):
+        allowed = [row for row in range(size) if not excludes or groups[row] != group]
+        expected = sorted((-float(query @ gallery[row]), row) for row in allowed)[:4]
+        assert found[np.isfinite(values)].tolist() == [row for _, row in expected]
+        finite = values[np.isfinite(values)]
+        np.testing.assert_allclose(finite, [-score for score, _ in expected], atol=1e-6)

@@ -26,22 +26,14 @@ def crop_path(gallery: Path, crop_id: str) -> Path:
 
 
 def store_crop(gallery: Path, crop: np.ndarray) -> str:
-    """Store uint8 (112, 112, 3) RGB without loss; return its crop id.
-
-    Raises:
-        FaceOpsError: the gallery cannot be written.
-    """
+    """Store uint8 (112, 112, 3) RGB without loss; return its crop id."""
     buffer = io.BytesIO()
     Image.fromarray(crop).save(buffer, "PNG")
     return store_png(gallery, buffer.getvalue())
 
 
 def store_png(gallery: Path, png: bytes) -> str:
-    """Store the bytes of a crop; return its crop id, "" of no bytes.
-
-    Raises:
-        FaceOpsError: the gallery cannot be written.
-    """
+    """Store the bytes of a crop; return its crop id, "" of no bytes."""
     if not png:
         return ""
     crop_id = hashlib.sha256(png).hexdigest()
@@ -52,11 +44,7 @@ def store_png(gallery: Path, png: bytes) -> str:
 
 
 def load_crop(gallery: Path, crop_id: str) -> np.ndarray:
-    """Return a crop, uint8 (112, 112, 3) RGB.
-
-    Raises:
-        ValueError: it is missing or damaged.
-    """
+    """Return a crop, uint8 (112, 112, 3) RGB; raise a ValueError if it is missing or damaged."""
     try:
         with Image.open(crop_path(gallery, crop_id), formats=["PNG"]) as image:
             crop = np.asarray(image)
@@ -76,11 +64,7 @@ def remove_unused_crops(gallery: Path, used: Collection[str]) -> None:
 
 
 def format_1_crops(faces: Path) -> Iterator[bytes]:
-    """Yield the PNG of each row of a faces.parquet of format 1, which held the crops itself.
-
-    Raises:
-        OSError, pyarrow.ArrowException: it cannot be read.
-    """
+    """Yield the PNG of each row of a faces.parquet of format 1, which held the crops itself."""
     with pq.ParquetFile(faces) as file:
         for batch in file.iter_batches(FORMAT_1_ROWS, columns=["crop"]):
             yield from (crop or b"" for crop in batch["crop"].to_pylist())

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,27 +12,23 @@ from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
-from faceops.gallery.choose_faces import choose_faces, dissimilar_photos
-from faceops.gallery.crops import store_crop
-from faceops.gallery.people_folder import (
-    ADVICE,
-    PeopleFolder,
-    PersonPhoto,
-    SkippedPhoto,
-    list_people,
-    note_of,
-    read_people,
-)
-from faceops.gallery.policy import ENROLMENT
-from faceops.gallery.store import NAMED, Gallery, GalleryFace, open_or_create
+from faceops.gallery import people_folder
+from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
+from faceops.gallery.store import NAMED, Gallery, GalleryFace, face_order, open_or_create
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
+from faceops.verification.verifier import Verify, reaches
+
+FacePlace = tuple[str, Box]  # photo_id and box
 
 SAVE_EVERY_S = 30.0
 # A save writes the embeddings of all faces. It waits for this share of new ones, so that all the
 # saves of an enrolment together write no more than a fixed amount for each new face.
 SAVE_EVERY_SHARE = 0.02
+DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
+MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 
 @dataclass(frozen=True)
@@ -85,16 +82,19 @@ def open_person_photo(photo: PersonPhoto, finder: FaceFinder) -> OpenedPhoto:
 
     There are none when the largest face is not: the others would be people in the background.
     """
+    refusal = people_folder.enrolment_refusal
     try:
         found = find_in_photo(photo.path, finder)
     except PhotoError as error:
-        return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note_of(error))
+        note = people_folder.note_of(error)
+        return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
     largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
-    reason = Reason.NO_FACE if largest is None else ENROLMENT.refusal(largest.quality)
+    reason = Reason.NO_FACE if largest is None else refusal(largest.quality)
     if reason is not None:
-        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, ADVICE[reason])
-    usable = [face for face in found.faces if ENROLMENT.refusal(face.quality) is None]
-    return OpenedPhoto(photo.photo, found.photo.photo_id, tuple(usable))
+        note = people_folder.ADVICE[reason]
+        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, note)
+    usable = tuple(face for face in found.faces if refusal(face.quality) is None)
+    return OpenedPhoto(photo.photo, found.photo.photo_id, usable)
 
 
 def enrol(
@@ -122,31 +122,25 @@ def enrol(
         UsageError: `people_dir` is not a folder or holds no files.
         FaceOpsError: the gallery is of another contract, damaged, in use or not writable.
     """
-    paths = list_people(people_dir)
+    paths = people_folder.list_people(people_dir)
     release = bundle.release
     with folder_lock(gallery_dir):
         gallery = open_or_create(
             gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
-        folder = read_people(people_dir, paths, gallery, threads)
+        folder = people_folder.read_people(people_dir, paths, gallery, threads)
         enrolment = _Enrolment(gallery, folder, bundle, trust)
         if prune:
             enrolment.prune()
         enrolment.enrol_new_photos(threads)
         enrolled = enrolment.gallery()
-        if not gallery.stamp or _keys(enrolled) != _keys(gallery):
+        before, after = (list(map(face_order, each.faces)) for each in (gallery, enrolled))
+        if not gallery.stamp or before != after:
             enrolled.save()  # else the files stay, and so do results that were decided by them
     report = enrolment.report
     report.people = dict(Counter(enrolled.persons))
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report
-
-
-def _keys(gallery: Gallery) -> list[tuple[object, ...]]:
-    return [(face.person, face.photo, face.photo_id, face.box) for face in gallery.faces]
-
-
-FacePlace = tuple[str, tuple[float, float, float, float]]  # photo_id and box
 
 
 class _Enrolment:
@@ -184,7 +178,10 @@ class _Enrolment:
     def enrol_new_photos(self, threads: int) -> None:
         """Open the photos that are not enrolled for their person, and enrol them."""
         finder = self._bundle.face_finder()
-        new = {person: self._new_photos(person) for person in self._folder.photos}
+        new = {}
+        for person, photos in self._folder.photos.items():
+            enrolled = {face.photo_id for face in self._faces_of(person)}
+            new[person] = [photo for photo in photos if photo.photo_id not in enrolled]
         work = [photo for photos in new.values() for photo in photos]
         self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
         opened = track(
@@ -202,11 +199,6 @@ class _Enrolment:
                 saved, saved_faces = time.monotonic(), len(self._by_place)
         next(opened, None)  # ends the progress bar
 
-    def _new_photos(self, person: str) -> list[PersonPhoto]:
-        enrolled = {face.photo_id for face in self._faces_of(person)}
-        photos = self._folder.photos[person]
-        return [photo for photo in photos if photo.photo_id not in enrolled]
-
     def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
         """Add the one face of each photo that is the person's; report the other photos."""
         for photo in opened:
@@ -215,8 +207,11 @@ class _Enrolment:
         photos = [photo for photo in opened if photo.faces]
         if not photos:
             return
-        embeddings = self._embed(photos)
-        rows = [face.embedding for face in self._faces_of(person) if not self._moved(face)]
+        crops = np.stack([face.crop for photo in photos for face in photo.faces])
+        ends = np.cumsum([len(photo.faces) for photo in photos])[:-1]
+        embeddings = np.split(self._bundle.embed(crops), ends)  # (faces, D) of each photo
+        faces = self._faces_of(person)
+        rows = [face.embedding for face in faces if not self._folder.has_moved(face)]
         known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
         verify, thresholds = self._bundle.verify, self._bundle.release.thresholds
 
@@ -250,7 +245,7 @@ class _Enrolment:
         other = self._by_place.get((photo.photo_id, face.detection.box))
         if other is None:
             self.report.enrolled += 1
-        elif self._moved(other):
+        elif self._folder.has_moved(other):
             self._remove(other)
             self.report.moved.append(MovedFace(photo.photo, person, other.person))
         else:
@@ -259,36 +254,17 @@ class _Enrolment:
                 note = f"the same face was named {other.person} in an album; enrol another photo"
             self._skip(photo, person, Reason.DUPLICATE_OTHER_PERSON, note)
             return
-        self._add(
-            GalleryFace(
-                person=person,
-                photo_id=photo.photo_id,
-                photo=photo.photo,
-                box=face.detection.box,
-                detector_score=face.detection.score,
-                quality=face.quality.overall,
-                embedding=embedding,
-                crop_id=store_crop(self._gallery.folder, face.crop),
-            )
-        )
-
-    def _embed(self, photos: list[OpenedPhoto]) -> list[np.ndarray]:
-        """Return the embeddings of each photo's faces, float32 (faces, D)."""
-        crops = np.stack([face.crop for photo in photos for face in photo.faces])
-        ends = np.cumsum([len(photo.faces) for photo in photos])[:-1]
-        return np.split(self._bundle.embed(crops), ends)
+        source = photo.photo_id, photo.photo
+        self._add(self._gallery.store_face(person, source, face, embedding))
 
     def _skip(self, photo: OpenedPhoto, person: str, reason: Reason, note: str) -> None:
         self.report.flags.append(SkippedPhoto(photo.photo, person, reason, note))
-
-    def _moved(self, face: GalleryFace) -> bool:
-        return self._folder.has_moved(face)
 
     def _all_faces(self) -> list[GalleryFace]:
         return [face for faces in self._by_person.values() for face in faces.values()]
 
     def _faces_of(self, person: str) -> list[GalleryFace]:
-        return list(self._by_person[person].values()) if person in self._by_person else []
+        return list(self._by_person[person].values())
 
     def _add(self, face: GalleryFace) -> None:
         place = face.photo_id, face.box
@@ -299,3 +275,75 @@ class _Enrolment:
         del self._by_person[face.person][place]
         if self._by_place.get(place) is face:
             del self._by_place[place]
+
+
+def choose_faces(
+    photos: Sequence[np.ndarray],
+    known: np.ndarray,
+    verify: Verify,
+    threshold_for: Callable[[int], float],
+) -> list[int | None]:
+    """Return the index of the person's face in each photo, None where it is ambiguous.
+
+    A photo's only face is chosen. Of several, the one that matches the person's other faces is
+    chosen: those of photos with one face and those enrolled already or, if there are none, the
+    faces of the person's other photos. If no face matches, or several do, it is ambiguous.
+
+    Args:
+        photos: the embeddings of each photo's usable faces, float32 (faces, D), at least one.
+        known: float32 (K, D), faces of this person that are enrolled already.
+        threshold_for: the probability from which a face matches one of so many faces.
+    """
+    single = np.concatenate([known, *(photo for photo in photos if len(photo) == 1)])
+    chosen: list[int | None] = []
+    for index, photo in enumerate(photos):
+        if len(photo) == 1:
+            chosen.append(0)
+            continue
+        others = single
+        if not len(others):
+            others = np.concatenate([known, *photos[:index], *photos[index + 1 :]])
+        matches = np.zeros(0, np.int64)
+        if len(others):
+            best = _all_pairs(photo, others, verify).max(axis=1)
+            matches = np.flatnonzero(reaches(best, threshold_for(len(others))))
+        chosen.append(int(matches[0]) if len(matches) == 1 else None)
+    return chosen
+
+
+def dissimilar_photos(
+    photos: Sequence[np.ndarray],
+    known: np.ndarray,
+    verify: Verify,
+    threshold_for: Callable[[int], float],
+) -> set[int]:
+    """Return the indices of photos whose only face is unlike the person's other faces.
+
+    Faces that are enrolled already are the reference: new ones that match each other may all be
+    another person of that name. If none is enrolled, a face is returned that is unlike all other
+    new ones, provided that two of these match; where no two match, nothing can be said.
+
+    Args: as `choose_faces`.
+    """
+    places = [index for index, photo in enumerate(photos) if len(photo) == 1]
+    if not places:
+        return set()
+    faces = np.concatenate([photos[index] for index in places])
+    if len(known):
+        nearest = [_all_pairs(face[None], known, verify).max() for face in faces]
+    else:
+        faces = faces[:MAX_COMPARED]
+        if len(faces) < 3:
+            return set()
+        probabilities = _all_pairs(faces, faces, verify)
+        np.fill_diagonal(probabilities, 0)
+        if not reaches(probabilities.max(), max(DISSIMILAR, threshold_for(len(faces) - 1))):
+            return set()
+        nearest = list(probabilities.max(axis=1))
+    return {places[row] for row, best in enumerate(nearest) if best < DISSIMILAR}
+
+
+def _all_pairs(faces: np.ndarray, others: np.ndarray, verify: Verify) -> np.ndarray:
+    """Return the probability of every face (N, D) with every other (M, D), float32 (N, M)."""
+    pairs = verify(np.repeat(faces, len(others), axis=0), np.tile(others, (len(faces), 1)))
+    return pairs.reshape(len(faces), len(others))

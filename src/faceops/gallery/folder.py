@@ -18,7 +18,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 GALLERY_FILE = "gallery.json"
 FACES_FILE = "faces.parquet"
 OUTPUTS_FILE = "outputs.jsonl"
-OUT, SIDECARS, GONE = "out", "sidecars", "gone"
+KINDS = OUT, SIDECARS, GONE = "out", "sidecars", "gone"
 
 
 def gallery_stamp(folder: Path) -> str:
@@ -31,10 +31,9 @@ def gallery_stamp(folder: Path) -> str:
 
 
 class OutputFolders(NamedTuple):
-    """Absolute folders, in the order in which they were noted.
+    """Absolute folders with results and of photos with sidecars, in the order of the notes.
 
-    `folders` hold results, `sidecars` hold photos with sidecars; `gone` are those that were
-    declared gone and not written to since.
+    `gone` are those that were declared gone and not written to since.
     """
 
     folders: list[Path]
@@ -47,10 +46,7 @@ def remember_output(gallery: Path, out: Path, sidecars: Path | None = None) -> b
 
     Call it while `out` is locked and before the gallery is read, so that `forget` knows every
     folder that can receive a name. Returns False when the gallery is read-only: naming goes on,
-    but `forget` must then be given the folder.
-
-    Raises:
-        FaceOpsError: the list is damaged.
+    but `forget` must then be given the folder. Raises as `output_folders`.
     """
     known = output_folders(gallery)
     new = [(OUT, out.resolve())] if out.resolve() not in known.folders else []
@@ -102,7 +98,7 @@ def output_folders(gallery: Path) -> OutputFolders:
         FaceOpsError: the list is damaged.
     """
     path = gallery / OUTPUTS_FILE
-    noted: dict[str, dict[Path, None]] = {OUT: {}, SIDECARS: {}, GONE: {}}
+    noted: dict[str, dict[Path, None]] = {kind: {} for kind in KINDS}
     try:
         for kind, folder in _lines(path):
             for other in (OUT, SIDECARS) if kind == GONE else (GONE,):
@@ -113,22 +109,17 @@ def output_folders(gallery: Path) -> OutputFolders:
             f'{path} is damaged ({error}); write one line {{"out": DIR}} for each output folder '
             "of `faceops identify`."
         ) from None
-    return OutputFolders(*([*noted[kind]] for kind in (OUT, SIDECARS, GONE)))
+    return OutputFolders(*map(list, noted.values()))
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Path]]:
-    if not path.exists():
-        return
-    for line in path.read_text("ascii").splitlines():
+    for line in path.read_text("ascii").splitlines() if path.exists() else ():
         content = json.loads(line)
-        if isinstance(content, str):
-            content = {OUT: content}
-        if not isinstance(content, dict) or len(content) != 1:
+        content = {OUT: content} if isinstance(content, str) else content
+        items = list(content.items()) if isinstance(content, dict) else []
+        if len(items) != 1 or items[0][0] not in KINDS or not isinstance(items[0][1], str):
             raise ValueError(f"unknown line {line[:80]}")
-        ((kind, folder),) = content.items()
-        if kind not in (OUT, SIDECARS, GONE) or not isinstance(folder, str):
-            raise ValueError(f"unknown line {line[:80]}")
-        yield kind, Path(folder)
+        yield items[0][0], Path(items[0][1])
 
 
 def _append(gallery: Path, lines: list[tuple[str, Path]]) -> None:

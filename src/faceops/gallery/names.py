@@ -5,6 +5,7 @@ keep the name that the person had when they were made.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from faceops.base.errors import UsageError
@@ -63,18 +64,14 @@ def paths_shown_as(folder: Path, shown: str) -> list[Path]:
     """
     paths = [folder]
     for part in Path(shown).parts:
-        if "\\" in part:
-            paths = [path for parent in paths for path in _entries(parent, part)]
-        else:
-            paths = [parent / part for parent in paths]
+        parents, paths = paths, []
+        for parent in parents:
+            if "\\" not in part:
+                paths.append(parent / part)
+                continue
+            with suppress(OSError):
+                paths += sorted(p for p in parent.iterdir() if valid_unicode(p.name) == part)
     return [path for path in paths if path.exists()]
-
-
-def _entries(folder: Path, shown: str) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if valid_unicode(path.name) == shown)
-    except OSError:
-        return []
 
 
 def current_key(aliases: Mapping[str, str], name: str) -> str:

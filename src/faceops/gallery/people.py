@@ -1,4 +1,8 @@
-"""Rename, merge and show enrolled people."""
+"""Rename, merge and show enrolled people.
+
+All functions raise a UsageError when there is no gallery, and a FaceOpsError when it is damaged, in
+use or cannot be written, or when somebody is not enrolled.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,30 +14,20 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path, format_1_crops
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
 from faceops.gallery.names import display_name, given_name, person_key
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.store import Gallery, GalleryFace, locked_gallery
 
 
 def rename(gallery_dir: Path, old: str, new: str) -> tuple[str, int]:
     """Rename the person `old` to `new`; return the name that is shown and its number of faces.
 
-    The gallery remembers it: enrolling the folder `old` again enrols the person as `new`.
-
-    Raises:
-        UsageError: there is no gallery, or `new` is no name.
-        FaceOpsError: `old` is not enrolled, or `new` is, or was, the name of another person.
+    The gallery remembers it: enrolling the folder `old` again enrols the person as `new`. A name
+    that another person has, or had, is refused.
     """
     return _change_name(gallery_dir, old, new, merges=False)
 
 
 def merge(gallery_dir: Path, gone: str, kept: str) -> tuple[str, int]:
-    """Make the faces of `gone` faces of `kept`, both enrolled; return as `rename`.
-
-    A face that both have is kept once.
-
-    Raises:
-        UsageError: there is no gallery, or both names are one.
-        FaceOpsError: one of them is not enrolled.
-    """
+    """Make the faces of `gone` faces of `kept`, each once; return as `rename`."""
     return _change_name(gallery_dir, gone, kept, merges=True)
 
 
@@ -72,14 +66,7 @@ def _change_name(gallery_dir: Path, old: str, new: str, *, merges: bool) -> tupl
 
 
 def unalias(gallery_dir: Path, name: str) -> str:
-    """Drop the earlier name `name`, in any spelling; return the person who had it.
-
-    The faces stay with that person.
-
-    Raises:
-        UsageError: there is no gallery.
-        FaceOpsError: `name` is no earlier name of anybody; the gallery is in use or damaged.
-    """
+    """Drop the earlier name `name`, in any spelling; return the person, who keeps the faces."""
     with locked_gallery(gallery_dir) as gallery:
         key = person_key(display_name(name))
         if key not in gallery.aliases:
@@ -112,19 +99,12 @@ class EnrolledFace:
     @property
     def is_odd(self) -> bool:
         """Whether it is more like another person's face than like the person's own faces."""
-        return (
-            self.likeness is not None
-            and self.other_likeness is not None
-            and self.other_likeness > self.likeness
-        )
+        own, other = self.likeness, self.other_likeness
+        return own is not None and other is not None and other > own
 
 
 def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
-    """Return the name that is shown and the faces of `name`, the least similar first.
-
-    Raises:
-        FaceOpsError: nobody of that name, in any spelling, is enrolled.
-    """
+    """Return the name that is shown and the faces of `name`, the least similar first."""
     key = person_key(display_name(name))
     own = np.array([person_key(person) == key for person in gallery.persons], bool)
     if not own.any():
@@ -151,24 +131,19 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
 
 
 def portraits(folder: Path, people: Collection[str]) -> dict[str, bytes]:
-    """Return the crop (PNG) of the best face of each of `people` who is enrolled in `folder`.
-
-    Raises:
-        FaceOpsError: the gallery is damaged.
-    """
+    """Return the crop (PNG) of the best face of each of `people` who is enrolled in `folder`."""
     if not people or not (folder / GALLERY_FILE).is_file():
         return {}
     gallery = Gallery.open(folder)
-    best: dict[str, int] = {}
+    best: dict[str, tuple[int, GalleryFace]] = {}
     for row, face in enumerate(gallery.faces):
-        place = best.get(face.person)
-        if face.person in people and (place is None or face.quality > gallery.faces[place].quality):
-            best[face.person] = row
+        if face.person in people:
+            found = best.setdefault(face.person, (row, face))
+            if face.quality > found[1].quality:
+                best[face.person] = row, face
     if gallery.format_version == 1:
-        wanted = {row: person for person, row in best.items()}
+        wanted = {row: person for person, (row, _) in best.items()}
         crops = enumerate(format_1_crops(folder / FACES_FILE))
-        found = {wanted[row]: crop for row, crop in crops if row in wanted}
-    else:
-        paths = {p: crop_path(folder, gallery.faces[row].crop_id) for p, row in best.items()}
-        found = {person: path.read_bytes() for person, path in paths.items() if path.is_file()}
-    return {person: crop for person, crop in found.items() if crop}
+        return {wanted[row]: crop for row, crop in crops if row in wanted and crop}
+    paths = {person: crop_path(folder, face.crop_id) for person, (_, face) in best.items()}
+    return {person: path.read_bytes() for person, path in paths.items() if path.is_file()}

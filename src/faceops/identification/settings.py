@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import UsageError
-from faceops.gallery.policy import IDENTIFICATION, FacePolicy
+from faceops.base.reasons import Reason
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.contract import Precision
@@ -12,6 +12,30 @@ from faceops.release.contract import Precision
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 MAX_DETAIL = 20_000
 MAX_THREADS = 256
+
+
+@dataclass(frozen=True)
+class FacePolicy:
+    """The minimum size and quality of a face.
+
+    Attributes:
+        min_size: shorter side of its box, pixels.
+        min_quality: overall quality, 0 to 1.
+    """
+
+    min_size: float
+    min_quality: float
+
+    def refusal(self, size: float, quality: float) -> Reason | None:
+        """Return why the face is not used, or None when it is."""
+        if size < self.min_size:
+            return Reason.FACE_TOO_SMALL
+        if quality < self.min_quality:
+            return Reason.LOW_QUALITY
+        return None
+
+
+IDENTIFICATION = FacePolicy(min_size=20, min_quality=0.1)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
-from faceops.gallery.crops import store_crop
 from faceops.gallery.names import given_name, paths_shown_as, person_key
-from faceops.gallery.people_folder import ADVICE, SkippedPhoto
-from faceops.gallery.policy import ENROLMENT
-from faceops.gallery.store import NAMED, Gallery, GalleryFace, locked_gallery
+from faceops.gallery.people_folder import ADVICE, SkippedPhoto, enrolment_refusal
+from faceops.gallery.store import NAMED, Gallery, locked_gallery
 from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -113,7 +111,11 @@ def name_unknown(
             found for found in usable if (found.photo_id, found.face.detection.box) not in owners
         ]
         if new:
-            gallery.with_faces(_enrolled(new, name, gallery_dir, bundle)).save()
+            embeddings = bundle.embed(np.stack([each.face.crop for each in new]))
+            gallery.with_faces(
+                gallery.store_face(name, (each.photo_id, each.path), each.face, embedding, NAMED)
+                for each, embedding in zip(new, embeddings, strict=True)
+            ).save()
     summary = identify(
         photos,
         Gallery.open(gallery_dir, contract_id),
@@ -131,24 +133,6 @@ def name_unknown(
     )
     before = len(usable) - len(new)
     return Naming(unknown_name(number), name, len(new), before, skipped, summary)
-
-
-def _enrolled(
-    found: list[_FoundFace], person: str, gallery_dir: Path, bundle: Bundle
-) -> Iterator[GalleryFace]:
-    embeddings = bundle.embed(np.stack([each.face.crop for each in found]))
-    for (photo_id, path, face), embedding in zip(found, embeddings, strict=True):
-        yield GalleryFace(
-            person=person,
-            photo_id=photo_id,
-            photo=path,
-            box=face.detection.box,
-            detector_score=face.detection.score,
-            quality=face.quality.overall,
-            embedding=embedding,
-            crop_id=store_crop(gallery_dir, face.crop),
-            origin=NAMED,
-        )
 
 
 def _latest(out: Path) -> Summary:
@@ -239,6 +223,5 @@ def _find_again(face: _UnknownFace, root: Path, finder: FaceFinder) -> _FoundFac
                 reason = Reason.NO_FACE
                 continue
             same = photo.faces[int(np.argmax(overlaps))]
-            refusal = ENROLMENT.refusal(same.quality)
-            return refusal or _FoundFace(face.key.photo_id, path, same)
+            return enrolment_refusal(same.quality) or _FoundFace(face.key.photo_id, path, same)
     return reason
