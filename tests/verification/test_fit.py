@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from faceops.config.sections import Verify
-from faceops.verification.fit import Loss, fit_layer, fit_verifier, objective
-from faceops.verification.pairs import all_pair_scores, balanced_pairs
+from faceops.verification.false_accept_rate import threshold_at
+from faceops.verification.fit import Loss, accept_rate_gain, fit_layer, fit_verifier, objective
+from faceops.verification.pairs import (
+    PairScores,
+    all_pair_scores,
+    balanced_pairs,
+    codes,
+    genuine_pairs,
+)
 from tests.verification.population import unit_rows
 
 LOSSES: list[Loss] = ["cross_entropy", "mean_squared_error"]
@@ -35,14 +42,6 @@ def test_objective_equals_a_loop_over_pairs_and_its_gradient_finite_differences(
         at = np.append(relative, bias)
         slope = (function(at + step)[0] - function(at - step)[0]) / 2e-5
         assert gradient[k] == pytest.approx(slope, abs=1e-8)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_discriminative_dimensions_get_larger_weights(loss: Loss) -> None:
-    weight, bias = fit_layer(*labelled(3, 3000), l2=0.01, loss=loss)
-    assert (weight <= 0).all()
-    assert bias >= 0
-    assert abs(weight[::2]).min() > 3 * abs(weight[1::2]).max()
 
 
 def test_signs_are_free_only_without_constraints() -> None:
@@ -108,3 +107,51 @@ def test_probabilities_are_calibrated_on_unseen_people() -> None:
     middle = (probability > 0.3) & (probability < 0.7)
     assert abs(probability.mean() - 0.5) < 0.03
     assert abs(pairs.same[middle].mean() - probability[middle].mean()) < 0.15
+
+
+PERSONS = np.repeat([f"p{i:02}" for i in range(40)], np.arange(40) % 5 + 1)
+
+
+def drawn_scores(seed: int, shift: float, decimals: int = 7) -> PairScores:
+    draw = np.random.default_rng(seed)
+    one = len(genuine_pairs(PERSONS))
+    two = len(PERSONS) * (len(PERSONS) - 1) // 2 - one
+    genuine, impostor = draw.normal(shift, 1, one), draw.normal(0, 1, two)
+    parts = (part.round(decimals).astype(np.float32) for part in (genuine, impostor))
+    return PairScores(*parts, sampled=False)
+
+
+@pytest.mark.parametrize("decimals", [7, 0])
+@pytest.mark.parametrize("far", [0.0, 0.001, 0.01, 0.3])
+def test_rates_are_those_at_the_threshold_rule(far: float, decimals: int) -> None:
+    new, old = drawn_scores(0, 2, decimals), drawn_scores(1, 1.5, decimals)
+    found = accept_rate_gain(new, old, PERSONS, far, repeats=2)
+    for rate, part in zip(found.rates, (new, old), strict=True):
+        cut = threshold_at(np.sort(part.impostor)[::-1], far)
+        assert rate == (part.genuine >= np.float32(cut)).mean()
+
+
+def test_resample_is_that_of_copied_people() -> None:
+    part = drawn_scores(2, 1.5)
+    draw = np.random.default_rng(0)
+    times = np.bincount(draw.integers(0, 40, 40), minlength=40)
+    person = codes(PERSONS)
+    genuine = np.repeat(part.genuine, times[person[genuine_pairs(PERSONS)[:, 0]]])
+    first, second = np.triu_indices(len(person), 1)
+    two = person[first] != person[second]
+    copies = times[person[first[two]]] * times[person[second[two]]]
+    impostor = np.repeat(part.impostor, copies)
+    cut = threshold_at(np.sort(impostor)[::-1], 0.02)
+    found = accept_rate_gain(part, part, PERSONS, 0.02, seed=0, repeats=1)
+    assert found.resampled[0, 0] == pytest.approx((genuine >= np.float32(cut)).mean())
+
+
+def test_better_score_gains_surely_and_an_equal_one_does_not() -> None:
+    good, poor = drawn_scores(3, 3.5), drawn_scores(3, 1.5)
+    found = accept_rate_gain(good, poor, PERSONS, 0.01)
+    assert found.gain > 0.3
+    low, high = found.interval().values()
+    assert 0 < low < found.low < found.gain < high
+    same = accept_rate_gain(good, good, PERSONS, 0.01)
+    assert (same.gain, same.low) == (0, 0)
+    assert found.resampled[:, 0].tolist() == same.resampled[:, 1].tolist()

@@ -1,6 +1,7 @@
 """Thresholds keep their budget, on the people they were measured on and on others."""
 
 from functools import cache
+from math import comb
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.false_positive_identification import count_strangers, find_lookalikes
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
-from faceops.verification.thresholds import SearchThreshold, Thresholds, log_odds_of
+from faceops.verification.thresholds import (
+    SearchThreshold,
+    Thresholds,
+    log_odds_of,
+    people_for_far,
+    people_for_fpir,
+    smallest_far,
+    smallest_fpir,
+)
 from faceops.verification.verifier import Verifier
 
 SIZE = 24
@@ -158,3 +167,24 @@ def test_tied_scores_are_accepted_together_as_by_brute_force(far: float) -> None
     candidates = [np.nextafter(s, np.float32(2)) for s in scores] + [np.float32(0)]
     allowed = [c for c in candidates if (scores >= c).sum() <= far * len(scores) + 1e-9]
     assert cut == min(allowed)
+
+
+@pytest.mark.parametrize(("fpir", "people"), [(0.1, 30), (0.01, 300), (0.001, 3000)])
+def test_fpir_needs_three_over_it(fpir: float, people: int) -> None:
+    assert people_for_fpir(fpir) == people
+    assert smallest_fpir(people) == pytest.approx(fpir)
+    # 95 % of the time at least one of that many strangers is named when a share `fpir` is.
+    assert 1 - (1 - fpir) ** people == pytest.approx(0.95, abs=0.01)
+
+
+@pytest.mark.parametrize("far", [0.3, 0.01, 0.001, 1e-4, 1e-6])
+def test_far_needs_ten_pairs_of_people_and_no_more(far: float) -> None:
+    people = people_for_far(far)
+    assert comb(people, 2) * far >= 10 - 1e-6
+    assert comb(people - 1, 2) * far < 10
+    assert smallest_far(people) <= far * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("people", [0, 1])
+def test_too_few_people_support_nothing(people: int) -> None:
+    assert smallest_far(people) == smallest_fpir(people) == 1.0

@@ -68,8 +68,3 @@ def test_the_interval_that_the_release_states_is_given_beside_the_measured_one()
 @pytest.mark.parametrize("size", [100, 5000])
 def test_a_gallery_that_the_people_cannot_fill_is_left_out(size: int) -> None:
     assert measure(faces(2, 100), [0.1], [size]) == []
-
-
-def test_faces_of_other_lengths_do_not_fit_together() -> None:
-    with pytest.raises(ValueError, match=r"rows"):
-        EmbeddedFaces(np.zeros((3, 4), np.float32), np.array(["a"]), np.array(["a"]))

@@ -20,27 +20,18 @@ from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
 from faceops.faces.quality import Quality
-from faceops.verification.verifier import Verifier
+from tests.evaluation.simulated import VERIFIER, people
 
-
-def faces(
-    people: int = 6, photos: int = 3, noise: float = 0.35
-) -> tuple[np.ndarray, np.ndarray, Verifier]:
-    draw = np.random.default_rng(1)
-    persons = np.repeat([f"p{number}" for number in range(people)], photos)
-    vectors = np.repeat(draw.normal(size=(people, 16)), photos, 0)
-    vectors += noise * draw.normal(size=vectors.shape)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors.astype(np.float32), persons, Verifier(-np.ones(16, np.float32), 0.0, "distance")
+FACES = people(6, 3, 0.35)
 
 
 def test_the_table_is_that_of_all_pairs_one_by_one() -> None:
-    embeddings, persons, verifier = faces()
+    embeddings, persons, verifier = FACES.embeddings, FACES.persons, VERIFIER
     draw = np.random.default_rng(2)
     worse = embeddings + 0.3 * draw.normal(size=embeddings.shape).astype(np.float32)
     found = draw.random((1, len(persons))) < 0.8
     altered = AlteredFaces(("worse",), worse[None].astype(np.float32), found)
-    cut = -0.7
+    cut = 2.0
     unaltered, row = robustness_table(embeddings, persons, altered, verifier, {"": cut}, seed=0)
     hits = misses = false = strangers = before = 0
     for i in range(len(persons)):
@@ -64,10 +55,10 @@ def test_the_table_is_that_of_all_pairs_one_by_one() -> None:
 
 
 def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> None:
-    embeddings, persons, verifier = faces()
+    embeddings, persons, verifier = FACES.embeddings, FACES.persons, VERIFIER
     altered = AlteredFaces(("same",), embeddings[None], np.ones((1, len(persons)), bool))
     first, second = robustness_table(
-        embeddings, persons, altered, verifier, {"": -0.2, "release_": np.inf}, seed=0
+        embeddings, persons, altered, verifier, {"": 4.0, "release_": np.inf}, seed=0
     )
     assert second["fall"] == 0
     assert second["fall_interval"] == {"low": 0, "high": 0}

@@ -1,8 +1,11 @@
-"""Figures of groups, at the thresholds of all people together."""
+"""Figures of groups at the thresholds of all people together; attributes from a CSV."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.slices import (
     FAR,
@@ -10,21 +13,10 @@ from faceops.evaluation.protocols.slices import (
     Attributes,
     chance_identified,
     measure_slices,
+    read_attributes,
 )
 from faceops.verification.thresholds import SearchTail, TailPoint, Thresholds
-from faceops.verification.verifier import Verifier
-
-PLAIN = Verifier(-np.full(8, 20, np.float32), 6.0, "distance")
-
-
-def faces(people: int = 60, photos: int = 3, noise: float = 0.15) -> EmbeddedFaces:
-    draw = np.random.default_rng(0)
-    persons = np.repeat([f"Ada_{number:03}" for number in range(people)], photos)
-    vectors = np.repeat(draw.normal(size=(people, 8)), photos, 0)
-    vectors += noise * draw.normal(size=vectors.shape)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    paths = np.array([f"photos/{p}/{i % photos}.jpg" for i, p in enumerate(persons)])
-    return EmbeddedFaces(vectors.astype(np.float32), persons, paths)
+from tests.evaluation.simulated import VERIFIER, people
 
 
 def release_thresholds() -> Thresholds:
@@ -37,15 +29,15 @@ def release_thresholds() -> Thresholds:
 
 
 def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
-    some = faces()
+    some = people(60, 3, 0.4)
     group = np.where(np.arange(len(some)) % 9 < 6, "left", "right")
     figures = measure_slices(
-        some, Attributes({"side": group}, 0), PLAIN, release_thresholds(), seed=0
+        some, Attributes({"side": group}, 0), VERIFIER, release_thresholds(), seed=0
     )
     cut = figures["about"]["threshold"]
     for value in ("left", "right"):
         rows = np.flatnonzero(group == value)
-        probability = PLAIN.probability_matrix(some.embeddings[rows], some.embeddings[rows])
+        probability = VERIFIER.probability_matrix(some.embeddings[rows], some.embeddings[rows])
         same = some.persons[rows][:, None] == some.persons[rows]
         above = np.triu(np.ones_like(same), 1).astype(bool)
         found = figures["side"][value]
@@ -71,9 +63,9 @@ def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
 
 
 def test_a_group_of_one_person_says_what_it_can() -> None:
-    some = faces(5, 2)
-    group = np.where(some.persons == "Ada_000", "one", "")
-    figures = measure_slices(some, Attributes({"x": group}, 0), PLAIN, None, seed=0)
+    some = people(5, 2)
+    group = np.where(some.persons == "P000", "one", "")
+    figures = measure_slices(some, Attributes({"x": group}, 0), VERIFIER, None, seed=0)
     assert list(figures["x"]) == ["one"]
     one = figures["x"]["one"]
     assert (one["people"], one["genuine_pairs"]) == (1, 1)
@@ -85,16 +77,16 @@ def test_a_group_of_one_person_says_what_it_can() -> None:
 
 @pytest.mark.parametrize("margin", [0.0, 1.0])
 def test_the_chance_of_the_right_name_is_that_of_many_galleries(margin: float) -> None:
-    some = faces(25, 2, noise=0.45)
+    some = people(25, 2, 0.8)
     cut = -4.0
-    chance, whose = chance_identified(some, PLAIN, cut, margin, seed=4)
+    chance, whose = chance_identified(some, VERIFIER, cut, margin, seed=4)
     assert len(chance) == len(whose) == 3 * 25
     draw = np.random.default_rng(5)
     order = np.random.default_rng(4).permutation(50)  # the first gallery that is drawn
     person = np.repeat(np.arange(25), 2)
     gallery = order[np.unique(person[order], return_index=True)[1]]
     probes = np.setdiff1d(np.arange(50), gallery)
-    logits = PLAIN.logit_matrix(some.embeddings[probes], some.embeddings[gallery])
+    logits = VERIFIER.logit_matrix(some.embeddings[probes], some.embeddings[gallery])
     named = np.zeros(25)
     for _ in range(600):
         for row in range(25):
@@ -104,3 +96,64 @@ def test_the_chance_of_the_right_name_is_that_of_many_galleries(margin: float) -
             named[row] += own >= cut and right and own - rival >= margin
     assert 0.2 < chance.mean() < 0.98
     assert chance[:25] == pytest.approx(named / 600, abs=0.08)
+
+
+PERSONS = np.repeat([f"Ada_00{number}" for number in range(4)], 2)
+PATHS = np.array([f"photos/{person}/{i % 2}.jpg" for i, person in enumerate(PERSONS)])
+FACES = EmbeddedFaces(np.zeros((8, 2), np.float32), PERSONS, PATHS)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "groups.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_people_and_photos_get_their_attributes(tmp_path: Path) -> None:
+    by_person = read_attributes(
+        write(tmp_path, '\ufeffperson,age,"hat"\nada 000,old,yes\nADA-001,,no\nNobody,old,no\n')
+    ).of(FACES)
+    assert by_person.values["age"].tolist() == ["old", "old", "", "", "", "", "", ""]
+    assert by_person.values["hat"].tolist() == ["yes", "yes", "no", "no", "", "", "", ""]
+    assert by_person.rows_without_faces == 1
+    by_photo = read_attributes(
+        write(tmp_path, "light,photo\ndim,photos/Ada_000/1.jpg\ndim,Ada_003/0.jpg\n")
+    ).of(FACES)
+    assert np.flatnonzero(by_photo.values["light"] == "dim").tolist() == [1, 6]
+    ids = np.array([f"{number:064x}" for number in range(8)])
+    by_id = read_attributes(write(tmp_path, f"photo_id,x\n{ids[2]},a\n")).of(FACES, ids)
+    assert np.flatnonzero(by_id.values["x"] == "a").tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("person,age\n", "has a header and no rows"),
+        ("name,age\nAda,3\n", "has the columns name, age"),
+        ("person\nAda\n", "one or more attributes"),
+        ("person,photo,age\nAda,x,3\n", "one of person, photo or photo_id"),
+        ("person,age,age\nAda,1,2\n", "each with a name of its own"),
+        ("person,worst\nAda,1\n", "called 'worst'"),
+        ("person,age\nAda,old\nada,old\n", "line 3: person 'ada' has a row already"),
+        ("person,age\nAda,old,1\n", "line 2: 3 cells, the header has 2"),
+        ("person,age\n" + "".join(f"P{n},{n}\n" for n in range(31)), "31 different values"),
+        ("person,age\nNobody,old\n", "none of its 1 rows matches the 8 photos"),
+        ("photo_id,age\nabc,old\n", "photo_id is not known here"),
+        ('person,age\n"Ada,old\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_malformed_file_is_refused_in_one_sentence(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        read_attributes(write(tmp_path, text)).of(FACES)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_absent_or_binary_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        read_attributes(tmp_path / "none.csv")
+    (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\xe0 person,age")
+    with pytest.raises(UsageError, match="cannot be read as CSV"):
+        read_attributes(tmp_path / "picture.csv")

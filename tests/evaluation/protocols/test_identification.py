@@ -136,10 +136,3 @@ def test_curve_meets_the_rates_at_every_threshold() -> None:
         assert t == pytest.approx(roc(known, result.best[~result.known]).tar(f))
         assert f == 1 or r == pytest.approx(result.rate_at(f))
         assert r <= t
-
-
-def test_without_thresholds_nobody_is_named() -> None:
-    result = open_set(people(20, 3), VERIFIER, None, gallery_photos=1, unknown_share=0.5, seed=0)
-    assert result.threshold is None
-    assert not result.named.any()
-    assert "identification_rate" not in gallery_query_figures(result, 0)

@@ -1,4 +1,4 @@
-"""Calibration methods find the true log odds of simulated pairs and stay finite."""
+"""Calibration methods find the true log odds, and the best is chosen by cross-validation."""
 
 from itertools import pairwise
 
@@ -8,14 +8,24 @@ import pytest
 from faceops.verification.calibration import (
     CHOICES,
     MAX_SLOPE,
+    choose_calibration,
     fit_map,
     isotonic,
     mean_loss,
+    pairs_by_fold,
+    people_folds,
     platt,
     pool_adjacent_violators,
     temperature,
 )
+from faceops.verification.pairs import (
+    PairScores,
+    all_pair_scores,
+    codes,
+    genuine_pairs,
+)
 from faceops.verification.score_table import score_table
+from faceops.verification.verifier import Method, Verifier
 
 
 def normal(seed: int, genuine: int, impostor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,19 +102,6 @@ def test_isotonic_rises_strictly_and_never_too_steeply(seed: int) -> None:
     assert (np.diff(whole[np.unique(raw, return_index=True)[1]]) >= 0).all()
 
 
-def test_isotonic_fits_odds_that_platt_cannot() -> None:
-    draw = np.random.default_rng(6)
-    raw = draw.uniform(-6, 6, 40_000).astype(np.float32)
-    true = np.where(raw > 0, 0.4 * raw, 2 * raw)
-    same = draw.random(40_000) < 1 / (1 + np.exp(-true))
-    table = score_table(raw[same], raw[~same])
-    prior = np.log((~same).sum() / same.sum())  # genuine and impostor pairs weigh the same
-    at = np.array([-3, -1.5, 1, 3, 5], np.float32)
-    wanted = np.where(at > 0, 0.4 * at, 2 * at) + prior
-    np.testing.assert_allclose(fit_map(table, "isotonic")(at), wanted, atol=0.5)
-    assert np.abs(fit_map(table, "platt")(at) - wanted).max() > 0.7
-
-
 @pytest.mark.parametrize("method", CHOICES)
 @pytest.mark.parametrize(
     ("genuine", "impostor"),
@@ -122,3 +119,84 @@ def test_degenerate_scores_give_a_finite_rising_map(
     found = fitted(np.array([-5, -1, 0, 1, 5], np.float32))
     assert np.isfinite(found).all()
     assert (np.diff(found) > 0).all()
+
+
+def table_of(people: int, photos: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    persons = np.repeat(np.arange(people), photos)
+    rows = draw.normal(size=(people, 8))[persons] + 0.5 * draw.normal(size=(len(persons), 8))
+    return rows.astype(np.float32), persons.astype(str)
+
+
+def scores_of(persons: np.ndarray, bend: bool) -> PairScores:
+    """Logits of all pairs, with true log odds 2 x, or bent: 4 x below 0 and .5 x above."""
+    draw = np.random.default_rng(1)
+    one = len(genuine_pairs(persons))
+    two = len(persons) * (len(persons) - 1) // 2 - one
+    genuine, impostor = draw.normal(1, 1, one), draw.normal(-1, 1, two)
+    if bend:
+        genuine, impostor = (np.where(x > 0, 4 * x, x / 2) for x in (genuine, impostor))
+    return PairScores(genuine.astype(np.float32), impostor.astype(np.float32), False)
+
+
+def test_folds_are_of_people_and_even() -> None:
+    person = codes(np.repeat([f"p{i}" for i in range(23)], np.arange(1, 24)))
+    fold = people_folds(person, 5, seed=3)
+    assert np.ptp(np.bincount(fold)) <= 1
+    photos = np.bincount(fold[person])
+    assert photos.max() < 1.6 * photos.min()
+    np.testing.assert_array_equal(fold, people_folds(person, 5, seed=3))
+
+
+def test_pairs_by_fold_equal_a_double_loop() -> None:
+    rows, persons = table_of(7, 3)
+    verifier = Verifier(np.full(8, -1, np.float32), 1.0, "distance")
+    scores = all_pair_scores(rows, persons, verifier, log_odds=True)
+    person = codes(persons)
+    fold = people_folds(person, 3, seed=0)[person]
+    table = pairs_by_fold(scores, person, fold, seed=0)
+    for k in range(3):
+        inside, outside = [], []
+        for i in range(21):
+            for j in range(i + 1, 21):
+                if fold[i] == k and fold[j] == k:
+                    inside.append((persons[i] == persons[j], verifier.logit(rows[i], rows[j])))
+                if fold[i] != k and fold[j] != k:
+                    outside.append((persons[i] == persons[j], verifier.logit(rows[i], rows[j])))
+        for part, pairs in ((table.within(k), inside), (table.without(k), outside)):
+            for same, counts in ((True, part.genuine), (False, part.impostor)):
+                wanted = sorted(float(score) for kind, score in pairs if kind == same)
+                # three photos, three pairs: each weighs a third
+                times = np.rint(counts * (3 if same else 1)).astype(int)
+                found = np.repeat(part.score, times)
+                np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bend", "wanted"), [(False, "platt"), (True, "isotonic")])
+def test_the_method_with_the_lowest_loss_is_chosen(bend: bool, wanted: Method) -> None:
+    persons = table_of(60, 6)[1]
+    choice = choose_calibration(scores_of(persons, bend), persons, seed=1)
+    losses = {name: result.log_loss for name, result in choice.held_out.items()}
+    assert choice.folds == 5
+    if bend:
+        assert choice.method == wanted
+        assert losses["isotonic"] < losses["platt"] - 0.001
+    else:  # knots fit only noise
+        assert choice.method != "isotonic"
+        assert losses["platt"] < losses["isotonic"]
+        assert choice.map.scale == pytest.approx(2, rel=0.1)
+    assert choice.held_out[choice.method].expected_error < 0.04
+
+
+def test_a_named_method_is_used_and_the_others_are_still_measured() -> None:
+    persons = table_of(20, 4)[1]
+    choice = choose_calibration(scores_of(persons, True), persons, method="temperature")
+    assert choice.method == "temperature"
+    assert choice.map.shift == 0
+    assert set(choice.held_out) == {"platt", "temperature", "isotonic"}
+
+
+def test_too_few_people_for_folds_use_platt() -> None:
+    persons = np.array(["a", "a", "b", "c"])
+    choice = choose_calibration(scores_of(persons, False), persons)
+    assert (choice.method, choice.held_out, choice.folds) == ("platt", {}, 0)
