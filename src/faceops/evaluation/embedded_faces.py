@@ -5,7 +5,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from faceops.base.errors import UsageError
+from faceops.verification.thresholds import Thresholds
+
 NOT_CALIBRATED = "the embedder is no release: nothing was calibrated"
+
+
+def release_threshold(thresholds: Thresholds | None, far: float) -> tuple[float | None, str]:
+    """Return the release's threshold for a false accept rate, or None and the reason."""
+    if thresholds is None:
+        return None, NOT_CALIBRATED
+    try:
+        return thresholds.for_pairs(far), ""
+    except UsageError as error:
+        return None, str(error)
 
 
 @dataclass(frozen=True)

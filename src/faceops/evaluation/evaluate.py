@@ -12,26 +12,8 @@ from faceops.base.figures import rounded
 from faceops.base.tables import write_csv
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.all_pairs import (
-    HISTOGRAM_EDGES,
-    PairScan,
-    all_pairs_figures,
-    scan_pairs,
-)
+from faceops.evaluation.protocols import all_pairs, identification, verification
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
-from faceops.evaluation.protocols.identification import (
-    closed_set,
-    gallery_query_figures,
-    open_set,
-    open_set_figures,
-    open_sets,
-)
-from faceops.evaluation.protocols.verification import (
-    EVEN_ODDS,
-    NEGATIVES,
-    one_against_ten,
-    random_pairs,
-)
 from faceops.verification.bootstrap import REPEATS
 from faceops.verification.reliability import Reliability
 from faceops.verification.thresholds import Thresholds
@@ -43,7 +25,7 @@ class Evaluation:
     """The figures of an embedder and a verifier on held-out people."""
 
     figures: dict[str, Any]  # rounded to six digits, ready for JSON
-    pairs: PairScan
+    pairs: all_pairs.PairScan
     roc: tuple[np.ndarray, np.ndarray]  # FAR, TAR
     cmc: np.ndarray  # (R,): share of probes whose person is among the first 1..R
     identification: tuple[np.ndarray, np.ndarray, np.ndarray]  # FPR, TPR, identification rate
@@ -65,7 +47,7 @@ class Evaluation:
 
         `merged` bins of the scan, 0.05 wide, make one.
         """
-        edges = HISTOGRAM_EDGES[::merged]
+        edges = all_pairs.HISTOGRAM_EDGES[::merged]
         counts = (self.pairs.same, self.pairs.different)
         same, different = (part.reshape(-1, merged).sum(1) for part in counts)
         return (edges[:-1] + edges[1:]) / 2, same, different
@@ -88,12 +70,12 @@ def evaluate_embeddings(
         raise FaceOpsError("there are no test photos to evaluate on; raise split.test.")
     faces = replace(faces, missing=())
     seed, fars = settings.seed, settings.far
-    drawn = random_pairs(faces, verifier, settings.pairs, seed, settings.pair_draws)
+    drawn = verification.random_pairs(faces, verifier, settings.pairs, seed, settings.pair_draws)
     first = replace(drawn, draws=drawn.draws[:1], scores=drawn.scores[:1])
-    scan = scan_pairs(faces, verifier, fars)
-    ranks = closed_set(faces, verifier)
+    scan = all_pairs.scan_pairs(faces, verifier, fars)
+    ranks = identification.closed_set(faces, verifier)
     unknown_share = settings.unknown_share
-    search = open_set(
+    search = identification.open_set(
         faces, verifier, thresholds,
         gallery_photos=settings.gallery_photos, unknown_share=unknown_share, seed=seed,
     )  # fmt: skip
@@ -104,16 +86,16 @@ def evaluate_embeddings(
             "accuracy": float(first.correct(0.0)[0].mean()),
             "accuracy_interval": first.interval(0.0, seed, REPEATS),
             "accuracy_pairs": len(first.draws[0].same),
-            "accuracy_threshold": EVEN_ODDS,
-            **all_pairs_figures(scan, fars, seed),
+            "accuracy_threshold": verification.EVEN_ODDS,
+            **all_pairs.all_pairs_figures(scan, fars, seed),
             "calibration_error": scan.reliability.expected_error,
         },
         "random_pairs": drawn.figures(fars, thresholds, seed),
         "one_against_ten": _one_against_ten(faces, verifier, seed),
         "closed_set": ranks.figures(seed),
-        "open_set": open_set_figures(search, thresholds, seed),
-        "gallery_query": gallery_query_figures(search, seed),
-        "open_sets": open_sets(
+        "open_set": identification.open_set_figures(search, thresholds, seed),
+        "gallery_query": identification.gallery_query_figures(search, seed),
+        "open_sets": identification.open_sets(
             faces, verifier, thresholds,
             photos=settings.open_set_gallery_photos, unknown_share=unknown_share, seed=seed,
         ),
@@ -132,9 +114,9 @@ def evaluate_embeddings(
 
 def _one_against_ten(faces: EmbeddedFaces, verifier: Verifier, seed: int) -> dict[str, Any]:
     try:
-        return one_against_ten(faces, verifier).figures(seed)
+        return verification.one_against_ten(faces, verifier).figures(seed)
     except FaceOpsError as error:
-        return {"negatives": NEGATIVES, "reason": str(error)}
+        return {"negatives": verification.NEGATIVES, "reason": str(error)}
 
 
 CURVES = tuple(

@@ -53,11 +53,8 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, exact in float32."""
-        return {
-            "method": self.method,
-            "knots": [float(value) for value in self.knots],
-            "log_odds": [float(value) for value in self.log_odds],
-        }
+        knots, log_odds = self.knots.tolist(), self.log_odds.tolist()
+        return {"method": self.method, "knots": knots, "log_odds": log_odds}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Calibration":
@@ -138,7 +135,7 @@ class Verifier:
         content = {
             "kind": self.kind,
             "bias": float(self.bias),
-            "weight": [float(value) for value in self.weight],
+            "weight": self.weight.tolist(),
             "calibration": self.calibration.to_json(),
         }
         write_json(path, content)

@@ -1,6 +1,7 @@
 """The label doctor's output: suspicions.csv, contact sheets, and confirmed verdicts."""
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -127,26 +128,21 @@ def read_verdicts(file: Path) -> list[Row]:
 
 
 def _row(file: Path, line: int, row: dict[str, str]) -> Row:
-    verdict = row["verdict"].strip().lower()
-    photo_id = row["photo_id"].strip().lower()
+    verdict, photo_id = (row[name].strip().lower() for name in ("verdict", "photo_id"))
+    kind, wrong = row["kind"].strip(), ""
     if verdict not in VERDICTS:
-        raise FaceOpsError(
-            f"{file} line {line}: the verdict {row['verdict']!r} is not yes, no or empty."
+        wrong = f"the verdict {row['verdict']!r} is not yes, no or empty."
+    elif not is_photo_id(photo_id):
+        wrong = (
+            f"photo_id {row['photo_id']!r} is not a sha256 of 64 digits; run `faceops data doctor` "
+            "again and fill in the verdicts only."
         )
-    if not is_photo_id(photo_id):
-        raise FaceOpsError(
-            f"{file} line {line}: photo_id {row['photo_id']!r} is not a sha256 of 64 digits; "
-            "run `faceops data doctor` again and fill in the verdicts only."
-        )
-    try:
-        kind = Kind(row["kind"].strip())
-    except ValueError:
-        raise FaceOpsError(
-            f"{file} line {line}: kind {row['kind']!r} is none of {', '.join(Kind)}; "
-            "fill in the verdicts only."
-        ) from None
+    elif kind not in list(Kind):
+        wrong = f"kind {row['kind']!r} is none of {', '.join(Kind)}; fill in the verdicts only."
+    if wrong:
+        raise FaceOpsError(f"{file} line {line}: {wrong}")
     person, suggestion, path = (csv_text(row[name]) for name in ("person", "suggestion", "path"))
-    return Row(line, kind, person, suggestion, path, photo_id, verdict)
+    return Row(line, Kind(kind), person, suggestion, path, photo_id, verdict)
 
 
 SUSPICIONS_FILE = "suspicions.csv"
@@ -174,11 +170,10 @@ def write_findings(
         sheets.write_sheet(page, sheet)
     for old in set(out.glob("suspicions-[0-9]*.png")) - drawn:
         old.unlink()
-    people = faces.people
     return {
         "photos": len(faces),
-        "people": people,
-        "pairs_of_people": people * (people - 1) // 2,
+        "people": faces.people,
+        "pairs_of_people": math.comb(faces.people, 2),
         "suspicions": len(suspicions),
         "photos_in_doubt": len(in_doubt),
         "kinds": dict(sorted(Counter(suspicion.kind.value for suspicion in suspicions).items())),
@@ -221,16 +216,16 @@ def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, s
 
 
 def _check_is_there(row: Row, file: Path, data: Path) -> None:
-    path = data / row.path
+    photo = f"{file} line {row.line}: {printable(data / row.path)}"
     try:
-        same = sha256_file(path) == row.photo_id
+        same = sha256_file(data / row.path) == row.photo_id
     except OSError as error:
         raise FaceOpsError(
-            f"{file} line {row.line}: {printable(path)} cannot be read ({error.strerror}); if it "
-            "was moved or removed, clear its verdict, else name the data folder by --data."
+            f"{photo} cannot be read ({error.strerror}); if it was moved or removed, clear its "
+            "verdict, else name the data folder by --data."
         ) from None
     if not same:
         raise FaceOpsError(
-            f"{file} line {row.line}: {printable(path)} is not the suspect photo; "
-            "run `faceops data doctor` again, or name the data folder by --data."
+            f"{photo} is not the suspect photo; run `faceops data doctor` again, or name the data "
+            "folder by --data."
         )

@@ -46,11 +46,8 @@ def draw_galleries(
 ) -> list[GalleryDraw]:  # fmt: skip
     """Return `draws` galleries of `enrolled` people, each with `gallery_photos` photos.
 
-    Args:
-        person: int (N,), the person of each photo.
-        able: int (A,), the people to draw from, each with more than `gallery_photos` (usable)
-            photos.
-        usable: bool (N,), the photos that can be enrolled; None: all.
+    `person` int (N,) is that of each photo, `able` int (A,) are the people to draw from, each with
+    more than `gallery_photos` of the photos that can be enrolled, `usable` bool (N,) (None: all).
     """
     random = np.random.default_rng(seed)
     can_be = np.ones(len(person), bool) if usable is None else usable

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
-from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces
+from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
 from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
@@ -122,14 +122,9 @@ def same_face(faces: Sequence[Face], before: Detection, altered: Altered) -> Fac
 
 
 def measure_robustness(
-    faces: EmbeddedFaces,
-    verifier: Verifier,
-    thresholds: Thresholds | None,
-    photos: PhotoEmbedder,
-    *,
-    count: int,
-    seed: int,
-) -> list[dict[str, Any]]:
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None,
+    photos: PhotoEmbedder, *, count: int, seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row of figures for "unaltered" and for each alteration.
 
     `faces` are all test faces: their pairs fix the threshold; about `count` of them, whole people
@@ -142,13 +137,9 @@ def measure_robustness(
     altered = embed_altered([str(path) for path in faces.paths[rows]], photos)
     scores = all_pair_scores(faces.embeddings, faces.persons, verifier, log_odds=True, seed=seed)
     cuts = {"": threshold_at(np.sort(scores.impostor)[::-1], FAR)}
-    refusal = NOT_CALIBRATED
-    if thresholds is not None:
-        try:
-            cuts["release_"] = log_odds_of(thresholds.for_pairs(FAR))
-            refusal = ""
-        except UsageError as error:
-            refusal = str(error)
+    released, refusal = release_threshold(thresholds, FAR)
+    if released is not None:
+        cuts["release_"] = log_odds_of(released)
     chosen = faces.of(rows)
     table = robustness_table(chosen.embeddings, chosen.persons, altered, verifier, cuts, seed)
     shared = {
@@ -185,13 +176,9 @@ def choose_rows(persons: np.ndarray, photos: int, seed: int) -> np.ndarray:
 
 
 def robustness_table(
-    embeddings: np.ndarray,
-    persons: np.ndarray,
-    altered: AlteredFaces,
-    verifier: Verifier,
-    cuts: dict[str, float],
-    seed: int,
-) -> list[dict[str, Any]]:
+    embeddings: np.ndarray, persons: np.ndarray, altered: AlteredFaces, verifier: Verifier,
+    cuts: dict[str, float], seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the figures of each alteration, "unaltered" first.
 
     `embeddings` float32 (P, D) and `persons` (P,) of the unaltered photos, in the order of
@@ -225,13 +212,9 @@ def robustness_table(
 
 
 def _accepted(
-    altered: np.ndarray,
-    found: np.ndarray,
-    embeddings: np.ndarray,
-    person: np.ndarray,
-    verifier: Verifier,
-    cut: float,
-) -> tuple[np.ndarray, np.ndarray, float]:
+    altered: np.ndarray, found: np.ndarray, embeddings: np.ndarray, person: np.ndarray,
+    verifier: Verifier, cut: float,
+) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
     """Return accepted and all genuine pairs of each person, (C,), and the false accept rate."""
     people = int(person.max()) + 1
     hits, pairs = np.zeros(people), np.zeros(people)

@@ -22,7 +22,7 @@ import numpy as np
 
 from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
-from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces
+from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces, release_threshold
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
 from faceops.verification.false_positive_identification import DRAWS, chance_named, find_lookalikes
@@ -170,13 +170,9 @@ def measure_slices(
     """
     impostor = all_pair_scores(faces.embeddings, faces.persons, verifier, seed=seed).impostor
     cuts = {"": threshold_at(np.sort(impostor)[::-1], FAR)}
-    refusal = NOT_CALIBRATED
-    if thresholds is not None:
-        try:
-            cuts["release_"] = thresholds.for_pairs(FAR)
-            refusal = ""
-        except UsageError as error:
-            refusal = str(error)
+    released, refusal = release_threshold(thresholds, FAR)
+    if released is not None:
+        cuts["release_"] = released
     result: dict[str, Any] = {
         attribute: {
             value: _group_figures(faces.of(values == value), verifier, thresholds, cuts, seed)
@@ -188,7 +184,7 @@ def measure_slices(
     about = {
         "far": FAR,
         "threshold": cuts[""],
-        "release_threshold": cuts.get("release_"),
+        "release_threshold": released,
         "release_threshold_refused": refusal,
         "photos_without_value": {
             name: int((values == "").sum()) for name, values in attributes.values.items()

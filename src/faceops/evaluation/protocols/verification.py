@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts
 from faceops.base.progress import track
-from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
 from faceops.verification.bootstrap import pairs_interval, share_interval
 from faceops.verification.false_positive_identification import chance_named
 from faceops.verification.pairs import BalancedPairs, balanced_pairs, codes, row_blocks
@@ -77,12 +77,11 @@ class RandomPairs:
             if thresholds is None:
                 continue
             name = f"accuracy_at_far_{far:g}"
-            try:
-                cut = log_odds_of(thresholds.for_pairs(far))
-            except UsageError as error:
-                figures |= {name: None, f"{name}_reason": str(error)}
+            cut, refusal = release_threshold(thresholds, far)
+            if cut is None:
+                figures |= {name: None, f"{name}_reason": refusal}
             else:
-                figures |= self._accuracy(name, cut, seed)
+                figures |= self._accuracy(name, log_odds_of(cut), seed)
         return figures
 
     def _accuracy(self, name: str, log_odds: float, seed: int) -> dict[str, Any]:
