@@ -35,28 +35,23 @@ def test_near_duplicates_equal_two_loops(bits: int) -> None:
 
 def test_one_copy_of_a_person_is_kept_and_none_of_two_people() -> None:
     photos = [
-        hashed("photos/Ann/2.jpg", "a"),
-        hashed("photos/Ann/1.jpg", "a"),
+        hashed("photos/Ann Lee/2.jpg", "a"),
+        hashed("photos/Ann Lee/1.jpg", "a"),
+        hashed("photos/ann_lee/3.jpg", "a"),  # another spelling of one person
         hashed("photos/Bo/1.jpg", "b"),
         hashed("photos/Cy/1.jpg", "b"),
-        hashed("photos/Di/1.jpg", "c"),
+        hashed("photos/Di/1.jpg", "c", "f" * 16),
+        hashed("photos/Ed/1.jpg", "d", "f" * 16),
     ]
-    assert find_duplicates(photos, -1) == {
-        "photos/Ann/2.jpg": Reason.DUPLICATE,
+    by_bytes = {
+        "photos/Ann Lee/2.jpg": Reason.DUPLICATE,
+        "photos/ann_lee/3.jpg": Reason.DUPLICATE,
         "photos/Bo/1.jpg": Reason.DUPLICATE_OTHER_PERSON,
         "photos/Cy/1.jpg": Reason.DUPLICATE_OTHER_PERSON,
     }
-
-
-def test_two_spellings_are_one_person() -> None:
-    photos = [hashed("photos/ann lee/1.jpg", "a"), hashed("photos/Ann_Lee/1.jpg", "a")]
-    assert list(find_duplicates(photos, 0).values()) == [Reason.DUPLICATE]
-
-
-def test_near_duplicates_of_two_people_are_rejected_unless_disabled() -> None:
-    photos = [hashed("photos/Ann/1.jpg", "a", "f" * 16), hashed("photos/Bo/1.jpg", "b", "f" * 16)]
-    assert set(find_duplicates(photos, 0).values()) == {Reason.NEAR_DUPLICATE_OTHER_PERSON}
-    assert find_duplicates(photos, -1) == {}
+    assert find_duplicates(photos, -1) == by_bytes
+    near = dict.fromkeys(("photos/Di/1.jpg", "photos/Ed/1.jpg"), Reason.NEAR_DUPLICATE_OTHER_PERSON)
+    assert find_duplicates(photos, 0) == by_bytes | near
 
 
 def test_more_photos_than_a_block_and_none() -> None:

@@ -20,16 +20,12 @@ from faceops.dataset.names import folder_name, is_well_formed, name_key, read_pe
     ],
 )
 def test_spellings_of_one_person_share_a_key(spelling: str) -> None:
-    assert name_key(spelling) == "george w bush"
+    assert name_key(spelling) == "george w bush" != name_key("George Bush")
 
 
 @pytest.mark.parametrize("name", ["Straße", "ǅ", "ﬁona İpek", "Ångström", "a.-_b"])
 def test_the_key_of_a_key_is_the_key(name: str) -> None:
     assert name_key(name_key(name)) == name_key(name)
-
-
-def test_two_people_keep_two_keys() -> None:
-    assert name_key("Ann Lee") != name_key("Anna Lee")
 
 
 @pytest.mark.parametrize(
@@ -54,13 +50,11 @@ def test_folder_form(spelling: str, folder: str) -> None:
 @pytest.mark.parametrize("name", ["Ann_Lee", "Seán_O'Neil", "Al-Hakim", "digit_0", "李_小龙"])
 def test_well_formed_names(name: str) -> None:
     assert is_well_formed(name)
+    assert not any(map(is_well_formed, (f" {name}", f".{name}", f"-{name}", f"{name}/", name * 40)))
 
 
-@pytest.mark.parametrize(
-    "name", ["", " Ann", ".hidden", "-x", "a/b", "a\nb", "__", "x" * 101, "a\u202eb", "a:b"]
-)
-def test_ill_formed_names(name: str) -> None:
-    assert not is_well_formed(name)
+def test_ill_formed_names() -> None:
+    assert not any(map(is_well_formed, ("", "__", "a/b", "a\nb", "a:b", "a\u202eb")))
 
 
 def test_lists_of_people_are_read(tmp_path: Path) -> None:

@@ -1,18 +1,28 @@
-"""Synthetic people: the same bytes everywhere, a small set is part of a large one, resuming."""
+"""Synthetic people: the same bytes everywhere, resuming, and a true album."""
 
+import csv
 import hashlib
 import os
 import subprocess
 import sys
+import tempfile
+import zlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.dataset.synthetic.encode import png, stored_zlib
 from faceops.dataset.synthetic.generator import load_generator, photo_latent
-from faceops.dataset.synthetic.make import make_synthetic
+from faceops.dataset.synthetic.make import album, make_synthetic, portraits
 from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
+from faceops.dataset.synthetic.scenes import plan_scene
+from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.photos.open_photo import PhotoError, open_photo
 
 SMALL = SyntheticSettings(people=2, photos=2, gallery=2, enrol_photos=1, strangers=2, scenes=1)
 
@@ -83,12 +93,13 @@ def test_a_second_run_writes_nothing_and_a_lost_file_comes_back(
     assert digests(small) == before
 
 
-def test_a_small_set_is_part_of_a_larger_one(small: Path, tmp_path: Path, generator: Path) -> None:
-    larger = SyntheticSettings(people=3, photos=3, gallery=2, enrol_photos=1, strangers=2, scenes=1)
-    make_synthetic(tmp_path / "data", larger, generator)
-    now = digests(tmp_path / "data")
-    shared = {path: value for path, value in digests(small).items() if path != "sources.json"}
-    assert shared.items() <= now.items()
+def test_a_small_set_is_part_of_a_larger_one() -> None:
+    larger = SyntheticSettings(people=3, photos=3, gallery=2, enrol_photos=1, strangers=2, scenes=2)
+    small, large = (
+        {d.paths: d.latents.tobytes() for d in chain(portraits(settings), album(settings))}
+        for settings in (SMALL, larger)
+    )
+    assert small.items() <= large.items()
 
 
 def test_other_settings_are_refused(small: Path, generator: Path) -> None:
@@ -122,8 +133,97 @@ def test_no_two_people_share_a_name() -> None:
 
 def test_a_batch_gives_the_faces_of_single_draws(generator: Path) -> None:
     draw = load_generator(generator)
-    latents = np.stack([photo_latent(7, 0, person, (0, 1)) for person in range(3)])
+    latents = np.stack([photo_latent(7, 0, person, (0, 1)) for person in range(2)])
     one_by_one = np.concatenate([draw(latent[None]) for latent in latents])
     assert np.array_equal(draw(latents), one_by_one)
-    assert one_by_one.shape == (3, 64, 64, 3)
+    assert one_by_one.shape == (2, 64, 64, 3)
     assert draw(np.empty((0, 100))).shape == (0, 64, 64, 3)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 200_001])
+def test_stored_zlib_is_zlib(size: int) -> None:
+    content = np.random.default_rng(size).bytes(size)
+    assert zlib.decompress(stored_zlib(content)) == content
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((3, 5), np.uint8), ((3, 5), np.uint16), ((4, 2, 3), np.uint8)]
+)
+def test_stored_png_is_read_back(shape: tuple[int, ...], kind: type, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, np.iinfo(kind).max, shape).astype(kind)
+    (tmp_path / "a.png").write_bytes(png(pixels))
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_each_person_is_in_a_scene_once_and_inside_it() -> None:
+    counts = set()
+    for number in range(1, 200):
+        scene = plan_scene(7, number, 20, 30)
+        people = [(face.group, face.person) for face in scene.faces]
+        counts.add(len(people))
+        assert len(set(people)) == len(people)
+        for face in scene.faces:
+            x, y, width, height = face.box()
+            assert 0 <= x <= scene.size[0] - width
+            assert 0 <= y <= scene.size[1] - height
+            assert 85 <= height <= 225
+    assert counts == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.slow
+def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
+    weights_dir: Path, synthetic_set: Path
+) -> None:
+    yunet = (weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes()
+    detector = Detector(with_symbolic_size(yunet))
+    with (synthetic_set / "album_truth.csv").open(newline="") as file:
+        truth = list(csv.DictReader(file))
+    album = synthetic_set / "album"
+    pixels = {name: open_photo(album / name).pixels for name in {row["photo"] for row in truth}}
+    boxes = {name: [d.box for d in detector.detect(photo)] for name, photo in pixels.items()}
+    found = 0
+    for row in truth:
+        x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
+        found += any(
+            bx < x + width / 2 < bx + bw and by < y + height / 2 < by + bh
+            for bx, by, bw, bh in boxes[row["photo"]]
+        )
+    assert found >= 0.95 * len(truth)
+    upright = pixels["odd/orientation_1.jpg"].astype(int)
+    for orientation in range(2, 9):
+        other = pixels[f"odd/orientation_{orientation}.jpg"]
+        assert np.abs(other - upright).mean() < 1
+    for name in ("truncated.jpg", "empty.jpg", "text.jpg", "garbage.png", "huge.png", "note.txt"):
+        with pytest.raises(PhotoError):
+            open_photo(album / "odd" / name)
+
+
+def dvc_hash(folder: Path) -> tuple[str, int]:
+    """Return the hash that `dvc add` gives `folder`, by DVC's own code, and its file count."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db.local import LocalHashFileDB
+    from dvc_objects.fs.local import LocalFileSystem
+
+    files = LocalFileSystem()
+    with tempfile.TemporaryDirectory() as store:
+        odb = LocalHashFileDB(files, store)
+        _, meta, tree = build(odb, str(folder), files, "md5", dry_run=True)
+    return tree.hash_info.value, meta.nfiles
+
+
+def pin(repository: Path) -> str:
+    """Return the committed data.dvc: in the working tree it may pin somebody's own photos."""
+    shown = subprocess.run(
+        ["git", "show", "HEAD:data.dvc"], cwd=repository, capture_output=True, text=True
+    )
+    return (repository / "data.dvc").read_text() if shown.returncode else shown.stdout
+
+
+@pytest.mark.slow
+def test_the_default_set_has_the_pinned_hash(
+    repository: Path, weights_dir: Path, tmp_path: Path
+) -> None:
+    make_synthetic(tmp_path / "data", SyntheticSettings(), weights_dir / "weights.tar")
+    pinned = yaml.safe_load(pin(repository))["outs"][0]
+    assert dvc_hash(tmp_path / "data") == (pinned["md5"], pinned["nfiles"])

@@ -1,6 +1,5 @@
-"""The detector finds faces in photos of every size; its arithmetic equals plain loops."""
+"""The detector finds faces in photos of every size, small ones in tiles."""
 
-import math
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +13,6 @@ from faceops.faces.detector import (
     Detection,
     Detector,
     box_overlap,
-    decode,
     detect_in_tiles,
     non_maximum_suppression,
     tile_starts,
@@ -54,7 +52,8 @@ def test_faces_that_fill_a_small_picture_are_found(
 def test_close_ups_that_fill_a_large_photo_are_found(
     detector: Detector, drawn_faces: np.ndarray
 ) -> None:
-    close = [Image.fromarray(face[16:-16, 16:-16]).resize((640, 640)) for face in drawn_faces]
+    middles = drawn_faces[:30, 16:-16, 16:-16]
+    close = [Image.fromarray(middle).resize((640, 640)) for middle in middles]
     assert np.mean([len(detector.detect(np.asarray(photo))) > 0 for photo in close]) >= 0.9
 
 
@@ -114,56 +113,6 @@ def test_a_broken_model_is_refused(tmp_path: Path, content: bytes) -> None:
             call()
     with pytest.raises(FaceOpsError):
         with_symbolic_size(content)
-
-
-def random_maps(rng: np.random.Generator, width: int, height: int) -> dict[str, np.ndarray]:
-    maps = {}
-    for stride in (8, 16, 32):
-        cells = (width // stride) * (height // stride)
-        for name, depth in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
-            values = rng.random((1, cells, depth))
-            if depth > 1:
-                values = values * 2 - 0.5
-            maps[f"{name}_{stride}"] = values.astype(np.float32)
-    return maps
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_decoding_equals_a_plain_loop(seed: int) -> None:
-    width, height = 128, 96
-    maps = random_maps(np.random.default_rng(seed), width, height)
-    boxes, landmarks, scores = decode(maps, width, 0.6)
-    expected = []
-    for stride in (8, 16, 32):
-        cell = 0
-        for row in range(height // stride):
-            for column in range(width // stride):
-                score = math.sqrt(
-                    maps[f"cls_{stride}"][0, cell, 0] * maps[f"obj_{stride}"][0, cell, 0]
-                )
-                if score >= 0.6:
-                    dx, dy, dw, dh = maps[f"bbox_{stride}"][0, cell].tolist()
-                    w, h = math.exp(dw) * stride, math.exp(dh) * stride
-                    x, y = (column + dx) * stride - w / 2, (row + dy) * stride - h / 2
-                    points = maps[f"kps_{stride}"][0, cell].tolist()
-                    flat = []
-                    for i in range(5):
-                        flat += [
-                            (points[2 * i] + column) * stride,
-                            (points[2 * i + 1] + row) * stride,
-                        ]
-                    expected.append([x, y, w, h, *flat, score])
-                cell += 1
-    found = np.concatenate([boxes, landmarks.reshape(-1, 10), scores[:, None]], axis=1)
-    assert len(expected) > 20
-    np.testing.assert_allclose(found, np.array(expected), rtol=1e-4, atol=1e-3)
-
-
-def test_nothing_above_the_threshold_gives_empty_arrays() -> None:
-    maps = random_maps(np.random.default_rng(0), 64, 64)
-    boxes, landmarks, scores = decode(maps, 64, 2.0)
-    assert boxes.shape == (0, 4) and landmarks.shape == (0, 5, 2) and scores.shape == (0,)
-    assert non_maximum_suppression(boxes, scores, 0.3).shape == (0,)
 
 
 @pytest.mark.parametrize("limit", [0.1, 0.3, 0.7])

@@ -35,26 +35,16 @@ def test_the_content_decides_the_format_not_the_name(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_truncation_is_a_photo_or_a_reason(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "photo"
-    whole = save(path, name)
-    for length in range(1, len(whole), max(1, len(whole) // 20)):
-        path.write_bytes(whole[:length])
-        try:
-            assert open_photo(path).pixels.shape == (24, 24, 3)
-        except PhotoError as error:
-            assert error.reason in (Reason.UNREADABLE, Reason.NOT_A_PHOTO), length
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_random_damage_raises_no_other_error(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_a_photo_or_gives_a_reason(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     path = tmp_path / "photo"
     whole = np.frombuffer(save(path, name), dtype=np.uint8)
+    damaged = [whole[:length] for length in range(1, whole.size, max(1, whole.size // 20))]
     for _ in range(25):
-        damaged = whole.copy()
-        damaged[rng.integers(0, min(whole.size, 300), 6)] = rng.integers(0, 256, 6)
-        path.write_bytes(damaged.tobytes())
+        damaged.append(whole.copy())
+        damaged[-1][rng.integers(0, min(whole.size, 300), 6)] = rng.integers(0, 256, 6)
+    for content in damaged:
+        path.write_bytes(content.tobytes())
         try:
             open_photo(path, PhotoLimits(max_pixels=1_000_000))
         except PhotoError as error:

