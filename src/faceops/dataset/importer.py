@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,8 @@ def _import(
             "another folder with --out, or remove it."
         )
     source, wanted = SOURCES[name], read_people_list(only_list) if only_list else None
-    with source_folder(place, data.absolute().with_name(f".{data.name}.import")) as (
-        root,
-        unpacked,
-    ):
+    work = data.absolute().with_name(f".{data.name}.import")
+    with source_folder(place, work) as (root, unpacked):
         folder = without_wrapper(root) if unpacked and source.unwrap_archive else root
         photos = source.list_photos(folder)
         if not photos:
@@ -105,11 +104,10 @@ def _import(
 def _select_people(
     photos: list[SourcePhoto], wanted: list[str] | None, limit_people: int | None
 ) -> list[SourcePhoto]:
-    keys = sorted({name_key(photo.person) for photo in photos})
+    keys = {name_key(photo.person) for photo in photos}
     if wanted is not None:
-        allowed = {name_key(name) for name in wanted}
-        keys = [key for key in keys if key in allowed]
-    selected = set(keys[:limit_people])
+        keys &= {name_key(name) for name in wanted}
+    selected = set(sorted(keys)[:limit_people])
     return [photo for photo in photos if name_key(photo.person) in selected]
 
 
@@ -160,10 +158,7 @@ def _file_names(file_name: str, source: str) -> Iterator[str]:
     stem, suffix = Path(file_name).stem, Path(file_name).suffix
     yield file_name
     yield f"{stem}__{source}{suffix}"
-    number = 2
-    while True:
-        yield f"{stem}__{source}_{number}{suffix}"
-        number += 1
+    yield from (f"{stem}__{source}_{number}{suffix}" for number in count(2))
 
 
 def read_imported(data: Path) -> dict[str, str]:

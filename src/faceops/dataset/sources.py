@@ -53,24 +53,19 @@ class Source:
 
 
 def _is_photo(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    return not path.name.startswith(".") and any(suffix in each.suffixes for each in FORMATS)
+    is_known = any(path.suffix.lower() in each.suffixes for each in FORMATS)
+    return is_known and not path.name.startswith(".") and path.is_file()
 
 
 def _photos_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _is_photo(path) and path.is_file())
+    return sorted(path for path in folder.iterdir() if _is_photo(path))
 
 
 def _photos_below(folder: Path) -> list[Path]:
     """Return the photos in `folder` and its folders, sorted, without hidden ones."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if _is_photo(path)
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if _is_photo(path)}
+    shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    return [found[path] for path in sorted(shown, key=Path.as_posix)]
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -133,12 +128,9 @@ def without_wrapper(unpacked: Path) -> Path:
     return below[0] if holds_people else unpacked
 
 
-_LFW_FILE = re.compile(r"(?P<person>.+)_\d{4}\.jpg")
-
-
 def _lfw_photos_of(person: Path) -> list[Path]:
-    matches = ((path, _LFW_FILE.fullmatch(path.name)) for path in person.iterdir())
-    return sorted(path for path, match in matches if match and match["person"] == person.name)
+    form = re.compile(re.escape(person.name) + r"_\d{4}\.jpg")
+    return sorted(path for path in person.iterdir() if form.fullmatch(path.name))
 
 
 def _lfw_people(root: Path) -> Path | None:
@@ -165,11 +157,9 @@ def list_lfw_protocols(root: Path) -> list[Path]:
     """Return people*.txt and pairs*.txt in `root`, or beside or in the folder of the people."""
     people = _lfw_people(root) or root
     found: dict[str, Path] = {}
-    for folder in (root, people.parent, people):
-        for pattern in ("people*.txt", "pairs*.txt"):
-            for path in sorted(folder.glob(pattern)):
-                found.setdefault(path.name, path)
-    return [found[name] for name in sorted(found)]
+    for folder in (people, people.parent, root):  # the last one wins
+        found |= {path.name: path for path in folder.glob("*.txt")}
+    return [found[name] for name in sorted(found) if name.startswith(("people", "pairs"))]
 
 
 def list_pins(root: Path) -> list[SourcePhoto]:
@@ -191,23 +181,21 @@ def list_kaggle_faces(root: Path) -> list[SourcePhoto]:
     Raises:
         FaceOpsError: a photo with another name.
     """
-    photos, first_other, seen = [], None, set()
+    # The set has every photo twice, in two folders of the same content.
+    photos: dict[tuple[str, int], SourcePhoto] = {}
+    others = []
     for path in _photos_below(root):
-        match = _KAGGLE_FACES_FILE.fullmatch(path.stem)
-        if match is None:
-            first_other = first_other or path
-            continue
-        # The set has every photo twice, in two folders of the same content.
-        key = (path.name, path.stat().st_size)
-        if key not in seen:
-            seen.add(key)
-            photos.append(_photo(match["person"], path, root))
-    if photos and first_other is not None:
+        if match := _KAGGLE_FACES_FILE.fullmatch(path.stem):
+            key = path.name, path.stat().st_size
+            photos.setdefault(key, _photo(match["person"], path, root))
+        else:
+            others.append(path)
+    if photos and others:
         raise FaceOpsError(
-            f"{first_other} is not named <Name>_<number> as the source kaggle-faces requires; "
+            f"{others[0]} is not named <Name>_<number> as the source kaggle-faces requires; "
             "rename or remove it."
         )
-    return photos
+    return list(photos.values())
 
 
 _CELEBA_IDENTITIES = "identity_CelebA.txt"
@@ -263,18 +251,17 @@ def list_mnist(root: Path) -> list[SourcePhoto]:
 
     photos = []
     for part in ("train", "t10k"):
-        paths = [_find_idx(root, f"{part}-{name}-ubyte") for name in ("images-idx3", "labels-idx1")]
-        if paths == [None, None]:
+        names = [f"{part}-{what}-ubyte" for what in ("images-idx3", "labels-idx1")]
+        paths = {name: path for name in names if (path := _find_idx(root, name))}
+        if not paths:
             continue
-        images_path, labels_path = paths
-        if images_path is None or labels_path is None:
-            lacking = "images-idx3" if images_path is None else "labels-idx1"
-            raise FaceOpsError(f"{root} lacks {part}-{lacking}-ubyte(.gz); download it as well.")
-        images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+        if lacking := [name for name in names if name not in paths]:
+            raise FaceOpsError(f"{root} lacks {lacking[0]}(.gz); download it as well.")
+        images, labels = read_idx(paths[names[0]], 3), read_idx(paths[names[1]], 1)
         if len(images) != len(labels):
             raise FaceOpsError(
-                f"{images_path} has {len(images)} images, {labels_path} {len(labels)} labels; "
-                "download both again."
+                f"{root} has {len(images)} images in {names[0]} and {len(labels)} labels in "
+                f"{names[1]}; download both again."
             )
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             name = f"{part}_{number:05d}.png"

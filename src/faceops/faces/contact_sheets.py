@@ -91,22 +91,19 @@ def _draw(sheet: Image.Image, corner: tuple[int, int], thumbnail: Thumbnail) -> 
     _line(draw, (x, y + SIDE + 16), thumbnail.note.replace("_", " "), colour, 11, SIDE)
 
 
+Place = tuple[int, int]
+
+
 def _line(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    text: str,
-    colour: Colour,
-    size: int,
-    width: int,
+    draw: ImageDraw.ImageDraw, place: Place, text: str, colour: Colour, size: int, width: int
 ) -> None:
     """Write one line, cut to `width` pixels; unprintable characters become spaces."""
     font = ImageFont.load_default(size)
     text = "".join(letter if letter.isprintable() else " " for letter in text)
-    if draw.textlength(text, font=font) > width:
-        while text and draw.textlength(text + "...", font=font) > width:
-            text = text[:-1]
-        text += "..."
-    draw.text(place, text, fill=colour, font=font)
+    end = ""
+    while text and draw.textlength(text + end, font=font) > width:
+        text, end = text[: -1 if end else None], "..."
+    draw.text(place, text + end, fill=colour, font=font)
 
 
 _MAX_THUMBNAILS = 60  # of each kind
@@ -125,40 +122,24 @@ def draw_contact_sheet(
         data_root: the folder that the table's paths start from.
         limits: for opening rejected photos.
     """
-    rows = table.to_pylist()
-    kept = [row for row in rows if row["crop"] >= 0]
-    rejected = [row for row in rows if row["crop"] < 0]
-    kept_sample, rejected_sample = _spread(kept), _spread(rejected)
-    good = [
-        Thumbnail(
-            Image.fromarray(crops[row["crop"]]),
-            row["person"],
-            f"quality {row['quality']:.2f}",
-            GOOD,
-        )
-        for row in kept_sample
-    ]
-    bad = [
-        Thumbnail(_open(data_root / row["path"], limits), row["person"], row["reason"], BAD)
-        for row in rejected_sample
-    ]
-    return draw_sections(
-        [
-            ThumbnailSection(f"Kept: {_how_many(kept_sample, kept)}", good),
-            ThumbnailSection(f"Rejected: {_how_many(rejected_sample, rejected)}", bad),
-        ]
-    )
 
+    def kept(row: dict[str, Any]) -> Thumbnail:
+        crop, note = Image.fromarray(crops[row["crop"]]), f"quality {row['quality']:.2f}"
+        return Thumbnail(crop, row["person"], note, GOOD)
 
-def _spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most `_MAX_THUMBNAILS` of `rows`, evenly spaced, in their order."""
-    if len(rows) <= _MAX_THUMBNAILS:
-        return list(rows)
-    return [rows[i * len(rows) // _MAX_THUMBNAILS] for i in range(_MAX_THUMBNAILS)]
+    def rejected(row: dict[str, Any]) -> Thumbnail:
+        photo = _open(data_root / row["path"], limits)
+        return Thumbnail(photo, row["person"], row["reason"], BAD)
 
-
-def _how_many(shown: Sequence[object], of: Sequence[object]) -> str:
-    return f"{len(of)}" if len(shown) == len(of) else f"{len(shown)} of {len(of)}"
+    sections, faces = [], table.to_pylist()
+    for title, make in (("Kept", kept), ("Rejected", rejected)):
+        rows = [row for row in faces if (row["crop"] >= 0) == (make is kept)]
+        count = min(len(rows), _MAX_THUMBNAILS)
+        shown = [rows[number * len(rows) // count] for number in range(count)]
+        of = "" if count == len(rows) else f"{count} of "
+        thumbnails = [make(row) for row in shown]
+        sections.append(ThumbnailSection(f"{title}: {of}{len(rows)}", thumbnails))
+    return draw_sections(sections)
 
 
 def _open(path: Path, limits: PhotoLimits) -> Image.Image | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal
@@ -112,47 +112,39 @@ def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> Croppe
     """Return the face in a photo of one person; a photo that cannot be used gives a reason."""
     try:
         if settings.mode == "center":
-            return _crop_center(open_photo(path, settings.limits).pixels, settings)
-        found = find_in_photo(path, finder, settings.limits)
+            photo = open_photo(path, settings.limits)
+            cropped = _crop_center(photo.pixels, settings.center_ratio)
+        else:
+            cropped = _crop_face(path, finder, settings)
     except PhotoError as error:
         return CroppedPhoto(reason=error.reason)
+    if cropped.quality and cropped.quality.overall < settings.min_quality:
+        return replace(cropped, crop=None, reason=Reason.LOW_QUALITY)
+    return cropped
+
+
+def _crop_face(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:
+    found = find_in_photo(path, finder, settings.limits)
     faces, (width, height) = found.faces, found.photo.size
     face = choose_face(faces, width, height, settings.several_faces, settings.min_face)
     if face is None:
-        return CroppedPhoto(reason=_reason_for_none(faces, settings.min_face))
+        if not faces:
+            return CroppedPhoto(reason=Reason.NO_FACE)
+        small = all(each.detection.size < settings.min_face for each in faces)
+        return CroppedPhoto(reason=Reason.FACE_TOO_SMALL if small else Reason.SEVERAL_FACES)
     crop = face.crop
     if settings.mode == "box":
         pixels = open_photo(path, settings.limits).pixels  # the finder's may be of a reduced size
         crop = box_crop(pixels, face.detection.box, settings.box_margin)
-    return _accept(settings, crop, face.detection.box, face.quality, face.detection)
+    return CroppedPhoto(crop, face.detection.box, face.detection, face.quality)
 
 
-def _crop_center(pixels: np.ndarray, settings: CropSettings) -> CroppedPhoto:
+def _crop_center(pixels: np.ndarray, ratio: float) -> CroppedPhoto:
     """Crop a photo that somebody else cropped around the face already."""
-    left, top, side = center_square(pixels.shape[1], pixels.shape[0], settings.center_ratio)
+    left, top, side = center_square(pixels.shape[1], pixels.shape[0], ratio)
     crop = square_crop(pixels, left, top, side, 112)
     quality = measure(crop, pose=0.0, size_px=side)  # the pose is unknown
-    return _accept(settings, crop, (left, top, side, side), quality)
-
-
-def _accept(
-    settings: CropSettings,
-    crop: np.ndarray,
-    box: Box,
-    quality: Quality,
-    detection: Detection | None = None,
-) -> CroppedPhoto:
-    if quality.overall >= settings.min_quality:
-        return CroppedPhoto(crop, box, detection, quality)
-    return CroppedPhoto(None, box, detection, quality, Reason.LOW_QUALITY)
-
-
-def _reason_for_none(faces: list[Face], min_face: float) -> Reason:
-    if not faces:
-        return Reason.NO_FACE
-    if all(face.detection.size < min_face for face in faces):
-        return Reason.FACE_TOO_SMALL
-    return Reason.SEVERAL_FACES
+    return CroppedPhoto(crop, (left, top, side, side), None, quality)
 
 
 SCHEMA = pa.schema(
@@ -205,11 +197,8 @@ def crop_photos(
 
     Args:
         manifest: columns photo_id, path (POSIX, relative to `data_root`), person, status, reason.
-        data_root: the folder that the manifest's paths start from.
         out: folder for the results, created if absent.
-        finder: shared by the workers.
-        settings: see there.
-        workers: number of threads.
+        workers: number of threads, which share the finder.
 
     Raises:
         FaceOpsError: no photo gave a face.

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,7 +60,7 @@ def main() -> None:
     table = split_table(rows, splits, params.validate_.min_photos)
     results = check_split(table, params.validate_.min_photos, params.validate_.hard)
     figures = split_figures(table)
-    report = {**figures, "expectations": {r.name: r.as_dict() for r in results}}
+    report = {**figures, "expectations": {r.name: asdict(r) for r in results}}
     write_json(OUT / "split.json", report)
     for warning in stop_on_hard_failures(results, str(OUT / "split.json")):
         print(warning, file=sys.stderr)

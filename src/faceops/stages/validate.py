@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from faceops.base.errors import UsageError
@@ -50,7 +51,7 @@ def main() -> None:
         "people": len({row["person"] for row in rows if row["status"] == ACCEPTED}),
         "reasons": dict(reasons),
         "formats": dict(Counter(row["format"] for row in rows if row["format"])),
-        "expectations": {result.name: result.as_dict() for result in results},
+        "expectations": {result.name: asdict(result) for result in results},
     }
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")
     write_quarantine_list(rejected, OUT / "quarantine.csv")
