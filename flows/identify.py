@@ -29,14 +29,10 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
 from faceops.cli.bundle_argument import CHAMPION, load_release
 from faceops.gallery.store import Gallery
+from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards
-from faceops.identification.mlflow_run import (
-    is_recorded,
-    log_run,
-    mark_recorded,
-    require_valid_records,
-)
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS
+from faceops.identification.records.reuse import UnloadedRelease
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings, check_folders
 from faceops.photos.walk import walk_photos
@@ -50,31 +46,19 @@ _POLL_S = 2.0
 
 
 @dataclass(frozen=True)
-class ReleaseFolder:
-    """A release as a task takes it: it loads the ONNX sessions in its own process.
+class ReleaseFolder(UnloadedRelease):
+    """A release as a task takes it: it loads the ONNX sessions in its own process."""
 
-    `name` and `note` are as in `Bundle`.
-    """
-
-    folder: Path
-    name: str
-    note: str
-    precision: Precision
+    precision: Precision = "float32"
 
     def load(self) -> Bundle:
         """Load the release, once in each process."""
         with _LOADING:
-            return _loaded(self)
+            return _load(**vars(self))
 
 
 _LOADING = Lock()
-
-
-@lru_cache(maxsize=1)
-def _loaded(release: ReleaseFolder) -> Bundle:
-    return Bundle.load(
-        release.folder, name=release.name, note=release.note, precision=release.precision
-    )
+_load = lru_cache(maxsize=1)(Bundle.load)
 
 
 def check_arguments(photos_dir: Path, out: Path, gallery: Path, shard_photos: int) -> None:
@@ -145,10 +129,10 @@ def load_model(model: str, precision: Precision) -> Bundle:
 def check_and_record(out: Path, summary: dict[str, Any]) -> None:
     """Check the new table with Great Expectations, and record the run in MLflow."""
     logger = get_run_logger()
-    checked = require_valid_records(out / FACES_FILE)
+    checked = mlflow_run.require_valid_records(out / FACES_FILE)
     logger.info("Great Expectations: the records meet all %d expectations", checked)
     try:
-        run_id = log_run(summary, Path.cwd())
+        run_id = mlflow_run.log_run(summary, Path.cwd())
     except UnreachableError as error:
         logger.warning("%s The results are kept; the next run records them", error)
         return
@@ -156,7 +140,7 @@ def check_and_record(out: Path, summary: dict[str, Any]) -> None:
         logger.info("no MLflow store found: the run is not recorded")
     else:
         logger.info("recorded in MLflow as run %s", run_id)
-    mark_recorded(out, summary["run_id"])
+    mlflow_run.mark_recorded(out, summary["run_id"])
 
 
 def publish_artifacts(summary: dict[str, Any]) -> None:
@@ -222,10 +206,9 @@ def identify_folder(
         get_run_logger().warning(bundle.note)
     Gallery.open(Path(gallery), bundle.release.contract_id)
     release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, settings.precision)
-    parts = shards(paths, shard_photos)
     futures = [
         find_faces.submit(number, part, release, results, settings)
-        for number, part in enumerate(parts, start=1)
+        for number, part in enumerate(shards(paths, shard_photos), start=1)
     ]
     wait(futures)
     failed = [number for number, future in enumerate(futures, start=1) if future.state.is_failed()]
@@ -239,7 +222,7 @@ def identify_folder(
             "nothing has changed: the results of run %s are current", summary["run_id"]
         )
     # A run that was cut off before its check, or made by the command, is checked now.
-    if not is_recorded(results, summary["run_id"]):
+    if not mlflow_run.is_recorded(results, summary["run_id"]):
         check_and_record(results, summary)
     publish_artifacts(summary)
     return summary
@@ -271,28 +254,15 @@ def main() -> int:
     if args.serve != bool(args.cron):
         parser.error('--serve and --cron go together: --serve --cron "0 3 * * *"')
     try:
-        settings = IdentifySettings(
-            budget=args.budget,
-            annotate=args.annotate,
-            xmp=args.xmp,
-            detail=args.detail,
-            precision=args.precision,
-            keep_crops=args.keep_crops,
-            keep_runs=args.keep_runs,
-        )
+        fields = IdentifySettings.__dataclass_fields__
+        settings = IdentifySettings(**{key: vars(args)[key] for key in fields if key in args})
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
         check_arguments(*folders, args.shard_photos)
         model = args.bundle or args.model
         load_model(model, args.precision)
-        values = {
-            "photos_dir": args.photos_dir,
-            "gallery": args.gallery,
-            "out": args.out,
-            "model": model,
-            "settings": settings,
-            "shard_photos": args.shard_photos,
-            "patience_s": args.patience_s,
-        }
+        named = ("photos_dir", "gallery", "out", "shard_photos", "patience_s")
+        values = {name: vars(args)[name] for name in named}
+        values |= {"model": model, "settings": settings}
         if args.serve:
             identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
             return 0

@@ -34,7 +34,8 @@ def photo(name: str, quality: float, probability: float | None) -> NamedPhoto:
         else Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best)
     )
     photo_id = name.encode().hex()
-    return NamedPhoto(Path(name), name, FoundPhoto(photo_id, None, (face,)), [decision], True)
+    found = FoundPhoto(photo_id, None, (face,))
+    return NamedPhoto(Path(name), None, found, True, photo_path=name, decisions=[decision])
 
 
 def measured(
@@ -105,11 +106,11 @@ def test_new_photos_are_compared_with_earlier_ones(thresholds: Thresholds) -> No
 
 def test_few_faces_say_nothing_and_chance_is_no_drift() -> None:
     tenths = [0.1] * 10
-    assert compare("x", tenths, [4] * 10, lambda *_: "?") is None
+    assert compare(QUALITY, tenths, np.full(10, 4)) is None
     levels = []
     for _ in range(1000):
         counts = draw.multinomial(60, tenths)
-        drift = compare("x", tenths, counts, lambda *_: "?")
+        drift = compare(QUALITY, tenths, counts)
         assert drift is not None
         levels.append(drift.level)
     # Without the guard against chance about 84 % of these would be warnings.

@@ -21,13 +21,14 @@ from faceops.identification.forget.traces import search_traces
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings
 from faceops.identification.state import schema
-from faceops.identification.state.face_store import Extraction, FaceStore, SourceFile
+from faceops.identification.state.face_store import Extraction, FaceStore
 from faceops.identification.state.found_photo import (
     FoundFace,
     FoundPhoto,
     decode_crop,
     encode_crop,
 )
+from faceops.identification.state.presence import SourceFile
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
 from faceops.identification.unknown.numbers import FaceKey, number_groups
@@ -227,7 +228,9 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
     photo = album / "orientation_6.jpg"
     method = method_of(bundle.release, PhotoLimits(), DETAIL)
     with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
-        extractor = FaceExtractor(bundle, bundle.face_finder(), store, PhotoLimits(), Timer())
+        extractor = FaceExtractor(
+            bundle, bundle.face_finder(), store, IdentifySettings(detail=0), Timer()
+        )
         fail_once(monkeypatch, Path, "stat", OSError(errno.EIO, "Input/output error"))
         (first,) = extractor.extract([photo])
         assert (first.file, first.opened, len(first.photo.faces) > 0) == (None, True, True)

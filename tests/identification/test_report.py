@@ -18,7 +18,7 @@ from PIL import Image
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.output_folder import forget_in_output
 from faceops.identification.report import report
-from faceops.identification.report.shown_faces import fair_shares
+from faceops.identification.report.report import fair_shares
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 

@@ -8,8 +8,8 @@ lies within its 99 % is no drift.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,29 +27,6 @@ _MIN_SHARE = 1e-4  # so that an empty bin has a logarithm
 _CHI2_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
 
 QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share unnamed"
-Advice = Callable[[Sequence[float], Sequence[float]], str]  # of the expected and the seen shares
-
-
-@dataclass
-class _Counts:
-    """Counts of usable faces: int (bins,) by quality and by similarity of the unnamed."""
-
-    quality: np.ndarray
-    similarity: np.ndarray
-    named: int = 0
-    unnamed: int = 0
-
-    def __add__(self, other: "_Counts") -> "_Counts":
-        return _Counts(
-            self.quality + other.quality,
-            self.similarity + other.similarity,
-            self.named + other.named,
-            self.unnamed + other.unnamed,
-        )
-
-    @property
-    def faces(self) -> int:
-        return self.named + self.unnamed
 
 
 @dataclass
@@ -70,14 +47,17 @@ class DriftMeter:
     gallery_faces: int
     budget: float
     before: Container[bytes] = frozenset()
-    _counts: dict[bool, _Counts] = field(default_factory=dict)  # by whether the photo is new
 
     def __post_init__(self) -> None:
         self._expected, odds = _stranger_bins(self.thresholds, self.gallery_faces, self.budget)
         self._edges = sigmoid(np.array(odds)).tolist()
-        bins = len(self.thresholds.quality_deciles) + 1
-        for new in (True, False):
-            self._counts[new] = _Counts(np.zeros(bins, int), np.zeros(len(self._edges) + 1, int))
+        bins = {
+            QUALITY: len(self.thresholds.quality_deciles) + 1,
+            SIMILARITY: len(self._edges) + 1,
+            UNNAMED: 2,  # named, unnamed
+        }
+        # By whether the photo is new, then by what is compared.
+        self._counts = [{what: np.zeros(n, int) for what, n in bins.items()} for _ in range(2)]
 
     def add(self, named: NamedPhoto) -> None:
         """Count the faces of one photo, except for rejected ones."""
@@ -86,27 +66,25 @@ class DriftMeter:
         for face, decision in zip(named.photo.faces, named.decisions, strict=True):
             if decision.kind is DecisionKind.REJECTED:
                 continue
-            counts.quality[bisect_left(self.thresholds.quality_deciles, face.quality)] += 1
-            if decision.kind is DecisionKind.IDENTIFIED:
-                counts.named += 1
-                continue
-            counts.unnamed += 1
+            counts[QUALITY][bisect_left(self.thresholds.quality_deciles, face.quality)] += 1
+            counts[UNNAMED][int(decision.kind is DecisionKind.UNKNOWN)] += 1
             if decision.reason is Reason.BELOW_THRESHOLD and decision.best is not None:
-                counts.similarity[bisect_right(self._edges, decision.best.probability)] += 1
+                counts[SIMILARITY][bisect_right(self._edges, decision.best.probability)] += 1
 
     def result(self) -> list[Drift]:
         """Return the comparisons for which there are enough faces."""
-        new, old = self._counts[True], self._counts[False]
-        counts = new if new.faces >= MIN_FACES else new + old
-        found = []
+        old, new = self._counts
+        counts, faces, earlier = new, new[UNNAMED].sum(), old[UNNAMED].sum()
+        if faces < MIN_FACES:
+            counts = {what: new[what] + old[what] for what in new}
+        expected: dict[str, Sequence[float]] = {}
         if self.thresholds.quality_deciles:
-            tenths = [1 / len(counts.quality)] * len(counts.quality)
-            found.append(compare(QUALITY, tenths, counts.quality, _quality_advice))
+            expected[QUALITY] = [1 / len(counts[QUALITY])] * len(counts[QUALITY])
         if self._edges:
-            found.append(compare(SIMILARITY, self._expected, counts.similarity, _similarity_advice))
-        if counts is new and old.faces >= MIN_FACES:
-            shares = [old.named / old.faces, old.unnamed / old.faces]
-            found.append(compare(UNNAMED, shares, [new.named, new.unnamed], _unnamed_advice))
+            expected[SIMILARITY] = self._expected
+        if faces >= MIN_FACES and earlier >= MIN_FACES:
+            expected[UNNAMED] = (old[UNNAMED] / earlier).tolist()
+        found = (compare(what, shares, counts[what]) for what, shares in expected.items())
         return [drift for drift in found if drift is not None]
 
 
@@ -116,9 +94,7 @@ def psi(expected: Sequence[float], seen: Sequence[float]) -> float:
     return float(((b - a) * np.log(b / a)).sum())
 
 
-def compare(
-    what: str, expected: Sequence[float], counts: np.ndarray | Sequence[int], advice: Advice
-) -> Drift | None:
+def compare(what: str, expected: Sequence[float], counts: np.ndarray) -> Drift | None:
     """Compare counts in bins with expected shares; None if there are too few faces."""
     faces = int(np.sum(counts))
     if faces < MIN_FACES:
@@ -137,7 +113,7 @@ def compare(
         seen=[round(share, 4) for share in seen],
         psi=round(index, 4),
         level=level,
-        advice=advice(expected, seen) if level != "none" else "",
+        advice=_ADVICE[what](expected, seen) if level != "none" else "",
     )
 
 
@@ -200,3 +176,6 @@ def _unnamed_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
         f"of the new photos' faces {seen[0]:.0%} are named, of the earlier ones' "
         f"{expected[0]:.0%}: check some of the new names"
     )
+
+
+_ADVICE = {QUALITY: _quality_advice, SIMILARITY: _similarity_advice, UNNAMED: _unnamed_advice}

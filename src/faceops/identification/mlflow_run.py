@@ -9,12 +9,7 @@ import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
-from faceops.dataset.expectations import (
-    CheckedTable,
-    ExpectationResult,
-    expect,
-    run_expectations,
-)
+from faceops.dataset.expectations import CheckedTable, expect, run_expectations
 
 EXPERIMENT = "faceops-identify"
 RECORDED_FILE = ".recorded"
@@ -49,28 +44,22 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     Raises:
         StoreError: the store refused it; UnreachableError if it does not answer.
     """
-    from faceops.registry.store import has_store, store_errors, use_tracking
+    from faceops.registry import store
     from faceops.registry.versions import versions
 
-    if not has_store(root):
+    if not store.has_store(root):
         return None
     import mlflow
 
-    use_tracking(root, EXPERIMENT)
-    tags = {
-        "identify_run_id": summary["run_id"],
-        "release": summary["release"],
-        "contract_id": summary["contract_id"],
-        "decided_by": summary["decided_by"],
-        "faceops": faceops.__version__,
-    }
+    store.use_tracking(root, EXPERIMENT)
+    tags = {name: summary[name] for name in ("release", "contract_id", "decided_by")}
+    tags |= {"identify_run_id": summary["run_id"], "faceops": faceops.__version__}
     if summary["release_note"]:
         tags["release_note"] = summary["release_note"]
     if summary["release"].startswith("models:/"):
         number = summary["release"].rpartition("/")[2]
         for version in versions():
-            same = str(version.version) == number and version.contract_id == summary["contract_id"]
-            if same:
+            if (str(version.version), version.contract_id) == (number, summary["contract_id"]):
                 tags |= {"model_version": number, "model_run_id": version.run_id}
     metrics = {name: float(summary[name]) for name in _COUNTS}
     if compared := summary["identified"] + summary["unknown"]:
@@ -79,7 +68,7 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
         metrics[f"drift/{drift['what'].replace(' ', '_')}"] = drift["psi"]
     metrics |= {f"reason/{name}": float(count) for name, count in summary["reasons"].items()}
     with (
-        store_errors(f"recording run {summary['run_id']}"),
+        store.store_errors(f"recording run {summary['run_id']}"),
         mlflow.start_run(run_name=summary["run_id"]) as run,
     ):
         mlflow.set_tags(tags)
@@ -103,26 +92,12 @@ def mark_recorded(out: Path, run_id: str) -> None:
 def require_valid_records(records: Path) -> int:
     """Check the Parquet file of a run; return the number of expectations.
 
-    Raises:
-        FaceOpsError: one was not met, with an example.
-    """
-    results = check_records(records)
-    for result in results:
-        if not result.success:
-            example = f", for instance {result.examples[0]}" if result.examples else ""
-            raise FaceOpsError(
-                f"{records} fails {result.name} in {result.failed} rows{example}; do not use it, "
-                "and please report this."
-            )
-    return len(results)
-
-
-def check_records(records: Path) -> list[ExpectationResult]:
-    """Return the result of each expectation on the Parquet file of a run, by name.
-
     Expected: one row per face; a known decision; a name if and only if somebody was identified,
     and a reason otherwise; shares from 0 to 1; boxes with an area; no person twice in one photo;
     one run, release and contract.
+
+    Raises:
+        FaceOpsError: one was not met, with an example.
     """
     import pandas as pd
 
@@ -153,4 +128,12 @@ def check_records(records: Path) -> list[ExpectationResult]:
         CheckedTable("records", frame, "row", of_rows),
         CheckedTable("run", run, "rows", of_run),
     ]
-    return run_expectations(tables, [each.name for each in (*of_rows, *of_run)])
+    results = run_expectations(tables, [each.name for each in (*of_rows, *of_run)])
+    for result in results:
+        if not result.success:
+            example = f", for instance {result.examples[0]}" if result.examples else ""
+            raise FaceOpsError(
+                f"{records} fails {result.name} in {result.failed} rows{example}; do not use it, "
+                "and please report this."
+            )
+    return len(results)

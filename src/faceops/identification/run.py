@@ -3,11 +3,10 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import faceops
 from faceops.base.errors import FaceOpsError
@@ -20,44 +19,19 @@ from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.decide import NamedPhoto, NamingRule, name_faces
 from faceops.identification.engine.extract import GROUP, FaceExtractor
-from faceops.identification.records.output_folder import (
-    FACES_FILE,
-    REPORT_FILE,
-    STATE_FILE,
-    latest_drawings,
-    publish,
-    remove_old_runs,
-    run_folder,
-    write_manifest,
-)
-from faceops.identification.records.records import (
-    RunOrigin,
-    open_writers,
-    photo_ids_in,
-    records_of,
-)
-from faceops.identification.records.reuse import (
-    FolderDigest,
-    UnloadedRelease,
-    find_reusable_run,
-    inputs_digest,
-    list_photos,
-    reuse_last_run,
-)
+from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_folders
 from faceops.identification.sidecars.sidecars import with_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Summary, Timer, write_summary
-from faceops.identification.unknown.unknown_people import (
-    UnknownFaces,
-    find_unknown_people,
-    write_unknown_people,
-)
+from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
 
 MAX_DEFAULT_THREADS = 8
+_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs")  # of the settings
+_IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
 
 def identify(
@@ -86,14 +60,15 @@ def identify(
     budget = settings.budget or thresholds.default_budget
     settings = replace(settings, budget=budget, precision=bundle.release.precision)
     threads = settings.threads or min(MAX_DEFAULT_THREADS, usable_cpus())
-    root, paths = list_photos(photos_dir)
+    root, paths = reuse.list_photos(photos_dir)
     start, timer = time.monotonic(), Timer()
     method = method_of(bundle.release, settings.limits, settings.detail)
-    has_state = (out / STATE_FILE).is_file()  # before FaceStore creates it
+    state = out / output_folder.STATE_FILE
+    has_state = state.is_file()  # before FaceStore creates it
     with (
         folder_lock(out),
         _write_errors(out),
-        contextlib.closing(FaceStore(out / STATE_FILE, method)) as store,
+        contextlib.closing(FaceStore(state, method)) as store,
     ):
         # Note `out` in the gallery, then read the gallery: who was forgotten during the walk is not
         # named, and who is forgotten from here on is forgotten in `out` too.
@@ -105,30 +80,23 @@ def identify(
                 f"connected? The results in {out} stay as they are."
             )
 
-        release = UnloadedRelease(bundle.folder, bundle.name, bundle.note)
-        digest = inputs_digest(gallery.stamp, release, root, settings)
-        latest = find_reusable_run(out, digest, paths) if has_state else None
+        digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
+        latest = reuse.find_reusable_run(out, digest, paths) if has_state else None
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
-            return reuse_last_run(latest, out, settings)
+            return reuse.reuse_last_run(latest, out, settings)
 
         summary = new_summary(photos_dir, gallery, bundle, settings)
         summary.decided_by, summary.known_to_gallery = digest, known_to_gallery
         with (
-            run_folder(out, summary.run_id) as folder,
-            UnknownFaces(folder, gallery.embedding_size) as unknown,
+            output_folder.run_folder(out, summary.run_id) as folder,
+            unknown_people.UnknownFaces(folder, gallery.embedding_size) as unknown,
         ):
-            extractor = FaceExtractor(
-                bundle,
-                bundle.face_finder(settings.detail),
-                store,
-                settings.limits,
-                timer,
-                settings.keep_crops,
-            )
+            finder = bundle.face_finder(settings.detail)
+            extractor = FaceExtractor(bundle, finder, store, settings, timer)
             rule = NamingRule.for_gallery(thresholds, gallery, budget, settings.policy)
             photos = name_photos(root, paths, extractor, gallery, rule, threads)
-            drawings = latest_drawings(out) if settings.annotate else None
+            drawings = output_folder.latest_drawings(out) if settings.annotate else None
             if settings.annotate:
                 from faceops.identification.records.drawings import with_drawings
 
@@ -136,18 +104,18 @@ def identify(
             if settings.xmp:
                 photos = with_sidecars(photos, summary)
 
-            report, files = Report(root), FolderDigest(settings.xmp)
-            drift = DriftMeter(
-                thresholds, summary.gallery_faces, budget, photo_ids_in(out / FACES_FILE)
-            )
-            origin = RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
-            unread = write_rows(
-                photos, folder, origin, (summary, report, unknown, drift, files), timer
-            )
+            report, files = Report(root), reuse.FolderDigest(settings.xmp)
+            before = records.photo_ids_in(out / output_folder.FACES_FILE)
+            drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
+            origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
+            counters = (summary.add, report.add, unknown.add, drift.add, files.add)
+            unread = write_rows(photos, folder, origin, counters, timer)
             summary.saw, summary.drift = files.hexdigest(), drift.result()
             with timer.part("group"):
-                people = find_unknown_people(folder / FACES_FILE, unknown, bundle, out / STATE_FILE)
-                write_unknown_people(people, folder)
+                people = unknown_people.find_unknown_people(
+                    folder / output_folder.FACES_FILE, unknown, bundle, state
+                )
+                unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
             whole = root if photos_dir.is_dir() else None  # one photo says nothing of the others
@@ -161,17 +129,12 @@ def identify(
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
             write_summary(summary, folder)
             page = report.render(summary, gallery.folder, out)
-            (folder / REPORT_FILE).write_text(page, "utf-8")
-            about = {
-                "run_id": summary.run_id,
-                "faceops": faceops.__version__,
-                "release": summary.release,
-                "release_note": summary.release_note,
-                "contract_id": summary.contract_id,
-            }
-            write_manifest(folder, about, drawings)
-        publish(out, summary.run_id)
-        remove_old_runs(out, settings.keep_runs, summary.run_id)
+            (folder / output_folder.REPORT_FILE).write_text(page, "utf-8")
+            about = {name: getattr(summary, name) for name in _IN_MANIFEST}
+            about["faceops"] = faceops.__version__
+            output_folder.write_manifest(folder, about, drawings)
+        output_folder.publish(out, summary.run_id)
+        output_folder.remove_old_runs(out, settings.keep_runs, summary.run_id)
     return summary
 
 
@@ -195,12 +158,8 @@ def new_summary(
         runner_up_margin=thresholds.runner_up_margin,
         gallery_people=len(gallery.people),
         gallery_faces=enrolled,
-        detail=settings.detail,
-        annotate=settings.annotate,
-        xmp=settings.xmp,
-        keep_crops=settings.keep_crops,
-        keep_runs=settings.keep_runs,
         checked=started.isoformat(timespec="seconds"),
+        **{name: getattr(settings, name) for name in _IN_SUMMARY},
     )
 
 
@@ -222,18 +181,13 @@ def name_photos(
     def name(group: Sequence[Path]) -> list[NamedPhoto]:
         extractions = extractor.extract(group)
         with extractor.timer.part("name"):
-            decisions = name_faces(
-                [one.photo for one in extractions], gallery, extractor.bundle, rule
-            )
+            found = [one.photo for one in extractions]
+            decisions = name_faces(found, gallery, extractor.bundle, rule)
         return [
             NamedPhoto(
-                one.path,
-                valid_unicode(one.path.as_posix()[below:]),
-                one.photo,
-                decided,
-                one.opened,
-                one.file,
-                one.reembedded,
+                **vars(one),
+                photo_path=valid_unicode(one.path.as_posix()[below:]),
+                decisions=decided,
             )
             for one, decided in zip(extractions, decisions, strict=True)
         ]
@@ -243,18 +197,11 @@ def name_photos(
     return track(named, "identify", total=len(paths))
 
 
-class PhotoCounter(Protocol):
-    """Something that takes the photos of a run one by one."""
-
-    def add(self, named: NamedPhoto) -> None:
-        """Add one photo."""
-
-
 def write_rows(
     photos: Iterator[NamedPhoto],
     folder: Path,
-    origin: RunOrigin,
-    counters: Sequence[PhotoCounter],
+    origin: records.RunOrigin,
+    counters: Sequence[Callable[[NamedPhoto], None]],
     timer: Timer,
 ) -> list[Path]:
     """Write the rows of all photos into `folder` while they come in; pass them to `counters`.
@@ -262,12 +209,14 @@ def write_rows(
     Returns the paths that were no readable file.
     """
     unread = []
-    with open_writers(folder) as writers:
+    with records.open_writers(folder) as writers:
         for photo in photos:
             with timer.part("write"):
-                writers.write(records_of(origin, photo.photo_path, photo.photo, photo.decisions))
+                writers.write(
+                    records.records_of(origin, photo.photo_path, photo.photo, photo.decisions)
+                )
                 for counter in counters:
-                    counter.add(photo)
+                    counter(photo)
             if photo.file is None:
                 unread.append(photo.path)
         with timer.part("write"):

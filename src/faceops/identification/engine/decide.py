@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
-from faceops.identification.state.face_store import SourceFile
+from faceops.identification.state.face_store import Extraction
 from faceops.identification.state.found_photo import FoundPhoto
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
@@ -85,24 +84,12 @@ class NamingRule:
         return cls(threshold, thresholds.runner_up_margin, policy)
 
 
-@dataclass(frozen=True, eq=False)
-class NamedPhoto:
-    """A photo with a decision for each face.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NamedPhoto(Extraction):
+    """A photo with a decision for each face; `photo_path` is below the photos' folder, as text."""
 
-    Attributes:
-        photo_path: the path below the photos' folder, as valid Unicode text.
-        file: None if it was no readable file, or changed while it was read.
-        opened: the photo was decoded in this run.
-        reembedded: its faces were embedded in this run, from stored crops.
-    """
-
-    path: Path
     photo_path: str
-    photo: FoundPhoto
     decisions: list[Decision]
-    opened: bool
-    file: SourceFile | None = None
-    reembedded: bool = False
 
 
 def name_faces(
@@ -156,13 +143,8 @@ def rank_people(
     persons = person_rows[rows]
     order = np.lexsort((persons, distances, -probabilities, queries))
     ranked: list[list[Candidate]] = [[] for _ in embeddings]
-    for query, person, probability, distance in zip(
-        queries[order].tolist(),
-        persons[order].tolist(),
-        probabilities[order].tolist(),
-        distances[order].tolist(),
-        strict=True,
-    ):
+    columns = (column[order].tolist() for column in (queries, persons, probabilities, distances))
+    for query, person, probability, distance in zip(*columns, strict=True):
         found = ranked[query]
         if len(found) < 2 and (not found or found[0].person != people[person]):
             found.append(Candidate(people[person], probability, distance))
@@ -263,10 +245,8 @@ def _decide_one(found: Sequence[Candidate], refusal: Reason | None, rule: Naming
     best, runner_up = found[0], found[1] if len(found) > 1 else None
     if not reaches(best.probability, rule.threshold):
         return Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
-    if runner_up is not None and _lead(best, runner_up) < rule.runner_up_margin:
-        return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
+    if runner_up is not None:
+        lead = clipped_log_odds(best.probability) - clipped_log_odds(runner_up.probability)
+        if lead < rule.runner_up_margin:
+            return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
     return Decision(DecisionKind.IDENTIFIED, None, best, runner_up)
-
-
-def _lead(best: Candidate, runner_up: Candidate) -> float:
-    return float(clipped_log_odds(best.probability) - clipped_log_odds(runner_up.probability))

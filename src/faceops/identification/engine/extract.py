@@ -1,29 +1,23 @@
 """Extract the faces of a group of photos: from the store if known, else from the photos."""
 
 import contextlib
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
 from faceops.base.files import sha256_file
-from faceops.faces.detector import Box
 from faceops.faces.find_faces import FaceFinder, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.face_store import (
-    Extraction,
-    FaceStore,
-    SourceFile,
-    StoredPhoto,
-)
-from faceops.identification.state.forgotten_places import forgotten_faces, without_forgotten
-from faceops.identification.state.found_photo import FoundPhoto
+from faceops.identification.state.face_store import Extraction, FaceStore, StoredPhoto
+from faceops.identification.state.found_photo import FoundPhoto, forgotten_faces
+from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
-from faceops.photos.open_photo import PhotoError, PhotoLimits
+from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
 GROUP = 32  # photos that are embedded and stored together
@@ -33,17 +27,14 @@ GROUP = 32  # photos that are embedded and stored together
 class FaceExtractor:
     """Finds and embeds the faces of photos; may be shared by threads.
 
-    Attributes:
-        timer: measures the parts `look` (open photos, find faces) and `embed` (and store).
-        keep_crops: store the aligned crops of opened photos too.
+    `timer` measures the parts `look` (open photos, find faces) and `embed` (and store).
     """
 
     bundle: Bundle
     finder: FaceFinder
     store: FaceStore
-    limits: PhotoLimits
+    settings: IdentifySettings
     timer: Timer
-    keep_crops: bool = False
 
     def extract(self, paths: Sequence[Path]) -> list[Extraction]:
         """Return the faces of the photos `paths`; what is new is stored, all or nothing.
@@ -56,7 +47,7 @@ class FaceExtractor:
             known = self.store.find_unchanged([file for file in files if file is not None])
             extractions = [
                 _from_store(path, file, known[file])
-                if file in known
+                if file and file in known
                 else self._find_faces(path, file)
                 for path, file in zip(paths, files, strict=True)
             ]
@@ -66,16 +57,14 @@ class FaceExtractor:
             return extractions
         with self.timer.part("embed"):
             extractions = self._embed(extractions)
-            self.store.save(
-                (one for one, is_new in zip(extractions, new, strict=True) if is_new),
-                self.keep_crops,
-            )
+            to_save = compress(extractions, new)
+            self.store.save(to_save, self.settings.keep_crops)
         return [replace(one, crops={}) for one in extractions]
 
     def _find_faces(self, path: Path, file: SourceFile | None) -> Extraction:
         """Find the faces of the photo at `path`, unless its bytes are in the store."""
         photo_id, failed = None, False
-        if file is not None and 0 < file.size <= self.limits.max_bytes:
+        if file is not None and 0 < file.size <= self.settings.limits.max_bytes:
             try:
                 photo_id = sha256_file(path)
             except OSError:
@@ -85,7 +74,7 @@ class FaceExtractor:
                 if stored is not None:
                     return _from_store(path, file, stored)
         try:
-            found = find_in_photo(path, self.finder, self.limits)
+            found = find_in_photo(path, self.finder, self.settings.limits)
         except PhotoError as error:
             if failed or error.transient or file != source_file(path):
                 return Extraction(path, None, FoundPhoto(None, error.reason))  # tried again later
@@ -98,10 +87,11 @@ class FaceExtractor:
         """Return the group; of forgotten faces that were found again, only the box is left."""
         found = [one.photo.photo_id or "" for one in extractions if one.opened and one.crops]
         places = self.store.forgotten_places(found) if found else {}
-        return [
-            _blank(one, places[one.photo.photo_id]) if one.photo.photo_id in places else one
-            for one in extractions
-        ]
+        for number, one in enumerate(extractions):
+            if gone := forgotten_faces(one.photo, places.get(one.photo.photo_id or "", ())):
+                crops = {index: crop for index, crop in one.crops.items() if index not in gone}
+                extractions[number] = replace(one, photo=one.photo.without(gone), crops=crops)
+        return extractions
 
     def _embed(self, extractions: list[Extraction]) -> list[Extraction]:
         """Return the group with its new faces embedded, in shared batches."""
@@ -117,26 +107,9 @@ class FaceExtractor:
         return embedded
 
 
-def source_file(path: Path) -> SourceFile | None:
-    """Return the file at `path` as it is now; None if it is no regular file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return SourceFile(path, status.st_size, status.st_mtime_ns)
-
-
-def _from_store(path: Path, file: SourceFile | None, stored: StoredPhoto) -> Extraction:
+def _from_store(path: Path, file: SourceFile, stored: StoredPhoto) -> Extraction:
     reembedded = bool(stored.crops)
     return Extraction(path, file, stored.photo, reembedded=reembedded, crops=stored.crops)
-
-
-def _blank(one: Extraction, places: Sequence[Box]) -> Extraction:
-    gone = forgotten_faces(one.photo, places)
-    crops = {index: crop for index, crop in one.crops.items() if index not in gone}
-    return replace(one, photo=without_forgotten(one.photo, places), crops=crops)
 
 
 def shards(paths: Sequence[Path], size: int) -> list[list[Path]]:
@@ -157,14 +130,8 @@ def extract_shard(
     time, in threads or processes; extracting one again does nothing.
     """
     out.mkdir(parents=True, exist_ok=True)
-    opened = 0
     method = method_of(bundle.release, settings.limits, settings.detail)
     with contextlib.closing(FaceStore(out / STATE_FILE, method)) as store:
         finder = bundle.face_finder(settings.detail)
-        extractor = FaceExtractor(
-            bundle, finder, store, settings.limits, Timer(), settings.keep_crops
-        )
-        for start in range(0, len(paths), GROUP):
-            group = extractor.extract(paths[start : start + GROUP])
-            opened += sum(one.opened for one in group)
-    return opened
+        extractor = FaceExtractor(bundle, finder, store, settings, Timer())
+        return sum(one.opened for group in shards(paths, GROUP) for one in extractor.extract(group))

@@ -26,7 +26,7 @@ from faceops.identification.forget.output_folder import (
 from faceops.identification.forget.sidecars import ForgottenSidecars, forget_in_sidecars
 from faceops.identification.forget.traces import TraceSearch, search_traces
 from faceops.identification.records.output_folder import STATE_FILE
-from faceops.identification.state.forgotten_places import new_mark, remove_mark
+from faceops.identification.state.found_photo import new_mark, remove_mark
 from faceops.identification.state.schema import open_state
 
 

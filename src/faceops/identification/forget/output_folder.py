@@ -31,7 +31,7 @@ from faceops.identification.records.output_folder import (
     rewrite_manifest,
 )
 from faceops.identification.report.report import people_on
-from faceops.identification.state.forgotten_places import add_place
+from faceops.identification.state.found_photo import add_place
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import connect, open_state, state_errors
 from faceops.identification.unknown.numbers import FaceKey, forget_numbers

@@ -78,12 +78,16 @@ def _of_runner_up(value: Callable[[Candidate], Any]) -> Callable[[RowSource], An
     return lambda row: value(row.decision.runner_up) if row.decision.runner_up else None
 
 
-def _float32(value: float) -> float:
-    """Return the float that prints as the shortest text for `value` in float32.
+def _probability(candidate: Candidate) -> float:
+    """Return the float that prints as the shortest text for the probability in float32.
 
     Near 1, where thresholds lie, all digits of a probability count.
     """
-    return float(str(np.float32(value)))
+    return float(str(np.float32(candidate.probability)))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 _TEXT, _FLOAT, _FLOAT32 = pa.string(), pa.float64(), pa.float32()
@@ -96,42 +100,15 @@ COLUMNS = (
     Column("y", _FLOAT, "top, upright pixels", _of_face(lambda face: round(face.box[1], 2))),
     Column("width", _FLOAT, "upright pixels", _of_face(lambda face: round(face.box[2], 2))),
     Column("height", _FLOAT, "upright pixels", _of_face(lambda face: round(face.box[3], 2))),
-    Column(
-        "detector_score", _FLOAT, "0 to 1", _of_face(lambda face: round(face.detector_score, 4))
-    ),
+    Column("detector_score", _FLOAT, "0 to 1", _of_face(lambda it: round(it.detector_score, 4))),
     Column("quality", _FLOAT, "0 to 1", _of_face(lambda face: round(face.quality, 4))),
-    Column(
-        "decision",
-        _TEXT,
-        "`identified`, `unknown` or `rejected`",
-        lambda row: str(row.decision.kind),
-    ),
+    Column("decision", _TEXT, "see `DecisionKind`", lambda row: str(row.decision.kind)),
     Column("person", _TEXT, "the name, if identified", lambda row: row.decision.person, True),
-    Column(
-        "probability",
-        _FLOAT32,
-        "of the best candidate, even without a name",
-        _of_best(lambda best: _float32(best.probability)),
-    ),
-    Column(
-        "distance",
-        _FLOAT,
-        "Euclidean, of the best candidate's unit embedding, 0 to 2",
-        _of_best(lambda best: round(best.distance, 5)),
-    ),
+    Column("probability", _FLOAT32, "of the best candidate", _of_best(_probability)),
+    Column("distance", _FLOAT, "Euclidean, 0 to 2", _of_best(lambda it: round(it.distance, 5))),
     Column("runner_up", _TEXT, "the next candidate", _of_runner_up(lambda it: it.person), True),
-    Column(
-        "runner_up_probability",
-        _FLOAT32,
-        "of the next candidate",
-        _of_runner_up(lambda it: _float32(it.probability)),
-    ),
-    Column(
-        "reason",
-        _TEXT,
-        "reason code, if not identified",
-        lambda row: str(row.decision.reason) if row.decision.reason else None,
-    ),
+    Column("runner_up_probability", _FLOAT32, "of the next one", _of_runner_up(_probability)),
+    Column("reason", _TEXT, "if not identified", lambda row: _text(row.decision.reason)),
     Column("release", _TEXT, "the model", lambda row: row.run.release, foreign=True),
     Column("contract_id", _TEXT, "of the release", lambda row: row.run.contract_id),
 )
@@ -146,14 +123,10 @@ def records_of(
     run: RunOrigin, photo_path: str, photo: FoundPhoto, decisions: list[Decision]
 ) -> list[Record]:
     """Return the rows of one photo, with a decision for each face."""
-    if not photo.faces:
-        decision = Decision(DecisionKind.REJECTED, photo.reason)
-        sources = [RowSource(run, photo_path, photo, decision)]
-    else:
-        sources = [
-            RowSource(run, photo_path, photo, decision, index, face)
-            for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
-        ]
+    sources = [
+        RowSource(run, photo_path, photo, decision, index, face)
+        for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
+    ] or [RowSource(run, photo_path, photo, Decision(DecisionKind.REJECTED, photo.reason))]
     return [{column.name: column.value(source) for column in COLUMNS} for source in sources]
 
 

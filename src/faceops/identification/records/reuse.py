@@ -7,7 +7,6 @@ little more than the walk over its files.
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,18 +17,10 @@ import faceops
 from faceops.base.files import sha256_file
 from faceops.base.locks import folder_lock
 from faceops.gallery.folder import gallery_stamp, remember_output
-from faceops.identification.records.output_folder import (
-    ANNOTATED,
-    MANIFEST_FILE,
-    PUBLISHED,
-    RUNS,
-    STATE_FILE,
-    SUMMARY_FILE,
-    listed_drawings,
-    remove_old_runs,
-)
+from faceops.identification.records import output_folder
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.sidecars.place import SidecarPlaces
+from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import walk_photos
@@ -37,9 +28,9 @@ from faceops.release.contract import RELEASE_FILE
 
 if TYPE_CHECKING:  # loads ONNX Runtime
     from faceops.identification.engine.decide import NamedPhoto
+    from faceops.release.bundle import Bundle
 
 ROWS_VERSION = 1  # raise it with every change of the rows that the same inputs give
-NO_FILE = (-1, -1)  # size and time of what is no regular file
 
 
 @dataclass(frozen=True)
@@ -61,13 +52,11 @@ def list_photos(photos_dir: Path) -> tuple[Path, list[Path]]:
 
 
 def inputs_digest(
-    gallery_stamp: str, release: UnloadedRelease, root: Path, settings: IdentifySettings
+    gallery_stamp: str, release: "UnloadedRelease | Bundle", root: Path, settings: IdentifySettings
 ) -> str:
-    """Return the sha256 of all that decides a run's rows but the photos; "" if unknown.
+    """Return the sha256 of all that decides a run's rows but the photos below `root`.
 
-    Args:
-        gallery_stamp: see `gallery.store.gallery_stamp`; "" if the gallery is not as saved.
-        root: the folder of the photos.
+    "" if `gallery_stamp` is "": the gallery is not as saved.
     """
     if not gallery_stamp:
         return ""
@@ -92,24 +81,23 @@ class FolderDigest:
         self._digest = hashlib.sha256()
         self._sidecars = SidecarPlaces() if sidecars else None
 
-    def add_file(self, path: Path, size: int, mtime_ns: int) -> None:
-        """Add the next photo's file."""
-        self._add(path, size, mtime_ns)
+    def add_file(self, path: Path, file: SourceFile | None) -> None:
+        """Add the next photo's file; None if it is no regular file."""
+        files = [(path, file)]
         if self._sidecars:
             sidecar = self._sidecars.of(path)
-            self._add(sidecar, *_size_and_time(sidecar))
+            files.append((sidecar, source_file(sidecar)))
+        for place, found in files:
+            _, size, mtime_ns = found or (place, -1, -1)
+            self._digest.update(os.fsencode(place) + f"\0{size}\0{mtime_ns}\0".encode())
 
     def add(self, named: "NamedPhoto") -> None:
         """Add the next photo of a run, as it was when its faces were found."""
-        file = named.file
-        self.add_file(named.path, *((file.size, file.mtime_ns) if file else NO_FILE))
+        self.add_file(named.path, named.file)
 
     def hexdigest(self) -> str:
         """Return the digest so far."""
         return self._digest.hexdigest()
-
-    def _add(self, path: Path, size: int, mtime_ns: int) -> None:
-        self._digest.update(os.fsencode(path) + f"\0{size}\0{mtime_ns}\0".encode())
 
 
 def reuse_if_unchanged(
@@ -117,16 +105,16 @@ def reuse_if_unchanged(
 ) -> Summary | None:
     """Return the summary of the latest run into `out` if a new run would write the same rows.
 
-    None if anything changed or is damaged: the run itself then says what.
-
-    Args:
-        photos_dir: a folder of photos, or one photo.
-        settings: with the budget and the precision of the release filled in.
+    None if anything changed or is damaged: the run itself then says what. `settings` have the
+    budget and the precision of the release filled in.
 
     Raises:
         FaceOpsError: `out` is in use by another process or cannot be written.
     """
-    if not (out / SUMMARY_FILE).is_file() or not (release.folder / RELEASE_FILE).is_file():
+    if (
+        not (out / output_folder.SUMMARY_FILE).is_file()
+        or not (release.folder / RELEASE_FILE).is_file()
+    ):
         return None
     root, paths = list_photos(photos_dir)
     digest = inputs_digest(gallery_stamp(gallery), release, root, settings)
@@ -154,39 +142,32 @@ def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary 
         return None
     if latest.drop_at and datetime.now(UTC) >= datetime.fromisoformat(latest.drop_at):
         return None  # a run has to drop the data of missing photos
-    results = (*PUBLISHED, STATE_FILE)
+    results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
     if latest.sidecar_errors or not all((out / name).is_file() for name in results):
         return None
     if latest.annotate and not _drawings_exist(out, latest.run_id):
         return None
     files = FolderDigest(latest.xmp)
     for path in paths:
-        files.add_file(path, *_size_and_time(path))
+        files.add_file(path, source_file(path))
     return latest if files.hexdigest() == latest.saw else None
 
 
 def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Summary:
     """Return `latest` as `unchanged`, checked now, and write that to `out`."""
     latest.keep_crops, latest.keep_runs = settings.keep_crops, settings.keep_runs
-    remove_old_runs(out, settings.keep_runs, latest.run_id)
+    output_folder.remove_old_runs(out, settings.keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)
     return latest
 
 
 def _drawings_exist(out: Path, run_id: str) -> bool:
-    run = out / RUNS / run_id
-    if not (out / ANNOTATED).is_dir() or not (run / MANIFEST_FILE).is_file():
+    run = out / output_folder.RUNS / run_id
+    if not (out / output_folder.ANNOTATED).is_dir():
         return False
-    return all(
-        _size_and_time(out / name)[0] == entry["bytes"]
-        for name, entry in listed_drawings(run).items()
-    )
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return NO_FILE
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else NO_FILE
+    if not (run / output_folder.MANIFEST_FILE).is_file():
+        return False
+    copies = output_folder.listed_drawings(run).items()
+    found = ((source_file(out / name), entry["bytes"]) for name, entry in copies)
+    return all(file is not None and file.size == size for file, size in found)

@@ -8,45 +8,26 @@ numbers of unknown people.
 """
 
 import os
+import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
-from faceops.identification.state.forgotten_places import places_in, without_forgotten
-from faceops.identification.state.found_photo import (
-    FoundFace,
-    FoundPhoto,
-    decode_crop,
-    encode_crop,
-)
-from faceops.identification.state.presence import BELOW, Presence, below, note_presence
-from faceops.identification.state.schema import (
-    Method,
-    connect,
-    prepare_tables,
-    state_errors,
-    transaction,
-)
+from faceops.identification.state import found_photo, presence, schema
+from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import decoder_id
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 METHODS_KEPT = 3  # the current one, one to go back to, and one for a folder with other settings
-
-
-class SourceFile(NamedTuple):
-    """A photo's file as it was when its faces were found."""
-
-    path: Path
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +68,15 @@ class FaceStore:
         FaceOpsError: see `state_errors`; from every method too.
     """
 
-    def __init__(self, path: Path, method: Method) -> None:
+    def __init__(self, path: Path, method: schema.Method) -> None:
         self._path = path
         self._method = method
         self._decoder = decoder_id()
         self._lock = threading.Lock()
-        with state_errors(path):
-            self._db = connect(path)
-            with transaction(self._db):
-                prepare_tables(self._db)
+        with schema.state_errors(path):
+            self._db = schema.connect(path)
+            with schema.transaction(self._db):
+                schema.prepare_tables(self._db)
                 self._note_use()
 
     def close(self) -> None:
@@ -105,30 +86,21 @@ class FaceStore:
     def find_unchanged(self, files: Sequence[SourceFile]) -> dict[SourceFile, StoredPhoto]:
         """Return the photos of those of `files` whose size and time are the stored ones."""
         paths = [os.fsencode(file.path) for file in files]
-        with state_errors(self._path), self._lock:
-            stored = {
-                path: (size, mtime_ns, photo_id)
-                for path, size, mtime_ns, photo_id in self._db.execute(
-                    "SELECT path, size, mtime_ns, photo_id FROM files "
-                    f"WHERE path IN ({_marks(paths)})",
-                    paths,
-                )
-            }
-        same = {
-            file: stored[path][2]
-            for file, path in zip(files, paths, strict=True)
-            if path in stored and stored[path][:2] == (file.size, file.mtime_ns)
-        }
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT path, size, mtime_ns, photo_id FROM files WHERE path IN ({_marks(paths)})",
+                paths,
+            ).fetchall()
+        stored = {SourceFile(Path(os.fsdecode(path)), *was): id for path, *was, id in rows}
+        same = {file: stored[file] for file in files if file in stored}
         photos = self.load(list(same.values()))
         return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
 
     def has_files_below(self, root: Path) -> bool:
         """Return whether the latest run found files below `root`."""
-        with state_errors(self._path), self._lock:
-            row = self._db.execute(
-                f"SELECT 1 FROM files WHERE {BELOW} AND gone_since IS NULL LIMIT 1", below(root)
-            )
-            return row.fetchone() is not None
+        with self._reading() as db:
+            seen = f"SELECT 1 FROM files WHERE {presence.BELOW} AND gone_since IS NULL LIMIT 1"
+            return db.execute(seen, presence.below(root)).fetchone() is not None
 
     def load(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
         """Return those of the photos that need not be opened.
@@ -140,13 +112,13 @@ class FaceStore:
         crops: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
         incomplete = set()
         marks = _marks(photo_ids)
-        with state_errors(self._path), self._lock:
-            photos = self._db.execute(
+        with self._reading() as db:
+            photos = db.execute(
                 "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
                 f"WHERE finder=? AND photo_id IN ({marks})",
                 (self._method.finder, *photo_ids),
             ).fetchall()
-            rows = self._db.execute(
+            rows = db.execute(
                 "SELECT f.photo_id, f.x, f.y, f.width, f.height, f.detector_score, f.quality, "
                 "f.thumbnail, f.forgotten, e.embedding, "
                 "CASE WHEN e.embedding IS NULL THEN f.crop END "
@@ -158,7 +130,7 @@ class FaceStore:
             ).fetchall()
         for photo_id, x, y, width, height, score, quality, jpeg, forgotten, embedding, webp in rows:
             if embedding is None and not forgotten:
-                crop = None if webp is None else decode_crop(webp)
+                crop = None if webp is None else found_photo.decode_crop(webp)
                 if crop is None:
                     incomplete.add(photo_id)
                 else:
@@ -183,8 +155,8 @@ class FaceStore:
 
     def forgotten_places(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
         """Return the boxes of forgotten faces by photo, whatever finder found them."""
-        with state_errors(self._path), self._lock:
-            return places_in(self._db, photo_ids)
+        with self._reading() as db:
+            return found_photo.places_in(db, photo_ids)
 
     def save(self, extractions: Iterable[Extraction], keep_crops: bool = False) -> None:
         """Store photos with their embeddings, and with `keep_crops` the crops of opened ones.
@@ -192,24 +164,24 @@ class FaceStore:
         All or nothing. Of a face that was forgotten in the meantime, only the box is stored.
         """
         encoded = [
-            (one, {index: encode_crop(crop) for index, crop in one.crops.items()})
+            (one, {index: found_photo.encode_crop(crop) for index, crop in one.crops.items()})
             if keep_crops and one.opened
             else (one, {})
             for one in extractions
         ]
-        with state_errors(self._path), self._lock, transaction(self._db):
+        with self._writing() as db:
             for one, crops in encoded:
                 photo_id = one.photo.photo_id
                 if one.file is not None:
                     path = os.fsencode(one.file.path)
-                    self._db.execute(
+                    db.execute(
                         "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
                         (path, one.file.size, one.file.mtime_ns, photo_id or NO_PHOTO),
                     )
                 if photo_id is None:
                     continue
-                places = places_in(self._db, [photo_id]).get(photo_id, ())
-                photo = without_forgotten(one.photo, places)
+                places = found_photo.places_in(db, [photo_id]).get(photo_id, ())
+                photo = one.photo.without(found_photo.forgotten_faces(one.photo, places))
                 if one.opened:
                     self._insert_faces(photo, crops)
                 if one.opened or one.reembedded:
@@ -217,29 +189,37 @@ class FaceStore:
 
     def note_presence(
         self, root: Path | None, present: Iterable[Path], unread: Collection[Path]
-    ) -> Presence:
+    ) -> presence.Presence:
         """Note which files below `root` are missing; see `presence.note_presence`."""
-        with state_errors(self._path), self._lock, transaction(self._db):
-            return note_presence(self._db, root, present, unread, datetime.now(UTC))
+        with self._writing() as db:
+            return presence.note_presence(db, root, present, unread, datetime.now(UTC))
 
     def drop_old_methods(self) -> None:
         """Drop the faces and embeddings of all but the three methods used last."""
         pair = "(finder, contract)"
-        with state_errors(self._path), self._lock, transaction(self._db):
-            if self._db.execute("SELECT count(*) FROM methods").fetchone()[0] <= METHODS_KEPT:
+        with self._writing() as db:
+            if db.execute("SELECT count(*) FROM methods").fetchone()[0] <= METHODS_KEPT:
                 return
-            self._db.execute(
+            db.execute(
                 f"DELETE FROM methods WHERE {pair} NOT IN "
                 "(SELECT finder, contract FROM methods ORDER BY used DESC LIMIT ?)",
                 (METHODS_KEPT,),
             )
-            self._db.execute(
+            db.execute(
                 f"DELETE FROM embeddings WHERE {pair} NOT IN (SELECT finder, contract FROM methods)"
             )
             for table in ("faces", "photos"):
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE finder NOT IN (SELECT finder FROM methods)"
-                )
+                db.execute(f"DELETE FROM {table} WHERE finder NOT IN (SELECT finder FROM methods)")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with schema.state_errors(self._path), self._lock:
+            yield self._db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as db, schema.transaction(db):
+            yield db
 
     def _note_use(self) -> None:
         latest = self._db.execute(

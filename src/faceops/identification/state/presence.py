@@ -1,18 +1,40 @@
-"""Which of the known files still exist; data of missing files are dropped after a grace period.
+"""A photo's file, and which of the known files still exist.
 
-A share or folder that comes back within `GRACE` costs nothing. What stays away longer is dropped,
-because it is biometric.
+Data of missing files are dropped after `GRACE`, because they are biometric. A share or folder that
+comes back before costs nothing.
 """
 
 import os
 import sqlite3
+import stat
+import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 GRACE = timedelta(days=30)
 BELOW = "path>? AND path<?"  # SQL: the path lies below the folder whose bounds are `below(folder)`
+
+
+class SourceFile(NamedTuple):
+    """A photo's file as it was when its faces were found."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+def source_file(path: Path) -> SourceFile | None:
+    """Return the file at `path` as it is now; None if it is no regular file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return SourceFile(path, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -41,12 +63,8 @@ def note_presence(
 ) -> Presence:
     """Note which files below `root` are missing and drop expired ones, inside a transaction.
 
-    Args:
-        root: the folder that was walked; None for a single photo: then no file is missing.
-        present: the files found there.
-        unread: those of `present` that were no readable file: folders among them could not be
-            listed.
-        now: with its time zone.
+    `root` was walked; it is None for a single photo: then no file is missing. `present` are the
+    files found there; folders among `unread`, no readable files, could not be listed.
     """
     db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
     db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY, photo_id TEXT)")
@@ -84,23 +102,17 @@ def note_presence(
             "AND photo_id IN (SELECT photo_id FROM files WHERE gone_since IS NULL) "
             "AND photo_id<>''"
         ).rowcount
-    db.execute("DELETE FROM files WHERE gone_since<=?", (int((now - GRACE).timestamp()),))
-    _drop_orphans(db)
-    for table in ("present", "missing"):
-        db.execute(f"DROP TABLE {table}")
+    drop_missing(db, int((now - GRACE).timestamp()))
+    db.execute("DROP TABLE present")
+    db.execute("DROP TABLE missing")
     (first,) = db.execute("SELECT min(gone_since) FROM files").fetchone()
     drop_at = None if first is None else datetime.fromtimestamp(first, UTC) + GRACE
     return Presence(vanished - moved, moved, unlisted, drop_at)
 
 
-def drop_missing(db: sqlite3.Connection) -> None:
-    """Drop the data of all missing files at once, inside a transaction."""
-    db.execute("DELETE FROM files WHERE gone_since IS NOT NULL")
-    _drop_orphans(db)
-
-
-def _drop_orphans(db: sqlite3.Connection) -> None:
-    """Drop the photos that no file has."""
+def drop_missing(db: sqlite3.Connection, gone_before: int = sys.maxsize) -> None:
+    """Drop the data of files missing since `gone_before` seconds after 1970 or longer."""
+    db.execute("DELETE FROM files WHERE gone_since<=?", (gone_before,))
     for table in ("photos", "faces", "embeddings"):
         db.execute(f"DELETE FROM {table} WHERE photo_id NOT IN (SELECT photo_id FROM files)")
 
