@@ -23,7 +23,6 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.folder import output_folders, remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
-from faceops.identification import run
 from faceops.identification.engine.extract import extract_shard
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.forget.traces import search_traces
@@ -273,9 +272,10 @@ def test_a_run_that_is_walking_does_not_name_the_person(
 ) -> None:
     def slow_walk(photos: Path) -> tuple[Path, list[Path]]:
         forget_person(named.gallery, named.person)
-        return reuse.list_photos(photos)
+        return list_photos(photos)
 
-    monkeypatch.setattr(run, "list_photos", slow_walk)
+    list_photos = reuse.list_photos
+    monkeypatch.setattr(reuse, "list_photos", slow_walk)
     summary = identify(named.album, named.open(), bundle, named.out, OTHER)
     assert summary.gallery_people == 5 and named.person not in summary.people
     assert named.person not in named.names()
@@ -444,7 +444,7 @@ from faceops.release.bundle import Bundle
 def stuck(*_):
     print("written", flush=True)
     time.sleep(600)
-run.find_unknown_people = stuck  # the rows are written then, the run is not
+run.unknown_people.find_unknown_people = stuck  # the rows are written then, the run is not
 photos, gallery, bundle, out = map(Path, sys.argv[1:])
 run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out,
              run.IdentifySettings(budget=0.31, annotate=True))
