@@ -65,13 +65,26 @@ def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(
 def test_crops_of_removed_faces_are_deleted_and_shared_ones_kept(tmp_path: Path) -> None:
     gallery = make_gallery(tmp_path, [*PEOPLE, ("Ben", 2)])  # Ben's face is also Zoë's
     (tmp_path / CROPS_FOLDER / "ab").mkdir(exist_ok=True)
-    (tmp_path / CROPS_FOLDER / "ab" / ".half.png.tmp").touch()  # a writer was killed
+    (tmp_path / CROPS_FOLDER / "ab" / f".{'ab' * 32}.png.tmp").touch()  # a writer was killed
     gallery.without(lambda face: face.person == "Zoë").save()
     assert crops_in(tmp_path) == sorted({face.crop_id for face in gallery.faces})
     assert not list(tmp_path.rglob("*.tmp"))
     merge(tmp_path, "Ben", "Ann Lee")
     Gallery.open(tmp_path).without(lambda face: True).save()
     assert crops_in(tmp_path) == []
+
+
+def test_files_of_others_below_crops_are_never_deleted(tmp_path: Path) -> None:
+    photo = tmp_path / CROPS_FOLDER / "Al" / "photo.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a photo")
+    with pytest.raises(FaceOpsError, match=r"has crops but no gallery\.json"):
+        store.open_or_create(tmp_path, CONTRACT, 4)
+    shutil.move(photo.parent, tmp_path / "Al")
+    gallery = make_gallery(tmp_path, PEOPLE)
+    shutil.move(tmp_path / "Al", photo.parent)
+    gallery.without(lambda face: True).save()
+    assert photo.read_bytes() == b"a photo"
 
 
 def test_a_gallery_of_format_1_is_read_without_being_changed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ enrolling writes only the new ones.
 
 import hashlib
 import io
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from faceops.base.files import write_file
 
 CROP_SIZE = 112  # pixels
 CROPS_FOLDER = "crops"
+_OUR_FILE = re.compile(r"(?P<id>[0-9a-f]{64})\.png|\.[0-9a-f]{64}\.png\.tmp")  # or half written
 FORMAT_1_ROWS = 256  # read at once from a gallery of format 1, about 20 kB each
 
 
@@ -56,10 +58,10 @@ def load_crop(gallery: Path, crop_id: str) -> np.ndarray:
 
 
 def remove_unused_crops(gallery: Path, used: Collection[str]) -> None:
-    """Delete every crop, finished or half written, whose id is not in `used`."""
-    names = {f"{crop_id}.png" for crop_id in used}
-    for path in (gallery / CROPS_FOLDER).glob("*/*"):
-        if path.name not in names:
+    """Delete every crop, finished or half written, whose id is not in `used`; no other file."""
+    for path in (gallery / CROPS_FOLDER).glob("??/*"):
+        match = _OUR_FILE.fullmatch(path.name)
+        if match and match["id"] not in used and path.is_file():
             path.unlink()
 
 

@@ -27,7 +27,13 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import write_file, write_json
 from faceops.base.locks import folder_lock
-from faceops.gallery.crops import format_1_crops, remove_unused_crops, store_crop, store_png
+from faceops.gallery.crops import (
+    CROPS_FOLDER,
+    format_1_crops,
+    remove_unused_crops,
+    store_crop,
+    store_png,
+)
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE, gallery_stamp
 
 if TYPE_CHECKING:
@@ -261,10 +267,9 @@ def open_or_create(
     if (folder / GALLERY_FILE).exists():
         gallery = _open_for_update(folder, contract_id)
         return gallery if gallery.crops_id else replace(gallery, crops_id=crops_id, stamp="")
-    if (folder / FACES_FILE).exists():
-        raise FaceOpsError(
-            f"{folder} has {FACES_FILE} but no {GALLERY_FILE}; choose an empty folder."
-        )
+    for name in (FACES_FILE, CROPS_FOLDER):
+        if (folder / name).exists():
+            raise FaceOpsError(f"{folder} has {name} but no {GALLERY_FILE}; name an empty folder.")
     gallery = Gallery(folder, contract_id, embedding_size, crops_id=crops_id)
     gallery.save()
     return gallery
