@@ -100,10 +100,7 @@ def test_a_refused_download_leaves_no_file(
     assert not (tmp_path / "a.tgz").exists()
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [("ftp://example.org/a", "an http or https"), ("http://127.0.0.1:9/a", "be downloaded")],
-)
-def test_a_url_that_cannot_be_opened_is_named(url: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(FaceOpsError, match=f"^{url} .*{message}"):
+@pytest.mark.parametrize("url", ["ftp://example.org/a", "http://127.0.0.1:9/a"])
+def test_a_url_that_cannot_be_opened_is_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(FaceOpsError, match=f"^{url} (is not an http|could not be downloaded)"):
         download(url, tmp_path / "a.tgz")

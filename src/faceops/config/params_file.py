@@ -73,7 +73,14 @@ def _mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def _validated(content: dict[str, Any], path: Path) -> Params:
+def read_params(path: Path) -> Params:
+    """Return the parameters in the file `path`; a missing key has its default.
+
+    Raises:
+        UsageError: the file is missing or not YAML, a key is unknown or was renamed, or a value
+            has the wrong type or range.
+    """
+    content = _mapping(path)
     _refuse_renamed(content, path)
     try:
         return Params.model_validate(content)
@@ -84,16 +91,6 @@ def _validated(content: dict[str, Any], path: Path) -> Params:
         if first["type"] == "extra_forbidden":
             raise UsageError(f"{path}: there is no parameter {key}; remove or rename it.") from None
         raise UsageError(f"{path}: {key}{value} is wrong: {first['msg']}.") from None
-
-
-def read_params(path: Path) -> Params:
-    """Return the parameters in the file `path`; a missing key has its default.
-
-    Raises:
-        UsageError: the file is missing or not YAML, a key is unknown or was renamed, or a value
-            has the wrong type or range.
-    """
-    return _validated(_mapping(path), path)
 
 
 def experiment_file(root: Path, name: str) -> Path:

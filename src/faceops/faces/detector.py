@@ -48,12 +48,8 @@ class Detection:
     def moved(self, scale: tuple[float, float], shift: tuple[float, float] = (0, 0)) -> "Detection":
         """Return the detection shifted by `shift` and then scaled by `scale`, both (x, y)."""
         x, y, width, height = self.box
-        box = (
-            (x + shift[0]) * scale[0],
-            (y + shift[1]) * scale[1],
-            width * scale[0],
-            height * scale[1],
-        )
+        left, top = (x + shift[0]) * scale[0], (y + shift[1]) * scale[1]
+        box = left, top, width * scale[0], height * scale[1]
         landmarks = (self.landmarks + np.array(shift, np.float32)) * np.array(scale, np.float32)
         return Detection(box, landmarks, self.score)
 
@@ -144,7 +140,10 @@ class Detector:
         outputs = self._session.run(self._outputs, {self._input.name: net_input})
         maps = dict(zip(self._outputs, outputs, strict=True))
         boxes, landmarks, scores = decode(maps, net_input.shape[3], self.threshold)
-        plausible = _are_plausible(boxes, *net_input.shape[2:])
+        # Odd pixels may give boxes that are not finite or larger than the input.
+        sides = boxes[:, 2:]
+        in_range = (sides >= 1) & (sides <= 2 * max(net_input.shape[2:]))
+        plausible = np.isfinite(boxes).all(axis=1) & in_range.all(axis=1)
         boxes, landmarks, scores = boxes[plausible], landmarks[plausible], scores[plausible]
         kept = non_maximum_suppression(boxes, scores, MAX_OVERLAP)
         # Sides were rounded to whole pixels, so each axis has its own scale.
@@ -214,13 +213,6 @@ def decode(
         np.concatenate(landmarks).astype(np.float32),
         np.concatenate(scores).astype(np.float32),
     )
-
-
-def _are_plausible(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return bool (N,): finite and no larger than twice the input, which odd pixels may give."""
-    sides = boxes[:, 2:]
-    finite = np.isfinite(boxes).all(axis=1)
-    return finite & (sides >= 1).all(axis=1) & (sides <= 2 * max(height, width)).all(axis=1)
 
 
 def non_maximum_suppression(

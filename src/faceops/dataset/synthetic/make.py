@@ -194,12 +194,9 @@ def portraits(settings: SyntheticSettings) -> Iterator[Drawing]:
             for number in range(1, photos + 1):
                 path = _path(folder, group, person, number)
                 yield _portrait(settings.seed, group, person, number, path)
-    if settings.has_broken_photos:
-        yield from _broken(settings)
-
-
-def _broken(settings: SyntheticSettings) -> Iterator[Drawing]:
-    """Yield a truncated, an empty and a text file, and a photo of one person under another."""
+    if not settings.has_broken_photos:
+        return
+    # A truncated, an empty and a text file, and a photo of one person under another.
     seed, number = settings.seed, settings.photos + 1
     latent = photo_latent(seed, TRAINING, 0, (0, number))
     path = _path("photos", TRAINING, 0, number)
