@@ -149,6 +149,25 @@ def test_a_champion_that_changed_meanwhile_is_not_overwritten(registry: Registry
     assert aliases()["champion"] == [2]
 
 
+def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_refused(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    move = mlflow.MlflowClient.set_registered_model_alias
+
+    def late(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
+        monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", move)
+        move_champion(registry[2], registry[1], PROMOTED, "by the other machine")
+        move(client, name, alias, version)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", late)
+    with pytest.raises(FaceOpsError, match="version 2 was made champion by another machine"):
+        move_champion(registry[3], registry[1], PROMOTED, "by this one")
+    assert aliases()["champion"] == [2]
+    assert [event.version for event in champions()] == [1, 2]
+
+
 def test_one_promotion_at_a_time(registry: Registry) -> None:
     with (
         promotion_lock(),

@@ -107,6 +107,8 @@ def test_the_cache_is_not_used_where_the_store_answers(
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match="no version has the alias champion; `faceops release"):
         find_release(CHAMPION)
+    with pytest.raises(FaceOpsError, match="alias best; models:/faceops/VERSION names a release"):
+        find_release("models:/faceops@best")
     with pytest.raises(StoreError, match="finding models:/faceops/77 failed"):
         find_release("models:/faceops/77")
 

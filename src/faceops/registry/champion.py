@@ -156,7 +156,9 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
     """Give `to` the alias champion, add it to the log, and remove its alias challenger.
 
     MLflow moves an alias in one transaction, so there is one champion at any moment. If the
-    process is killed after that, `complete_log` adds the entry from the version's tags.
+    process is killed after that, `complete_log` adds the entry from the version's tags. The lock
+    does not reach other machines, so the log is read again after the move: if another machine
+    wrote to it meanwhile, its version gets the alias back.
 
     Args:
         to: the next champion.
@@ -167,7 +169,7 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
         FaceOpsError: the champion is another one by now.
         StoreError: the store failed.
     """
-    current = champion()
+    log, current = champions(), champion()
     if current is not None and current.version == to.version:  # another process was first
         end_challenge(to)
         return
@@ -184,6 +186,15 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
         for name, value in tags.items():
             client.set_model_version_tag(MODEL, str(to.version), f"champion_{name}", value)
         client.set_registered_model_alias(MODEL, CHAMPION, str(to.version))
+    latest = champions()
+    if latest and latest != log:
+        other = latest[-1].version
+        with store_errors(f"giving the alias {CHAMPION} back to version {other}"):
+            client.set_registered_model_alias(MODEL, CHAMPION, str(other))
+        raise FaceOpsError(
+            f"version {other} was made champion by another machine at the same time, and version"
+            f" {to.version} was not compared with it; run it again."
+        )
     note_champion(event)
     end_challenge(to)
 

@@ -222,10 +222,10 @@ def _require_alias(client: mlflow.MlflowClient, address: Address) -> None:
             " register` after `dvc repro`."
         )
     if address.alias not in found[0].aliases:
-        raise FaceOpsError(
-            f"{address}: no version has the alias {address.alias}; `faceops release rollback`"
-            f" restores the last champion, models:/{address.name}/VERSION names a release."
-        )
+        advice = f"models:/{address.name}/VERSION names a release"
+        if address.alias == CHAMPION:
+            advice = "`faceops release rollback` restores the last champion"
+        raise FaceOpsError(f"{address}: no version has the alias {address.alias}; {advice}.")
 
 
 def _last_good(address: Address, cache: Path) -> tuple[Path, int] | None:
