@@ -1,4 +1,4 @@
-"""An exported embedder computes what the torch model does, with the same bytes each time."""
+"""An exported embedder computes what the torch model does."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from faceops.release.export import measure_parity, require_parity, serialise
 def exported() -> tuple[torch.nn.Module, bytes]:
     """A small network of every kind of layer that the backbones have: a whole one takes long.
 
-    The stage tests export a resnet18.
+    The stage tests export a resnet18, twice, to the same bytes.
     """
     torch.manual_seed(0)
     trunk = nn.Sequential(
@@ -46,26 +46,17 @@ def exported() -> tuple[torch.nn.Module, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 5])
-def test_onnx_agrees_with_torch_on_any_batch(
-    exported: tuple[torch.nn.Module, bytes], count: int
-) -> None:
-    model, content = exported
-    crops = np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), np.uint8)
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    found = session.run(None, {"crops": crops})[0]
-    parity = measure_parity(embed_crops(model, crops), found)
-    require_parity(parity, 1e-5)
-    assert parity.min_cosine > 0.99999
-    assert parity.crops == count
-
-
-@pytest.mark.slow
-def test_a_second_export_has_the_same_bytes_and_no_traces(
+def test_onnx_agrees_with_torch_on_any_batch_and_holds_no_traces(
     exported: tuple[torch.nn.Module, bytes], repository: Path
 ) -> None:
     model, content = exported
-    assert serialise(export_embedder(model, 18)) == content
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        crops = np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), np.uint8)
+        found = session.run(None, {"crops": crops})[0]
+        parity = measure_parity(embed_crops(model, crops), found)
+        require_parity(parity, 1e-5)
+        assert parity.min_cosine > 0.99999 and parity.crops == count
     for trace in (str(repository).encode(), b"torch_export.py", b"stack_trace", b"0x7f"):
         assert trace not in content
 

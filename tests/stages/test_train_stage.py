@@ -94,7 +94,7 @@ def test_the_stage_writes_the_same_files_again_and_logs_its_runs(
     assert len(client.get_metric_history(nested.info.run_id, "val_tar")) == 3
     assert len(client.get_metric_history(nested.info.run_id, "step/loss")) == 4
     assert [file.path for file in client.list_artifacts(nested.info.run_id)] == [
-        "validation_people.png",
+        "validation_people.png"
     ]
 
 
