@@ -27,7 +27,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
-from faceops.cli.bundle_argument import CHAMPION, load_release
+from faceops.cli.common import CHAMPION, load_release
 from faceops.gallery.store import Gallery
 from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards

@@ -91,7 +91,6 @@ def test_mistakes_of_the_call_are_one_sentence(
     none = str(tmp_path / "none")
     for arguments, code, message in (
         (["--share", "0.7"], 2, "share 0.7 is wrong"),
-        (["--threads", "0"], 2, "--threads 0 is wrong"),
         (["--crops", none], 1, "crops.npy does not exist"),
         (["--confirm", none, "--data", none], 2, "is not a folder"),
         (["--confirm", none, "--data", str(tmp_path)], 1, "cannot be read"),

@@ -81,7 +81,6 @@ def test_export_writes_a_whole_bundle_into_a_new_folder(
         (["show", "9"], 1, "there is no release 9"),
         (["show", "a b"], 2, "'a b' is no release"),
         (["gate", "1"], 2, "version 1 cannot be compared with itself"),
-        (["gate", "--threads", "0"], 2, "--threads 0 is wrong"),
         (["promote", "4", "--override", " "], 2, "--override needs a reason"),
     ],
 )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import faceops
 from faceops.base.errors import FaceOpsError
 
-# Modules of this package; `people` adds `name` too.
-COMMANDS = ("weights", "data", "params", "enrol", "people", "identify", "evaluate", "release")
+# Modules of this package, each with one command or several.
+COMMANDS = ("weights", "data", "gallery", "identify", "evaluate", "release")
 
 
 def build_parser() -> argparse.ArgumentParser:

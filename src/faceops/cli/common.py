@@ -1,19 +1,36 @@
-"""What the commands share: arguments, actions, and output as text or JSON."""
+"""What the commands share: arguments, the release to work with, and output as text or JSON."""
 
 import argparse
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import FaceOpsError, UsageError
+
+if TYPE_CHECKING:
+    from faceops.release.bundle import Bundle
+    from faceops.release.contract import Precision
 
 Run = Callable[[argparse.Namespace], int]
+PARAMS = Path("params.yaml")
+CHAMPION = "models:/faceops@champion"
+NO_FOLDER = "name a release bundle's folder"
 
 
-def add_command(subparsers: Any, name: str, run: Run, **texts: Any) -> argparse.ArgumentParser:
-    """Add a command that `run` carries out, with the option --json; `texts` are argparse's."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(name, **texts)
+def add_command(subparsers: Any, run: Run, **settings: Any) -> argparse.ArgumentParser:
+    """Add the command that `run` carries out, under the name of that function, with --json.
+
+    The first line of the function's docstring is the command's line in lists, the rest its
+    description, unless the `settings` of argparse have another.
+    """
+    first, _, rest = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
+    texts = {"help": first[0].lower() + first[1:].removesuffix("."), "description": rest or None}
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        run.__name__.strip("_"), **texts | settings
+    )
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     parser.set_defaults(run=run)
     return parser
@@ -30,36 +47,98 @@ def add_folder(
 ) -> None:
     """Add an option for a folder; without a default it is required."""
     shown = text if default is None else f"{text} (default: {default})".lstrip()
+    folder = None if default is None else Path(default)
     parser.add_argument(
-        option,
-        type=Path,
-        required=default is None,
-        default=None if default is None else Path(default),
-        metavar="DIR",
-        help=shown,
+        option, type=Path, required=folder is None, default=folder, metavar="DIR", help=shown
     )
-
-
-def add_folders(parser: argparse.ArgumentParser, option: str, text: str) -> None:
-    """Add an option for a folder that may be given several times."""
-    parser.add_argument(option, type=Path, action="append", default=[], metavar="DIR", help=text)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add --threads, see `check_threads`."""
+    """Add --threads."""
+    text = "threads (default: %(default)s)"
+    parser.add_argument("--threads", type=positive, default=2, metavar="N", help=text)
+
+
+def positive(text: str) -> int:
+    """Return the number that an argument gives, refused if it is below one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --bundle and --model, of which one can be given, and --precision."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--bundle", type=Path, metavar="DIR", help="a release bundle's folder")
+    text = "a registered release (default: %(default)s)"
+    which.add_argument("--model", default=CHAMPION, metavar="URI", help=text)
+    add_precision_argument(parser)
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --precision, the embedder's."""
     parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="threads (default: %(default)s)"
+        "--precision",
+        choices=("float32", "int8"),
+        default="float32",
+        help="the release's embedder: int8 is faster and less exact, offered by releases where it "
+        "is good enough; galleries of the two are not comparable, `faceops people reembed` brings "
+        "one under the other (default: %(default)s)",
     )
 
 
-def check_threads(args: argparse.Namespace) -> None:
-    """Refuse --threads below one.
+def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
+    """Load the release that the arguments name, see `load_release`."""
+    return load_release(args.bundle, args.model, threads, args.precision)
+
+
+def load_release(
+    bundle: Path | None, model: str, threads: int = 1, precision: "Precision" = "float32"
+) -> "Bundle":
+    """Load the release in the folder `bundle`, else the registered one at the address `model`.
+
+    `threads` is for each of its sessions, `precision` that of its embedder.
 
     Raises:
-        UsageError: it is below one.
+        UsageError: `bundle` is no folder, or `model` is not the address of a release.
+        FaceOpsError: the release does not exist or is damaged.
     """
-    if args.threads < 1:
-        raise UsageError(f"--threads {args.threads} is wrong: 1 or more.")
+    from faceops.release.bundle import Bundle
+
+    if bundle is not None:
+        require_folder(bundle, NO_FOLDER)
+        return Bundle.load(bundle, threads=threads, precision=precision)
+    loaded: Bundle = _registry(model).load_fetched(
+        model,
+        lambda it: Bundle.load(
+            it.folder, threads=threads, name=it.name, note=it.note, precision=precision
+        ),
+    )
+    return loaded
+
+
+def bundle_folder(args: argparse.Namespace) -> tuple[Path, str, str]:
+    """Return folder, name and note (see `Bundle`) of the release that the arguments name.
+
+    Raises: as `load_release`.
+    """
+    if args.bundle is not None:
+        require_folder(args.bundle, NO_FOLDER)
+        return args.bundle, str(args.bundle), ""
+    found = _registry(args.model).find_release(args.model)
+    return found.folder, found.name, found.note
+
+
+def _registry(model: str) -> ModuleType:
+    """Import the registry, which needs MLflow."""
+    try:
+        from faceops.registry import fetch
+    except ModuleNotFoundError:
+        raise FaceOpsError(
+            f"{model} needs MLflow, which is not installed; install faceops[rebuild] or give"
+            " --bundle DIR."
+        ) from None
+    return fetch
 
 
 def require_folder(folder: Path, advice: str) -> None:

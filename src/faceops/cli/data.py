@@ -1,19 +1,10 @@
-"""`faceops data`: make synthetic people, import photos, find wrong labels."""
+"""What `dvc repro` starts from: `faceops data`, the photos, and `faceops params`, the settings."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.cli.bundle_argument import add_bundle_arguments, load_bundle
-from faceops.cli.common import (
-    add_command,
-    add_folder,
-    add_group,
-    add_threads,
-    check_threads,
-    require_folder,
-    show,
-)
+from faceops.cli import common
 from faceops.dataset.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -23,29 +14,13 @@ NEXT = "next: dvc add {data} && dvc repro"
 SHARE = 0.01  # as in the label doctor; a test compares the two
 LISTED = 10
 _FILE = "suspicions.csv"
-DOCTOR = """
-List photos whose label is probably wrong: photos unlike the others of their person, one person
-under two names, two people under one name; the strongest first, in DIR/suspicions.csv, with
-contact sheets. Look, write yes or no into the column verdict, then give the file to --confirm:
-the photos with yes go into quarantine.csv of the data folder, and `dvc repro` sets them aside.
-For one person under two names it is better to move the photos into one folder and to leave the
-verdict empty. Twins look like one person.
-"""
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops data` with its actions."""
-    actions = add_group(
-        subparsers, "data", help="make synthetic people, import photos, check labels"
-    )
-    making = add_command(
-        actions,
-        "synthetic",
-        _synthetic,
-        help="draw people who do not exist, people to enrol, and an album to identify them in",
-        description="Draw a data set of people who do not exist. Its bytes depend on the options "
-        "only, not on the machine. Existing files are kept.",
-    )
+    """Add `faceops data` and `faceops params` with their actions."""
+    text = "make synthetic people, import photos, check labels"
+    actions = common.add_group(subparsers, "data", help=text)
+    making = common.add_command(actions, _synthetic)
     for name, default, what in (
         ("people", 520, "people to train, calibrate and test on"),
         ("photos", 5, "photos of each of them"),
@@ -54,84 +29,54 @@ def add_parser(subparsers: Any) -> None:
         ("strangers", 30, "people who are in the album only"),
         ("scenes", 60, "scenes in the album"),
     ):
-        making.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: {default})"
-        )
-    importing = add_command(
+        text = f"{what} (default: {default})"
+        making.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+    importing = common.add_command(
         actions,
-        "import",
         _import,
-        help="import labelled photos",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Import labelled photos as data/photos/<Person>/<file>, byte for byte.\n\n"
         "sources and the files that they expect:\n"
         + "\n".join(f"  {name:14}{source.layout}" for name, source in SOURCES.items()),
     )
-    importing.add_argument(
-        "source",
-        metavar="SOURCE",
-        help=f"kind of source: {', '.join(SOURCES)}",
-    )
-    importing.add_argument(
-        "place", metavar="PATH_OR_URL", help="folder, archive (tar, tgz, zip) or http(s) URL of one"
-    )
-    importing.add_argument(
-        "--limit-people", type=_positive, metavar="N", help="the first N people only, by name"
-    )
-    importing.add_argument(
-        "--only-list",
-        type=Path,
-        metavar="FILE",
-        help="only the people named in FILE, one a line (LFW's lists too)",
-    )
+    sources = f"kind of source: {', '.join(SOURCES)}"
+    importing.add_argument("source", metavar="SOURCE", help=sources)
+    text = "folder, archive (tar, tgz, zip) or http(s) URL of one"
+    importing.add_argument("place", metavar="PATH_OR_URL", help=text)
+    text = "the first N people only, by name"
+    importing.add_argument("--limit-people", type=common.positive, metavar="N", help=text)
+    text = "only the people named in FILE, one a line (LFW's lists too)"
+    importing.add_argument("--only-list", type=Path, metavar="FILE", help=text)
     for action in (making, importing):
-        add_folder(action, "--out", "data")
-    doctor = add_command(
-        actions, "doctor", _doctor, help="list labels that are probably wrong", description=DOCTOR
-    )
-    add_bundle_arguments(doctor)
-    add_folder(doctor, "--data", "data", "the data folder")
-    add_folder(doctor, "--crops", "build/crop", "output of the crop stage")
-    add_folder(doctor, "--out", "build/doctor", "where the list and the contact sheets go")
-    doctor.add_argument(
-        "--share",
-        type=float,
-        default=SHARE,
-        metavar="S",
-        help="share of the labels to assume wrong; more lists more (default: %(default)s)",
-    )
-    add_threads(doctor)
-    doctor.add_argument(
-        "--confirm",
-        type=Path,
-        metavar="FILE",
-        help="set aside the photos of this suspicions.csv whose verdict is yes",
-    )
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return value
+        common.add_folder(action, "--out", "data")
+    doctor = common.add_command(actions, _doctor)
+    common.add_bundle_arguments(doctor)
+    common.add_folder(doctor, "--data", "data", "the data folder")
+    common.add_folder(doctor, "--crops", "build/crop", "output of the crop stage")
+    common.add_folder(doctor, "--out", "build/doctor", "where the list and the contact sheets go")
+    text = "share of the labels to assume wrong; more lists more (default: %(default)s)"
+    doctor.add_argument("--share", type=float, default=SHARE, metavar="S", help=text)
+    common.add_threads(doctor)
+    text = "set aside the photos of this suspicions.csv whose verdict is yes"
+    doctor.add_argument("--confirm", type=Path, metavar="FILE", help=text)
+    actions = common.add_group(subparsers, "params", help="choose the pipeline's configuration")
+    text = "a name in experiments/, or a YAML file of overrides"
+    common.add_command(actions, _use).add_argument("experiment", help=text)
+    common.add_command(actions, _show)
 
 
 def _synthetic(args: argparse.Namespace) -> int:
+    """Draw people who do not exist, people to enrol, and an album to identify them in.
+
+    Draw a data set of people who do not exist. Its bytes depend on the options only, not on the
+    machine. Existing files are kept.
+    """
     from faceops.dataset.synthetic.make import make_synthetic
     from faceops.dataset.synthetic.people import SyntheticSettings
     from faceops.weights.fetch import weight_path
 
-    settings = SyntheticSettings(
-        people=args.people,
-        photos=args.photos,
-        seed=args.seed,
-        gallery=args.gallery,
-        strangers=args.strangers,
-        scenes=args.scenes,
-    )
+    fields = SyntheticSettings.__dataclass_fields__
+    settings = SyntheticSettings(**{k: v for k, v in vars(args).items() if k in fields})
     counts = make_synthetic(args.out, settings, weight_path("synthetic_people"))
     lines = [
         f"{args.out}: {counts['photos']} photos of {counts['people']} synthetic people, "
@@ -139,10 +84,11 @@ def _synthetic(args: argparse.Namespace) -> int:
         f"{counts['written']} files written, the others existed",
         NEXT.format(data=args.out),
     ]
-    return show(args, {"data": str(args.out), **counts}, lines)
+    return common.show(args, {"data": str(args.out), **counts}, lines)
 
 
 def _import(args: argparse.Namespace) -> int:
+    """Import labelled photos."""
     from faceops.dataset.importer import import_photos
 
     counts = import_photos(
@@ -153,14 +99,21 @@ def _import(args: argparse.Namespace) -> int:
         f"{counts['written']} files written, the others existed",
         NEXT.format(data=args.out),
     ]
-    return show(args, {"data": str(args.out), "source": args.source, **counts}, lines)
+    return common.show(args, {"data": str(args.out), "source": args.source, **counts}, lines)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    return _confirm(args) if args.confirm else _diagnose(args)
+    """List labels that are probably wrong.
 
-
-def _diagnose(args: argparse.Namespace) -> int:
+    List photos whose label is probably wrong: photos unlike the others of their person, one person
+    under two names, two people under one name; the strongest first, in DIR/suspicions.csv, with
+    contact sheets. Look, write yes or no into the column verdict, then give the file to --confirm:
+    the photos with yes go into quarantine.csv of the data folder, and `dvc repro` sets them aside.
+    For one person under two names it is better to move the photos into one folder and to leave the
+    verdict empty. Twins look like one person.
+    """
+    if args.confirm:
+        return _confirm(args)
     from faceops.base.files import write_json
     from faceops.evaluation.embedded_faces import EmbeddedFaces
     from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise
@@ -171,9 +124,8 @@ def _diagnose(args: argparse.Namespace) -> int:
     from faceops.release.verifier_graph import pair_verifier
 
     check_share(args.share)
-    check_threads(args)
     photos = read_cropped_photos(args.crops)
-    bundle = load_bundle(args, threads=args.threads)
+    bundle = common.load_bundle(args, threads=args.threads)
     verifier = pair_verifier(bundle)
     embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, photos.persons, photos.paths, photos.crops)
@@ -191,7 +143,7 @@ def _diagnose(args: argparse.Namespace) -> int:
         "pairs_of_one_name_wrong": round(calibrated.wrong_pairs, 6) if calibrated else None,
     }
     write_json(args.out / "summary.json", figures)
-    return show(args, figures, _doctor_lines(args.out, found, figures))
+    return common.show(args, figures, _doctor_lines(args.out, found, figures))
 
 
 def _doctor_lines(out: Path, found: "list[Suspicion]", figures: dict[str, Any]) -> list[str]:
@@ -227,7 +179,7 @@ def _confirm(args: argparse.Namespace) -> int:
     from faceops.dataset.manifest import QUARANTINE_FILE, add_to_quarantine
     from faceops.evaluation.label_doctor.findings import confirmed_photos, read_verdicts
 
-    require_folder(args.data, "name the data folder by --data")
+    common.require_folder(args.data, "name the data folder by --data")
     rows = read_verdicts(args.confirm)
     reasons = confirmed_photos(rows, args.confirm, args.data)
     file = args.data / QUARANTINE_FILE
@@ -241,4 +193,28 @@ def _confirm(args: argparse.Namespace) -> int:
     ]
     if added:
         lines.append(NEXT.format(data=args.data))
-    return show(args, {"quarantine": str(file), **figures}, lines)
+    return common.show(args, {"quarantine": str(file), **figures}, lines)
+
+
+def _use(args: argparse.Namespace) -> int:
+    """Write params.yaml: the defaults and one override file."""
+    from faceops.config.params_file import experiment_file, read_params, write_params
+    from faceops.embedding.check_params import check_train_params
+
+    path = experiment_file(Path.cwd(), args.experiment)
+    params = read_params(path)
+    check_train_params(params.train, path)
+    write_params(params, common.PARAMS)
+    line = f"{common.PARAMS} now holds the defaults and {path}; `dvc repro` builds it."
+    return common.show(args, params.model_dump(by_alias=True), line)
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Check params.yaml and print it."""
+    from faceops.config.params_file import read_params
+    from faceops.embedding.check_params import check_train_params
+
+    params = read_params(common.PARAMS)
+    check_train_params(params.train, common.PARAMS)
+    text = common.PARAMS.read_text(encoding="utf-8").rstrip("\n")
+    return common.show(args, params.model_dump(by_alias=True), text)

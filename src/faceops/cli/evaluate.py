@@ -7,50 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.cli.bundle_argument import NO_FOLDER, add_precision_argument
-from faceops.cli.common import add_command, add_threads, check_threads, require_folder
+from faceops.cli import common
 
 if TYPE_CHECKING:
     from faceops.config.sections import Params
 
 PIPELINE = "pipeline"
-# The names in faceops.release.evaluate.evaluate, which takes a second to import; a test compares
-# the two.
-PROTOCOLS = (
-    *("all", "pairs", "one-against-ten", "closed-set", "open-set"),
-    *("lfw-view1", "lfw-view2", "promise", "robustness"),
-)
-DESCRIPTION = """
-Score a release, or an embedder made elsewhere (a folder with embedder.onnx and adapter.json).
-Without --data: all protocols on the pipeline's own test people. With --data: one protocol on a
-folder of photos/<person>/<photo>. Faces are found and embedded once and kept in the work folder;
-an interrupted run goes on from there. Name several bundles to see them side by side.
-"""
+
+
+class _Protocols:
+    """The protocols' names, imported when they are listed or checked: that takes half a second."""
+
+    def __iter__(self) -> Iterator[str]:
+        from faceops.release.evaluate.protocols import PROTOCOLS
+
+        return iter((PIPELINE, *PROTOCOLS))
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `faceops evaluate`."""
-    parser = add_command(
-        subparsers,
-        "evaluate",
-        _run,
-        help="score a model by a protocol on labelled photos",
-        description=DESCRIPTION,
-    )
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="a release or a foreign embedder; may be given again (default: build/export)",
-    )
-    add_precision_argument(parser)
+    parser = common.add_command(subparsers, _evaluate)
+    text = "a release or a foreign embedder; may be given again (default: build/export)"
+    parser.add_argument("--bundle", type=Path, action="append", metavar="DIR", help=text)
+    common.add_precision_argument(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="labelled photos")
-    parser.add_argument(
-        "--protocol",
-        metavar="P",
-        help=f"{PIPELINE} (default), or with --data: {', '.join(PROTOCOLS)} (default: all)",
-    )
+    text = f"one of %(choices)s; default: {PIPELINE}, with --data all"
+    parser.add_argument("--protocol", choices=_Protocols(), metavar="P", help=text)
     for name, what in (
         ("--people", "with --data: only these people, one name a line"),
         ("--lists", "where LFW's lists of pairs are (default: beside the photos)"),
@@ -66,15 +48,18 @@ def add_parser(subparsers: Any) -> None:
     ):
         text = f"{what} (default: %(default)s)"
         parser.add_argument(name, type=Path, default=Path(default), help=text)
-    add_threads(parser)
+    common.add_threads(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
-    check_threads(args)
+def _evaluate(args: argparse.Namespace) -> int:
+    """Score a model by a protocol on labelled photos.
+
+    Score a release, or an embedder made elsewhere (a folder with embedder.onnx and adapter.json).
+    Without --data: all protocols on the pipeline's own test people. With --data: one protocol on a
+    folder of photos/<person>/<photo>. Faces are found and embedded once and kept in the work
+    folder; an interrupted run goes on from there. Name several bundles to see them side by side.
+    """
     args.protocol = args.protocol or ("all" if args.data else PIPELINE)
-    if args.protocol not in (PIPELINE, *PROTOCOLS):
-        known = ", ".join((PIPELINE, *PROTOCOLS))
-        raise UsageError(f"there is no protocol {args.protocol!r}; choose from {known}.")
     if (args.protocol == PIPELINE) == (args.data is not None):
         wanted = "takes no --data" if args.data else "needs --data DIR, a folder of labelled photos"
         raise UsageError(f"the protocol {args.protocol} {wanted}.")
@@ -85,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out and len(bundles) > 1:
         raise UsageError("--out takes one --bundle; evaluate the others by themselves.")
     for bundle in bundles:
-        require_folder(bundle, NO_FOLDER)
+        common.require_folder(bundle, common.NO_FOLDER)
     evaluate = _on_pipeline if args.data is None else _on_data
     figures = [evaluate(bundle, args) for bundle in bundles]
     if args.json:
@@ -145,7 +130,7 @@ def _params(path: Path) -> "Params":
     from faceops.config.params_file import read_params
     from faceops.config.sections import Params
 
-    return Params() if path == Path("params.yaml") and not path.exists() else read_params(path)
+    return Params() if path == common.PARAMS and not path.exists() else read_params(path)
 
 
 def _write(folder: Path, figures: dict[str, Any]) -> None:

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.cli.bundle_argument import add_bundle_arguments, bundle_folder, load_bundle
-from faceops.cli.common import add_command, add_folder, show
+from faceops.cli import common
 
 if TYPE_CHECKING:
     from faceops.identification.settings import IdentifySettings
@@ -17,24 +16,12 @@ MOST_ERRORS = 10
 
 def add_parser(subparsers: Any) -> None:
     """Add `faceops identify`."""
-    parser = add_command(
-        subparsers,
-        "identify",
-        _run,
-        help="name the people in photos",
-        description="Find every face below PHOTOS_DIR (or in one photo) and name the enrolled "
-        "people. Photos that an earlier run into the same --out has seen are not opened again. "
-        "What is known of photos that are gone is dropped by the first run after 30 days.",
-    )
+    parser = common.add_command(subparsers, _identify)
     parser.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
-    add_folder(parser, "--gallery", "gallery")
-    add_folder(parser, "--out", text="for the results")
-    parser.add_argument(
-        "--budget",
-        type=float,
-        metavar="SHARE",
-        help="share of strangers that may be given a name, e.g. 0.01 (default: the release's)",
-    )
+    common.add_folder(parser, "--gallery", "gallery")
+    common.add_folder(parser, "--out", text="for the results")
+    text = "share of strangers that may be given a name, e.g. 0.01 (default: the release's)"
+    parser.add_argument("--budget", type=float, metavar="SHARE", help=text)
     parser.add_argument(
         "--detail",
         type=int,
@@ -56,17 +43,19 @@ def add_parser(subparsers: Any) -> None:
         "when the model changes and cuts faces as before, they are re-embedded without opening "
         "the photos. It is more biometric data, about 15 kB a face",
     )
-    parser.add_argument(
-        "--keep-runs",
-        type=int,
-        metavar="N",
-        help="runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)",
-    )
+    text = "runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)"
+    parser.add_argument("--keep-runs", type=int, metavar="N", help=text)
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
-    add_bundle_arguments(parser)
+    common.add_bundle_arguments(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _identify(args: argparse.Namespace) -> int:
+    """Name the people in photos.
+
+    Find every face below PHOTOS_DIR (or in one photo) and name the enrolled people. Photos that an
+    earlier run into the same --out has seen are not opened again. What is known of photos that are
+    gone is dropped by the first run after 30 days.
+    """
     from faceops.identification.settings import IdentifySettings, check_folders
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
@@ -74,8 +63,8 @@ def _run(args: argparse.Namespace) -> int:
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
     settings = IdentifySettings(**given)
     check_folders(args.photos_dir, args.out, args.gallery)
-    summary = _reuse_if_unchanged(args, settings) or _identify(args, settings)
-    return show(args, summary.as_dict(), _lines(summary, args.out))
+    summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
+    return common.show(args, summary.as_dict(), _lines(summary, args.out))
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
@@ -85,7 +74,7 @@ def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") 
 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
-    release = UnloadedRelease(*bundle_folder(args))
+    release = UnloadedRelease(*common.bundle_folder(args))
     budget = settings.budget or default_budget(release.folder, args.precision)
     if budget is None:
         return None
@@ -93,12 +82,12 @@ def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") 
     return reuse_if_unchanged(args.photos_dir, args.gallery, release, args.out, settings)
 
 
-def _identify(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
+def _run(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
     from faceops.gallery.store import Gallery
     from faceops.identification.run import identify
 
     Gallery.open(args.gallery)  # an unusable gallery is reported before the release is loaded
-    bundle = load_bundle(args)
+    bundle = common.load_bundle(args)
     gallery = Gallery.open(args.gallery, bundle.release.contract_id)
     return identify(args.photos_dir, gallery, bundle, args.out, settings)
 

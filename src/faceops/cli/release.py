@@ -2,15 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.cli.common import add_command, add_folder, add_group, add_threads, check_threads, show
-
-if TYPE_CHECKING:
-    from faceops.registry.versions import VersionDetails
-
-PARAMS = Path("params.yaml")
+from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,57 +17,27 @@ def add_parser(subparsers: Any) -> None:
         description="Releases are versions of the registered model `faceops` in MLflow. VERSION is "
         "a number, or an alias: champion, challenger.",
     )
-    add_command(
-        actions,
-        "register",
-        _register,
-        help="log the last `dvc repro` to MLflow and register its bundle",
-    )
-    add_command(actions, "list", _list, help="list the registered releases, newest first")
-    showing = add_command(
-        actions, "show", _show, help="show a release, its figures and when it was champion"
-    )
-    showing.add_argument("version", nargs="?", default="champion", metavar="VERSION")
-    comparing = add_command(
-        actions,
-        "compare",
-        _compare,
-        help="show the parameters, data and figures in which two releases differ",
-        description="What the registry has of both. Each was measured on its own test people; "
-        "`faceops release gate` measures both on the same photos.",
-    )
+    add_command(actions, _register)
+    add_command(actions, _list)
+    showing = add_command(actions, _show)
+    comparing = add_command(actions, _compare)
     comparing.add_argument("a", metavar="A")
     comparing.add_argument("b", metavar="B")
-    gate = add_command(
-        actions,
-        "gate",
-        _gate,
-        help="compare a release with the champion, on photos of people whom neither has seen",
-        description="The rules are the section gate of params.yaml. The verdict goes to the "
-        "version's page and run in MLflow, and to build/gate. Exit code 1 where it is refused.",
-    )
-    gate.add_argument("version", nargs="?", default="challenger", metavar="VERSION")
+    gate = add_command(actions, _gate)
+    promote = add_command(actions, _promote)
+    rollback = add_command(actions, _rollback)
+    rollback.add_argument("--because", default="", metavar="REASON", help="kept in the log")
+    export = add_command(actions, _export)
+    for action, alias in (
+        *((showing, "champion"), (gate, "challenger")),
+        *((promote, "challenger"), (export, "champion")),
+    ):
+        action.add_argument("version", nargs="?", default=alias, metavar="VERSION")
     gate.add_argument("--against", default="champion", metavar="VERSION")
-    promote = add_command(
-        actions,
-        "promote",
-        _promote,
-        help="make a release champion, if it passes the gate",
-        description="A verdict against the present champion by the present rules is reused; else "
-        "the gate measures first.",
-    )
-    promote.add_argument("version", nargs="?", default="challenger", metavar="VERSION")
-    promote.add_argument(
-        "--override", metavar="REASON", help="promote without the gate; the reason is kept"
-    )
+    text = "promote without the gate; the reason is kept"
+    promote.add_argument("--override", metavar="REASON", help=text)
     add_threads(gate)
     add_threads(promote)
-    rollback = add_command(
-        actions, "rollback", _rollback, help="make the previous champion champion again"
-    )
-    rollback.add_argument("--because", default="", metavar="REASON", help="kept in the log")
-    export = add_command(actions, "export", _export, help="write a release's bundle to a folder")
-    export.add_argument("version", nargs="?", default="champion", metavar="VERSION")
     add_folder(export, "--out", text="a new folder")
 
 
@@ -88,6 +53,7 @@ def _open_store() -> None:
 
 
 def _register(args: argparse.Namespace) -> int:
+    """Log the last `dvc repro` to MLflow and register its bundle."""
     from faceops.registry.record_run import register_last_run
 
     version, is_new = register_last_run(Path.cwd())
@@ -103,12 +69,13 @@ def _register(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from faceops.registry.store import has_store
+    """List the registered releases, newest first."""
+    from faceops.registry.store import has_store, point_at_store
     from faceops.registry.versions import versions
 
     rows = []
     if has_store(Path.cwd()):
-        _open_store()
+        point_at_store(Path.cwd())
         rows = versions()
     lines = [
         f"{row.version:>4}  {','.join(row.aliases) or '-':<12} {row.gate or '-':<8} "
@@ -120,6 +87,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
+    """Show a release, its figures and when it was champion."""
     from faceops.registry.champion import champions
     from faceops.registry.versions import find_version, version_details
 
@@ -140,12 +108,18 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
+    """Show the parameters, data and figures in which two releases differ.
+
+    What the registry has of both. Each was measured on its own test people; `faceops release gate`
+    measures both on the same photos.
+    """
     from faceops.registry.versions import differing, find_version, version_details
 
     _open_store()
     a, b = (version_details(find_version(which)) for which in (args.a, args.b))
     params = differing(a.params, b.params)
-    lineage = differing(_lineage(a), _lineage(b))
+    names = ("contract_id", "git_commit", "dvc_lock_sha256")
+    lineage = differing(*({name: it.tags.get(name, "") for name in names} for it in (a, b)))
     before, after = a.test_figures(), b.test_figures()
     figures = {key: (before.get(key), after.get(key)) for key in sorted(before | after)}
     numbers = a.version.version, b.version.version
@@ -163,19 +137,8 @@ def _compare(args: argparse.Namespace) -> int:
         "\nEach on its own test people. On the same photos, of people whom neither has seen: "
         f"faceops release gate {numbers[1]} --against {numbers[0]}"
     )
-    content = {
-        "a": a.version.as_dict(),
-        "b": b.version.as_dict(),
-        "params": params,
-        "lineage": lineage,
-        "figures": figures,
-    }
-    return show(args, content, lines)
-
-
-def _lineage(details: "VersionDetails") -> dict[str, str]:
-    names = ("contract_id", "git_commit", "dvc_lock_sha256")
-    return {name: details.tags.get(name, "") for name in names}
+    content = {"a": a.version.as_dict(), "b": b.version.as_dict()}
+    return show(args, content | {"params": params, "lineage": lineage, "figures": figures}, lines)
 
 
 def _short(value: str) -> str:
@@ -187,11 +150,15 @@ def _number(value: float | None) -> str:
 
 
 def _gate(args: argparse.Namespace) -> int:
+    """Compare a release with the champion, on photos of people whom neither has seen.
+
+    The rules are the section gate of params.yaml. The verdict goes to the version's page and run
+    in MLflow, and to build/gate. Exit code 1 where it is refused.
+    """
     from faceops.config.params_file import read_params
     from faceops.gate.promote import gate_release
     from faceops.registry.versions import find_version
 
-    check_threads(args)
     settings = read_params(PARAMS).gate
     _open_store()
     challenger, champion = find_version(args.version), find_version(args.against)
@@ -203,12 +170,16 @@ def _gate(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace) -> int:
+    """Make a release champion, if it passes the gate.
+
+    A verdict against the present champion by the present rules is reused; else the gate measures
+    first.
+    """
     from faceops.config.params_file import read_params
     from faceops.config.sections import Gate
     from faceops.gate.promote import promote
     from faceops.registry.versions import find_version
 
-    check_threads(args)
     override = (args.override or "").strip()
     if args.override is not None and not override:
         raise UsageError("--override needs a reason, which is kept with the release.")
@@ -228,27 +199,23 @@ def _promote(args: argparse.Namespace) -> int:
 
 
 def _rollback(args: argparse.Namespace) -> int:
+    """Make the previous champion champion again."""
     from faceops.registry.champion import rollback
 
     _open_store()
     version, before = rollback(args.because.strip())
     replaced = f"; it was version {before}" if before else ""
-    return show(
-        args,
-        version.as_dict() | {"before": before},
-        f"faceops version {version.version} is champion again{replaced}: {version.summary}",
-    )
+    line = f"faceops version {version.version} is champion again{replaced}: {version.summary}"
+    return show(args, version.as_dict() | {"before": before}, line)
 
 
 def _export(args: argparse.Namespace) -> int:
+    """Write a release's bundle to a folder."""
     from faceops.registry.fetch import export_bundle
     from faceops.registry.versions import find_version
 
     _open_store()
     version = find_version(args.version)
     folder = export_bundle(version, args.out)
-    return show(
-        args,
-        version.as_dict() | {"folder": str(folder)},
-        f"faceops version {version.version} is in {folder}: --bundle {folder} uses it",
-    )
+    line = f"faceops version {version.version} is in {folder}: --bundle {folder} uses it"
+    return show(args, version.as_dict() | {"folder": str(folder)}, line)

@@ -16,19 +16,14 @@ def add_parser(subparsers: Any) -> None:
         description="The outside weights of weights.toml. FACEOPS_WEIGHTS names a folder of your "
         "own with such files; fetched ones are kept in FACEOPS_CACHE (default: ~/.cache/faceops).",
     )
-    add_command(actions, "list", _list, help="name, licence, terms, and where it was found")
-    fetching = add_command(
-        actions, "fetch", _fetch, help="bring weights onto this machine (default: all)"
-    )
-    fetching.add_argument("names", nargs="*", metavar="NAME", help="a weight, as `list` names it")
-    locating = add_command(
-        actions, "path", _path, help="print the path of one weight, fetched if need be"
-    )
-    locating.add_argument("name", metavar="NAME", help="a weight, as `list` names it")
+    text = "a weight, as `list` names it"
+    add_command(actions, _list)
+    add_command(actions, _fetch).add_argument("names", nargs="*", metavar="NAME", help=text)
+    add_command(actions, _path).add_argument("name", metavar="NAME", help=text)
 
 
 def _list(args: argparse.Namespace) -> int:
-    """Print each weight's licence, terms and place; 1 when a file under its name is wrong."""
+    """Name, licence, terms, and where it was found."""
     rows = _rows()
     lines = []
     for row in rows:
@@ -41,6 +36,7 @@ def _list(args: argparse.Namespace) -> int:
         if "error" in row:
             lines.append(f"  error:   {row['error']}")
     show(args, rows, lines)
+    # A file under a weight's name is another one.
     return 1 if any("error" in row for row in rows) else 0
 
 
@@ -63,6 +59,7 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _fetch(args: argparse.Namespace) -> int:
+    """Bring weights onto this machine (default: all)."""
     from faceops.weights.catalogue import find_entry, read_catalogue
     from faceops.weights.fetch import weight_path
 
@@ -75,6 +72,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _path(args: argparse.Namespace) -> int:
+    """Print the path of one weight, fetched if need be."""
     from faceops.weights.fetch import weight_path
 
     path = str(weight_path(args.name))

@@ -1,17 +1,19 @@
-"""`faceops people` and `faceops name`: list, rename, merge, forget and re-embed enrolled people."""
+"""The gallery: `faceops enrol`, `faceops people` and `faceops name`."""
 
 import argparse
+import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.cli.bundle_argument import add_bundle_arguments, load_bundle
-from faceops.cli.common import add_command, add_folder, add_folders, add_group, show
+from faceops.cli import common
 
 if TYPE_CHECKING:
     from faceops.identification.forget.forget import ForgetResult
 
+FOLDERS: dict[str, Any] = {"type": Path, "action": "append", "default": [], "metavar": "DIR"}
+COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 # What forgetting does not reach.
 NOT_COVERED = (
@@ -24,92 +26,87 @@ NOT_COVERED = (
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops people` with its actions, and `faceops name`."""
-    actions = add_group(
-        subparsers, "people", help="list, show, rename, merge, forget and re-embed people"
-    )
-    add_command(actions, "list", _list, help="list the enrolled people with their faces")
-    showing = add_command(
-        actions, "show", _show, help="show a person's faces, the most unlike ones first"
-    )
-    renaming = add_command(
-        actions,
-        "rename",
-        _rename,
-        help="give a person another name; enrolling the old name gives the new one",
-    )
-    merging = add_command(actions, "merge", _merge, help="make two enrolled people one")
-    unaliasing = add_command(
-        actions,
-        "unalias",
-        _unalias,
-        help="release a person's earlier name: enrolling it then gives another person",
-        description="After `rename` or `merge` the earlier name stands for the same person. This "
-        "ends that, for another person of that name. The faces stay with the person.",
-    )
-    forgetting = add_command(
-        actions,
-        "forget",
-        _forget,
-        help="remove a person from the gallery and from all results, and search for what is left",
-    )
-    readmitting = add_command(
-        actions,
-        "readmit",
-        _readmit,
-        help="undo that faces were forgotten, for a person who is enrolled again",
-        description="Forgotten faces stay without a name, whoever is enrolled. Give the mark that "
-        "forget printed, and the next identify opens their photos again and names them.",
-    )
-    embedding = add_command(
-        actions,
-        "reembed",
-        _reembed,
-        help="convert the gallery to another release, without photos",
-        description="Embed the stored faces with another release, so that people need not be "
-        "enrolled again. Its detector, landmarks and alignment have to be those of the release "
-        "that the gallery was enrolled with.",
-    )
-    for action, name in (
-        (showing, "NAME"),
-        (renaming, "OLD"),
-        (merging, "GONE"),
-        (unaliasing, "NAME"),
-        (forgetting, "NAME"),
-    ):
-        action.add_argument("name", metavar=name, help=SPELLING)
-    renaming.add_argument("new", metavar="NEW")
-    merging.add_argument("new", metavar="KEPT", help="whose name both have afterwards")
+    """Add `faceops enrol`, `faceops people` with its actions, and `faceops name`."""
+    enrolling = common.add_command(subparsers, _enrol)
+    enrolling.add_argument("people_dir", type=Path, metavar="PEOPLE_DIR")
+    common.add_folder(enrolling, "--gallery", "gallery")
+    text = "remove faces whose photo PEOPLE_DIR no longer has; those of photos that cannot be read "
+    text += "stay"
+    enrolling.add_argument("--prune", action="store_true", help=text)
+    text = "enrol also a face that is unlike its person's other photos"
+    enrolling.add_argument("--trust", action="store_true", help=text)
+    common.add_bundle_arguments(enrolling)
+    text = "list, show, rename, merge, forget and re-embed people"
+    actions = common.add_group(subparsers, "people", help=text)
+    common.add_command(actions, _list)
+    names = {_show: "NAME", _rename: "OLD", _merge: "GONE", _unalias: "NAME", _forget: "NAME"}
+    for run, name in names.items():
+        common.add_command(actions, run).add_argument("name", metavar=name, help=SPELLING)
+    actions.choices["rename"].add_argument("new", metavar="NEW")
+    text = "whose name both have afterwards"
+    actions.choices["merge"].add_argument("new", metavar="KEPT", help=text)
+    readmitting = common.add_command(actions, _readmit)
     readmitting.add_argument("mark", metavar="MARK", help="as forget printed it")
-    add_folders(
-        forgetting,
-        "--out",
-        "a further output folder of identify; those named from this gallery are known",
-    )
-    add_folders(
-        forgetting,
-        "--gone",
-        "state that a folder of results, or of photos with sidecars, is gone for good",
-    )
-    add_folders(readmitting, "--out", "as of forget")
-    add_bundle_arguments(embedding)
-    naming = add_command(
-        subparsers,
-        "name",
-        _name,
-        help="enrol an unknown person of the latest results under a name",
-        description="Enrol unknown-007, as the report and unknown.csv show them, under a name, "
-        "and decide the photos of --out again. A person who is already enrolled gets the faces.",
-    )
+    forgetting = actions.choices["forget"]
+    text = "a further output folder of identify; those named from this gallery are known"
+    forgetting.add_argument("--out", help=text, **FOLDERS)
+    text = "state that a folder of results, or of photos with sidecars, is gone for good"
+    forgetting.add_argument("--gone", help=text, **FOLDERS)
+    readmitting.add_argument("--out", help="as of forget", **FOLDERS)
+    common.add_bundle_arguments(common.add_command(actions, _reembed))
+    naming = common.add_command(subparsers, _name)
     naming.add_argument("unknown", metavar="UNKNOWN", help="such as unknown-007")
     naming.add_argument("name", metavar="NAME")
-    add_folder(naming, "--out", text="the results of identify")
-    add_bundle_arguments(naming)
+    common.add_folder(naming, "--out", text="the results of identify")
+    common.add_bundle_arguments(naming)
     for parser in (*actions.choices.values(), naming):
-        add_folder(parser, "--gallery", "gallery")
+        common.add_folder(parser, "--gallery", "gallery")
+
+
+def _enrol(args: argparse.Namespace) -> int:
+    """Enrol known people into a gallery.
+
+    Enrol the people of PEOPLE_DIR: Name/photo.jpg or Name.jpg. Run it again after adding photos;
+    what is enrolled is not opened again.
+    """
+    from faceops.base.parallel import usable_cpus
+    from faceops.gallery.enrol import enrol
+
+    common.require_folder(args.people_dir, "name the folder of known people")
+    report = enrol(
+        args.people_dir,
+        args.gallery,
+        common.load_bundle(args),
+        prune=args.prune,
+        trust=args.trust,
+        threads=min(8, usable_cpus()),
+    )
+    lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in report.flags]
+    lines += [
+        f"moved: the face of {move.photo} from {move.before} to {move.person}"
+        for move in report.moved
+    ]
+    lines += [
+        f"{earlier} is enrolled as {person}; if they are two people: "
+        f"faceops people unalias {shlex.quote(earlier)} --gallery {args.gallery}"
+        for earlier, person in report.aliases.items()
+    ]
+    lines += [
+        f"one person: {person} is also written {', '.join(spellings)}"
+        for person, spellings in report.spellings.items()
+    ]
+    lines.append(
+        f"{args.gallery}: {len(report.people)} people, {sum(report.people.values())} faces; "
+        f"{report.enrolled} enrolled now, {report.unchanged} unchanged, "
+        f"{len(report.flags)} photos not enrolled"
+        + (f", {len(report.moved)} moved" if report.moved else "")
+        + (f", {report.pruned} faces removed" if args.prune else "")
+    )
+    return common.show(args, {**asdict(report), "gallery": str(args.gallery)}, lines)
 
 
 def _list(args: argparse.Namespace) -> int:
+    """List the enrolled people with their faces."""
     from faceops.gallery.store import Gallery
 
     gallery = Gallery.open(args.gallery)
@@ -123,10 +120,11 @@ def _list(args: argparse.Namespace) -> int:
     lines = [f"{faces:>4}  {person}" for person, faces in counts.items()]
     lines += [f"earlier name: {earlier} is {person}" for earlier, person in aliases.items()]
     lines.append(f"{len(counts)} people, {len(gallery.faces)} faces in {args.gallery}")
-    return show(args, content, lines)
+    return common.show(args, content, lines)
 
 
 def _show(args: argparse.Namespace) -> int:
+    """Show a person's faces, the most unlike ones first."""
     from faceops.gallery.people import show as show_person
     from faceops.gallery.store import Gallery
 
@@ -141,62 +139,57 @@ def _show(args: argparse.Namespace) -> int:
         f"{person}: {len(faces)} faces; likeness is the mean cosine to the person's other faces, "
         "other the highest to somebody else's"
     )
-    return show(args, {"person": person, "faces": [asdict(face) for face in faces]}, lines)
+    return common.show(args, {"person": person, "faces": [asdict(face) for face in faces]}, lines)
 
 
 def _rename(args: argparse.Namespace) -> int:
+    """Give a person another name; enrolling the old name gives the new one."""
     from faceops.gallery.people import rename
 
     name, faces = rename(args.gallery, args.name, args.new)
-    return _renamed(args, name, faces, f"{args.name} is {name} now, with {faces} faces")
+    return _renamed(args, name, faces, f"{args.name} is {name} now")
 
 
 def _merge(args: argparse.Namespace) -> int:
+    """Make two enrolled people one."""
     from faceops.gallery.people import merge
 
     name, faces = merge(args.gallery, args.name, args.new)
-    sentence = f"{args.name} and {name} are one: {name}, with {faces} faces"
-    return _renamed(args, name, faces, sentence)
+    return _renamed(args, name, faces, f"{args.name} and {name} are one: {name}")
 
 
-def _renamed(args: argparse.Namespace, name: str, faces: int, sentence: str) -> int:
-    line = f"{sentence}; the next identify gives that name, without opening photos again"
-    return show(args, {"person": name, "faces": faces}, line)
+def _renamed(args: argparse.Namespace, name: str, faces: int, done: str) -> int:
+    line = f"{done}, with {faces} faces; the next identify gives that name, without opening photos"
+    return common.show(args, {"person": name, "faces": faces}, f"{line} again")
 
 
 def _unalias(args: argparse.Namespace) -> int:
+    """Release a person's earlier name: enrolling it then gives another person.
+
+    After `rename` or `merge` the earlier name stands for the same person. This ends that, for
+    another person of that name. The faces stay with the person.
+    """
     from faceops.gallery.people import unalias
 
     person = unalias(args.gallery, args.name)
-    return show(
-        args,
-        {"name": args.name, "person": person},
+    line = (
         f"{args.name} is not {person} any longer: enrolling {args.name} gives a person of that "
         f"name. To `forget` {person}, results that still say {args.name} are not {person}'s now: "
-        "run identify into them again",
+        "run identify into them again"
     )
+    return common.show(args, {"name": args.name, "person": person}, line)
 
 
 def _forget(args: argparse.Namespace) -> int:
+    """Remove a person from the gallery and from all results, and search for what is left."""
     from faceops.identification.forget.forget import forget_person
 
     done = forget_person(args.gallery, args.name, tuple(args.out), tuple(args.gone))
-    show(args, _forget_content(done), _forget_lines(done, args.gallery))
-    return 0 if done.complete else 1
-
-
-def _forget_content(done: "ForgetResult") -> dict[str, object]:
-    return {
+    content = {
         "person": done.person,
         "faces_removed": done.gallery_faces,
         "outputs": [
-            {
-                "folder": str(output.folder),
-                "rows": output.rows,
-                "cached_faces": output.cached_faces,
-                "reports": output.reports,
-                "pictures": output.pictures,
-            }
+            {"folder": str(output.folder), **{name: getattr(output, name) for name in COUNTS}}
             for output in done.outputs
         ],
         "mark": done.mark,
@@ -205,6 +198,8 @@ def _forget_content(done: "ForgetResult") -> dict[str, object]:
         "unreachable": done.unreachable,
         "not_covered": NOT_COVERED,
     }
+    common.show(args, content, _forget_lines(done, args.gallery))
+    return 0 if done.complete else 1
 
 
 def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
@@ -244,6 +239,11 @@ def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
 
 
 def _readmit(args: argparse.Namespace) -> int:
+    """Undo that faces were forgotten, for a person who is enrolled again.
+
+    Forgotten faces stay without a name, whoever is enrolled. Give the mark that forget printed, and
+    the next identify opens their photos again and names them.
+    """
     from faceops.identification.forget.forget import readmit
 
     lifted = readmit(args.gallery, args.mark, tuple(args.out))
@@ -251,15 +251,21 @@ def _readmit(args: argparse.Namespace) -> int:
         f"{out}: {count} faces readmitted; the next identify opens their photos again"
         for out, count in lifted.items()
     ]
-    return show(args, {str(out): count for out, count in lifted.items()}, lines)
+    return common.show(args, {str(out): count for out, count in lifted.items()}, lines)
 
 
 def _reembed(args: argparse.Namespace) -> int:
+    """Convert the gallery to another release, without photos.
+
+    Embed the stored faces with another release, so that people need not be enrolled again. Its
+    detector, landmarks and alignment have to be those of the release that the gallery was enrolled
+    with.
+    """
     from faceops.gallery.reembed import reembed
     from faceops.gallery.store import Gallery
 
     Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
-    done = reembed(args.gallery, load_bundle(args))
+    done = reembed(args.gallery, common.load_bundle(args))
     contract = done.contract_id[:12]
     if done.before != done.contract_id:
         line = (
@@ -276,17 +282,23 @@ def _reembed(args: argparse.Namespace) -> int:
             f"nothing to do: the {done.faces} faces in {args.gallery} are under contract "
             f"{contract} already"
         )
-    return show(args, asdict(done), line)
+    return common.show(args, asdict(done), line)
 
 
 def _name(args: argparse.Namespace) -> int:
+    """Enrol an unknown person of the latest results under a name.
+
+    Enrol unknown-007, as the report and unknown.csv show them, under a name, and decide the photos
+    of --out again. A person who is already enrolled gets the faces.
+    """
     from faceops.gallery.store import Gallery
     from faceops.identification.unknown.name_unknown import name_unknown
     from faceops.identification.unknown.numbers import unknown_number
 
     unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
     Gallery.open(args.gallery)
-    done = name_unknown(args.unknown, args.name, args.gallery, load_bundle(args), args.out, None)
+    bundle = common.load_bundle(args)
+    done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None)
     lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in done.flags]
     before = f", {done.enrolled_before} were enrolled before" if done.enrolled_before else ""
     lines.append(
@@ -294,4 +306,4 @@ def _name(args: argparse.Namespace) -> int:
         f"{done.person} is named in {done.summary.people.get(done.person, 0)} faces of "
         f"{done.summary.photos} photos; look at {args.out / 'report.html'}"
     )
-    return show(args, {**asdict(done), "summary": done.summary.as_dict()}, lines)
+    return common.show(args, {**asdict(done), "summary": done.summary.as_dict()}, lines)

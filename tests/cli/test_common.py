@@ -1,0 +1,60 @@
+"""What the commands share: defaults, errors of arguments, and the release to work with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faceops.cli import build_parser, main
+from faceops.dataset.synthetic.people import SyntheticSettings
+
+WITHOUT_MLFLOW = """
+import sys
+sys.modules["mlflow"] = None
+from faceops.cli import main
+sys.exit(main(["enrol", "."]))
+"""
+
+
+def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
+    args = vars(build_parser().parse_args(["data", "synthetic"]))
+    settings = vars(SyntheticSettings())
+    shared = settings.keys() & args.keys()
+    assert shared == settings.keys() - {"enrol_photos"}
+    assert {name: args[name] for name in shared} == {name: settings[name] for name in shared}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            (["data", "import", "tree", "photos", f"--limit-people={text}"],
+             f"--limit-people: {text!r} is no whole number of 1 or more")
+            for text in ("x", "0", "-3", "1.5", "")
+        ),
+        *(
+            ([*command, "--threads", "0"], "--threads: '0' is no whole number")
+            for command in (["data", "doctor"], ["evaluate"], ["release", "gate"])
+        ),
+        (["evaluate", "--protocol", "pears"], "'pears' (choose from"),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MLFLOW],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "models:/faceops@champion needs MLflow, which is not installed" in done.stderr
+    assert "--bundle DIR" in done.stderr
+    assert done.stderr.count("\n") == 1
