@@ -34,7 +34,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import file_lock
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.check_params import check_train_params
-from faceops.registry.record_run import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
+from faceops.registry.register import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos
 
@@ -131,7 +131,7 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
     """Record the rebuild in its MLflow run and register its bundle, unless it is registered."""
     import mlflow
 
-    from faceops.registry.record_run import register_last_run
+    from faceops.registry.register import register_last_run
 
     version, is_new = register_last_run(root, run_id)
     with store_errors("reading the run"):

@@ -13,7 +13,7 @@ from prefect.states import Failed
 
 from faceops.base.errors import FaceOpsError, StoreError
 from faceops.registry.champion import rollback
-from faceops.registry.record_run import FAILED, RAN, UNCHANGED
+from faceops.registry.register import FAILED, RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store
 from faceops.registry.versions import versions
 from flows.rebuild import StageError, end_group, is_transient, main, run_stage, stage_names

@@ -10,12 +10,11 @@ import pytest
 
 from faceops.config.sections import Gate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.gate import compare as comparing
-from faceops.gate import rules
+from faceops.gate import rules, trials
 from faceops.gate.compare import Comparison
 from faceops.gate.latency import Latency
 from faceops.gate.photos import FrozenPhotos
-from faceops.gate.rules import RULES, Difference, RuleResult, gate_rule, no_loss
+from faceops.gate.rules import RULES, RuleResult, gate_rule, no_loss
 from faceops.gate.trials import FaceTable
 from faceops.gate.verdict import Verdict, compare
 from faceops.release.evaluate.embed_photos import LabelledPhoto
@@ -77,7 +76,7 @@ def verdict_on(monkeypatch: pytest.MonkeyPatch) -> VerdictOn:
         before, after = champion.args[0].ms, challenger.args[0].ms
         return Latency(before, after, *[after / before] * 3)
 
-    monkeypatch.setattr(comparing, "embed_frozen", lambda one, *_: one.table)
+    monkeypatch.setattr(trials, "embed_frozen", lambda one, *_: one.table)
     monkeypatch.setattr(rules, "measure_latency", measured)
     monkeypatch.setattr(rules, "_megabytes", lambda one: one.mib)
 
@@ -190,7 +189,7 @@ def test_groups_that_are_too_small_are_named_and_a_csv_without_a_large_one_is_re
     ],
 )
 def test_an_inconclusive_result_does_not_pass(low: float, high: float, reason: str) -> None:
-    result = no_loss("TAR", Difference(0.9, 0.9 + (low + high) / 2, low, high), 0.01, 8)
+    result = no_loss("TAR", (0.9, 0.9 + (low + high) / 2, low, high), 0.01, 8)
     assert result.passed == (not reason)
     assert result.passed or reason in result.reason
 

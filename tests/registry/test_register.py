@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import main
-from faceops.registry.record_run import flatten, metric_name
+from faceops.registry.register import flatten, metric_name
 from faceops.release.bundle import Bundle
 from tests.tiny_repository import TinyRepository
 

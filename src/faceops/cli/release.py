@@ -54,7 +54,7 @@ def _open_store() -> None:
 
 def _register(args: argparse.Namespace) -> int:
     """Log the last `dvc repro` to MLflow and register its bundle."""
-    from faceops.registry.record_run import register_last_run
+    from faceops.registry.register import register_last_run
 
     version, is_new = register_last_run(Path.cwd())
     aliases = f", {' and '.join(version.aliases)}" if version.aliases else ""

@@ -12,15 +12,9 @@ from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.identification import GalleryDraw
 from faceops.evaluation.protocols.slices import read_attributes
 from faceops.faces.quality import measure
+from faceops.gate import trials
 from faceops.gate.photos import FrozenPhotos
-from faceops.gate.trials import (
-    FaceTable,
-    ModelFigures,
-    draw_trials,
-    embed_frozen,
-    resampled_weights,
-    search,
-)
+from faceops.gate.trials import FaceTable, ModelFigures
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
 from faceops.verification.pairs import codes
 
@@ -63,7 +57,8 @@ class Comparison:
     @cached_property
     def tables(self) -> list[FaceTable]:
         """Both models' faces of the photos."""
-        return [embed_frozen(one, self.frozen, self.work, self.threads) for one in self.models]
+        settings = self.frozen, self.work, self.threads
+        return [trials.embed_frozen(model, *settings) for model in self.models]
 
     @cached_property
     def person(self) -> np.ndarray:
@@ -79,7 +74,7 @@ class Comparison:
     def draws(self) -> list[GalleryDraw]:
         """The galleries that both models search."""
         gate = self.settings
-        return draw_trials(
+        return trials.draw_trials(
             self.person, self.usable, gate.gallery_photos, gate.unknown_share, gate.seed
         )
 
@@ -97,7 +92,7 @@ class Comparison:
     def figures(self) -> list[ModelFigures]:
         """Both models' open-set figures under weights of the people."""
         person = self.person[self.probes]
-        outcomes = [search(table, self.draws, self.person) for table in self.tables]
+        outcomes = [trials.search(table, self.draws, self.person) for table in self.tables]
         return [ModelFigures(one, person, self.known) for one in outcomes]
 
     @property
@@ -114,14 +109,20 @@ class Comparison:
     def weights(self) -> np.ndarray:
         """How often each person is drawn in each resample, float32 (R, people)."""
         person, gate = self.person[self.probes], self.settings
-        return resampled_weights(person, self.known, self.people, gate.resamples, gate.seed)
+        return trials.resampled_weights(person, self.known, self.people, gate.resamples, gate.seed)
 
     @cached_property
     def groups(self) -> Groups:
         """The groups with enough known people, of the champion's faces, so the same for both."""
         table, gate = self.tables[0], self.settings
         if gate.slices:
-            of_faces = _stated_groups(Path(gate.slices), table)
+            attributes = read_attributes(Path(gate.slices))
+            stated = attributes.of(table.faces, table.embedded.photo_ids).values
+            of_faces = {
+                f"{attribute}: {value}": values == value
+                for attribute, values in stated.items()
+                for value in np.unique(values[values != ""]).tolist()
+            }
         else:
             of_faces = _visible_groups(table.embedded.crops)
         groups: dict[str, np.ndarray] = {}
@@ -139,20 +140,6 @@ class Comparison:
     def known_people(self, rows: np.ndarray) -> int:
         """Return the number of enrolled people among the probes `rows` bool (P,)."""
         return len(np.unique(self.person[self.probes][rows & self.known]))
-
-
-def _stated_groups(path: Path, table: FaceTable) -> dict[str, np.ndarray]:
-    """Return a mask bool (F,) of the F faces for every value in the CSV `path`.
-
-    Raises:
-        UsageError: as `read_attributes`, or the file names none of the faces.
-    """
-    attributes = read_attributes(path).of(table.faces, table.embedded.photo_ids)
-    return {
-        f"{attribute}: {value}": values == value
-        for attribute, values in attributes.values.items()
-        for value in np.unique(values[values != ""]).tolist()
-    }
 
 
 def _visible_groups(crops: CropRows) -> dict[str, np.ndarray]:

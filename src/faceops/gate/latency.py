@@ -62,13 +62,9 @@ def measure_latency(
             low, high = _median_interval(seconds[:done, 1] / seconds[:done, 0])
             if low > limit or high < limit:
                 break
-    measured = seconds[:done]
-    ratios = measured[:, 1] / measured[:, 0]
-    low, high = _median_interval(ratios)
-    champion_ms, challenger_ms = np.median(measured, axis=0) * 1e3
-    return Latency(
-        float(champion_ms), float(challenger_ms), float(np.median(ratios)), low=low, high=high
-    )
+    ratios = seconds[:done, 1] / seconds[:done, 0]
+    champion_ms, challenger_ms = (np.median(seconds[:done], axis=0) * 1e3).tolist()
+    return Latency(champion_ms, challenger_ms, float(np.median(ratios)), *_median_interval(ratios))
 
 
 def _median_interval(values: np.ndarray) -> tuple[float, float]:

@@ -7,26 +7,10 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.config.sections import Gate
+from faceops.gate import verdict as verdicts
 from faceops.gate.compare import Comparison
 from faceops.gate.photos import data_sha256, freeze
-from faceops.gate.verdict import (
-    PASSED,
-    REFUSED,
-    StoredVerdict,
-    Verdict,
-    compare,
-    find_stored_verdict,
-    record_verdict,
-)
-from faceops.registry.champion import (
-    PROMOTED,
-    WITHDRAWN,
-    champions,
-    complete_log,
-    end_challenge,
-    move_champion,
-    promotion_lock,
-)
+from faceops.registry import champion as registry
 from faceops.registry.fetch import fetch_split, load_fetched, require_loadable
 from faceops.registry.store import SPLIT_FILE, point_at_store
 from faceops.registry.versions import Version, champion, find_version
@@ -53,7 +37,7 @@ class Promotion:
 
 def gate_release(
     challenger: Version, champion: Version, root: Path, settings: Gate, threads: int = 1
-) -> Verdict:
+) -> verdicts.Verdict:
     """Measure `challenger` against `champion` and return the verdict.
 
     It is recorded with the version in MLflow and in `root`/build/gate.
@@ -82,15 +66,12 @@ def gate_release(
         settings.photos_sha256,
         frozenset().union(*(one.photos for one in seen)),
     )
-    complete = settings
-    if settings.slices:
-        complete = settings.model_copy(update={"slices": str(root / settings.slices)})
-    verdict = compare(
-        Comparison(
-            (models[0], models[1]), frozen, complete, (seen[0], seen[1]), root / FACES, threads
-        )
-    )
-    record_verdict(challenger, champion, verdict, settings, root)
+    slices = str(root / settings.slices) if settings.slices else ""
+    complete = settings.model_copy(update={"slices": slices})
+    both, seen_of_both = (models[0], models[1]), (seen[0], seen[1])
+    comparison = Comparison(both, frozen, complete, seen_of_both, root / FACES, threads)
+    verdict = verdicts.compare(comparison)
+    verdicts.record_verdict(challenger, champion, verdict, settings, root)
     write_file(root / FOLDER / "verdict.json", verdict.json())
     write_file(root / FOLDER / "verdict.md", verdict.markdown())
     return verdict
@@ -112,17 +93,17 @@ def _seen(model: MeasuredModel, version: Version, people: set[str], root: Path) 
 
 def stored_or_new_verdict(
     challenger: Version, champion: Version, root: Path, settings: Gate, threads: int
-) -> StoredVerdict:
+) -> verdicts.StoredVerdict:
     """Return the stored verdict on `challenger`; measure it where none can be reused.
 
     Raises: as `gate_release`.
     """
     photos = data_sha256(root / settings.data)
-    stored = find_stored_verdict(challenger, champion, settings, root, photos)
+    stored = verdicts.find_stored_verdict(challenger, champion, settings, root, photos)
     if stored is not None:
         return stored
     verdict = gate_release(challenger, champion, root, settings, threads)
-    return StoredVerdict(verdict.passed, "\n".join(verdict.reasons), verdict.markdown())
+    return verdicts.StoredVerdict(verdict.passed, "\n".join(verdict.reasons), verdict.markdown())
 
 
 def promote(
@@ -130,8 +111,10 @@ def promote(
 ) -> Promotion:
     """Make `version` champion if it passes the gate.
 
-    The gate measures before the lock is taken, so that a rollback need not wait for it; where the
-    champion changes meanwhile, the promotion fails. Other arguments are as in `gate_release`.
+    The gate measures before the lock is taken, so that a rollback need not wait for it. The move
+    is under the lock and begins with a check that the champion is still the one measured against:
+    where it changed meanwhile, the promotion fails. For one machine this is enough; for others
+    see `move_champion`. Other arguments are as in `gate_release`.
 
     Args:
         override: a reason to promote it without the gate; recorded.
@@ -143,15 +126,20 @@ def promote(
     """
     current = champion()
     if current is not None and current.version == version.version:
-        with promotion_lock():
-            complete_log()
-            end_challenge(version)
+        with registry.promotion_lock():
+            registry.complete_log()
+            registry.end_challenge(version)
         return Promotion(version.version, None, "it is champion already")
     require_loadable(version, root)
     if override:
         because = f"override: {override}"
     elif current is None:
-        raise FaceOpsError(_no_champion())
+        advice = 'give --override "reason"'
+        if registry.champions():
+            advice = f"`faceops release rollback` restores the last champion, or {advice}"
+        raise FaceOpsError(
+            f"no version is champion, so the gate has nothing to compare with; {advice}."
+        )
     else:
         verdict = stored_or_new_verdict(version, current, root, settings, threads)
         if not verdict.passed:
@@ -160,17 +148,10 @@ def promote(
                 f" champion: {' '.join(verdict.reasons.splitlines())}"
             )
         because = f"it passed the gate against version {current.version}"
-    with promotion_lock():
-        complete_log()
-        move_champion(version, current, PROMOTED, because)
+    with registry.promotion_lock():
+        registry.complete_log()
+        registry.move_champion(version, current, registry.PROMOTED, because)
     return Promotion(version.version, current.version if current else None, because)
-
-
-def _no_champion() -> str:
-    advice = 'give --override "reason"'
-    if champions():
-        advice = f"`faceops release rollback` restores the last champion, or {advice}"
-    return f"no version is champion, so the gate has nothing to compare with; {advice}."
 
 
 def gate_and_promote(
@@ -193,20 +174,20 @@ def gate_and_promote(
     result: dict[str, Any] = {"gate": "", "reasons": [], "verdict": "", "promoted": False}
     if current is None or current.version == number:
         message = "no version is champion" if current is None else "it is champion"
-        return result | {"aliases": version.aliases, "message": message}
-    if version.gate == WITHDRAWN:
+    elif version.gate == registry.WITHDRAWN:
+        result["gate"] = version.gate
         message = (
             f"version {number} was champion and was rolled back: it is promoted only by "
             f"`faceops release promote {number}`"
         )
-        return result | {"gate": WITHDRAWN, "aliases": version.aliases, "message": message}
-    verdict = stored_or_new_verdict(version, current, root, settings, threads)
-    result["gate"] = PASSED if verdict.passed else REFUSED
-    result["reasons"], result["verdict"] = verdict.reasons.splitlines(), verdict.markdown
-    message = f"{'it passed the gate' if verdict.passed else 'the gate refused it'}, against "
-    message += f"version {current.version}; its page in MLflow has the verdict"
-    if verdict.passed and move:
-        promote(version, root, settings, threads=threads)
-        result["promoted"] = True
-        message += "; it is champion now"
+    else:
+        verdict = stored_or_new_verdict(version, current, root, settings, threads)
+        passed, reasons = verdict.passed, verdict.reasons.splitlines()
+        result |= {"gate": "passed" if passed else "refused", "reasons": reasons}
+        result |= {"verdict": verdict.markdown, "promoted": passed and move}
+        message = f"{'it passed the gate' if passed else 'the gate refused it'}, against "
+        message += f"version {current.version}; its page in MLflow has the verdict"
+        if result["promoted"]:
+            promote(version, root, settings, threads=threads)
+            message += "; it is champion now"
     return result | {"aliases": find_version(str(number)).aliases, "message": message}

@@ -40,19 +40,9 @@ class RuleResult:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A figure of both models, and the interval of challenger minus champion."""
-
-    champion: float
-    challenger: float
-    low: float
-    high: float
-
-    @property
-    def gain(self) -> float:
-        """Challenger minus champion."""
-        return self.challenger - self.champion
+Measure = Callable[[Comparison], RuleResult | None]
+# Of the champion and of the challenger, and the interval of challenger minus champion.
+Figures = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -66,11 +56,10 @@ class GateRule:
     name: str
     parameters: tuple[str, ...]
     prerequisite: bool
-    measure: Callable[[Comparison], RuleResult | None]
+    measure: Measure
 
 
 RULES: dict[str, GateRule] = {}  # in the order of the verdict
-Measure = Callable[[Comparison], RuleResult | None]
 
 
 def gate_rule(*parameters: str, prerequisite: bool = False) -> Callable[[Measure], Measure]:
@@ -118,23 +107,20 @@ def enough_people(comparison: Comparison) -> RuleResult:
 @gate_rule("max_dir_loss", "fpir")
 def dir_at_fpir(comparison: Comparison) -> RuleResult:
     """DIR at FPIR, each model at its own threshold for that FPIR: measures the embedder."""
-    at = comparison.settings.fpir
-    difference = _paired(comparison, lambda one, weight: one.dir(weight, at))
-    return no_loss(
-        f"DIR at FPIR {at:g}", difference, comparison.settings.max_dir_loss, comparison.people
-    )
+    gate = comparison.settings
+    figures = _paired(comparison, lambda one, weight: one.dir(weight, gate.fpir))
+    name = f"DIR at FPIR {gate.fpir:g}"
+    return no_loss(name, figures, gate.max_dir_loss, comparison.people)
 
 
 @gate_rule("max_named_loss")
 def known_people_named(comparison: Comparison) -> RuleResult:
     """Known people named at the release's own thresholds and default budget: what users get."""
-    difference = _paired(comparison, ModelFigures.named_rightly)
-    budgets = [table.thresholds.default_budget for table in comparison.tables]
-    at = f"budget {budgets[0]:g}"
-    if budgets[0] != budgets[1]:
-        at = f"budgets {budgets[0]:g} and {budgets[1]:g}"
+    figures = _paired(comparison, ModelFigures.named_rightly)
+    before, after = (table.thresholds.default_budget for table in comparison.tables)
+    at = f"budget {before:g}" if before == after else f"budgets {before:g} and {after:g}"
     name = f"known people named, at own {at}"
-    return no_loss(name, difference, comparison.settings.max_named_loss, comparison.people)
+    return no_loss(name, figures, comparison.settings.max_named_loss, comparison.people)
 
 
 @gate_rule("max_tar_loss", "far")
@@ -149,9 +135,8 @@ def tar_at_far(comparison: Comparison) -> RuleResult:
     drawn = [pair_intervals(scan, [gate.far], gate.seed, gate.resamples) for scan in scans]
     before, after = (scan.roc.tar(gate.far) for scan in scans)
     differences = drawn[1].resampled[:, 0] - drawn[0].resampled[:, 0]
-    interval = percentile_interval(differences, gate.confidence)
-    difference = Difference(before, after, *interval)
-    return no_loss(f"TAR at FAR {gate.far:g}", difference, gate.max_tar_loss, comparison.people)
+    figures = before, after, *percentile_interval(differences, gate.confidence)
+    return no_loss(f"TAR at FAR {gate.far:g}", figures, gate.max_tar_loss, comparison.people)
 
 
 @gate_rule("max_dir_loss")
@@ -162,8 +147,8 @@ def photos_with_a_face(comparison: Comparison) -> RuleResult:
     found = [np.bincount(comparison.person, table.rows >= 0) for table in comparison.tables]
     before, after = (float(one.sum() / photos.sum()) for one in found)
     resampled = weights @ (found[1] - found[0]) / (weights @ photos)
-    difference = Difference(before, after, *percentile_interval(resampled, gate.confidence))
-    return no_loss("photos with a face found", difference, gate.max_dir_loss, comparison.people)
+    figures = before, after, *percentile_interval(resampled, gate.confidence)
+    return no_loss("photos with a face found", figures, gate.max_dir_loss, comparison.people)
 
 
 @gate_rule("max_slice_loss", "min_slice_people", "fpir")
@@ -173,19 +158,18 @@ def worst_group(comparison: Comparison) -> RuleResult | None:
     if not groups and not gate.slices:
         return None
     if not groups:
-        return RuleResult(
-            "worst group's DIR",
-            f"a group of {gate.min_slice_people} known people",
-            passed=False,
-            reason=f"no group of gate.slices = {gate.slices} has {gate.min_slice_people} known "
-            "people among these photos; give the gate more people, lower gate.min_slice_people, "
-            "or empty gate.slices.",
+        reason = (
+            f"no group of gate.slices = {gate.slices} has {gate.min_slice_people} known people "
+            "among these photos; give the gate more people, lower gate.min_slice_people, or empty "
+            "gate.slices."
         )
+        demand = f"a group of {gate.min_slice_people} known people"
+        return RuleResult("worst group's DIR", demand, passed=False, reason=reason)
     names = [one.worst(comparison.everybody, gate.fpir, groups)[0] for one in comparison.figures]
-    difference = _paired(comparison, lambda one, weight: one.worst(weight, gate.fpir, groups)[1])
+    figures = _paired(comparison, lambda one, weight: one.worst(weight, gate.fpir, groups)[1])
     which = names[0] if names[0] == names[1] else f"{names[0]}; challenger: {names[1]}"
     name = f"worst group's DIR ({which})"
-    return no_loss(name, difference, gate.max_slice_loss, comparison.people)
+    return no_loss(name, figures, gate.max_slice_loss, comparison.people)
 
 
 @gate_rule()
@@ -200,19 +184,13 @@ def strangers_named(comparison: Comparison) -> RuleResult:
     before, after = (one.strangers_named(comparison.everybody) for one in figures)
     resampled = [figures[1].strangers_named(weight) for weight in comparison.weights]
     low, high = percentile_interval(np.array(resampled), confidence)
-    passed = low <= budget
     reason = (
         f"its budget is to name at most {budget:g} of strangers, and it named {after:.4f} of them "
         f"(at least {low:.4f}): its thresholds do not hold on these people; calibrate it on more."
     )
-    return RuleResult(
-        "strangers named, at its own thresholds",
-        f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f})",
-        passed,
-        before,
-        after,
-        reason=reason,
-    )
+    name = "strangers named, at its own thresholds"
+    demand = f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f})"
+    return RuleResult(name, demand, low <= budget, before, after, reason=reason)
 
 
 TIME = "time per photo"
@@ -228,9 +206,7 @@ def time_per_photo(comparison: Comparison) -> RuleResult:
     measured = f"{took.ratio:.2f} times ({took.low:.2f} to {took.high:.2f})"
     if passed and took.high > limit:
         measured += ", inconclusive"
-    return _ratio_result(
-        (TIME, "ms"), (took.champion_ms, took.challenger_ms), passed, limit, measured
-    )
+    return _ratio(f"{TIME}, ms", took.champion_ms, took.challenger_ms, limit, measured, passed)
 
 
 @gate_rule("max_size_ratio")
@@ -238,9 +214,8 @@ def size(comparison: Comparison) -> RuleResult:
     """Bytes of the model files."""
     limit = comparison.settings.max_size_ratio
     before, after = (_megabytes(model) for model in comparison.models)
-    passed = after <= limit * before
     measured = f"{after / before:.2f} times"
-    return _ratio_result(("size", "MiB"), (before, after), passed, limit, measured)
+    return _ratio("size, MiB", before, after, limit, measured, passed=after <= limit * before)
 
 
 @gate_rule()
@@ -250,48 +225,36 @@ def int8(comparison: Comparison) -> RuleResult:
         model.bundle is not None and model.bundle.release.int8 is not None
         for model in comparison.models
     )
-    passed = after or not before
     reason = (
         "the champion offers an int8 embedder and this release does not, so it cannot be used with "
         "--precision int8; see its build/quantise/quantise.json."
     )
-    return RuleResult(
-        "int8",
-        "offered if the champion offers it",
-        passed,
-        float(before),
-        float(after),
-        reason=reason,
-    )
+    passed, figures = after or not before, (float(before), float(after))
+    return RuleResult("int8", "offered if the champion offers it", passed, *figures, reason=reason)
 
 
-def _ratio_result(
-    name: tuple[str, str], values: tuple[float, float], passed: bool, limit: float, measured: str
+def _ratio(
+    name: str, before: float, after: float, limit: float, measured: str, passed: bool
 ) -> RuleResult:
-    """Return the result of a rule on a ratio; `name` has the unit too."""
-    what, unit = name
-    before, after = values
+    """Return the result of a rule on a ratio; `name` ends with the unit."""
+    what, unit = name.split(", ")
     reason = (
         f"{what}: {after:.4g} {unit} against {before:.4g}, {measured}, and {limit:g} times are "
         "allowed."
     )
     demand = f"at most {limit:g} times, measured {measured}"
-    gain = after - before
-    return RuleResult(f"{what}, {unit}", demand, passed, before, after, gain, reason=reason)
+    return RuleResult(name, demand, passed, before, after, after - before, reason=reason)
 
 
-def no_loss(name: str, difference: Difference, tolerance: float, people: int) -> RuleResult:
+def no_loss(name: str, figures: Figures, tolerance: float, people: int) -> RuleResult:
     """Return the result of a non-inferiority test.
 
     The interval of the difference must exclude a loss above `tolerance`: an inconclusive result
     does not pass.
     """
-    gain, low, high = difference.gain, difference.low, difference.high
-    passed = low >= -tolerance - 1e-9
-    measured = (
-        f"{name}: {difference.challenger:.4f} against {difference.champion:.4f}, "
-        f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
-    )
+    before, after, low, high = figures
+    gain = after - before
+    measured = f"{name}: {after:.4f} against {before:.4f}, {gain:+.4f} ({low:+.4f} to {high:+.4f})"
     if high < 0:
         reason = f"{measured}; significantly worse, and {tolerance:g} may be lost."
     elif gain < -tolerance:
@@ -301,28 +264,16 @@ def no_loss(name: str, difference: Difference, tolerance: float, people: int) ->
             f"{measured}; on {people} people a loss of more than {tolerance:g} cannot be ruled "
             "out: give the gate more people, or allow more."
         )
-    return RuleResult(
-        name,
-        f"no loss above {tolerance:g}",
-        passed,
-        difference.champion,
-        difference.challenger,
-        gain,
-        low,
-        high,
-        reason,
-    )
+    demand, passed = f"no loss above {tolerance:g}", low >= -tolerance - 1e-9
+    return RuleResult(name, demand, passed, before, after, gain, low, high, reason)
 
 
-def _paired(
-    comparison: Comparison, figure: Callable[[ModelFigures, np.ndarray], float]
-) -> Difference:
+def _paired(comparison: Comparison, figure: Callable[[ModelFigures, np.ndarray], float]) -> Figures:
     """Return both models' `figure` of everybody and the interval of its difference."""
     champion, challenger = comparison.figures
     resampled = [figure(challenger, w) - figure(champion, w) for w in comparison.weights]
     before, after = (figure(one, comparison.everybody) for one in (champion, challenger))
-    interval = percentile_interval(np.array(resampled), comparison.settings.confidence)
-    return Difference(before, after, *interval)
+    return before, after, *percentile_interval(np.array(resampled), comparison.settings.confidence)
 
 
 def _process(model: MeasuredModel, photo: LabelledPhoto) -> None:

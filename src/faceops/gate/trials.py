@@ -12,12 +12,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.identification import (
-    GalleryDraw,
-    draw_galleries,
-    is_named,
-    search_gallery,
-)
+from faceops.evaluation.protocols import identification
 from faceops.gate.photos import FrozenPhotos
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
@@ -67,7 +62,7 @@ def embed_frozen(model: MeasuredModel, frozen: FrozenPhotos, work: Path, threads
 
 def draw_trials(
     person: np.ndarray, usable: np.ndarray, gallery_photos: int, unknown_share: float, seed: int
-) -> list[GalleryDraw]:
+) -> list[identification.GalleryDraw]:
     """Return random galleries, which both models search.
 
     Args:
@@ -87,12 +82,14 @@ def draw_trials(
             f"{len(able)} people have more than {gallery_photos} photos with a face: too few for "
             "known people and strangers; lower gate.gallery_photos or give the gate more people."
         )
-    return draw_galleries(
+    return identification.draw_galleries(
         person, able, enrolled, gallery_photos=gallery_photos, seed=seed, usable=usable
     )
 
 
-def search(table: FaceTable, draws: Sequence[GalleryDraw], person: np.ndarray) -> Outcomes:
+def search(
+    table: FaceTable, draws: Sequence[identification.GalleryDraw], person: np.ndarray
+) -> Outcomes:
     """Return the outcomes of the probes of `draws`; names are given at the default budget.
 
     `person` int (N,) is the person of each photo.
@@ -102,7 +99,7 @@ def search(table: FaceTable, draws: Sequence[GalleryDraw], person: np.ndarray) -
         found = table.rows[draw.probes] >= 0
         score = np.full(len(draw.probes), NO_FACE, np.float32)
         right, named = np.zeros(len(score), bool), np.zeros(len(score), bool)
-        best, runner_up, best_person = search_gallery(
+        best, runner_up, best_person = identification.search_gallery(
             table.faces.embeddings,
             table.rows[draw.probes[found]],
             table.rows[draw.gallery],
@@ -113,7 +110,9 @@ def search(table: FaceTable, draws: Sequence[GalleryDraw], person: np.ndarray) -
         threshold = thresholds.for_search(thresholds.default_budget, len(draw.gallery))
         score[found] = best
         right[found] = best_person == person[draw.probes[found]]
-        named[found] = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
+        named[found] = identification.is_named(
+            best, runner_up, threshold, thresholds.runner_up_margin
+        )
         parts.append((score, right, named))
     return Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 

@@ -74,18 +74,14 @@ class Verdict:
             "| --- | --- | --- | --- | --- |",
         ]
         for rule in self.rules:
-            lines.append(
-                f"| {rule.name}: {rule.rule} | {_number(rule.champion)} | "
-                f"{_number(rule.challenger)} | {_difference(rule)} | "
-                f"{'yes' if rule.passed else '**no**'} |"
-            )
+            figures = f"{_number(rule.champion)} | {_number(rule.challenger)} | {_difference(rule)}"
+            passed = "yes" if rule.passed else "**no**"
+            lines.append(f"| {rule.name}: {rule.rule} | {figures} | {passed} |")
         if self.groups:
             lines += ["", "| group | people | champion | challenger |", "| --- | --- | --- | --- |"]
-            lines += [
-                f"| {group['group']} | {group['people']} | {_number(group['champion'])} | "
-                f"{_number(group['challenger'])} |"
-                for group in self.groups
-            ]
+        for group in self.groups:
+            figures = f"{_number(group['champion'])} | {_number(group['challenger'])}"
+            lines.append(f"| {group['group']} | {group['people']} | {figures} |")
         if self.seen:
             lines += ["", *(f"{note[0].upper()}{note[1:]}." for note in self.seen)]
         lines += [
@@ -120,13 +116,20 @@ def compare(comparison: Comparison) -> Verdict:
     if all(result.passed for result in results):
         results += apply_rules(comparison, prerequisites=False)
         known, strangers = int(comparison.known.sum()), int((~comparison.known).sum())
-        groups = _group_figures(comparison)
+        fpir, everybody = comparison.settings.fpir, comparison.everybody
+        champion, challenger = comparison.figures
+        groups = [
+            {
+                "group": name,
+                "people": comparison.known_people(rows),
+                "champion": champion.dir(everybody, fpir, rows),
+                "challenger": challenger.dir(everybody, fpir, rows),
+            }
+            for name, rows in comparison.groups.probes.items()
+        ]
         if too_small := comparison.groups.too_small:
-            least = comparison.settings.min_slice_people
-            seen.append(
-                f"groups of fewer than {least} known people are not compared: "
-                + ", ".join(too_small)
-            )
+            least, names = comparison.settings.min_slice_people, ", ".join(too_small)
+            seen.append(f"groups of fewer than {least} known people are not compared: {names}")
     frozen = comparison.frozen
     return Verdict(
         champion=comparison.models[0].name,
@@ -143,20 +146,6 @@ def compare(comparison: Comparison) -> Verdict:
         seen=seen,
         params=comparison.settings.model_dump(mode="json"),
     )
-
-
-def _group_figures(comparison: Comparison) -> list[dict[str, Any]]:
-    fpir, everybody = comparison.settings.fpir, comparison.everybody
-    champion, challenger = comparison.figures
-    return [
-        {
-            "group": name,
-            "people": comparison.known_people(rows),
-            "champion": champion.dir(everybody, fpir, rows),
-            "challenger": challenger.dir(everybody, fpir, rows),
-        }
-        for name, rows in comparison.groups.probes.items()
-    ]
 
 
 PASSED, REFUSED = "passed", "refused"

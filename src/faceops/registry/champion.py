@@ -7,7 +7,7 @@ registered model, follows it, so that a rollback finds the champion before.
 import getpass
 import json
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.locks import file_lock
 from faceops.registry.fetch import require_loadable
 from faceops.registry.store import CHALLENGER, CHAMPION, MODEL, store_cache, store_errors
-from faceops.registry.versions import (
-    Version,
-    champion,
-    find_version,
-    versions,
-    with_withdrawal,
-)
+from faceops.registry.versions import Version, champion, find_version, versions, with_withdrawal
 
 CHAMPIONS_TAG = "champions"
 FIRST, PROMOTED, ROLLED_BACK, MOVED = "first", "promoted", "rolled back", "moved elsewhere"
@@ -51,19 +45,16 @@ class Event:
             user = getpass.getuser()
         except (OSError, KeyError):  # a user id without a name, as in containers
             user = "unknown"
-        return cls(
-            version, how, datetime.now(UTC).isoformat(timespec="milliseconds"), user, because
-        )
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return cls(version, how, at, user, because)
 
 
 def champions() -> list[Event]:
     """Return the log, oldest first; entries that are not readable are left out."""
     events = []
     for entry in _entries():
-        try:
+        with suppress(TypeError):
             events.append(Event(**entry))
-        except TypeError:
-            continue
     return events
 
 
@@ -110,11 +101,9 @@ def complete_log() -> Event | None:
         return None
     with store_errors(f"reading version {current.version}"):
         tags = mlflow.MlflowClient().get_model_version(MODEL, str(current.version)).tags
-    since, how, by, because = (
-        tags.get(f"champion_{name}", "") for name in ("since", "how", "by", "because")
-    )
-    if log and since > log[-1].at:
-        interrupted = Event(current.version, how, since, by, because)
+    names = ("how", "since", "by", "because")
+    interrupted = Event(current.version, *(tags.get(f"champion_{name}", "") for name in names))
+    if log and interrupted.at > log[-1].at:
         note_champion(interrupted)
         return interrupted
     note_champion(Event.now(current.version, MOVED, "found as champion"))
@@ -155,7 +144,8 @@ def promotion_lock() -> AbstractContextManager[None]:
 def move_champion(to: Version, seen: Version | None, how: str, because: str) -> None:
     """Give `to` the alias champion, add it to the log, and remove its alias challenger.
 
-    MLflow moves an alias in one transaction, so there is one champion at any moment. If the
+    Call it under `promotion_lock`: no other process on this machine can then promote between the
+    check that `seen` is still champion and the move. MLflow moves an alias in one transaction, so there is one champion at any moment. If the
     process is killed after that, `complete_log` adds the entry from the version's tags. The lock
     does not reach other machines, so the log is read again after the move: if another machine
     wrote to it meanwhile, its version gets the alias back.
@@ -180,7 +170,7 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
             " it; run it again."
         )
     event = Event.now(to.version, how, because)
-    tags = {"since": event.at, "how": event.how, "by": event.by, "because": event.because}
+    tags = {"since": event.at, "how": how, "by": event.by, "because": because}
     with store_errors(f"making version {to.version} champion"):
         client = mlflow.MlflowClient()
         for name, value in tags.items():

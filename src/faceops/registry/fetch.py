@@ -17,18 +17,8 @@ import mlflow
 
 from faceops.base.errors import FaceOpsError, StoreError, UsageError
 from faceops.base.files import atomic_folder, replace_folder, sha256_file, write_file
-from faceops.registry.store import (
-    CHAMPION,
-    MODEL,
-    RELEASE_TAG,
-    SPLIT_ARTIFACT,
-    UnreachableError,
-    has_store,
-    point_at_store,
-    short_timeout,
-    store_cache,
-    store_errors,
-)
+from faceops.registry import store
+from faceops.registry.store import UnreachableError, store_errors
 from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import RELEASE_FILE, DamagedBundleError
@@ -55,8 +45,8 @@ class Address:
         name, separator, which = uri.removeprefix("models:/").partition("@" if alias else "/")
         if not uri.startswith("models:/") or not separator or not name or not which:
             raise UsageError(
-                f"{uri!r} names no release; write models:/{MODEL}@{CHAMPION} or"
-                f" models:/{MODEL}/VERSION, or give --bundle DIR."
+                f"{uri!r} names no release; write models:/{store.MODEL}@{store.CHAMPION} or"
+                f" models:/{store.MODEL}/VERSION, or give --bundle DIR."
             )
         return cls(name, which if alias else "", "" if alias else which)
 
@@ -98,26 +88,16 @@ def find_release(
     """
     address = Address.parse(model_uri)
     root = root or Path.cwd()
-    if not has_store(root):
+    if not store.has_store(root):
         raise FaceOpsError(
             f"there is no MLflow store in {root} to find {address} in; run `make demo` or"
             " `faceops release register`, set MLFLOW_TRACKING_URI, or give --bundle DIR."
         )
-    cache = store_cache(point_at_store(root))
+    cache = store.store_cache(store.point_at_store(root))
     try:
         return _find_in_store(address, cache, refetch)
     except UnreachableError as error:
-        last = _last_good(address, cache)
-        if last is None:
-            raise FaceOpsError(
-                f"{error} Nothing was fetched from it before, so there is no bundle to use;"
-                " --bundle DIR names one."
-            ) from None
-        folder, version = last
-        note = (
-            f"{address} is taken to be version {version}, as it last was, from the cache: {error}"
-        )
-        return FetchedRelease(folder, f"models:/{address.name}/{version}", note)
+        return _find_in_cache(address, cache, str(error))
 
 
 def load_fetched(
@@ -155,11 +135,7 @@ def export_bundle(version: Version, folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not an empty folder; name a new one.")
 
-    def checked(found: FetchedRelease) -> Path:
-        check_files(found.folder)
-        return found.folder
-
-    source = load_fetched(version.address, checked)
+    source = load_fetched(version.address, lambda it: (check_files(it.folder), it.folder)[1])
     folder = folder.resolve()
     try:
         with atomic_folder(folder) as temporary:
@@ -182,14 +158,11 @@ def fetch_split(version: Version, folder: Path) -> Path | None:
     try:
         with store_errors(f"fetching the split of version {version.version}"):
             files = mlflow.MlflowClient().list_artifacts(version.run_id, "split")
-            if SPLIT_ARTIFACT not in {file.path for file in files}:
+            if store.SPLIT_ARTIFACT not in {file.path for file in files}:
                 return None
             folder.mkdir(parents=True, exist_ok=True)
-            return Path(
-                mlflow.artifacts.download_artifacts(
-                    run_id=version.run_id, artifact_path=SPLIT_ARTIFACT, dst_path=str(folder)
-                )
-            )
+            address = f"runs:/{version.run_id}/{store.SPLIT_ARTIFACT}"
+            return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
     except UnreachableError:
         raise
     except StoreError:  # its run was deleted
@@ -197,14 +170,26 @@ def fetch_split(version: Version, folder: Path) -> Path | None:
 
 
 def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelease:
-    with short_timeout(), store_errors(f"finding {address}"):
+    with store.short_timeout(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()
         if address.alias:
-            _require_alias(client, address)
+            found = client.search_registered_models(f"name = '{address.name}'")
+            if not found:
+                raise FaceOpsError(
+                    f"{address}: no release is registered under {address.name}; run `faceops"
+                    " release register` after `dvc repro`."
+                )
+            if address.alias not in found[0].aliases:
+                advice = f"models:/{address.name}/VERSION names a release"
+                if address.alias == store.CHAMPION:
+                    advice = "`faceops release rollback` restores the last champion"
+                raise FaceOpsError(
+                    f"{address}: no version has the alias {address.alias}; {advice}."
+                )
             entry = client.get_model_version_by_alias(address.name, address.alias)
         else:
             entry = client.get_model_version(address.name, address.version)
-    version, expected = int(entry.version), entry.tags.get(RELEASE_TAG, "")
+    version, expected = int(entry.version), entry.tags.get(store.RELEASE_TAG, "")
     target = cache / f"{address.name}-{version}-{entry.creation_timestamp}"
     if refetch or not _is_registered(target, expected):
         _download(address.name, version, expected, target)
@@ -214,28 +199,19 @@ def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelea
     return FetchedRelease(target, f"models:/{address.name}/{version}")
 
 
-def _require_alias(client: mlflow.MlflowClient, address: Address) -> None:
-    found = client.search_registered_models(f"name = '{address.name}'")
-    if not found:
-        raise FaceOpsError(
-            f"{address}: no release is registered under {address.name}; run `faceops release"
-            " register` after `dvc repro`."
-        )
-    if address.alias not in found[0].aliases:
-        advice = f"models:/{address.name}/VERSION names a release"
-        if address.alias == CHAMPION:
-            advice = "`faceops release rollback` restores the last champion"
-        raise FaceOpsError(f"{address}: no version has the alias {address.alias}; {advice}.")
-
-
-def _last_good(address: Address, cache: Path) -> tuple[Path, int] | None:
-    """Return folder and version of the bundle that `address` named last, None if unknown."""
-    try:
+def _find_in_cache(address: Address, cache: Path, problem: str) -> FetchedRelease:
+    """Return the bundle that `address` named last; `problem` says why the store is not asked."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(address.note(cache).read_text("utf-8"))
         folder, version = cache / str(content["folder"]), int(content["version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return (folder, version) if (folder / RELEASE_FILE).is_file() else None
+        if (folder / RELEASE_FILE).is_file():
+            note = f"{address} is taken to be version {version}, as it last was, from the cache"
+            name = f"models:/{address.name}/{version}"
+            return FetchedRelease(folder, name, f"{note}: {problem}")
+    raise FaceOpsError(
+        f"{problem} Nothing was fetched from it before, so there is no bundle to use; --bundle DIR"
+        " names one."
+    ) from None
 
 
 def _download(name: str, version: int, expected: str, target: Path) -> None:

@@ -1,7 +1,7 @@
 """The registered releases: versions of the MLflow model `faceops`, and their descriptions."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import mlflow
@@ -145,11 +145,9 @@ def find_version(which: str) -> Version:
 
 def find_registered(release: Release) -> Version | None:
     """Return the version with the contract id and the dvc.lock of `release`, if there is one."""
-    for version in versions():
-        same_lock = version.dvc_lock_sha256 == release.dvc_lock_sha256 != ""
-        if same_lock and version.contract_id == release.contract_id:
-            return version
-    return None
+    wanted = (release.contract_id, release.dvc_lock_sha256)
+    same = (it for it in versions() if (it.contract_id, it.dvc_lock_sha256) == wanted)
+    return next(same, None) if release.dvc_lock_sha256 else None
 
 
 def version_details(version: Version) -> VersionDetails:
@@ -161,16 +159,15 @@ def version_details(version: Version) -> VersionDetails:
     with store_errors(f"reading version {version.version}"):
         client = mlflow.MlflowClient()
         entry = client.get_model_version(MODEL, str(version.version))
-        params: dict[str, str] = {}
-        metrics: dict[str, float] = {}
+        details = VersionDetails(version, dict(entry.tags), entry.description or "", {}, {})
         if version.run_id:
             try:
                 data = client.get_run(version.run_id).data
-                params, metrics = dict(data.params), dict(data.metrics)
+                return replace(details, params=dict(data.params), metrics=dict(data.metrics))
             except mlflow.MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-    return VersionDetails(version, dict(entry.tags), entry.description or "", params, metrics)
+    return details
 
 
 def differing(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str, str]]:
@@ -222,14 +219,8 @@ def _beside(
     champion: VersionDetails,
 ) -> list[str]:
     number = champion.version.version
-    lines = [
-        f"## Beside version {number}, the champion",
-        "",
-        "Each on its own test people.",
-        "",
-        f"| | this | version {number} |",
-        "| --- | --- | --- |",
-    ]
+    lines = [f"## Beside version {number}, the champion", "", "Each on its own test people.", ""]
+    lines += [f"| | this | version {number} |", "| --- | --- | --- |"]
     for label, key in _HEADLINE.items():
         this, that = metrics.get(f"evaluate.{key}"), champion.metrics.get(f"evaluate.{key}")
         if this is not None and that is not None:

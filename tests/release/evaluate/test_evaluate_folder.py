@@ -15,7 +15,7 @@ from faceops.config.sections import Params
 from faceops.release.evaluate.embed_photos import PhotoStore, embed_photos, labelled_photos
 from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folder
 from faceops.release.evaluate.measured_model import open_model
-from faceops.release.evaluate.protocols import PROTOCOLS, ProtocolInput
+from faceops.release.evaluate.protocols import ProtocolInput
 
 
 @pytest.fixture(scope="module")
