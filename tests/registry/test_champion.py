@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from faceops.base.errors import FaceOpsError
@@ -95,8 +96,6 @@ def test_a_rollback_goes_back_to_the_champion_before(
 def test_an_unreadable_entry_is_left_out_and_an_unreadable_log_is_not_overwritten(
     registry: Registry,
 ) -> None:
-    import mlflow
-
     client = mlflow.MlflowClient()
     entries = [vars(Event.now(1, FIRST)), {"version": 3, "mood": "good"}]
     client.set_registered_model_tag("faceops", CHAMPIONS_TAG, json.dumps(entries))
@@ -114,8 +113,6 @@ def test_an_unreadable_entry_is_left_out_and_an_unreadable_log_is_not_overwritte
 
 
 def test_a_promotion_moves_the_alias_ends_the_challenge_and_says_why(registry: Registry) -> None:
-    import mlflow
-
     move_champion(registry[4], registry[1], PROMOTED, "it passed")
     assert aliases() == {"champion": [4]}
     tags = mlflow.MlflowClient().get_model_version("faceops", "4").tags
@@ -177,8 +174,6 @@ def test_one_promotion_at_a_time(registry: Registry) -> None:
 
 
 def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry: Registry) -> None:
-    import mlflow
-
     move_champion(registry[2], registry[1], PROMOTED, "")
     mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "3")
     assert complete_log() is None
@@ -187,8 +182,6 @@ def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry: Regi
 
 
 def test_an_alias_that_was_removed_is_restored(registry: Registry) -> None:
-    import mlflow
-
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     version, before = rollback()
     assert (version.version, before) == (1, None)
@@ -198,8 +191,6 @@ def test_an_alias_that_was_removed_is_restored(registry: Registry) -> None:
 def test_a_rollback_to_a_release_that_is_damaged_in_the_store_is_refused(
     registry: Registry, store_folder: Path
 ) -> None:
-    import mlflow
-
     move_champion(registry[2], registry[1], PROMOTED, "")
     source = str(mlflow.MlflowClient().get_model_version("faceops", "1").source)
     folder = source.removeprefix("models:/")
@@ -215,8 +206,6 @@ def test_a_rollback_to_a_release_that_is_damaged_in_the_store_is_refused(
 
 
 def test_an_interrupted_registration_is_completed_by_the_next(registry: Registry) -> None:
-    import mlflow
-
     client = mlflow.MlflowClient()
     client.delete_registered_model_alias("faceops", "challenger")
     assert give_alias(4).aliases == ("challenger",)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError, UsageError
@@ -101,8 +102,6 @@ def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
 def test_the_cache_is_not_used_where_the_store_answers(
     registry: Registry,
 ) -> None:
-    import mlflow
-
     find_release(CHAMPION)
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match="no version has the alias champion; `faceops release"):

@@ -3,21 +3,30 @@
 import json
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from faceops.cli import main
 from faceops.registry.register import flatten, metric_name
+from faceops.registry.store import point_at_store
+from faceops.registry.versions import Version, VersionDetails, describe, with_verdict
 from faceops.release.bundle import Bundle
 from tests.tiny_repository import TinyRepository
 
 Capture = pytest.CaptureFixture[str]
+METRICS = {"evaluate.verification.accuracy": 0.98, "evaluate.people": 40.0}
+CHAMPION = VersionDetails(
+    Version(7, ("champion",), "run", "old", "", "", ""),
+    tags={"data": "d", "contract_id": "old"},
+    description="",
+    params={"train.seed": "1", "train.flip": "False"},
+    metrics={"evaluate.verification.accuracy": 0.97},
+)
 
 
 @pytest.fixture
 def tiny_root(tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny repository, as working directory and with its local store."""
-    from faceops.registry.store import point_at_store
-
     monkeypatch.chdir(tiny_repository.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     point_at_store(tiny_repository.root)
@@ -55,8 +64,6 @@ def test_parameters_changed_since_the_run_are_not_registered(
 
 
 def test_the_version_is_a_pyfunc_that_finds_the_face_of_its_input_example(tiny_root: Path) -> None:
-    import mlflow
-
     model = mlflow.pyfunc.load_model("models:/faceops@champion")
     release = Bundle.load(tiny_root / "build/release").release
     (row,) = model.predict(model.input_example, {"answer": "embeddings"})
@@ -66,8 +73,6 @@ def test_the_version_is_a_pyfunc_that_finds_the_face_of_its_input_example(tiny_r
 
 
 def test_the_run_has_params_metrics_pictures_and_lineage(tiny_root: Path) -> None:
-    import mlflow
-
     client = mlflow.MlflowClient()
     version = client.get_model_version_by_alias("faceops", "champion")
     run = client.get_run(version.run_id)
@@ -80,3 +85,34 @@ def test_the_run_has_params_metrics_pictures_and_lineage(tiny_root: Path) -> Non
     pictures = {item.path for item in client.list_artifacts(version.run_id, "pictures")}
     assert "pictures/roc.png" in pictures
     assert "test people" in version.description
+
+
+def test_beside_the_champion_stand_the_figures_and_what_was_changed() -> None:
+    params = {"train.seed": "2", "train.flip": "False"}
+    text = describe(METRICS, params, {"data": "d", "contract_id": "new"}, CHAMPION)
+    assert text.splitlines()[0] == "accuracy 0.9800"
+    assert "| accuracy | 0.9800 | 0.9700 |" in text
+    assert "| train.seed | `2` | `1` |" in text
+    assert "train.flip" not in text
+    assert "| photos | as the champion's | |" in text
+    assert "| contract id | others | |" in text
+
+
+def test_the_first_release_has_nobody_beside_it() -> None:
+    text = describe(METRICS, {}, {"data": "d"}, None)
+    assert "champion" not in text
+    assert "## Gate" not in text
+
+
+def test_a_verdict_takes_the_place_of_the_one_before_and_leaves_the_rest() -> None:
+    before = describe(METRICS, {}, {"data": "d"}, CHAMPION)
+    once = with_verdict(before, "**Refused**: too slow\n")
+    again = with_verdict(once, "**Passed**: by \\1 and 2\n")
+    assert "too slow" in once
+    assert "too slow" not in again
+    assert again.count("## Gate") == 1
+    assert again == before.replace(
+        "Not measured yet: `faceops release gate` compares it with the champion.",
+        "**Passed**: by \\1 and 2",
+    )
+    assert with_verdict("headline\n\nmore", "v") == "headline\n\n## Gate\n\nv\n\nmore"
