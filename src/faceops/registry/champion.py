@@ -145,10 +145,10 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
     """Give `to` the alias champion, add it to the log, and remove its alias challenger.
 
     Call it under `promotion_lock`: no other process on this machine can then promote between the
-    check that `seen` is still champion and the move. MLflow moves an alias in one transaction, so there is one champion at any moment. If the
-    process is killed after that, `complete_log` adds the entry from the version's tags. The lock
-    does not reach other machines, so the log is read again after the move: if another machine
-    wrote to it meanwhile, its version gets the alias back.
+    check that `seen` is still champion and the move. MLflow moves an alias in one transaction, so
+    there is one champion at any moment. If the process is killed after that, `complete_log` adds
+    the entry from the version's tags. The lock does not reach other machines, so the log is read
+    again after the move: if another machine wrote to it meanwhile, its version gets the alias back.
 
     Args:
         to: the next champion.
