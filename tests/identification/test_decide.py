@@ -99,33 +99,6 @@ def test_a_refused_face_is_rejected_and_takes_no_name_from_others() -> None:
     assert named.person == "Ann"
 
 
-def test_an_empty_gallery_is_the_reason() -> None:
-    (only,) = decide([[]], [None], NamingRule(1.0, 1.0))
-    assert (only.kind, only.reason) == (DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
-
-
-def test_the_margin_and_the_threshold_are_inclusive() -> None:
-    (at,) = decide([[Candidate("Ann", 0.5, 0.1)]], [None], NamingRule(0.5, 1.0))
-    assert at.person == "Ann"
-    close = [[Candidate("Ann", 0.75, 0.1), Candidate("Ben", 0.5, 0.2)]]  # odds 3 and 1
-    assert decide(close, [None], NamingRule(0.5, math.log(3)))[0].person == "Ann"
-    assert decide(close, [None], NamingRule(0.5, math.log(3) + 1e-9))[0].reason == Reason.AMBIGUOUS
-
-
-def test_near_one_a_name_needs_a_lead_in_odds_not_in_probability() -> None:
-    clear = [[Candidate("Ann", 0.99999, 0.5), Candidate("Ben", 0.96, 0.8)]]
-    assert decide(clear, [None], NamingRule(0.9996, 1.0))[0].person == "Ann"
-    near = [[Candidate("Ann", 0.99999, 0.5), Candidate("Ben", 0.99998, 0.5)]]
-    assert decide(near, [None], NamingRule(0.9996, 1.0))[0].reason == Reason.AMBIGUOUS
-
-
-def test_saturated_probabilities_do_not_tell_people_apart() -> None:
-    both = [[Candidate("Ann", 1.0, 0.5), Candidate("Ben", 1.0, 0.6)]]
-    assert decide(both, [None], NamingRule(0.9996, 1.0))[0].reason == Reason.AMBIGUOUS
-    far = [[*both[0][:1], Candidate("Ben", 0.0, 1.9)]]
-    assert decide(far, [None], NamingRule(1.0, 1.0))[0].person == "Ann"
-
-
 @pytest.mark.parametrize("block", [3, 7, 1000])
 @pytest.mark.parametrize("size", [0, 1, 5, 40])
 @pytest.mark.parametrize("excludes", [False, True])
@@ -144,3 +117,26 @@ def test_the_nearest_faces_equal_the_loop(
         assert found[np.isfinite(values)].tolist() == [row for _, row in expected]
         finite = values[np.isfinite(values)]
         np.testing.assert_allclose(finite, [-score for score, _ in expected], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "rule", "reason"),
+    [
+        ([], NamingRule(1.0, 1.0), Reason.GALLERY_EMPTY),
+        # Threshold and margin are inclusive; 0.75 and 0.5 are odds of 3 and 1.
+        ([0.5], NamingRule(0.5, 1.0), None),
+        ([0.75, 0.5], NamingRule(0.5, math.log(3)), None),
+        ([0.75, 0.5], NamingRule(0.5, math.log(3) + 1e-9), Reason.AMBIGUOUS),
+        # Near 1, a name needs a lead in odds, not in probability.
+        ([0.99999, 0.96], NamingRule(0.9996, 1.0), None),
+        ([0.99999, 0.99998], NamingRule(0.9996, 1.0), Reason.AMBIGUOUS),
+        ([1.0, 1.0], NamingRule(0.9996, 1.0), Reason.AMBIGUOUS),
+        ([1.0, 0.0], NamingRule(1.0, 1.0), None),
+    ],
+)
+def test_threshold_and_margin(
+    probabilities: list[float], rule: NamingRule, reason: Reason | None
+) -> None:
+    candidates = [Candidate(*one, 0.5) for one in zip(("Ann", "Ben"), probabilities, strict=False)]
+    (decision,) = decide([candidates], [None], rule)
+    assert decision.reason == reason and decision.person == (None if reason else "Ann")

@@ -17,7 +17,6 @@ from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
 from faceops.identification.forget.forget import forget_person
-from faceops.identification.forget.traces import search_traces
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings
 from faceops.identification.state import schema
@@ -396,18 +395,6 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
     other = identify(album, Gallery.open(own_gallery), new, out, IdentifySettings(detail=0))
     assert other.photos_opened > 0 and other.reasons["forgotten"] == forgotten
     assert count(out, "faces WHERE forgotten AND (crop NOT NULL OR length(thumbnail)>0)") == 0
-
-
-def test_the_search_for_traces_finds_a_stored_crop(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    identify(album / "orientation_6.jpg", gallery, bundle, out)
-    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
-        crops = db.execute("SELECT crop FROM faces").fetchall()
-    assert crops
-    for (crop,) in crops:
-        found = search_traces([out], lambda name: False, [crop]).found
-        assert f"{out / 'state.sqlite'}: an embedding or picture, in faces" in found
 
 
 def test_shards_embed_stored_crops_too(

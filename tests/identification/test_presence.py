@@ -16,7 +16,7 @@ from faceops.identification.run import identify
 from faceops.identification.state.presence import GRACE
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle
-from tests.identification.conftest import count, results_missing
+from tests.identification.conftest import count, results_missing, rows_of
 
 
 def let_grace_pass(out: Path) -> None:
@@ -35,6 +35,7 @@ def test_a_run_over_one_photo_finds_no_other_missing(
     first = identify(album, gallery, bundle, out)
     one = identify(album / "orientation_6.jpg", gallery, bundle, out)
     assert (one.photos, one.vanished, one.photos_opened) == (1, 0, 0)
+    assert {row["photo_path"] for row in rows_of(out)} == {"orientation_6.jpg"}
     again = identify(album, gallery, bundle, out)
     assert (again.photos_opened, again.photos_reused) == (0, first.photos_reused)
 

@@ -97,7 +97,7 @@ def require_valid_records(records: Path) -> int:
     one run, release and contract.
 
     Raises:
-        FaceOpsError: one was not met, with an example.
+        FaceOpsError: some were not met, with an example each.
     """
     import pandas as pd
 
@@ -129,11 +129,14 @@ def require_valid_records(records: Path) -> int:
         CheckedTable("run", run, "rows", of_run),
     ]
     results = run_expectations(tables, [each.name for each in (*of_rows, *of_run)])
-    for result in results:
-        if not result.success:
-            example = f", for instance {result.examples[0]}" if result.examples else ""
-            raise FaceOpsError(
-                f"{records} fails {result.name} in {result.failed} rows{example}; do not use it, "
-                "and please report this."
-            )
+    failed = [
+        f"{result.name} in {result.failed} rows"
+        + (f", for instance {result.examples[0]}" if result.examples else "")
+        for result in results
+        if not result.success
+    ]
+    if failed:
+        raise FaceOpsError(
+            f"{records} fails {'; '.join(failed)}; do not use it, and please report this."
+        )
     return len(results)
