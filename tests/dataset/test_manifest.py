@@ -65,16 +65,27 @@ def test_photos_are_added_to_the_quarantine_once(tmp_path: Path) -> None:
         f"\ufeffphoto_id,reason\n{A},blurred",  # with a byte order mark, no last line end
         f"photo_id,reason\n{A.upper()},blurred\n",
         f"who,reason,photo_id\nAnn,blurred,{A}\n",  # other columns in another order
+        f"photo_id,reason\n{A},blurred,Ann's idea\n",  # more cells than the header
+        f'"photo_id","reason"\n"{A}","blurred"\n',  # quoted
     ],
 )
-def test_rows_and_columns_of_a_person_are_kept(before: str, tmp_path: Path) -> None:
+def test_what_a_person_wrote_is_kept_byte_for_byte(before: str, tmp_path: Path) -> None:
     file = tmp_path / "quarantine.csv"
     file.write_bytes(before.encode())
     assert add_to_quarantine(file, {A: "again", B: "two"}) == 1
     assert read_quarantine(file) == {A: "blurred", B: "two"}
-    assert ("Ann" in file.read_text()) == ("Ann" in before)
+    assert file.read_bytes().startswith(before.encode())
+    assert (b"\r\n" in file.read_bytes()) == ("\r\n" in before)
     assert add_to_quarantine(file, {C: ""}) == 1
     assert list(read_quarantine(file)) == [A, B, C]
+
+
+@pytest.mark.parametrize("before", ["", "\n"])
+def test_an_empty_quarantine_gets_a_header(before: str, tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.csv"
+    file.write_text(before)
+    add_to_quarantine(file, {A: "two"})
+    assert file.read_text() == f"photo_id,reason\n{A},two\n"
 
 
 @pytest.mark.parametrize(

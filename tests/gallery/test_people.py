@@ -93,7 +93,9 @@ def test_a_face_that_is_more_like_somebody_else_is_shown_first(folder: Path) -> 
         show(Gallery.open(folder), "Nobody")
 
 
-def test_a_portrait_is_the_best_face_of_a_person(tmp_path: Path) -> None:
+def test_a_portrait_is_the_best_face_of_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     qualities = {"Ann": (0.3, 0.8, 0.5), "Ben": (0.4,)}
     faces = [
         make_face(tmp_path, person, int(quality * 10), quality)
@@ -106,3 +108,5 @@ def test_a_portrait_is_the_best_face_of_a_person(tmp_path: Path) -> None:
     best.unlink()
     assert portraits(tmp_path, {"Ann"}) == {}
     assert portraits(tmp_path / "none", {"Ann"}) == {}
+    monkeypatch.setattr(Path, "is_file", lambda _: True)  # it was there a moment before
+    assert portraits(tmp_path, {"Ann"}) == {}

@@ -1,6 +1,7 @@
 """The manifest, a row per photo, and quarantine.csv, the photos that a person has set aside."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_path
+from faceops.base.files import atomic_path, write_file
 from faceops.base.tables import write_csv
 
 ACCEPTED, REJECTED = "accepted", "rejected"
@@ -79,8 +80,8 @@ def read_quarantine(path: Path) -> dict[str, str]:
         FaceOpsError: not such a CSV, or a photo_id that is not a sha256.
     """
     found = {}
-    for line, row in enumerate(_read_rows(path)[1], start=2):
-        photo_id = (row["photo_id"] or "").strip().lower()
+    for line, row in enumerate(_read_rows(path), start=2):
+        photo_id = (row.get("photo_id") or "").strip().lower()
         if not is_photo_id(photo_id):
             raise FaceOpsError(
                 f"{path} line {line}: photo_id {photo_id!r} is not a sha256 of 64 digits; "
@@ -90,25 +91,23 @@ def read_quarantine(path: Path) -> dict[str, str]:
     return found
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the columns and the rows; the person may have added columns."""
-    columns = ["photo_id", "reason"]
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows; the person may have added columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = list(reader.fieldnames or columns)
+            rows, columns = list(reader), reader.fieldnames
     except FileNotFoundError:
-        return columns, []
+        return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FaceOpsError(f"{path} cannot be read ({error}); correct or remove it.") from None
-    if "photo_id" not in columns:
+    if columns and "photo_id" not in columns:
         raise FaceOpsError(f"{path} has no column photo_id; correct or remove it.")
-    return columns, rows
+    return rows
 
 
 def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
-    """Append photos that the file does not list yet; its rows and columns are kept.
+    """Append photos that the file does not list yet; what it has is kept byte for byte.
 
     Args:
         path: the file, created if absent.
@@ -122,10 +121,23 @@ def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
     """
     listed = read_quarantine(path)
     new = [(photo_id, reason) for photo_id, reason in photos.items() if photo_id not in listed]
-    if new:
-        columns, rows = _read_rows(path)
-        rows += [{"photo_id": photo_id, "reason": reason} for photo_id, reason in new]
-        write_csv(path, columns, [[row.get(name) for name in columns] for row in rows])
+    if not new:
+        return 0
+    before = path.read_bytes() if path.exists() else b""
+    text = before.decode("utf-8-sig")
+    added = io.StringIO(newline="")
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    columns = csv.DictReader(io.StringIO(text, newline="")).fieldnames
+    writer = csv.DictWriter(
+        added, columns or ["photo_id", "reason"], extrasaction="ignore", lineterminator=line_end
+    )
+    if not columns:
+        before = b""
+        writer.writeheader()
+    elif not text.endswith(("\n", "\r")):
+        added.write(line_end)
+    writer.writerows({"photo_id": photo_id, "reason": reason} for photo_id, reason in new)
+    write_file(path, before + added.getvalue().encode("utf-8", "replace"))
     return len(new)
 
 

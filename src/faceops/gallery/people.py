@@ -4,6 +4,7 @@ All functions raise a UsageError when there is no gallery, and a FaceOpsError wh
 use or cannot be written, or when somebody is not enrolled.
 """
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,5 +146,8 @@ def portraits(folder: Path, people: Collection[str]) -> dict[str, bytes]:
         wanted = {row: person for person, (row, _) in best.items()}
         crops = enumerate(format_1_crops(folder / FACES_FILE))
         return {wanted[row]: crop for row, crop in crops if row in wanted and crop}
-    paths = {person: crop_path(folder, face.crop_id) for person, (_, face) in best.items()}
-    return {person: path.read_bytes() for person, path in paths.items() if path.is_file()}
+    found_crops: dict[str, bytes] = {}
+    for person, (_, face) in best.items():
+        with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile, by another process
+            found_crops[person] = crop_path(folder, face.crop_id).read_bytes()
+    return found_crops
