@@ -115,7 +115,7 @@ def test_only_a_damaged_state_is_to_be_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("version", "column"), [(2, "embedding"), (3, "forgotten")])
 def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
-    tmp_path: Path, version: int, column: str
+    tmp_path: Path, version: int, column: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "state.sqlite"
     values = {"embedding": (b"", b"vector"), "forgotten": (1, 0)}[column]
@@ -129,6 +129,10 @@ def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
         assert store.forgotten_places(["a", "b"]) == {"a": [(1, 2, 30, 40)]}
         store.save([extraction(0)])
         assert len(store.load(["photo 0"])) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"{path}: written by another version of faceops (schema {version},")
+    with contextlib.closing(FaceStore(path, METHOD)):
+        assert capsys.readouterr().err == ""
 
 
 def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:

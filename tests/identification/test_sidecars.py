@@ -65,6 +65,10 @@ ENCODINGS = {
     "UTF-16 LE with BOM": (codecs.BOM_UTF16_LE, "utf-16-le", "utf-16"),
     "UTF-16 BE": (b"", "utf-16-be", "utf-16"),
     "UTF-16 BE with BOM": (codecs.BOM_UTF16_BE, "utf-16-be", "utf-16"),
+    "UTF-32 LE": (b"", "utf-32-le", "utf-32"),
+    "UTF-32 LE with BOM": (codecs.BOM_UTF32_LE, "utf-32-le", "utf-32"),
+    "UTF-32 BE": (b"", "utf-32-be", "utf-32"),
+    "UTF-32 BE with BOM": (codecs.BOM_UTF32_BE, "utf-32-be", "utf-32"),
 }
 
 
@@ -205,6 +209,8 @@ def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar: Path, encodin
     sidecar.write_bytes(encode("<!DOCTYPE x>" + packet_of(sidecar), encoding))
     (line,) = forget_in_sidecars([sidecar.parent], lambda name: True).found
     assert line.startswith(f"{sidecar}: cannot be read (it has a document type")
+    sidecar.write_bytes(sidecar.read_bytes()[:-100])
+    assert len(forget_in_sidecars([sidecar.parent], lambda name: True).found) == 1
 
 
 def test_a_second_run_changes_no_byte(sidecar: Path) -> None:

@@ -19,7 +19,8 @@ from faceops.identification.sidecars.sidecars import (
 from faceops.identification.sidecars.xmp import OURS
 from faceops.photos.walk import SIDECAR
 
-_MARKS = [OURS.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be")]
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
+_MARKS = [OURS.encode(encoding) for encoding in _ENCODINGS]
 
 
 @dataclass

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +68,8 @@ _FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
 def prepare_tables(db: sqlite3.Connection) -> None:
     """Create the tables that are missing, inside a transaction.
 
-    Tables of another schema version are replaced by empty ones, so that photos are opened again;
-    the places of forgotten faces are kept.
+    Tables of another schema version are replaced by empty ones, so that photos are opened again,
+    with one sentence on stderr; the places of forgotten faces are kept.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
@@ -82,6 +83,13 @@ def prepare_tables(db: sqlite3.Connection) -> None:
             )
     if version == SCHEMA_VERSION:
         return
+    if version:
+        path = db.execute("PRAGMA database_list").fetchone()[2]
+        print(
+            f"{path}: written by another version of faceops (schema {version}, not "
+            f"{SCHEMA_VERSION}); its faces are dropped, and the photos are opened again.",
+            file=sys.stderr,
+        )
     for name, columns in _TABLES.items():
         db.execute(f"DROP TABLE IF EXISTS {name}")
         db.execute(f"CREATE TABLE {name} {columns}")
