@@ -19,7 +19,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
 from faceops.identification.unknown.name_unknown import name_unknown
-from faceops.identification.unknown.numbers import (
+from faceops.identification.unknown.unknown_people import (
     FaceKey,
     forget_numbers,
     number_groups,

@@ -293,7 +293,7 @@ def _name(args: argparse.Namespace) -> int:
     """
     from faceops.gallery.store import Gallery
     from faceops.identification.unknown.name_unknown import name_unknown
-    from faceops.identification.unknown.numbers import unknown_number
+    from faceops.identification.unknown.unknown_people import unknown_number
 
     unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
     Gallery.open(args.gallery)

@@ -30,15 +30,16 @@ from faceops.identification.records.output_folder import (
     remove_unfinished,
     rewrite_manifest,
 )
+from faceops.identification.records.records import read_columns
 from faceops.identification.report.report import people_on
 from faceops.identification.state.found_photo import add_place
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import connect, open_state, state_errors
-from faceops.identification.unknown.numbers import FaceKey, forget_numbers
+from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
 
 IsPerson = Callable[[str], bool]
-_PERSON_COLUMNS = ("person", "probability", "distance", "runner_up", "runner_up_probability")
 _RUNNER_UP_COLUMNS = ("runner_up", "runner_up_probability")
+_PERSON_COLUMNS = ("person", "probability", "distance", *_RUNNER_UP_COLUMNS)
 
 
 class NamedFace(NamedTuple):
@@ -118,24 +119,20 @@ def forget_in_output(
     return done
 
 
-def _rows(folder: Path, *columns: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the run in `folder`, by its Parquet file."""
-    if (folder / FACES_FILE).is_file():
-        with pq.ParquetFile(folder / FACES_FILE) as file:
-            for batch in file.iter_batches(columns=list(columns)):
-                yield from batch.to_pylist()
+def _rows(folder: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
+    records = folder / FACES_FILE
+    return read_columns(records, *columns) if records.is_file() else iter(())
 
 
 def _named_faces(folder: Path, is_person: IsPerson) -> Iterator[NamedFace]:
-    box = ("x", "y", "width", "height")
-    for row in _rows(folder, "photo_id", "photo_path", "person", *box):
-        if row["person"] is not None and is_person(row["person"]):
-            x, y, width, height = (row[name] for name in box)
-            yield NamedFace(row["photo_id"], row["photo_path"], (x, y, width, height))
+    columns = ("photo_id", "photo_path", "person", "x", "y", "width", "height")
+    for photo_id, path, person, x, y, width, height in _rows(folder, *columns):
+        if person is not None and is_person(person):
+            yield NamedFace(photo_id, path, (x, y, width, height))
 
 
 def _has_photos(folder: Path, photo_ids: Collection[str]) -> bool:
-    return any(row["photo_id"] in photo_ids for row in _rows(folder, "photo_id"))
+    return any(photo_id in photo_ids for (photo_id,) in _rows(folder, "photo_id"))
 
 
 class _Unchanged(Exception):
@@ -262,10 +259,9 @@ def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
         return False
     people = json.loads(path.read_text("utf-8"))["people"]
     kept = {name: count for name, count in people.items() if not is_person(name)}
-    if kept == people:
-        return False
-    reset_summary(folder, people=kept)
-    return True
+    if kept != people:
+        reset_summary(folder, people=kept)
+    return kept != people
 
 
 def reset_summary(folder: Path, **changes: object) -> None:
@@ -281,29 +277,19 @@ def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
     drawn = folder / ANNOTATED
     if not drawn.is_dir() or drawn.is_symlink():
         return 0
-    removed = 0
-    for path in photo_paths:
-        picture = drawn / drawn_path(path)
-        if picture.is_file():
-            picture.unlink()
-            removed += 1
+    pictures = [path for name in photo_paths if (path := drawn / drawn_path(name)).is_file()]
+    for path in pictures:
+        path.unlink()
     if not any(path.is_file() for path in drawn.rglob("*")):
         shutil.rmtree(drawn)
         drawn.mkdir()  # the latest run's copies are linked to
-    return removed
+    return len(pictures)
 
 
 def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
     """Return the folders of photos in which the runs in `folders` wrote sidecars."""
-    shown = set()
-    for folder in folders:
-        if (folder / SUMMARY_FILE).is_file():
-            content = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
-            if content["xmp"]:
-                shown.add(content["photos_folder"])
-    found = [
-        path
-        for text in sorted(shown)
-        for path in paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)]
-    ]
-    return [path if path.is_dir() or not path.exists() else path.parent for path in found]
+    summaries = [path for folder in folders if (path := folder / SUMMARY_FILE).is_file()]
+    contents = [json.loads(path.read_text("utf-8")) for path in summaries]
+    shown = {content["photos_folder"] for content in contents if content["xmp"]}
+    named = (paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)] for text in sorted(shown))
+    return [path.parent if path.is_file() else path for paths in named for path in paths]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +77,7 @@ def search_traces(
             with path.open("rb") as file:
                 if spelled.found_in(file):
                     places.add("an embedding or picture")
-            for place, value in cells(path):
+            for place, value in _cells(path):
                 if isinstance(value, memoryview):
                     if plain.found_in(io.BytesIO(value)):
                         places.add(f"an embedding or picture, in {place}")
@@ -105,11 +105,11 @@ def _probe(secret: bytes) -> bytes:
 class Probes:
     """Byte strings to search for, each of at least `ANCHOR` bytes."""
 
-    def __init__(self, probes: Iterable[bytes]) -> None:
+    def __init__(self, probes: Sequence[bytes]) -> None:
         self._by_anchor: dict[bytes, list[bytes]] = defaultdict(list)
         for probe in dict.fromkeys(probes):
             self._by_anchor[probe[:ANCHOR]].append(probe)
-        self._longest = max((len(p) for ps in self._by_anchor.values() for p in ps), default=0)
+        self._longest = max(map(len, probes), default=0)
         self._table = np.zeros(1 << _BITS, bool)
         anchors = np.frombuffer(b"".join(self._by_anchor), "<u8")
         self._table[_hashed(anchors)] = True
@@ -141,21 +141,14 @@ def _hashed(windows: np.ndarray) -> np.ndarray:
     return (windows * _FACTOR) >> np.uint64(64 - _BITS)
 
 
-class Cell(NamedTuple):
-    """A text, or the bytes of one or more cells, and where they are in the file."""
-
-    place: str
-    value: str | memoryview
+Cell = tuple[str, str | memoryview]  # where in the file, and a text, or the bytes of some cells
 
 
-def cells(path: Path) -> Iterator[Cell]:
+def _cells(path: Path) -> Iterator[Cell]:
     """Yield the cells of `path`, by its suffix; none of a file without cells.
 
     Equal texts of a column may come once. Bytes come only of formats that do not store them as
     they are: compressed in Parquet, cut into pages in SQLite.
-
-    Raises:
-        OSError, ValueError, csv.Error, sqlite3.Error, pa.ArrowException: it cannot be read.
     """
     if path.suffix == ".parquet":
         yield from _parquet(path)
@@ -164,39 +157,32 @@ def cells(path: Path) -> Iterator[Cell]:
     elif path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.reader(file):
-                yield from (Cell("a cell", value) for value in row)
+                yield from (("a cell", value) for value in row)
     elif path.suffix == ".jsonl":
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield from (Cell("a text", value) for value in _texts(json.loads(line)))
+                yield from (("a text", value) for value in _texts(json.loads(line)))
     elif path.suffix == ".json":
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"it has more than {MAX_JSON / 1e6:g} megabytes")
         content = json.loads(path.read_text("utf-8"))
-        yield from (Cell("a text", value) for value in _texts(content))
+        yield from (("a text", value) for value in _texts(content))
 
 
 def _parquet(path: Path) -> Iterator[Cell]:
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=ROWS):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                kind = column.type
-                if pa.types.is_dictionary(kind):
+                if pa.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
-                    kind = column.type
-                if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-                    yield from (Cell(name, text) for text in {*column.to_pylist()} - {None})
-                elif pa.types.is_list(kind):
-                    yield from _buffers(name, column.flatten())
-                elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                    yield from _buffers(name, column)
-
-
-def _buffers(name: str, column: pa.Array) -> Iterator[Cell]:
-    """Yield the values of a column as they are in memory, one after the other."""
-    values = column.buffers()[-1]
-    if values is not None and not pa.types.is_nested(column.type):
-        yield Cell(name, memoryview(values))
+                if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                    yield from ((name, text) for text in {*column.to_pylist()} - {None})
+                    continue
+                if pa.types.is_list(column.type):
+                    column = column.flatten()
+                values = column.buffers()[-1]  # of all rows, one after the other
+                if values is not None and not pa.types.is_nested(column.type):
+                    yield name, memoryview(values)
 
 
 def _sqlite(path: Path) -> Iterator[Cell]:
@@ -209,14 +195,14 @@ def _sqlite(path: Path) -> Iterator[Cell]:
                 of_column = '"' + column.replace('"', '""') + '"'
                 select = f"{of_column} FROM {quoted} WHERE typeof({of_column})"
                 for (text,) in db.execute(f"SELECT DISTINCT {select}='text'"):
-                    yield Cell(table, text)
+                    yield table, text
                 gathered = bytearray()
                 for (blob,) in db.execute(f"SELECT {select}='blob'"):
                     gathered += blob
                     if len(gathered) >= BLOBS:
-                        yield Cell(table, memoryview(bytes(gathered)))
+                        yield table, memoryview(bytes(gathered))
                         gathered.clear()
-                yield Cell(table, memoryview(bytes(gathered)))
+                yield table, memoryview(bytes(gathered))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -198,15 +198,17 @@ def open_writers(folder: Path) -> Iterator[RecordWriters]:
         writers.flush()
 
 
+def read_columns(records: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield these columns of each row of a run's Parquet file, in bounded memory."""
+    with pq.ParquetFile(records) as file:
+        for batch in file.iter_batches(columns=list(columns)):
+            yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
+
+
 def photo_ids_in(records: Path) -> frozenset[bytes]:
     """Return the photos in a run's Parquet file, as raw sha256; none if it is not readable."""
     try:
-        with pq.ParquetFile(records) as file:
-            return frozenset(
-                bytes.fromhex(photo_id)
-                for batch in file.iter_batches(columns=["photo_id"])
-                for photo_id in batch["photo_id"].to_pylist()
-                if photo_id is not None
-            )
+        photo_ids = {photo_id for (photo_id,) in read_columns(records, "photo_id")}
+        return frozenset(bytes.fromhex(photo_id) for photo_id in photo_ids - {None})
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return frozenset()

@@ -23,8 +23,7 @@ from faceops.identification.engine.decide import Decision, NamedPhoto
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import thumbnail
 from faceops.identification.summary import Summary
-from faceops.identification.unknown.numbers import FaceKey
-from faceops.identification.unknown.unknown_people import UnknownPeople
+from faceops.identification.unknown.unknown_people import FaceKey, UnknownPeople
 
 # A line of text is cheap, about 70 bytes: up to here every face and file is on the page.
 LISTED = 100_000

@@ -12,24 +12,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.dom.minidom import Element
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path
 from faceops.faces.detector import Box
+from faceops.identification.sidecars import xmp
 from faceops.identification.sidecars.place import SidecarPlaces
-from faceops.identification.sidecars.xmp import (
-    IPTC,
-    MWG,
-    OURS,
-    Area,
-    XmpDocument,
-    area_of,
-    is_ours,
-    overlap,
-    stored_area,
-    text_field,
-    text_of,
-)
+from faceops.identification.sidecars.xmp import Area, XmpDocument, is_ours, text_of
 from faceops.identification.summary import Summary
 from faceops.photos.open_photo import printable
 from faceops.photos.pixels import SIDEWAYS
@@ -93,21 +83,21 @@ def write_sidecar(
         if not regions:
             return False
         document = XmpDocument()
-    others = [area for r in document.regions() if not is_ours(r) if (area := area_of(r))]
+    others = [area for r in document.regions() if not is_ours(r) if (area := xmp.area_of(r))]
     wanted = [
         (_xml_text(region.person), area)
         for region in regions
-        if (area := stored_area(region.box, size, orientation)) is not None
-        and not any(overlap(area, other) >= SAME_FACE for other in others)
+        if (area := xmp.stored_area(region.box, size, orientation)) is not None
+        and not any(xmp.overlap(area, other) >= SAME_FACE for other in others)
     ]
-    before = [(text_field(r, MWG, "Name"), area_of(r)) for r in document.regions() if is_ours(r)]
+    before = [(_name(r), xmp.area_of(r)) for r in document.regions() if is_ours(r)]
     if before == [(name, Area(*(round(value, 6) for value in area))) for name, area in wanted]:
         return False
     _remove_ours(document, lambda _: True)
     stored_size = size[::-1] if orientation in SIDEWAYS else size
     for name, area in wanted:
         document.add_region(name, area, stored_size)
-    theirs = {text_of(item) for item in document.people(IPTC)}
+    theirs = {text_of(item) for item in document.people(xmp.IPTC)}
     for name in dict.fromkeys(name for name, _ in wanted):
         if name not in theirs:
             document.add_person(name)
@@ -122,8 +112,8 @@ def names_of_ours(content: bytes) -> list[str]:
         ValueError: as `XmpDocument`.
     """
     document = XmpDocument(content)
-    regions = [text_field(region, MWG, "Name") for region in document.regions() if is_ours(region)]
-    return [*regions, *(text_of(item) for item in document.people(OURS))]
+    regions = [_name(region) for region in document.regions() if is_ours(region)]
+    return [*regions, *(text_of(item) for item in document.people(xmp.OURS))]
 
 
 def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
@@ -141,14 +131,12 @@ def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
 
 def _remove_ours(document: XmpDocument, is_removed: Callable[[str], bool]) -> int:
     regions = [
-        region
-        for region in document.regions()
-        if is_ours(region) and is_removed(text_field(region, MWG, "Name"))
+        region for region in document.regions() if is_ours(region) and is_removed(_name(region))
     ]
-    added = [item for item in document.people(OURS) if is_removed(text_of(item))]
+    added = [item for item in document.people(xmp.OURS) if is_removed(text_of(item))]
     names = [text_of(item) for item in added]
     listed = []
-    for item in document.people(IPTC):
+    for item in document.people(xmp.IPTC):
         if text_of(item) in names:
             names.remove(text_of(item))  # one for each of ours: a second one is of others
             listed.append(item)
@@ -156,6 +144,10 @@ def _remove_ours(document: XmpDocument, is_removed: Callable[[str], bool]) -> in
         document.remove(item)
     document.remove_empty_regions()
     return len(regions) + len(listed)
+
+
+def _name(region: Element) -> str:
+    return xmp.text_field(region, xmp.MWG, "Name")
 
 
 def _xml_text(name: str) -> str:

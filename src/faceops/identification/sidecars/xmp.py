@@ -52,9 +52,7 @@ class Area(NamedTuple):
     h: float
 
 
-def stored_area(
-    box: tuple[float, float, float, float], size: tuple[int, int], orientation: int
-) -> Area | None:
+def stored_area(box: Box, size: tuple[int, int], orientation: int) -> Area | None:
     """Return where `box` lies in the stored image; None if it is outside the photo.
 
     Args:
@@ -85,11 +83,8 @@ def stored_area(
 
 def overlap(one: Area, other: Area) -> float:
     """Return the intersection over union of two areas, 0 to 1."""
-    return box_overlap(_box(one), _box(other))
-
-
-def _box(area: Area) -> Box:
-    return area.x - area.w / 2, area.y - area.h / 2, area.w, area.h
+    a, b = ((area.x - area.w / 2, area.y - area.h / 2, area.w, area.h) for area in (one, other))
+    return box_overlap(a, b)
 
 
 class XmpDocument:
@@ -147,12 +142,8 @@ class XmpDocument:
     def add_person(self, name: str) -> None:
         """Add a name to PersonInImage, and to the list of the names that FaceOps added."""
         for prefix, namespace in (("Iptc4xmpExt", IPTC), ("faceops", OURS)):
-            there = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
-            people = there[0] if there else None
-            if people is None:
-                people = self._declared(
-                    self._child(self._description(), f"{prefix}:PersonInImage", namespace)
-                )
+            found = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
+            people = found[0] if found else self._property(f"{prefix}:PersonInImage", namespace)
             self._declared(self._child(self._bag(people), "rdf:li", RDF, name))
 
     def remove(self, item: Element) -> None:
@@ -184,7 +175,7 @@ class XmpDocument:
         return True
 
     def _new_regions(self, stored_size: tuple[int, int]) -> Element:
-        regions = self._declared(self._child(self._description(), "mwg-rs:Regions", MWG))
+        regions = self._property("mwg-rs:Regions", MWG)
         regions.setAttributeNS(RDF, "rdf:parseType", "Resource")
         size = self._child(regions, "mwg-rs:AppliedToDimensions", MWG)
         for field, value in zip("wh", stored_size, strict=True):
@@ -198,14 +189,16 @@ class XmpDocument:
                 return element
         return self._declared(self._child(parent, "rdf:Bag", RDF))
 
-    def _description(self) -> Element:
+    def _property(self, name: str, namespace: str) -> Element:
+        """Add a property to the packet's first rdf:Description."""
         root = self._document.getElementsByTagNameNS(RDF, "RDF")[0]
-        for element in _elements(root):
-            if element.namespaceURI == RDF and element.localName == "Description":
-                return element
-        description = self._child(root, "rdf:Description", RDF)
-        description.setAttributeNS(RDF, "rdf:about", "")
-        return description
+        for description in _elements(root):
+            if description.namespaceURI == RDF and description.localName == "Description":
+                break
+        else:
+            description = self._child(root, "rdf:Description", RDF)
+            description.setAttributeNS(RDF, "rdf:about", "")
+        return self._declared(self._child(description, name, namespace))
 
     def _child(
         self, parent: Element, name: str, namespace: str, text: str | None = None
@@ -234,7 +227,7 @@ def text_of(element: Element) -> str:
     return "".join(node.data for node in element.childNodes if isinstance(node, Text))
 
 
-def field_of(structure: Element, namespace: str, name: str) -> Element | str | None:
+def _field_of(structure: Element, namespace: str, name: str) -> Element | str | None:
     """Return a structure's field, an element or the text of an attribute; None if absent."""
     holders = [structure, *(e for e in _elements(structure) if e.localName == "Description")]
     for holder in holders:
@@ -248,13 +241,13 @@ def field_of(structure: Element, namespace: str, name: str) -> Element | str | N
 
 def text_field(structure: Element, namespace: str, name: str) -> str:
     """Return the text of a structure's field, "" if absent."""
-    found = field_of(structure, namespace, name)
+    found = _field_of(structure, namespace, name)
     return found if isinstance(found, str) else "" if found is None else text_of(found)
 
 
 def area_of(region: Element) -> Area | None:
     """Return the area of a region; None if it has none, or no rectangle."""
-    area = field_of(region, MWG, "Area")
+    area = _field_of(region, MWG, "Area")
     if area is None or isinstance(area, str):
         return None
     try:
@@ -265,7 +258,7 @@ def area_of(region: Element) -> Area | None:
 
 def is_ours(region: Element) -> bool:
     """Return whether FaceOps added a region."""
-    extensions = field_of(region, MWG, "Extensions")
+    extensions = _field_of(region, MWG, "Extensions")
     if extensions is None or isinstance(extensions, str):
         return False
     return text_field(extensions, OURS, "Source") == "faceops"

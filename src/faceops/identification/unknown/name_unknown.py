@@ -4,10 +4,9 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.progress import track
@@ -18,13 +17,15 @@ from faceops.gallery.names import given_name, paths_shown_as, person_key
 from faceops.gallery.people_folder import ADVICE, SkippedPhoto, enrolment_refusal
 from faceops.gallery.store import NAMED, Gallery, locked_gallery
 from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
+from faceops.identification.records.records import read_columns
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
-from faceops.identification.unknown.numbers import FaceKey, unknown_name, unknown_number
+from faceops.identification.unknown.unknown_people import FaceKey, unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
+BOX = ("x", "y", "width", "height")  # columns
 MAX_FACES = 20  # enrolled of one person: more do not improve a search
 
 
@@ -63,6 +64,11 @@ class _FoundFace(NamedTuple):
     path: str
     face: Face
 
+    @property
+    def place(self) -> tuple[str, Box]:
+        """Return what identifies the face."""
+        return self.photo_id, self.face.detection.box
+
 
 def name_unknown(
     unknown: str, name: str, gallery_dir: Path, bundle: Bundle, out: Path, threads: int | None
@@ -78,10 +84,10 @@ def name_unknown(
         FaceOpsError: the latest run has nobody of that number; none of the photos can be used; the
             gallery is of another contract or cannot be written.
     """
-    number = unknown_number(unknown)
+    unknown = unknown_name(unknown_number(unknown))
     name = given_name(name)
     latest = _latest(out)
-    faces = _faces_of(number, out)
+    faces = _faces_of(unknown, out)
     shown = latest.photos_folder
     photos = next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown))
     root = photos if photos.is_dir() else photos.parent
@@ -95,7 +101,7 @@ def name_unknown(
         owners = {(face.photo_id, face.box): face.person for face in gallery.faces}
         usable = []
         for found in _found_again(faces, root, finder, name, skipped):
-            owner = owners.get((found.photo_id, found.face.detection.box), name)
+            owner = owners.get(found.place, name)
             if owner == name:
                 usable.append(found)
             else:
@@ -104,35 +110,27 @@ def name_unknown(
                 skipped.append(SkippedPhoto(found.path, name, reason, note))
         if not usable:
             raise FaceOpsError(
-                f"none of the {len(faces)} faces of {unknown_name(number)} can be enrolled: "
+                f"none of the {len(faces)} faces of {unknown} can be enrolled: "
                 f"{skipped[0].photo}: {skipped[0].note}."
             )
-        new = [
-            found for found in usable if (found.photo_id, found.face.detection.box) not in owners
-        ]
+        new = [found for found in usable if found.place not in owners]
         if new:
             embeddings = bundle.embed(np.stack([each.face.crop for each in new]))
             gallery.with_faces(
                 gallery.store_face(name, (each.photo_id, each.path), each.face, embedding, NAMED)
                 for each, embedding in zip(new, embeddings, strict=True)
             ).save()
-    summary = identify(
-        photos,
-        Gallery.open(gallery_dir, contract_id),
-        bundle,
-        out,
-        IdentifySettings(
-            budget=latest.budget,
-            annotate=latest.annotate,
-            xmp=latest.xmp,
-            detail=latest.detail,
-            keep_crops=latest.keep_crops,
-            keep_runs=latest.keep_runs,
-            threads=threads,
-        ),
+    settings = IdentifySettings(
+        budget=latest.budget,
+        annotate=latest.annotate,
+        xmp=latest.xmp,
+        detail=latest.detail,
+        keep_crops=latest.keep_crops,
+        keep_runs=latest.keep_runs,
+        threads=threads,
     )
-    before = len(usable) - len(new)
-    return Naming(unknown_name(number), name, len(new), before, skipped, summary)
+    summary = identify(photos, Gallery.open(gallery_dir, contract_id), bundle, out, settings)
+    return Naming(unknown, name, len(new), len(usable) - len(new), skipped, summary)
 
 
 def _latest(out: Path) -> Summary:
@@ -148,39 +146,31 @@ def _latest(out: Path) -> Summary:
         ) from None
 
 
-def _faces_of(number: int, out: Path) -> list[_UnknownFace]:
+def _faces_of(unknown: str, out: Path) -> list[_UnknownFace]:
     """Return the person's faces by unknown.csv, the best first; their paths by the records."""
-    wanted = unknown_name(number)
     faces: dict[FaceKey, _UnknownFace] = {}
     try:
         with (out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                if row["unknown"] == wanted:
+                if row["unknown"] == unknown:
                     key = FaceKey(row["photo_id"], int(row["face_index"]))
-                    x, y, width, height = (
-                        float(row[name]) for name in ("x", "y", "width", "height")
-                    )
+                    x, y, width, height = (float(row[name]) for name in BOX)
                     faces[key] = _UnknownFace(key, (x, y, width, height), float(row["quality"]))
-        for record in _photo_paths(out / FACES_FILE):
-            key = FaceKey(record["photo_id"], record["face_index"])
-            if key in faces:
-                faces[key].paths.append(record["photo_path"])
+        for photo_id, face_index, path in read_columns(
+            out / FACES_FILE, "photo_id", "face_index", "photo_path"
+        ):
+            if (photo_id, face_index) in faces:
+                faces[FaceKey(photo_id, face_index)].paths.append(path)
     except (OSError, ValueError, KeyError) as error:
         raise FaceOpsError(
             f"{out / UNKNOWN_FILE} cannot be used ({error}); run faceops identify into {out} again."
         ) from None
     if not faces:
         raise FaceOpsError(
-            f"there is no {wanted} in the latest results in {out}; {UNKNOWN_FILE} and the report "
+            f"there is no {unknown} in the latest results in {out}; {UNKNOWN_FILE} and the report "
             "list who is there."
         )
     return sorted(faces.values(), key=lambda face: (-face.quality, face.key))
-
-
-def _photo_paths(records: Path) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(records) as file:
-        for batch in file.iter_batches(columns=["photo_id", "photo_path", "face_index"]):
-            yield from batch.to_pylist()
 
 
 def _found_again(
@@ -193,12 +183,11 @@ def _found_again(
     """Yield up to `MAX_FACES` faces that are good enough; add the other photos to `skipped`."""
     count = 0
     for face in track(faces, "enrol"):
-        if count == MAX_FACES:
-            return
         found = _find_again(face, root, finder)
         if isinstance(found, _FoundFace):
-            count += 1
             yield found
+            if (count := count + 1) == MAX_FACES:
+                return
         else:
             note = ADVICE.get(found, "the photo cannot be used, or has changed since")
             path = face.paths[0] if face.paths else "?"

@@ -1,22 +1,30 @@
-"""Unknown people: faces without a name that are one person in several photos, by number."""
+"""Unknown people: faces without a name that are one person in several photos, by number.
 
+The numbers are kept in the state of the output folder, and stay the same from run to run.
+"""
+
+import contextlib
 import itertools
+import re
+import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.errors import UsageError
 from faceops.base.reasons import Reason
 from faceops.base.tables import csv_cell, write_csv
 from faceops.identification.engine.decide import NamedPhoto
 from faceops.identification.records.output_folder import UNKNOWN_FILE
+from faceops.identification.state.schema import open_state
 from faceops.identification.unknown.groups import group_faces
-from faceops.identification.unknown.numbers import FaceKey, number_groups, unknown_name
 from faceops.release.bundle import Bundle
 
 # A face that is nearly an enrolled person (`ambiguous`) is no unknown person.
@@ -24,6 +32,40 @@ _UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
 _COLUMNS = ("photo_id", "photo_path", "face_index", "x", "y", "width", "height", "quality")
 _AT_ONCE = 4096  # rows
 FIELDS = ("unknown", "photos", *_COLUMNS)
+_NAMED = re.compile(r"unknown-0*([1-9][0-9]{0,9})", re.IGNORECASE)
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS unknown_faces (photo_id TEXT, face_index INTEGER, number INTEGER, "
+    "PRIMARY KEY (photo_id, face_index))",
+    "CREATE TABLE IF NOT EXISTS unknown_given (number INTEGER)",  # one row: the highest so far
+)
+_FACE = "photo_id=? AND face_index=?"
+
+
+class FaceKey(NamedTuple):
+    """A face of a photo, as in the records."""
+
+    photo_id: str
+    face_index: int
+
+
+def unknown_name(number: int) -> str:
+    """Return the name of an unknown person, such as unknown-007."""
+    return f"unknown-{number:03d}"
+
+
+def unknown_number(name: str) -> int:
+    """Return the number in a name such as unknown-007.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    match = _NAMED.fullmatch(name.strip())
+    if match is None:
+        raise UsageError(
+            f"{name} is not the name of an unknown person; give one such as unknown-007, as the "
+            "report and unknown.csv show them."
+        )
+    return int(match.group(1))
 
 
 class UnknownFaces:
@@ -189,3 +231,57 @@ def _int64(values: Sequence[int]) -> pa.Array:
 def _int64_rows(values: pa.Array) -> np.ndarray:
     """Return integers without nulls as int64 (N,); Arrow's own `to_numpy` loads pandas."""
     return np.from_dlpack(values).astype(np.int64)
+
+
+def number_groups(state: Path, groups: Sequence[Sequence[FaceKey]]) -> list[int]:
+    """Return the number of each group of faces, 1 and up, and store them in `state`.
+
+    A group keeps the number that most of its faces had, of two such groups the one with more of
+    these faces; no number is given to other people later. Faces without a group keep theirs.
+
+    Raises:
+        FaceOpsError: as `state_errors`.
+    """
+    with _opened(state) as db:
+        votes = sorted(
+            (-count, number, place)
+            for place, group in enumerate(groups)
+            for number, count in Counter(
+                number
+                for face in group
+                for (number,) in db.execute(f"SELECT number FROM unknown_faces WHERE {_FACE}", face)
+            ).items()
+        )
+        numbers: dict[int, int] = {}
+        taken: set[int] = set()
+        for _, number, place in votes:
+            if place not in numbers and number not in taken:
+                numbers[place] = number
+                taken.add(number)
+        highest = db.execute("SELECT max(number) FROM unknown_given").fetchone()[0] or 0
+        for place in range(len(groups)):
+            if place not in numbers:
+                highest += 1
+                numbers[place] = highest
+        db.execute("DELETE FROM unknown_given")
+        db.execute("INSERT INTO unknown_given VALUES (?)", (highest,))
+        db.executemany(
+            "INSERT INTO unknown_faces VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET number=excluded.number WHERE number<>excluded.number",
+            ((*face, numbers[place]) for place, group in enumerate(groups) for face in group),
+        )
+    return [numbers[place] for place in range(len(groups))]
+
+
+def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
+    """Delete the numbers of these faces; errors as `number_groups`."""
+    with _opened(state) as db:
+        db.executemany(f"DELETE FROM unknown_faces WHERE {_FACE}", faces)
+
+
+@contextlib.contextmanager
+def _opened(state: Path) -> Iterator[sqlite3.Connection]:
+    with open_state(state) as db:
+        for statement in _TABLES:
+            db.execute(statement)
+        yield db
