@@ -20,7 +20,7 @@ from faceops.base.locks import folder_lock
 from faceops.cli import main
 from faceops.gallery.crops import crop_path
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import output_folders, remember_output
+from faceops.gallery.folder import remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard
@@ -202,31 +202,19 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
     assert search_traces([own, out], lambda name: name == "Nobody", [b"x" * 99]).found == []
 
 
-def test_a_stranger_cannot_be_forgotten(named: Named) -> None:
-    with pytest.raises(FaceOpsError, match="Nobody is not in the gallery"):
-        forget_person(named.gallery, "Nobody")
-
-
 @pytest.mark.parametrize("by", ["the old name", "the new name"])
 def test_all_names_that_a_person_has_had_are_forgotten(
     named: Named, bundle: Bundle, by: str
 ) -> None:
     rename(named.gallery, named.person, "In Between")
-    rename(named.gallery, "In Between", "A Rod")
+    merge(named.gallery, "In Between", named.second)
+    rename(named.gallery, named.second, "A Rod")
     identify(named.album, named.open(), bundle, named.out, IdentifySettings(budget=0.3, xmp=True))
     done = forget_person(named.gallery, named.person if by == "the old name" else "A Rod")
-    assert done.person == "A Rod" and done.gallery_faces == 2 and done.complete
-    assert_no_text(named, named.person, "A Rod")
-    assert not {named.person, "A Rod"} & named.names()
+    assert done.person == "A Rod" and done.gallery_faces > 2 and done.complete
+    assert_no_text(named, named.person, named.second, "A Rod")
+    assert not {named.person, named.second, "A Rod"} & named.names()
     assert named.open().aliases == {}
-
-
-def test_names_from_before_a_merge_are_forgotten(named: Named) -> None:
-    other = next(name for name in named.open().people if name != named.person)
-    merge(named.gallery, named.person, other)
-    done = forget_person(named.gallery, other)
-    assert done.complete and done.gallery_faces == 5
-    assert not {named.person, other} & named.names()
 
 
 def test_earlier_names_are_kept_until_every_folder_was_reached(
@@ -291,6 +279,8 @@ def test_a_run_that_starts_meanwhile_stops_the_forgetting(
 
     def started(gallery: Gallery) -> None:
         remember_output(named.gallery, late)
+        with pytest.raises(FaceOpsError, match="in use"), folder_lock(named.out):
+            pass  # a run into an output that is cleaned already cannot start before the save
         save(gallery)
 
     monkeypatch.setattr(Gallery, "save", started)
@@ -303,30 +293,6 @@ def test_a_run_that_starts_meanwhile_stops_the_forgetting(
     shutil.copytree(named.out, late, dirs_exist_ok=True)  # what that run named
     forget_completely(named)
     assert named.person not in names_in(late) | named.names()
-
-
-def test_outputs_stay_locked_until_the_gallery_is_saved(
-    named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save = Gallery.save
-
-    def run_now(gallery: Gallery) -> None:
-        with pytest.raises(FaceOpsError, match="in use"):
-            identify(named.album, named.open(), bundle, named.out, OTHER)
-        save(gallery)
-
-    monkeypatch.setattr(Gallery, "save", run_now)
-    forget_completely(named)
-    assert named.person not in named.names()
-
-
-def test_an_output_that_a_run_could_not_lock_is_not_noted(
-    named: Named, bundle: Bundle, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    with folder_lock(out), pytest.raises(FaceOpsError, match="in use"):
-        identify(named.album, named.open(), bundle, out)
-    assert output_folders(named.gallery).folders == [named.out]
 
 
 def test_file_names_that_are_not_utf_8(named: Named, bundle: Bundle, tmp_path: Path) -> None:

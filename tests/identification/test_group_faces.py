@@ -69,23 +69,14 @@ def test_two_faces_of_one_photo_are_two_people() -> None:
     assert group[0] != group[1]
 
 
-def test_a_chain_of_likenesses_does_not_join_its_ends() -> None:
-    angles = np.linspace(0, np.pi * 0.9, 12)
-    rows = np.zeros((12, 32), np.float32)
-    rows[:, 0], rows[:, 1] = np.cos(angles), np.sin(angles)
-    group = group_faces(rows, range(12), DISTANCE.probability, 0.5)
-    assert group[0] != group[-1]
-
-
-@pytest.mark.parametrize("threshold", [float("inf"), float("nan"), 1.5])
-def test_where_nothing_can_be_sure_nobody_is_grouped(threshold: float) -> None:
+@pytest.mark.parametrize(
+    ("faces", "threshold"), [(12, float("inf")), (12, float("nan")), (12, 1.5), (0, 0.5), (1, 0.5)]
+)
+def test_few_faces_and_thresholds_that_none_reaches_give_no_group(
+    faces: int, threshold: float
+) -> None:
     rows, _ = people(3, 4, 0.01)
-    assert set(group_faces(rows, range(12), DISTANCE.probability, threshold).tolist()) == {-1}
-
-
-@pytest.mark.parametrize("faces", [0, 1])
-def test_few_faces_are_no_group(faces: int) -> None:
-    group = group_faces(np.ones((faces, 32), np.float32), [0] * faces, DISTANCE.probability, 0.5)
+    group = group_faces(rows[:faces], range(faces), DISTANCE.probability, threshold)
     assert group.tolist() == [-1] * faces
 
 

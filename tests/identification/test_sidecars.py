@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -173,12 +172,7 @@ def test_content_of_others_is_the_same_however_often_we_write(sidecar: Path) -> 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(
-    "doctype",
-    [
-        "<!DOCTYPE x>",
-        '<!DOCTYPE x [<!ENTITY a "b">]>',
-        '<!DOCTYPE x SYSTEM "file:///etc/passwd">',
-    ],
+    "doctype", ['<!DOCTYPE x [<!ENTITY a "b">]>', '<!DOCTYPE x SYSTEM "file:///etc/passwd">']
 )
 def test_a_document_type_is_refused_in_every_encoding(
     sidecar: Path, encoding: str, doctype: str
@@ -213,33 +207,19 @@ def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar: Path, encodin
     assert len(forget_in_sidecars([sidecar.parent], lambda name: True).found) == 1
 
 
-def test_a_second_run_changes_no_byte(sidecar: Path) -> None:
-    sidecar.write_text(DIGIKAM, "utf-8")
-    assert write_sidecar(sidecar, [ADA, BEN], SIZE, 6)
-    content, status = sidecar.read_bytes(), sidecar.stat()
-    assert not write_sidecar(sidecar, [ADA, BEN], SIZE, 6)
-    assert sidecar.read_bytes() == content
-    assert (sidecar.stat().st_ino, sidecar.stat().st_mtime_ns) == (
-        status.st_ino,
-        status.st_mtime_ns,
-    )
-
-
 def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar: Path) -> None:
+    assert not write_sidecar(sidecar, [], SIZE, 1) and not sidecar.exists()
+    assert write_sidecar(sidecar, [ADA], SIZE, 1) and sidecar.exists()
+    assert write_sidecar(sidecar, [], SIZE, 1) and not list(sidecar.parent.iterdir())
     sidecar.write_text(DIGIKAM, "utf-8")
     zoe = NamedRegion((10.0, 60.0, 20.0, 20.0), "Zoë")
     write_sidecar(sidecar, [ADA, zoe], SIZE, 1)
+    inode = sidecar.stat().st_ino
+    assert not write_sidecar(sidecar, [ADA, zoe], SIZE, 1) and sidecar.stat().st_ino == inode
     write_sidecar(sidecar, [NamedRegion(ADA.box, "Eve")], SIZE, 1)
     assert names_in(sidecar) == (["Zoë", "Eve"], ["Zoë", "Eve"])
     write_sidecar(sidecar, [], SIZE, 1)
     assert names_in(sidecar) == (["Zoë"], ["Zoë"])
-
-
-def test_a_sidecar_of_ours_alone_comes_and_goes(sidecar: Path) -> None:
-    assert not write_sidecar(sidecar, [], SIZE, 1) and not sidecar.exists()
-    assert write_sidecar(sidecar, [ADA], SIZE, 1) and sidecar.exists()
-    assert write_sidecar(sidecar, [], SIZE, 1) and not sidecar.exists()
-    assert list(sidecar.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -256,6 +236,7 @@ def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> No
 @pytest.mark.parametrize(
     "content",
     [
+        None,
         b"",
         b"<x:xmpmeta",
         b"<html/>",
@@ -263,19 +244,16 @@ def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> No
         b" " * 10_000_001,
         b"<a>" * 5000 + b"</a>" * 5000,
     ],
-    ids=["empty", "cut off", "html", "no text", "large", "deep"],
+    ids=["pipe", "empty", "cut off", "html", "no text", "large", "deep"],
 )
-def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes) -> None:
-    sidecar.write_bytes(content)
+def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes | None) -> None:
+    if content is None:
+        os.mkfifo(sidecar)  # to read it would wait
+    else:
+        sidecar.write_bytes(content)
     with pytest.raises(FaceOpsError, match=r"photo\.jpg\.xmp cannot be read .*left as it is"):
         write_sidecar(sidecar, [ADA], SIZE, 1)
-    assert sidecar.read_bytes() == content
-
-
-def test_a_pipe_is_no_sidecar_and_is_not_waited_for(sidecar: Path) -> None:
-    os.mkfifo(sidecar)
-    with pytest.raises(FaceOpsError, match=r"cannot be read \(it is no file\)"):
-        write_sidecar(sidecar, [ADA], SIZE, 1)
+    assert content is None or sidecar.read_bytes() == content
 
 
 def test_a_name_too_long_for_a_sidecar_says_so_where_one_is_wanted(tmp_path: Path) -> None:
@@ -327,14 +305,3 @@ def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(
     for name in ("photo.jpg", *beside):
         (tmp_path / name).touch()
     assert SidecarPlaces().of(tmp_path / "photo.jpg").name == sidecar
-
-
-def test_a_large_folder_is_listed_once(tmp_path: Path) -> None:
-    photos = [tmp_path / f"{number:04d}.jpg" for number in range(1500)]
-    for path in photos:
-        os.close(os.open(path, os.O_CREAT))
-        os.close(os.open(path.with_suffix(".xmp"), os.O_CREAT))
-    began = time.process_time()
-    sidecars = SidecarPlaces()
-    assert [sidecars.of(photo) for photo in photos] == [p.with_suffix(".xmp") for p in photos]
-    assert time.process_time() - began < 1.0  # a listing a photo takes many seconds

