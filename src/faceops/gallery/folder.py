@@ -66,10 +66,8 @@ def has_content(folder: Path) -> bool:
     """
     try:
         return any(True for _ in folder.iterdir())
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
 
 
 def declare_gone(gallery: Path, folder: Path) -> None:

@@ -167,10 +167,8 @@ def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -
 def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
     """Undo one forgetting in the states, so that a person who is enrolled again is named again.
 
-    The next run into each output folder opens the photos of the forgotten faces again.
-
-    Returns:
-        The number of faces by output folder.
+    The next run into each output folder opens the photos of the forgotten faces again. Returns the
+    number of faces by output folder.
 
     Raises:
         UsageError: there is no gallery.

@@ -106,21 +106,16 @@ def write_sidecar(
 
 
 def names_of_ours(content: bytes) -> list[str]:
-    """Return the names that FaceOps wrote into a sidecar.
-
-    Raises:
-        ValueError: as `XmpDocument`.
-    """
+    """Return the names that FaceOps wrote into a sidecar; errors as `XmpDocument`."""
     document = XmpDocument(content)
     regions = [_name(region) for region in document.regions() if is_ours(region)]
     return [*regions, *(text_of(item) for item in document.people(xmp.OURS))]
 
 
 def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
-    """Remove what FaceOps wrote of a person into `sidecar`; return the number of entries removed.
+    """Remove what FaceOps wrote of a person; return the number of entries.
 
-    Raises:
-        FaceOpsError: as `write_sidecar`.
+    Errors as `write_sidecar`.
     """
     document = _read(sidecar)
     removed = _remove_ours(document, is_person) if document else 0
@@ -130,9 +125,7 @@ def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
 
 
 def _remove_ours(document: XmpDocument, is_removed: Callable[[str], bool]) -> int:
-    regions = [
-        region for region in document.regions() if is_ours(region) and is_removed(_name(region))
-    ]
+    regions = [r for r in document.regions() if is_ours(r) and is_removed(_name(r))]
     added = [item for item in document.people(xmp.OURS) if is_removed(text_of(item))]
     names = [text_of(item) for item in added]
     listed = []
