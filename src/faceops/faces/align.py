@@ -38,6 +38,8 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 # output, the landmarks or the alignment.
 ALIGNMENT_VERSION = 1
 
+CROP_SIZE = 112  # pixels, the side of every crop
+
 # The five landmarks in a crop of 112 x 112 pixels, centre of the first pixel at 0: the usual
 # template of ArcFace (Deng et al. 2019) and SFace.
 TEMPLATE: np.ndarray = np.array(
@@ -54,7 +56,7 @@ TEMPLATE: np.ndarray = np.array(
 _LARGEST_REDUCTION = 64
 
 
-def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray:
+def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
     """Return the face as uint8 (size, size, 3) RGB; black outside the photo.
 
     A similarity transform by least squares maps the landmarks to the template; sampling is
@@ -66,7 +68,7 @@ def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndar
         landmarks: float (5, 2), pixels of the photo, centre of the first pixel at 0.
         size: side of the crop in pixels.
     """
-    target = TEMPLATE.astype(np.float64) * (size / 112)
+    target = TEMPLATE.astype(np.float64) * (size / CROP_SIZE)
     forward = similarity_transform(landmarks, target)
     linear = np.linalg.inv(forward[:, :2])
     # Pillow counts from the corner of the first pixel, the landmarks from its centre.

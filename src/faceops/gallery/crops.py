@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from faceops.base.files import write_file
+from faceops.faces.align import CROP_SIZE
 
-CROP_SIZE = 112  # pixels
 CROPS_FOLDER = "crops"
 _OUR_FILE = re.compile(r"(?P<id>[0-9a-f]{64})\.png|\.[0-9a-f]{64}\.png\.tmp")  # or half written
 FORMAT_1_ROWS = 256  # read at once from a gallery of format 1, about 20 kB each

@@ -10,7 +10,7 @@ from faceops.photos.open_photo import PhotoLimits
 from faceops.release.contract import Precision
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
-MAX_DETAIL = 20_000
+MAX_DETAIL = 20_000  # pixels
 MAX_THREADS = 256
 
 

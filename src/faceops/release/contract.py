@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
-from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
+from faceops.faces.align import ALIGNMENT_VERSION, CROP_SIZE, TEMPLATE
 from faceops.verification.thresholds import Thresholds
 
 RELEASE_FILE = "release.json"
@@ -21,7 +21,6 @@ SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
 SCHEMA_VERSION = 3
 _READ = (2, SCHEMA_VERSION)  # 2 had no int8
 PREPROCESSING_VERSION = 1
-CROP_SIZE = 112  # pixels
 EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
 DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"
 MODEL_FILES = (EMBEDDER, VERIFIER, DETECTOR, LANDMARKS)

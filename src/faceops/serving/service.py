@@ -17,13 +17,13 @@ from faceops.faces.find_faces import find_in_bytes
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import Decision, NamingRule, name_faces
 from faceops.identification.records.records import RunOrigin, records_of
+from faceops.identification.settings import MAX_DETAIL
 from faceops.identification.state.found_photo import FoundPhoto
 from faceops.photos.open_photo import PhotoError, PhotoLimits, check_length
 from faceops.release import served_interface as interface
 from faceops.release.bundle import Bundle
 
 NAME = Path("the posted file")  # in messages: a posted photo has no path
-MAX_DETAIL = 20_000  # pixels
 _WHITESPACE = b" \t\r\n"  # tools break base64 into lines
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from faceops.base.errors import FaceOpsError
 
-CROP_SIZE = 112
+CROP_SIZE = 112  # as in faces.align, on which training does not depend: see deps in dvc.yaml
 COLOURS = ("rgb", "grey")
 # ITU-R BT.601: how much red, green and blue add to the brightness that the eye sees.
 _LUMA = (0.299, 0.587, 0.114)

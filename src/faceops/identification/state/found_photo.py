@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.reasons import Reason
+from faceops.faces.align import CROP_SIZE
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import PhotoFaces
-from faceops.gallery.crops import CROP_SIZE
 
 NOT_EMBEDDED = np.zeros(0, np.float32)
 THUMBNAIL_SIZE = 96  # pixels

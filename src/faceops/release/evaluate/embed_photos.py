@@ -26,6 +26,7 @@ from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.manifest import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
+from faceops.faces.align import CROP_SIZE
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
 from faceops.photos.open_photo import printable
 from faceops.photos.walk import walk_photos
@@ -87,8 +88,8 @@ def quarantined_photos(data: Path) -> frozenset[str]:
     return frozenset(read_quarantine(data / QUARANTINE_FILE))
 
 
-_SHAPE = (112, 112, 3)
-_CROP_BYTES = 112 * 112 * 3
+_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
+_CROP_BYTES = CROP_SIZE * CROP_SIZE * 3
 
 
 class PhotoStore:
