@@ -5,7 +5,7 @@ python -m flows.rebuild --experiment lfw_pretrained
 python -m flows.rebuild --force train              # this stage again, though nothing changed
 python -m flows.rebuild --promote                  # champion at once, if the gate lets it pass
 
-Without PREFECT_API_URL the flow starts a server of its own for its duration; with it, the run is
+Without PREFECT_API_URL the flow starts a temporary server; with it, the run is
 recorded there.
 """
 

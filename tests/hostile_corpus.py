@@ -44,7 +44,7 @@ def cut(form: str, share: float, **options: object) -> bytes:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A few bytes that promise many pixels."""
+    """A few bytes that declare many pixels."""
     return png_header(width, height, 8, 2) + png_chunk(b"IDAT", zlib.compress(b"\0" * 999))
 
 

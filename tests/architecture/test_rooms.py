@@ -1,4 +1,4 @@
-"""The walls of the house: who imports whom, and what a batch run must not load."""
+"""The import order of the packages, and the modules that a batch run must not load."""
 
 import ast
 import subprocess

@@ -16,7 +16,7 @@ CONTENT = np.random.default_rng(4).bytes(3_000_000)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; cuts the first answer short; remembers the ranges asked for."""
+    """Serves CONTENT; cuts the first answer short; records the requested ranges."""
 
     tag = '"one"'
     cut_after = 0

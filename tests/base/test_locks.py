@@ -1,4 +1,4 @@
-"""One process at a time holds a lock; the others are told which one."""
+"""One process at a time holds a lock; the error names that process to the others."""
 
 import os
 import re

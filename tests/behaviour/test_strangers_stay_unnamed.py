@@ -19,7 +19,7 @@ OTHER_SEED = 1234  # the release was calibrated on people of seed 7
 
 @pytest.fixture(scope="module")
 def strangers(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A photo each of people whom neither the gallery nor the calibration has seen."""
+    """A photo each of people who are in neither the gallery nor the calibration data."""
     folder = tmp_path_factory.mktemp("strangers") / "data"
     settings = SyntheticSettings(
         people=STRANGERS, photos=1, seed=OTHER_SEED, gallery=1, enrol_photos=1, strangers=0,

@@ -30,11 +30,11 @@ def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
     [
         *(
             (["data", "import", "tree", "photos", f"--limit-people={text}"],
-             f"--limit-people: {text!r} is no whole number of 1 or more")
+             f"--limit-people: {text!r} is not a positive integer")
             for text in ("x", "0", "-3", "1.5", "")
         ),
         *(
-            ([*command, "--threads", "0"], "--threads: '0' is no whole number")
+            ([*command, "--threads", "0"], "--threads: '0' is not a positive")
             for command in (["data", "doctor"], ["evaluate"], ["release", "gate"])
         ),
         (["evaluate", "--protocol", "pears"], "'pears' (choose from"),

@@ -79,7 +79,7 @@ def test_export_writes_a_whole_bundle_into_a_new_folder(
     ("arguments", "code", "says"),
     [
         (["show", "9"], 1, "there is no release 9"),
-        (["show", "a b"], 2, "'a b' is no release"),
+        (["show", "a b"], 2, "'a b' is not a version or alias"),
         (["gate", "1"], 2, "version 1 cannot be compared with itself"),
         (["promote", "4", "--override", " "], 2, "--override needs a reason"),
     ],

@@ -47,7 +47,7 @@ def nearest_by_loop(
 def test_nearest_negatives_are_those_of_the_loop(count: int, skip: int, one_has_half: bool) -> None:
     draw = np.random.default_rng(count)
     bank, labels = unit_vectors(317, 24), draw.integers(0, 105, 317) * 1000
-    if one_has_half:  # more photos than neighbours are asked for
+    if one_has_half:  # more photos than requested neighbours
         labels[::2] = -5
     anchors = draw.permutation(317)[:150]
     found = nearest_negatives(bank, labels, anchors, count, skip)

@@ -60,12 +60,12 @@ def test_without_thresholds_only_what_compares_models_is_given() -> None:
 
 
 def test_too_few_people_is_a_sentence() -> None:
-    for rows, told in (
+    for rows, message in (
         (np.zeros(0, int), "no test photos"),
         (np.arange(4), "only one person|two people"),
         (np.arange(0, 240, 4), "two photos"),
     ):
-        with pytest.raises(FaceOpsError, match=told):
+        with pytest.raises(FaceOpsError, match=message):
             evaluate_embeddings(FACES.of(rows), VERIFIER, thresholds(), SETTINGS)
 
 

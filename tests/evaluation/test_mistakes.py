@@ -1,4 +1,4 @@
-"""The worst mistakes are those that a plain loop finds, and no photo stands in two pairs."""
+"""The worst mistakes are those that a plain loop finds, and no photo is in two pairs."""
 
 import csv
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_ties_and_few_photos_give_what_there_is() -> None:
     assert sum(pair.kind == ONE_PERSON for pair in found) == 3
     photos = [path for pair in found if pair.kind == TWO_PEOPLE for path in pair.paths]
     assert 2 <= len(photos) == len(set(photos)) <= 6
-    assert found[0].likeness == f"distance {-found[0].log_odds:.3f}"
+    assert found[0].similarity == f"distance {-found[0].log_odds:.3f}"
 
 
 def test_table_and_sheets_show_every_pair(pairs: list[MistakenPair], tmp_path: Path) -> None:
@@ -71,4 +71,4 @@ def test_table_and_sheets_show_every_pair(pairs: list[MistakenPair], tmp_path: P
     assert len(rows) == 24
     with Image.open(tmp_path / "mistakes_two_people.png") as sheet:
         assert sheet.height > 3 * 150  # 24 faces in three lines
-    assert pairs[0].likeness.startswith("p 0.")
+    assert pairs[0].similarity.startswith("p 0.")

@@ -96,7 +96,7 @@ def test_degenerate_landmarks_give_a_crop_all_the_same(kind: str) -> None:
 
 
 def test_the_photos_surroundings_do_not_change_the_crop() -> None:
-    """Only what the crop shows is looked at: a tile of a large photo gives the same face."""
+    """Only the pixels of the crop are read: a tile of a large photo gives the same face."""
     pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     landmarks = np.add(TEMPLATE, (100, 120))
     inner = pixels[40:360, 30:370]

@@ -1,4 +1,4 @@
-"""Time per photo: noise on the machine refuses nobody, and a slower model is found out."""
+"""Time per photo: noise on the machine fails no model, a slower model fails."""
 
 from collections.abc import Callable
 from functools import partial

@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_people_whom_a_release_has_seen_are_left_out_in_any_spelling(data: Path) -> None:
+def test_training_people_are_left_out_in_any_spelling(data: Path) -> None:
     frozen = freeze(data, ["ada", "Nobody"])
     assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
     assert (frozen.people, frozen.left_out) == (2, 1)

@@ -96,7 +96,7 @@ def test_a_search_is_the_obvious_loop(person: np.ndarray, rows: np.ndarray) -> N
     assert 0 < np.mean(nameds) < 1
 
 
-def test_too_few_people_with_enough_photos_are_told() -> None:
+def test_too_few_people_with_enough_photos_raise_an_error() -> None:
     with pytest.raises(FaceOpsError, match=r"2 people have more than 2 photos .* lower gate\.gall"):
         draw_trials(
             np.repeat([0, 1, 2], [3, 3, 1]), np.ones(7, bool),

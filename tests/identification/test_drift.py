@@ -1,4 +1,4 @@
-"""Drift: what changed in an album is told, what differs by chance is not."""
+"""Drift: a changed album is reported, a difference by chance is not."""
 
 from pathlib import Path
 
@@ -75,14 +75,14 @@ def test_faces_like_those_of_the_calibration_are_no_drift(thresholds: Thresholds
         assert sum(drift.seen) == pytest.approx(1, abs=1e-3)
 
 
-def test_poorer_faces_are_told_with_what_to_do(thresholds: Thresholds) -> None:
+def test_lower_face_quality_is_reported_with_advice(thresholds: Thresholds) -> None:
     photos = [photo(f"p{number}", 0.5 * draw.random(), 0.001) for number in range(300)]
     drift = measured(thresholds, photos, set())[QUALITY]
     assert drift.level == "major"
     assert "poorer" in drift.advice
 
 
-def test_unnamed_faces_near_somebody_enrolled_are_told(thresholds: Thresholds) -> None:
+def test_unnamed_faces_close_to_an_enrolled_person_are_reported(thresholds: Thresholds) -> None:
     odds = search_log_odds(thresholds.search_tails, 0.25, GALLERY)
     near = float(1 / (1 + np.exp(-odds)))
     assert clipped_log_odds(near) == pytest.approx(odds, abs=1e-3)

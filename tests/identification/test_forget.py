@@ -240,12 +240,12 @@ def test_absent_folders_are_reported_until_they_are_declared_gone(
     command = ["people", "forget", named.person, "--gallery", str(named.gallery)]
     assert main(command) == 1
     printed = capsys.readouterr().out
-    assert f"not there now: {gone};" in printed and f"not there now: {album};" in printed
+    assert f"unreachable: {gone};" in printed and f"unreachable: {album};" in printed
     assert main([*command, "--gone", str(named.out)]) == 2
     assert "exists, so it is not gone" in capsys.readouterr().err
     assert main([*command, "--gone", str(gone)]) == 1
     printed = capsys.readouterr().out
-    assert str(gone) not in printed and f"not there now: {album};" in printed
+    assert str(gone) not in printed and f"unreachable: {album};" in printed
     album.rmdir()
     shutil.move(away, album)
     assert main([*command, "--json"]) == 0

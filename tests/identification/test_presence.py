@@ -128,7 +128,7 @@ def test_the_command_reports_moved_photos(
     capsys.readouterr()
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "1 photos moved: they are there under another path" in said
+    assert "1 photos moved: found at a new path" in said
     assert "not there any more" not in said
 
 

@@ -188,18 +188,18 @@ def test_the_search_finds_a_face_that_is_not_in_front(rows: list[dict[str, str]]
 def test_the_search_ignores_accents(tab: Any) -> None:
     for spelled in ("zoe", "ZOË", "zoe\u0308"):
         tab.locator("#search").fill(spelled)
-        assert tab.locator("#ambiguous .doubts li:visible").count() > 0, spelled
+        assert tab.locator("#ambiguous .ambiguous li:visible").count() > 0, spelled
         assert tab.locator("#people").is_hidden()
 
 
 @pytest.mark.browser
 def test_an_ambiguous_face_is_shown_beside_its_candidates(tab: Any) -> None:
-    doubts = tab.locator("#ambiguous .doubts li")
-    close = doubts.filter(has_text="Zoë Ω?").first
+    ambiguous = tab.locator("#ambiguous .ambiguous li")
+    close = ambiguous.filter(has_text="Zoë Ω?").first
     assert close.locator("img").count() == 3
     said = close.text_content() or ""
     assert all(f"{twin}? " in said for twin in TWINS)
-    twice = doubts.filter(has_text="already in this photo").first
+    twice = ambiguous.filter(has_text="already in this photo").first
     assert twice.locator("img").count() == 2
     assert twice.locator("a").get_attribute("title") == DOUBLED
 

@@ -1,4 +1,4 @@
-"""Sidecars of whole runs: what fails is told of photo by photo, and made good by the next run."""
+"""Sidecars of whole runs: failures are reported for each photo and repaired by the next run."""
 
 import os
 import shutil
@@ -111,7 +111,7 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(
     assert summary.sidecars_written == 2
     errors = sorted(error.partition("cannot be ")[2] for error in summary.sidecar_errors)
     assert [error[:30] for error in errors] == [
-        "read (it is no file); repair o",
+        "read (it is not a file); repair o",
         "written (File name too long); ",
         "written (File name too long); ",
     ]

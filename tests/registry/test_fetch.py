@@ -82,7 +82,9 @@ def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_noted(
     finally:
         (store_folder / "away.db").replace(database)
     assert folder == str(known.folder)
-    assert "models:/faceops@champion is taken to be version 1, as it last was" in note
+    assert (
+        "models:/faceops@champion is taken from the cache: version 1, its last known target" in note
+    )
     assert "file is not a database" in note
     assert find_release(CHAMPION).note == ""
 

@@ -10,7 +10,7 @@ from faceops.verification.false_positive_identification import (
     GRID,
     chance_named,
     count_strangers,
-    find_lookalikes,
+    impostor_comparisons,
 )
 from faceops.verification.verifier import Verifier
 
@@ -42,7 +42,7 @@ def test_rate_equals_drawing_every_gallery(gallery: int, log_odds: float) -> Non
     ]
     counts = count_strangers(embeddings, persons, VERIFIER, draws=1)
     at = int(np.argmin(np.abs(GRID - log_odds)))
-    close = find_lookalikes(embeddings, persons, VERIFIER, -5.0, draws=1)
+    close = impostor_comparisons(embeddings, persons, VERIFIER, -5.0, draws=1)
     assert close.rate(log_odds, gallery) == pytest.approx(np.mean(named), abs=1e-9)
     assert counts.rates(gallery)[at] == pytest.approx(close.rate(float(GRID[at]), gallery))
 
@@ -77,11 +77,11 @@ def test_chance_named_equals_the_binomials() -> None:
 def test_pseudo_values_equal_leaving_each_person_out(gallery: int) -> None:
     embeddings, persons = people(5, 12, 1)
     embeddings, persons = embeddings[:12], persons[:12]  # one photo each: nothing is drawn
-    close = find_lookalikes(embeddings, persons, VERIFIER, -1.0, draws=1)
+    close = impostor_comparisons(embeddings, persons, VERIFIER, -1.0, draws=1)
     rate, pseudo = close._influences(-1.0, gallery)
     for code, person in enumerate(np.unique(persons)):
         left = persons != person
-        without = find_lookalikes(embeddings[left], persons[left], VERIFIER, -1.0, draws=1)
+        without = impostor_comparisons(embeddings[left], persons[left], VERIFIER, -1.0, draws=1)
         assert pseudo[code] == pytest.approx(12 * rate - 11 * without.rate(-1.0, gallery))
     if gallery < 11:  # unbiased: the mean over all leavings is the rate itself
         assert pseudo.mean() == pytest.approx(rate)
@@ -90,12 +90,14 @@ def test_pseudo_values_equal_leaving_each_person_out(gallery: int) -> None:
 @pytest.mark.parametrize("gallery", [20, 60, 110])  # also galleries of nearly all people
 def test_interval_covers_the_true_rate(gallery: int) -> None:
     truth_embeddings, truth_persons = people(0, 3000, 1)
-    close = find_lookalikes(truth_embeddings, truth_persons, VERIFIER, 2.0, draws=1)
+    close = impostor_comparisons(truth_embeddings, truth_persons, VERIFIER, 2.0, draws=1)
     truth = close.rate(2.0, gallery)
     covered = 0
     for trial in range(40):
         rows = np.random.default_rng(trial).permutation(3000)[:120]
-        some = find_lookalikes(truth_embeddings[rows], truth_persons[rows], VERIFIER, 2.0, draws=1)
+        some = impostor_comparisons(
+            truth_embeddings[rows], truth_persons[rows], VERIFIER, 2.0, draws=1
+        )
         low, high = some.interval(2.0, gallery, repeats=100).values()
         covered += low <= truth <= high
     assert covered >= 35
@@ -103,6 +105,6 @@ def test_interval_covers_the_true_rate(gallery: int) -> None:
 
 def test_upper_end_without_a_false_positive_is_three_over_the_people() -> None:
     embeddings, persons = people(6, 60, 1)
-    close = find_lookalikes(embeddings, persons, VERIFIER, 12.0)
+    close = impostor_comparisons(embeddings, persons, VERIFIER, 12.0)
     assert close.rate(12.0, 10) == 0
     assert close.interval(12.0, 10) == {"low": 0.0, "high": 3 / 60}

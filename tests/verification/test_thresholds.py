@@ -9,7 +9,7 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Verify
 from faceops.verification.false_accept_rate import threshold_at
-from faceops.verification.false_positive_identification import count_strangers, find_lookalikes
+from faceops.verification.false_positive_identification import count_strangers, impostor_comparisons
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.thresholds import (
@@ -57,7 +57,7 @@ def measured(people: int) -> Thresholds:
 
 def fpir(seed: int, people: int, probability: float, faces: int) -> float:
     cut = log_odds_of(probability)
-    return find_lookalikes(*population(seed, people), VERIFIER, cut, seed=1).rate(cut, faces)
+    return impostor_comparisons(*population(seed, people), VERIFIER, cut, seed=1).rate(cut, faces)
 
 
 @pytest.mark.parametrize("faces", [1, 7, 50, 200])

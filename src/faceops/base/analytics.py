@@ -10,7 +10,7 @@ import shlex
 
 # Read by the libraries when they are imported or first used, in this process and its children.
 OPT_OUT = {
-    "DO_NOT_TRACK": "true",  # Prefect's client, and whoever else keeps the convention
+    "DO_NOT_TRACK": "true",  # Prefect's client and other tools that follow the convention
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "ITERATIVE_DO_NOT_TRACK": "1",  # a reporting library that DVC brings along

@@ -62,7 +62,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """Return the number that an argument gives, refused if it is below one."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
@@ -100,7 +100,7 @@ def load_release(
     `threads` is for each of its sessions, `precision` that of its embedder.
 
     Raises:
-        UsageError: `bundle` is no folder, or `model` is not the address of a release.
+        UsageError: `bundle` is not a folder, or `model` is not the address of a release.
         FaceOpsError: the release does not exist or is damaged.
     """
     from faceops.release.bundle import Bundle

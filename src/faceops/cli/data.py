@@ -129,7 +129,7 @@ def _doctor(args: argparse.Namespace) -> int:
     verifier = pair_verifier(bundle)
     embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, photos.persons, photos.paths, photos.crops)
-    # The bundle may have been calibrated on the labels that are in doubt here.
+    # The bundle may have been calibrated on the labels that are checked here.
     calibrated = calibrate_with_label_noise(embeddings, faces.persons, verifier)
     found = diagnose(
         embeddings, faces.persons, calibrated.verifier if calibrated else verifier, args.share
@@ -156,10 +156,11 @@ def _doctor_lines(out: Path, found: "list[Suspicion]", figures: dict[str, Any]) 
         lines.append(f"of the pairs of photos of one name {wrong:.1%} look like two people")
     if not found:
         return lines
-    for rank, doubt in enumerate(found[:LISTED], start=1):
-        perhaps = f", perhaps {doubt.suggestion}" if doubt.suggestion else ""
-        lines.append(_line(f"{rank:>4}  {doubt.score:5.1f}  {doubt.kind}: {doubt.person}{perhaps}"))
-        lines.append(_line(f"             {doubt.evidence}"))
+    for rank, suspicion in enumerate(found[:LISTED], start=1):
+        what = f"{suspicion.kind}: {suspicion.person}"
+        what += f", perhaps {suspicion.suggestion}" if suspicion.suggestion else ""
+        lines.append(_line(f"{rank:>4}  {suspicion.score:5.1f}  {what}"))
+        lines.append(_line(f"             {suspicion.evidence}"))
     if len(found) > LISTED:
         lines.append(f"      ... and {len(found) - LISTED} more")
     return [

@@ -129,17 +129,19 @@ def _show(args: argparse.Namespace) -> int:
     from faceops.gallery.store import Gallery
 
     person, faces = show_person(Gallery.open(args.gallery), args.name)
-    lines = ["likeness  other  quality  photo"]
+    lines = ["similarity  other  quality  photo"]
     for face in faces:
-        own = "       -" if face.likeness is None else f"{face.likeness:8.2f}"
-        other = "    -" if face.other_likeness is None else f"{face.other_likeness:5.2f}"
-        odd = f"  <- more like {face.other}" if face.is_odd else ""
-        lines.append(f"{own}  {other}  {face.quality:7.2f}  {face.photo}{odd}")
+        own = "-" if face.mean_similarity is None else f"{face.mean_similarity:.2f}"
+        other = "    -" if face.other_similarity is None else f"{face.other_similarity:5.2f}"
+        note = f"  <- more like {face.other}" if face.is_suspicious else ""
+        lines.append(f"{own:>10}  {other}  {face.quality:7.2f}  {face.photo}{note}")
     lines.append(
-        f"{person}: {len(faces)} faces; likeness is the mean cosine to the person's other faces, "
+        f"{person}: {len(faces)} faces; similarity is the mean cosine to the person's other faces, "
         "other the highest to somebody else's"
     )
-    return common.show(args, {"person": person, "faces": [asdict(face) for face in faces]}, lines)
+    keys = {"mean_similarity": "likeness", "other_similarity": "other_likeness"}  # in JSON
+    rows = [{keys.get(key, key): value for key, value in asdict(face).items()} for face in faces]
+    return common.show(args, {"person": person, "faces": rows}, lines)
 
 
 def _rename(args: argparse.Namespace) -> int:
@@ -231,7 +233,7 @@ def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
             f"faceops people readmit {done.mark}"
         )
     lines += [
-        f"  not there now: {folder}; forget the person again when it is back, or state that it "
+        f"  unreachable: {folder}; forget the person again when it is back, or state that it "
         "is gone for good: --gone DIR"
         for folder in done.unreachable
     ]
@@ -241,8 +243,8 @@ def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
 def _readmit(args: argparse.Namespace) -> int:
     """Undo that faces were forgotten, for a person who is enrolled again.
 
-    Forgotten faces stay without a name, whoever is enrolled. Give the mark that forget printed, and
-    the next identify opens their photos again and names them.
+    Forgotten faces stay without a name, even if the person is enrolled again. Give the mark that
+    forget printed, and the next identify opens their photos again and names them.
     """
     from faceops.identification.forget.forget import readmit
 

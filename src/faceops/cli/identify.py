@@ -117,7 +117,7 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
     if summary.vanished:
         lines.append(f"{summary.vanished} photos of the latest run are not there any more")
     if summary.moved:
-        lines.append(f"{summary.moved} photos moved: they are there under another path")
+        lines.append(f"{summary.moved} photos moved: found at a new path")
     unlisted = [
         f"the folder {folder} could not be listed: what is known of its photos is kept"
         for folder in summary.unlisted

@@ -134,7 +134,7 @@ def _compare(args: argparse.Namespace) -> int:
         if one != two
     ]
     lines.append(
-        "\nEach on its own test people. On the same photos, of people whom neither has seen: "
+        "\nEach on its own test people. On the same photos, of people that neither was trained on: "
         f"faceops release gate {numbers[1]} --against {numbers[0]}"
     )
     content = {"a": a.version.as_dict(), "b": b.version.as_dict()}
@@ -150,7 +150,7 @@ def _number(value: float | None) -> str:
 
 
 def _gate(args: argparse.Namespace) -> int:
-    """Compare a release with the champion, on photos of people whom neither has seen.
+    """Compare a release with the champion, on photos of people that neither was trained on.
 
     The rules are the section gate of params.yaml. The verdict goes to the version's page and run
     in MLflow, and to build/gate. Exit code 1 where it is refused.

@@ -317,7 +317,7 @@ class Gate(Section):
         1.5, "maximum size of the model files relative to the champion's", gt=0
     )
     min_people: int = param(
-        20, "minimum number of people whom neither release was trained on", ge=4
+        20, "minimum number of people that neither release was trained on", ge=4
     )
     confidence: float = param(0.95, "level of the paired confidence intervals", gt=0.5, lt=1)
     resamples: int = param(1000, "bootstrap resamples of the people", ge=100)

@@ -21,7 +21,7 @@ MIN_PEOPLE = 2
 def draw(seed: int, person: str) -> float:
     """Return a number in [0, 1) from the seed and the person's name only.
 
-    A person who is added or removed therefore changes the split of nobody else.
+    A person who is added or removed therefore changes no other person's split.
     """
     digest = hashlib.sha256(f"{seed}:{name_key(person)}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -1,7 +1,7 @@
 """A map of some people's faces: similar faces lie near each other (t-SNE, van der Maaten 2008).
 
 Each face takes the free cell of a grid nearest to its place, so that none hides another. The map
-shows who is beside whom; distances across it mean nothing.
+shows which people are neighbours; distances across it mean nothing.
 """
 
 from typing import Protocol

@@ -8,7 +8,7 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.verification.thresholds import Thresholds
 
-NOT_CALIBRATED = "the embedder is no release: nothing was calibrated"
+NOT_CALIBRATED = "the embedder is not part of a release: nothing was calibrated"
 
 
 def release_threshold(thresholds: Thresholds | None, far: float) -> tuple[float | None, str]:

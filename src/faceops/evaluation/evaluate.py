@@ -138,7 +138,7 @@ def write_curves(evaluation: Evaluation, folder: Path) -> None:
     accepts, rejects = evaluation.error_rates
     ranks = np.arange(1, len(evaluation.cmc) + 1)
     bins = evaluation.reliability
-    promises = [
+    rates = [
         (row["gallery_faces"], row["budget"], row["seen"], *row["seen_interval"].values())
         for row in evaluation.figures["promise"]
         if row["seen"] is not None
@@ -153,7 +153,7 @@ def write_curves(evaluation: Evaluation, folder: Path) -> None:
         "identification": (("fpr", "tpr", "identified"), evaluation.identification),
         "promise": (
             ("gallery_faces", "promised", "seen", "low", "high"),
-            list(zip(*promises, strict=True)),
+            list(zip(*rates, strict=True)),
         ),
         "calibration": (
             ("predicted", "observed", "pairs"), (bins.predicted, bins.observed, bins.pairs)

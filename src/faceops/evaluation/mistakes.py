@@ -27,7 +27,7 @@ class MistakenPair:
 
     kind: str  # TWO_PEOPLE or ONE_PERSON, by the labels
     log_odds: float  # the negative squared distance without calibration
-    likeness: str  # the same in words
+    similarity: str  # the same in words
     persons: tuple[str, str]
     paths: tuple[str, str]
     crops: tuple[np.ndarray | None, np.ndarray | None]
@@ -55,13 +55,13 @@ def worst_mistakes(
         for row in _photos_once(pairs, most):
             a, b = pairs[row]
             score = float(log_odds[row])
-            likeness = f"distance {-score:.3f}"
+            similarity = f"distance {-score:.3f}"
             if calibrated:
-                likeness = f"p {shown_probability(float(sigmoid(log_odds[row])))}"
+                similarity = f"p {shown_probability(float(sigmoid(log_odds[row])))}"
             persons = (str(faces.persons[a]), str(faces.persons[b]))
             paths = (str(faces.paths[a]), str(faces.paths[b]))
             photos = (None, None) if crops is None else (crops[a], crops[b])
-            found.append(MistakenPair(kind, score, likeness, persons, paths, photos))
+            found.append(MistakenPair(kind, score, similarity, persons, paths, photos))
     return found
 
 
@@ -101,7 +101,7 @@ def write_mistake_sheets(pairs: list[MistakenPair], folder: Path) -> None:
 
 def _tiles(pair: MistakenPair) -> Iterator[sheets.Thumbnail]:
     colour = sheets.BAD if pair.kind == TWO_PEOPLE else sheets.GOOD
-    for side, caption in enumerate((f"   {pair.likeness}", "")):
+    for side, caption in enumerate((f"   {pair.similarity}", "")):
         crop = pair.crops[side]
         picture = None if crop is None else Image.fromarray(np.asarray(crop))
         number = PurePosixPath(pair.paths[side]).stem.rpartition("_")[2]

@@ -38,13 +38,13 @@ LOSS, SCORE = "loss", "val_tar"
 
 def write_plots(
     evaluation: Evaluation | None, thresholds: Thresholds | None, fars: Sequence[float],
-    promises: Sequence[dict[str, Any]], folder: Path,
+    fpir_rows: Sequence[dict[str, Any]], folder: Path,
     history: list[dict[str, str]] | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write PNG pictures to `folder` and return their paths.
 
     Of an evaluation roc, det, scores and cmc, of a calibrated model calibration too; promise, where
-    `promises`, the rows of `measure_fpir_at_thresholds`, have a measured rate; loss, where
+    `fpir_rows`, the rows of `measure_fpir_at_thresholds`, have a measured rate; loss, where
     `history`, the rows of a training, has epochs. The reader's own matplotlibrc has no effect.
     """
     figures: dict[str, Figure | None] = {}
@@ -59,7 +59,7 @@ def write_plots(
                 "cmc": draw_cmc(evaluation),
                 "calibration": draw_reliability(evaluation) if thresholds else None,
             }
-        figures |= {"promise": draw_promise(promises), "loss": draw_training(history or [])}
+        figures |= {"promise": draw_fpir_by_budget(fpir_rows), "loss": draw_training(history or [])}
         written = []
         for name, figure in figures.items():
             if figure is not None:
@@ -238,13 +238,13 @@ def draw_reliability(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def draw_promise(promises: Sequence[dict[str, Any]]) -> Figure | None:
+def draw_fpir_by_budget(fpir_rows: Sequence[dict[str, Any]]) -> Figure | None:
     """Return the measured FPIR against each budget, a colour a gallery size.
 
-    `promises` are rows of `measure_fpir_at_thresholds`; None where every budget was refused. A rate
+    `fpir_rows` are rows of `measure_fpir_at_thresholds`; None if every budget was refused. A rate
     of zero is drawn on the lowest line.
     """
-    rows = [row for row in promises if row["seen"] is not None]
+    rows = [row for row in fpir_rows if row["seen"] is not None]
     if not rows:
         return None
     figure, axes = _axes("Strangers named: budget and measured rate", "budget", "measured")
@@ -291,7 +291,7 @@ def read_history(path: Path) -> list[dict[str, str]]:
             row["phase"].strip()
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError) as error:
         raise FaceOpsError(
-            f"{path} is no history of a training ({type(error).__name__}: {error}); run the train "
+            f"{path} is not a training history ({type(error).__name__}: {error}); run the train "
             "stage again."
         ) from None
     return rows

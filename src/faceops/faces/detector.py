@@ -275,7 +275,7 @@ def detect_in_tiles(
     Args:
         detector: its `size` is the side of a tile.
         pixels: uint8 (H, W, 3) RGB, upright.
-        detail: pixels; a photo that is no larger than a tile gives nothing.
+        detail: pixels; a photo not larger than a tile gives nothing.
         known: faces found in the photo as a whole.
     """
     height, width = pixels.shape[:2]

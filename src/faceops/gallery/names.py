@@ -33,7 +33,7 @@ def given_name(text: str) -> str:
     """
     name = display_name(text)
     if not name or not name.isprintable():
-        raise UsageError(f"{text!r} is no name; give one of printable characters.")
+        raise UsageError(f"{text!r} is not a valid name; use printable characters.")
     return name
 
 

@@ -85,22 +85,22 @@ class EnrolledFace:
     """One face of a person, as `faceops people show` prints it.
 
     Attributes:
-        likeness: mean cosine to the person's other faces, -1 to 1; None for an only face.
+        mean_similarity: mean cosine to the person's other faces, -1 to 1; None for an only face.
         other: the other person with the most similar face; "" if there is none.
-        other_likeness: cosine to that face; None if there is none.
+        other_similarity: cosine to that face; None if there is none.
     """
 
     photo: str
     photo_id: str
     quality: float
-    likeness: float | None
+    mean_similarity: float | None
     other: str
-    other_likeness: float | None
+    other_similarity: float | None
 
     @property
-    def is_odd(self) -> bool:
+    def is_suspicious(self) -> bool:
         """Whether it is more like another person's face than like the person's own faces."""
-        own, other = self.likeness, self.other_likeness
+        own, other = self.mean_similarity, self.other_similarity
         return own is not None and other is not None and other > own
 
 
@@ -122,12 +122,12 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
                 photo=face.photo,
                 photo_id=face.photo_id,
                 quality=round(face.quality, 4),
-                likeness=round(float(same.mean()), 4) if len(same) else None,
+                mean_similarity=round(float(same.mean()), 4) if len(same) else None,
                 other=gallery.persons[nearest] if nearest is not None else "",
-                other_likeness=round(float(cosine[nearest]), 4) if nearest is not None else None,
+                other_similarity=round(float(cosine[nearest]), 4) if nearest is not None else None,
             )
         )
-    faces.sort(key=lambda face: (face.likeness if face.likeness is not None else 2.0, face.photo))
+    faces.sort(key=lambda face: (2.0 if (s := face.mean_similarity) is None else s, face.photo))
     return gallery.faces[rows[0]].person, faces
 
 

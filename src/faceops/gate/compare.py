@@ -19,8 +19,8 @@ from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
 from faceops.verification.pairs import codes
 
 _THIRDS = {
-    "brightness": ("dark", "middling light", "bright"),
-    "sharpness": ("blurred", "middling sharp", "sharp"),
+    "brightness": ("dark", "medium brightness", "bright"),
+    "sharpness": ("blurred", "medium sharpness", "sharp"),
 }
 
 
@@ -42,7 +42,7 @@ class Comparison:
         models: both releases, opened with the same number of threads.
         frozen: the photos.
         settings: section `gate` of params.yaml, its paths complete.
-        seen: the people whom each release was trained or calibrated on.
+        seen: the people that each release was trained or calibrated on.
         work: folder for faces and embeddings; those of an earlier comparison are reused.
         threads: photos processed at once.
     """
@@ -101,7 +101,7 @@ class Comparison:
         return self.frozen.people
 
     @cached_property
-    def everybody(self) -> np.ndarray:
+    def unit_weights(self) -> np.ndarray:
         """Weights of one for each person, float32 (people,)."""
         return np.ones(self.people, np.float32)
 

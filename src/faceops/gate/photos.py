@@ -1,4 +1,4 @@
-"""The photos that champion and challenger are compared on: of people whom neither has seen."""
+"""The photos of the comparison: of people that neither release was trained or calibrated on."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -43,7 +43,7 @@ def freeze(
     Photos that lie in the folders of two people are left out.
 
     Args:
-        seen: people whom a release was trained or calibrated on.
+        seen: people that a release was trained or calibrated on.
         pinned: the expected `data_sha256`; "" accepts any.
         seen_photos: sha256 of the photos that a release was trained or calibrated on; whoever has
             one of them is left out too.

@@ -86,7 +86,7 @@ def apply_rules(comparison: Comparison, *, prerequisites: bool) -> list[RuleResu
 
 @gate_rule(prerequisite=True)
 def known_training_people(comparison: Comparison) -> RuleResult:
-    """It is known whom both releases were trained and calibrated on."""
+    """The training and calibration people of both releases are known."""
     unknown = [seen.message for seen in comparison.seen if seen.split is None]
     reason = f"{'; '.join(unknown)}: no comparison can be fair."
     return RuleResult("unseen people", "known for both releases", not unknown, reason=reason)
@@ -94,10 +94,10 @@ def known_training_people(comparison: Comparison) -> RuleResult:
 
 @gate_rule("min_people", prerequisite=True)
 def enough_people(comparison: Comparison) -> RuleResult:
-    """The photos show enough people whom neither release was trained or calibrated on."""
+    """The photos show enough people that neither release was trained or calibrated on."""
     least, people = comparison.settings.min_people, comparison.people
     reason = (
-        f"{people} people are left whom neither release was made from, and gate.min_people is "
+        f"{people} people are left that neither release was trained on, and gate.min_people is "
         f"{least}; give the gate photos of more people."
     )
     passed = people >= least
@@ -116,7 +116,7 @@ def dir_at_fpir(comparison: Comparison) -> RuleResult:
 @gate_rule("max_named_loss")
 def known_people_named(comparison: Comparison) -> RuleResult:
     """Known people named at the release's own thresholds and default budget: what users get."""
-    figures = _paired(comparison, ModelFigures.named_rightly)
+    figures = _paired(comparison, ModelFigures.correctly_identified_share)
     before, after = (table.thresholds.default_budget for table in comparison.tables)
     at = f"budget {before:g}" if before == after else f"budgets {before:g} and {after:g}"
     name = f"known people named, at own {at}"
@@ -165,7 +165,7 @@ def worst_group(comparison: Comparison) -> RuleResult | None:
         )
         demand = f"a group of {gate.min_slice_people} known people"
         return RuleResult("worst group's DIR", demand, passed=False, reason=reason)
-    names = [one.worst(comparison.everybody, gate.fpir, groups)[0] for one in comparison.figures]
+    names = [one.worst(comparison.unit_weights, gate.fpir, groups)[0] for one in comparison.figures]
     figures = _paired(comparison, lambda one, weight: one.worst(weight, gate.fpir, groups)[1])
     which = names[0] if names[0] == names[1] else f"{names[0]}; challenger: {names[1]}"
     name = f"worst group's DIR ({which})"
@@ -181,7 +181,7 @@ def strangers_named(comparison: Comparison) -> RuleResult:
     """
     figures, confidence = comparison.figures, comparison.settings.confidence
     budget = comparison.tables[1].thresholds.default_budget
-    before, after = (one.strangers_named(comparison.everybody) for one in figures)
+    before, after = (one.strangers_named(comparison.unit_weights) for one in figures)
     resampled = [figures[1].strangers_named(weight) for weight in comparison.weights]
     low, high = percentile_interval(np.array(resampled), confidence)
     reason = (
@@ -269,10 +269,10 @@ def no_loss(name: str, figures: Figures, tolerance: float, people: int) -> RuleR
 
 
 def _paired(comparison: Comparison, figure: Callable[[ModelFigures, np.ndarray], float]) -> Figures:
-    """Return both models' `figure` of everybody and the interval of its difference."""
+    """Return both models' `figure` of all people and the interval of its difference."""
     champion, challenger = comparison.figures
     resampled = [figure(challenger, w) - figure(champion, w) for w in comparison.weights]
-    before, after = (figure(one, comparison.everybody) for one in (champion, challenger))
+    before, after = (figure(one, comparison.unit_weights) for one in (champion, challenger))
     return before, after, *percentile_interval(np.array(resampled), comparison.settings.confidence)
 
 

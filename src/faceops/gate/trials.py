@@ -133,7 +133,7 @@ class ModelFigures:
         falling = strangers[np.argsort(-outcomes.score[strangers], kind="stable")]
         self._stranger_score = outcomes.score[falling]
         self._stranger_person = person[falling]
-        # A probe of a known person counts where its score is above the last stranger's let in.
+        # A known person's probe is a hit if its best match is right and above the threshold.
         self._score = np.where(outcomes.right, outcomes.score, np.float32(-2))
 
     def threshold(self, weight: np.ndarray, fpir: float) -> float:
@@ -141,11 +141,11 @@ class ModelFigures:
 
         `weight` float (people,) says how often each person was drawn.
         """
-        let_in = np.cumsum(weight[self._stranger_person])
-        total = let_in[-1]
-        at = int(np.searchsorted(let_in, fpir * total + 1e-9, side="right"))
+        accepted_strangers = np.cumsum(weight[self._stranger_person])
+        total = accepted_strangers[-1]
+        at = int(np.searchsorted(accepted_strangers, fpir * total + 1e-9, side="right"))
         # Without a stranger to refuse every right name counts, but never a photo without a face.
-        return float(self._stranger_score[at]) if at < len(let_in) else -1.0
+        return float(self._stranger_score[at]) if at < len(accepted_strangers) else -1.0
 
     def dir(self, weight: np.ndarray, fpir: float, rows: np.ndarray | None = None) -> float:
         """Return DIR at FPIR, of the probes `rows` bool (P,) where given; NaN without any."""
@@ -157,7 +157,7 @@ class ModelFigures:
         each = weight[self._person] * ~self._known
         return _share(each * self._named, each, slice(None))
 
-    def named_rightly(self, weight: np.ndarray) -> float:
+    def correctly_identified_share(self, weight: np.ndarray) -> float:
         """Return the share of known people's probes that get their name at its own threshold."""
         each = weight[self._person] * self._known
         return _share(each * (self._named & self._right), each, slice(None))
@@ -175,7 +175,7 @@ class ModelFigures:
         return name, rates[name]
 
     def _weighed(self, weight: np.ndarray, fpir: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return each probe's weight (P,) if it is named rightly at `fpir`, and if it is known."""
+        """Return each probe's weight (P,) if correctly identified at `fpir`, and if known."""
         all_known = self._known * weight[self._person]
         return (self._score > self.threshold(weight, fpir)) * all_known, all_known
 

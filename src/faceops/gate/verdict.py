@@ -64,8 +64,8 @@ class Verdict:
         """Return the verdict as Markdown without headings."""
         lines = [
             f"**{'Passed' if self.passed else 'Refused'}**: {self.challenger} against "
-            f"{self.champion}, on {self.photos:,} photos of {self.people:,} people whom neither "
-            f"was made from ({self.known_probes:,} searches for known people, "
+            f"{self.champion}, on {self.photos:,} photos of {self.people:,} people that neither "
+            f"was trained on ({self.known_probes:,} searches for known people, "
             f"{self.stranger_probes:,} for strangers).",
             "",
             *(f"- {reason}" for reason in self.reasons),
@@ -116,14 +116,14 @@ def compare(comparison: Comparison) -> Verdict:
     if all(result.passed for result in results):
         results += apply_rules(comparison, prerequisites=False)
         known, strangers = int(comparison.known.sum()), int((~comparison.known).sum())
-        fpir, everybody = comparison.settings.fpir, comparison.everybody
+        fpir, weights = comparison.settings.fpir, comparison.unit_weights
         champion, challenger = comparison.figures
         groups = [
             {
                 "group": name,
                 "people": comparison.known_people(rows),
-                "champion": champion.dir(everybody, fpir, rows),
-                "challenger": challenger.dir(everybody, fpir, rows),
+                "champion": champion.dir(weights, fpir, rows),
+                "challenger": challenger.dir(weights, fpir, rows),
             }
             for name, rows in comparison.groups.probes.items()
         ]

@@ -3,7 +3,7 @@
 Measured by the population stability index, PSI = sum (seen - expected) ln(seen / expected) over
 shares in bins (Siddiqi, Credit Risk Scorecards, 2006), with the usual limits: from 0.1 moderate,
 from 0.25 major. PSI times the number of faces follows a chi-squared distribution by chance; what
-lies within its 99 % is no drift.
+lies within its 99 % is not drift.
 """
 
 import math
@@ -157,8 +157,8 @@ def _quality_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
 def _similarity_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
     if seen[-1] + sum(seen[len(seen) // 2 :]) > expected[-1] + sum(expected[len(seen) // 2 :]):
         return (
-            "more unnamed faces are nearly somebody enrolled than strangers would be: enrol more "
-            "photos of these people, or expect strangers to be named more often than promised"
+            "more unnamed faces are close to an enrolled person than expected of strangers: enrol "
+            "more photos of these people, or expect more strangers named than the budget allows"
         )
     return (
         "unnamed faces are less like anybody enrolled than the strangers of the calibration: other "

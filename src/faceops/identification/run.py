@@ -206,7 +206,7 @@ def write_rows(
 ) -> list[Path]:
     """Write the rows of all photos into `folder` while they come in; pass them to `counters`.
 
-    Returns the paths that were no readable file.
+    Returns the paths that were not a readable file.
     """
     unread = []
     with records.open_writers(folder) as writers:

@@ -164,10 +164,10 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
         end_challenge(to)
         return
     if (current and current.version) != (seen and seen.version):
-        name = f"version {current.version}" if current else "nobody"
+        what = f"version {current.version} became" if current else "no version is"
         raise FaceOpsError(
-            f"{name} became champion meanwhile, and version {to.version} was not compared with"
-            " it; run it again."
+            f"{what} champion meanwhile, and version {to.version} was compared with another one;"
+            " run it again."
         )
     event = Event.now(to.version, how, because)
     tags = {"since": event.at, "how": how, "by": event.by, "because": because}

@@ -82,7 +82,7 @@ def find_release(
         refetch: download it even if the cache has it.
 
     Raises:
-        UsageError: the address is no models:/ address.
+        UsageError: it is not a models:/ address.
         FaceOpsError: there is no store or no such release, its files are not the registered ones,
             or the store does not answer and the cache has nothing for the address.
     """
@@ -205,7 +205,7 @@ def _find_in_cache(address: Address, cache: Path, problem: str) -> FetchedReleas
         content = json.loads(address.note(cache).read_text("utf-8"))
         folder, version = cache / str(content["folder"]), int(content["version"])
         if (folder / RELEASE_FILE).is_file():
-            note = f"{address} is taken to be version {version}, as it last was, from the cache"
+            note = f"{address} is taken from the cache: version {version}, its last known target"
             name = f"models:/{address.name}/{version}"
             return FetchedRelease(folder, name, f"{note}: {problem}")
     raise FaceOpsError(

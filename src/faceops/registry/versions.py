@@ -134,7 +134,7 @@ def find_version(which: str) -> Version:
             "no release is registered; run `dvc repro`, then `faceops release register`."
         )
     if not which.isdecimal() and not which.isidentifier():
-        raise UsageError(f"{which!r} is no release; give a version's number, or an alias.")
+        raise UsageError(f"{which!r} is not a version or alias; `faceops release list` shows both.")
     listed = ", ".join(str(one.version) for one in known[:10])
     aliases = ", ".join(sorted(alias for one in known for alias in one.aliases)) or "none"
     raise FaceOpsError(

@@ -113,7 +113,7 @@ class ResampledTar:
         refused: int (K + 1,), how many genuine pairs a threshold above the k-th highest impostor
             pair refuses; the last one holds where all K may pass.
         first, second: int (K,), the people of the highest impostor pairs, by falling score.
-        each: impostor pairs that each of the K stands for.
+        each: impostor pairs that each of the K represents.
     """
 
     far: float

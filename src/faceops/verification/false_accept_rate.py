@@ -14,7 +14,7 @@ REPEATS = 500
 
 @dataclass(frozen=True)
 class ImpostorPairs:
-    """The impostor pairs (E,) at or above a floor, and the photo count of everybody."""
+    """The impostor pairs (E,) at or above a floor, and the photo count of each person."""
 
     first: np.ndarray  # int: code of one person
     second: np.ndarray  # int: code of the other

@@ -96,7 +96,7 @@ def count_strangers(
 
 
 @dataclass(frozen=True)
-class Lookalikes:
+class ImpostorComparisons:
     """Comparisons of strangers at or above a floor, (E,)."""
 
     probe: np.ndarray  # int: draw * N + photo
@@ -152,10 +152,10 @@ class Lookalikes:
         return rate, people * rate - others * without
 
 
-def find_lookalikes(
+def impostor_comparisons(
     embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, floor: float, *,
     draws: int = DRAWS, seed: int = 0,
-) -> Lookalikes:  # fmt: skip
+) -> ImpostorComparisons:  # fmt: skip
     """Return every comparison of `count_strangers` (same seed, same draws) at `floor` or above."""
     person = codes(persons)
     found = []
@@ -163,7 +163,7 @@ def find_lookalikes(
         row, other = np.nonzero(reaches(scores, floor))
         found.append((draw * len(person) + rows[row], other, scores[row, other]))
     probe, other, log_odds = (np.concatenate(part) for part in zip(*found, strict=True))
-    return Lookalikes(probe, other, log_odds, person, draws)
+    return ImpostorComparisons(probe, other, log_odds, person, draws)
 
 
 def _photo_weights(person: np.ndarray) -> np.ndarray:

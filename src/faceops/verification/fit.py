@@ -87,7 +87,7 @@ def objective(
     return function
 
 
-_SPARE = 4  # a resample may hold that many times the impostor pairs above the threshold
+_OVERSAMPLING = 4  # a resample may hold that many times the impostor pairs above the threshold
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def accept_rate_gain(
 
 def _resampled_tar(scores: PairScores, person: np.ndarray, far: float, seed: int) -> ResampledTar:
     count = len(scores.impostor)
-    kept = min(count, int(_SPARE * far * count) + 100)
+    kept = min(count, int(_OVERSAMPLING * far * count) + 100)
     cut = np.partition(scores.impostor, count - kept)[count - kept]
     positions = np.flatnonzero(scores.impostor >= cut)
     first, second = impostors_at(positions, person, seed=seed)

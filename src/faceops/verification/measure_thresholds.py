@@ -92,10 +92,10 @@ def _search_rows(
         if people >= row.people_needed
     }
     floor = min(cuts.values(), default=float(fpir.GRID[-1]))
-    lookalikes = fpir.find_lookalikes(*faces, floor, seed=settings.seed)
+    comparisons = fpir.impostor_comparisons(*faces, floor, seed=settings.seed)
     for index, cut in cuts.items():
         size = rows[index].gallery_faces
-        low, high = lookalikes.interval(cut, min(size, largest), seed=settings.seed).values()
+        low, high = comparisons.interval(cut, min(size, largest), seed=settings.seed).values()
         # Beyond what was measured the rate lies between that of the largest gallery, as more faces
         # resemble no fewer strangers, and as many times that as the gallery is larger.
         high = min(high * max(size / largest, 1.0), 1)

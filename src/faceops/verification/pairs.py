@@ -124,10 +124,10 @@ def _hard_pairs(
     for start in range(0, len(anchors), _POOL):
         rows = anchors[start : start + _POOL]
         pool = draw.permutation(len(person))[:_POOL]
-        likeness = embeddings[rows] @ embeddings[pool].T
-        likeness[person[rows][:, None] == person[pool][None]] = -np.inf
-        nearest = likeness.argmax(1)
-        found = likeness[np.arange(len(rows)), nearest] > -np.inf
+        similarity = embeddings[rows] @ embeddings[pool].T
+        similarity[person[rows][:, None] == person[pool][None]] = -np.inf
+        nearest = similarity.argmax(1)
+        found = similarity[np.arange(len(rows)), nearest] > -np.inf
         parts.append(np.sort(np.stack([rows, pool[nearest]], 1)[found], axis=1))
     return np.unique(np.concatenate(parts), axis=0)
 

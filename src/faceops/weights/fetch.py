@@ -117,7 +117,7 @@ def is_weight(path: Path, weight: Weight) -> bool:
 def fetch(weight: Weight, cache: Path) -> Path:
     """Fetch `weight` into the folder `cache` and return its verified path there.
 
-    Each process works in a folder of its own and renames at the end, so several may fetch at the
+    Each process works in its own folder and renames at the end, so several may fetch at the
     same time and none sees a part of a file. An existing file is replaced.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Samplers: what a batch holds, that an epoch sees everybody, and that a seed decides all."""
+"""Samplers: batches of four people, every person in an epoch, the same order for one seed."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def batches(seed: int = 0, negatives: int = 0) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_balanced_batch_holds_four_people_and_an_epoch_everybody(seed: int) -> None:
+def test_a_balanced_batch_holds_four_people_and_an_epoch_all_people(seed: int) -> None:
     for batch in batches(seed):
         assert len(set(batch.tolist())) == len(batch)
         people, counts = np.unique(LABELS[batch], return_counts=True)

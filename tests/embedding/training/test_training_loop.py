@@ -189,9 +189,9 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     first = load_checkpoint(tmp_path / "first")
     assert first is not None
     inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
-    begun = Trainer(start_model(settings, None), inputs, settings, tmp_path).head.weight
-    moved = first[0]["head"]["weight"] - begun
-    turned = moved - begun * (moved * begun).sum(1, True) / begun.pow(2).sum(1, True)
+    initial = Trainer(start_model(settings, None), inputs, settings, tmp_path).head.weight
+    moved = first[0]["head"]["weight"] - initial
+    turned = moved - initial * (moved * initial).sum(1, True) / initial.pow(2).sum(1, True)
     assert (turned.norm(dim=1) > 1e-5).all()  # more than weight decay: each class was learned
     drawn = np.concatenate([step.positions for step in epoch_batches(TRAIN, settings, 1)])
     assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))

@@ -33,16 +33,16 @@ def test_swapped_labels_give_the_calibration_of_right_ones() -> None:
     swapped = names.copy()
     chosen = np.random.default_rng(2).choice(len(names), 22, replace=False)
     swapped[chosen] = names[np.roll(chosen, 1)]
-    doubtful = calibrate_with_label_noise(embeddings, swapped, plain)
+    noisy = calibrate_with_label_noise(embeddings, swapped, plain)
     assert right is not None
-    assert doubtful is not None
+    assert noisy is not None
     assert right.wrong_pairs < 0.003
     pairs = swapped[:, None] == swapped[None]
     np.fill_diagonal(pairs, False)
     share = (pairs & (names[:, None] != names[None])).sum() / pairs.sum()
-    assert doubtful.wrong_pairs == pytest.approx(share, abs=0.01)
-    assert doubtful.verifier.weight[0] == pytest.approx(right.verifier.weight[0], rel=0.2)
-    assert doubtful.verifier.bias == pytest.approx(right.verifier.bias, rel=0.2)
+    assert noisy.wrong_pairs == pytest.approx(share, abs=0.01)
+    assert noisy.verifier.weight[0] == pytest.approx(right.verifier.weight[0], rel=0.2)
+    assert noisy.verifier.bias == pytest.approx(right.verifier.bias, rel=0.2)
 
 
 def test_too_few_pairs_or_people_are_left_to_the_bundle() -> None:

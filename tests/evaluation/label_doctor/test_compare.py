@@ -32,7 +32,7 @@ def test_without_another_person_there_is_no_nearest() -> None:
 
 
 def test_average_linkage_is_the_textbooks() -> None:
-    """Merge the two likest groups, by the mean over their pairs, until none are like enough."""
+    """Merge the two groups with the highest mean over their pairs, until none is above the cut."""
     verifier = calibrated()
     embeddings, names = draw([5, 4, 1, 1], 8, spread=0.14)
     apart = -4.0
@@ -44,8 +44,8 @@ def test_average_linkage_is_the_textbooks() -> None:
             for a in range(len(groups))
             for b in range(a)
         }
-        (a, b), likest = max(means.items(), key=lambda item: item[1])
-        if likest < apart:
+        (a, b), highest = max(means.items(), key=lambda item: item[1])
+        if highest < apart:
             break
         groups[b] += groups.pop(a)
     assert 1 < len(groups) < len(names)

@@ -16,7 +16,7 @@ def verifier() -> Verifier:
     return calibrated()
 
 
-def told(embeddings: np.ndarray, names: np.ndarray, verifier: Verifier) -> list[tuple]:
+def suspicions_of(embeddings: np.ndarray, names: np.ndarray, verifier: Verifier) -> list[tuple]:
     """Return kind, person, suggestion and photos of each suspicion, in their order."""
     found = diagnose(embeddings, names, verifier)
     scores = [suspicion.score for suspicion in found]
@@ -28,13 +28,13 @@ def told(embeddings: np.ndarray, names: np.ndarray, verifier: Verifier) -> list[
 def test_right_labels_raise_no_suspicion(verifier: Verifier) -> None:
     for seed in range(3):
         embeddings, names = draw(COUNTS, seed)
-        assert told(embeddings, names, verifier) == []
+        assert suspicions_of(embeddings, names, verifier) == []
 
 
 def test_two_swapped_photos_are_mislabelled_and_nobody_has_two_names(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     names[[0, 8]] = names[[8, 0]]  # of people with 8 and 6 photos
-    assert set(told(embeddings, names, verifier)) == {
+    assert set(suspicions_of(embeddings, names, verifier)) == {
         (Kind.MISLABELLED, "p001", "p000", (0,)),
         (Kind.MISLABELLED, "p000", "p001", (8,)),
     }
@@ -45,21 +45,21 @@ def test_a_stranger_among_a_persons_photos_is_found_without_a_suggestion(
 ) -> None:
     embeddings, names = draw(COUNTS, 0)
     embeddings[3] = draw([1], seed=77)[0][0]
-    (found,) = told(embeddings, names, verifier)
+    (found,) = suspicions_of(embeddings, names, verifier)
     assert found == (Kind.MISLABELLED, "p000", "", (3,))
 
 
 def test_a_person_divided_under_two_names(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     names[5:8] = "zz"
-    assert told(embeddings, names, verifier) == [(Kind.TWO_NAMES, "zz", "p000", (5, 6, 7))]
+    assert suspicions_of(embeddings, names, verifier) == [(Kind.TWO_NAMES, "zz", "p000", (5, 6, 7))]
 
 
 def test_two_people_united_under_one_name(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     people = np.flatnonzero((names == "p000") | (names == "p003"))
     names[names == "p003"] = "p000"
-    (found,) = told(embeddings, names, verifier)
+    (found,) = suspicions_of(embeddings, names, verifier)
     assert found[:3] == (Kind.TWO_PEOPLE, "p000", "")
     assert found[3] == tuple(people[-3:])
 
@@ -67,14 +67,16 @@ def test_two_people_united_under_one_name(verifier: Verifier) -> None:
 def test_an_only_photo_like_another_person(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     names[2] = "zz"
-    assert told(embeddings, names, verifier) == [(Kind.SINGLE, "zz", "p000", (2,))]
+    assert suspicions_of(embeddings, names, verifier) == [(Kind.SINGLE, "zz", "p000", (2,))]
 
 
-def test_two_only_photos_alike_are_both_in_doubt(verifier: Verifier) -> None:
+def test_two_similar_single_photos_are_both_suspect(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     first, second = np.flatnonzero(names == "p005")
     names[second] = "zz"
-    assert told(embeddings, names, verifier) == [(Kind.SINGLE, "p005", "zz", (first, second))]
+    assert suspicions_of(embeddings, names, verifier) == [
+        (Kind.SINGLE, "p005", "zz", (first, second))
+    ]
 
 
 def test_of_two_photos_that_differ_the_one_that_is_someone_elses_is_wrong(
@@ -83,23 +85,25 @@ def test_of_two_photos_that_differ_the_one_that_is_someone_elses_is_wrong(
     embeddings, names = draw(COUNTS, 0)
     first, second = np.flatnonzero(names == "p005")
     embeddings[second] = draw([1], seed=77)[0][0]
-    found = told(embeddings, names, verifier)
+    found = suspicions_of(embeddings, names, verifier)
     assert found == [(Kind.UNCLEAR, "p005", "", (first, second))]
     embeddings[second] = draw(COUNTS, 0)[0][0]  # p000's, byte for byte: a duplicate
-    assert told(embeddings, names, verifier) == [(Kind.MISLABELLED, "p005", "p000", (second,))]
+    assert suspicions_of(embeddings, names, verifier) == [
+        (Kind.MISLABELLED, "p005", "p000", (second,))
+    ]
 
 
-def test_a_photo_like_both_is_the_others_whom_it_is_liker(verifier: Verifier) -> None:
+def test_a_photo_like_two_people_is_assigned_to_the_more_similar_one(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     own, other = (unit(embeddings[names == name].mean(0)) for name in ("p000", "p001"))
     embeddings[0] = unit(0.6 * own + other)
-    assert told(embeddings, names, verifier) == [(Kind.MISLABELLED, "p000", "p001", (0,))]
+    assert suspicions_of(embeddings, names, verifier) == [(Kind.MISLABELLED, "p000", "p001", (0,))]
     (found,) = diagnose(embeddings, names, verifier)
     assert found.evidence.startswith("less like the 7 photos of this name")  # not apart from them
 
 
-def test_the_more_people_the_liker_two_must_be(verifier: Verifier) -> None:
-    """A likeness that is remarkable between three people is bound to occur between thousands."""
+def test_with_more_people_two_must_be_more_similar_to_be_merged(verifier: Verifier) -> None:
+    """A similarity that is rare among three people is bound to occur among thousands."""
     embeddings, names = draw([1] * 3000, 5)
     scores = np.linspace(-1, 1, 4001)
     cosine = scores[np.searchsorted(2 * scores, 2 - (verifier.bias - 9) / -verifier.weight[0])]
@@ -107,24 +111,24 @@ def test_the_more_people_the_liker_two_must_be(verifier: Verifier) -> None:
     across = unit(across - embeddings[0] * (across @ embeddings[0]))
     embeddings[1] = cosine * embeddings[0] + np.sqrt(1 - cosine**2) * across
     assert verifier.logit(embeddings[0], embeddings[1]) == pytest.approx(9, abs=0.5)
-    few = told(embeddings[:3], names[:3], verifier)
+    few = suspicions_of(embeddings[:3], names[:3], verifier)
     assert few == [(Kind.SINGLE, "p000", "p001", (0, 1))]
-    assert told(embeddings, names, verifier) == []
+    assert suspicions_of(embeddings, names, verifier) == []
 
 
 def test_the_order_of_the_photos_does_not_matter(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     names[[0, 8, 20]] = names[[8, 20, 0]]
     names[15] = "zz"
-    expected = told(embeddings, names, verifier)
+    expected = suspicions_of(embeddings, names, verifier)
     assert len(expected) == 4
     order = np.random.default_rng(1).permutation(len(names))
-    shuffled = told(embeddings[order], names[order], verifier)
+    shuffled = suspicions_of(embeddings[order], names[order], verifier)
     back = [(*rest, tuple(sorted(order[list(photos)]))) for *rest, photos in shuffled]
     assert back == [(*rest, tuple(sorted(photos))) for *rest, photos in expected]
 
 
-def test_nobody_one_person_and_a_share_that_is_none(verifier: Verifier) -> None:
+def test_no_people_one_person_and_an_invalid_share(verifier: Verifier) -> None:
     nobody = np.zeros((0, SIZE), np.float32), np.zeros(0, str)
     assert diagnose(*nobody, verifier) == []
     assert diagnose(*draw([5], 0), verifier) == []

@@ -46,8 +46,8 @@ def write(suspicions: list[Suspicion], data: Path, file: Path) -> None:
     ids = {
         i: hashlib.sha256((data / path).read_bytes()).hexdigest() for i, path in enumerate(paths)
     }
-    judged = read_verdicts(file) if file.exists() else []
-    write_suspicions(suspicions, np.array(NAMES), paths, ids, file, judged)
+    earlier_rows = read_verdicts(file) if file.exists() else []
+    write_suspicions(suspicions, np.array(NAMES), paths, ids, file, earlier_rows)
 
 
 def judge(file: Path, verdicts: list[str]) -> None:
@@ -86,7 +86,7 @@ def test_verdicts_survive_a_new_list(file: Path, data: Path) -> None:
     judge(file, ["", "", "no", "yes", ""])
     suspicions = [
         Suspicion(Kind.MISLABELLED, 8.0, (3,), NAMES[3], "", "now first"),
-        Suspicion(Kind.MISLABELLED, 7.0, (2,), NAMES[2], NAMES[3], "liker somebody else now"),
+        Suspicion(Kind.MISLABELLED, 7.0, (2,), NAMES[2], NAMES[3], "more like somebody else now"),
     ]
     write(suspicions, data, file)
     assert [row.verdict for row in read_verdicts(file)] == ["yes", ""]

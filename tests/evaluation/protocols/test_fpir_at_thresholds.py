@@ -10,7 +10,7 @@ from tests.verification.test_thresholds import VERIFIER, measured, population
 
 def faces(seed: int, people: int, hubs: float = 0.0) -> EmbeddedFaces:
     embeddings, persons = population(seed, people)
-    if hubs:  # another population, in which everybody resembles everybody more
+    if hubs:  # another population, in which all people are more similar
         embeddings = embeddings + np.float32(hubs) * np.eye(embeddings.shape[1])[0]
         embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     return EmbeddedFaces(embeddings.astype(np.float32), persons, persons)

@@ -1,4 +1,4 @@
-"""LFW's lists and views: read as published, equal to loops, wrong lists are told by line."""
+"""LFW's lists and views: read as published, equal to loops, errors in a list name the line."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +106,10 @@ def test_photo_that_is_not_in_the_data_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1 is no count of pairs"),
-        ("many\n", "line 1 is no count of pairs"),
-        ("1\nA\t1\t2\nA\tx\tB\t2\n", "line 3 is no pair"),
-        ("1\nA\t1\t2\nA\n", "line 3 is no pair"),
+        ("", "line 1 is not a pair count"),
+        ("many\n", "line 1 is not a pair count"),
+        ("1\nA\t1\t2\nA\tx\tB\t2\n", "line 3 is not a pair"),
+        ("1\nA\t1\t2\nA\n", "line 3 is not a pair"),
         ("2\nA\t1\t2\nA\t1\tB\t2\n", "says 1 x 2 pairs .* has 1 and 1"),
         ("1\nA\t1\tB\t2\nA\t1\t2\n", "another order"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from faceops.evaluation.report.document import Facts, Table, escaped, markdown
-from faceops.evaluation.report.identification_sections import promise_in_words
+from faceops.evaluation.report.identification_sections import budget_sentence
 from faceops.evaluation.report.report import card_sections, page, report_sections
 from tests.evaluation.report.hostile import ATTACKS, hostile
 
@@ -125,5 +125,5 @@ def test_people_who_calibrated_are_counted_once(facts: Facts) -> None:
     assert facts.thresholds
     of_lfw = {"people": 3199, "data": "3,199 validation people of lfw"}
     calibrated = facts.thresholds.model_copy(update=of_lfw)
-    text = promise_in_words(replace(facts, thresholds=calibrated))
+    text = budget_sentence(replace(facts, thresholds=calibrated))
     assert "measured on 3,199 validation people of lfw" in text

@@ -66,7 +66,7 @@ MAX_SIGMA = 3 / 112  # of the side, at strength 1
 
 
 def blur(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
-    """Blur each photo by a Gaussian of its own sigma.
+    """Blur each photo by a Gaussian with its own sigma.
 
     Args:
         draws: (B, 1): sigma over the largest.
@@ -250,7 +250,7 @@ def erase(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** aspect  # evenly on a log scale
     rows = _stretch(height, top, (area * aspect).sqrt())
     columns = _stretch(width, left, (area / aspect).sqrt())
-    # Each photo reads one long noise from a place of its own: no copy but the one that is used.
+    # Each photo reads a shared noise array from its own offset, which avoids a copy per photo.
     noise = _noise(pixels[0].numel(), pixels.device).unfold(0, pixels[0].numel(), 1)
     noise = noise[(draws[:, 4] * _PLACES).long()].view(pixels.shape)
     return torch.where(rows[:, None, :, None] & columns[:, None, None], noise, pixels)
@@ -309,8 +309,8 @@ class Augmentation:
                 raise ValueError(f"augmentation: {field.name} is {value}, and must be in 0..1")
 
 
-# In the order of a photo's life: what hides the face, how it is cut out, light and lens, the file;
-# last what no photo has. Each has draws of its own, so that one more leaves the others as they are.
+# In this order: occlusion, crop, light, lens, file; random erasing last. Each has its own random
+# draws, so that adding one leaves the others unchanged.
 _STRENGTHS: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], int]] = {
     "jitter": (jitter_crop, 3),
     "brightness": (change_brightness_contrast, 2),

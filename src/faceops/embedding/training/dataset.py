@@ -126,7 +126,7 @@ class BalancedSampler:
 class UniformSampler:
     """Each photo once per epoch, in batches whose sizes differ by at most one photo.
 
-    P people x K photos give everybody the same weight. Where most people have two or three photos
+    P people x K photos give all people the same weight. Where most people have two or three photos
     a network from scratch hardly learns from that; drawn by photo, it begins with the people who
     have many.
 

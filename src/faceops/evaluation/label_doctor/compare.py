@@ -177,7 +177,7 @@ class Comparison:
         verifier: gives log odds.
         groups: of each person's photos.
         nearest: int64 (G,), the most similar group of another person; -1 if there is none.
-        likeness: float32 (G,), the log odds of the two.
+        similarity: float32 (G,), the log odds of the two.
         prior: ln(s / (1 - s)).
         chance: ln M, 0 without other people.
     """
@@ -188,7 +188,7 @@ class Comparison:
     verifier: Verifier
     groups: PhotoGroups
     nearest: np.ndarray
-    likeness: np.ndarray
+    similarity: np.ndarray
     prior: float
     chance: float
 
@@ -210,7 +210,7 @@ class Comparison:
         return str(self.people[self.groups.person[group]])
 
     def suggested(self, group: int) -> str:
-        """Return the other person whom the group resembles by more than chance, or ""."""
+        """Return the other person that the group resembles by more than chance, or ""."""
         return self.name(self.nearest[group]) if self.is_like_another(group) else ""
 
     def alike(self, group: int) -> tuple[int, ...]:
@@ -219,7 +219,7 @@ class Comparison:
 
     def is_like_another(self, group: int) -> bool:
         """Return whether the group resembles another person by more than chance."""
-        return bool(self.likeness[group] > self.chance)
+        return bool(self.similarity[group] > self.chance)
 
     def is_core(self, group: int) -> bool:
         """Return whether the group is its person's largest and has two photos or more."""
@@ -249,12 +249,12 @@ def compare(
     people, person = np.unique(np.asarray(persons).astype(str), return_inverse=True)
     prior = math.log(share / (1 - share))
     groups = group_photos(embeddings, person, verifier, apart=prior)
-    nearest, likeness = nearest_other(
+    nearest, similarity = nearest_other(
         groups.template, groups.person, groups.template, groups.person, verifier
     )
     chance = math.log(max(len(people) - 1, 1))
     return Comparison(
-        embeddings, people, person, verifier, groups, nearest, likeness, prior, chance
+        embeddings, people, person, verifier, groups, nearest, similarity, prior, chance
     )
 
 

@@ -29,7 +29,7 @@ class Suspicion:
         score: log odds, given the assumed share of wrong labels.
         photos: rows of the suspect photos.
         person: label of the first of them.
-        suggestion: the person whom they resemble, "" if there is none.
+        suggestion: the person they resemble, "" if there is none.
         evidence: in words.
         beside: rows of other photos of `person`, most typical first.
         alike: rows of photos of `suggestion`, most typical first.
@@ -55,7 +55,7 @@ def like(comparison: Comparison, group: int) -> str:
     if not comparison.is_like_another(group):
         return ""
     near = comparison.nearest[group]
-    count, score = comparison.groups.count(near), log_odds(comparison.likeness[group])
+    count, score = comparison.groups.count(near), log_odds(comparison.similarity[group])
     return f"; like {count} of {comparison.name(near)} ({score})"
 
 
@@ -117,7 +117,7 @@ def only_photos(comparison: Comparison) -> list[Suspicion]:
 
 def _pairs(comparison: Comparison) -> list[tuple[int, int, float]]:
     """Return (low, high, log odds > 0) of groups of which one is most similar to the other."""
-    score = comparison.prior + comparison.likeness - comparison.chance
+    score = comparison.prior + comparison.similarity - comparison.chance
     groups = np.flatnonzero((score > 0) & (comparison.nearest >= 0))
     pairs = np.sort(np.stack([groups, comparison.nearest[groups]], axis=1), axis=1)
     unique = np.unique(pairs, axis=0).tolist()
@@ -137,7 +137,7 @@ def outside_core_group(comparison: Comparison) -> list[Suspicion]:
     cores = groups.core[groups.person]
     for group in np.flatnonzero((cores != np.arange(len(cores))) & (cores >= 0)).tolist():
         core = int(cores[group])
-        own, other = comparison.between(group, core), float(comparison.likeness[group])
+        own, other = comparison.between(group, core), float(comparison.similarity[group])
         single = groups.size[group] == 1
         words = "" if single else f"{groups.count(group)} are like each other; "
         found.append(
@@ -164,12 +164,12 @@ def closer_to_another(comparison: Comparison, one_person: set[tuple[int, int]]) 
     groups, embeddings = comparison.groups, comparison.embeddings
     core = np.array([comparison.is_core(group) for group in range(len(groups.person))])
     rows, cores = np.flatnonzero(core[groups.group]), np.flatnonzero(core)
-    nearest, likeness = nearest_other(
+    nearest, similarity = nearest_other(
         embeddings[rows], comparison.person[rows], groups.template[cores], groups.person[cores],
         comparison.verifier,
     )  # fmt: skip
     found = []
-    for row, near, other in zip(rows.tolist(), nearest, likeness.tolist(), strict=True):
+    for row, near, other in zip(rows.tolist(), nearest, similarity.tolist(), strict=True):
         if near < 0 or other <= comparison.chance:
             continue
         group, alike = int(groups.group[row]), int(cores[near])
@@ -202,7 +202,7 @@ def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
     found = []
     groups = comparison.groups
     photo = np.array([groups.photos(group)[0] for group in range(len(groups.size))])
-    matches = (comparison.likeness > comparison.chance) & (groups.size[comparison.nearest] > 1)
+    matches = (comparison.similarity > comparison.chance) & (groups.size[comparison.nearest] > 1)
     for person in np.flatnonzero(groups.core < 0).tolist():
         own = np.flatnonzero(groups.person == person)
         scores = comparison.verifier.logit_matrix(groups.template[own], groups.template[own])
@@ -214,7 +214,7 @@ def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
             found.append(
                 Suspicion(
                     Kind.MISLABELLED,
-                    comparison.mislabelled(closest, float(comparison.likeness[group])),
+                    comparison.mislabelled(closest, float(comparison.similarity[group])),
                     groups.photos(group),
                     comparison.name(group),
                     comparison.suggested(group),

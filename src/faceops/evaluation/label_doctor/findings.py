@@ -32,7 +32,7 @@ def draw_pages(
     """Yield contact sheets of twelve suspicions each, numbered as in suspicions.csv.
 
     Red frames: suspect photos. Grey captions: other photos of the name. Green frames: the
-    person whom they resemble. `persons` and `paths` str (N,) and `crops` uint8 (N, 112, 112, 3) are
+    person they resemble. `persons` and `paths` str (N,) and `crops` uint8 (N, 112, 112, 3) are
     of all photos; without crops crosses are drawn.
     """
 
@@ -83,13 +83,13 @@ class Row:
 
 def write_suspicions(
     suspicions: Sequence[Suspicion], persons: np.ndarray, paths: np.ndarray,
-    photo_ids: dict[int, str], file: Path, judged: Iterable[Row] = (),
+    photo_ids: dict[int, str], file: Path, earlier_rows: Iterable[Row] = (),
 ) -> None:  # fmt: skip
-    """Write suspicions.csv to `file`, keeping the verdicts of `judged`, rows of an earlier one.
+    """Write suspicions.csv to `file`, keeping the verdicts of `earlier_rows` of the file.
 
     `persons` and `paths` str (N,) are of all photos, `photo_ids` the sha256 of suspect ones by row.
     """
-    verdicts = {(row.kind, row.photo_id, row.suggestion): row.verdict for row in judged}
+    verdicts = {(row.kind, row.photo_id, row.suggestion): row.verdict for row in earlier_rows}
     rows = []
     for rank, suspicion in enumerate(suspicions, start=1):
         for photo in suspicion.photos:
@@ -158,11 +158,11 @@ def write_findings(
     Raises:
         FaceOpsError: a suspect photo is not in `data`, or the existing list is damaged.
     """
-    in_doubt = sorted({photo for suspicion in suspicions for photo in suspicion.photos})
-    photo_ids = {photo: _photo_id(data / str(faces.paths[photo])) for photo in in_doubt}
+    suspects = sorted({photo for suspicion in suspicions for photo in suspicion.photos})
+    photo_ids = {photo: _photo_id(data / str(faces.paths[photo])) for photo in suspects}
     file = out / SUSPICIONS_FILE
-    judged = read_verdicts(file) if file.exists() else []
-    write_suspicions(suspicions, faces.persons, faces.paths, photo_ids, file, judged)
+    earlier_rows = read_verdicts(file) if file.exists() else []
+    write_suspicions(suspicions, faces.persons, faces.paths, photo_ids, file, earlier_rows)
     drawn = set()
     pages = draw_pages(suspicions, faces.persons, faces.paths, faces.crops)
     for number, page in enumerate(track(pages, "drawing contact sheets"), start=1):
@@ -175,7 +175,7 @@ def write_findings(
         "people": faces.people,
         "pairs_of_people": math.comb(faces.people, 2),
         "suspicions": len(suspicions),
-        "photos_in_doubt": len(in_doubt),
+        "photos_in_doubt": len(suspects),
         "kinds": dict(sorted(Counter(suspicion.kind.value for suspicion in suspicions).items())),
         "sheets": len(drawn),
     }

@@ -24,7 +24,8 @@ from faceops.verification.thresholds import IMPOSTOR_PAIRS, as_threshold
 from faceops.verification.verifier import Verifier, sigmoid
 
 MOST_TOP = 1 << 21  # impostor pairs kept: 24 MB
-SPARE = 3  # a resample of people may hold that many times the impostor pairs above a threshold
+# A resample of people may hold that many times the impostor pairs above a threshold.
+OVERSAMPLING = 3
 LOG_ODDS_RANGE = 15.0  # of the histogram; what lies outside counts in the outermost bins
 HISTOGRAM_EDGES = np.linspace(-LOG_ODDS_RANGE, LOG_ODDS_RANGE, 601)
 PAIR_REPEATS = 300
@@ -103,7 +104,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     several = photos[genuine_person]
     counts = _ScoreCounts(genuine, 2 / (several * (several - 1)))
     allowed = max((allowed_false_accepts(far, impostors) for far in fars), default=0)
-    top = TopPairsCollector(min(SPARE * allowed + 100, impostors, MOST_TOP))
+    top = TopPairsCollector(min(OVERSAMPLING * allowed + 100, impostors, MOST_TOP))
     lost = np.zeros(len(person))
     for block in track(impostor_blocks(person, limit=None), "blocks of pairs"):
         score = verifier.logit_matrix(faces.embeddings[block.rows], faces.embeddings[block.start :])
@@ -233,7 +234,7 @@ class TopPairsCollector:
         self._parts: list[tuple[np.ndarray, ...]] = [none]
 
     def add(self, scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Add scores float32 (R, C) of `rows` (R,) with `columns` (C,); -inf is no pair."""
+        """Add scores float32 (R, C) of `rows` (R,) with `columns` (C,); -inf is not a pair."""
         flat = np.flatnonzero(scores > self._floor)
         row, column = np.divmod(flat, scores.shape[1])
         first, second = rows[row].astype(np.int32), columns[column].astype(np.int32)
@@ -306,7 +307,7 @@ def pair_intervals(
 def _resampled_tar(scan: PairScan, far: float, seed: int) -> ResampledTar:
     impostors, top = scan.roc.impostors, scan.top
     allowed = allowed_false_accepts(far, impostors)
-    kept = min(SPARE * allowed + 100, len(top.score))
+    kept = min(OVERSAMPLING * allowed + 100, len(top.score))
     if allowed >= kept and kept < impostors:  # too few were kept: the threshold stays as it is
         refused = np.array([round((1 - scan.roc.tar(far)) * len(scan.roc.genuine))])
         none = np.zeros(0, np.int64)

@@ -5,7 +5,7 @@ is the exact expectation over all galleries of people the release has not seen
 (`faceops.verification.false_positive_identification`), with a 95 % interval over them.
 
 A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
-lies above, else "undecided": so few people may have met more lookalikes by chance. Beside it is
+lies above, else "undecided": the sample is too small to decide. Beside it is
 the interval that the release states for its own threshold, over the people who calibrated it;
 where the two intervals are disjoint, the stated one was too narrow.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.verification.false_positive_identification import find_lookalikes
+from faceops.verification.false_positive_identification import impostor_comparisons
 from faceops.verification.thresholds import Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier
 
@@ -71,11 +71,11 @@ def measure_fpir_at_thresholds(
     if not supported:
         return rows
     floor = log_odds_of(min(row["threshold"] for row in supported))
-    lookalikes = find_lookalikes(faces.embeddings, faces.persons, verifier, floor, seed=seed)
+    comparisons = impostor_comparisons(faces.embeddings, faces.persons, verifier, floor, seed=seed)
     for row in supported:
         size, budget = row["gallery_faces"], row["budget"]
         cut = log_odds_of(row["threshold"])
-        rate, interval = lookalikes.rate(cut, size), lookalikes.interval(cut, size, seed=seed)
+        rate, interval = comparisons.rate(cut, size), comparisons.interval(cut, size, seed=seed)
         row |= {
             "measured": thresholds.search_is_measured(budget, size),
             "seen": rate,

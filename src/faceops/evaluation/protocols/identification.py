@@ -1,4 +1,4 @@
-"""Identification in a gallery: closed set (everybody is enrolled) and open set (strangers too).
+"""Identification in a gallery: closed set (all people are enrolled) and open set (strangers too).
 
 Closed set: everyone has one gallery photo; who is nearest to each probe?
 
@@ -128,7 +128,7 @@ def open_set(
     """Enrol `gallery_photos` random photos each of known people; probe with everything else.
 
     A share `unknown_share` of the people who have more than `gallery_photos` photos are
-    strangers, and so is whoever has fewer. Drawn `draws` times. Without `thresholds` nobody is
+    strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` nobody is
     named.
 
     Raises:

@@ -77,7 +77,7 @@ def read_pairs_list(file: Path) -> PairsList:
     """Read a list of pairs.
 
     Raises:
-        FaceOpsError: the file is absent, has a line that is no pair, or not the stated number.
+        FaceOpsError: the file is absent, has a line that is not a pair, or not the stated number.
     """
     try:
         lines = [line.split() for line in file.read_text("utf-8").splitlines() if line.strip()]
@@ -88,7 +88,7 @@ def read_pairs_list(file: Path) -> PairsList:
         folds, each = head if len(head) == 2 else (1, *head)
     except (IndexError, ValueError):
         raise FaceOpsError(
-            f"{file} line 1 is no count of pairs; the list starts with `folds pairs` or `pairs`."
+            f"{file} line 1 is not a pair count; the list starts with `folds pairs` or `pairs`."
         ) from None
     pairs = [_pair(file, number, parts) for number, parts in enumerate(lines[1:], start=2)]
     same = np.array([one for _, _, one in pairs], dtype=bool)
@@ -109,7 +109,7 @@ def _pair(file: Path, number: int, parts: Sequence[str]) -> tuple[str, str, bool
         return f"{one}_{int(n):04d}", f"{other}_{int(m):04d}", same
     except ValueError:
         raise FaceOpsError(
-            f"{file} line {number} is no pair: {' '.join(parts)!r}; it takes `name n m` or "
+            f"{file} line {number} is not a pair: {' '.join(parts)!r}; it takes `name n m` or "
             "`name n other m`."
         ) from None
 
@@ -134,7 +134,7 @@ class ListedPairs:
 
 
 def score_list(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList) -> ListedPairs:
-    """Score every pair of the list; a photo without a face matches nobody.
+    """Score every pair of the list; a photo without a face matches no other.
 
     Raises:
         FaceOpsError: a photo is not in the data.

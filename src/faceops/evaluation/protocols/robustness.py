@@ -30,7 +30,7 @@ from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds
 from faceops.verification.verifier import Verifier, reaches
 
 FAR = 1e-3
-PHOTOS_A_PERSON = 4  # at most, so that nobody with hundreds of photos dominates
+PHOTOS_A_PERSON = 4  # at most, so that people with hundreds of photos do not dominate
 NEAR = 0.5  # of the face's side: how far off a found face may lie and still be the same
 
 

@@ -25,7 +25,11 @@ from faceops.dataset.names import name_key
 from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces, release_threshold
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
-from faceops.verification.false_positive_identification import DRAWS, chance_named, find_lookalikes
+from faceops.verification.false_positive_identification import (
+    DRAWS,
+    chance_named,
+    impostor_comparisons,
+)
 from faceops.verification.pairs import (
     all_pair_scores,
     codes,
@@ -45,7 +49,7 @@ MOST_VALUES = 30  # more are a measurement, not groups
 class Attributes:
     """`values`: attribute -> text (N,), one a face, "" where nothing is stated.
 
-    `rows_without_faces`: rows of the file about nobody among the faces.
+    `rows_without_faces`: rows of the file that match none of the faces.
     """
 
     values: dict[str, np.ndarray]
@@ -233,13 +237,13 @@ def _search_figures(
         cut = log_odds_of(thresholds.for_search(thresholds.default_budget, GALLERY))
     except UsageError as error:
         return absent | {"search_refused": str(error)}
-    lookalikes = find_lookalikes(faces.embeddings, faces.persons, verifier, cut, seed=seed)
+    comparisons = impostor_comparisons(faces.embeddings, faces.persons, verifier, cut, seed=seed)
     named, whose = chance_identified(faces, verifier, cut, thresholds.runner_up_margin, seed)
     return {
         "dir": float(named.mean()) if len(named) else None,
         "dir_interval": share_interval(named, whose, seed),
-        "fpir": lookalikes.rate(cut, GALLERY),
-        "fpir_interval": lookalikes.interval(cut, GALLERY, seed=seed),
+        "fpir": comparisons.rate(cut, GALLERY),
+        "fpir_interval": comparisons.interval(cut, GALLERY, seed=seed),
         "gallery_people": GALLERY,
         "budget": thresholds.default_budget,
         "search_refused": "",

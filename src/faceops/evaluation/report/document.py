@@ -14,7 +14,7 @@ class Text:
     """A paragraph; "absent": why something is missing; "warning": a caution."""
 
     text: str
-    kind: Literal["plain", "warning", "absent", "promise"] = "plain"
+    kind: Literal["plain", "warning", "absent", "headline"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def escaped(text: str) -> str:
 
 def _part(part: Part) -> str:
     if isinstance(part, Text):
-        marks = {"warning": "**Warning:** ", "promise": "**", "absent": "", "plain": ""}
-        end = "**" if part.kind == "promise" else ""
+        marks = {"warning": "**Warning:** ", "headline": "**", "absent": "", "plain": ""}
+        end = "**" if part.kind == "headline" else ""
         return f"{marks[part.kind]}{escaped(part.text)}{end}"
     if isinstance(part, Bullets):
         return "\n".join(f"- {escaped(item)}" for item in part.items)

@@ -94,7 +94,7 @@ def _ten(figures: dict[str, Any]) -> doc.Table | doc.Text:
     return doc.Table(doc.HEADER, [row], caption)
 
 
-PROMISE_TITLE = "The budget of strangers named"
+BUDGET_TITLE = "The budget of strangers named"
 _VERDICTS = {
     "kept": "is kept",
     "undecided": "is exceeded, but not by more than chance explains",
@@ -103,15 +103,15 @@ _VERDICTS = {
 _UNCALIBRATED = "This embedder is not a release: it is not calibrated and states no budget."
 
 
-def promise_section(facts: doc.Facts) -> doc.Section:
+def budget_section(facts: doc.Facts) -> doc.Section:
     """Return the budget, a table of stated and measured rates, and a picture."""
     if facts.thresholds is None:
-        return doc.absent("promise", PROMISE_TITLE, _UNCALIBRATED)
+        return doc.absent("promise", BUDGET_TITLE, _UNCALIBRATED)
     rows = facts.figures.get("promise", [])
-    parts: list[doc.Part] = [doc.Text(promise_in_words(facts), "promise")]
+    parts: list[doc.Part] = [doc.Text(budget_sentence(facts), "headline")]
     if not rows:
         why = "Not measured on held-out people: use the protocol all or promise."
-        return doc.Section("promise", PROMISE_TITLE, [*parts, doc.Text(why, "absent")])
+        return doc.Section("promise", BUDGET_TITLE, [*parts, doc.Text(why, "absent")])
     parts += [
         doc.Text(
             f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
@@ -131,10 +131,10 @@ def promise_section(facts: doc.Facts) -> doc.Section:
     )
     parts.append(doc.Table(header, [_cells(row) for row in rows], caption))
     parts.append(doc.Picture("promise.png", "Strangers named: budget and measured rate"))
-    return doc.Section("promise", PROMISE_TITLE, parts)
+    return doc.Section("promise", BUDGET_TITLE, parts)
 
 
-def promise_in_words(facts: doc.Facts) -> str:
+def budget_sentence(facts: doc.Facts) -> str:
     """Return the default budget and the rate measured in the largest measured gallery."""
     if facts.thresholds is None:
         return _UNCALIBRATED

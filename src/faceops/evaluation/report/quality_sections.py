@@ -46,14 +46,14 @@ def _table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]
     rows = []
     for value, group in groups.items():
         row = [value, f"{group['people']:,}", f"{group['photos']:,}"]
-        row += [_judged(group, name) for name in ("tar", "false_accept_rate")]
+        row += [_cell_with_support(group, name) for name in ("tar", "false_accept_rate")]
         if searched:
             row += [doc.with_interval(group, name) for name in ("dir", "fpir")]
         rows.append(row)
     return header, rows
 
 
-def _judged(group: dict[str, Any], name: str) -> str:
+def _cell_with_support(group: dict[str, Any], name: str) -> str:
     text = doc.with_interval(group, name)
     return text if group[f"{name}_supported"] else f"{text} - too few people"
 

@@ -67,7 +67,7 @@ def card_sections(facts: doc.Facts) -> list[doc.Section]:
         use_section(facts),
         seen_section(facts),
         doc.summary_section(facts),
-        identification.promise_section(facts),
+        identification.budget_section(facts),
         verification.thresholds_section(facts),
         quality.robustness_section(facts),
         quality.groups_section(facts),
@@ -80,7 +80,7 @@ def report_sections(facts: doc.Facts, pictured: bool) -> list[doc.Section]:
     """Return the sections of the report; `pictured`: pictures of pairs are available."""
     has_lfw = any(key in facts.figures for key in ("lfw_view1", "lfw_view2"))
     return [
-        identification.promise_section(facts),
+        identification.budget_section(facts),
         doc.summary_section(facts),
         verification.thresholds_section(facts),
         verification.pairs_section(facts),
@@ -128,7 +128,7 @@ def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         about=facts.about,
         what="release" if facts.thresholds else "embedder",
         figures=facts.figures,
-        promise=identification.promise_in_words(facts),
+        headline=identification.budget_sentence(facts),
         tiles=_tiles(facts),
         sections=sections,
         pairs=pairs,

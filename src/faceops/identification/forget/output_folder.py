@@ -105,7 +105,7 @@ def forget_in_output(
             done.rows += rows
             counted = _forget_summary(folder, is_person)
             page = folder / REPORT_FILE
-            # A report also shows whom a face may be, which no row says.
+            # A report also shows the guesses for a face, which are in no row.
             guessed = any(map(is_person, people_on(page)))
             if page.is_file() and (counted or rows or guessed or _has_photos(folder, photo_ids)):
                 page.unlink()
@@ -217,7 +217,7 @@ def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: Forgo
 
     A stored face is removed when it overlaps the box by half or more. Its place stays under `mark`
     (see `forgotten_places`), so that no run finds it anew. Data of missing photos are dropped: it
-    is not known any more whom earlier runs saw there. The freed bytes are overwritten.
+    is not known any more who was seen there by earlier runs. The freed bytes are overwritten.
     """
     if not path.is_file():
         return

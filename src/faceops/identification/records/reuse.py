@@ -82,7 +82,7 @@ class FolderDigest:
         self._sidecars = SidecarPlaces() if sidecars else None
 
     def add_file(self, path: Path, file: SourceFile | None) -> None:
-        """Add the next photo's file; None if it is no regular file."""
+        """Add the next photo's file; None if it is not a regular file."""
         files = [(path, file)]
         if self._sidecars:
             sidecar = self._sidecars.of(path)
@@ -132,7 +132,7 @@ def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary 
 
     Its `decided_by` is `digest`, and `paths` are its files by path, size and modification time. Its
     results are complete: record files, state, annotated copies, and sidecars as the run left them.
-    The state alone is no sign: shards and interrupted runs fill it without writing results.
+    The state alone does not show it: shards and interrupted runs fill it without writing results.
     """
     try:
         latest = read_summary(out)

@@ -125,16 +125,16 @@ function filter() {
     hide(list.element, count === 0);
     if (count === 0) continue;
     const set = new Set(matches ?? []);
-    let infront = 0;
+    let visible = 0;
     for (const face of front) {
       const hidden = matches !== null && !set.has(Number(face.dataset.face));
       hide(face, hidden);
-      infront += !hidden;
+      visible += !hidden;
     }
     if (!details) continue;
     const label = matches ? `${count.toLocaleString("en")} of ${group.count.toLocaleString("en")} match` : list.labelled;
     if (list.label.textContent !== label) list.label.textContent = label;
-    const open = matches !== null && infront < count && count <= TO_OPEN;
+    const open = matches !== null && visible < count && count <= TO_OPEN;
     if (open && !details.open) list.opened = details.open = true;
     else if (!open && list.opened) list.opened = details.open = false;
     drawIfOpen(list);
@@ -148,7 +148,7 @@ function filter() {
     ? `${shown.toLocaleString("en")} of ${everything.toLocaleString("en")} match${rest}` : "";
 }
 
-// What the arrows stop at, and where it stands.
+// The elements of a list that the arrow keys move between, in order.
 function stops(list) {
   return Array.from(list.element.querySelectorAll("a, summary, button")).filter(
     (stop) => stop.checkVisibility());

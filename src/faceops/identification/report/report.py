@@ -108,7 +108,7 @@ def shown_face(photo: str, key: FaceKey, decision: Decision, taken: set[str]) ->
     remark = ""
     if decision.reason is not Reason.AMBIGUOUS:
         guesses = guesses[:1] if best.probability >= MIN_GUESS else ()
-        remark = "" if guesses else "nobody near"
+        remark = "" if guesses else "no similar person"
     elif best.person in taken:
         guesses, remark = guesses[:1], "already in this photo"
     return ShownFace(photo, best.probability, key, guesses=guesses, remark=remark)
@@ -169,7 +169,7 @@ class Report:
         ambiguous, unknown: faces without a name; `unknown` are those seen once.
         unknown_people: a card each; `more_unknown_people` are the faces of all others.
         rejected, files: rejected faces, and photos without faces, by reason.
-        links: URIs of the photos whose path is no valid text.
+        links: URIs of the photos whose path is not valid text.
         pictures, portraits: JPEG in base64, of faces and of enrolled people.
     """
 
@@ -189,7 +189,7 @@ class Report:
     def add(self, named: NamedPhoto) -> None:
         """Add one photo."""
         path = named.photo_path
-        # Only a name that is no valid text is shown with backslashes that it does not have.
+        # Only a name that is not valid text is shown with backslashes that it does not have.
         if "\\" in path and path != named.path.relative_to(self.root).as_posix():
             self.links[path] = named.path.as_uri()
         if not named.photo.faces:

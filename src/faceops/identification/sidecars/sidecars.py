@@ -153,7 +153,7 @@ def _read(path: Path) -> XmpDocument | None:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         if status.st_size > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
         return XmpDocument(path.read_bytes())

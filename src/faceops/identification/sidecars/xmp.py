@@ -91,7 +91,7 @@ class XmpDocument:
     """A packet to be read, changed and written; a new one without `content`.
 
     Raises:
-        ValueError: `content` is no XML, no XMP, or has a document type.
+        ValueError: `content` is not XML, not XMP, or has a document type.
     """
 
     def __init__(self, content: bytes | None = None) -> None:

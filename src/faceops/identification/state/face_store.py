@@ -47,7 +47,7 @@ class Extraction:
     """The faces of one photo file, from the store or from the photo.
 
     Attributes:
-        file: None if it was no readable file, or has to be tried again by later runs.
+        file: None if it was not a readable file, or has to be tried again by later runs.
         opened: the photo was decoded now.
         reembedded: its faces are embedded now, from stored crops.
         crops: uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now.

@@ -27,7 +27,7 @@ class SourceFile(NamedTuple):
 
 
 def source_file(path: Path) -> SourceFile | None:
-    """Return the file at `path` as it is now; None if it is no regular file."""
+    """Return the file at `path` as it is now; None if it is not a regular file."""
     try:
         status = path.stat()
     except OSError:
@@ -64,7 +64,7 @@ def note_presence(
     """Note which files below `root` are missing and drop expired ones, inside a transaction.
 
     `root` was walked; it is None for a single photo: then no file is missing. `present` are the
-    files found there; folders among `unread`, no readable files, could not be listed.
+    files found there; folders among `unread` (not readable files) could not be listed.
     """
     db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
     db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY, photo_id TEXT)")

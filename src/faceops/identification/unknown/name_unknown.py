@@ -80,7 +80,7 @@ def name_unknown(
     run that follows has the settings of the latest one.
 
     Raises:
-        UsageError: `unknown` or `name` is no such name; there is no gallery.
+        UsageError: `unknown` or `name` is not a valid name; there is no gallery.
         FaceOpsError: the latest run has nobody of that number; none of the photos can be used; the
             gallery is of another contract or cannot be written.
     """

@@ -27,7 +27,7 @@ from faceops.identification.state.schema import open_state
 from faceops.identification.unknown.groups import group_faces
 from faceops.release.bundle import Bundle
 
-# A face that is nearly an enrolled person (`ambiguous`) is no unknown person.
+# A face that is nearly an enrolled person (`ambiguous`) is not an unknown person.
 _UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
 _COLUMNS = ("photo_id", "photo_path", "face_index", "x", "y", "width", "height", "quality")
 _AT_ONCE = 4096  # rows
@@ -57,7 +57,7 @@ def unknown_number(name: str) -> int:
     """Return the number in a name such as unknown-007.
 
     Raises:
-        UsageError: it is no such name.
+        UsageError: it is not such a name.
     """
     match = _NAMED.fullmatch(name.strip())
     if match is None:

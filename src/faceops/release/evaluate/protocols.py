@@ -88,7 +88,7 @@ def _lfw_view2(task: ProtocolInput) -> dict[str, Any]:
     return {"lfw_view2": lfw.lfw_view2_figures(*task.pair, pairs, task.settings.seed)}
 
 
-def _promise(task: ProtocolInput) -> dict[str, Any]:
+def _fpir_by_budget(task: ProtocolInput) -> dict[str, Any]:
     model, verify = task.model, task.params.verify
     if model.thresholds is None:
         refused = f"{model.name} is not a release and has no calibrated thresholds"
@@ -124,7 +124,7 @@ PROTOCOLS: Mapping[str, Callable[[ProtocolInput], dict[str, Any] | Evaluation]] 
         "open-set": _open_set,
         "lfw-view1": _lfw_view1,
         "lfw-view2": _lfw_view2,
-        "promise": _promise,
+        "promise": _fpir_by_budget,
         "robustness": run_robustness,
     }
 )

@@ -139,8 +139,8 @@ def write_report(
         for path in (*old, *(folder / name for name in (MISTAKES, *CURVES))):
             path.unlink(missing_ok=True)
         pairs: list[mistakes.MistakenPair] = []
-        promises = figures.get("promise", [])
-        write_plots(result.curves, model.thresholds, settings.far, promises, pictures, rows)
+        fpir_rows = figures.get("promise", [])
+        write_plots(result.curves, model.thresholds, settings.far, fpir_rows, pictures, rows)
         if result.curves is not None:
             write_curves(result.curves, folder)
             pairs = _draw_faces(folder, result, result.curves, settings.seed)
