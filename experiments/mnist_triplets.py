@@ -27,7 +27,7 @@ from faceops.dataset.sources import read_idx
 from faceops.embedding.accept_rates import MAX_PHOTOS
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.inputs import Split, TrainingInputs
+from faceops.embedding.training.inputs import TrainingInputs
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import scan_pairs
 from faceops.verification.verifier import Verifier
@@ -121,25 +121,14 @@ class DigitInputs(TrainingInputs):
         super().__init__(train, val, torch.device("cpu"))
         self._strength = strength
 
-    def trained(self, model: Embedder) -> nn.Module:
-        """Return the whole model."""
-        return model
-
-    def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
-        """Return digits, uint8 (B, 28, 28)."""
-        return (self.val if split == "val" else self.train)[positions]
-
-    def forward_augmented(
-        self, model: Embedder, batch: torch.Tensor, seed: int, first: int
+    def forward(
+        self, model: Embedder, batch: torch.Tensor, seed: int | None, first: int
     ) -> torch.Tensor:
-        """Embed distorted copies of digits."""
-        pixels = bend(batch.float()[:, None], np.random.default_rng(seed), self._strength)
+        """Embed digits uint8 (B, 28, 28), distorted if there is a `seed`."""
+        pixels = batch.float()[:, None]
+        if seed is not None:
+            pixels = bend(pixels, np.random.default_rng(seed), self._strength)
         embeddings: torch.Tensor = model(pixels)
-        return embeddings
-
-    def forward(self, model: Embedder, batch: torch.Tensor) -> torch.Tensor:
-        """Embed digits without distortion."""
-        embeddings: torch.Tensor = model(batch.float()[:, None])
         return embeddings
 
 

@@ -33,7 +33,7 @@ from prefect.states import Completed, get_state_exception
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import file_lock
 from faceops.config.params_file import experiment_file, read_params, write_params
-from faceops.embedding.check_params import check_train_params
+from faceops.embedding.backbones.build import check_train_params
 from faceops.registry.register import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos

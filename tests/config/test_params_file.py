@@ -14,7 +14,7 @@ from faceops.config.params_file import (
     write_params,
 )
 from faceops.config.sections import Params
-from faceops.embedding.check_params import check_train_params
+from faceops.embedding.backbones.build import check_train_params
 
 
 def test_written_params_are_read_back_equal(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ import torch
 from faceops.base.errors import UsageError
 from faceops.cli import main
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import BACKBONES
-from faceops.embedding.backbones.layers import InputStage
-from faceops.embedding.check_params import check_train_params
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.backbones.build import BACKBONES, check_train_params
+from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.heads import HEADS, ClassificationHead
 from faceops.embedding.miners import MINERS, Triplets
 from faceops.embedding.model_file import load_model, save_model

@@ -10,8 +10,7 @@ from faceops.embedding.global_mining import (
     nearest_negatives,
     random_negatives,
 )
-from faceops.embedding.training.dataset import BalancedSampler, FaceDataset
-from faceops.embedding.training.epoch_batches import mine_negatives
+from faceops.embedding.training.dataset import BalancedSampler, Epochs, FaceDataset
 from tests.embedding.faces_for_training import tiny_training
 
 # 12 people with 4 photos, 9 with one; in mixed order.
@@ -28,7 +27,7 @@ def unit_vectors(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 def mined(epoch: int = 0) -> np.ndarray:
     train = FaceDataset(np.zeros(0), np.arange(len(LABELS)), LABELS, NEGATIVE_ONLY)
-    return mine_negatives(unit_vectors(len(LABELS), 8), train, SETTINGS, epoch)
+    return Epochs(train, SETTINGS).mine(unit_vectors(len(LABELS), 8), epoch)
 
 
 def nearest_by_loop(

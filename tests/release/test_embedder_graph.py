@@ -11,9 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from faceops.embedding.backbones.inception import Branches, L2Pool
-from faceops.embedding.backbones.layers import InputStage, conv_unit
 from faceops.embedding.backbones.mobilefacenet import Bottleneck
-from faceops.embedding.embedder import Embedder, embed_crops
+from faceops.embedding.embedder import Embedder, InputStage, conv_unit, embed_crops
 from faceops.release.embedder_graph import adapt_embedder, export_embedder, replace_prelu
 from faceops.release.export import measure_parity, require_parity, serialise
 

@@ -200,7 +200,7 @@ def _confirm(args: argparse.Namespace) -> int:
 def _use(args: argparse.Namespace) -> int:
     """Write params.yaml: the defaults and one override file."""
     from faceops.config.params_file import experiment_file, read_params, write_params
-    from faceops.embedding.check_params import check_train_params
+    from faceops.embedding.backbones.build import check_train_params
 
     path = experiment_file(Path.cwd(), args.experiment)
     params = read_params(path)
@@ -213,7 +213,7 @@ def _use(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     """Check params.yaml and print it."""
     from faceops.config.params_file import read_params
-    from faceops.embedding.check_params import check_train_params
+    from faceops.embedding.backbones.build import check_train_params
 
     params = read_params(common.PARAMS)
     check_train_params(params.train, common.PARAMS)

@@ -106,7 +106,7 @@ class Train(Section):
     """Training of the embedding: a classification warm-up, then mined triplets.
 
     The names of backbones, heads and miners are checked by
-    `faceops.embedding.check_params.check_train_params`, against their registries.
+    `faceops.embedding.backbones.build.check_train_params`, against their registries.
     """
 
     backbone: str = param(

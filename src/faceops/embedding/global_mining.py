@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import nn
 
 from faceops.base.nearest import nearest
 from faceops.base.progress import track
@@ -36,9 +37,8 @@ def nearest_negatives(
     blocks = [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
     for block in track(blocks, "mining negatives", after_s=2):
         who = labels[anchors[block], None]
-        neighbours, _ = nearest(
-            embeddings[anchors[block]], embeddings, int(own[block].max()) + skip + count
-        )
+        wanted = int(own[block].max()) + skip + count
+        neighbours, _ = nearest(embeddings[anchors[block]], embeddings, wanted)
         negative = (neighbours >= 0) & (labels[neighbours] != who)
         rank = negative.cumsum(axis=1) - skip  # from 1
         rows, columns = np.nonzero(negative & (rank > 0) & (rank <= count))
@@ -106,10 +106,9 @@ def global_batches(
         who = labels[batch]
         first, second = np.nonzero((who[:, None] == who) & ~np.eye(len(who), dtype=bool))
         pairs, found = np.nonzero(is_negative[first])
-        anchors, positives, of_pairs = (
-            torch.from_numpy(part) for part in (first[pairs], second[pairs], found)
-        )
-        built.append((positions, (anchors, positives, of_pairs)))
+        places = (first[pairs], second[pairs], found)
+        anchors, positives, others = (torch.from_numpy(part) for part in places)
+        built.append((positions, (anchors, positives, others)))
     return built
 
 
@@ -127,15 +126,19 @@ def _spread(
     return turns[np.sort(first)[:count]]
 
 
-class MemoryBank:
+class MemoryBank(nn.Module):
     """The latest embedding of each training face, float32 (N, D) on one device.
 
     A step updates the faces that it embedded; the others get stale until the epoch ends.
     """
 
+    embeddings: torch.Tensor
+    fresh: torch.Tensor
+
     def __init__(self, faces: int, embedding_size: int, device: torch.device | str) -> None:
-        self.embeddings = torch.zeros(faces, embedding_size, device=device)
-        self.fresh = torch.zeros(faces, dtype=torch.bool, device=device)
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(faces, embedding_size, device=device))
+        self.register_buffer("fresh", torch.zeros(faces, dtype=torch.bool, device=device))
 
     def stale(self) -> np.ndarray:
         """Return the positions, int64, that were not updated since `fresh` was last cleared."""
@@ -150,12 +153,3 @@ class MemoryBank:
         rows = torch.from_numpy(positions).to(self.embeddings.device)
         self.embeddings[rows] = embeddings.to(self.embeddings)
         self.fresh[rows] = True
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the tensors for a checkpoint."""
-        return {"embeddings": self.embeddings, "fresh": self.fresh}
-
-    def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take the tensors that `state_dict` returned."""
-        self.embeddings.copy_(tensors["embeddings"])
-        self.fresh.copy_(tensors["fresh"])

@@ -13,11 +13,12 @@ that returns three int64 (T,) of rows of the batch: anchors, positives, negative
 from collections.abc import Callable
 
 import torch
+from torch import Generator, Tensor
 
-Triplets = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # anchors, positives, negatives
+Triplets = tuple[Tensor, Tensor, Tensor]  # anchors, positives, negatives
 
 
-def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
+def squared_distances(embeddings: Tensor) -> Tensor:
     """Return float32 (B, B), in [0, 4], for L2-normalised `embeddings` (B, D).
 
     Squared, not rooted: the root's gradient at distance zero is infinite.
@@ -25,18 +26,18 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
     return (2 - 2 * embeddings @ embeddings.T).clamp_min(0)
 
 
-def triplet_loss(distances: torch.Tensor, triplets: Triplets, margin: float) -> torch.Tensor:
-    """Return the mean of max(0, d(a, p) - d(a, n) + margin) over `triplets`.
+def triplet_loss(distances: Tensor, triplets: Triplets, margin: float) -> Tensor:
+    """Return the mean of max(0, d(a, p) - d(a, n) + margin) over `triplets`, on any device.
 
     With no triplets the loss is 0, and its gradient too.
     """
-    anchors, positives, negatives = triplets
+    anchors, positives, negatives = (rows.to(distances.device) for rows in triplets)
     if len(anchors) == 0:
         return distances.sum() * 0
     return torch.relu(distances[anchors, positives] - distances[anchors, negatives] + margin).mean()
 
 
-def positive_pairs(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return which pairs of the `labels`, int64 (B,), are of one person, two bool (B, B).
 
     Returns:
@@ -48,10 +49,7 @@ def positive_pairs(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def mine_batch_all(
-    distances: torch.Tensor,
-    labels: torch.Tensor,
-    margin: float,
-    generator: torch.Generator | None = None,
+    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
 ) -> Triplets:
     """Return every triplet (a, p, n) whose loss d(a, p) - d(a, n) + margin is above 0.
 
@@ -67,26 +65,19 @@ def mine_batch_all(
 
 
 def mine_semi_hard(
-    distances: torch.Tensor,
-    labels: torch.Tensor,
-    margin: float,
-    generator: torch.Generator | None = None,
+    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
 ) -> Triplets:
     """Return every triplet (a, p, n) with d(a, p) < d(a, n) < d(a, p) + margin (FaceNet)."""
     same, positive = positive_pairs(labels)
-    anchors, positives = torch.nonzero(positive, as_tuple=True)  # (pairs,)
-    near = distances[anchors, positives][:, None]  # (pairs, 1)
-    others = distances[anchors]  # (pairs, B)
+    anchors, positives = torch.nonzero(positive, as_tuple=True)
+    near, others = distances[anchors, positives][:, None], distances[anchors]  # (pairs, 1 and B)
     chosen = ~same[anchors] & (others > near) & (others < near + margin)
     pairs, negatives = torch.nonzero(chosen, as_tuple=True)
     return anchors[pairs], positives[pairs], negatives
 
 
 def mine_batch_hard(
-    distances: torch.Tensor,
-    labels: torch.Tensor,
-    margin: float,
-    generator: torch.Generator | None = None,
+    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
 ) -> Triplets:
     """Return the hardest triplet of every anchor that has a positive and a negative.
 
@@ -99,7 +90,7 @@ def mine_batch_hard(
     return anchors, _first_largest(farthest[anchors]), _first_largest(-nearest[anchors])
 
 
-def _first_largest(values: torch.Tensor) -> torch.Tensor:
+def _first_largest(values: Tensor) -> Tensor:
     """Return the column of the first largest value of each row; torch's argmax may take any."""
     if len(values) == 0:
         return torch.zeros(0, dtype=torch.int64, device=values.device)
@@ -109,10 +100,7 @@ def _first_largest(values: torch.Tensor) -> torch.Tensor:
 
 
 def mine_random(
-    distances: torch.Tensor,
-    labels: torch.Tensor,
-    margin: float,
-    generator: torch.Generator | None = None,
+    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
 ) -> Triplets:
     """Return one triplet for every anchor that has a positive and a negative, drawn uniformly.
 
@@ -121,23 +109,17 @@ def mine_random(
     device = torch.device("cpu") if generator is None else generator.device
     same, positive = positive_pairs(labels.to(device))
     anchors = torch.nonzero(positive.any(dim=1) & (~same).any(dim=1)).flatten()
-    positives = _draw(positive[anchors], generator)
-    negatives = _draw(~same[anchors], generator)
-    return (
-        anchors.to(distances.device),
-        positives.to(distances.device),
-        negatives.to(distances.device),
-    )
+    return anchors, _draw(positive[anchors], generator), _draw(~same[anchors], generator)
 
 
-def _draw(allowed: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+def _draw(allowed: Tensor, generator: Generator | None) -> Tensor:
     """Return a column, int64 (A,), of the true ones of each row of `allowed`, bool (A, B)."""
     if len(allowed) == 0:
         return torch.zeros(0, dtype=torch.int64, device=allowed.device)
     return torch.multinomial(allowed.float(), 1, generator=generator).flatten()
 
 
-Miner = Callable[[torch.Tensor, torch.Tensor, float, torch.Generator | None], Triplets]
+Miner = Callable[[Tensor, Tensor, float, Generator | None], Triplets]
 
 MINERS: dict[str, Miner] = {
     "random": mine_random,

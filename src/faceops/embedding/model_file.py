@@ -11,8 +11,7 @@ from torch import nn
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_file, write_json
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
-from faceops.embedding.backbones.layers import CROP_SIZE
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import CROP_SIZE, Embedder
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -13,12 +13,11 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Train
-from faceops.embedding.check_params import check_train_params
+from faceops.embedding.backbones.build import check_train_params
 from faceops.embedding.embedder import Embedder, choose_device
 from faceops.embedding.model_file import save_model
 from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
 from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.epoch_batches import total_epochs
 from faceops.embedding.training.inputs import build_inputs
 from faceops.embedding.training.processes import Processes, start_processes, started_by_torchrun
 from faceops.embedding.training.run_log import MlflowLog, write_history
@@ -41,7 +40,7 @@ def main() -> None:
     check_train_params(settings, PARAMS)
     train, val = _faces_of("train"), _faces_of("val")
     sface = weight_path("sface") if settings.backbone == "pretrained" else None
-    if total_epochs(settings) == 0:
+    if settings.warmup_epochs + settings.triplet_epochs == 0:
         print("train: warmup_epochs and triplet_epochs are 0: nothing is trained", file=sys.stderr)
         start = TrainingResult([{"epoch": 0, "phase": "start", "miner": ""}], 0, "finished")
         write_result(start_model(settings, sface), start, train, val, settings)
@@ -55,11 +54,8 @@ def main() -> None:
     key = run_key(settings, *data, sha256_file(sface) if sface else "")
     model = start_model(settings, sface)
     if processes.rank == 0:
-        print(
-            f"train: {settings.backbone} on {device.type}, {train.people} people,"
-            f" {len(train)} photos",
-            file=sys.stderr,
-        )
+        size = f"{train.people} people, {len(train)} photos"
+        print(f"train: {settings.backbone} on {device.type}, {size}", file=sys.stderr)
 
     started = time.monotonic()
     with processes.first_alone():  # features are computed once and cached
@@ -80,26 +76,18 @@ def main() -> None:
     ):
         result = Trainer(model, inputs, settings, checkpoints, processes, log).fit()
         processes.leave()
-        log.log_result(
-            {
-                "best_epoch": result.best_epoch,
-                "seconds": time.monotonic() - started,
-                "features_seconds": features_seconds,
-            }
-        )
+        seconds = {"seconds": time.monotonic() - started, "features_seconds": features_seconds}
+        log.log_result({"best_epoch": result.best_epoch} | seconds)
         log.log_map(inputs.embed_plain(model, "val"), val.labels)
     write_result(model, result, train, val, settings)
     if result.stopped != "max_minutes":  # then a longer limit continues from the checkpoint
         run_id_file.unlink(missing_ok=True)
         delete_checkpoint(checkpoints)
-    if result.history[-1]["epoch"] == 0:
-        print("train: max_minutes ended before the first epoch: the start is kept", file=sys.stderr)
-    elif result.best_epoch == 0:
-        print(
-            "train: no epoch was better than the start on the validation people,"
-            " so the start is kept",
-            file=sys.stderr,
-        )
+    if result.best_epoch == 0:
+        reason = "no epoch was better than the start on the validation people"
+        if result.history[-1]["epoch"] == 0:
+            reason = "max_minutes ended before the first epoch"
+        print(f"train: {reason}: the start is kept", file=sys.stderr)
 
 
 def write_result(

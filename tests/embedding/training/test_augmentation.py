@@ -103,11 +103,6 @@ def test_the_layout_in_memory_makes_no_difference() -> None:
     assert torch.equal(augment(last, ALL, seed=4), augment(PHOTOS, ALL, seed=4))
 
 
-def test_a_value_beyond_1_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"erase is 1.5, and must be in 0..1"):
-        Augmentation(erase=1.5)
-
-
 def test_a_flip_mirrors_about_half_and_nothing_else() -> None:
     many = photos(200, 28)
     flipped = augment(many, only("flip"), seed=1)

@@ -1,9 +1,16 @@
-"""Samplers: batches of four people, every person in an epoch, the same order for one seed."""
+"""Samplers: batches of four people, every person in an epoch; epochs: phases and patience."""
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from faceops.embedding.training.dataset import BalancedSampler, FaceDataset, UniformSampler
+from faceops.embedding.training.dataset import (
+    BalancedSampler,
+    Epochs,
+    FaceDataset,
+    UniformSampler,
+)
+from tests.embedding.faces_for_training import tiny_training
 
 # Ten people: 0 has 2 photos, 9 has 11; after them 6 singles.
 LABELS = np.concatenate([np.repeat(np.arange(10), np.arange(2, 12)), np.arange(10, 16)])
@@ -66,3 +73,40 @@ def test_people_are_numbered_by_name_with_singles_last() -> None:
     assert faces.labels.tolist() == [0, 2, 1, 0]
     assert (len(faces), faces.people) == (4, 2)
     assert np.array_equal(faces[np.array([1, 0])], crops[[0, 4]])
+
+
+def epochs(**changes: object) -> Epochs:
+    settings = tiny_training(**{"warmup_epochs": 2, "triplet_epochs": 10, "patience": 3} | changes)
+    return Epochs(FaceDataset(LABELS, LABELS, LABELS, SINGLES), settings)
+
+
+@pytest.mark.parametrize(
+    ("triplet_epochs", "miners", "expected"),
+    [
+        (10, {"semi_hard": 0.4, "batch_hard": 1.0}, ["semi_hard"] * 4 + ["batch_hard"] * 6),
+        (5, {"batch_hard": 1.0, "semi_hard": 0.4}, ["semi_hard"] * 2 + ["batch_hard"] * 3),
+        (2, {"random": 0.3, "semi_hard": 0.6, "batch_all": 1.0}, ["random", "semi_hard"]),
+    ],
+)
+def test_each_miner_has_its_share_of_the_triplet_epochs_in_order(
+    triplet_epochs: int, miners: dict[str, float], expected: list[str]
+) -> None:
+    plan = epochs(triplet_epochs=triplet_epochs, miners=miners)
+    assert [plan.miner(epoch + 1) for epoch in range(plan.total)] == ["", "", *expected]
+    assert [plan.phase(epoch) for epoch in (2, 3)] == ["warmup", "triplet"]
+
+
+def test_patience_moves_on_to_triplets_then_ends() -> None:
+    warmup, triplet = {"epoch": 1, "phase": "warmup"}, {"epoch": 5, "phase": "triplet"}
+    assert [epochs().after(warmup, stale) for stale in (2, 3)] == [2, 3]
+    assert [epochs().after(triplet, stale) for stale in (2, 3)] == [6, None]
+    assert epochs(triplet_epochs=0).after(warmup, 3) is None
+
+
+@pytest.mark.parametrize(
+    "miners",
+    [{}, {"semi_hard": 0.4}, {"semi_hard": 1.0, "batch_hard": 1.0}, {"random": 0, "global": 1.0}],
+)
+def test_shares_that_do_not_rise_to_one_are_refused(miners: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=r"must rise from above 0 to 1.0"):
+        epochs(miners=miners)

@@ -1,26 +1,33 @@
-"""What a step is fed: crops of any size from a memory map, features, both by the seed alone."""
+"""What a step is fed: crops of any size, features that are cached; both by the seed alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from faceops.embedding.backbones.layers import InputStage
-from faceops.embedding.embedder import Embedder
+from faceops.base.errors import FaceOpsError
+from faceops.base.locks import file_lock
+from faceops.embedding.embedder import Embedder, InputStage, embed_crops
+from faceops.embedding.training import inputs as inputs_module
 from faceops.embedding.training.augmentation import Augmentation, augment
 from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.inputs import FeatureInputs, PixelInputs
+from faceops.embedding.training.inputs import FeatureInputs, PixelInputs, cached_features
+from tests.embedding.faces_for_training import coloured_people
 
 CPU = torch.device("cpu")
 POSITIONS = np.array([5, 0, 3])
+SIX = coloured_people(3, 2)
 
 
 def tiny_model() -> Embedder:
     torch.manual_seed(0)
-    trunk = torch.nn.Sequential(InputStage(), torch.nn.AdaptiveAvgPool2d(2))
-    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 8))
-    return Embedder("tiny", 8, trunk, head)
+    convolution = nn.Conv2d(3, 4, 8, stride=8)
+    trunk = nn.Sequential(InputStage(), convolution, nn.AdaptiveAvgPool2d(2))
+    head = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
+    return Embedder("tiny", 8, trunk, head).eval()
 
 
 @pytest.fixture
@@ -50,13 +57,13 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces: FaceDataset) 
 
 def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
     draw = np.random.default_rng(1)
-    features = draw.normal(size=(40, 2, 3, 2, 2)).astype(np.float16)
+    features = draw.normal(size=(40, 2, 4, 2, 2)).astype(np.float16)
     faces = FaceDataset(features, np.arange(40), np.arange(40), np.zeros(40, bool))
     model = tiny_model()
     inputs = FeatureInputs(faces, faces, {"train": features, "val": features}, CPU)
     loaded = inputs.load(np.arange(40))
     assert loaded.dtype == torch.float16
-    assert loaded.shape == (40, 2, 3, 2, 2)
+    assert loaded.shape == (40, 2, 4, 2, 2)
     seen = inputs.embed(model, loaded, seed=3)
     assert torch.equal(inputs.embed(model, loaded, seed=3), seen)
     assert torch.equal(inputs.embed(model, loaded[10:], 3, first=10), seen[10:])
@@ -76,3 +83,69 @@ def test_all_faces_are_embedded_unchanged_and_in_order(faces: FaceDataset) -> No
     pixels = torch.from_numpy(faces.crops[faces.rows]).permute(0, 3, 1, 2).float()
     assert plain.dtype == np.float32
     assert np.allclose(plain, model(pixels).detach().numpy(), atol=1e-6)
+
+
+def test_the_head_on_features_equals_the_model_on_crops(tmp_path: Path) -> None:
+    model = tiny_model()
+    features = cached_features(model, SIX, True, tmp_path, "train", CPU)
+    inputs = FeatureInputs(SIX, SIX, {"train": features, "val": features[:, 1:]}, CPU)
+    whole = embed_crops(model, SIX.crops)
+    assert np.abs(inputs.embed_plain(model, "train") - whole).max() < 2e-3
+    mirrored = embed_crops(model, SIX.crops[:, :, ::-1])
+    assert np.abs(inputs.embed_plain(model, "val") - mirrored).max() < 2e-3
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_interrupted_pass_continues_where_it_stopped(tmp_path: Path, flip: bool) -> None:
+    model = tiny_model()
+    faces, folder = coloured_people(35, 2), tmp_path / "interrupted"
+    whole = cached_features(model, faces, flip, tmp_path / "whole", "train", CPU)
+    views, seen = 1 + flip, list[int]()
+
+    def stop_in_the_second(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        seen.append(len(inputs[0]))
+        if len(seen) == 1 + views + 1:  # the first call is for the shape
+            raise KeyboardInterrupt
+
+    model.trunk.register_forward_pre_hook(stop_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(model, faces, flip, folder, "train", CPU)
+    (path,) = folder.glob("features-*")
+    with path.open("ab") as file:
+        file.write(b"half of a row")
+    features = cached_features(model, faces, flip, folder, "train", CPU)
+    assert seen[1 + views + 1 :] == [1, *[32] * views, *[6] * views]
+    assert np.array_equal(features, whole)
+    seen.clear()
+    cached_features(model, faces, flip, folder, "train", CPU)
+    assert seen == [1]
+
+
+def test_features_that_another_process_computes_are_refused(tmp_path: Path) -> None:
+    model = tiny_model()
+    with file_lock(tmp_path / ".features-train.lock", "they are being computed"):
+        with pytest.raises(FaceOpsError, match=r"features of train .* by another faceops process"):
+            cached_features(model, SIX, False, tmp_path, "train", CPU)
+        cached_features(model, SIX, False, tmp_path, "val", CPU)
+
+
+@pytest.mark.parametrize("change", ["crops", "order", "weights", "flip", "version"])
+def test_stale_features_are_replaced(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model()
+    cached_features(model, SIX, False, tmp_path, "train", CPU)
+    (before,) = tmp_path.glob("features-*")
+    faces = SIX
+    if change == "crops":
+        faces = replace(SIX, crops=SIX.crops.copy())
+        faces.crops[0, 0, 0, 0] ^= 1
+    if change == "order":
+        faces = replace(SIX, rows=SIX.rows[::-1])
+    if change == "weights":
+        next(model.trunk.parameters()).data[0] += 1
+    if change == "version":
+        monkeypatch.setattr(inputs_module, "FEATURES_VERSION", 99)
+    cached_features(model, faces, change == "flip", tmp_path, "train", CPU)
+    (after,) = tmp_path.glob("features-*")
+    assert after != before

@@ -9,8 +9,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.layers import InputStage
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.inputs import PixelInputs
 from faceops.embedding.training.processes import Processes

@@ -11,7 +11,7 @@ import pytest
 from faceops.embedding.training import run_log
 from faceops.embedding.training.run_log import MlflowLog
 
-PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7, "far": [1, 2]}
+PARAMS: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7}
 
 
 @pytest.mark.slow
@@ -71,7 +71,6 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(
     assert run.info.status == "FINISHED"
     assert run.data.params["train.miners"] == "semi_hard: 0.4, batch_hard: 1.0"
     assert run.data.params["train.seed"] == "7"
-    assert run.data.params["train.far"] == "1, 2"
     assert run.data.tags["data_sha256"] == "abc"
     losses = client.get_metric_history(log.run_id, "step/loss")
     assert {point.step: point.value for point in losses} == {s: 1 / s for s in range(1, 63)}

@@ -13,19 +13,12 @@ import torch
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.accept_rates import validation_figures
-from faceops.embedding.backbones.layers import InputStage
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.heads import class_centres
 from faceops.embedding.training import checkpoint
 from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.checkpoint import (
-    FILE,
-    delete_checkpoint,
-    load_checkpoint,
-    run_key,
-)
-from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.epoch_batches import epoch_batches
+from faceops.embedding.training.checkpoint import FILE, delete_checkpoint, load_checkpoint, run_key
+from faceops.embedding.training.dataset import Epochs, FaceDataset
 from faceops.embedding.training.inputs import PixelInputs, build_inputs
 from faceops.embedding.training.optimiser import build_schedule
 from faceops.embedding.training.training_loop import (
@@ -153,7 +146,7 @@ def test_a_run_that_is_killed_after_every_step_ends_as_if_it_had_not_been(
 
 
 def steps_per_epoch() -> int:
-    return len(epoch_batches(TRAIN, EVERYTHING, 1))
+    return len(Epochs(TRAIN, EVERYTHING).batches(1))
 
 
 def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path: Path) -> None:
@@ -193,7 +186,7 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     moved = first[0]["head"]["weight"] - initial
     turned = moved - initial * (moved * initial).sum(1, True) / initial.pow(2).sum(1, True)
     assert (turned.norm(dim=1) > 1e-5).all()  # more than weight decay: each class was learned
-    drawn = np.concatenate([step.positions for step in epoch_batches(TRAIN, settings, 1)])
+    drawn = np.concatenate([step.positions for step in Epochs(TRAIN, settings).batches(1)])
     assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))
     assert all(math.isfinite(row["loss"]) for row in result.history[1:])
 
@@ -314,9 +307,7 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
         Trainer(model, inputs, settings, tmp_path).fit()
 
 
-def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(
-    tmp_path: Path,
-) -> None:
+def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path: Path) -> None:
     class Blinding(TrainingLog):
         def log_step(self, step: int, figures: dict[str, float]) -> None:
             if step == 1:

@@ -1,18 +1,70 @@
-"""The backbones, by their names in params.yaml."""
+"""The backbones by their names in params.yaml, the residual ones, and the check of the names."""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from faceops.base.errors import FaceOpsError
+import torch
+from torch import nn
+from torchvision.models import ResNet, resnet18, resnet50, resnext50_32x4d
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.config.sections import Train
 from faceops.embedding.backbones.inception import build_facenet_nn2, build_inception_resnet_v1
-from faceops.embedding.backbones.layers import CROP_SIZE
 from faceops.embedding.backbones.mobilefacenet import (
     EMBEDDING_SIZE,
     build_mobilefacenet,
     build_sface,
 )
-from faceops.embedding.backbones.residual import build_residual
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import CROP_SIZE, Embedder, InputStage
+from faceops.embedding.heads import build_head
+from faceops.embedding.miners import MINERS
+
+_NETWORKS = {"resnet18": resnet18, "resnet50": resnet50, "resnext50_32x4d": resnext50_32x4d}
+
+
+def build_residual(name: str, embedding_size: int, input_size: int, colour: str) -> Embedder:
+    """Return an untrained ResNet (He et al. 2016) or ResNeXt (Xie et al. 2017) for small faces.
+
+    The stem is a 3 x 3 convolution of stride 2 without max-pool, and the first stage halves once
+    more: the work of the 224-pixel stem, without its blind 7 x 7 window. A stem of stride 1
+    costs sixteen times as much, which a CPU cannot carry.
+    The neck is BN-linear-BN (ArcFace, Deng et al. 2019) on the flat map, 4 x 4 at 112 pixels: a
+    face is aligned, so where a feature lies means something, and pooling would throw it away.
+
+    Args:
+        name: resnet18, resnet50 or resnext50_32x4d.
+        input_size: pixels; the map's side is input_size / 32, rounded up.
+    """
+    net: ResNet = _NETWORKS[name](num_classes=1)
+    channels = net.fc.in_features
+    stage = InputStage(input_size, colour)
+    net.conv1 = nn.Conv2d(stage.channels, 64, kernel_size=3, stride=2, padding=1, bias=False)
+    _halve(net.layer1[0])
+    trunk = nn.Sequential(
+        stage, net.conv1, net.bn1, net.relu, net.layer1, net.layer2, net.layer3, net.layer4
+    )  # (B, 3, 112, 112) -> (B, channels, side, side)
+    side = -(-input_size // 32)
+    head = nn.Sequential(
+        nn.BatchNorm2d(channels),
+        nn.Flatten(),
+        nn.Linear(channels * side * side, embedding_size, bias=False),
+        nn.BatchNorm1d(embedding_size),
+    )
+    return Embedder(name, embedding_size, trunk, head, input_size, colour)
+
+
+def _halve(block: Any) -> None:
+    """Give the first block of a stage stride 2, on its 3 x 3 convolution and on its shortcut."""
+    if block.downsample is None:  # a basic block
+        block.conv1.stride = (2, 2)
+        block.downsample = nn.Sequential(
+            nn.Conv2d(64, 64, kernel_size=1, stride=2, bias=False), nn.BatchNorm2d(64)
+        )
+    else:  # a bottleneck
+        block.conv2.stride = (2, 2)
+        block.downsample[0].stride = (2, 2)
 
 
 def _pretrained(embedding_size: int, input_size: int, colour: str) -> Embedder:
@@ -62,3 +114,25 @@ def build_backbone(
             f"train.backbone = {name!r} is unknown; set it to one of {', '.join(BACKBONES)}."
         )
     return BACKBONES[name](embedding_size, input_size, colour)
+
+
+def check_train_params(train: Train, path: Path) -> None:
+    """Refuse names that no registry has, and shapes that the chosen backbone cannot take.
+
+    Builds the backbone and the head without memory for their weights (torch's meta device).
+
+    Raises:
+        UsageError: names the file `path`, the key, its value and the valid ones.
+    """
+    miners = (*MINERS, "global")  # which mines over the training set, the others within a batch
+    for name in train.miners:
+        if name not in miners:
+            raise UsageError(
+                f"{path}: train.miners: there is no miner {name!r}; use {', '.join(miners)}."
+            )
+    try:
+        with torch.device("meta"):
+            build_backbone(train.backbone, train.embedding_size, train.input_size, train.colour)
+            build_head(train.head, train.embedding_size, 2, train.head_scale, train.head_margin)
+    except FaceOpsError as error:
+        raise UsageError(f"{path}: {error}") from None

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.layers import InputStage, conv_unit
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, InputStage, conv_unit
 
 
 class Branches(nn.Module):
@@ -36,6 +35,7 @@ class L2Pool(nn.Module):
         return torch.sqrt(9 * means + _EPSILON)
 
 
+Channels = tuple[int, int]
 # The columns of table 2: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool, its projection; stride.
 # A 0 means: no such branch, or a pool that is not projected.
 _INCEPTIONS = {
@@ -82,12 +82,7 @@ def build_facenet_nn2(embedding_size: int, input_size: int, colour: str) -> Embe
 
 
 def _inception(
-    inputs: int,
-    one: int,
-    three: tuple[int, int],
-    five: tuple[int, int],
-    pool: tuple[str, int],
-    stride: int,
+    inputs: int, one: int, three: Channels, five: Channels, pool: tuple[str, int], stride: int
 ) -> Branches:
     """Return one row of the table: windows of several sizes beside each other."""
     branches: list[nn.Module] = [conv_unit(inputs, one, 1)] if one else []

@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.layers import InputStage, conv_unit
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, InputStage, conv_unit
 
 # Table 1's bottlenecks: expansion, output channels, repeats, stride of the first.
 _BOTTLENECKS = (*((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)),)
@@ -82,8 +81,7 @@ _BLOCKS = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
     *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1)),
 )
-_CONV_EPSILON = 1e-3
-_BN_EPSILON = 2e-5
+_CONV_EPSILON, _BN_EPSILON = 1e-3, 2e-5
 
 
 class ConvUnit(nn.Module):
@@ -145,14 +143,9 @@ def _name_in_onnx(name: str) -> str:
     """`trunk.conv_2_dw.batchnorm.running_mean` -> `conv_2_dw_batchnorm_moving_mean`."""
     words = name.split(".")[1:]
     layer, value = "_".join(words[:-1]), words[-1]
-    normalises = layer.endswith("batchnorm") or layer in {"bn1", "fc1"}
-    if normalises:
-        value = {
-            "weight": "gamma",
-            "bias": "beta",
-            "running_mean": "moving_mean",
-            "running_var": "moving_var",
-        }[value]
+    if layer.endswith("batchnorm") or layer in {"bn1", "fc1"}:
+        value = value.replace("running", "moving")
+        value = {"weight": "gamma", "bias": "beta"}.get(value, value)
     elif layer.endswith("relu"):
         value = "gamma"
     return f"{layer}_{value}"

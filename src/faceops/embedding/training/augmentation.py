@@ -16,13 +16,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from faceops.config.sections import Train
 
 
-def change_brightness_contrast(
-    pixels: torch.Tensor, draws: torch.Tensor, strength: float
-) -> torch.Tensor:
+def change_brightness_contrast(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Change brightness (all values) and contrast (their differences from the photo's mean).
 
     Args:
@@ -31,16 +30,15 @@ def change_brightness_contrast(
     """
     brightness, contrast = (1 + strength * (draws - 0.5)).T[:, :, None, None, None]
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.addcmul(mean * (1 - contrast) * brightness, pixels, contrast * brightness).clamp_(
-        0, 255
-    )
+    grey = mean * (1 - contrast) * brightness
+    return torch.addcmul(grey, pixels, contrast * brightness).clamp_(0, 255)
 
 
 MAX_SHIFT = 16 / 112  # of the side, at strength 1
 MAX_SCALE = 1.25
 
 
-def jitter_crop(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
+def jitter_crop(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Shift each photo along both axes and scale it about its middle; its border is mirrored.
 
     Args:
@@ -58,14 +56,14 @@ def jitter_crop(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> t
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
-def _middles(side: int, device: torch.device) -> torch.Tensor:
+def _middles(side: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(side, device=device) + 1) / side - 1
 
 
 MAX_SIGMA = 3 / 112  # of the side, at strength 1
 
 
-def blur(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
+def blur(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Blur each photo by a Gaussian with its own sigma.
 
     Args:
@@ -102,12 +100,12 @@ _CHROMA = (
 )
 
 
-def add_jpeg_artefacts(pixels: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
+def add_jpeg_artefacts(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Add the artefacts of JPEG at a quality of 100 (draw 0) to 100 - 80 x strength."""
     return jpeg(pixels, 100 - (100 - WORST_QUALITY) * strength * draws[:, 0])
 
 
-def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
     """Return `pixels` as JPEG (ITU-T T.81, 4:2:0) of `quality` (B,), 1..100, restores them.
 
     Only what loses information is computed: the quantised cosines, not the file.
@@ -124,18 +122,15 @@ def jpeg(pixels: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     halving = waves.repeat_interleave(2, dim=1) / 2  # (8, 16): the mean of two pixels, in cosines
     luma = _rounded(luma - 128, waves, _LUMA, factor) + 128
     chroma = _rounded(chroma, halving, _CHROMA, factor.repeat(2))  # (2 B, H / 2, W / 2)
-    cb, cr = F.interpolate(
-        chroma[:, None], scale_factor=2, mode="bilinear", align_corners=False
-    ).view(2, *luma.shape)
+    chroma = F.interpolate(chroma[:, None], scale_factor=2, mode="bilinear", align_corners=False)
+    cb, cr = chroma.view(2, *luma.shape)
 
     green = luma - 0.344136 * cb - 0.714136 * cr
     restored = torch.stack([luma + 1.402 * cr, green, luma + 1.772 * cb], dim=1)
     return restored[:, :, :height, :width].round().clamp_(0, 255)
 
 
-def _rounded(
-    plane: torch.Tensor, waves: torch.Tensor, table: tuple[int, ...], factor: torch.Tensor
-) -> torch.Tensor:
+def _rounded(plane: Tensor, waves: Tensor, table: tuple[int, ...], factor: Tensor) -> Tensor:
     """Return `plane` (N, H, W) from its quantised coefficients, 8 x 8 a block.
 
     Args:
@@ -145,27 +140,24 @@ def _rounded(
     count, height, width = plane.shape
     side = waves.shape[1]
     rows, columns = height // side, width // side
-    steps = (
-        (_steps(table, plane.device) * factor[:, None, None] + 0.5)
-        .floor()
-        .clamp(1, 255)[:, None, :, None]
-    )
+    steps = (_steps(table, plane.device) * factor[:, None, None] + 0.5).floor().clamp(1, 255)
+    steps = steps[:, None, :, None]  # (N, 1, 8, 1, 8)
     vertical = waves @ plane.reshape(count, rows, side, width)  # (N, rows, 8, W)
     both = vertical.view(count, rows, 8, columns, side) @ waves.T  # (N, rows, 8, columns, 8)
     both.div_(steps).round_().mul_(steps)
     back = _cosines(plane.device)
-    restored: torch.Tensor = back.T @ (both @ back).view(count, rows, 8, columns * 8)
+    restored: Tensor = back.T @ (both @ back).view(count, rows, 8, columns * 8)
     return restored.view(count, rows * 8, columns * 8)
 
 
 # Kept on the device: sending them each time would make a GPU's queue run empty.
 @lru_cache
-def _steps(table: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def _steps(table: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(table, dtype=torch.float32).view(8, 8).to(device)
 
 
 @lru_cache
-def _cosines(device: torch.device) -> torch.Tensor:
+def _cosines(device: torch.device) -> Tensor:
     """Return the orthonormal DCT-II of 8 values, (8, 8): a row a frequency."""
     place = torch.arange(8, dtype=torch.float64)
     waves = torch.cos(math.pi / 8 * (place + 0.5) * place[:, None]) / 2
@@ -176,11 +168,10 @@ def _cosines(device: torch.device) -> torch.Tensor:
 # Of the side, in the aligned template: eyes at .46, tip of the nose at .64, mouth at .82.
 EYES_END = 60 / 112
 _HIGHEST, _LOWEST = 62 / 112, 84 / 112  # where the cover begins
-_CHEEKS = (0.5, 0.66)
 _HANDS = 0.35  # share of the covers
 
 
-def occlude(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+def occlude(pixels: Tensor, draws: Tensor) -> Tensor:
     """Cover each face from below the eyes downwards, by a mask or a hand.
 
     A mask spans the face: any colour, more often pale, with faint pleats. A hand is narrower, has
@@ -209,8 +200,8 @@ def occlude(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
     tint = torch.cat([red, green, blue], dim=1) - 0.5  # (B, 3, 1, 1)
     cloth = 255 * (0.95 * light.sqrt() + 0.3 * wide * tint)
-    rows, columns = slice(*_part(height, *_CHEEKS)), slice(*_part(width, 0.3, 0.7))
-    skin = pixels[:, :, rows, columns].mean((2, 3), keepdim=True)
+    cheeks = pixels[..., height // 2 : round(0.66 * height), int(0.3 * width) : round(0.7 * width)]
+    skin = cheeks.mean((2, 3), keepdim=True)
     colour = torch.where(hand, skin * (0.75 + 0.45 * light), cloth)
     angle = torch.where(hand, 2 * turn - 1, math.pi / 2 + 0.3 * (turn - 0.5))
     stripes = torch.where(hand, 7, 4 + 4 * red) * (x * angle.cos() + y * angle.sin())
@@ -219,13 +210,7 @@ def occlude(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return torch.lerp(pixels, (colour * shade).clamp_(0, 255), covered)
 
 
-def _part(side: int, start: float, end: float) -> tuple[int, int]:
-    """Return first and last of the places between two shares of `side`, at least one."""
-    first = int(start * side)
-    return first, max(round(end * side), first + 1)
-
-
-def mirror(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+def mirror(pixels: Tensor, draws: Tensor) -> Tensor:
     """Mirror each photo; `draws` (B, 0) is not used."""
     return pixels.flip(3)
 
@@ -235,7 +220,7 @@ ASPECT = (0.3, 1 / 0.3)  # height over width
 _PLACES = 2**16
 
 
-def erase(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+def erase(pixels: Tensor, draws: Tensor) -> Tensor:
     """Replace a rectangle of each photo by noise (random erasing, Zhong et al. 2020).
 
     Its area is 2 to 40 % of the photo's, its height 0.3 to 3.3 times its width; sides longer than
@@ -256,7 +241,7 @@ def erase(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return torch.where(rows[:, None, :, None] & columns[:, None, None], noise, pixels)
 
 
-def _stretch(side: int, start: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+def _stretch(side: int, start: Tensor, length: Tensor) -> Tensor:
     """Return bool (B, side), true for `length` places that lie at `start` of where they can."""
     length = length.round().clamp(1, side)
     first = (start * (side - length + 1)).floor()
@@ -265,7 +250,7 @@ def _stretch(side: int, start: torch.Tensor, length: torch.Tensor) -> torch.Tens
 
 
 @lru_cache(maxsize=2)
-def _noise(count: int, device: torch.device) -> torch.Tensor:
+def _noise(count: int, device: torch.device) -> Tensor:
     """Return values 0..255, float32, `count` of them from each of 65,536 places."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(256, (count + _PLACES - 1,), generator=generator).float().to(device)
@@ -275,17 +260,10 @@ def _noise(count: int, device: torch.device) -> torch.Tensor:
 class Augmentation:
     """How much crops are changed; all in 0..1, and 0 changes nothing.
 
-    Strengths are the largest change: each photo's own lies anywhere between none and that. Pixels
-    are those of a crop of 112; on another size they are scaled.
-
     flip: mirror half of the photos.
-    jitter: strength; at 1 a photo is shifted by up to 16 pixels along both axes and scaled by a
-        factor between 1 / 1.25 and 1.25.
-    brightness: strength; at 1 brightness and contrast change by factors between 1/2 and 3/2.
-    blur: strength; at 1 sigma lies between 0 and 3 pixels.
-    jpeg: strength; at 1 qualities lie between 100 and 20.
-    erase: share of the photos that lose a rectangle of 2 to 40 % of their area to noise.
-    occlude: share of the photos whose lower face is covered, by a mask or a hand.
+    jitter, brightness, blur, jpeg: strengths, the largest change: each photo's own lies anywhere
+        between none and that. What 1 means is said where each change is defined.
+    erase, occlude: shares of the photos that lose a rectangle, or whose lower face is covered.
     """
 
     flip: bool = False
@@ -301,35 +279,24 @@ class Augmentation:
         """Return the augmentation of the section train of params.yaml."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for a value outside 0..1."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"augmentation: {field.name} is {value}, and must be in 0..1")
-
 
 # In this order: occlusion, crop, light, lens, file; random erasing last. Each has its own random
 # draws, so that adding one leaves the others unchanged.
-_STRENGTHS: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], int]] = {
+_CHANGES: dict[str, tuple[Callable[..., Tensor], int]] = {
+    "occlude": (occlude, 13),
+    "flip": (mirror, 1),
     "jitter": (jitter_crop, 3),
     "brightness": (change_brightness_contrast, 2),
     "blur": (blur, 1),
     "jpeg": (add_jpeg_artefacts, 1),
-}
-_SHARES: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], int]] = {
-    "occlude": (occlude, 13),  # the first draw chooses the photos
-    "flip": (mirror, 1),
     "erase": (erase, 6),
 }
-_ORDER = ("occlude", "flip", "jitter", "brightness", "blur", "jpeg", "erase")
-_DRAWS = [(_SHARES | _STRENGTHS)[name][1] for name in _ORDER]
+_SHARES = ("occlude", "flip", "erase")  # their first draw chooses the photos
+_DRAWS = [draws for _, draws in _CHANGES.values()]
 _PIECE = 16  # photos
 
 
-def augment(
-    pixels: torch.Tensor, settings: Augmentation, seed: int, first: int = 0
-) -> torch.Tensor:
+def augment(pixels: Tensor, settings: Augmentation, seed: int, first: int = 0) -> Tensor:
     """Return changed copies of `pixels`, float32 (B, 3, H, W) RGB, 0..255, on their device.
 
     Photo i depends on its own pixels, the settings, the seed and on first + i alone, not on the
@@ -354,20 +321,18 @@ def augment(
         return torch.cat([_change(part, settings, drawn) for part, drawn in pieces])
 
 
-def _change(pixels: torch.Tensor, settings: Augmentation, draws: torch.Tensor) -> torch.Tensor:
+def _change(pixels: Tensor, settings: Augmentation, draws: Tensor) -> Tensor:
     """Apply all changes; `draws` (B, D) is on the CPU, so that no GPU has to be awaited."""
     pixels = pixels.contiguous()  # all of it is slower with channels last
     device = pixels.device
-    for name, drawn in zip(_ORDER, draws.split(_DRAWS, dim=1), strict=True):
-        value = getattr(settings, name)
-        if name in _STRENGTHS and value > 0:
-            change, _ = _STRENGTHS[name]
-            pixels = change(pixels, drawn.to(device, non_blocking=True), value)
+    for name, drawn in zip(_CHANGES, draws.split(_DRAWS, dim=1), strict=True):
+        change, value = _CHANGES[name][0], getattr(settings, name)
         if name in _SHARES:
-            alter, _ = _SHARES[name]
             chosen = torch.nonzero(drawn[:, 0] < (value / 2 if name == "flip" else value)).flatten()
             if len(chosen):
                 at = chosen.to(device, non_blocking=True)
                 own = drawn[chosen, 1:].to(device, non_blocking=True)
-                pixels = pixels.index_copy(0, at, alter(pixels[at], own))
+                pixels = pixels.index_copy(0, at, change(pixels[at], own))
+        elif value > 0:
+            pixels = change(pixels, drawn.to(device, non_blocking=True), value)
     return pixels.clamp(0, 255)  # interpolation may round to a little beyond

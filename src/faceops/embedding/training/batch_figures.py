@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from faceops.base.errors import FaceOpsError
 from faceops.embedding.miners import positive_pairs
@@ -17,7 +18,7 @@ ADVICE = "lower train.learning_rate, or raise train.warmup_epochs"
 
 @torch.no_grad()
 def batch_figures(
-    embeddings: torch.Tensor, distances: torch.Tensor, labels: torch.Tensor, margin: float
+    embeddings: Tensor, distances: Tensor, labels: Tensor, margin: float
 ) -> dict[str, float]:
     """Return a batch's figures, NaN where the batch has no such pairs.
 

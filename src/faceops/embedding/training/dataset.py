@@ -1,14 +1,16 @@
-"""The faces of a split, and the samplers that draw the batches of an epoch from them."""
+"""The faces of a split, the samplers that draw batches from them, and the batches of each epoch."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from faceops.config.sections import Train
+from faceops.embedding.global_mining import global_batches, nearest_negatives, random_negatives
+from faceops.embedding.miners import Triplets
 
 
 @dataclass(frozen=True)
@@ -144,3 +146,110 @@ class UniformSampler:
     def epoch(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield int64 positions of faces, a batch each, in an order that `generator` draws."""
         yield from np.array_split(generator.permutation(self.positions), len(self))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of B training faces.
+
+    positions: int64 (B,), in the training split.
+    labels: int64 (B,), their people.
+    triplets: rows of the batch, where global mining chose them; else a miner finds them.
+    """
+
+    positions: np.ndarray
+    labels: np.ndarray
+    triplets: Triplets | None = None
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """The epochs of a run, counted from 1: their phase, their miner, their batches.
+
+    train: the faces of the split.
+    settings: the section train of params.yaml.
+    """
+
+    train: FaceDataset
+    settings: Train
+
+    @property
+    def total(self) -> int:
+        """The number of epochs of a run that is not stopped early."""
+        return self.settings.warmup_epochs + self.settings.triplet_epochs
+
+    def phase(self, epoch: int) -> str:
+        """Return "warmup" or "triplet"."""
+        return "warmup" if epoch <= self.settings.warmup_epochs else "triplet"
+
+    def miner(self, epoch: int) -> str:
+        """Return the miner of a triplet epoch, "" for a warm-up epoch.
+
+        With 10 triplet epochs {semi_hard: 0.4, batch_hard: 1.0} gives four of the one and six of
+        the other.
+        """
+        if self.phase(epoch) == "warmup":
+            return ""
+        share = (epoch - self.settings.warmup_epochs - 1) / self.settings.triplet_epochs
+        return next(name for name, end in self.settings.miners.items() if share < end - 1e-9)
+
+    def after(self, last: dict[str, Any], stale_epochs: int) -> int | None:
+        """Return the epoch after the one whose history row is `last`, or None to stop early.
+
+        A warm-up whose validation score did not rise for `patience` epochs (`stale_epochs`) gives
+        way to triplets; a triplet phase then ends the run.
+        """
+        if stale_epochs < self.settings.patience:
+            return int(last["epoch"]) + 1
+        if last["phase"] == "triplet" or self.settings.triplet_epochs == 0:
+            return None
+        return self.settings.warmup_epochs + 1
+
+    def batches(self, epoch: int, negatives: np.ndarray | None = None) -> list[Batch]:
+        """Return the batches of `epoch`, the same each time.
+
+        Args:
+            negatives: int64 (N, k), those that `mine` found for each face.
+        """
+        labels, added = self.train.labels, self.settings.negatives_per_batch
+        generator = np.random.default_rng([self.settings.seed, epoch])
+        phase = self.phase(epoch)
+        if negatives is None:
+            sampler = self._sampler(phase, added if phase == "triplet" else 0)
+            return [Batch(rows, labels[rows]) for rows in sampler.epoch(generator)]
+        drawn = list(self._sampler(phase).epoch(generator))
+        mined = global_batches(drawn, labels, negatives, added, generator)
+        return [Batch(rows, labels[rows], triplets) for rows, triplets in mined]
+
+    def batches_before(self, epoch: int) -> int:
+        """Return how many batches all epochs before `epoch` have."""
+        warmup = min(epoch - 1, self.settings.warmup_epochs)
+        phases = (("warmup", warmup), ("triplet", epoch - 1 - warmup))
+        return sum(len(self._sampler(phase)) * count for phase, count in phases)
+
+    def mine(self, embeddings: np.ndarray, epoch: int) -> np.ndarray:
+        """Return the negatives of each training face, int64 (N, nearest + random), -1 for none.
+
+        First the nearest faces of other people, then random ones, people with one photo among
+        them. A face that is negative only has none.
+
+        Args:
+            embeddings: float32 (N, D), the latest of each training face, L2-normalised.
+        """
+        settings, labels = self.settings, self.train.labels
+        anchors = np.flatnonzero(~self.train.negative_only)
+        count, skip = settings.global_nearest, settings.global_skip
+        generator = np.random.default_rng([settings.seed, epoch, 1])
+        near = nearest_negatives(embeddings, labels, anchors, count, skip)
+        random = random_negatives(labels, anchors, settings.global_random, generator)
+        negatives = np.full((len(labels), count + settings.global_random), -1, dtype=np.int64)
+        negatives[anchors] = np.concatenate([near, random], axis=1)
+        return negatives
+
+    def _sampler(self, phase: str, negatives: int = 0) -> Sampler:
+        train, settings = self.train, self.settings
+        people, photos = settings.people_per_batch, settings.photos_per_person
+        if phase == "warmup" and settings.warmup_sampler != "balanced":
+            classified = np.flatnonzero(train.labels < train.num_classes(settings))
+            return UniformSampler(classified, people * photos)
+        return BalancedSampler(train.labels, train.negative_only, people, photos, negatives)

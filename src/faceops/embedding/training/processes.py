@@ -15,19 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
+from threading import Event
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from faceops.base.errors import FaceOpsError
 
-# Process 0 may compute features for hours while the others wait; torchrun ends the others when one
-# fails.
+# Process 0 may compute features for hours; torchrun ends the other processes when one fails.
 _TIMEOUT = timedelta(hours=24)
 
 
@@ -49,16 +49,14 @@ class Processes:
         if count == 1:
             return cls()
         if device.type == "cuda":
-            gpus = torch.cuda.device_count()
-            if int(os.environ["LOCAL_RANK"]) >= gpus:
+            gpus, gpu = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+            if gpu >= gpus:
                 raise FaceOpsError(
                     f"train.processes = {count} needs a GPU each, and there are {gpus}; lower it,"
                     " or set train.device to cpu."
                 )
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        if not dist.is_initialized():
-            backend = "nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=_TIMEOUT)
+            torch.cuda.set_device(gpu)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
         return cls(dist.get_rank(), dist.get_world_size())
 
     def leave(self) -> None:
@@ -75,12 +73,12 @@ class Processes:
         if self.rank == 0 and self.count > 1:
             dist.barrier()
 
-    def sync_batch_norm(self, model: torch.nn.Module, device: torch.device) -> None:
+    def sync_batch_norm(self, model: nn.Module, device: torch.device) -> None:
         """Let batch normalisation on GPUs see the whole batch; the weights keep their names."""
         if self.count > 1 and device.type == "cuda":
-            torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
-    def broadcast_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: nn.Module) -> None:
         """Give all processes the running statistics of process 0."""
         if self.count > 1:
             for buffer in module.buffers():
@@ -95,7 +93,7 @@ class Processes:
     def _sizes(self, total: int) -> list[int]:
         return [total // self.count + (rank < total % self.count) for rank in range(self.count)]
 
-    def gather(self, embeddings: torch.Tensor, total: int) -> torch.Tensor:
+    def gather(self, embeddings: Tensor, total: int) -> Tensor:
         """Return the embeddings (total, D) of the whole batch, in its order.
 
         Only this process's own rows carry a gradient; the other processes have that of theirs.
@@ -111,7 +109,7 @@ class Processes:
         parts[self.rank] = embeddings
         return torch.cat(parts)
 
-    def add_gradients(self, module: torch.nn.Module) -> None:
+    def add_gradients(self, module: nn.Module) -> None:
         """Add up the gradients of `module` over the processes, in one message."""
         if self.count == 1:
             return
@@ -148,9 +146,9 @@ def start_processes(count: int, module: str) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
+        max_restarts=0,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
-        max_restarts=0,
         run_id=f"faceops-{os.getpid()}",
     )
     try:
@@ -162,30 +160,25 @@ def start_processes(count: int, module: str) -> None:
         raise KeyboardInterrupt from None
 
 
-class StopSignal:
-    """Within a `with`, Ctrl-C and SIGTERM only set `received`; a second one acts at once.
+@contextmanager
+def stop_signals() -> Iterator[Event]:
+    """Yield an event that Ctrl-C and SIGTERM set; a second one of them acts at once.
 
-    Outside of the main thread, where Python allows no handlers, it never receives one.
+    Outside of the main thread, where Python allows no handlers, nothing sets it.
     """
+    received, handlers = Event(), dict[int, Any]()
 
-    def __init__(self) -> None:
-        self.received = False
-        self._handlers: dict[int, Any] = {}
+    def restore() -> None:
+        while handlers:
+            signal.signal(*handlers.popitem())
 
-    def __enter__(self) -> "StopSignal":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._receive)
-        return self
+    def receive(number: int, frame: object) -> None:
+        restore()
+        received.set()
 
-    def __exit__(self, *exception: object) -> None:
-        self._restore()
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers |= {n: signal.signal(n, receive) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        restore()

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,28 +54,31 @@ class MlflowLog(TrainingLog):
             run_id_file: keeps the run's id: a training that was interrupted continues in the run
                 that it began, as long as the store still has it.
         """
-        self._client = mlflow.MlflowClient()
+        client = self._client = mlflow.MlflowClient()
         if parent:
-            experiment_id = self._client.get_run(parent).info.experiment_id
+            experiment_id = client.get_run(parent).info.experiment_id
         else:
-            found = self._client.get_experiment_by_name(experiment)
+            found = client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else mlflow.create_experiment(experiment)
         tags = {"data_sha256": data_sha256} | ({_PARENT: parent} if parent else {})
-        self._last_step = 0  # that the run has
-        self._logged_epochs: set[int] = set()
         self._unsent: list[Metric] = []
         self._sent_at = time.monotonic()
         run_id = self._interrupted_run(run_id_file, experiment_id)
-        if run_id:
-            self.run_id = run_id
-            self._continue(tags)
-            return
-        run = self._client.create_run(experiment_id, tags=tags, run_name="train")
-        self.run_id = run.info.run_id
-        texts = [Param(f"train.{name}", param_text(value)) for name, value in params.items()]
-        self._client.log_batch(self.run_id, params=texts)
-        run_id_file.parent.mkdir(parents=True, exist_ok=True)
-        run_id_file.write_text(self.run_id, encoding="utf-8")
+        if run_id:  # its parameters stay: MLflow refuses another value, such as of a limit
+            client.update_run(run_id, "RUNNING")
+            for name, value in tags.items():
+                client.set_tag(run_id, name, value)
+        else:
+            run_id = client.create_run(experiment_id, tags=tags, run_name="train").info.run_id
+            texts = [Param(f"train.{name}", _param_text(value)) for name, value in params.items()]
+            client.log_batch(run_id, params=texts)
+            run_id_file.parent.mkdir(parents=True, exist_ok=True)
+            run_id_file.write_text(run_id, encoding="utf-8")
+        self.run_id = str(run_id)
+        steps = client.get_metric_history(run_id, "step/loss")
+        self._last_step = max((point.step for point in steps), default=0)  # that the run has
+        epochs = client.get_metric_history(run_id, "val_score")
+        self._logged_epochs = {point.step for point in epochs}
 
     def _interrupted_run(self, run_id_file: Path, experiment_id: str) -> str | None:
         """Return the run of an earlier process, if it belongs to this experiment."""
@@ -90,16 +92,6 @@ class MlflowLog(TrainingLog):
             raise
         here = info.experiment_id == experiment_id and info.lifecycle_stage == "active"
         return str(info.run_id) if here else None
-
-    def _continue(self, tags: dict[str, str]) -> None:
-        """Reopen a run; its parameters stay: MLflow refuses another value, such as of a limit."""
-        self._client.update_run(self.run_id, "RUNNING")
-        for name, value in tags.items():
-            self._client.set_tag(self.run_id, name, value)
-        steps = self._client.get_metric_history(self.run_id, "step/loss")
-        self._last_step = max((point.step for point in steps), default=0)
-        epochs = self._client.get_metric_history(self.run_id, "val_score")
-        self._logged_epochs = {point.step for point in epochs}
 
     def log_step(self, step: int, figures: dict[str, float]) -> None:
         """Log the figures of a step as "step/<name>"; a request sends those of some seconds.
@@ -132,8 +124,7 @@ class MlflowLog(TrainingLog):
 
     def log_map(self, embeddings: np.ndarray, labels: np.ndarray) -> None:
         """Log the map of validation people (see `draw_similarity_map`), without their faces."""
-        persons = np.array([f"person {label}" for label in labels])
-        picture = draw_similarity_map(embeddings, persons)
+        picture = draw_similarity_map(embeddings, np.char.add("person ", labels.astype(str)))
         if picture is not None:
             self._client.log_image(self.run_id, picture, "validation_people.png")
 
@@ -164,10 +155,8 @@ def _metrics(figures: dict[str, float], step: int) -> list[Metric]:
     ]
 
 
-def param_text(value: Any) -> str:
+def _param_text(value: Any) -> str:
     """Return a parameter as people write it: {"semi_hard": 0.4} as `semi_hard: 0.4`."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return ", ".join(f"{name}: {part}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(str(part) for part in value)
     return str(value)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.parallel import ordered_map
@@ -36,21 +37,8 @@ from faceops.embedding.training.batch_figures import (
     check_gradient,
     epoch_means,
 )
-from faceops.embedding.training.checkpoint import (
-    Tensors,
-    load_checkpoint,
-    save_checkpoint,
-)
-from faceops.embedding.training.epoch_batches import (
-    Batch,
-    batches_before,
-    epoch_batches,
-    mine_negatives,
-    miner_of,
-    next_epoch,
-    phase_of,
-    total_epochs,
-)
+from faceops.embedding.training.checkpoint import Tensors, load_checkpoint, save_checkpoint
+from faceops.embedding.training.dataset import Batch, Epochs
 from faceops.embedding.training.inputs import TrainingInputs
 from faceops.embedding.training.optimiser import (
     build_average,
@@ -59,7 +47,7 @@ from faceops.embedding.training.optimiser import (
     optimiser_tensors,
     restore_optimiser,
 )
-from faceops.embedding.training.processes import Processes, StopSignal
+from faceops.embedding.training.processes import Processes, stop_signals
 
 Row = dict[str, Any]  # an epoch of the history: epoch, phase, miner, figures
 
@@ -141,17 +129,15 @@ class Trainer:
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
         self.train, self.val = inputs.train, inputs.val
+        self.epochs = Epochs(inputs.train, settings)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.processes.sync_batch_norm(model, device)
         self.trained = inputs.trained(model)
         torch.manual_seed(settings.seed)
-        self.head = build_head(
-            settings.head,
-            model.embedding_size,
-            self.train.num_classes(settings),
-            settings.head_scale,
-            settings.head_margin,
-        ).to(device)
+        classes = self.train.num_classes(settings)
+        scale, margin = settings.head_scale, settings.head_margin
+        head = build_head(settings.head, model.embedding_size, classes, scale, margin)
+        self.head = head.to(device)
         self.average = build_average(self.trained, settings.ema_decay)
         if settings.compile:
             _check_compiler()
@@ -178,11 +164,10 @@ class Trainer:
             FaceOpsError: training went wrong (see `check_collapse`).
             KeyboardInterrupt: Ctrl-C or SIGTERM came; the current step is in the checkpoint.
         """
-        with StopSignal() as self.stop_signal:
+        with stop_signals() as self.stop_received:
             if self.load_checkpoint():
-                self.print(
-                    f"training continues after epoch {self.history[-1]['epoch']}, step {self.step}"
-                )
+                last = self.history[-1]["epoch"]
+                self.print(f"training continues after epoch {last}, step {self.step}")
             else:
                 self.init_classes()
                 self.record_epoch({"epoch": 0, "phase": "start", "miner": ""} | self.evaluate())
@@ -209,9 +194,9 @@ class Trainer:
     def run_epochs(self) -> str:
         """Run the remaining epochs; return why training stopped."""
         settings = self.settings
-        while self.history[-1]["epoch"] < total_epochs(settings):
+        while self.history[-1]["epoch"] < self.epochs.total:
             if self.epoch == 0:
-                epoch = next_epoch(self.history[-1], self.stale_epochs, settings)
+                epoch = self.epochs.after(self.history[-1], self.stale_epochs)
                 if epoch is None:
                     return "patience"
                 self.epoch = epoch
@@ -227,14 +212,10 @@ class Trainer:
 
     def mine_and_draw(self) -> list[Batch]:
         """Return the batches of the epoch, after global mining where the epoch uses it."""
-        settings, epoch = self.settings, self.epoch
-        is_global = miner_of(epoch, settings) == "global"
+        is_global = self.epochs.miner(self.epoch) == "global"
         if is_global and self.step == 0:
-            bank = self.fresh_bank()
-            embeddings = bank.embeddings.cpu().numpy()
-            self.negatives = mine_negatives(embeddings, self.train, settings, epoch)
-        negatives = self.negatives if is_global else None
-        batches = epoch_batches(self.train, settings, epoch, negatives)
+            self.negatives = self.epochs.mine(self.fresh_embeddings(), self.epoch)
+        batches = self.epochs.batches(self.epoch, self.negatives if is_global else None)
         smallest = min(len(batch.positions) for batch in batches)
         if smallest < 2 * self.processes.count:  # batch normalisation needs two
             raise FaceOpsError(
@@ -245,9 +226,9 @@ class Trainer:
 
     def run_steps(self, batches: list[Batch]) -> bool:
         """Take the remaining steps of the epoch; return False if the time limit is reached."""
-        settings, epoch = self.settings, self.epoch
-        before = batches_before(self.train, settings, epoch)
-        all_steps = batches_before(self.train, settings, total_epochs(settings) + 1)
+        settings, epochs = self.settings, self.epochs
+        before = epochs.batches_before(self.epoch)
+        all_steps = epochs.batches_before(epochs.total + 1)
         schedule = build_schedule(self.optimiser, all_steps, before + self.step)
         remaining = batches[self.step :]
         loading = ordered_map(self.load_share, remaining, workers=1)  # reads ahead
@@ -255,8 +236,7 @@ class Trainer:
         saved_at = time.monotonic()
         with closing(loading):
             steps = zip(remaining, loading, strict=True)
-            name = f"epoch {epoch}/{total_epochs(settings)}"
-            for batch, loaded in track(steps, name, len(remaining)):
+            for batch, loaded in track(steps, self.epoch_name, len(remaining)):
                 figures = {"learning_rate": float(schedule.get_last_lr()[0])}
                 figures |= self.train_step(batch, loaded)
                 schedule.step()
@@ -265,7 +245,7 @@ class Trainer:
                 self.step += 1
 
                 late = 0 < settings.max_minutes * 60 < self.elapsed
-                stop, late = self.processes.agree((self.stop_signal.received, late))
+                stop, late = self.processes.agree((self.stop_received.is_set(), late))
                 due = time.monotonic() - saved_at > settings.checkpoint_minutes * 60
                 if stop or late or due:
                     self.save_checkpoint()
@@ -276,11 +256,16 @@ class Trainer:
                     return False
         return True
 
-    def load_share(self, batch: Batch) -> torch.Tensor:
+    @property
+    def epoch_name(self) -> str:
+        """The epoch in progress, of how many."""
+        return f"epoch {self.epoch}/{self.epochs.total}"
+
+    def load_share(self, batch: Batch) -> Tensor:
         """Read this process's share of a batch."""
         return self.inputs.load(batch.positions[self.processes.share(len(batch.positions))])
 
-    def train_step(self, batch: Batch, loaded: torch.Tensor) -> dict[str, float]:
+    def train_step(self, batch: Batch, loaded: Tensor) -> dict[str, float]:
         """Embed a batch of B faces, update the weights, return the step's figures."""
         settings, device = self.settings, self.device
         # All randomness of a step comes from its place, so that a run which resumes needs no
@@ -296,27 +281,25 @@ class Trainer:
         distances = squared_distances(embeddings)  # (B, B)
 
         loss = embeddings.sum() * 0
-        miner = miner_of(self.epoch, settings)
+        miner = self.epochs.miner(self.epoch)
         head_weight = settings.head_loss_weight if miner else 1.0
         if head_weight > 0:
             # The others, people with one photo, have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
             loss = loss + head_weight * self.head(embeddings[known], labels[known])
         if miner:
-            if batch.triplets is not None:  # chosen by global mining
-                anchors, positives, negatives = (part.to(device) for part in batch.triplets)
-            else:
+            triplets = batch.triplets  # where global mining chose them
+            if triplets is None:
                 generator = torch.Generator(device).manual_seed(seed)
-                anchors, positives, negatives = MINERS[miner](
+                triplets = MINERS[miner](
                     distances.detach(), labels, settings.triplet_margin, generator
                 )
-            triplets = (anchors, positives, negatives)
             loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
 
         self.optimiser.zero_grad()
         loss.backward()
         self.processes.add_gradients(self.trained)
-        norm = torch.nn.utils.clip_grad_norm_(self.trained.parameters(), settings.grad_clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), settings.grad_clip_norm)
         check_gradient(float(norm), self.epoch, self.step)  # before it can spoil the weights
         self.optimiser.step()
         if self.average is not None:
@@ -328,8 +311,8 @@ class Trainer:
 
     def end_epoch(self, images_per_second: float) -> None:
         """Score the validation people, keep the best weights, write the checkpoint, log."""
-        settings = self.settings
-        phase, miner = phase_of(self.epoch, settings), miner_of(self.epoch, settings)
+        name = self.epoch_name
+        phase, miner = self.epochs.phase(self.epoch), self.epochs.miner(self.epoch)
         row: Row = {"epoch": self.epoch, "phase": phase, "miner": miner}
         row |= epoch_means(self.step_figures)
         check_collapse([*self.history, row])
@@ -339,9 +322,8 @@ class Trainer:
         self.save_checkpoint()
         self.log.log_epoch(row, images_per_second)
         self.print(
-            f"epoch {row['epoch']}/{total_epochs(settings)} ({miner or phase}):"
-            f" loss {row['loss']:.3f}, validation TAR {row['val_tar']:.4f} (score"
-            f" {row['val_score']:.4f}, best epoch {self.best_epoch}),"
+            f"{name} ({miner or phase}): loss {row['loss']:.3f}, validation TAR"
+            f" {row['val_tar']:.4f} (score {row['val_score']:.4f}, best epoch {self.best_epoch}),"
             f" spread {row['spread']:.2f}, {images_per_second:.0f} images/s"
         )
 
@@ -363,7 +345,7 @@ class Trainer:
         agreed: dict[str, float] = self.processes.agree(figures)
         return agreed
 
-    def fresh_bank(self) -> MemoryBank:
+    def fresh_embeddings(self) -> np.ndarray:
         """Return the memory bank, after embedding the faces that the last epoch did not."""
         bank = self.bank
         assert bank is not None
@@ -371,11 +353,10 @@ class Trainer:
         if len(stale):
             self.model.eval()
             self.processes.broadcast_buffers(self.trained)
-            bank.update(
-                stale, torch.from_numpy(self.inputs.embed_plain(self.model, "train", stale))
-            )
+            embeddings = self.inputs.embed_plain(self.model, "train", stale)
+            bank.update(stale, torch.from_numpy(embeddings))
         bank.fresh.fill_(False)
-        return bank
+        return bank.embeddings.cpu().numpy()
 
     def set_training_mode(self) -> None:
         """Put `trained` into training mode; a pretrained one keeps its running statistics.
@@ -386,7 +367,7 @@ class Trainer:
         self.trained.train()
         if self.model.backbone == "pretrained":
             for part in self.trained.modules():
-                if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
 
     @contextmanager
@@ -412,20 +393,18 @@ class Trainer:
         *("epoch", "step", "step_figures"),
     )
 
+    def stateful(self) -> dict[str, nn.Module]:
+        """Return what a checkpoint holds the state of, by its name there."""
+        parts = {"trained": self.trained, "head": self.head}
+        optional = {"average": self.average, "bank": self.bank}
+        return parts | {name: part for name, part in optional.items() if part is not None}
+
     def save_checkpoint(self) -> None:
         """Replace the checkpoint, from one process."""
         if self.processes.rank > 0:
             return
-        tensors: dict[str, Tensors] = {
-            "trained": self.trained.state_dict(),
-            "best": self.best_weights,
-            "head": self.head.state_dict(),
-            "optimiser": optimiser_tensors(self.optimiser),
-        }
-        if self.average is not None:
-            tensors["average"] = self.average.state_dict()
-        if self.bank is not None:
-            tensors["bank"] = self.bank.state_dict()
+        tensors = {name: part.state_dict() for name, part in self.stateful().items()}
+        tensors |= {"best": self.best_weights, "optimiser": optimiser_tensors(self.optimiser)}
         if self.negatives is not None:
             tensors["mined"] = {"negatives": torch.from_numpy(self.negatives)}
         state = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
@@ -437,13 +416,9 @@ class Trainer:
         if saved is None:
             return False
         tensors, state = saved
-        self.trained.load_state_dict(tensors["trained"])
-        self.head.load_state_dict(tensors["head"])
+        for name, part in self.stateful().items():
+            part.load_state_dict(tensors[name])
         restore_optimiser(self.optimiser, tensors["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(tensors["average"])
-        if self.bank is not None:
-            self.bank.load_state_dict(tensors["bank"])
         if "mined" in tensors:
             self.negatives = tensors["mined"]["negatives"].numpy()
         self.best_weights = tensors["best"]
@@ -457,7 +432,7 @@ class Trainer:
             print(line, file=sys.stderr, flush=True)
 
 
-def _copy_weights(module: torch.nn.Module) -> Tensors:
+def _copy_weights(module: nn.Module) -> Tensors:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 

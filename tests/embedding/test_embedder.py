@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.backbones.layers import InputStage
+from faceops.embedding.embedder import InputStage
 
 PIXELS = torch.randint(0, 256, (2, 3, 112, 112), generator=torch.Generator().manual_seed(0)).float()
 
