@@ -28,17 +28,29 @@ MAX_PARAMETERS = 7
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure and the most that it may be; `shown` gives the unit."""
+    """A figure, the most that it may be, and the aim where the limit is not there yet.
+
+    Limits above their aim are those of today's code: lower them with the code, never raise them.
+    """
 
     name: str
     value: float
     limit: float
+    aim: float | None = None
     shown: str = "{:,.0f}"
 
     @property
     def exceeded(self) -> bool:
         """Whether the figure is over its limit."""
         return self.value > self.limit
+
+    def __str__(self) -> str:
+        value, limit, aim = (
+            self.shown.format(figure)
+            for figure in (self.value, self.limit, self.limit if self.aim is None else self.aim)
+        )
+        note = "  exceeded" if self.exceeded else ""
+        return f"{self.name:<42}{value:>9}  limit {limit:>7}  aim {aim:>7}{note}"
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -200,9 +212,7 @@ def main() -> int:
     exceeded = False
     for one in chain(static_measures(), walk_measures() if args.walks else ()):
         exceeded |= one.exceeded
-        value, limit = one.shown.format(one.value), one.shown.format(one.limit)
-        note = "  exceeded" if one.exceeded else ""
-        print(f"{one.name:<42}{value:>9}  of {limit:>7}{note}", flush=True)
+        print(one, flush=True)
     for place in long_signatures(python_files("src", "flows")):
         print(f"  {place}")
     return int(exceeded)

@@ -6,7 +6,6 @@ from tests.house import Measure, code_lines, static_measures
 
 
 @pytest.mark.parametrize("measure", static_measures(), ids=lambda measure: measure.name)
-@pytest.mark.xfail(strict=False, reason="the regrouping of the code is not complete")
 def test_the_code_is_within_its_limits(measure: Measure) -> None:
     assert measure.value <= measure.limit
 
