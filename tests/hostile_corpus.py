@@ -21,7 +21,7 @@ Make = Callable[[Path], object]
 
 
 def pixels(side: int = 64, mode: str = "RGB") -> Image.Image:
-    """A picture of smooth noise, in which there is no face."""
+    """A picture of smooth noise without a face."""
     noise = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
     return picture.convert(mode)

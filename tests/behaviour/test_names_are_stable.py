@@ -1,4 +1,4 @@
-"""What must not change a name: rotation by EXIF, compression, light, size."""
+"""EXIF rotation, compression, light and size do not change a name."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ STORED = {
 }
 
 
-def test_most_photos_of_enrolled_people_are_named_and_rightly(
+def test_most_photos_of_enrolled_people_get_the_right_name(
     named_photos: dict[Path, str], held_out: Path
 ) -> None:
     assert len(named_photos) >= len(list(held_out.glob("*/*"))) / 2

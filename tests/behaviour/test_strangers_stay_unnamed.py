@@ -1,4 +1,4 @@
-"""Unknown is an answer: who is not enrolled gets no name."""
+"""People who are not enrolled get no name."""
 
 import math
 from pathlib import Path
@@ -52,7 +52,7 @@ def chance_of_more(count: int, trials: int, share: float) -> float:
     )
 
 
-def test_an_empty_gallery_names_nobody(
+def test_an_empty_gallery_gives_no_names(
     synthetic_set: Path, sface_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = Bundle.load(sface_bundle)

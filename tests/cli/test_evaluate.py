@@ -50,7 +50,7 @@ def test_models_are_columns_and_a_missing_figure_is_a_dash() -> None:
     assert len({len(line) for line in table}) == 1
 
 
-def test_a_bundle_that_is_no_folder_is_a_wrong_call(
+def test_a_bundle_that_is_not_a_folder_is_an_argument_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", "--bundle", str(tmp_path / "nope")]) == 2

@@ -55,7 +55,7 @@ def test_promote_and_rollback_by_command(registry: Registry, capsys: Capture) ->
     assert "no champion before version 1" in capsys.readouterr().err
 
 
-def test_listing_where_there_is_no_store_makes_none(
+def test_listing_without_a_store_creates_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -32,7 +32,7 @@ def reasons(data: Path, formats: list[str]) -> dict[str, str]:
 
 @pytest.fixture
 def ppm() -> Iterator[None]:
-    """A format of its own in the registry."""
+    """A new format in the registry."""
     FORMATS.append(PhotoFormat("PPM", (".ppm",), re.compile(b"P6"), "PPM"))
     yield
     FORMATS.pop()

@@ -132,7 +132,7 @@ def test_triplets_are_all_that_the_loop_finds_in_the_batch(added: int) -> None:
 
 
 def test_added_negatives_are_spread_over_the_anchors() -> None:
-    # Each face has negatives of its own, so none serves two.
+    # Each face has its own negatives; no two faces share one.
     of = np.full((80, 3), -1)
     of[:20] = 20 + np.arange(60).reshape(20, 3)
     labels = np.r_[np.repeat(np.arange(10), 2), 10:70]

@@ -141,7 +141,7 @@ def test_heads_start_at_the_centres_and_learn_to_name_the_faces(name: str) -> No
     assert float(head(embeddings, labels).detach()) < 0.9 * at_centres
 
 
-def test_what_is_no_head_is_named() -> None:
+def test_an_invalid_head_is_named() -> None:
     with pytest.raises(FaceOpsError, match=r"train\.head = 'arc' .*softmax, cosface"):
         build_head("arc", 8, 4, 16.0, 0.5)
     with pytest.raises(FaceOpsError, match=r"train\.head_margin = 1\.0 .*cosface takes"):

@@ -45,7 +45,7 @@ def test_what_was_not_measured_is_not_drawn(
     assert write_plots(None, None, FARS, [{"seen": None}], tmp_path / "nowhere") == []
 
 
-def test_a_history_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_history_is_refused(tmp_path: Path) -> None:
     for text in ("epoch,loss\n1,2\n", "epoch,phase,loss,val_tar\n1,a,much,0\n", "\xff\n1\n"):
         (tmp_path / "history.csv").write_bytes(text.encode("latin-1"))
         with pytest.raises(FaceOpsError, match=r"history\.csv is not a training history"):

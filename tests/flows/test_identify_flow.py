@@ -167,7 +167,7 @@ def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prefect server of its own."""
+    """The address of a temporary Prefect server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

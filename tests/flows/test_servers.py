@@ -19,7 +19,7 @@ def free_port() -> int:
 
 
 def make(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make in `root`, with the interpreter of these tests instead of a .venv of its own."""
+    """Run make in `root`, with the interpreter of these tests instead of a new .venv."""
     outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PREFECT_HOME", "MLFLOW_TRACKING_URI")
     environment = {key: value for key, value in os.environ.items() if key not in outer}
     return subprocess.run(

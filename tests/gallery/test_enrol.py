@@ -1,4 +1,4 @@
-"""Enrolling a folder of people: what is enrolled, what is skipped, what is not done twice."""
+"""Enrolling a folder of people: what is enrolled, what is skipped, what is reused."""
 
 import errno
 import itertools

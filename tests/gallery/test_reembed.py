@@ -1,4 +1,4 @@
-"""A gallery follows the model: its faces are embedded anew from their crops, all or none."""
+"""A gallery follows the model: its faces are embedded again from their crops, all or none."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Each rule refuses the challenger that breaks it; embeddings are made up."""
+"""Each rule refuses the challenger that breaks it; the embeddings are synthetic."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ BRIGHTEST = np.arange(len(PERSON)) % 251 > 205
 
 
 def faces(noise: np.ndarray | float) -> np.ndarray:
-    """Return float32 (N, SIZE): each photo's person with `noise` of its own."""
+    """Return float32 (N, SIZE): each photo's person with its own `noise`."""
     random = np.random.default_rng(1)
     centres = random.normal(size=(PEOPLE, SIZE))
     raw = centres[PERSON] + noise * random.normal(size=(len(PERSON), SIZE))

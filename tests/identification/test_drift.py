@@ -65,7 +65,7 @@ def test_psi_is_its_formula_and_none_for_equal_shares() -> None:
     assert np.isfinite(psi([1, 0], [0, 1]))
 
 
-def test_faces_like_those_of_the_calibration_are_no_drift(thresholds: Thresholds) -> None:
+def test_faces_like_those_of_the_calibration_are_not_drift(thresholds: Thresholds) -> None:
     found = measured(thresholds, as_calibrated(thresholds, 2000), set())
     assert set(found) == {QUALITY, SIMILARITY}
     assert {drift.level for drift in found.values()} == {"none"}
@@ -104,7 +104,7 @@ def test_new_photos_are_compared_with_earlier_ones(thresholds: Thresholds) -> No
     assert few[QUALITY].faces == 210
 
 
-def test_few_faces_say_nothing_and_chance_is_no_drift() -> None:
+def test_few_faces_and_chance_differences_are_not_reported() -> None:
     tenths = [0.1] * 10
     assert compare(QUALITY, tenths, np.full(10, 4)) is None
     levels = []

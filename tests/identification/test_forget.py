@@ -271,7 +271,7 @@ def test_a_run_that_is_walking_does_not_name_the_person(
     assert identify(named.album, named.open(), bundle, named.out, OTHER).unchanged
 
 
-def test_a_run_that_starts_meanwhile_stops_the_forgetting(
+def test_a_run_that_starts_during_forgetting_stops_it(
     named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = tmp_path / "late"
@@ -359,7 +359,7 @@ def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(
         assert again.reasons["forgotten"] == marked, detail
 
 
-def test_a_shard_that_extracts_meanwhile_keeps_nothing_of_the_face(
+def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
     named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_photos_of(named, 2)

@@ -35,7 +35,7 @@ def test_people_who_are_far_apart_are_found_whole_and_numbered_by_their_first_fa
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.12, 0.2])
-def test_it_is_the_plain_loop_over_pairs(noise: float) -> None:
+def test_grouping_equals_a_plain_loop_over_pairs(noise: float) -> None:
     rows, _ = people(12, 6, noise, seed=5)
     photos = draw.integers(0, 50, len(rows)).tolist()
     pairs = sorted(
@@ -72,9 +72,7 @@ def test_two_faces_of_one_photo_are_two_people() -> None:
 @pytest.mark.parametrize(
     ("faces", "threshold"), [(12, float("inf")), (12, float("nan")), (12, 1.5), (0, 0.5), (1, 0.5)]
 )
-def test_few_faces_and_thresholds_that_none_reaches_give_no_group(
-    faces: int, threshold: float
-) -> None:
+def test_few_faces_and_unreachable_thresholds_give_no_group(faces: int, threshold: float) -> None:
     rows, _ = people(3, 4, 0.01)
     group = group_faces(rows[:faces], range(faces), DISTANCE.probability, threshold)
     assert group.tolist() == [-1] * faces

@@ -93,7 +93,7 @@ def test_a_folder_known_to_be_empty_is_accepted_and_a_suddenly_empty_one_refused
     shutil.rmtree(album / "scenes")
     identify(album, gallery, bundle, out)
     (album / "scenes").mkdir()
-    # Its photos are known to be missing: an empty folder is no surprise.
+    # Its photos are known to be missing: an empty folder is expected.
     assert identify(album / "scenes", gallery, bundle, out).photos == 0
     for path in album.glob("*.jpg"):
         path.unlink()

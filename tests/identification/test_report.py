@@ -39,7 +39,7 @@ IN_FRONT = 2
 def page(synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: Any) -> Path:
     """A report whose people and files have hostile names; people: the gallery's, renamed.
 
-    Few faces stand in front, so that the lists and the pictures in them are used.
+    Few faces are shown at first, so that the lists and the pictures in them are used.
     """
     folder = tmp_path_factory.mktemp("hostile")
     album = folder / "album"

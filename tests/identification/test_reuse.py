@@ -71,7 +71,7 @@ def test_a_change_of_settings_is_noticed(
     assert identify(photo, gallery, bundle, out, settings).unchanged
 
 
-def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_is_none(
+def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_changes_nothing(
     album: Path, synthetic_set: Path, bundle: Bundle, own_gallery: Path, out: Path
 ) -> None:
     photo = album / "orientation_6.jpg"

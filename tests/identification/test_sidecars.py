@@ -256,7 +256,7 @@ def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes | None)
     assert content is None or sidecar.read_bytes() == content
 
 
-def test_a_name_too_long_for_a_sidecar_says_so_where_one_is_wanted(tmp_path: Path) -> None:
+def test_a_name_too_long_for_a_sidecar_is_an_error_if_sidecars_are_on(tmp_path: Path) -> None:
     longest = tmp_path / ("a" * 251 + ".jpg")  # 255 bytes, as many as a name may have
     longest.touch()
     place = SidecarPlaces().of

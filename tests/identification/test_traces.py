@@ -28,7 +28,7 @@ def found_in(folder: Path, secrets: list[bytes] | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("start", [0, 13, CHUNK - 20, CHUNK])
-def test_a_probe_is_found_wherever_it_lies(start: int) -> None:
+def test_a_probe_is_found_at_any_position(start: int) -> None:
     probe = RNG.bytes(48)
     content = bytearray(RNG.bytes(2 * CHUNK + 100))
     probes = Probes([*(RNG.bytes(48) for _ in range(2000)), probe])

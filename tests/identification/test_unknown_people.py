@@ -215,6 +215,6 @@ def test_a_group_keeps_the_number_that_most_of_its_faces_had(tmp_path: Path) -> 
     assert number_groups(state, [keys(*"cf"), keys(*"ade"), keys("b", "g")]) == [1, 2, 3]
     assert number_groups(state, []) == []
     assert number_groups(state, [keys(*"bg"), keys(*"xy")]) == [3, 4]
-    # Numbers are not given twice, even when nobody has them any more.
+    # Numbers are not reused, even if no person has them any more.
     forget_numbers(state, keys(*"xy"))
     assert number_groups(state, [keys(*"xy")]) == [5]

@@ -63,13 +63,13 @@ def test_a_linked_folder_is_entered_once_and_by_its_own_name_first(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["absent", "file"])
-def test_what_is_no_folder_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_not_a_folder_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(UsageError, match="name a folder of photos"):
         walk_photos(tmp_path / name)
 
 
-def test_what_may_not_be_read_is_listed_and_gives_a_reason(tmp_path: Path) -> None:
+def test_unreadable_files_are_listed_with_a_reason(tmp_path: Path) -> None:
     """As root, the check runs in a child process without root's rights."""
     touch(tmp_path, "closed/b.jpg", "a.jpg")
     tmp_path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The alias moves once: killed, raced or moved by hand, there is one champion and a log of it."""
+"""The alias moves once: after kills, races and manual moves there is one champion and a log."""
 
 import json
 import subprocess
@@ -139,7 +139,7 @@ def test_a_killed_rollback_is_completed_not_done_twice(registry: Registry) -> No
     assert rollback()[0].version == 1
 
 
-def test_a_champion_that_changed_meanwhile_is_not_overwritten(registry: Registry) -> None:
+def test_a_champion_that_changed_in_between_is_not_overwritten(registry: Registry) -> None:
     move_champion(registry[2], registry[1], PROMOTED, "")
     with pytest.raises(FaceOpsError, match="version 2 became champion meanwhile"):
         move_champion(registry[4], registry[1], PROMOTED, "")

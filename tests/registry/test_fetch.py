@@ -76,7 +76,7 @@ def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_noted(
     database = store_folder / "mlflow.db"
     known = find_release(CHAMPION)
     database.rename(store_folder / "away.db")
-    database.write_bytes(b"this is no database" * 100)
+    database.write_bytes(b"this is not a database" * 100)
     try:  # in another process: this one has the file open
         folder, note = in_another_process().split("\n", 1)
     finally:

@@ -98,7 +98,7 @@ def test_beside_the_champion_stand_the_figures_and_what_was_changed() -> None:
     assert "| contract id | others | |" in text
 
 
-def test_the_first_release_has_nobody_beside_it() -> None:
+def test_the_first_release_has_no_champion_to_compare() -> None:
     text = describe(METRICS, {}, {"data": "d"}, None)
     assert "champion" not in text
     assert "## Gate" not in text

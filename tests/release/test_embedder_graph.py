@@ -1,4 +1,4 @@
-"""An exported embedder computes what the torch model does."""
+"""An exported embedder equals the torch model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An export is reproducible, and is compared with the models that it was made of."""
+"""An export is reproducible, and is compared with its source models."""
 
 from pathlib import Path
 

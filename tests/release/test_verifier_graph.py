@@ -1,4 +1,4 @@
-"""The verifier's graph computes the verifier, and gives it back."""
+"""The verifier's graph equals the verifier, which can be read back from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ def on_disk(folder: Path, content: bytes, size: int = SIZE) -> Any:
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)
 @pytest.mark.parametrize("opset", [17, 18, 21])
-def test_graph_computes_the_verifier_and_gives_it_back(
+def test_graph_equals_the_verifier_and_can_be_read_back(
     tmp_path: Path, calibration: Calibration, opset: int
 ) -> None:
     wanted = verifier(calibration)

@@ -1,4 +1,4 @@
-"""`mlflow models serve` of a registered release, asked over HTTP."""
+"""`mlflow models serve` of a registered release: requests over HTTP."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def server(
     empty_store: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """The champion of a registry of its own, served with a gallery."""
+    """The champion of a temporary registry, served with a gallery."""
     root = tmp_path_factory.mktemp("served")
     shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as environment:

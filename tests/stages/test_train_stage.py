@@ -55,7 +55,7 @@ def lay_out(root: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of its own, the working directory."""
+    """A new repository, the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     (tmp_path / "params.yaml").write_text(PARAMS)

@@ -1,4 +1,4 @@
-"""Intervals over people cover what they should."""
+"""Intervals over people have the stated coverage."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_interval_of_pairs_of_two_people_equals_a_plain_resampling() -> None:
             times[a] * (times[b] if a != b else 1) for a, b in zip(first, second, strict=True)
         ]
         means.append(np.average(hits, weights=weight))
-    found = pairs_interval(hits, second, first, 5, 200)  # whoever stands first
+    found = pairs_interval(hits, second, first, 5, 200)  # in either order
     low, high = np.quantile(means, [0.025, 0.975])
     assert found == pytest.approx({"low": low, "high": high})
 

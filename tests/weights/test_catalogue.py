@@ -1,4 +1,4 @@
-"""weights.toml says for each weight what it is, whose it is and where it may be had."""
+"""weights.toml states for each weight its purpose, its licence and its source."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`faceops weights` says what there is and where it lies."""
+"""`faceops weights` lists the weights and their files."""
 
 import argparse
 import json
@@ -49,7 +49,7 @@ def test_list_reports_a_wrong_file_and_goes_on(
     assert "synthetic_people: " in text
 
 
-def test_fetch_and_path_print_where_the_verified_file_lies(
+def test_fetch_and_path_print_the_path_of_the_verified_file(
     weights_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))

@@ -37,7 +37,7 @@ def add_command(subparsers: Any, run: Run, **settings: Any) -> argparse.Argument
 
 
 def add_group(subparsers: Any, name: str, **texts: Any) -> Any:
-    """Add a command that has actions of its own, and return their subparsers."""
+    """Add a command that has subcommands, and return its subparsers."""
     parser = subparsers.add_parser(name, **texts)
     return parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 

@@ -168,7 +168,7 @@ def _renamed(args: argparse.Namespace, name: str, faces: int, done: str) -> int:
 def _unalias(args: argparse.Namespace) -> int:
     """Release a person's earlier name: enrolling it then gives another person.
 
-    After `rename` or `merge` the earlier name stands for the same person. This ends that, for
+    After `rename` or `merge` the earlier name is an alias of the same person. This removes it, for
     another person of that name. The faces stay with the person.
     """
     from faceops.gallery.people import unalias

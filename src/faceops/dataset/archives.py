@@ -60,7 +60,7 @@ class BoundedTarInfo(tarfile.TarInfo):
 
 def is_archive(path: Path) -> bool:
     """Return whether the file `path` is a zip or a tar archive (gz, bz2, xz or plain)."""
-    # Not tarfile.is_tarfile: it reads the names of the first header, however long they are.
+    # Not tarfile.is_tarfile: it reads a name of any length in the first header.
     try:
         if not zipfile.is_zipfile(path):
             tarfile.open(path, tarinfo=BoundedTarInfo).close()

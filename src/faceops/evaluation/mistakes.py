@@ -1,4 +1,4 @@
-"""The worst mistakes: impostor pairs that look alike most, genuine pairs that do least.
+"""The worst mistakes: the most similar impostor pairs, the least similar genuine pairs.
 
 Wrong labels come first in both lists, so they are the first thing to check.
 """

@@ -140,7 +140,7 @@ def _crop_face(path: Path, finder: FaceFinder, settings: CropSettings) -> Croppe
 
 
 def _crop_center(pixels: np.ndarray, ratio: float) -> CroppedPhoto:
-    """Crop a photo that somebody else cropped around the face already."""
+    """Crop a photo that was already cropped around the face."""
     left, top, side = center_square(pixels.shape[1], pixels.shape[0], ratio)
     crop = square_crop(pixels, left, top, side, 112)
     quality = measure(crop, pose=0.0, size_px=side)  # the pose is unknown

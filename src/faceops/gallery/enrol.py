@@ -33,7 +33,7 @@ MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 @dataclass(frozen=True)
 class MovedFace:
-    """A photo that now lies in the folder of `person`, and whose face was that of `before`."""
+    """A photo that is now in the folder of `person`; its face was enrolled as `before`."""
 
     photo: str
     person: str
@@ -320,7 +320,7 @@ def dissimilar_photos(
     """Return the indices of photos whose only face is unlike the person's other faces.
 
     Faces that are enrolled already are the reference: new ones that match each other may all be
-    another person of that name. If none is enrolled, a face is returned that is unlike all other
+    another person of that name. If none is enrolled, a face is returned that differs from all other
     new ones, provided that two of these match; where no two match, nothing can be said.
 
     Args: as `choose_faces`.

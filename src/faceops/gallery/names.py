@@ -59,7 +59,7 @@ def valid_unicode(text: str) -> str:
 def paths_shown_as(folder: Path, shown: str) -> list[Path]:
     """Return the existing paths below `folder` that `valid_unicode` shows as `shown` (with /).
 
-    There may be two, since a name may hold a backslash of its own. Folders are listed only for
+    There may be two, since a name may itself contain a backslash. Folders are listed only for
     parts with a backslash; one that may not be listed counts as empty.
     """
     paths = [folder]

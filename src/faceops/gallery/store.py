@@ -203,7 +203,7 @@ class Gallery:
         return GalleryFace(person, photo_id, photo, box, score, quality, embedding, crop_id, origin)
 
     def with_aliases(self, aliases: Mapping[str, str]) -> "Gallery":
-        """Return this gallery with these `aliases` in place of its own."""
+        """Return this gallery with these `aliases` instead of its current ones."""
         return replace(self, aliases=dict(aliases), stamp="")
 
     def without(self, is_removed: Callable[[GalleryFace], bool]) -> "Gallery":

@@ -1,4 +1,4 @@
-"""Time per photo of two releases, measured alternately until it is known to be above a limit."""
+"""Time per photo of two releases, measured alternately until the result is certain."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -45,8 +45,8 @@ def freeze(
     Args:
         seen: people that a release was trained or calibrated on.
         pinned: the expected `data_sha256`; "" accepts any.
-        seen_photos: sha256 of the photos that a release was trained or calibrated on; whoever has
-            one of them is left out too.
+        seen_photos: sha256 of the photos that a release was trained or calibrated on; people who
+            have one of them are left out too.
 
     Raises:
         UsageError: `data` holds no labelled photos of two people or more.

@@ -94,7 +94,7 @@ def _seen(model: MeasuredModel, version: Version, people: set[str], root: Path) 
 def stored_or_new_verdict(
     challenger: Version, champion: Version, root: Path, settings: Gate, threads: int
 ) -> verdicts.StoredVerdict:
-    """Return the stored verdict on `challenger`; measure it where none can be reused.
+    """Return the stored verdict on `challenger`; measure it if none can be reused.
 
     Raises: as `gate_release`.
     """
@@ -113,7 +113,7 @@ def promote(
 
     The gate measures before the lock is taken, so that a rollback need not wait for it. The move
     is under the lock and begins with a check that the champion is still the one measured against:
-    where it changed meanwhile, the promotion fails. For one machine this is enough; for others
+    if it changed in the meantime, the promotion fails. For one machine this is enough; for others
     see `move_champion`. Other arguments are as in `gate_release`.
 
     Args:
@@ -157,7 +157,7 @@ def promote(
 def gate_and_promote(
     number: int, root: Path, settings: Gate, *, move: bool, threads: int
 ) -> dict[str, Any]:
-    """Gate version `number` after a rebuild, and say what became of it.
+    """Gate version `number` after a rebuild, and return the outcome.
 
     Returns a dict with `gate` (passed, refused, withdrawn, or "" where there is no other champion
     to compare with), `reasons` (list), `verdict` (Markdown), `message` (a sentence), `promoted`

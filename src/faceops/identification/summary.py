@@ -48,7 +48,7 @@ class Summary:
 
     Attributes:
         release: version address or folder; `release_note` says when the registry did not answer.
-        threshold_measured: False if the budget in a gallery of this size lies beyond the pairs that
+        threshold_measured: False if the budget in a gallery of this size exceeds the pairs that
             the release was measured on.
         decided_by: sha256 of all that decides the rows but the photos, see `inputs_digest`.
         saw: sha256 of the files, and with `xmp` of the sidecars.

@@ -148,7 +148,7 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
     check that `seen` is still champion and the move. MLflow moves an alias in one transaction, so
     there is one champion at any moment. If the process is killed after that, `complete_log` adds
     the entry from the version's tags. The lock does not reach other machines, so the log is read
-    again after the move: if another machine wrote to it meanwhile, its version gets the alias back.
+    again after the move: if another machine wrote to it, its version gets the alias back.
 
     Args:
         to: the next champion.
@@ -156,7 +156,7 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
         how, because: for the log and the version's tags.
 
     Raises:
-        FaceOpsError: the champion is another one by now.
+        FaceOpsError: the champion has changed.
         StoreError: the store failed.
     """
     log, current = champions(), champion()

@@ -17,7 +17,7 @@ def measure_thresholds(
     embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, scores: PairScores,
     settings: Verify, data: str,
 ) -> th.Thresholds:  # fmt: skip
-    """Measure on `embeddings` float32 (N, D) of `persons` (N,), to whom nothing was fitted.
+    """Measure on `embeddings` float32 (N, D) of `persons` (N,), people that no model was fitted on.
 
     Args:
         scores: probabilities of all their pairs by `verifier`.

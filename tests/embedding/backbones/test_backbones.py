@@ -1,4 +1,4 @@
-"""Every network keeps the contract, in colour and grey, and has the size its paper gives."""
+"""Every network fulfils the contract, in colour and grey, and has the size stated in its paper."""
 
 from pathlib import Path
 

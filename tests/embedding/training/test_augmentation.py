@@ -1,4 +1,4 @@
-"""Augmentation: what each change does and leaves alone, and that a seed decides all of it."""
+"""Augmentation: what each change alters and preserves; one seed gives the same result."""
 
 import io
 
@@ -135,7 +135,7 @@ def test_brightness_scales_a_flat_photo_and_keeps_its_share_of_contrast() -> Non
     assert float(bright.flatten(1).std(dim=1).max()) < 1e-3  # contrast has nothing to act on
 
 
-def test_blur_is_the_convolution_that_it_says() -> None:
+def test_blur_equals_the_stated_convolution() -> None:
     sigma = 1.5
     blurred = blur(PHOTOS[:1], torch.tensor([[sigma / 3]]), 1.0)[0, 1].double()
     offsets = torch.arange(-9, 10)

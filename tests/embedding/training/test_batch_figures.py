@@ -1,4 +1,4 @@
-"""Figures of a batch, and that a run which learns nothing ends with advice."""
+"""Figures of a batch; a run that learns nothing ends with advice."""
 
 import math
 from typing import Any

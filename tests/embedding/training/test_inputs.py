@@ -1,4 +1,4 @@
-"""What a step is fed: crops of any size, features that are cached; both by the seed alone."""
+"""The inputs of a step: crops of any size or cached features; the seed fixes both."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -58,7 +58,7 @@ def work(rank: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_as_one_and_end_alike(tmp_path: Path) -> None:
+def test_two_processes_equal_one_and_end_with_the_same_weights(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(work, (tmp_path,), nprocs=2)
     for normalised in (False, True):
         first, second = (

@@ -237,7 +237,7 @@ def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
     assert same_weights(model, start_model(settings, None))
 
 
-def test_an_impatient_warm_up_gives_way_to_triplets(tmp_path: Path) -> None:
+def test_a_warm_up_that_stops_early_is_followed_by_triplets(tmp_path: Path) -> None:
     model, result = run(IMPATIENT, tmp_path / "whole")
     assert [(row["epoch"], row["phase"]) for row in result.history] == [
         (0, "start"), (1, "warmup"), (4, "triplet"),

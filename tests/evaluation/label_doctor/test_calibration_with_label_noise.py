@@ -1,4 +1,4 @@
-"""Wrong labels among the pairs neither flatten the calibration nor go unnoticed."""
+"""Wrong labels among the pairs are estimated and do not bias the calibration."""
 
 import numpy as np
 import pytest

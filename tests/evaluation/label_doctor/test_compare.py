@@ -1,4 +1,4 @@
-"""Blocks and samples give what the plain loops give."""
+"""Blocks and samples equal plain loops."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Wrong labels planted among synthetic people: each is found, as what it is, and nothing else."""
+"""Wrong labels planted among synthetic people: each is found with its kind, and nothing else is."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_right_labels_raise_no_suspicion(verifier: Verifier) -> None:
         assert suspicions_of(embeddings, names, verifier) == []
 
 
-def test_two_swapped_photos_are_mislabelled_and_nobody_has_two_names(verifier: Verifier) -> None:
+def test_two_swapped_photos_are_mislabelled_and_no_person_has_two_names(verifier: Verifier) -> None:
     embeddings, names = draw(COUNTS, 0)
     names[[0, 8]] = names[[8, 0]]  # of people with 8 and 6 photos
     assert set(suspicions_of(embeddings, names, verifier)) == {

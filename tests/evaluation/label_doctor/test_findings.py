@@ -1,4 +1,4 @@
-"""suspicions.csv: written for a person, read back as the person left it."""
+"""suspicions.csv is written for a person and read back with the person's verdicts."""
 
 import csv
 import hashlib

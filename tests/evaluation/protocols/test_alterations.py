@@ -1,4 +1,4 @@
-"""Each alteration does to a photo what its name says, and keeps track of where the face went."""
+"""Each alteration changes a photo as its name says, and transforms the landmarks with it."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_tiny_and_odd_photos_pass_through(name: str, size: tuple[int, int]) -> N
 
 
 @pytest.mark.parametrize("degrees", [15, 30, -40, 90])
-def test_a_turned_photo_shows_its_points_where_it_says(degrees: float) -> None:
+def test_landmarks_of_a_rotated_photo_are_correct(degrees: float) -> None:
     pixels = np.zeros((101, 143, 3), np.uint8)
     places = np.array([[20.0, 30.0], [120.0, 80.0], [71.0, 50.0]])
     for x, y in places.astype(int):

@@ -33,7 +33,7 @@ def test_budgets_are_kept_on_people_of_the_same_population() -> None:
     assert all(row["seen"] for row in rows)
 
 
-def test_budgets_are_broken_on_people_who_look_more_alike() -> None:
+def test_budgets_are_broken_on_more_similar_people() -> None:
     rows = measure(faces(2, 900, 0.4), [0.1], [20, 100])
     assert [row["verdict"] for row in rows] == ["broken", "broken"]
 

@@ -97,7 +97,7 @@ def test_people_with_too_few_photos_are_strangers() -> None:
         searched(faces, photos=3)
 
 
-def test_table_of_gallery_sizes_gives_a_reason_where_nobody_has_so_many_photos() -> None:
+def test_table_of_gallery_sizes_gives_a_reason_if_no_person_has_enough_photos() -> None:
     rows = open_sets(
         people(60, 4, 0.4, 2), VERIFIER, thresholds(), photos=[1, 2, 5], unknown_share=0.5, seed=0
     )

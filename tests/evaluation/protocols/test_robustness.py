@@ -68,7 +68,7 @@ def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> No
     assert second["release_threshold_log_odds"] is None
 
 
-def test_whole_people_are_drawn_and_nobody_dominates() -> None:
+def test_whole_people_are_drawn_with_limited_photos_each() -> None:
     persons = np.array(["many"] * 40 + ["two"] * 2 + ["one"] + ["three"] * 3)
     rows = choose_rows(persons, 100, seed=3)
     chosen, counts = np.unique(persons[rows], return_counts=True)

@@ -62,7 +62,7 @@ def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
     assert figures["side"]["left"]["people_needed"]["false_accept_rate"] == 142
 
 
-def test_a_group_of_one_person_says_what_it_can() -> None:
+def test_a_group_of_one_person_has_the_figures_that_exist() -> None:
     some = people(5, 2)
     group = np.where(some.persons == "P000", "one", "")
     figures = measure_slices(some, Attributes({"x": group}, 0), VERIFIER, None, seed=0)
@@ -133,7 +133,7 @@ def test_people_and_photos_get_their_attributes(tmp_path: Path) -> None:
         ("name,age\nAda,3\n", "has the columns name, age"),
         ("person\nAda\n", "one or more attributes"),
         ("person,photo,age\nAda,x,3\n", "one of person, photo or photo_id"),
-        ("person,age,age\nAda,1,2\n", "each with a name of its own"),
+        ("person,age,age\nAda,1,2\n", "each with a different name"),
         ("person,worst\nAda,1\n", "called 'worst'"),
         ("person,age\nAda,old\nada,old\n", "line 3: person 'ada' has a row already"),
         ("person,age\nAda,old,1\n", "line 2: 3 cells, the header has 2"),

@@ -1,4 +1,4 @@
-"""The report in a real browser, at a desk and on a phone."""
+"""The report in a real browser, of desktop and phone size."""
 
 import shutil
 from collections.abc import Iterator
@@ -41,7 +41,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_asks_for_nothing_and_runs_no_name(report: Path, browser: Any, width: int) -> None:
+def test_page_fits_makes_no_requests_and_runs_no_script_of_a_name(
+    report: Path, browser: Any, width: int
+) -> None:
     tab = browser.new_page(viewport={"width": width, "height": 800})
     problems: list[str] = []
     asked: list[str] = []

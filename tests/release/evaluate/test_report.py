@@ -1,4 +1,4 @@
-"""The model card says what a release was made of, from whom, and under which terms."""
+"""The model card says a release's parts, training data and licences."""
 
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER

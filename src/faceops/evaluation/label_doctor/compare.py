@@ -7,7 +7,7 @@ that it is labelled with are then
     ln(s / (1 - s)) - L(own) + ln(1 + exp(L(other) - ln M)),
 
 where `own` are the person's other photos and `other` the most similar of the M other people: the
-photo shows one of them, each equally likely, or a stranger. Two names are taken for one person
+photo shows one of them, each equally likely, or a stranger. Two names count as one person
 only if the evidence outweighs the same prior odds divided by M. Among thousands of people chance
 look-alikes are certain; ln M keeps them off the list.
 

@@ -320,7 +320,7 @@ def _resampled_tar(scan: PairScan, far: float, seed: int) -> ResampledTar:
         far=far,
         photos=scan.photos,
         person=scan.genuine_person,
-        # Where all impostor pairs were kept, nothing is left to refuse beyond the last.
+        # Where all impostor pairs were kept, no pair remains beyond the last.
         refused=np.append(refused, 0 if kept == impostors else refused[-1]),
         first=scan.person[top.first[rows]],
         second=scan.person[top.second[rows]],

@@ -128,7 +128,7 @@ def open_set(
     """Enrol `gallery_photos` random photos each of known people; probe with everything else.
 
     A share `unknown_share` of the people who have more than `gallery_photos` photos are
-    strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` nobody is
+    strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` no probe is
     named.
 
     Raises:

@@ -1,8 +1,8 @@
 """Labeled Faces in the Wild (Huang et al. 2007): its lists of pairs, View 1 and View 2.
 
 View 1, for choosing models: pairsDevTrain.txt sets the threshold, pairsDevTest.txt is scored;
-nobody is in both. View 2, for reporting: pairs.txt has ten folds, each judged by the threshold of
-the other nine. Some thirty errors in 6,000 pairs hardly tell models apart, so all pairs of the
+no person is in both. View 2, for reporting: pairs.txt has ten folds, each scored at the threshold
+of the other nine. Some thirty errors in 6,000 pairs hardly separate models, so all pairs of the
 same photos are scored as well: TAR at FAR, and rank-1 among all their people.
 
 The first line of a list says how many folds (none: one) and how many pairs of each kind a fold

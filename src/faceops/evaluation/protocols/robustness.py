@@ -1,4 +1,4 @@
-"""How much of the true accept rate is left when a photo is altered.
+"""The true accept rate that remains when a photo is altered.
 
 A pair is an altered photo and another, unaltered photo of the same person: a poor picture
 against a good one, as in a gallery. The threshold is fixed on unaltered photos. A face that is

@@ -3,7 +3,7 @@
 Groups are the values of attributes that a CSV states about people or photos.
 
 A false accept inside a group is an impostor pair of two people of the same group: there a face is
-most likely to be taken for another. Where a group is too small, the figures say how many people
+most likely to be mistaken for another. Where a group is too small, the figures say how many people
 it takes.
 
 Identification inside a group: gallery and strangers are of the group. The gallery has `GALLERY`
@@ -123,7 +123,7 @@ def read_attributes(path: Path) -> AttributesFile:
     if len(keys) != 1 or len(header) < 2 or len(set(header)) < len(header) or "" in header:
         raise UsageError(
             f"{path} has the columns {', '.join(header)}; it takes one of person, photo or "
-            "photo_id, and one or more attributes, each with a name of its own."
+            "photo_id, and one or more attributes, each with a different name."
         )
     if reserved := set(header) & set(RESERVED):
         raise UsageError(f"{path} has an attribute called {min(reserved)!r}; rename it.")

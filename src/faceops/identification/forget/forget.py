@@ -74,7 +74,7 @@ def forget_person(
 
     Raises:
         UsageError: there is no gallery; a folder of `gone` exists.
-        FaceOpsError: nobody has that name anywhere; a folder is in use, damaged or cannot be
+        FaceOpsError: no person has that name; a folder is in use, damaged or cannot be
             written.
     """
     with locked_gallery(gallery_dir) as gallery, ExitStack() as locks:

@@ -80,7 +80,7 @@ def forget_in_output(
 
     The state keeps the place of each face, without embedding or picture, so that the next run does
     not embed it again. Reports that show the person are removed as a whole, since their pictures
-    cannot be told apart; the next run writes a new one. Called again, it finds nothing.
+    cannot be distinguished; the next run writes a new one. Called again, it finds nothing.
 
     Args:
         enrolled: the person's faces in the gallery, whose photos may be in the album too.
@@ -136,7 +136,7 @@ def _has_photos(folder: Path, photo_ids: Collection[str]) -> bool:
 
 
 class _Unchanged(Exception):
-    """The person is not in the file, which stays as it is."""
+    """The person is not in the file, which is left unchanged."""
 
 
 def _forget_rows(folder: Path, is_person: IsPerson) -> int:

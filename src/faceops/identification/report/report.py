@@ -32,7 +32,7 @@ ALWAYS_LISTED = 12  # faces of each group, beyond that limit
 PICTURES_OF_PEOPLE, PICTURES_OF_UNKNOWN_PEOPLE = 3_500, 2_000
 PICTURES_OF_A_GROUP = 300
 IN_FRONT, IN_FRONT_OF_UNKNOWN = 12, 8
-UNKNOWN_CARDS = 500  # unknown people with a card of their own; the others share a list
+UNKNOWN_CARDS = 500  # unknown people with their own card; the others share a list
 _PHOTOS_PER_READ = 256
 MIN_GUESS = 0.05  # probability below which the nearest person is mere chance
 

@@ -81,8 +81,8 @@ def name_unknown(
 
     Raises:
         UsageError: `unknown` or `name` is not a valid name; there is no gallery.
-        FaceOpsError: the latest run has nobody of that number; none of the photos can be used; the
-            gallery is of another contract or cannot be written.
+        FaceOpsError: the latest run has no person with that number; none of the photos can be
+            used; the gallery is of another contract or cannot be written.
     """
     unknown = unknown_name(unknown_number(unknown))
     name = given_name(name)

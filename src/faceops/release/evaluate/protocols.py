@@ -101,7 +101,7 @@ def _fpir_by_budget(task: ProtocolInput) -> dict[str, Any]:
 
 
 def run_robustness(task: ProtocolInput) -> dict[str, Any]:
-    """Measure what is left of the true accept rate when photos are altered."""
+    """Measure the true accept rate that remains when photos are altered."""
     settings, model = task.settings, task.model
     photos = PhotoEmbedder(task.data, model.finder, model.embed, model.crops, task.threads)
     table = measure_robustness(
