@@ -1,13 +1,11 @@
-"""The classification heads against their formulas, written out, and another library's."""
+"""The classification heads against those of another library, and at their edges."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from faceops.base.errors import FaceOpsError
 from faceops.embedding.heads import HEADS, build_head
 
 MARGINS = {"softmax": 0.0, "cosface": 0.35, "arcface": 0.5}
@@ -17,56 +15,6 @@ def batch(people: int = 7, size: int = 8, count: int = 24) -> tuple[torch.Tensor
     draw = torch.Generator().manual_seed(3)
     embeddings = F.normalize(torch.randn(count, size, generator=draw), dim=1)
     return embeddings, torch.randint(0, people, (count,), generator=draw)
-
-
-def true_logit(name: str, angle: float, margin: float) -> float:
-    if name == "cosface":
-        return math.cos(angle) - margin
-    if angle > math.pi - margin:
-        return math.cos(angle) - margin * math.sin(margin)
-    return math.cos(angle + margin)
-
-
-def loss_by_loop(
-    name: str, weights: np.ndarray, embeddings: np.ndarray, labels: list[int], scale: float
-) -> float:
-    losses = []
-    for embedding, label in zip(embeddings, labels, strict=True):
-        logits = []
-        for person, weight in enumerate(weights):
-            cosine = float(embedding @ weight / np.linalg.norm(weight))
-            if person == label:
-                cosine = true_logit(name, math.acos(cosine), MARGINS[name])
-            logits.append(scale * cosine)
-        losses.append(math.log(sum(math.exp(z) for z in logits)) - logits[label])
-    return sum(losses) / len(losses)
-
-
-@pytest.mark.parametrize("name", ["cosface", "arcface"])
-@pytest.mark.parametrize("scale", [1.0, 16.0])
-def test_margin_heads_follow_their_formula(name: str, scale: float) -> None:
-    torch.manual_seed(0)
-    head = build_head(name, 8, 7, scale, MARGINS[name])
-    embeddings, labels = batch()
-    with torch.no_grad():  # faces far beyond pi - margin too
-        head.weight[labels[:3]] = -embeddings[:3] + 0.1 * head.weight[labels[:3]]
-    weights = head.weight.detach().double().numpy()
-    expected = loss_by_loop(name, weights, embeddings.double().numpy(), labels.tolist(), scale)
-    assert head(embeddings, labels).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_softmax_is_a_linear_layer_on_scaled_embeddings() -> None:
-    torch.manual_seed(0)
-    head = build_head("softmax", 8, 7, 16.0, 0.0)
-    embeddings, labels = batch()
-    with torch.no_grad():
-        head.bias.copy_(torch.randn(7))
-    weights, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
-    losses = []
-    for embedding, label in zip(embeddings.numpy(), labels.tolist(), strict=True):
-        logits = [float(16 * embedding @ weights[c]) + float(bias[c]) for c in range(7)]
-        losses.append(math.log(sum(math.exp(z) for z in logits)) - logits[label])
-    assert head(embeddings, labels).item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
 def test_heads_agree_with_pytorch_metric_learning() -> None:
@@ -139,10 +87,3 @@ def test_heads_start_at_the_centres_and_learn_to_name_the_faces(name: str) -> No
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight -= 0.2 * gradient
     assert float(head(embeddings, labels).detach()) < 0.9 * at_centres
-
-
-def test_an_invalid_head_is_named() -> None:
-    with pytest.raises(FaceOpsError, match=r"train\.head = 'arc' .*softmax, cosface"):
-        build_head("arc", 8, 4, 16.0, 0.5)
-    with pytest.raises(FaceOpsError, match=r"train\.head_margin = 1\.0 .*cosface takes"):
-        build_head("cosface", 8, 4, 16.0, 1.0)

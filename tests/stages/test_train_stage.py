@@ -23,7 +23,7 @@ from faceops.stages.train import main
 OUTPUTS = ("model.safetensors", "model.json", "history.csv", "train.json")
 PARAMS = """
 train:
-  backbone: resnet18
+  backbone: mobilefacenet
   embedding_size: 8
   input_size: 32
   colour: grey
