@@ -47,7 +47,7 @@ _POLL_S = 2.0
 
 @dataclass(frozen=True)
 class ReleaseFolder(UnloadedRelease):
-    """A release as a task takes it: it loads the ONNX sessions in its own process."""
+    """A release as a task parameter: it loads the ONNX sessions in its own process."""
 
     precision: Precision = "float32"
 

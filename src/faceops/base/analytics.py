@@ -13,7 +13,7 @@ OPT_OUT = {
     "DO_NOT_TRACK": "true",  # Prefect's client and other tools that follow the convention
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
-    "ITERATIVE_DO_NOT_TRACK": "1",  # a reporting library that DVC brings along
+    "ITERATIVE_DO_NOT_TRACK": "1",  # a telemetry library that DVC depends on
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime 1.29 and later report on Linux and macOS too
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -124,7 +124,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    """Show a person's faces, the most unlike ones first."""
+    """Show a person's faces, the least similar first."""
     from faceops.gallery.people import show as show_person
     from faceops.gallery.store import Gallery
 

@@ -142,7 +142,7 @@ def _copy_photos(
             relative = f"photos/{person}/{file_name}"
             path = data / relative
             if relative in origins or earlier.get(relative, photo.origin) != photo.origin:
-                continue  # another photo of this source has that name
+                continue  # the name is taken by another photo of this source
             if not path.exists():
                 write_file(path, content)
                 written += 1

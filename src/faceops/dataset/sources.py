@@ -136,7 +136,7 @@ def _lfw_photos_of(person: Path) -> list[Path]:
 def _lfw_people(root: Path) -> Path | None:
     """Return `root`, or the folder at most two levels below it, that holds LFW's people."""
     for folder in _folders_to_depth(root):
-        # One folder is not enough to tell: it may have been emptied.
+        # One folder does not identify the layout: it may be empty.
         if any(_lfw_photos_of(person) for person in _subfolders(folder)[:10]):
             return folder
     return None

@@ -108,7 +108,7 @@ def draw_roc(evaluation: Evaluation, fars: Sequence[float]) -> Figure:
         axes.plot([wanted], [rate], "o", color=MARK, markersize=5)
         axes.annotate(
             f"{rate:.4f} at {wanted:g}", (wanted, rate), textcoords="offset points",
-            xytext=(6, -16 - 15 * (number % 2)),  # else neighbours overlap
+            xytext=(6, -16 - 15 * (number % 2)),  # else adjacent ones overlap
         )  # fmt: skip
     return figure
 
@@ -152,7 +152,7 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
     axes.set_yscale("log")
     least = 1 / max(same.sum(), different.sum(), 1)
     marks = [] if thresholds is None else _threshold_marks(evaluation, thresholds)
-    top = 10 ** (0.35 * len(marks) + 0.6)  # room for a line of words each
+    top = 10 ** (0.35 * len(marks) + 0.6)  # room for one line of text each
     axes.set_ylim(least / 2, top * 2)
     for number, (place, label) in enumerate(marks):
         axes.axvline(place, color=MARK, linewidth=1, linestyle="--")

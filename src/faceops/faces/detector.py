@@ -63,7 +63,7 @@ def with_symbolic_size(model: bytes) -> bytes:
     Raises:
         FaceOpsError: `model` is not an ONNX file, or another graph than YuNet's.
     """
-    import onnx  # which detection itself does not need
+    import onnx  # not needed by detection itself
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
@@ -140,7 +140,7 @@ class Detector:
         outputs = self._session.run(self._outputs, {self._input.name: net_input})
         maps = dict(zip(self._outputs, outputs, strict=True))
         boxes, landmarks, scores = decode(maps, net_input.shape[3], self.threshold)
-        # Odd pixels may give boxes that are not finite or larger than the input.
+        # Unusual pixels may give boxes that are not finite or larger than the input.
         sides = boxes[:, 2:]
         in_range = (sides >= 1) & (sides <= 2 * max(net_input.shape[2:]))
         plausible = np.isfinite(boxes).all(axis=1) & in_range.all(axis=1)
@@ -245,7 +245,7 @@ def non_maximum_suppression(
 
 
 def shared_area(one: Box, other: Box) -> float:
-    """Return the area that lies in both boxes."""
+    """Return the area of the intersection of both boxes."""
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     return max(wide, 0.0) * max(high, 0.0)

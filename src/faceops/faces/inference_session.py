@@ -39,7 +39,7 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 3  # errors only: exporters leave harmless warnings behind
+    options.log_severity_level = 3  # errors only: exported models cause harmless warnings
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

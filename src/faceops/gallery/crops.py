@@ -23,7 +23,7 @@ FORMAT_1_ROWS = 256  # read at once from a gallery of format 1, about 20 kB each
 
 
 def crop_path(gallery: Path, crop_id: str) -> Path:
-    """Return where the crop lies."""
+    """Return the path of the crop."""
     return gallery / CROPS_FOLDER / crop_id[:2] / f"{crop_id}.png"
 
 

@@ -136,7 +136,7 @@ def enrol(
         enrolled = enrolment.gallery()
         before, after = (list(map(face_order, each.faces)) for each in (gallery, enrolled))
         if not gallery.stamp or before != after:
-            enrolled.save()  # else the files stay, and so do results that were decided by them
+            enrolled.save()  # else the files and the results decided with them stay
     report = enrolment.report
     report.people = dict(Counter(enrolled.persons))
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))

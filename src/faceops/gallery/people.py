@@ -50,7 +50,7 @@ def _change_name(gallery_dir: Path, old: str, new: str, *, merges: bool) -> tupl
             )
         earlier = gallery.aliases.get(new_key)
         if not merges and earlier is not None and person_key(earlier) != old_key:
-            # Results may still have the name: to forget that person, its owner must stay known.
+            # Results may still have the name: forgetting the person needs to know whose it was.
             raise FaceOpsError(f"{new} was {earlier}'s name before; choose another one.")
         name = shown[new_key] if merges else name
         names = {person: person for person in gallery.people} | {shown[old_key]: name}
@@ -148,6 +148,6 @@ def portraits(folder: Path, people: Collection[str]) -> dict[str, bytes]:
         return {wanted[row]: crop for row, crop in crops if row in wanted and crop}
     found_crops: dict[str, bytes] = {}
     for person, (_, face) in best.items():
-        with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile, by another process
+        with contextlib.suppress(FileNotFoundError):  # forgotten by another process since then
             found_crops[person] = crop_path(folder, face.crop_id).read_bytes()
     return found_crops

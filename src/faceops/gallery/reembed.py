@@ -1,4 +1,4 @@
-"""Embed a gallery's faces anew from their crops: another release, the same people, no photos."""
+"""Embed a gallery's faces again from their crops, for another release; needs no photos."""
 
 from dataclasses import dataclass, replace
 from itertools import islice

@@ -121,7 +121,7 @@ class Gallery:
             UsageError: there is no gallery.
             FaceOpsError: it is damaged, of another format version, or of another contract.
         """
-        stamp = gallery_stamp(folder)  # before reading: what is saved meanwhile is seen as a change
+        stamp = gallery_stamp(folder)  # before reading: a save during the read counts as a change
         gallery = replace(_read_faces(folder, _read_statement(folder)), stamp=stamp)
         if contract_id is not None:
             gallery.require(contract_id)
@@ -342,7 +342,7 @@ def _read_faces(folder: Path, statement: dict[str, Any]) -> Gallery:
         if stated is not None:
             statement = {**statement, **_complete({**statement, **json.loads(stated)})}
         size = statement["embedding_size"]
-        # Arrow's own to_numpy loads pandas; nulls are refused.
+        # Arrow's to_numpy loads pandas; nulls are refused.
         embeddings = np.from_dlpack(table["embedding"].combine_chunks().flatten())
         rows = table.drop_columns("embedding").to_pylist()
         if len(embeddings) != len(rows) * size:

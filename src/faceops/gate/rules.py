@@ -47,7 +47,7 @@ Figures = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class GateRule:
-    """A rule: `measure` returns None where there is nothing to measure.
+    """A rule: `measure` returns None if it does not apply.
 
     `parameters` are the fields of the section `gate` that hold its limits. Where a `prerequisite`
     fails, no other rule is measured.

@@ -70,8 +70,8 @@ def identify(
         _write_errors(out),
         contextlib.closing(FaceStore(state, method)) as store,
     ):
-        # Note `out` in the gallery, then read the gallery: who was forgotten during the walk is not
-        # named, and who is forgotten from here on is forgotten in `out` too.
+        # Record `out` in the gallery, then read the gallery: a person forgotten in the walk is not
+        # named, and a person forgotten later is removed from `out` too.
         known_to_gallery = remember_output(gallery.folder, out, root if settings.xmp else None)
         gallery = gallery.as_saved()
         if not paths and store.has_files_below(root):
@@ -118,7 +118,7 @@ def identify(
                 unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
-            whole = root if photos_dir.is_dir() else None  # one photo says nothing of the others
+            whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
             summary.add_presence(store.note_presence(whole, paths, unread), root)
             store.drop_old_methods()
 

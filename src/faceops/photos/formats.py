@@ -48,7 +48,7 @@ FORMATS = [
         "BMP", (".bmp",), re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"
     ),
     PhotoFormat("GIF", (".gif",), re.compile(rb"GIF8[79]a"), "GIF"),
-    # AVIF and HEIC share a container: its brands tell them apart.
+    # AVIF and HEIC share a container: its brands distinguish them.
     PhotoFormat(
         "AVIF", (".avif",), re.compile(rb"(?s).{4}ftyp(?:avi[fs]|m[is]f1.{0,32}avif)"), "AVIF"
     ),

@@ -69,7 +69,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
                 return changed
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
             pass  # a broken profile, or one for other channels: the plain conversion is close
-    if image.mode == "LAB":  # Pillow cannot convert it plainly: its lightness alone
+    if image.mode == "LAB":  # Pillow cannot convert it directly: use the lightness channel
         return image.getchannel(0).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -98,7 +98,7 @@ def orientation_of(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except (AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
-        return 1  # the pixels may be good all the same
+        return 1  # the pixels may still be valid
     return orientation if isinstance(orientation, int) and orientation in UNDO_ORIENTATION else 1
 
 

@@ -38,7 +38,7 @@ METRICS = {
     "evaluate": "build/evaluate/evaluation.json",
 }
 PICTURES = ("build/crop", "build/evaluate/pictures")
-# MLflow's words for the use of each split.
+# MLflow's terms for the use of each split.
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 RAN, UNCHANGED, FAILED = "ran", "nothing to do", "failed"
 _PARENT = "mlflow.parentRunId"
@@ -165,7 +165,7 @@ def register(
             tags=tags,
             description=description,
             model_id=logged.model_id,  # a server refuses the address without it
-            await_creation_for=0,  # both kinds of store have it at once
+            await_creation_for=0,  # both kinds of store return it immediately
         )
     return give_alias(int(version.version))
 
@@ -297,7 +297,7 @@ def _log_history(run_id: str, history: Path) -> None:
         for epoch, value in zip(epochs, table[key], strict=True)
         if not pd.isna(value)
     ]
-    for start in range(0, len(metrics), 1000):  # as many as a request may have
+    for start in range(0, len(metrics), 1000):  # the limit of one request
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
 
 

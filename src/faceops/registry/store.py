@@ -24,7 +24,7 @@ CONTRACT_TAG, RELEASE_TAG = "contract_id", "release_sha256"  # tags of a version
 SPLIT_FILE = "build/split/faces.parquet"  # in the repository
 SPLIT_ARTIFACT = "split/faces.parquet"  # in the run of a version
 
-# Codes of a store that answers: the thing does not exist, or the request is wrong.
+# Codes of a store that answers: the item does not exist, or the request is invalid.
 _ANSWERS = {
     *("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"),
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE", "BAD_REQUEST"),
@@ -102,7 +102,7 @@ def use_tracking(root: Path, experiment: str = EXPERIMENT) -> str:
             location = None
             if address.startswith("sqlite:"):
                 location = (root.resolve() / "mlartifacts").as_uri()
-            # Another process may have been first; any other failure comes again below.
+            # Another process may have been first; any other failure is raised below.
             with contextlib.suppress(mlflow.MlflowException):
                 mlflow.create_experiment(experiment, artifact_location=location)
         mlflow.set_experiment(experiment)

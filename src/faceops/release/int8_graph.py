@@ -47,7 +47,7 @@ def quantise_embedder(
         model = canonical_onnx(_quantised(ready, crops, _leading(ready.graph, float_layers)))
         onnx.checker.check_model(model, full_check=True)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    except (OSError, MemoryError):  # not because of this graph
+    except (OSError, MemoryError):  # not caused by this graph
         raise
     except Exception as error:  # the quantiser's errors share no base class
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -98,7 +98,9 @@ def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("Add", [value, below], [output], name=output),
         ]  # fmt: skip
     wanted, kept = {output.name for output in graph.output}, []
-    for node in reversed(nodes):  # the nodes of a replaced PReLU lead to no output any more
+    for node in reversed(
+        nodes
+    ):  # the nodes of a replaced PReLU are no longer connected to an output
         if wanted.intersection(node.output):
             wanted.update(node.input)
             kept.append(node)
@@ -186,7 +188,7 @@ def _quantised(model: onnx.ModelProto, crops: np.ndarray, excluded: list[str]) -
 # Weight of the activations' ranges against those of the weights that read them (SmoothQuant's
 # alpha): .5 gives a mean cosine of .9951 on SFace, .75 .9963, 1 .9961.
 _ALPHA = 0.75
-_MAX_RATIO = 1e3  # limits the factor of a channel that is never used
+_MAX_RATIO = 1e3  # limits the factor of unused channels
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def _layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 def _link(source: onnx.NodeProto, graph: onnx.GraphProto) -> Link | None:
     """Follow the channels of `source` to the convolutions that mix them; None if others do."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    values: dict[str, list[str]] = {source.output[0]: []}  # operators that read each
+    values: dict[str, list[str]] = {source.output[0]: []}  # operators that read each tensor
     readers = []
     for node in graph.node:  # in the order of execution
         read = [name for name in dict.fromkeys(node.input) if name in values]

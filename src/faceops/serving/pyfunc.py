@@ -48,7 +48,7 @@ class PhotoModel:
 def _load_pyfunc(path: str) -> PhotoModel:
     """Return the model of the bundle in `path`; an unusable gallery is logged."""
     folder = os.environ.get(GALLERY)
-    bundle = Bundle.load(Path(path))  # requests run in threads of their own
+    bundle = Bundle.load(Path(path))  # each request runs in its own thread
     service = PhotoService(bundle, Path(folder) if folder else None)
     if folder:
         try:

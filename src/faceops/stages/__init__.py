@@ -14,7 +14,7 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
 
-# What each stage cost the last time it ran. Not a DVC output: it differs from run to run.
+# Time and memory of each stage in its last run. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
 
 

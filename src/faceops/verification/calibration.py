@@ -188,7 +188,7 @@ def fit_map(table: ScoreTable, method: Method) -> LogitMap:
     if method == "temperature":
         return LogitMap(temperature(table), 0.0, Calibration(method))
     scale, shift = platt(table)
-    scale = max(scale, 1e-3)  # keeps the ranking where scores say nothing
+    scale = max(scale, 1e-3)  # keeps the ranking where scores are uninformative
     if method == "isotonic":
         scaled = ScoreTable(scale * table.score + shift, table.genuine, table.impostor)
         knots, log_odds = isotonic(scaled)

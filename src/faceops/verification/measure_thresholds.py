@@ -10,7 +10,7 @@ from faceops.verification.false_accept_rate import find_impostor_pairs, threshol
 from faceops.verification.pairs import PairScores
 from faceops.verification.verifier import Verifier, reaches
 
-Faces = tuple[np.ndarray, np.ndarray, Verifier]  # embeddings, persons, and what compares them
+Faces = tuple[np.ndarray, np.ndarray, Verifier]  # embeddings, persons and verifier
 
 
 def measure_thresholds(

@@ -47,7 +47,7 @@ class Drawing:
 
 
 def photo_jpeg(tiles: np.ndarray) -> bytes:
-    """Return the one face of `tiles` as a photo of its own."""
+    """Return the one face of `tiles` as a photo."""
     side = (PHOTO_SIDE, PHOTO_SIDE)
     return jpeg(Image.fromarray(tiles[0]).resize(side, Image.Resampling.BICUBIC))
 

@@ -69,7 +69,7 @@ def room(rng: np.random.Generator, size: Size) -> Image.Image:
 
 
 def foliage(rng: np.random.Generator, size: Size) -> Image.Image:
-    """Leaves over leaves."""
+    """Foliage: overlapping leaves."""
     width, height = size
     image = Image.new("RGB", size, (30, 50, 25))
     draw = ImageDraw.Draw(image)

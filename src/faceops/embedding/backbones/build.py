@@ -117,7 +117,7 @@ def build_backbone(
 
 
 def check_train_params(train: Train, path: Path) -> None:
-    """Refuse names that no registry has, and shapes that the chosen backbone cannot take.
+    """Refuse names missing in the registries and shapes the chosen backbone does not support.
 
     Builds the backbone and the head without memory for their weights (torch's meta device).
 

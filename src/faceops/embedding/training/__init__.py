@@ -1,1 +1,1 @@
-"""Training: what goes in, the loop, what it leaves on disk and in MLflow."""
+"""Training: inputs, the loop, checkpoints, and logging to MLflow."""

@@ -167,7 +167,7 @@ def _cosines(device: torch.device) -> Tensor:
 
 # Of the side, in the aligned template: eyes at .46, tip of the nose at .64, mouth at .82.
 EYES_END = 60 / 112
-_HIGHEST, _LOWEST = 62 / 112, 84 / 112  # where the cover begins
+_HIGHEST, _LOWEST = 62 / 112, 84 / 112  # limits of its upper edge
 _HANDS = 0.35  # share of the covers
 
 

@@ -23,7 +23,7 @@ from faceops.embedding.training.dataset import FaceDataset
 
 BATCH = 64  # faces that `embed_plain` embeds at once
 FEATURES_BATCH = 32
-# Raise it with a change of the code after which a trunk gives other features.
+# Increase it when a change of the code changes a trunk's features.
 FEATURES_VERSION = 1
 Split = Literal["train", "val"]
 

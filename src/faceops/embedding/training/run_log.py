@@ -135,7 +135,7 @@ class MlflowLog(TrainingLog):
         try:
             self._send()
         except mlflow.MlflowException:
-            if kind is None:  # else the error of the block says more
+            if kind is None:  # else the error of the block is more informative
                 raise
         self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
 

@@ -93,7 +93,7 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
 
 
 class Trainer:
-    """Trains a model in place and leaves it with the weights of its best epoch.
+    """Trains a model in place; it ends with the weights of its best epoch.
 
     Epochs are compared by `val_score` (see `validation_figures`); the start is a candidate, and
     any gain makes a new best. Patience counts the epochs of a phase since `val_score` rose by more
@@ -394,7 +394,7 @@ class Trainer:
     )
 
     def stateful(self) -> dict[str, nn.Module]:
-        """Return what a checkpoint holds the state of, by its name there."""
+        """Return the objects whose state a checkpoint stores, by name."""
         parts = {"trained": self.trained, "head": self.head}
         optional = {"average": self.average, "bank": self.bank}
         return parts | {name: part for name, part in optional.items() if part is not None}

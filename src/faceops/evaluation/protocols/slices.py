@@ -42,7 +42,7 @@ from faceops.verification.verifier import Verifier, reaches
 
 KEYS = ("person", "photo", "photo_id")
 RESERVED = ("worst", "about")  # keys of the figures, beside the attributes
-MOST_VALUES = 30  # more are a measurement, not groups
+MOST_VALUES = 30  # an attribute with more values is a measurement, not a grouping
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ def with_interval(figures: dict[str, Any], key: str) -> str:
 
 
 def shown_probability(value: float) -> str:
-    """Return a threshold so that two digits of 1 - p are seen: 0.9120, 0.99964, 1-3.6e-06."""
+    """Format a threshold so that two digits of 1 - p are visible: 0.9120, 0.99964, 1-3.6e-06."""
     if value > 1:
         return "none"
     rest = 1 - value

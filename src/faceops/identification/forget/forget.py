@@ -103,7 +103,7 @@ def forget_person(
             aliases = {old: new for old, new in gallery.aliases.items() if old not in keys}
             rest = rest.with_aliases(aliases)
         rest.save()
-        # Runs that started meanwhile have noted their folders before they read the gallery.
+        # Runs that started since then have recorded their folders before reading the gallery.
         late = [folder for folder in output_folders(gallery_dir).folders if folder not in folders]
         try:
             outputs += clean(late)

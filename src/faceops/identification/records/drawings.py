@@ -64,7 +64,7 @@ def with_drawings(
             if earlier and _has_comment(earlier / place, comment):
                 _link(earlier / place, drawings / place)
             else:
-                # A photo that vanished or changed since keeps its rows and gets no copy.
+                # A photo that was deleted or changed since keeps its rows and gets no copy.
                 with contextlib.suppress(PhotoError):
                     pixels = open_photo(named.path, limits).pixels
                     image = annotate(pixels, named.photo.faces, named.decisions)

@@ -19,7 +19,7 @@ SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 UNKNOWN_FILE = "unknown.csv"
 MANIFEST_FILE = "manifest.json"
-# summary.json last: who sees a new run_id in it finds the other files in place.
+# summary.json last: a reader of its new run_id finds the other files complete.
 PUBLISHED = (*RECORD_FILES, UNKNOWN_FILE, REPORT_FILE, SUMMARY_FILE)
 KEEP_RUNS = 30
 _UNFINISHED = ".unfinished-"
@@ -28,7 +28,7 @@ _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")  # sorts by time
 
 @contextmanager
 def run_folder(out: Path, run_id: str) -> Iterator[Path]:
-    """Give a folder to write a run into; it becomes `out`/runs/`run_id` on success.
+    """Yield a folder to write a run into; it becomes `out`/runs/`run_id` on success.
 
     Removes what killed runs left behind; the caller holds the folder's lock.
     """
@@ -46,7 +46,7 @@ def run_folder(out: Path, run_id: str) -> Iterator[Path]:
 
 
 def remove_unfinished(out: Path) -> None:
-    """Remove what killed runs left in `out`; the caller holds its lock."""
+    """Remove leftovers of killed runs in `out`; the caller holds its lock."""
     for left in (out / RUNS).glob(_UNFINISHED + "*"):
         shutil.rmtree(left)
     for folder in (out, *(out / RUNS).glob("*")):

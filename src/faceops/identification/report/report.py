@@ -34,7 +34,7 @@ PICTURES_OF_A_GROUP = 300
 IN_FRONT, IN_FRONT_OF_UNKNOWN = 12, 8
 UNKNOWN_CARDS = 500  # unknown people with their own card; the others share a list
 _PHOTOS_PER_READ = 256
-MIN_GUESS = 0.05  # probability below which the nearest person is mere chance
+MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
 
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
 FACES_ID = "faces"
@@ -210,7 +210,7 @@ class Report:
             card = Group(person.name) if index < UNKNOWN_CARDS else self.more_unknown_people
             for row in found.rows(person.rows):
                 key = FaceKey(row["photo_id"], row["face_index"])
-                # In the shared list, each face says whose it is, and a person's stay together.
+                # In the shared list, a person's faces are adjacent and each shows the name.
                 rank, remark = (row["quality"], "") if card.name else (-index, person.name)
                 self._list(card, ShownFace(row["photo_path"], rank, key, remark=remark))
             if card.name:

@@ -152,7 +152,7 @@ class XmpDocument:
         for _ in ("rdf:li", "rdf:Bag", "property"):
             parent, before = element.parentNode, element.previousSibling
             if before is not None and before.nodeType == before.TEXT_NODE:
-                parent.removeChild(before)  # its line's indentation
+                parent.removeChild(before)  # the indentation of its line
             parent.removeChild(element)
             if _elements(parent):
                 return

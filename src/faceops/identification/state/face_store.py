@@ -238,7 +238,7 @@ class FaceStore:
             "ORDER BY face_index",
             key,
         ).fetchall()
-        # If the same faces were found again for want of crops, embeddings of other contracts stay.
+        # If the same faces were found again because crops were missing, other contracts' stay.
         if before != [face.box for face in photo.faces]:
             for table in ("faces", "embeddings"):
                 self._db.execute(f"DELETE FROM {table} WHERE photo_id=? AND finder=?", key)

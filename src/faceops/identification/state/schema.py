@@ -100,7 +100,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open the state `path`; transactions are the caller's. Usable from several threads."""
     db = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
     db.execute("PRAGMA synchronous=NORMAL")
-    # The state is biometric: SQLite overwrites what is deleted.
+    # The state is biometric data: SQLite overwrites deleted content.
     db.execute("PRAGMA secure_delete=ON")
     return db
 

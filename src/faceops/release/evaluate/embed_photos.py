@@ -274,7 +274,7 @@ def _find_faces(
                 store.add(photo_id, None, str(cropped.reason))
         if photo_id in store.photos and (cropped is None or cropped.crop is not None):
             row, reason = store.photos[photo_id]["row"], store.photos[photo_id]["reason"]
-        else:  # without an id, the file could not be read for a moment
+        else:  # without an id, reading the file failed temporarily
             row, reason = -1, str((cropped and cropped.reason) or Reason.VANISHED)
         rows.append(PhotoRow(photo.path, photo.person, photo_id, row, reason))
     return rows
