@@ -111,9 +111,11 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 220),
-        Measure("src: lines", lines(source), 26_000),
-        Measure("src: import lines in code lines", import_share(source), 0.09, "{:.1%}"),
-        Measure("tests: lines", lines(python_files("tests")), 16_000),
+        Measure("src: lines", lines(source), 29_700, aim=26_000),
+        Measure(
+            "src: import lines in code lines", import_share(source), 0.103, aim=0.09, shown="{:.1%}"
+        ),
+        Measure("tests: lines", lines(python_files("tests")), 19_550, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
