@@ -156,7 +156,7 @@ def _labels(count: int, magic: int) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("source", "change", "message"),
     [
-        ("tree", lambda root: touch(root, "a.jpg", "b.jpg"), r"2 photos lie in no .*a\.jpg"),
+        ("tree", lambda root: touch(root, "a.jpg", "b.jpg"), r"2 photos are in no .*a\.jpg"),
         ("kaggle-faces", lambda root: touch(root, "selfie.jpg"), r"selfie\.jpg is not named"),
         ("celeba", lambda root: touch(root, "img/000009.jpg"), r"no row for 000009\.jpg"),
         (

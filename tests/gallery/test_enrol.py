@@ -310,7 +310,7 @@ def test_the_command_prints_earlier_names_and_moved_faces(
     assert main(["people", "unalias", earlier, *gallery]) == 0
     assert f"{earlier} is not A Rod any longer" in capsys.readouterr().out
     assert main(["people", "unalias", earlier, *gallery]) == 1
-    assert f"{earlier} is not an earlier name of anybody" in capsys.readouterr().err
+    assert f"{earlier} is not an earlier name of a person" in capsys.readouterr().err
 
 
 @pytest.mark.lfw

@@ -33,7 +33,7 @@ from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 
 LENIENT = IdentifySettings(budget=0.3)
-OTHER = IdentifySettings(budget=0.31)  # decides anew
+OTHER = IdentifySettings(budget=0.31)  # decides all faces again
 
 
 class Named(NamedTuple):

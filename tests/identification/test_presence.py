@@ -77,7 +77,7 @@ def test_a_folder_within_is_part_of_the_folder_above(
 ) -> None:
     identify(album / "scenes", gallery, bundle, out)
     identify(album, gallery, bundle, out)
-    neighbour = album.with_name(album.name + "0")  # begins alike, lies elsewhere
+    neighbour = album.with_name(album.name + "0")  # a common prefix, another folder
     neighbour.mkdir()
     os.link(album / "orientation_6.jpg", neighbour / "one.jpg")
     identify(neighbour, gallery, bundle, out)
@@ -129,7 +129,7 @@ def test_the_command_reports_moved_photos(
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "1 photos moved: found at a new path" in said
-    assert "not there any more" not in said
+    assert "missing now" not in said
 
 
 @pytest.mark.parametrize("how", ["no permission", "a link to a share that is away"])

@@ -68,7 +68,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name} needs --data DIR, a folder of labelled photos.")
     bundles = args.bundle or [Path("build/export")]
     if args.out and len(bundles) > 1:
-        raise UsageError("--out takes one --bundle; evaluate the others by themselves.")
+        raise UsageError("--out takes one --bundle; evaluate the others separately.")
     for bundle in bundles:
         common.require_folder(bundle, common.NO_FOLDER)
     evaluate = _on_pipeline if args.data is None else _on_data

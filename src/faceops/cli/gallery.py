@@ -21,7 +21,7 @@ NOT_COVERED = (
     "the folder that the person was enrolled from: enrolling it again brings the person back",
     "sidecars that were moved out of the photos' folders, and names that others wrote into them",
     "faces that never got the person's name: they are not known to be theirs",
-    "copies of results that were made elsewhere, backups, and models trained on the photos",
+    "copies of results in other places, backups, and models trained on the photos",
 )
 
 
@@ -137,7 +137,7 @@ def _show(args: argparse.Namespace) -> int:
         lines.append(f"{own:>10}  {other}  {face.quality:7.2f}  {face.photo}{note}")
     lines.append(
         f"{person}: {len(faces)} faces; similarity is the mean cosine to the person's other faces, "
-        "other the highest to somebody else's"
+        "other the highest to another person's face"
     )
     keys = {"mean_similarity": "likeness", "other_similarity": "other_likeness"}  # in JSON
     rows = [{keys.get(key, key): value for key, value in asdict(face).items()} for face in faces]
@@ -272,12 +272,12 @@ def _reembed(args: argparse.Namespace) -> int:
     if done.before != done.contract_id:
         line = (
             f"{args.gallery}: {done.embedded} faces of {done.people} people re-embedded, under "
-            f"contract {contract} in place of {done.before[:12]}; names and crops stay"
+            f"contract {contract} instead of {done.before[:12]}; names and crops are unchanged"
         )
     elif done.noted:
         line = (
             f"{args.gallery} is under contract {contract} already; how its crops were "
-            "made is noted now, so other releases that cut faces alike can embed them"
+            "made is recorded now, so other releases with the same crops can embed them"
         )
     else:
         line = (

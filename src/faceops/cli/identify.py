@@ -34,13 +34,13 @@ def add_parser(subparsers: Any) -> None:
         "--xmp",
         action="store_true",
         help="write face regions and names into XMP sidecars beside the photos (photo.jpg.xmp); "
-        "what others wrote into them stays",
+        "entries of other programs are kept",
     )
     parser.add_argument(
         "--keep-crops",
         action="store_true",
         help="keep the aligned faces of photos that are opened from now on in the state of --out: "
-        "when the model changes and cuts faces as before, they are re-embedded without opening "
+        "when the model changes but the crops are the same, they are re-embedded without opening "
         "the photos. It is more biometric data, about 15 kB a face",
     )
     text = "runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)"
@@ -115,11 +115,11 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
         if drift.advice
     ]
     if summary.vanished:
-        lines.append(f"{summary.vanished} photos of the latest run are not there any more")
+        lines.append(f"{summary.vanished} photos of the latest run are missing now")
     if summary.moved:
         lines.append(f"{summary.moved} photos moved: found at a new path")
     unlisted = [
-        f"the folder {folder} could not be listed: what is known of its photos is kept"
+        f"the folder {folder} could not be listed: the stored data of its photos is kept"
         for folder in summary.unlisted
     ]
     lines += _first(unlisted, "folders", out)

@@ -64,7 +64,7 @@ def _register(args: argparse.Namespace) -> int:
         "look at it: make mlflow, then choose Model registry > faceops in the browser",
     ]
     if is_new and "champion" not in version.aliases:
-        lines.append(f"next: faceops release promote {version.version}, which asks the gate first")
+        lines.append(f"next: faceops release promote {version.version}, which runs the gate first")
     return show(args, version.as_dict() | {"new": is_new}, lines)
 
 

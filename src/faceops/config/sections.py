@@ -25,9 +25,9 @@ Expectation = Literal[
     "readable",  # every file is a photo that can be opened
     "format_allowed",  # every photo has one of `formats`
     "size_allowed",  # every photo is within min_side, max_megapixels and max_megabytes
-    "names_well_formed",  # every photo lies in a folder with a person's name
-    "one_person_a_photo",  # no photo or near duplicate lies under two people
-    "no_duplicates",  # no photo lies under one person twice
+    "names_well_formed",  # every photo is in a folder with a person's name
+    "one_person_a_photo",  # no photo or near duplicate is under two people
+    "no_duplicates",  # no photo is under one person twice
     "rejected_share",  # at most max_rejected_share of the photos are rejected
     "people_enough",  # at least six people have min_photos: two per split
     "photos_enough",  # every person has min_photos; the others are used as negatives only
@@ -198,7 +198,7 @@ class Train(Section):
         in_order = dict(sorted(miners.items(), key=lambda miner: miner[1]))
         ends = list(in_order.values())
         if not ends or len(set(ends)) < len(ends) or ends[0] <= 0 or ends[-1] != 1:
-            raise ValueError("the shares must rise from above 0 to 1.0, no two alike")
+            raise ValueError("the shares must rise strictly from above 0 to 1.0")
         return in_order
 
     @model_validator(mode="after")

@@ -108,7 +108,7 @@ def list_tree(root: Path) -> list[SourcePhoto]:
     """
     if loose := _photos_in(root):
         raise FaceOpsError(
-            f"{root} is not laid out as the source tree: {len(loose)} photos lie in no person's "
+            f"{root} is not laid out as the source tree: {len(loose)} photos are in no person's "
             f"folder (the first is {loose[0].name}), and <person>/<photo>.jpg is expected; move "
             "them, name the right folder or choose another source."
         )
@@ -299,7 +299,7 @@ def read_idx(path: Path, ndim: int) -> "np.ndarray":
     header = 4 + 4 * ndim
     shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
     if len(content) - header != int(np.prod(shape, dtype=object)):
-        raise FaceOpsError(f"{path} has another length than its header says; download it again.")
+        raise FaceOpsError(f"{path} differs in length from its header; download it again.")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -319,7 +319,7 @@ SOURCES = {
     "pins": Source(
         "pins_<Name>/<photo>.jpg",
         list_pins,
-        "collected from Pinterest; the photos' rights lie with their owners",
+        "collected from Pinterest; the photos' owners have the rights",
     ),
     "kaggle-faces": Source(
         "<Name>_<number>.jpg, in any folder",

@@ -89,10 +89,10 @@ def write_mistakes_table(pairs: list[MistakenPair], path: Path) -> None:
 def write_mistake_sheets(pairs: list[MistakenPair], folder: Path) -> None:
     """Write mistakes_two_people.png and mistakes_one_person.png to `folder`."""
     for kind, name, title, note in (
-        (TWO_PEOPLE, "two_people", "Two people, by their labels, who look alike most",
-         "Left and right make a pair. Accepted wrongly where the threshold lies below."),
-        (ONE_PERSON, "one_person", "One person, by the labels, whose photos look alike least",
-         "Left and right make a pair. Refused wrongly where the threshold lies above."),
+        (TWO_PEOPLE, "two_people", "Two people, by their labels, with the most similar photos",
+         "Left and right make a pair. Wrongly accepted at any lower threshold."),
+        (ONE_PERSON, "one_person", "One person, by the labels, with the least similar photos",
+         "Left and right make a pair. Wrongly refused at any higher threshold."),
     ):  # fmt: skip
         tiles = [tile for pair in pairs if pair.kind == kind for tile in _tiles(pair)]
         section = sheets.ThumbnailSection(f"{title}: {len(tiles) // 2} pairs", tiles, note)

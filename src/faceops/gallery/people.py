@@ -72,7 +72,7 @@ def unalias(gallery_dir: Path, name: str) -> str:
         key = person_key(display_name(name))
         if key not in gallery.aliases:
             raise FaceOpsError(
-                f"{name} is not an earlier name of anybody in the gallery {gallery_dir}; "
+                f"{name} is not an earlier name of a person in the gallery {gallery_dir}; "
                 "`faceops people list` shows the earlier names."
             )
         others = {old: new for old, new in gallery.aliases.items() if old != key}

@@ -134,7 +134,7 @@ class Gallery:
                 f"the gallery {self.folder} was enrolled under contract {self.contract_id[:12]}, "
                 f"this release has {contract_id[:12]}, and their embeddings cannot be compared: "
                 f"`faceops people reembed --gallery {self.folder}` with the same --bundle or "
-                "--model embeds its faces anew, without photos."
+                "--model embeds its faces again, without photos."
             )
 
     @cached_property

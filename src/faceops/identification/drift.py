@@ -161,7 +161,7 @@ def _similarity_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
             "more photos of these people, or expect more strangers named than the budget allows"
         )
     return (
-        "unnamed faces are less like anybody enrolled than the strangers of the calibration: other "
+        "unnamed faces are less like the enrolled people than the calibration's strangers: other "
         "kinds of people or photos; check the release on some labelled ones (faceops evaluate)"
     )
 

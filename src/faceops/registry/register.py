@@ -244,7 +244,7 @@ def stage_metrics(root: Path, stage: str) -> dict[str, float]:
         return {}
     path = root / METRICS[stage]
     if not path.is_file():
-        raise FaceOpsError(f"{path} is missing; run `dvc repro` to its end first.")
+        raise FaceOpsError(f"{path} is missing; run `dvc repro` first.")
     return {
         metric_name(key): float(value)
         for key, value in flatten(json.loads(path.read_text(encoding="utf-8")), stage)

@@ -144,7 +144,7 @@ def assemble(root: Path, target: Path) -> Path:
     sources += [root / "build/evaluate" / name for name in EVALUATED]
     for source in sources:
         if not source.is_file():
-            raise FaceOpsError(f"{source} is missing; run `dvc repro` to its end first.")
+            raise FaceOpsError(f"{source} is missing; run `dvc repro` first.")
     release = with_int8(contract.read_release(root / "build/export"), root / INT8)
     if release.int8 is not None:
         sources.append(root / INT8 / release.int8.file)

@@ -106,6 +106,6 @@ def with_int8(release: Release, folder: Path) -> Release:
     if offer.made_from != release.contract_id:
         raise FaceOpsError(
             f"{path} was made for contract {offer.made_from[:12]}, the release has "
-            f"{release.contract_id[:12]}; run `dvc repro` to its end first."
+            f"{release.contract_id[:12]}; run `dvc repro` first."
         )
     return release.model_copy(update={"int8": offer.int8})

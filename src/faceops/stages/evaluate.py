@@ -48,9 +48,7 @@ def embedded_faces(bundle: Bundle) -> EmbeddedFaces:
         FaceOpsError: an input is absent, or the embedder of `bundle` did not make the embeddings.
     """
     if sha256_file(EMBED / EMBEDDER) != bundle.release.weights[EMBEDDER].sha256:
-        raise FaceOpsError(
-            f"{EMBED} is not of the embedder in {bundle.folder}; run `dvc repro` to its end."
-        )
+        raise FaceOpsError(f"{EMBED} is not of the embedder in {bundle.folder}; run `dvc repro`.")
     test = read_split(FACES, "test")
     embeddings = read_rows(EMBED / "embeddings.npy", test.rows)
     return EmbeddedFaces(embeddings, test.persons, test.paths, read_rows(CROPS, test.rows))

@@ -103,7 +103,7 @@ def pairs_interval(
 class ResampledTar:
     """The true accept rate at a false accept rate, for any resample of the people.
 
-    Each resample sets its threshold anew on its own impostor pairs, so an interval holds what the
+    Each resample sets its threshold on its own impostor pairs, so an interval holds what the
     threshold varies by. The threshold is read off the K highest impostor pairs.
 
     Attributes:

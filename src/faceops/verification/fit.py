@@ -120,7 +120,7 @@ def accept_rate_gain(
     """Compare two scores of all pairs of `persons` (N,), by `all_pair_scores` with `seed`.
 
     Paired bootstrap over people: both scores see the same resamples, and each sets its threshold
-    anew on their impostor pairs.
+    again on their impostor pairs.
     """
     person = codes(persons)
     new_tar, old_tar = (_resampled_tar(scores, person, far, seed) for scores in (new, old))

@@ -108,5 +108,5 @@ def test_patience_moves_on_to_triplets_then_ends() -> None:
     [{}, {"semi_hard": 0.4}, {"semi_hard": 1.0, "batch_hard": 1.0}, {"random": 0, "global": 1.0}],
 )
 def test_shares_that_do_not_rise_to_one_are_refused(miners: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match=r"must rise from above 0 to 1.0"):
+    with pytest.raises(ValidationError, match=r"must rise strictly from above 0 to 1.0"):
         epochs(miners=miners)

@@ -63,7 +63,7 @@ def check_collapse(history: list[dict[str, Any]]) -> None:
     """Raise when the last epoch of `history` shows that the network does not learn.
 
     Raises:
-        FaceOpsError: all embeddings are alike (then every triplet costs the margin); or for two
+        FaceOpsError: all embeddings are equal (then every triplet costs the margin); or for two
             triplet epochs in a row two photos of one person were as far apart as two of different
             people, so the loss is stuck at the margin.
     """

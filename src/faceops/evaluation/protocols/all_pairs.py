@@ -55,7 +55,7 @@ class PairScan:
             pairs that score lower (equal ones count one half).
         top: the highest impostor pairs, by rows of the photos given.
         same, different: int64 (600,), genuine and impostor pairs in the bins of `HISTOGRAM_EDGES`.
-        reliability: of the probabilities, in ten bins; people weigh alike in genuine pairs.
+        reliability: of the probabilities, in ten bins; people have equal weights in genuine pairs.
     """
 
     roc: Roc

@@ -10,7 +10,7 @@ with many photos do not dominate; where there are fewer than N / 2 of them, ever
 One against ten: an anchor photo, another photo of its person, and ten photos of other people. No
 negatives are drawn: where E of the M photos of others score as high as the genuine pair or higher,
 C(M - E, 10) of C(M, 10) choices of ten leave it highest, so the mean is the exact expectation over
-all of them. A tie is lost. People weigh alike, and all pairs of a person, in both directions.
+all of them. A tie is a miss. People have equal weights, and all pairs of a person too, both ways.
 """
 
 from collections.abc import Sequence

@@ -65,7 +65,7 @@ def forget_person(
 
     `person` is any name that they have or had; all their names are removed. The gallery is changed
     last, and only after every output was cleaned, so that the call can be repeated. The outputs
-    stay locked meanwhile: no run names the person again. While a folder or a sidecar cannot be
+    stay locked until then: no run names the person again. While a folder or a sidecar cannot be
     read, the gallery keeps the earlier names, without faces, since they are needed to go on later.
 
     Args:

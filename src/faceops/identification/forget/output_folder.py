@@ -216,7 +216,7 @@ def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: Forgo
     """Remove embeddings and pictures of `faces` from the state `path`, found by any method.
 
     A stored face is removed when it overlaps the box by half or more. Its place stays under `mark`
-    (see `forgotten_places`), so that no run finds it anew. Data of missing photos are dropped: it
+    (see `forgotten_places`), so that no run stores it again. Data of missing photos are dropped: it
     is not known any more who was seen there by earlier runs. The freed bytes are overwritten.
     """
     if not path.is_file():

@@ -94,8 +94,8 @@ def search_traces(
 def _probe(secret: bytes) -> bytes:
     """Return the most varied part of a secret's second half.
 
-    The middle of a picture may be of one colour, and all JPEG files begin alike. It starts where a
-    group of base64 does, so that it is found in that too.
+    The middle of a picture may be of one colour, and JPEG files share their first bytes. The part
+    starts at a group of base64, so that encoded copies are found too.
     """
     last = len(secret) - PROBE
     starts = [start - start % 3 for start in (last // 2, last * 5 // 8, last * 3 // 4)]

@@ -28,8 +28,8 @@ class Adapter(BaseModel):
     layout: Literal["NCHW", "NHWC"] = Field(description="order of the input's axes")
     colour: Literal["RGB", "BGR"] = Field(description="order of the channels")
     size: int = Field(112, ge=16, le=1024, description="side of the input, pixels")
-    mean: float | _Channels = Field(0.0, description="one number, or one per channel in its order")
-    scale: float | _Channels = Field(1.0, description="one number, or one per channel in its order")
+    mean: float | _Channels = Field(0.0, description="one number, or one per channel")
+    scale: float | _Channels = Field(1.0, description="one number, or one per channel")
     normalise: bool = Field(
         True, description="L2-normalise the output; false: its length is 1 already"
     )
@@ -37,7 +37,7 @@ class Adapter(BaseModel):
     alignment: Literal["five_point_112"] = Field(
         "five_point_112", description="by this project's detector, landmarks and template"
     )
-    source: str = Field("", description="where the weights come from, in words")
+    source: str = Field("", description="origin of the weights, free text")
 
 
 def read_adapter(folder: Path) -> Adapter:
