@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: real weights, and LFW where it is available."""
+"""Fixtures of all tests: real weights, and LFW where it is available."""
 
 import json
 import os

@@ -11,7 +11,7 @@ from faceops.cli import main
 from faceops.cli.data import SHARE
 from faceops.dataset.manifest import manifest_table
 from faceops.dataset.validate import validate_photos
-from faceops.evaluation.label_doctor import diagnose as room
+from faceops.evaluation.label_doctor import diagnose
 from faceops.faces.crop_photos import CropSettings, crop_photos
 from faceops.photos.open_photo import PhotoLimits
 from faceops.release.bundle import Bundle
@@ -87,7 +87,7 @@ def test_a_stray_photo_is_found_confirmed_and_set_aside(
 def test_mistakes_of_the_call_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert SHARE == room.SHARE
+    assert SHARE == diagnose.SHARE
     none = str(tmp_path / "none")
     for arguments, code, message in (
         (["--share", "0.7"], 2, "share 0.7 is wrong"),

@@ -211,11 +211,11 @@ def test_every_command_is_documented() -> None:
     assert [leaf for leaf in leaf_commands(build_parser()) if leaf not in text] == []
 
 
-def test_the_readme_names_all_rooms_and_files_of_the_tree() -> None:
+def test_the_readme_names_all_packages_and_files_of_the_tree() -> None:
     (tree,) = code_blocks(README, "text")
     named = set(re.findall(r"^  (\w+)/", tree, re.M))
-    rooms = {path.parent.name for path in (ROOT / "src/faceops").glob("*/__init__.py")}
-    assert named == rooms
+    packages = {path.parent.name for path in (ROOT / "src/faceops").glob("*/__init__.py")}
+    assert named == packages
     for name in re.findall(r"^([\w./]+)|  (\w+\.\w+)  ", tree, re.M):
         assert (ROOT / "".join(name)).exists(), name
 

@@ -1,4 +1,4 @@
-"""From photos to faces: refinement, quality, reduced decoding, choice, imports of the room."""
+"""From photos to faces: refinement, quality, reduced decoding, choice, imports of the package."""
 
 from dataclasses import replace
 from pathlib import Path

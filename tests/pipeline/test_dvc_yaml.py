@@ -81,11 +81,11 @@ RECORDS = {"train": ("registry",)}
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_exactly_the_rooms_that_it_imports(
+def test_a_stage_depends_on_exactly_the_packages_that_it_imports(
     name: str, repository: Path, pipeline: dict[str, Any]
 ) -> None:
     package = repository / "src/faceops"
-    neutral = [package / room for room in (*NEUTRAL, *RECORDS.get(name, ()))]
+    neutral = [package / part for part in (*NEUTRAL, *RECORDS.get(name, ()))]
     computing = [package / path for path in COMPUTING]
     assert all(path.exists() for path in (*neutral, *computing))
     imported = {
@@ -102,7 +102,7 @@ def test_a_stage_depends_on_exactly_the_rooms_that_it_imports(
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_of_a_stage_is_whole_rooms_and_its_script(
+def test_the_code_of_a_stage_is_whole_packages_and_its_script(
     name: str, pipeline: dict[str, Any]
 ) -> None:
     code = [dep for dep in pipeline["stages"][name]["deps"] if dep.startswith("src/")]

@@ -1,1 +1,1 @@
-"""What every room uses: files, locks, errors, progress, reasons, CPUs, analytics."""
+"""Used by all packages: files, locks, errors, progress, reasons, CPUs, analytics."""

@@ -1,4 +1,4 @@
-"""One script per DVC stage: read params.yaml, call the rooms, write the outputs.
+"""One script per DVC stage: read params.yaml, call the packages, write the outputs.
 
 Each is run as `python -m faceops.stages.<stage>` from the root of the repository.
 """

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-# In the order in which a photo passes through them; a room imports only from rooms above it.
-ROOMS = (
+# In the order in which a photo passes through them; a package imports only from packages above it.
+PACKAGES = (
     *("base", "config", "weights", "photos", "dataset", "faces"),
     *("embedding", "verification", "evaluation", "release", "registry", "gate"),
     *("gallery", "identification", "serving", "stages", "cli"),
 )
-# DESIGN: a batch run starts fast and runs on ONNX Runtime alone.
+# A batch run starts fast and runs on ONNX Runtime alone.
 HEAVY = (
     *("torch", "torchvision", "mlflow", "great_expectations"),
     *("pandas", "sklearn", "matplotlib", "onnx"),
@@ -40,24 +40,24 @@ def imported_names(path: Path, types: bool = True) -> set[str]:
     return names
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Return the rooms of faceops that a file imports."""
+def imported_packages(path: Path) -> set[str]:
+    """Return the packages of faceops that a file imports."""
     parts = [name.split(".") for name in imported_names(path)]
     return {part[1] for part in parts if part[0] == "faceops" and len(part) > 1}
 
 
-def test_every_room_is_in_the_order(repository: Path) -> None:
+def test_every_package_is_in_the_order(repository: Path) -> None:
     found = {path.stem for path in (repository / "src/faceops").iterdir()}
-    assert found - {"__init__", "__pycache__", "py"} == set(ROOMS)  # py.typed
+    assert found - {"__init__", "__pycache__", "py"} == set(PACKAGES)  # py.typed
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_from_rooms_above_it(repository: Path, room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_from_packages_above_it(repository: Path, package: str) -> None:
     base = repository / "src/faceops"
-    files = sorted((base / room).rglob("*.py")) or [base / f"{room}.py"]
-    allowed = set(ROOMS[: ROOMS.index(room) + 1])
-    below = {str(path.relative_to(base)): imported_rooms(path) - allowed for path in files}
-    assert {path: rooms for path, rooms in below.items() if rooms - {"__version__"}} == {}
+    files = sorted((base / package).rglob("*.py")) or [base / f"{package}.py"]
+    allowed = set(PACKAGES[: PACKAGES.index(package) + 1])
+    below = {str(path.relative_to(base)): imported_packages(path) - allowed for path in files}
+    assert {path: packages for path, packages in below.items() if packages - {"__version__"}} == {}
 
 
 def test_modules_do_not_import_each_other(repository: Path) -> None:
