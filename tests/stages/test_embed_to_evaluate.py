@@ -266,7 +266,6 @@ def test_the_command_evaluates_as_the_stage_does(
     page, own = (Path(folder, "report.html").read_text() for folder in ("again", "build/evaluate"))
     assert page.split("<h2", 4)[1:4] == own.split("<h2", 4)[1:4]
     assert "linear layer" in own  # from verify.json, which the command does not read
-    assert faceops(["evaluate", "--threads", "0"]) == 2
     assert faceops(["evaluate", "--bundle", "nowhere"]) == 2
     assert "not a folder" in capsys.readouterr().err
 
