@@ -75,7 +75,7 @@ def check_arguments(photos_dir: Path, out: Path, gallery: Path, shard_photos: in
 def find_faces(
     number: int, paths: list[Path], release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> int:
-    """Find and embed the faces of one shard; a network share may be back at the next try."""
+    """Find and embed the faces of one shard; retried, as a network share may be back by then."""
     new = extract_shard(paths, release.load(), out, settings)
     get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
     return new

@@ -114,7 +114,7 @@ def open_run(root: Path) -> str:
 
 @record_task
 def record(root: Path, run_id: str, runs: list[StageRun], failed: bool) -> None:
-    """Record the stages, with their logs, as child runs; mark the run as failed if it did."""
+    """Record the stages, with their logs, as child runs; mark a failed run as failed."""
     import mlflow
 
     from faceops.registry.store import use_tracking

@@ -22,7 +22,7 @@ OPT_OUT = {
 
 
 def opt_out() -> None:
-    """Set every switch that the user has not set already: a value of their own wins."""
+    """Set every switch that the user has not set; the user's value takes precedence."""
     for key, value in OPT_OUT.items():
         os.environ.setdefault(key, value)
 

@@ -8,7 +8,7 @@ class FaceOpsError(Exception):
 
 
 class UsageError(FaceOpsError):
-    """The command was used wrongly: an argument, a parameter file (exit code 2)."""
+    """A wrong argument or parameter file (exit code 2)."""
 
     exit_code = 2
 

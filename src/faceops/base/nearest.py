@@ -1,4 +1,4 @@
-"""Exact nearest-neighbour search over embeddings: FAISS without an index to build or keep."""
+"""Exact nearest-neighbour search over embeddings: FAISS without a stored index."""
 
 import faiss
 import numpy as np

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: its affinity mask and its cgroup limit, as in containers."""
+"""The number of CPUs this process may use: affinity mask and cgroup limit, as in containers."""
 
 import math
 import os

@@ -15,7 +15,7 @@ LOG_EVERY_S = 10.0
 def track(
     items: Iterable[T], what: str, total: int | None = None, after_s: float = 0
 ) -> Iterator[T]:
-    """Yield `items`, showing on stderr how far the work named `what` has come.
+    """Yield `items`, showing the progress of the work named `what` on stderr.
 
     On a terminal the bar appears after `after_s` seconds, in a log a line each ten.
     """

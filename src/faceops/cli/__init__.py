@@ -1,4 +1,4 @@
-"""The `faceops` command. Exit codes: 0 done, 1 the job failed, 2 called wrongly."""
+"""The `faceops` command. Exit codes: 0 success, 1 failure, 2 wrong arguments."""
 
 import argparse
 import importlib

@@ -172,7 +172,7 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
 
 
 def _leaves(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield dotted name, value and interval of everything that was measured."""
+    """Yield the dotted name, value and interval of every figure."""
     for name, value in figures.items():
         if name.endswith("_interval") or (not prefix and name in ("bundle", "protocol", "data")):
             continue

@@ -205,7 +205,7 @@ def _forget(args: argparse.Namespace) -> int:
 
 
 def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
-    """Return what was removed, what is left and what is not covered."""
+    """Return lines on what was removed, what remains and what is not covered."""
     lines = [
         f"{done.person}: {done.gallery_faces} faces with crops and embeddings removed from "
         f"{gallery}"

@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    """Name, licence, terms, and where it was found."""
+    """Name, licence, terms, and the path of its file."""
     rows = _rows()
     lines = []
     for row in rows:

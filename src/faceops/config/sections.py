@@ -37,7 +37,7 @@ Expectation = Literal[
 
 
 class Validate(Section):
-    """Checks of the photos and of their labels, the names of their folders."""
+    """Checks of the photos and of their labels, which are the names of their folders."""
 
     formats: list[str] = param(["JPEG", "PNG", "WEBP"], "accepted image formats")
     min_side: int = param(48, "minimum width and height of a photo, pixels", ge=1)
@@ -259,7 +259,7 @@ class Export(Section):
 
 
 class Quantise(Section):
-    """The int8 embedder, offered if it loses little."""
+    """The int8 embedder, offered if its loss of accuracy is small."""
 
     calibration_crops: int = param(
         128, "maximum number of training crops that calibrate the ranges", ge=8

@@ -38,7 +38,7 @@ _BROKEN = (
 class OversizedHeaderError(Exception):
     """A header claims more bytes of names or attributes than the limit.
 
-    Not a `tarfile.TarError`: tarfile would take that for the end of the archive.
+    Not a `tarfile.TarError`: tarfile would treat that as the end of the archive.
     """
 
 

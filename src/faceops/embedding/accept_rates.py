@@ -1,4 +1,4 @@
-"""Accept rates over pairs, and the figures by which training compares epochs; without torch."""
+"""Accept rates over pairs, and the figures that compare epochs in training; without torch."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What every backbone is: an input stage, a trunk and a head, whose output is L2-normalised."""
+"""The parts of every backbone: input stage, trunk, and head with L2-normalised output."""
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class Embedder(nn.Module):
         return self.embed_features(self.trunk(pixels))
 
     def embed_features(self, features: torch.Tensor) -> torch.Tensor:
-        """Embed what the trunk made of the pixels."""
+        """Embed the trunk's features."""
         # Full precision from here, also under autocast: distances and miners need it.
         return F.normalize(self.head(features).float(), dim=1)
 

@@ -18,7 +18,7 @@ def nearest_negatives(
 ) -> np.ndarray:
     """Return for each anchor the `count` nearest faces of other people after the first `skip`.
 
-    The very nearest face of another person is often a twin, or the same person under another
+    The nearest face of another person is often a twin, or the same person under another
     name: a negative that teaches the wrong thing. The search is exact (see `base.nearest`).
 
     Args:

@@ -1,4 +1,4 @@
-"""An embedder on disk: model.safetensors holds the weights, model.json says what they are."""
+"""An embedder on disk: model.safetensors holds the weights, model.json describes them."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
 
 
 def trained_epochs(folder: Path) -> int:
-    """Return how many epochs of training are in the model of `folder`."""
+    """Return the number of epochs that the model in `folder` was trained for."""
     try:
         return int(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["epochs"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -43,7 +43,7 @@ def choose_faces(persons: np.ndarray, seed: int) -> np.ndarray:
 
 
 def place(embeddings: np.ndarray, seed: int) -> np.ndarray:
-    """Return different cells of the grid, int64 (N, 2), for `embeddings` float32 (N, D)."""
+    """Return distinct cells of the grid, int64 (N, 2), for `embeddings` float32 (N, D)."""
     from sklearn.manifold import TSNE
 
     # A collapsed embedding has no principal components to begin with. "exact" adds in one order;

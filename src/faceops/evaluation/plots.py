@@ -178,7 +178,7 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
 
 
 def _threshold_marks(evaluation: Evaluation, thresholds: Thresholds) -> list[tuple[float, str]]:
-    """Return the release's thresholds in log odds, with words, rising."""
+    """Return the release's thresholds in log odds with their labels, rising."""
     cuts = {row.budget: row.probability for row in thresholds.pairs}
     marks = [(cut, f"false accepts {budget:g}") for budget, cut in cuts.items() if cut is not None]
     search = evaluation.figures["open_set"]
@@ -214,7 +214,7 @@ def draw_cmc(evaluation: Evaluation) -> Figure:
 
 
 def draw_reliability(evaluation: Evaluation) -> Figure:
-    """Return observed against predicted probability, one person and two weighing the same."""
+    """Return observed against predicted probability; both kinds of pairs have equal weight."""
     bins = evaluation.reliability
     figure, axes = _axes(
         f"Is the probability right? Mean error {bins.expected_error:.4f}",

@@ -42,7 +42,7 @@ class OutputFolders(NamedTuple):
 
 
 def remember_output(gallery: Path, out: Path, sidecars: Path | None = None) -> bool:
-    """Note in `gallery` that results are written to `out`, and sidecars below `sidecars`.
+    """Record in `gallery` that results are written to `out`, and sidecars below `sidecars`.
 
     Call it while `out` is locked and before the gallery is read, so that `forget` knows every
     folder that can receive a name. Returns False when the gallery is read-only: naming goes on,
@@ -71,7 +71,7 @@ def has_content(folder: Path) -> bool:
 
 
 def declare_gone(gallery: Path, folder: Path) -> None:
-    """Note that `folder`, an output or a folder of photos, is gone for good.
+    """Record that `folder`, an output or a folder of photos, is gone for good.
 
     Raises:
         UsageError: it exists and has content.

@@ -38,7 +38,7 @@ def given_name(text: str) -> str:
 
 
 def person_key(name: str) -> str:
-    """Return what all spellings of a name share, as in the data set: `Ann_Lee` and `ann-lee`."""
+    """Return the key that all spellings of a name share: `Ann_Lee` and `ann-lee` have one."""
     return name_key(name) or name
 
 

@@ -28,7 +28,7 @@ def rename(gallery_dir: Path, old: str, new: str) -> tuple[str, int]:
 
 
 def merge(gallery_dir: Path, gone: str, kept: str) -> tuple[str, int]:
-    """Make the faces of `gone` faces of `kept`, each once; return as `rename`."""
+    """Merge the person `gone` into `kept`, equal faces once; return as `rename`."""
     return _change_name(gallery_dir, gone, kept, merges=True)
 
 

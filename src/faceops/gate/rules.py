@@ -115,7 +115,7 @@ def dir_at_fpir(comparison: Comparison) -> RuleResult:
 
 @gate_rule("max_named_loss")
 def known_people_named(comparison: Comparison) -> RuleResult:
-    """Known people named at the release's own thresholds and default budget: what users get."""
+    """Known people named at the release's own thresholds and default budget, as for users."""
     figures = _paired(comparison, ModelFigures.correctly_identified_share)
     before, after = (table.thresholds.default_budget for table in comparison.tables)
     at = f"budget {before:g}" if before == after else f"budgets {before:g} and {after:g}"

@@ -24,7 +24,7 @@ NO_FACE = np.float32(-1)  # below every probability
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What one model makes of all P probes of all draws, in their order; arrays are (P,)."""
+    """One model's results for all P probes of all draws, in their order; arrays are (P,)."""
 
     score: np.ndarray  # float32: the best person's probability, NO_FACE without a face
     right: np.ndarray  # bool: the best person is the right one
@@ -165,7 +165,7 @@ class ModelFigures:
     def worst(
         self, weight: np.ndarray, fpir: float, groups: Mapping[str, np.ndarray]
     ) -> tuple[str, float]:
-        """Return the name and the DIR of the group, mask bool (P,), that is named worst."""
+        """Return the name and the DIR of the group, mask bool (P,), with the lowest DIR."""
         hits, all_known = self._weighed(weight, fpir)
         rates = {name: _share(hits, all_known, rows) for name, rows in groups.items()}
         rates = {name: rate for name, rate in rates.items() if not np.isnan(rate)}

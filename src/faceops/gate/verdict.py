@@ -57,7 +57,7 @@ class Verdict:
         }
 
     def json(self) -> str:
-        """Return all of it as JSON text."""
+        """Return the verdict as JSON text."""
         return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
     def markdown(self) -> str:

@@ -85,7 +85,7 @@ def is_recorded(out: Path, run_id: str) -> bool:
 
 
 def mark_recorded(out: Path, run_id: str) -> None:
-    """Note in `out` that the records of the run `run_id` were checked and logged."""
+    """Record in `out` that the records of the run `run_id` were checked and logged."""
     write_file(out / RECORDED_FILE, f"{run_id}\n")
 
 

@@ -1,4 +1,4 @@
-"""Any kind of pixels to 8-bit RGB in sRGB."""
+"""Conversion of any pixel format to 8-bit RGB in sRGB."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Who is champion: the alias, the log of its moves, promotion and rollback.
+"""The champion: its alias, the log of its moves, promotion and rollback.
 
 The alias `champion` decides, and people may move it in MLflow's UI. The log, a tag of the
 registered model, follows it, so that a rollback finds the champion before.
@@ -90,7 +90,7 @@ def _entries() -> list[Any]:
 
 
 def complete_log() -> Event | None:
-    """Add to the log how the present champion came to be, where it is missing there.
+    """Add the present champion's promotion to the log if it is missing.
 
     Returns the entry of a move that was interrupted before it wrote the log: the tags of the
     version are written before the alias moves, so they are later than the log. Else the alias was

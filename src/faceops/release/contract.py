@@ -30,7 +30,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class DamagedBundleError(FaceOpsError):
-    """A file of a bundle differs from what was written."""
+    """A file of a bundle was changed after it was written."""
 
 
 def rounded_template(template: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""The people of a synthetic data set: how many there are, and their invented names."""
+"""The people of a synthetic data set: their numbers and their invented names."""
 
 from dataclasses import asdict, dataclass
 from functools import cache

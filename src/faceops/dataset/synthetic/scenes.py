@@ -1,4 +1,4 @@
-"""Scenes: one to five faces on an ordinary background, and where they are."""
+"""Scenes: one to five faces on a drawn background, with their boxes."""
 
 from dataclasses import dataclass
 

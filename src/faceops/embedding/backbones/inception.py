@@ -30,7 +30,7 @@ class L2Pool(nn.Module):
     """float (B, C, H, W) -> (B, C, H, W): the root of the sum of squares of 3 x 3 pixels."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Pool `features`; beyond the border are zeros."""
+        """Pool `features`, padded with zeros."""
         means = F.avg_pool2d(features * features, kernel_size=3, stride=1, padding=1)
         return torch.sqrt(9 * means + _EPSILON)
 

@@ -242,7 +242,7 @@ def erase(pixels: Tensor, draws: Tensor) -> Tensor:
 
 
 def _stretch(side: int, start: Tensor, length: Tensor) -> Tensor:
-    """Return bool (B, side), true for `length` places that lie at `start` of where they can."""
+    """Return bool (B, side): `length` places, at `start` (0 to 1) of the possible positions."""
     length = length.round().clamp(1, side)
     first = (start * (side - length + 1)).floor()
     places = torch.arange(side, device=start.device)
@@ -322,7 +322,7 @@ def augment(pixels: Tensor, settings: Augmentation, seed: int, first: int = 0) -
 
 
 def _change(pixels: Tensor, settings: Augmentation, draws: Tensor) -> Tensor:
-    """Apply all changes; `draws` (B, D) is on the CPU, so that no GPU has to be awaited."""
+    """Apply all changes; `draws` (B, D) is on the CPU, which avoids waiting for a GPU."""
     pixels = pixels.contiguous()  # all of it is slower with channels last
     device = pixels.device
     for name, drawn in zip(_CHANGES, draws.split(_DRAWS, dim=1), strict=True):

@@ -27,7 +27,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def run_key(settings: Train, *data: str) -> str:
-    """Return what identifies a run: a hash of everything that changes its result.
+    """Return the identifier of a run: a hash of everything that changes its result.
 
     These are the settings, the digests of its `data`, torch's version and TRAINING_VERSION.
     `max_minutes` and `checkpoint_minutes` are left out: a longer limit continues the same run.

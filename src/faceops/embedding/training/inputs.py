@@ -1,4 +1,4 @@
-"""What a training step feeds the network: augmented crops, or cached features of a frozen trunk."""
+"""The inputs of a training step: augmented crops, or cached features of a frozen trunk."""
 
 import copy
 import hashlib
@@ -42,7 +42,7 @@ class TrainingInputs:
         return model
 
     def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
-        """Return what is stored of the faces of `split` at `positions`, int64 (B,)."""
+        """Return the stored inputs of the faces of `split` at `positions`, int64 (B,)."""
         return (self.val if split == "val" else self.train)[positions]
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:

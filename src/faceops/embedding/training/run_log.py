@@ -156,7 +156,7 @@ def _metrics(figures: dict[str, float], step: int) -> list[Metric]:
 
 
 def _param_text(value: Any) -> str:
-    """Return a parameter as people write it: {"semi_hard": 0.4} as `semi_hard: 0.4`."""
+    """Return a parameter in short form: {"semi_hard": 0.4} as `semi_hard: 0.4`."""
     if isinstance(value, dict):
         return ", ".join(f"{name}: {part}" for name, part in value.items())
     return str(value)

@@ -1,1 +1,1 @@
-"""Which labels of a set of photos are probably wrong, in order of suspicion."""
+"""The labels that are probably wrong, the most suspicious first."""

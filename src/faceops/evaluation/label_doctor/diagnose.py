@@ -11,7 +11,7 @@ from faceops.verification.verifier import Verifier
 
 
 class Kind(StrEnum):
-    """What may be wrong; the values appear in suspicions.csv."""
+    """The kinds of suspicions; the values appear in suspicions.csv."""
 
     MISLABELLED = "mislabelled_photo"  # unlike the person's other photos, or more like another
     UNCLEAR = "one_of_these_photos"  # a person's few photos are all unlike each other

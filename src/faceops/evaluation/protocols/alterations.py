@@ -39,7 +39,7 @@ Alteration = Callable[[np.ndarray, Detection], Altered]
 
 
 def rotated(pixels: np.ndarray, face: Detection, *, degrees: float) -> Altered:
-    """Return the photo turned anticlockwise, the frame grown so that nothing is lost; black."""
+    """Return the photo rotated anticlockwise; the frame grows to hold it, filled with black."""
     height, width = pixels.shape[:2]
     image = Image.fromarray(pixels).rotate(degrees, Image.Resampling.BICUBIC, expand=True)
     angle = math.radians(degrees)

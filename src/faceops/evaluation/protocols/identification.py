@@ -33,7 +33,7 @@ FPIR = 0.01
 
 @dataclass(frozen=True)
 class GalleryDraw:
-    """Rows of a table of photos: who is enrolled by which photos, and who is searched for."""
+    """Rows of a table of photos: those that are enrolled, and the probes."""
 
     gallery: np.ndarray  # int (G,), rising
     probes: np.ndarray  # int (P,), rising: all other rows
@@ -86,7 +86,7 @@ class OpenSet:
 
     @property
     def misidentified(self) -> np.ndarray:
-        """bool (P,): a known person is given another's name."""
+        """bool (P,): a known person gets another person's name."""
         return self.named & ~self.right & self.known
 
     def rate_at(self, fpir: float) -> float:

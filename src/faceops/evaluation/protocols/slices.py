@@ -253,7 +253,7 @@ def _search_figures(
 def chance_identified(
     faces: EmbeddedFaces, verifier: Verifier, cut: float, margin: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the chance that each probe gets its own name, float64 (Q,), and its person, (Q,).
+    """Return the chance of a correct name for each probe, float64 (Q,), and its person, (Q,).
 
     A photo of each person is drawn for the gallery, `DRAWS` times; every other photo probes. With
     the own score at `cut` or above, the name is given unless one of the `GALLERY` - 1 others

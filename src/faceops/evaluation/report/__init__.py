@@ -1,1 +1,1 @@
-"""The evaluation in words and tables: one set of sections for the HTML report and the card."""
+"""The evaluation as text and tables: one set of sections for the HTML report and the card."""

@@ -19,7 +19,7 @@ _COMMIT = "recorded in release.json when the bundle is assembled"
 
 
 def use_section(facts: doc.Facts) -> doc.Section:
-    """Return what the model is for, and what not."""
+    """Return the intended and the excluded uses."""
     return doc.Section("use", "Intended use", [doc.Text(line) for line in facts.about.use])
 
 

@@ -1,4 +1,4 @@
-"""Search folders for what must not be in them: a person's name, embeddings and pictures.
+"""Search folders for traces of a person: the name, embeddings and pictures.
 
 Names are compared with every cell of Parquet, SQLite, CSV, JSON and JSON lines. Many byte strings
 are searched in one pass: every window of eight bytes is hashed into a table of bits, and where a

@@ -137,7 +137,7 @@ def _draw_label(
 
 @lru_cache(maxsize=64)
 def _font(size: int, latin: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font of `size` pixels, for other than Latin text one of the system if possible."""
+    """Return a font of `size` pixels; for non-Latin text a font of the system if possible."""
     for name in () if latin else _FONTS:
         with contextlib.suppress(OSError):
             return ImageFont.truetype(name, size)

@@ -54,7 +54,7 @@ def list_photos(photos_dir: Path) -> tuple[Path, list[Path]]:
 def inputs_digest(
     gallery_stamp: str, release: "UnloadedRelease | Bundle", root: Path, settings: IdentifySettings
 ) -> str:
-    """Return the sha256 of all that decides a run's rows but the photos below `root`.
+    """Return the sha256 of all that determines a run's rows except the photos below `root`.
 
     "" if `gallery_stamp` is "": the gallery is not as saved.
     """

@@ -190,7 +190,7 @@ class FaceStore:
     def note_presence(
         self, root: Path | None, present: Iterable[Path], unread: Collection[Path]
     ) -> presence.Presence:
-        """Note which files below `root` are missing; see `presence.note_presence`."""
+        """Record which files below `root` are missing; see `presence.note_presence`."""
         with self._writing() as db:
             return presence.note_presence(db, root, present, unread, datetime.now(UTC))
 

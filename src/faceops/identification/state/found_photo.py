@@ -1,4 +1,4 @@
-"""The faces found in one photo, before anybody is named, and the places of forgotten faces.
+"""The faces found in one photo, before any decision, and the places of forgotten faces.
 
 A place is a box in a photo's bytes, in the state of an output folder. It is kept when the photo is
 gone and when another method finds the faces again. It does not say whose face it was: each
@@ -83,7 +83,7 @@ class FoundPhoto:
         embeddings: Sequence[np.ndarray] | None = None,
         thumbnails: bool = True,
     ) -> "FoundPhoto":
-        """Return the photo with the faces of `found`; without embeddings, they are to follow."""
+        """Return the photo with the faces of `found`, whose embeddings may still be missing."""
         rows = [NOT_EMBEDDED] * len(found.faces) if embeddings is None else embeddings
         faces = tuple(
             FoundFace(

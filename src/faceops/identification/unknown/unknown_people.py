@@ -100,7 +100,7 @@ class UnknownFaces:
         return np.memmap(self._file, np.float32, "r+", shape=(self.count, self._size))
 
     def keep(self, rows: np.ndarray) -> None:
-        """Keep only these rows, int (K,), ascending; they move up within the file."""
+        """Keep only these rows, int (K,), ascending, and compact the file."""
         if len(rows) == self.count:
             return
         mapped = self.embeddings()

@@ -1,4 +1,4 @@
-"""An embedder that was made elsewhere: embedder.onnx, and adapter.json that says what it takes."""
+"""A foreign embedder: embedder.onnx, and adapter.json, which describes its input and output."""
 
 import hashlib
 import json
