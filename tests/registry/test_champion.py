@@ -165,6 +165,23 @@ def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_refused(
     assert [event.version for event in champions()] == [1, 2]
 
 
+def test_a_move_that_another_machine_adds_to_the_log_is_kept_and_logged_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    move = mlflow.MlflowClient.set_registered_model_alias
+
+    def seen(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
+        move(client, name, alias, version)
+        complete_log()
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", seen)
+    move_champion(registry[3], registry[1], PROMOTED, "by this machine")
+    assert aliases()["champion"] == [3]
+    assert [event.version for event in champions()] == [1, 3]
+
+
 def test_one_promotion_at_a_time(registry: Registry) -> None:
     with (
         promotion_lock(),

@@ -164,10 +164,10 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
         end_challenge(to)
         return
     if (current and current.version) != (seen and seen.version):
-        what = f"version {current.version} became" if current else "no version is"
+        what = f"version {current.version} became" if current else "no version is any longer"
         raise FaceOpsError(
-            f"{what} champion meanwhile, and version {to.version} was compared with another one;"
-            " run it again."
+            f"{what} champion meanwhile, so version {to.version} was not made champion; run it"
+            " again."
         )
     event = Event.now(to.version, how, because)
     tags = {"since": event.at, "how": how, "by": event.by, "because": because}
@@ -177,15 +177,16 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
             client.set_model_version_tag(MODEL, str(to.version), f"champion_{name}", value)
         client.set_registered_model_alias(MODEL, CHAMPION, str(to.version))
     latest = champions()
-    if latest and latest != log:
-        other = latest[-1].version
+    other = latest[-1].version if latest and latest != log else None
+    if other not in (None, to.version):
         with store_errors(f"giving the alias {CHAMPION} back to version {other}"):
             client.set_registered_model_alias(MODEL, CHAMPION, str(other))
         raise FaceOpsError(
-            f"version {other} was made champion by another machine at the same time, and version"
-            f" {to.version} was not compared with it; run it again."
+            f"version {other} was made champion by another machine at the same time, so version"
+            f" {to.version} is not champion; run it again."
         )
-    note_champion(event)
+    if other is None:  # else another machine has completed the log with this move
+        note_champion(event)
     end_challenge(to)
 
 
