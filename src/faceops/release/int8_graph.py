@@ -98,9 +98,8 @@ def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("Add", [value, below], [output], name=output),
         ]  # fmt: skip
     wanted, kept = {output.name for output in graph.output}, []
-    for node in reversed(
-        nodes
-    ):  # the nodes of a replaced PReLU are no longer connected to an output
+    # The nodes of a replaced PReLU are no longer connected to an output.
+    for node in reversed(nodes):
         if wanted.intersection(node.output):
             wanted.update(node.input)
             kept.append(node)

@@ -346,7 +346,7 @@ class Trainer:
         return agreed
 
     def fresh_embeddings(self) -> np.ndarray:
-        """Return the memory bank, after embedding the faces that the last epoch did not."""
+        """Return the bank's embeddings, after embedding the faces that the last epoch did not."""
         bank = self.bank
         assert bank is not None
         stale = bank.stale()
