@@ -111,7 +111,7 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(
     assert summary.sidecars_written == 2
     errors = sorted(error.partition("cannot be ")[2] for error in summary.sidecar_errors)
     assert [error[:30] for error in errors] == [
-        "read (it is not a file); repair o",
+        "read (it is not a file); repai",
         "written (File name too long); ",
         "written (File name too long); ",
     ]

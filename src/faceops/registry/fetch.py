@@ -135,7 +135,11 @@ def export_bundle(version: Version, folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not an empty folder; name a new one.")
 
-    source = load_fetched(version.address, lambda it: (check_files(it.folder), it.folder)[1])
+    def checked(release: FetchedRelease) -> Path:
+        check_files(release.folder)
+        return release.folder
+
+    source = load_fetched(version.address, checked)
     folder = folder.resolve()
     try:
         with atomic_folder(folder) as temporary:
