@@ -38,7 +38,7 @@ from faceops.identification.settings import DETAIL, IdentifySettings, check_fold
 from faceops.photos.walk import walk_photos
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
-from faceops.release.contract import PRECISIONS, Precision
+from faceops.release.release_file import PRECISIONS, Precision
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60

@@ -12,7 +12,7 @@ from PIL import Image
 
 from faceops.base.reasons import Reason
 from faceops.dataset.synthetic.encode import png_chunk, png_header
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.photos.pixels import ORIENTATION
 
 LIMITS = PhotoLimits(max_bytes=200_000)

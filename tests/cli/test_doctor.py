@@ -13,7 +13,7 @@ from faceops.dataset.manifest import manifest_table
 from faceops.dataset.validate import validate_photos
 from faceops.evaluation.label_doctor import diagnose
 from faceops.faces.crop_photos import CropSettings, crop_photos
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 
 FORMATS = ["JPEG", "PNG"]

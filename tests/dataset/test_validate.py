@@ -10,8 +10,7 @@ from PIL import Image
 from faceops.base.errors import UsageError
 from faceops.dataset.importer import import_photos
 from faceops.dataset.validate import validate_photos
-from faceops.photos.formats import FORMATS, PhotoFormat
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import FORMATS, PhotoFormat, PhotoLimits
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 

@@ -31,7 +31,7 @@ from faceops.identification.state.presence import SourceFile
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
 from faceops.identification.unknown.unknown_people import FaceKey, number_groups
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 from tests.conftest import link_album

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from faceops.base.reasons import Reason
-from faceops.photos.formats import FORMATS, PhotoFormat, decoder_id, format_of
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.formats import FORMATS, PhotoFormat, PhotoLimits, decoder_id, format_of
+from faceops.photos.open_photo import PhotoError, open_photo
 
 NAMES = [each.name for each in FORMATS]
 PIXELS = np.random.default_rng(3).integers(0, 256, (24, 24, 3), dtype=np.uint8)

@@ -9,7 +9,8 @@ from PIL import Image, ImageCms
 
 from faceops.base.files import sha256_file
 from faceops.base.reasons import Reason
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, open_photo
 from faceops.photos.pixels import ORIENTATION
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 

@@ -18,9 +18,9 @@ from faceops.release.contract import (
     Preprocessing,
     Release,
     WeightFile,
-    default_budget,
     schema_text,
 )
+from faceops.release.release_file import default_budget
 
 
 @pytest.fixture

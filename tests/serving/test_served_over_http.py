@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import example_photo
 from faceops.serving.service import PhotoService, RequestParams

@@ -20,7 +20,8 @@ from faceops.faces.crop_photos import SCHEMA, CropSettings, choose_face, crop_ph
 from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.photos.open_photo import PhotoLimits, open_photo
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import open_photo
 from faceops.stages import crop as crop_stage
 
 

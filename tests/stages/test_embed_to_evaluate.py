@@ -19,8 +19,9 @@ from faceops.config.sections import Params
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.model_file import save_model
 from faceops.release.bundle import Bundle
-from faceops.release.contract import PRECISIONS, read_release
+from faceops.release.contract import read_release
 from faceops.release.export import assemble
+from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
 
 STAGES = (embed, verify, export, quantise, evaluate)

@@ -14,7 +14,7 @@ from faceops.dataset.manifest import read_manifest
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.dataset.validate import validate_photos
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.stages.validate import copy_inputs, main
 
 FORMATS = Validate().formats

@@ -1,5 +1,7 @@
 """Errors that are reported to the user as one sentence, without a traceback."""
 
+from pathlib import Path
+
 
 class FaceOpsError(Exception):
     """The job failed: the message names the file, key or value and what to do (exit code 1)."""
@@ -15,3 +17,8 @@ class UsageError(FaceOpsError):
 
 class StoreError(FaceOpsError):
     """A request to MLflow's store failed; it may succeed later."""
+
+
+def printable(path: Path) -> str:
+    """Return `path` on one line: control characters and undecodable bytes as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))

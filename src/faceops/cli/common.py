@@ -12,7 +12,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 
 if TYPE_CHECKING:
     from faceops.release.bundle import Bundle
-    from faceops.release.contract import Precision
+    from faceops.release.release_file import Precision
 
 Run = Callable[[argparse.Namespace], int]
 PARAMS = Path("params.yaml")

@@ -70,7 +70,7 @@ def _identify(args: argparse.Namespace) -> int:
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
     from faceops.gallery.folder import gallery_stamp
     from faceops.identification.records.reuse import UnloadedRelease, reuse_if_unchanged
-    from faceops.release.contract import default_budget
+    from faceops.release.release_file import default_budget
 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it

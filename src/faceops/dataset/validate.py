@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
@@ -20,8 +20,8 @@ from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
 from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
-from faceops.photos.formats import FORMATS
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo, printable
+from faceops.photos.formats import FORMATS, PhotoLimits
+from faceops.photos.open_photo import PhotoError, open_photo
 from faceops.photos.walk import walk_photos
 
 _CHUNK = 32

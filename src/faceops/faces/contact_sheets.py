@@ -10,7 +10,8 @@ import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
 from faceops.base.files import atomic_path
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, open_photo
 
 COLUMNS, SIDE = 10, 112
 _GAP, _CAPTION, _TITLE, _NOTE = 10, 32, 46, 16

@@ -20,7 +20,8 @@ from faceops.faces.detector import Box, Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.landmarks import square_crop
 from faceops.faces.quality import Quality, measure
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, open_photo
 
 Policy = Literal["largest", "most_central", "skip"]
 

@@ -16,7 +16,8 @@ from faceops.faces.align import align
 from faceops.faces.detector import Detection, Detector, detect_in_tiles
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
-from faceops.photos.open_photo import Photo, PhotoLimits, decode_photo, open_photo
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import Photo, decode_photo, open_photo
 
 LEAST_SIDE = 1280  # longest side of a reduced photo, pixels: twice the detector's size
 SHARP_FACE = 128.0  # shorter side of a box from which a crop of 112 pixels loses nothing

@@ -13,7 +13,8 @@ from faceops.base.reasons import Reason
 from faceops.faces.quality import Quality
 from faceops.gallery.names import first_spellings, person_key, person_of, valid_unicode
 from faceops.gallery.store import ENROLLED, Gallery, GalleryFace
-from faceops.photos.open_photo import PhotoError, PhotoLimits, photo_bytes
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, photo_bytes
 from faceops.photos.walk import walk_photos
 
 ADVICE = {

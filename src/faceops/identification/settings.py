@@ -6,8 +6,8 @@ from pathlib import Path
 from faceops.base.errors import UsageError
 from faceops.base.reasons import Reason
 from faceops.identification.records.output_folder import KEEP_RUNS
-from faceops.photos.open_photo import PhotoLimits
-from faceops.release.contract import Precision
+from faceops.photos.formats import PhotoLimits
+from faceops.release.release_file import Precision
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 MAX_DETAIL = 20_000  # pixels

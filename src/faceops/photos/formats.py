@@ -1,4 +1,4 @@
-"""The photo formats that are opened: one entry of FORMATS each."""
+"""Which photos are opened: the limits, and the formats, one entry of FORMATS each."""
 
 import re
 from collections.abc import Callable
@@ -6,6 +6,21 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import PIL
+
+
+@dataclass(frozen=True)
+class PhotoLimits:
+    """Limits on one photo.
+
+    Attributes:
+        max_pixels: width times height, read from the header before anything is decoded.
+        max_bytes: of the file, before it is read.
+        min_side: smallest width or height in pixels.
+    """
+
+    max_pixels: int = 100_000_000
+    max_bytes: int = 50_000_000
+    min_side: int = 16
 
 
 @dataclass(frozen=True)

@@ -13,25 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
-from faceops.photos.formats import PhotoFormat, format_of
+from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of
 from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright
-
-
-@dataclass(frozen=True)
-class PhotoLimits:
-    """Limits on one photo.
-
-    Attributes:
-        max_pixels: width times height, read from the header before anything is decoded.
-        max_bytes: of the file, before it is read.
-        min_side: smallest width or height in pixels.
-    """
-
-    max_pixels: int = 100_000_000
-    max_bytes: int = 50_000_000
-    min_side: int = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +58,11 @@ class PhotoError(FaceOpsError):
         self.transient = transient
 
 
-def printable(path: Path) -> str:
-    """Return `path` on one line: control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
-
-
 def open_photo(
-    path: Path, limits: PhotoLimits = PhotoLimits(), *, least_side: int | None = None
+    path: Path,
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+    *,
+    least_side: int | None = None,
 ) -> Photo:
     """Return the photo in the file `path`, see `decode_photo`.
 
@@ -170,7 +153,7 @@ _DECODER_ERRORS = (
 def decode_photo(
     content: bytes,
     path: Path,
-    limits: PhotoLimits = PhotoLimits(),
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
     *,
     least_side: int | None = None,
 ) -> Photo:

@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-from faceops.base.errors import UsageError
-from faceops.photos.open_photo import printable
+from faceops.base.errors import UsageError, printable
 
 SIDECAR = ".xmp"
 

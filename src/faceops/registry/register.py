@@ -24,8 +24,9 @@ from faceops.registry.champion import FIRST, Event, champions, note_champion
 from faceops.registry.store import store_errors
 from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle
-from faceops.release.contract import RELEASE_FILE, read_release
+from faceops.release.contract import read_release
 from faceops.release.export import assemble
+from faceops.release.release_file import RELEASE_FILE
 from faceops.release.served_interface import input_example, signature
 
 METRICS = {

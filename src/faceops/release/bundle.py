@@ -17,7 +17,8 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
-from faceops.release.contract import DamagedBundleError, Precision, Release
+from faceops.release.contract import DamagedBundleError, Release
+from faceops.release.release_file import Precision
 
 EMBED_BATCH = 8  # on a CPU as fast per crop as 32, with half the memory
 VERIFY_BATCH = 8192

@@ -7,16 +7,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
 from faceops.faces.align import ALIGNMENT_VERSION, CROP_SIZE, TEMPLATE
+from faceops.release.release_file import RELEASE_FILE, Precision
 from faceops.verification.thresholds import Thresholds
 
-RELEASE_FILE = "release.json"
 SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
 SCHEMA_VERSION = 3
 _READ = (2, SCHEMA_VERSION)  # 2 had no int8
@@ -25,8 +25,6 @@ EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
 DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"
 MODEL_FILES = (EMBEDDER, VERIFIER, DETECTOR, LANDMARKS)
 EMBEDDER_INT8 = "embedder_int8.onnx"  # only if int8 is offered
-Precision = Literal["float32", "int8"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class DamagedBundleError(FaceOpsError):
@@ -247,19 +245,6 @@ def read_release(folder: Path) -> Release:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise FaceOpsError(f"{path}: {key} is wrong: {first['msg']}; export it again.") from None
-
-
-def default_budget(bundle: Path, precision: str = "float32") -> float | None:
-    """Return the default budget of the release in `bundle`, None if it cannot be read.
-
-    It reads no more than needed to find an earlier run; `Bundle.load` reports what is wrong.
-    """
-    try:
-        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
-        chosen = content if precision == "float32" else content[precision]
-        return float(chosen["thresholds"]["default_budget"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def schema_text() -> str:

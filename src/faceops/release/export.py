@@ -16,6 +16,7 @@ from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.contract import Alignment, Release, WeightFile
 from faceops.release.int8_offer import with_int8
+from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, Verify
@@ -109,7 +110,7 @@ def _published(name: str, catalogue: dict[str, Weight]) -> WeightFile:
     return WeightFile(sha256="", licence=weight.licence, source=f"{name}: {weight.what}")
 
 
-EXPORTED = (*contract.MODEL_FILES, contract.RELEASE_FILE)
+EXPORTED = (*contract.MODEL_FILES, RELEASE_FILE)
 EVALUATED = ("evaluation.json", "model_card.md")
 INT8 = Path("build/quantise/int8")
 # A rebuild changes these itself; the release and its MLflow run record their content.

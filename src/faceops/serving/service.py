@@ -19,7 +19,8 @@ from faceops.identification.engine.decide import Decision, NamingRule, name_face
 from faceops.identification.records.records import RunOrigin, records_of
 from faceops.identification.settings import MAX_DETAIL
 from faceops.identification.state.found_photo import FoundPhoto
-from faceops.photos.open_photo import PhotoError, PhotoLimits, check_length
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, check_length
 from faceops.release import served_interface as interface
 from faceops.release.bundle import Bundle
 

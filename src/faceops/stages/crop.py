@@ -13,7 +13,7 @@ from faceops.faces.crop_photos import CropSettings, crop_photos
 from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.stages import run_stage
 from faceops.weights.fetch import weight_path
 

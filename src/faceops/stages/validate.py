@@ -20,7 +20,7 @@ from faceops.dataset.manifest import (
     write_quarantine_list,
 )
 from faceops.dataset.validate import validate_photos
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.stages import run_stage
 
 DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("reports/data_docs")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.tables import csv_cell, csv_text, write_csv
@@ -19,7 +19,6 @@ from faceops.dataset.manifest import is_photo_id
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
 from faceops.faces import contact_sheets as sheets
-from faceops.photos.open_photo import printable
 
 A_PAGE = 12
 _MOST = 4  # photos of each kind in a row of ten

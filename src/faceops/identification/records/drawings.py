@@ -17,7 +17,8 @@ from faceops.base.reasons import DecisionKind
 from faceops.identification.engine.decide import Decision, NamedPhoto
 from faceops.identification.records.output_folder import ANNOTATED
 from faceops.identification.state.found_photo import FoundFace
-from faceops.photos.open_photo import PhotoError, PhotoLimits, open_photo
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, open_photo
 
 DRAWING_VERSION = 1  # raise it with every change of what is drawn for the same decisions
 _COLOURS = {

@@ -24,7 +24,7 @@ from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import walk_photos
-from faceops.release.contract import RELEASE_FILE
+from faceops.release.release_file import RELEASE_FILE
 
 if TYPE_CHECKING:  # loads ONNX Runtime
     from faceops.identification.engine.decide import NamedPhoto

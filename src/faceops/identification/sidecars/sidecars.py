@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.dom.minidom import Element
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.faces.detector import Box
 from faceops.identification.sidecars import xmp
 from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.sidecars.xmp import Area, XmpDocument, is_ours, text_of
 from faceops.identification.summary import Summary
-from faceops.photos.open_photo import printable
 from faceops.photos.pixels import SIDEWAYS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError
-from faceops.photos.open_photo import PhotoLimits
+from faceops.photos.formats import PhotoLimits
 from faceops.release.contract import Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.files import sha256_file
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map
@@ -28,7 +28,6 @@ from faceops.dataset.names import is_well_formed, name_key
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.faces.align import CROP_SIZE
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
-from faceops.photos.open_photo import printable
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import stored_embeddings
 from faceops.release.evaluate.measured_model import MeasuredModel

@@ -20,8 +20,9 @@ from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release.bundle import Bundle
-from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, RELEASE_FILE, Precision
+from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS
 from faceops.release.evaluate.foreign_embedder import ForeignEmbedder
+from faceops.release.release_file import RELEASE_FILE, Precision
 from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier

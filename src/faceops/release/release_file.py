@@ -1,0 +1,22 @@
+"""What an unchanged run reads of release.json, without loading NumPy and pydantic."""
+
+import json
+from pathlib import Path
+from typing import Literal, get_args
+
+RELEASE_FILE = "release.json"
+Precision = Literal["float32", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def default_budget(bundle: Path, precision: str = "float32") -> float | None:
+    """Return the default budget of the release in `bundle`, None if it cannot be read.
+
+    It reads no more than needed to find an earlier run; `Bundle.load` reports what is wrong.
+    """
+    try:
+        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
+        chosen = content if precision == "float32" else content[precision]
+        return float(chosen["thresholds"]["default_budget"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
