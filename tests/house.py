@@ -30,7 +30,8 @@ MAX_PARAMETERS = 7
 class Measure:
     """A figure, the most that it may be, and the aim where the limit is not there yet.
 
-    Limits above their aim are those of today's code: lower them with the code, never raise them.
+    Limits above their aim are those of today's code: lower them with the code, and raise one only
+    in the commit of a new feature that needs it.
     """
 
     name: str
