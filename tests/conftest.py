@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -202,3 +203,16 @@ def int8_bundle(sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from tests.releases import add_int8
 
     return add_int8(sface_bundle, tmp_path_factory.mktemp("int8_release") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; closed after the module, since its event loop would stop asyncio.run."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -86,18 +86,6 @@ def test_names_are_escaped(page: Path) -> None:
     assert "https://" not in text
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def tab(page: Path, browser: Any) -> Iterator[Any]:
     """The page in a browser; no script may fail or be refused."""

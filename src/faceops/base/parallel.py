@@ -1,4 +1,4 @@
-"""The number of CPUs this process may use: affinity mask and cgroup limit, as in containers."""
+"""Threads: how many CPUs this process may use, and a map over them that keeps the order."""
 
 import math
 import os
