@@ -55,6 +55,18 @@ def test_people_are_enrolled_once(people: Path, tmp_path: Path, bundle: Bundle) 
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 5, 0)
 
 
+def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    enrol(people, tmp_path / "g", bundle)
+    photo = file_in(folders_in(people)[0])
+    before, other = photo.stat(), file_in(folders_in(people)[0] / "deeper").read_bytes()
+    photo.write_bytes(other.ljust(before.st_size, b"\0")[: before.st_size])
+    os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = enrol(people, tmp_path / "g", bundle)
+    assert (again.photos_opened, again.unchanged) == (1, 4)
+
+
 def test_an_interrupted_enrolment_continues(
     people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,11 @@ import errno
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from faceops.identification.state.found_photo import (
     decode_crop,
     encode_crop,
 )
-from faceops.identification.state.presence import SourceFile
+from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
 from faceops.identification.unknown.unknown_people import FaceKey, number_groups
@@ -45,7 +48,7 @@ def extraction(number: int) -> Extraction:
     face = FoundFace((0, 0, 50, 50), 0.9, 0.9, np.zeros(128, np.float32), b"picture" * 500)
     photo = FoundPhoto(f"photo {number}", None, (face,), (100, 100), 1)
     path = Path(f"/photos/{number}.jpg")
-    return Extraction(path, SourceFile(path, 1, 1), photo, opened=True)
+    return Extraction(path, SourceFile(path, 1, 1, 1, 1), photo, opened=True)
 
 
 @pytest.fixture
@@ -133,6 +136,33 @@ def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
     assert printed.startswith(f"{path}: written by another version of faceops (schema {version},")
     with contextlib.closing(FaceStore(path, METHOD)):
         assert capsys.readouterr().err == ""
+
+
+def test_a_state_of_schema_4_is_migrated_and_its_photos_are_read_but_not_opened(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = identify(album, gallery, bundle, out)
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
+        for column in ("ctime_ns", "inode"):
+            db.execute(f"ALTER TABLE files DROP COLUMN {column}")
+        db.execute("PRAGMA user_version=4")
+    again = identify(album, gallery, bundle, results_missing(out))
+    assert (again.photos_opened, again.photos_reused) == (0, first.photos_reused)
+    assert count(out, "files WHERE ctime_ns IS NOT NULL") == first.photos
+    assert "another version" not in capsys.readouterr().err
+    assert identify(album, gallery, bundle, out).unchanged
+
+
+def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(
+    store: FaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = SimpleNamespace(st_mode=stat.S_IFREG, st_size=1, st_mtime_ns=10**19, st_ctime_ns=-1)
+    status.st_ino = 2**64 - 2  # as some FUSE file systems give
+    monkeypatch.setattr(Path, "stat", lambda _: status)
+    file = source_file(Path("/photos/photo.jpg"))
+    assert file is not None
+    store.save([replace(extraction(0), path=file.path, file=file)])
+    assert list(store.find_unchanged([file])) == [file]
 
 
 def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from faceops.base.files import sha256_file
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard
@@ -15,7 +16,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
-from tests.identification.conftest import results_missing
+from tests.identification.conftest import results_missing, rows_of
 
 
 def test_an_unchanged_folder_keeps_the_latest_results(
@@ -35,6 +36,21 @@ def test_an_unchanged_folder_keeps_the_latest_results(
 def empty(photo: Path) -> None:
     photo.unlink()  # a hard link to the fixture's photo
     photo.write_bytes(b"")
+
+
+def other_face(photo: Path) -> None:
+    """Put another photo into the file, padded to its size, with its modification time."""
+    before = photo.stat()
+    others = sorted(photo.parent.iterdir(), key=lambda path: path.stat().st_size)
+    content = others[0].read_bytes() if others[0] != photo else others[-1].read_bytes()
+    photo.write_bytes(content.ljust(before.st_size, b"\0")[: before.st_size])
+    os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def same_again(photo: Path) -> None:
+    """Replace the file by a copy with the same bytes, size and modification time."""
+    shutil.copy2(photo, photo.with_suffix(".copy"))
+    photo.with_suffix(".copy").replace(photo)
 
 
 CHANGES: dict[str, Callable[[Path, Path], object]] = {  # of a photo of the album, and of `out`
@@ -58,6 +74,38 @@ def test_a_change_of_files_is_noticed(
     identify(scenes, gallery, bundle, out)
     CHANGES[change](sorted(scenes.iterdir())[0], out)
     assert not identify(scenes, gallery, bundle, out).unchanged
+    assert identify(scenes, gallery, bundle, out).unchanged
+
+
+CHANGES_IN_PLACE: dict[str, tuple[Callable[[Path], object], int]] = {  # and photos opened for it
+    "other bytes": (other_face, 1),
+    "a copy": (same_again, 0),
+    "other permissions": (lambda photo: photo.chmod(0o600), 0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES_IN_PLACE)
+def test_a_file_of_equal_size_and_time_is_read_and_opened_only_if_its_bytes_are_new(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, change: str
+) -> None:
+    scenes = out.parent / "scenes"
+    scenes.mkdir()
+    for photo in sorted((album / "scenes").iterdir())[:3]:
+        shutil.copy2(photo, scenes)
+    identify(scenes, gallery, bundle, out)
+    apply, opened = CHANGES_IN_PLACE[change]
+    photo = max(scenes.iterdir(), key=lambda path: path.stat().st_size)
+    before = photo.stat()
+    apply(photo)
+    assert (photo.stat().st_size, photo.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    changed = identify(scenes, gallery, bundle, out)
+    assert (changed.unchanged, changed.photos_opened) == (False, opened)
+    assert {row["photo_id"] for row in rows_of(out)} == {
+        sha256_file(path) for path in scenes.iterdir()
+    }
+    assert identify(scenes, gallery, bundle, out).unchanged
+    rechecked = identify(scenes, gallery, bundle, out, IdentifySettings(recheck=True))
+    assert (rechecked.unchanged, rechecked.photos_opened, rechecked.photos_reused) == (False, 0, 3)
     assert identify(scenes, gallery, bundle, out).unchanged
 
 

@@ -43,6 +43,8 @@ def add_parser(subparsers: Any) -> None:
         "when the model changes but the crops are the same, they are re-embedded without opening "
         "the photos. It is more biometric data, about 15 kB a face",
     )
+    text = "read every photo again, also where the file looks unchanged; known bytes are not opened"
+    parser.add_argument("--recheck", action="store_true", help=text)
     text = "runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)"
     parser.add_argument("--keep-runs", type=int, metavar="N", help=text)
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")

@@ -171,7 +171,8 @@ def source_folder(place: str, work: Path) -> Iterator[tuple[Path, bool]]:
         if not local.is_file():
             raise UsageError(f"{local} does not exist; name a folder, an archive or a URL.")
         status = local.stat()
-        version = f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+        stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+        version = f"{local.resolve()}:{stamp}"
     folder = work / hashlib.sha256(version.encode()).hexdigest()[:16]
     try:
         archive = local

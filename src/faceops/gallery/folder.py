@@ -22,12 +22,12 @@ KINDS = OUT, SIDECARS, GONE = "out", "sidecars", "gone"
 
 
 def gallery_stamp(folder: Path) -> str:
-    """Return size and modification time of the gallery's files; "" when one is missing."""
+    """Return size, times and inode of the gallery's files; "" when one is missing."""
     try:
         files = [(folder / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
     except OSError:
         return ""
-    return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in files)
+    return " ".join(f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}" for s in files)
 
 
 class OutputFolders(NamedTuple):

@@ -81,7 +81,8 @@ def identify(
             )
 
         digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
-        latest = reuse.find_reusable_run(out, digest, paths) if has_state else None
+        reusable = has_state and not settings.recheck
+        latest = reuse.find_reusable_run(out, digest, paths) if reusable else None
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
             return reuse.reuse_last_run(latest, out, settings)

@@ -53,6 +53,7 @@ class IdentifySettings:
         keep_crops: store the aligned faces of opened photos, so that another release with the same
             alignment can embed them without the photos.
         keep_runs: number of runs to keep in the output folder, including this one.
+        recheck: read every photo and compare its sha256, also where the file looks unchanged.
         threads: number of threads that open photos and find faces; None for one per CPU, at most 8.
         policy: which faces are good enough to be named.
         limits: which photos are opened.
@@ -68,6 +69,7 @@ class IdentifySettings:
     precision: Precision = "float32"
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
+    recheck: bool = False
     threads: int | None = None
     policy: FacePolicy = IDENTIFICATION
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen

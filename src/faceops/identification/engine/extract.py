@@ -39,12 +39,13 @@ class FaceExtractor:
     def extract(self, paths: Sequence[Path]) -> list[Extraction]:
         """Return the faces of the photos `paths`; what is new is stored, all or nothing.
 
-        A file of known size and time is not read, and known bytes are not decoded, whatever the
-        file is called. Faces with a stored crop are embedded from that.
+        An unchanged file is not read (unless `recheck` is set), and known bytes are not decoded,
+        whatever the file is called. Faces with a stored crop are embedded from that.
         """
         with self.timer.part("look"):
             files = [source_file(path) for path in paths]
-            known = self.store.find_unchanged([file for file in files if file is not None])
+            present = [file for file in files if file is not None]
+            known = {} if self.settings.recheck else self.store.find_unchanged(present)
             extractions = [
                 _from_store(path, file, known[file])
                 if file and file in known

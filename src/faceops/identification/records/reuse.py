@@ -72,7 +72,7 @@ def inputs_digest(
 
 
 class FolderDigest:
-    """The sha256 of the files of a run: paths, sizes and modification times, in walk order.
+    """The sha256 of the files of a run: each path with its `SourceFile`, in walk order.
 
     With `sidecars`, each photo's sidecar is included, as the run has written it.
     """
@@ -88,8 +88,8 @@ class FolderDigest:
             sidecar = self._sidecars.of(path)
             files.append((sidecar, source_file(sidecar)))
         for place, found in files:
-            _, size, mtime_ns = found or (place, -1, -1)
-            self._digest.update(os.fsencode(place) + f"\0{size}\0{mtime_ns}\0".encode())
+            stamp = found[1:] if found else None
+            self._digest.update(os.fsencode(place) + f"\0{stamp}\0".encode())
 
     def add(self, named: "NamedPhoto") -> None:
         """Add the next photo of a run, as it was when its faces were found."""
@@ -112,7 +112,8 @@ def reuse_if_unchanged(
         FaceOpsError: `out` is in use by another process or cannot be written.
     """
     if (
-        not (out / output_folder.SUMMARY_FILE).is_file()
+        settings.recheck
+        or not (out / output_folder.SUMMARY_FILE).is_file()
         or not (release.folder / RELEASE_FILE).is_file()
     ):
         return None
@@ -130,7 +131,7 @@ def reuse_if_unchanged(
 def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary | None:
     """Return the latest run into `out` if a new run would write the same rows, else None.
 
-    Its `decided_by` is `digest`, and `paths` are its files by path, size and modification time. Its
+    Its `decided_by` is `digest`, and `paths` are its files, unchanged by their `SourceFile`. Its
     results are complete: record files, state, annotated copies, and sidecars as the run left them.
     The state alone does not show it: shards and interrupted runs fill it without writing results.
     """

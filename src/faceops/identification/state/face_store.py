@@ -1,8 +1,8 @@
 """The faces that earlier runs found: an unchanged photo is not opened again.
 
 SQLite in the output folder. A photo is identified by its bytes (sha256) and its faces by the finder
-too, an embedding also by the contract; a file is identified by path, size and modification time, so
-that unchanged files are not even read. Another release embeds stored crops without the photo.
+too, an embedding also by the contract; a file is identified by its `SourceFile`, so that unchanged
+files are not even read. Another release embeds stored crops without the photo.
 Biometric data. Deleting the file costs time, and it loses which faces were forgotten and the
 numbers of unknown people.
 """
@@ -27,6 +27,7 @@ from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import decoder_id
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
+_STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
 METHODS_KEPT = 3  # the current one, one to go back to, and one for a folder with other settings
 
 
@@ -84,11 +85,11 @@ class FaceStore:
         self._db.close()
 
     def find_unchanged(self, files: Sequence[SourceFile]) -> dict[SourceFile, StoredPhoto]:
-        """Return the photos of those of `files` whose size and time are the stored ones."""
+        """Return the photos of those of `files` that are as stored."""
         paths = [os.fsencode(file.path) for file in files]
         with self._reading() as db:
             rows = db.execute(
-                f"SELECT path, size, mtime_ns, photo_id FROM files WHERE path IN ({_marks(paths)})",
+                f"SELECT path, {_STAMP}, photo_id FROM files WHERE path IN ({_marks(paths)})",
                 paths,
             ).fetchall()
         stored = {SourceFile(Path(os.fsdecode(path)), *was): id for path, *was, id in rows}
@@ -175,8 +176,9 @@ class FaceStore:
                 if one.file is not None:
                     path = os.fsencode(one.file.path)
                     db.execute(
-                        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL)",
-                        (path, one.file.size, one.file.mtime_ns, photo_id or NO_PHOTO),
+                        f"INSERT OR REPLACE INTO files (path, {_STAMP}, photo_id) "
+                        "VALUES (?, ?, ?, ?, ?, ?)",
+                        (path, *one.file[1:], photo_id or NO_PHOTO),
                     )
                 if photo_id is None:
                     continue

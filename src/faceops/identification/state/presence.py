@@ -15,15 +15,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 GRACE = timedelta(days=30)
+_INT64 = 2**63 - 1  # SQLite's largest integer; inodes and odd times may have one bit more
 BELOW = "path>? AND path<?"  # SQL: the path lies below the folder whose bounds are `below(folder)`
 
 
 class SourceFile(NamedTuple):
-    """A photo's file as it was when its faces were found."""
+    """A photo's file as it was when its faces were found.
+
+    Programs can change a file and set its size and modification time back, but not its change time
+    (ctime); another file under the same path has another inode. Moving a file and changing its
+    permissions change the ctime too, and FAT and some network shares give new inodes at each mount:
+    such a file is read again to compare its sha256, but its faces are not searched again.
+    """
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
+    inode: int
 
 
 def source_file(path: Path) -> SourceFile | None:
@@ -34,7 +43,8 @@ def source_file(path: Path) -> SourceFile | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return SourceFile(path, status.st_size, status.st_mtime_ns)
+    stamp = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    return SourceFile(path, status.st_size, *(value & _INT64 for value in stamp))
 
 
 @dataclass(frozen=True)

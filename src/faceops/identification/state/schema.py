@@ -45,12 +45,12 @@ def method_of(release: Release, limits: PhotoLimits, detail: int) -> Method:
     return Method(digest, release.contract_id)
 
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # files.gone_since: seconds since 1970, NULL while the file exists.
 # faces.crop is the last column: reading the others does not touch its pages.
 _TABLES = {
     "files": "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, photo_id TEXT NOT NULL, "
-    "gone_since INTEGER)",
+    "gone_since INTEGER, ctime_ns INTEGER, inode INTEGER)",
     "photos": "(photo_id TEXT, finder TEXT, reason TEXT, decoder TEXT, width INTEGER, "
     "height INTEGER, orientation INTEGER, PRIMARY KEY (photo_id, finder))",
     "faces": "(photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, y REAL, width REAL, "
@@ -60,6 +60,11 @@ _TABLES = {
     "embedding BLOB, PRIMARY KEY (photo_id, finder, face_index, contract)) WITHOUT ROWID",
     "methods": "(finder TEXT, contract TEXT, used INTEGER, PRIMARY KEY (finder, contract))",
 }
+# Statements that bring the tables of an earlier version to the next one. The new columns of `files`
+# are empty: the next run reads each photo once to compare its sha256.
+_MIGRATIONS = {
+    4: [f"ALTER TABLE files ADD COLUMN {name} INTEGER" for name in ("ctime_ns", "inode")]
+}
 _PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
 # How versions before table `forgotten_places` marked a forgotten face, by schema version.
 _FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
@@ -68,8 +73,9 @@ _FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
 def prepare_tables(db: sqlite3.Connection) -> None:
     """Create the tables that are missing, inside a transaction.
 
-    Tables of another schema version are replaced by empty ones, so that photos are opened again,
-    with one sentence on stderr; the places of forgotten faces are kept.
+    Tables of an earlier schema version are migrated. Those of a version without migration are
+    replaced by empty ones, so that photos are opened again, with one sentence on stderr; the places
+    of forgotten faces are kept.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
@@ -81,6 +87,11 @@ def prepare_tables(db: sqlite3.Connection) -> None:
                 "INSERT INTO forgotten_places SELECT photo_id, x, y, width, height, 'earlier' "
                 f"FROM faces WHERE {_FORGOTTEN_FACES[version]}"
             )
+    while version in _MIGRATIONS:
+        for statement in _MIGRATIONS[version]:
+            db.execute(statement)
+        version += 1
+        db.execute(f"PRAGMA user_version={version}")
     if version == SCHEMA_VERSION:
         return
     if version:
