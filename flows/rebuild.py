@@ -30,7 +30,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, without_secrets
 from faceops.base.locks import file_lock
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
@@ -211,7 +211,7 @@ def follow(lines: IO[str], log: IO[str]) -> tuple[bool, str]:
     """Copy DVC's output to the flow's log and to `log`; return (a stage ran, its last line)."""
     logger = get_run_logger()
     ran, last = False, ""
-    for line in lines:
+    for line in map(without_secrets, lines):
         log.write(line)
         log.flush()
         logger.info(line.rstrip())
@@ -250,7 +250,7 @@ def report_release(result: dict[str, Any]) -> None:
     )
     if result["verdict"]:
         create_markdown_artifact(key="gate", markdown=result["verdict"])
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    server = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "")).replace("***@", "")
     if server.startswith("http"):
         create_link_artifact(
             key="release-page",

@@ -1,10 +1,12 @@
 """Download one file over http or https: bounded, and resumed where the server supports it."""
 
+import base64
 import http.client
+import netrc
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
@@ -24,6 +26,9 @@ class DownloadError(FaceOpsError):
 def download(url: str, target: Path, max_bytes: int = 60_000_000_000) -> Path:
     """Download `url` to the file `target` and return it; an existing file is kept.
 
+    User and password may stand in the URL, or for its host in ~/.netrc, where no list of processes
+    shows them. They are not sent to another host that the server redirects to.
+
     After an interruption, what has arrived is in `target`.part. The next call requests the rest
     if the server still has the same version, by its ETag or date of modification.
 
@@ -36,7 +41,7 @@ def download(url: str, target: Path, max_bytes: int = 60_000_000_000) -> Path:
         raise DownloadError(f"{url} is not an http or https address", "give one, or a path")
     target.parent.mkdir(parents=True, exist_ok=True)
     part, tag_file = target.with_name(target.name + ".part"), target.with_name(target.name + ".tag")
-    request = urllib.request.Request(url, headers={"User-Agent": "faceops"})
+    request = _request(url)
     size = _request_rest(request, part, tag_file)
     too_large = DownloadError(
         f"{url} has more than the limit of {max_bytes:,} bytes",
@@ -79,6 +84,22 @@ def download(url: str, target: Path, max_bytes: int = 60_000_000_000) -> Path:
     part.replace(target)
     tag_file.unlink(missing_ok=True)
     return target
+
+
+def _request(url: str) -> urllib.request.Request:
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not user:
+        try:
+            user, _, password = netrc.netrc().authenticators(parts.hostname or "") or ("", "", "")
+        except (OSError, netrc.NetrcParseError):  # there is none, or it is not for this user alone
+            user = ""
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    request = urllib.request.Request(address, headers={"User-Agent": "faceops"})
+    if user:
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
 
 
 def _request_rest(request: urllib.request.Request, part: Path, tag_file: Path) -> int:

@@ -1,12 +1,29 @@
 """Errors that are reported to the user as one sentence, without a traceback."""
 
+import re
 from pathlib import Path
+
+# SQLAlchemy allows a slash in a password, so what looks like host:port/path@rest is hidden too.
+_CREDENTIALS = re.compile(r"(?<=:/)/(?:[^\s/:@]*:[^\s?]*|[^\s/?#]*)@")
+_QUERY = re.compile(r"(://[^\s?'\"<>]*\?)[^\s'\"<>)]+")
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with *** for the credentials and the query (such as tokens) of URLs in it."""
+    return _QUERY.sub(r"\1***", _CREDENTIALS.sub("/***@", text))
 
 
 class FaceOpsError(Exception):
-    """The job failed: the message names the file, key or value and what to do (exit code 1)."""
+    """The job failed: the message names the file, key or value and what to do (exit code 1).
+
+    Messages are printed, logged and recorded, and many quote a URL or the message of a library:
+    see `without_secrets`.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class UsageError(FaceOpsError):

@@ -13,7 +13,7 @@ import mlflow
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from faceops.base.errors import FaceOpsError, StoreError
+from faceops.base.errors import FaceOpsError, StoreError, without_secrets
 from faceops.weights.fetch import cache_folder
 
 MODEL = "faceops"  # the registered model
@@ -54,7 +54,8 @@ def store_errors(doing: str) -> Iterator[None]:
     except (mlflow.MlflowException, RequestException, SQLAlchemyError) as error:
         if full := _FULL.search(str(error)):  # MLflow reports it as a failure of the store
             raise _local_failure(doing, full[0]) from None
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        # Before it is cut: half a password would not be found.
+        first_line = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
         if getattr(error, "error_code", "") in _ANSWERS:
             kind, reason = StoreError, first_line
         else:
@@ -64,6 +65,11 @@ def store_errors(doing: str) -> Iterator[None]:
         raise kind(
             f"{doing} failed at the MLflow store {mlflow.get_tracking_uri()} ({reason}); check the"
             " store or MLFLOW_TRACKING_URI."
+        ) from None
+    except ModuleNotFoundError as error:  # the driver of a database
+        raise StoreError(
+            f"{doing} failed at the MLflow store {mlflow.get_tracking_uri()}: it needs the Python "
+            f"package {error.name}, which is not installed; install it."
         ) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
