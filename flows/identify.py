@@ -3,9 +3,10 @@
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found --serve --cron "0 3 * * *"
 
-The flow runs the engine of `faceops identify` and writes the same files. Each shard of photos is a
-task that finds faces and is retried by itself; one task then names all faces, Great Expectations
-checks the table, and MLflow records the run. The flow waits for an absent folder (a network share).
+--cron is in the time zone of this machine, or in --timezone. The flow runs the engine of `faceops
+identify` and writes the same files. Each shard of photos is a task that finds faces and is retried
+by itself; one task then names all faces, Great Expectations checks the table, and MLflow records
+the run. The flow waits for an absent folder (a network share).
 Without PREFECT_API_URL it starts a temporary server; with it, runs, counts and drift are recorded
 there. Names of people are not: they stay in the output folder, where they can be forgotten.
 """
@@ -23,6 +24,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
+from prefect.schedules import Cron
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from faceops.base.errors import FaceOpsError, UsageError
@@ -39,6 +41,7 @@ from faceops.photos.walk import walk_photos
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import PRECISIONS, Precision
+from flows.schedule import local_timezone, next_times
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60
@@ -250,10 +253,16 @@ def main() -> int:
     parser.add_argument("--shard-photos", type=int, default=SHARD_PHOTOS, metavar="N")
     parser.add_argument("--serve", action="store_true", help="stay and run on the --cron schedule")
     parser.add_argument("--cron", help='e.g. "0 3 * * *", with --serve')
+    parser.add_argument("--timezone", metavar="ZONE", help="IANA name; this machine's by default")
     args = parser.parse_args()
     if args.serve != bool(args.cron):
         parser.error('--serve and --cron go together: --serve --cron "0 3 * * *"')
+    if args.timezone and not args.serve:
+        parser.error("--timezone is for --serve --cron")
     try:
+        if args.serve:
+            timezone = args.timezone or local_timezone()
+            times = next_times(args.cron, timezone)
         fields = IdentifySettings.__dataclass_fields__
         settings = IdentifySettings(**{key: vars(args)[key] for key in fields if key in args})
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
@@ -264,7 +273,12 @@ def main() -> int:
         values = {name: vars(args)[name] for name in named}
         values |= {"model": model, "settings": settings}
         if args.serve:
-            identify_folder.serve(name="identify", cron=args.cron, parameters=values, limit=1)
+            origin = "" if args.timezone else " (this machine's time zone)"
+            print(f'schedule "{args.cron}" in {timezone}{origin}; the next runs:')
+            for run_at in times:
+                print(f"  {run_at:%a %Y-%m-%d %H:%M UTC%z}", flush=True)
+            schedule = Cron(args.cron, timezone=timezone)
+            identify_folder.serve(name="identify", schedule=schedule, parameters=values, limit=1)
             return 0
         summary = identify_folder(**values)
     except FaceOpsError as error:

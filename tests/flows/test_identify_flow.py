@@ -163,6 +163,13 @@ def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: 
     )
     assert done.returncode == 2
     assert "is not a folder of photos" in done.stderr.splitlines()[-1]
+    schedule = ["--serve", "--cron", "0 3 * * *", "--timezone", "Mars/Phobos"]
+    done = run_flow(
+        [str(tmp_path), "--out", str(tmp_path / "out"), *schedule], repository, tmp_path / "prefect"
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("identify: there is no time zone Mars/Phobos")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +262,12 @@ def test_a_served_flow_is_scheduled(
                 *("--bundle", str(sface_bundle), "--serve", "--cron", "0 3 1 1 *"),
             ],
             cwd=repository,
-            env=os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": server},
+            env={
+                **os.environ,
+                "PREFECT_HOME": str(tmp_path),
+                "PREFECT_API_URL": server,
+                "TZ": "Asia/Kolkata",
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -267,7 +279,11 @@ def test_a_served_flow_is_scheduled(
                 break
             time.sleep(1)
         assert runs, (tmp_path / "log").read_text("utf-8")
-        assert all(run["expected_start_time"][5:13] == "01-01T03" for run in runs)
+        # 03:00 in Kolkata, in UTC.
+        assert all(run["expected_start_time"][5:16] == "12-31T21:30" for run in runs)
+        said = (tmp_path / "log").read_text("utf-8")
+        assert "in Asia/Kolkata (this machine's time zone); the next runs:" in said
+        assert said.count("-01-01 03:00 UTC+0530") == 3
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
