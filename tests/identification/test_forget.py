@@ -187,7 +187,7 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
     secrets += [path.read_bytes() for path in crops]
     with sqlite3.connect(out / "state.sqlite") as db:
         secrets += [row[0] for row in db.execute("SELECT thumbnail FROM faces")]
-    found = search_traces([own, out], lambda name: name == person, secrets).found
+    found = search_traces([own, out], person.__eq__, person.__eq__, secrets).found
     for place, what in (
         (own / "faces.parquet", "the name, in person"),
         (own / "faces.parquet", "an embedding or picture, in embedding"),
@@ -199,7 +199,7 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
         (out / "report.html", "an embedding or picture"),
     ):
         assert any(line.startswith(f"{place}: {what}") for line in found), (place, what)
-    assert search_traces([own, out], lambda name: name == "Nobody", [b"x" * 99]).found == []
+    assert search_traces([own, out], "Nobody".__eq__, "Nobody".__eq__, [b"x" * 99]).found == []
 
 
 @pytest.mark.parametrize("by", ["the old name", "the new name"])
@@ -332,6 +332,37 @@ def test_a_sidecar_that_cannot_be_read_is_reported_and_fails(named: Named) -> No
     assert not done.complete and any(str(damaged) in line for line in done.proof.found)
     damaged.write_bytes(content)
     assert forget_completely(named).sidecars.entries > 0
+
+
+def test_what_the_statement_says_is_what_was_searched(
+    named: Named, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, own, person = named.out, named.gallery, named.person
+    command = ["people", "forget", person, "--gallery", str(own)]
+    shutil.copyfile(own / "faces.parquet", own / ".faces.parquet.tmp")  # enrol was killed here
+    annotated = next(run for run in (out / "runs").iterdir() if (run / "annotated").is_dir())
+    (annotated / "faces.parquet").unlink()  # nobody knows whom its copies name
+    shutil.move(out / "runs", out.with_name("other_disk"))
+    (out / "runs").symlink_to(out.with_name("other_disk"))
+    old = out / "runs" / "old.html"
+    old.write_text(f"<p>{person}</p>", "utf-8")
+    tagged = named.album / "tagged.xmp"
+    tagged.write_text(
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        f'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:subject="with {person}"/></rdf:RDF>'
+    )
+    assert main(command) == 1
+    printed = capsys.readouterr().out
+    assert "found in 1 places" in printed and f"still there: {old}: the name" in printed
+    assert not (own / ".faces.parquet.tmp").exists()
+    assert not list(annotated.rglob("*.jpg"))
+    old.unlink()
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "left only in 1 texts that FaceOps does not change" in printed
+    assert f"not changed: {tagged}: the name, in entries of other programs" in printed
+    tagged.unlink()
+    assert main(command) == 1 and "is not in the gallery" in capsys.readouterr().err
 
 
 def keep_photos_of(named: Named, count: int) -> None:

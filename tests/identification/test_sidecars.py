@@ -13,7 +13,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from faceops.base.errors import FaceOpsError
+from faceops.gallery.names import person_key
 from faceops.identification.forget.sidecars import forget_in_sidecars
+from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.sidecars.sidecars import NamedRegion, write_sidecar
 from faceops.identification.sidecars.xmp import AREA, DIMENSIONS, IPTC, MWG, RDF
@@ -54,6 +56,10 @@ second &amp; third</rdf:li></rdf:Alt></dc:description>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="w"?>"""
+
+
+def is_ada(name: str) -> bool:
+    return name == "Ada"
 
 
 # How a program may store a packet: byte order mark, codec, the encoding that it declares.
@@ -188,7 +194,7 @@ def test_a_document_type_is_refused_in_every_encoding(
 def test_forgetting_finds_the_person_in_every_encoding(sidecar: Path, encoding: str) -> None:
     write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
     sidecar.write_bytes(encode(packet_of(sidecar), encoding))  # another program saved it
-    done = forget_in_sidecars([sidecar.parent], lambda name: name == "Ada")
+    done = forget_in_sidecars([sidecar.parent], is_ada, mentions(["ada"]))
     assert (done.files, done.entries, done.found) == (1, 2, [])
     assert names_in(sidecar) == (["Ben"], ["Ben"])
     assert "Ada" not in sidecar.read_text("utf-8")
@@ -197,14 +203,83 @@ def test_forgetting_finds_the_person_in_every_encoding(sidecar: Path, encoding: 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar: Path, encoding: str) -> None:
     sidecar.write_bytes(encode(DIGIKAM[:-100], encoding))
-    assert forget_in_sidecars([sidecar.parent], lambda name: True).found == []
+    assert forget_in_sidecars([sidecar.parent], bool, bool).found == []
     sidecar.unlink()
     write_sidecar(sidecar, [ADA], SIZE, 1)
     sidecar.write_bytes(encode("<!DOCTYPE x>" + packet_of(sidecar), encoding))
-    (line,) = forget_in_sidecars([sidecar.parent], lambda name: True).found
+    (line,) = forget_in_sidecars([sidecar.parent], bool, bool).found
     assert line.startswith(f"{sidecar}: cannot be read (it has a document type")
     sidecar.write_bytes(sidecar.read_bytes()[:-100])
-    assert len(forget_in_sidecars([sidecar.parent], lambda name: True).found) == 1
+    assert len(forget_in_sidecars([sidecar.parent], bool, bool).found) == 1
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "Zoe\u0308 A",
+        "zoë__a",
+        " \n Zoë A ",
+        "Zo&#xEB;&#32;A",
+        "<![CDATA[Zoë]]> <![CDATA[A]]>",
+        '<rdf:Description><rdf:value>Zoë A</rdf:value><x:q xmlns:x="y:"/></rdf:Description>',
+        '<rdf:Description rdf:value="Zo&#235; A"/>',
+    ],
+)
+def test_forgetting_finds_the_person_however_a_program_stored_the_name(
+    sidecar: Path, stored: str
+) -> None:
+    write_sidecar(sidecar, [NamedRegion(ADA.box, "Zoë A"), BEN], SIZE, 1)
+    content = sidecar.read_text("utf-8")
+    assert content.count(">Zoë A<") == 3
+    sidecar.write_text(content.replace(">Zoë A<", f">{stored}<"), "utf-8")
+    key = person_key("Zoë A")
+    done = forget_in_sidecars([sidecar.parent], lambda n: person_key(n) == key, mentions([key]))
+    assert (done.entries, done.found, done.elsewhere) == (2, [], [])
+    assert names_in(sidecar) == (["Ben"], ["Ben"])
+
+
+@pytest.mark.parametrize(
+    "name", [".photo.jpg.xmp", "photo.XMP~", "photo.jpg.xmp_original", "photo.xmp.bak"]
+)
+def test_forgetting_cleans_copies_of_sidecars(tmp_path: Path, name: str) -> None:
+    write_sidecar(tmp_path / name, [ADA], SIZE, 1)
+    assert forget_in_sidecars([tmp_path], is_ada, mentions(["ada"])).entries == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "<dc:subject><rdf:Bag><rdf:li>Ada</rdf:li></rdf:Bag></dc:subject>",
+        "<lr:hierarchicalSubject><rdf:Bag><rdf:li>People|Ada</rdf:li></rdf:Bag>"
+        "</lr:hierarchicalSubject>",
+        "<digiKam:TagsList><rdf:Seq><rdf:li>People/Ada</rdf:li></rdf:Seq></digiKam:TagsList>",
+        '<dc:description><rdf:Alt><rdf:li xml:lang="x-default">Here is Ada.</rdf:li></rdf:Alt>'
+        "</dc:description>",
+        '<m:x xmlns:m="http://ns.microsoft.com/photo/1.0/" m:LastKeywordXMP="&#65;da"/>',
+        "<Iptc4xmpExt:PersonInImage><rdf:Bag><rdf:li>Ada</rdf:li></rdf:Bag>"
+        "</Iptc4xmpExt:PersonInImage>",
+        "<!-- Ada -->",
+    ],
+)
+def test_forgetting_reports_the_name_in_entries_of_others(sidecar: Path, entry: str) -> None:
+    content = DIGIKAM.replace("   <dc:creator>", f"   {entry}<dc:creator>")
+    sidecar.write_text(content, "utf-8")
+    write_sidecar(sidecar, [ADA], SIZE, 1)
+    done = forget_in_sidecars([sidecar.parent], is_ada, mentions(["ada"]))
+    assert done.found == [] and done.entries >= 1
+    assert done.elsewhere == [f"{sidecar}: the name, in entries of other programs"]
+    sidecar.write_text(content + " " * 10_000_000, "utf-8")
+    (line,) = forget_in_sidecars([sidecar.parent], is_ada, bool).elsewhere
+    assert line.startswith(f"{sidecar}: not searched for entries of other programs (it has more")
+
+
+def test_forgetting_reports_a_large_sidecar_that_faceops_wrote_into(sidecar: Path) -> None:
+    write_sidecar(sidecar, [ADA], SIZE, 1)
+    with sidecar.open("a") as file:
+        file.write(" " * 10_000_000)
+    (line,) = forget_in_sidecars([sidecar.parent], is_ada, bool).found
+    assert line.startswith(f"{sidecar}: cannot be read (it has more than 10 megabytes)")
 
 
 def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import sqlite3
 import tracemalloc
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.identification.forget.traces import CHUNK, Probes, search_traces
+from faceops.dataset.names import name_key
+from faceops.identification.forget.traces import CHUNK, Probes, mentions, search_traces
 
 RNG = np.random.default_rng(7)
 SECRET = RNG.bytes(512)
@@ -22,9 +24,10 @@ def is_ada(name: str) -> bool:
     return name.lower() == "ada"
 
 
-def found_in(folder: Path, secrets: list[bytes] | None = None) -> list[str]:
-    found = search_traces([folder], is_ada, [SECRET] if secrets is None else secrets).found
-    return [line.removeprefix(f"{folder}/") for line in found]
+def found_in(folder: Path, secrets: list[bytes] | None = None, what: str = "found") -> list[str]:
+    secrets = [SECRET] if secrets is None else secrets
+    done = search_traces([folder], is_ada, mentions(["ada"]), secrets)
+    return [line.removeprefix(f"{folder}/") for line in getattr(done, what)]
 
 
 @pytest.mark.parametrize("start", [0, 13, CHUNK - 20, CHUNK])
@@ -86,6 +89,76 @@ def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in found_in(tmp_path)] == [
         "a.parquet", "b.csv", "c.json", "d.jsonl", "e.sqlite"
     ]  # fmt: skip
+
+
+def test_names_in_copies_temporary_files_and_texts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"person": ["Ada", "Ben"]}), tmp_path / "a.parquet.bak")
+    with sqlite3.connect(tmp_path / ".b.sqlite.tmp") as db:
+        db.execute("CREATE TABLE t (n TEXT)")
+        db.execute("INSERT INTO t VALUES ('Ada')")
+    (tmp_path / "c.prom").write_text('faces{person="Ada"} 3\n' * 9)
+    (tmp_path / "d.txt").write_text("x" * (CHUNK - 2) + " Ada", "utf-8")  # over a piece's end
+    (tmp_path / "e.txt").write_text("Ada was here", "utf-16")
+    (tmp_path / "f.html").write_text("A&#100;a", "utf-8")
+    (tmp_path / "g.txt").write_text("Adam, nada")
+    (tmp_path / "h.jpg").write_bytes(b"\xff\xd8 Ada")
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (elsewhere / "i.csv").write_text("Ada")
+    (tmp_path / "z").mkdir()
+    for link in ("runs", "runs2", "z/runs"):
+        (tmp_path / link).symlink_to(elsewhere)
+    assert sorted(line.split(":")[0] for line in found_in(tmp_path)) == [
+        ".b.sqlite.tmp", "a.parquet.bak", "c.prom", "d.txt", "disk/i.csv", "e.txt", "f.html"
+    ]  # fmt: skip
+    assert found_in(tmp_path / "z") == ["runs/i.csv: the name, in a cell"]
+
+
+def test_names_that_are_part_of_other_texts_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "faces.csv").write_text("photo_path,person\nAda/1.jpg,Ben\n")
+    (tmp_path / "report.html").write_text("<p>Ada/1.jpg</p>")
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.execute("CREATE TABLE files (path BLOB)")
+        db.execute("INSERT INTO files VALUES (?)", (b"/photos/Ada/1.jpg",))
+    assert found_in(tmp_path) == []
+    assert found_in(tmp_path, what="elsewhere") == [
+        "faces.csv: the name, as part of a cell",
+        "report.html: the name, as part of its text",
+        "state.sqlite: the name, as part of path",
+    ]
+
+
+def test_a_folder_that_may_not_be_listed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+
+    def scandir(folder: str) -> object:
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", folder)
+        return listed(folder)
+
+    listed = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert found_in(tmp_path, what="unlisted") == ["closed (Permission denied)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("Ann", "Ann", True),
+        ("Ann", "People|ANN/2020", True),
+        ("Ann", "Annual, Joann", False),
+        ("Ann Lee", "with ann_LEE.", True),
+        ("Ann Lee", "Ann and Lee", False),
+        ("Zoë", "Zoe\u0308 at sea", True),
+        ("Straße", "STRASSE", True),
+        ("张伟", "和张伟在海边", True),
+        ("Анна", "Аннам", False),
+    ],
+)
+def test_a_text_mentions_a_name_as_words(name: str, text: str, found: bool) -> None:
+    assert mentions([name_key(name)])(text) is found
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.sqlite"])

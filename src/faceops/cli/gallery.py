@@ -16,10 +16,12 @@ FOLDERS: dict[str, Any] = {"type": Path, "action": "append", "default": [], "met
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 # What forgetting does not reach.
+MOST_PLACES = 10  # listed where others name the person
 NOT_COVERED = (
-    "photos, and names in the names of files and folders: they are yours",
+    "photos and what is embedded in them (XMP, IPTC, captions): they are yours and not searched",
+    "names in the names of files and folders, and in what other programs wrote into sidecars",
     "the folder that the person was enrolled from: enrolling it again brings the person back",
-    "sidecars that were moved out of the photos' folders, and names that others wrote into them",
+    "sidecars that were moved out of the photos' folders, and copies whose name has no .xmp",
     "faces that never got the person's name: they are not known to be theirs",
     "copies of results in other places, backups, and models trained on the photos",
 )
@@ -221,12 +223,19 @@ def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
             "beside the photos"
         )
     proof = done.proof
+    left = "nothing is left in them"
+    if proof.found:
+        left = f"found in {len(proof.found)} places"
+    elif proof.elsewhere:
+        left = f"left only in {len(proof.elsewhere)} texts that FaceOps does not change"
     lines.append(
         f"searched {proof.files} files ({proof.megabytes:g} MB) for the name and for "
-        f"{proof.secrets} embeddings and pictures: "
-        + (f"found in {len(proof.found)} places" if proof.found else "nothing is left")
+        f"{proof.secrets} embeddings and pictures: {left}"
     )
     lines += [f"  still there: {place}" for place in proof.found]
+    lines += [f"  not changed: {place}" for place in proof.elsewhere[:MOST_PLACES]]
+    if more := len(proof.elsewhere[MOST_PLACES:]):
+        lines.append(f"  not changed: {more} more places; --json lists all of them")
     if any(output.cached_faces for output in done.outputs):
         lines.append(
             "these faces stay without a name, even if the person is enrolled again; to undo that: "

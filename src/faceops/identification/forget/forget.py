@@ -24,7 +24,7 @@ from faceops.identification.forget.output_folder import (
     reset_summary,
 )
 from faceops.identification.forget.sidecars import ForgottenSidecars, forget_in_sidecars
-from faceops.identification.forget.traces import TraceSearch, search_traces
+from faceops.identification.forget.traces import TraceSearch, mentions, search_traces
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.state.found_photo import new_mark, remove_mark
 from faceops.identification.state.schema import open_state
@@ -95,7 +95,8 @@ def forget_person(
         enrolled = [NamedFace(face.photo_id, face.photo, face.box) for face in faces]
         clean = partial(_clean_outputs, locks, is_person, enrolled, mark)
         outputs = clean(present)
-        sidecars = forget_in_sidecars(_sidecar_folders(known, outputs), is_person)
+        photo_folders, is_mentioned = _sidecar_folders(known, outputs), mentions(keys)
+        sidecars = forget_in_sidecars(photo_folders, is_person, is_mentioned)
         absent = [valid_unicode(str(folder)) for folder in folders if folder not in present]
         unreachable = [*absent, *sidecars.unreachable]
         rest = gallery.without(lambda face: is_person(face.person))
@@ -114,9 +115,12 @@ def forget_person(
             raise
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [secret for output in outputs for secret in output.secrets]
-        proof = search_traces([gallery_dir, *present, *late], is_person, secrets)
+        for left in gallery_dir.glob(".*.tmp"):  # of a killed process: the gallery is locked
+            left.unlink()
+        proof = search_traces([gallery_dir, *present, *late], is_person, is_mentioned, secrets)
     proof.files += sidecars.files
     proof.found += sidecars.found
+    proof.elsewhere += sidecars.elsewhere
     result = ForgetResult(
         person=faces[0].person if faces else person,
         gallery_faces=len(faces),
@@ -124,9 +128,9 @@ def forget_person(
         sidecars=sidecars,
         proof=proof,
         mark=mark,
-        unreachable=unreachable,
+        unreachable=[*unreachable, *proof.unlisted],
     )
-    if result.complete and not result.touched and not gone:
+    if result.complete and not (result.touched or proof.elsewhere or gone):
         raise FaceOpsError(
             f"{person} is not in the gallery {gallery_dir}, nor in anything named from it."
         )

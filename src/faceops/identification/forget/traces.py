@@ -1,19 +1,24 @@
 """Search folders for traces of a person: the name, embeddings and pictures.
 
-Names are compared with every cell of Parquet, SQLite, CSV, JSON and JSON lines. Many byte strings
-are searched in one pass: every window of eight bytes is hashed into a table of bits, and where a
-bit is set, the strings that begin so are compared. 200 MB took 0.7 s on one core for one string,
-3.3 s for thirty thousand.
+Names are compared with every cell of Parquet, SQLite, CSV, JSON and JSON lines, and searched in all
+other text. Many byte strings are searched in one pass: every window of eight bytes is hashed into a
+table of bits, and where a bit is set, the strings that begin so are compared. 200 MB took 0.7 s on
+one core for one string, 3.3 s for thirty thousand.
 """
 
 import base64
+import codecs
+import contextlib
 import csv
+import html
 import io
 import json
+import os
+import re
 import sqlite3
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +28,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.progress import track
+from faceops.dataset.names import name_key
 from faceops.gallery.names import valid_unicode
+from faceops.identification.records.output_folder import REPORT_FILE
+from faceops.identification.report.report import people_on
 
 ROWS = 1024  # of a table, read at once
 MAX_JSON = 256_000_000  # bytes; FaceOps writes no larger ones
@@ -32,6 +40,9 @@ PROBE = 48  # bytes of a secret that are searched for, whole groups of base64
 _READ_ERRORS = (OSError, ValueError, RecursionError, csv.Error, sqlite3.Error, pa.ArrowException)
 ANCHOR = 8  # bytes of a window
 CHUNK = 1 << 22  # bytes, searched at once
+TEXT = "its text"  # the place of a name in a file without cells
+_LONGEST_NAME = 1000  # characters that two pieces of a text share
+_UNSPACED = {"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"}  # in Unicode names
 _BITS = 22
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio: Fibonacci hashing
 
@@ -40,38 +51,81 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio: Fib
 class TraceSearch:
     """How much was searched, for how many secrets, and the places where something was found.
 
-    A file that could not be searched counts as a place, since its content is not known.
+    Attributes:
+        found: what should be gone; a file that could not be searched counts, since its content is
+            not known.
+        elsewhere: the name in texts that FaceOps does not change: paths, entries of others.
+        unlisted: folders that may not be listed.
     """
 
     files: int = 0
     megabytes: float = 0.0
     secrets: int = 0
     found: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+
+def mentions(keys: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a text contains a name with one of `keys`, as words."""
+
+    def bounded(key: str) -> str:
+        before, after = (
+            "" if unicodedata.name(edge, "?").split()[0].split("-")[0] in _UNSPACED else bound
+            for edge, bound in ((key[0], r"(?<!\w)"), (key[-1], r"(?!\w)"))
+        )
+        return before + re.escape(key) + after
+
+    pattern = re.compile("|".join(map(bounded, filter(None, keys))) or "(?!)")
+    return lambda text: pattern.search(name_key(text)) is not None
+
+
+def files_below(folders: Iterable[Path], unlisted: list[str]) -> Iterator[Path]:
+    """Yield the files below `folders`, each real folder once, links to folders followed."""
+    entered: set[tuple[int, int]] = set()
+
+    def not_listed(error: OSError) -> None:
+        unlisted.append(f"{valid_unicode(str(error.filename))} ({error.strerror})")
+
+    for folder in folders:
+        for parent, below, names in os.walk(folder, onerror=not_listed, followlinks=True):
+            try:
+                status = Path(parent).stat()
+            except OSError as error:
+                not_listed(error)
+                continue
+            if (status.st_dev, status.st_ino) in entered:
+                below.clear()
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            below.sort()
+            yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
 
 
 def search_traces(
-    folders: Iterable[Path], is_person: Callable[[str], bool], secrets: Sequence[bytes]
+    folders: Iterable[Path],
+    is_person: Callable[[str], bool],
+    is_mentioned: Callable[[str], bool],
+    secrets: Sequence[bytes],
 ) -> TraceSearch:
     """Search every file below `folders` for the person's name and for any of `secrets`.
 
-    Names are compared by the same rule by which they were removed. Secrets (embeddings, crops,
+    Cells are compared by the same rule by which they were removed. Secrets (embeddings, crops,
     thumbnails) are searched in the bytes of every file, plain and in base64, and in the cells of
     Parquet, which are compressed, and of SQLite, which cuts large ones into pages. One pass, in
     bounded memory.
+
+    Args:
+        is_person: whether a text is the person's name.
+        is_mentioned: whether a text contains it; see `mentions`.
     """
     probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
     plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
     done = TraceSearch(secrets=len(probes))
-    files = [
-        path
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    ]
-    for path in track(files, "search files"):
+    for path in track(list(files_below(folders, done.unlisted)), "search files"):
         done.files += 1
         shown = valid_unicode(str(path))
-        places = set()
+        places, elsewhere = set(), set()
         try:
             done.megabytes += path.stat().st_size / 1e6
             with path.open("rb") as file:
@@ -81,12 +135,21 @@ def search_traces(
                 if isinstance(value, memoryview):
                     if plain.found_in(io.BytesIO(value)):
                         places.add(f"an embedding or picture, in {place}")
-                elif is_person(value) or is_person(value.removeprefix("'")):
+                elif not is_mentioned(value):
+                    continue
+                elif (
+                    is_person(value)
+                    or is_person(value.removeprefix("'"))
+                    or (place == TEXT and path.name != REPORT_FILE)
+                ):
                     places.add(f"the name, in {place}")
+                else:
+                    elsewhere.add(f"the name, as part of {place}")
         except _READ_ERRORS as error:
             first = str(error).partition("\n")[0]
             places.add(f"cannot be searched ({first}); inspect it yourself, or remove it")
         done.found += [f"{shown}: {place}" for place in sorted(places)]
+        done.elsewhere += [f"{shown}: {place}" for place in sorted(elsewhere)]
     done.megabytes = round(done.megabytes, 1)
     return done
 
@@ -145,14 +208,17 @@ Cell = tuple[str, str | memoryview]  # where in the file, and a text, or the byt
 
 
 def _cells(path: Path) -> Iterator[Cell]:
-    """Yield the cells of `path`, by its suffix; none of a file without cells.
+    """Yield the cells of `path`, of a file without cells its text.
 
     Equal texts of a column may come once. Bytes come only of formats that do not store them as
-    they are: compressed in Parquet, cut into pages in SQLite.
+    they are: compressed in Parquet, cut into pages in SQLite. A copy or half-written file may have
+    another suffix.
     """
-    if path.suffix == ".parquet":
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(b"PAR1") or path.suffix == ".parquet":
         yield from _parquet(path)
-    elif path.suffix == ".sqlite":
+    elif head.startswith(b"SQLite format 3") or path.suffix == ".sqlite":
         yield from _sqlite(path)
     elif path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
@@ -167,6 +233,20 @@ def _cells(path: Path) -> Iterator[Cell]:
             raise ValueError(f"it has more than {MAX_JSON / 1e6:g} megabytes")
         content = json.loads(path.read_text("utf-8"))
         yield from (("a text", value) for value in _texts(content))
+    else:
+        if path.name == REPORT_FILE:
+            yield from (("a face", person) for person in people_on(path))
+        yield from _pieces(path, json.detect_encoding(head))
+
+
+def _pieces(path: Path, encoding: str) -> Iterator[Cell]:
+    """Yield a text, HTML without references, in pieces that overlap; nothing of other files."""
+    decoder, kept = codecs.getincrementaldecoder(encoding)(), ""
+    with contextlib.suppress(UnicodeDecodeError), path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            kept += decoder.decode(chunk)
+            yield TEXT, html.unescape(kept)
+            kept = kept[-_LONGEST_NAME:]
 
 
 def _parquet(path: Path) -> Iterator[Cell]:
@@ -186,7 +266,7 @@ def _parquet(path: Path) -> Iterator[Cell]:
 
 
 def _sqlite(path: Path) -> Iterator[Cell]:
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
         db.text_factory = lambda text: text.decode("utf-8", "replace")
         tables = db.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
         for (table,) in tables:
@@ -198,6 +278,9 @@ def _sqlite(path: Path) -> Iterator[Cell]:
                     yield table, text
                 gathered = bytearray()
                 for (blob,) in db.execute(f"SELECT {select}='blob'"):
+                    if column == "path":
+                        yield column, os.fsdecode(blob)
+                        continue
                     gathered += blob
                     if len(gathered) >= BLOBS:
                         yield table, memoryview(bytes(gathered))

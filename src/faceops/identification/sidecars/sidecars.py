@@ -17,6 +17,7 @@ from xml.dom.minidom import Element
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.faces.detector import Box
+from faceops.gallery.names import person_key
 from faceops.identification.sidecars import xmp
 from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.sidecars.xmp import Area, XmpDocument, is_ours, text_of
@@ -104,9 +105,8 @@ def write_sidecar(
     return True
 
 
-def names_of_ours(content: bytes) -> list[str]:
-    """Return the names that FaceOps wrote into a sidecar; errors as `XmpDocument`."""
-    document = XmpDocument(content)
+def names_of_ours(document: XmpDocument) -> list[str]:
+    """Return the names that FaceOps wrote into a sidecar."""
     regions = [_name(region) for region in document.regions() if is_ours(region)]
     return [*regions, *(text_of(item) for item in document.people(xmp.OURS))]
 
@@ -126,11 +126,11 @@ def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
 def _remove_ours(document: XmpDocument, is_removed: Callable[[str], bool]) -> int:
     regions = [r for r in document.regions() if is_ours(r) and is_removed(_name(r))]
     added = [item for item in document.people(xmp.OURS) if is_removed(text_of(item))]
-    names = [text_of(item) for item in added]
+    keys = [person_key(text_of(item)) for item in added]
     listed = []
     for item in document.people(xmp.IPTC):
-        if text_of(item) in names:
-            names.remove(text_of(item))  # one for each of ours: a second one is of others
+        if (key := person_key(text_of(item))) in keys:
+            keys.remove(key)  # one for each of ours: a second one is of others
             listed.append(item)
     for item in (*regions, *added, *listed):
         document.remove(item)

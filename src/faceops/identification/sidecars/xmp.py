@@ -123,6 +123,18 @@ class XmpDocument:
         found = self._document.getElementsByTagNameNS(namespace, "PersonInImage")
         return [item for people in found for item in people.getElementsByTagNameNS(RDF, "li")]
 
+    def texts(self) -> Iterator[str]:
+        """Yield every text of the packet: of elements, attributes and comments."""
+        pending: list[Any] = [self._document]
+        while pending:
+            node = pending.pop()
+            if node.nodeType == node.ELEMENT_NODE:
+                yield from (value for _, value in node.attributes.items())
+                yield "".join(n.data for n in node.childNodes if isinstance(n, Text))
+            elif node.nodeType in (node.COMMENT_NODE, node.PROCESSING_INSTRUCTION_NODE):
+                yield node.data
+            pending += node.childNodes
+
     def add_region(self, name: str, area: Area, stored_size: tuple[int, int]) -> None:
         """Add a region of type Face, marked as written by FaceOps."""
         lists = self._document.getElementsByTagNameNS(MWG, "RegionList")
@@ -223,7 +235,11 @@ def _readable(content: bytes) -> bytes | str:
 
 
 def text_of(element: Element) -> str:
-    """Return the text in an element, CDATA included."""
+    """Return the text in an element, CDATA included; of a value with qualifiers, the value."""
+    value = _field_of(element, RDF, "value")
+    if isinstance(value, str):
+        return value
+    element = element if value is None else value
     return "".join(node.data for node in element.childNodes if isinstance(node, Text))
 
 
