@@ -371,7 +371,11 @@ def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
         (["photo.xmp", "photo.png"], "photo.jpg.xmp"),
         (["photo.xmp", "photo"], "photo.jpg.xmp"),
         (["photo.xmp", "photo.cr2.xmp", "photo.jpg.txt", "photo2.png"], "photo.xmp"),
-        (["Photo.xmp"], "photo.jpg.xmp"),
+        (["Photo.xmp"], "Photo.xmp"),
+        (["PHOTO.JPG.XMP", "photo.xmp"], "PHOTO.JPG.XMP"),
+        (["photo.JPG.xmp", "photo.JPG"], "photo.jpg.xmp"),
+        (["photo.jpg.xmp", "photo.JPG"], "photo.jpg.xmp"),
+        (["Photo.xmp", "PHOTO.cr2"], "photo.jpg.xmp"),
     ],
 )
 def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(

@@ -5,14 +5,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.identification.sidecars import sidecars
 from faceops.identification.summary import Summary, read_summary
 from faceops.release.bundle import Bundle
+from tests.identification.test_sidecars import DIGIKAM
 
 
 @pytest.fixture
@@ -94,6 +99,115 @@ def test_a_sidecar_that_others_changed_is_brought_up_to_date(
     assert sidecar.read_text("utf-8") == content
     assert len(list(photos.glob("*.xmp"))) == 3
     assert run(photos, gallery, bundle, tmp_path / "out").unchanged
+
+
+def change(photos: Path, what: str) -> None:
+    photo = photos / "1.jpg"
+    if what == "deleted":
+        photo.unlink()
+    elif what == "moved":
+        (photos / "new").mkdir()
+        photo.rename(photos / "new" / "renamed.jpg")
+    elif what == "hidden":
+        photo.rename(photos / ".1.jpg")
+    elif what == "broken":
+        photo.write_bytes(b"\xff\xd8 broken")
+    elif what == "suffix":
+        photo.rename(photos / "1.JPG")  # the same sidecar on a disk that does not tell case apart
+
+
+@pytest.mark.parametrize(
+    ("what", "place", "theirs"),
+    [
+        ("deleted", None, ""),
+        ("moved", "new/renamed.jpg.xmp", DIGIKAM),
+        ("hidden", None, ""),
+        ("broken", None, DIGIKAM),
+        ("suffix", "1.jpg.xmp", ""),
+    ],
+)
+def test_entries_follow_the_photo(
+    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, what: str, place: str | None,
+    theirs: str,
+) -> None:  # fmt: skip
+    sidecar = photos / "1.jpg.xmp"
+    if theirs:
+        sidecar.write_text(theirs, "utf-8")
+    run(photos, gallery, bundle, tmp_path / "out")
+    written = sidecar.read_text("utf-8")
+    other = {path: path.stat().st_mtime_ns for path in photos.glob("[02].jpg.xmp")}
+    change(photos, what)
+    again = run(photos, gallery, bundle, tmp_path / "out")
+    assert again.sidecar_errors == [] and again.sidecars_withdrawn == (what != "suffix")
+    assert {path: path.stat().st_mtime_ns for path in photos.glob("[02].jpg.xmp")} == other
+    if what == "suffix":
+        assert sidecar.read_text("utf-8") == written
+    elif theirs:
+        before, after = (
+            ElementTree.canonicalize(text, with_comments=True, strip_text=True)
+            for text in (theirs, sidecar.read_text("utf-8"))
+        )
+        assert after == before
+    else:
+        assert not sidecar.exists()
+    ours = {
+        path.relative_to(photos).as_posix()
+        for path in photos.rglob("*.xmp")
+        if "faceops" in path.read_text("utf-8")
+    }
+    assert ours == {"0.jpg.xmp", "2.jpg.xmp"} | ({place} if place else set())
+    assert run(photos, gallery, bundle, tmp_path / "out").unchanged
+
+
+def test_what_a_killed_run_did_not_withdraw_is_withdrawn_by_another(
+    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(photos, gallery, bundle, tmp_path / "out")
+    for name in ("0.jpg", "1.jpg"):
+        (photos / name).rename(photos / f"new_{name}")
+    half = photos / ".0123.faceops-tmp"
+    half.write_text("half")
+    os.utime(half, (0, 0))
+    remove, calls = sidecars.remove_person, iter([True])
+
+    def killed(*args: Any) -> int:
+        return remove(*args) if next(calls, None) else sys.exit("killed")
+
+    monkeypatch.setattr(sidecars, "remove_person", killed)
+    with pytest.raises(SystemExit):
+        run(photos, gallery, bundle, tmp_path / "out")
+    assert len(list(photos.glob("*.xmp"))) == 4
+    monkeypatch.undo()
+    assert run(photos, gallery, bundle, tmp_path / "another").sidecars_withdrawn == 1
+    assert {path.name for path in photos.iterdir() if path.suffix != ".jpg"} == {
+        "new_0.jpg.xmp", "new_1.jpg.xmp", "2.jpg.xmp"
+    }  # fmt: skip
+
+
+def test_a_damaged_sidecar_of_a_deleted_photo_is_reported_if_it_is_ours(
+    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    run(photos, gallery, bundle, tmp_path / "out")
+    (photos / "1.jpg").unlink()
+    sidecar = photos / "1.jpg.xmp"
+    sidecar.write_text(sidecar.read_text("utf-8")[:-9], "utf-8")
+    (photos / "other.xmp").write_text("<broken")
+    (error,) = run(photos, gallery, bundle, tmp_path / "out").sidecar_errors
+    assert error.startswith(f"the sidecar {sidecar} cannot be read (it is not well-formed")
+    sidecar.unlink()
+    assert run(photos, gallery, bundle, tmp_path / "out").sidecar_errors == []
+
+
+def test_a_renamed_person_has_the_new_name_in_sidecars_after_the_next_run(
+    photos: Path, own_gallery: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    first = run(photos, Gallery.open(own_gallery), bundle, tmp_path / "out")
+    person = next(iter(first.people))
+    rename(own_gallery, person, "Another Name")
+    again = run(photos, Gallery.open(own_gallery), bundle, tmp_path / "out")
+    assert (again.photos_opened, again.sidecars_written) == (0, first.people[person])
+    text = "".join(path.read_text("utf-8") for path in photos.glob("*.xmp"))
+    assert person not in text and text.count("Another Name") == 3 * first.people[person]
 
 
 def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(

@@ -163,8 +163,13 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _renamed(args: argparse.Namespace, name: str, faces: int, done: str) -> int:
-    line = f"{done}, with {faces} faces; the next identify gives that name, without opening photos"
-    return common.show(args, {"person": name, "faces": faces}, f"{line} again")
+    from faceops.gallery.folder import output_folders
+
+    line = f"{done}, with {faces} faces; the next identify gives that name"
+    if output_folders(args.gallery).sidecars:
+        line += ", with --xmp in the sidecars too"
+    line += ", without opening photos again"
+    return common.show(args, {"person": name, "faces": faces}, line)
 
 
 def _unalias(args: argparse.Namespace) -> int:

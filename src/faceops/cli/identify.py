@@ -134,6 +134,11 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
         lines.append(f"the gallery is read-only; pass --out {out} when you forget someone")
     if summary.sidecars_written:
         lines.append(f"{summary.sidecars_written} sidecars written beside the photos")
+    if summary.sidecars_withdrawn:
+        lines.append(
+            f"{summary.sidecars_withdrawn} sidecars of photos that are gone, moved or excluded: "
+            "entries of FaceOps removed"
+        )
     lines += _first(summary.sidecar_errors, "sidecars", out)
     lines.append(
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "

@@ -22,7 +22,7 @@ from faceops.identification.engine.extract import GROUP, FaceExtractor
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_folders
-from faceops.identification.sidecars.sidecars import with_sidecars
+from faceops.identification.sidecars.sidecars import with_sidecars, withdraw_unused
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Summary, Timer, write_summary
@@ -111,6 +111,9 @@ def identify(
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
             counters = (summary.add, report.add, unknown.add, drift.add, files.add)
             unread = write_rows(photos, folder, origin, counters, timer)
+            whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
+            if settings.xmp and whole:
+                withdraw_unused(whole, paths, summary)
             summary.saw, summary.drift = files.hexdigest(), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
@@ -119,7 +122,6 @@ def identify(
                 unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
-            whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
             summary.add_presence(store.note_presence(whole, paths, unread), root)
             store.drop_old_methods()
 

@@ -63,6 +63,8 @@ class Summary:
         vanished: files that the latest run saw and that are missing now; `moved` counts those whose
             photo exists under another path. Data of missing files are kept until `drop_at`.
         unlisted: folders that could not be listed.
+        sidecars_withdrawn: sidecars from which entries of FaceOps were removed since their photo is
+            gone or excluded, or cannot be opened any more.
         sidecar_errors: sentences about sidecars that were left as they are.
         seconds: wall clock until the report; `timings` are seconds summed over threads of the parts
             look (open photos, find faces), embed, name, write (rows) and group (unknown people).
@@ -109,6 +111,7 @@ class Summary:
     unlisted: list[str] = field(default_factory=list)
     drop_at: str = ""
     sidecars_written: int = 0
+    sidecars_withdrawn: int = 0
     sidecar_errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
     photos_per_second: float = 0.0

@@ -1,6 +1,7 @@
 """List the photos under a folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
@@ -19,6 +20,19 @@ def walk_photos(root: Path) -> list[Path]:
     Raises:
         UsageError: `root` is not a folder, or may not be listed.
     """
+    return walk_files(root, lambda name: not (name.startswith(".") or is_sidecar(name)))
+
+
+def is_sidecar(name: str) -> bool:
+    """Return whether a file of that name is metadata beside a photo."""
+    return name.lower().endswith(SIDECAR)
+
+
+def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
+    """Return the files under `root` whose name is wanted, and folders that may not be listed.
+
+    Order, folders and errors as of `walk_photos`.
+    """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise UsageError(f"{printable(root)} {what}; name a folder of photos.")
@@ -28,12 +42,15 @@ def walk_photos(root: Path) -> list[Path]:
     entered: set[tuple[int, int]] = set()
     links = [root]
     while links:
-        links = sorted(_walk_links(links, found, entered), key=Path.as_posix)
+        links = sorted(_walk_links(links, found, entered, is_wanted), key=Path.as_posix)
     return sorted(found, key=Path.as_posix)  # all begin with the root
 
 
 def _walk_links(
-    folders: list[Path], found: list[Path], entered: set[tuple[int, int]]
+    folders: list[Path],
+    found: list[Path],
+    entered: set[tuple[int, int]],
+    is_wanted: Callable[[str], bool],
 ) -> list[Path]:
     """Walk `folders` without following links; return the links to folders found there."""
     links: list[Path] = []
@@ -52,13 +69,12 @@ def _walk_links(
             continue
         for entry in listed:
             path = folder / entry.name
-            if entry.name.startswith(".") or entry.name.lower().endswith(SIDECAR):
-                continue
+            hidden = entry.name.startswith(".")
             if entry.is_dir(follow_symlinks=False):
-                pending.append(path)
+                pending += [] if hidden else [path]
             elif entry.is_symlink() and path.is_dir():
-                links.append(path)
-            elif _is_file_or_broken(entry):
+                links += [] if hidden else [path]
+            elif is_wanted(entry.name) and _is_file_or_broken(entry):
                 found.append(path)
     return links
 

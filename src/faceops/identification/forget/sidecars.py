@@ -9,18 +9,16 @@ from faceops.base.progress import track
 from faceops.gallery.folder import has_content
 from faceops.gallery.names import valid_unicode
 from faceops.identification.forget.output_folder import IsPerson
-from faceops.identification.forget.traces import Probes, files_below
+from faceops.identification.forget.traces import files_below
 from faceops.identification.sidecars.sidecars import (
     MAX_BYTES,
     TEMPORARY,
+    is_marked,
     names_of_ours,
     remove_person,
 )
-from faceops.identification.sidecars.xmp import OURS, XmpDocument
+from faceops.identification.sidecars.xmp import XmpDocument
 from faceops.photos.walk import SIDECAR
-
-_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
-_MARKS = Probes([OURS.encode(encoding) for encoding in _ENCODINGS])
 
 
 @dataclass
@@ -97,7 +95,6 @@ def _read(path: Path) -> XmpDocument:
             raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
         return XmpDocument(path.read_bytes())
     except ValueError as error:
-        with path.open("rb") as file:
-            if _MARKS.found_in(file):
-                raise
+        if is_marked(path):
+            raise
         raise _NotOurs(error) from None

@@ -1,19 +1,23 @@
 """The path of a photo's XMP sidecar; imports no NumPy, so unchanged runs start fast."""
 
 import os
-from collections import Counter
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from faceops.photos.walk import SIDECAR
+from faceops.photos.walk import SIDECAR, is_sidecar
 
 _CACHED_FOLDERS = 16
+_Names = dict[str, list[str]]  # file names that differ in case or Unicode form only
 
 
 class _Listing(NamedTuple):
-    stems: Counter[str]  # of all files but sidecars: 2 where photo.jpg lies beside photo.cr2
-    sidecars: dict[str, str]  # file names by what comes before .xmp
+    photos: _Names  # all files but sidecars, by their folded name
+    stems: _Names  # the same by their folded stem: two where photo.jpg lies beside photo.cr2
+    sidecars: _Names  # by what comes before .xmp, folded
 
 
 class SidecarPlaces:
@@ -21,7 +25,9 @@ class SidecarPlaces:
 
     A sidecar is photo.jpg.xmp (digiKam, darktable). It is photo.xmp (Lightroom) if that exists,
     photo.jpg.xmp does not, and no other file in the folder could own it, as photo.cr2 or photo.png
-    would. A photo without either gets photo.jpg.xmp. The suffix may be in capitals.
+    would. A photo without either gets photo.jpg.xmp. Names that differ only in case or Unicode form
+    are one file on some disks and shares: PHOTO.JPG has the sidecar photo.jpg.xmp, unless there is
+    another file photo.jpg.
     """
 
     def __init__(self) -> None:
@@ -29,25 +35,44 @@ class SidecarPlaces:
 
     def of(self, photo: Path) -> Path:
         """Return where the sidecar of `photo` is, or would be written."""
-        stems, sidecars = self._listing(photo.parent)
-        name = sidecars.get(photo.name)
-        if name is None and stems[photo.stem] <= 1:
-            name = sidecars.get(photo.stem)
-        return photo.with_name(name or photo.name + SIDECAR)
+        listing = self._listing(photo.parent)
+        name, stem = _folded(photo.name), _folded(photo.stem)
+        own, shared = listing.sidecars.get(name, []), listing.sidecars.get(stem, [])
+        if len(listing.photos.get(name, [])) > 1:
+            own = [each for each in own if each[: -len(SIDECAR)] == photo.name]
+        if len(listing.stems.get(stem, [])) > 1:
+            shared = []
+        for found, before in ((own, photo.name), (shared, photo.stem)):
+            for each in found:
+                if each[: -len(SIDECAR)] == before:
+                    return photo.with_name(each)
+            if found:
+                return photo.with_name(found[0])
+        return photo.with_name(photo.name + SIDECAR)
+
+    def is_in_use(self, sidecar: Path, is_photo: Callable[[Path], bool]) -> bool:
+        """Return whether `sidecar` is that of a file for which `is_photo` is true."""
+        listing, stem = self._listing(sidecar.parent), _folded(sidecar.name[: -len(SIDECAR)])
+        names = {*listing.photos.get(stem, ()), *listing.stems.get(stem, ())}
+        photos = (sidecar.with_name(name) for name in names)
+        return any(self.of(photo) == sidecar and is_photo(photo) for photo in photos)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _list(folder: Path) -> _Listing:
-    stems: Counter[str] = Counter()
-    sidecars: dict[str, str] = {}
+    listing = _Listing(defaultdict(list), defaultdict(list), defaultdict(list))
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.lower().endswith(SIDECAR):
-                    stems[Path(entry.name).stem] += not entry.is_dir(follow_symlinks=False)
-                elif entry.name.endswith(SIDECAR):
-                    sidecars[entry.name[: -len(SIDECAR)]] = entry.name
-                else:
-                    sidecars.setdefault(entry.name[: -len(SIDECAR)], entry.name)
+            # With equal names before it, .xmp comes before .XMP.
+            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+                if is_sidecar(entry.name):
+                    listing.sidecars[_folded(entry.name[: -len(SIDECAR)])].append(entry.name)
+                elif not entry.is_dir(follow_symlinks=False):
+                    listing.photos[_folded(entry.name)].append(entry.name)
+                    listing.stems[_folded(Path(entry.name).stem)].append(entry.name)
     except OSError:
         pass  # writing a sidecar reports what is wrong with the folder
-    return _Listing(stems, sidecars)
+    return listing

@@ -7,7 +7,10 @@ later run can update it and `forget` can remove it.
 import errno
 import os
 import stat
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +19,7 @@ from xml.dom.minidom import Element
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
+from faceops.base.progress import track
 from faceops.faces.detector import Box
 from faceops.gallery.names import person_key
 from faceops.identification.sidecars import xmp
@@ -23,6 +27,7 @@ from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.sidecars.xmp import Area, XmpDocument, is_ours, text_of
 from faceops.identification.summary import Summary
 from faceops.photos.pixels import SIDEWAYS
+from faceops.photos.walk import is_sidecar, walk_files
 
 if TYPE_CHECKING:
     from faceops.identification.engine.decide import NamedPhoto
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 SAME_FACE = 0.5  # intersection over union from which a region of others shows the same face
 MAX_BYTES = 10_000_000  # larger files are neither read nor written
 TEMPORARY = ".faceops-tmp"  # suffix of a sidecar that is being written
+_ABANDONED_S = 3600  # age of such a file from which no process is writing it
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
+_MARKS = [xmp.OURS.encode(encoding) for encoding in _ENCODINGS]
 
 
 @dataclass(frozen=True)
@@ -47,19 +55,50 @@ def with_sidecars(photos: Iterator["NamedPhoto"], summary: Summary) -> Iterator[
     """
     places = SidecarPlaces()
     for named in photos:
-        if named.photo.size != (0, 0):  # it could be opened
-            regions = [
-                NamedRegion(face.box, decision.person)
-                for face, decision in zip(named.photo.faces, named.decisions, strict=True)
-                if decision.person is not None
-            ]
-            try:
+        regions = [
+            NamedRegion(face.box, decision.person)
+            for face, decision in zip(named.photo.faces, named.decisions, strict=True)
+            if decision.person is not None
+        ]
+        try:
+            if named.photo.size != (0, 0):  # it could be opened
                 summary.sidecars_written += write_sidecar(
                     places.of(named.path), regions, named.photo.size, named.photo.orientation
                 )
+            elif named.file is not None:  # and later runs will not open it either
+                summary.sidecars_withdrawn += withdraw(places.of(named.path))
+        except FaceOpsError as error:
+            summary.sidecar_errors.append(str(error))
+        yield named
+
+
+def withdraw_unused(root: Path, photos: Sequence[Path], summary: Summary) -> None:
+    """Remove what FaceOps wrote into sidecars below `root` that belong to none of `photos`.
+
+    Their photo was deleted, moved, renamed or excluded, or has another sidecar now. `summary`
+    counts them and their errors. It needs no state: a killed run is completed by the next one, and
+    entries that another output folder's runs wrote are found too.
+
+    Args:
+        photos: those of the run, in the order of `walk_photos`.
+    """
+
+    def is_photo(path: Path) -> bool:
+        place = bisect_left(photos, path.as_posix(), key=Path.as_posix)
+        return place < len(photos) and photos[place] == path
+
+    places = SidecarPlaces()
+    paths = walk_files(root, lambda name: is_sidecar(name) or name.endswith(TEMPORARY))
+    for path in track(paths, "check sidecars"):
+        if path.name.endswith(TEMPORARY):
+            with suppress(OSError):  # of a killed run, unless it is being written
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
+        elif is_sidecar(path.name) and not places.is_in_use(path, is_photo):
+            try:
+                summary.sidecars_withdrawn += withdraw(path)
             except FaceOpsError as error:
                 summary.sidecar_errors.append(str(error))
-        yield named
 
 
 def write_sidecar(
@@ -109,6 +148,25 @@ def names_of_ours(document: XmpDocument) -> list[str]:
     """Return the names that FaceOps wrote into a sidecar."""
     regions = [_name(region) for region in document.regions() if is_ours(region)]
     return [*regions, *(text_of(item) for item in document.people(xmp.OURS))]
+
+
+def is_marked(path: Path) -> bool:
+    """Return whether FaceOps wrote into the file at `path`, which need not be well-formed."""
+    content = path.read_bytes()
+    return any(mark in content for mark in _MARKS)
+
+
+def withdraw(sidecar: Path) -> bool:
+    """Remove all that FaceOps wrote into a sidecar, if it exists; return whether it changed.
+
+    Errors as `write_sidecar`, but none for a file that FaceOps did not write into.
+    """
+    try:
+        if not sidecar.is_file() or not is_marked(sidecar):
+            return False
+    except OSError:
+        pass  # reported below
+    return bool(remove_person(sidecar, lambda _: True))
 
 
 def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
