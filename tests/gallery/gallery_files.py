@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.gallery.crops import CROPS_FOLDER, crop_path, store_crop
+from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
-from faceops.gallery.store import Gallery, GalleryFace
+from faceops.gallery.store import Gallery
 
 CONTRACT = "c" * 64
 SIZE = 8  # values of an embedding

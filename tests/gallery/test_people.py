@@ -7,8 +7,9 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path
+from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.people import merge, portraits, rename, show
-from faceops.gallery.store import Gallery, GalleryFace
+from faceops.gallery.store import Gallery
 from tests.gallery.gallery_files import CONTRACT, SIZE, make_face
 
 

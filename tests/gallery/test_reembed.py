@@ -12,9 +12,10 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
+from faceops.gallery.check import repair_gallery
 from faceops.gallery.crops import crop_path, load_crop
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
+from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
@@ -65,6 +66,7 @@ def state(folder: Path, **changes: object) -> None:
     )
     table = pq.read_table(folder / FACES_FILE)
     pq.write_table(table.replace_schema_metadata(None), folder / FACES_FILE)
+    shutil.copy(folder / FACES_FILE, folder / COPY_FILE)
 
 
 @pytest.mark.parametrize("format_1", [False, True])
@@ -141,6 +143,24 @@ def test_damaged_and_missing_crops_are_named_and_nothing_is_changed(
     with pytest.raises(FaceOpsError, match=named):
         reembed(folder, new)
     assert content_of(folder) == before
+
+
+def test_after_a_repair_lost_crops_are_enrolled_again_or_left_out(
+    folder: Path, bundle: Bundle, new: Bundle, synthetic_set: Path
+) -> None:
+    gallery = Gallery.open(folder)
+    lost = gallery.faces[3]
+    crop_path(folder, lost.crop_id).unlink()
+    assert not any(finding.is_damage for finding in repair_gallery(folder).after)
+    other = Path(shutil.copytree(folder, folder.with_name("other")))
+    report = enrol(synthetic_set / "enrol", folder, bundle)
+    assert (report.enrolled, report.unchanged) == (1, 16)
+    again = Gallery.open(folder)
+    assert again.persons == gallery.persons and again.faces[3].crop_id == lost.crop_id
+    assert enrol(synthetic_set / "enrol", folder, bundle).enrolled == 0
+    done = reembed(other, new)
+    assert (done.embedded, done.left_out) == (16, (f"{lost.person} ({lost.photo})",))
+    assert len(Gallery.open(other).faces) == 16
 
 
 class Killed(BaseException):

@@ -106,14 +106,14 @@ def test_a_state_that_another_process_writes_to_is_waited_for(
         impatient.save([extraction(0)])
 
 
-def test_only_a_damaged_state_is_to_be_deleted(tmp_path: Path) -> None:
+def test_only_a_damaged_state_is_to_be_repaired(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"no database" * 1000)
-    with pytest.raises(FaceOpsError, match=r"not a database.*delete it"):
+    with pytest.raises(FaceOpsError, match=r"not a database.*gallery repair --out"):
         FaceStore(path, METHOD)
     with pytest.raises(FaceOpsError, match=r"unable to open.*permission") as caught:
         FaceStore(tmp_path / "none" / "state.sqlite", METHOD)
-    assert "delete" not in str(caught.value)
+    assert "repair" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("version", "column"), [(2, "embedding"), (3, "forgotten")])

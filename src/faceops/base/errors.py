@@ -32,6 +32,10 @@ class UsageError(FaceOpsError):
     exit_code = 2
 
 
+class DamageError(FaceOpsError):
+    """A file is damaged; the message says what is lost, and the command that repairs it."""
+
+
 class StoreError(FaceOpsError):
     """A request to MLflow's store failed; it may succeed later."""
 

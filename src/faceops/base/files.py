@@ -57,8 +57,10 @@ def atomic_path(path: Path, *, temporary: Path | None = None, sync: bool = False
         raise
 
 
-def write_file(path: Path, content: bytes | str) -> None:
+def write_file(path: Path, content: bytes | str, *, sync: bool = False) -> None:
     """Write `content` (text as UTF-8) to `path` atomically; missing folders are created.
+
+    `sync`: see `atomic_path`.
 
     Raises:
         FaceOpsError: the folder cannot be written, or the disk is full.
@@ -66,7 +68,7 @@ def write_file(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, sync=sync) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
         raise FaceOpsError(

@@ -10,7 +10,7 @@ import faceops
 from faceops.base.errors import FaceOpsError
 
 # Modules of this package, each with one command or several.
-COMMANDS = ("weights", "data", "gallery", "identify", "evaluate", "release")
+COMMANDS = ("weights", "data", "gallery", "backup", "identify", "evaluate", "release")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -298,7 +298,8 @@ def _reembed(args: argparse.Namespace) -> int:
             f"nothing to do: the {done.faces} faces in {args.gallery} are under contract "
             f"{contract} already"
         )
-    return common.show(args, asdict(done), line)
+    lines = [f"left out, its crop is lost; enrol its photo: {face}" for face in done.left_out]
+    return common.show(args, asdict(done), [*lines, line])
 
 
 def _name(args: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery import people_folder
+from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
 from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
-from faceops.gallery.store import NAMED, Gallery, GalleryFace, face_order, open_or_create
+from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 from faceops.verification.verifier import Verify, reaches
@@ -134,7 +135,7 @@ def enrol(
             enrolment.prune()
         enrolment.enrol_new_photos(threads)
         enrolled = enrolment.gallery()
-        before, after = (list(map(face_order, each.faces)) for each in (gallery, enrolled))
+        before, after = (list(map(face_identity, each.faces)) for each in (gallery, enrolled))
         if not gallery.stamp or before != after:
             enrolled.save()  # else the files and the results decided with them stay
     report = enrolment.report
@@ -180,7 +181,8 @@ class _Enrolment:
         finder = self._bundle.face_finder()
         new = {}
         for person, photos in self._folder.photos.items():
-            enrolled = {face.photo_id for face in self._faces_of(person)}
+            # A face whose crop was lost is enrolled again.
+            enrolled = {face.photo_id for face in self._faces_of(person) if face.crop_id}
             new[person] = [photo for photo in photos if photo.photo_id not in enrolled]
         work = [photo for photos in new.values() for photo in photos]
         self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
@@ -243,7 +245,7 @@ class _Enrolment:
         self, person: str, photo: OpenedPhoto, face: Face, embedding: np.ndarray
     ) -> None:
         other = self._by_place.get((photo.photo_id, face.detection.box))
-        if other is None:
+        if other is None or (other.person == person and not other.crop_id):
             self.report.enrolled += 1
         elif self._folder.has_moved(other):
             self._remove(other)

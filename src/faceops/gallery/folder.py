@@ -10,6 +10,7 @@ is an output folder too. `forget` cleans all these folders.
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 
 GALLERY_FILE = "gallery.json"
 FACES_FILE = "faces.parquet"
+COPY_FILE = "faces.copy.parquet"  # the same bytes: names and embeddings are nowhere else
 OUTPUTS_FILE = "outputs.jsonl"
 KINDS = OUT, SIDECARS, GONE = "out", "sidecars", "gone"
 
@@ -104,20 +106,32 @@ def output_folders(gallery: Path) -> OutputFolders:
             noted[kind][folder] = None
     except (OSError, ValueError) as error:
         raise FaceOpsError(
-            f'{path} is damaged ({error}); write one line {{"out": DIR}} for each output folder '
-            "of `faceops identify`."
+            f"{path} is damaged ({error}); `faceops gallery repair --gallery {gallery}` keeps its "
+            'readable lines; add a line {"out": DIR} for each other output folder of `identify`.'
         ) from None
     return OutputFolders(*map(list, noted.values()))
 
 
+def readable_lines(gallery: Path) -> Iterator[tuple[str, Path]]:
+    """Yield kind and folder of the lines of outputs.jsonl that can be read."""
+    path = gallery / OUTPUTS_FILE
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            yield _parse_line(line.decode("ascii"))
+
+
 def _lines(path: Path) -> Iterator[tuple[str, Path]]:
     for line in path.read_text("ascii").splitlines() if path.exists() else ():
-        content = json.loads(line)
-        content = {OUT: content} if isinstance(content, str) else content
-        items = list(content.items()) if isinstance(content, dict) else []
-        if len(items) != 1 or items[0][0] not in KINDS or not isinstance(items[0][1], str):
-            raise ValueError(f"unknown line {line[:80]}")
-        yield items[0][0], Path(items[0][1])
+        yield _parse_line(line)
+
+
+def _parse_line(line: str) -> tuple[str, Path]:
+    content = json.loads(line)
+    content = {OUT: content} if isinstance(content, str) else content
+    items = list(content.items()) if isinstance(content, dict) else []
+    if len(items) != 1 or items[0][0] not in KINDS or not isinstance(items[0][1], str):
+        raise ValueError(f"unknown line {line[:80]}")
+    return items[0][0], Path(items[0][1])
 
 
 def _append(gallery: Path, lines: list[tuple[str, Path]]) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path, format_1_crops
+from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
 from faceops.gallery.names import display_name, given_name, person_key
-from faceops.gallery.store import Gallery, GalleryFace, locked_gallery
+from faceops.gallery.store import Gallery, locked_gallery
 
 
 def rename(gallery_dir: Path, old: str, new: str) -> tuple[str, int]:

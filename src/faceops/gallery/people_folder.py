@@ -11,8 +11,9 @@ from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.quality import Quality
+from faceops.gallery.faces_file import ENROLLED, GalleryFace
 from faceops.gallery.names import first_spellings, person_key, person_of, valid_unicode
-from faceops.gallery.store import ENROLLED, Gallery, GalleryFace
+from faceops.gallery.store import Gallery
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, photo_bytes
 from faceops.photos.walk import walk_photos

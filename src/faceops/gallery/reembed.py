@@ -9,7 +9,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.gallery.crops import load_crop
-from faceops.gallery.store import Gallery, GalleryFace, locked_gallery
+from faceops.gallery.faces_file import GalleryFace
+from faceops.gallery.store import Gallery, locked_gallery
 from faceops.release.bundle import Bundle
 
 BLOCK = 64  # faces that are decoded and embedded at once
@@ -22,6 +23,7 @@ class Reembedding:
     """What was done: `embedded` faces, 0 when the gallery was of this contract already.
 
     `noted` is True when the gallery did not state how its crops were made, and does now.
+    `left_out` are the faces, as "person (photo)", whose crops a repair found to be lost.
     """
 
     embedded: int
@@ -30,12 +32,14 @@ class Reembedding:
     before: str
     contract_id: str
     noted: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
-    Names, aliases, boxes, origins and crops stay as they are. Called again, it does nothing.
+    Names, aliases, boxes, origins and crops stay as they are. A face without a crop, which
+    `gallery repair` has told of, is removed. Called again, it does nothing.
 
     Raises:
         UsageError, FaceOpsError: as `locked_gallery`.
@@ -57,13 +61,15 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
             replace(gallery, crops_id=release.crops_id).save()
             return replace(done, noted=True)
         _check_crops_id(gallery, bundle)
+        left_out = tuple(f"{one.person} ({one.photo})" for one in gallery.faces if not one.crop_id)
+        gallery = gallery.without(lambda face: not face.crop_id)
         replace(
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
             faces=_embedded(gallery, bundle),
         ).save()
-    return replace(done, embedded=len(gallery.faces))
+    return replace(done, embedded=len(gallery.faces), left_out=left_out)
 
 
 def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
@@ -99,6 +105,6 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
         raise FaceOpsError(
             f"{len(damaged)} of {len(gallery.faces)} crops in the gallery {gallery.folder} are "
             f"missing or damaged: {', '.join(damaged[:MAX_NAMED])}{more}. Nothing was changed; "
-            f"restore the gallery from a copy, or {ENROL_ANEW}."
+            f"`faceops gallery repair --gallery {gallery.folder}`, then enrol their photos again."
         )
     return tuple(embedded)

@@ -4,14 +4,13 @@ faces.parquet holds a row for each face with its embedding, crops/ the aligned c
 later release can embed the same faces again, and gallery.json states format version, contract and
 aliases. Every file is replaced atomically. The Parquet file is written first and repeats contract
 and aliases in its metadata; those count, so a writer that is killed between the two files leaves
-a consistent gallery, and the next writer corrects gallery.json.
+a consistent gallery, and the next writer corrects gallery.json. faces.copy.parquet, written last,
+is the copy from which `repair` restores faces.parquet; only repair reads it.
 
 Galleries of format 1 have the crops in faces.parquet. They can be read; the first command that
 changes one rewrites it in format 2.
 """
 
-import io
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file, write_json
 from faceops.base.locks import folder_lock
 from faceops.gallery.crops import (
@@ -34,61 +31,21 @@ from faceops.gallery.crops import (
     store_crop,
     store_png,
 )
-from faceops.gallery.folder import FACES_FILE, GALLERY_FILE, gallery_stamp
+from faceops.gallery.faces_file import (
+    ENROLLED,
+    FORMAT_VERSION,
+    GalleryFace,
+    copy_file,
+    encode_faces,
+    face_order,
+    is_copied,
+    read_faces,
+    read_statement,
+)
+from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE, gallery_stamp
 
 if TYPE_CHECKING:
     from faceops.faces.find_faces import Face  # loads ONNX Runtime
-
-FORMAT_VERSION = 2
-_STATEMENT = b"faceops.contract"  # key in the metadata of the Parquet file
-ENROLLED = "enrolled"
-NAMED = "named"
-
-
-@dataclass(frozen=True, eq=False)
-class GalleryFace:
-    """One enrolled face.
-
-    Attributes:
-        person: the name as it is shown.
-        photo_id: sha256 of the photo's bytes, hex.
-        photo: the photo's path below the enrolled folder, with /.
-        box: x, y, width, height in pixels of the upright photo.
-        detector_score, quality: 0 to 1.
-        embedding: float32 (D,), L2-normalised.
-        crop_id: of the aligned face, see `faceops.gallery.crops`; "" in galleries of format 1.
-        origin: "enrolled" from a folder of people, or "named" in an album, where `photo` lies then.
-    """
-
-    person: str
-    photo_id: str
-    photo: str
-    box: tuple[float, float, float, float]
-    detector_score: float
-    quality: float
-    embedding: np.ndarray
-    crop_id: str = ""
-    origin: str = ENROLLED
-
-
-def face_order(face: GalleryFace) -> tuple[object, ...]:
-    """Return the key by which a gallery sorts its faces, different for different faces."""
-    return face.person, face.photo, face.photo_id, face.box
-
-
-SCHEMA = pa.schema(
-    [
-        ("person", pa.string()),
-        ("photo_id", pa.string()),
-        ("photo", pa.string()),
-        ("box", pa.list_(pa.float64(), 4)),
-        ("detector_score", pa.float64()),
-        ("quality", pa.float64()),
-        ("embedding", pa.list_(pa.float32())),
-        ("crop_id", pa.string()),
-        ("origin", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +79,8 @@ class Gallery:
             FaceOpsError: it is damaged, of another format version, or of another contract.
         """
         stamp = gallery_stamp(folder)  # before reading: a save during the read counts as a change
-        gallery = replace(_read_faces(folder, _read_statement(folder)), stamp=stamp)
+        gallery = cls.read(folder / FACES_FILE, read_statement(folder))
+        gallery = replace(gallery, stamp=stamp)
         if contract_id is not None:
             gallery.require(contract_id)
         return gallery
@@ -221,6 +179,20 @@ class Gallery:
             "schema_version": self.format_version,
         }
 
+    @classmethod
+    def read(cls, path: Path, statement: Mapping[str, Any]) -> "Gallery":
+        """Read the faces in the file `path`, see `read_faces`."""
+        stated, faces = read_faces(path, statement)
+        return cls(
+            path.parent,
+            stated["contract_id"],
+            stated["embedding_size"],
+            faces,
+            stated["aliases"],
+            stated["crops_id"],
+            format_version=stated["schema_version"],
+        )
+
     def save(self) -> None:
         """Write the files, each replaced atomically; then delete the crops of removed faces.
 
@@ -230,13 +202,11 @@ class Gallery:
         """
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"{self.folder} is of format {self.format_version}, migrate it first")
-        columns = {name: [getattr(face, name) for face in self.faces] for name in SCHEMA.names}
-        metadata = {_STATEMENT: json.dumps(self.statement(), sort_keys=True).encode()}
-        table = pa.table(columns, schema=SCHEMA.with_metadata(metadata))
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        write_file(self.folder / FACES_FILE, buffer.getvalue())
+        content = encode_faces(self.faces, self.statement())
+        write_file(self.folder / FACES_FILE, content)
         write_json(self.folder / GALLERY_FILE, self.statement())
+        # Flushed to the disk: after a power failure, at least one of the two files is whole.
+        write_file(self.folder / COPY_FILE, content, sync=True)
         remove_unused_crops(self.folder, {face.crop_id for face in self.faces})
 
 
@@ -249,9 +219,9 @@ def locked_gallery(folder: Path, contract_id: str | None = None) -> Iterator[Gal
     Raises:
         UsageError, FaceOpsError: as `Gallery.open`; the gallery is in use or cannot be written.
     """
-    _read_statement(folder)  # before the lock, which would create the folder
+    read_statement(folder)  # before the lock, which would create the folder
     with folder_lock(folder):
-        yield _open_for_update(folder, contract_id)
+        yield open_for_update(folder, contract_id)
 
 
 def open_or_create(
@@ -265,22 +235,29 @@ def open_or_create(
         FaceOpsError: as `locked_gallery`; or the folder holds something else than a gallery.
     """
     if (folder / GALLERY_FILE).exists():
-        gallery = _open_for_update(folder, contract_id)
+        gallery = open_for_update(folder, contract_id)
         return gallery if gallery.crops_id else replace(gallery, crops_id=crops_id, stamp="")
-    for name in (FACES_FILE, CROPS_FOLDER):
-        if (folder / name).exists():
-            raise FaceOpsError(f"{folder} has {name} but no {GALLERY_FILE}; name an empty folder.")
+    if (folder / FACES_FILE).exists():
+        read_statement(folder)  # says how to repair it
+    if (folder / CROPS_FOLDER).exists():
+        raise FaceOpsError(
+            f"{folder} has {CROPS_FOLDER} but no {GALLERY_FILE}; name an empty folder."
+        )
     gallery = Gallery(folder, contract_id, embedding_size, crops_id=crops_id)
     gallery.save()
     return gallery
 
 
-def _open_for_update(folder: Path, contract_id: str | None) -> Gallery:
+def open_for_update(folder: Path, contract_id: str | None = None) -> Gallery:
+    """Open the gallery as `locked_gallery` does, inside its lock."""
     gallery = Gallery.open(folder, contract_id)
     if gallery.format_version == FORMAT_VERSION:
-        if _read_statement(folder) != gallery.statement():
-            write_json(folder / GALLERY_FILE, gallery.statement())  # a writer was killed before it
+        # A writer may have been killed before it wrote the other files.
+        if read_statement(folder) != gallery.statement():
+            write_json(folder / GALLERY_FILE, gallery.statement())
             gallery = Gallery.open(folder, contract_id)
+        if not is_copied(folder):
+            copy_file(folder / FACES_FILE, folder / COPY_FILE)
         return gallery
     crop_ids = [store_png(folder, crop) for crop in format_1_crops(folder / FACES_FILE)]
     pairs = zip(gallery.faces, crop_ids, strict=True)
@@ -292,74 +269,3 @@ def _open_for_update(folder: Path, contract_id: str | None) -> Gallery:
         file=sys.stderr,
     )
     return Gallery.open(folder, contract_id)
-
-
-def _read_statement(folder: Path) -> dict[str, Any]:
-    path = folder / GALLERY_FILE
-    try:
-        statement = _complete(json.loads(path.read_text("utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
-            f"faceops enrol PEOPLE_DIR --gallery {folder}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
-    if statement["schema_version"] not in (1, FORMAT_VERSION):
-        raise FaceOpsError(
-            f"{path} has schema version {statement['schema_version']}, this faceops reads "
-            f"{FORMAT_VERSION}; use the faceops that wrote it, or enrol into a new folder."
-        )
-    return statement
-
-
-def _complete(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a statement, as `Gallery.statement`, with defaults for what older galleries lack."""
-    return {
-        "aliases": {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()},
-        "contract_id": str(content["contract_id"]),
-        "crops_id": str(content.get("crops_id", "")),
-        "embedding_size": int(content["embedding_size"]),
-        "schema_version": content.get("schema_version", 1),
-    }
-
-
-def _damaged(path: Path, error: Exception) -> FaceOpsError:
-    return FaceOpsError(
-        f"{path} is damaged ({str(error).partition(chr(10))[0]}); restore it from a copy, or "
-        "enrol into a new folder."
-    )
-
-
-def _read_faces(folder: Path, statement: dict[str, Any]) -> Gallery:
-    """Return the gallery; what faces.parquet states itself comes before `statement`."""
-    path = folder / FACES_FILE
-    try:
-        with pq.ParquetFile(path) as file:  # read_table would load pandas
-            written = file.schema_arrow
-            table = file.read(columns=[name for name in SCHEMA.names if name in written.names])
-        stated = (written.metadata or {}).get(_STATEMENT)
-        if stated is not None:
-            statement = {**statement, **_complete({**statement, **json.loads(stated)})}
-        size = statement["embedding_size"]
-        # Arrow's to_numpy loads pandas; nulls are refused.
-        embeddings = np.from_dlpack(table["embedding"].combine_chunks().flatten())
-        rows = table.drop_columns("embedding").to_pylist()
-        if len(embeddings) != len(rows) * size:
-            raise ValueError(f"its embeddings do not have {size} values")
-        embeddings = embeddings.astype(np.float32).reshape(-1, size)
-        faces = tuple(
-            GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
-            for row, embedding in zip(rows, embeddings, strict=True)
-        )
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise _damaged(path, error) from None
-    return Gallery(
-        folder,
-        statement["contract_id"],
-        size,
-        faces,
-        statement["aliases"],
-        statement["crops_id"],
-        format_version=FORMAT_VERSION if "crop_id" in written.names else 1,
-    )

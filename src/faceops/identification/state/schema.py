@@ -67,7 +67,7 @@ _MIGRATIONS = {
 }
 _PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
 # How versions before table `forgotten_places` marked a forgotten face, by schema version.
-_FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
+FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
 
 
 def prepare_tables(db: sqlite3.Connection) -> None:
@@ -82,10 +82,10 @@ def prepare_tables(db: sqlite3.Connection) -> None:
     if "forgotten_places" not in tables:
         db.execute(f"CREATE TABLE forgotten_places {_PLACES}")
         db.execute("CREATE INDEX forgotten_photos ON forgotten_places (photo_id)")
-        if version in _FORGOTTEN_FACES and "faces" in tables:
+        if version in FORGOTTEN_FACES and "faces" in tables:
             db.execute(
                 "INSERT INTO forgotten_places SELECT photo_id, x, y, width, height, 'earlier' "
-                f"FROM faces WHERE {_FORGOTTEN_FACES[version]}"
+                f"FROM faces WHERE {FORGOTTEN_FACES[version]}"
             )
     while version in _MIGRATIONS:
         for statement in _MIGRATIONS[version]:
@@ -141,16 +141,16 @@ def open_state(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-_DELETE = (
-    "delete it, and the photos are opened again; unknown people get new numbers, and faces that "
-    "`people forget` removed have to be forgotten again"
+_REPAIR = (
+    "run `faceops gallery repair --out {out}`: the photos are opened again, and the places of "
+    "forgotten faces and the numbers of unknown people stay as far as they can be read"
 )
 _SPACE = "free some space or check the disk; the next run continues where this one stopped"
 _WAIT = "another process is writing to it: run this again when that one has ended"
 _PERMIT = "give this user permission to write it and its folder"
 _ADVICE = {
-    sqlite3.SQLITE_CORRUPT: _DELETE,
-    sqlite3.SQLITE_NOTADB: _DELETE,
+    sqlite3.SQLITE_CORRUPT: _REPAIR,
+    sqlite3.SQLITE_NOTADB: _REPAIR,
     sqlite3.SQLITE_FULL: _SPACE,
     sqlite3.SQLITE_IOERR: _SPACE,
     sqlite3.SQLITE_BUSY: _WAIT,
@@ -160,7 +160,7 @@ _ADVICE = {
     sqlite3.SQLITE_PERM: _PERMIT,
 }
 _OTHER = "run this again; if it fails again, move the file away, and the photos are opened again"
-_PRIMARY_CODE = 0xFF  # the other bits of an extended result code give the variant
+PRIMARY_CODE = 0xFF  # the other bits of an extended result code give the variant
 
 
 @contextmanager
@@ -173,6 +173,6 @@ def state_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
-        advice = _ADVICE.get(code, _OTHER)
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE
+        advice = _ADVICE.get(code, _OTHER).format(out=path.parent)
         raise FaceOpsError(f"{path} cannot be used ({error}); {advice}.") from None

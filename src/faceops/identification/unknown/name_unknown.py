@@ -13,9 +13,10 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.gallery.faces_file import NAMED
 from faceops.gallery.names import given_name, paths_shown_as, person_key
 from faceops.gallery.people_folder import ADVICE, SkippedPhoto, enrolment_refusal
-from faceops.gallery.store import NAMED, Gallery, locked_gallery
+from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.records.records import read_columns
 from faceops.identification.run import identify

@@ -282,6 +282,11 @@ def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
 @contextlib.contextmanager
 def _opened(state: Path) -> Iterator[sqlite3.Connection]:
     with open_state(state) as db:
-        for statement in _TABLES:
-            db.execute(statement)
+        create_tables(db)
         yield db
+
+
+def create_tables(db: sqlite3.Connection) -> None:
+    """Create the tables of the numbers, if they are missing."""
+    for statement in _TABLES:
+        db.execute(statement)

@@ -1,0 +1,273 @@
+"""Check an output folder for damage, and repair its state.
+
+What runs found is found again from the photos, so a damaged state loses time. Two things cannot be
+found again: the places of forgotten faces, and the numbers of unknown people. They are read from
+what is left of the state; the records are a second source of the places, since a forgotten face
+keeps its row.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import atomic_path
+from faceops.base.locks import folder_lock
+from faceops.base.reasons import Reason
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.gallery.check import NOTHING, Finding, Repair, backup_folder
+from faceops.identification.records.output_folder import (
+    FACES_FILE,
+    STATE_FILE,
+    finished_runs,
+    rewrite_manifest,
+)
+from faceops.identification.records.records import read_columns
+from faceops.identification.records.records import schema as record_schema
+from faceops.identification.state import found_photo, schema
+from faceops.identification.unknown.unknown_people import create_tables
+
+_PLACES = "forgotten_places"
+_NUMBERS = ("unknown_faces", "unknown_given")
+_REPAIRED = "repaired"  # the mark of places whose mark was lost
+_PLACE_COLUMNS = ("photo_id", "reason", "x", "y", "width", "height")
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def check_output(out: Path) -> list[Finding]:
+    """Return what is wrong in the state and records of the output folder; nothing is changed.
+
+    Raises:
+        UsageError: `out` is not a folder.
+        FaceOpsError: the state cannot be read, or is of a later version.
+    """
+    if not out.is_dir():
+        raise UsageError(f"{out} is not a folder; name the results of identify.")
+    state = out / STATE_FILE
+    problem = _problem(state) if state.is_file() else ""
+    found = []
+    if problem:
+        kept = (
+            f"results and photos; `faceops gallery repair --out {out}` keeps the places of "
+            "forgotten faces and the numbers of unknown people as far as they can be read"
+        )
+        lost = "time: the photos are opened again"
+        found.append(Finding(f"{state} is damaged ({problem})", lost, kept))
+    for records in _damaged_records(out):
+        kept = "its rows, which faces.csv and faces.jsonl have too"
+        found.append(Finding(f"{records} is damaged", NOTHING, kept))
+    return found
+
+
+def repair_output(out: Path) -> Repair:
+    """Write a new state with all that can be read of a damaged one; restore damaged records.
+
+    What runs found stays in the state only if its tables are sound, else it is dropped. A repair
+    that was killed is begun again by the next one.
+
+    Raises:
+        UsageError: `out` is not a folder.
+        FaceOpsError: it is in use or cannot be written.
+    """
+    before, lost = check_output(out), []
+    if not before:
+        return Repair(before, before)
+    state, backup = out / STATE_FILE, backup_folder(out)
+    try:
+        with folder_lock(out):
+            backup.mkdir()
+            if state.is_file() and _problem(state):
+                with atomic_path(state, sync=True) as temporary:
+                    lost = _salvage(state, temporary, out)
+                    _keep_state(state, backup)
+            for records in _damaged_records(out):
+                shutil.copyfile(records, backup / f"{records.parent.name}-{records.name}")
+                _restore_records(records)
+    except OSError as error:
+        raise FaceOpsError(f"{out} cannot be repaired ({error.strerror}).") from None
+    return Repair(before, [*check_output(out), *lost], backup)
+
+
+def _problem(state: Path) -> str:
+    """Return what is wrong with the state, "" if nothing."""
+    with schema.state_errors(state):
+        try:
+            with contextlib.closing(_open(state)) as db:
+                (version,) = db.execute("PRAGMA user_version").fetchone()
+                if version > schema.SCHEMA_VERSION:
+                    raise FaceOpsError(f"{state} is of a later version of faceops; use that one.")
+                problem = _table_problem(db, "1")
+                if not problem and version == schema.SCHEMA_VERSION:
+                    problem = _schema_problem(db)
+                return problem
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            if code & schema.PRIMARY_CODE not in _DAMAGE:
+                raise
+            return str(error)
+
+
+def _table_problem(db: sqlite3.Connection, table: str) -> str:
+    """Return the first problem of a table and its indices; of all tables for "1"."""
+    problem = str(db.execute(f"PRAGMA integrity_check({table})").fetchone()[0])
+    return "" if problem == "ok" else problem.replace("\n", " ")
+
+
+def _schema_problem(db: sqlite3.Connection) -> str:
+    with contextlib.closing(sqlite3.connect(":memory:")) as new:
+        schema.prepare_tables(new)
+        for table in _tables(new):
+            if _columns(db, table) != _columns(new, table):
+                return f"the columns of its table {table} are wrong"
+    return ""
+
+
+def _open(state: Path) -> sqlite3.Connection:
+    """Open the existing state; a journal of a killed writer is applied."""
+    return sqlite3.connect(f"{state.resolve().as_uri()}?mode=rw", timeout=schema.BUSY_S, uri=True)
+
+
+def _tables(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+
+
+def _columns(db: sqlite3.Connection, table: str) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+
+
+def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
+    """Write to `target` what can be read of the state; return what is lost."""
+    with contextlib.closing(schema.connect(target)) as new, contextlib.closing(_open(state)) as old:
+        with schema.transaction(new):
+            schema.prepare_tables(new)
+            found_by_runs = [table for table in _tables(new) if table != _PLACES]
+            create_tables(new)
+            whole = {table: _copy_rows(old, new, table) for table in (_PLACES, *_NUMBERS)}
+            if not all(_copy_found(old, new, table) for table in found_by_runs):
+                for table in found_by_runs:
+                    new.execute(f"DELETE FROM {table}")
+            lost = []
+            if not whole[_PLACES]:
+                _add_places(new, itertools.chain(_flagged_places(old), _recorded_places(out)))
+                (count,) = new.execute(f"SELECT count(*) FROM {_PLACES}").fetchone()
+                what = f"the places of forgotten faces in {state} could not all be read"
+                missing = "those that no record has, and the marks of `people readmit`"
+                lost.append(Finding(what, missing, f"{count} places"))
+            if not all(whole[table] for table in _NUMBERS):
+                new.execute("DELETE FROM unknown_given")
+                new.execute("INSERT INTO unknown_given SELECT max(number) FROM unknown_faces")
+                (count,) = new.execute("SELECT count(*) FROM unknown_faces").fetchone()
+                what = f"the numbers of unknown people in {state} could not all be read"
+                lost.append(Finding(what, "some numbers", f"those of {count} faces"))
+        return lost
+
+
+def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> bool:
+    """Copy the readable rows of a table; return whether these are all.
+
+    It is read from both ends, up to the damage.
+    """
+    names = ", ".join(columns := _columns(new, table))
+    rows: dict[int, tuple[object, ...]] = {}
+    is_whole = False
+    with contextlib.suppress(sqlite3.DatabaseError):
+        if table not in _tables(old):
+            return table != _PLACES  # the others are made when they are needed
+        is_whole = not _table_problem(old, table)
+    for order in ("ASC", "DESC"):
+        try:
+            select = f"SELECT rowid, {names} FROM {table} ORDER BY rowid {order}"
+            for rowid, *values in old.execute(select):
+                rows.setdefault(rowid, tuple(values))
+            break
+        except sqlite3.DatabaseError:
+            is_whole = False
+    marks = ", ".join("?" * len(columns))
+    new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows.values())
+    return is_whole
+
+
+def _copy_found(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> bool:
+    """Copy a whole table; return False if it is damaged or of another version."""
+    try:
+        columns = _columns(new, table)
+        if _columns(old, table) != columns or _table_problem(old, table):
+            return False
+        marks = ", ".join("?" * len(columns))
+        rows = old.execute(f"SELECT {', '.join(columns)} FROM {table}")
+        new.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def _add_places(db: sqlite3.Connection, places: Iterator[tuple[str, Box]]) -> None:
+    for photo_id, box in places:
+        known = found_photo.places_in(db, [photo_id]).get(photo_id, [])
+        if not any(box_overlap(box, one) >= SAME_BOX for one in known):
+            found_photo.add_place(db, photo_id, box, _REPAIRED)
+
+
+def _flagged_places(old: sqlite3.Connection) -> Iterator[tuple[str, Box]]:
+    """Yield the forgotten faces among those that runs found, as far as they can be read."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        (version,) = old.execute("PRAGMA user_version").fetchone()
+        flag = schema.FORGOTTEN_FACES.get(version, "forgotten")
+        select = f"SELECT photo_id, x, y, width, height FROM faces WHERE {flag}"
+        for photo_id, *box in old.execute(select):
+            yield photo_id, tuple(box)
+
+
+def _recorded_places(out: Path) -> Iterator[tuple[str, Box]]:
+    """Yield the forgotten faces of the records; of a photo in several runs, the latest counts."""
+    done: set[str] = set()
+    for folder in (out, *reversed(finished_runs(out))):
+        places: dict[str, list[Box]] = defaultdict(list)
+        with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
+            for photo_id, reason, *box in read_columns(folder / FACES_FILE, *_PLACE_COLUMNS):
+                if photo_id and photo_id not in done:
+                    places[photo_id] += [tuple(box)] if reason == Reason.FORGOTTEN else []
+        done |= places.keys()
+        yield from ((photo_id, box) for photo_id, boxes in places.items() for box in boxes)
+
+
+def _keep_state(state: Path, backup: Path) -> None:
+    """Keep the damaged state, with a journal that may lie beside it."""
+    try:
+        os.link(state, backup / state.name)  # it may be gigabytes
+    except OSError:
+        shutil.copyfile(state, backup / state.name)
+    for suffix in ("-journal", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            state.with_name(state.name + suffix).rename(backup / (state.name + suffix))
+
+
+def _damaged_records(out: Path) -> Iterator[Path]:
+    for folder in (out, *finished_runs(out)):
+        records = folder / FACES_FILE
+        if records.is_file():
+            try:
+                with pq.ParquetFile(records) as file:
+                    for _ in file.iter_batches():
+                        pass
+            except (OSError, ValueError, pa.ArrowException):
+                yield records
+
+
+def _restore_records(records: Path) -> None:
+    """Write faces.parquet again from the same rows in faces.jsonl, if these can be read."""
+    with contextlib.suppress(FileNotFoundError, ValueError, pa.ArrowException):
+        options = pyarrow.json.ParseOptions(explicit_schema=record_schema())
+        table = pyarrow.json.read_json(records.with_suffix(".jsonl"), parse_options=options)
+        with atomic_path(records) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        rewrite_manifest(records.parent)

@@ -1,0 +1,163 @@
+"""A damaged state keeps the forgotten places and the numbers, or says what is lost."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.cli import main
+from faceops.identification.records.records import open_writers, schema
+from faceops.identification.repair import check_output, repair_output
+from faceops.identification.state.face_store import Extraction, FaceStore
+from faceops.identification.state.found_photo import FoundFace, FoundPhoto, add_place
+from faceops.identification.state.presence import source_file
+from faceops.identification.state.schema import Method, open_state
+from faceops.identification.unknown.unknown_people import FaceKey, number_groups
+
+METHOD = Method("finder", "contract")
+PAGE = 4096
+PHOTOS = 40
+FORGOTTEN = [(f"{number:064x}", (1.0, 2.0, 30.0, 40.0)) for number in range(PHOTOS, PHOTOS + 3)]
+
+
+def photo(number: int, folder: Path) -> Extraction:
+    path = folder / f"{number}.jpg"
+    path.touch()
+    face = FoundFace((0, 0, 50, 50), 0.9, 0.9, np.ones(128, np.float32), b"picture" * 500)
+    found = FoundPhoto(f"{number:064x}", None, (face,), (100, 100), 1)
+    return Extraction(path, source_file(path), found, opened=True)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a state of 40 photos, three forgotten places and a run's records."""
+    out = tmp_path_factory.mktemp("sound") / "out"
+    run = out / "runs" / "20260101T000000Z-abcdef"
+    run.mkdir(parents=True)
+    photos = [photo(number, out.parent) for number in range(PHOTOS)]
+    with contextlib.closing(FaceStore(out / "state.sqlite", METHOD)) as store:
+        store.save(photos)
+    with open_state(out / "state.sqlite") as db:
+        for photo_id, box in FORGOTTEN:
+            add_place(db, photo_id, box, "mark")
+    number_groups(out / "state.sqlite", [[FaceKey(f"{n:064x}", 0)] for n in range(PHOTOS)])
+    with open_writers(run) as writers:
+        for photo_id, box in FORGOTTEN:
+            row = {**dict.fromkeys(schema().names), "photo_id": photo_id, "reason": "forgotten"}
+            row |= dict(zip(("x", "y", "width", "height"), box, strict=True))
+            writers.write([row])
+    for path in run.iterdir():
+        shutil.copy(path, out)
+    return out
+
+
+@pytest.fixture
+def out(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "out"))
+
+
+def places(out: Path) -> dict[str, list[tuple[float, ...]]]:
+    with contextlib.closing(FaceStore(out / "state.sqlite", METHOD)) as store:
+        return dict(store.forgotten_places([photo_id for photo_id, _ in FORGOTTEN]))
+
+
+def count(out: Path, table: str) -> int:
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def root_page(out: Path, name: str) -> int:
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name=?"
+        return int(db.execute(query, (name,)).fetchone()[0]) - 1
+
+
+def overwrite(out: Path, start: int, content: bytes) -> None:
+    with (out / "state.sqlite").open("r+b") as file:
+        file.seek(start)
+        file.write(content)
+
+
+def zero_root(name: str) -> Callable[[Path], None]:
+    return lambda out: overwrite(out, root_page(out, name) * PAGE, bytes(PAGE))
+
+
+def cut(share: float) -> Callable[[Path], None]:
+    def truncate(out: Path) -> None:
+        size = (out / "state.sqlite").stat().st_size
+        os.truncate(out / "state.sqlite", int(size * share))
+
+    return truncate
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "faces": zero_root("faces"),
+    "embeddings": zero_root("embeddings"),
+    "index of files": zero_root("sqlite_autoindex_files_1"),
+    "places": zero_root("forgotten_places"),
+    "index of places": zero_root("forgotten_photos"),
+    "numbers": zero_root("unknown_faces"),
+    "header": lambda out: overwrite(out, 0, bytes(100)),
+    "first page": lambda out: overwrite(out, 0, os.urandom(PAGE)),
+    "cut in half": cut(0.5),
+    "cut by a tenth": cut(0.9),
+    "no database": lambda out: (out / "state.sqlite").write_bytes(b"x" * 5000) and None,
+    "bytes of a page": lambda out: overwrite(out, 5 * PAGE, b"\xff" * 9),
+}
+
+
+def test_a_sound_output_has_no_findings(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main(["gallery", "check", "--out", str(out)]) == 0
+    assert main(["gallery", "repair", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: sound\n{out}: nothing to repair\n"
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_forgotten_places_survive_any_damage_of_the_state(
+    kind: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DAMAGES[kind](out)
+    assert main(["gallery", "check", "--out", str(out)]) == 1
+    assert "Lost: time: the photos are opened again" in capsys.readouterr().out
+    code = main(["gallery", "repair", "--out", str(out), "--json"])
+    (report,) = json.loads(capsys.readouterr().out).values()
+    assert places(out) == {photo_id: [box] for photo_id, box in FORGOTTEN}
+    assert check_output(out) == []
+    lost = " ".join(finding["lost"] for finding in report["after"])
+    with open_state(out / "state.sqlite") as db:
+        marks = {mark for (mark,) in db.execute("SELECT mark FROM forgotten_places")}
+    assert code == (1 if report["after"] else 0)
+    assert marks == {"mark"} or "people readmit" in lost
+    assert ("some numbers" in lost) or count(out, "unknown_faces") == PHOTOS
+    assert count(out, "photos") in (0, PHOTOS) and count(out, "files") == count(out, "faces")
+    if kind == "faces":
+        assert marks == {"mark"} and not report["after"]
+    if "index of places" in kind:
+        assert count(out, "faces") == PHOTOS
+    assert (Path(report["backup"]) / "state.sqlite").is_file()
+
+
+def test_identify_and_forget_name_the_repair(out: Path) -> None:
+    DAMAGES["no database"](out)
+    with pytest.raises(FaceOpsError, match=f"run `faceops gallery repair --out {out}`"):
+        FaceStore(out / "state.sqlite", METHOD)
+
+
+def test_damaged_records_are_written_again_from_json_lines(out: Path) -> None:
+    before = (out / "faces.parquet").read_bytes()
+    (out / "faces.parquet").write_bytes(before[:900])
+    assert [finding.lost for finding in check_output(out)] == ["nothing"]
+    assert repair_output(out).after == []
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(FaceOpsError, match="of a later version"):
+        check_output(out)
