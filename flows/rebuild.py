@@ -37,6 +37,7 @@ from faceops.embedding.backbones.build import check_train_params
 from faceops.registry.register import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos
+from faceops.release.signature import signing_key
 
 RECORD_LIMIT_S = 1800
 GATE_LIMIT_S = 6 * 3600
@@ -133,7 +134,7 @@ def register_release(root: Path, run_id: str) -> dict[str, Any]:
 
     from faceops.registry.register import register_last_run
 
-    version, is_new = register_last_run(root, run_id)
+    version, is_new = register_last_run(root, run_id, signing_key())
     with store_errors("reading the run"):
         experiment = mlflow.MlflowClient().get_run(run_id).info.experiment_id
     return version.as_dict() | {"new": is_new, "run": run_id, "experiment": experiment}

@@ -28,7 +28,20 @@ TRACKED = ("src", "tests", "docs", "flows", "experiments", "benchmarks", "demo.p
 ROOT_FILE = re.compile(r"[A-Za-z][\w-]*\.(?:yaml|yml|toml|dvc)|Dockerfile|Makefile|[A-Z_]+\.md")
 # Programs of others that code blocks may call.
 OTHER_PROGRAMS = {
-    *("cd", "curl", "docker", "dvc", "echo", "eval", "git", "mlflow", "prefect", "rm", "source"),
+    *(
+        "cd",
+        "curl",
+        "docker",
+        "dvc",
+        "echo",
+        "eval",
+        "git",
+        "mlflow",
+        "openssl",
+        "prefect",
+        "rm",
+        "source",
+    ),
     *("torchrun",),
 }
 

@@ -15,6 +15,8 @@ from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, p
 from faceops.gate.verdict import StoredVerdict, find_stored_verdict
 from faceops.registry.champion import rollback
 from faceops.registry.versions import Version, champion, find_version
+from faceops.release.signature import SignatureError
+from tests.release.test_signature import write_key
 
 Registry = dict[int, Version]
 # Two dozen people can rule out nothing small: the tolerances are wide where a test means to pass.
@@ -162,3 +164,16 @@ def test_without_a_champion_there_is_nothing_to_compare_with(
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match=r"no version is champion.*faceops release rollback"):
         promote(registry[2], root, WIDE)
+
+
+def test_an_unsigned_release_is_neither_measured_nor_promoted_where_a_key_is_trusted(
+    registry: Registry, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = write_key(tmp_path, "key").with_suffix(".pub")
+    monkeypatch.setenv("FACEOPS_TRUSTED_KEYS", str(key))
+    refused = r"version 1 is refused: it is not signed"
+    with pytest.raises(SignatureError, match=refused):
+        gate_release(registry[4], registry[1], root, Gate())
+    with pytest.raises(SignatureError, match="models:/faceops/4 is refused"):
+        promote(registry[4], root, Gate(), override="a reason")
+    assert champion() == registry[1]

@@ -7,10 +7,19 @@ import mlflow
 import pytest
 
 from faceops.cli import main
+from faceops.registry.fetch import require_loadable
 from faceops.registry.register import flatten, metric_name
 from faceops.registry.store import point_at_store
-from faceops.registry.versions import Version, VersionDetails, describe, with_verdict
+from faceops.registry.versions import (
+    Version,
+    VersionDetails,
+    describe,
+    find_version,
+    with_verdict,
+)
 from faceops.release.bundle import Bundle
+from faceops.release.signature import SignatureError
+from tests.release.test_signature import write_key
 from tests.tiny_repository import TinyRepository
 
 Capture = pytest.CaptureFixture[str]
@@ -116,3 +125,37 @@ def test_a_verdict_takes_the_place_of_the_one_before_and_leaves_the_rest() -> No
         "**Passed**: by \\1 and 2",
     )
     assert with_verdict("headline\n\nmore", "v") == "headline\n\n## Gate\n\nv\n\nmore"
+
+
+def test_a_signed_registration_is_another_version_and_holds_no_private_key(
+    tiny_root: Path,
+    mlflow_store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    key = write_key(tmp_path, "key")
+    secret = key.read_text().splitlines()[1]
+    assert main(["release", "register"]) == 0
+    assert "registered faceops version 1" in capsys.readouterr().out
+    signing = ["release", "register", "--sign-key", str(key), "--json"]
+    for new in (True, False):
+        assert main(signing) == 0
+        version = json.loads(capsys.readouterr().out)
+        assert (version["version"], version["new"]) == (2, new)
+    monkeypatch.setenv("FACEOPS_TRUSTED_KEYS", str(key.with_suffix(".pub")))
+    assert main(["release", "register"]) == 1
+    assert "build/release is refused: it is not signed" in capsys.readouterr().err
+    export = ["release", "export", "2", "--out", str(tmp_path / "exported")]
+    assert main(export) == 0
+    assert main(["release", "verify", str(tmp_path / "exported")]) == 0
+    with pytest.raises(SignatureError, match=r"models:/faceops/1 is refused: it is not signed"):
+        require_loadable(find_version("1"))
+    require_loadable(find_version("2"))
+    assert main(["release", "show", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert f"| signed_by | `{version['signed_by']}` |" in shown
+    kept = [*(tiny_root / "mlartifacts").rglob("*"), *tmp_path.rglob("*")]
+    files = [path for path in kept if path.is_file() and path != key]
+    assert not [path for path in files if secret.encode() in path.read_bytes()]

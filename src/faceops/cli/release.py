@@ -17,7 +17,9 @@ def add_parser(subparsers: Any) -> None:
         description="Releases are versions of the registered model `faceops` in MLflow. VERSION is "
         "a number, or an alias: champion, challenger.",
     )
-    add_command(actions, _register)
+    registering = add_command(actions, _register)
+    text = "sign the bundle with this private key, a PEM file (default: $FACEOPS_SIGN_KEY)"
+    registering.add_argument("--sign-key", type=Path, metavar="PEM", help=text)
     add_command(actions, _list)
     showing = add_command(actions, _show)
     comparing = add_command(actions, _compare)
@@ -39,6 +41,17 @@ def add_parser(subparsers: Any) -> None:
     add_threads(gate)
     add_threads(promote)
     add_folder(export, "--out", text="a new folder")
+    keys: tuple[dict[str, Any], ...] = (
+        {"help": "private key (default: $FACEOPS_SIGN_KEY)"},
+        {
+            "help": "public key or root certificate, repeatable (default: $FACEOPS_TRUSTED_KEYS)",
+            "action": "append",
+        },
+    )
+    for run, settings in zip((_sign, _verify), keys, strict=True):
+        action = add_command(actions, run)
+        action.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+        action.add_argument("--key", type=Path, metavar="PEM", **settings)
 
 
 def _open_store() -> None:
@@ -55,8 +68,10 @@ def _open_store() -> None:
 def _register(args: argparse.Namespace) -> int:
     """Log the last `dvc repro` to MLflow and register its bundle."""
     from faceops.registry.register import register_last_run
+    from faceops.release.signature import signing_key
 
-    version, is_new = register_last_run(Path.cwd())
+    sign_key = args.sign_key or signing_key()
+    version, is_new = register_last_run(Path.cwd(), sign_key=sign_key)
     aliases = f", {' and '.join(version.aliases)}" if version.aliases else ""
     done = "registered" if is_new else "nothing has changed since"
     lines = [
@@ -219,3 +234,38 @@ def _export(args: argparse.Namespace) -> int:
     folder = export_bundle(version, args.out)
     line = f"faceops version {version.version} is in {folder}: --bundle {folder} uses it"
     return show(args, version.as_dict() | {"folder": str(folder)}, line)
+
+
+def _sign(args: argparse.Namespace) -> int:
+    """Sign a bundle's folder.
+
+    It gets the file model.sig. Sign releases when they are registered (--sign-key): a registered
+    bundle is not changed.
+    """
+    from faceops.release.bundle import check_files
+    from faceops.release.signature import sign, signing_key
+
+    if (key := args.key or signing_key()) is None:
+        raise UsageError("no key is named to sign with; give --key PEM.")
+    check_files(args.bundle)
+    signed_by = sign(args.bundle, key)
+    line = f"{args.bundle} is signed; the sha256 of the public key is {signed_by}"
+    return show(args, {"bundle": str(args.bundle), "signed_by": signed_by}, line)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Check a bundle's files and its signature.
+
+    Every file must be one that a trusted key has signed. Exit code 1 where it is not.
+    """
+    from faceops.release.bundle import check_files
+    from faceops.release.signature import trusted_keys, verify
+
+    keys = args.key or trusted_keys()
+    if not keys:
+        raise UsageError("no key is named to verify with; give --key PEM.")
+    key = verify(args.bundle, keys)
+    contract_id = check_files(args.bundle).contract_id
+    line = f"{args.bundle} is as the owner of {key} signed it; contract {contract_id}"
+    content = {"bundle": str(args.bundle), "key": str(key), "contract_id": contract_id}
+    return show(args, content, line)

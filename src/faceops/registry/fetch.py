@@ -21,8 +21,7 @@ from faceops.registry import store
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle, check_files
-from faceops.release.contract import DamagedBundleError
-from faceops.release.release_file import RELEASE_FILE
+from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
 
 T = TypeVar("T")
 

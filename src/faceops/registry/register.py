@@ -28,6 +28,7 @@ from faceops.release.contract import read_release
 from faceops.release.export import assemble
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.served_interface import input_example, signature
+from faceops.release.signature import require_trusted, sign
 
 METRICS = {
     "validate": "build/validate/validation.json",
@@ -61,17 +62,23 @@ class StageRun:
     log: Path | None = None
 
 
-def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, bool]:
+def register_last_run(
+    root: Path, run_id: str | None = None, sign_key: Path | None = None
+) -> tuple[Version, bool]:
     """Record the last pipeline run of the repository `root` in MLflow and register its bundle.
 
-    Returns the version and whether it is new: a run that is registered already is left as it is.
+    Returns the version and whether it is new: a run that is registered already, and signed by
+    `sign_key` if it is given, is left as it is.
 
     Args:
         root: the repository, after `dvc repro`.
         run_id: an open MLflow run to write to; None makes one.
+        sign_key: the private key to sign the bundle with, see `sign`.
 
     Raises:
-        FaceOpsError: a stage did not run, params.yaml was changed since, or the bundle is damaged.
+        UsageError: `sign_key` cannot be used.
+        FaceOpsError: a stage did not run, params.yaml was changed since, or the bundle is damaged
+            or not signed by a trusted key.
         StoreError: the store refused it or does not answer.
     """
     metrics: dict[str, float] = {}
@@ -86,8 +93,11 @@ def register_last_run(root: Path, run_id: str | None = None) -> tuple[Version, b
         "dvc_lock_sha256": release.dvc_lock_sha256,
         "git_commit": release.git_commit,
     }
+    if sign_key:
+        lineage[store.SIGNER_TAG] = sign(bundle, sign_key)
+    require_trusted(bundle, str(bundle))  # before anything is recorded
     store.use_tracking(root)
-    existing = versions.find_registered(release)
+    existing = versions.find_registered(release, lineage.get(store.SIGNER_TAG, ""))
     if existing is not None:
         if run_id:
             note = f"nothing has changed since version {existing.version}"

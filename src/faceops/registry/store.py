@@ -20,7 +20,9 @@ MODEL = "faceops"  # the registered model
 EXPERIMENT = "faceops"
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases
 BUNDLE_FOLDER = "bundle"
-CONTRACT_TAG, RELEASE_TAG = "contract_id", "release_sha256"  # tags of a version
+# Tags of a version.
+CONTRACT_TAG, RELEASE_TAG = "contract_id", "release_sha256"
+SIGNER_TAG = "signed_by"  # sha256 of the public key
 SPLIT_FILE = "build/split/faces.parquet"  # in the repository
 SPLIT_ARTIFACT = "split/faces.parquet"  # in the run of a version
 

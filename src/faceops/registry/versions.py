@@ -7,7 +7,7 @@ from typing import Any
 import mlflow
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.registry.store import CHAMPION, CONTRACT_TAG, MODEL, store_errors
+from faceops.registry.store import CHAMPION, CONTRACT_TAG, MODEL, SIGNER_TAG, store_errors
 from faceops.release.contract import Release
 
 GATE = "## Gate"
@@ -41,7 +41,12 @@ _FIGURES = {
 
 @dataclass(frozen=True)
 class Version:
-    """A registered release; `gate` is "passed", "refused", "withdrawn" or "" (not measured)."""
+    """A registered release.
+
+    Attributes:
+        gate: "passed", "refused", "withdrawn" or "" (not measured).
+        signed_by: sha256 of the public key, "" if it is not signed.
+    """
 
     version: int
     aliases: tuple[str, ...]
@@ -51,6 +56,7 @@ class Version:
     git_commit: str
     summary: str
     gate: str = ""
+    signed_by: str = ""
 
     @property
     def address(self) -> str:
@@ -107,6 +113,7 @@ def versions() -> list[Version]:
             git_commit=one.tags.get("git_commit", ""),
             summary=(one.description or "\n").splitlines()[0],
             gate=one.tags.get("gate", ""),
+            signed_by=one.tags.get(SIGNER_TAG, ""),
         )
         for one in listed
     ]
@@ -143,10 +150,17 @@ def find_version(which: str) -> Version:
     )
 
 
-def find_registered(release: Release) -> Version | None:
-    """Return the version with the contract id and the dvc.lock of `release`, if there is one."""
+def find_registered(release: Release, signed_by: str = "") -> Version | None:
+    """Return the version with the contract id and the dvc.lock of `release`, if there is one.
+
+    With `signed_by` one that is signed by this key.
+    """
     wanted = (release.contract_id, release.dvc_lock_sha256)
-    same = (it for it in versions() if (it.contract_id, it.dvc_lock_sha256) == wanted)
+    same = (
+        it
+        for it in versions()
+        if (it.contract_id, it.dvc_lock_sha256) == wanted and signed_by in ("", it.signed_by)
+    )
     return next(same, None) if release.dvc_lock_sha256 else None
 
 

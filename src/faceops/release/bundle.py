@@ -17,8 +17,9 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
-from faceops.release.contract import DamagedBundleError, Release
-from faceops.release.release_file import Precision
+from faceops.release.contract import Release
+from faceops.release.release_file import DamagedBundleError, Precision
+from faceops.release.signature import require_trusted
 
 EMBED_BATCH = 8  # on a CPU as fast per crop as 32, with half the memory
 VERIFY_BATCH = 8192
@@ -72,17 +73,24 @@ class Bundle:
         name: str | None = None,
         note: str = "",
         precision: Precision = "float32",
+        *,
+        own: bool = False,
     ) -> "Bundle":
         """Load and check the bundle in `folder`; `threads` is for each of its sessions.
 
         With `precision` int8 it uses the int8 embedder, with its contract id and thresholds.
+        `own` is a bundle that this pipeline has just made: it needs no signature yet.
 
         Raises:
+            SignatureError: FACEOPS_TRUSTED_KEYS is set, and none of these keys has signed it as it
+                is.
             DamagedBundleError: a file is missing or differs from its sha256, or the contract id
                 does not match the rest of release.json.
             FaceOpsError: a file is not an ONNX model, this faceops aligns or preprocesses faces
                 in another way, or the release offers no such precision.
         """
+        if not own:
+            require_trusted(folder, name or str(folder))
         release = contract.read_release(folder)
         _check_versions(release, folder)
         release = release.of_precision(precision, name or str(folder))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
 from faceops.faces.align import ALIGNMENT_VERSION, CROP_SIZE, TEMPLATE
-from faceops.release.release_file import RELEASE_FILE, Precision
+from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Precision
 from faceops.verification.thresholds import Thresholds
 
 SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
@@ -25,10 +25,6 @@ EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
 DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"
 MODEL_FILES = (EMBEDDER, VERIFIER, DETECTOR, LANDMARKS)
 EMBEDDER_INT8 = "embedder_int8.onnx"  # only if int8 is offered
-
-
-class DamagedBundleError(FaceOpsError):
-    """A file of a bundle was changed after it was written."""
 
 
 def rounded_template(template: Sequence[Sequence[float]]) -> list[list[float]]:

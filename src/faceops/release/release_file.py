@@ -4,9 +4,15 @@ import json
 from pathlib import Path
 from typing import Literal, get_args
 
+from faceops.base.errors import FaceOpsError
+
 RELEASE_FILE = "release.json"
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class DamagedBundleError(FaceOpsError):
+    """A file of a bundle was changed after it was written."""
 
 
 def default_budget(bundle: Path, precision: str = "float32") -> float | None:

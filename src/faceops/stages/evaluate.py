@@ -31,7 +31,7 @@ def main() -> None:
         slices = INPUTS / Path(params.evaluate.slices).name
         settings = params.evaluate.model_copy(update={"slices": str(slices)})
         params = params.model_copy(update={"evaluate": settings})
-    bundle = Bundle.load(Path("build/export"), threads=2)
+    bundle = Bundle.load(Path("build/export"), threads=2, own=True)
     model = MeasuredModel.from_bundle(bundle)
     faces = embedded_faces(bundle)
     result = evaluate_test_people(model, faces, params, DATA, usable_cpus())

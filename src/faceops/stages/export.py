@@ -67,7 +67,7 @@ def export(params: Params, folder: Path) -> None:
         raise FaceOpsError(f"{folder / EMBEDDER} differs from {embedder}; do not release it.")
     rows = evenly_spread(read_split(FACES, "val").rows, params.export.parity_crops)
     embeddings = read_rows(EMBED / "embeddings.npy", rows)
-    verify = Bundle.load(folder).verify
+    verify = Bundle.load(folder, own=True).verify
     difference = verifier_difference(verifier, verify, embeddings, params.export.max_difference)
     print(
         f"export: verifier.onnx differs from verifier.json by at most {difference:.2g} in the "

@@ -38,7 +38,7 @@ _BLOCK = 256
 def main() -> None:
     """Write build/quantise: the folder int8, see `Offer`, and the metrics quantise.json."""
     params = read_params(Path("params.yaml"))
-    bundle = Bundle.load(BUNDLE, threads=usable_cpus())
+    bundle = Bundle.load(BUNDLE, threads=usable_cpus(), own=True)
     made_from = bundle.release.contract_id
     rows = evenly_spread(read_split(FACES, "train").rows, params.quantise.calibration_crops)
     crops = read_rows(CROPS, rows)

@@ -25,6 +25,7 @@ from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import walk_photos
 from faceops.release.release_file import RELEASE_FILE
+from faceops.release.signature import trusted_keys
 
 if TYPE_CHECKING:  # loads ONNX Runtime
     from faceops.identification.engine.decide import NamedPhoto
@@ -68,6 +69,8 @@ def inputs_digest(
         "root": str(root),
         "settings": settings.deciding(),
     }
+    if keys := trusted_keys():  # so that results from before they were named are not reused
+        inputs["trusted_keys"] = [sha256_file(key) for key in keys]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
