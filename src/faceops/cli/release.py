@@ -6,6 +6,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
+from faceops.release.signature import sign, signing_key, trusted_keys, verify
 
 
 def add_parser(subparsers: Any) -> None:
@@ -68,7 +69,6 @@ def _open_store() -> None:
 def _register(args: argparse.Namespace) -> int:
     """Log the last `dvc repro` to MLflow and register its bundle."""
     from faceops.registry.register import register_last_run
-    from faceops.release.signature import signing_key
 
     sign_key = args.sign_key or signing_key()
     version, is_new = register_last_run(Path.cwd(), sign_key=sign_key)
@@ -243,7 +243,6 @@ def _sign(args: argparse.Namespace) -> int:
     bundle is not changed.
     """
     from faceops.release.bundle import check_files
-    from faceops.release.signature import sign, signing_key
 
     if (key := args.key or signing_key()) is None:
         raise UsageError("no key is named to sign with; give --key PEM.")
@@ -259,7 +258,6 @@ def _verify(args: argparse.Namespace) -> int:
     Every file must be one that a trusted key has signed. Exit code 1 where it is not.
     """
     from faceops.release.bundle import check_files
-    from faceops.release.signature import trusted_keys, verify
 
     keys = args.key or trusted_keys()
     if not keys:

@@ -9,14 +9,12 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_path
 from faceops.release.release_file import DamagedBundleError
-
-if TYPE_CHECKING:
-    from model_signing import hashing
 
 SIGNATURE_FILE = "model.sig"
 TRUSTED_KEYS = "FACEOPS_TRUSTED_KEYS"  # environment: PEM files, separated as in PATH
@@ -70,13 +68,12 @@ def sign(folder: Path, key: Path) -> str:
         UsageError: `key` cannot be used.
         FaceOpsError: model-signing is not installed, or `folder` cannot be written.
     """
-    _require_package()
+    package = _model_signing()
     from cryptography.hazmat.primitives import serialization
-    from model_signing import signing
 
     try:
         content = key.read_bytes()
-        config = signing.Config().set_hashing_config(_every_file())
+        config = package.signing.Config().set_hashing_config(_every_file(package))
         if _CERTIFICATE in content:
             config.use_certificate_signer(
                 private_key=key, signing_certificate=key, certificate_chain=[key]
@@ -113,13 +110,11 @@ def verify(folder: Path, keys: list[Path], name: str = "") -> Path:
         UsageError: a key cannot be used.
         FaceOpsError: model-signing is not installed.
     """
-    _require_package()
-    from model_signing import verifying
-
+    package = _model_signing()
     name, folder = name or str(folder), folder.resolve()
     configs = []
     for key in keys:
-        config = verifying.Config().set_hashing_config(_every_file())
+        config = package.verifying.Config().set_hashing_config(_every_file(package))
         try:
             if _CERTIFICATE in key.read_bytes():
                 config.use_certificate_verifier(certificate_chain=[key])
@@ -152,18 +147,18 @@ def verify(folder: Path, keys: list[Path], name: str = "") -> Path:
     )
 
 
-def _every_file() -> "hashing.Config":
+def _every_file(package: ModuleType) -> Any:
     """Return the way to hash a bundle: sha256 of all files except the signature, links refused."""
-    from model_signing import hashing
+    config = package.hashing.Config()
+    return config.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
 
-    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
 
-
-def _require_package() -> None:
+def _model_signing() -> ModuleType:
     try:
-        import model_signing  # noqa: F401
+        import model_signing
     except ModuleNotFoundError:
         raise FaceOpsError(
             "signatures need the package model-signing, which is not installed; install "
             "faceops[signing]."
         ) from None
+    return model_signing
