@@ -132,6 +132,10 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
         )
     if not summary.known_to_gallery:
         lines.append(f"the gallery is read-only; pass --out {out} when you forget someone")
+    if summary.letters_not_drawn:
+        from faceops.identification.records.label_fonts import advice
+
+        lines.append(advice(summary.letters_not_drawn))
     if summary.sidecars_written:
         lines.append(f"{summary.sidecars_written} sidecars written beside the photos")
     if summary.sidecars_withdrawn:

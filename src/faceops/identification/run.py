@@ -101,7 +101,7 @@ def identify(
             if settings.annotate:
                 from faceops.identification.records.drawings import with_drawings
 
-                photos = with_drawings(photos, folder, drawings, settings.limits, threads)
+                photos = with_drawings(photos, folder, drawings, settings.limits, threads, summary)
             if settings.xmp:
                 photos = with_sidecars(photos, summary)
 

@@ -63,6 +63,7 @@ class Summary:
         vanished: files that the latest run saw and that are missing now; `moved` counts those whose
             photo exists under another path. Data of missing files are kept until `drop_at`.
         unlisted: folders that could not be listed.
+        letters_not_drawn: with `annotate`, a letter of each script that no installed font has.
         sidecars_withdrawn: sidecars from which entries of FaceOps were removed since their photo is
             gone or excluded, or cannot be opened any more.
         sidecar_errors: sentences about sidecars that were left as they are.
@@ -110,6 +111,7 @@ class Summary:
     moved: int = 0
     unlisted: list[str] = field(default_factory=list)
     drop_at: str = ""
+    letters_not_drawn: dict[str, str] = field(default_factory=dict)
     sidecars_written: int = 0
     sidecars_withdrawn: int = 0
     sidecar_errors: list[str] = field(default_factory=list)

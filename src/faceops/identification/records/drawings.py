@@ -5,29 +5,29 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from faceops.base.parallel import ordered_map
 from faceops.base.reasons import DecisionKind
 from faceops.identification.engine.decide import Decision, NamedPhoto
+from faceops.identification.records import label_fonts
 from faceops.identification.records.output_folder import ANNOTATED
 from faceops.identification.state.found_photo import FoundFace
+from faceops.identification.summary import Summary
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, open_photo
 
-DRAWING_VERSION = 1  # raise it with every change of what is drawn for the same decisions
+DRAWING_VERSION = 2  # raise it with every change of what is drawn for the same decisions
+ASCII_VERSION = 1  # the same, of copies whose labels are ASCII
 _COLOURS = {
     DecisionKind.IDENTIFIED: (22, 130, 70),
     DecisionKind.UNKNOWN: (190, 110, 0),
     DecisionKind.REJECTED: (120, 120, 120),
 }
-# Fonts of the system, wide coverage first; Pillow's own font has Latin letters only.
-_FONTS = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf")
 _SUFFIX = ".jpg"
 _NAME_BYTES = 255  # the limit of most file systems
 _PATH_BYTES = 2000  # of at most 4096, which the output folder's own path shares
@@ -41,8 +41,11 @@ def with_drawings(
     earlier: Path | None,
     limits: PhotoLimits,
     threads: int,
+    summary: Summary,
 ) -> Iterator[NamedPhoto]:
     """Draw a copy of each photo with faces into `folder`/annotated; yield the photos.
+
+    `summary` gets the scripts of names that no installed font can draw.
 
     The JPEG comment of a copy holds a digest of photo, boxes and labels. If the copy in `earlier`
     has the same, it is hard-linked and the photo is not opened.
@@ -73,7 +76,10 @@ def with_drawings(
                         image.save(file, "JPEG", quality=90, comment=comment)
         return named
 
-    return ordered_map(draw, photos, threads)
+    for named in ordered_map(draw, photos, threads):
+        for decision in named.decisions:
+            summary.letters_not_drawn |= label_fonts.lacking(decision.person or "")
+        yield named
 
 
 def drawn_path(photo_path: str) -> Path:
@@ -110,47 +116,62 @@ def annotate(
             continue
         x, y, width, height = face.box
         draw.rectangle((x, y, x + width, y + height), outline=_COLOURS[decision.kind], width=line)
-        _draw_label(draw, image, face, decision)
+        label = label_image(label_of(decision, index), face.box[3], _COLOURS[decision.kind])
+        above, below = y - label.height, min(y + height, image.height - label.height)
+        left = min(max(x, 0), max(image.width - label.width, 0))
+        image.paste(label, (round(left), round(above if above >= 0 else below)))
     return image
 
 
-def label_of(decision: Decision) -> str:
-    """Return the text at a face."""
-    if decision.person and decision.best:
-        return f"{decision.person} {decision.best.probability:.2f}"
-    return str(decision.reason or decision.kind).replace("_", " ")
+def label_of(decision: Decision, index: int) -> str:
+    """Return the text at the face `index` of the photo: printable, and no letter without a font."""
+    if not (decision.person and decision.best):
+        return str(decision.reason or decision.kind).replace("_", " ")
+    allowed = label_fonts.JOINERS
+    name = "".join(c if c.isprintable() or c in allowed else " " for c in decision.person)
+    if label_fonts.lacking(name):
+        plain = label_fonts.without_marks(name)
+        name = f"face {index}" if label_fonts.lacking(plain) else plain
+    return f"{name} {decision.best.probability:.2f}"
 
 
-def _draw_label(
-    draw: ImageDraw.ImageDraw, image: Image.Image, face: FoundFace, decision: Decision
-) -> None:
-    text = "".join(letter if letter.isprintable() else " " for letter in label_of(decision))
-    size = round(min(48, max(12, face.box[3] / 6)))
-    font = _font(size, latin=all(ord(letter) < 0x250 for letter in text))
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    width, height = right - left + 8, bottom - top + 6
-    x = min(max(face.box[0], 0), max(image.width - width, 0))
-    below = face.box[1] + face.box[3]
-    y = face.box[1] - height if face.box[1] >= height else min(below, image.height - height)
-    draw.rectangle((x, y, x + width, y + height), fill=_COLOURS[decision.kind])
-    draw.text((x + 4 - left, y + 3 - top), text, font=font, fill=(255, 255, 255))
-
-
-@lru_cache(maxsize=64)
-def _font(size: int, latin: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font of `size` pixels; for non-Latin text a font of the system if possible."""
-    for name in () if latin else _FONTS:
-        with contextlib.suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return ImageFont.load_default(size)
+def label_image(text: str, face_height: float, colour: tuple[int, int, int]) -> Image.Image:
+    """Return `text` in white on `colour`, RGB, in a size that suits a face of that height."""
+    size = round(min(48, max(12, face_height / 6)))
+    parts = []
+    name, space, probability = text.rpartition(" ")  # on the right of a name from right to left too
+    runs = [*label_fonts.text_runs(name), (label_fonts.OWN, space + probability)]
+    for file, run in runs:
+        font = label_fonts.load_font(file, size)
+        left, top, right, bottom = map(int, font.getbbox(run, anchor="ls"))
+        part = Image.new("RGBA", (right - left + 1, bottom - top + 1), (*colour, 0))
+        place = (-left, -top)
+        ImageDraw.Draw(part).text(place, run, "white", font, "ls", embedded_color=True)
+        scale = size / font.size  # below 1 for a font of pictures
+        if scale != 1:
+            part = part.resize([max(1, round(side * scale)) for side in part.size])
+        parts.append((part, left * scale, top * scale, font.getlength(run) * scale))
+    rise = -min(head for _, _, head, _ in parts)
+    drop = max(head + part.height for part, _, head, _ in parts)
+    width = sum(length for *_, length in parts)
+    label = Image.new("RGB", (round(width) + 9, round(rise + drop) + 7), colour)
+    x = 4.0
+    for part, start, head, length in parts:
+        label.paste(part, (round(x + start), round(3 + rise + head)), part)
+        x += length
+    return label
 
 
 def _comment(named: NamedPhoto) -> bytes:
     faces = [
-        (face.box, face.forgotten, decision.kind, label_of(decision))
-        for face, decision in zip(named.photo.faces, named.decisions, strict=True)
+        (face.box, face.forgotten, decision.kind, label_of(decision, index))
+        for index, (face, decision) in enumerate(
+            zip(named.photo.faces, named.decisions, strict=True)
+        )
     ]
-    content = json.dumps([DRAWING_VERSION, named.photo.photo_id, faces])
+    is_ascii = all(label.isascii() for *_, label in faces)
+    version = ASCII_VERSION if is_ascii else DRAWING_VERSION
+    content = json.dumps([version, named.photo.photo_id, faces])
     return b"faceops drawing " + sha256(content.encode()).hexdigest().encode()
 
 

@@ -151,6 +151,11 @@ def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary 
         return None
     if latest.annotate and not _drawings_exist(out, latest.run_id):
         return None
+    if latest.letters_not_drawn:
+        from faceops.identification.records.label_fonts import find_font  # loads Pillow
+
+        if any(map(find_font, latest.letters_not_drawn.values())):
+            return None  # a font was installed since
     files = FolderDigest(latest.xmp)
     for path in paths:
         files.add_file(path, source_file(path))
