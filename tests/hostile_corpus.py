@@ -15,7 +15,7 @@ from faceops.dataset.synthetic.encode import png_chunk, png_header
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.pixels import ORIENTATION
 
-LIMITS = PhotoLimits(max_bytes=200_000)
+LIMITS = PhotoLimits(max_pixels=100_000_000, max_bytes=200_000)
 OPENED = "opened"
 Make = Callable[[Path], object]
 

@@ -9,15 +9,13 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import (
-    OVERLAP,
     Detection,
     Detector,
     box_overlap,
-    detect_in_tiles,
     non_maximum_suppression,
-    tile_starts,
     with_symbolic_size,
 )
+from faceops.faces.tiles import OVERLAP, detect_in_tiles, tile_starts
 from faceops.photos.open_photo import open_photo
 
 

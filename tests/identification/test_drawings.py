@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -182,6 +183,23 @@ def test_forgetting_everybody_leaves_no_broken_link(
     done = forget_in_output(out, lambda name: name in summary.people, [], "mark")
     assert done.pictures == 6  # three in each of two runs
     assert (out / "annotated").is_dir() and not inodes(out / "annotated")
+
+
+def test_boxes_are_drawn_on_a_copy_that_is_reduced(
+    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "0.jpg").unlink()
+    Image.open(photos / "more/1.jpg").resize((900, 900)).save(photos / "more/1.jpg")
+    monkeypatch.setattr("faceops.photos.open_photo.FULL_PIXELS", 600 * 600)
+    identify(photos, gallery, bundle, tmp_path / "out", ANNOTATE)
+    (row,) = (one for one in rows_of(tmp_path / "out") if one["photo_path"] == "more/1.jpg")
+    x, y = (round((row[at] + row[side] / 2) / 2) for at, side in (("x", "width"), ("y", "height")))
+    drawn = np.asarray(Image.open(tmp_path / "out/annotated/more/1.jpg.jpg")).astype(int)
+    plain = np.asarray(Image.open(photos / "more/1.jpg").reduce(2)).astype(int)
+    assert drawn.shape == (450, 450, 3)
+    changed = np.abs(drawn - plain).max(axis=2) > 60
+    left, bottom = round(row["x"] / 2), round((row["y"] + row["height"]) / 2)
+    assert changed[y, left - 1 : left + 3].any() and changed[bottom - 3 : bottom + 1, x].any()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.reembed import reembed
@@ -259,7 +260,7 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
     album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = album / "orientation_6.jpg"
-    method = method_of(bundle.release, PhotoLimits(), DETAIL)
+    method = method_of(bundle.release, DETAIL)
     with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
         extractor = FaceExtractor(
             bundle, bundle.face_finder(), store, IdentifySettings(detail=0), Timer()
@@ -270,6 +271,37 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
         assert store.load([first.photo.photo_id or ""])
         (second,) = extractor.extract([photo])
         assert (second.file is None, second.opened) == (False, False)
+
+
+def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    Image.new("RGB", (400, 300)).save(folder / "large.png")
+    Image.new("RGB", (60, 50)).save(folder / "small.png")
+    (folder / "broken.png").write_bytes((folder / "small.png").read_bytes()[:60])
+
+    def opened(max_pixels: int) -> int:
+        settings = IdentifySettings(detail=0, limits=PhotoLimits(max_pixels=max_pixels))
+        return extract_shard(walk_photos(folder), bundle, out, settings)
+
+    assert [opened(100_000), opened(100_000)] == [3, 0]
+    assert count(out, "photos WHERE reason='too_large'") == 1
+    assert [opened(200_000), opened(100_000)] == [1, 0]
+    assert count(out, "photos WHERE reason='no_face'") == 2
+
+
+def test_panoramas_of_a_state_that_was_searched_without_segments_are_opened_again(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    Image.new("RGB", (400, 50)).save(tmp_path / "wide.png")
+    Image.new("RGB", (400, 300)).save(tmp_path / "usual.png")
+    paths, out = walk_photos(tmp_path), tmp_path / "out"
+    assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [2, 0]
+    with sqlite3.connect(out / "state.sqlite") as db:
+        db.execute("UPDATE photos SET decoder=NULL")  # as earlier versions stored them
+    assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [1, 0]
 
 
 # The model changed: faces with stored crops are embedded again, and no photo is opened.

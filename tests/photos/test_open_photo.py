@@ -227,3 +227,50 @@ def test_a_raised_limit_opens_what_pillow_alone_would_refuse(
     path = tmp_path / "photo.jpg"
     make("cmyk", path)
     assert open_photo(path, PhotoLimits(max_pixels=5000)).pixels.shape == (64, 64, 3)
+
+
+def test_a_jpeg_over_the_limit_is_decoded_at_a_part_of_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    large = Image.fromarray(gradient()).resize((1000, 600))
+    large.save(path, exif=exif(6), **JPEG)
+    photo = open_photo(path, PhotoLimits(max_pixels=40_000))
+    assert photo.pixels.shape == (250, 150, 3) and photo.size == (600, 1000)
+    assert photo.scale == (4.0, 4.0) and not photo.is_draft
+    assert open_photo(path, PhotoLimits(max_pixels=40_000), least_side=125).is_draft
+    # All coefficients of a progressive one are in memory at any size.
+    large.save(path, progressive=True, **JPEG)
+    for limits, advice in (
+        (PhotoLimits(max_pixels=599_999), "1000 x 600 pixels, .* --max-megapixels"),
+        (PhotoLimits(max_bytes=1000), "over the limit of 0.001; raise it by --max-megabytes"),
+    ):
+        with pytest.raises(PhotoError, match=advice) as caught:
+            open_photo(path, limits)
+        assert caught.value.reason == Reason.TOO_LARGE
+    assert open_photo(path, PhotoLimits(max_pixels=600_000)).size == (1000, 600)
+
+
+@pytest.mark.parametrize(
+    ("mode", "extension"),
+    [("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("I;16", "png"), ("F", "tiff"),
+     ("CMYK", "tiff"), ("LAB", "tiff"), ("YCbCr", "tiff"), ("RGB", "webp"), ("RGB", "jpg")],
+)  # fmt: skip
+def test_more_pixels_than_a_thread_may_keep_are_reduced(
+    mode: str, extension: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceops.photos.open_photo.FULL_PIXELS", 60_000)
+    path = tmp_path / f"photo.{extension}"
+    grey = Image.fromarray(gradient()[:, :, 0]).resize((600, 400))
+    if mode == "I;16":
+        values = np.asarray(grey).astype("<u2") * 257
+        image = Image.frombytes(mode, grey.size, values.tobytes())
+    elif mode == "F":
+        image = Image.fromarray(np.asarray(grey) / np.float32(255))
+    elif mode == "LAB":
+        image = Image.merge("LAB", [grey, *[Image.new("L", grey.size, 128)] * 2])
+    else:
+        image = grey.convert("RGB").convert(mode)
+    image.save(path)
+    photo = open_photo(path)
+    assert photo.pixels.shape == (200, 300, 3) and photo.size == (600, 400)
+    small = np.asarray(grey.reduce(2)).astype(int)
+    assert np.abs(photo.pixels.mean(axis=2) - small).mean() < (25 if mode in ("1", "LAB") else 5)

@@ -17,10 +17,9 @@ from typing import Any
 
 import pytest
 
-from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import example_photo
-from faceops.serving.service import PhotoService, RequestParams
+from faceops.serving.service import LIMITS, PhotoService, RequestParams
 from tests.serving.posted import posted
 
 pytestmark = pytest.mark.slow
@@ -121,7 +120,7 @@ def test_the_server_answers_as_the_service_does(
     server: Server, synthetic_set: Path, gallery_dir: Path, bundle: Bundle
 ) -> None:
     scene = min((synthetic_set / "album").glob("scene_*.jpg"))
-    large = "A" * (PhotoLimits().max_bytes * 4 // 3 + 8)
+    large = "A" * (LIMITS.max_bytes * 4 // 3 + 8)
     images = [posted(scene), posted(example_photo()[:700]), "", large]
     status, body = server.ask(*images, answer="names")
     rows = body["predictions"]

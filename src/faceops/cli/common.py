@@ -1,6 +1,7 @@
 """What the commands share: arguments, the release to work with, and output as text or JSON."""
 
 import argparse
+import contextlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.photos.formats import PhotoLimits
 
 if TYPE_CHECKING:
     from faceops.release.bundle import Bundle
@@ -57,6 +59,30 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     text = "threads (default: %(default)s)"
     parser.add_argument("--threads", type=positive, default=2, metavar="N", help=text)
+
+
+def add_photo_limits(parser: argparse.ArgumentParser) -> None:
+    """Add --max-megapixels and --max-megabytes; see `photo_limits`."""
+    for unit, default, what in (
+        ("megapixels", PhotoLimits.max_pixels, "photos, JPEGs excepted, "),
+        ("megabytes", PhotoLimits.max_bytes, "files "),
+    ):
+        text = f"larger {what}are not opened (default: {default // 10**6})"
+        parser.add_argument(f"--max-{unit}", type=_millions, metavar="N", help=text)
+
+
+def photo_limits(args: argparse.Namespace) -> PhotoLimits:
+    """Return the limits of the arguments that `add_photo_limits` adds."""
+    given = {"max_pixels": args.max_megapixels, "max_bytes": args.max_megabytes}
+    return PhotoLimits(**{name: value for name, value in given.items() if value is not None})
+
+
+def _millions(text: str) -> int:
+    """Return the number of units of which an argument gives the millions; it is one or more."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if (units := int(float(text) * 1e6)) > 0:
+            return units
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
 
 
 def positive(text: str) -> int:

@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     enrolling.add_argument("--prune", action="store_true", help=text)
     text = "enrol also a face that is unlike its person's other photos"
     enrolling.add_argument("--trust", action="store_true", help=text)
+    common.add_photo_limits(enrolling)
     common.add_bundle_arguments(enrolling)
     text = "list, show, rename, merge, forget and re-embed people"
     actions = common.add_group(subparsers, "people", help=text)
@@ -71,7 +72,6 @@ def _enrol(args: argparse.Namespace) -> int:
     Enrol the people of PEOPLE_DIR: Name/photo.jpg or Name.jpg. Run it again after adding photos;
     what is enrolled is not opened again.
     """
-    from faceops.base.parallel import usable_cpus
     from faceops.gallery.enrol import enrol
 
     common.require_folder(args.people_dir, "name the folder of known people")
@@ -81,7 +81,7 @@ def _enrol(args: argparse.Namespace) -> int:
         common.load_bundle(args),
         prune=args.prune,
         trust=args.trust,
-        threads=min(8, usable_cpus()),
+        limits=common.photo_limits(args),
     )
     lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in report.flags]
     lines += [

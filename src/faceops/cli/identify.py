@@ -29,6 +29,7 @@ def add_parser(subparsers: Any) -> None:
         help="search large photos in tiles too, scaled to this longest side: more finds smaller "
         "faces and takes longer, 0 searches only the whole photo (default: 1280)",
     )
+    common.add_photo_limits(parser)
     parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
     parser.add_argument(
         "--xmp",
@@ -63,7 +64,7 @@ def _identify(args: argparse.Namespace) -> int:
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     fields = IdentifySettings.__dataclass_fields__
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
-    settings = IdentifySettings(**given)
+    settings = IdentifySettings(**given, limits=common.photo_limits(args))
     check_folders(args.photos_dir, args.out, args.gallery)
     summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
     return common.show(args, summary.as_dict(), _lines(summary, args.out))

@@ -134,7 +134,7 @@ def _inspect(
         with suppress(OSError):
             photo_id = sha256_file(path) if path.is_file() else ""
         return InspectedPhoto(relative, person, photo_id, reason=error.reason.value)
-    height, width = photo.pixels.shape[:2]
+    width, height = photo.size
     reason = ""
     if photo.format not in formats:
         reason = Reason.FORMAT_NOT_ALLOWED.value

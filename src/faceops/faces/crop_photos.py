@@ -21,7 +21,7 @@ from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.landmarks import square_crop
 from faceops.faces.quality import Quality, measure
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.photos.open_photo import Photo, PhotoError, open_photo
 
 Policy = Literal["largest", "most_central", "skip"]
 
@@ -114,7 +114,7 @@ def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> Croppe
     try:
         if settings.mode == "center":
             photo = open_photo(path, settings.limits)
-            cropped = _crop_center(photo.pixels, settings.center_ratio)
+            cropped = _crop_center(photo, settings.center_ratio)
         else:
             cropped = _crop_face(path, finder, settings)
     except PhotoError as error:
@@ -135,17 +135,21 @@ def _crop_face(path: Path, finder: FaceFinder, settings: CropSettings) -> Croppe
         return CroppedPhoto(reason=Reason.FACE_TOO_SMALL if small else Reason.SEVERAL_FACES)
     crop = face.crop
     if settings.mode == "box":
-        pixels = open_photo(path, settings.limits).pixels  # the finder's may be of a reduced size
-        crop = box_crop(pixels, face.detection.box, settings.box_margin)
+        photo = open_photo(path, settings.limits)  # the finder's may be of a reduced size
+        across, down = photo.scale
+        inside = face.detection.moved((1 / across, 1 / down)).box
+        crop = box_crop(photo.pixels, inside, settings.box_margin)
     return CroppedPhoto(crop, face.detection.box, face.detection, face.quality)
 
 
-def _crop_center(pixels: np.ndarray, ratio: float) -> CroppedPhoto:
+def _crop_center(photo: Photo, ratio: float) -> CroppedPhoto:
     """Crop a photo that was already cropped around the face."""
-    left, top, side = center_square(pixels.shape[1], pixels.shape[0], ratio)
-    crop = square_crop(pixels, left, top, side, 112)
-    quality = measure(crop, pose=0.0, size_px=side)  # the pose is unknown
-    return CroppedPhoto(crop, (left, top, side, side), None, quality)
+    left, top, side = center_square(photo.pixels.shape[1], photo.pixels.shape[0], ratio)
+    crop = square_crop(photo.pixels, left, top, side, 112)
+    across, down = photo.scale
+    box = left * across, top * down, side * across, side * down
+    quality = measure(crop, pose=0.0, size_px=min(box[2:]))  # the pose is unknown
+    return CroppedPhoto(crop, box, None, quality)
 
 
 SCHEMA = pa.schema(

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from faceops.faces.align import align
-from faceops.faces.detector import Detection, Detector, detect_in_tiles
+from faceops.faces.detector import Detection, Detector
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
+from faceops.faces.tiles import detect_in_segments, detect_in_tiles
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import Photo, decode_photo, open_photo
+from faceops.photos.open_photo import Photo, decode_photo, open_photo, scaled_side
 
 LEAST_SIDE = 1280  # longest side of a reduced photo, pixels: twice the detector's size
 SHARP_FACE = 128.0  # shorter side of a box from which a crop of 112 pixels loses nothing
@@ -72,7 +73,13 @@ class FaceFinder:
 
     def detect(self, pixels: np.ndarray) -> list[Detection]:
         """Return where the faces are, best score first, with the detector's own landmarks."""
-        found = self._detector.detect(pixels)
+        height, width = pixels.shape[:2]
+        if scaled_side(width, height) < max(width, height):
+            return detect_in_segments(partial(self._detect, retry=False), pixels)
+        return self._detect(pixels)
+
+    def _detect(self, pixels: np.ndarray, *, retry: bool = True) -> list[Detection]:
+        found = self._detector.detect(pixels, retry=retry)
         if not self.detail:
             return found
         found += detect_in_tiles(self._detector, pixels, self.detail, found)
@@ -129,11 +136,11 @@ def _find(decode: Callable[..., Photo], finder: FaceFinder) -> PhotoFaces:
     """Return the faces of the photo that `decode(least_side=...)` returns."""
     photo = decode(least_side=max(LEAST_SIDE, finder.detail))
     detections = finder.detect(photo.pixels)
-    scale = photo.size[0] / photo.pixels.shape[1], photo.size[1] / photo.pixels.shape[0]
-    if scale == (1.0, 1.0):
-        return PhotoFaces(photo, finder.crop(photo.pixels, detections))
-    if any(detection.size < SHARP_FACE for detection in detections):
-        photo = decode()
-        return PhotoFaces(photo, finder.crop(photo.pixels, [d.moved(scale) for d in detections]))
-    faces = finder.crop(photo.pixels, detections, min(scale))
-    return PhotoFaces(photo, [replace(f, detection=f.detection.moved(scale)) for f in faces])
+    if photo.is_draft and any(detection.size < SHARP_FACE for detection in detections):
+        draft, photo = photo.pixels.shape, decode()
+        larger = photo.pixels.shape[1] / draft[1], photo.pixels.shape[0] / draft[0]
+        detections = [detection.moved(larger) for detection in detections]
+    faces = finder.crop(photo.pixels, detections, min(photo.scale))
+    if photo.scale != (1.0, 1.0):
+        faces = [replace(face, detection=face.detection.moved(photo.scale)) for face in faces]
+    return PhotoFaces(photo, faces)

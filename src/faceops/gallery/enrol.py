@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.locks import folder_lock
-from faceops.base.parallel import ordered_map
+from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
@@ -18,6 +18,7 @@ from faceops.gallery import people_folder
 from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
 from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
+from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 from faceops.verification.verifier import Verify, reaches
@@ -29,6 +30,7 @@ SAVE_EVERY_S = 30.0
 # saves of an enrolment together write no more than a fixed amount for each new face.
 SAVE_EVERY_SHARE = 0.02
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
+MAX_THREADS = 8
 MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 
@@ -78,14 +80,16 @@ class OpenedPhoto:
     note: str = ""
 
 
-def open_person_photo(photo: PersonPhoto, finder: FaceFinder) -> OpenedPhoto:
+def open_person_photo(
+    photo: PersonPhoto, finder: FaceFinder, limits: PhotoLimits
+) -> OpenedPhoto:
     """Return the faces of `photo` that are good enough to enrol.
 
     There are none when the largest face is not: the others would be people in the background.
     """
     refusal = people_folder.enrolment_refusal
     try:
-        found = find_in_photo(photo.path, finder)
+        found = find_in_photo(photo.path, finder, limits)
     except PhotoError as error:
         note = people_folder.note_of(error)
         return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
@@ -105,7 +109,7 @@ def enrol(
     *,
     prune: bool = False,
     trust: bool = False,
-    threads: int = 2,
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
 ) -> EnrolReport:
     """Bring the gallery up to date with `people_dir`, and save it.
 
@@ -129,11 +133,12 @@ def enrol(
         gallery = open_or_create(
             gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
-        folder = people_folder.read_people(people_dir, paths, gallery, threads)
+        threads = min(MAX_THREADS, usable_cpus())
+        folder = people_folder.read_people(people_dir, paths, gallery, limits.max_bytes, threads)
         enrolment = _Enrolment(gallery, folder, bundle, trust)
         if prune:
             enrolment.prune()
-        enrolment.enrol_new_photos(threads)
+        enrolment.enrol_new_photos(limits, threads)
         enrolled = enrolment.gallery()
         before, after = (list(map(face_identity, each.faces)) for each in (gallery, enrolled))
         if not gallery.stamp or before != after:
@@ -176,7 +181,7 @@ class _Enrolment:
             self._remove(face)
         self.report.pruned = len(gone)
 
-    def enrol_new_photos(self, threads: int) -> None:
+    def enrol_new_photos(self, limits: PhotoLimits, threads: int) -> None:
         """Open the photos that are not enrolled for their person, and enrol them."""
         finder = self._bundle.face_finder()
         new = {}
@@ -187,7 +192,7 @@ class _Enrolment:
         work = [photo for photos in new.values() for photo in photos]
         self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
         opened = track(
-            ordered_map(lambda photo: open_person_photo(photo, finder), work, threads),
+            ordered_map(lambda photo: open_person_photo(photo, finder, limits), work, threads),
             "enrol",
             total=len(work),
         )

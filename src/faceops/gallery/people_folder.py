@@ -1,9 +1,8 @@
 """Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
 
-import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from faceops.base.errors import UsageError
@@ -14,8 +13,7 @@ from faceops.faces.quality import Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
 from faceops.gallery.names import first_spellings, person_key, person_of, valid_unicode
 from faceops.gallery.store import Gallery
-from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import PhotoError, photo_bytes
+from faceops.photos.open_photo import PhotoError, hash_photo
 from faceops.photos.walk import walk_photos
 
 ADVICE = {
@@ -140,10 +138,12 @@ def list_people(root: Path) -> list[Path]:
     return paths
 
 
-def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -> PeopleFolder:
+def read_people(
+    root: Path, paths: list[Path], gallery: Gallery, max_bytes: int, threads: int
+) -> PeopleFolder:
     """Assign the files `paths` below `root` to people, and hash them.
 
-    Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in the spelling
+    Files of more than `max_bytes` are not read. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in the spelling
     of the gallery, or else the first one by path; a name that a person of the gallery had before
     is that person's.
     """
@@ -159,7 +159,8 @@ def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -
     people = sorted({names[owner] for owner in owners})
     folder = PeopleFolder({person: [] for person in people}, names, aliases)
     seen: set[tuple[str, str]] = set()
-    hashed = track(ordered_map(_photo_id, paths, threads), "hash photos", total=len(paths))
+    hashing = ordered_map(partial(_photo_id, max_bytes), paths, threads)
+    hashed = track(hashing, "hash photos", total=len(paths))
     for path, owner, photo_id in zip(paths, owners, hashed, strict=True):
         person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
@@ -174,9 +175,9 @@ def read_people(root: Path, paths: list[Path], gallery: Gallery, threads: int) -
     return folder
 
 
-def _photo_id(path: Path) -> str | PhotoError:
+def _photo_id(max_bytes: int, path: Path) -> str | PhotoError:
     """Return the sha256 of the file's bytes, or why it cannot be read."""
     try:
-        return hashlib.sha256(photo_bytes(path, PhotoLimits().max_bytes)).hexdigest()
+        return hash_photo(path, max_bytes)
     except PhotoError as error:
         return error

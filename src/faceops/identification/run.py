@@ -30,7 +30,7 @@ from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
 
 MAX_DEFAULT_THREADS = 8
-_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs")  # of the settings
+_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
 
@@ -62,13 +62,13 @@ def identify(
     threads = settings.threads or min(MAX_DEFAULT_THREADS, usable_cpus())
     root, paths = reuse.list_photos(photos_dir)
     start, timer = time.monotonic(), Timer()
-    method = method_of(bundle.release, settings.limits, settings.detail)
+    method = method_of(bundle.release, settings.detail)
     state = out / output_folder.STATE_FILE
     has_state = state.is_file()  # before FaceStore creates it
     with (
         folder_lock(out),
         _write_errors(out),
-        contextlib.closing(FaceStore(state, method)) as store,
+        contextlib.closing(FaceStore(state, method, settings.limits)) as store,
     ):
         # Record `out` in the gallery, then read the gallery: a person forgotten in the walk is not
         # named, and a person forgotten later is removed from `out` too.

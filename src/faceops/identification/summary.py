@@ -14,6 +14,7 @@ from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
 from faceops.gallery.names import valid_unicode
 from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
+from faceops.photos.formats import PhotoLimits
 
 if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
     from faceops.identification.engine.decide import NamedPhoto
@@ -87,6 +88,7 @@ class Summary:
     xmp: bool
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
+    limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
     release_note: str = ""
     decided_by: str = ""
     saw: str = ""
@@ -170,7 +172,8 @@ def read_summary(folder: Path) -> Summary:
     content = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
     counts = {name: Counter(content[name]) for name in ("reasons", "people")}
     drift = [Drift(**one) for one in content["drift"]]
-    return Summary(**{**content, **counts, "drift": drift})
+    limits = PhotoLimits(**content.get("limits", {}))
+    return Summary(**{**content, **counts, "drift": drift, "limits": limits})
 
 
 class Timer:

@@ -2,11 +2,15 @@
 
 import hashlib
 import io
+import math
 import os
 import stat
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
 from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of
-from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright
+from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,7 @@ class Photo:
         photo_id: sha256 of the file's bytes, hexadecimal.
         size: width and height of the upright photo in pixels; `pixels` may be a reduced copy.
         orientation: EXIF's, 1 to 8, which is undone in `pixels`; 1 where the file has none.
+        is_draft: whether `pixels` would be larger without `least_side`.
     """
 
     pixels: np.ndarray
@@ -36,6 +41,13 @@ class Photo:
     photo_id: str
     size: tuple[int, int]
     orientation: int = 1
+    is_draft: bool = False
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the photo at its full size per pixel of `pixels`, in x and y."""
+        height, width = self.pixels.shape[:2]
+        return self.size[0] / width, self.size[1] / height
 
 
 class PhotoError(FaceOpsError):
@@ -69,7 +81,13 @@ def open_photo(
     Raises:
         PhotoError: with the reason code and one sentence.
     """
-    return decode_photo(photo_bytes(path, limits.max_bytes), path, limits, least_side=least_side)
+    try:
+        is_large = path.stat().st_size > LARGE_FILE
+    except (OSError, ValueError):
+        is_large = False  # opening it gives the reason
+    with _one_at_a_time(is_large):
+        content = photo_bytes(path, limits.max_bytes)
+        return decode_photo(content, path, limits, least_side=least_side)
 
 
 def photo_bytes(path: Path, max_bytes: int) -> bytes:
@@ -78,6 +96,35 @@ def photo_bytes(path: Path, max_bytes: int) -> bytes:
     Raises:
         PhotoError: gone, no permission, not a regular file, empty, or more than `max_bytes`.
     """
+    with _open_file(path, max_bytes) as file:
+        content = file.read(max_bytes + 1)
+        check_length(path, len(content), max_bytes)
+        return content
+
+
+def hash_photo(path: Path, max_bytes: int) -> str:
+    """Return the `photo_id` of the file `path`: the sha256 of its bytes, hexadecimal.
+
+    Raises:
+        PhotoError: as `photo_bytes`.
+    """
+    with _open_file(path, max_bytes) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Memory does not grow with the number of threads that meet larger photos than these: one thread of
+# a process at a time reads and decodes one, and a photo of more pixels is then reduced to so many.
+LARGE_FILE = 50_000_000  # bytes
+FULL_PIXELS = 100_000_000
+_LARGE_PHOTO = threading.RLock()
+
+
+def _one_at_a_time(is_large: bool) -> AbstractContextManager[object]:
+    return _LARGE_PHOTO if is_large else nullcontext()
+
+
+@contextmanager
+def _open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -86,9 +133,8 @@ def photo_bytes(path: Path, max_bytes: int) -> bytes:
             status = os.fstat(file.fileno())  # again: the name may have another file by now
             _require_regular_file(path, status)
             check_length(path, status.st_size, max_bytes)
-            content = file.read(max_bytes + 1)
-        check_length(path, len(content), max_bytes)
-        return content
+            yield file
+            return
     except (FileNotFoundError, NotADirectoryError):
         reason, sentence = Reason.VANISHED, "is gone; list the folder again."
     except PermissionError:
@@ -124,8 +170,8 @@ def check_length(path: Path, length: int, max_bytes: int) -> None:
         raise PhotoError(
             path,
             Reason.TOO_LARGE,
-            f"has {length / 1e6:.1f} megabytes, over the limit of {max_bytes / 1e6:g}; "
-            "raise the limit or shrink the photo.",
+            f"has {length / 1e6:.1f} megabytes, over the limit of {max_bytes / 1e6:g}; raise it by "
+            "--max-megabytes (in params.yaml: validate.max_megabytes) or shrink the photo.",
         )
     if not length:
         raise PhotoError(path, Reason.EMPTY, "is empty; copy it again or remove it.")
@@ -163,8 +209,9 @@ def decode_photo(
 
     Args:
         path: for messages; it is not opened.
-        least_side: decode a JPEG at the smallest of 1/8, 1/4, 1/2 and 1 of its size whose longest
-            side has so many pixels; several times as fast. Other formats are decoded in full.
+        least_side: decode a JPEG at the smallest of 1/8, 1/4, 1/2 and 1 of its size whose
+            `scaled_side` has so many pixels; several times as fast. Other formats are decoded in
+            full. A photo of more than FULL_PIXELS is reduced to so many in any case.
 
     Raises:
         PhotoError: with the reason code and one sentence.
@@ -175,23 +222,19 @@ def decode_photo(
         raise PhotoError(path, Reason.NOT_A_PHOTO, "is not an image that can be read; remove it.")
     _register(photo_format, path)
     _silence_pillow()
-    if limits.max_pixels > 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels):
-        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow refuses at twice its own limit
+    Image.MAX_IMAGE_PIXELS = None  # the limit below, which knows at which size a JPEG is decoded
     try:
-        image = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
+        image: Image.Image = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
         stored = image.size
-        _check_size(path, stored, limits)
-        if least_side is not None:
-            _reduce(image, least_side)
+        is_draft = _draft(image, least_side, min(limits.max_pixels, FULL_PIXELS))
+        decoded = image.size if is_single_scan(content) else stored
+        _check_size(path, stored, decoded, limits)
+        with _one_at_a_time(math.prod(image.size) > FULL_PIXELS):
+            image.load()
+            orientation = orientation_of(image)
+            image = within(image, FULL_PIXELS)
         is_reduced = image.size != stored
-        image.load()
-        orientation = orientation_of(image)
         pixels = to_rgb(upright(image, orientation))
-    except Image.DecompressionBombError:
-        limit = f"has more than the limit of {limits.max_pixels / 1e6:g} megapixels"
-        raise PhotoError(
-            path, Reason.TOO_LARGE, f"{limit}; raise the limit or shrink the photo."
-        ) from None
     except MemoryError:
         raise PhotoError(path, Reason.UNREADABLE, _NO_MEMORY, transient=True) from None
     except _DECODER_ERRORS as error:
@@ -204,7 +247,7 @@ def decode_photo(
     if is_reduced:
         size = stored[::-1] if orientation in SIDEWAYS else stored
     photo_id = hashlib.sha256(content).hexdigest()
-    return Photo(pixels, photo_format.name, photo_id, size, orientation)
+    return Photo(pixels, photo_format.name, photo_id, size, orientation, is_draft)
 
 
 def _register(photo_format: PhotoFormat, path: Path) -> None:
@@ -219,14 +262,17 @@ def _register(photo_format: PhotoFormat, path: Path) -> None:
         ) from None
 
 
-def _check_size(path: Path, size: tuple[int, int], limits: PhotoLimits) -> None:
+def _check_size(
+    path: Path, size: tuple[int, int], decoded: tuple[int, int], limits: PhotoLimits
+) -> None:
     width, height = size
-    if width * height > limits.max_pixels:
+    if math.prod(decoded) > limits.max_pixels:
         raise PhotoError(
             path,
             Reason.TOO_LARGE,
             f"has {width} x {height} pixels, over the limit of {limits.max_pixels / 1e6:g} "
-            "megapixels; raise the limit or shrink the photo.",
+            "megapixels; raise it by --max-megapixels (in params.yaml: validate.max_megapixels) or "
+            "shrink the photo.",
         )
     if min(width, height) < limits.min_side:
         raise PhotoError(
@@ -244,9 +290,48 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=_PILLOW)
 
 
-def _reduce(image: Image.Image, least_side: int) -> None:
-    """Choose the scale at which a JPEG is decoded; `draft` does nothing for other formats."""
+PANORAMA = 3.0  # longer side over shorter side
+
+
+def scaled_side(width: int, height: int) -> int:
+    """Return the side by which photos are scaled: the longer, or twice the shorter of a panorama.
+
+    A panorama whose longer side is scaled to that of other photos has no face left.
+    """
+    longer, shorter = max(width, height), min(width, height)
+    return longer if longer <= PANORAMA * shorter else 2 * shorter
+
+
+_DRAFT_SCALES = (1, 2, 4, 8)  # of a JPEG: what its transform gives cheaply
+
+
+def _draft(image: Image.Image, least_side: int | None, most_pixels: int) -> bool:
+    """Choose the scale at which a JPEG is decoded; return whether `least_side` made it smaller.
+
+    It has `most_pixels` or fewer, if possible. Other formats are decoded in full.
+    """
     width, height = image.size
-    share = least_side / max(width, height)
-    if share < 1:
-        image.draft(None, (int(width * share) or 1, int(height * share) or 1))
+    fitting = [scale for scale in _DRAFT_SCALES if width * height <= most_pixels * scale**2]
+    full = next(iter(fitting), _DRAFT_SCALES[-1])
+    side = scaled_side(width, height)
+    wanted = [scale for scale in _DRAFT_SCALES if least_side and least_side * scale <= side]
+    scale = max([full, *wanted])
+    if scale > 1:
+        image.draft(None, (width // scale or 1, height // scale or 1))
+    return scale > full and image.size != (width, height)
+
+
+def is_single_scan(content: bytes) -> bool:
+    """Return whether `content` is a JPEG in one scan: a reduced one is decoded in little memory.
+
+    The decoder holds all coefficients of others, such as progressive ones, at any size.
+    """
+    at, components = 2, 0
+    while content[at : at + 1] == b"\xff" and at + 10 < len(content):
+        marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
+        if marker in (0xC0, 0xC1):  # start of frame: baseline or extended sequential
+            components = content[at + 9]
+        elif marker == 0xDA:  # start of scan
+            return 0 < components == content[at + 4]
+        at += 2 + length
+    return False

@@ -1,6 +1,7 @@
 """Conversion of any pixel format to 8-bit RGB in sRGB."""
 
 import io
+import math
 import struct
 
 import numpy as np
@@ -9,6 +10,18 @@ from PIL import Image, ImageCms
 _WHITE = (255, 255, 255, 255)
 _WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WITH_PROFILE = ("L", "RGB", "CMYK", "LAB")
+
+
+def within(image: Image.Image, most_pixels: int) -> Image.Image:
+    """Return the loaded `image`, reduced by a whole number if it has more than `most_pixels`."""
+    factor = math.ceil(math.sqrt(math.prod(image.size) / most_pixels))
+    if factor <= 1:
+        return image
+    if image.mode in ("1", "P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode in _WIDE_MODES:
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
+    return image.reduce(factor)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

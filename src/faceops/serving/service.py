@@ -118,6 +118,10 @@ def posted_bytes(value: object, row: int, limits: PhotoLimits) -> bytes:
         ) from None
 
 
+# Smaller than of a folder's photos: several requests are in memory at once.
+LIMITS = PhotoLimits(max_pixels=100_000_000, max_bytes=50_000_000)
+
+
 class PhotoService:
     """Answers requests; may be shared by threads. Nothing of a photo is written or kept.
 
@@ -134,7 +138,7 @@ class PhotoService:
         self,
         bundle: Bundle,
         gallery: Path | None = None,
-        limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+        limits: PhotoLimits = LIMITS,
     ) -> None:
         self._bundle = bundle
         self._finder = bundle.face_finder(interface.DEFAULTS["detail"])

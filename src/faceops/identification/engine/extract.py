@@ -131,8 +131,8 @@ def extract_shard(
     time, in threads or processes; extracting one again does nothing.
     """
     out.mkdir(parents=True, exist_ok=True)
-    method = method_of(bundle.release, settings.limits, settings.detail)
-    with contextlib.closing(FaceStore(out / STATE_FILE, method)) as store:
+    method = method_of(bundle.release, settings.detail)
+    with contextlib.closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
         extractor = FaceExtractor(bundle, finder, store, settings, Timer())
         return sum(one.opened for group in shards(paths, GROUP) for one in extractor.extract(group))

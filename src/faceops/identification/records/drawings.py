@@ -70,8 +70,9 @@ def with_drawings(
             else:
                 # A photo that was deleted or changed since keeps its rows and gets no copy.
                 with contextlib.suppress(PhotoError):
-                    pixels = open_photo(named.path, limits).pixels
-                    image = annotate(pixels, named.photo.faces, named.decisions)
+                    photo = open_photo(named.path, limits)
+                    faces = named.photo.scaled(photo.scale).faces
+                    image = annotate(photo.pixels, faces, named.decisions)
                     with (drawings / place).open("xb") as file:
                         image.save(file, "JPEG", quality=90, comment=comment)
         return named

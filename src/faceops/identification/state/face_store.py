@@ -24,7 +24,8 @@ from faceops.faces.detector import Box
 from faceops.identification.state import found_photo, presence, schema
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.identification.state.presence import SourceFile
-from faceops.photos.formats import decoder_id
+from faceops.photos.formats import PhotoLimits, decoder_id
+from faceops.photos.open_photo import scaled_side
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
@@ -65,14 +66,23 @@ class Extraction:
 class FaceStore:
     """The faces of one method; may be shared by threads.
 
+    Args:
+        limits: on photos that are opened now; others look at photos again that were too large.
+
     Raises:
         FaceOpsError: see `state_errors`; from every method too.
     """
 
-    def __init__(self, path: Path, method: schema.Method) -> None:
+    def __init__(
+        self,
+        path: Path,
+        method: schema.Method,
+        limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+    ) -> None:
         self._path = path
         self._method = method
         self._decoder = decoder_id()
+        self._limits = str(limits)
         self._lock = threading.Lock()
         with schema.state_errors(path):
             self._db = schema.connect(path)
@@ -150,8 +160,7 @@ class FaceStore:
                 crops.get(photo_id, {}),
             )
             for photo_id, reason, width, height, orientation, decoder in photos
-            # Another decoder may open what this one could not.
-            if decoder in (None, self._decoder) and photo_id not in incomplete
+            if decoder == self._decoder_of(reason, (width, height)) and photo_id not in incomplete
         }
 
     def forgotten_places(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
@@ -244,9 +253,8 @@ class FaceStore:
         if before != [face.box for face in photo.faces]:
             for table in ("faces", "embeddings"):
                 self._db.execute(f"DELETE FROM {table} WHERE photo_id=? AND finder=?", key)
-        opened = photo.faces or photo.reason is Reason.NO_FACE
-        decoder = None if opened else self._decoder
         reason = str(photo.reason) if photo.reason else None
+        decoder = self._decoder_of(reason, photo.size)
         self._db.execute(
             "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*key, reason, decoder, *photo.size, photo.orientation),
@@ -264,6 +272,14 @@ class FaceStore:
                 for index, face in enumerate(photo.faces)
             ),
         )  # fmt: skip
+
+    def _decoder_of(self, reason: str | None, size: tuple[int, int]) -> str | None:
+        """Return what a photo's result depends on beside its bytes and the method."""
+        if reason in (None, Reason.NO_FACE):
+            # Earlier versions searched panoramas as other photos, and found nothing.
+            return "panorama" if scaled_side(*size) < max(size) else None
+        limited = reason in (Reason.TOO_LARGE, Reason.TOO_SMALL)
+        return f"{self._decoder} {self._limits}" if limited else self._decoder
 
     def _insert_embeddings(self, photo: FoundPhoto) -> None:
         finder, contract = self._method

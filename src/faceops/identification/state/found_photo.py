@@ -76,6 +76,16 @@ class FoundPhoto:
         )
         return replace(self, faces=faces)
 
+    def scaled(self, scale: tuple[float, float]) -> "FoundPhoto":
+        """Return the photo with its boxes in pixels of a copy, one of which is `scale` (x, y)."""
+        across, down = scale
+        faces = tuple(
+            replace(face, box=(x / across, y / down, width / across, height / down))
+            for face in self.faces
+            for x, y, width, height in [face.box]
+        )
+        return replace(self, faces=faces)
+
     @classmethod
     def of(
         cls,

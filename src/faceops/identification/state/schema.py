@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError
-from faceops.photos.formats import PhotoLimits
 from faceops.release.contract import Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes
@@ -25,7 +24,7 @@ class Method(NamedTuple):
     """How faces are found and embedded.
 
     Attributes:
-        finder: digest of all that finds and cuts faces: crops id, threshold, detail, limits.
+        finder: digest of all that finds and cuts faces: crops id, threshold, detail.
         contract: contract id of the release that embeds them.
     """
 
@@ -33,12 +32,16 @@ class Method(NamedTuple):
     contract: str
 
 
-def method_of(release: Release, limits: PhotoLimits, detail: int) -> Method:
+# Limits were a part of the digest, and always these: states keep what they hold.
+_LIMITS = "PhotoLimits(max_pixels=100000000, max_bytes=50000000, min_side=16)"
+
+
+def method_of(release: Release, detail: int) -> Method:
     """Return the method of a release; releases that differ in the embedder alone share `finder`."""
     finder = {
         "detector_threshold": release.alignment.detector_threshold,
         "detail": detail,
-        "limits": str(limits),
+        "limits": _LIMITS,
         "crops_id": release.crops_id,
     }
     digest = hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()

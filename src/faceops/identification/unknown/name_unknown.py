@@ -1,8 +1,9 @@
 """Enrol an unknown person of the latest run under a name, from the photos that show them."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
-from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.faces.find_faces import Face, PhotoFaces, find_in_photo
 from faceops.gallery.faces_file import NAMED
 from faceops.gallery.names import given_name, paths_shown_as, person_key
 from faceops.gallery.people_folder import ADVICE, SkippedPhoto, enrolment_refusal
@@ -94,6 +95,7 @@ def name_unknown(
     root = photos if photos.is_dir() else photos.parent
     contract_id = bundle.release.contract_id
     finder = bundle.face_finder(latest.detail)
+    find = partial(find_in_photo, finder=finder, limits=latest.limits)
     skipped: list[SkippedPhoto] = []
     with locked_gallery(gallery_dir, contract_id) as gallery:
         enrolled = {person_key(person): person for person in gallery.people}
@@ -101,7 +103,7 @@ def name_unknown(
         name = enrolled.get(person_key(name), name)
         owners = {(face.photo_id, face.box): face.person for face in gallery.faces}
         usable = []
-        for found in _found_again(faces, root, finder, name, skipped):
+        for found in _found_again(faces, root, find, name, skipped):
             owner = owners.get(found.place, name)
             if owner == name:
                 usable.append(found)
@@ -128,6 +130,7 @@ def name_unknown(
         detail=latest.detail,
         keep_crops=latest.keep_crops,
         keep_runs=latest.keep_runs,
+        limits=latest.limits,
         threads=threads,
     )
     summary = identify(photos, Gallery.open(gallery_dir, contract_id), bundle, out, settings)
@@ -177,14 +180,14 @@ def _faces_of(unknown: str, out: Path) -> list[_UnknownFace]:
 def _found_again(
     faces: list[_UnknownFace],
     root: Path,
-    finder: FaceFinder,
+    find: Callable[[Path], PhotoFaces],
     person: str,
     skipped: list[SkippedPhoto],
 ) -> Iterator[_FoundFace]:
     """Yield up to `MAX_FACES` faces that are good enough; add the other photos to `skipped`."""
     count = 0
     for face in track(faces, "enrol"):
-        found = _find_again(face, root, finder)
+        found = _find_again(face, root, find)
         if isinstance(found, _FoundFace):
             yield found
             if (count := count + 1) == MAX_FACES:
@@ -195,13 +198,15 @@ def _found_again(
             skipped.append(SkippedPhoto(path, person, found, note))
 
 
-def _find_again(face: _UnknownFace, root: Path, finder: FaceFinder) -> _FoundFace | Reason:
+def _find_again(
+    face: _UnknownFace, root: Path, find: Callable[[Path], PhotoFaces]
+) -> _FoundFace | Reason:
     """Return the face in its photo, or why it cannot be enrolled."""
     reason = Reason.VANISHED  # unless one of its paths leads to the photo
     for path in face.paths:
         for real in paths_shown_as(root, path):
             try:
-                photo = find_in_photo(real, finder)
+                photo = find(real)
             except PhotoError as error:
                 reason = error.reason
                 continue
