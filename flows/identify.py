@@ -29,7 +29,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
-from faceops.cli.common import CHAMPION, load_release
+from faceops.cli.common import CHAMPION, add_photo_limits, load_release, photo_limits
 from faceops.gallery.store import Gallery
 from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards
@@ -247,6 +247,7 @@ def main() -> int:
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
+    add_photo_limits(parser)
     parser.add_argument("--keep-crops", action="store_true", help="see faceops identify --help")
     parser.add_argument("--keep-runs", type=int, default=KEEP_RUNS, metavar="N")
     parser.add_argument("--patience-s", type=float, default=PATIENCE_S, metavar="SECONDS")
@@ -264,7 +265,8 @@ def main() -> int:
             timezone = args.timezone or local_timezone()
             times = next_times(args.cron, timezone)
         fields = IdentifySettings.__dataclass_fields__
-        settings = IdentifySettings(**{key: vars(args)[key] for key in fields if key in args})
+        given = {key: vars(args)[key] for key in fields if key in args}
+        settings = IdentifySettings(**given, limits=photo_limits(args))
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
         check_arguments(*folders, args.shard_photos)
         model = args.bundle or args.model

@@ -47,6 +47,8 @@ def test_enrol_identify_and_forget(
         (["identify", "p", "--out", "o", "--budget", "nan"], "budget nan is wrong"),
         (["identify", "p", "--out", "o", "--threads", "0"], "threads 0 is wrong"),
         (["identify", "p", "--out", "o", "--keep-runs", "0"], "keep_runs 0 is wrong"),
+        (["identify", "p", "--out", "o", "--max-megabytes", "-1"], "max_megabytes -1 is wrong"),
+        (["enrol", "p", "--max-megapixels", "nan"], "max_megapixels nan is wrong"),
         (["enrol", "none"], "none is not a folder"),
         (["enrol", "p", "--bundle", "none"], "none is not a folder; name a release"),
         (["people", "list", "--gallery", "none"], "none is not a gallery"),

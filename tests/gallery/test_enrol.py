@@ -19,6 +19,7 @@ from faceops.gallery.enrol import choose_faces, dissimilar_photos, enrol, open_p
 from faceops.gallery.people import rename, unalias
 from faceops.gallery.people_folder import PersonPhoto, enrolment_refusal
 from faceops.gallery.store import Gallery, open_or_create
+from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 
 
@@ -341,6 +342,14 @@ def test_a_bystander_who_looks_into_the_camera_is_not_enrolled_for_a_person_in_p
     photo = open_person_photo(PersonPhoto("", path, path.name, ""), bundle.face_finder())
     assert photo.reason == reason
     assert bool(photo.faces) == (reason is None)
+
+
+def test_a_photo_over_the_limits_is_flagged_with_the_option_that_raises_them(
+    people: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    report = enrol(people, tmp_path / "g", bundle, limits=PhotoLimits(max_bytes=1000))
+    assert report.enrolled == 0 and len(report.flags) == 5
+    assert all("--max-megabytes" in flag.note for flag in report.flags)
 
 
 ANN, BEN, CAT = np.eye(3, 8, dtype=np.float32)

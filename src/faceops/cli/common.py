@@ -1,7 +1,6 @@
 """What the commands share: arguments, the release to work with, and output as text or JSON."""
 
 import argparse
-import contextlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
@@ -68,21 +67,23 @@ def add_photo_limits(parser: argparse.ArgumentParser) -> None:
         ("megabytes", PhotoLimits.max_bytes, "files "),
     ):
         text = f"larger {what}are not opened (default: {default // 10**6})"
-        parser.add_argument(f"--max-{unit}", type=_millions, metavar="N", help=text)
+        parser.add_argument(f"--max-{unit}", type=float, metavar="N", help=text)
 
 
 def photo_limits(args: argparse.Namespace) -> PhotoLimits:
-    """Return the limits of the arguments that `add_photo_limits` adds."""
-    given = {"max_pixels": args.max_megapixels, "max_bytes": args.max_megabytes}
-    return PhotoLimits(**{name: value for name, value in given.items() if value is not None})
+    """Return the limits of the arguments that `add_photo_limits` adds.
 
-
-def _millions(text: str) -> int:
-    """Return the number of units of which an argument gives the millions; it is one or more."""
-    with contextlib.suppress(ValueError, OverflowError):
-        if (units := int(float(text) * 1e6)) > 0:
-            return units
-    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    Raises:
+        UsageError: one is not a positive number.
+    """
+    given = {}
+    for name, field in (("max_megapixels", "max_pixels"), ("max_megabytes", "max_bytes")):
+        if (millions := getattr(args, name)) is None:
+            continue
+        if not 1e-6 <= millions <= 1e9:
+            raise UsageError(f"{name} {millions:g} is wrong: give a positive number, e.g. 400.")
+        given[field] = int(millions * 1e6)
+    return PhotoLimits(**given)
 
 
 def positive(text: str) -> int:

@@ -75,13 +75,14 @@ def _enrol(args: argparse.Namespace) -> int:
     from faceops.gallery.enrol import enrol
 
     common.require_folder(args.people_dir, "name the folder of known people")
+    limits = common.photo_limits(args)
     report = enrol(
         args.people_dir,
         args.gallery,
         common.load_bundle(args),
         prune=args.prune,
         trust=args.trust,
-        limits=common.photo_limits(args),
+        limits=limits,
     )
     lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in report.flags]
     lines += [

@@ -81,7 +81,9 @@ class OpenedPhoto:
 
 
 def open_person_photo(
-    photo: PersonPhoto, finder: FaceFinder, limits: PhotoLimits
+    photo: PersonPhoto,
+    finder: FaceFinder,
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
 ) -> OpenedPhoto:
     """Return the faces of `photo` that are good enough to enrol.
 

@@ -143,9 +143,9 @@ def read_people(
 ) -> PeopleFolder:
     """Assign the files `paths` below `root` to people, and hash them.
 
-    Files of more than `max_bytes` are not read. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in the spelling
-    of the gallery, or else the first one by path; a name that a person of the gallery had before
-    is that person's.
+    Files of more than `max_bytes` are not read. Names that differ in case, spaces, `-`, `_` or `.`
+    alone are one person, shown in the spelling of the gallery, or else the first one by path; a
+    name that a person of the gallery had before is that person's.
     """
     aliases: dict[str, str] = {}
     owners = []
