@@ -36,7 +36,8 @@ from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS
 from faceops.identification.records.reuse import UnloadedRelease
 from faceops.identification.run import identify
-from faceops.identification.settings import DETAIL, IdentifySettings, check_folders
+from faceops.identification.settings import DETAIL, IdentifySettings, check_identify_folders
+from faceops.photos.folders import BUNDLE, require_utf8
 from faceops.photos.walk import walk_photos
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
@@ -66,11 +67,12 @@ _load = lru_cache(maxsize=1)(Bundle.load)
 
 def check_arguments(photos_dir: Path, out: Path, gallery: Path, shard_photos: int) -> None:
     """Refuse wrong arguments before a server is started for the run."""
+    require_utf8(photos_dir, "photos")  # it is a parameter of the flow, which is JSON
     if not photos_dir.is_dir():
         raise UsageError(f"{photos_dir} is not a folder of photos; name one that exists.")
     if shard_photos < 1:
         raise UsageError(f"{shard_photos} photos a shard are too few; give 1 or more.")
-    check_folders(photos_dir, out, gallery)
+    check_identify_folders(photos_dir, out, gallery)
     Gallery.open(gallery)
 
 
@@ -125,6 +127,8 @@ def wait_for_folder(photos_dir: Path, patience_s: float) -> list[Path]:
 def load_model(model: str, precision: Precision) -> Bundle:
     """Load the release that the flow's parameter `model` names."""
     folder = None if model.startswith("models:") else Path(model)
+    if folder is not None:
+        require_utf8(folder, BUNDLE.name)
     return load_release(folder, model, precision=precision)
 
 

@@ -34,6 +34,7 @@ from faceops.base.errors import FaceOpsError, UsageError, without_secrets
 from faceops.base.locks import file_lock
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
+from faceops.photos.folders import require_utf8
 from faceops.registry.register import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos
@@ -60,6 +61,7 @@ def stage_names(root: Path) -> list[str]:
 
 def check_arguments(root: Path, experiment: str | None, force: str | None) -> None:
     """Refuse wrong arguments before a server is started for the run."""
+    require_utf8(root, "the repository")
     path = experiment_file(root, experiment) if experiment else root / "params.yaml"
     check_train_params(read_params(path).train, path)
     stages = stage_names(root)

@@ -13,7 +13,7 @@ WITHOUT_MLFLOW = """
 import sys
 sys.modules["mlflow"] = None
 from faceops.cli import main
-sys.exit(main(["enrol", "."]))
+sys.exit(main(["enrol", ".", "--gallery", "../gallery"]))
 """
 
 

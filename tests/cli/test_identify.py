@@ -29,6 +29,10 @@ def test_enrol_identify_and_forget(
     with (out / "faces.csv").open(encoding="utf-8", newline="") as file:
         named = [row["person"] for row in csv.DictReader(file) if row["person"]]
     assert len(named) == summary["identified"] > 0
+    for folder in (gallery, out, sface_bundle, synthetic_set):  # each is recognised
+        assert main(["evaluate", "--out", str(folder), *release]) == 2
+        error = capsys.readouterr().err
+        assert "name another folder for an evaluation" in error or "name two folders" in error
     assert main(["people", "forget", named[0], "--gallery", gallery]) == 0
     assert "not covered" in capsys.readouterr().out
     assert main(["people", "list", "--gallery", gallery, "--json"]) == 0
@@ -41,7 +45,7 @@ def test_enrol_identify_and_forget(
     ("arguments", "sentence"),
     [
         (["identify", "none", "--out", "o"], "none does not exist"),
-        (["identify", ".", "--out", "o"], "lies inside the photos' folder"),
+        (["identify", ".", "--out", "o"], "lies inside . (photos)"),
         (["identify", "p", "--out", "o"], "gallery is not a gallery"),
         (["identify", "p", "--out", "o", "--budget", "1.5"], "budget 1.5 is wrong"),
         (["identify", "p", "--out", "o", "--budget", "nan"], "budget nan is wrong"),

@@ -18,6 +18,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from faceops.base.errors import UsageError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
@@ -170,6 +171,27 @@ def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: 
     assert done.returncode == 2
     assert done.stderr.startswith("identify: there is no time zone Mars/Phobos")
     assert done.stderr.count("\n") == 1
+
+
+def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    from flows.identify import check_arguments, load_model
+
+    photos, gallery, raw = (tmp_path / name for name in ("photos", "gallery", os.fsdecode(b"\xe9")))
+    for folder in (photos, gallery, raw):
+        folder.mkdir()
+    (gallery / "gallery.json").write_text("{}")
+    for folders, sentence in (
+        ((photos, gallery, gallery), "cannot be the folder of"),
+        ((photos, gallery / "out", gallery), "lies inside"),
+        ((photos, gallery, tmp_path / "other"), "holds a gallery"),
+        ((photos, raw, gallery), "not a UTF-8 path"),
+        ((raw, tmp_path / "out", gallery), "not a UTF-8 path"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            check_arguments(*folders, 1)
+    with pytest.raises(UsageError, match="not a UTF-8 path"):
+        load_model(str(raw), "float32")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["gallery.json"]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from faceops.base.locks import folder_lock
 from faceops.base.reasons import Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.run import MAX_DEFAULT_THREADS, identify
-from faceops.identification.settings import IdentifySettings, check_folders
+from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 from tests.identification.conftest import results_missing, rows_of
@@ -134,15 +134,15 @@ def test_impossible_folders_are_refused(tmp_path: Path) -> None:
     album, gallery, out = (tmp_path / name for name in ("album", "gallery", "out"))
     album.mkdir()
     (album / "photo.jpg").touch()
-    check_folders(album, out, gallery)
+    check_identify_folders(album, out, gallery)
     for folders, sentence in (
         ((tmp_path / "none", out, gallery), "does not exist"),
-        ((album, album / "out", gallery), "for the results lies inside the photos' folder"),
+        ((album, album / "out", gallery), "\\(results of identify\\) lies inside .* \\(photos\\)"),
         ((album, album / "photo.jpg", gallery), "is a file"),
-        ((album, out, album / "g"), "for the gallery lies inside"),
+        ((album, out, album / "g"), "\\(a gallery\\) lies inside"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            check_folders(*folders)
+            check_identify_folders(*folders)
 
 
 def test_an_empty_folder_that_had_photos_is_refused(

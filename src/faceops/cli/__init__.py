@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import faceops
 from faceops.base.errors import FaceOpsError
+from faceops.cli.common import check_folders
 
 # Modules of this package, each with one command or several.
 COMMANDS = ("weights", "data", "gallery", "backup", "identify", "evaluate", "release")
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = build_parser().parse_args(argv)
     try:
+        check_folders(args)
         return int(args.run(args))
     except FaceOpsError as error:
         print(f"faceops {args.command}: {error}", file=sys.stderr)

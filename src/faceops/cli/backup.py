@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.cli import common
+from faceops.photos.folders import GALLERY, RESULTS, Use
 
 if TYPE_CHECKING:
     from faceops.gallery.check import Repair
@@ -15,17 +16,16 @@ def add_parser(subparsers: Any) -> None:
     """Add `faceops gallery` with its actions."""
     text = "export, import, check and repair a gallery"
     actions = common.add_group(subparsers, "gallery", help=text)
-    for run in (_export, _import):
+    for run, use in ((_export, Use.READ), (_import, Use.WRITE)):
         parser = common.add_command(actions, run)
         parser.add_argument("archive", type=Path, metavar="FILE", help="the archive, a tar file")
-        common.add_folder(parser, "--gallery", "gallery")
+        common.add_folder(parser, "--gallery", GALLERY, use, default="gallery")
     for run in (_check, _repair):
         parser = common.add_command(actions, run)
         text = "the gallery (default: gallery, or none with --out)"
-        parser.add_argument("--gallery", type=Path, metavar="DIR", help=text)
+        common.add_folder(parser, "--gallery", GALLERY, help=text)
         text = "an output folder of identify, whose state and records are checked too"
-        outs: dict[str, Any] = {"type": Path, "action": "append", "default": [], "metavar": "DIR"}
-        parser.add_argument("--out", help=text, **outs)
+        common.add_folder(parser, "--out", RESULTS, action="append", default=[], help=text)
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
 
 if TYPE_CHECKING:
@@ -44,14 +45,37 @@ def add_group(subparsers: Any, name: str, **texts: Any) -> Any:
 
 
 def add_folder(
-    parser: argparse.ArgumentParser, option: str, default: str | None = None, text: str = ""
+    parser: Any, name: str, kind: folders.Kind, use: folders.Use = folders.Use.READ, **settings: Any
 ) -> None:
-    """Add an option for a folder; without a default it is required."""
-    shown = text if default is None else f"{text} (default: {default})".lstrip()
-    folder = None if default is None else Path(default)
-    parser.add_argument(
-        option, type=Path, required=folder is None, default=folder, metavar="DIR", help=shown
-    )
+    """Add an argument that names a folder, or folders, to be checked before the command runs.
+
+    Args:
+        parser: or a group of its arguments.
+        kind: of what the folder holds.
+        settings: of argparse.
+    """
+    settings = {"type": Path} | ({"metavar": "DIR"} if name.startswith("-") else {}) | settings
+    if settings.get("default"):
+        settings["help"] = f"{settings.get('help', '')} (default: %(default)s)".lstrip()
+    action = parser.add_argument(name, **settings)
+    known = parser.get_default("folders") or ()
+    parser.set_defaults(folders=(*known, (action.dest, kind, use)))
+
+
+def check_folders(args: argparse.Namespace) -> None:
+    """Check the folders that a command's arguments name, see `faceops.photos.folders`.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    named = []
+    for name, kind, use in getattr(args, "folders", ()):
+        given = getattr(args, name)
+        paths = given if isinstance(given, list) else [given]
+        # The place of an import may be a URL.
+        local = [Path(path) for path in paths if path is not None and "://" not in str(path)]
+        named += [folders.Folder(path, kind, use) for path in local]
+    folders.check_folders(named)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +120,7 @@ def positive(text: str) -> int:
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --bundle and --model, of which one can be given, and --precision."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--bundle", type=Path, metavar="DIR", help="a release bundle's folder")
+    add_folder(which, "--bundle", folders.BUNDLE, help="a release bundle's folder")
     text = "a registered release (default: %(default)s)"
     which.add_argument("--model", default=CHAMPION, metavar="URI", help=text)
     add_precision_argument(parser)

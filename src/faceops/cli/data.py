@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.cli import common
 from faceops.dataset.sources import SOURCES
+from faceops.photos.folders import DATA_SET, EMBEDDINGS, SOURCE, SUSPICIONS, Use
 
 if TYPE_CHECKING:
     from faceops.evaluation.label_doctor.diagnose import Suspicion
@@ -42,18 +43,20 @@ def add_parser(subparsers: Any) -> None:
     sources = f"kind of source: {', '.join(SOURCES)}"
     importing.add_argument("source", metavar="SOURCE", help=sources)
     text = "folder, archive (tar, tgz, zip) or http(s) URL of one"
-    importing.add_argument("place", metavar="PATH_OR_URL", help=text)
+    common.add_folder(importing, "place", SOURCE, type=str, metavar="PATH_OR_URL", help=text)
     text = "the first N people only, by name"
     importing.add_argument("--limit-people", type=common.positive, metavar="N", help=text)
     text = "only the people named in FILE, one a line (LFW's lists too)"
     importing.add_argument("--only-list", type=Path, metavar="FILE", help=text)
     for action in (making, importing):
-        common.add_folder(action, "--out", "data")
+        common.add_folder(action, "--out", DATA_SET, Use.WRITE, default="data")
     doctor = common.add_command(actions, _doctor)
     common.add_bundle_arguments(doctor)
-    common.add_folder(doctor, "--data", "data", "the data folder")
-    common.add_folder(doctor, "--crops", "build/crop", "output of the crop stage")
-    common.add_folder(doctor, "--out", "build/doctor", "where the list and the contact sheets go")
+    common.add_folder(doctor, "--data", DATA_SET, default="data", help="the data folder")
+    text = "output of the crop stage"
+    common.add_folder(doctor, "--crops", EMBEDDINGS, default="build/crop", help=text)
+    text = "where the list and the contact sheets go"
+    common.add_folder(doctor, "--out", SUSPICIONS, Use.WRITE, default="build/doctor", help=text)
     text = "share of the labels to assume wrong; more lists more (default: %(default)s)"
     doctor.add_argument("--share", type=float, default=SHARE, metavar="S", help=text)
     common.add_threads(doctor)

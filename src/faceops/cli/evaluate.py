@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import common
+from faceops.photos.folders import BUNDLE, DATA_SET, EMBEDDINGS, EVALUATION, Use
 
 if TYPE_CHECKING:
     from faceops.config.sections import Params
@@ -28,26 +29,32 @@ def add_parser(subparsers: Any) -> None:
     """Add `faceops evaluate`."""
     parser = common.add_command(subparsers, _evaluate)
     text = "a release or a foreign embedder; may be given again (default: build/export)"
-    parser.add_argument("--bundle", type=Path, action="append", metavar="DIR", help=text)
+    common.add_folder(parser, "--bundle", BUNDLE, action="append", help=text)
     common.add_precision_argument(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="labelled photos")
+    common.add_folder(parser, "--data", DATA_SET, help="labelled photos")
     text = f"one of %(choices)s; default: {PIPELINE}, with --data all"
     parser.add_argument("--protocol", choices=_Protocols(), metavar="P", help=text)
     for name, what in (
         ("--people", "with --data: only these people, one name a line"),
-        ("--lists", "where LFW's lists of pairs are (default: beside the photos)"),
         ("--slices", "a CSV of attributes a person or a photo: figures for each group"),
-        ("--out", "folder for report.html, evaluation.json and, of --data, photos.csv"),
     ):
-        parser.add_argument(name, type=Path, help=what)
+        parser.add_argument(name, type=Path, metavar="FILE", help=what)
+    text = "where LFW's lists of pairs are (default: beside the photos)"
+    common.add_folder(parser, "--lists", DATA_SET, help=text)
+    text = "folder for report.html, evaluation.json and, of --data, photos.csv"
+    common.add_folder(parser, "--out", EVALUATION, Use.WRITE, help=text)
+    text = "faces and embeddings of --data are kept here"
+    common.add_folder(
+        parser, "--work", EMBEDDINGS, Use.WRITE, default="build/evaluations", help=text
+    )
+    text = "output of the crop stage"
+    common.add_folder(parser, "--crops", EMBEDDINGS, default="build/crop", help=text)
     for name, default, what in (
-        ("--work", "build/evaluations", "faces and embeddings of --data are kept here"),
-        ("--crops", "build/crop", "output of the crop stage"),
         ("--split", "build/split/faces.parquet", "output of the split stage"),
         ("--params", "params.yaml", "parameter file; with --data it may be absent"),
     ):
         text = f"{what} (default: %(default)s)"
-        parser.add_argument(name, type=Path, default=Path(default), help=text)
+        parser.add_argument(name, type=Path, metavar="FILE", default=Path(default), help=text)
     common.add_threads(parser)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.cli import common
+from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
     from faceops.identification.forget.forget import ForgetResult
 
-FOLDERS: dict[str, Any] = {"type": Path, "action": "append", "default": [], "metavar": "DIR"}
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 # What forgetting does not reach.
@@ -30,8 +30,7 @@ NOT_COVERED = (
 def add_parser(subparsers: Any) -> None:
     """Add `faceops enrol`, `faceops people` with its actions, and `faceops name`."""
     enrolling = common.add_command(subparsers, _enrol)
-    enrolling.add_argument("people_dir", type=Path, metavar="PEOPLE_DIR")
-    common.add_folder(enrolling, "--gallery", "gallery")
+    common.add_folder(enrolling, "people_dir", PHOTOS, metavar="PEOPLE_DIR")
     text = "remove faces whose photo PEOPLE_DIR no longer has; those of photos that cannot be read "
     text += "stay"
     enrolling.add_argument("--prune", action="store_true", help=text)
@@ -52,18 +51,20 @@ def add_parser(subparsers: Any) -> None:
     readmitting.add_argument("mark", metavar="MARK", help="as forget printed it")
     forgetting = actions.choices["forget"]
     text = "a further output folder of identify; those named from this gallery are known"
-    forgetting.add_argument("--out", help=text, **FOLDERS)
+    more: dict[str, Any] = {"action": "append", "default": []}
+    common.add_folder(forgetting, "--out", RESULTS, Use.CLEAN, help=text, **more)
     text = "state that a folder of results, or of photos with sidecars, is gone for good"
-    forgetting.add_argument("--gone", help=text, **FOLDERS)
-    readmitting.add_argument("--out", help="as of forget", **FOLDERS)
+    common.add_folder(forgetting, "--gone", PHOTOS, help=text, **more)
+    common.add_folder(readmitting, "--out", RESULTS, Use.CLEAN, help="as of forget", **more)
     common.add_bundle_arguments(common.add_command(actions, _reembed))
     naming = common.add_command(subparsers, _name)
     naming.add_argument("unknown", metavar="UNKNOWN", help="such as unknown-007")
     naming.add_argument("name", metavar="NAME")
-    common.add_folder(naming, "--out", text="the results of identify")
+    text = "the results of identify"
+    common.add_folder(naming, "--out", RESULTS, Use.WRITE, required=True, help=text)
     common.add_bundle_arguments(naming)
-    for parser in (*actions.choices.values(), naming):
-        common.add_folder(parser, "--gallery", "gallery")
+    for parser in (enrolling, *actions.choices.values(), naming):
+        common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
 
 
 def _enrol(args: argparse.Namespace) -> int:

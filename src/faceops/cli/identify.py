@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.cli import common
+from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
     from faceops.identification.settings import IdentifySettings
@@ -17,9 +18,10 @@ MOST_ERRORS = 10
 def add_parser(subparsers: Any) -> None:
     """Add `faceops identify`."""
     parser = common.add_command(subparsers, _identify)
-    parser.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
-    common.add_folder(parser, "--gallery", "gallery")
-    common.add_folder(parser, "--out", text="for the results")
+    common.add_folder(parser, "photos_dir", PHOTOS, metavar="PHOTOS_DIR")
+    common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
+    text = "for the results"
+    common.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, help=text)
     text = "share of strangers that may be given a name, e.g. 0.01 (default: the release's)"
     parser.add_argument("--budget", type=float, metavar="SHARE", help=text)
     parser.add_argument(
@@ -59,13 +61,13 @@ def _identify(args: argparse.Namespace) -> int:
     earlier run into the same --out has seen are not opened again. What is known of photos that are
     gone is dropped by the first run after 30 days.
     """
-    from faceops.identification.settings import IdentifySettings, check_folders
+    from faceops.identification.settings import IdentifySettings, check_identify_folders
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     fields = IdentifySettings.__dataclass_fields__
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
     settings = IdentifySettings(**given, limits=common.photo_limits(args))
-    check_folders(args.photos_dir, args.out, args.gallery)
+    check_identify_folders(args.photos_dir, args.out, args.gallery)
     summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
     return common.show(args, summary.as_dict(), _lines(summary, args.out))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
+from faceops.photos.folders import BUNDLE, Use
 from faceops.release.signature import sign, signing_key, trusted_keys, verify
 
 
@@ -41,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
     promote.add_argument("--override", metavar="REASON", help=text)
     add_threads(gate)
     add_threads(promote)
-    add_folder(export, "--out", text="a new folder")
+    add_folder(export, "--out", BUNDLE, Use.WRITE, required=True, help="a new folder")
     keys: tuple[dict[str, Any], ...] = (
         {"help": "private key (default: $FACEOPS_SIGN_KEY)"},
         {
@@ -51,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     )
     for run, settings in zip((_sign, _verify), keys, strict=True):
         action = add_command(actions, run)
-        action.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+        add_folder(action, "bundle", BUNDLE, metavar="BUNDLE", help="the bundle's folder")
         action.add_argument("--key", type=Path, metavar="PEM", **settings)
 
 

@@ -21,7 +21,7 @@ from faceops.identification.engine.decide import NamedPhoto, NamingRule, name_fa
 from faceops.identification.engine.extract import GROUP, FaceExtractor
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
-from faceops.identification.settings import IdentifySettings, check_folders
+from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars.sidecars import with_sidecars, withdraw_unused
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
@@ -54,7 +54,7 @@ def identify(
         FaceOpsError: gallery and release have different contracts; `out` is in use by another
             process or cannot be written; the folder is empty now and was not before.
     """
-    check_folders(photos_dir, out, gallery.folder)
+    check_identify_folders(photos_dir, out, gallery.folder)
     gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
     budget = settings.budget or thresholds.default_budget

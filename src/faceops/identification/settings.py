@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import UsageError, printable
 from faceops.base.reasons import Reason
 from faceops.identification.records.output_folder import KEEP_RUNS
+from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
 from faceops.photos.formats import PhotoLimits
 from faceops.release.release_file import Precision
 
@@ -95,21 +96,15 @@ class IdentifySettings:
         return str((*rows, self.policy, self.limits))
 
 
-def check_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
-    """Refuse impossible folders.
+def check_identify_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
+    """Refuse wrong folders of a run, see `check_folders`.
 
     Raises:
-        UsageError: there are no photos, or the results or the gallery would lie among the photos.
+        UsageError: there are no photos, or a folder holds something else than it is named for.
     """
     if not photos_dir.exists():
-        raise UsageError(f"{photos_dir} does not exist; name a folder of photos, or one photo.")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; name a folder for the results.")
-    if not photos_dir.is_dir():
-        return
-    for what, folder in (("the results", out), ("the gallery", gallery)):
-        if folder.resolve().is_relative_to(photos_dir.resolve()):
-            raise UsageError(
-                f"{folder} for {what} lies inside the photos' folder {photos_dir}, and the next "
-                "run would take it for photos; name a folder outside."
-            )
+        raise UsageError(
+            f"{printable(photos_dir)} does not exist; name a folder of photos, or one photo."
+        )
+    results, enrolled = Folder(out, RESULTS, Use.WRITE), Folder(gallery, GALLERY, Use.WRITE)
+    check_folders([Folder(photos_dir, PHOTOS), enrolled, results])

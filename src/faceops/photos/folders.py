@@ -1,0 +1,212 @@
+"""The folders that a user names: what each holds, and whether a command may write into it.
+
+They are compared by resolved path and by inode, and judged by what lies in them: a link, another
+spelling on a file system that ignores case, or a folder that the command does not know of cannot
+lead to files of another kind.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+
+from faceops.base.errors import UsageError, printable
+from faceops.photos.formats import FORMATS
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a folder holds.
+
+    Attributes:
+        name: as messages name it.
+        marks: groups of names; a folder that has all names of a group is of this kind.
+        closed: nothing else is written into folders below it either.
+    """
+
+    name: str
+    marks: tuple[tuple[str, ...], ...] = ()
+    closed: bool = False
+
+
+PHOTOS = Kind("photos")
+GALLERY = Kind("a gallery", (("gallery.json",), ("faces.parquet", "crops")), closed=True)
+BUNDLE = Kind("a release bundle", (("embedder.onnx",),), closed=True)
+RESULTS = Kind("results of identify", (("state.sqlite",), ("summary.json", "faces.parquet")))
+DATA_SET = Kind("a data set", (("sources.json",),))
+EVALUATION = Kind("an evaluation", (("evaluation.json",),))
+SUSPICIONS = Kind("suspicious labels", (("suspicions.csv",),))
+EMBEDDINGS = Kind("stored embeddings")
+SOURCE = Kind("photos to import")
+_MARKED = (GALLERY, BUNDLE, RESULTS, DATA_SET, EVALUATION, SUSPICIONS)
+
+
+class Use(Enum):
+    """What a command does with a folder; CLEAN is a WRITE that removes what earlier runs wrote."""
+
+    READ = "read"
+    WRITE = "write"
+    CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that the user named; it need not exist."""
+
+    path: Path
+    kind: Kind
+    use: Use = Use.READ
+
+    @cached_property
+    def real(self) -> Path:
+        """Where it lies, or would be made: links, and `..` behind an absent folder, resolved."""
+        return Path(os.path.realpath(self.path))
+
+    @cached_property
+    def status(self) -> os.stat_result | None:
+        """Of the file or folder that exists there."""
+        return _status(self.real)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether there is a folder now."""
+        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
+
+    def lies_inside(self, other: "Folder") -> bool:
+        """Return whether it is `other` or lies below it, by resolved path or by inode.
+
+        The inode counts where a file system ignores case, or where a folder is mounted twice.
+        """
+        if self.real.is_relative_to(other.real):
+            return True
+        above = map(_status, (self.real, *self.real.parents))
+        other_status = other.status
+        return other_status is not None and any(
+            status is not None and os.path.samestat(status, other_status) for status in above
+        )
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return the status of what is at `path`; None if nothing is, or it may not be looked at."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def check_folders(folders: Sequence[Folder]) -> None:
+    """Check the folders of one command, before anything is written.
+
+    A folder that is written to must not be another one of `folders` or lie inside it, hold files of
+    another kind, or lie inside a gallery or a release bundle. Its path has to be UTF-8, as have all
+    others but those of photos, which are opened by their bytes.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    for folder in folders:
+        if folder.kind is not PHOTOS and folder.use is not Use.CLEAN:
+            require_utf8(folder.path, folder.kind.name)
+        if folder.use is not Use.READ and folder.status and not folder.is_folder:
+            raise UsageError(f"{printable(folder.path)} is a file; name a folder.")
+    for folder in folders:
+        for other in folders:
+            if other is not folder and folder.use is Use.WRITE:
+                _check_apart(folder, other)
+    for folder in folders:
+        if folder.use is not Use.READ:
+            _check_content(folder)
+
+
+def require_utf8(path: Path, what: str) -> None:
+    """Refuse a path that is not UTF-8: Parquet files, JSON and servers cannot name it.
+
+    Raises:
+        UsageError: it is not, or a link leads to a path that is not.
+    """
+    for name in (str(path), os.path.realpath(path)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{printable(Path(name))} ({what}) is not a UTF-8 path; rename it."
+            ) from None
+
+
+def _check_apart(folder: Folder, other: Folder) -> None:
+    """Refuse `folder`, which is written to, where it is `other` or lies inside it."""
+    # Two folders that one command writes to may be one, unless one of them is the gallery.
+    both_written = other.use is Use.WRITE and GALLERY in (folder.kind, other.kind)
+    is_apart = other.use is Use.READ or both_written
+    # `other` may also be absent, or one photo.
+    if not is_apart or not other.is_folder or not folder.lies_inside(other):
+        return
+    path, what, of = printable(folder.path), folder.kind.name, other.kind.name
+    if other.lies_inside(folder):
+        raise UsageError(f"{path} cannot be the folder of {what} and of {of}; name two folders.")
+    parent = printable(other.path)
+    raise UsageError(f"{path} ({what}) lies inside {parent} ({of}); name a folder outside it.")
+
+
+def _check_content(folder: Folder) -> None:
+    """Refuse a folder with files of another kind, and one below a gallery or a bundle."""
+    path, what = printable(folder.path), folder.kind.name
+    found = _marks(folder.real)
+    if folder.kind not in found and (photo := _find_photo(folder)):
+        found[PHOTOS] = photo
+    for kind, mark in found.items():
+        if kind is not folder.kind:
+            raise UsageError(f"{path} holds {kind.name} ({mark}); name another folder for {what}.")
+    for parent in folder.real.parents:
+        for kind, mark in _marks(parent).items():
+            if kind.closed:
+                raise UsageError(
+                    f"{path} lies inside {printable(parent)}, which holds {kind.name} ({mark}); "
+                    f"name another folder for {what}."
+                )
+
+
+def _marks(folder: Path) -> dict[Kind, str]:
+    """Return the kinds of what `folder` holds, each with a file that shows it."""
+    return {
+        kind: group[0]
+        for kind in _MARKED
+        for group in reversed(kind.marks)
+        if all(_status(folder / name) for name in group)
+    }
+
+
+_LOOKED_AT = 5000  # files and folders, so that a check takes no time
+
+
+def _find_photo(folder: Folder) -> str:
+    """Return a photo in the folder or two levels below, by its suffix; "" if there is none.
+
+    The photos/ of a data set do not count where a data set is written.
+    """
+    suffixes = tuple(suffix for each in FORMATS for suffix in each.suffixes)
+    own = "photos" if folder.kind is DATA_SET else None
+    for count, entry in enumerate(_entries(folder.real, own, 2)):
+        if entry.name.lower().endswith(suffixes):
+            return printable(Path(entry.path).relative_to(folder.real))
+        if count == _LOOKED_AT:
+            break
+    return ""
+
+
+def _entries(folder: Path, skipped: str | None, depth: int) -> Iterator["os.DirEntry[str]"]:
+    """Yield the files in `folder`, then those below; hidden names are left out."""
+    folders = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == skipped:
+                continue
+            yield entry
+            if depth and entry.is_dir():
+                folders.append(Path(entry.path))
+    for below in folders:
+        yield from _entries(below, None, depth - 1)

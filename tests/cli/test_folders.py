@@ -1,0 +1,219 @@
+"""The folders that commands are given: all are checked before anything is read or written."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faceops.base.errors import UsageError
+from faceops.cli import build_parser, main
+from faceops.photos import folders
+from faceops.photos.folders import Folder, Kind, Use, check_folders
+
+# The folders of each command that has some; those that it writes to are in capitals.
+_GALLERY = {"--gallery": "A GALLERY"}
+_BUNDLE = {"--bundle": "a release bundle"}
+_RESULTS = {"--out": "RESULTS OF IDENTIFY"}
+_STORED = {"--crops": "stored embeddings"}
+COMMANDS: dict[str, dict[str, str]] = {
+    "data synthetic": {"--out": "A DATA SET"},
+    "data import": {"place": "photos to import", "--out": "A DATA SET"},
+    "data doctor": _BUNDLE | _STORED | {"--data": "a data set", "--out": "SUSPICIOUS LABELS"},
+    "enrol": {"people_dir": "photos"} | _BUNDLE | _GALLERY,
+    **{f"people {word}": _GALLERY for word in ("list", "show", "rename", "merge", "unalias")},
+    "people forget": _RESULTS | _GALLERY | {"--gone": "photos"},
+    "people readmit": _RESULTS | _GALLERY,
+    "people reembed": _BUNDLE | _GALLERY,
+    "name": _RESULTS | _BUNDLE | _GALLERY,
+    "identify": {"photos_dir": "photos"} | _RESULTS | _BUNDLE | _GALLERY,
+    "evaluate": _BUNDLE
+    | _STORED
+    | {"--data": "a data set", "--lists": "a data set", "--out": "AN EVALUATION"}
+    | {"--work": "STORED EMBEDDINGS"},
+    "release export": {"--out": "A RELEASE BUNDLE"},
+    **{f"release {word}": {"bundle": "a release bundle"} for word in ("sign", "verify")},
+    "gallery export": {"--gallery": "a gallery"},
+    "gallery import": _GALLERY,
+    "gallery check": {"--gallery": "a gallery", "--out": "results of identify"},
+    "gallery repair": {"--gallery": "a gallery", "--out": "results of identify"},
+}
+# What lies in a folder of each kind.
+CONTENT = {
+    folders.GALLERY: ("gallery.json", "faces.parquet", "crops/aa/aaaa.png"),
+    folders.BUNDLE: ("release.json", "embedder.onnx"),
+    folders.RESULTS: ("state.sqlite", "runs/1/annotated/a.jpg"),
+    folders.DATA_SET: ("sources.json", "photos/Ann/1.jpg"),
+    folders.EVALUATION: ("evaluation.json", "pictures/roc.png"),
+    folders.SUSPICIONS: ("suspicions.csv", "suspicions-001.png"),
+    folders.PHOTOS: ("Ann/holiday/1.JPG", "Ben.jpg"),
+}
+RAW = os.fsdecode(b"caf\xe9")
+
+
+def commands(
+    parser: argparse.ArgumentParser, name: str = ""
+) -> Iterator[tuple[str, list[argparse.Action]]]:
+    """Yield each command with its arguments."""
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        yield name.strip(), parser._actions
+    for group in groups:
+        for word, below in group.choices.items():
+            yield from commands(below, f"{name} {word}")
+
+
+PARSER = build_parser()
+PARSERS = dict(commands(PARSER))
+
+
+@pytest.fixture(autouse=True)
+def _never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `main` fail where it would run a command."""
+
+    class Checked(argparse.ArgumentParser):
+        def parse_args(self, *given: Any) -> argparse.Namespace:  # type: ignore[override]
+            args = PARSER.parse_args(*given)
+            args.run = lambda args: pytest.fail(f"{given} is not refused")
+            return args
+
+    monkeypatch.setattr("faceops.cli.build_parser", Checked)
+
+
+def declared(command: str) -> list[tuple[str, Kind, Use]]:
+    """Return argument, kind and use of the folders of a command."""
+    (folders_of,) = [vars(PARSER.parse_args(arguments(command, {}))).get("folders") or ()]
+    names = {a.dest: (a.option_strings or [a.dest])[0] for a in PARSERS[command]}
+    return [(names[dest], kind, use) for dest, kind, use in folders_of]
+
+
+def arguments(command: str, given: dict[str, Path]) -> list[str]:
+    """Return the command with the folders `given`, and something for all that it requires."""
+    words = command.split()
+    for action in PARSERS[command]:
+        name = (action.option_strings or [action.dest])[0]
+        value = str(given[name]) if name in given else "x"
+        if action.option_strings and (action.required or name in given):
+            words += [name, value]
+        elif not action.option_strings and action.nargs is None:
+            words.append(value)
+    return words
+
+
+def make(folder: Path, kind: Kind) -> Path:
+    """Make a folder that looks like one of `kind`."""
+    for name in CONTENT[kind]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of all files below `folder`, by path."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(command: str, given: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one sentence with which the command is refused; nothing is written."""
+    before = snapshot(Path.cwd())
+    assert main(arguments(command, given)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert snapshot(Path.cwd()) == before
+    return error
+
+
+WRITTEN = [
+    (command, name, kind, use)
+    for command in PARSERS
+    for name, kind, use in declared(command)
+    if use is not Use.READ
+]
+
+
+def test_all_folders_of_all_commands_are_checked() -> None:
+    found = {}
+    for command, actions in PARSERS.items():
+        rows = declared(command)
+        shown = {name: str.lower if use is Use.READ else str.upper for name, _, use in rows}
+        found[command] = {name: shown[name](kind.name) for name, kind, _ in rows}
+        for action in actions:  # a path is a file, or is declared by `add_folder`
+            name = (action.option_strings or [action.dest])[0]
+            if action.type is Path or "DIR" in str(action.metavar):
+                assert action.metavar in ("FILE", "PEM") or name in found[command], (command, name)
+    assert {command: named for command, named in found.items() if named} == COMMANDS
+
+
+@pytest.mark.parametrize(("command", "name", "own", "use"), WRITTEN)
+def test_a_folder_that_holds_something_else_is_left_unchanged(
+    command: str, name: str, own: Kind, use: Use,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for kind in CONTENT:
+        folder = make(tmp_path / kind.name, kind)
+        if kind is not own:
+            link = tmp_path / f"link to {kind.name}"
+            link.symlink_to(folder)
+            for path in (folder, link, tmp_path / "new" / ".." / kind.name):
+                assert "name another folder" in refused(command, {name: path}, capsys)
+        if kind.closed:
+            error = refused(command, {name: folder / "new" / "below"}, capsys)
+            assert f"lies inside {folder}" in error
+    if use is Use.WRITE:
+        assert "is not a UTF-8 path" in refused(command, {name: tmp_path / RAW}, capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "written", "other"),
+    [
+        (command, name, other)
+        for command, name, _, use in WRITTEN
+        for other, kind, used in declared(command)
+        if use is Use.WRITE and other != name
+        and (used is Use.READ or (used is Use.WRITE and command != "evaluate"))
+    ],
+)  # fmt: skip
+def test_a_written_folder_is_apart_from_the_others(
+    command: str, written: str, other: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    for path in ("a", "link", "a/b/.."):
+        error = refused(command, {written: tmp_path / path, other: tmp_path / "a"}, capsys)
+        assert "name two folders" in error
+    for path in ("a/b", "link/new/one"):
+        error = refused(command, {written: tmp_path / path, other: tmp_path / "a"}, capsys)
+        assert "name a folder outside" in error
+
+
+def test_a_folder_under_another_spelling_is_known_by_its_inode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Photos").mkdir()
+    (tmp_path / "photos").symlink_to("Photos")  # as on a file system that ignores case
+    monkeypatch.setattr(os.path, "realpath", os.fspath)
+    photos, new = (Folder(tmp_path / name, folders.PHOTOS) for name in ("Photos", "photos/new"))
+    assert new.lies_inside(photos)
+    assert not photos.lies_inside(new)
+
+
+def test_what_a_command_wrote_itself_and_photos_beside_it_are_allowed(tmp_path: Path) -> None:
+    for kind in CONTENT:
+        if kind is not folders.PHOTOS:
+            check_folders([Folder(make(tmp_path / kind.name, kind), kind, Use.WRITE)])
+    photos = make(tmp_path / folders.RESULTS.name / "album", folders.PHOTOS)
+    results = Folder(tmp_path / folders.RESULTS.name, folders.RESULTS, Use.WRITE)
+    check_folders([Folder(photos, folders.PHOTOS), results])
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").touch()
+    check_folders([Folder(tmp_path / "notes", folders.RESULTS, Use.WRITE)])
+    (tmp_path / "data" / "photos" / "Ann").mkdir(parents=True)
+    (tmp_path / "data" / "photos" / "Ann" / "1.jpg").touch()
+    check_folders([Folder(tmp_path / "data", folders.DATA_SET, Use.WRITE)])
+    with pytest.raises(UsageError, match="is a file"):
+        check_folders([Folder(tmp_path / "notes" / "todo.txt", folders.RESULTS, Use.WRITE)])
