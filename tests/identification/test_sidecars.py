@@ -17,7 +17,7 @@ from faceops.gallery.names import person_key
 from faceops.identification.forget.sidecars import forget_in_sidecars
 from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars.place import SidecarPlaces
-from faceops.identification.sidecars.sidecars import NamedRegion, write_sidecar
+from faceops.identification.sidecars.sidecars import NamedRegion, withdraw, write_sidecar
 from faceops.identification.sidecars.xmp import AREA, DIMENSIONS, IPTC, MWG, RDF
 
 SIZE = (200, 100)
@@ -149,6 +149,18 @@ def test_exiftool_reads_what_we_and_others_wrote(sidecar: Path) -> None:
     assert content["PersonInImage"] == ["Zoë", "Ada"]
     assert content["TagsList"] == ["People/Zoë"]
     assert content["Instructions"] == 'line one\nline two\t"three" <4>'
+
+
+def test_after_exiftool_changed_a_sidecar_ours_are_found_and_leave_no_trace(sidecar: Path) -> None:
+    command = shutil.which("exiftool")
+    if command is None:
+        pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
+    write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
+    subprocess.run([command, "-q", "-overwrite_original", "-Rating=3", sidecar], check=True)
+    assert names_in(sidecar) == (["Ada", "Ben"], ["Ada", "Ben"])
+    assert withdraw(sidecar)
+    assert "faceops" not in (text := sidecar.read_text("utf-8")) and ">3</xmp:Rating>" in text
+    assert text.count("<rdf:Description") == 1 and not withdraw(sidecar)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

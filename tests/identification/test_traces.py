@@ -80,6 +80,8 @@ def test_a_secret_in_compressed_cells_and_across_pages(tmp_path: Path) -> None:
 
 def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
     pq.write_table(pa.table({"person": ["Ada", None, "Ben"]}), tmp_path / "a.parquet")
+    aliased = pa.table({"n": [1]}).replace_schema_metadata({"a": json.dumps({"aliases": ["ADA"]})})
+    pq.write_table(aliased, tmp_path / "aliases.parquet")
     (tmp_path / "b.csv").write_text("x,y\n'Ada,2\n")
     (tmp_path / "c.json").write_text(json.dumps({"people": {"ADA": 1}}))
     (tmp_path / "d.jsonl").write_text('{"a": 1}\n{"a": ["ada"]}\n')
@@ -87,7 +89,7 @@ def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
         db.execute('CREATE TABLE "odd ""name" (n TEXT)')
         db.execute('INSERT INTO "odd ""name" VALUES (?)', ("Ada",))
     assert [line.split(":")[0] for line in found_in(tmp_path)] == [
-        "a.parquet", "b.csv", "c.json", "d.jsonl", "e.sqlite"
+        "a.parquet", "aliases.parquet", "b.csv", "c.json", "d.jsonl", "e.sqlite"
     ]  # fmt: skip
 
 

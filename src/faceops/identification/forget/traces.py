@@ -251,6 +251,9 @@ def _pieces(path: Path, encoding: str) -> Iterator[Cell]:
 
 def _parquet(path: Path) -> Iterator[Cell]:
     with pq.ParquetFile(path, pre_buffer=False) as file:
+        for value in (file.schema_arrow.metadata or {}).values():
+            with contextlib.suppress(ValueError):  # not JSON, or not text
+                yield from (("its metadata", text) for text in _texts(json.loads(value)))
         for batch in file.iter_batches(batch_size=ROWS):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 if pa.types.is_dictionary(column.type):

@@ -159,32 +159,32 @@ class XmpDocument:
             self._declared(self._child(self._bag(people), "rdf:li", RDF, name))
 
     def remove(self, item: Element) -> None:
-        """Remove an rdf:li, and the list and the property if they are empty then."""
+        """Remove an rdf:li, and the list, property and rdf:Description if they are empty then."""
         element: Any = item
         for _ in ("rdf:li", "rdf:Bag", "property"):
-            parent, before = element.parentNode, element.previousSibling
-            if before is not None and before.nodeType == before.TEXT_NODE:
-                parent.removeChild(before)  # the indentation of its line
-            parent.removeChild(element)
-            if _elements(parent):
+            element = _removed(element)
+            if _elements(element):
                 return
-            element = parent
+        self._remove_empty_description(element)
 
     def remove_empty_regions(self) -> None:
         """Remove the mwg-rs:Regions that have no region list."""
         for regions in list(self._document.getElementsByTagNameNS(MWG, "Regions")):
             names = {element.localName for element in regions.getElementsByTagNameNS(MWG, "*")}
             if names <= {"AppliedToDimensions"}:
-                parent: Any = regions.parentNode
-                parent.removeChild(regions)
+                self._remove_empty_description(_removed(regions))
+
+    def _remove_empty_description(self, element: Element) -> None:
+        """Remove it unless it has properties or is the only one."""
+        others = [each for each in _elements(element.parentNode) if each is not element]  # type: ignore[arg-type]
+        if others and not _has_property(element):
+            _removed(element)
 
     def is_empty(self) -> bool:
         """Return whether no property is left."""
-        for description in self._document.getElementsByTagNameNS(RDF, "Description"):
-            names = description.attributes.keysNS()
-            if _elements(description) or any(uri not in (None, _XMLNS, RDF) for uri, _ in names):
-                return False
-        return True
+        return not any(
+            map(_has_property, self._document.getElementsByTagNameNS(RDF, "Description"))
+        )
 
     def _new_regions(self, stored_size: tuple[int, int]) -> Element:
         regions = self._property("mwg-rs:Regions", MWG)
@@ -278,6 +278,20 @@ def is_ours(region: Element) -> bool:
     if extensions is None or isinstance(extensions, str):
         return False
     return text_field(extensions, OURS, "Source") == "faceops"
+
+
+def _has_property(description: Element) -> bool:
+    names = description.attributes.keysNS()
+    return bool(_elements(description)) or any(uri not in (None, _XMLNS, RDF) for uri, _ in names)
+
+
+def _removed(element: Any) -> Any:
+    """Remove an element and the indentation of its line; return its parent."""
+    parent, before = element.parentNode, element.previousSibling
+    if before is not None and before.nodeType == before.TEXT_NODE:
+        parent.removeChild(before)
+    parent.removeChild(element)
+    return parent
 
 
 def _elements(parent: Element) -> list[Element]:
