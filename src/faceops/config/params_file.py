@@ -17,7 +17,10 @@ RENAMED_KEYS = {
     "train.classifier_margin": "train.head_margin",
     "train.classifier_scale": "train.head_scale",
     "train.classifier_weight": "train.head_loss_weight",
+    "train.cosface_margin": "train.head_margin",
+    "train.cosface_scale": "train.head_scale",
     "train.largest_gradient": "train.grad_clip_norm",
+    "train.miner": "train.miners",
     "train.tolerance": "train.min_delta",
     "train.warmup_draws": "train.warmup_sampler",
     "verify.budget": "verify.default_budget",
@@ -37,7 +40,12 @@ RENAMED_KEYS = {
     "gate.tar_loss": "gate.max_tar_loss",
 }
 RENAMED_VALUES = {
-    "train.warmup_sampler": {"people": "balanced", "photos": "uniform", "all_photos": "uniform_all"}
+    "train.miners": {name: f"{{{name}: 1.0}}" for name in ("semi_hard", "batch_hard")},
+    "train.warmup_sampler": {
+        "people": "balanced",
+        "photos": "uniform",
+        "all_photos": "uniform_all",
+    },
 }
 
 

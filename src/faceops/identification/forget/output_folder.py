@@ -292,6 +292,6 @@ def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
     """Return the folders of photos in which the runs in `folders` wrote sidecars."""
     summaries = [path for folder in folders if (path := folder / SUMMARY_FILE).is_file()]
     contents = [json.loads(path.read_text("utf-8")) for path in summaries]
-    shown = {content["photos_folder"] for content in contents if content["xmp"]}
+    shown = {content["photos_folder"] for content in contents if content.get("xmp")}
     named = (paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)] for text in sorted(shown))
     return [path.parent if path.is_file() else path for paths in named for path in paths]

@@ -1,0 +1,193 @@
+"""What earlier versions wrote opens: names stay, and who was forgotten stays forgotten."""
+
+import contextlib
+import json
+import sqlite3
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.cli import main
+from faceops.config.params_file import RENAMED_KEYS, RENAMED_VALUES, read_params
+from faceops.gallery.archive import export_gallery, import_gallery
+from faceops.gallery.check import check_gallery
+from faceops.gallery.crops import load_crop
+from faceops.gallery.store import Gallery, locked_gallery
+from faceops.identification.forget.forget import forget_person
+from faceops.identification.repair import check_output
+from faceops.identification.state import schema
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.schema import Method
+from faceops.release.contract import read_release
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a fixture holds.
+
+    Attributes:
+        gallery, state, release: versions.
+        person: who is enrolled, after the other one was forgotten.
+        was_called: an earlier name of the person.
+        forgotten: faces in the state whose place is kept.
+        keeps_faces: whether the faces that runs found are kept, so that no photo is opened again.
+    """
+
+    gallery: int
+    state: int
+    release: int
+    person: str = "Renamed Person"
+    was_called: str = "Ava Norukova"
+    forgotten: int = 2
+    keeps_faces: bool = False
+
+
+EXPECTED = {
+    "8ef8eda": Expected(1, 1, 1, person="Ava Norukova", forgotten=0),
+    "3dd0cd9": Expected(1, 2, 2),
+    "4fe9195": Expected(1, 3, 2),
+    "cc99810": Expected(1, 3, 2),
+    "c4a0e79": Expected(2, 4, 3, keeps_faces=True),
+}
+COMMITS = pytest.mark.parametrize("commit", EXPECTED)
+PARAMS = pytest.mark.parametrize("commit", [path.stem for path in (HERE / "params").glob("*.yaml")])
+
+
+def unpacked(commit: str, folder: Path) -> Path:
+    with tarfile.open(HERE / "fixtures" / f"{commit}.tar.xz") as tar:
+        tar.extractall(folder, filter="data")
+    outputs = folder / "gallery" / "outputs.jsonl"
+    if outputs.exists():
+        outputs.write_text(outputs.read_text().replace("/tmp/upgrade", str(folder)))
+    return folder
+
+
+def test_each_fixture_is_expected() -> None:
+    stored = {path.name.split(".")[0] for path in (HERE / "fixtures").iterdir()}
+    assert stored == EXPECTED.keys()
+    assert max(one.state for one in EXPECTED.values()) >= schema.SCHEMA_VERSION - 1
+
+
+@COMMITS
+def test_a_gallery_keeps_names_and_faces(
+    commit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, expected = unpacked(commit, tmp_path) / "gallery", EXPECTED[commit]
+    read = Gallery.open(folder)
+    assert (read.format_version, read.people) == (expected.gallery, [expected.person])
+    assert [finding for finding in check_gallery(folder) if finding.is_damage] == []
+    export_gallery(folder, tmp_path / "a.tar")
+    with locked_gallery(folder):
+        pass
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == (expected.gallery < 2)
+    assert ("migrated to gallery format 2" in printed) == (expected.gallery < 2)
+    opened = Gallery.open(folder)
+    imported = import_gallery(tmp_path / "a.tar", tmp_path / "imported")
+    for gallery in (opened, imported):
+        assert (gallery.format_version, gallery.people) == (2, [expected.person])
+        assert (gallery.contract_id, gallery.aliases) == (read.contract_id, read.aliases)
+        for before, after in zip(read.faces, gallery.faces, strict=True):
+            assert (before.embedding == after.embedding).all() and before.box == after.box
+            assert load_crop(gallery.folder, after.crop_id).shape == (112, 112, 3)
+        assert check_gallery(gallery.folder) == []
+
+
+@COMMITS
+def test_a_state_keeps_forgotten_faces_and_numbers_of_unknown_people(
+    commit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, expected = unpacked(commit, tmp_path) / "out", EXPECTED[commit]
+    state = out / "state.sqlite"
+    recorded = pq.read_table(out / "faces.parquet").to_pylist()
+    forgotten = [row["photo_id"] for row in recorded if row["reason"] == "forgotten"]
+    assert len(forgotten) == expected.forgotten
+    with contextlib.closing(sqlite3.connect(state)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (expected.state,)
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        counts = {
+            name: db.execute(f"SELECT count(*) FROM {name}").fetchone()
+            for name in tables & {"unknown_faces", "unknown_given", "faces"}
+        }
+    assert check_output(out) == []
+    with contextlib.closing(FaceStore(state, Method("finder", "contract"))) as store:
+        places = store.forgotten_places([row["photo_id"] for row in recorded])
+    assert {photo_id: len(boxes) for photo_id, boxes in places.items()} == dict.fromkeys(
+        forgotten, 1
+    )
+    assert capsys.readouterr().err.count("\n") == (not expected.keeps_faces)
+    with contextlib.closing(sqlite3.connect(state)) as db:
+        for name in counts.keys() - ({} if expected.keeps_faces else {"faces"}):
+            assert db.execute(f"SELECT count(*) FROM {name}").fetchone() == counts[name]
+    assert check_output(out) == []
+
+
+@COMMITS
+def test_a_person_of_earlier_results_can_be_forgotten(commit: str, tmp_path: Path) -> None:
+    folder, expected = unpacked(commit, tmp_path), EXPECTED[commit]
+    done = forget_person(folder / "gallery", expected.was_called, (folder / "out",))
+    assert done.person == expected.person and done.gallery_faces == 1
+    assert done.proof.found == [] and done.unreachable == []
+    texts = [
+        path.read_text("utf-8") for path in folder.rglob("*.json*") if "bundle" not in path.parts
+    ]
+    assert not any(name in text for text in texts for name in ("Renamed", "ava norukova"))
+
+
+@COMMITS
+def test_releases_are_read_from_schema_2_on(commit: str, tmp_path: Path) -> None:
+    bundle, expected = unpacked(commit, tmp_path) / "bundle", EXPECTED[commit]
+    stated = json.loads((bundle / "release.json").read_text("utf-8"))
+    assert stated["schema_version"] == expected.release
+    if expected.release == 1:  # its thresholds promise something else
+        with pytest.raises(FaceOpsError, match="schema version 1, this faceops reads"):
+            read_release(bundle)
+        return
+    release = read_release(bundle)
+    assert release.contract_id == stated["contract_id"]
+    assert release.contract_id == Gallery.open(tmp_path / "gallery").contract_id
+
+
+def test_an_earlier_registry_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = unpacked("3dd0cd9", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["release", "list", "--json"]) == 0
+    (version,) = json.loads(capsys.readouterr().out)
+    stated = json.loads((folder / "bundle" / "release.json").read_text("utf-8"))
+    assert version["contract_id"] == stated["contract_id"]
+    assert (version["aliases"], version["summary"]) == (["champion"], "The first release.")
+    assert main(["release", "show", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["params"] == {"train.miner": "semi_hard"}
+
+
+@PARAMS
+def test_earlier_params_are_refused_with_the_new_names_and_then_read(
+    commit: str, tmp_path: Path
+) -> None:
+    content = yaml.safe_load((HERE / "params" / f"{commit}.yaml").read_text("utf-8"))
+    old = [f"{section}.{key}" for section, keys in content.items() for key in keys]
+    renamed = {key: RENAMED_KEYS[key] for key in old if key in RENAMED_KEYS}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError) as caught:
+        read_params(path)
+    for key, new in renamed.items():
+        section, name = new.split(".")
+        value = content[section].pop(key.split(".")[1])
+        choice = RENAMED_VALUES.get(new, {}).get(str(value))
+        assert (f"{key} is now {new}" in str(caught.value)) != bool(choice)
+        assert choice is None or f"{key} = {value} is now {new} = {choice}" in str(caught.value)
+        content[section][name] = yaml.safe_load(choice) if choice else value
+    path.write_text(yaml.safe_dump(content))
+    assert read_params(path)
