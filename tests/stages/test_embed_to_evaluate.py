@@ -19,8 +19,9 @@ from faceops.config.sections import Params
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.model_file import save_model
 from faceops.release.bundle import Bundle
-from faceops.release.contract import read_release
+from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_release
 from faceops.release.export import assemble
+from faceops.release.onnx_metadata import read_metadata
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
 
@@ -176,6 +177,11 @@ def test_an_int8_that_is_good_enough_goes_into_the_release(
     float32, int8 = (Bundle.load(bundle, precision=name) for name in PRECISIONS)
     assert float32.release.contract_id == read_release(workspace / "build/export").contract_id
     assert int8.release.contract_id != float32.release.contract_id
+    carried = {
+        name: read_metadata(bundle / name)["contract_id"] for name in (EMBEDDER, EMBEDDER_INT8)
+    }
+    assert carried[EMBEDDER] == float32.release.contract_id
+    assert carried[EMBEDDER_INT8] == int8.release.contract_id
     ours, theirs = int8.release.thresholds, float32.release.thresholds
     assert ours != theirs and ours.photos == theirs.photos == 32
     assert (ours.quality_deciles, ours.data) == (theirs.quality_deciles, theirs.data)

@@ -7,7 +7,8 @@ from typing import Any
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
 from faceops.photos.folders import BUNDLE, Use
-from faceops.release.signature import sign, signing_key, trusted_keys, verify
+from faceops.release.release_file import RELEASE_FILE
+from faceops.release.signature import SIGNATURE_FILE, sign, signing_key, trusted_keys, verify
 
 
 def add_parser(subparsers: Any) -> None:
@@ -103,7 +104,13 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    """Show a release, its figures and when it was champion."""
+    """Show a release, its figures and when it was champion.
+
+    Of the folder of a bundle, show licence, source and sha256 of its models, and the metadata
+    inside the ONNX files.
+    """
+    if (Path(args.version) / RELEASE_FILE).is_file():
+        return _show_bundle(args, Path(args.version))
     from faceops.registry.champion import champions
     from faceops.registry.versions import find_version, version_details
 
@@ -121,6 +128,25 @@ def _show(args: argparse.Namespace) -> int:
         lines += [f"- {event.at} {event.how} by {event.by}: {event.because}" for event in events]
     log = [vars(event) for event in events]
     return show(args, details.as_dict() | {"champion_log": log}, lines)
+
+
+def _show_bundle(args: argparse.Namespace, folder: Path) -> int:
+    from faceops.release.bundle import check_files
+    from faceops.release.onnx_metadata import read_metadata
+
+    release = check_files(folder)
+    weights = release.weights | ({release.int8.file: release.int8.weight} if release.int8 else {})
+    files = {
+        name: weight.model_dump() | {"metadata": read_metadata(folder / name)}
+        for name, weight in weights.items()
+    }
+    signed = (folder / SIGNATURE_FILE).is_file()
+    lines = [f"{folder}: contract {release.contract_id}, {'' if signed else 'not '}signed"]
+    for name, entry in files.items():
+        lines += [f"\n{name}: {entry['licence']}; {entry['source']}", f"  sha256 {entry['sha256']}"]
+        lines += [f"  metadata {key}: {value}" for key, value in entry["metadata"].items()]
+    content = {"bundle": str(folder), "contract_id": release.contract_id, "signed": signed}
+    return show(args, content | {"files": files}, lines)
 
 
 def _compare(args: argparse.Namespace) -> int:

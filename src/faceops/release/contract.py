@@ -18,8 +18,8 @@ from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Preci
 from faceops.verification.thresholds import Thresholds
 
 SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
-SCHEMA_VERSION = 3
-_READ = (2, SCHEMA_VERSION)  # 2 had no int8
+SCHEMA_VERSION = 4
+_READ = (2, 3, SCHEMA_VERSION)  # 2 had no int8, 3 no metadata in ONNX files
 PREPROCESSING_VERSION = 1
 EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
 DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"
@@ -76,6 +76,9 @@ class WeightFile(_Frozen):
     sha256: str
     licence: str
     source: str = Field(description="the published weight that it is, or was trained from")
+    graph_sha256: str | None = Field(
+        None, description="of the file without the metadata that FaceOps appended, if it has some"
+    )
 
 
 class Int8Measured(_Frozen):
@@ -165,7 +168,7 @@ class Release(_Frozen):
     def with_embedder(self, content: bytes) -> "Release":
         """Return the release with the embedder `content`: its sha256 and contract id."""
         sha256 = hashlib.sha256(content).hexdigest()
-        weight = self.weights[EMBEDDER].model_copy(update={"sha256": sha256})
+        weight = self.weights[EMBEDDER].model_copy(update={"sha256": sha256, "graph_sha256": None})
         changed = self.model_copy(update={"weights": self.weights | {EMBEDDER: weight}})
         return changed.model_copy(update={"contract_id": changed.expected_contract_id()})
 
@@ -176,7 +179,7 @@ class Release(_Frozen):
         it, as it moves landmarks and so crops. Verifier, thresholds and the detector's threshold
         are not: they can change while stored embeddings stay valid.
         """
-        embedder = self.weights[EMBEDDER].sha256
+        embedder = self.weights[EMBEDDER].graph_sha256 or self.weights[EMBEDDER].sha256
         fields = {"embedder": embedder, "embedding_size": self.embedding_size}
         return _digest(self._crop_fields() | fields)
 
@@ -233,7 +236,7 @@ def read_release(folder: Path) -> Release:
     if version not in _READ:
         raise FaceOpsError(
             f"{path} has schema version {version}, this faceops reads "
-            f"{' and '.join(map(str, _READ))}; use the faceops that wrote it, or export it again."
+            f"{', '.join(map(str, _READ))}; use the faceops that wrote it, or export it again."
         )
     try:
         return Release.model_validate(content)

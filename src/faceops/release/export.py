@@ -16,6 +16,7 @@ from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.contract import Alignment, Release, WeightFile
 from faceops.release.int8_offer import with_int8
+from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds
@@ -135,8 +136,9 @@ def git_commit(root: Path) -> str:
 def assemble(root: Path, target: Path) -> Path:
     """Make the bundle of the last pipeline run of `root` in the folder `target`, atomically.
 
-    The git commit and the hash of dvc.lock are added to release.json here and not in a stage,
-    whose output would otherwise change with each commit; so is the int8 embedder, if offered.
+    The git commit and the hash of dvc.lock are added to release.json and the ONNX files here and
+    not in a stage, whose output would otherwise change with each commit; so is the int8 embedder,
+    if offered.
 
     Raises:
         FaceOpsError: the pipeline has not run to its end.
@@ -160,7 +162,7 @@ def assemble(root: Path, target: Path) -> Path:
     with atomic_folder(target) as temporary:
         for source in sources:
             shutil.copy2(source, temporary / source.name)
-        contract.write_release(release, temporary)
+        contract.write_release(add_metadata(temporary, release), temporary)
     return target
 
 

@@ -1,0 +1,123 @@
+"""Contract id, licence and lineage are in the ONNX files, and do not change the contract id."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.cli import main
+from faceops.release.bundle import Bundle
+from faceops.release.contract import (
+    DETECTOR,
+    EMBEDDER,
+    EMBEDDER_INT8,
+    LANDMARKS,
+    VERIFIER,
+    read_release,
+    write_release,
+)
+from faceops.release.onnx_metadata import add_metadata, graph_length, read_metadata
+from faceops.weights.catalogue import read_catalogue
+from tests.releases import add_int8, noisy_embedder
+
+
+@pytest.fixture
+def labelled(tiny_folder: Path, tmp_path: Path) -> Path:
+    """The tiny release with int8 and metadata."""
+    folder = add_int8(tiny_folder, tmp_path / "labelled")
+    release = read_release(folder).model_copy(
+        update={"git_commit": "abc-dirty", "dvc_lock_sha256": "def"}
+    )
+    write_release(add_metadata(folder, release), folder)
+    return folder
+
+
+def test_models_carry_their_origin_and_run_as_before(
+    labelled: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release, before = read_release(labelled), Bundle.load(tiny_folder)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
+    after = Bundle.load(labelled)
+    assert after.release.contract_id == before.release.contract_id
+    assert np.array_equal(after.embed(crops), before.embed(crops))
+    int8 = Bundle.load(labelled, precision="int8").release
+    for name, contract_id in (
+        (EMBEDDER, release.contract_id),
+        (VERIFIER, release.contract_id),
+        (EMBEDDER_INT8, int8.contract_id),
+    ):
+        path = labelled / name
+        onnx.checker.check_model(str(path))
+        seen = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
+        found = read_metadata(path)
+        assert {f"faceops.{key}": value for key, value in found.items()}.items() <= seen.items()
+        weight = int8.weights[EMBEDDER] if name == EMBEDDER_INT8 else release.weights[name]
+        expected = {"contract_id": contract_id, "git_commit": "abc-dirty", "source": weight.source}
+        assert expected.items() <= found.items()
+        assert found["licence"] == weight.licence
+        # What everybody can check by sha256sum.
+        assert weight.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    for name in (DETECTOR, LANDMARKS):
+        assert (labelled / name).read_bytes() == (tiny_folder / name).read_bytes()
+    assert release.weights[LANDMARKS].sha256 == read_catalogue()["onet"].sha256
+
+    assert main(["release", "show", str(labelled)]) == 0
+    shown = capsys.readouterr().out
+    assert f"metadata contract_id: {int8.contract_id}" in shown and "not signed" in shown
+    assert main(["release", "show", str(labelled), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert files[EMBEDDER]["metadata"]["git_commit"] == "abc-dirty"
+    assert files[DETECTOR]["metadata"] == {}
+
+
+def test_another_graph_before_or_after_the_metadata_is_refused(
+    labelled: Path, tiny_folder: Path
+) -> None:
+    """Though release.json states the sha256 of the file, and the contract id that galleries pin."""
+    content = (labelled / EMBEDDER).read_bytes()
+    metadata = content[graph_length(content) :]
+    other = onnx.ModelProto(graph=onnx.GraphProto(name="another")).SerializeToString()
+    for changed in (noisy_embedder(tiny_folder) + metadata, content + other):
+        (labelled / EMBEDDER).write_bytes(changed)
+        release = read_release(labelled)
+        sha256 = hashlib.sha256(changed).hexdigest()
+        weight = release.weights[EMBEDDER].model_copy(update={"sha256": sha256})
+        weights = release.weights | {EMBEDDER: weight}
+        write_release(release.model_copy(update={"weights": weights}), labelled)
+        with pytest.raises(FaceOpsError, match=r"embedder\.onnx .* was changed"):
+            Bundle.load(labelled)
+
+
+def test_only_metadata_of_faceops_at_the_end_of_a_model_is_set_apart(labelled: Path) -> None:
+    def props(**entries: str) -> bytes:
+        made = [onnx.StringStringEntryProto(key=key, value=value) for key, value in entries.items()]
+        return bytes(onnx.ModelProto(metadata_props=made).SerializeToString())
+
+    content = (labelled / VERIFIER).read_bytes()
+    graph = content[: graph_length(content)]
+    assert b"calibration" in graph  # metadata of the graph itself
+    ours = props(**{"faceops.a": "x" * 300, "faceops.b": ""})
+    assert graph_length(graph + ours) == len(graph)
+    for other in (b"", ours + props(author="me"), ours + graph, ours + ours[:-1], b"\xff" * 99):
+        assert graph_length(graph + other) == len(graph + other)
+    for end in range(0, len(content), 7):  # damaged in any way
+        assert 0 <= graph_length(content[:end]) <= end
+
+
+def test_a_release_of_the_schema_before_is_read_as_it_was(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "before"
+    shutil.copytree(tiny_folder, folder)
+    content = json.loads((folder / "release.json").read_text())
+    content["schema_version"] = 3
+    for weight in content["weights"].values():
+        del weight["graph_sha256"]
+    (folder / "release.json").write_text(json.dumps(content))
+    assert Bundle.load(folder).release.contract_id == read_release(tiny_folder).contract_id
