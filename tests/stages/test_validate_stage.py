@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -71,14 +72,20 @@ def test_every_file_has_a_row_and_a_rejected_one_a_reason(
     assert (report["photos"], report["accepted"], report["people"]) == (124, 119, 12)
     failed = {name for name, one in report["expectations"].items() if not one["success"]}
     assert failed == {"readable", "one_person_a_photo"}
-    assert "warning: expectation readable (3 of 124" in capsys.readouterr().err
-    assert (place / "reports/data_docs/index.html").is_file()
+    error = capsys.readouterr().err
+    assert "warning: expectation readable (3 of 124" in error
+    (page,) = re.findall(r"warning: photos: expectations are not met; open (\S+)", error)
+    assert Path(page).is_relative_to(place / "build/data_docs")
+    assert "not_a_photo" in Path(page).read_text("utf-8")
+    assert (place / "build/data_docs/index.html").is_file()
     outputs = [path for path in sorted((place / "build/validate").rglob("*")) if path.is_file()]
     names = ["sources.json", "manifest.parquet", "quarantine.csv", "validation.json"]
     assert [path.name for path in outputs] == names
     before = [path.read_bytes() for path in outputs]
     main()
     assert [path.read_bytes() for path in outputs] == before
+    assert not Path(page).exists()  # the pages of one run: they name people and photos
+    assert len(list((place / "build/data_docs/validations/photos").rglob("*.html"))) == 1
 
 
 @pytest.mark.slow
@@ -90,6 +97,7 @@ def test_failed_hard_expectations_stop_and_are_named(place: Path) -> None:
         main()
     for failed in ("readable (2 of 124", "rejected_share (is 1", "people_enough (is 0"):
         assert failed in str(caught.value)
+    assert "validation.json and the pages in build/data_docs/validations" in str(caught.value)
     assert (place / "build/validate/validation.json").is_file()
 
 

@@ -2,11 +2,14 @@
 
 import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -109,6 +112,7 @@ def run_expectations(
     with tempfile.TemporaryDirectory(prefix="faceops-expectations-") as work:
         context = gx.get_context(mode="file", project_root_dir=work)
         context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+        actions = _docs_actions(context, docs) if docs is not None else []
         source = context.data_sources.add_pandas("faceops")
         for table in tables:
             suite = context.suites.add(gx.ExpectationSuite(name=table.name))
@@ -120,25 +124,68 @@ def run_expectations(
                 suite.add_expectation(expectation)
             asset = source.add_dataframe_asset(table.name)
             batch = asset.add_batch_definition_whole_dataframe("all")
-            validation = gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
-            detail = {"result_format": "COMPLETE", "unexpected_index_column_names": [table.key]}
-            ran = context.validation_definitions.add(validation).run(
-                batch_parameters={"dataframe": table.frame}, result_format=detail
+            validation = context.validation_definitions.add(
+                gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
             )
-            for result in ran.results:
-                assert result.expectation_config is not None  # always set by `run`
-                name = result.expectation_config.meta["name"]
-                results.setdefault(name, []).append((result, table))
-        if docs is not None:
-            context.build_data_docs()
+            # A checkpoint for each table: all definitions of one are given the same data frame.
+            checkpoint = gx.Checkpoint(
+                name=table.name,
+                validation_definitions=[validation],
+                actions=actions,
+                result_format={
+                    "result_format": "COMPLETE",
+                    "unexpected_index_column_names": [table.key],
+                },
+            )
             try:
-                shutil.rmtree(docs, ignore_errors=True)
-                shutil.copytree(Path(work) / "gx/uncommitted/data_docs/local_site", docs)
+                ran = checkpoint.run(batch_parameters={"dataframe": table.frame})
             except OSError as error:
                 raise FaceOpsError(
                     f"{docs} cannot be written ({error}); remove it or give permission."
                 ) from None
+            for result in next(iter(ran.run_results.values())).results:
+                assert result.expectation_config is not None  # always set by `run`
+                name = result.expectation_config.meta["name"]
+                results.setdefault(name, []).append((result, table))
     return [_merge(name, results[name], name in hard) for name in sorted(results)]
+
+
+def _docs_actions(context: Any, docs: Path) -> list[Any]:
+    """Return the actions after a check: write the Data Docs, and point to a failed table's page.
+
+    The folder `docs` is replaced: it has the results of one run, since they name photos and people.
+    """
+    from great_expectations.checkpoint.actions import UpdateDataDocsAction
+
+    shutil.rmtree(docs, ignore_errors=True)
+    site = context.variables.data_docs_sites["local_site"]
+    site["store_backend"]["base_directory"] = str(docs.resolve())
+    context.variables.data_docs_sites = {"local_site": site}
+    return [UpdateDataDocsAction(name="write Data Docs"), _failure_action()(name="point to page")]
+
+
+@cache
+def _failure_action() -> type:
+    from great_expectations.checkpoint.actions import ValidationAction
+
+    class PointToPage(ValidationAction):
+        """Print where the page of a failed check is."""
+
+        type: Literal["faceops_point_to_page"] = "faceops_point_to_page"
+
+        def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[str, Any]:
+            """Print it to the standard error stream."""
+            pages = self._get_data_docs_pages_from_prior_action(action_context) or {}
+            if not checkpoint_result.success:
+                for page in (url for sites in pages.values() for url in sites.values()):
+                    path = unquote(page.removeprefix("file://"))
+                    print(
+                        f"warning: {checkpoint_result.name}: expectations are not met; open {path}",
+                        file=sys.stderr,
+                    )
+            return {}
+
+    return PointToPage
 
 
 def _merge(name: str, results: list[tuple[Any, CheckedTable]], hard: bool) -> ExpectationResult:
@@ -168,7 +215,7 @@ def stop_on_hard_failures(results: Sequence[ExpectationResult], report: str) -> 
     """Return one warning for each failed expectation that is not hard.
 
     Args:
-        report: the file with the details, for the message.
+        report: the files with the details, for the message.
 
     Raises:
         FaceOpsError: a hard expectation failed.

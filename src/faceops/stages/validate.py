@@ -23,14 +23,14 @@ from faceops.dataset.validate import validate_photos
 from faceops.photos.formats import PhotoLimits
 from faceops.stages import run_stage
 
-DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("reports/data_docs")
+DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("build/data_docs")
 PEOPLE_LISTS = tuple(
     DATA / "protocols/lfw" / name for name in ("peopleDevTrain.txt", "peopleDevTest.txt")
 )
 
 
 def main() -> None:
-    """Read the photos below data/photos; write build/validate/ and reports/data_docs/."""
+    """Read the photos below data/photos; write build/validate/ and build/data_docs/."""
     all_params = read_params(Path("params.yaml"))
     params = all_params.validate_
     copy_inputs(all_params.evaluate.slices)
@@ -56,7 +56,8 @@ def main() -> None:
     write_manifest(manifest_table(rows), OUT / "manifest.parquet")
     write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
-    for warning in stop_on_hard_failures(results, str(OUT / "validation.json")):
+    details = f"{OUT / 'validation.json'} and the pages in {DOCS / 'validations'}"
+    for warning in stop_on_hard_failures(results, details):
         print(warning, file=sys.stderr)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     print(
