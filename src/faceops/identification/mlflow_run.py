@@ -10,16 +10,11 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
 from faceops.dataset.expectations import CheckedTable, expect, run_expectations
+from faceops.identification.metrics import mlflow_metrics
 
 EXPERIMENT = "faceops-identify"
 RECORDED_FILE = ".recorded"
 _PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery_faces", "detail")
-_COUNTS = (
-    *("photos", "photos_opened", "photos_reused", "photos_reembedded"),
-    *("faces", "identified", "unknown", "rejected"),
-    *("rejected_photos", "unknown_people", "vanished", "moved"),
-    *("seconds", "photos_per_second"),
-)
 _SHARES = ("detector_score", "quality", "probability", "runner_up_probability")
 _PER_RUN = ("run_id", "release", "contract_id")
 
@@ -61,19 +56,13 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
         for version in versions():
             if (str(version.version), version.contract_id) == (number, summary["contract_id"]):
                 tags |= {"model_version": number, "model_run_id": version.run_id}
-    metrics = {name: float(summary[name]) for name in _COUNTS}
-    if compared := summary["identified"] + summary["unknown"]:
-        metrics["share_unnamed"] = summary["unknown"] / compared
-    for drift in summary["drift"]:
-        metrics[f"drift/{drift['what'].replace(' ', '_')}"] = drift["psi"]
-    metrics |= {f"reason/{name}": float(count) for name, count in summary["reasons"].items()}
     with (
         store.store_errors(f"recording run {summary['run_id']}"),
         mlflow.start_run(run_name=summary["run_id"]) as run,
     ):
         mlflow.set_tags(tags)
         mlflow.log_params({name: summary[name] for name in _PARAMS})
-        mlflow.log_metrics(metrics)
+        mlflow.log_metrics(mlflow_metrics(summary))
         mlflow.log_dict(without_names(summary), "summary.json")
     return str(run.info.run_id)
 

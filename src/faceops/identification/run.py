@@ -19,6 +19,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.decide import NamedPhoto, NamingRule, name_faces
 from faceops.identification.engine.extract import GROUP, FaceExtractor
+from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_identify_folders
@@ -137,6 +138,7 @@ def identify(
             about["faceops"] = faceops.__version__
             output_folder.write_manifest(folder, about, drawings)
         output_folder.publish(out, summary.run_id)
+        write_metrics(summary.as_dict(), out)
         output_folder.remove_old_runs(out, settings.keep_runs, summary.run_id)
     return summary
 

@@ -17,6 +17,7 @@ import faceops
 from faceops.base.files import sha256_file
 from faceops.base.locks import folder_lock
 from faceops.gallery.folder import gallery_stamp, remember_output
+from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.sidecars.place import SidecarPlaces
@@ -168,6 +169,7 @@ def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Su
     output_folder.remove_old_runs(out, settings.keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)
+    write_metrics(latest.as_dict(), out)
     return latest
 
 

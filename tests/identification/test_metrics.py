@@ -1,0 +1,114 @@
+"""metrics.prom: valid for both parsers, current after every run, without names; dashboard, docs."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faceops.gallery.store import Gallery
+from faceops.identification.metrics import METRICS, METRICS_FILE, PREFIX, metrics_text
+from faceops.identification.run import identify
+from faceops.identification.summary import Drift, Summary
+from faceops.release.bundle import Bundle
+
+SUMMARY = Summary(
+    run_id="20260102T030405Z-abcdef",
+    photos_folder='/photos/a "b" \\ c\nd',
+    started="2026-01-02T03:04:05+00:00",
+    release="models:/faceops/3",
+    contract_id="0" * 64,
+    budget=0.01,
+    threshold=0.9,
+    threshold_measured=True,
+    runner_up_margin=1.0,
+    gallery_people=2,
+    gallery_faces=9,
+    detail=1280,
+    annotate=False,
+    xmp=False,
+    checked="2026-01-03T03:04:05+00:00",
+    photos=10,
+    faces=8,
+    identified=3,
+    unknown=1,
+    reasons=Counter(below_threshold=1, empty=2),
+    people=Counter({"Ann Private": 2, "Bo Secret": 1}),
+    drift=[Drift("share unnamed", 60, [0.5, 0.5], [0.1, 0.9], 0.42, "major", "look")],
+    unlisted=["closed"],
+    sidecar_errors=["/photos/Ann Private.jpg.xmp"],
+    timings={"look": 1.5},
+)
+
+
+def test_both_parsers_read_the_text() -> None:
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+    from prometheus_client.parser import text_string_to_metric_families as prometheus
+
+    text = metrics_text(SUMMARY.as_dict())
+    for parse in (openmetrics, prometheus):
+        families = {family.name: family for family in parse(text)}
+        assert list(families) == [PREFIX + metric.name for metric in METRICS]
+        for metric in METRICS:
+            family = families[PREFIX + metric.name]
+            assert (family.type, family.documentation) == ("gauge", metric.help)
+        samples = {
+            (sample.name.removeprefix(PREFIX), *list(sample.labels.values())[1:]): sample.value
+            for family in families.values()
+            for sample in family.samples
+        }
+        folders = {s.labels["photos_folder"] for f in families.values() for s in f.samples}
+        assert folders == {SUMMARY.photos_folder}
+        assert samples["photos",] == 10
+        assert samples["reason", "empty"] == 2
+        assert samples["share_unnamed",] == 0.25
+        assert samples["drift", "share_unnamed"] == 0.42
+        assert samples["checked_timestamp_seconds",] == 1767409445
+        assert samples["people",] == 2 and samples["unlisted_folders",] == 1
+        assert samples["part_seconds", "look"] == 1.5
+    assert "Private" not in text and "Secret" not in text
+
+
+def test_a_run_without_faces_has_no_shares() -> None:
+    empty = replace(SUMMARY, identified=0, unknown=0, drift=[])
+    text = metrics_text(empty.as_dict())
+    assert not re.search(rf"^{PREFIX}(share_unnamed|drift)\{{", text, re.M)
+
+
+def test_every_run_writes_it_also_one_that_changes_nothing(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = identify(album, gallery, bundle, out)
+    assert (out / METRICS_FILE).read_text("utf-8") == metrics_text(first.as_dict())
+    (out / METRICS_FILE).unlink()  # as of a version before: no reason to do the run again
+    again = identify(album, gallery, bundle, out)
+    assert again.unchanged
+    assert (out / METRICS_FILE).read_text("utf-8") == metrics_text(again.as_dict())
+
+
+def test_the_documentation_lists_every_metric(repository: Path) -> None:
+    page = (repository / "docs/monitoring.md").read_text("utf-8")
+    documented = dict(re.findall(rf"^\| `{PREFIX}([^`]+)` \| (.+) \|$", page, re.M))
+    label = {metric.name: f"{{{metric.label}}}" if metric.label else "" for metric in METRICS}
+    assert documented == {metric.name + label[metric.name]: metric.help for metric in METRICS}
+
+
+def test_the_dashboard_shows_only_metrics_that_exist(repository: Path) -> None:
+    dashboard = json.loads((repository / "docs/grafana.json").read_text("utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    named = set(re.findall(rf"{PREFIX}(\w+)", " ".join(expressions)))
+    assert named <= {metric.name for metric in METRICS}
+    assert all(PREFIX in expression for expression in expressions)
+    assert {"checked_timestamp_seconds", "reason", "drift", "share_unnamed"} <= named
+    places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("name", [metric.name for metric in METRICS])
+def test_a_name_is_valid_and_used_once(name: str) -> None:
+    assert re.fullmatch(r"[a-z][a-z_]*", name)
+    assert not name.endswith(("_total", "_count", "_sum", "_bucket", "_info"))  # not for gauges
+    assert [metric.name for metric in METRICS].count(name) == 1
