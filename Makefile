@@ -100,6 +100,7 @@ endef
 up: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 up: export PREFECT_HOME ?= $(CURDIR)/.servers/prefect
 up: export PREFECT_SERVER_UI_API_URL = http://127.0.0.1:$(PREFECT_PORT)/api
+up: export PREFECT_UI_URL = http://127.0.0.1:$(PREFECT_PORT)
 up: setup ## Start an MLflow and a Prefect server here (MLFLOW_PORT=5000 PREFECT_PORT=4200)
 	$(call start,mlflow,$(MLFLOW_PORT),MLFLOW_PORT,mlflow server --port $(MLFLOW_PORT) --workers 1 \
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \

@@ -23,17 +23,19 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.futures import wait
 from prefect.schedules import Cron
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
+from faceops.base.reasons import Reason
 from faceops.cli.common import CHAMPION, add_photo_limits, load_release, photo_limits
 from faceops.gallery.store import Gallery
 from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards
-from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS
+from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, REPORT_FILE
 from faceops.identification.records.reuse import UnloadedRelease
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings, check_identify_folders
@@ -46,6 +48,9 @@ from flows.schedule import local_timezone, next_times
 
 SHARD_PHOTOS = 512
 PATIENCE_S = 60
+MAX_UNREADABLE = 0.05  # share of the photos, above which an alert is sent
+_UNREADABLE = (Reason.EMPTY, Reason.UNREADABLE)
+DRIFT, UNREADABLE = "faceops.identify.drift", "faceops.identify.unreadable"  # events
 _POLL_S = 2.0
 
 
@@ -183,6 +188,29 @@ def publish_artifacts(summary: dict[str, Any]) -> None:
             logger.warning("drift in %s (%s): %s", drift["what"], drift["level"], drift["advice"])
 
 
+def emit_alerts(summary: dict[str, Any], out: Path) -> None:
+    """Emit an event for drift and one for many unreadable photos; flows.automations sends them."""
+    unreadable = sum(summary["reasons"].get(reason, 0) for reason in _UNREADABLE)
+    where = f"Photos: {summary['photos_folder']}\nResults: {out.resolve()}\n"
+    texts = {
+        DRIFT: "\n".join(
+            f"Drift in {drift['what']} ({drift['level']}): {drift['advice']}"
+            for drift in summary["drift"]
+            if drift["advice"]
+        )
+    }
+    if unreadable > MAX_UNREADABLE * summary["photos"]:
+        texts[UNREADABLE] = (
+            f"What happened: {unreadable} of {summary['photos']} photos are empty or damaged, or "
+            "may not be read.\nWhat to do: open some of them, check the permissions and the disk, "
+            f"and restore a backup. They are listed in {out.resolve() / REPORT_FILE}."
+        )
+    for event, text in texts.items():
+        if text:
+            resource = {"prefect.resource.id": f"faceops.output.{out.resolve()}"}
+            emit_event(event, resource, payload={"text": where + text})
+
+
 @flow(name="identify", task_runner=ThreadPoolTaskRunner(max_workers=usable_cpus()))  # type: ignore[arg-type]
 def identify_folder(
     photos_dir: str,
@@ -231,6 +259,7 @@ def identify_folder(
     # A run that was cut off before its check, or made by the command, is checked now.
     if not mlflow_run.is_recorded(results, summary["run_id"]):
         check_and_record(results, summary)
+        emit_alerts(summary, results)
     publish_artifacts(summary)
     return summary
 
@@ -292,7 +321,7 @@ def main() -> int:
         return error.exit_code
     print(
         f"{summary['faces']} faces in {summary['photos']} photos, {summary['identified']} named;"
-        f" look at {Path(args.out) / 'report.html'}"
+        f" look at {Path(args.out) / REPORT_FILE}"
     )
     return 0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from faceops.release.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
-COSTLY = ("tiny_repository", "store_folder")  # fixtures whose tests keep together
+COSTLY = ("tiny_repository", "store_folder", "prefect_server")  # fixtures whose tests keep together
 # Fixtures that take longer than a fast test may: the tests that use them are `slow`.
 SLOW = {*COSTLY, "synthetic_set", "sface_bundle"}
 

@@ -1,0 +1,86 @@
+"""Receivers of notifications on this machine: one for webhooks, one for e-mail."""
+
+import email
+import email.policy
+import json
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Received(list[dict[str, Any]]):
+    """The notifications so far."""
+
+    def wait_for(self, title: str, seconds: float) -> dict[str, Any]:
+        """Return the first notification with this title; AssertionError when the time is up."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for one in list(self):
+                if one.get("title") == title:
+                    return one
+            time.sleep(0.2)
+        raise AssertionError(f"{title} did not arrive; these did: {list(self)}")
+
+
+@contextmanager
+def _served(server: Any, received: Received) -> Iterator[tuple[int, Received]]:
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1], received
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def webhook_receiver() -> Iterator[tuple[int, Received]]:
+    """Yield a port of 127.0.0.1, and the JSON that is posted to it."""
+    received = Received()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(json.loads(body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with _served(ThreadingHTTPServer(("127.0.0.1", 0), Handler), received) as served:
+        yield served
+
+
+@contextmanager
+def mail_receiver() -> Iterator[tuple[int, Received]]:
+    """Yield a port of 127.0.0.1, and the subject, receiver and text of each mail sent to it."""
+    received = Received()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 ready\r\n")
+            for line in self.rfile:
+                command = line[:4].upper()
+                if command == b"DATA":
+                    self.wfile.write(b"354 go on\r\n")
+                    lines = []
+                    for part in self.rfile:
+                        if part == b".\r\n":
+                            break
+                        lines.append(part.removeprefix(b"."))
+                    mail = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+                    body = mail.get_body(("plain", "html"))
+                    text = body.get_content().replace("\r\n", "\n") if body else ""
+                    received.append({"title": mail["Subject"], "to": mail["To"], "text": text})
+                self.wfile.write(b"221 bye\r\n" if command == b"QUIT" else b"250 ok\r\n")
+                if command == b"QUIT":
+                    return
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    with _served(server, received) as served:
+        yield served
