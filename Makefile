@@ -16,7 +16,7 @@ UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo repro mlflow up down check test lint format lock clean
+.PHONY: help setup weights demo repro mlflow up down check test lint format lock sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -146,6 +146,9 @@ lock: .venv/.tools ## Resolve the newest versions and pin them in requirements.l
 	  -o requirements.lock.new >/dev/null
 	@mv requirements.lock.new requirements.lock
 	@echo "requirements.lock pins $$(wc -l < requirements.lock | tr -d ' ') packages"
+
+sbom: setup ## Write build/sbom.cdx.json: locked packages and weights, as CycloneDX
+	@$(QUIETLY) python -m sbom
 
 clean: ## Remove build/ and caches, but no data or records
 	@rm -rf build .pytest_cache .ruff_cache .mypy_cache dvc_plots
