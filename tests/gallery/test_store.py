@@ -153,6 +153,7 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
     [
         ("faces.parquet", b"PAR1 not really", r"faces\.parquet is damaged"),
         ("gallery.json", b'{"schema_version": 2}', r"gallery\.json is damaged"),
+        ("gallery.json", b"null", r"gallery\.json is damaged"),
         (
             "gallery.json",
             b'{"contract_id": "c", "embedding_size": 8, "schema_version": 99}',

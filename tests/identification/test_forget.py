@@ -167,15 +167,19 @@ def test_an_interrupted_forgetting_can_be_repeated(named: Named) -> None:
         forget_person(named.gallery, named.person)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("state.sqlite", "no database"), ("summary.json", "null"), ("summary.json", '{"people": 1}')],
+)
 def test_a_damaged_output_does_not_prevent_cleaning_the_others(
-    named: Named, tmp_path: Path
+    file: str, content: str, named: Named, tmp_path: Path
 ) -> None:
     damaged = Path(shutil.copytree(named.out, tmp_path / "a_damaged_one"))
-    (damaged / "state.sqlite").write_text("not a database", "utf-8")
+    (damaged / file).write_text(content, "utf-8")
     with pytest.raises(FaceOpsError, match=r"a_damaged_one(?s:.*)keeps the person"):
         forget_person(named.gallery, named.person, (damaged,))
     assert named.person not in named.names()
-    (damaged / "state.sqlite").unlink()
+    (damaged / file).unlink()
     forget_completely(named, damaged)
 
 

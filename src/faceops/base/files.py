@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from faceops.base.errors import FaceOpsError
 
@@ -74,6 +75,19 @@ def write_file(path: Path, content: bytes | str, *, sync: bool = False) -> None:
         raise FaceOpsError(
             f"{path} cannot be written ({error.strerror}); free some space or choose another."
         ) from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the content of `path`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8, not JSON, or no JSON object.
+    """
+    content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds {type(content).__name__} where a JSON object is expected")
+    return content
 
 
 def write_json(path: Path, content: object) -> None:

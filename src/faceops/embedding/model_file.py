@@ -1,7 +1,6 @@
 """An embedder on disk: model.safetensors holds the weights, model.json describes them."""
 
 import hashlib
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,7 +8,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import sha256_file, write_file, write_json
+from faceops.base.files import read_json_object, sha256_file, write_file, write_json
 from faceops.embedding.backbones.build import BACKBONES, build_backbone
 from faceops.embedding.embedder import CROP_SIZE, Embedder
 
@@ -42,7 +41,7 @@ def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
 def trained_epochs(folder: Path) -> int:
     """Return the number of epochs that the model in `folder` was trained for."""
     try:
-        return int(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["epochs"])
+        return int(read_json_object(folder / DESCRIPTION)["epochs"])
     except (OSError, ValueError, KeyError, TypeError):
         raise FaceOpsError(
             f"{folder / DESCRIPTION} is absent or damaged; run the train stage again."
@@ -57,7 +56,7 @@ def load_model(folder: Path) -> Embedder:
     """
     again = "run the train stage again"
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = read_json_object(folder / DESCRIPTION)
         backbone, digest = description["backbone"], description["weights_sha256"]
         size = int(description["embedding_size"])
         # Absent from models that were stored before these were parameters.

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import atomic_path
+from faceops.base.files import atomic_path, read_json_object
 from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
@@ -82,7 +82,7 @@ def read_statement(folder: Path) -> dict[str, Any]:
     """Return what gallery.json states, see `Gallery.statement`; errors as `Gallery.open`."""
     path = folder / GALLERY_FILE
     try:
-        statement = _complete(json.loads(path.read_text("utf-8")))
+        statement = _complete(read_json_object(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
         if is_absent and not any((folder / name).is_file() for name in (FACES_FILE, COPY_FILE)):

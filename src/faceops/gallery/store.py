@@ -250,6 +250,8 @@ def open_or_create(
 
 def open_for_update(folder: Path, contract_id: str | None = None) -> Gallery:
     """Open the gallery as `locked_gallery` does, inside its lock."""
+    for left in folder.glob(".*.tmp"):  # of a killed process; it may hold a forgotten person
+        left.unlink(missing_ok=True)
     gallery = Gallery.open(folder, contract_id)
     if gallery.format_version == FORMAT_VERSION:
         # A writer may have been killed before it wrote the other files.

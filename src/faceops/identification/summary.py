@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.files import write_file
+from faceops.base.files import read_json_object, write_file
 from faceops.base.reasons import DecisionKind
 from faceops.gallery.names import valid_unicode
 from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
@@ -169,7 +169,7 @@ def read_summary(folder: Path) -> Summary:
     Raises:
         OSError, ValueError, KeyError, TypeError: there is none, or another version's.
     """
-    content = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
+    content = read_json_object(folder / SUMMARY_FILE)
     counts = {name: Counter(content[name]) for name in ("reasons", "people")}
     drift = [Drift(**one) for one in content["drift"]]
     limits = PhotoLimits(**content.get("limits", {}))

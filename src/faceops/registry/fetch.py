@@ -16,7 +16,13 @@ from typing import TypeVar
 import mlflow
 
 from faceops.base.errors import FaceOpsError, StoreError, UsageError
-from faceops.base.files import atomic_folder, replace_folder, sha256_file, write_file
+from faceops.base.files import (
+    atomic_folder,
+    read_json_object,
+    replace_folder,
+    sha256_file,
+    write_file,
+)
 from faceops.registry import store
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.registry.versions import Version
@@ -206,7 +212,7 @@ def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelea
 def _find_in_cache(address: Address, cache: Path, problem: str) -> FetchedRelease:
     """Return the bundle that `address` named last; `problem` says why the store is not asked."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(address.note(cache).read_text("utf-8"))
+        content = read_json_object(address.note(cache))
         folder, version = cache / str(content["folder"]), int(content["version"])
         if (folder / RELEASE_FILE).is_file():
             note = f"{address} is taken from the cache: version {version}, its last known target"

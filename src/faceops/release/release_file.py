@@ -1,10 +1,10 @@
 """What an unchanged run reads of release.json, without loading NumPy and pydantic."""
 
-import json
 from pathlib import Path
 from typing import Literal, get_args
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import read_json_object
 
 RELEASE_FILE = "release.json"
 Precision = Literal["float32", "int8"]
@@ -21,7 +21,7 @@ def default_budget(bundle: Path, precision: str = "float32") -> float | None:
     It reads no more than needed to find an earlier run; `Bundle.load` reports what is wrong.
     """
     try:
-        content = json.loads((bundle / RELEASE_FILE).read_text("utf-8"))
+        content = read_json_object(bundle / RELEASE_FILE)
         chosen = content if precision == "float32" else content[precision]
         return float(chosen["thresholds"]["default_budget"])
     except (OSError, ValueError, KeyError, TypeError):

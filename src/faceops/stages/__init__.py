@@ -3,7 +3,6 @@
 Each is run as `python -m faceops.stages.<stage>` from the root of the repository.
 """
 
-import json
 import resource
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_json
+from faceops.base.files import read_json_object, write_json
 
 # Time and memory of each stage in its last run. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
@@ -25,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
         FaceOpsError: the file is absent or damaged.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        content = read_json_object(path)
     except FileNotFoundError:
         raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.") from None
     except (OSError, ValueError) as error:

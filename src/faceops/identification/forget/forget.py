@@ -115,8 +115,6 @@ def forget_person(
             raise
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [secret for output in outputs for secret in output.secrets]
-        for left in gallery_dir.glob(".*.tmp"):  # of a killed process: the gallery is locked
-            left.unlink()
         proof = search_traces([gallery_dir, *present, *late], is_person, is_mentioned, secrets)
     proof.files += sidecars.files
     proof.found += sidecars.found

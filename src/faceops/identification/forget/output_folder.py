@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_path, write_file
+from faceops.base.files import atomic_path, read_json_object, write_file
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.tables import csv_text
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
@@ -111,7 +111,7 @@ def forget_in_output(
                 page.unlink()
                 done.reports += 1
             rewrite_manifest(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FaceOpsError(
             f"{out} cannot be cleaned ({error}); repair that and forget the person again, "
             "what is removed stays removed."
@@ -257,7 +257,7 @@ def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
     path = folder / SUMMARY_FILE
     if not path.is_file():
         return False
-    people = json.loads(path.read_text("utf-8"))["people"]
+    people = read_json_object(path)["people"]
     kept = {name: count for name, count in people.items() if not is_person(name)}
     if kept != people:
         reset_summary(folder, people=kept)
@@ -268,7 +268,7 @@ def reset_summary(folder: Path, **changes: object) -> None:
     """Change the run's summary so that the next run decides every photo again."""
     path = folder / SUMMARY_FILE
     if path.is_file():
-        content = json.loads(path.read_text("utf-8")) | changes | {"decided_by": ""}
+        content = read_json_object(path) | changes | {"decided_by": ""}
         write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -291,7 +291,7 @@ def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
 def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
     """Return the folders of photos in which the runs in `folders` wrote sidecars."""
     summaries = [path for folder in folders if (path := folder / SUMMARY_FILE).is_file()]
-    contents = [json.loads(path.read_text("utf-8")) for path in summaries]
+    contents = [read_json_object(path) for path in summaries]
     shown = {content["photos_folder"] for content in contents if content.get("xmp")}
     named = (paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)] for text in sorted(shown))
     return [path.parent if path.is_file() else path for paths in named for path in paths]

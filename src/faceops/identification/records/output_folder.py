@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faceops.base.files import atomic_path, sha256_file, write_file
+from faceops.base.files import atomic_path, read_json_object, sha256_file, write_file
 
 RUNS = "runs"
 ANNOTATED = "annotated"
@@ -117,7 +117,7 @@ def rewrite_manifest(folder: Path) -> None:
     """Write the manifest of `folder`, if it has one, again after its files were changed."""
     path = folder / MANIFEST_FILE
     if path.is_file():
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json_object(path)
         about = {key: value for key, value in content.items() if key != "files"}
         write_manifest(folder, about, drawings=folder / ANNOTATED)
 
@@ -125,7 +125,7 @@ def rewrite_manifest(folder: Path) -> None:
 def listed_drawings(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the annotated copies that the manifest of a run lists; none without a manifest."""
     try:
-        files = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))["files"]
+        files = read_json_object(folder / MANIFEST_FILE)["files"]
         return {name: files[name] for name in files if name.startswith(f"{ANNOTATED}/")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
