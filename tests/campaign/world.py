@@ -1,0 +1,76 @@
+"""A small archive to break: a release, people to enrol, an album, a gallery and results."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceops.cli import main
+from faceops.dataset.synthetic.make import make_synthetic
+from faceops.dataset.synthetic.people import SyntheticSettings
+from faceops.weights.catalogue import read_catalogue
+from faceops.weights.fetch import weight_path
+from tests.releases import release_sface
+
+SETTINGS = SyntheticSettings(people=24, photos=4, gallery=6, enrol_photos=3, strangers=6, scenes=14)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the archives of a campaign are made of.
+
+    Attributes:
+        bundle: the folder of a release.
+        data: synthetic people: enrol/<person>/*.jpg, album/*.jpg.
+    """
+
+    bundle: Path
+    data: Path
+
+
+def make_parts(folder: Path) -> Parts:
+    """Return the parts in `folder`, made there at the first call."""
+    parts = Parts(folder / "bundle", folder / "data")
+    weights = folder / "weights"
+    if not parts.bundle.is_dir():
+        weights.mkdir(parents=True, exist_ok=True)
+        for name in read_catalogue():
+            path = weight_path(name)
+            shutil.copyfile(path, weights / path.name)
+        shutil.rmtree(parts.data, ignore_errors=True)
+        make_synthetic(parts.data, SETTINGS, weights / "weights.tar")
+        release_sface(parts.bundle, parts.data / "photos", weights)
+    return parts
+
+
+def faceops(*arguments: str | Path) -> int:
+    """Run the command `faceops` in this process; return its exit code."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        return int(stop.code or 0)
+
+
+def make_world(folder: Path, parts: Parts) -> Path:
+    """Make enrol/ of four people, album/ of eight photos, gallery/ and out/ in `folder`."""
+    people = sorted((parts.data / "enrol").iterdir())
+    for person in people[:4]:
+        shutil.copytree(person, folder / "enrol" / person.name)
+    for person in people[4:]:
+        shutil.copytree(person, folder / "later" / person.name)
+    album = sorted((parts.data / "album").glob("scene_*.jpg"))
+    for photo in album[:8]:
+        (folder / "album").mkdir(exist_ok=True)
+        shutil.copyfile(photo, folder / "album" / photo.name)
+    for photo in album[8:]:
+        (folder / "more").mkdir(exist_ok=True)
+        shutil.copyfile(photo, folder / "more" / photo.name)
+    release = ("--bundle", parts.bundle, "--gallery", folder / "gallery")
+    assert faceops("enrol", folder / "enrol", *release) == 0
+    assert identify(folder, parts) == 0
+    return folder
+
+
+def identify(folder: Path, parts: Parts) -> int:
+    """Run `faceops identify` on the album, with sidecars; return its exit code."""
+    release = ("--bundle", parts.bundle, "--gallery", folder / "gallery")
+    return faceops("identify", folder / "album", "--out", folder / "out", "--xmp", *release)
