@@ -17,7 +17,7 @@ PACKAGES = (
 # A batch run starts fast and runs on ONNX Runtime alone.
 HEAVY = (
     *("torch", "torchvision", "mlflow", "great_expectations"),
-    *("pandas", "sklearn", "matplotlib", "onnx"),
+    *("pandas", "sklearn", "matplotlib", "onnx", "model_signing", "cryptography"),
 )
 
 
