@@ -15,15 +15,15 @@ from typing import Any
 class Received(list[dict[str, Any]]):
     """The notifications so far."""
 
-    def wait_for(self, title: str, seconds: float) -> dict[str, Any]:
-        """Return the first notification with this title; AssertionError when the time is up."""
+    def wait_for(self, value: str, seconds: float, key: str = "title") -> dict[str, Any]:
+        """Return the first notification with `value` as `key`; AssertionError after `seconds`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for one in list(self):
-                if one.get("title") == title:
+                if one.get(key) == value:
                     return one
             time.sleep(0.2)
-        raise AssertionError(f"{title} did not arrive; these did: {list(self)}")
+        raise AssertionError(f"{value} did not arrive; these did: {list(self)}")
 
 
 @contextmanager

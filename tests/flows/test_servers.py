@@ -1,13 +1,17 @@
 """`make up` and `make down` with real servers."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.flows.receivers import webhook_receiver
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +36,23 @@ def make(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def check_webhook_of_aliases(repository: Path, run: Any) -> None:
+    """Run the call of the documentation, and move an alias."""
+    from mlflow import MlflowClient
+
+    page = (repository / "docs/monitoring.md").read_text("utf-8")
+    (call,) = re.findall(r"^```python\n(.+?)^```", page, re.M | re.S)
+    client = MlflowClient()
+    with webhook_receiver() as (port, received):
+        exec(call.replace("https://example.com/hook", f"http://127.0.0.1:{port}/"), {})
+        client.create_registered_model("faceops")
+        client.create_model_version("faceops", f"{run.artifact_uri}/bundle", run.run_id)
+        client.set_registered_model_alias("faceops", "champion", "1")
+        sent = received.wait_for("model_version_alias", 30, key="entity")
+    assert sent["action"] == "created"
+    assert sent["data"] == {"name": "faceops", "alias": "champion", "version": "1"}
+
+
 def test_the_servers_start_once_keep_their_records_and_stop(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,12 +62,18 @@ def test_the_servers_start_once_keep_their_records_and_stop(
 
     shutil.copy(repository / "Makefile", tmp_path)
     mlflow_port, prefect_port = free_port(), free_port()
+    # By default a webhook of MLflow must be https and public.
+    monkeypatch.setenv("MLFLOW_WEBHOOK_ALLOWED_SCHEMES", "http")
+    monkeypatch.setenv("MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS", "true")
+    monkeypatch.setenv("PREFECT_SERVER_METRICS_ENABLED", "true")
     ports = [f"MLFLOW_PORT={mlflow_port}", f"PREFECT_PORT={prefect_port}"]
     try:
         done = make(tmp_path, "up", *ports)
         assert done.returncode == 0, done.stderr
         with urllib.request.urlopen(f"http://127.0.0.1:{prefect_port}/ui-settings") as answer:
             assert f"127.0.0.1:{prefect_port}/api" in answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{prefect_port}/api/metrics") as answer:
+            assert b"# TYPE prefect_" in answer.read()
         pids = [(tmp_path / f".servers/{name}.pid").read_text() for name in ("mlflow", "prefect")]
         assert make(tmp_path, "up", *ports).returncode == 0
         assert pids == [
@@ -56,6 +83,7 @@ def test_the_servers_start_once_keep_their_records_and_stop(
         use_tracking(tmp_path)
         with mlflow.start_run() as run:
             mlflow.log_text("text", "file.txt")
+        check_webhook_of_aliases(repository, run.info)
     finally:
         done = make(tmp_path, "down")
     assert done.stdout.splitlines() == ["mlflow stopped", "prefect stopped"], done.stderr
