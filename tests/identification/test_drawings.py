@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.output_folder import forget_in_output
+from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -180,7 +180,8 @@ def test_forgetting_everybody_leaves_no_broken_link(
     summary = draw(photos, gallery, bundle, out)
     draw(photos, gallery, bundle, out)
     assert len(inodes(out / "annotated")) == 3
-    done = forget_in_output(out, lambda name: name in summary.people, [], "mark")
+    done = ForgottenOutput(out)
+    forget_in_files(done, lambda name: name in summary.people, [])
     assert done.pictures == 6  # three in each of two runs
     assert (out / "annotated").is_dir() and not inodes(out / "annotated")
 

@@ -167,6 +167,17 @@ def test_an_interrupted_forgetting_can_be_repeated(named: Named) -> None:
         forget_person(named.gallery, named.person)
 
 
+def test_a_face_without_a_name_in_another_output_is_removed_there_too(
+    named: Named, bundle: Bundle
+) -> None:
+    nobody = named.open().without(lambda face: True)
+    other = named.out.parent / "other"
+    identify(named.album, nobody, bundle, other)  # everybody is unknown
+    done = forget_completely(named, other)
+    assert {output.folder for output in done.outputs} == {named.out, other}
+    assert len({output.cached_faces for output in done.outputs}) == 1
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [("state.sqlite", "no database"), ("summary.json", "null"), ("summary.json", '{"people": 1}')],

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.output_folder import forget_in_output
+from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
 from faceops.identification.report import report
 from faceops.identification.report.report import fair_shares
 from faceops.identification.run import identify
@@ -246,8 +246,11 @@ def test_a_page_that_only_guesses_a_person_goes_when_they_are_forgotten(
 ) -> None:
     assert TWINS[1] not in page.with_name("summary.json").read_text("utf-8")
     shutil.copyfile(page, tmp_path / "report.html")
-    assert forget_in_output(tmp_path, lambda name: name == "Nobody", [], "mark").reports == 0
-    assert forget_in_output(tmp_path, lambda name: name == TWINS[1], [], "mark").reports == 1
+    done = ForgottenOutput(tmp_path)
+    forget_in_files(done, lambda name: name == "Nobody", [])
+    assert done.reports == 0
+    forget_in_files(done, lambda name: name == TWINS[1], [])
+    assert done.reports == 1
     assert not (tmp_path / "report.html").exists()
 
 

@@ -20,7 +20,9 @@ from faceops.identification.forget.output_folder import (
     ForgottenOutput,
     IsPerson,
     NamedFace,
-    forget_in_output,
+    forget_in_files,
+    forget_in_state,
+    named_in_output,
     reset_summary,
 )
 from faceops.identification.forget.sidecars import ForgottenSidecars, forget_in_sidecars
@@ -138,21 +140,39 @@ def forget_person(
 def _clean_outputs(
     locks: ExitStack,
     is_person: IsPerson,
-    enrolled: list[NamedFace],
+    enrolled: Iterable[NamedFace],
     mark: str,
     folders: Iterable[Path],
 ) -> list[ForgottenOutput]:
-    """Lock and clean as many output folders as possible before an error is raised."""
-    done, errors = [], []
-    for folder in folders:
-        try:
-            locks.enter_context(folder_lock(folder))
-            done.append(forget_in_output(folder, is_person, enrolled, mark))
-        except FaceOpsError as error:
-            errors.append(str(error))
+    """Lock and clean as many output folders as possible before an error is raised.
+
+    A face that one output names may be in another without a name: it is removed from all states
+    before the rows that tell whose it is are changed.
+    """
+    faces, errors = set(enrolled), []
+    done: dict[Path, ForgottenOutput] = {}
+
+    def find(folder: Path) -> None:
+        locks.enter_context(folder_lock(folder))
+        faces.update(named_in_output(folder, is_person))
+
+    def forget_faces(folder: Path) -> None:
+        done[folder] = forget_in_state(folder, faces, mark)
+
+    def forget_names(folder: Path) -> None:
+        forget_in_files(done[folder], is_person, faces)
+
+    remaining = list(folders)
+    for step in (find, forget_faces, forget_names):
+        for folder in tuple(remaining):
+            try:
+                step(folder)
+            except FaceOpsError as error:
+                errors.append(str(error))
+                remaining.remove(folder)
     if errors:
         raise FaceOpsError("\n".join([*errors, "The gallery keeps the person until then."]))
-    return done
+    return list(done.values())
 
 
 def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -> list[Path]:

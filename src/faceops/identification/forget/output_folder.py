@@ -73,33 +73,53 @@ class ForgottenOutput:
         return any((self.rows, self.cached_faces, self.reports, self.pictures))
 
 
-def forget_in_output(
-    out: Path, is_person: IsPerson, enrolled: Iterable[NamedFace], mark: str
-) -> ForgottenOutput:
-    """Remove the person from everything in `out`; the caller holds its lock.
+def named_in_output(out: Path, is_person: IsPerson) -> set[NamedFace]:
+    """Return the faces that have the person's name in any run; the caller holds the folder's lock.
+
+    Raises:
+        FaceOpsError: the records are damaged.
+    """
+    with _clean_errors(out):
+        return {face for folder in _run_folders(out) for face in _named_faces(folder, is_person)}
+
+
+def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> ForgottenOutput:
+    """Remove `faces` from the state of `out`; the caller holds its lock.
 
     The state keeps the place of each face, without embedding or picture, so that the next run does
-    not embed it again. Reports that show the person are removed as a whole, since their pictures
-    cannot be distinguished; the next run writes a new one. Called again, it finds nothing.
+    not embed it again.
 
     Args:
-        enrolled: the person's faces in the gallery, whose photos may be in the album too.
+        faces: the person's in the gallery and in every output, as a photo may be in several albums.
         mark: names this forgetting, see `readmit`.
 
     Raises:
         FaceOpsError: `out` is damaged or cannot be written; what was removed stays removed.
     """
     done = ForgottenOutput(out)
-    try:
+    with _clean_errors(out):
         remove_unfinished(out)
-        folders = [out, *sorted((out / RUNS).glob("*"))]
-        # The path of an enrolled photo is relative to the people's folder, not to the album.
-        named = {face for folder in folders for face in _named_faces(folder, is_person)}
-        faces = {*enrolled, *named}
-        done.photo_folders = _folders_with_sidecars(folders)
         _forget_state(out / STATE_FILE, faces, mark, done)
-        photo_ids = {face.photo_id for face in faces}
+    return done
+
+
+def forget_in_files(
+    done: ForgottenOutput, is_person: IsPerson, faces: Collection[NamedFace]
+) -> None:
+    """Remove the person from records, summaries, reports and drawn photos; `done` counts it.
+
+    Reports that show the person are removed as a whole, since their pictures cannot be
+    distinguished; the next run writes a new one. Called again, it finds nothing. Arguments and
+    errors as `forget_in_state`.
+    """
+    out = done.folder
+    named = named_in_output(out, is_person)
+    photo_ids = {face.photo_id for face in faces}
+    with _clean_errors(out):
+        folders = _run_folders(out)
+        done.photo_folders = _folders_with_sidecars(folders)
         for folder in folders:
+            # The paths of other faces are relative to other folders.
             done.pictures += _remove_drawings(folder, {face.photo_path for face in named})
             rows = _forget_rows(folder, is_person)
             done.rows += rows
@@ -111,12 +131,22 @@ def forget_in_output(
                 page.unlink()
                 done.reports += 1
             rewrite_manifest(folder)
+
+
+def _run_folders(out: Path) -> list[Path]:
+    """Return `out`, which has the latest run's files, and the folders of its runs."""
+    return [out, *sorted((out / RUNS).glob("*"))]
+
+
+@contextlib.contextmanager
+def _clean_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FaceOpsError(
             f"{out} cannot be cleaned ({error}); repair that and forget the person again, "
             "what is removed stays removed."
         ) from None
-    return done
 
 
 def _rows(folder: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
