@@ -14,6 +14,7 @@ there. Names of people are not: they stay in the output folder, where they can b
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +32,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
 from faceops.base.reasons import Reason
-from faceops.cli.common import CHAMPION, add_photo_limits, load_release, photo_limits
+from faceops.cli.common import CHAMPION, add_exclude, add_photo_limits, load_release, photo_limits
 from faceops.gallery.store import Gallery
 from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards
@@ -102,8 +103,8 @@ def name_people(
 
 
 @task(cache_policy=NO_CACHE)
-def wait_for_folder(photos_dir: Path, patience_s: float) -> list[Path]:
-    """Return the files below `photos_dir`; waits up to `patience_s` while it is absent or empty.
+def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] = ()) -> list[Path]:
+    """Return the photos below `photos_dir`; waits up to `patience_s` while it is absent or empty.
 
     An empty folder may be the mount point of a share that is not connected: `identify` decides.
 
@@ -112,7 +113,7 @@ def wait_for_folder(photos_dir: Path, patience_s: float) -> list[Path]:
     """
     start, warned = time.monotonic(), False
     while True:
-        paths = walk_photos(photos_dir.resolve()) if photos_dir.is_dir() else []
+        paths = walk_photos(photos_dir.resolve(), exclude) if photos_dir.is_dir() else []
         if paths:
             return paths
         if time.monotonic() - start >= patience_s:
@@ -234,7 +235,7 @@ def identify_folder(
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
     folder, results = Path(photos_dir), Path(out)
-    paths = wait_for_folder(folder, patience_s)
+    paths = wait_for_folder(folder, patience_s, settings.exclude)
     check_arguments(folder, results, Path(gallery), shard_photos)
     bundle = load_model(model, settings.precision)
     if bundle.note:
@@ -280,6 +281,7 @@ def main() -> int:
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
+    add_exclude(parser)
     add_photo_limits(parser)
     parser.add_argument("--keep-crops", action="store_true", help="see faceops identify --help")
     parser.add_argument("--keep-runs", type=int, default=KEEP_RUNS, metavar="N")

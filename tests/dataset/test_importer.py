@@ -46,6 +46,22 @@ def test_people_are_selected_by_number_or_by_a_list(lfw: Path, tmp_path: Path) -
         import_photos("lfw", str(lfw), tmp_path / "c", only_list=listed)
 
 
+def test_system_folders_and_excluded_photos_are_not_imported(tmp_path: Path) -> None:
+    for name in ("Ann/a.jpg", "Ann/@eaDir/a.jpg", "Ann/b.png", "Ben/c.jpg", "#recycle/d.jpg"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    (tmp_path / "tree/Ben/.faceopsignore").write_text("c.*\n")
+    skipped: dict[Path, str] = {}
+    source = str(tmp_path / "tree")
+    assert import_photos("tree", source, tmp_path / "a", exclude=["*.png"], skipped=skipped) == {
+        "people": 1, "photos": 1, "written": 1,
+    }  # fmt: skip
+    assert sorted(skipped.values()) == ["#recycle", "*.png", "@eaDir", "Ben/.faceopsignore: c.*"]
+    with pytest.raises(FaceOpsError, match="has no photos that are not excluded"):
+        import_photos("tree", source, tmp_path / "b", exclude=["*"])
+
+
 def test_one_person_in_two_sources_has_one_folder(lfw: Path, tmp_path: Path) -> None:
     data, pins = tmp_path / "data", tmp_path / "pins"
     import_photos("lfw", str(lfw), data)

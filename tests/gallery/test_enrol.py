@@ -180,6 +180,22 @@ def test_pruning_keeps_what_cannot_be_read_just_now(
     assert {flag.photo for flag in report.flags} == unread
 
 
+def test_excluding_a_folder_is_no_deletion(people: Path, tmp_path: Path, bundle: Bundle) -> None:
+    enrol(people, tmp_path / "g", bundle)
+    first, second = folders_in(people)
+    (people / "@eaDir").mkdir()
+    shutil.copy(file_in(first), people / "@eaDir" / "thumbnail.jpg")  # no person of that name
+    (people / ".faceopsignore").write_text(f"{first.name}/\n")
+    patterns = [f"/{second.name}/deeper"]
+    report = enrol(people, tmp_path / "g", bundle, prune=True, exclude=patterns)
+    assert report.pruned == 0 and sum(report.people.values()) == 5 and report.flags == []
+    ignored = f".faceopsignore: {first.name}/"
+    assert report.skipped == {"@eaDir": 1, patterns[0]: 1, ignored: 1}
+    (people / ".faceopsignore").unlink()
+    shutil.rmtree(first)
+    assert enrol(people, tmp_path / "g", bundle, prune=True, exclude=patterns).pruned == 2
+
+
 def test_spellings_of_one_name_are_one_person(
     synthetic_set: Path, tmp_path: Path, bundle: Bundle
 ) -> None:

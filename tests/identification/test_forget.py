@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -273,9 +274,9 @@ def test_absent_folders_are_reported_until_they_are_declared_gone(
 def test_a_run_that_is_walking_does_not_name_the_person(
     named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow_walk(photos: Path) -> tuple[Path, list[Path]]:
+    def slow_walk(photos: Path, exclude: Sequence[str]) -> reuse.PhotoList:
         forget_person(named.gallery, named.person)
-        return list_photos(photos)
+        return list_photos(photos, exclude)
 
     list_photos = reuse.list_photos
     monkeypatch.setattr(reuse, "list_photos", slow_walk)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from faceops.cli import main
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.presence import GRACE
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle
@@ -181,3 +183,28 @@ def test_forgetting_somebody_drops_the_data_of_missing_photos(
     assert forget_person(own, person).complete
     assert count(out, "embeddings") == summary.faces - faces
     assert count(out, "faces WHERE NOT forgotten") == summary.faces - faces
+
+
+def test_excluded_photos_leave_the_results_and_are_counted_apart_from_missing_ones(
+    known_photos: Path, album: Path, gallery: Gallery, bundle: Bundle, out: Path
+) -> None:
+    first = identify(album, gallery, bundle, out)
+    assert (first.skipped, first.excluded) == ({}, 0)
+    names = sorted(path.name for path in album.iterdir())
+    (album / names[0]).unlink()
+    settings = IdentifySettings(exclude=[f"/{names[1]}", "/no such"])
+    second = identify(album, gallery, bundle, out, settings)
+    assert (second.excluded, second.vanished, second.photos_opened) == (1, 1, 0)
+    assert second.skipped == {f"/{names[1]}": 1} and second.drop_at
+    assert not {names[0], names[1]} & {row["photo_path"] for row in rows_of(out)}
+    assert read_summary(out) == second and second.exclude == settings.exclude
+    # An exclusion of nothing, and a new system folder: nothing has changed.
+    (album / "@eaDir").mkdir()
+    again = identify(album, gallery, bundle, out, replace(settings, exclude=settings.exclude[:1]))
+    assert again.unchanged and again.skipped == {f"/{names[1]}": 1, "@eaDir": 1}
+    (album / ".faceopsignore").write_text("*\n")
+    with pytest.raises(FaceOpsError, match=r"has no photos, .* do rules exclude all"):
+        identify(album, gallery, bundle, out)
+    (album / ".faceopsignore").unlink()
+    third = identify(album, gallery, bundle, out)
+    assert (third.photos_opened, third.photos) == (0, first.photos - 1)

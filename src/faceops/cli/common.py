@@ -3,7 +3,7 @@
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,21 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     text = "threads (default: %(default)s)"
     parser.add_argument("--threads", type=positive, default=2, metavar="N", help=text)
+
+
+def add_exclude(parser: argparse.ArgumentParser) -> None:
+    """Add --exclude."""
+    text = (
+        "skip files and folders that match, as in a .gitignore file; may be given several times. "
+    )
+    text += "Files named .faceopsignore in the folders hold such patterns too"
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help=text)
+
+
+def skipped_line(skipped: Mapping[str, int]) -> list[str]:
+    """Return the line that says what rules of exclusion skipped; none if nothing was."""
+    rules = [f"{count} {rule}" for rule, count in sorted(skipped.items())]
+    return [f"files and folders skipped: {', '.join(rules)}"] if rules else []
 
 
 def add_photo_limits(parser: argparse.ArgumentParser) -> None:

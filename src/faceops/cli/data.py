@@ -1,6 +1,7 @@
 """What `dvc repro` starts from: `faceops data`, the photos, and `faceops params`, the settings."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     importing.add_argument("--limit-people", type=common.positive, metavar="N", help=text)
     text = "only the people named in FILE, one a line (LFW's lists too)"
     importing.add_argument("--only-list", type=Path, metavar="FILE", help=text)
+    common.add_exclude(importing)
     for action in (making, importing):
         common.add_folder(action, "--out", DATA_SET, Use.WRITE, default="data")
     doctor = common.add_command(actions, _doctor)
@@ -94,10 +96,12 @@ def _import(args: argparse.Namespace) -> int:
     """Import labelled photos."""
     from faceops.dataset.importer import import_photos
 
+    skipped: dict[Path, str] = {}
     counts = import_photos(
-        args.source, args.place, args.out, limit_people=args.limit_people, only_list=args.only_list
+        args.source, args.place, args.out, args.limit_people, args.only_list, args.exclude, skipped
     )
     lines = [
+        *common.skipped_line(Counter(skipped.values())),
         f"{args.out}: {counts['photos']} photos of {counts['people']} people from {args.source}; "
         f"{counts['written']} files written, the others existed",
         NEXT.format(data=args.out),

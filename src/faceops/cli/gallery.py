@@ -36,6 +36,7 @@ def add_parser(subparsers: Any) -> None:
     enrolling.add_argument("--prune", action="store_true", help=text)
     text = "enrol also a face that is unlike its person's other photos"
     enrolling.add_argument("--trust", action="store_true", help=text)
+    common.add_exclude(enrolling)
     common.add_photo_limits(enrolling)
     common.add_bundle_arguments(enrolling)
     text = "list, show, rename, merge, forget and re-embed people"
@@ -83,6 +84,7 @@ def _enrol(args: argparse.Namespace) -> int:
         common.load_bundle(args),
         prune=args.prune,
         trust=args.trust,
+        exclude=args.exclude,
         limits=limits,
     )
     lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in report.flags]
@@ -99,6 +101,7 @@ def _enrol(args: argparse.Namespace) -> int:
         f"one person: {person} is also written {', '.join(spellings)}"
         for person, spellings in report.spellings.items()
     ]
+    lines += common.skipped_line(report.skipped)
     lines.append(
         f"{args.gallery}: {len(report.people)} people, {sum(report.people.values())} faces; "
         f"{report.enrolled} enrolled now, {report.unchanged} unchanged, "

@@ -31,6 +31,7 @@ def add_parser(subparsers: Any) -> None:
         help="search large photos in tiles too, scaled to this longest side: more finds smaller "
         "faces and takes longer, 0 searches only the whole photo (default: 1280)",
     )
+    common.add_exclude(parser)
     common.add_photo_limits(parser)
     parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
     parser.add_argument(
@@ -119,6 +120,9 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
         for drift in summary.drift
         if drift.advice
     ]
+    lines += common.skipped_line(summary.skipped)
+    if summary.excluded:
+        lines.append(f"{summary.excluded} photos of the latest run are excluded now")
     if summary.vanished:
         lines.append(f"{summary.vanished} photos of the latest run are missing now")
     if summary.moved:

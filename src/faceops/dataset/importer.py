@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from faceops.base.tables import write_csv
 from faceops.dataset.archives import source_folder, without_credentials
 from faceops.dataset.names import folder_name, name_key, read_people_list
 from faceops.dataset.sources import SOURCES, SourcePhoto, without_wrapper
+from faceops.photos.walk import walk_photos
 
 SYNTHETIC = "synthetic"  # the source that `faceops data synthetic` writes
 _SOURCES_FILE = "sources.json"
@@ -28,6 +29,8 @@ def import_photos(
     data: Path,
     limit_people: int | None = None,
     only_list: Path | None = None,
+    exclude: Sequence[str] = (),
+    skipped: dict[Path, str] | None = None,
 ) -> dict[str, int]:
     """Import the photos of `source` at `place` (folder, archive, URL) into the folder `data`.
 
@@ -38,6 +41,7 @@ def import_photos(
         source: a name in `sources.SOURCES`.
         limit_people: take only so many people, the first by name.
         only_list: a file that names the people to take.
+        exclude, skipped: as of `walk_photos`, in the folder of the source.
 
     Returns:
         counts: people and photos of this source in `data`, and the files written now.
@@ -56,14 +60,21 @@ def import_photos(
     # The folder itself is locked: DVC would hash a lock file in it.
     with file_lock(data, f"{data} is in use"):
         try:
-            return _import(source, place, data, limit_people, only_list)
+            skipped = {} if skipped is None else skipped
+            return _import(source, place, data, limit_people, only_list, exclude, skipped)
         finally:
             with suppress(OSError):  # unless it is empty
                 data.rmdir()
 
 
 def _import(
-    name: str, place: str, data: Path, limit_people: int | None, only_list: Path | None
+    name: str,
+    place: str,
+    data: Path,
+    limit_people: int | None,
+    only_list: Path | None,
+    exclude: Sequence[str],
+    skipped: dict[Path, str],
 ) -> dict[str, int]:
     recorded = read_sources(data)
     if SYNTHETIC in recorded:
@@ -81,10 +92,14 @@ def _import(
                 f"{folder} is not laid out as the source {name}: {source.layout} is expected; "
                 "name the right folder or choose another source."
             )
+        walk_photos(folder, exclude, skipped)
+        photos = [photo for photo in photos if not _is_below(photo.path, skipped)]
         photos = _select_people(photos, wanted, limit_people)
         if not photos:
             raise FaceOpsError(
                 f"{place} has no photos of the people in {only_list}; check the names."
+                if only_list
+                else f"{place} has no photos that are not excluded; check the patterns."
             )
         earlier = _read_list(data / _LISTS / f"{name}.csv")
         origins, written = _copy_photos(photos, data, name, earlier)
@@ -99,6 +114,10 @@ def _import(
     recorded[name] = {"places": places, "terms": source.terms, **counts}
     write_sources(data, recorded)
     return {**counts, "written": written}
+
+
+def _is_below(path: Path | None, folders: Mapping[Path, str]) -> bool:
+    return path is not None and any(each in folders for each in (path, *path.parents))
 
 
 def _select_people(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError
+from faceops.photos.exclude import SYSTEM_NAMES
 from faceops.photos.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ class SourcePhoto:
         origin: path or name of the photo within the source, unique in it.
         file_name: the name of the imported file.
         read: returns the bytes of that file.
+        path: of the file in the source; None of a part of a file.
     """
 
     person: str
     origin: str
     file_name: str
     read: Callable[[], bytes]
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ def _photos_below(folder: Path) -> list[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, sorted, without hidden ones and the `__MACOSX` of zips."""
+    """Return the folders in `folder`, sorted, without hidden ones and those of systems."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX"
+        if path.is_dir() and not path.name.startswith(".") and path.name.lower() not in SYSTEM_NAMES
     )
 
 
@@ -88,7 +91,7 @@ def _folders_to_depth(folder: Path, depth: int = 2) -> list[Path]:
 
 def _photo(person: str, path: Path, root: Path, file_name: str = "") -> SourcePhoto:
     origin = path.relative_to(root).as_posix()
-    return SourcePhoto(person, origin, file_name or path.name, path.read_bytes)
+    return SourcePhoto(person, origin, file_name or path.name, path.read_bytes, path)
 
 
 def _photos_of_folders(root: Path, people: Iterable[tuple[str, Path]]) -> list[SourcePhoto]:

@@ -16,6 +16,7 @@ from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery import people_folder
 from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
+from faceops.gallery.names import valid_unicode
 from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
@@ -54,6 +55,7 @@ class EnrolReport:
         people: faces of each person in the whole gallery.
         spellings: other spellings that were found, by the name that is shown.
         aliases: by the name of a folder, the person who once had that name and has its photos now.
+        skipped: number of files and folders that each rule of exclusion skips.
     """
 
     enrolled: int = 0
@@ -65,6 +67,7 @@ class EnrolReport:
     people: dict[str, int] = field(default_factory=dict)
     spellings: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     contract_id: str = ""
     release: str = ""
 
@@ -111,6 +114,7 @@ def enrol(
     *,
     prune: bool = False,
     trust: bool = False,
+    exclude: Sequence[str] = (),
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
 ) -> EnrolReport:
     """Bring the gallery up to date with `people_dir`, and save it.
@@ -129,7 +133,8 @@ def enrol(
         UsageError: `people_dir` is not a folder or holds no files.
         FaceOpsError: the gallery is of another contract, damaged, in use or not writable.
     """
-    paths = people_folder.list_people(people_dir)
+    skipped: dict[Path, str] = {}
+    paths = people_folder.list_people(people_dir, exclude, skipped)
     release = bundle.release
     with folder_lock(gallery_dir):
         gallery = open_or_create(
@@ -137,6 +142,9 @@ def enrol(
         )
         threads = min(MAX_THREADS, usable_cpus())
         folder = people_folder.read_people(people_dir, paths, gallery, limits.max_bytes, threads)
+        folder.unread |= {
+            valid_unicode(path.relative_to(people_dir).as_posix()) for path in skipped
+        }
         enrolment = _Enrolment(gallery, folder, bundle, trust)
         if prune:
             enrolment.prune()
@@ -146,6 +154,7 @@ def enrol(
         if not gallery.stamp or before != after:
             enrolled.save()  # else the files and the results decided with them stay
     report = enrolment.report
+    report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report

@@ -1,9 +1,10 @@
 """Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from faceops.base.errors import UsageError
 from faceops.base.parallel import ordered_map
@@ -81,14 +82,14 @@ class PeopleFolder:
         names: by each spelling in the folder or the gallery, the name that is shown.
         aliases: by the name of a folder, the person who once had that name.
         skipped: files that cannot be used, and further copies of a person's photo.
-        unread: paths that could not be read this time.
+        unread: paths that could not be read this time, or are excluded: nothing is known of them.
     """
 
     photos: dict[str, list[PersonPhoto]]
     names: dict[str, str]
     aliases: dict[str, str]
     skipped: list[SkippedPhoto] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
     def skip(self, photo: str, person: str, reason: Reason, note: str) -> None:
         """Note that `photo` is not enrolled."""
@@ -105,12 +106,13 @@ class PeopleFolder:
     def lacks(self, face: GalleryFace) -> bool:
         """Return whether the face came from its person's folder and its photo is gone there.
 
-        Photos below a path that could not be read this time do not count as gone.
+        Photos at or below a path in `unread` do not count as gone.
         """
+        path = PurePosixPath(face.photo)
         return (
             face.origin == ENROLLED
             and face.person not in self._people_by_photo.get(face.photo_id, ())
-            and not any(f"{face.photo}/".startswith(f"{path}/") for path in self.unread)
+            and self.unread.isdisjoint(map(str, (path, *path.parents)))
         )
 
     def has_moved(self, face: GalleryFace) -> bool:
@@ -126,11 +128,14 @@ class PeopleFolder:
         return dict(people)
 
 
-def list_people(root: Path) -> list[Path]:
-    """Return the files of the folder of people `root`, sorted; a UsageError if it has none."""
+def list_people(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) -> list[Path]:
+    """Return the files of the folder of people `root`, sorted; a UsageError if it has none.
+
+    `exclude` and `skipped` as of `walk_photos`.
+    """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; name the folder that holds the people.")
-    paths = walk_photos(root)
+    paths = walk_photos(root, exclude, skipped)
     if not paths:
         raise UsageError(
             f"{root} holds no files; put each person's photos into a folder of their name."
@@ -166,7 +171,7 @@ def read_people(
         if isinstance(photo_id, PhotoError):
             folder.skip(photo, person, photo_id.reason, note_of(photo_id))
             if photo_id.transient:
-                folder.unread.append(photo)
+                folder.unread.add(photo)
         elif (person, photo_id) in seen:
             folder.skip(photo, person, Reason.DUPLICATE, ADVICE[Reason.DUPLICATE])
         else:

@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,7 +62,8 @@ def identify(
     budget = settings.budget or thresholds.default_budget
     settings = replace(settings, budget=budget, precision=bundle.release.precision)
     threads = settings.threads or min(MAX_DEFAULT_THREADS, usable_cpus())
-    root, paths = reuse.list_photos(photos_dir)
+    listed = reuse.list_photos(photos_dir, settings.exclude)
+    root, paths = listed.root, listed.paths
     start, timer = time.monotonic(), Timer()
     method = method_of(bundle.release, settings.detail)
     state = out / output_folder.STATE_FILE
@@ -77,19 +79,21 @@ def identify(
         gallery = gallery.as_saved()
         if not paths and store.has_files_below(root):
             raise FaceOpsError(
-                f"{photos_dir} is empty, and the latest run saw photos there: is the disk or share "
-                f"connected? The results in {out} stay as they are."
+                f"{photos_dir} has no photos, and the latest run saw some there: is the disk or "
+                f"share connected, or do rules exclude all photos? The results in {out} stay as "
+                "they are."
             )
 
         digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
         reusable = has_state and not settings.recheck
-        latest = reuse.find_reusable_run(out, digest, paths) if reusable else None
+        latest = reuse.find_reusable_run(out, digest, listed) if reusable else None
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
             return reuse.reuse_last_run(latest, out, settings)
 
         summary = new_summary(photos_dir, gallery, bundle, settings)
         summary.decided_by, summary.known_to_gallery = digest, known_to_gallery
+        summary.skipped = Counter(listed.skipped.values())
         with (
             output_folder.run_folder(out, summary.run_id) as folder,
             unknown_people.UnknownFaces(folder, gallery.embedding_size) as unknown,
@@ -123,7 +127,7 @@ def identify(
                 unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
-            summary.add_presence(store.note_presence(whole, paths, unread), root)
+            summary.add_presence(store.note_presence(whole, listed, unread), root)
             store.drop_old_methods()
 
             report.add_unknown_people(people)
@@ -163,6 +167,7 @@ def new_summary(
         runner_up_margin=thresholds.runner_up_margin,
         gallery_people=len(gallery.people),
         gallery_faces=enrolled,
+        exclude=list(settings.exclude),
         checked=started.isoformat(timespec="seconds"),
         **{name: getattr(settings, name) for name in _IN_SUMMARY},
     )

@@ -1,5 +1,6 @@
 """The settings of an identification run, and the checks of its folders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class IdentifySettings:
         threads: number of threads that open photos and find faces; None for one per CPU, at most 8.
         policy: which faces are good enough to be named.
         limits: which photos are opened.
+        exclude: gitignore patterns of files and folders to skip, beside .faceopsignore files.
 
     Raises:
         UsageError: a value is out of its range.
@@ -74,6 +76,7 @@ class IdentifySettings:
     threads: int | None = None
     policy: FacePolicy = IDENTIFICATION
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
+    exclude: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.budget is not None and not 0 < self.budget < 1:

@@ -63,6 +63,8 @@ class Summary:
         people: faces by the name given.
         vanished: files that the latest run saw and that are missing now; `moved` counts those whose
             photo exists under another path. Data of missing files are kept until `drop_at`.
+        skipped: files and folders that rules of exclusion skip, by rule; `excluded` counts photos
+            that the latest run saw and that are skipped now. They are dropped as missing ones are.
         unlisted: folders that could not be listed.
         letters_not_drawn: with `annotate`, a letter of each script that no installed font has.
         sidecars_withdrawn: sidecars from which entries of FaceOps were removed since their photo is
@@ -89,6 +91,7 @@ class Summary:
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
+    exclude: list[str] = field(default_factory=list)
     release_note: str = ""
     decided_by: str = ""
     saw: str = ""
@@ -111,6 +114,8 @@ class Summary:
     drift: list[Drift] = field(default_factory=list)
     vanished: int = 0
     moved: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    excluded: int = 0
     unlisted: list[str] = field(default_factory=list)
     drop_at: str = ""
     letters_not_drawn: dict[str, str] = field(default_factory=dict)
@@ -144,6 +149,7 @@ class Summary:
     def add_presence(self, presence: "Presence", root: Path) -> None:
         """Count the missing files; `root` is the folder of the photos."""
         self.vanished, self.moved = presence.vanished, presence.moved
+        self.excluded = presence.excluded
         self.unlisted = [
             valid_unicode(folder.relative_to(root).as_posix()) for folder in presence.unlisted
         ]
@@ -153,6 +159,7 @@ class Summary:
         """Return the content for JSON: reasons and people sorted by name."""
         content = asdict(self)
         content["reasons"] = dict(sorted(self.reasons.items()))
+        content["skipped"] = dict(sorted(self.skipped.items()))
         content["people"] = dict(sorted(self.people.items()))
         return content
 
@@ -170,7 +177,8 @@ def read_summary(folder: Path) -> Summary:
         OSError, ValueError, KeyError, TypeError: there is none, or another version's.
     """
     content = read_json_object(folder / SUMMARY_FILE)
-    counts = {name: Counter(content[name]) for name in ("reasons", "people")}
+    counted = ("reasons", "people", "skipped")
+    counts = {name: Counter(content.get(name, {})) for name in counted}
     drift = [Drift(**one) for one in content["drift"]]
     limits = PhotoLimits(**content.get("limits", {}))
     return Summary(**{**content, **counts, "drift": drift, "limits": limits})

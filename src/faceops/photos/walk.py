@@ -1,26 +1,39 @@
 """List the photos under a folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
+from faceops.photos.exclude import HIDDEN, IGNORE_FILE, ExcludeRules
 
 SIDECAR = ".xmp"
+_Folder = tuple[Path, ExcludeRules | None]  # and the rules for its entries
 
 
-def walk_photos(root: Path) -> list[Path]:
+def walk_photos(
+    root: Path, exclude: Sequence[str] = (), skipped: dict[Path, str] | None = None
+) -> list[Path]:
     """Return every file under `root`, sorted by its relative POSIX path.
 
     Files that are not images are listed too, so that they get a row with a reason; so are broken
     links and folders that may not be listed. Left out: hidden names (a leading dot), metadata
-    beside photos (.xmp), pipes, sockets and devices. Links to folders are followed, and each real
-    folder is entered once, by its own name before any link to it: loops end.
+    beside photos (.xmp), what `ExcludeRules` skip, pipes, sockets and devices. Links to folders are
+    followed, and each real folder is entered once, by its own name before any link to it: loops
+    end.
+
+    Args:
+        exclude: gitignore patterns, relative to `root`, beside those of .faceopsignore files.
+        skipped: gets the rule by which each file or folder is skipped, by its path.
 
     Raises:
-        UsageError: `root` is not a folder, or may not be listed.
+        UsageError: `root` is not a folder, or may not be listed; a pattern is wrong.
+        FaceOpsError: a .faceopsignore file cannot be read.
     """
-    return walk_files(root, lambda name: not (name.startswith(".") or is_sidecar(name)))
+    skipped = {} if skipped is None else skipped
+    walk = _Walk(root, lambda name: not (name.startswith(".") or is_sidecar(name)), skipped)
+    return walk.files(ExcludeRules.of_options(root, exclude))
 
 
 def is_sidecar(name: str) -> bool:
@@ -31,52 +44,70 @@ def is_sidecar(name: str) -> bool:
 def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
     """Return the files under `root` whose name is wanted, and folders that may not be listed.
 
-    Order, folders and errors as of `walk_photos`.
+    Order, folders and errors as of `walk_photos`, without rules of exclusion.
     """
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise UsageError(f"{printable(root)} {what}; name a folder of photos.")
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise UsageError(f"{printable(root)} may not be listed; give this user permission.")
-    found: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    links = [root]
-    while links:
-        links = sorted(_walk_links(links, found, entered, is_wanted), key=Path.as_posix)
-    return sorted(found, key=Path.as_posix)  # all begin with the root
+    return _Walk(root, is_wanted).files(None)
 
 
-def _walk_links(
-    folders: list[Path],
-    found: list[Path],
-    entered: set[tuple[int, int]],
-    is_wanted: Callable[[str], bool],
-) -> list[Path]:
-    """Walk `folders` without following links; return the links to folders found there."""
-    links: list[Path] = []
-    pending = folders[::-1]
-    while pending:
-        folder = pending.pop()
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in entered:
+@dataclass
+class _Walk:
+    """One walk; with rules, `skipped` gets what they skip."""
+
+    root: Path
+    is_wanted: Callable[[str], bool]
+    skipped: dict[Path, str] = field(default_factory=dict)
+    found: list[Path] = field(default_factory=list)
+    entered: set[tuple[int, int]] = field(default_factory=set)
+
+    def files(self, rules: ExcludeRules | None) -> list[Path]:
+        if not self.root.is_dir():
+            what = "is not a folder" if self.root.exists() else "does not exist"
+            raise UsageError(f"{printable(self.root)} {what}; name a folder of photos.")
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise UsageError(
+                f"{printable(self.root)} may not be listed; give this user permission."
+            )
+        links = [(self.root, rules)]
+        while links:
+            links = sorted(self._walk_links(links), key=lambda link: link[0].as_posix())
+        return sorted(self.found, key=Path.as_posix)  # all begin with the root
+
+    def _walk_links(self, folders: list[_Folder]) -> list[_Folder]:
+        """Walk `folders` without following links; return the links to folders found there."""
+        links: list[_Folder] = []
+        pending = folders[::-1]
+        while pending:
+            folder, rules = pending.pop()
+            try:
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in self.entered:
+                    continue
+                self.entered.add((status.st_dev, status.st_ino))
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError:
+                self.found.append(folder)  # gets its row when it is opened
                 continue
-            entered.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            found.append(folder)  # gets its row when it is opened
-            continue
-        for entry in listed:
-            path = folder / entry.name
-            hidden = entry.name.startswith(".")
-            if entry.is_dir(follow_symlinks=False):
-                pending += [] if hidden else [path]
-            elif entry.is_symlink() and path.is_dir():
-                links += [] if hidden else [path]
-            elif is_wanted(entry.name) and _is_file_or_broken(entry):
-                found.append(path)
-    return links
+            names = (entry.name for entry in listed)  # sorted
+            if rules and next((name for name in names if name >= IGNORE_FILE), "") == IGNORE_FILE:
+                rules = rules.below(folder, self.root)
+            rule_for = rules.for_entries(folder) if rules else lambda name, is_folder: None
+            for entry in listed:
+                name = entry.name
+                is_folder = is_real = entry.is_dir(follow_symlinks=False)
+                if not is_folder:
+                    is_folder = entry.is_symlink() and (folder / name).is_dir()
+                    if not is_folder and not self.is_wanted(name):
+                        continue
+                if rule := rule_for(name, is_folder):
+                    self.skipped[folder / name] = rule
+                elif is_folder and name.startswith("."):
+                    self.skipped[folder / name] = HIDDEN
+                elif is_folder:
+                    (pending if is_real else links).append((folder / name, rules))
+                elif _is_file_or_broken(entry):
+                    self.found.append(folder / name)
+        return links
 
 
 def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:

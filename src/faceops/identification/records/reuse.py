@@ -7,6 +7,7 @@ little more than the walk over its files.
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.sidecars.place import SidecarPlaces
-from faceops.identification.state.presence import SourceFile, source_file
+from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import walk_photos
@@ -44,13 +45,14 @@ class UnloadedRelease:
     note: str = ""
 
 
-def list_photos(photos_dir: Path) -> tuple[Path, list[Path]]:
-    """Return the absolute folder of the photos and the files below it; or just the one photo."""
+def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
+    """Return the files below `photos_dir`, or just the one photo; `exclude` as of `walk_photos`."""
     if photos_dir.is_dir():
-        root = photos_dir.resolve()
-        return root, walk_photos(root)
+        listed = PhotoList(photos_dir.resolve(), [], {})
+        listed.paths.extend(walk_photos(listed.root, exclude, listed.skipped))
+        return listed
     root = photos_dir.parent.resolve()
-    return root, [root / photos_dir.name]
+    return PhotoList(root, [root / photos_dir.name], {})
 
 
 def inputs_digest(
@@ -121,21 +123,21 @@ def reuse_if_unchanged(
         or not (release.folder / RELEASE_FILE).is_file()
     ):
         return None
-    root, paths = list_photos(photos_dir)
-    digest = inputs_digest(gallery_stamp(gallery), release, root, settings)
+    listed = list_photos(photos_dir, settings.exclude)
+    digest = inputs_digest(gallery_stamp(gallery), release, listed.root, settings)
     with folder_lock(out):
-        latest = find_reusable_run(out, digest, paths)
+        latest = find_reusable_run(out, digest, listed)
         if latest is None:
             return None
-        latest.known_to_gallery = remember_output(gallery, out, root if latest.xmp else None)
+        latest.known_to_gallery = remember_output(gallery, out, listed.root if latest.xmp else None)
         latest.release_note = release.note
         return reuse_last_run(latest, out, settings)
 
 
-def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary | None:
+def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | None:
     """Return the latest run into `out` if a new run would write the same rows, else None.
 
-    Its `decided_by` is `digest`, and `paths` are its files, unchanged by their `SourceFile`. Its
+    Its `decided_by` is `digest`, and `listed` are its files, unchanged by their `SourceFile`. Its
     results are complete: record files, state, annotated copies, and sidecars as the run left them.
     The state alone does not show it: shards and interrupted runs fill it without writing results.
     """
@@ -158,7 +160,8 @@ def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary 
         if any(map(find_font, latest.letters_not_drawn.values())):
             return None  # a font was installed since
     files = FolderDigest(latest.xmp)
-    for path in paths:
+    latest.skipped = Counter(listed.skipped.values())
+    for path in listed.paths:
         files.add_file(path, source_file(path))
     return latest if files.hexdigest() == latest.saw else None
 
@@ -166,6 +169,7 @@ def find_reusable_run(out: Path, digest: str, paths: Sequence[Path]) -> Summary 
 def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Summary:
     """Return `latest` as `unchanged`, checked now, and write that to `out`."""
     latest.keep_crops, latest.keep_runs = settings.keep_crops, settings.keep_runs
+    latest.exclude = list(settings.exclude)
     output_folder.remove_old_runs(out, settings.keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)

@@ -199,11 +199,11 @@ class FaceStore:
                     self._insert_embeddings(photo)
 
     def note_presence(
-        self, root: Path | None, present: Iterable[Path], unread: Collection[Path]
+        self, root: Path | None, listed: presence.PhotoList, unread: Collection[Path]
     ) -> presence.Presence:
         """Record which files below `root` are missing; see `presence.note_presence`."""
         with self._writing() as db:
-            return presence.note_presence(db, root, present, unread, datetime.now(UTC))
+            return presence.note_presence(db, root, listed, unread, datetime.now(UTC))
 
     def drop_old_methods(self) -> None:
         """Drop the faces and embeddings of all but the three methods used last."""

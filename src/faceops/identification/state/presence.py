@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,6 +47,14 @@ def source_file(path: Path) -> SourceFile | None:
     return SourceFile(path, status.st_size, *(value & _INT64 for value in stamp))
 
 
+class PhotoList(NamedTuple):
+    """The files of a run: the absolute folder, its photos, and the rule of each skipped path."""
+
+    root: Path
+    paths: list[Path]
+    skipped: dict[Path, str]
+
+
 @dataclass(frozen=True)
 class Presence:
     """What happened to the files of the latest run.
@@ -54,12 +62,14 @@ class Presence:
     Attributes:
         vanished: number of missing files.
         moved: number of missing files whose photo exists under another path.
+        excluded: number of files that are skipped now by a rule.
         unlisted: folders that could not be listed; files below them count as neither.
         drop_at: when data of the next missing file are dropped; None if no file is missing.
     """
 
     vanished: int = 0
     moved: int = 0
+    excluded: int = 0
     unlisted: list[Path] = field(default_factory=list)
     drop_at: datetime | None = None
 
@@ -67,25 +77,25 @@ class Presence:
 def note_presence(
     db: sqlite3.Connection,
     root: Path | None,
-    present: Iterable[Path],
+    listed: PhotoList,
     unread: Collection[Path],
     now: datetime,
 ) -> Presence:
     """Note which files below `root` are missing and drop expired ones, inside a transaction.
 
-    `root` was walked; it is None for a single photo: then no file is missing. `present` are the
-    files found there; folders among `unread` (not readable files) could not be listed.
+    `root` was walked; it is None for a single photo: then no file is missing. `listed` was found
+    there; folders among `unread` (not readable files) could not be listed.
     """
     db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
     db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY, photo_id TEXT)")
     db.executemany(
-        "INSERT OR IGNORE INTO present VALUES (?)", ((os.fsencode(path),) for path in present)
+        "INSERT OR IGNORE INTO present VALUES (?)", ((os.fsencode(path),) for path in listed.paths)
     )
     db.execute(
         "UPDATE files SET gone_since=NULL "
         "WHERE gone_since IS NOT NULL AND path IN (SELECT path FROM present)"
     )
-    vanished, moved = 0, 0
+    vanished, moved, excluded = 0, 0, 0
     unlisted: list[Path] = []
     if root is not None:
         db.execute(
@@ -105,6 +115,9 @@ def note_presence(
         )
         for folder in unlisted:
             db.execute(f"DELETE FROM missing WHERE {BELOW}", below(folder))
+        for path in listed.skipped:
+            gone = f"DELETE FROM missing WHERE path=? OR ({BELOW})"
+            excluded += db.execute(gone, (os.fsencode(path), *below(path))).rowcount
         (vanished,) = db.execute("SELECT count(*) FROM missing").fetchone()
         # A moved photo keeps its data by its present path.
         moved = db.execute(
@@ -117,7 +130,7 @@ def note_presence(
     db.execute("DROP TABLE missing")
     (first,) = db.execute("SELECT min(gone_since) FROM files").fetchone()
     drop_at = None if first is None else datetime.fromtimestamp(first, UTC) + GRACE
-    return Presence(vanished - moved, moved, unlisted, drop_at)
+    return Presence(vanished - moved, moved, excluded, unlisted, drop_at)
 
 
 def drop_missing(db: sqlite3.Connection, gone_before: int = sys.maxsize) -> None:

@@ -131,6 +131,7 @@ def name_unknown(
         keep_crops=latest.keep_crops,
         keep_runs=latest.keep_runs,
         limits=latest.limits,
+        exclude=latest.exclude,
         threads=threads,
     )
     summary = identify(photos, Gallery.open(gallery_dir, contract_id), bundle, out, settings)
