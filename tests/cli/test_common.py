@@ -38,6 +38,9 @@ def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
             for command in (["data", "doctor"], ["evaluate"], ["release", "gate"])
         ),
         (["evaluate", "--protocol", "pears"], "'pears' (choose from"),
+        (["people", "show", "-Ann"], "NAME; a name that begins with - needs -- before it: "),
+        (["people", "rename", "Ann", "-A", "--gallery", "g"], "before it: OPTIONS -- -A"),
+        (["identify", "p", "--out", "-o"], "that begins with - is written --OPTION=-o"),
     ],
 )  # fmt: skip
 def test_a_wrong_argument_is_refused(
@@ -47,6 +50,11 @@ def test_a_wrong_argument_is_refused(
         main(arguments)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_name_after_two_dashes_may_begin_with_one() -> None:
+    args = build_parser().parse_args(["people", "rename", "--gallery", "g", "--", "-Ann", "-Lee"])
+    assert (args.name, args.new) == ("-Ann", "-Lee")
 
 
 def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -62,6 +62,24 @@ def test_system_folders_and_excluded_photos_are_not_imported(tmp_path: Path) -> 
         import_photos("tree", source, tmp_path / "b", exclude=["*"])
 
 
+@pytest.mark.parametrize("name", ["___", "A\u200bnn", "\u202eAnn", "An\x07n", "An\udcffn"])
+def test_a_folder_whose_name_cannot_be_a_person_is_refused(name: str, tmp_path: Path) -> None:
+    touch(tmp_path / "tree", "Ann/1.jpg", f"{name}/1.jpg")
+    shown = repr(name).strip("'").replace("\\", r"\\")
+    with pytest.raises(FaceOpsError, match=f"^'{shown}' cannot be a person's name: it .*rename"):
+        import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_names_of_files_that_are_not_utf_8_or_look_like_paths_are_written_below_the_person(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path / "tree", "Ann/b\udcff.jpg", "．．／．．／x/1.jpg")
+    import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")
+    assert imported(tmp_path / "data") == ["Ann/b\\xff.jpg", "X/1.jpg"]
+    assert import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")["written"] == 0
+
+
 def test_one_person_in_two_sources_has_one_folder(lfw: Path, tmp_path: Path) -> None:
     data, pins = tmp_path / "data", tmp_path / "pins"
     import_photos("lfw", str(lfw), data)

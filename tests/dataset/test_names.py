@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import UsageError
-from faceops.dataset.names import folder_name, is_well_formed, name_key, read_people_list
+from faceops.dataset.names import (
+    folder_name,
+    is_well_formed,
+    name_key,
+    name_problem,
+    read_people_list,
+)
+from faceops.gallery.names import given_name
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,45 @@ def test_well_formed_names(name: str) -> None:
 
 def test_ill_formed_names() -> None:
     assert not any(map(is_well_formed, ("", "__", "a/b", "a\nb", "a:b", "a\u202eb")))
+
+
+# With the joiners that Persian, Indic, Sinhala and Mongolian writing needs, a variation selector
+# of a Japanese name, and punctuation inside names.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Zoë Łukasz", "Σωκράτης", "Владимир Зелёный", "Խաչատրյան", "ნინო", "אבְרָהָם", "ג׳ורג׳"),
+        *(
+            "محمد بن سلمان",
+            "علی\u200cرضا",
+            "زین\u200cالعابدین",
+            "हर्षवर्धन",
+        ),
+        *("র\u200d্যাচেল", "ශ්\u200dරී", "മോഹന്\u200d", "ಕೀರ್\u200cತಿ", "தமிழ்", "ᠰᠠᠷᠠᠨ\u180eᠠ"),
+        *("李小龙", "迈克尔·乔丹", "マイケル・ジョーダン", "葛\U000e0100城", "김철수", "ณัฐพงษ์"),
+        *("བསྟན་འཛིན", "မင်းအောင်", "សុខា", "አበበ"),
+    ],
+)
+def test_names_of_all_scripts_are_valid(name: str) -> None:
+    assert name_problem(name) == ""
+    assert is_well_formed(name)
+    assert given_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        *((name, "no letter or digit") for name in ("", "___", " - ", "...", "\u0301")),
+        *((f"Ann{hidden}", "invisible") for hidden in "\0\n\x7f\u00ad\u200b\u2060\ufeff\u3164"),
+        *((f"Ann{bidi}", "invisible") for bidi in "\u200e\u200f\u061c\u202a\u202e\u2066\u2069"),
+        *((name, "JOINER") for name in ("A\u200cnn", "Ann\u200d", "\u200cعلی", "علی\u200c")),
+        ("Ann\U000e0041", "invisible"),
+        ("Ann\udcff", "not UTF-8"),
+    ],
+)
+def test_names_with_what_nobody_sees_are_refused(name: str, problem: str) -> None:
+    assert problem in name_problem(name)
+    assert not is_well_formed(name)
 
 
 def test_lists_of_people_are_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,16 @@ from faceops.cli import main
 from faceops.faces.quality import Quality
 from faceops.gallery.enrol import choose_faces, dissimilar_photos, enrol, open_person_photo
 from faceops.gallery.people import rename, unalias
-from faceops.gallery.people_folder import PersonPhoto, enrolment_refusal
+from faceops.gallery.people_folder import (
+    PersonPhoto,
+    enrolment_refusal,
+    list_people,
+    read_people,
+)
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
+from tests.gallery.gallery_files import make_gallery
 
 
 @pytest.fixture
@@ -54,6 +61,26 @@ def test_people_are_enrolled_once(people: Path, tmp_path: Path, bundle: Bundle) 
     assert gallery.people == names
     again = enrol(people, tmp_path / "g", bundle)
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 5, 0)
+
+
+def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(
+    tmp_path: Path,
+) -> None:
+    gallery = make_gallery(tmp_path / "g", [("Ann", 1), ("Ben", 2)])  # of 1.jpg and 2.jpg
+    for name in ("___/2.jpg", "_/x.jpg", "A\u200bnn.jpg", "Cy/b\udcff.jpg", "D\udcff/y.jpg"):
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_text(name, errors="surrogateescape")
+    paths = list_people(tmp_path / "p", (), {})
+    folder = read_people(tmp_path / "p", paths, gallery, max_bytes=100, threads=1)
+    assert sorted(folder.photos) == ["Cy", "D\\xff"]
+    assert [photo.photo for photo in folder.photos["Cy"]] == ["Cy/b\\xff.jpg"]
+    flags = {flag.photo: flag for flag in folder.skipped}
+    assert sorted(flags) == ["A\u200bnn.jpg", "_/x.jpg", "___/2.jpg"]
+    assert {flag.reason for flag in flags.values()} == {Reason.BAD_NAME}
+    assert flags["___/2.jpg"].note.startswith("'___' cannot be a person's name: it has no letter")
+    lacking = [folder.lacks(replace(face, photo="___/2.jpg")) for face in gallery.faces]
+    assert lacking == [False, False]  # a gallery of before may have faces of such a folder
+    assert all(folder.lacks(face) for face in gallery.faces)
 
 
 def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(

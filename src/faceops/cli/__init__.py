@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import faceops
 from faceops.base.errors import FaceOpsError
@@ -14,9 +15,29 @@ from faceops.cli.common import check_folders
 COMMANDS = ("weights", "data", "gallery", "backup", "identify", "evaluate", "release")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors tell how an argument that begins with `-` is written."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        given = self._given[: self._given.index("--")] if "--" in self._given else self._given
+        # All options but -h begin with two dashes.
+        dashed = [word for word in given if word[:1] == "-" and word[1:2] not in ("-", "h", "")]
+        if dashed and "expected one argument" in message:
+            message += f"; an option's value that begins with - is written --OPTION={dashed[0]}"
+        elif dashed:
+            message += f"; a name that begins with - needs -- before it: OPTIONS -- {dashed[0]}"
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="faceops", description=faceops.__doc__)
+    parser = _Parser(prog="faceops", description=faceops.__doc__)
     parser.add_argument("--version", action="version", version=f"faceops {faceops.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:

@@ -1,7 +1,6 @@
 """The gallery: `faceops enrol`, `faceops people` and `faceops name`."""
 
 import argparse
-import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -75,6 +74,7 @@ def _enrol(args: argparse.Namespace) -> int:
     what is enrolled is not opened again.
     """
     from faceops.gallery.enrol import enrol
+    from faceops.gallery.names import as_arguments
 
     common.require_folder(args.people_dir, "name the folder of known people")
     limits = common.photo_limits(args)
@@ -94,7 +94,7 @@ def _enrol(args: argparse.Namespace) -> int:
     ]
     lines += [
         f"{earlier} is enrolled as {person}; if they are two people: "
-        f"faceops people unalias {shlex.quote(earlier)} --gallery {args.gallery}"
+        f"faceops people unalias --gallery {args.gallery} {as_arguments(earlier)}"
         for earlier, person in report.aliases.items()
     ]
     lines += [

@@ -14,7 +14,7 @@ from faceops.base.locks import file_lock
 from faceops.base.progress import track
 from faceops.base.tables import write_csv
 from faceops.dataset.archives import source_folder, without_credentials
-from faceops.dataset.names import folder_name, name_key, read_people_list
+from faceops.dataset.names import folder_name, name_key, name_problem, read_people_list
 from faceops.dataset.sources import SOURCES, SourcePhoto, without_wrapper
 from faceops.photos.walk import walk_photos
 
@@ -101,6 +101,7 @@ def _import(
                 if only_list
                 else f"{place} has no photos that are not excluded; check the patterns."
             )
+        _check_names(photos)
         earlier = _read_list(data / _LISTS / f"{name}.csv")
         origins, written = _copy_photos(photos, data, name, earlier)
         for path in source.list_protocols(folder):
@@ -128,6 +129,16 @@ def _select_people(
         keys &= {name_key(name) for name in wanted}
     selected = set(sorted(keys)[:limit_people])
     return [photo for photo in photos if name_key(photo.person) in selected]
+
+
+def _check_names(photos: list[SourcePhoto]) -> None:
+    """Raise a FaceOpsError that names the first person whose name cannot be one."""
+    for person, origin in {photo.person: photo.origin for photo in photos}.items():
+        if problem := name_problem(person):
+            raise FaceOpsError(
+                f"{person!r} cannot be a person's name: {problem}; rename the folder of {origin!r} "
+                "or leave it out by --only-list."
+            )
 
 
 def _copy_photos(

@@ -29,7 +29,8 @@ def folder_name(name: str) -> str:
     Spaces and `.` end a part, and so does `-` where nothing else does (`Al-Hakim` in a longer name
     stays). A name all in lower or upper case gets a capital at each part, unless it has digits.
     """
-    name = unicodedata.normalize("NFKC", name).strip(" _.-\t")
+    # A slash may come from a compatible character, in a name from an archive.
+    name = unicodedata.normalize("NFKC", name).replace("/", " ").strip(" _.-\t")
     ends = _PART_ENDS if _PART_ENDS.search(name) else _SEPARATORS
     parts = [part for part in ends.split(name) if part]
     joined = "".join(parts)
@@ -40,18 +41,64 @@ def folder_name(name: str) -> str:
     return "_".join(parts)
 
 
-def is_well_formed(name: str) -> bool:
-    """Return whether `name` can be a person's folder.
+JOINERS = "\u200c\u200d\u180e"
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u2800\u3164\uffa0"
+_VIRAMA = 9  # canonical combining class
 
-    Letters, digits, marks and apostrophes, parts joined by one of ` _-.`, at least one letter or
-    digit, at most 100 characters, nothing that is hidden or that a file system refuses.
+
+def name_problem(name: str) -> str:
+    """Return why `name` cannot be a person's name, "" if it can: the one rule for all names.
+
+    It needs a letter, digit or symbol. Characters that nobody sees are refused, since one person
+    would look like two: control characters, zero widths, bidirectional controls, fillers. Joiners
+    stay where the writing needs them, see `_joins`.
     """
-    if not name or len(name) > _LONGEST or name != name.strip() or name.startswith((".", "-")):
+    for place, character in enumerate(name):
+        hidden = unicodedata.category(character)[0] == "C" or character in _FILLERS
+        if hidden and not _joins(name, place):
+            if "\ud800" <= character <= "\udfff":
+                return "it is not UTF-8"
+            what = unicodedata.name(character, "a control character")
+            return f"it has the invisible character U+{ord(character):04X} ({what})"
+    if not any(unicodedata.category(character)[0] in "LNS" for character in name):
+        return "it has no letter or digit"
+    return ""
+
+
+def _joins(name: str, place: int) -> bool:
+    """Return whether the character at `place` is a joiner where the writing needs one.
+
+    That is beside a virama, as in Indic names, or between letters of the Arabic scripts or of
+    Mongolian, marks aside (cf. RFC 5892, appendix A).
+    """
+    if name[place] not in JOINERS:
         return False
-    letters = "".join(character for character in name if character not in " _-.'’,()")
-    return all(unicodedata.category(letter)[0] in "LNM" for letter in letters) and any(
-        letter.isalnum() for letter in letters
+    before, after = name[:place], name[place + 1 : place + 2]
+    if any(unicodedata.combining(one) == _VIRAMA for one in before[-1:] + after):
+        return True
+    letters = "".join(one for one in before if unicodedata.category(one)[0] != "M")[-1:] + after
+    return len(letters) == 2 and all(
+        unicodedata.bidirectional(one) == "AL" or unicodedata.name(one, "")[:9] == "MONGOLIAN"
+        for one in letters
     )
+
+
+def is_well_formed(name: str) -> bool:
+    """Return whether `name` can be a person's folder in a data set.
+
+    A name without a problem, of letters, digits, marks, and the punctuation of names, in one
+    spelling of its spaces, at most 100 characters, nothing that is hidden or that a file system
+    refuses.
+    """
+    is_shown = name == name.strip() and not name.startswith((".", "-"))
+    if name_problem(name) or not is_shown or len(name) > _LONGEST:
+        return False
+    letters = "".join(one for one in name if one not in _PUNCTUATION + JOINERS)
+    return bool(letters) and all(unicodedata.category(one)[0] in "LNM" for one in letters)
+
+
+# Of names in Latin letters, and of Chinese, Japanese, Catalan, Hebrew and Tibetan ones.
+_PUNCTUATION = " _-.'’,()·・׳״་"
 
 
 def read_people_list(path: Path) -> list[str]:

@@ -90,8 +90,13 @@ def _folders_to_depth(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def _photo(person: str, path: Path, root: Path, file_name: str = "") -> SourcePhoto:
-    origin = path.relative_to(root).as_posix()
-    return SourcePhoto(person, origin, file_name or path.name, path.read_bytes, path)
+    origin = _utf8(path.relative_to(root).as_posix())
+    return SourcePhoto(person, origin, _utf8(file_name or path.name), path.read_bytes, path)
+
+
+def _utf8(path: str) -> str:
+    """Return `path` with backslash codes for bytes that are not UTF-8, which no CSV can hold."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _photos_of_folders(root: Path, people: Iterable[tuple[str, Path]]) -> list[SourcePhoto]:

@@ -4,20 +4,24 @@
 keep the name that the person had when they were made.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from faceops.base.errors import UsageError
-from faceops.dataset.names import name_key
+from faceops.dataset.names import name_key, name_problem
 
 
 def person_of(photo: Path) -> str:
     """Return the person's name by the photo's path below the enrolled folder.
 
     The first folder is the name, or the file's stem when there is none; underscores are spaces.
+
+    Raises:
+        UsageError: that cannot be a name, see `name_problem`.
     """
-    return display_name(photo.parts[0] if len(photo.parts) > 1 else photo.stem)
+    return given_name(photo.parts[0] if len(photo.parts) > 1 else photo.stem)
 
 
 def display_name(name: str) -> str:
@@ -29,12 +33,17 @@ def given_name(text: str) -> str:
     """Return a name that a user typed, as it is shown.
 
     Raises:
-        UsageError: it is empty or has unprintable characters.
+        UsageError: see `name_problem`.
     """
-    name = display_name(text)
-    if not name or not name.isprintable():
-        raise UsageError(f"{text!r} is not a valid name; use printable characters.")
-    return name
+    if problem := name_problem(valid_unicode(text)):
+        raise UsageError(f"{text!r} cannot be a person's name: {problem}; choose another one.")
+    return display_name(text)
+
+
+def as_arguments(*names: str) -> str:
+    """Return names as the last arguments of a shell command; one may begin with `-`."""
+    first = ["--"] if any(name.startswith("-") for name in names) else []
+    return shlex.join([*first, *names])
 
 
 def person_key(name: str) -> str:

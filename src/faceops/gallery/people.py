@@ -15,7 +15,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path, format_1_crops
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
-from faceops.gallery.names import display_name, given_name, person_key
+from faceops.gallery.names import as_arguments, display_name, given_name, person_key
 from faceops.gallery.store import Gallery, locked_gallery
 
 
@@ -47,7 +47,7 @@ def _change_name(gallery_dir: Path, old: str, new: str, *, merges: bool) -> tupl
         if not merges and new_key in shown and new_key != old_key:
             raise FaceOpsError(
                 f"{shown[new_key]} is enrolled already; if both are one person: "
-                f"faceops people merge {old!r} {new!r}"
+                f"faceops people merge {as_arguments(old, new)}"
             )
         earlier = gallery.aliases.get(new_key)
         if not merges and earlier is not None and person_key(earlier) != old_key:

@@ -150,23 +150,32 @@ def read_people(
 
     Files of more than `max_bytes` are not read. Names that differ in case, spaces, `-`, `_` or `.`
     alone are one person, shown in the spelling of the gallery, or else the first one by path; a
-    name that a person of the gallery had before is that person's.
+    name that a person of the gallery had before is that person's. What cannot be a name is skipped.
     """
     aliases: dict[str, str] = {}
-    owners = []
+    owners: dict[Path, str] = {}
+    misnamed: dict[Path, str] = {}
     for path in paths:
-        name = person_of(path.relative_to(root))
+        try:
+            name = person_of(path.relative_to(root))
+        except UsageError as error:
+            misnamed[path] = str(error).rstrip(".")
+            continue
         if person_key(name) in gallery.aliases:
             aliases[name] = gallery.aliases[person_key(name)]
-        owners.append(aliases.get(name, name))
-    names = first_spellings([*gallery.persons, *owners])
+        owners[path] = aliases.get(name, name)
+    names = first_spellings([*gallery.persons, *owners.values()])
     aliases = {name: names[person] for name, person in sorted(aliases.items())}
-    people = sorted({names[owner] for owner in owners})
+    people = sorted({names[owner] for owner in owners.values()})
     folder = PeopleFolder({person: [] for person in people}, names, aliases)
+    for path, problem in misnamed.items():
+        photo = valid_unicode(path.relative_to(root).as_posix())
+        folder.skip(photo, "", Reason.BAD_NAME, problem)
+        folder.unread.add(photo)  # a face that an earlier version enrolled from it stays
     seen: set[tuple[str, str]] = set()
-    hashing = ordered_map(partial(_photo_id, max_bytes), paths, threads)
-    hashed = track(hashing, "hash photos", total=len(paths))
-    for path, owner, photo_id in zip(paths, owners, hashed, strict=True):
+    hashing = ordered_map(partial(_photo_id, max_bytes), list(owners), threads)
+    hashed = track(hashing, "hash photos", total=len(owners))
+    for (path, owner), photo_id in zip(owners.items(), hashed, strict=True):
         person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
             folder.skip(photo, person, photo_id.reason, note_of(photo_id))

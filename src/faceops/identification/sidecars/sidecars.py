@@ -20,6 +20,7 @@ from xml.dom.minidom import Element
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.base.progress import track
+from faceops.dataset.names import JOINERS
 from faceops.faces.detector import Box
 from faceops.gallery.names import person_key
 from faceops.identification.sidecars import xmp
@@ -202,7 +203,7 @@ def _name(region: Element) -> str:
 
 def _xml_text(name: str) -> str:
     """Return `name` on one line, without characters that XML 1.0 does not allow."""
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    return " ".join("".join(c if c.isprintable() or c in JOINERS else " " for c in name).split())
 
 
 def _read(path: Path) -> XmpDocument | None:
