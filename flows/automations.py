@@ -251,13 +251,15 @@ def main() -> int:
         blocks = notification_blocks(args.webhook, args.email)
         if not blocks and not args.remove:
             raise UsageError("give --webhook URL, --email URL or both.")
-        with _server_errors():
+        with _as_sentence("the Prefect server of PREFECT_API_URL did not take it", "that it runs"):
             if args.remove:
                 remove(wanted)
             else:
                 install(blocks, wanted)
-        if args.test:
-            send_test(blocks)
+        with _as_sentence("the test notification could not be delivered", "the address"):
+            for block in blocks if args.test else []:
+                with block.raise_on_failure():
+                    block.notify("Alerts arrive here.", "FaceOps: a test")  # type: ignore[unused-coroutine]
     except FaceOpsError as error:
         print(f"automations: {error}", file=sys.stderr)
         return error.exit_code
@@ -266,33 +268,13 @@ def main() -> int:
     return 0
 
 
-def send_test(blocks: Sequence[NotificationBlock]) -> None:
-    """Send a notification from this machine.
-
-    Raises:
-        FaceOpsError: it could not be delivered.
-    """
-    for block in blocks:
-        try:
-            with block.raise_on_failure():
-                block.notify("Alerts arrive here.", "FaceOps: a test")  # type: ignore[unused-coroutine]
-        except (httpx.HTTPError, NotificationError) as error:
-            reason = getattr(error, "log", "") or str(error)
-            raise FaceOpsError(
-                f"the test notification could not be delivered ({reason.strip()}); check the "
-                "address."
-            ) from None
-
-
 @contextmanager
-def _server_errors() -> Iterator[None]:
+def _as_sentence(failed: str, check: str) -> Iterator[None]:
     try:
         yield
-    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        raise FaceOpsError(
-            f"the Prefect server of PREFECT_API_URL did not take it ({str(error) or repr(error)}); "
-            "check that it runs."
-        ) from None
+    except (httpx.HTTPError, PrefectHTTPStatusError, NotificationError) as error:
+        reason = (getattr(error, "log", "") or str(error) or repr(error)).strip()
+        raise FaceOpsError(f"{failed} ({reason}); check {check}.") from None
 
 
 if __name__ == "__main__":

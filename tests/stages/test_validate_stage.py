@@ -74,7 +74,7 @@ def test_every_file_has_a_row_and_a_rejected_one_a_reason(
     assert failed == {"readable", "one_person_a_photo"}
     error = capsys.readouterr().err
     assert "warning: expectation readable (3 of 124" in error
-    (page,) = re.findall(r"warning: photos: expectations are not met; open (\S+)", error)
+    (page,) = re.findall(r"warning: photos: expectations are not met; open file://(\S+)", error)
     assert Path(page).is_relative_to(place / "build/data_docs")
     assert "not_a_photo" in Path(page).read_text("utf-8")
     assert (place / "build/data_docs/index.html").is_file()

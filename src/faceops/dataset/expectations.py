@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -178,11 +177,8 @@ def _failure_action() -> type:
             pages = self._get_data_docs_pages_from_prior_action(action_context) or {}
             if not checkpoint_result.success:
                 for page in (url for sites in pages.values() for url in sites.values()):
-                    path = unquote(page.removeprefix("file://"))
-                    print(
-                        f"warning: {checkpoint_result.name}: expectations are not met; open {path}",
-                        file=sys.stderr,
-                    )
+                    sentence = f"{checkpoint_result.name}: expectations are not met; open {page}"
+                    print(f"warning: {sentence}", file=sys.stderr)
             return {}
 
     return PointToPage

@@ -14,7 +14,6 @@ from faceops.base.files import write_file
 
 METRICS_FILE = "metrics.prom"
 PREFIX = "faceops_identify_"
-Value = float | dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -24,17 +23,15 @@ class Metric:
     Attributes:
         name: after `PREFIX`, and in MLflow.
         help: what it counts, as a sentence.
-        of: returns its value from the content of summary.json: one number, or one for each value
-            of `label`; None where there is none. Default: the field `name`.
+        of: returns its value from the content of summary.json: a number, None where there is none,
+            or a number for each value of `label`. Default: the field `name`.
         label: the name of the label, or "".
-        in_mlflow: whether MLflow records it too.
     """
 
     name: str
     help: str
-    of: Callable[[dict[str, Any]], Value] | None = None
+    of: Callable[[dict[str, Any]], float | dict[str, float] | None] | None = None
     label: str = ""
-    in_mlflow: bool = True
 
     def values(self, summary: dict[str, Any]) -> dict[str, float]:
         """Return the values by the label's value; the key is "" without a label."""
@@ -44,49 +41,33 @@ class Metric:
         return value if isinstance(value, dict) else {"": value}
 
 
-def _time(field: str) -> Callable[[dict[str, Any]], Value]:
-    return lambda summary: (
-        datetime.fromisoformat(summary[field]).timestamp() if summary[field] else None
-    )
+def _time(text: str) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
 
 
-def _number(field: str) -> Callable[[dict[str, Any]], Value]:
-    return lambda summary: len(summary[field])
-
-
-def _share_unnamed(summary: dict[str, Any]) -> Value:
+def _share_unnamed(summary: dict[str, Any]) -> float | None:
     compared = summary["identified"] + summary["unknown"]
     return summary["unknown"] / compared if compared else None
 
 
-def _drift(summary: dict[str, Any]) -> Value:
+def _drift(summary: dict[str, Any]) -> dict[str, float]:
     return {drift["what"].replace(" ", "_"): drift["psi"] for drift in summary["drift"]}
 
 
-METRICS = (
+# MLflow knows these otherwise: as parameters, tags or the run's own times.
+ABOUT = (
     Metric(
-        "checked_timestamp_seconds",
-        "When the folder was last checked.",
-        _time("checked"),
-        "",
-        False,
+        "checked_timestamp_seconds", "When the folder was checked.", lambda s: _time(s["checked"])
     ),
     Metric(
-        "results_timestamp_seconds",
-        "When the run that wrote the results began.",
-        _time("started"),
-        "",
-        False,
+        "results_timestamp_seconds", "When the results were made.", lambda s: _time(s["started"])
     ),
-    Metric(
-        "release",
-        "1, with the release that named the faces.",
-        lambda s: {s["release"]: 1},
-        "release",
-        False,
-    ),
-    Metric("gallery_people", "People enrolled in the gallery.", None, "", False),
-    Metric("gallery_faces", "Faces enrolled in the gallery.", None, "", False),
+    Metric("release", "1, with the release used.", lambda s: {s["release"]: 1}, "release"),
+    Metric("gallery_people", "People enrolled in the gallery."),
+    Metric("gallery_faces", "Faces enrolled in the gallery."),
+    Metric("part_seconds", "Duration by part, over all threads.", lambda s: s["timings"], "part"),
+)
+COUNTS = (
     Metric("photos", "Photos in the folder."),
     Metric("photos_opened", "Photos opened by the run."),
     Metric("photos_reused", "Photos whose faces were known from an earlier run."),
@@ -96,37 +77,24 @@ METRICS = (
     Metric("identified", "Faces that were given a name."),
     Metric("unknown", "Faces that were good enough but not given a name."),
     Metric("rejected", "Faces too small or too poor to be named."),
+    Metric("share_unnamed", "Unknown faces in identified and unknown ones.", _share_unnamed),
     Metric(
-        "share_unnamed", "Unknown faces as a share of identified and unknown ones.", _share_unnamed
+        "reason", "Faces, or photos without faces, by reason.", lambda s: s["reasons"], "reason"
     ),
-    Metric(
-        "reason", "Faces, and photos without faces, by reason.", lambda s: s["reasons"], "reason"
-    ),
-    Metric("people", "People named in the photos.", _number("people")),
+    Metric("people", "People named in the photos.", lambda s: len(s["people"])),
     Metric("unknown_people", "People without a name seen in two photos or more."),
     Metric("unknown_people_faces", "Faces of these people."),
-    Metric(
-        "drift",
-        "Population stability index against the calibration: from 0.1 moderate, from 0.25 major.",
-        _drift,
-        "what",
-    ),
+    Metric("drift", "Population stability index: from 0.1 moderate, 0.25 major.", _drift, "what"),
     Metric("vanished", "Photos of the run before that are missing."),
     Metric("moved", "Of these, photos that lie under another path."),
-    Metric("unlisted_folders", "Folders that could not be listed.", _number("unlisted")),
+    Metric("unlisted_folders", "Folders that could not be listed.", lambda s: len(s["unlisted"])),
     Metric("sidecars_written", "Sidecars written or changed."),
     Metric("sidecars_withdrawn", "Sidecars from which entries were removed: their photo is gone."),
-    Metric("sidecar_errors", "Sidecars that could not be written.", _number("sidecar_errors")),
+    Metric("sidecar_errors", "Sidecars left as they are.", lambda s: len(s["sidecar_errors"])),
     Metric("seconds", "Duration of the run."),
-    Metric(
-        "part_seconds",
-        "Seconds of each part of the run, summed over threads.",
-        lambda s: s["timings"],
-        "part",
-        False,
-    ),
     Metric("photos_per_second", "Photos divided by the duration."),
 )
+METRICS = (*ABOUT, *COUNTS)
 
 
 def metrics_text(summary: dict[str, Any]) -> str:
@@ -162,7 +130,6 @@ def mlflow_metrics(summary: dict[str, Any]) -> dict[str, float]:
     """Return what MLflow records, by name; a labelled metric as name/label."""
     return {
         f"{metric.name}/{key}" if metric.label else metric.name: float(value)
-        for metric in METRICS
-        if metric.in_mlflow
+        for metric in COUNTS
         for key, value in metric.values(summary).items()
     }
