@@ -101,6 +101,11 @@ def test_a_folder_known_to_be_empty_is_accepted_and_a_suddenly_empty_one_refused
         path.unlink()
     with pytest.raises(FaceOpsError, match="is the disk or share connected"):
         identify(album, gallery, bundle, out)
+    (album / "lost+found.txt").write_text("what an empty mount point may hold")
+    with pytest.raises(FaceOpsError, match="none of the photos that the latest run saw"):
+        identify(album, gallery, bundle, out)
+    assert identify(album, gallery, bundle, out, IdentifySettings(allow_empty=True)).vanished == 4
+    assert identify(album, gallery, bundle, out).unchanged
 
 
 def test_a_renamed_photo_is_moved_not_vanished(
@@ -154,7 +159,10 @@ def test_a_folder_that_cannot_be_listed_is_named_and_its_photos_are_kept(
             patched.setattr(os, "scandir", lambda path: real(_refused(Path(path), scenes)))
         else:
             share.rename(out.parent / "elsewhere")
-        without = identify(album, gallery, bundle, out)
+            with pytest.raises(FaceOpsError, match=r"of the first .* could not be read"):
+                identify(album, gallery, bundle, out)
+        without = identify(album, gallery, bundle, out, IdentifySettings(max_failed_share=1))
+    assert (without.photos, without.faces) == (first.photos + 1, first.faces)  # and the folder
     assert (without.vanished, without.unlisted) == (0, ["scenes"])
     assert "scenes" in (out / "report.html").read_text("utf-8").split("Could not be listed")[1][:20]
     assert read_summary(out).unlisted == ["scenes"]

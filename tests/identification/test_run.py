@@ -99,7 +99,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
 ) -> None:
     used = []
 
-    def serial(work: object, items: object, workers: int) -> object:
+    def serial(work: object, items: object, workers: int, alone: object) -> object:
         used.append(workers)
         return map(work, items)  # type: ignore[call-overload]
 

@@ -1,12 +1,17 @@
 """Threads: how many CPUs this process may use, and a map over them that keeps the order."""
 
 import math
+import mmap
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from faceops.base.shortage import shortage
 
 CGROUP = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
@@ -54,23 +59,87 @@ def _read(path: Path) -> str:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_THREAD_BYTES = 32 << 20  # of address space: a stack, and some
 _AHEAD = 8  # results per worker that may wait for a slow one
 
 
+def require_memory_for_thread() -> None:
+    """Raise an OSError (ENOMEM) if there is no memory for another thread.
+
+    Without it, Python waits for ever for a thread that it starts, and Arrow ends the process.
+    """
+    mmap.mmap(-1, _THREAD_BYTES).close()  # no page is touched
+
+
+class _Turns:
+    """Lets threads work beside each other, or one of them alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._working = 0
+        self._is_reserved = False
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Work beside other threads, when none is alone or waits to be."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_reserved)
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work when all other threads have finished what they are at."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_reserved)
+            self._is_reserved = True
+            self._changed.wait_for(lambda: not self._working)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_reserved = False
+                self._changed.notify_all()
+
+
 def ordered_map(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    alone: Callable[[Item], Result] | None = None,
 ) -> Generator[Result, None, None]:
     """Yield `work(item)` for each item in order, computed by `workers` threads.
 
     Threads, because Pillow and ONNX Runtime release the GIL. Memory is bounded: at most eight
     results per worker are computed ahead of the one that is yielded. An error in `work` is
-    raised in the place of its result; items not yet started are then dropped.
+    raised in the place of its result; items not yet started are then dropped. If the machine ran
+    short of memory or the like, see `shortage`, the item is worked on once more while no other one
+    is: by `alone`, or else by `work`.
     """
+    turns = _Turns()
+
+    def work_on(item: Item) -> Result:
+        try:
+            with turns.beside():
+                return work(item)
+        except Exception as error:
+            if shortage(error) is None:
+                raise
+        with turns.alone():
+            return (alone or work)(item)
+
     pool = ThreadPoolExecutor(max_workers=workers)
     waiting: deque[Future[Result]] = deque()
     try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
+        for number, item in enumerate(items):
+            if number < workers:
+                require_memory_for_thread()
+            waiting.append(pool.submit(work_on, item))
             if len(waiting) > _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import faceops
 from faceops.base.errors import FaceOpsError
+from faceops.base.shortage import shortage
 from faceops.cli.common import check_folders
 
 # Modules of this package, each with one command or several.
@@ -61,3 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has ended (`| head`); discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if (lack := shortage(error)) is None:
+            raise
+        print(f"faceops {args.command}: {lack}", file=sys.stderr)
+        return lack.exit_code

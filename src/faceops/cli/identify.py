@@ -47,6 +47,15 @@ def add_parser(subparsers: Any) -> None:
         "when the model changes but the crops are the same, they are re-embedded without opening "
         "the photos. It is more biometric data, about 15 kB a face",
     )
+    parser.add_argument(
+        "--max-failed-share",
+        type=float,
+        metavar="SHARE",
+        help="share of the photos that may fail for lack of memory, a disk or a share; more end "
+        "the run and the earlier results stay (default: 0.1)",
+    )
+    text = "accept that all photos of the latest run are gone; else that is a missing disk"
+    parser.add_argument("--allow-empty", action="store_true", help=text)
     text = "read every photo again, also where the file looks unchanged; known bytes are not opened"
     parser.add_argument("--recheck", action="store_true", help=text)
     text = "runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)"
@@ -137,6 +146,12 @@ def _lines(summary: "Summary", out: Path) -> list[str]:
             f"{summary.unknown_people} unknown people were seen in several photos: look at the "
             "report; faceops name enrols one"
         )
+    if summary.failures:
+        lines.append(
+            f"{len(summary.failures)} photos could not be read this time; what is known of them is "
+            "kept, and the next run tries again"
+        )
+    lines += _first(summary.failures, "photos", out)
     if not summary.known_to_gallery:
         lines.append(f"the gallery is read-only; pass --out {out} when you forget someone")
     if summary.letters_not_drawn:

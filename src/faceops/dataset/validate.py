@@ -16,12 +16,13 @@ from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.shortage import ShortageError
 from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
 from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.photos.formats import FORMATS, PhotoLimits
-from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.photos.open_photo import PhotoError, PhotoShortageError, open_photo
 from faceops.photos.walk import walk_photos
 
 _CHUNK = 32
@@ -59,7 +60,8 @@ def validate_photos(
 
     Raises:
         UsageError: there is no such format.
-        FaceOpsError: there are no photos, quarantine.csv is wrong, or a process was killed.
+        FaceOpsError: there are no photos, quarantine.csv is wrong, a process was killed, or memory
+            or the like is short.
     """
     known = [each.name for each in FORMATS]
     if unknown := sorted(set(formats) - set(known)):
@@ -129,6 +131,8 @@ def _inspect(
     person = parts[1] if len(parts) > 2 else ""
     try:
         photo = open_photo(path, limits)
+    except PhotoShortageError as error:
+        raise ShortageError(str(error)) from None  # not the photo's fault; it can be pickled
     except PhotoError as error:
         photo_id = ""
         with suppress(OSError):

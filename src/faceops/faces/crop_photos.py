@@ -16,6 +16,7 @@ from faceops.base.files import atomic_path
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.shortage import ShortageError
 from faceops.faces.detector import Box, Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.landmarks import square_crop
@@ -110,7 +111,11 @@ class CroppedPhoto:
 
 
 def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:
-    """Return the face in a photo of one person; a photo that cannot be used gives a reason."""
+    """Return the face in a photo of one person; a photo that cannot be used gives a reason.
+
+    Raises:
+        PhotoShortageError: the machine lacks memory or the like.
+    """
     try:
         if settings.mode == "center":
             photo = open_photo(path, settings.limits)
@@ -118,6 +123,8 @@ def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> Croppe
         else:
             cropped = _crop_face(path, finder, settings)
     except PhotoError as error:
+        if isinstance(error, ShortageError):
+            raise
         return CroppedPhoto(reason=error.reason)
     if cropped.quality and cropped.quality.overall < settings.min_quality:
         return replace(cropped, crop=None, reason=Reason.LOW_QUALITY)
@@ -206,7 +213,8 @@ def crop_photos(
         workers: number of threads, which share the finder.
 
     Raises:
-        FaceOpsError: no photo gave a face.
+        FaceOpsError: no photo gave a face, or the machine lacks memory or the like: a later run
+            can crop the photo, and a result without it must not be kept.
     """
     out.mkdir(parents=True, exist_ok=True)
     photos = manifest.select(["photo_id", "path", "person", "status", "reason"]).to_pylist()

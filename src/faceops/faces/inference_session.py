@@ -6,6 +6,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.shortage import shortage
 
 # The errors of ONNX Runtime have no common base class.
 _LOAD_ERRORS = (
@@ -33,7 +34,8 @@ def open_session(
     int8 embedder by two fifths.
 
     Raises:
-        FaceOpsError: the file is missing or not a model that ONNX Runtime can run.
+        FaceOpsError: the file is missing or not a model that ONNX Runtime can run, or memory is
+            short.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -44,6 +46,8 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except _LOAD_ERRORS as error:
+        if lack := shortage(error):
+            raise lack from None
         name = "the model's bytes" if isinstance(model, bytes) else str(model)
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FaceOpsError(

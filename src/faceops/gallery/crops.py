@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from faceops.base.files import write_file
+from faceops.base.shortage import shortage
 from faceops.faces.align import CROP_SIZE
 
 CROPS_FOLDER = "crops"
@@ -58,6 +59,8 @@ def _decode(png: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             crop = np.asarray(image)
     except Exception as error:  # noqa: BLE001  Pillow raises many kinds for a damaged file
+        if lack := shortage(error):
+            raise lack from None
         raise ValueError(f"not a readable PNG ({error})") from None
     if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
         raise ValueError(f"an image of shape {crop.shape}")

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.base.files import atomic_path, read_json_object
+from faceops.base.shortage import shortage
 from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
@@ -90,6 +91,8 @@ def read_statement(folder: Path) -> dict[str, Any]:
                 f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
                 f"faceops enrol PEOPLE_DIR --gallery {folder}"
             ) from None
+        if lack := shortage(error):
+            raise lack from None
         raise DamageError(
             f"{path} is damaged ({_first_line(error)}); the names and faces are in {FACES_FILE}: "
             f"run `faceops gallery repair --gallery {folder}`."
@@ -130,6 +133,8 @@ def read_faces(
     try:
         return _parse_faces(path, statement)
     except _DAMAGED as error:
+        if lack := shortage(error):
+            raise lack from None
         what = f"{path} is damaged ({_first_line(error)})"
     if path.name != COPY_FILE and _is_whole(path.with_name(COPY_FILE), statement):
         raise DamageError(

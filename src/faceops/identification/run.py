@@ -1,12 +1,14 @@
 """One identification run, from the walk over the photos to the published results."""
 
 import contextlib
+import errno
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import faceops
@@ -14,6 +16,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
+from faceops.base.shortage import allowed_failures, shortage
 from faceops.gallery.folder import remember_output
 from faceops.gallery.names import valid_unicode
 from faceops.gallery.store import Gallery
@@ -25,13 +28,14 @@ from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars.sidecars import with_sidecars, withdraw_unused
-from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.face_store import Extraction, FaceStore
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
 
 MAX_DEFAULT_THREADS = 8
+_NOT_OF_A_FOLDER = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
@@ -54,7 +58,8 @@ def identify(
     Raises:
         UsageError: a folder is wrong.
         FaceOpsError: gallery and release have different contracts; `out` is in use by another
-            process or cannot be written; the folder is empty now and was not before.
+            process or cannot be written; all photos of the latest run are gone; too many photos
+            cannot be read; memory or the like is short.
     """
     check_identify_folders(photos_dir, out, gallery.folder)
     gallery.require(bundle.release.contract_id)
@@ -77,19 +82,18 @@ def identify(
         # named, and a person forgotten later is removed from `out` too.
         known_to_gallery = remember_output(gallery.folder, out, root if settings.xmp else None)
         gallery = gallery.as_saved()
-        if not paths and store.has_files_below(root):
-            raise FaceOpsError(
-                f"{photos_dir} has no photos, and the latest run saw some there: is the disk or "
-                f"share connected, or do rules exclude all photos? The results in {out} stay as "
-                "they are."
-            )
-
         digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
         reusable = has_state and not settings.recheck
         latest = reuse.find_reusable_run(out, digest, listed) if reusable else None
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
             return reuse.reuse_last_run(latest, out, settings)
+        whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
+        missing, are_all_gone = store.missing(whole, paths)
+        are_all_gone = are_all_gone and not settings.allow_empty
+        if are_all_gone and not paths:
+            raise FaceOpsError(_all_gone(photos_dir, out))
+        paths = _with_unlisted(paths, missing)
 
         summary = new_summary(photos_dir, gallery, bundle, settings)
         summary.decided_by, summary.known_to_gallery = digest, known_to_gallery
@@ -114,9 +118,11 @@ def identify(
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
-            counters = (summary.add, report.add, unknown.add, drift.add, files.add)
+            limit = _FailureLimit(summary, len(paths), settings.max_failed_share, out)
+            counters = (summary.add, limit.check, report.add, unknown.add, drift.add, files.add)
             unread = write_rows(photos, folder, origin, counters, timer)
-            whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
+            if are_all_gone and not limit.readable:
+                raise FaceOpsError(_all_gone(photos_dir, out))
             if settings.xmp and whole:
                 withdraw_unused(whole, paths, summary)
             summary.saw, summary.drift = files.hexdigest(), drift.result()
@@ -188,8 +194,10 @@ def name_photos(
     """
     below = len(root.as_posix().rstrip("/")) + 1
 
-    def name(group: Sequence[Path]) -> list[NamedPhoto]:
-        extractions = extractor.extract(group)
+    def name(
+        extract: Callable[[Sequence[Path]], list[Extraction]], group: Sequence[Path]
+    ) -> list[NamedPhoto]:
+        extractions = extract(group)
         with extractor.timer.part("name"):
             found = [one.photo for one in extractions]
             decisions = name_faces(found, gallery, extractor.bundle, rule)
@@ -203,7 +211,8 @@ def name_photos(
         ]
 
     groups = (paths[start : start + GROUP] for start in range(0, len(paths), GROUP))
-    named = (photo for group in ordered_map(name, groups, threads) for photo in group)
+    together, singly = partial(name, extractor.extract), partial(name, extractor.extract_singly)
+    named = (photo for group in ordered_map(together, groups, threads, singly) for photo in group)
     return track(named, "identify", total=len(paths))
 
 
@@ -234,12 +243,60 @@ def write_rows(
     return unread
 
 
+class _FailureLimit:
+    """Ends a run in which too many photos fail, while its results are not published.
+
+    Attributes:
+        readable: number of photos that could be opened so far, now or by an earlier run.
+    """
+
+    def __init__(self, summary: Summary, photos: int, max_share: float, out: Path) -> None:
+        self._summary, self._photos, self._out = summary, photos, out
+        self._allowed = allowed_failures(photos, max_share)
+        self.readable = 0
+
+    def check(self, named: NamedPhoto) -> None:
+        """Count a photo that `summary` has counted."""
+        self.readable += named.photo.size != (0, 0)
+        failures = self._summary.failures
+        if len(failures) > self._allowed:
+            raise FaceOpsError(
+                f"{len(failures)} of the first {self._summary.photos} photos ({self._photos} in "
+                f"all) could not be read, such as: {failures[0]} The results in {self._out} stay "
+                "as they are. Run it again when the cause is mended, it continues; or accept such "
+                "photos with --max-failed-share 1."
+            )
+
+
+def _with_unlisted(paths: list[Path], missing: list[Path]) -> list[Path]:
+    """Return `paths` with those `missing` files that lie in a folder among them.
+
+    `walk_photos` lists a folder in place of its files if the folder cannot be listed.
+    """
+    listed = set(paths if missing else ())
+    hidden = [path for path in missing if not listed.isdisjoint(path.parents)]
+    return sorted([*paths, *hidden], key=Path.as_posix) if hidden else paths
+
+
+def _all_gone(photos_dir: Path, out: Path) -> str:
+    return (
+        f"{photos_dir} has none of the photos that the latest run saw there, and no other: is the "
+        f"disk or share connected, or do rules exclude all photos? The results in {out} stay as "
+        "they are. If the photos were removed, run it with --allow-empty."
+    )
+
+
 @contextlib.contextmanager
 def _write_errors(out: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise FaceOpsError(
-            f"{out} cannot be written ({error.strerror or error}); mend that and run it again, "
-            "it continues where it stopped."
-        ) from None
+    except Exception as error:
+        # Memory and open files are not the fault of `out`.
+        if isinstance(error, OSError) and error.errno not in _NOT_OF_A_FOLDER:
+            raise FaceOpsError(
+                f"{out} cannot be written ({error.strerror or error}); mend that and run it again, "
+                "it continues where it stopped."
+            ) from None
+        if lack := shortage(error):
+            raise lack from None
+        raise

@@ -55,6 +55,10 @@ class IdentifySettings:
         keep_crops: store the aligned faces of opened photos, so that another release with the same
             alignment can embed them without the photos.
         keep_runs: number of runs to keep in the output folder, including this one.
+        max_failed_share: largest share of the photos, 0 to 1, that may fail for a reason outside
+            their bytes (memory, disk, share, permission): more end the run, and the earlier results
+            stay. In small folders a few may fail, see `allowed_failures`.
+        allow_empty: accept that all photos that an earlier run saw are gone.
         recheck: read every photo and compare its sha256, also where the file looks unchanged.
         threads: number of threads that open photos and find faces; None for one per CPU, at most 8.
         policy: which faces are good enough to be named.
@@ -72,6 +76,8 @@ class IdentifySettings:
     precision: Precision = "float32"
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
+    max_failed_share: float = 0.1
+    allow_empty: bool = False
     recheck: bool = False
     threads: int | None = None
     policy: FacePolicy = IDENTIFICATION
@@ -83,6 +89,10 @@ class IdentifySettings:
             raise UsageError(
                 f"budget {self.budget:g} is wrong: give a share of strangers between 0 and 1, "
                 "e.g. 0.01."
+            )
+        if not 0 <= self.max_failed_share <= 1:
+            raise UsageError(
+                f"max_failed_share {self.max_failed_share:g} is wrong: give a share from 0 to 1."
             )
         if not 0 <= self.detail <= MAX_DETAIL:
             raise UsageError(

@@ -69,6 +69,8 @@ class Summary:
         letters_not_drawn: with `annotate`, a letter of each script that no installed font has.
         sidecars_withdrawn: sidecars from which entries of FaceOps were removed since their photo is
             gone or excluded, or cannot be opened any more.
+        failures: sentences about photos that could not be read for a reason outside their bytes.
+            What an earlier run found in them is kept, and the next run tries again.
         sidecar_errors: sentences about sidecars that were left as they are.
         seconds: wall clock until the report; `timings` are seconds summed over threads of the parts
             look (open photos, find faces), embed, name, write (rows) and group (unknown people).
@@ -119,6 +121,7 @@ class Summary:
     unlisted: list[str] = field(default_factory=list)
     drop_at: str = ""
     letters_not_drawn: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
     sidecars_written: int = 0
     sidecars_withdrawn: int = 0
     sidecar_errors: list[str] = field(default_factory=list)
@@ -133,6 +136,8 @@ class Summary:
         # A file that could not even be read is neither opened nor reused.
         self.photos_reused += not named.opened and named.photo.photo_id is not None
         self.photos_reembedded += named.reembedded
+        if named.failure:
+            self.failures.append(named.failure)
         self.faces += len(named.photo.faces)
         if not named.photo.faces:
             self.rejected_photos += 1

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
+from faceops.base.shortage import ShortageError, shortage
 from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of
 from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright, within
 
@@ -68,6 +69,10 @@ class PhotoError(FaceOpsError):
         self.sentence = sentence
         self.reason = reason
         self.transient = transient
+
+
+class PhotoShortageError(PhotoError, ShortageError):
+    """A photo that cannot be opened because the machine lacks memory, open files or the like."""
 
 
 def open_photo(
@@ -141,10 +146,12 @@ def _open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
         reason = Reason.UNREADABLE
         sentence = "may not be read; give this user permission to read it."
     except MemoryError:
-        reason, sentence = Reason.UNREADABLE, _NO_MEMORY
+        raise _no_memory(path) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        reason, sentence = Reason.UNREADABLE, f"cannot be read ({why}); check the disk or the link."
+        sentence = f"cannot be read ({why}); check the disk or the link."
+        kind = PhotoShortageError if shortage(error) else PhotoError
+        raise kind(path, Reason.UNREADABLE, sentence, transient=True) from None
     raise PhotoError(path, reason, sentence, transient=True)
 
 
@@ -177,7 +184,9 @@ def check_length(path: Path, length: int, max_bytes: int) -> None:
         raise PhotoError(path, Reason.EMPTY, "is empty; copy it again or remove it.")
 
 
-_NO_MEMORY = "does not fit into memory now; close other programs, or use fewer threads."
+# A decoder needs at most so many bytes a pixel, for its own coefficients and the RGB image.
+_BYTES_PER_PIXEL = 8
+_BYTES_BESIDE = 32_000_000
 _PILLOW = r"PIL\."
 
 # The errors of Pillow's decoders on broken bytes.
@@ -223,12 +232,15 @@ def decode_photo(
     _register(photo_format, path)
     _silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # the limit below, which knows at which size a JPEG is decoded
+    decoded = (0, 0)
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
         stored = image.size
         is_draft = _draft(image, least_side, min(limits.max_pixels, FULL_PIXELS))
         decoded = image.size if is_single_scan(content) else stored
         _check_size(path, stored, decoded, limits)
+        if not _fits_into_memory(decoded):
+            raise MemoryError
         with _one_at_a_time(math.prod(image.size) > FULL_PIXELS):
             image.load()
             orientation = orientation_of(image)
@@ -236,8 +248,11 @@ def decode_photo(
         is_reduced = image.size != stored
         pixels = to_rgb(upright(image, orientation))
     except MemoryError:
-        raise PhotoError(path, Reason.UNREADABLE, _NO_MEMORY, transient=True) from None
+        raise _no_memory(path) from None
     except _DECODER_ERRORS as error:
+        # Without memory, most decoders report broken bytes: "broken data stream".
+        if shortage(error) or not _fits_into_memory(decoded):
+            raise _no_memory(path) from None
         why = (str(error).splitlines() or [type(error).__name__])[0]
         broken = "image" if isinstance(error, UnidentifiedImageError) else f"image ({why})"
         raise PhotoError(
@@ -250,10 +265,26 @@ def decode_photo(
     return Photo(pixels, photo_format.name, photo_id, size, orientation, is_draft)
 
 
+def _no_memory(path: Path) -> PhotoShortageError:
+    sentence = "does not fit into memory now; close other programs, or use fewer threads."
+    return PhotoShortageError(path, Reason.UNREADABLE, sentence, transient=True)
+
+
+def _fits_into_memory(size: tuple[int, int]) -> bool:
+    """Return whether there is memory to decode a photo of `size`, width and height in pixels."""
+    try:
+        np.empty(_BYTES_PER_PIXEL * size[0] * size[1] + _BYTES_BESIDE, np.uint8)  # not touched
+    except MemoryError:
+        return False
+    return True
+
+
 def _register(photo_format: PhotoFormat, path: Path) -> None:
     try:
         photo_format.register()
-    except ImportError:
+    except ImportError as error:
+        if shortage(error):
+            raise _no_memory(path) from None
         raise PhotoError(
             path,
             Reason.UNREADABLE,

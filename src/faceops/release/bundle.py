@@ -11,6 +11,7 @@ import onnxruntime
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
+from faceops.base.shortage import ShortageError, shortage
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
@@ -251,7 +252,7 @@ def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
         try:
             contents[file] = path.read_bytes()
         except OSError as error:
-            raise DamagedBundleError(
+            raise shortage(error) or DamagedBundleError(
                 f"{path} cannot be read ({error.strerror}); export the bundle again."
             ) from None
         stated = release.weights[file]
@@ -277,5 +278,7 @@ def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
 def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return open_session(content, threads, arena=True)
+    except ShortageError:
+        raise
     except FaceOpsError as error:
         raise FaceOpsError(f"{path}: {error}") from None

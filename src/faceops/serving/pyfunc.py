@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.shortage import shortage
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import IMAGE
 from faceops.serving.service import PhotoService, RequestParams
@@ -35,14 +36,18 @@ class PhotoModel:
             params: `answer`, `budget` and `detail`; see `RequestParams`.
 
         Raises:
-            mlflow.MlflowException: the request is wrong, or the gallery cannot be used.
+            mlflow.MlflowException: the request is wrong, the gallery cannot be used, or memory or
+                the like is short.
         """
         try:
             return self._service.answer(list(model_input[IMAGE]), RequestParams.of(params))
-        except FaceOpsError as error:
+        except Exception as error:
+            wrong = error if isinstance(error, FaceOpsError) else shortage(error)
+            if wrong is None:
+                raise
             from faceops.serving.request_error import RequestError
 
-            raise RequestError(error) from None
+            raise RequestError(wrong) from None
 
 
 def _load_pyfunc(path: str) -> PhotoModel:

@@ -12,6 +12,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object, write_json
+from faceops.base.shortage import shortage
 
 # Time and memory of each stage in its last run. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
@@ -33,7 +34,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def run_script(main: Callable[[], None], interrupted: str) -> None:
-    """Run `main`; print a FaceOpsError, or `interrupted` after Ctrl-C, and exit with its code."""
+    """Run `main`; print a FaceOpsError, or `interrupted` after Ctrl-C, and exit with its code.
+
+    Errors of libraries that mean a `shortage` are printed as one sentence too.
+    """
     try:
         main()
     except FaceOpsError as error:
@@ -42,6 +46,11 @@ def run_script(main: Callable[[], None], interrupted: str) -> None:
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if (lack := shortage(error)) is None:
+            raise
+        print(f"error: {lack}", file=sys.stderr)
+        sys.exit(lack.exit_code)
 
 
 def run_stage(main: Callable[[], None]) -> None:

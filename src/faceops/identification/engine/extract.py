@@ -1,6 +1,7 @@
 """Extract the faces of a group of photos: from the store if known, else from the photos."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.files import sha256_file
+from faceops.base.parallel import ordered_map
+from faceops.base.reasons import Reason
+from faceops.base.shortage import ShortageError, shortage
 from faceops.faces.find_faces import FaceFinder, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings
@@ -36,11 +40,20 @@ class FaceExtractor:
     settings: IdentifySettings
     timer: Timer
 
-    def extract(self, paths: Sequence[Path]) -> list[Extraction]:
+    def extract(self, paths: Sequence[Path], *, alone: bool = False) -> list[Extraction]:
         """Return the faces of the photos `paths`; what is new is stored, all or nothing.
 
         An unchanged file is not read (unless `recheck` is set), and known bytes are not decoded,
-        whatever the file is called. Faces with a stored crop are embedded from that.
+        whatever the file is called. Faces with a stored crop are embedded from that. A photo that
+        could not be read, for a reason outside its bytes, has the faces that an earlier run found.
+
+        Args:
+            alone: that a shortage is noted as the photo's failure, see `Extraction`: no other
+                photo is worked on, and there is nothing else to try.
+
+        Raises:
+            ShortageError, or the error of a library for which `shortage` returns one: unless
+                `alone`.
         """
         with self.timer.part("look"):
             files = [source_file(path) for path in paths]
@@ -49,7 +62,7 @@ class FaceExtractor:
             extractions = [
                 _from_store(path, file, known[file])
                 if file and file in known
-                else self._find_faces(path, file)
+                else self._find_faces(path, file, alone)
                 for path, file in zip(paths, files, strict=True)
             ]
             extractions = self._without_forgotten(extractions)
@@ -57,12 +70,26 @@ class FaceExtractor:
         if not any(new):
             return extractions
         with self.timer.part("embed"):
-            extractions = self._embed(extractions)
+            try:
+                extractions = self._embed(extractions)
+            except Exception as error:
+                if not alone or (lack := shortage(error)) is None:
+                    raise
+                return [
+                    self._failed(one.path, str(lack)) if one.crops else one for one in extractions
+                ]
             to_save = compress(extractions, new)
             self.store.save(to_save, self.settings.keep_crops)
         return [replace(one, crops={}) for one in extractions]
 
-    def _find_faces(self, path: Path, file: SourceFile | None) -> Extraction:
+    def extract_singly(self, paths: Sequence[Path]) -> list[Extraction]:
+        """Return what `extract` does, photo by photo: for a group that memory does not suffice for.
+
+        No shortage is raised: it is noted as the photo's failure.
+        """
+        return [one for path in paths for one in self.extract([path], alone=True)]
+
+    def _find_faces(self, path: Path, file: SourceFile | None, alone: bool) -> Extraction:
         """Find the faces of the photo at `path`, unless its bytes are in the store."""
         photo_id, failed = None, False
         if file is not None and 0 < file.size <= self.settings.limits.max_bytes:
@@ -77,10 +104,20 @@ class FaceExtractor:
         try:
             found = find_in_photo(path, self.finder, self.settings.limits)
         except PhotoError as error:
+            if isinstance(error, ShortageError) and not alone:
+                raise
             if failed or error.transient or file != source_file(path):
-                return Extraction(path, None, FoundPhoto(None, error.reason))  # tried again later
+                # A broken link is no failure; a file that was listed and is gone may be one.
+                gone = error.reason is Reason.VANISHED and not os.path.lexists(path)
+                lacks = isinstance(error, ShortageError)
+                is_failure = failed or gone or lacks
+                return self._failed(path, str(error), error.reason, is_failure=is_failure)
             opened = photo_id is not None
             return Extraction(path, file, FoundPhoto(photo_id, error.reason), opened)
+        except Exception as error:
+            if not alone or (lack := shortage(error)) is None:
+                raise
+            return self._failed(path, str(lack))
         crops = {index: face.crop for index, face in enumerate(found.faces)}
         return Extraction(path, file, FoundPhoto.of(found), opened=True, crops=crops)
 
@@ -93,6 +130,17 @@ class FaceExtractor:
                 crops = {index: crop for index, crop in one.crops.items() if index not in gone}
                 extractions[number] = replace(one, photo=one.photo.without(gone), crops=crops)
         return extractions
+
+    def _failed(
+        self, path: Path, why: str, reason: Reason = Reason.UNREADABLE, *, is_failure: bool = True
+    ) -> Extraction:
+        """Return what an earlier run found in the photo that could not be read, or the `reason`.
+
+        It counts as a failure if it `is_failure`, and if an earlier run could read the file.
+        """
+        is_known, earlier = self.store.find_path(path)
+        found = earlier or FoundPhoto(None, reason)
+        return Extraction(path, None, found, failure=why if is_failure or is_known else "")
 
     def _embed(self, extractions: list[Extraction]) -> list[Extraction]:
         """Return the group with its new faces embedded, in shared batches."""
@@ -135,4 +183,5 @@ def extract_shard(
     with contextlib.closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
         extractor = FaceExtractor(bundle, finder, store, settings, Timer())
-        return sum(one.opened for group in shards(paths, GROUP) for one in extractor.extract(group))
+        groups = ordered_map(extractor.extract, shards(paths, GROUP), 1, extractor.extract_singly)
+        return sum(one.opened for group in groups for one in group)

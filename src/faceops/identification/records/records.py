@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from faceops.base.parallel import require_memory_for_thread
 from faceops.base.reasons import DecisionKind
 from faceops.base.tables import csv_cell
 from faceops.identification.engine.decide import Candidate, Decision
@@ -171,9 +172,11 @@ class RecordWriters:
     def _write_group(self) -> None:
         if not self._lines:
             return
+        require_memory_for_thread()  # which Arrow starts to read
         # By way of JSON: pyarrow loads pandas, a second, to convert Python lists.
         table = pyarrow.json.read_json(
             pa.BufferReader("".join(self._lines).encode()),
+            pyarrow.json.ReadOptions(use_threads=False),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=self._schema),
         )
         self._parquet.write_table(table)

@@ -50,6 +50,8 @@ class Extraction:
 
     Attributes:
         file: None if it was not a readable file, or has to be tried again by later runs.
+        failure: why it could not be read this time, although another run may; "" if it was read.
+            `photo` is then what an earlier run found, if that is known.
         opened: the photo was decoded now.
         reembedded: its faces are embedded now, from stored crops.
         crops: uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now.
@@ -61,6 +63,7 @@ class Extraction:
     opened: bool = False
     reembedded: bool = False
     crops: Mapping[int, np.ndarray] = field(default_factory=dict)
+    failure: str = ""
 
 
 class FaceStore:
@@ -107,18 +110,48 @@ class FaceStore:
         photos = self.load(list(same.values()))
         return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
 
-    def has_files_below(self, root: Path) -> bool:
-        """Return whether the latest run found files below `root`."""
-        with self._reading() as db:
-            seen = f"SELECT 1 FROM files WHERE {presence.BELOW} AND gone_since IS NULL LIMIT 1"
-            return db.execute(seen, presence.below(root)).fetchone() is not None
+    def find_path(self, path: Path) -> tuple[bool, FoundPhoto | None]:
+        """Return whether the latest run read the file `path`, and what was found there.
 
-    def load(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
+        Faces that another finder found are better than none; of another contract, they are not.
+        """
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT photo_id FROM files WHERE path=? AND gone_since IS NULL",
+                (os.fsencode(path),),
+            ).fetchone()
+            finders = db.execute(
+                "SELECT finder FROM methods WHERE contract=? ORDER BY finder<>?, used DESC",
+                (self._method.contract, self._method.finder),
+            ).fetchall()
+        for (finder,) in finders if row else ():
+            stored = self.load(row, finder).get(row[0])
+            if stored is not None and not stored.crops:
+                return True, stored.photo
+        return row is not None, None
+
+    def missing(self, root: Path | None, paths: Iterable[Path]) -> tuple[list[Path], bool]:
+        """Return the files below `root` that the latest run found and that `paths` lack.
+
+        Also returns whether these are all that it found there, and at least one. None are missing
+        where `root` is None.
+        """
+        if root is None:
+            return [], False
+        listed = set(map(os.fsencode, paths))
+        seen = f"SELECT path FROM files WHERE {presence.BELOW} AND gone_since IS NULL"
+        with self._reading() as db:
+            found = [path for (path,) in db.execute(seen, presence.below(root))]
+        missing = [Path(os.fsdecode(path)) for path in found if path not in listed]
+        return missing, len(missing) == len(found) > 0
+
+    def load(self, photo_ids: Sequence[str], finder: str | None = None) -> dict[str, StoredPhoto]:
         """Return those of the photos that need not be opened.
 
-        This finder has found their faces, and each face has its embedding or its crop, or was
-        forgotten.
+        The method's finder (or another `finder`) has found their faces, and each face has its
+        embedding or its crop, or was forgotten.
         """
+        finder = finder or self._method.finder
         faces: dict[str, list[FoundFace]] = defaultdict(list)
         crops: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
         incomplete = set()
@@ -127,7 +160,7 @@ class FaceStore:
             photos = db.execute(
                 "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
                 f"WHERE finder=? AND photo_id IN ({marks})",
-                (self._method.finder, *photo_ids),
+                (finder, *photo_ids),
             ).fetchall()
             rows = db.execute(
                 "SELECT f.photo_id, f.x, f.y, f.width, f.height, f.detector_score, f.quality, "
@@ -137,7 +170,7 @@ class FaceStore:
                 "AND e.finder=f.finder AND e.face_index=f.face_index AND e.contract=? "
                 f"WHERE f.finder=? AND f.photo_id IN ({marks}) "
                 "ORDER BY f.photo_id, f.face_index",
-                (self._method.contract, self._method.finder, *photo_ids),
+                (self._method.contract, finder, *photo_ids),
             ).fetchall()
         for photo_id, x, y, width, height, score, quality, jpeg, forgotten, embedding, webp in rows:
             if embedding is None and not forgotten:

@@ -106,7 +106,7 @@ def note_presence(
         unlisted = [
             folder
             for folder in unread
-            if folder.is_dir()
+            if os.path.isdir(folder)  # noqa: PTH112  Path.is_dir raises the errors of a bad disk
             or db.execute(f"SELECT 1 FROM files WHERE {BELOW} LIMIT 1", below(folder)).fetchone()
         ]
         db.execute(

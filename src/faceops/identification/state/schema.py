@@ -66,7 +66,11 @@ _TABLES = {
 # Statements that bring the tables of an earlier version to the next one. The new columns of `files`
 # are empty: the next run reads each photo once to compare its sha256.
 _MIGRATIONS = {
-    4: [f"ALTER TABLE files ADD COLUMN {name} INTEGER" for name in ("ctime_ns", "inode")]
+    4: [
+        *(f"ALTER TABLE files ADD COLUMN {name} INTEGER" for name in ("ctime_ns", "inode")),
+        # Where memory was short, photos were stored as broken.
+        "DELETE FROM photos WHERE reason='unreadable'",
+    ]
 }
 _PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
 # How versions before table `forgotten_places` marked a forgotten face, by schema version.

@@ -1,0 +1,104 @@
+"""Errors of libraries that mean that the machine ran short of something, or lost a disk or share.
+
+Libraries report a lack of memory in many ways: MemoryError, an OSError, or a RuntimeError of their
+own with a text such as "std::bad_alloc". Here, all of these become one kind of error.
+"""
+
+import errno
+import re
+from dataclasses import dataclass
+
+from faceops.base.errors import FaceOpsError
+
+_SHOWN = 200  # characters of a library's message
+MIN_FAILURES = 5  # so many photos may fail in a small folder too, unless all fail
+
+
+class ShortageError(FaceOpsError):
+    """The machine lacked memory, disk space or the like: the same work may succeed later."""
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """What was lacking: how libraries say so, and what to do."""
+
+    what: str
+    advice: str
+    numbers: frozenset[int]  # of an OSError
+    texts: re.Pattern[str]  # in the message of any other error
+
+
+def _numbers(*names: str) -> frozenset[int]:
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+_MEMORY = _Lack(
+    "memory",
+    "close other programs, use fewer threads (--threads 1), or raise the limit on memory",
+    _numbers("ENOMEM"),
+    re.compile(
+        r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
+        r"|alloc\w* (error|fail)|fail\w* to (allocate|map segment)",
+        re.IGNORECASE,
+    ),
+)
+_LACKS = (
+    _MEMORY,
+    _Lack(
+        "threads",
+        "use fewer (--threads 1), or raise the limits on processes (ulimit -u) and memory",
+        _numbers("EAGAIN"),
+        re.compile("can't start new thread|pthread_create"),
+    ),
+    _Lack(
+        "open files",
+        "raise the limit (ulimit -n), or use fewer threads (--threads 1)",
+        _numbers("EMFILE", "ENFILE"),
+        re.compile("too many open files", re.IGNORECASE),
+    ),
+    _Lack(
+        "disk space",
+        "free some space",
+        _numbers("ENOSPC", "EDQUOT"),
+        re.compile("no space left", re.IGNORECASE),
+    ),
+    _Lack(
+        "a working disk or share",
+        "check the disk, or the connection to the share",
+        _numbers(
+            *("EIO", "EREMOTEIO", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "ETIMEDOUT"),
+            *("EHOSTDOWN", "EHOSTUNREACH"),
+        ),
+        re.compile("input/output error|stale file handle", re.IGNORECASE),
+    ),
+)
+
+
+def shortage(error: BaseException) -> ShortageError | None:
+    """Return the error that says what the machine lacked and what to do; None for other causes."""
+    if isinstance(error, ShortageError):
+        return error
+    if isinstance(error, FaceOpsError) or not isinstance(error, Exception):
+        return None
+    number = error.errno if isinstance(error, OSError) else None
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    for lack in _LACKS:
+        if isinstance(error, MemoryError):
+            found = lack is _MEMORY
+        else:
+            found = number in lack.numbers if number else bool(lack.texts.search(text))
+        if found:
+            first = (text.splitlines() or [type(error).__name__])[0]
+            return ShortageError(
+                f"the machine lacks {lack.what} ({first[:_SHOWN]}); {lack.advice}, and run it "
+                "again to continue."
+            )
+    return None
+
+
+def allowed_failures(total: int, max_share: float) -> int:
+    """Return how many of `total` photos may fail before their run ends.
+
+    It is `max_share` of them, but at least MIN_FAILURES - 1; never all, except with a share of 1.
+    """
+    return max(int(max_share * total), min(MIN_FAILURES, total) - 1)

@@ -1,0 +1,208 @@
+"""Photos that cannot be read for lack of memory, a disk or a share never replace better results."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.faces.detector import Detector
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.summary import read_summary
+from faceops.release.bundle import Bundle
+from tests.identification.conftest import results_missing, rows_of
+
+# In children of one process with the release loaded, whose address space may grow by so many MiB.
+WITH_LITTLE_MEMORY = """
+import os, resource, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+import faceops.cli
+from faceops.gallery.store import Gallery
+from faceops.identification import run
+from faceops.identification.settings import IdentifySettings
+from faceops.release.bundle import Bundle
+from faceops.photos import formats
+import PIL.Image, pyarrow.parquet, pyarrow.json, faiss
+album, gallery, bundle, out = map(Path, sys.argv[1:5])
+PIL.Image.init()
+gallery, bundle = Gallery.open(gallery), Bundle.load(bundle)
+
+def identify(_):
+    run.identify(album, gallery, bundle, out / limit, IdentifySettings(detail=0, threads=2))
+    return 0
+
+parser = SimpleNamespace(parse_args=lambda _: SimpleNamespace(command="identify", run=identify))
+faceops.cli.build_parser = lambda: parser
+for limit in sys.argv[5:]:
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        bytes_ = pages * resource.getpagesize() + (int(limit) << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (bytes_, bytes_))
+        os._exit(faceops.cli.main([]))
+    status = os.waitpid(child, 0)[1]
+    print(limit, os.waitstatus_to_exitcode(status), flush=True)
+"""
+LIMITS = ("0", "60", "120", "160", "1500")
+
+
+@pytest.mark.slow
+def test_with_little_memory_a_run_ends_with_its_results_or_one_sentence_and_keeps_better_ones(
+    album: Path, gallery_dir: Path, gallery: Gallery, sface_bundle: Path, bundle: Bundle, out: Path
+) -> None:
+    whole = IdentifySettings(detail=0)
+    identify(album, gallery, bundle, out.parent / "whole", whole)
+    before = identify(album, gallery, bundle, out)
+    for limit in LIMITS:  # of another detail: the run has to open every photo again
+        shutil.copytree(out, out.parent / "limited" / limit, symlinks=True)
+    paths = map(str, (album, gallery_dir, sface_bundle, out.parent / "limited"))
+    command = [sys.executable, "-c", WITH_LITTLE_MEMORY, *paths, *LIMITS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    codes = dict(line.split() for line in done.stdout.splitlines())
+    assert "Traceback" not in done.stderr
+    assert sum(code == "1" for code in codes.values()) == done.stderr.count("faceops identify: ")
+    assert set(codes) == set(LIMITS) and set(codes.values()) <= {"0", "1"}, (codes, done.stderr)
+    assert codes["0"] == "1" and codes["1500"] == "0"
+    best = {row["photo_path"]: row for row in rows_of(out.parent / "whole")}
+    for limit, code in codes.items():
+        result = read_summary(out.parent / "limited" / limit)
+        if code == "1":
+            assert result == before
+            continue
+        assert len(result.failures) <= 4
+        rows = {row["photo_path"]: row for row in rows_of(out.parent / "limited" / limit)}
+        assert {path: row["reason"] for path, row in rows.items() if row["face_index"] is None} == {
+            path: row["reason"] for path, row in best.items() if row["face_index"] is None
+        }
+    assert rows_of(out.parent / "limited" / "1500") == rows_of(out.parent / "whole")
+
+
+def lacking(error: Callable[[], Exception], calls: range) -> Callable[..., Any]:
+    """Return `Detector.detect`, which raises `error` at these of its calls, counted from 0."""
+    real, count = Detector.detect, iter(range(1000))
+
+    def detect(self: Detector, pixels: np.ndarray, *, retry: bool = True) -> Any:
+        if next(count) in calls:
+            raise error()
+        return real(self, pixels, retry=retry)
+
+    return detect
+
+
+def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identify(album, gallery, bundle, tmp_path / "usual")
+    embed, sizes = Bundle.embed, []
+
+    def only_small(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        sizes.append(len(crops))
+        if len(crops) > 5:
+            raise RuntimeError("bad allocation")
+        return embed(self, crops)
+
+    monkeypatch.setattr(Bundle, "embed", only_small)
+    summary = identify(album, gallery, bundle, tmp_path / "short")
+    assert sizes[0] > 5 >= max(sizes[1:])
+    assert summary.failures == []
+    usual, short = rows_of(tmp_path / "usual"), rows_of(tmp_path / "short")
+    for column in ("photo_path", "face_index", "person", "decision", "x", "quality"):
+        assert [row[column] for row in short] == [row[column] for row in usual]
+
+
+def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    identify(album, gallery, bundle, out)
+    before = rows_of(out)
+    lost = {f"scenes/{path.name}" for path in sorted((album / "scenes").iterdir())[:3]}
+    real, away = Path.stat, set(map(album.resolve().joinpath, lost))
+
+    def stat(self: Path, **options: Any) -> os.stat_result:
+        if self in away:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    summary = identify(album, gallery, bundle, out)
+    assert rows_of(out) == before
+    assert len(summary.failures) == 3 and "Input/output error" in summary.failures[0]
+    assert (summary.vanished, summary.moved) == (0, 0)
+    away.clear()
+    again = identify(album, gallery, bundle, out)
+    assert (again.unchanged, again.failures, again.photos_opened) == (False, [], 0)
+    assert identify(album, gallery, bundle, out).unchanged
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.EIO, errno.ESTALE])
+def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(
+    error: int,
+    album: Path,
+    gallery: Gallery,
+    bundle: Bundle,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    identify(album, gallery, bundle, out)
+    kept = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    real, seen, photos = Path.stat, set(), set(album.resolve().rglob("*.jpg"))
+
+    def stat(self: Path, **options: Any) -> os.stat_result:
+        if self in photos:
+            seen.add(self)
+        if self in photos and len(seen) > 6:
+            raise OSError(error, os.strerror(error))
+        return real(self, **options)
+
+    settings = IdentifySettings(recheck=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", stat)
+        with pytest.raises(FaceOpsError, match=r"5 of the first .* such as: .*stay as they are"):
+            identify(album, gallery, bundle, out, settings)
+    for name in kept.keys() - {"state.sqlite"}:
+        assert (out / name).read_bytes() == kept[name]
+    assert identify(album, gallery, bundle, out).unchanged
+
+
+def test_the_first_run_too_ends_when_no_photo_can_be_opened(
+    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, out = album / "orientation_6.jpg", tmp_path / "out"
+    monkeypatch.setattr(Detector, "detect", lacking(MemoryError, range(2)))
+    with pytest.raises(FaceOpsError, match=r"1 of the first 1 photos .*lacks memory"):
+        identify(photo, gallery, bundle, out)
+    assert not (out / "summary.json").exists()
+    assert identify(photo, gallery, bundle, out).faces > 0
+
+
+def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = identify(album, gallery, bundle, out)
+    photos = sorted(path for path in (album / "scenes").iterdir())
+    for path in photos[4:]:
+        path.unlink()
+    monkeypatch.setattr(Detector, "detect", lacking(MemoryError, range(1000)))
+    settings = IdentifySettings(detail=0, max_failed_share=1)
+    summary = identify(album / "scenes", gallery, bundle, results_missing(out), settings)
+    assert len(summary.failures) == 4 and 0 < summary.faces < first.faces
+    assert summary.reasons.keys().isdisjoint({"unreadable", "vanished"})
+    stored = json.loads((out / "summary.json").read_text("utf-8"))
+    assert stored["failures"] == summary.failures
