@@ -19,7 +19,7 @@ from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
 from faceops.release.contract import Release
-from faceops.release.onnx_metadata import graph_length
+from faceops.release.onnx_metadata import metadata_bytes
 from faceops.release.release_file import DamagedBundleError, Precision
 from faceops.release.signature import require_trusted
 
@@ -255,15 +255,15 @@ def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
             raise shortage(error) or DamagedBundleError(
                 f"{path} cannot be read ({error.strerror}); export the bundle again."
             ) from None
-        stated = release.weights[file]
-        length = graph_length(contents[file]) if stated.graph_sha256 else 0
-        whole = hashlib.sha256(memoryview(contents[file])[:length])
-        graph = whole.hexdigest() if stated.graph_sha256 else None
-        whole.update(memoryview(contents[file])[length:])
-        digest = whole.hexdigest()
-        if (digest, graph) != (stated.sha256, stated.graph_sha256):
+        weight = release.weights[file]
+        digest, stated = hashlib.sha256(contents[file]).hexdigest(), weight.sha256
+        if file == contract.EMBEDDER and digest == stated and weight.graph_sha256:
+            metadata = metadata_bytes(release, weight)  # the contract id is of what is before it
+            graph = contents[file].removesuffix(metadata)
+            digest, stated = hashlib.sha256(graph).hexdigest(), weight.graph_sha256
+        if digest != stated:
             raise DamagedBundleError(
-                f"{path} has sha256 {digest[:12]}, release.json says {stated.sha256[:12]}; it was "
+                f"{path} has sha256 {digest[:12]}, release.json says {stated[:12]}; it was "
                 "changed: export the bundle again."
             )
     expected = release.expected_contract_id()

@@ -11,51 +11,31 @@ from pathlib import Path
 
 from faceops.release.contract import EMBEDDER, VERIFIER, Release, WeightFile
 
-_PREFIX = "faceops."  # of our keys
-_METADATA_PROPS, _KEY = 14 << 3 | 2, 1 << 3 | 2  # protobuf's tags of the fields, as one byte each
+_PREFIX = "faceops."  # of the keys
 
 
-def graph_length(content: bytes) -> int:
-    """Return the number of bytes of an ONNX file before the metadata that FaceOps appended.
-
-    All bytes if there is no such metadata, if a field follows it, or if it is no protobuf message.
-    """
-    at = end = 0
-    try:
-        while at < len(content):
-            tag, value = _varint(content, at)
-            match tag & 7:
-                case 0:
-                    at = _varint(content, value)[1]
-                case 1:
-                    at = value + 8
-                case 2:
-                    length, value = _varint(content, value)
-                    at = value + length
-                case 5:
-                    at = value + 4
-                case _:
-                    return len(content)
-            # Of an entry's first field, the key, the length is below 128: one byte.
-            ours = tag == _METADATA_PROPS and content[value] == _KEY
-            if not (ours and content.startswith(_PREFIX.encode(), value + 2)):
-                end = at
-    except IndexError:
-        return len(content)
-    return end if at == len(content) else len(content)
+def metadata_bytes(release: Release, weight: WeightFile) -> bytes:
+    """Return what is appended to the file of `weight`; changing it needs a new schema version."""
+    values = {
+        "contract_id": release.contract_id,
+        "data_sha256": str(release.data.get("faces_sha256", "")),
+        "dvc_lock_sha256": release.dvc_lock_sha256,
+        "git_commit": release.git_commit,
+        "licence": weight.licence,
+        "source": weight.source,
+    }
+    entries = (_field(1, f"{_PREFIX}{key}") + _field(2, text) for key, text in values.items())
+    return b"".join(_field(14, entry) for entry in entries)
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """Return the base-128 number at `at`, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = content[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if shift > 70:  # of 64 bits at most
-            raise IndexError
-        if byte < 0x80:
-            return number, at
+def _field(number: int, content: str | bytes) -> bytes:
+    """Return a protobuf field of text or of a message; not by `onnx`, which `identify` lacks."""
+    data = content.encode() if isinstance(content, str) else content
+    head, size = [number << 3 | 2], len(data)
+    while size > 127:
+        head.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*head, size]) + data
 
 
 def add_metadata(folder: Path, release: Release) -> Release:
@@ -70,29 +50,14 @@ def add_metadata(folder: Path, release: Release) -> Release:
 
 
 def _add(file: Path, release: Release, weight: WeightFile) -> WeightFile:
-    import onnx
-
-    values = {
-        "contract_id": release.contract_id,
-        "data_sha256": str(release.data.get("faces_sha256", "")),
-        "dvc_lock_sha256": release.dvc_lock_sha256,
-        "git_commit": release.git_commit,
-        "licence": weight.licence,
-        "source": weight.source,
-    }
-    entries = [
-        onnx.StringStringEntryProto(key=f"{_PREFIX}{key}", value=value)
-        for key, value in values.items()
-    ]
-    content = file.read_bytes()
-    content += onnx.ModelProto(metadata_props=entries).SerializeToString(deterministic=True)
+    content = file.read_bytes() + metadata_bytes(release, weight)
     file.write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
     return weight.model_copy(update={"sha256": sha256, "graph_sha256": weight.sha256})
 
 
 def read_metadata(file: Path) -> dict[str, str]:
-    """Return what `add_metadata` appended to an ONNX file, without the prefix of the keys."""
+    """Return what was appended to an ONNX file, without the prefix of the keys."""
     import onnx
 
     entries = onnx.load(file, load_external_data=False).metadata_props
