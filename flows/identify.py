@@ -92,7 +92,7 @@ def find_faces(
     return new
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, persist_result=False)
 def name_people(
     photos_dir: Path, gallery: Path, release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> dict[str, Any]:
@@ -212,7 +212,11 @@ def emit_alerts(summary: dict[str, Any], out: Path) -> None:
             emit_event(event, resource, payload={"text": where + text})
 
 
-@flow(name="identify", task_runner=ThreadPoolTaskRunner(max_workers=usable_cpus()))  # type: ignore[arg-type]
+@flow(
+    name="identify",
+    task_runner=ThreadPoolTaskRunner(max_workers=usable_cpus()),  # type: ignore[arg-type]
+    persist_result=False,  # a stored result would keep the names of people who are forgotten later
+)
 def identify_folder(
     photos_dir: str,
     gallery: str = "gallery",

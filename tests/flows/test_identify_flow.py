@@ -64,7 +64,9 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 def run_flow(
     arguments: list[str], repository: Path, home: Path, api: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PREFECT_HOME": str(home)}
+    # Results that a user lets Prefect store would keep names, see the test without a server.
+    stored = {"PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true"}
+    environment = os.environ | stored | {"PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     if api:
         environment["PREFECT_API_URL"] = api
@@ -126,6 +128,7 @@ def test_without_a_server_the_flow_names_as_the_command_does(
     assert done.returncode == 0, done.stderr
     assert rows_of(out) == by_command
     assert read_summary(out).keep_runs == 3
+    assert not list((tmp_path / "prefect").glob("storage/*"))
 
 
 def test_the_inputs_of_a_task_can_leave_the_process(

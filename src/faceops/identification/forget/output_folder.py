@@ -290,7 +290,7 @@ def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
     people = read_json_object(path)["people"]
     kept = {name: count for name, count in people.items() if not is_person(name)}
     if kept != people:
-        reset_summary(folder, people=kept)
+        reset_summary(folder, people=kept, letters_not_drawn={})
     return kept != people
 
 
