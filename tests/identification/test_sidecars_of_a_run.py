@@ -110,6 +110,10 @@ def change(photos: Path, what: str) -> None:
         photo.rename(photos / "new" / "renamed.jpg")
     elif what == "hidden":
         photo.rename(photos / ".1.jpg")
+    elif what == "excluded":
+        (photos / ".faceopsignore").write_text("1.*\nout/\n")
+        (photos / "#snapshot").mkdir()
+        shutil.copy(photos / "0.jpg.xmp", photos / "#snapshot")
     elif what == "broken":
         photo.write_bytes(b"\xff\xd8 broken")
     elif what == "suffix":
@@ -122,6 +126,7 @@ def change(photos: Path, what: str) -> None:
         ("deleted", None, ""),
         ("moved", "new/renamed.jpg.xmp", DIGIKAM),
         ("hidden", None, ""),
+        ("excluded", None, DIGIKAM),
         ("broken", None, DIGIKAM),
         ("suffix", "1.jpg.xmp", ""),
     ],
@@ -155,7 +160,10 @@ def test_entries_follow_the_photo(
         for path in photos.rglob("*.xmp")
         if "faceops" in path.read_text("utf-8")
     }
-    assert ours == {"0.jpg.xmp", "2.jpg.xmp"} | ({place} if place else set())
+    places = {place} if place else set()
+    if what == "excluded":
+        places = {"#snapshot/0.jpg.xmp"}  # folders of systems are not touched
+    assert ours == {"0.jpg.xmp", "2.jpg.xmp"} | places
     assert run(photos, gallery, bundle, tmp_path / "out").unchanged
 
 

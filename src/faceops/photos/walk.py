@@ -9,7 +9,7 @@ from faceops.base.errors import UsageError, printable
 from faceops.photos.exclude import HIDDEN, IGNORE_FILE, ExcludeRules
 
 SIDECAR = ".xmp"
-_Folder = tuple[Path, ExcludeRules | None]  # and the rules for its entries
+_Folder = tuple[Path, ExcludeRules]  # and the rules for its entries
 
 
 def walk_photos(
@@ -44,22 +44,23 @@ def is_sidecar(name: str) -> bool:
 def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
     """Return the files under `root` whose name is wanted, and folders that may not be listed.
 
-    Order, folders and errors as of `walk_photos`, without rules of exclusion.
+    Order, folders and errors as of `walk_photos`, but patterns of the user exclude nothing.
     """
-    return _Walk(root, is_wanted).files(None)
+    return _Walk(root, is_wanted, with_patterns=False).files(ExcludeRules())
 
 
 @dataclass
 class _Walk:
-    """One walk; with rules, `skipped` gets what they skip."""
+    """One walk; `skipped` gets what rules skip, `with_patterns` also those of .faceopsignore."""
 
     root: Path
     is_wanted: Callable[[str], bool]
     skipped: dict[Path, str] = field(default_factory=dict)
+    with_patterns: bool = True
     found: list[Path] = field(default_factory=list)
     entered: set[tuple[int, int]] = field(default_factory=set)
 
-    def files(self, rules: ExcludeRules | None) -> list[Path]:
+    def files(self, rules: ExcludeRules) -> list[Path]:
         if not self.root.is_dir():
             what = "is not a folder" if self.root.exists() else "does not exist"
             raise UsageError(f"{printable(self.root)} {what}; name a folder of photos.")
@@ -89,9 +90,10 @@ class _Walk:
                 self.found.append(folder)  # gets its row when it is opened
                 continue
             names = (entry.name for entry in listed)  # sorted
-            if rules and next((name for name in names if name >= IGNORE_FILE), "") == IGNORE_FILE:
+            first = next((name for name in names if name >= IGNORE_FILE), "")
+            if first == IGNORE_FILE and self.with_patterns:
                 rules = rules.below(folder, self.root)
-            rule_for = rules.for_entries(folder) if rules else lambda name, is_folder: None
+            rule_for = rules.for_entries(folder)
             for entry in listed:
                 name = entry.name
                 is_folder = is_real = entry.is_dir(follow_symlinks=False)
