@@ -246,11 +246,14 @@ def _judge(
         for part in now:
             if now[part] not in (before[part], after[part]) and part != "sidecars":
                 wrong.append(f"{part} are neither as before nor as after")
-            if code == 0 and now[part] != after[part]:
+            if code == 0 and now[part] != after[part] and part != "sidecars":
                 wrong.append(f"success, but {part} are not as after it:\n{log}")
-        for name, content in now["sidecars"].items():
-            if content not in (before["sidecars"].get(name), after["sidecars"].get(name)):
+        for name in before["sidecars"].keys() | after["sidecars"].keys():
+            content, end = (each["sidecars"].get(name) for each in (now, after))
+            if content not in (before["sidecars"].get(name), end):
                 wrong.append(f"the sidecar {name} is neither as before nor as after")
+            if code == 0 and content != end and name not in log:  # reported, and retried
+                wrong.append(f"success, but {name} is not as after it, and is not named:\n{log}")
         again, _ = laboratory.run(operation.run)
         log = laboratory.log.read_text(errors="replace")
         if again and now != after:
