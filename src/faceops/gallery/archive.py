@@ -24,6 +24,7 @@ from faceops.base.files import atomic_path, temporary_name
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.gallery.crops import CROPS_FOLDER, crop_path
+from faceops.gallery.faces_file import read_statement
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE, OUTPUTS_FILE, has_content
 from faceops.gallery.store import Gallery, open_for_update
 
@@ -50,7 +51,7 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
     """
     if archive.is_dir() or archive.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{archive} is a folder, or lies in the gallery; name a file elsewhere.")
-    Gallery.open(folder)  # before the lock, which would create the folder
+    read_statement(folder)  # before the lock, which would create the folder
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(folder), atomic_path(archive, sync=True) as temporary:
