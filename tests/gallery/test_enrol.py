@@ -100,10 +100,10 @@ def test_an_interrupted_enrolment_continues(
 ) -> None:
     monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_S", -1)
     embed = Bundle.embed
-    people_left = [0, 0]
+    photos_left = [0, 0]
 
     def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
-        people_left.pop()  # raises at the third person
+        photos_left.pop()  # raises at the third photo
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed", interrupted)
@@ -111,7 +111,7 @@ def test_an_interrupted_enrolment_continues(
         enrol(people, tmp_path / "g", bundle)
     monkeypatch.undo()
     report = enrol(people, tmp_path / "g", bundle)
-    assert report.enrolled == report.photos_opened < 5 == sum(report.people.values())
+    assert report.photos_opened <= report.enrolled < 5 == sum(report.people.values())
 
 
 def test_saves_in_between_wait_for_a_share_of_new_faces(

@@ -194,7 +194,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("step", "is_new"), [(2, False), (3, True)])
+@pytest.mark.parametrize(("step", "is_new"), [(2, False), (4, False), (5, True)])
 def test_killed_at_any_step_the_contract_is_that_of_the_embeddings(
     folder: Path,
     bundle: Bundle,

@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,18 @@ from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.faces.detector import Box
+from faceops.base.shortage import allowed_failures
+from faceops.faces.detector import Box, Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.faces.quality import Quality
 from faceops.gallery import people_folder
 from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
 from faceops.gallery.names import valid_unicode
 from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
+from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import PhotoError
+from faceops.photos.open_photo import PhotoError, PhotoShortageError
 from faceops.release.bundle import Bundle
 from faceops.verification.verifier import Verify, reaches
 
@@ -32,6 +35,7 @@ SAVE_EVERY_S = 30.0
 SAVE_EVERY_SHARE = 0.02
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
 MAX_THREADS = 8
+_MAX_FAILED_SHARE = 0.1  # of the photos, for lack of memory or the like; more end the enrolment
 MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 
@@ -49,7 +53,8 @@ class EnrolReport:
     """What an enrolment did.
 
     Attributes:
-        enrolled, unchanged, photos_opened: photos.
+        enrolled, unchanged, photos_opened: photos; none was opened whose faces a killed enrolment
+            had kept.
         pruned: faces.
         flags: photos that were not enrolled.
         people: faces of each person in the whole gallery.
@@ -74,13 +79,19 @@ class EnrolReport:
 
 @dataclass(frozen=True, eq=False)
 class OpenedPhoto:
-    """A photo after opening: its usable faces, or the reason and a note why it has none."""
+    """A photo after opening: its usable faces, or the reason and a note why it has none.
+
+    `embeddings`, float32 (faces, D), are those of `faces`; `kept` if they are of a killed
+    enrolment.
+    """
 
     photo: str
     photo_id: str
     faces: tuple[Face, ...]
     reason: Reason | None = None
     note: str = ""
+    embeddings: np.ndarray | None = None
+    kept: bool = False
 
 
 def open_person_photo(
@@ -91,10 +102,15 @@ def open_person_photo(
     """Return the faces of `photo` that are good enough to enrol.
 
     There are none when the largest face is not: the others would be people in the background.
+
+    Raises:
+        PhotoShortageError: the machine lacks memory or the like.
     """
     refusal = people_folder.enrolment_refusal
     try:
         found = find_in_photo(photo.path, finder, limits)
+    except PhotoShortageError:
+        raise
     except PhotoError as error:
         note = people_folder.note_of(error)
         return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
@@ -126,8 +142,8 @@ def enrol(
     the spelling of the gallery, or else the first one by path; an earlier name of a renamed person
     is that person. A face that is unlike all faces enrolled for the person, or unlike the person's
     other new ones while these match, is not enrolled unless `trust`. Every photo that is not
-    enrolled is in the report with its reason. The gallery is also saved in between, so that an
-    interrupted enrolment continues.
+    enrolled is in the report with its reason. The gallery is saved in between, and what was found
+    in each photo since is kept, so that an interrupted enrolment continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
@@ -153,6 +169,7 @@ def enrol(
         before, after = (list(map(face_identity, each.faces)) for each in (gallery, enrolled))
         if not gallery.stamp or before != after:
             enrolled.save()  # else the files and the results decided with them stay
+        remove_unfinished(gallery_dir)
     report = enrolment.report
     report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
@@ -202,15 +219,38 @@ class _Enrolment:
             new[person] = [photo for photo in photos if photo.photo_id not in enrolled]
         work = [photo for photos in new.values() for photo in photos]
         self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
-        opened = track(
-            ordered_map(lambda photo: open_person_photo(photo, finder, limits), work, threads),
-            "enrol",
-            total=len(work),
-        )
+        method = f"{self._bundle.release.contract_id} {limits}"
+        unfinished = UnfinishedWork(self._gallery.folder, method)
+
+        def open_photo(photo: PersonPhoto) -> OpenedPhoto:
+            kept = unfinished.load(photo.photo_id)
+            if kept is not None:
+                return _from_arrays(photo, kept)
+            opened = open_person_photo(photo, finder, limits)
+            if opened.faces:
+                crops = np.stack([face.crop for face in opened.faces])
+                opened = replace(opened, embeddings=self._bundle.embed(crops))
+                unfinished.keep(photo.photo_id, **_as_arrays(opened))
+            return opened
+
+        failures: list[str] = []
+
+        def open_alone(photo: PersonPhoto) -> OpenedPhoto:
+            try:
+                return open_photo(photo)
+            except PhotoShortageError as error:
+                failures.append(str(error))
+                if len(failures) > allowed_failures(len(work), _MAX_FAILED_SHARE):
+                    raise
+                note = people_folder.note_of(error)
+                return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
+
+        opened = track(ordered_map(open_photo, work, threads, open_alone), "enrol", total=len(work))
         saved, saved_faces = time.monotonic(), len(self._by_place)
         for person, photos in new.items():
-            self._enrol_person(person, [next(opened) for _ in photos])
-            self.report.photos_opened += len(photos)
+            found = [next(opened) for _ in photos]
+            self._enrol_person(person, found)
+            self.report.photos_opened += sum(not photo.kept for photo in found)
             grown = len(self._by_place) > saved_faces * (1 + SAVE_EVERY_SHARE)
             if grown and time.monotonic() - saved > SAVE_EVERY_S:
                 self.gallery().save()
@@ -225,9 +265,7 @@ class _Enrolment:
         photos = [photo for photo in opened if photo.faces]
         if not photos:
             return
-        crops = np.stack([face.crop for photo in photos for face in photo.faces])
-        ends = np.cumsum([len(photo.faces) for photo in photos])[:-1]
-        embeddings = np.split(self._bundle.embed(crops), ends)  # (faces, D) of each photo
+        embeddings = [photo.embeddings for photo in photos if photo.embeddings is not None]
         faces = self._faces_of(person)
         rows = [face.embedding for face in faces if not self._folder.has_moved(face)]
         known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
@@ -293,6 +331,31 @@ class _Enrolment:
         del self._by_person[face.person][place]
         if self._by_place.get(place) is face:
             del self._by_place[place]
+
+
+def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
+    """Return the faces of the photo as arrays with a row for each."""
+    faces, found = opened.faces, [face.detection for face in opened.faces]
+    return {
+        "boxes": np.array([one.box for one in found], np.float64),
+        "landmarks": np.stack([one.landmarks for one in found]),
+        "scores": np.array([one.score for one in found], np.float64),
+        "qualities": np.array([astuple(face.quality) for face in faces], np.float64),
+        "crops": np.stack([face.crop for face in faces]),
+        "embeddings": np.asarray(opened.embeddings),
+    }
+
+
+def _from_arrays(photo: PersonPhoto, kept: Mapping[str, np.ndarray]) -> OpenedPhoto:
+    """Return the photo of which `_as_arrays` returned `kept`."""
+    boxes, scores, qualities = (kept[name].tolist() for name in ("boxes", "scores", "qualities"))
+    rows = zip(boxes, kept["landmarks"], scores, qualities, kept["crops"], strict=True)
+    faces = tuple(
+        Face(Detection((x, y, width, height), landmarks, score), Quality(*quality), crop)
+        for (x, y, width, height), landmarks, score, quality, crop in rows
+    )
+    embeddings = kept["embeddings"]
+    return OpenedPhoto(photo.photo, photo.photo_id, faces, embeddings=embeddings, kept=True)
 
 
 def choose_faces(

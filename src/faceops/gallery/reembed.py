@@ -1,5 +1,6 @@
 """Embed a gallery's faces again from their crops, for another release; needs no photos."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from faceops.base.progress import track
 from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished
 from faceops.release.bundle import Bundle
 
 BLOCK = 64  # faces that are decoded and embedded at once
@@ -39,7 +41,7 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
     Names, aliases, boxes, origins and crops stay as they are. A face without a crop, which
-    `gallery repair` has told of, is removed. Called again, it does nothing.
+    `gallery repair` has told of, is removed. Called again, it does nothing; killed, it goes on.
 
     Raises:
         UsageError, FaceOpsError: as `locked_gallery`.
@@ -56,6 +58,7 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
             contract_id=release.contract_id,
         )
         if gallery.contract_id == release.contract_id:
+            remove_unfinished(gallery_dir)
             if gallery.crops_id:
                 return done
             replace(gallery, crops_id=release.crops_id).save()
@@ -89,6 +92,7 @@ def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
 def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
     embedded: list[GalleryFace] = []
     damaged = []
+    unfinished = UnfinishedWork(gallery.folder, bundle.release.contract_id)
     faces = iter(track(gallery.faces, "embed"))
     while block := list(islice(faces, BLOCK)):
         crops = []
@@ -98,7 +102,11 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
             except ValueError:
                 damaged.append(f"{face.person} ({face.photo})")
         if not damaged:
-            rows = bundle.embed(np.stack(crops))
+            name = hashlib.sha256("".join(face.crop_id for face in block).encode()).hexdigest()
+            kept = unfinished.load(name)
+            rows = bundle.embed(np.stack(crops)) if kept is None else kept["rows"]
+            if kept is None:
+                unfinished.keep(name, rows=rows)
             embedded += (replace(one, embedding=row) for one, row in zip(block, rows, strict=True))
     if damaged:
         more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""

@@ -43,6 +43,7 @@ from faceops.gallery.faces_file import (
     read_statement,
 )
 from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE, gallery_stamp
+from faceops.gallery.unfinished import remove_unfinished
 
 if TYPE_CHECKING:
     from faceops.faces.find_faces import Face  # loads ONNX Runtime
@@ -208,6 +209,7 @@ class Gallery:
         # Flushed to the disk: after a power failure, at least one of the two files is whole.
         write_file(self.folder / COPY_FILE, content, sync=True)
         remove_unused_crops(self.folder, {face.crop_id for face in self.faces})
+        remove_unfinished(self.folder)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from faceops.gallery.crops import crop_path, store_png
 from faceops.gallery.folder import OutputFolders, declare_gone, has_content, output_folders
 from faceops.gallery.names import keys_of_person, person_key, valid_unicode
 from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.unfinished import remove_unfinished
 from faceops.identification.forget.output_folder import (
     ForgottenOutput,
     IsPerson,
@@ -80,6 +81,7 @@ def forget_person(
             written.
     """
     with locked_gallery(gallery_dir) as gallery, ExitStack() as locks:
+        remove_unfinished(gallery_dir)
         for folder in gone:
             declare_gone(gallery_dir, folder)
         keys = keys_of_person(gallery.aliases, person)

@@ -1,0 +1,136 @@
+"""A killed enrolment or re-embedding goes on, and ends with the gallery of an undisturbed one."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.reasons import Reason
+from faceops.gallery.enrol import enrol
+from faceops.gallery.faces_file import face_identity
+from faceops.gallery.reembed import reembed
+from faceops.gallery.store import Gallery
+from faceops.gallery.unfinished import UNFINISHED_FOLDER
+from faceops.identification.forget.forget import forget_person
+from faceops.release.bundle import Bundle
+
+KILLED_AT_PHOTO = """
+import os, signal, sys
+from pathlib import Path
+from faceops.gallery.enrol import enrol
+from faceops.release.bundle import Bundle
+people, gallery, bundle, photos = sys.argv[1:]
+left, embed = [0] * int(photos), Bundle.embed
+
+def killed(self, crops):
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left.pop()
+    return embed(self, crops)
+
+Bundle.embed = killed
+enrol(Path(people), Path(gallery), Bundle.load(Path(bundle)))
+"""
+
+
+@pytest.fixture
+def one_person(synthetic_set: Path, tmp_path: Path) -> Path:
+    """The twelve photos of four people in the folder of one: none is saved before all are done."""
+    folder = tmp_path / "people"
+    (folder / "Ann").mkdir(parents=True)
+    for person in sorted((synthetic_set / "enrol").iterdir())[:4]:
+        for photo in person.iterdir():
+            shutil.copy(photo, folder / "Ann" / f"{person.name}_{photo.name}")
+    return folder
+
+
+def faces_of(folder: Path) -> list[tuple[object, ...]]:
+    faces = Gallery.open(folder).faces
+    return [(*map(str, face_identity(face)), face.embedding.tobytes()) for face in faces]
+
+
+def test_photos_of_a_killed_enrolment_are_not_opened_again(
+    one_person: Path, tmp_path: Path, sface_bundle: Path, bundle: Bundle
+) -> None:
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED_AT_PHOTO, one_person, killed, sface_bundle, "7"]
+    process = subprocess.run(list(map(str, command)), check=False)
+    assert process.returncode == -signal.SIGKILL
+    kept = list((killed / UNFINISHED_FOLDER).rglob("*.npz"))
+    assert 6 <= len(kept) <= 7
+    kept[0].write_bytes(kept[0].read_bytes()[:500])  # the disk was full, or the power failed
+    report = enrol(one_person, killed, bundle, trust=True)
+    assert report.photos_opened == 12 - len(kept) + 1
+    undisturbed = enrol(one_person, tmp_path / "undisturbed", bundle, trust=True)
+    assert undisturbed.photos_opened == 12 and undisturbed.enrolled >= 10
+    assert faces_of(killed) == faces_of(tmp_path / "undisturbed")
+    assert not (killed / UNFINISHED_FOLDER).exists()
+
+
+def test_forgetting_somebody_removes_what_a_killed_enrolment_kept(
+    one_person: Path,
+    gallery_dir: Path,
+    tmp_path: Path,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(shutil.copytree(gallery_dir, tmp_path / "gallery"))
+    (folder / "outputs.jsonl").unlink(missing_ok=True)
+    embed, left = Bundle.embed, [0, 0, 0]
+
+    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        left.pop()
+        return embed(self, crops)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bundle, "embed", interrupted)
+        with pytest.raises(IndexError):
+            enrol(one_person, folder, bundle)
+    assert list((folder / UNFINISHED_FOLDER).rglob("*.npz"))
+    forget_person(folder, Gallery.open(folder).people[0])
+    assert not (folder / UNFINISHED_FOLDER).exists()
+
+
+def test_an_interrupted_reembedding_goes_on(
+    gallery_dir: Path, next_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceops.gallery.reembed.BLOCK", 4)
+    new, embed = Bundle.load(next_bundle), Bundle.embed
+    sizes: list[int] = []
+
+    def counted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        sizes.append(len(crops))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return embed(self, crops)
+
+    monkeypatch.setattr(Bundle, "embed", counted)
+    folders = [shutil.copytree(gallery_dir, tmp_path / name) for name in ("stopped", "whole")]
+    with pytest.raises(KeyboardInterrupt):
+        reembed(folders[0], new)
+    faces = reembed(folders[0], new).embedded
+    assert sum(sizes) == faces + 4 > 12  # the block at which it was stopped, twice
+    reembed(folders[1], new)
+    assert faces_of(folders[0]) == faces_of(folders[1])
+    assert not (folders[0] / UNFINISHED_FOLDER).exists()
+
+
+def test_a_photo_that_memory_does_not_suffice_for_is_tried_again_and_too_many_end_it(
+    one_person: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = "faceops.photos.open_photo._fits_into_memory"
+    calls = iter([False] + [True] * 1000)
+    with monkeypatch.context() as patched:
+        patched.setattr(fits, lambda _: next(calls))
+        report = enrol(one_person, tmp_path / "g", bundle, trust=True)
+    assert report.enrolled >= 10
+    assert Reason.UNREADABLE not in {flag.reason for flag in report.flags}  # tried again
+    with monkeypatch.context() as patched:
+        patched.setattr(fits, lambda _: False)
+        with pytest.raises(FaceOpsError, match="does not fit into memory now"):
+            enrol(one_person, tmp_path / "other", bundle)
