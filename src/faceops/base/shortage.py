@@ -34,7 +34,7 @@ def _numbers(*names: str) -> frozenset[int]:
 
 _MEMORY = _Lack(
     "memory",
-    "close other programs, use fewer threads (--threads 1), or raise the limit on memory",
+    "close other programs, use fewer threads (identify: --threads 1), or raise the limit on memory",
     _numbers("ENOMEM"),
     re.compile(
         r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
@@ -46,13 +46,13 @@ _LACKS = (
     _MEMORY,
     _Lack(
         "threads",
-        "use fewer (--threads 1), or raise the limits on processes (ulimit -u) and memory",
+        "use fewer (identify: --threads 1), or raise the limits on processes (ulimit -u) and memory",
         _numbers("EAGAIN"),
         re.compile("can't start new thread|pthread_create"),
     ),
     _Lack(
         "open files",
-        "raise the limit (ulimit -n), or use fewer threads (--threads 1)",
+        "raise the limit (ulimit -n), or use fewer threads (identify: --threads 1)",
         _numbers("EMFILE", "ENFILE"),
         re.compile("too many open files", re.IGNORECASE),
     ),
