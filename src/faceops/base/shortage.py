@@ -46,7 +46,7 @@ _LACKS = (
     _MEMORY,
     _Lack(
         "threads",
-        "use fewer (identify: --threads 1), or raise the limits on processes (ulimit -u) and memory",
+        "use fewer (identify: --threads 1), or raise the limits (ulimit -u, memory)",
         _numbers("EAGAIN"),
         re.compile("can't start new thread|pthread_create"),
     ),
