@@ -91,20 +91,22 @@ NOT_A_PHOTO = {
     "one byte": b"\xff",
     "text": b"this is a letter",
     "web page": b"<html><body>404 not found",
-    "svg drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
     "pdf": b"%PDF-1.7\n%\xe2\xe3",
-    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n",
     "zip archive": b"PK\x03\x04" + bytes(60),
     "film": b"\0\0\0\x18ftypmp42" + bytes(64),
     "sound": b"RIFF\x24\0\0\0WAVEfmt " + bytes(24),
-    "camera raw": b"II\x1a\0\0\0HEAPCCDR\2\0\1\0" + bytes(200),
     "program": b"\x7fELF\2\1\1" + bytes(60),
     "sqlite database": b"SQLite format 3\0" + bytes(84),
     "zeros": bytes(5000),
     "noise": np.random.default_rng(2).bytes(5000),
     "jpeg without its start": JPEG[2:],
 }
+UNSUPPORTED = {
+    "svg drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n",
+}
 UNREADABLE = {
+    "camera raw of zeros": b"II\x1a\0\0\0HEAPCCDR\2\0\1\0" + bytes(200),
     "jpeg cut in half": cut("JPEG", 0.5),
     "jpeg header only": JPEG[:20],
     "jpeg of zeros after the header": JPEG[:200] + bytes(len(JPEG) - 200),
@@ -172,6 +174,7 @@ KINDS: dict[str, tuple[Make, Reason | str]] = {
     kind: (content(data), expected)
     for group, expected in (
         (NOT_A_PHOTO, Reason.NOT_A_PHOTO),
+        (UNSUPPORTED, Reason.UNSUPPORTED_FORMAT),
         (UNREADABLE, Reason.UNREADABLE),
         (TOO_LARGE, Reason.TOO_LARGE),
         (SMALL, Reason.TOO_SMALL),

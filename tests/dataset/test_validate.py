@@ -18,7 +18,7 @@ def data(tmp_path: Path) -> Path:
     """A data folder: one photo per format, and a text file."""
     folder = tmp_path / "photos" / "Ann"
     folder.mkdir(parents=True)
-    for number, form in enumerate(("PNG", "PPM", "JPEG")):
+    for number, form in enumerate(("PNG", "PCX", "JPEG")):
         Image.new("RGB", (32, 32), (number * 60, 9, 9)).save(folder / f"{form}.jpg", format=form)
     (folder / "note.txt").write_text("not a photo")
     return tmp_path
@@ -30,23 +30,23 @@ def reasons(data: Path, formats: list[str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def ppm() -> Iterator[None]:
+def pcx() -> Iterator[None]:
     """A new format in the registry."""
-    FORMATS.append(PhotoFormat("PPM", (".ppm",), re.compile(b"P6"), "PPM"))
+    FORMATS.append(PhotoFormat("PCX", (".pcx",), re.compile(b"\x0a\x05"), "PCX"))
     yield
     FORMATS.pop()
 
 
-def test_a_new_format_is_imported_and_accepted(data: Path, ppm: None) -> None:
-    assert reasons(data, ["PPM"])["PPM"] == ""
-    assert reasons(data, ["JPEG"])["PPM"] == "format_not_allowed"
-    Image.new("RGB", (32, 32)).save(data / "photos" / "Ann" / "scan.ppm")
+def test_a_new_format_is_imported_and_accepted(data: Path, pcx: None) -> None:
+    assert reasons(data, ["PCX"])["PCX"] == ""
+    assert reasons(data, ["JPEG"])["PCX"] == "format_not_allowed"
+    Image.new("RGB", (32, 32)).save(data / "photos" / "Ann" / "scan.pcx")
     import_photos("tree", str(data / "photos"), data / "imported")
-    assert (data / "imported" / "photos" / "Ann" / "scan.ppm").is_file()
+    assert (data / "imported" / "photos" / "Ann" / "scan.pcx").is_file()
 
 
 def test_photos_have_a_reason_unless_their_format_is_accepted(data: Path) -> None:
-    expected = {"JPEG": "", "PNG": "format_not_allowed", "PPM": "not_a_photo"}
+    expected = {"JPEG": "", "PNG": "format_not_allowed", "PCX": "not_a_photo"}
     assert reasons(data, ["JPEG"]) == {**expected, "note": "not_a_photo"}
 
 

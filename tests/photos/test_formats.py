@@ -10,6 +10,8 @@ from PIL import Image
 from faceops.base.reasons import Reason
 from faceops.photos.formats import FORMATS, PhotoFormat, PhotoLimits, decoder_id, format_of
 from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.photos.pixels import ORIENTATION
+from tests.photos.tiny_dng import dng
 
 NAMES = [each.name for each in FORMATS]
 PIXELS = np.random.default_rng(3).integers(0, 256, (24, 24, 3), dtype=np.uint8)
@@ -21,23 +23,29 @@ def save(path: Path, name: str) -> bytes:
     if photo_format.package:
         pytest.importorskip(photo_format.package, reason=f"needs the extra {photo_format.extra}")
         photo_format.register()
+    if name == "RAW":
+        path.write_bytes(dng(PIXELS, Image.fromarray(PIXELS)))
+        return path.read_bytes()
     Image.fromarray(PIXELS).save(path, format=photo_format.pillow_name)
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_content_decides_the_format_not_the_name(name: str, tmp_path: Path) -> None:
-    content = save(tmp_path / "photo.txt", name)
+    (photo_format,) = (each for each in FORMATS if each.name == name)
+    suffix = photo_format.suffixes[0].upper() if photo_format.with_suffix else ".txt"
+    content = save(path := tmp_path / f"photo{suffix}", name)
     matching = [each.name for each in FORMATS if each.signature.match(content)]
-    assert matching == [name]
-    photo = open_photo(tmp_path / "photo.txt")
+    assert matching == {"RAW": ["TIFF"], "TGA": []}.get(name, [name])
+    photo = open_photo(path)
     assert photo.format == name and photo.pixels.shape == (24, 24, 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_a_photo_or_gives_a_reason(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    path = tmp_path / "photo"
+    (photo_format,) = (each for each in FORMATS if each.name == name)
+    path = tmp_path / f"photo{photo_format.suffixes[0]}"
     whole = np.frombuffer(save(path, name), dtype=np.uint8)
     damaged = [whole[:length] for length in range(1, whole.size, max(1, whole.size // 20))]
     for _ in range(25):
@@ -58,25 +66,28 @@ def test_a_format_whose_package_is_missing_names_the_extra(
         raise ImportError
 
     made_up = PhotoFormat(
-        "RAW", (".raw",), re.compile(b"RAWX"), "RAW", "no_such_package", missing, "raw"
+        "ODD", (".odd",), re.compile(b"ODDX"), "ODD", "no_such_package", missing, "odd"
     )
     monkeypatch.setattr("faceops.photos.formats.FORMATS", [*FORMATS, made_up])
-    (tmp_path / "photo.raw").write_bytes(b"RAWX and more")
-    with pytest.raises(PhotoError, match=r"is RAW, which .* pip install 'faceops\[raw\]'"):
+    (tmp_path / "photo.raw").write_bytes(b"ODDX and more")
+    with pytest.raises(PhotoError, match=r"is ODD, which .* pip install 'faceops\[odd\]'") as error:
         open_photo(tmp_path / "photo.raw")
-    assert "raw" not in decoder_id()
+    assert error.value.reason == Reason.UNSUPPORTED_FORMAT
+    before = decoder_id()
+    monkeypatch.setattr("faceops.photos.formats.find_spec", lambda name: name)
+    assert decoder_id() == f"{before}+odd"  # such photos are opened again
 
 
 def test_a_new_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "photo.ppm"
-    Image.fromarray(PIXELS).save(path, format="PPM")
+    path = tmp_path / "photo.pcx"
+    Image.fromarray(PIXELS).save(path, format="PCX")
     with pytest.raises(PhotoError) as refused:
         open_photo(path)
     assert refused.value.reason == Reason.NOT_A_PHOTO
-    entry = PhotoFormat("PPM", (".ppm",), re.compile(rb"P6\s"), "PPM")
+    entry = PhotoFormat("PCX", (".pcx",), re.compile(rb"\x0a\x05"), "PCX")
     monkeypatch.setattr("faceops.photos.formats.FORMATS", [*FORMATS, entry])
     photo = open_photo(path)
-    assert photo.format == "PPM" and np.array_equal(photo.pixels, PIXELS)
+    assert photo.format == "PCX" and np.array_equal(photo.pixels, PIXELS)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +100,112 @@ def test_a_new_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (b"\0\0\0\x18ftypmp42" + bytes(64), None),
         (b"RIFF\x24\0\0\0WAVEfmt ", None),
         (b"BMW is a car maker", None),
+        (b"P6 is a processor", None),
+        (b"II*\0\x10\0\0\0CR\x02\0", "RAW"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "RAW"),
+        (b"FUJIFILMCCD-RAW 0201", "RAW"),
+        (b"II*\0\x08\0\0\0", "TIFF"),
+        (b"\xff\x0a\x7f", "JXL"),
+        (b"\0\0\2\0\0\0\0\0\0\0\0\0\x10\0\x10\0\x18\0", None),
         (b"", None),
     ],
 )
 def test_containers_and_prefixes_are_distinguished(content: bytes, name: str | None) -> None:
     found = format_of(content)
     assert (found and found.name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "words"),
+    [
+        ("a.svg", b'<?xml version="1.0"?><svg xmlns="x">', Reason.UNSUPPORTED_FORMAT, "format SVG"),
+        ("a.psd", b"8BPS\0\1", Reason.UNSUPPORTED_FORMAT, "format Photoshop"),
+        ("a.exr", b"\x76\x2f\x31\x01", Reason.UNSUPPORTED_FORMAT, "save it as JPEG"),
+        ("a.mov", b"\0\0\0\x14ftypqt  \0\0", Reason.NOT_A_PHOTO, r"film .*--exclude '\*.mov'"),
+        ("a.avi", b"RIFF\x24\0\0\0AVI LIST", Reason.NOT_A_PHOTO, "film"),
+        ("a.txt", b"a letter", Reason.NOT_A_PHOTO, "not an image"),
+    ],
+)
+def test_what_is_not_read_is_called_by_its_name(
+    name: str, content: bytes, reason: Reason, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content + bytes(64))
+    with pytest.raises(PhotoError, match=words) as caught:
+        open_photo(tmp_path / name)
+    assert caught.value.reason == reason
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    both = columns * 255 // (width - 1), rows * 255 // (height - 1)
+    return np.stack([*both, np.full_like(rows, 90)], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("preview", ["", "full", "turned", "small"])
+def test_a_raw_photo_is_its_jpeg_or_its_sensors_pixels_upright(
+    preview: str, orientation: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    stored = picture(200, 300)
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    upright = np.rot90(stored, turns)
+    jpeg = None
+    if preview:
+        jpeg = Image.fromarray(np.ascontiguousarray(upright if preview == "turned" else stored))
+        if preview == "small":
+            jpeg = jpeg.resize((60, 40))
+    if preview == "turned" and orientation == 3:
+        pytest.skip("a JPEG that is turned by 180 degrees looks like one that is not")
+    path = tmp_path / "photo.dng"
+    path.write_bytes(dng(stored, jpeg, orientation))
+    photo = open_photo(path)
+    sides = upright.shape[1::-1]
+    assert photo.format == "RAW" and photo.size == sides
+    is_whole = preview in ("full", "turned")
+    assert photo.scale == ((1, 1) if is_whole else (2, 2))
+    shown = upright if is_whole else upright[::2, ::2]
+    for channel in (0, 1):  # LibRaw chooses the brightness of the sensor's pixels
+        seen, wanted = photo.pixels[..., channel].ravel(), shown[..., channel].ravel()
+        assert np.corrcoef(seen, wanted)[0, 1] > (0.99 if is_whole else 0.8)
+    if is_whole:
+        draft = open_photo(path, least_side=75)
+        assert max(draft.pixels.shape) == 75 and draft.is_draft and draft.size == sides
+
+
+def test_a_jxl_is_refused_by_its_stated_size_before_it_is_decoded(tmp_path: Path) -> None:
+    pillow_jxl = pytest.importorskip("pillow_jxl", reason="needs the extra jxl")
+    from faceops.photos.plugins import jxl_size
+
+    path = tmp_path / "photo.jxl"
+    for size in ((64, 64), (300, 200), (257, 1000), (1920, 1080), (16, 800), (40, 32)):
+        Image.new("RGB", size).save(path, use_container=size[0] > 300)
+        assert jxl_size(path.read_bytes()) == size
+    declared = bytearray(path.read_bytes())
+    declared[2:8] = b"\x06\xff\xff\xff\xff\xff"  # 2^30 by 2^30 pixels
+    path.write_bytes(declared)
+    with pytest.raises(PhotoError, match="megapixels") as caught:
+        open_photo(path)
+    assert caught.value.reason == Reason.TOO_LARGE and pillow_jxl
+
+
+def test_a_jxl_is_turned_once(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_jxl", reason="needs the extra jxl")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    source = tmp_path / "photo.jpg"
+    Image.fromarray(picture(40, 60)).save(source, exif=exif)
+    with Image.open(source) as image:  # the whole JPEG with its orientation
+        image.save(tmp_path / "whole.jxl", lossless_jpeg=True)
+    assert open_photo(tmp_path / "whole.jxl").pixels.shape == (60, 40, 3)
+    # The codestream's own orientation counts, which the decoder undoes; EXIF's does not.
+    Image.fromarray(picture(40, 60)).save(tmp_path / "own.jxl", exif=exif.tobytes())
+    assert open_photo(tmp_path / "own.jxl").pixels.shape == (40, 60, 3)
+
+
+def test_the_page_lists_every_format() -> None:
+    page = (Path(__file__).parents[2] / "docs/your-own-photos.md").read_text("utf-8")
+    table = page[page.index("| formats | needs |") :].split("\n\n")[0]
+    for each in FORMATS:
+        (row,) = (row for row in table.splitlines() if re.search(rf"[| ]{each.name}\b", row))
+        assert f"faceops[{each.extra}]" in row if each.extra else "nothing" in row

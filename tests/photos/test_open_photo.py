@@ -208,7 +208,7 @@ def test_a_hostile_file_is_opened_or_gives_a_reason_and_one_sentence(
 def test_the_corpus_has_every_reason_of_a_photo() -> None:
     assert {expected for _, expected in KINDS.values()} == {
         *(Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNREADABLE, Reason.VANISHED),
-        *(Reason.TOO_LARGE, Reason.TOO_SMALL, OPENED),
+        *(Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.UNSUPPORTED_FORMAT, OPENED),
     }
 
 

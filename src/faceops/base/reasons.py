@@ -17,6 +17,7 @@ class Reason(StrEnum):
     # A photo that cannot be used.
     EMPTY = "empty"  # zero bytes
     NOT_A_PHOTO = "not_a_photo"  # no image format that we read
+    UNSUPPORTED_FORMAT = "unsupported_format"  # a picture that is not read, or needs an extra
     UNREADABLE = "unreadable"  # truncated, corrupt, or no permission
     VANISHED = "vanished"  # listed, then gone
     TOO_LARGE = "too_large"  # over the limit on pixels or bytes

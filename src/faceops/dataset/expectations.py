@@ -229,7 +229,10 @@ MIN_PEOPLE = 6  # with several photos each: two to train, to validate and to tes
 
 # The reasons for rejection that fail an expectation.
 _REASONS = {
-    "readable": (Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNREADABLE, Reason.VANISHED),
+    "readable": (
+        *(Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNSUPPORTED_FORMAT),
+        *(Reason.UNREADABLE, Reason.VANISHED),
+    ),
     "format_allowed": (Reason.FORMAT_NOT_ALLOWED,),
     "size_allowed": (Reason.TOO_LARGE, Reason.TOO_SMALL),
     "names_well_formed": (Reason.BAD_NAME,),

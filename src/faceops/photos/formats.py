@@ -33,9 +33,13 @@ class PhotoFormat:
         suffixes: of its files, in lower case; imports of labelled photos take files with one.
         signature: matches the first bytes of a file, which decide the format, not its name.
         pillow_name: the plug-in of Pillow that opens it.
+        with_suffix: matches the first bytes of a file with one of `suffixes`, where the bytes alone
+            do not tell the format.
         package: of a plug-in that does not come with Pillow; "" for Pillow's own.
         register: adds that plug-in to Pillow; ImportError where the package is not installed.
         extra: of faceops, which installs the package.
+        size: returns width and height from the bytes of a file, where the plug-in decodes all as
+            it opens one.
     """
 
     name: str
@@ -45,6 +49,8 @@ class PhotoFormat:
     package: str = ""
     register: Callable[[], None] = lambda: None
     extra: str = ""
+    with_suffix: re.Pattern[bytes] | None = None
+    size: Callable[[bytes], tuple[int, int]] | None = None
 
 
 def _register_heif() -> None:
@@ -53,12 +59,54 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
+def _register_raw() -> None:
+    from faceops.photos import plugins
+
+    plugins.register_raw(_RAW)
+
+
+def _register_jxl() -> None:
+    from faceops.photos import plugins
+
+    plugins.register_jxl(_JXL)
+
+
+def _jxl_size(content: bytes) -> tuple[int, int]:
+    from faceops.photos import plugins
+
+    return plugins.jxl_size(content)
+
+
+_JXL = re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n")
+_OWN_RAW = (
+    rb"II\*\0.{4}CR\x02|.{4}ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAPCCDR|FOVb"
+    rb"|\0MRM"
+)
+_TIFF = rb"II\*\0|MM\0\*"
+_RAW = re.compile(b"(?s)" + _OWN_RAW + b"|" + _TIFF)
+_NO_BYTES = re.compile(rb"(?!)")
+
 # JPEG is MPO as well, whose first picture is opened.
 # Formats that start other programs (EPS) or are documents (PDF) are left out.
 FORMATS = [
     PhotoFormat("JPEG", (".jpg", ".jpeg", ".jfif"), re.compile(rb"\xff\xd8\xff"), "JPEG"),
     PhotoFormat("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
     PhotoFormat("WEBP", (".webp",), re.compile(rb"(?s)RIFF.{4}WEBP"), "WEBP"),
+    # The raw formats that are TIFF show nothing but a thumbnail as one.
+    PhotoFormat(
+        "RAW",
+        (
+            *(".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".pef", ".srw", ".3fr", ".fff"),
+            *(".iiq", ".erf", ".mos", ".mef", ".dcr", ".kdc", ".rwl", ".gpr", ".cr2", ".cr3"),
+            *(".crw", ".raf", ".orf", ".rw2", ".x3f", ".mrw"),
+        ),
+        re.compile(b"(?s)" + _OWN_RAW),
+        "RAW",
+        package="rawpy",
+        register=_register_raw,
+        extra="raw",
+        with_suffix=_RAW,
+    ),
     PhotoFormat("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "TIFF"),
     PhotoFormat(
         "BMP", (".bmp",), re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"
@@ -77,15 +125,84 @@ FORMATS = [
         register=_register_heif,
         extra="heic",
     ),
+    PhotoFormat(
+        "JPEG2000",
+        (".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
+        re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+        "JPEG2000",
+    ),
+    PhotoFormat(
+        "JXL",
+        (".jxl",),
+        _JXL,
+        "JXL",
+        package="pillow_jxl",
+        register=_register_jxl,
+        extra="jxl",
+        size=_jxl_size,
+    ),
+    PhotoFormat(
+        "PPM",
+        (".ppm", ".pgm", ".pbm", ".pnm"),
+        re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d"),
+        "PPM",
+    ),
+    PhotoFormat(
+        "TGA",
+        (".tga",),
+        _NO_BYTES,
+        "TGA",
+        with_suffix=re.compile(rb"(?s).[\0\1][\1-\3\x09-\x0b].{13}[\x08\x0f\x10\x18\x20]"),
+    ),
 ]
 
+# Pictures and films that are not read, to be called by their names.
+_OTHER_PICTURES = {
+    "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,400}?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg",
+    "Photoshop": rb"8BPS",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "GIMP": rb"gimp xcf",
+    "Radiance HDR": rb"#\?RADIANCE",
+    "EPS": rb"%!PS-Adobe-[\d.]+ EPSF",
+    "JPEG XR": rb"II\xbc\x01",
+}
+_FILMS = {
+    "MP4 or QuickTime": rb".{4}(?:ftyp(?:mp4|isom|iso\d|qt  |M4V|avc1|3g)|moov|mdat|wide)",
+    "AVI": rb"RIFF.{4}AVI ",
+    "Matroska": rb"\x1a\x45\xdf\xa3",
+    "MPEG": rb"\0\0\x01[\xba\xb3]",
+    "Windows Media": rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+}
 
-def format_of(content: bytes) -> PhotoFormat | None:
-    """Return the format of a file that begins with `content`, however broken the rest is."""
+
+def other_picture(content: bytes) -> str | None:
+    """Return the name of the picture format that is not read, if `content` begins as one."""
+    return _name(_OTHER_PICTURES, content)
+
+
+def film(content: bytes) -> str | None:
+    """Return the name of the film format, if `content` begins as one."""
+    return _name(_FILMS, content)
+
+
+def _name(patterns: dict[str, bytes], content: bytes) -> str | None:
+    head = content[:1024]
+    return next((name for name, one in patterns.items() if re.match(b"(?s)" + one, head)), None)
+
+
+def format_of(content: bytes, suffix: str = "") -> PhotoFormat | None:
+    """Return the format of a file that begins with `content`, however broken the rest is.
+
+    `suffix` is that of the file's name; it matters for formats with `with_suffix`.
+    """
+    suffix = suffix.lower()
+    for each in FORMATS:
+        if each.with_suffix and suffix in each.suffixes and each.with_suffix.match(content):
+            return each
     return next((each for each in FORMATS if each.signature.match(content)), None)
 
 
 def decoder_id() -> str:
     """Return the version of what decodes photos; another one may open what this one cannot."""
-    packages = [each for each in FORMATS if each.package and find_spec(each.package)]
-    return f"pillow {PIL.__version__}" + "".join(f"+{each.name.lower()}" for each in packages)
+    opened = [each for each in FORMATS if not each.package or find_spec(each.package)]
+    return f"pillow {PIL.__version__}" + "".join(f"+{each.name.lower()}" for each in opened)

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError, shortage
-from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of
+from faceops.photos.formats import PhotoFormat, PhotoLimits, film, format_of, other_picture
 from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright, within
 
 
@@ -226,25 +226,25 @@ def decode_photo(
         PhotoError: with the reason code and one sentence.
     """
     check_length(path, len(content), limits.max_bytes)
-    photo_format = format_of(content)
-    if photo_format is None:
-        raise PhotoError(path, Reason.NOT_A_PHOTO, "is not an image that can be read; remove it.")
-    _register(photo_format, path)
+    photo_format = _format_of(content, path)
     _silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # the limit below, which knows at which size a JPEG is decoded
     decoded = (0, 0)
     try:
-        image: Image.Image = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
-        stored = image.size
-        is_draft = _draft(image, least_side, min(limits.max_pixels, FULL_PIXELS))
-        decoded = image.size if is_single_scan(content) else stored
+        stated = photo_format.size(content) if photo_format.size else (limits.min_side,) * 2
+        _check_size(path, stated, stated, limits)
+        with _one_at_a_time(math.prod(stated) > FULL_PIXELS):
+            opened = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
+        stored = opened.size
+        is_draft = _draft(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
+        decoded = opened.size if is_single_scan(content) else stored
         _check_size(path, stored, decoded, limits)
         if not _fits_into_memory(decoded):
             raise MemoryError
-        with _one_at_a_time(math.prod(image.size) > FULL_PIXELS):
-            image.load()
-            orientation = orientation_of(image)
-            image = within(image, FULL_PIXELS)
+        with _one_at_a_time(math.prod(opened.size) > FULL_PIXELS):
+            opened.load()
+            orientation = orientation_of(opened)
+            image = within(opened, FULL_PIXELS)
         is_reduced = image.size != stored
         pixels = to_rgb(upright(image, orientation))
     except MemoryError:
@@ -279,7 +279,21 @@ def _fits_into_memory(size: tuple[int, int]) -> bool:
     return True
 
 
-def _register(photo_format: PhotoFormat, path: Path) -> None:
+def _format_of(content: bytes, path: Path) -> PhotoFormat:
+    """Return the format, and register its plug-in.
+
+    Raises:
+        PhotoError: it is not read, or needs an extra.
+    """
+    photo_format = format_of(content, path.suffix)
+    if photo_format is None:
+        if name := other_picture(content):
+            sentence = f"is a picture in the format {name}, which is not read; save it as JPEG."
+            raise PhotoError(path, Reason.UNSUPPORTED_FORMAT, sentence)
+        sentence = "is not an image that can be read; remove it."
+        if name := film(content):
+            sentence = f"is a film ({name}), not a photo; --exclude '*{path.suffix}' skips such."
+        raise PhotoError(path, Reason.NOT_A_PHOTO, sentence)
     try:
         photo_format.register()
     except ImportError as error:
@@ -287,10 +301,11 @@ def _register(photo_format: PhotoFormat, path: Path) -> None:
             raise _no_memory(path) from None
         raise PhotoError(
             path,
-            Reason.UNREADABLE,
+            Reason.UNSUPPORTED_FORMAT,
             f"is {photo_format.name}, which needs the extra `{photo_format.extra}`; "
             f"pip install 'faceops[{photo_format.extra}]'.",
         ) from None
+    return photo_format
 
 
 def _check_size(

@@ -45,6 +45,7 @@ MEANINGS = {
     str(Reason.NO_FACE): "no face found",
     str(Reason.EMPTY): "empty file",
     str(Reason.NOT_A_PHOTO): "not a photo",
+    str(Reason.UNSUPPORTED_FORMAT): "a format that is not read",
     str(Reason.UNREADABLE): "broken, or may not be read",
     str(Reason.VANISHED): "gone before it was opened",
     str(Reason.TOO_LARGE): "over the size limit",
