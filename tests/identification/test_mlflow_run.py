@@ -69,15 +69,11 @@ def test_a_run_is_recorded_without_names(
     assert (again.unchanged, again.release_note) == (True, "")
 
 
-def test_the_names_become_their_number() -> None:
-    summary = {"people": {"Ann": 3, "Bo": 1}, "sidecar_errors": ["/x/Ann.jpg.xmp"], "faces": 4}
-    summary["unlisted"] = ["Ann"]
-    assert without_names(summary) == {
-        "people": 2,
-        "sidecar_errors": [],
-        "unlisted": [],
-        "faces": 4,
-    }
+def test_whatever_may_hold_names_becomes_a_number() -> None:
+    held = ("sidecar_errors", "unlisted", "failures", "letters_not_drawn", "exclude", "skipped")
+    kept = {"faces": 4, "reasons": {"empty": 1}, "timings": {"look": 1.0}}
+    summary = kept | {name: {"/x/Ann.jpg": "A"} for name in held} | {"people": {"Ann": 3, "Bo": 1}}
+    assert without_names(summary) == kept | dict.fromkeys(held, 1) | {"people": 2}
 
 
 def test_only_the_run_that_was_marked_last_is_recorded(tmp_path: Path) -> None:

@@ -16,15 +16,17 @@ EXPERIMENT = "faceops-identify"
 RECORDED_FILE = ".recorded"
 _PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery_faces", "detail")
 _SHARES = ("detector_score", "quality", "probability", "runner_up_probability")
+_NAMELESS = ("reasons", "drift", "timings", "limits")  # in a summary, the rest may hold names
 _PER_RUN = ("run_id", "release", "contract_id")
 
 
 def without_names(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the summary with the number of people in place of their names.
+    """Return the summary with the number of entries in place of each list that may hold names.
 
     `faceops people forget` cannot reach what leaves the output folder.
     """
-    return {**summary, "people": len(summary["people"]), "sidecar_errors": [], "unlisted": []}
+    held = (name for name, value in summary.items() if isinstance(value, list | dict))
+    return summary | {name: len(summary[name]) for name in held if name not in _NAMELESS}
 
 
 def log_run(summary: dict[str, Any], root: Path) -> str | None:
