@@ -37,6 +37,8 @@ def assert_no_secret(folder: Path, *outputs: str) -> None:
         ("http://user:sekret@host:5000/a", "http://***@host:5000/a"),
         ("at https://sekret@host (refused)", "at https://***@host (refused)"),
         ("postgresql+psycopg2://u:se/kre@t@h/db.", "postgresql+psycopg2://***@h/db."),
+        ("postgresql://u:se?kre@h/db", "postgresql://***@h/db"),
+        ("http://host:80/a?email=me@home", "http://host:80/a?***"),
         ("'s3://key:sekret@bucket/a' and http://a:b@c", "'s3://***@bucket/a' and http://***@c"),
         ("(https://host/a.zip?token=sekret&b=1) failed", "(https://host/a.zip?***) failed"),
         ("http://u:sekret@h/a?sig=x@y run", "http://***@h/a?*** run"),

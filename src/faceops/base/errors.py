@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-# SQLAlchemy allows a slash in a password, so what looks like host:port/path@rest is hidden too.
-_CREDENTIALS = re.compile(r"(?<=:/)/(?:[^\s/:@]*:[^\s?]*|[^\s/?#]*)@")
+# SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
+_CREDENTIALS = re.compile(r"(?<=:/)/(?:[^\s/:@]*:(?:[^\s?]*|[^\s/@]*)|[^\s/?#]*)@")
 _QUERY = re.compile(r"(://[^\s?'\"<>]*\?)[^\s'\"<>)]+")
 
 
