@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from faceops.base.errors import UsageError
 from faceops.cli import main
 from faceops.release import signature
 from faceops.release.bundle import Bundle
@@ -116,6 +117,9 @@ def test_a_signed_bundle_loads_by_any_of_the_trusted_keys(
 
 
 def test_without_a_trusted_key_nothing_is_verified(signed: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("FACEOPS_TRUSTED_KEYS", os.pathsep)  # of a shell variable that is not set
+    with pytest.raises(UsageError, match="names ., which is not a file"):
+        Bundle.load(signed)
     monkeypatch.delenv("FACEOPS_TRUSTED_KEYS")
     monkeypatch.setattr(signature, "verify", None)
     (signed / "notes.txt").touch()

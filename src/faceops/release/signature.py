@@ -29,14 +29,14 @@ class SignatureError(DamagedBundleError):
 
 
 def trusted_keys() -> list[Path]:
-    """Return the PEM files that FACEOPS_TRUSTED_KEYS names; none if it is not set.
+    """Return the PEM files that FACEOPS_TRUSTED_KEYS names; none if it is not set or empty.
 
     Raises:
         UsageError: one of them does not exist.
     """
-    named = os.environ.get(TRUSTED_KEYS, "").split(os.pathsep)
-    keys = [Path(name).expanduser() for name in named if name.strip()]
-    for key in keys:
+    named = os.environ.get(TRUSTED_KEYS)
+    keys = [Path(name).expanduser() for name in named.split(os.pathsep)] if named else []
+    for key in keys:  # also an empty name: a lone separator must not switch the check off
         if not key.is_file():
             raise UsageError(f"{TRUSTED_KEYS} names {key}, which is not a file; correct it.")
     return keys
