@@ -10,13 +10,14 @@ stores them encrypted.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect.automations import Automation, EventTrigger, Posture, SendNotification
@@ -28,7 +29,7 @@ from prefect.settings import get_current_settings
 from faceops.base.errors import FaceOpsError, UsageError
 from flows.identify import DRIFT, UNREADABLE
 
-BLOCK = "faceops"  # the name of the notification blocks
+BLOCK, _PREFIX = "faceops", "faceops: "  # names of the notification blocks and automations
 LATE_MINUTES = 10
 IDENTIFY_HOURS, REBUILD_HOURS = 26.0, 24.0 * 8  # a run every night, every week
 _RUN = "prefect.flow-run."
@@ -48,34 +49,28 @@ _PAGE = "\nThe run: {{ flow_run.name }}{% if flow_run|ui_url %}, {{ flow_run|ui_
 _OWN = "{{ event.payload.text }}" + _PAGE
 
 
-@dataclass(frozen=True)
-class Alert:
-    """One automation: when it fires, and what it says.
-
-    Attributes:
-        name: of the automation, after "faceops: ".
-        trigger: of the events.
-        subject, body: templates of the notification.
-    """
-
-    name: str
-    trigger: EventTrigger
-    subject: str
-    body: str
-
-
-def alerts(identify_hours: float, rebuild_hours: float) -> list[Alert]:
+def alerts(
+    identify_hours: float, rebuild_hours: float, blocks: Sequence[UUID] = ()
+) -> list[Automation]:
     """Return all alerts.
 
     Args:
         identify_hours, rebuild_hours: how long a flow may go without a completed run.
+        blocks: ids of the notification blocks that each of them sends to.
     """
+
+    def alert(name: str, trigger: EventTrigger, subject: str, body: str) -> Automation:
+        actions = [
+            SendNotification(block_document_id=block, subject=f"FaceOps: {subject}", body=body)
+            for block in blocks
+        ]
+        return Automation(name=f"{_PREFIX}{name}", trigger=trigger, actions=actions)
 
     def runs(*states: str, flows: Sequence[str] = ("identify", "rebuild")) -> dict[str, Any]:
         of_flows = {"prefect.resource.role": "flow", "prefect.resource.name": list(flows)}
         return {"expect": {_RUN + state for state in states}, "match_related": of_flows}
 
-    def absent(flow: str, hours: float) -> Alert:
+    def absent(flow: str, hours: float) -> Automation:
         # An event that stands in `after` and `expect` starts the time again: each completed run.
         # A deployment that has never completed a run is seen by its late or failed ones.
         trigger = EventTrigger(
@@ -89,8 +84,9 @@ def alerts(identify_hours: float, rebuild_hours: float) -> list[Alert]:
             f"{_FOLDERS}What happened: no run of {flow} has been completed for {hours:g} hours.\n"
             "What to do: see that the worker (or the served flow) is running, and its log." + _PAGE
         )
-        return Alert(f"no completed {flow}", trigger, f"FaceOps: {flow} does not run", body)
+        return alert(f"no completed {flow}", trigger, f"{flow} does not run", body)
 
+    failed = EventTrigger(**runs("Failed", "Crashed", "TimedOut"))
     late = EventTrigger(
         **runs("Running", "Pending", "AwaitingConcurrencySlot", "Cancelled", "Completed"),
         after={_RUN + "Late"},
@@ -98,38 +94,35 @@ def alerts(identify_hours: float, rebuild_hours: float) -> list[Alert]:
         posture=Posture.Proactive,
         within=timedelta(minutes=LATE_MINUTES),
     )
+    refused = EventTrigger(**runs("Refused"))
+    unreadable = EventTrigger(expect={UNREADABLE})
     return [
-        Alert(
+        alert(
             "failed run",
-            EventTrigger(**runs("Failed", "Crashed", "TimedOut")),
-            "FaceOps: {{ flow.name }} failed",
+            failed,
+            "{{ flow.name }} failed",
             f"{_FOLDERS}{_WHAT}What to do: correct that; the next run continues where this one "
             "stopped. The earlier results are unchanged." + _PAGE,
         ),
-        Alert(
+        alert(
             "late run",
             late,
-            "FaceOps: {{ flow.name }} does not start",
+            "{{ flow.name }} does not start",
             f"{_FOLDERS}What happened: no worker has taken the scheduled run for {LATE_MINUTES} "
             "minutes.\nWhat to do: start `prefect worker start --pool faceops`, or the served flow."
             + _PAGE,
         ),
         absent("identify", identify_hours),
         absent("rebuild", rebuild_hours),
-        Alert(
+        alert(
             "refused release",
-            EventTrigger(**runs("Refused")),
-            "FaceOps: the gate refused a release",
+            refused,
+            "the gate refused a release",
             f"{_FOLDERS}{_WHAT}What to do: compare the two versions in MLflow; the champion is "
             "unchanged." + _PAGE,
         ),
-        Alert("drift", EventTrigger(expect={DRIFT}), "FaceOps: drift", _OWN),
-        Alert(
-            "unreadable photos",
-            EventTrigger(expect={UNREADABLE}),
-            "FaceOps: many photos cannot be read",
-            _OWN,
-        ),
+        alert("drift", EventTrigger(expect={DRIFT}), "drift", _OWN),
+        alert("unreadable photos", unreadable, "many photos cannot be read", _OWN),
     ]
 
 
@@ -140,9 +133,13 @@ def notification_blocks(webhook: str, email: str) -> list[NotificationBlock]:
         UsageError: an address is wrong.
     """
     blocks: list[NotificationBlock] = []
-    if webhook and not webhook.startswith(("https://", "http://")):
-        raise UsageError("the webhook must begin with https:// or http://.")
     if webhook:
+        try:
+            url = httpx.URL(webhook)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme not in ("https", "http") or not url.host:
+            raise UsageError("the webhook is not an address that begins with https:// or http://.")
         blocks.append(
             CustomWebhookNotificationBlock(
                 name="FaceOps",
@@ -155,6 +152,9 @@ def notification_blocks(webhook: str, email: str) -> list[NotificationBlock]:
     if email:
         from apprise import Apprise
 
+        log = logging.getLogger("apprise")  # it writes addresses with their passwords
+        log.addHandler(logging.NullHandler())
+        log.propagate = False
         if email.startswith("mailto") and "format=" not in email:
             email += f"{'&' if '?' in email else '?'}format=text"  # HTML loses the line breaks
         if "://" not in email or not Apprise().add(email):
@@ -166,45 +166,34 @@ def notification_blocks(webhook: str, email: str) -> list[NotificationBlock]:
     return blocks
 
 
-def install(blocks: Sequence[NotificationBlock], wanted: Sequence[Alert]) -> None:
-    """Save the blocks, and create or update an automation for each alert; each sends to all."""
-    ids = [block.save(BLOCK, overwrite=True) for block in blocks]
-    for alert in wanted:
-        actions = [
-            SendNotification(block_document_id=id_, subject=alert.subject, body=alert.body)
-            for id_ in ids
-        ]
-        automation = Automation(name=_name(alert), trigger=alert.trigger, actions=actions)
-        if (existing := _existing(alert)) is not None:
-            automation.id = existing.id
+def install(wanted: Sequence[Automation]) -> None:
+    """Create or update an automation for each alert; a paused one stays paused."""
+    for automation in wanted:
+        if (existing := _existing(automation)) is not None:
+            automation.id, automation.enabled = existing.id, existing.enabled
             automation.update()
         else:
             automation.create()
-    _delete_blocks(except_for=blocks)  # an address that is no longer given
 
 
-def remove(wanted: Sequence[Alert]) -> None:
-    """Delete the automations, and the blocks with their addresses."""
-    for alert in wanted:
-        if (existing := _existing(alert)) is not None:
+def remove(wanted: Sequence[Automation]) -> None:
+    """Delete the automations."""
+    for automation in wanted:
+        if (existing := _existing(automation)) is not None:
             existing.delete()
-    _delete_blocks()
 
 
-def _delete_blocks(except_for: Sequence[NotificationBlock] = ()) -> None:
+def delete_blocks(except_for: Sequence[NotificationBlock] = ()) -> None:
+    """Delete the blocks with their addresses."""
     for kind in (CustomWebhookNotificationBlock, SlackWebhook):
         if kind not in map(type, except_for):
             with suppress(ValueError):  # there is none
                 kind.delete(BLOCK)
 
 
-def _name(alert: Alert) -> str:
-    return f"faceops: {alert.name}"
-
-
-def _existing(alert: Alert) -> Automation | None:
+def _existing(wanted: Automation) -> Automation | None:
     try:
-        return Automation.read(name=_name(alert))  # type: ignore[return-value]  # sync here
+        return Automation.read(name=wanted.name)  # type: ignore[return-value]  # sync here
     except ValueError:
         return None
 
@@ -215,47 +204,33 @@ def main() -> int:
         prog="python -m flows.automations",
         description="Send alerts from the Prefect server of PREFECT_API_URL.",
     )
-    parser.add_argument(
-        "--webhook",
-        default=os.environ.get("FACEOPS_WEBHOOK", ""),
-        metavar="URL",
-        help="receives JSON with the fields title and text, as Slack and Mattermost do",
-    )
-    parser.add_argument(
-        "--email",
-        default=os.environ.get("FACEOPS_EMAIL", ""),
-        metavar="URL",
-        help="mailtos://USER:PASSWORD@HOST?to=ADDRESS, or another address of Apprise",
-    )
-    parser.add_argument(
-        "--identify-hours",
-        type=float,
-        default=IDENTIFY_HOURS,
-        metavar="HOURS",
-        help="alert if no identify run is completed for so long (default %(default)g)",
-    )
-    parser.add_argument(
-        "--rebuild-hours", type=float, default=REBUILD_HOURS, metavar="HOURS", help="(%(default)g)"
-    )
+    env = os.environ.get
+    text = "receives JSON with the fields title and text, as Slack and Mattermost do"
+    parser.add_argument("--webhook", default=env("FACEOPS_WEBHOOK", ""), metavar="URL", help=text)
+    text = "mailtos://USER:PASSWORD@HOST?to=ADDRESS, or another address of Apprise"
+    parser.add_argument("--email", default=env("FACEOPS_EMAIL", ""), metavar="URL", help=text)
+    for flow, default in (("identify", IDENTIFY_HOURS), ("rebuild", REBUILD_HOURS)):
+        text = f"alert if no run of {flow} is completed for so long (default %(default)g)"
+        parser.add_argument(f"--{flow}-hours", type=float, default=default, metavar="N", help=text)
     parser.add_argument("--test", action="store_true", help="also send a notification now")
     parser.add_argument("--remove", action="store_true", help="delete alerts and addresses")
     args = parser.parse_args()
+    hours = (args.identify_hours, args.rebuild_hours)
     try:
         if not get_current_settings().api.url:
             raise UsageError(
                 "alerts need a Prefect server: start one (make up) and set PREFECT_API_URL."
             )
-        if min(args.identify_hours, args.rebuild_hours) * 3600 < 10:
-            raise UsageError("--identify-hours and --rebuild-hours are at least 10 seconds.")
-        wanted = alerts(args.identify_hours, args.rebuild_hours)
-        blocks = notification_blocks(args.webhook, args.email)
+        if not all(10 <= each * 3600 <= 366 * 24 * 3600 for each in hours):
+            raise UsageError("--identify-hours and --rebuild-hours are from 10 seconds to a year.")
+        blocks = [] if args.remove else notification_blocks(args.webhook, args.email)
         if not blocks and not args.remove:
             raise UsageError("give --webhook URL, --email URL or both.")
         with _as_sentence("the Prefect server of PREFECT_API_URL did not take it", "that it runs"):
-            if args.remove:
-                remove(wanted)
-            else:
-                install(blocks, wanted)
+            ids = [block.save(BLOCK, overwrite=True) for block in blocks]
+            wanted = alerts(*hours, ids)  # type: ignore[arg-type]  # ids: sync here
+            remove(wanted) if args.remove else install(wanted)
+            delete_blocks(except_for=blocks)  # an address that is no longer given
         with _as_sentence("the test notification could not be delivered", "the address"):
             for block in blocks if args.test else []:
                 with block.raise_on_failure():
@@ -263,8 +238,8 @@ def main() -> int:
     except FaceOpsError as error:
         print(f"automations: {error}", file=sys.stderr)
         return error.exit_code
-    done = "removed" if args.remove else "on"
-    print(f"alerts {done}: {', '.join(alert.name for alert in wanted)}")
+    names = ", ".join(automation.name.removeprefix(_PREFIX) for automation in wanted)
+    print(f"alerts {'removed' if args.remove else 'on'}: {names}")
     return 0
 
 
@@ -274,6 +249,8 @@ def _as_sentence(failed: str, check: str) -> Iterator[None]:
         yield
     except (httpx.HTTPError, PrefectHTTPStatusError, NotificationError) as error:
         reason = (getattr(error, "log", "") or str(error) or repr(error)).strip()
+        if response := getattr(error, "response", None):  # the text shows the address, a secret
+            reason = f"{response.status_code} {response.reason_phrase}"
         raise FaceOpsError(f"{failed} ({reason}); check {check}.") from None
 
 

@@ -39,12 +39,15 @@ def _served(server: Any, received: Received) -> Iterator[tuple[int, Received]]:
 
 @contextmanager
 def webhook_receiver() -> Iterator[tuple[int, Received]]:
-    """Yield a port of 127.0.0.1, and the JSON that is posted to it."""
+    """Yield a port of 127.0.0.1, and the JSON that is posted to it; /refused is not found."""
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if "refused" in self.path:
+                self.send_error(404)
+                return
             received.append(json.loads(body))
             self.send_response(200)
             self.end_headers()

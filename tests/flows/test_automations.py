@@ -54,11 +54,15 @@ def test_failed_refused_and_absent_runs_and_events_are_reported(
     with webhook_receiver() as (web, hooks), mail_receiver() as (smtp, mails):
         hook, mail = f"http://127.0.0.1:{web}/", f"mailto://127.0.0.1:{smtp}?to=me@example.com"
         monkeypatch.setenv("FACEOPS_EMAIL", mail + "&from=faceops@example.com")
-        for _ in range(2):
-            hours = ("--identify-hours", "0.003")
-            assert run(monkeypatch, "--webhook", hook, *hours, "--test") == 0
-            before = Automation.read(name="faceops: drift").id
-        assert [one["title"] for one in (*hooks, *mails)] == ["FaceOps: a test"] * 4
+        hours = ("--identify-hours", "0.003", "--test")
+        assert run(monkeypatch, "--webhook", f"{hook}refused/sekret", *hours) == 1
+        error = capsys.readouterr().err
+        assert "(404 Not Found); check the address." in error and "sekret" not in error
+        before = Automation.read(name="faceops: drift").id
+        Automation.read(name="faceops: late run").disable()
+        assert run(monkeypatch, "--webhook", hook, *hours) == 0
+        assert not Automation.read(name="faceops: late run").enabled  # it was paused
+        assert [one["title"] for one in (*hooks, *mails)] == ["FaceOps: a test"] * 2
         assert "alerts on: failed run, late run, " in capsys.readouterr().out
         with pytest.raises(FaceOpsError, match="was absent"):
             identify_folder(photos_dir="/mnt/share/my photos", out="found", patience_s=0.1)
@@ -90,7 +94,7 @@ def test_failed_refused_and_absent_runs_and_events_are_reported(
 def test_a_late_run_is_reported_when_nothing_takes_it_for_ten_minutes() -> None:
     from flows.automations import alerts
 
-    (late,) = [one.trigger for one in alerts(26, 192) if one.name == "late run"]
+    (late,) = [one.trigger for one in alerts(26, 192) if one.name == "faceops: late run"]
     assert late.after == {"prefect.flow-run.Late"} and late.posture.name == "Proactive"
     assert late.within.total_seconds() == 600
     assert late.expect >= {"prefect.flow-run.Running", "prefect.flow-run.AwaitingConcurrencySlot"}
@@ -99,16 +103,18 @@ def test_a_late_run_is_reported_when_nothing_takes_it_for_ten_minutes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "server", "code", "said"),
     [
-        (["--webhook", "https://x"], None, 2, "alerts need a Prefect server"),
+        (["--webhook", "https://x"], "", 2, "alerts need a Prefect server"),
         ([], "http://127.0.0.1:9/api", 2, "give --webhook URL, --email URL or both"),
-        (["--webhook", "ftp://x"], "http://127.0.0.1:9/api", 2, "must begin with https://"),
-        (["--email", "me@example.com"], "http://127.0.0.1:9/api", 2, "not one that Apprise knows"),
+        (["--identify-hours", "nan"], "http://127.0.0.1:9/api", 2, "from 10 seconds to a year"),
+        (["--webhook", "ftp://x"], "http://127.0.0.1:9/api", 2, "begins with https://"),
+        (["--webhook", "http://x:y"], "http://127.0.0.1:9/api", 2, "begins with https://"),
+        (["--email", "mailto://u:sekret@"], "http://127.0.0.1:9/api", 2, "not one that Apprise"),
         (["--webhook", "http://x"], "http://127.0.0.1:9/api", 1, "check that it runs"),
     ],
 )
 def test_wrong_use_is_one_sentence(
     arguments: list[str],
-    server: str | None,
+    server: str,
     code: int,
     said: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +123,7 @@ def test_wrong_use_is_one_sentence(
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.delenv("FACEOPS_EMAIL", raising=False)
-    with temporary_settings({PREFECT_API_URL: server}):
+    with temporary_settings({PREFECT_API_URL: server or None}):
         assert run(monkeypatch, *arguments) == code
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert said in error and error.count("\n") == 1 and "sekret" not in error
