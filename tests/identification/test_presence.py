@@ -161,7 +161,9 @@ def test_a_folder_that_cannot_be_listed_is_named_and_its_photos_are_kept(
             share.rename(out.parent / "elsewhere")
             with pytest.raises(FaceOpsError, match=r"of the first .* could not be read"):
                 identify(album, gallery, bundle, out)
-        without = identify(album, gallery, bundle, out, IdentifySettings(max_failed_share=1))
+        settings = IdentifySettings(max_failed_share=1)
+        identify(album, gallery, bundle, out, settings)
+        without = identify(album, gallery, bundle, out, settings)  # nor by a second run
     assert (without.photos, without.faces) == (first.photos + 1, first.faces)  # and the folder
     assert (without.vanished, without.unlisted) == (0, ["scenes"])
     assert "scenes" in (out / "report.html").read_text("utf-8").split("Could not be listed")[1][:20]
@@ -211,7 +213,7 @@ def test_excluded_photos_leave_the_results_and_are_counted_apart_from_missing_on
     again = identify(album, gallery, bundle, out, replace(settings, exclude=settings.exclude[:1]))
     assert again.unchanged and again.skipped == {f"/{names[1]}": 1, "@eaDir": 1}
     (album / ".faceopsignore").write_text("*\n")
-    with pytest.raises(FaceOpsError, match=r"has no photos, .* do rules exclude all"):
+    with pytest.raises(FaceOpsError, match="do rules exclude all photos"):
         identify(album, gallery, bundle, out)
     (album / ".faceopsignore").unlink()
     third = identify(album, gallery, bundle, out)

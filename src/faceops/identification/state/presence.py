@@ -63,7 +63,7 @@ class Presence:
         vanished: number of missing files.
         moved: number of missing files whose photo exists under another path.
         excluded: number of files that are skipped now by a rule.
-        unlisted: folders that could not be listed; files below them count as neither.
+        unlisted: folders that could not be listed; files below them count as present.
         drop_at: when data of the next missing file are dropped; None if no file is missing.
     """
 
@@ -109,12 +109,12 @@ def note_presence(
             if os.path.isdir(folder)  # noqa: PTH112  Path.is_dir raises the errors of a bad disk
             or db.execute(f"SELECT 1 FROM files WHERE {BELOW} LIMIT 1", below(folder)).fetchone()
         ]
+        for folder in unlisted:
+            db.execute(f"DELETE FROM missing WHERE {BELOW}", below(folder))
         db.execute(
             "UPDATE files SET gone_since=? WHERE path IN (SELECT path FROM missing)",
             (int(now.timestamp()),),
         )
-        for folder in unlisted:
-            db.execute(f"DELETE FROM missing WHERE {BELOW}", below(folder))
         for path in listed.skipped:
             gone = f"DELETE FROM missing WHERE path=? OR ({BELOW})"
             excluded += db.execute(gone, (os.fsencode(path), *below(path))).rowcount
