@@ -1,5 +1,6 @@
 """A write replaces the whole file or folder, or leaves the old one untouched."""
 
+import errno
 import os
 import signal
 import stat
@@ -87,8 +88,22 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FaceOpsError, match=r"file/a cannot be written \(.*\); free some space"):
+    with pytest.raises(FaceOpsError, match=r"file/a cannot be written \(.*\); .* permission"):
         write_file(tmp_path / "file/a", "text")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EMFILE, "raise the limit")]
+)
+def test_the_advice_on_a_file_that_cannot_be_written_follows_from_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", fails)
+    with pytest.raises(FaceOpsError, match=f"cannot be written: the machine lacks .*; {advice}"):
+        write_file(tmp_path / "a", "text")
 
 
 def test_equal_json_content_gives_equal_bytes(tmp_path: Path) -> None:

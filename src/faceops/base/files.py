@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.shortage import shortage
 
 _NAME_BYTES = 255  # the longest file name of common file systems
 
@@ -72,9 +73,18 @@ def write_file(path: Path, content: bytes | str, *, sync: bool = False) -> None:
         with atomic_path(path, sync=sync) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise FaceOpsError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another."
-        ) from None
+        raise write_error(path, error) from None
+
+
+def write_error(path: Path, error: OSError) -> FaceOpsError:
+    """Return the error that says why `path` cannot be written, and what to do about that."""
+    if lack := shortage(error):
+        return FaceOpsError(f"{path} cannot be written: {lack}")
+    why = error.strerror or error
+    return FaceOpsError(
+        f"{path} cannot be written ({why}); give this user permission to write it, or choose "
+        "another folder."
+    )
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

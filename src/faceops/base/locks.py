@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_error
 
 
 @contextmanager
@@ -33,8 +34,7 @@ def file_lock(path: Path, busy: str, advice: str = "wait until it has ended") ->
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        why = error.strerror
-        raise FaceOpsError(f"{path} cannot be written ({why}); choose another folder.") from None
+        raise write_error(path, error) from None
     try:
         try:
             if not lock_descriptor(descriptor, blocking=False):

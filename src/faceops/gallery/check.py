@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import write_file, write_json
+from faceops.base.files import write_error, write_file, write_json
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.gallery.crops import crop_problem, format_1_crops, stored_crops
@@ -266,9 +266,7 @@ def _back_up(paths: Collection[Path], backup: Path) -> None:
             with suppress(FileNotFoundError):
                 shutil.copyfile(path, backup / path.name)
     except OSError as error:
-        raise FaceOpsError(
-            f"{backup} cannot be written ({error.strerror}); free some space. Nothing was changed."
-        ) from None
+        raise FaceOpsError(f"{write_error(backup, error)} Nothing was changed.") from None
 
 
 def _restore(check: _Check, folder: Path) -> None:

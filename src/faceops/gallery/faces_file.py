@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import atomic_path, read_json_object
+from faceops.base.files import atomic_path, read_json_object, write_error
 from faceops.base.shortage import shortage
 from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
 
@@ -218,6 +218,4 @@ def copy_file(source: Path, target: Path) -> None:
         with atomic_path(target, sync=True) as temporary:
             shutil.copyfile(source, temporary)
     except OSError as error:
-        raise FaceOpsError(
-            f"{target} cannot be written ({error.strerror}); free some space or check the disk."
-        ) from None
+        raise write_error(target, error) from None

@@ -1,7 +1,6 @@
 """One identification run, from the walk over the photos to the published results."""
 
 import contextlib
-import errno
 import secrets
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import faceops
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_error
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
@@ -35,7 +35,6 @@ from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
 
 MAX_DEFAULT_THREADS = 8
-_NOT_OF_A_FOLDER = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
@@ -291,12 +290,8 @@ def _write_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Memory and open files are not the fault of `out`.
-        if isinstance(error, OSError) and error.errno not in _NOT_OF_A_FOLDER:
-            raise FaceOpsError(
-                f"{out} cannot be written ({error.strerror or error}); mend that and run it again, "
-                "it continues where it stopped."
-            ) from None
+        if isinstance(error, OSError):
+            raise write_error(out, error) from None
         if lack := shortage(error):
             raise lack from None
         raise

@@ -21,6 +21,7 @@ from faceops.base.files import (
     read_json_object,
     replace_folder,
     sha256_file,
+    write_error,
     write_file,
 )
 from faceops.registry import store
@@ -151,9 +152,7 @@ def export_bundle(version: Version, folder: Path) -> Path:
         with atomic_folder(folder) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
     except OSError as error:
-        raise FaceOpsError(
-            f"{folder} cannot be written ({error.strerror or error}); choose another."
-        ) from None
+        raise write_error(folder, error) from None
     return folder
 
 
