@@ -98,6 +98,7 @@ def command(*arguments: str) -> Callable[[Folder, Parts], int]:
             "enrol": folder / "enrol",
             "out": folder / "out",
             "bundle": parts.bundle,
+            "next": parts.next,
             "first": names[0],
             "second": names[1],
         }
@@ -108,12 +109,16 @@ def command(*arguments: str) -> Callable[[Folder, Parts], int]:
 
 GALLERY = ("--gallery", "{gallery}")
 BUNDLE = ("--bundle", "{bundle}")
+# What the next command brings up to date: sidecars one by one, the alias of an ended challenge.
+LATER = ("sidecars", "aliases")
 OPERATIONS = {
     "enrol": Operation(command("enrol", "{enrol}", *GALLERY, *BUNDLE), add_people),
     "identify": Operation(world.identify, add_photos),
     "rename": Operation(command("people", "rename", "{first}", "Zoe", *GALLERY)),
     "merge": Operation(command("people", "merge", "{first}", "{second}", *GALLERY)),
     "forget": Operation(command("people", "forget", "{first}", *GALLERY)),
+    "reembed": Operation(command("people", "reembed", "--bundle", "{next}", *GALLERY)),
+    "promote": Operation(command("release", "promote", "4", "--override", "a campaign")),
     "name": Operation(command("name", "unknown-001", "Zoe", "--out", "{out}", *GALLERY, *BUNDLE)),
 }
 
@@ -128,7 +133,12 @@ def snapshot(folder: Folder) -> Snapshot:
     with pq.ParquetFile(folder / "out" / "faces.parquet") as file:
         rows = file.read().drop_columns("run_id").to_pylist()
     sidecars = {path.name: path.read_bytes() for path in sorted((folder / "album").glob("*.xmp"))}
-    return {"gallery": (faces, dict(gallery.aliases)), "rows": rows, "sidecars": sidecars}
+    registry = {}
+    if (folder / "mlflow.db").is_file():
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as db:
+            registry = dict(db.execute("SELECT alias, version FROM registered_model_aliases"))
+    stored = {"gallery": (faces, dict(gallery.aliases)), "rows": rows, "sidecars": sidecars}
+    return {**stored, "champion": registry.get("champion"), "aliases": registry}
 
 
 def leftovers(folder: Folder) -> list[str]:
@@ -159,6 +169,7 @@ class Laboratory:
         self.log, self._work = work / "log", work
         self._library = ctypes.CDLL(os.environ["LD_PRELOAD"])
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
         code, _ = self.run(lambda folder, parts: int(not world.make_world(folder, parts).is_dir()))
         if code:
             raise RuntimeError(f"no archive could be made:\n{self.log.read_text()}")
@@ -185,6 +196,7 @@ class Laboratory:
                 self._library.write_faults_arm(
                     os.fsencode(self.folder), ctypes.c_long(at), fault.error, fault.stays
                 )
+                os.chdir(self.folder)
                 code = run(self.folder, self.parts)
             except BaseException:  # noqa: BLE001  any is a finding
                 traceback.print_exc()
@@ -244,9 +256,9 @@ def _judge(
     try:
         now = snapshot(laboratory.folder)
         for part in now:
-            if now[part] not in (before[part], after[part]) and part != "sidecars":
+            if now[part] not in (before[part], after[part]) and part not in LATER:
                 wrong.append(f"{part} are neither as before nor as after")
-            if code == 0 and now[part] != after[part] and part != "sidecars":
+            if code == 0 and now[part] != after[part] and part not in LATER:
                 wrong.append(f"success, but {part} are not as after it:\n{log}")
         for name in before["sidecars"].keys() | after["sidecars"].keys():
             content, end = (each["sidecars"].get(name) for each in (now, after))
@@ -279,19 +291,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    folder = (options.parts or work / "parts").resolve()
     if "write_faults" not in os.environ.get("LD_PRELOAD", ""):
+        if options.parts is None:
+            world.make_parts(folder)
         library = work / "write_faults.so"
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
         given = sys.argv[1:] if arguments is None else arguments
         environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", "tests.campaign.faults", *given], env=environment
-        ).returncode
-    folder = (options.parts or work / "parts").resolve()
-    # In another process: ONNX Runtime's threads do not survive a fork.
-    make = f"from tests.campaign.world import *; make_parts(Path({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", make], check=True)
-    parts = world.make_parts(folder)
+        environment["FACEOPS_CACHE"] = str(work / "cache")
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        # A new process: ONNX Runtime's threads, which made the parts, do not survive a fork.
+        module = [sys.executable, "-m", "tests.campaign.faults", *given]
+        return subprocess.run(module, env=environment).returncode
+    parts = Parts.at(folder)
     laboratory = Laboratory(work, parts)
     faults = [each for each in FAULTS if not options.fault or each.name in options.fault]
     wrong = []

@@ -37,7 +37,7 @@ def test_damaged_input_gets_a_result_or_one_sentence(
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (cc)")
 def test_a_fault_at_any_write_leaves_the_state_before_or_after(parts: Path, tmp_path: Path) -> None:
     options = ["--work", str(tmp_path), "--parts", str(parts), "--every", "150"]
-    options += ["--fault", "killed", "--fault", "disk full"]
+    options += ["--fault", "killed", "--fault", "disk full", "enrol", "identify", "forget"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.campaign.faults", *options],
         capture_output=True,
@@ -48,6 +48,6 @@ def test_a_fault_at_any_write_leaves_the_state_before_or_after(parts: Path, tmp_
 
 
 def test_runs_over_a_changing_archive_are_right(parts: Path, tmp_path: Path) -> None:
-    archive = Archive(tmp_path / "archive", Parts(parts / "bundle", parts / "data"), seed=0)
+    archive = Archive(tmp_path / "archive", Parts.at(parts), seed=0)
     soak(archive, runs=12, fresh_every=6)
     assert archive.changes.total() > 5

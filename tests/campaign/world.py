@@ -4,12 +4,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from faceops.cli import main
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.people import SyntheticSettings
+from faceops.registry.store import point_at_store
 from faceops.weights.catalogue import read_catalogue
 from faceops.weights.fetch import weight_path
-from tests.releases import release_sface
+from tests.four_releases import make_store, reset_store
+from tests.releases import alter_release, release_sface
 
 SETTINGS = SyntheticSettings(people=24, photos=4, gallery=6, enrol_photos=3, strangers=6, scenes=14)
 
@@ -21,15 +25,24 @@ class Parts:
     Attributes:
         bundle: the folder of a release.
         data: synthetic people: enrol/<person>/*.jpg, album/*.jpg.
+        next: the folder of another release with the same crops; not needed by all campaigns.
+        registry: a folder with mlflow.db, version 1 is champion and 4 challenger; likewise.
     """
 
     bundle: Path
     data: Path
+    next: Path
+    registry: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "Parts":
+        """Return the parts in `folder`, made or not."""
+        return cls(*(folder / name for name in ("bundle", "data", "next", "registry")))
 
 
 def make_parts(folder: Path) -> Parts:
     """Return the parts in `folder`, made there at the first call."""
-    parts = Parts(folder / "bundle", folder / "data")
+    parts = Parts.at(folder)
     weights = folder / "weights"
     if not parts.bundle.is_dir():
         weights.mkdir(parents=True, exist_ok=True)
@@ -39,6 +52,17 @@ def make_parts(folder: Path) -> Parts:
         shutil.rmtree(parts.data, ignore_errors=True)
         make_synthetic(parts.data, SETTINGS, weights / "weights.tar")
         release_sface(parts.bundle, parts.data / "photos", weights)
+    if not (parts.registry / "aliases.json").is_file():
+        for path in (parts.next, parts.registry):
+            shutil.rmtree(path, ignore_errors=True)
+        alter_release(parts.bundle, parts.next)
+        parts.registry.mkdir()
+        make_store(parts.registry, parts.bundle, parts.next, parts.data / "photos")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{parts.registry}/mlflow.db")
+            point_at_store(parts.registry)
+            reset_store()
+        (parts.registry / "aliases.json").write_text("made")
     return parts
 
 
@@ -65,6 +89,8 @@ def make_world(folder: Path, parts: Parts) -> Path:
         (folder / "more").mkdir(exist_ok=True)
         shutil.copyfile(photo, folder / "more" / photo.name)
     release = ("--bundle", parts.bundle, "--gallery", folder / "gallery")
+    if (parts.registry / "mlflow.db").is_file():
+        shutil.copy(parts.registry / "mlflow.db", folder)
     assert faceops("enrol", folder / "enrol", *release) == 0
     assert identify(folder, parts) == 0
     return folder

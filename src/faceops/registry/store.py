@@ -145,3 +145,5 @@ def _silence_mlflow() -> None:
         variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
     warnings.filterwarnings("ignore", module="mlflow")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # It prints a traceback for each error of the database, which `store_errors` reports.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
