@@ -145,12 +145,16 @@ def test_the_command_prints_what_it_did(
 ) -> None:
     album, own, out = strangers
     common = ["--gallery", str(own), "--out", str(out), "--bundle", str(sface_bundle)]
-    assert main(["identify", str(album), *common, "--budget", "0.21"]) == 0
+    assert main(["identify", str(album), *common, "--budget", "0.21", "--xmp"]) == 0
     assert "unknown people were seen in several photos" in capsys.readouterr().out
-    name = min(unknown_of(out))
+    name, paths = min(unknown_of(out).items())
     taken = Gallery.open(own).people[0]
+    (album / f"{min(paths)}.xmp").unlink(missing_ok=True)
+    (album / f"{min(paths)}.xmp").mkdir()
     assert main(["name", name, taken.upper(), *common]) == 0
-    assert f"{name} is {taken}: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{name} is {taken}: " in printed
+    assert f"{min(paths)}.xmp cannot be read" in printed
     assert main(["name", "unknown-999", "X", *common]) == 1
     assert "there is no unknown-999" in capsys.readouterr().err
     assert main(["name", "somebody", "X", *common]) == 2

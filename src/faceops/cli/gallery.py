@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.cli import common
+from faceops.cli.identify import result_lines
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
@@ -325,7 +326,7 @@ def _name(args: argparse.Namespace) -> int:
     before = f", {done.enrolled_before} were enrolled before" if done.enrolled_before else ""
     lines.append(
         f"{done.unknown} is {done.person}: {done.enrolled} faces enrolled now{before}; "
-        f"{done.person} is named in {done.summary.people.get(done.person, 0)} faces of "
-        f"{done.summary.photos} photos; look at {args.out / 'report.html'}"
+        f"{done.person} is named in {done.summary.people.get(done.person, 0)} faces"
     )
+    lines += result_lines(done.summary, args.out)
     return common.show(args, {**asdict(done), "summary": done.summary.as_dict()}, lines)

@@ -79,7 +79,7 @@ def _identify(args: argparse.Namespace) -> int:
     settings = IdentifySettings(**given, limits=common.photo_limits(args))
     check_identify_folders(args.photos_dir, args.out, args.gallery)
     summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
-    return common.show(args, summary.as_dict(), _lines(summary, args.out))
+    return common.show(args, summary.as_dict(), result_lines(summary, args.out))
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
@@ -107,7 +107,8 @@ def _run(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
     return identify(args.photos_dir, gallery, bundle, args.out, settings)
 
 
-def _lines(summary: "Summary", out: Path) -> list[str]:
+def result_lines(summary: "Summary", out: Path) -> list[str]:
+    """Return what a run found and what it could not do, a sentence a line."""
     lines = [summary.release_note] if summary.release_note else []
     if summary.unchanged:
         return [
