@@ -89,7 +89,9 @@ def test_every_file_has_a_row_and_a_rejected_one_a_reason(
 
 
 @pytest.mark.slow
-def test_failed_hard_expectations_stop_and_are_named(place: Path) -> None:
+def test_failed_hard_expectations_stop_and_are_named(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     hard = ", ".join([*Validate().hard, "readable"])
     section = f"hard: [{hard}], max_rejected_share: 0.01, min_side: 161"
     (place / "params.yaml").write_text(f"validate: {{{section}}}\n")
@@ -99,6 +101,14 @@ def test_failed_hard_expectations_stop_and_are_named(place: Path) -> None:
         assert failed in str(caught.value)
     assert "validation.json and the pages in build/data_docs/validations" in str(caught.value)
     assert (place / "build/validate/validation.json").is_file()
+    shutil.rmtree(place / "build/data_docs")
+    (place / "build/data_docs").touch()
+    capfd.readouterr()
+    with pytest.raises(
+        FaceOpsError, match=r"build/data_docs cannot be written \(.*give permission"
+    ):
+        main()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_unknown_expectation_is_refused(place: Path) -> None:

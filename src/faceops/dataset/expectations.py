@@ -3,12 +3,10 @@
 import logging
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -105,83 +103,60 @@ def run_expectations(
     """
     import great_expectations as gx  # takes seconds
     import great_expectations.expectations as classes
-
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    results: dict[str, list[tuple[Any, CheckedTable]]] = {}
-    with tempfile.TemporaryDirectory(prefix="faceops-expectations-") as work:
-        context = gx.get_context(mode="file", project_root_dir=work)
-        context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-        actions = _docs_actions(context, docs) if docs is not None else []
-        source = context.data_sources.add_pandas("faceops")
-        for table in tables:
-            suite = context.suites.add(gx.ExpectationSuite(name=table.name))
-            for each in table.expectations:
-                make = getattr(classes, f"ExpectColumnValuesTo{each.kind}")
-                expectation = make(column=each.column, **each.options)
-                expectation.meta = {"name": each.name}
-                expectation.severity = "critical" if each.name in hard else "warning"
-                suite.add_expectation(expectation)
-            asset = source.add_dataframe_asset(table.name)
-            batch = asset.add_batch_definition_whole_dataframe("all")
-            validation = context.validation_definitions.add(
-                gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
-            )
-            # A checkpoint for each table: all definitions of one are given the same data frame.
-            checkpoint = gx.Checkpoint(
-                name=table.name,
-                validation_definitions=[validation],
-                actions=actions,
-                result_format={
-                    "result_format": "COMPLETE",
-                    "unexpected_index_column_names": [table.key],
-                },
-            )
-            try:
-                ran = checkpoint.run(batch_parameters={"dataframe": table.frame})
-            except OSError as error:
-                raise FaceOpsError(
-                    f"{docs} cannot be written ({error}); remove it or give permission."
-                ) from None
-            for result in next(iter(ran.run_results.values())).results:
-                assert result.expectation_config is not None  # always set by `run`
-                name = result.expectation_config.meta["name"]
-                results.setdefault(name, []).append((result, table))
-    return [_merge(name, results[name], name in hard) for name in sorted(results)]
-
-
-def _docs_actions(context: Any, docs: Path) -> list[Any]:
-    """Return the actions after a check: write the Data Docs, and point to a failed table's page.
-
-    The folder `docs` is replaced: it has the results of one run, since they name photos and people.
-    """
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
 
-    shutil.rmtree(docs, ignore_errors=True)
-    site = context.variables.data_docs_sites["local_site"]
-    site["store_backend"]["base_directory"] = str(docs.resolve())
-    context.variables.data_docs_sites = {"local_site": site}
-    return [UpdateDataDocsAction(name="write Data Docs"), _failure_action()(name="point to page")]
-
-
-@cache
-def _failure_action() -> type:
-    from great_expectations.checkpoint.actions import ValidationAction
-
-    class PointToPage(ValidationAction):
-        """Print where the page of a failed check is."""
-
-        type: Literal["faceops_point_to_page"] = "faceops_point_to_page"
-
-        def run(self, checkpoint_result: Any, action_context: Any = None) -> dict[str, Any]:
-            """Print it to the standard error stream."""
-            pages = self._get_data_docs_pages_from_prior_action(action_context) or {}
-            if not checkpoint_result.success:
-                for page in (url for sites in pages.values() for url in sites.values()):
-                    sentence = f"{checkpoint_result.name}: expectations are not met; open {page}"
-                    print(f"warning: {sentence}", file=sys.stderr)
-            return {}
-
-    return PointToPage
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # it raises errors as well
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+    actions: list[Any] = []
+    if docs is not None:
+        # The results of one run, since they name photos and people.
+        shutil.rmtree(docs, ignore_errors=True)
+        sites: Any = context.variables.data_docs_sites
+        sites["local_site"]["store_backend"]["base_directory"] = str(docs.resolve())
+        context.variables.data_docs_sites = sites
+        actions.append(UpdateDataDocsAction(name="write Data Docs"))
+    source = context.data_sources.add_pandas("faceops")
+    results: dict[str, list[tuple[Any, CheckedTable]]] = {}
+    for table in tables:
+        suite = context.suites.add(gx.ExpectationSuite(name=table.name))
+        for each in table.expectations:
+            make = getattr(classes, f"ExpectColumnValuesTo{each.kind}")
+            expectation = make(column=each.column, **each.options)
+            expectation.meta = {"name": each.name}
+            expectation.severity = "critical" if each.name in hard else "warning"
+            suite.add_expectation(expectation)
+        asset = source.add_dataframe_asset(table.name)
+        batch = asset.add_batch_definition_whole_dataframe("all")
+        validation = context.validation_definitions.add(
+            gx.ValidationDefinition(name=table.name, data=batch, suite=suite)
+        )
+        # A checkpoint for each table: all definitions of one are given the same data frame.
+        checkpoint = gx.Checkpoint(
+            name=table.name,
+            validation_definitions=[validation],
+            actions=actions,
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": [table.key],
+            },
+        )
+        try:
+            ran = checkpoint.run(batch_parameters={"dataframe": table.frame})
+        except OSError as error:
+            raise FaceOpsError(
+                f"{docs} cannot be written ({error}); remove it or give permission."
+            ) from None
+        ((identifier, checked),) = ran.run_results.items()
+        for result in checked.results:
+            assert result.expectation_config is not None  # always set by `run`
+            name = result.expectation_config.meta["name"]
+            results.setdefault(name, []).append((result, table))
+        if docs is not None and not checked.success:
+            for site in context.get_docs_sites_urls(resource_identifier=identifier):
+                sentence = f"{table.name}: expectations are not met; open {site['site_url']}"
+                print(f"warning: {sentence}", file=sys.stderr)
+    return [_merge(name, results[name], name in hard) for name in sorted(results)]
 
 
 def _merge(name: str, results: list[tuple[Any, CheckedTable]], hard: bool) -> ExpectationResult:
