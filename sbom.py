@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.spdx import is_supported_id
 from cyclonedx.validation.json import JsonStrictValidator
 
 from faceops.base.errors import FaceOpsError
@@ -56,8 +55,6 @@ def weight_component(weight: Weight) -> dict[str, Any]:
     if weight.wheel:
         properties["package"] = f"pkg:pypi/{weight.wheel.replace('==', '@')}"
         properties["member"] = str(weight.member)
-    # An expression of several licences is a name, as the schema sees it.
-    kind = "id" if is_supported_id(weight.licence) else "name"
     urls = [{"type": "distribution", "url": weight.url}] if weight.url else []
     return {
         "type": "machine-learning-model",
@@ -65,7 +62,7 @@ def weight_component(weight: Weight) -> dict[str, Any]:
         "name": weight.name,
         "description": weight.what,
         "hashes": [{"alg": "SHA-256", "content": weight.sha256}],
-        "licenses": [{"license": {kind: weight.licence}}],
+        "licenses": [{"expression": weight.licence}],
         "externalReferences": urls,
         "properties": [{"name": f"faceops:{key}", "value": v} for key, v in properties.items()],
     }
