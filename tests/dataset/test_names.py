@@ -87,6 +87,11 @@ def test_names_of_all_scripts_are_valid(name: str) -> None:
     assert given_name(name) == name
 
 
+@pytest.mark.parametrize("name", ["Ann 👩\u200d❤️\u200d👨", "\U0003347f", "\ue000"])
+def test_emoji_and_characters_of_later_versions_of_unicode_are_valid(name: str) -> None:
+    assert name_problem(name) == "" and given_name(name) == name
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

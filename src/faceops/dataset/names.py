@@ -42,7 +42,8 @@ def folder_name(name: str) -> str:
 
 
 JOINERS = "\u200c\u200d\u180e"
-_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u2800\u3164\uffa0"
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # not characters of later versions of Unicode
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffe\uffff"
 _VIRAMA = 9  # canonical combining class
 
 
@@ -54,13 +55,13 @@ def name_problem(name: str) -> str:
     stay where the writing needs them, see `_joins`.
     """
     for place, character in enumerate(name):
-        hidden = unicodedata.category(character)[0] == "C" or character in _FILLERS
+        hidden = unicodedata.category(character) in _HIDDEN or character in _FILLERS
         if hidden and not _joins(name, place):
             if "\ud800" <= character <= "\udfff":
                 return "it is not UTF-8"
             what = unicodedata.name(character, "a control character")
             return f"it has the invisible character U+{ord(character):04X} ({what})"
-    if not any(unicodedata.category(character)[0] in "LNS" for character in name):
+    if all(unicodedata.category(each)[0] in "MPZ" or each in JOINERS for each in name):
         return "it has no letter or digit"
     return ""
 
@@ -69,7 +70,7 @@ def _joins(name: str, place: int) -> bool:
     """Return whether the character at `place` is a joiner where the writing needs one.
 
     That is beside a virama, as in Indic names, or between letters of the Arabic scripts or of
-    Mongolian, marks aside (cf. RFC 5892, appendix A).
+    Mongolian, marks aside (cf. RFC 5892, appendix A), or between emoji.
     """
     if name[place] not in JOINERS:
         return False
@@ -78,7 +79,9 @@ def _joins(name: str, place: int) -> bool:
         return True
     letters = "".join(one for one in before if unicodedata.category(one)[0] != "M")[-1:] + after
     return len(letters) == 2 and all(
-        unicodedata.bidirectional(one) == "AL" or unicodedata.name(one, "")[:9] == "MONGOLIAN"
+        unicodedata.bidirectional(one) == "AL"
+        or unicodedata.name(one, "")[:9] == "MONGOLIAN"
+        or unicodedata.category(one) == "So"
         for one in letters
     )
 
