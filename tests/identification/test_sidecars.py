@@ -319,6 +319,7 @@ def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar: Path) -> None
         "]]>",
         "\ud800x",
         "علی\u200cرضا",
+        "A\u00adda",  # in a gallery of an earlier version
     ],
 )
 def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> None:
@@ -327,7 +328,7 @@ def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> No
     assert not write_sidecar(sidecar, [region], SIZE, 1)
     ((found,), _) = names_in(sidecar)
     assert found == " ".join(
-        "".join(c if c.isprintable() or c == "\u200c" else " " for c in name).split()
+        "".join(" " if c in "\x00\x0b\ufffe\ud800" else c for c in name).split()
     )
 
 
@@ -385,7 +386,7 @@ def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
     ("beside", "sidecar"),
     [
         ([], "photo.jpg.xmp"),
-        (["photo.xmp"], "photo.xmp"),
+        (["photo.xmp", "photo.xmp~", "photo.jpg_original"], "photo.xmp"),
         (["photo.XMP"], "photo.XMP"),
         (["photo.jpg.XMP", "photo.xmp"], "photo.jpg.XMP"),
         (["photo.jpg.xmp", "photo.jpg.XMP"], "photo.jpg.xmp"),

@@ -27,6 +27,7 @@ def test_files_are_sorted_by_their_posix_path(tmp_path: Path) -> None:
     names = ["B.jpg", "a b.txt", "a.jpg", "a/b/c.jpg", "a/z.jpg", "b.jpg"]
     names += ["c\nd.jpg", 'say "cheese".jpg', "tom's.jpg", "写真/顔.png"]
     touch(tmp_path, *names[::-1], ".hidden.jpg", ".git/b.jpg", "c/.DS_Store", "a.jpg.xmp")
+    touch(tmp_path, "a.jpg.XMP~", "a.jpg.xmp_original", "a.xmp.bak")
     os.mkfifo(tmp_path / "pipe.jpg")
     assert files(tmp_path) == names
     (tmp_path / "y.jpg").symlink_to("a.jpg")

@@ -9,6 +9,7 @@ from faceops.base.errors import UsageError, printable
 from faceops.photos.exclude import HIDDEN, IGNORE_FILE, ExcludeRules
 
 SIDECAR = ".xmp"
+BACKUPS = ("~", "_original", ".bak")  # what editors and exiftool add to the name of a copy
 _Folder = tuple[Path, ExcludeRules]  # and the rules for its entries
 
 
@@ -19,9 +20,9 @@ def walk_photos(
 
     Files that are not images are listed too, so that they get a row with a reason; so are broken
     links and folders that may not be listed. Left out: hidden names (a leading dot), metadata
-    beside photos (.xmp), what `ExcludeRules` skip, pipes, sockets and devices. Links to folders are
-    followed, and each real folder is entered once, by its own name before any link to it: loops
-    end.
+    beside photos (.xmp) and copies of it, what `ExcludeRules` skip, pipes, sockets and devices.
+    Links to folders are followed, and each real folder is entered once, by its own name before any
+    link to it: loops end.
 
     Args:
         exclude: gitignore patterns, relative to `root`, beside those of .faceopsignore files.
@@ -32,13 +33,19 @@ def walk_photos(
         FaceOpsError: a .faceopsignore file cannot be read.
     """
     skipped = {} if skipped is None else skipped
-    walk = _Walk(root, lambda name: not (name.startswith(".") or is_sidecar(name)), skipped)
+    walk = _Walk(root, lambda name: not (name.startswith(".") or _is_metadata(name)), skipped)
     return walk.files(ExcludeRules.of_options(root, exclude))
 
 
 def is_sidecar(name: str) -> bool:
     """Return whether a file of that name is metadata beside a photo."""
     return name.lower().endswith(SIDECAR)
+
+
+def _is_metadata(name: str) -> bool:
+    return is_sidecar(name) or any(
+        name.endswith(backup) and is_sidecar(name.removesuffix(backup)) for backup in BACKUPS
+    )
 
 
 def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:

@@ -3,19 +3,19 @@
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from faceops.photos.walk import SIDECAR, is_sidecar
+from faceops.photos.walk import BACKUPS, SIDECAR, is_sidecar
 
 _CACHED_FOLDERS = 16
 _Names = dict[str, list[str]]  # file names that differ in case or Unicode form only
 
 
 class _Listing(NamedTuple):
-    photos: _Names  # all files but sidecars, by their folded name
+    photos: _Names  # all files but sidecars and backups, by their folded name
     stems: _Names  # the same by their folded stem: two where photo.jpg lies beside photo.cr2
     sidecars: _Names  # by what comes before .xmp, folded
 
@@ -50,12 +50,15 @@ class SidecarPlaces:
                 return photo.with_name(found[0])
         return photo.with_name(photo.name + SIDECAR)
 
-    def is_in_use(self, sidecar: Path, is_photo: Callable[[Path], bool]) -> bool:
-        """Return whether `sidecar` is that of a file for which `is_photo` is true."""
-        listing, stem = self._listing(sidecar.parent), _folded(sidecar.name[: -len(SIDECAR)])
+    def is_in_use(self, sidecar: Path, photos: Collection[Path]) -> bool:
+        """Return whether `sidecar` is that of one of `photos`."""
+        before = sidecar.name[: -len(SIDECAR)]
+        if sidecar.name.endswith(SIDECAR) and sidecar.with_name(before) in photos:
+            return True  # most of them, without listing the folder
+        listing, stem = self._listing(sidecar.parent), _folded(before)
         names = {*listing.photos.get(stem, ()), *listing.stems.get(stem, ())}
-        photos = (sidecar.with_name(name) for name in names)
-        return any(self.of(photo) == sidecar and is_photo(photo) for photo in photos)
+        beside = (sidecar.with_name(name) for name in names)
+        return any(photo in photos and self.of(photo) == sidecar for photo in beside)
 
 
 def _folded(name: str) -> str:
@@ -70,7 +73,7 @@ def _list(folder: Path) -> _Listing:
             for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                 if is_sidecar(entry.name):
                     listing.sidecars[_folded(entry.name[: -len(SIDECAR)])].append(entry.name)
-                elif not entry.is_dir(follow_symlinks=False):
+                elif not (entry.name.endswith(BACKUPS) or entry.is_dir(follow_symlinks=False)):
                     listing.photos[_folded(entry.name)].append(entry.name)
                     listing.stems[_folded(Path(entry.name).stem)].append(entry.name)
     except OSError:

@@ -6,9 +6,9 @@ later run can update it and `forget` can remove it.
 
 import errno
 import os
+import re
 import stat
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from xml.dom.minidom import Element
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.base.progress import track
-from faceops.dataset.names import JOINERS
 from faceops.faces.detector import Box
 from faceops.gallery.names import person_key
 from faceops.identification.sidecars import xmp
@@ -38,6 +37,7 @@ MAX_BYTES = 10_000_000  # larger files are neither read nor written
 TEMPORARY = ".faceops-tmp"  # suffix of a sidecar that is being written
 _ABANDONED_S = 3600  # age of such a file from which no process is writing it
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKS = [xmp.OURS.encode(encoding) for encoding in _ENCODINGS]
 
 
@@ -81,21 +81,17 @@ def withdraw_unused(root: Path, photos: Sequence[Path], summary: Summary) -> Non
     entries that another output folder's runs wrote are found too.
 
     Args:
-        photos: those of the run, in the order of `walk_photos`.
+        photos: those of the run.
     """
 
-    def is_photo(path: Path) -> bool:
-        place = bisect_left(photos, path.as_posix(), key=Path.as_posix)
-        return place < len(photos) and photos[place] == path
-
-    places = SidecarPlaces()
+    places, known = SidecarPlaces(), set(photos)
     paths = walk_files(root, lambda name: is_sidecar(name) or name.endswith(TEMPORARY))
     for path in track(paths, "check sidecars"):
         if path.name.endswith(TEMPORARY):
             with suppress(OSError):  # of a killed run, unless it is being written
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
-        elif is_sidecar(path.name) and not places.is_in_use(path, is_photo):
+        elif is_sidecar(path.name) and not places.is_in_use(path, known):
             try:
                 summary.sidecars_withdrawn += withdraw(path)
             except FaceOpsError as error:
@@ -202,8 +198,8 @@ def _name(region: Element) -> str:
 
 
 def _xml_text(name: str) -> str:
-    """Return `name` on one line, without characters that XML 1.0 does not allow."""
-    return " ".join("".join(c if c.isprintable() or c in JOINERS else " " for c in name).split())
+    """Return `name` on one line, with spaces for characters that XML 1.0 does not allow."""
+    return " ".join(_NOT_XML.sub(" ", name).split())
 
 
 def _read(path: Path) -> XmpDocument | None:
