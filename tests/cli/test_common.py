@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from faceops.cli import build_parser, main
+from faceops.cli.common import show
 from faceops.dataset.synthetic.people import SyntheticSettings
 
 WITHOUT_MLFLOW = """
@@ -55,6 +57,15 @@ def test_a_wrong_argument_is_refused(
 def test_a_name_after_two_dashes_may_begin_with_one() -> None:
     args = build_parser().parse_args(["people", "rename", "--gallery", "g", "--", "-Ann", "-Lee"])
     assert (args.name, args.new) == ("-Ann", "-Lee")
+
+
+def test_control_characters_of_names_are_printed_as_escapes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show(Namespace(json=False), {}, ["Ann\x1b[2J\u202e: 1", "علی\u200cرضا\udce9"])
+    assert capsys.readouterr().out == "Ann\\x1b[2J\\u202e: 1\nعلی\u200cرضا\\udce9\n"
+    assert main(["people", "list", "--gallery", "a\x1bb"]) == 2
+    assert "a\\x1bb" in capsys.readouterr().err
 
 
 def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path: Path) -> None:

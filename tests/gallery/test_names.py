@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from faceops.gallery.names import current_key, keys_of_person, paths_shown_as, valid_unicode
+from faceops.base.files import valid_unicode
+from faceops.gallery.names import current_key, keys_of_person, paths_shown_as
 
 ALIASES = {"ann lee": "A. King", "a king": "Ada", "ben": "Ada", "cleo": "Clea"}
 

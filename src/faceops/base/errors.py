@@ -1,7 +1,6 @@
 """Errors that are reported to the user as one sentence, without a traceback."""
 
 import re
-from pathlib import Path
 
 # SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
 _CREDENTIALS = re.compile(r"(?<=:/)/(?:[^\s/:@]*:(?:[^\s?]*|[^\s/@]*)|[^\s/?#]*)@")
@@ -40,6 +39,9 @@ class StoreError(FaceOpsError):
     """A request to MLflow's store failed; it may succeed later."""
 
 
-def printable(path: Path) -> str:
-    """Return `path` on one line: control characters and undecodable bytes as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+def printable(text: object) -> str:
+    """Return `text` on one line: control characters and undecodable bytes as escapes."""
+    # The zero-width joiners that names in some scripts need do no harm.
+    return "".join(
+        c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in str(text)
+    )

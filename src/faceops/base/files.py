@@ -1,4 +1,4 @@
-"""Files and folders that are replaced atomically, and the SHA-256 of a file."""
+"""Files and folders that are replaced atomically; the SHA-256 and the name of a file."""
 
 import hashlib
 import json
@@ -13,6 +13,11 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.shortage import shortage
 
 _NAME_BYTES = 255  # the longest file name of common file systems
+
+
+def valid_unicode(text: str) -> str:
+    """Return a file name as valid Unicode; a byte that is not UTF-8 becomes a backslash code."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def sha256_file(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.shortage import shortage
-from faceops.cli.common import check_folders
+from faceops.cli.common import check_folders, escaped
 
 # Modules of this package, each with one command or several.
 COMMANDS = ("weights", "data", "gallery", "backup", "identify", "evaluate", "release")
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_folders(args)
         return int(args.run(args))
     except FaceOpsError as error:
-        print(f"faceops {args.command}: {error}", file=sys.stderr)
+        print(f"faceops {args.command}: {escaped(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"faceops {args.command}: interrupted; run it again to continue.", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
 
@@ -217,10 +217,15 @@ def require_folder(folder: Path, advice: str) -> None:
         raise UsageError(f"{folder} is not a folder; {advice}.")
 
 
+def escaped(text: str) -> str:
+    """Return `text` with escapes for the control characters that names in it may have."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def show(args: argparse.Namespace, content: Any, lines: Sequence[str] | str) -> int:
     """Print `content` as JSON with --json, else the lines; return the exit code 0."""
     if args.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print(lines if isinstance(lines, str) else "\n".join(lines))
+        print(escaped(lines if isinstance(lines, str) else "\n".join(lines)))
     return 0

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops.base.errors import printable
 from faceops.cli import common
 from faceops.dataset.sources import SOURCES
 from faceops.photos.folders import DATA_SET, EMBEDDINGS, SOURCE, SUSPICIONS, Use
@@ -166,8 +167,8 @@ def _doctor_lines(out: Path, found: "list[Suspicion]", figures: dict[str, Any]) 
     for rank, suspicion in enumerate(found[:LISTED], start=1):
         what = f"{suspicion.kind}: {suspicion.person}"
         what += f", perhaps {suspicion.suggestion}" if suspicion.suggestion else ""
-        lines.append(_line(f"{rank:>4}  {suspicion.score:5.1f}  {what}"))
-        lines.append(_line(f"             {suspicion.evidence}"))
+        lines.append(printable(f"{rank:>4}  {suspicion.score:5.1f}  {what}"))
+        lines.append(printable(f"             {suspicion.evidence}"))
     if len(found) > LISTED:
         lines.append(f"      ... and {len(found) - LISTED} more")
     return [
@@ -175,11 +176,6 @@ def _doctor_lines(out: Path, found: "list[Suspicion]", figures: dict[str, Any]) 
         f"look at {out}/suspicions-*.png, write yes or no as verdicts in {out / _FILE}",
         f"next: faceops data doctor --confirm {out / _FILE}",
     ]
-
-
-def _line(text: str) -> str:
-    """Return `text` on one line: escapes in place of characters that cannot be printed."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _confirm(args: argparse.Namespace) -> int:

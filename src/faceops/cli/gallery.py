@@ -6,11 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops.base.errors import printable
 from faceops.cli import common
 from faceops.cli.identify import result_lines
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from faceops.gallery.people_folder import SkippedPhoto
     from faceops.identification.forget.forget import ForgetResult
 
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
@@ -88,7 +92,7 @@ def _enrol(args: argparse.Namespace) -> int:
         exclude=args.exclude,
         limits=limits,
     )
-    lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in report.flags]
+    lines = _flag_lines(report.flags)
     lines += [
         f"moved: the face of {move.photo} from {move.before} to {move.person}"
         for move in report.moved
@@ -111,6 +115,10 @@ def _enrol(args: argparse.Namespace) -> int:
         + (f", {report.pruned} faces removed" if args.prune else "")
     )
     return common.show(args, {**asdict(report), "gallery": str(args.gallery)}, lines)
+
+
+def _flag_lines(flags: "Iterable[SkippedPhoto]") -> list[str]:
+    return [f"not enrolled: {printable(flag.photo)} ({flag.reason}): {flag.note}" for flag in flags]
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -322,7 +330,7 @@ def _name(args: argparse.Namespace) -> int:
     Gallery.open(args.gallery)
     bundle = common.load_bundle(args)
     done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None)
-    lines = [f"not enrolled: {flag.photo} ({flag.reason}): {flag.note}" for flag in done.flags]
+    lines = _flag_lines(done.flags)
     before = f", {done.enrolled_before} were enrolled before" if done.enrolled_before else ""
     lines.append(
         f"{done.unknown} is {done.person}: {done.enrolled} faces enrolled now{before}; "

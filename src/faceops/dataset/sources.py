@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import valid_unicode
 from faceops.photos.exclude import SYSTEM_NAMES
 from faceops.photos.formats import FORMATS
 
@@ -90,13 +91,8 @@ def _folders_to_depth(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def _photo(person: str, path: Path, root: Path, file_name: str = "") -> SourcePhoto:
-    origin = _utf8(path.relative_to(root).as_posix())
-    return SourcePhoto(person, origin, _utf8(file_name or path.name), path.read_bytes, path)
-
-
-def _utf8(path: str) -> str:
-    """Return `path` with backslash codes for bytes that are not UTF-8, which no CSV can hold."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    origin = valid_unicode(path.relative_to(root).as_posix())
+    return SourcePhoto(person, origin, valid_unicode(file_name or path.name), path.read_bytes, path)
 
 
 def _photos_of_folders(root: Path, people: Iterable[tuple[str, Path]]) -> list[SourcePhoto]:

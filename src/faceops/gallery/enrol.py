@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
@@ -18,7 +19,6 @@ from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import Quality
 from faceops.gallery import people_folder
 from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
-from faceops.gallery.names import valid_unicode
 from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished

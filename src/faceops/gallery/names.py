@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from faceops.base.errors import UsageError
+from faceops.base.files import valid_unicode
 from faceops.dataset.names import name_key, name_problem
 
 
@@ -58,11 +59,6 @@ def first_spellings(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         first.setdefault(person_key(name), name)
     return {name: first[person_key(name)] for name in names}
-
-
-def valid_unicode(text: str) -> str:
-    """Return a file name as valid Unicode; a byte that is not UTF-8 becomes a backslash code."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def paths_shown_as(folder: Path, shown: str) -> list[Path]:

@@ -7,12 +7,13 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from faceops.base.errors import UsageError
+from faceops.base.files import valid_unicode
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.quality import Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
-from faceops.gallery.names import first_spellings, person_key, person_of, valid_unicode
+from faceops.gallery.names import first_spellings, person_key, person_of
 from faceops.gallery.store import Gallery
 from faceops.photos.open_photo import PhotoError, hash_photo
 from faceops.photos.walk import walk_photos

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import faceops
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_error
+from faceops.base.files import valid_unicode, write_error
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map, usable_cpus
 from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
 from faceops.gallery.folder import remember_output
-from faceops.gallery.names import valid_unicode
 from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.decide import NamedPhoto, NamingRule, name_faces

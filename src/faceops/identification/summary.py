@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.files import read_json_object, write_file
+from faceops.base.files import read_json_object, valid_unicode, write_file
 from faceops.base.reasons import DecisionKind
-from faceops.gallery.names import valid_unicode
 from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
 from faceops.photos.formats import PhotoLimits
 

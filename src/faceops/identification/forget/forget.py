@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
 from faceops.gallery.crops import crop_path, store_png
 from faceops.gallery.folder import OutputFolders, declare_gone, has_content, output_folders
-from faceops.gallery.names import keys_of_person, person_key, valid_unicode
+from faceops.gallery.names import keys_of_person, person_key
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.gallery.unfinished import remove_unfinished
 from faceops.identification.forget.output_folder import (

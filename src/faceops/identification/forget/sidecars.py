@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import valid_unicode
 from faceops.base.progress import track
 from faceops.gallery.folder import has_content
-from faceops.gallery.names import valid_unicode
 from faceops.identification.forget.output_folder import IsPerson
 from faceops.identification.forget.traces import files_below
 from faceops.identification.sidecars.sidecars import (

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.files import valid_unicode
 from faceops.base.progress import track
 from faceops.dataset.names import name_key
-from faceops.gallery.names import valid_unicode
 from faceops.identification.records.output_folder import REPORT_FILE
 from faceops.identification.report.report import people_on
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from faceops.base.files import valid_unicode
 from faceops.base.reasons import DecisionKind, Reason
-from faceops.gallery.names import valid_unicode
 from faceops.gallery.people import portraits
 from faceops.identification.engine.decide import Decision, NamedPhoto
 from faceops.identification.state.face_store import FaceStore
