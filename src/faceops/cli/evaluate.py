@@ -103,8 +103,8 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     faces = embed_split(model, crops, args.split)
     result = evaluate_test_people(model, faces, params, Path("data"), args.threads)
     if args.out is not None:
+        _write(args.out, result.figures)  # first: it marks the folder as an evaluation
         write_report(args.out, result, params.evaluate)
-        _write(args.out, result.figures)
     return result.figures
 
 
@@ -126,8 +126,8 @@ def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     model, params = open_model(folder, args.threads, args.precision), _params(args.params)
     done = evaluate_folder(model, request, params, args.threads)
     if args.out is not None:
-        write_report(args.out, done.result, params.evaluate)
         _write(args.out, done.result.figures)
+        write_report(args.out, done.result, params.evaluate)
         done.photos.write(args.out / "photos.csv", done.seen.split or {})
     return done.result.figures
 

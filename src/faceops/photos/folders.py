@@ -7,8 +7,7 @@ lead to files of another kind.
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -24,22 +23,22 @@ class Kind:
 
     Attributes:
         name: as messages name it.
-        marks: groups of names; a folder that has all names of a group is of this kind.
+        marks: files; a folder that has one of them is of this kind.
         closed: nothing else is written into folders below it either.
     """
 
     name: str
-    marks: tuple[tuple[str, ...], ...] = ()
+    marks: tuple[str, ...] = ()
     closed: bool = False
 
 
 PHOTOS = Kind("photos")
-GALLERY = Kind("a gallery", (("gallery.json",), ("faces.parquet", "crops")), closed=True)
-BUNDLE = Kind("a release bundle", (("embedder.onnx",),), closed=True)
-RESULTS = Kind("results of identify", (("state.sqlite",), ("summary.json", "faces.parquet")))
-DATA_SET = Kind("a data set", (("sources.json",),))
-EVALUATION = Kind("an evaluation", (("evaluation.json",),))
-SUSPICIONS = Kind("suspicious labels", (("suspicions.csv",),))
+GALLERY = Kind("a gallery", ("gallery.json", "faces.copy.parquet"), closed=True)
+BUNDLE = Kind("a release bundle", ("embedder.onnx",), closed=True)
+RESULTS = Kind("results of identify", ("state.sqlite", "faces.jsonl"))
+DATA_SET = Kind("a data set", ("sources.json",))
+EVALUATION = Kind("an evaluation", ("evaluation.json",))
+SUSPICIONS = Kind("suspicious labels", ("suspicions.csv",))
 EMBEDDINGS = Kind("stored embeddings")
 SOURCE = Kind("photos to import")
 _MARKED = (GALLERY, BUNDLE, RESULTS, DATA_SET, EVALUATION, SUSPICIONS)
@@ -172,41 +171,28 @@ def _check_content(folder: Folder) -> None:
 
 def _marks(folder: Path) -> dict[Kind, str]:
     """Return the kinds of what `folder` holds, each with a file that shows it."""
-    return {
-        kind: group[0]
-        for kind in _MARKED
-        for group in reversed(kind.marks)
-        if all(_status(folder / name) for name in group)
-    }
+    return {kind: mark for kind in _MARKED for mark in kind.marks if _status(folder / mark)}
 
 
-_LOOKED_AT = 5000  # files and folders, so that a check takes no time
+_LOOKED_AT = 5000  # files, so that a check takes no time
 
 
 def _find_photo(folder: Folder) -> str:
     """Return a photo in the folder or two levels below, by its suffix; "" if there is none.
 
-    The photos/ of a data set do not count where a data set is written.
+    Hidden files do not count, nor do the photos/ of a data set where a data set is written.
     """
     suffixes = tuple(suffix for each in FORMATS for suffix in each.suffixes)
-    own = "photos" if folder.kind is DATA_SET else None
-    for count, entry in enumerate(_entries(folder.real, own, 2)):
-        if entry.name.lower().endswith(suffixes):
-            return printable(Path(entry.path).relative_to(folder.real))
-        if count == _LOOKED_AT:
+    looked_at = 0
+    for parent, below, files in os.walk(folder.real):
+        place = Path(parent).relative_to(folder.real)
+        for name in files:
+            if name.lower().endswith(suffixes) and not name.startswith("."):
+                return printable(place / name)
+        looked_at += len(files)
+        if looked_at > _LOOKED_AT:
             break
+        own = "photos" if folder.kind is DATA_SET and not place.parts else None
+        is_deep = len(place.parts) == 2
+        below[:] = [] if is_deep else [each for each in below if each[0] != "." and each != own]
     return ""
-
-
-def _entries(folder: Path, skipped: str | None, depth: int) -> Iterator["os.DirEntry[str]"]:
-    """Yield the files in `folder`, then those below; hidden names are left out."""
-    folders = []
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == skipped:
-                continue
-            yield entry
-            if depth and entry.is_dir():
-                folders.append(Path(entry.path))
-    for below in folders:
-        yield from _entries(below, None, depth - 1)
