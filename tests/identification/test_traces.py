@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.dataset.names import name_key
+from faceops.gallery.names import person_key
 from faceops.identification.forget.traces import CHUNK, Probes, mentions, search_traces
 
 RNG = np.random.default_rng(7)
@@ -130,19 +130,24 @@ def test_names_that_are_part_of_other_texts_are_told_apart(tmp_path: Path) -> No
     ]
 
 
-def test_a_folder_that_may_not_be_listed_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "closed").mkdir()
+    (tmp_path / "closed.csv").touch()
 
-    def scandir(folder: str) -> object:
-        if str(folder).endswith("closed"):
-            raise PermissionError(13, "Permission denied", folder)
-        return listed(folder)
+    def refuse(module: object, name: str) -> None:
+        def function(path: Path, **settings: bool) -> object:
+            if Path(path).stem == "closed":
+                raise PermissionError(13, "Permission denied", path)
+            return original(path, **settings)
 
-    listed = os.scandir
-    monkeypatch.setattr(os, "scandir", scandir)
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, function)
+
+    refuse(os, "scandir")
+    refuse(Path, "stat")
     assert found_in(tmp_path, what="unlisted") == ["closed (Permission denied)"]
+    (line,) = found_in(tmp_path)
+    assert line.startswith("closed.csv: cannot be searched ([Errno 13]")
 
 
 @pytest.mark.parametrize(
@@ -157,10 +162,11 @@ def test_a_folder_that_may_not_be_listed_is_reported(
         ("Straße", "STRASSE", True),
         ("张伟", "和张伟在海边", True),
         ("Анна", "Аннам", False),
+        ("...", "...", True),  # in a gallery of an earlier version
     ],
 )
 def test_a_text_mentions_a_name_as_words(name: str, text: str, found: bool) -> None:
-    assert mentions([name_key(name)])(text) is found
+    assert mentions([person_key(name)])(text) is found
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.sqlite"])

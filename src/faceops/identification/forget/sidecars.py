@@ -54,8 +54,8 @@ def forget_in_sidecars(
     done = ForgottenSidecars()
     present = [folder for folder in folders if has_content(folder)]
     done.unreachable += [valid_unicode(str(folder)) for folder in folders if folder not in present]
-    files = files_below(present, done.unreachable)
-    for path in track((path for path in files if _is_sidecar(path)), "search sidecars"):
+    sidecars = files_below(present, done.unreachable, _is_sidecar)
+    for path in track(sidecars, "search sidecars"):
         shown = valid_unicode(str(path))
         try:
             if path.name.endswith(TEMPORARY):
@@ -85,8 +85,8 @@ class _NotOurs(Exception):
     """A file that cannot be parsed, and that FaceOps never wrote into."""
 
 
-def _is_sidecar(path: Path) -> bool:
-    return SIDECAR in path.name.lower() or path.name.endswith(TEMPORARY)
+def _is_sidecar(name: str) -> bool:
+    return SIDECAR in name.lower() or name.endswith(TEMPORARY)
 
 
 def _read(path: Path) -> XmpDocument:

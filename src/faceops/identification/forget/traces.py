@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.files import valid_unicode
 from faceops.base.progress import track
-from faceops.dataset.names import name_key
+from faceops.gallery.names import person_key
 from faceops.identification.records.output_folder import REPORT_FILE
 from faceops.identification.report.report import people_on
 
@@ -77,11 +77,16 @@ def mentions(keys: Iterable[str]) -> Callable[[str], bool]:
         return before + re.escape(key) + after
 
     pattern = re.compile("|".join(map(bounded, filter(None, keys))) or "(?!)")
-    return lambda text: pattern.search(name_key(text)) is not None
+    return lambda text: pattern.search(person_key(text)) is not None
 
 
-def files_below(folders: Iterable[Path], unlisted: list[str]) -> Iterator[Path]:
-    """Yield the files below `folders`, each real folder once, links to folders followed."""
+def files_below(
+    folders: Iterable[Path], unlisted: list[str], is_wanted: Callable[[str], bool] = bool
+) -> Iterator[Path]:
+    """Yield the files below `folders` whose name is wanted, and those that cannot be looked at.
+
+    Each real folder is searched once; links to folders are followed.
+    """
     entered: set[tuple[int, int]] = set()
 
     def not_listed(error: OSError) -> None:
@@ -99,7 +104,15 @@ def files_below(folders: Iterable[Path], unlisted: list[str]) -> Iterator[Path]:
                 continue
             entered.add((status.st_dev, status.st_ino))
             below.sort()
-            yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
+            wanted = (Path(parent, name) for name in sorted(names) if is_wanted(name))
+            yield from filter(_may_be_file, wanted)
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True  # reading it gives the reason
 
 
 def search_traces(
