@@ -110,20 +110,17 @@ def test_without_fonts_a_name_is_readable_and_the_script_is_said(folder: Path, s
     assert drawn.tobytes() == plain.tobytes()
 
 
-@pytest.mark.parametrize("script", NAMES)
-def test_with_the_fonts_of_this_machine_no_letter_is_a_box(script: str) -> None:
-    """It says more where Noto fonts are installed; the rest is said to be lacking."""
+@pytest.mark.parametrize("name", NAMES.values())
+def test_with_the_fonts_of_this_machine_no_letter_is_a_box(name: str) -> None:
+    """It says more where Noto fonts are installed."""
     forget_fonts()
-    name = NAMES[script]
-    if not lacking(name):
-        runs = text_runs(name)
-        assert "".join(part for _, part in runs) == name
-        assert all(label_fonts._has(font, part) for font, run in runs for part in run.split())
-        assert label_of(decision(name), 0) == f"{name} 0.97"
-        image = np.asarray(label_image(f"{name} 0.97", 200, COLOUR))
-        assert (image == 255).all(axis=2).any() and len(text_runs(name)) <= 3
-    else:
-        assert label_of(decision(name), 0) in ("face 0 0.97", "Zoe Angstrom 0.97")
+    if lacking(name):
+        pytest.skip("no installed font has its letters")
+    runs = text_runs(name)
+    assert "".join(part for _, part in runs) == name and len(runs) <= 3
+    assert all(label_fonts._has(font, part) for font, run in runs for part in run.split())
+    assert label_of(decision(name), 0) == f"{name} 0.97"
+    assert (np.asarray(label_image(f"{name} 0.97", 200, COLOUR)) == 255).all(axis=2).any()
 
 
 def test_the_font_changes_only_where_it_has_to(folder: Path) -> None:

@@ -42,7 +42,7 @@ def folder_name(name: str) -> str:
 
 
 JOINERS = "\u200c\u200d\u180e"
-_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # not characters of later versions of Unicode
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # not characters of later versions of Unicode
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffe\uffff"
 _VIRAMA = 9  # canonical combining class
 
@@ -55,7 +55,7 @@ def name_problem(name: str) -> str:
     stay where the writing needs them, see `_joins`.
     """
     for place, character in enumerate(name):
-        hidden = unicodedata.category(character) in _HIDDEN or character in _FILLERS
+        hidden = unicodedata.category(character) in HIDDEN or character in _FILLERS
         if hidden and not _joins(name, place):
             if "\ud800" <= character <= "\udfff":
                 return "it is not UTF-8"

@@ -80,12 +80,9 @@ class Folder:
 
         The inode counts where a file system ignores case, or where a folder is mounted twice.
         """
-        if self.real.is_relative_to(other.real):
-            return True
-        above = map(_status, (self.real, *self.real.parents))
-        other_status = other.status
-        return other_status is not None and any(
-            status is not None and os.path.samestat(status, other_status) for status in above
+        above = filter(None, map(_status, (self.real, *self.real.parents)))
+        return self.real.is_relative_to(other.real) or any(
+            os.path.samestat(each, other.status) for each in above if other.status
         )
 
 

@@ -158,11 +158,9 @@ def withdraw(sidecar: Path) -> bool:
 
     Errors as `write_sidecar`, but none for a file that FaceOps did not write into.
     """
-    try:
+    with suppress(OSError):  # reported below
         if not sidecar.is_file() or not is_marked(sidecar):
             return False
-    except OSError:
-        pass  # reported below
     return bool(remove_person(sidecar, lambda _: True))
 
 

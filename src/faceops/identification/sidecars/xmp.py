@@ -8,7 +8,6 @@ of the stored image, before its orientation is applied.
 defusedxml parses; document types and entities are refused in every encoding.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -97,7 +96,7 @@ class XmpDocument:
     def __init__(self, content: bytes | None = None) -> None:
         try:
             self._document: Document = parseString(
-                _EMPTY if content is None else _readable(content), forbid_dtd=True
+                _EMPTY if content is None else content, forbid_dtd=True
             )
             packets = self._document.getElementsByTagNameNS(RDF, "RDF")
         except DefusedXmlException:
@@ -226,12 +225,6 @@ class XmpDocument:
         for prefix, namespace in _PREFIXES.items():
             element.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
         return element
-
-
-def _readable(content: bytes) -> bytes | str:
-    """Return the packet as the parser can read it: UTF-32, which it does not know, as text."""
-    encoding = json.detect_encoding(content)
-    return content.decode(encoding) if encoding.startswith("utf-32") else content
 
 
 def text_of(element: Element) -> str:
