@@ -23,6 +23,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_path
 from faceops.base.locks import folder_lock
 from faceops.base.reasons import Reason
+from faceops.base.shortage import shortage
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.check import NOTHING, Finding, Repair, backup_folder
 from faceops.identification.records.output_folder import (
@@ -69,10 +70,10 @@ def check_output(out: Path) -> list[Finding]:
 
 
 def repair_output(out: Path) -> Repair:
-    """Write a new state with all that can be read of a damaged one; restore damaged records.
+    """Restore damaged records, and replace a damaged state by a new one.
 
-    What runs found stays in the state only if its tables are sound, else it is dropped. A repair
-    that was killed is begun again by the next one.
+    The new state has the places of forgotten faces and the numbers of unknown people, as far as
+    they can be read. A repair that was killed is begun again by the next one.
 
     Raises:
         UsageError: `out` is not a folder.
@@ -83,15 +84,15 @@ def repair_output(out: Path) -> Repair:
         return Repair(before, before)
     state, backup = out / STATE_FILE, backup_folder(out)
     try:
-        with folder_lock(out):
+        with folder_lock(out), schema.state_errors(state):
             backup.mkdir()
+            for records in _damaged_records(out):  # first: the places are read from them too
+                shutil.copyfile(records, backup / f"{records.parent.name}-{records.name}")
+                _restore_records(records)
             if state.is_file() and _problem(state):
                 with atomic_path(state, sync=True) as temporary:
                     lost = _salvage(state, temporary, out)
                     _keep_state(state, backup)
-            for records in _damaged_records(out):
-                shutil.copyfile(records, backup / f"{records.parent.name}-{records.name}")
-                _restore_records(records)
     except OSError as error:
         raise FaceOpsError(f"{out} cannot be repaired ({error.strerror}).") from None
     return Repair(before, [*check_output(out), *lost], backup)
@@ -105,10 +106,9 @@ def _problem(state: Path) -> str:
                 (version,) = db.execute("PRAGMA user_version").fetchone()
                 if version > schema.SCHEMA_VERSION:
                     raise FaceOpsError(f"{state} is of a later version of faceops; use that one.")
-                problem = _table_problem(db, "1")
-                if not problem and version == schema.SCHEMA_VERSION:
-                    problem = _schema_problem(db)
-                return problem
+                if not version and finished_runs(state.parent):
+                    return "it is empty"
+                return _table_problem(db, "1")
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
             if code & schema.PRIMARY_CODE not in _DAMAGE:
@@ -122,26 +122,9 @@ def _table_problem(db: sqlite3.Connection, table: str) -> str:
     return "" if problem == "ok" else problem.replace("\n", " ")
 
 
-def _schema_problem(db: sqlite3.Connection) -> str:
-    with contextlib.closing(sqlite3.connect(":memory:")) as new:
-        schema.prepare_tables(new)
-        for table in _tables(new):
-            if _columns(db, table) != _columns(new, table):
-                return f"the columns of its table {table} are wrong"
-    return ""
-
-
 def _open(state: Path) -> sqlite3.Connection:
     """Open the existing state; a journal of a killed writer is applied."""
     return sqlite3.connect(f"{state.resolve().as_uri()}?mode=rw", timeout=schema.BUSY_S, uri=True)
-
-
-def _tables(db: sqlite3.Connection) -> list[str]:
-    return [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
-
-
-def _columns(db: sqlite3.Connection, table: str) -> list[str]:
-    return [name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]
 
 
 def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
@@ -149,12 +132,8 @@ def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
     with contextlib.closing(schema.connect(target)) as new, contextlib.closing(_open(state)) as old:
         with schema.transaction(new):
             schema.prepare_tables(new)
-            found_by_runs = [table for table in _tables(new) if table != _PLACES]
             create_tables(new)
             whole = {table: _copy_rows(old, new, table) for table in (_PLACES, *_NUMBERS)}
-            if not all(_copy_found(old, new, table) for table in found_by_runs):
-                for table in found_by_runs:
-                    new.execute(f"DELETE FROM {table}")
             lost = []
             if not whole[_PLACES]:
                 _add_places(new, itertools.chain(_flagged_places(old), _recorded_places(out)))
@@ -163,7 +142,6 @@ def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
                 missing = "those that no record has, and the marks of `people readmit`"
                 lost.append(Finding(what, missing, f"{count} places"))
             if not all(whole[table] for table in _NUMBERS):
-                new.execute("DELETE FROM unknown_given")
                 new.execute("INSERT INTO unknown_given SELECT max(number) FROM unknown_faces")
                 (count,) = new.execute("SELECT count(*) FROM unknown_faces").fetchone()
                 what = f"the numbers of unknown people in {state} could not all be read"
@@ -176,38 +154,25 @@ def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> 
 
     It is read from both ends, up to the damage.
     """
-    names = ", ".join(columns := _columns(new, table))
-    rows: dict[int, tuple[object, ...]] = {}
+    rows: dict[int, list[object]] = {}
     is_whole = False
     with contextlib.suppress(sqlite3.DatabaseError):
-        if table not in _tables(old):
-            return table != _PLACES  # the others are made when they are needed
+        tables = {name for (name,) in old.execute("SELECT name FROM sqlite_master")}
+        if table not in tables:
+            # The numbers have tables when there are some; an empty state has lost all.
+            return bool(tables) and table in _NUMBERS
         is_whole = not _table_problem(old, table)
     for order in ("ASC", "DESC"):
         try:
-            select = f"SELECT rowid, {names} FROM {table} ORDER BY rowid {order}"
-            for rowid, *values in old.execute(select):
-                rows.setdefault(rowid, tuple(values))
+            for rowid, *row in old.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid {order}"):
+                rows.setdefault(rowid, row)
             break
         except sqlite3.DatabaseError:
             is_whole = False
-    marks = ", ".join("?" * len(columns))
-    new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows.values())
+    for row in rows.values():
+        marks = ", ".join("?" * len(row))
+        new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
     return is_whole
-
-
-def _copy_found(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> bool:
-    """Copy a whole table; return False if it is damaged or of another version."""
-    try:
-        columns = _columns(new, table)
-        if _columns(old, table) != columns or _table_problem(old, table):
-            return False
-        marks = ", ".join("?" * len(columns))
-        rows = old.execute(f"SELECT {', '.join(columns)} FROM {table}")
-        new.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
-    except sqlite3.DatabaseError:
-        return False
-    return True
 
 
 def _add_places(db: sqlite3.Connection, places: Iterator[tuple[str, Box]]) -> None:
@@ -259,7 +224,9 @@ def _damaged_records(out: Path) -> Iterator[Path]:
                 with pq.ParquetFile(records) as file:
                     for _ in file.iter_batches():
                         pass
-            except (OSError, ValueError, pa.ArrowException):
+            except (OSError, ValueError, pa.ArrowException) as error:
+                if lack := shortage(error):
+                    raise lack from None
                 yield records
 
 
