@@ -3,11 +3,11 @@
 import hashlib
 import io
 import json
-import shutil
 import tarfile
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,10 +18,9 @@ from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.crops import crop_path
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
-from tests.gallery.gallery_files import CONTRACT, make_gallery, rewrite_as_format_1
+from tests.gallery.gallery_files import CONTRACT, make_gallery
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
-Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -42,12 +41,11 @@ def archive(tmp_path: Path) -> Path:
 def test_equal_galleries_give_equal_archives_and_come_back_with_all_files(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rename(tmp_path / "g", "Zoë", "Ada")
-    (tmp_path / "g" / "outputs.jsonl").write_text('{"out": "/results"}\n')
-    other = make_gallery(tmp_path / "other", PEOPLE)
-    assert other.people == ["Ann Lee", "Zoë"]
+    make_gallery(tmp_path / "other", PEOPLE)
     export_gallery(tmp_path / "other", tmp_path / "b.tar")
     assert archive.read_bytes() == (tmp_path / "b.tar").read_bytes()
+    rename(tmp_path / "g", "Zoë", "Ada")
+    (tmp_path / "g" / "outputs.jsonl").write_text('{"out": "/results"}\n')
     arguments = [str(archive), "--gallery"]
     assert main(["gallery", "export", *arguments, str(tmp_path / "g"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] == archive.stat().st_size
@@ -60,23 +58,16 @@ def test_equal_galleries_give_equal_archives_and_come_back_with_all_files(
     assert "is not empty; import into a new folder." in capsys.readouterr().err
 
 
-def test_a_gallery_of_format_1_is_migrated_by_the_import(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = make_gallery(tmp_path / "g", PEOPLE)
-    files = rewrite_as_format_1(tmp_path / "g")
-    export_gallery(tmp_path / "g", tmp_path / "a.tar")
-    assert files_in(tmp_path / "g") == files
-    gallery = import_gallery(tmp_path / "a.tar", tmp_path / "new")
-    assert f"{tmp_path / 'new'}: migrated to gallery format 2" in capsys.readouterr().err
-    assert [face.crop_id for face in gallery.faces] == [face.crop_id for face in before.faces]
-
-
 def test_a_damaged_gallery_is_not_exported_over_the_archive(archive: Path, tmp_path: Path) -> None:
     before = archive.read_bytes()
-    face = Gallery.open(tmp_path / "g").faces[1]
-    crop_path(tmp_path / "g", face.crop_id).write_bytes(b"x")
-    with pytest.raises(FaceOpsError, match="faceops gallery repair"):
+    gallery = Gallery.open(tmp_path / "g")
+    renamed = replace(gallery.faces[0], person="Ann\u200b Lee")
+    replace(gallery, faces=(renamed, *gallery.faces[1:])).save()
+    with pytest.raises(FaceOpsError, match=r"'Ann\\u200b Lee' cannot be a person's name"):
+        export_gallery(tmp_path / "g", archive)
+    gallery.save()
+    crop_path(tmp_path / "g", gallery.faces[1].crop_id).write_bytes(b"x")
+    with pytest.raises(FaceOpsError, match=r"its SHA-256 differs.*see `faceops gallery check"):
         export_gallery(tmp_path / "g", archive)
     assert archive.read_bytes() == before and not list(tmp_path.glob(".*.tmp"))
     for inside in (tmp_path / "g" / "a.tar", tmp_path):
@@ -84,17 +75,8 @@ def test_a_damaged_gallery_is_not_exported_over_the_archive(archive: Path, tmp_p
             export_gallery(tmp_path / "g", inside)
 
 
-def add(members: Members, name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE) -> None:
-    member = tarfile.TarInfo(name)
-    member.type, member.size, member.linkname = kind, len(content), "/etc/passwd"
-    members.insert(0, (member, content))
-
-
-def change(members: Members, name: str, content: bytes) -> None:
-    for place, (member, _) in enumerate(members):
-        if member.name.startswith(name):
-            member.size = len(content)
-            members[place] = member, content
+def archived(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, content in files_in(folder).items() if "copy" not in name}
 
 
 def bomb() -> bytes:
@@ -103,23 +85,30 @@ def bomb() -> bytes:
     return buffer.getvalue()
 
 
-HOSTILE: dict[str, Callable[[Members], None]] = {
-    r"'\.\./x' is no file": lambda members: add(members, "../x"),
-    "'/etc/x' is no file": lambda members: add(members, "/etc/x"),
-    "'crops/ab/x.png' is no file": lambda members: add(members, "crops/ab/x.png"),
-    "'a' is not a plain file": lambda members: add(members, "a", kind=tarfile.SYMTYPE),
-    "'b' is not a plain file": lambda members: add(members, "b", kind=tarfile.LNKTYPE),
-    "'c' is not a plain file": lambda members: add(members, "c", kind=tarfile.FIFOTYPE),
-    "'crops' is not a plain file": lambda members: add(members, "crops", kind=tarfile.DIRTYPE),
-    "'gallery.json' is there twice": lambda members: add(members, "gallery.json", b"{}"),
-    "'x' is there twice, or after": lambda members: members.append((tarfile.TarInfo("x"), b"")),
-    "it was cut off": lambda members: members.__delitem__(-1),
-    "its manifest lists no files": lambda members: change(members, "manifest.json", b"[]"),
-    "archive version 9": lambda members: change(
-        members, "manifest.json", b'{"files": {}, "archive_version": 9}'
-    ),
-    "faces.parquet and 1 others are not": lambda members: change(members, "faces.parquet", b"x"),
-    "cannot be imported": lambda members: change(members, "manifest.json", b"\xff{"),
+def write_archive(archive: Path, files: dict[str, bytes], *more: tarfile.TarInfo) -> None:
+    """Write the files with their manifest, unless they have one; `more` come first."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = json.dumps({"archive_version": 1, "files": digests}).encode()
+    with tarfile.open(archive, "w") as tar:
+        for member in more:
+            tar.addfile(member, io.BytesIO())
+        for name, content in ({"manifest.json": manifest} | files).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+HOSTILE = {
+    r"'\.\./x' is no file of a gallery": ("../x", b""),
+    r"'crops/ab/x\.png' is no file of a gallery": ("crops/ab/x.png", b""),
+    "list where a JSON object is expected": ("manifest.json", b"[]"),
+    "it is nested too deeply": ("manifest.json", b"[" * 100_000),
+    "is not the file that its": ("manifest.json", b'{"archive_version": 1, "files": []}'),
+    "its version is 9, this faceops reads 1": ("manifest.json", b'{"archive_version": 9}'),
+    "cannot convert": ("gallery.json", b'{"embedding_size": Infinity, "contract_id": "c"}'),
+    "unknown line": ("outputs.jsonl", b'{"out": 1}'),
+    "cannot be imported": ("faces.parquet", b"x"),
+    "would expand to 1000000 rows": ("faces.parquet", bomb()),
 }
 
 
@@ -127,45 +116,42 @@ HOSTILE: dict[str, Callable[[Members], None]] = {
 def test_a_hostile_archive_is_refused_and_leaves_nothing(
     sentence: str, archive: Path, tmp_path: Path
 ) -> None:
-    with tarfile.open(archive) as tar:
-        members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
-    HOSTILE[sentence](members)
-    rewrite(archive, members)
+    name, content = HOSTILE[sentence]
+    write_archive(archive, archived(tmp_path / "g") | {name: content})
     with pytest.raises(FaceOpsError, match=sentence):
         import_gallery(archive, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "g"]
 
 
-def rewrite(archive: Path, members: Members) -> None:
-    with tarfile.open(archive, "w") as tar:
-        for member, content in members:
-            tar.addfile(member, io.BytesIO(content))
+def test_faces_that_check_finds_damaged_are_refused(archive: Path, tmp_path: Path) -> None:
+    gallery = Gallery.open(tmp_path / "g")
+    for change, sentence in (
+        ({"person": "\u202eAnn"}, "cannot be a person's name"),
+        ({"embedding": np.full(8, np.nan, np.float32)}, "the embedding of Ann Lee .* is damaged"),
+        ({"crop_id": "../../../secret"}, "is missing"),
+    ):
+        replace(gallery, faces=(replace(gallery.faces[0], **change),)).save()
+        write_archive(archive, archived(tmp_path / "g"))
+        with pytest.raises(FaceOpsError, match=f"cannot be imported .*{sentence}"):
+            import_gallery(archive, tmp_path / "new")
 
 
-def test_a_decompression_bomb_and_a_compressed_archive_are_refused(
-    archive: Path, tmp_path: Path
-) -> None:
-    with tarfile.open(archive) as tar:
-        members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
-    change(members, "faces.parquet", bomb())
-    manifest = json.loads(members[-1][1])
-    manifest["files"]["faces.parquet"] = hashlib.sha256(bomb()).hexdigest()
-    change(members, "manifest.json", json.dumps(manifest).encode())
-    rewrite(archive, members)
-    with pytest.raises(FaceOpsError, match="would expand to 1000000 rows"):
-        import_gallery(archive, tmp_path / "new")
+def test_links_doubles_and_compression_are_refused(archive: Path, tmp_path: Path) -> None:
+    link, double = tarfile.TarInfo("outputs.jsonl"), tarfile.TarInfo("gallery.json")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    for member, sentence in ((link, "is not a plain file"), (double, "File exists")):
+        write_archive(archive, {"gallery.json": b"{}"}, member)
+        with pytest.raises(FaceOpsError, match=sentence):
+            import_gallery(archive, tmp_path / "new")
     with tarfile.open(archive, "w:gz") as tar:
-        tar.addfile(tarfile.TarInfo("gallery.json"))
+        tar.addfile(double)
     with pytest.raises(FaceOpsError, match="cannot be imported"):
         import_gallery(archive, tmp_path / "new")
 
 
 def test_every_cut_of_an_archive_is_refused(archive: Path, tmp_path: Path) -> None:
     content = archive.read_bytes()
-    for size in range(0, len(content) - tarfile.RECORDSIZE, 5000):  # it ends with zeros
+    for size in range(0, len(content) - tarfile.RECORDSIZE, 9000):  # it ends with zeros
         archive.write_bytes(content[:size])
         with pytest.raises(FaceOpsError, match="cannot be imported"):
             import_gallery(archive, tmp_path / "new")
-    shutil.rmtree(tmp_path / "g")
-    archive.write_bytes(content)
-    assert len(import_gallery(archive, tmp_path / "g").faces) == 3

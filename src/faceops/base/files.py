@@ -97,9 +97,12 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not UTF-8, not JSON, or no JSON object.
+        ValueError: it is not UTF-8, not JSON, too deeply nested, or no JSON object.
     """
-    content = json.loads(path.read_text("utf-8"))
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError(f"it holds {type(content).__name__} where a JSON object is expected")
     return content

@@ -8,7 +8,6 @@ from faceops.cli import common
 from faceops.photos.folders import GALLERY, RESULTS, Use
 
 if TYPE_CHECKING:
-    from faceops.gallery.check import Repair
     from faceops.gallery.store import Gallery
 
 
@@ -78,9 +77,8 @@ def _check(args: argparse.Namespace) -> int:
     from faceops.gallery.check import check_gallery
     from faceops.identification.repair import check_output
 
-    found = {}
-    for folder, is_gallery in _folders(args):
-        found[folder] = check_gallery(folder) if is_gallery else check_output(folder)
+    found = {gallery: check_gallery(gallery) for gallery in _galleries(args)}
+    found |= {out: check_output(out) for out in args.out}
     lines = [str(finding) for findings in found.values() for finding in findings]
     damaged = {folder for folder in found if any(one.is_damage for one in found[folder])}
     lines += [f"{folder}: {'damaged' if folder in damaged else 'sound'}" for folder in found]
@@ -95,17 +93,16 @@ def _check(args: argparse.Namespace) -> int:
 def _repair(args: argparse.Namespace) -> int:
     """Repair a gallery and output folders, keeping all that can be kept.
 
-    The files that are replaced are kept in a folder damaged-TIME beside them. Exit code 1 if
-    something could not be repaired.
+    The files as they were are kept in a folder damaged-TIME beside them. Exit code 1 if something
+    could not be repaired.
     """
     from dataclasses import asdict
 
     from faceops.gallery.check import repair_gallery
     from faceops.identification.repair import repair_output
 
-    done: dict[Path, Repair] = {}
-    for folder, is_gallery in _folders(args):
-        done[folder] = repair_gallery(folder) if is_gallery else repair_output(folder)
+    done = {gallery: repair_gallery(gallery) for gallery in _galleries(args)}
+    done |= {out: repair_output(out) for out in args.out}
     lines: list[str] = []
     for folder, repair in done.items():
         lines += map(str, repair.before)
@@ -125,7 +122,6 @@ def _repair(args: argparse.Namespace) -> int:
     return int(any(one.is_damage for repair in done.values() for one in repair.after))
 
 
-def _folders(args: argparse.Namespace) -> list[tuple[Path, bool]]:
-    """Return the folders to check, and whether each is a gallery."""
-    gallery = args.gallery or (None if args.out else Path("gallery"))
-    return [*([(gallery, True)] if gallery else []), *((out, False) for out in args.out)]
+def _galleries(args: argparse.Namespace) -> list[Path]:
+    """Return the gallery that is named; the default one only without --out."""
+    return [args.gallery] if args.gallery else [] if args.out else [Path("gallery")]

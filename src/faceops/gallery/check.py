@@ -1,9 +1,8 @@
 """Check a gallery for damage, and repair it with all that can be kept."""
 
 import json
-import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,30 +15,22 @@ from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.base.files import write_error, write_file, write_json
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
-from faceops.gallery.crops import crop_problem, format_1_crops, stored_crops
-from faceops.gallery.faces_file import (
-    GalleryFace,
-    copy_file,
-    face_identity,
-    face_order,
-    is_copied,
-    read_statement,
-)
+from faceops.dataset.names import name_problem
+from faceops.gallery.crops import crop_path, load_crop, unused_crops
+from faceops.gallery.faces_file import FORMAT_VERSION, GalleryFace, is_copied, read_statement
 from faceops.gallery.folder import (
     COPY_FILE,
     FACES_FILE,
     GALLERY_FILE,
     OUTPUTS_FILE,
+    gallery_stamp,
     output_folders,
     readable_lines,
 )
-from faceops.gallery.names import given_name
 from faceops.gallery.store import Gallery, open_for_update
 
 NOTHING = "nothing"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NORM_TOLERANCE = 1e-2
-_ENROL = "enrol its photo again"
 
 
 @dataclass(frozen=True)
@@ -49,7 +40,8 @@ class Finding:
     Attributes:
         what: what it is, and where.
         lost, kept: what is lost by it, and what is not.
-        is_damage: False if the next change of the folder corrects it by itself.
+        is_damage: False if the next change of the folder corrects it by itself, or if a repair has
+            reported it already.
     """
 
     what: str
@@ -64,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Repair:
-    """What `repair` found before and after, and the folder with the files as they were before.
+    """What a repair found before and after, and the folder with the files as they were before.
 
     `backup` is None if nothing was damaged.
     """
@@ -82,15 +74,29 @@ def backup_folder(folder: Path) -> Path:
 def check_gallery(folder: Path) -> list[Finding]:
     """Return what is wrong in the gallery; nothing is changed.
 
+    The crops of a gallery of format 1 are not checked: the first change migrates them.
+
     Raises:
         UsageError: there is no gallery.
-        FaceOpsError: it is of a later format.
+        FaceOpsError: it is of a later format, or was changed meanwhile.
     """
-    return [finding for finding, _ in _Check(folder).findings()]
+    stamp = gallery_stamp(folder)
+    _, _, found = _examine(folder)
+    if gallery_stamp(folder) != stamp:
+        raise FaceOpsError(f"{folder} was changed while it was checked; check it again.")
+    return found
+
+
+def require_sound(folder: Path) -> None:
+    """Raise a ValueError that names the first damage of the gallery; else errors as above."""
+    damage = [finding for finding in check_gallery(folder) if finding.is_damage]
+    if damage:
+        more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
+        raise ValueError(damage[0].what + more)
 
 
 def repair_gallery(folder: Path) -> Repair:
-    """Repair the gallery, and keep the damaged files in a folder below it.
+    """Repair the gallery, and keep the files as they were in a folder below it.
 
     faces.parquet is restored from its copy, and gallery.json from faces.parquet. A face keeps its
     name and embedding when its crop is lost; a face without a usable embedding is removed. A
@@ -103,25 +109,27 @@ def repair_gallery(folder: Path) -> Repair:
     """
     _require_gallery(folder)
     with folder_lock(folder):
-        check = _Check(folder)
-        found = list(check.findings())
-        before = [finding for finding, _ in found]
+        gallery, crop_problems, before = _examine(folder)
         if not any(finding.is_damage for finding in before):
             open_for_update(folder)
             return Repair(before, check_gallery(folder))
-        if check.gallery is None:
-            Gallery.read(folder / FACES_FILE, {})  # raises what is lost
-            raise AssertionError  # not reached
+        gallery = gallery or Gallery.read(folder / FACES_FILE, {})  # raises what is lost
         backup = backup_folder(folder)
-        _back_up([path for _, paths in found for path in paths], backup)
-        _restore(check, folder)
-        gallery = open_for_update(folder)
-        if check.gallery.format_version == 1:  # it is migrated now
-            check = _Check(folder)
-            list(check.findings())
-        faces = _usable(gallery, check.damaged_crops)
-        if list(map(face_identity, faces)) != list(map(face_identity, gallery.faces)):
-            replace(gallery, faces=tuple(faces), stamp="").save()
+        _back_up(folder, crop_problems, backup)
+        if gallery.format_version < FORMAT_VERSION:
+            write_json(folder / GALLERY_FILE, gallery.statement())
+            gallery = open_for_update(folder)
+        faces = tuple(
+            replace(face, crop_id="") if face.crop_id in crop_problems else face
+            for face in gallery.faces
+            if _has_embedding(face)
+        )
+        replace(gallery, faces=faces).save()
+        try:
+            output_folders(folder)
+        except FaceOpsError:
+            lines = [json.dumps({kind: str(path)}) + "\n" for kind, path in readable_lines(folder)]
+            write_file(folder / OUTPUTS_FILE, "".join(lines))
         return Repair(before, check_gallery(folder), backup)
 
 
@@ -130,165 +138,93 @@ def _require_gallery(folder: Path) -> None:
         raise UsageError(f"{folder} is not a gallery; name the folder of one.")
 
 
-class _Check:
-    """The checks of a gallery.
+def _examine(folder: Path) -> tuple[Gallery | None, dict[str, str], list[Finding]]:
+    """Return the gallery as far as it can be read, its crops' problems, and what is wrong."""
+    _require_gallery(folder)
+    gallery, found = _read(folder)
+    crop_problems: dict[str, str] = {}
+    if gallery is not None:
+        if gallery.format_version == FORMAT_VERSION:
+            if not found and not is_copied(folder):
+                what = f"{folder / COPY_FILE} is not a copy of {FACES_FILE}"
+                found.append(Finding(what, NOTHING, "all faces", is_damage=False))
+            crop_problems = _crop_problems(gallery)
+        found += _check_faces(gallery, crop_problems)
+    try:
+        output_folders(folder)
+    except FaceOpsError as error:
+        lost = "folders that people forget has to clean, unless another line names them"
+        found.append(Finding(str(error).partition(";")[0], lost, "its other lines"))
+    return gallery, crop_problems, found
 
-    Attributes:
-        gallery: as read from the first whole file of faces.parquet and its copy; None if there is
-            none.
-        statement_is_whole, faces_are_whole: whether gallery.json and faces.parquet are.
-        damaged_crops: the ids of damaged and missing crops.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        _require_gallery(folder)
-        self._folder = folder
-        self.gallery: Gallery | None = None
-        self.statement_is_whole = self.faces_are_whole = False
-        self.damaged_crops: set[str] = set()
-
-    def findings(self) -> Iterator[tuple[Finding, list[Path]]]:
-        """Yield each finding with the files that repairing it replaces."""
-        yield from self._read()
-        if self.gallery is not None:
-            yield from self._check_faces(self.gallery)
+def _read(folder: Path) -> tuple[Gallery | None, list[Finding]]:
+    """Read faces.parquet, or its copy if that is damaged; return what is damaged too."""
+    gallery: Gallery | None = None
+    statement: dict[str, Any] = {}
+    errors = []
+    try:
+        statement = read_statement(folder)
+    except DamageError as error:
+        errors.append(error)
+    for name in (FACES_FILE, COPY_FILE):
         try:
-            output_folders(self._folder)
-        except FaceOpsError as error:
-            lost = "folders that people forget has to clean, unless another line names them"
-            path = self._folder / OUTPUTS_FILE
-            yield Finding(str(error).partition(";")[0], lost, "its other lines"), [path]
-
-    def _read(self) -> Iterator[tuple[Finding, list[Path]]]:
-        statement: dict[str, Any] = {}
-        errors = []
-        statement_file = self._folder / GALLERY_FILE
-        try:
-            statement = read_statement(self._folder)
-            self.statement_is_whole = True
+            gallery = Gallery.read(folder / name, statement)
+            break
         except DamageError as error:
-            errors.append((str(error).partition(";")[0], statement_file))
-        for name in (FACES_FILE, COPY_FILE):
-            path = self._folder / name
-            try:
-                read = Gallery.read(path, statement)
-            except DamageError as error:
-                if name == FACES_FILE or path.is_file():
-                    errors.append((str(error).partition(";")[0], path))
-                continue
-            if self.gallery is None:
-                self.gallery = read
-                self.faces_are_whole = name == FACES_FILE
-        for what, path in errors:
-            if self.gallery is None:
-                yield Finding(what, "names and embeddings", "crops, and photos"), [path]
-            else:
-                yield Finding(what, NOTHING, "names, embeddings and crops"), [path]
-        if self.gallery is None or errors:
-            return
-        if self.gallery.format_version > 1 and not is_copied(self._folder):
-            what = f"{self._folder / COPY_FILE} is missing or older than {FACES_FILE}"
-            yield Finding(what, NOTHING, "all faces", is_damage=False), []
-
-    def _check_faces(self, gallery: Gallery) -> Iterator[tuple[Finding, list[Path]]]:
-        table = self._folder / (FACES_FILE if self.faces_are_whole else COPY_FILE)
-        if _SHA256.fullmatch(gallery.contract_id) is None:
-            what = f"{table} states no contract id but {gallery.contract_id!r}"
-            yield Finding(what, "which release embedded the faces", "names and crops"), []
-        for person in gallery.people:
-            if not is_valid_name(person):
-                what = f"{person!r} is not a valid name: `faceops people rename {person!r} NAME`"
-                yield Finding(what, NOTHING, "the faces"), []
-        for person in sorted({*gallery.aliases.values()} - {*gallery.people}):
-            what = f"{person} has earlier names but no faces"
-            yield Finding(what, NOTHING, "the names", is_damage=False), []
-        places = set()
-        for face in gallery.faces:
-            shown = f"{face.person} ({face.photo})"
-            if face_order(face) in places:
-                yield Finding(f"{table} has the face of {shown} twice", NOTHING, "one"), [table]
-            places.add(face_order(face))
-            if not _has_embedding(face):
-                what = f"the embedding of {shown} is damaged"
-                yield Finding(what, f"the face; {_ENROL}", "its photo"), [table]
-        yield from self._check_crops(gallery)
-
-    def _check_crops(self, gallery: Gallery) -> Iterator[tuple[Finding, list[Path]]]:
-        kept = "name and embedding: the face is still recognised"
-        lost = f"the picture that a later release embeds; {_ENROL}"
-        if gallery.format_version == 1:
-            pngs = format_1_crops(self._folder / FACES_FILE)
-            for face, png in zip(gallery.faces, pngs, strict=True):
-                problem = crop_problem(png)
-                if problem:
-                    what = f"the crop of {face.person} ({face.photo}) is {problem}"
-                    yield Finding(what, lost, kept, bool(png)), [self._folder / FACES_FILE]
-            return
-        stored = stored_crops(self._folder)
-        known: dict[str, str] = {}
-        for face in track(gallery.faces, "check crops"):
-            shown = f"{face.person} ({face.photo})"
-            if not face.crop_id:
-                yield Finding(f"{shown} has no crop", lost, kept, is_damage=False), []
-                continue
-            path = stored.pop(face.crop_id, None)
-            if path is not None:
-                known[face.crop_id] = crop_problem(path.read_bytes(), face.crop_id)
-            problem = known.setdefault(face.crop_id, "missing")
-            if problem:
-                self.damaged_crops.add(face.crop_id)
-                table = self._folder / FACES_FILE
-                files = [table] if path is None else [table, path]
-                yield Finding(f"the crop of {shown} is {problem}", lost, kept), files
-        if stored:
-            what = f"{len(stored)} crops in {self._folder} belong to no face"
-            kept = "all faces; the next change of the gallery deletes these crops"
-            yield Finding(what, NOTHING, kept, is_damage=False), []
+            errors.append(error)
+    lost, kept = "names and embeddings", "crops, and photos"
+    if gallery is not None:
+        lost, kept = NOTHING, "names, embeddings and crops"
+    return gallery, [Finding(str(error).partition(";")[0], lost, kept) for error in errors]
 
 
-def is_valid_name(person: str) -> bool:
-    """Return whether `person` could be typed as a name."""
-    with suppress(UsageError):
-        return given_name(person) == person
-    return False
+def _crop_problems(gallery: Gallery) -> dict[str, str]:
+    """Return what is wrong with crops, by crop id; "" is the id of faces without a crop."""
+    problems = {}
+    for crop_id in track(sorted({face.crop_id for face in gallery.faces}), "check crops"):
+        try:
+            load_crop(gallery.folder, crop_id)
+        except ValueError as error:
+            problems[crop_id] = str(error)
+    return problems
+
+
+def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator[Finding]:
+    for person in gallery.people:
+        if problem := name_problem(person):
+            what = f"{person!r} cannot be a person's name: {problem}"
+            kept = f"the faces; rename the person: `faceops people rename -- ${person!r} NAME`"
+            yield Finding(what, NOTHING, kept)
+    for face in gallery.faces:
+        shown = f"{face.person} ({face.photo})"
+        if not _has_embedding(face):
+            lost = "the face; enrol its photo again"
+            yield Finding(f"the embedding of {shown} is damaged", lost, "its photo")
+        if face.crop_id in crop_problems:
+            what = f"the crop of {shown} is {crop_problems[face.crop_id]}"
+            lost = "the picture that a later release embeds; enrol its photo again"
+            kept = "name and embedding: the face is still recognised"
+            yield Finding(what, lost, kept, is_damage=bool(face.crop_id))
+    unused = unused_crops(gallery.folder, {face.crop_id for face in gallery.faces})
+    if unused:
+        what = f"{len(unused)} crops in {gallery.folder} belong to no face"
+        kept = "all faces; the next change of the gallery deletes these crops"
+        yield Finding(what, NOTHING, kept, is_damage=False)
 
 
 def _has_embedding(face: GalleryFace) -> bool:
-    norm = float(np.linalg.norm(face.embedding))
-    return abs(norm - 1) <= _NORM_TOLERANCE and bool(_SHA256.fullmatch(face.photo_id))
+    return bool(abs(np.linalg.norm(face.embedding) - 1) <= _NORM_TOLERANCE)
 
 
-def _back_up(paths: Collection[Path], backup: Path) -> None:
-    """Copy the files to `backup`; a missing one is left out."""
+def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:
+    """Copy the files that a repair may replace or delete to `backup`."""
+    names = (FACES_FILE, COPY_FILE, GALLERY_FILE, OUTPUTS_FILE)
+    paths = [folder / name for name in names]
     try:
-        backup.mkdir(parents=True)
-        for path in dict.fromkeys(paths):
+        backup.mkdir()
+        for path in (*paths, *(crop_path(folder, crop_id) for crop_id in crop_ids)):
             with suppress(FileNotFoundError):
                 shutil.copyfile(path, backup / path.name)
     except OSError as error:
         raise FaceOpsError(f"{write_error(backup, error)} Nothing was changed.") from None
-
-
-def _restore(check: _Check, folder: Path) -> None:
-    """Replace the files that cannot be read."""
-    assert check.gallery is not None
-    if not check.faces_are_whole:
-        copy_file(folder / COPY_FILE, folder / FACES_FILE)
-    elif check.gallery.format_version > 1:
-        copy_file(folder / FACES_FILE, folder / COPY_FILE)
-    if not check.statement_is_whole:
-        write_json(folder / GALLERY_FILE, check.gallery.statement())
-    lines = [json.dumps({kind: str(path)}) + "\n" for kind, path in readable_lines(folder)]
-    try:
-        output_folders(folder)
-    except FaceOpsError:
-        write_file(folder / OUTPUTS_FILE, "".join(lines))
-
-
-def _usable(gallery: Gallery, damaged_crops: Collection[str]) -> list[GalleryFace]:
-    """Return the faces with a usable embedding, each once; without a crop if that is damaged."""
-    faces = {face_order(face): face for face in gallery.faces if _has_embedding(face)}
-    return [
-        replace(face, crop_id="") if face.crop_id in damaged_crops else face
-        for face in faces.values()
-    ]

@@ -49,53 +49,26 @@ def store_png(gallery: Path, png: bytes) -> str:
 def load_crop(gallery: Path, crop_id: str) -> np.ndarray:
     """Return a crop, uint8 (112, 112, 3) RGB; raise a ValueError if it is missing or damaged."""
     try:
-        return _decode(crop_path(gallery, crop_id).read_bytes())
-    except OSError as error:
-        raise ValueError(f"not readable ({error})") from None
-
-
-def _decode(png: bytes) -> np.ndarray:
-    try:
+        png = crop_path(gallery, crop_id).read_bytes()
+        if hashlib.sha256(png).hexdigest() != crop_id:
+            raise ValueError("its SHA-256 differs")
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            crop = np.asarray(image)
+            if (image.mode, image.size) != ("RGB", (CROP_SIZE, CROP_SIZE)):  # before decoding it
+                raise ValueError(f"an image of {image.width} x {image.height}, {image.mode}")
+            return np.asarray(image)
+    except FileNotFoundError:
+        raise ValueError("missing") from None
     except Exception as error:  # noqa: BLE001  Pillow raises many kinds for a damaged file
         if lack := shortage(error):
             raise lack from None
-        raise ValueError(f"not a readable PNG ({error})") from None
-    if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
-        raise ValueError(f"an image of shape {crop.shape}")
-    return crop
+        raise ValueError(f"damaged ({error})") from None
 
 
-def crop_problem(png: bytes, crop_id: str = "") -> str:
-    """Return what is wrong with the bytes of a crop, "" if nothing; its id is not checked if ""."""
-    if not png:
-        return "missing"
-    if crop_id and hashlib.sha256(png).hexdigest() != crop_id:
-        return "damaged (its SHA-256 differs)"
-    try:
-        _decode(png)
-    except ValueError as error:
-        return f"damaged ({error})"
-    return ""
-
-
-def stored_crops(gallery: Path) -> dict[str, Path]:
-    """Return the finished crops below crops/ by their ids."""
-    found = ((_OUR_FILE.fullmatch(path.name), path) for path in _crop_files(gallery))
-    return {match["id"]: path for match, path in found if match and match["id"]}
-
-
-def _crop_files(gallery: Path) -> Iterator[Path]:
-    return (gallery / CROPS_FOLDER).glob("??/*")
-
-
-def remove_unused_crops(gallery: Path, used: Collection[str]) -> None:
-    """Delete every crop, finished or half written, whose id is not in `used`; no other file."""
-    for path in _crop_files(gallery):
-        match = _OUR_FILE.fullmatch(path.name)
-        if match and match["id"] not in used and path.is_file():
-            path.unlink()
+def unused_crops(gallery: Path, used: Collection[str]) -> list[Path]:
+    """Return every crop, finished or half written, whose id is not in `used`; no other file."""
+    files = [path for path in (gallery / CROPS_FOLDER).glob("??/*") if path.is_file()]
+    matches = [(path, _OUR_FILE.fullmatch(path.name)) for path in files]
+    return [path for path, match in matches if match and match["id"] not in used]
 
 
 def format_1_crops(faces: Path) -> Iterator[bytes]:

@@ -4,7 +4,6 @@ import filecmp
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import atomic_path, read_json_object, write_error
+from faceops.base.files import read_json_object
 from faceops.base.shortage import shortage
 from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
 
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
+_DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
+    pa.ArrowException,
+)
 FORMAT_VERSION = 2
 # Keys in the metadata of faces.parquet; pages have checksums of their own.
 _STATEMENT = b"faceops.contract"
@@ -84,7 +86,7 @@ def read_statement(folder: Path) -> dict[str, Any]:
     path = folder / GALLERY_FILE
     try:
         statement = _complete(read_json_object(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
         if is_absent and not any((folder / name).is_file() for name in (FACES_FILE, COPY_FILE)):
             raise UsageError(
@@ -210,12 +212,3 @@ def is_copied(folder: Path) -> bool:
         return filecmp.cmp(folder / FACES_FILE, folder / COPY_FILE, shallow=False)
     except OSError:
         return False
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Replace `target` by a copy of `source`; raise a FaceOpsError if it cannot be written."""
-    try:
-        with atomic_path(target, sync=True) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise write_error(target, error) from None

@@ -126,7 +126,10 @@ def _lines(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _parse_line(line: str) -> tuple[str, Path]:
-    content = json.loads(line)
+    try:
+        content = json.loads(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     content = {OUT: content} if isinstance(content, str) else content
     items = list(content.items()) if isinstance(content, dict) else []
     if len(items) != 1 or items[0][0] not in KINDS or not isinstance(items[0][1], str):

@@ -27,15 +27,14 @@ from faceops.base.locks import folder_lock
 from faceops.gallery.crops import (
     CROPS_FOLDER,
     format_1_crops,
-    remove_unused_crops,
     store_crop,
     store_png,
+    unused_crops,
 )
 from faceops.gallery.faces_file import (
     ENROLLED,
     FORMAT_VERSION,
     GalleryFace,
-    copy_file,
     encode_faces,
     face_order,
     is_copied,
@@ -208,7 +207,8 @@ class Gallery:
         write_json(self.folder / GALLERY_FILE, self.statement())
         # Flushed to the disk: after a power failure, at least one of the two files is whole.
         write_file(self.folder / COPY_FILE, content, sync=True)
-        remove_unused_crops(self.folder, {face.crop_id for face in self.faces})
+        for path in unused_crops(self.folder, {face.crop_id for face in self.faces}):
+            path.unlink(missing_ok=True)
         remove_unfinished(self.folder)
 
 
@@ -239,7 +239,7 @@ def open_or_create(
     if (folder / GALLERY_FILE).exists():
         gallery = open_for_update(folder, contract_id)
         return gallery if gallery.crops_id else replace(gallery, crops_id=crops_id, stamp="")
-    if (folder / FACES_FILE).exists():
+    if any((folder / name).exists() for name in (FACES_FILE, COPY_FILE)):
         read_statement(folder)  # says how to repair it
     if (folder / CROPS_FOLDER).exists():
         raise FaceOpsError(
@@ -253,7 +253,8 @@ def open_or_create(
 def open_for_update(folder: Path, contract_id: str | None = None) -> Gallery:
     """Open the gallery as `locked_gallery` does, inside its lock."""
     for left in folder.glob(".*.tmp"):  # of a killed process; it may hold a forgotten person
-        left.unlink(missing_ok=True)
+        if left.is_file():
+            left.unlink(missing_ok=True)
     gallery = Gallery.open(folder, contract_id)
     if gallery.format_version == FORMAT_VERSION:
         # A writer may have been killed before it wrote the other files.
@@ -261,7 +262,7 @@ def open_for_update(folder: Path, contract_id: str | None = None) -> Gallery:
             write_json(folder / GALLERY_FILE, gallery.statement())
             gallery = Gallery.open(folder, contract_id)
         if not is_copied(folder):
-            copy_file(folder / FACES_FILE, folder / COPY_FILE)
+            write_file(folder / COPY_FILE, (folder / FACES_FILE).read_bytes(), sync=True)
         return gallery
     crop_ids = [store_png(folder, crop) for crop in format_1_crops(folder / FACES_FILE)]
     pairs = zip(gallery.faces, crop_ids, strict=True)
