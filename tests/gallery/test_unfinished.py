@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
 from faceops.base.reasons import Reason
 from faceops.gallery.enrol import enrol
 from faceops.gallery.faces_file import face_identity
@@ -72,7 +73,7 @@ def test_photos_of_a_killed_enrolment_are_not_opened_again(
     assert not (killed / UNFINISHED_FOLDER).exists()
 
 
-def test_forgetting_somebody_removes_what_a_killed_enrolment_kept(
+def test_what_a_killed_enrolment_kept_is_of_the_opened_bytes_and_removed_by_forgetting(
     one_person: Path,
     gallery_dir: Path,
     tmp_path: Path,
@@ -87,11 +88,17 @@ def test_forgetting_somebody_removes_what_a_killed_enrolment_kept(
         left.pop()
         return embed(self, crops)
 
+    def earlier_id(path: Path, max_bytes: int) -> str:
+        return sha256_file(path)[::-1]
+
     with monkeypatch.context() as patched:
         patched.setattr(Bundle, "embed", interrupted)
+        # The photos are replaced between hashing and opening.
+        patched.setattr("faceops.gallery.people_folder.hash_photo", earlier_id)
         with pytest.raises(IndexError):
             enrol(one_person, folder, bundle)
-    assert list((folder / UNFINISHED_FOLDER).rglob("*.npz"))
+    kept = {path.stem for path in (folder / UNFINISHED_FOLDER).rglob("*.npz")}
+    assert kept and kept <= {sha256_file(photo) for photo in (one_person / "Ann").iterdir()}
     forget_person(folder, Gallery.open(folder).people[0])
     assert not (folder / UNFINISHED_FOLDER).exists()
 
@@ -120,17 +127,23 @@ def test_an_interrupted_reembedding_goes_on(
     assert not (folders[0] / UNFINISHED_FOLDER).exists()
 
 
-def test_a_photo_that_memory_does_not_suffice_for_is_tried_again_and_too_many_end_it(
+def test_a_photo_for_which_memory_is_short_is_tried_again_and_too_many_end_the_enrolment(
     one_person: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fits = "faceops.photos.open_photo._fits_into_memory"
-    calls = iter([False] + [True] * 1000)
-    with monkeypatch.context() as patched:
-        patched.setattr(fits, lambda _: next(calls))
-        report = enrol(one_person, tmp_path / "g", bundle, trust=True)
+    embed, failing = Bundle.embed, 1
+
+    def short(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        nonlocal failing
+        if failing > 0:
+            failing -= 1
+            raise RuntimeError("bad allocation")
+        return embed(self, crops)
+
+    monkeypatch.setattr("faceops.gallery.enrol.default_threads", lambda: 1)
+    monkeypatch.setattr(Bundle, "embed", short)
+    report = enrol(one_person, tmp_path / "g", bundle, trust=True)
     assert report.enrolled >= 10
     assert Reason.UNREADABLE not in {flag.reason for flag in report.flags}  # tried again
-    with monkeypatch.context() as patched:
-        patched.setattr(fits, lambda _: False)
-        with pytest.raises(FaceOpsError, match="does not fit into memory now"):
-            enrol(one_person, tmp_path / "other", bundle)
+    failing = 1000
+    with pytest.raises(FaceOpsError, match="the machine lacks memory"):
+        enrol(one_person, tmp_path / "other", bundle)

@@ -14,9 +14,10 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.locks import folder_lock
+from faceops.base.parallel import MAX_DEFAULT_THREADS
 from faceops.base.reasons import Reason
 from faceops.gallery.store import Gallery
-from faceops.identification.run import MAX_DEFAULT_THREADS, identify
+from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
@@ -105,7 +106,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
 
     monkeypatch.setattr("faceops.identification.run.ordered_map", serial)
     for cpus in (2, 64):
-        monkeypatch.setattr("faceops.identification.run.usable_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setattr("faceops.base.parallel.usable_cpus", lambda cpus=cpus: cpus)
         identify(album / "orientation_6.jpg", gallery, bundle, results_missing(out))
     assert used == [2, MAX_DEFAULT_THREADS]
 

@@ -3,11 +3,9 @@
 import math
 import mmap
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,6 +47,14 @@ def _limit(text: str) -> float:
     return quota / period if quota > 0 and period > 0 else math.inf
 
 
+MAX_DEFAULT_THREADS = 8
+
+
+def default_threads() -> int:
+    """Return the number of threads that open photos: one per CPU, at most MAX_DEFAULT_THREADS."""
+    return min(MAX_DEFAULT_THREADS, usable_cpus())
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text()
@@ -59,52 +65,17 @@ def _read(path: Path) -> str:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_THREAD_BYTES = 32 << 20  # of address space: a stack, and some
+_THREAD_BYTES = 32 << 20  # of address space: a thread's stack, and more
 _AHEAD = 8  # results per worker that may wait for a slow one
 
 
 def require_memory_for_thread() -> None:
     """Raise an OSError (ENOMEM) if there is no memory for another thread.
 
-    Without it, Python waits for ever for a thread that it starts, and Arrow ends the process.
+    Without this check, Python may wait forever for a thread that cannot start, and Arrow abort the
+    process.
     """
     mmap.mmap(-1, _THREAD_BYTES).close()  # no page is touched
-
-
-class _Turns:
-    """Lets threads work beside each other, or one of them alone."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._working = 0
-        self._is_reserved = False
-
-    @contextmanager
-    def beside(self) -> Iterator[None]:
-        """Work beside other threads, when none is alone or waits to be."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_reserved)
-            self._working += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._working -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Work when all other threads have finished what they are at."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_reserved)
-            self._is_reserved = True
-            self._changed.wait_for(lambda: not self._working)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._is_reserved = False
-                self._changed.notify_all()
 
 
 def ordered_map(
@@ -121,28 +92,32 @@ def ordered_map(
     short of memory or the like, see `shortage`, the item is worked on once more while no other one
     is: by `alone`, or else by `work`.
     """
-    turns = _Turns()
 
-    def work_on(item: Item) -> Result:
+    def attempt(item: Item) -> list[Result]:
         try:
-            with turns.beside():
-                return work(item)
+            return [work(item)]
         except Exception as error:
             if shortage(error) is None:
                 raise
-        with turns.alone():
-            return (alone or work)(item)
+            return []  # the error is not kept: its frames hold what was in memory
+
+    def next_result() -> Result:
+        item, future = waiting.popleft()
+        if found := future.result():
+            return found[0]
+        wait(other for _, other in waiting)
+        return (alone or work)(item)
 
     pool = ThreadPoolExecutor(max_workers=workers)
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[tuple[Item, Future[list[Result]]]] = deque()
     try:
         for number, item in enumerate(items):
             if number < workers:
                 require_memory_for_thread()
-            waiting.append(pool.submit(work_on, item))
+            waiting.append((item, pool.submit(attempt, item)))
             if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
+                yield next_result()
         while waiting:
-            yield waiting.popleft().result()
+            yield next_result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

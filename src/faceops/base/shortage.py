@@ -1,7 +1,7 @@
-"""Errors of libraries that mean that the machine ran short of something, or lost a disk or share.
+"""Errors of libraries that mean that the machine lacked memory or the like, or a disk or share.
 
 Libraries report a lack of memory in many ways: MemoryError, an OSError, or a RuntimeError of their
-own with a text such as "std::bad_alloc". Here, all of these become one kind of error.
+own with a text such as "std::bad_alloc". `shortage` turns all of these into one kind of error.
 """
 
 import errno
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from faceops.base.errors import FaceOpsError
 
 _SHOWN = 200  # characters of a library's message
-MIN_FAILURES = 5  # so many photos may fail in a small folder too, unless all fail
+MIN_FAILURES = 5  # photos that must fail to end a run over a small folder, unless it has fewer
 
 
 class ShortageError(FaceOpsError):
@@ -32,18 +32,17 @@ def _numbers(*names: str) -> frozenset[int]:
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
-_MEMORY = _Lack(
-    "memory",
-    "close other programs, use fewer threads (identify: --threads 1), or raise the limit on memory",
-    _numbers("ENOMEM"),
-    re.compile(
-        r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
-        r"|alloc\w* (error|fail)|fail\w* to (allocate|map segment)",
-        re.IGNORECASE,
-    ),
-)
 _LACKS = (
-    _MEMORY,
+    _Lack(
+        "memory",
+        "close other programs, use fewer threads (identify: --threads 1), or allow more memory",
+        _numbers("ENOMEM"),
+        re.compile(
+            r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
+            r"|alloc\w* (error|fail)|fail\w* to (allocate|map segment)",
+            re.IGNORECASE,
+        ),
+    ),
     _Lack(
         "threads",
         "use fewer (identify: --threads 1), or raise the limits (ulimit -u, memory)",
@@ -80,18 +79,13 @@ def shortage(error: BaseException) -> ShortageError | None:
         return error
     if isinstance(error, FaceOpsError) or not isinstance(error, Exception):
         return None
-    number = error.errno if isinstance(error, OSError) else None
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
     for lack in _LACKS:
-        if isinstance(error, MemoryError):
-            found = lack is _MEMORY
-        else:
-            found = number in lack.numbers if number else bool(lack.texts.search(text))
-        if found:
-            first = (text.splitlines() or [type(error).__name__])[0]
+        if number in lack.numbers if number else lack.texts.search(text):
             return ShortageError(
-                f"the machine lacks {lack.what} ({first[:_SHOWN]}); {lack.advice}, and run it "
-                "again to continue."
+                f"the machine lacks {lack.what} ({text.splitlines()[0][:_SHOWN]}); {lack.advice}, "
+                "and run it again to continue."
             )
     return None
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
-from faceops.base.parallel import ordered_map, usable_cpus
+from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.base.shortage import allowed_failures
+from faceops.base.shortage import allowed_failures, shortage
 from faceops.faces.detector import Box, Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import Quality
@@ -34,8 +34,7 @@ SAVE_EVERY_S = 30.0
 # saves of an enrolment together write no more than a fixed amount for each new face.
 SAVE_EVERY_SHARE = 0.02
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
-MAX_THREADS = 8
-_MAX_FAILED_SHARE = 0.1  # of the photos, for lack of memory or the like; more end the enrolment
+MAX_FAILED_SHARE = 0.1  # of the photos, for a `shortage`; more end the enrolment
 MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 
@@ -53,8 +52,8 @@ class EnrolReport:
     """What an enrolment did.
 
     Attributes:
-        enrolled, unchanged, photos_opened: photos; none was opened whose faces a killed enrolment
-            had kept.
+        enrolled, unchanged: photos.
+        photos_opened: photos, without those whose faces an interrupted enrolment had kept.
         pruned: faces.
         flags: photos that were not enrolled.
         people: faces of each person in the whole gallery.
@@ -81,8 +80,8 @@ class EnrolReport:
 class OpenedPhoto:
     """A photo after opening: its usable faces, or the reason and a note why it has none.
 
-    `embeddings`, float32 (faces, D), are those of `faces`; `kept` if they are of a killed
-    enrolment.
+    `embeddings`, float32 (faces, D), are those of `faces`. `kept`: an interrupted enrolment had
+    kept them.
     """
 
     photo: str
@@ -156,7 +155,7 @@ def enrol(
         gallery = open_or_create(
             gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
-        threads = min(MAX_THREADS, usable_cpus())
+        threads = default_threads()
         folder = people_folder.read_people(people_dir, paths, gallery, limits.max_bytes, threads)
         folder.unread |= {
             valid_unicode(path.relative_to(people_dir).as_posix()) for path in skipped
@@ -230,20 +229,22 @@ class _Enrolment:
             if opened.faces:
                 crops = np.stack([face.crop for face in opened.faces])
                 opened = replace(opened, embeddings=self._bundle.embed(crops))
-                unfinished.keep(photo.photo_id, **_as_arrays(opened))
+                # By the bytes that were opened: the file may be another one than was hashed.
+                unfinished.keep(opened.photo_id, **_as_arrays(opened))
             return opened
 
-        failures: list[str] = []
+        failed: list[PersonPhoto] = []
 
         def open_alone(photo: PersonPhoto) -> OpenedPhoto:
             try:
                 return open_photo(photo)
-            except PhotoShortageError as error:
-                failures.append(str(error))
-                if len(failures) > allowed_failures(len(work), _MAX_FAILED_SHARE):
+            except Exception as error:
+                if (lack := shortage(error)) is None:
                     raise
-                note = people_folder.note_of(error)
-                return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
+                failed.append(photo)
+                if len(failed) > allowed_failures(len(work), MAX_FAILED_SHARE):
+                    raise lack from None
+                return OpenedPhoto(photo.photo, photo.photo_id, (), Reason.UNREADABLE, str(lack))
 
         opened = track(ordered_map(open_photo, work, threads, open_alone), "enrol", total=len(work))
         saved, saved_faces = time.monotonic(), len(self._by_place)
@@ -337,9 +338,8 @@ def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
     """Return the faces of the photo as arrays with a row for each."""
     faces, found = opened.faces, [face.detection for face in opened.faces]
     return {
-        "boxes": np.array([one.box for one in found], np.float64),
+        "detections": np.array([(*one.box, one.score) for one in found], np.float64),
         "landmarks": np.stack([one.landmarks for one in found]),
-        "scores": np.array([one.score for one in found], np.float64),
         "qualities": np.array([astuple(face.quality) for face in faces], np.float64),
         "crops": np.stack([face.crop for face in faces]),
         "embeddings": np.asarray(opened.embeddings),
@@ -348,11 +348,11 @@ def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
 
 def _from_arrays(photo: PersonPhoto, kept: Mapping[str, np.ndarray]) -> OpenedPhoto:
     """Return the photo of which `_as_arrays` returned `kept`."""
-    boxes, scores, qualities = (kept[name].tolist() for name in ("boxes", "scores", "qualities"))
-    rows = zip(boxes, kept["landmarks"], scores, qualities, kept["crops"], strict=True)
+    detections, qualities = kept["detections"].tolist(), kept["qualities"].tolist()
+    rows = zip(detections, kept["landmarks"], qualities, kept["crops"], strict=True)
     faces = tuple(
         Face(Detection((x, y, width, height), landmarks, score), Quality(*quality), crop)
-        for (x, y, width, height), landmarks, score, quality, crop in rows
+        for (x, y, width, height, score), landmarks, quality, crop in rows
     )
     embeddings = kept["embeddings"]
     return OpenedPhoto(photo.photo, photo.photo_id, faces, embeddings=embeddings, kept=True)

@@ -25,7 +25,7 @@ class Reembedding:
     """What was done: `embedded` faces, 0 when the gallery was of this contract already.
 
     `noted` is True when the gallery did not state how its crops were made, and does now.
-    `left_out` are the faces, as "person (photo)", whose crops a repair found to be lost.
+    `left_out` are the faces, as "person (photo)", whose crops were lost.
     """
 
     embedded: int
@@ -40,8 +40,8 @@ class Reembedding:
 def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
-    Names, aliases, boxes, origins and crops stay as they are. A face without a crop, which
-    `gallery repair` has told of, is removed. Called again, it does nothing; killed, it goes on.
+    Names, aliases, boxes, origins and crops stay as they are. A face whose crop was lost, see
+    `gallery repair`, is removed. Called again, it does nothing; interrupted, it continues.
 
     Raises:
         UsageError, FaceOpsError: as `locked_gallery`.
@@ -104,10 +104,11 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
         if not damaged:
             name = hashlib.sha256("".join(face.crop_id for face in block).encode()).hexdigest()
             kept = unfinished.load(name)
-            rows = bundle.embed(np.stack(crops)) if kept is None else kept["rows"]
             if kept is None:
-                unfinished.keep(name, rows=rows)
-            embedded += (replace(one, embedding=row) for one, row in zip(block, rows, strict=True))
+                kept = {"rows": bundle.embed(np.stack(crops))}
+                unfinished.keep(name, **kept)
+            rows = zip(block, kept["rows"], strict=True)
+            embedded += (replace(face, embedding=row) for face, row in rows)
     if damaged:
         more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
         raise FaceOpsError(

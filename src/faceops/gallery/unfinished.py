@@ -1,7 +1,7 @@
-"""What a killed enrolment or re-embedding had done, photo by photo, so that the next one goes on.
+"""What an interrupted enrolment or re-embedding had computed, so that the next one continues.
 
-It lies in the gallery, holds biometric data but no names, and is removed whenever the gallery is
-saved: what it was for is in the gallery then, or was forgotten.
+A folder in the gallery with biometric data but no names. It is removed whenever the gallery is
+saved: its faces are in the gallery then, or were forgotten.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class UnfinishedWork:
-    """Arrays by name; threads may share it.
+    """Arrays by name; may be shared by threads.
 
     Args:
         gallery: the folder.
-        method: all that decides the arrays of a name; other methods' are not found.
+        method: all that determines the arrays of a name; those of another method are not found.
     """
 
     def __init__(self, gallery: Path, method: str) -> None:
@@ -42,7 +42,7 @@ class UnfinishedWork:
             return None
 
     def keep(self, name: str, **arrays: np.ndarray) -> None:
-        """Keep `arrays`; where that fails, they only have to be computed again."""
+        """Keep `arrays`; if that fails, the next enrolment or re-embedding computes them again."""
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         with suppress(FaceOpsError):

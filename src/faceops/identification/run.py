@@ -14,7 +14,7 @@ import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import valid_unicode, write_error
 from faceops.base.locks import folder_lock
-from faceops.base.parallel import ordered_map, usable_cpus
+from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
 from faceops.gallery.folder import remember_output
@@ -33,7 +33,6 @@ from faceops.identification.summary import Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
 
-MAX_DEFAULT_THREADS = 8
 _IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
@@ -64,7 +63,7 @@ def identify(
     thresholds = bundle.release.thresholds
     budget = settings.budget or thresholds.default_budget
     settings = replace(settings, budget=budget, precision=bundle.release.precision)
-    threads = settings.threads or min(MAX_DEFAULT_THREADS, usable_cpus())
+    threads = settings.threads or default_threads()
     listed = reuse.list_photos(photos_dir, settings.exclude)
     root, paths = listed.root, listed.paths
     start, timer = time.monotonic(), Timer()

@@ -40,20 +40,15 @@ class FaceExtractor:
     settings: IdentifySettings
     timer: Timer
 
-    def extract(self, paths: Sequence[Path], *, alone: bool = False) -> list[Extraction]:
+    def extract(self, paths: Sequence[Path]) -> list[Extraction]:
         """Return the faces of the photos `paths`; what is new is stored, all or nothing.
 
         An unchanged file is not read (unless `recheck` is set), and known bytes are not decoded,
         whatever the file is called. Faces with a stored crop are embedded from that. A photo that
         could not be read, for a reason outside its bytes, has the faces that an earlier run found.
 
-        Args:
-            alone: that a shortage is noted as the photo's failure, see `Extraction`: no other
-                photo is worked on, and there is nothing else to try.
-
         Raises:
-            ShortageError, or the error of a library for which `shortage` returns one: unless
-                `alone`.
+            ShortageError, or the error of a library for which `shortage` returns one.
         """
         with self.timer.part("look"):
             files = [source_file(path) for path in paths]
@@ -62,7 +57,7 @@ class FaceExtractor:
             extractions = [
                 _from_store(path, file, known[file])
                 if file and file in known
-                else self._find_faces(path, file, alone)
+                else self._find_faces(path, file)
                 for path, file in zip(paths, files, strict=True)
             ]
             extractions = self._without_forgotten(extractions)
@@ -70,33 +65,31 @@ class FaceExtractor:
         if not any(new):
             return extractions
         with self.timer.part("embed"):
-            try:
-                extractions = self._embed(extractions)
-            except Exception as error:
-                if not alone or (lack := shortage(error)) is None:
-                    raise
-                return [
-                    self._failed(one.path, str(lack)) if one.crops else one for one in extractions
-                ]
+            extractions = self._embed(extractions)
             to_save = compress(extractions, new)
             self.store.save(to_save, self.settings.keep_crops)
         return [replace(one, crops={}) for one in extractions]
 
     def extract_singly(self, paths: Sequence[Path]) -> list[Extraction]:
-        """Return what `extract` does, photo by photo: for a group that memory does not suffice for.
+        """Return what `extract` returns, photo by photo; a shortage is the failure of its photo."""
+        extractions = []
+        for path in paths:
+            try:
+                extractions += self.extract([path])
+            except Exception as error:
+                if (lack := shortage(error)) is None:
+                    raise
+                extractions.append(self._failed(path, str(lack), is_failure=True))
+        return extractions
 
-        No shortage is raised: it is noted as the photo's failure.
-        """
-        return [one for path in paths for one in self.extract([path], alone=True)]
-
-    def _find_faces(self, path: Path, file: SourceFile | None, alone: bool) -> Extraction:
+    def _find_faces(self, path: Path, file: SourceFile | None) -> Extraction:
         """Find the faces of the photo at `path`, unless its bytes are in the store."""
-        photo_id, failed = None, False
+        photo_id, hash_error = None, None
         if file is not None and 0 < file.size <= self.settings.limits.max_bytes:
             try:
                 photo_id = sha256_file(path)
-            except OSError:
-                failed = True  # opening it gives the reason, or succeeds on a flaky disk
+            except OSError as error:
+                hash_error = error  # opening it gives the reason, or succeeds on a flaky disk
             else:
                 stored = self.store.load([photo_id]).get(photo_id)
                 if stored is not None:
@@ -104,20 +97,16 @@ class FaceExtractor:
         try:
             found = find_in_photo(path, self.finder, self.settings.limits)
         except PhotoError as error:
-            if isinstance(error, ShortageError) and not alone:
+            if isinstance(error, ShortageError):
                 raise
-            if failed or error.transient or file != source_file(path):
+            if hash_error or error.transient or file != source_file(path):
                 # A broken link is no failure; a file that was listed and is gone may be one.
                 gone = error.reason is Reason.VANISHED and not os.path.lexists(path)
-                lacks = isinstance(error, ShortageError)
-                is_failure = failed or gone or lacks
+                lack = hash_error and shortage(hash_error)
+                is_failure = gone or lack is not None
                 return self._failed(path, str(error), error.reason, is_failure=is_failure)
             opened = photo_id is not None
             return Extraction(path, file, FoundPhoto(photo_id, error.reason), opened)
-        except Exception as error:
-            if not alone or (lack := shortage(error)) is None:
-                raise
-            return self._failed(path, str(lack))
         crops = {index: face.crop for index, face in enumerate(found.faces)}
         return Extraction(path, file, FoundPhoto.of(found), opened=True, crops=crops)
 
@@ -132,11 +121,11 @@ class FaceExtractor:
         return extractions
 
     def _failed(
-        self, path: Path, why: str, reason: Reason = Reason.UNREADABLE, *, is_failure: bool = True
+        self, path: Path, why: str, reason: Reason = Reason.UNREADABLE, *, is_failure: bool
     ) -> Extraction:
-        """Return what an earlier run found in the photo that could not be read, or the `reason`.
+        """Return what an earlier run found in the photo that cannot be read now, else `reason`.
 
-        It counts as a failure if it `is_failure`, and if an earlier run could read the file.
+        It is a failure if `is_failure`, or if an earlier run could read the file.
         """
         is_known, earlier = self.store.find_path(path)
         found = earlier or FoundPhoto(None, reason)
