@@ -226,7 +226,9 @@ def main() -> int:
         blocks = [] if args.remove else notification_blocks(args.webhook, args.email)
         if not blocks and not args.remove:
             raise UsageError("give --webhook URL, --email URL or both.")
-        with _as_sentence("the Prefect server of PREFECT_API_URL did not take it", "that it runs"):
+        with _as_sentence(
+            "the Prefect server of PREFECT_API_URL did not take the alerts", "that it runs"
+        ):
             ids = [block.save(BLOCK, overwrite=True) for block in blocks]
             wanted = alerts(*hours, ids)  # type: ignore[arg-type]  # ids: sync here
             remove(wanted) if args.remove else install(wanted)

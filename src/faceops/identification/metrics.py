@@ -77,16 +77,21 @@ COUNTS = (
     Metric("identified", "Faces that were given a name."),
     Metric("unknown", "Faces that were good enough but not given a name."),
     Metric("rejected", "Faces too small or too poor to be named."),
-    Metric("share_unnamed", "Unknown faces in identified and unknown ones.", _share_unnamed),
+    Metric(
+        "share_unnamed", "Share of unknown faces in identified and unknown ones.", _share_unnamed
+    ),
     Metric(
         "reason", "Faces, or photos without faces, by reason.", lambda s: s["reasons"], "reason"
     ),
     Metric("people", "People named in the photos.", lambda s: len(s["people"])),
     Metric("unknown_people", "People without a name seen in two photos or more."),
     Metric("unknown_people_faces", "Faces of these people."),
-    Metric("drift", "Population stability index: from 0.1 moderate, 0.25 major.", _drift, "what"),
-    Metric("vanished", "Photos of the run before that are missing."),
-    Metric("moved", "Of these, photos that lie under another path."),
+    Metric(
+        "drift", "Population stability index: moderate from 0.1, major from 0.25.", _drift, "what"
+    ),
+    Metric("failures", "Photos to be tried again by the next run.", lambda s: len(s["failures"])),
+    Metric("vanished", "Photos of the previous run that are missing."),
+    Metric("moved", "Missing photos that lie under another path."),
     Metric("unlisted_folders", "Folders that could not be listed.", lambda s: len(s["unlisted"])),
     Metric("sidecars_written", "Sidecars written or changed."),
     Metric("sidecars_withdrawn", "Sidecars from which entries were removed: their photo is gone."),

@@ -9,7 +9,6 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
@@ -68,12 +67,11 @@ def sign(folder: Path, key: Path) -> str:
         UsageError: `key` cannot be used.
         FaceOpsError: model-signing is not installed, or `folder` cannot be written.
     """
-    package = _model_signing()
+    config = _config("signing")
     from cryptography.hazmat.primitives import serialization
 
     try:
         content = key.read_bytes()
-        config = package.signing.Config().set_hashing_config(_every_file(package))
         if _CERTIFICATE in content:
             config.use_certificate_signer(
                 private_key=key, signing_certificate=key, certificate_chain=[key]
@@ -110,11 +108,10 @@ def verify(folder: Path, keys: list[Path], name: str = "") -> Path:
         UsageError: a key cannot be used.
         FaceOpsError: model-signing is not installed.
     """
-    package = _model_signing()
     name, folder = name or str(folder), folder.resolve()
     configs = []
     for key in keys:
-        config = package.verifying.Config().set_hashing_config(_every_file(package))
+        config = _config("verifying")
         try:
             if _CERTIFICATE in key.read_bytes():
                 config.use_certificate_verifier(certificate_chain=[key])
@@ -127,33 +124,30 @@ def verify(folder: Path, keys: list[Path], name: str = "") -> Path:
             ) from None
         configs.append(config)
     reason = f"its signature is not valid for {' or '.join(map(str, keys))}"
+    for key, config in zip(keys, configs, strict=True):
+        try:
+            config.verify(folder, folder / SIGNATURE_FILE)
+            return key
+        except Exception as error:  # noqa: BLE001  whatever went wrong, it is not verified
+            if str(error).startswith(_CHANGED):
+                reason = "its files are not those that were signed"
+                with suppress(ValueError, SyntaxError):
+                    differences = ast.literal_eval(str(error).removeprefix(_CHANGED))
+                    short = (text.partition(": Expected")[0] for text in differences)
+                    reason += f": {'; '.join(short)}"  # without digests
     if not (folder / SIGNATURE_FILE).is_file():
         reason = f"it is not signed (it has no {SIGNATURE_FILE})"
-    else:
-        for key, config in zip(keys, configs, strict=True):
-            try:
-                config.verify(folder, folder / SIGNATURE_FILE)
-                return key
-            except Exception as error:  # noqa: BLE001  whatever went wrong, it is not verified
-                if str(error).startswith(_CHANGED):
-                    reason = "its files are not those that were signed"
-                    with suppress(ValueError, SyntaxError):
-                        differences = ast.literal_eval(str(error).removeprefix(_CHANGED))
-                        short = (text.partition(": Expected")[0] for text in differences)
-                        reason += f": {'; '.join(short)}"  # without digests
     raise SignatureError(
         f"{name} is refused: {reason}; use a release that a trusted key has signed, or sign your "
         "own (`faceops release register --sign-key`)."
     )
 
 
-def _every_file(package: ModuleType) -> Any:
-    """Return the way to hash a bundle: sha256 of all files except the signature, links refused."""
-    config = package.hashing.Config()
-    return config.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+def _config(kind: str) -> Any:
+    """Return a configuration of model_signing's module `kind`.
 
-
-def _model_signing() -> ModuleType:
+    It hashes all files of a bundle except the signature, by sha256, and refuses links.
+    """
     try:
         import model_signing
     except ModuleNotFoundError:
@@ -161,4 +155,6 @@ def _model_signing() -> ModuleType:
             "signatures need the package model-signing, which is not installed; install "
             "faceops[signing]."
         ) from None
-    return model_signing
+    hashing = model_signing.hashing.Config()
+    hashing.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+    return getattr(model_signing, kind).Config().set_hashing_config(hashing)
