@@ -99,8 +99,8 @@ def write_archive(archive: Path, files: dict[str, bytes], *more: tarfile.TarInfo
 
 
 HOSTILE = {
-    r"'\.\./x' is no file of a gallery": ("../x", b""),
-    r"'crops/ab/x\.png' is no file of a gallery": ("crops/ab/x.png", b""),
+    r"'\.\./x' is not a file of a gallery": ("../x", b""),
+    r"'crops/ab/x\.png' is not a file of a gallery": ("crops/ab/x.png", b""),
     "list where a JSON object is expected": ("manifest.json", b"[]"),
     "it is nested too deeply": ("manifest.json", b"[" * 100_000),
     "is not the file that its": ("manifest.json", b'{"archive_version": 1, "files": []}'),

@@ -5,13 +5,13 @@ renamed and one forgotten, where the commit has these commands; an unknown perso
 The models (ONNX), reports and MLflow's artifacts are left out: they are large.
 """
 
-import contextlib
 import csv
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from PIL import Image
@@ -28,34 +28,31 @@ def run(*arguments: str) -> bool:
     return subprocess.run(command, cwd=WORK, env=environment, check=False).returncode == 0
 
 
-def copy_photos(data: Path, scene: str, people: list[str]) -> None:
-    """Copy a photo of each of `people`, and the scene, twice with different bytes."""
-    for name in people:
-        folder = WORK / "people" / name
-        folder.mkdir(parents=True)
-        shutil.copy(data / "enrol" / name / f"{name}_0002.jpg", folder)
+def copy_photos(data: Path) -> tuple[str, str]:
+    """Copy an album and photos of two people; return who is to be renamed, and forgotten.
+
+    The album is the scene of fewest faces with an enrolled person and a stranger, twice.
+    """
+    enrolled = sorted(path.name for path in (data / "enrol").iterdir())
+    scenes = defaultdict(list)
+    with (data / "album_truth.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            scenes[row["photo"]].append(row["person"])
+    _, scene = min(
+        (len(people), photo)
+        for photo, people in scenes.items()
+        if "/" not in photo and {*people} & {*enrolled} and {*people} - {*enrolled}
+    )
+    forgotten = next(name for name in scenes[scene] if name in enrolled)
+    renamed = next(name for name in enrolled if name not in scenes[scene])
+    for name in (renamed, forgotten):
+        (WORK / "people" / name).mkdir(parents=True)
+        shutil.copy(data / "enrol" / name / f"{name}_0002.jpg", WORK / "people" / name)
     (WORK / "album").mkdir()
     shutil.copy(data / "album" / scene, WORK / "album")
     with Image.open(data / "album" / scene) as image:
         image.save(WORK / "album" / "again.jpg", quality=90)
-
-
-def choose(data: Path) -> tuple[str, list[str]]:
-    """Return the scene of fewest faces with an enrolled person and a stranger, and two people."""
-    enrolled = sorted(path.name for path in (data / "enrol").iterdir())
-    faces: dict[str, list[str]] = {}
-    with (data / "album_truth.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            faces.setdefault(row["photo"], []).append(row["person"])
-    scenes = [
-        (len(people), photo)
-        for photo, people in sorted(faces.items())
-        if "/" not in photo and {*people} & {*enrolled} and {*people} - {*enrolled}
-    ]
-    scene = os.environ.get("SCENE", min(scenes)[1])
-    forgotten = next(name for name in faces[scene] if name in enrolled)
-    renamed = next(name for name in enrolled if name not in faces[scene])
-    return scene, [renamed, forgotten]
+    return renamed.replace("_", " "), forgotten.replace("_", " ")
 
 
 def register() -> list[str]:
@@ -72,12 +69,10 @@ def register() -> list[str]:
     with mlflow.start_run() as run:
         mlflow.log_params({"train.miner": "semi_hard"})
     register_bundle(WORK / "bundle", run.info.run_id, "The first release.")
-    with contextlib.closing(sqlite3.connect(WORK / "mlflow.db")) as db:
-        # Paths and users of this machine.
-        db.execute("DELETE FROM tags WHERE key LIKE 'mlflow.%'")
-        db.execute("DELETE FROM logged_model_tags WHERE tag_key LIKE 'mlflow.%'")
-        db.commit()
-        db.execute("VACUUM")
+    db = sqlite3.connect(WORK / "mlflow.db", isolation_level=None)
+    for table, key in (("tags", "key"), ("logged_model_tags", "tag_key")):
+        db.execute(f"DELETE FROM {table} WHERE {key} LIKE 'mlflow.%'")  # paths and users
+    db.execute("VACUUM")
     return ["mlflow.db"]
 
 
@@ -91,12 +86,10 @@ def main(data: Path, weights: Path, target: Path) -> None:
     WORK.mkdir()
     release_sface(WORK / "bundle", data / "photos", weights)
     store = register()
-    scene, people = choose(data)
-    copy_photos(data, scene, people)
+    renamed, forgotten = copy_photos(data)
     assert run("enrol", "people", "--bundle", "bundle")
     identify = ("identify", "album", "--out", "out", "--bundle", "bundle")
     assert run(*identify)
-    renamed, forgotten = (name.replace("_", " ") for name in people)
     run("people", "rename", renamed, "Renamed Person")
     run("people", "forget", forgotten)
     (WORK / "out" / "faces.csv").unlink()  # else the results are reused

@@ -13,7 +13,6 @@ import re
 import shutil
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,30 +72,26 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
 
 
 def _write(tar: tarfile.TarFile, gallery: Gallery) -> None:
-    def add(name: str, content: BinaryIO, size: int) -> None:
+    def add(name: str, content: bytes) -> None:
         member = tarfile.TarInfo(name)  # time 0, owner 0, no names
-        member.size, member.mode = size, 0o600
-        tar.addfile(member, content)
+        member.size, member.mode = len(content), 0o600
+        tar.addfile(member, io.BytesIO(content))
 
     crop_ids = sorted({face.crop_id for face in gallery.faces} - {""})
     paths = [path for name in _FILES if (path := gallery.folder / name).is_file()]
     paths += [crop_path(gallery.folder, crop_id) for crop_id in crop_ids]
     digests = {}
     for path in track(paths, "export"):
-        name = path.relative_to(gallery.folder).as_posix()
-        with path.open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()  # a run may append to outputs.jsonl
-            file.seek(0)
-            add(name, file, size)
+        name, content = path.relative_to(gallery.folder).as_posix(), path.read_bytes()
+        digests[name] = hashlib.sha256(content).hexdigest()
+        add(name, content)
     manifest = {
         "archive_version": ARCHIVE_VERSION,
         "contract_id": gallery.contract_id,
         "files": digests,
         "gallery_format": gallery.format_version,
     }
-    content = json.dumps(manifest, indent=1, sort_keys=True).encode()
-    add(MANIFEST_FILE, io.BytesIO(content), len(content))
+    add(MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode())
 
 
 def import_gallery(archive: Path, folder: Path) -> Gallery:
@@ -138,7 +133,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         for member in track(tar, "import"):
             name = member.name
             if name not in (*_FILES, MANIFEST_FILE) and _CROP.fullmatch(name) is None:
-                raise ValueError(f"{name!r} is no file of a gallery")
+                raise ValueError(f"{name!r} is not a file of a gallery")
             if not member.isreg() or member.issparse():
                 raise ValueError(f"{name!r} is not a plain file")
             content = tar.extractfile(member)

@@ -41,7 +41,6 @@ _PLACES = "forgotten_places"
 _NUMBERS = ("unknown_faces", "unknown_given")
 _REPAIRED = "repaired"  # the mark of places whose mark was lost
 _PLACE_COLUMNS = ("photo_id", "reason", "x", "y", "width", "height")
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
 def check_output(out: Path) -> list[Finding]:
@@ -109,10 +108,9 @@ def _problem(state: Path) -> str:
                 if not version and finished_runs(state.parent):
                     return "it is empty"
                 return _table_problem(db, "1")
+        except sqlite3.OperationalError:  # locked, no permission, a full disk and the like
+            raise
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-            if code & schema.PRIMARY_CODE not in _DAMAGE:
-                raise
             return str(error)
 
 
@@ -211,9 +209,9 @@ def _keep_state(state: Path, backup: Path) -> None:
         os.link(state, backup / state.name)  # it may be gigabytes
     except OSError:
         shutil.copyfile(state, backup / state.name)
-    for suffix in ("-journal", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            state.with_name(state.name + suffix).rename(backup / (state.name + suffix))
+    journal = f"{state.name}-journal"
+    with contextlib.suppress(FileNotFoundError):
+        state.with_name(journal).rename(backup / journal)
 
 
 def _damaged_records(out: Path) -> Iterator[Path]:

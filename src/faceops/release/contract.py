@@ -228,7 +228,7 @@ def read_release(folder: Path) -> Release:
             f"{folder} is not a release bundle: it has no {RELEASE_FILE}; name a folder that "
             "`dvc repro` or `faceops release` wrote."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedBundleError(
             f"{path} is not readable JSON ({error}); export it again."
         ) from None

@@ -167,7 +167,7 @@ _ADVICE = {
     sqlite3.SQLITE_PERM: _PERMIT,
 }
 _OTHER = "run this again; if it fails again, move the file away, and the photos are opened again"
-PRIMARY_CODE = 0xFF  # the other bits of an extended result code give the variant
+_PRIMARY_CODE = 0xFF  # the other bits of an extended result code give the variant
 
 
 @contextmanager
@@ -180,6 +180,6 @@ def state_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
         advice = _ADVICE.get(code, _OTHER).format(out=path.parent)
         raise FaceOpsError(f"{path} cannot be used ({error}); {advice}.") from None
