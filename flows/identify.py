@@ -32,6 +32,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
 from faceops.base.reasons import Reason
+from faceops.base.shortage import user_error
 from faceops.cli.common import CHAMPION, add_exclude, add_photo_limits, load_release, photo_limits
 from faceops.gallery.store import Gallery
 from faceops.identification import mlflow_run
@@ -322,9 +323,11 @@ def main() -> int:
             identify_folder.serve(name="identify", schedule=schedule, parameters=values, limit=1)
             return 0
         summary = identify_folder(**values)
-    except FaceOpsError as error:
-        print(f"identify: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        if (reported := user_error(error)) is None:
+            raise
+        print(f"identify: {reported}", file=sys.stderr)
+        return reported.exit_code
     print(
         f"{summary['faces']} faces in {summary['photos']} photos, {summary['identified']} named;"
         f" look at {Path(args.out) / REPORT_FILE}"

@@ -32,6 +32,7 @@ from prefect.states import Completed, get_state_exception
 
 from faceops.base.errors import FaceOpsError, UsageError, without_secrets
 from faceops.base.locks import file_lock
+from faceops.base.shortage import user_error
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
 from faceops.photos.folders import require_utf8
@@ -333,9 +334,11 @@ def main() -> int:
         with rebuild_lock(ROOT):
             pass  # before a server is started for nothing
         result = rebuild(experiment=args.experiment, force=args.force, promote=args.promote)
-    except FaceOpsError as error:
-        print(f"rebuild: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        if (reported := user_error(error)) is None:
+            raise
+        print(f"rebuild: {reported}", file=sys.stderr)
+        return reported.exit_code
     done = "registered" if result["new"] else "nothing has changed since"
     print(f"{done} faceops version {result['version']}: {result['summary']}")
     print(result["message"])

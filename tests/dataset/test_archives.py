@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 import tracemalloc
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.dataset import archives
-from faceops.dataset.archives import is_archive, unpack, without_credentials
+from faceops.dataset.archives import is_archive, source_folder, unpack, without_credentials
 
 FILE = tarfile.REGTYPE
 Write = Callable[..., Path]
@@ -50,6 +51,18 @@ def test_an_archive_is_unpacked_once(write: Write, tmp_path: Path) -> None:
     (folder / "Ann" / "1.jpg").write_bytes(b"kept")
     unpack(archive, tmp_path / "out")
     assert (folder / "Ann" / "1.jpg").read_bytes() == b"kept"
+
+
+def test_an_archive_changed_in_place_with_its_size_and_time_is_unpacked_anew(
+    tmp_path: Path,
+) -> None:
+    archive = tmp_path / "a.tar"
+    for content in (b"one", b"two"):
+        write_tar(archive, ("Ann/1.jpg", content))
+        os.utime(archive, ns=(0, 0))
+        with pytest.raises(KeyboardInterrupt), source_folder(str(archive), tmp_path / "w") as place:
+            assert (place[0] / "Ann/1.jpg").read_bytes() == content
+            raise KeyboardInterrupt  # what was unpacked is kept
 
 
 @pytest.mark.parametrize("name", ["../out.jpg", "/tmp/out.jpg", "a/../../b", "..\\b"])

@@ -1,6 +1,7 @@
 """A gallery keeps what was enrolled, writes little for a small change, and refuses other files."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery import store
 from faceops.gallery.crops import CROPS_FOLDER, crop_path, load_crop
+from faceops.gallery.folder import FACES_FILE, gallery_stamp
 from faceops.gallery.people import merge, portraits, rename
 from faceops.gallery.store import Gallery, locked_gallery
 from tests.gallery.gallery_files import CONTRACT, make_face, make_gallery, rewrite_as_format_1
@@ -45,6 +47,15 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     for before, after in zip(saved.faces, read.faces, strict=True):
         assert {**vars(before), "embedding": 0} == {**vars(after), "embedding": 0}
         assert load_crop(tmp_path, after.crop_id).shape == (112, 112, 3)
+
+
+def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    before, file = gallery_stamp(tmp_path), tmp_path / FACES_FILE
+    status = file.stat()
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert gallery_stamp(tmp_path) != before
 
 
 def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(

@@ -1,9 +1,6 @@
 """A killed enrolment or re-embedding goes on, and ends with the gallery of an undisturbed one."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +16,6 @@ from faceops.gallery.store import Gallery
 from faceops.gallery.unfinished import UNFINISHED_FOLDER
 from faceops.identification.forget.forget import forget_person
 from faceops.release.bundle import Bundle
-
-KILLED_AT_PHOTO = """
-import os, signal, sys
-from pathlib import Path
-from faceops.gallery.enrol import enrol
-from faceops.release.bundle import Bundle
-people, gallery, bundle, photos = sys.argv[1:]
-left, embed = [0] * int(photos), Bundle.embed
-
-def killed(self, crops):
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left.pop()
-    return embed(self, crops)
-
-Bundle.embed = killed
-enrol(Path(people), Path(gallery), Bundle.load(Path(bundle)))
-"""
 
 
 @pytest.fixture
@@ -55,52 +34,57 @@ def faces_of(folder: Path) -> list[tuple[object, ...]]:
     return [(*map(str, face_identity(face)), face.embedding.tobytes()) for face in faces]
 
 
-def test_photos_of_a_killed_enrolment_are_not_opened_again(
-    one_person: Path, tmp_path: Path, sface_bundle: Path, bundle: Bundle
+def interrupted_enrolment(
+    people: Path, gallery: Path, bundle: Bundle, photos: int, monkeypatch: pytest.MonkeyPatch
+) -> list[Path]:
+    """Enrol until so many photos are embedded; return the files of what was kept."""
+    embed, left = Bundle.embed, [0] * photos
+
+    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+        left.pop()
+        return embed(self, crops)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bundle, "embed", interrupted)
+        with pytest.raises(IndexError):
+            enrol(people, gallery, bundle)
+    kept = sorted((gallery / UNFINISHED_FOLDER).rglob("*.npz"))
+    assert len(kept) == photos
+    return kept
+
+
+def test_photos_of_an_interrupted_enrolment_are_not_opened_again(
+    one_person: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED_AT_PHOTO, one_person, killed, sface_bundle, "7"]
-    process = subprocess.run(list(map(str, command)), check=False)
-    assert process.returncode == -signal.SIGKILL
-    kept = list((killed / UNFINISHED_FOLDER).rglob("*.npz"))
-    assert 6 <= len(kept) <= 7
+    gallery = tmp_path / "interrupted"
+    kept = interrupted_enrolment(one_person, gallery, bundle, 7, monkeypatch)
     kept[0].write_bytes(kept[0].read_bytes()[:500])  # the disk was full, or the power failed
-    report = enrol(one_person, killed, bundle, trust=True)
-    assert report.photos_opened == 12 - len(kept) + 1
+    assert enrol(one_person, gallery, bundle, trust=True).photos_opened == 12 - 6
     undisturbed = enrol(one_person, tmp_path / "undisturbed", bundle, trust=True)
     assert undisturbed.photos_opened == 12 and undisturbed.enrolled >= 10
-    assert faces_of(killed) == faces_of(tmp_path / "undisturbed")
-    assert not (killed / UNFINISHED_FOLDER).exists()
+    assert faces_of(gallery) == faces_of(tmp_path / "undisturbed")
+    assert not (gallery / UNFINISHED_FOLDER).exists()
 
 
-def test_what_a_killed_enrolment_kept_is_of_the_opened_bytes_and_removed_by_forgetting(
+def test_what_is_kept_is_named_by_the_opened_bytes_and_removed_by_forgetting(
     one_person: Path,
     gallery_dir: Path,
     tmp_path: Path,
     bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = Path(shutil.copytree(gallery_dir, tmp_path / "gallery"))
-    (folder / "outputs.jsonl").unlink(missing_ok=True)
-    embed, left = Bundle.embed, [0, 0, 0]
+    ignored = shutil.ignore_patterns("outputs.jsonl")
+    gallery = Path(shutil.copytree(gallery_dir, tmp_path / "gallery", ignore=ignored))
 
-    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
-        left.pop()
-        return embed(self, crops)
-
-    def earlier_id(path: Path, max_bytes: int) -> str:
+    def hash_of_earlier_bytes(path: Path, max_bytes: int) -> str:
         return sha256_file(path)[::-1]
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Bundle, "embed", interrupted)
-        # The photos are replaced between hashing and opening.
-        patched.setattr("faceops.gallery.people_folder.hash_photo", earlier_id)
-        with pytest.raises(IndexError):
-            enrol(one_person, folder, bundle)
-    kept = {path.stem for path in (folder / UNFINISHED_FOLDER).rglob("*.npz")}
-    assert kept and kept <= {sha256_file(photo) for photo in (one_person / "Ann").iterdir()}
-    forget_person(folder, Gallery.open(folder).people[0])
-    assert not (folder / UNFINISHED_FOLDER).exists()
+    monkeypatch.setattr("faceops.gallery.people_folder.hash_photo", hash_of_earlier_bytes)
+    kept = interrupted_enrolment(one_person, gallery, bundle, 3, monkeypatch)
+    photos = {sha256_file(photo) for photo in (one_person / "Ann").iterdir()}
+    assert {path.stem for path in kept} <= photos
+    forget_person(gallery, Gallery.open(gallery).people[0])
+    assert not (gallery / UNFINISHED_FOLDER).exists()
 
 
 def test_an_interrupted_reembedding_goes_on(

@@ -19,6 +19,8 @@ from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS
+from faceops.serving.pyfunc import PhotoModel
+from faceops.serving.request_error import RequestError
 from faceops.serving.service import PhotoService, RequestParams
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 from tests.serving.posted import posted
@@ -207,3 +209,16 @@ def test_concurrent_requests_get_the_same_answers(service: PhotoService, album: 
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda photo: service.answer(photo, NAMES), photos))
     assert together == alone
+
+
+@pytest.mark.parametrize("fails", ["photos.open_photo.np.empty", "faces.find_faces.align"])
+def test_a_shortage_is_an_error_of_the_server(
+    fails: str, service: PhotoService, scene: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"faceops.{fails}", no_memory)
+    with pytest.raises(RequestError, match="memory") as caught:
+        PhotoModel(service).predict({"image": [scene]})
+    assert caught.value.get_http_status_code() == 503

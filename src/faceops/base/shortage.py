@@ -90,6 +90,11 @@ def shortage(error: BaseException) -> ShortageError | None:
     return None
 
 
+def user_error(error: Exception) -> FaceOpsError | None:
+    """Return the error to report as one sentence: `error` or its shortage; None for a bug."""
+    return error if isinstance(error, FaceOpsError) else shortage(error)
+
+
 def allowed_failures(total: int, max_share: float) -> int:
     """Return how many of `total` photos may fail before their run ends.
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import faceops
-from faceops.base.errors import FaceOpsError
-from faceops.base.shortage import shortage
+from faceops.base.shortage import user_error
 from faceops.cli.common import check_folders, escaped
 
 # Modules of this package, each with one command or several.
@@ -52,9 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_folders(args)
         return int(args.run(args))
-    except FaceOpsError as error:
-        print(f"faceops {args.command}: {escaped(str(error))}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         print(f"faceops {args.command}: interrupted; run it again to continue.", file=sys.stderr)
         return 130
@@ -63,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (lack := shortage(error)) is None:
+        if (reported := user_error(error)) is None:
             raise
-        print(f"faceops {args.command}: {lack}", file=sys.stderr)
-        return lack.exit_code
+        print(f"faceops {args.command}: {escaped(str(reported))}", file=sys.stderr)
+        return reported.exit_code

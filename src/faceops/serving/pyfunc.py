@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.shortage import shortage
+from faceops.base.shortage import user_error
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import IMAGE
 from faceops.serving.service import PhotoService, RequestParams
@@ -42,12 +42,11 @@ class PhotoModel:
         try:
             return self._service.answer(list(model_input[IMAGE]), RequestParams.of(params))
         except Exception as error:
-            wrong = error if isinstance(error, FaceOpsError) else shortage(error)
-            if wrong is None:
+            if (reported := user_error(error)) is None:
                 raise
             from faceops.serving.request_error import RequestError
 
-            raise RequestError(wrong) from None
+            raise RequestError(reported) from None
 
 
 def _load_pyfunc(path: str) -> PhotoModel:

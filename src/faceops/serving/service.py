@@ -13,6 +13,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.shortage import ShortageError
 from faceops.faces.find_faces import find_in_bytes
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import Decision, NamingRule, name_faces
@@ -168,7 +169,7 @@ class PhotoService:
         Raises:
             UsageError: a row is not base64 text, there is no gallery for names, or the release
                 does not support the budget.
-            FaceOpsError: the gallery cannot be used.
+            FaceOpsError: the gallery cannot be used, or memory or the like is short.
         """
         gallery, rule = None, None
         if params.answer == interface.NAMES:
@@ -200,6 +201,8 @@ class PhotoService:
             finder = self._finder.at_detail(params.detail)
             found = find_in_bytes(content, NAME, finder, self._limits)
         except PhotoError as error:
+            if isinstance(error, ShortageError):
+                raise
             if isinstance(content, bytes):
                 answer["photo_id"] = hashlib.sha256(content).hexdigest()
             return answer | {"reason": str(error.reason), "message": str(error)}

@@ -12,7 +12,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object, write_json
-from faceops.base.shortage import shortage
+from faceops.base.shortage import user_error
 
 # Time and memory of each stage in its last run. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
@@ -34,23 +34,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def run_script(main: Callable[[], None], interrupted: str) -> None:
-    """Run `main`; print a FaceOpsError, or `interrupted` after Ctrl-C, and exit with its code.
-
-    Errors of libraries that mean a `shortage` are printed as one sentence too.
-    """
+    """Run `main`; print a `user_error`, or `interrupted` after Ctrl-C, and exit with its code."""
     try:
         main()
-    except FaceOpsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if (lack := shortage(error)) is None:
+        if (reported := user_error(error)) is None:
             raise
-        print(f"error: {lack}", file=sys.stderr)
-        sys.exit(lack.exit_code)
+        print(f"error: {reported}", file=sys.stderr)
+        sys.exit(reported.exit_code)
 
 
 def run_stage(main: Callable[[], None]) -> None:
