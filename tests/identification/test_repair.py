@@ -69,12 +69,6 @@ def places(out: Path) -> dict[str, list[tuple[float, ...]]]:
         return dict(store.forgotten_places([photo_id for photo_id, _ in FORGOTTEN]))
 
 
-def root_page(out: Path, name: str) -> int:
-    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
-        query = "SELECT rootpage FROM sqlite_master WHERE name=?"
-        return int(db.execute(query, (name,)).fetchone()[0]) - 1
-
-
 def overwrite(out: Path, start: int, content: bytes) -> None:
     with (out / "state.sqlite").open("r+b") as file:
         file.seek(start)
@@ -82,12 +76,19 @@ def overwrite(out: Path, start: int, content: bytes) -> None:
 
 
 def zero_root(name: str) -> Callable[[Path], None]:
-    return lambda out: overwrite(out, root_page(out, name) * PAGE, bytes(PAGE))
+    def damage(out: Path) -> None:
+        with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+            query = "SELECT rootpage FROM sqlite_master WHERE name=?"
+            (page,) = db.execute(query, (name,)).fetchone()
+        overwrite(out, (page - 1) * PAGE, bytes(PAGE))
+
+    return damage
 
 
-def resize(out: Path, share: float) -> None:
-    size = (out / "state.sqlite").stat().st_size
-    os.truncate(out / "state.sqlite", int(size * share))
+def cut(share: float) -> Callable[[Path], None]:
+    return lambda out: os.truncate(
+        out / "state.sqlite", int((out / "state.sqlite").stat().st_size * share)
+    )
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
@@ -97,9 +98,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "index of places": zero_root("forgotten_photos"),
     "numbers": zero_root("unknown_faces"),
     "header": lambda out: overwrite(out, 0, b"x" * 100),
-    "cut in half": lambda out: resize(out, 0.5),
-    "cut by a tenth": lambda out: resize(out, 0.9),
-    "empty": lambda out: resize(out, 0),
+    "cut in half": cut(0.5),
+    "cut by a tenth": cut(0.9),
+    "empty": cut(0),
 }
 
 
@@ -138,12 +139,6 @@ def test_forgotten_places_survive_any_damage_of_the_state(
     assert (Path(report["backup"]) / "state.sqlite").is_file()
 
 
-def test_identify_and_forget_name_the_repair(out: Path) -> None:
-    DAMAGES["header"](out)
-    with pytest.raises(FaceOpsError, match=f"run `faceops gallery repair --out {out}`"):
-        FaceStore(out / "state.sqlite", METHOD)
-
-
 def test_records_are_restored_from_json_lines_before_places_are_read_from_them(out: Path) -> None:
     DAMAGES["empty"](out)
     for records in out.rglob("faces.parquet"):
@@ -169,8 +164,11 @@ def test_a_full_disk_leaves_the_damaged_state(out: Path, monkeypatch: pytest.Mon
     assert (out / "state.sqlite").read_bytes() == before
 
 
-def test_a_state_of_a_later_version_is_left_alone(out: Path) -> None:
+def test_identify_names_the_repair_and_a_later_version_is_left_alone(out: Path) -> None:
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(FaceOpsError, match="of a later version"):
         check_output(out)
+    DAMAGES["header"](out)
+    with pytest.raises(FaceOpsError, match=f"run `faceops gallery repair --out {out}`"):
+        FaceStore(out / "state.sqlite", METHOD)

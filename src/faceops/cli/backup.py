@@ -43,7 +43,7 @@ def _export(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     """Restore a gallery from such a file, into a new folder.
 
-    The folder appears when every file of the archive was checked against its SHA-256.
+    The folder appears when every file agrees with its SHA-256 and no damage is found.
     """
     from faceops.gallery.archive import import_gallery
 
@@ -69,8 +69,8 @@ def _shown(args: argparse.Namespace, gallery: "Gallery", done: str, **more: obje
 def _check(args: argparse.Namespace) -> int:
     """Check a gallery and output folders for damage; exit code 1 if there is any.
 
-    Each line names what is wrong, what is lost by it and what is not. A note is something that the
-    next change corrects by itself. Nothing is changed.
+    Each line names what is wrong, what is lost by it and what is not. A note is no damage: the next
+    change corrects it, or a repair has reported it. Nothing is changed.
     """
     from dataclasses import asdict
 
