@@ -4,12 +4,12 @@ import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from faceops.base.errors import UsageError
 from faceops.cli import build_parser, main
+from faceops.cli.common import check_folders as check_arguments
 from faceops.photos import folders
 from faceops.photos.folders import Folder, Kind, Use, check_folders
 
@@ -42,19 +42,6 @@ PARSER = build_parser()
 PARSERS = dict(commands(PARSER))
 
 
-@pytest.fixture(autouse=True)
-def _never_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `main` fail where it would run a command."""
-
-    class Checked(argparse.ArgumentParser):
-        def parse_args(self, *given: Any) -> argparse.Namespace:  # type: ignore[override]
-            args = PARSER.parse_args(*given)
-            args.run = lambda args: pytest.fail(f"{given} is not refused")
-            return args
-
-    monkeypatch.setattr("faceops.cli.build_parser", Checked)
-
-
 def declared(command: str) -> list[tuple[str, Kind, Use]]:
     """Return argument, kind and use of the folders of a command."""
     (folders_of,) = [vars(PARSER.parse_args(arguments(command, {}))).get("folders") or ()]
@@ -83,19 +70,11 @@ def make(folder: Path, kind: Kind) -> Path:
     return folder
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of all files below `folder`, by path."""
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def refused(command: str, given: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one sentence with which the command is refused; nothing is written."""
-    before = snapshot(Path.cwd())
-    assert main(arguments(command, given)) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert snapshot(Path.cwd()) == before
-    return error
+def refused(command: str, given: dict[str, Path], sentence: str) -> None:
+    """Check that the command is refused with one sentence."""
+    with pytest.raises(UsageError, match=sentence) as error:
+        check_arguments(PARSER.parse_args(arguments(command, given)))
+    assert "\n" not in str(error.value)
 
 
 WRITTEN = [
@@ -125,23 +104,34 @@ def test_all_folders_of_all_commands_are_checked() -> None:
 
 
 @pytest.mark.parametrize(("command", "name", "own", "use"), WRITTEN)
-def test_a_folder_that_holds_something_else_is_left_unchanged(
-    command: str, name: str, own: Kind, use: Use,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_that_holds_something_else_is_refused(
+    command: str, name: str, own: Kind, use: Use, tmp_path: Path
+) -> None:
     for kind in CONTENT:
         folder = make(tmp_path / kind.name, kind)
         if kind is not own:
             link = tmp_path / f"link to {kind.name}"
             link.symlink_to(folder)
             for path in (folder, link, tmp_path / "new" / ".." / kind.name):
-                assert "name another folder" in refused(command, {name: path}, capsys)
+                refused(command, {name: path}, "name another folder")
         if kind.closed:
-            error = refused(command, {name: folder / "new" / "below"}, capsys)
-            assert f"lies inside {folder}" in error
+            refused(command, {name: folder / "new" / "below"}, f"lies inside {folder}")
     if use is Use.WRITE:
-        assert "is not a UTF-8 path" in refused(command, {name: tmp_path / RAW}, capsys)
+        refused(command, {name: tmp_path / RAW}, "is not a UTF-8 path")
+
+
+def test_the_folders_are_checked_before_a_command_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path, folders.PHOTOS)
+    assert main(["enrol", str(tmp_path), "--gallery", str(tmp_path / "Ann")]) == 2
+    assert "name a folder outside it" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "1.JPG",
+        "Ann",
+        "Ben.jpg",
+        "holiday",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -155,18 +145,16 @@ def test_a_folder_that_holds_something_else_is_left_unchanged(
     ],
 )  # fmt: skip
 def test_a_written_folder_is_apart_from_the_others(
-    command: str, written: str, other: str,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
+    command: str, written: str, other: str, tmp_path: Path
+) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a")
-    for path in ("a", "link", "a/b/.."):
-        error = refused(command, {written: tmp_path / path, other: tmp_path / "a"}, capsys)
-        assert "name two folders" in error
-    for path in ("a/b", "link/new/one"):
-        error = refused(command, {written: tmp_path / path, other: tmp_path / "a"}, capsys)
-        assert "name a folder outside" in error
+    for sentence, paths in (
+        ("name two folders", ("a", "link", "a/b/..")),
+        ("name a folder outside", ("a/b", "link/new/one")),
+    ):
+        for path in paths:
+            refused(command, {written: tmp_path / path, other: tmp_path / "a"}, sentence)
 
 
 def test_a_folder_under_another_spelling_is_known_by_its_inode(

@@ -268,6 +268,8 @@ def test_the_command_evaluates_as_the_stage_does(
 ) -> None:
     monkeypatch.chdir(workspace)
     assert faceops(["evaluate", "--json", "--out", "again"]) == 0
+    files = [Path("again", name).stat() for name in ("evaluation.json", "pictures/roc.png")]
+    assert files[0].st_mtime_ns <= files[1].st_mtime_ns  # of a killed run there is the mark
     stage = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert json.loads(capsys.readouterr().out) == stage
     page, own = (Path(folder, "report.html").read_text() for folder in ("again", "build/evaluate"))

@@ -128,38 +128,26 @@ def label_of(decision: Decision, index: int) -> str:
     """Return the text at the face `index` of the photo: printable, and no letter without a font."""
     if not (decision.person and decision.best):
         return str(decision.reason or decision.kind).replace("_", " ")
-    allowed = label_fonts.JOINERS
-    name = "".join(c if c.isprintable() or c in allowed else " " for c in decision.person)
+    name = label_fonts.without_hidden(decision.person)
     if label_fonts.lacking(name):
         plain = label_fonts.without_marks(name)
-        name = f"face {index}" if label_fonts.lacking(plain) else plain
+        name = f"face {index}" if label_fonts.lacking(plain) or not plain else plain
     return f"{name} {decision.best.probability:.2f}"
 
 
 def label_image(text: str, face_height: float, colour: tuple[int, int, int]) -> Image.Image:
     """Return `text` in white on `colour`, RGB, in a size that suits a face of that height."""
     size = round(min(48, max(12, face_height / 6)))
-    parts = []
     name, space, probability = text.rpartition(" ")  # on the right of a name from right to left too
-    runs = [*label_fonts.text_runs(name), (label_fonts.OWN, space + probability)]
-    for file, run in runs:
-        font = label_fonts.load_font(file, size)
-        left, top, right, bottom = map(int, font.getbbox(run, anchor="ls"))
-        part = Image.new("RGBA", (right - left + 1, bottom - top + 1), (*colour, 0))
-        place = (-left, -top)
-        ImageDraw.Draw(part).text(place, run, "white", font, "ls", embedded_color=True)
-        scale = size / font.size  # below 1 for a font of pictures
-        if scale != 1:
-            part = part.resize([max(1, round(side * scale)) for side in part.size])
-        parts.append((part, left * scale, top * scale, font.getlength(run) * scale))
-    rise = -min(head for _, _, head, _ in parts)
-    drop = max(head + part.height for part, _, head, _ in parts)
-    width = sum(length for *_, length in parts)
-    label = Image.new("RGB", (round(width) + 9, round(rise + drop) + 7), colour)
+    files = [*label_fonts.text_runs(name), (label_fonts.OWN, space + probability)]
+    runs = [(label_fonts.load_font(file, size), run) for file, run in files]
+    _, heads, _, feet = zip(*(font.getbbox(run, anchor="ls") for font, run in runs), strict=True)
+    width = sum(font.getlength(run) for font, run in runs)
+    label = Image.new("RGB", (round(width) + 9, round(max(feet) - min(heads)) + 7), colour)
     x = 4.0
-    for part, start, head, length in parts:
-        label.paste(part, (round(x + start), round(3 + rise + head)), part)
-        x += length
+    for font, run in runs:
+        ImageDraw.Draw(label).text((x, 3 - min(heads)), run, "white", font, "ls")
+        x += font.getlength(run)
     return label
 
 

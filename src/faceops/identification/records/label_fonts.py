@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from PIL import ImageFont, features
 
+from faceops.dataset.names import HIDDEN
+
 _ABSENT = "\U0010ffff"  # no character: every font draws its sign for a missing one
 _TRIED_SIZE = 16  # pixels, at which letters are compared
-BITMAP_SIZES = (109, 128, 136, 160)  # of fonts that hold pictures, such as colour emoji
 JOINERS = {"\u200c", "\u200d", *map(chr, range(0xFE00, 0xFE10))}  # change letters beside them
 _PLACEHOLDERS = ("lastresort", "adobeblank", "notdef")  # fonts that have a sign for everything
 _STYLES = ("bold", "italic", "oblique", "black", "light", "thin", "condensed", "mono", "serif")
@@ -78,10 +79,16 @@ def lacking(text: str) -> dict[str, str]:
     return found
 
 
+def without_hidden(text: str) -> str:
+    """Return the text with spaces for control characters and others that nobody sees."""
+    hidden = (each for each in text if unicodedata.category(each) in HIDDEN)
+    return text.translate({ord(each): " " for each in hidden if each not in JOINERS})
+
+
 def without_marks(text: str) -> str:
-    """Return the text without accents and other marks: `Zoë` is `Zoe`."""
+    """Return the text without accents, other marks and symbols: `Zoë 😀` is `Zoe`."""
     letters = unicodedata.normalize("NFKD", text)
-    return "".join(each for each in letters if not unicodedata.combining(each))
+    return "".join(each for each in letters if unicodedata.category(each)[0] not in "MS").strip()
 
 
 def script_of(cluster: str) -> str:
@@ -96,7 +103,7 @@ def advice(scripts: dict[str, str]) -> str:
     if not scripts:
         return ""
     packages = {
-        "fonts-noto-cjk" if script in _CJK else "fonts-noto-color-emoji fonts-symbola"
+        "fonts-noto-cjk" if script in _CJK else "fonts-symbola"
         if script == SYMBOL else "fonts-noto-core fonts-noto-extra"
         for script in scripts
     }  # fmt: skip
@@ -106,8 +113,8 @@ def advice(scripts: dict[str, str]) -> str:
     names = {"CJK": "Chinese characters", SYMBOL: "symbols"}
     shown = ", ".join(names.get(script, script.title()) for script in sorted(scripts))
     return (
-        f"names in {shown} are drawn without accents or as face numbers (face_index in faces.csv), "
-        f"because no font has their letters: {install}, and run this again"
+        f"names in {shown} are drawn without accents and symbols, or as face numbers (face_index "
+        f"in faces.csv), because no font has their letters: {install}, and run this again"
     )
 
 
@@ -115,7 +122,8 @@ def advice(scripts: dict[str, str]) -> str:
 def find_font(cluster: str) -> FontFile | None:
     """Return a font that has all letters of `cluster`; None if no font has, or none can order them.
 
-    The latest fonts are tried first, so that a name has few fonts.
+    Fonts that have letters of earlier labels are tried first: labels share few fonts, and
+    fontconfig is seldom asked.
     """
     if script_of(cluster) in _SHAPED and not _has_shaping():
         return None
@@ -136,19 +144,16 @@ _used: dict[FontFile, None] = {}
 def load_font(
     font: FontFile, size: int, layout: ImageFont.Layout | None = None
 ) -> ImageFont.FreeTypeFont:
-    """Return the font at `size` pixels, or at the size of its pictures if it has no outlines.
+    """Return the font at `size` pixels.
 
     Raises:
-        OSError: it cannot be loaded.
+        OSError: it cannot be loaded, or has pictures of one size only, as colour emoji have.
     """
     if not font.path:
         own = ImageFont.load_default(size)
         assert isinstance(own, ImageFont.FreeTypeFont)
         return own
-    for number in (size, *BITMAP_SIZES):
-        with suppress(OSError):
-            return ImageFont.truetype(font.path, number, font.number, layout_engine=layout)
-    raise OSError(f"{font.path} cannot be loaded")
+    return ImageFont.truetype(font.path, size, font.number, layout_engine=layout)
 
 
 def _clusters(text: str) -> Iterator[str]:
@@ -170,8 +175,6 @@ def _has(font: FontFile, cluster: str) -> bool:
     try:
         # Not shaped, which would draw a mark alone on a dotted circle.
         loaded = load_font(font, _TRIED_SIZE, ImageFont.Layout.BASIC)
-        if loaded.size != _TRIED_SIZE and cluster.isascii():
-            return False  # digits among colour emoji are for keys
         none = (b"", bytes(loaded.getmask(_ABSENT)))
         return all(bytes(loaded.getmask(letter)) not in none for letter in letters)
     except OSError:
@@ -187,7 +190,8 @@ def _candidates(cluster: str) -> Iterator[FontFile]:
     """Yield fonts that may have the letters: fontconfig's choice, or all in the usual folders."""
     if fontconfig := shutil.which("fc-match"):
         charset = " ".join(f"{ord(letter):x}" for letter in cluster if letter not in JOINERS)
-        command = [fontconfig, "-f", "%{file}\n%{index}", f"sans-serif:charset={charset}"]
+        pattern = f"sans-serif:color=false:charset={charset}"
+        command = [fontconfig, "-f", "%{file}\n%{index}", pattern]
         with suppress(OSError, subprocess.SubprocessError, ValueError):
             done = subprocess.run(command, capture_output=True, timeout=10, check=True)
             path, _, index = os.fsdecode(done.stdout).rpartition("\n")
