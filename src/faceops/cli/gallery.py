@@ -12,9 +12,6 @@ from faceops.cli.identify import result_lines
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from faceops.gallery.people_folder import SkippedPhoto
     from faceops.identification.forget.forget import ForgetResult
 
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
@@ -117,7 +114,7 @@ def _enrol(args: argparse.Namespace) -> int:
     return common.show(args, {**asdict(report), "gallery": str(args.gallery)}, lines)
 
 
-def _flag_lines(flags: "Iterable[SkippedPhoto]") -> list[str]:
+def _flag_lines(flags: list[Any]) -> list[str]:
     return [f"not enrolled: {printable(flag.photo)} ({flag.reason}): {flag.note}" for flag in flags]
 
 
