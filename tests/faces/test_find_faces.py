@@ -10,7 +10,13 @@ from PIL import Image, ImageFilter
 from faceops.faces.align import TEMPLATE, align
 from faceops.faces.crop_photos import box_crop, center_square, choose_face
 from faceops.faces.detector import Detection, Detector
-from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.faces.find_faces import (
+    PHOTO_SIDE,
+    PLACE_SIDE,
+    Face,
+    FaceFinder,
+    find_in_photo,
+)
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
 from faceops.photos.open_photo import open_photo
@@ -168,3 +174,75 @@ def test_detail_finds_what_the_whole_view_misses(
     assert find_in_photo(path, FaceFinder(detector, refiner)).faces == []
     found = find_in_photo(path, FaceFinder(detector, refiner, detail=2560))
     assert len(found.faces) == 1 and found.photo.pixels.shape == (3000, 4000, 3)
+
+
+def photo_turned(path: Path, face: np.ndarray, degrees: int, width: int = 800) -> Path:
+    """Write a photo of 4:3 with the face, turned by `degrees` anticlockwise in pixels."""
+    pixels = Image.new("RGB", (800, 600), (120, 130, 110))
+    pixels.paste(Image.fromarray(face).resize((300, 300)), (200, 100))
+    pixels.resize((width, width * 3 // 4)).rotate(degrees, expand=True).save(path, quality=92)
+    return path
+
+
+@pytest.mark.parametrize("width", [800, 4000])
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_face_that_does_not_stand_upright_is_found_by_turning_the_photo(
+    degrees: int,
+    width: int,
+    tmp_path: Path,
+    detector: Detector,
+    refiner: LandmarkRefiner,
+    drawn_faces: np.ndarray,
+) -> None:
+    finder = FaceFinder(detector, refiner, turns=True)
+    upright = find_in_photo(photo_turned(tmp_path / "0.jpg", drawn_faces[3], 0, width), finder)
+    path = photo_turned(tmp_path / "1.jpg", drawn_faces[3], degrees, width)
+    found = find_in_photo(path, finder)
+    assert (upright.turned, found.turned) == (0, degrees)
+    (expected,), (face,) = upright.faces, found.faces
+    assert face.detection.score == pytest.approx(expected.detection.score, abs=0.03)
+    assert np.abs(face.crop.astype(int) - expected.crop).mean() < 6
+    # Box and landmarks are those of the photo as it is.
+    assert found.photo.size == (upright.photo.size[::-1] if degrees % 180 else upright.photo.size)
+    quarters = degrees // 90
+    expected = expected.detection.turned_back((4 - quarters) % 4, upright.photo.size)
+    np.testing.assert_allclose(face.detection.box, expected.box, atol=width / 80)
+    np.testing.assert_allclose(face.detection.landmarks, expected.landmarks, atol=width / 80)
+    again = align(open_photo(path).pixels, face.detection.landmarks)
+    assert np.abs(again.astype(int) - face.crop).mean() < 6
+    assert find_in_photo(path, FaceFinder(detector, refiner)).turned == 0  # as in training
+
+
+def test_turns_are_tried_only_where_a_face_may_not_stand_upright(
+    detector: Detector,
+    refiner: LandmarkRefiner,
+    scene: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finder, search, sizes = FaceFinder(detector, refiner, turns=True), detector.search, []
+
+    def count(
+        pixels: np.ndarray, *, retry: bool = True
+    ) -> tuple[list[Detection], Detection | None]:
+        sizes.append(max(pixels.shape))
+        return search(pixels, retry=retry)
+
+    monkeypatch.setattr(detector, "search", count)
+    large = np.asarray(Image.fromarray(scene).resize((840, 600)))
+    assert len(finder.detect_turned(large)[0]) == 3 and sizes == [840]
+    assert finder.detect_turned(np.full_like(large, 120)) == ([], 0) and sizes == [840, 840]
+    assert finder.detect_turned(np.rot90(large))[1] == 3  # one face is found, with a low score
+    assert finder.detect_turned(np.rot90(scene, 3))[1] == 1  # none is found
+    assert sizes[2:] == [840, 3 * PHOTO_SIDE, 840, 420, 3 * PLACE_SIDE, 420]
+
+
+def test_a_box_goes_back_from_the_turned_copy() -> None:
+    photo = np.arange(12).reshape(3, 4)
+    for quarters in range(4):
+        copy = np.rot90(photo, quarters)
+        for (y, x), value in np.ndenumerate(copy):
+            found = Detection((x, y, 1, 1), np.array([[x, y]] * 5, np.float32), 0.9)
+            back = found.turned_back(quarters, (copy.shape[1], copy.shape[0]))
+            left, top, width, height = back.box
+            assert photo[top, left] == value and (width, height) == (1, 1)
+            assert (back.landmarks == (left, top)).all()

@@ -82,15 +82,15 @@ def test_with_little_memory_a_run_ends_with_its_results_or_one_sentence_and_keep
 
 
 def lacking(error: Callable[[], Exception], calls: range) -> Callable[..., Any]:
-    """Return `Detector.detect`, which raises `error` at these of its calls, counted from 0."""
-    real, count = Detector.detect, iter(range(1000))
+    """Return `Detector.search`, which raises `error` at these of its calls, counted from 0."""
+    real, count = Detector.search, iter(range(1000))
 
-    def detect(self: Detector, pixels: np.ndarray, *, retry: bool = True) -> Any:
+    def search(self: Detector, pixels: np.ndarray, *, retry: bool = True) -> Any:
         if next(count) in calls:
             raise error()
         return real(self, pixels, retry=retry)
 
-    return detect
+    return search
 
 
 def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
@@ -182,7 +182,7 @@ def test_the_first_run_too_ends_when_no_photo_can_be_opened(
     album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo, out = album / "orientation_6.jpg", tmp_path / "out"
-    monkeypatch.setattr(Detector, "detect", lacking(MemoryError, range(2)))
+    monkeypatch.setattr(Detector, "search", lacking(MemoryError, range(2)))
     with pytest.raises(FaceOpsError, match=r"1 of the first 1 photos .*lacks memory"):
         identify(photo, gallery, bundle, out)
     assert not (out / "summary.json").exists()
@@ -196,7 +196,7 @@ def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(
     photos = sorted(path for path in (album / "scenes").iterdir())
     for path in photos[4:]:
         path.unlink()
-    monkeypatch.setattr(Detector, "detect", lacking(MemoryError, range(1000)))
+    monkeypatch.setattr(Detector, "search", lacking(MemoryError, range(1000)))
     settings = IdentifySettings(detail=0, max_failed_share=1)
     summary = identify(album / "scenes", gallery, bundle, results_missing(out), settings)
     assert len(summary.failures) == 4 and 0 < summary.faces < first.faces

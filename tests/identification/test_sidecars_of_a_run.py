@@ -1,7 +1,9 @@
 """Sidecars of whole runs: failures are reported for each photo and repaired by the next run."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
@@ -16,6 +19,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.sidecars import sidecars
 from faceops.identification.summary import Summary, read_summary
+from faceops.photos.pixels import ORIENTATION
 from faceops.release.bundle import Bundle
 from tests.identification.test_sidecars import DIGIKAM
 
@@ -231,3 +235,37 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(
     ]
     drawn = [path for path in (out / "annotated").rglob("*") if path.is_file()]
     assert len(drawn) == 5
+
+
+def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(
+    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Up to schema 4, TIFF and HEIC were stored with orientation 1 and never turned."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    for source, name in (("1.jpg", "side.tif"), ("2.jpg", "side.jpg")):  # HEIC named as JPEG
+        with Image.open(photos / source) as image:
+            stored = image.transpose(Image.Transpose.ROTATE_90)
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        stored.info["exif"] = exif.tobytes()
+        stored.save(photos / name, "TIFF" if name.endswith("tif") else "HEIF", exif=exif.tobytes())
+    with Image.open(photos / "0.jpg") as image:
+        image.rotate(90, expand=True).save(photos / "turned.jpg", quality=95)
+    out = tmp_path / "out"
+    first = run(photos, gallery, bundle, out)
+    assert first.identified == 6 and first.photos_turned == 1
+    right = {path.name: path.read_bytes() for path in photos.glob("*.xmp")}
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
+        turned = "SELECT photo_id FROM photos WHERE turned<>0"
+        db.execute(f"UPDATE faces SET x=0, y=0, detector_score=.7 WHERE photo_id IN ({turned})")
+        db.execute("UPDATE photos SET orientation=1")
+        for column in ("photos DROP turned", "files DROP ctime_ns", "files DROP inode"):
+            db.execute(f"ALTER TABLE {column}")
+        db.execute("PRAGMA user_version=4")
+    for name in ("side.tif.xmp", "side.jpg.xmp"):
+        region = sidecars.NamedRegion((1.0, 2.0, 30.0, 30.0), "Ada")
+        assert sidecars.write_sidecar(photos / name, [region], (100, 100), 1)
+    again = run(photos, gallery, bundle, out)
+    assert (again.photos_opened, again.photos_reused, again.photos_turned) == (3, 3, 1)
+    assert {path.name: path.read_bytes() for path in photos.glob("*.xmp")} == right
+    assert run(photos, gallery, bundle, out).unchanged

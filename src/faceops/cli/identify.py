@@ -122,6 +122,10 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         f"{summary.faces} faces found in {summary.photos} photos{known}, "
         f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people"
     )
+    if summary.photos_turned:
+        lines.append(
+            f"{summary.photos_turned} photos were turned: their faces do not stand upright"
+        )
     if summary.unknown or summary.rejected or summary.rejected_photos:
         reasons = [f"{count} {reason}" for reason, count in sorted(summary.reasons.items())]
         lines.append(f"without a name: {', '.join(reasons)}")

@@ -23,6 +23,7 @@ SAME_BOX = 0.5  # intersection over union from which two boxes of one photo show
 # The second attempt, for a face that fills the photo and is missed at the usual scale.
 _RETRY_SCALE = 0.5  # of `Detector.size`
 _RETRY_BORDER = 0.3  # black, of the longer side, all around
+TRACE = 0.12  # score from which a place may show a face that does not stand upright
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,20 @@ class Detection:
         box = left, top, width * scale[0], height * scale[1]
         landmarks = (self.landmarks + np.array(shift, np.float32)) * np.array(scale, np.float32)
         return Detection(box, landmarks, self.score)
+
+    def turned_back(self, quarters: int, size: tuple[int, int]) -> "Detection":
+        """Return the detection in pixels of a photo, found in its turned copy.
+
+        Args:
+            quarters: turns anticlockwise that make the copy of the photo, as for `np.rot90`.
+            size: width and height of the copy in pixels.
+        """
+        (x, y, wide, high), landmarks, (width, height) = self.box, self.landmarks, size
+        for _ in range(quarters):
+            x, y, wide, high = height - y - high, x, high, wide
+            landmarks = np.stack([height - 1 - landmarks[:, 1], landmarks[:, 0]], axis=1)
+            width, height = height, width
+        return Detection((x, y, wide, high), landmarks, self.score)
 
 
 def with_symbolic_size(model: bytes) -> bytes:
@@ -125,39 +140,54 @@ class Detector:
 
         With `retry`, a photo without a face is tried again at half the size and in a black frame.
         """
-        if not pixels.shape[0] or not pixels.shape[1]:
-            return []
-        found = self._detect(pixels, self.size, 0.0)
-        if found or not retry:
-            return found
-        return self._detect(pixels, _RETRY_SCALE * self.size, _RETRY_BORDER)
+        return self.search(pixels, retry=retry)[0]
 
-    def _detect(self, pixels: np.ndarray, size: float, border_share: float) -> list[Detection]:
+    def search(
+        self, pixels: np.ndarray, *, retry: bool = True
+    ) -> tuple[list[Detection], Detection | None]:
+        """Return the faces as `detect`, and the place that scores best, None below `TRACE`.
+
+        A place that scores less than a face may show one that does not stand upright.
+        """
+        if not pixels.shape[0] or not pixels.shape[1]:
+            return [], None
+        found, best = self._search(pixels, self.size, 0.0)
+        if not found and retry:
+            found, _ = self._search(pixels, _RETRY_SCALE * self.size, _RETRY_BORDER)
+        return found, best
+
+    def _search(
+        self, pixels: np.ndarray, size: float, border_share: float
+    ) -> tuple[list[Detection], Detection | None]:
         height, width = pixels.shape[:2]
-        small = _scaled_down(pixels, min(1.0, size / max(height, width)))
+        small = scaled_down(pixels, min(1.0, size / max(height, width)))
         border = round(border_share * max(small.shape))
         net_input = _net_input(small, border)
         outputs = self._session.run(self._outputs, {self._input.name: net_input})
         maps = dict(zip(self._outputs, outputs, strict=True))
-        boxes, landmarks, scores = decode(maps, net_input.shape[3], self.threshold)
+        boxes, landmarks, scores = decode(maps, net_input.shape[3], min(TRACE, self.threshold))
         # Unusual pixels may give boxes that are not finite or larger than the input.
         sides = boxes[:, 2:]
         in_range = (sides >= 1) & (sides <= 2 * max(net_input.shape[2:]))
         plausible = np.isfinite(boxes).all(axis=1) & in_range.all(axis=1)
         boxes, landmarks, scores = boxes[plausible], landmarks[plausible], scores[plausible]
-        kept = non_maximum_suppression(boxes, scores, MAX_OVERLAP)
+        faces = np.flatnonzero(scores >= self.threshold)
+        kept = faces[non_maximum_suppression(boxes[faces], scores[faces], MAX_OVERLAP)]
         # Sides were rounded to whole pixels, so each axis has its own scale.
         scale = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
         boxes[:, :2] -= border
         landmarks -= border
         boxes *= np.tile(scale, 2)
         landmarks *= scale
-        return [
-            Detection(tuple(boxes[i].tolist()), landmarks[i].copy(), float(scores[i])) for i in kept
-        ]
+
+        def detection(i: int) -> Detection:
+            return Detection(tuple(boxes[i].tolist()), landmarks[i].copy(), float(scores[i]))
+
+        best = detection(int(scores.argmax())) if len(scores) else None
+        return [detection(i) for i in kept], best
 
 
-def _scaled_down(pixels: np.ndarray, scale: float) -> np.ndarray:
+def scaled_down(pixels: np.ndarray, scale: float) -> np.ndarray:
     """Return `pixels` scaled by `scale` with anti-aliasing; unchanged at 1."""
     if scale >= 1.0:
         return pixels

@@ -56,6 +56,7 @@ class Summary:
         known_to_gallery: False if the gallery is read-only: forgetting a person then takes --out.
         photos_opened: photos decoded in this run; `photos_reused` came from an earlier run, and of
             these, `photos_reembedded` had their faces embedded again from stored crops.
+        photos_turned: photos whose faces do not stand upright and were found after a turn.
         unknown_people: people without a name seen in two photos or more, with
             `unknown_people_faces` faces.
         reasons: rows by reason: faces, and photos without faces.
@@ -103,6 +104,7 @@ class Summary:
     photos_opened: int = 0
     photos_reused: int = 0
     photos_reembedded: int = 0
+    photos_turned: int = 0
     faces: int = 0
     identified: int = 0
     unknown: int = 0
@@ -135,6 +137,7 @@ class Summary:
         # A file that could not even be read is neither opened nor reused.
         self.photos_reused += not named.opened and named.photo.photo_id is not None
         self.photos_reembedded += named.reembedded
+        self.photos_turned += named.photo.turned != 0
         if named.failure:
             self.failures.append(named.failure)
         self.faces += len(named.photo.faces)

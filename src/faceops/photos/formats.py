@@ -40,6 +40,7 @@ class PhotoFormat:
         extra: of faceops, which installs the package.
         size: returns width and height from the bytes of a file, where the plug-in decodes all as
             it opens one.
+        decoder_turns: whether the decoder itself turns the pixels upright, and its size is upright.
     """
 
     name: str
@@ -51,6 +52,7 @@ class PhotoFormat:
     extra: str = ""
     with_suffix: re.Pattern[bytes] | None = None
     size: Callable[[bytes], tuple[int, int]] | None = None
+    decoder_turns: bool = False
 
 
 def _register_heif() -> None:
@@ -107,7 +109,13 @@ FORMATS = [
         extra="raw",
         with_suffix=_RAW,
     ),
-    PhotoFormat("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "TIFF"),
+    PhotoFormat(
+        "TIFF",
+        (".tif", ".tiff"),
+        re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"),
+        "TIFF",
+        decoder_turns=True,
+    ),
     PhotoFormat(
         "BMP", (".bmp",), re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"
     ),
@@ -124,6 +132,7 @@ FORMATS = [
         package="pillow_heif",
         register=_register_heif,
         extra="heic",
+        decoder_turns=True,
     ),
     PhotoFormat(
         "JPEG2000",

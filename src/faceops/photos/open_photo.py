@@ -33,7 +33,7 @@ class Photo:
         format: the name of its `formats.PhotoFormat`, such as "JPEG".
         photo_id: sha256 of the file's bytes, hexadecimal.
         size: width and height of the upright photo in pixels; `pixels` may be a reduced copy.
-        orientation: EXIF's, 1 to 8, which is undone in `pixels`; 1 where the file has none.
+        orientation: stated by the file, see `orientation_of`; it is undone in `pixels`.
         is_draft: whether `pixels` would be larger without `least_side`.
     """
 
@@ -214,7 +214,7 @@ def decode_photo(
 ) -> Photo:
     """Return the photo that is encoded in `content`, the bytes of a file.
 
-    EXIF orientation is applied. Of an animation the first frame is returned.
+    Its orientation is applied. Of an animation the first frame is returned.
 
     Args:
         path: for messages; it is not opened.
@@ -237,16 +237,22 @@ def decode_photo(
             opened = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
         stored = opened.size
         is_draft = _draft(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
+        opened_size = opened.size
         decoded = opened.size if is_single_scan(content) else stored
         _check_size(path, stored, decoded, limits)
         if not _fits_into_memory(decoded):
             raise MemoryError
         with _one_at_a_time(math.prod(opened.size) > FULL_PIXELS):
+            orientation = orientation_of(opened) if photo_format.decoder_turns else 1
             opened.load()
-            orientation = orientation_of(opened)
+            size = stored
+            if not photo_format.decoder_turns:
+                orientation = orientation_of(opened)
+                size = size[::-1] if orientation in SIDEWAYS else size
+            elif opened_size == stored:  # else a thumbnail in it was opened
+                size = opened.size
             image = within(opened, FULL_PIXELS)
-        is_reduced = image.size != stored
-        pixels = to_rgb(upright(image, orientation))
+        pixels = to_rgb(image if photo_format.decoder_turns else upright(image, orientation))
     except MemoryError:
         raise _no_memory(path) from None
     except _DECODER_ERRORS as error:
@@ -258,9 +264,6 @@ def decode_photo(
         raise PhotoError(
             path, Reason.UNREADABLE, f"is a broken {broken}; copy it again or remove it."
         ) from None
-    size = (pixels.shape[1], pixels.shape[0])
-    if is_reduced:
-        size = stored[::-1] if orientation in SIDEWAYS else stored
     photo_id = hashlib.sha256(content).hexdigest()
     return Photo(pixels, photo_format.name, photo_id, size, orientation, is_draft)
 

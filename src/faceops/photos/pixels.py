@@ -1,8 +1,10 @@
 """Conversion of any pixel format to 8-bit RGB in sRGB."""
 
 import io
+import itertools
 import math
 import struct
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -107,12 +109,36 @@ SIDEWAYS = frozenset({5, 6, 7, 8})  # width and height change places
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation of the loaded `image`, 1 to 8; 1 where it states none of them."""
+    """Return the orientation that the file of `image` states, 1 to 8; 1 where it states none.
+
+    Of HEIC and AVIF it is that of the container (irot, imir), in EXIF's numbers: players ignore
+    EXIF's own there (MIAF, ISO/IEC 23000-22, 7.3.10.1). Where the decoder turns pixels itself
+    (`PhotoFormat.decoder_turns`), ask before `image` is loaded: the tag is gone afterwards.
+    """
+    if image.format == "HEIF":
+        return _heif_orientation(image)
     try:
-        orientation = image.getexif().get(ORIENTATION, 1)
+        orientation = image.getexif().get(ORIENTATION, 1)  # Pillow puts AVIF's irot and imir here
     except (AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
         return 1  # the pixels may still be valid
     return orientation if isinstance(orientation, int) and orientation in UNDO_ORIENTATION else 1
+
+
+# By whether it mirrors left and right, and the quarter turns clockwise that follow.
+_ORIENTATIONS = dict(
+    zip(itertools.product((False, True), range(4)), (1, 6, 3, 8, 2, 7, 4, 5), strict=True)
+)
+
+
+def _heif_orientation(image: Any) -> int:
+    """Return the orientation that libheif undoes, from a HEIC photo that is not yet loaded."""
+    mirrored, quarters = False, 0
+    for kind, *values in image._heif_file[image.tell()]._c_image.transformations:
+        if kind == "irot":
+            quarters -= values[0] // 90  # given anticlockwise
+        elif kind == "imir":  # 0: top and bottom change places, 1: left and right
+            mirrored, quarters = not mirrored, (0 if values[0] else 2) - quarters
+    return _ORIENTATIONS[mirrored, quarters % 4]
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -136,7 +136,8 @@ class Bundle:
     def face_finder(self, detail: int = 0) -> FaceFinder:
         """Return the finder of aligned faces that this release was trained with.
 
-        `detail` above 0 also finds small faces in large photos, see `FaceFinder`.
+        It turns photos that lie on their side or head. `detail` above 0 also finds small faces in
+        large photos, see `FaceFinder`.
 
         Raises:
             FaceOpsError: it was trained on crops that were not aligned by landmarks.
@@ -146,14 +147,17 @@ class Bundle:
                 f"{self.name} was trained on crops of mode {self.release.alignment.mode!r} and "
                 "cannot name faces in photos; rebuild it with crop.mode aligned."
             )
-        return self.finder_of_any_mode(self.threads, detail)
+        return self.finder_of_any_mode(self.threads, detail, turns=True)
 
-    def finder_of_any_mode(self, threads: int, detail: int = 0) -> FaceFinder:
+    def finder_of_any_mode(
+        self, threads: int, detail: int = 0, *, turns: bool = False
+    ) -> FaceFinder:
         """Return the finder of aligned faces, also where crops of another mode were trained on."""
         alignment = self.release.alignment
         size, threshold = alignment.detector_size, alignment.detector_threshold
         detector = Detector(self._detector_bytes, size, threshold, threads)
-        return FaceFinder(detector, LandmarkRefiner(self._landmarks_bytes, threads), detail)
+        refiner = LandmarkRefiner(self._landmarks_bytes, threads)
+        return FaceFinder(detector, refiner, detail, turns=turns)
 
 
 def stored_embeddings(

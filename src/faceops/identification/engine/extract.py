@@ -21,6 +21,7 @@ from faceops.identification.state.found_photo import FoundPhoto, forgotten_faces
 from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
+from faceops.photos.formats import format_of
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
@@ -92,7 +93,7 @@ class FaceExtractor:
                 hash_error = error  # opening it gives the reason, or succeeds on a flaky disk
             else:
                 stored = self.store.load([photo_id]).get(photo_id)
-                if stored is not None:
+                if stored is not None and (stored.orientation_known or not _is_turned(path)):
                     return _from_store(path, file, stored)
         try:
             found = find_in_photo(path, self.finder, self.settings.limits)
@@ -148,6 +149,16 @@ class FaceExtractor:
 def _from_store(path: Path, file: SourceFile, stored: StoredPhoto) -> Extraction:
     reembedded = bool(stored.crops)
     return Extraction(path, file, stored.photo, reembedded=reembedded, crops=stored.crops)
+
+
+def _is_turned(path: Path) -> bool:
+    """Return whether the decoder of this photo turns its pixels upright."""
+    try:
+        with path.open("rb") as file:
+            photo_format = format_of(file.read(64), path.suffix)
+    except OSError:
+        return True  # opening the photo gives the reason
+    return photo_format is not None and photo_format.decoder_turns
 
 
 def shards(paths: Sequence[Path], size: int) -> list[list[Path]]:

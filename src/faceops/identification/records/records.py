@@ -112,6 +112,7 @@ COLUMNS = (
     Column("reason", _TEXT, "if not identified", lambda row: _text(row.decision.reason)),
     Column("release", _TEXT, "the model", lambda row: row.run.release, foreign=True),
     Column("contract_id", _TEXT, "of the release", lambda row: row.run.contract_id),
+    Column("turned", pa.int32(), "clockwise, for upright faces", lambda row: row.photo.turned),
 )
 
 

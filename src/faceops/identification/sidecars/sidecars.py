@@ -109,7 +109,7 @@ def write_sidecar(
     Args:
         path: see `SidecarPlaces`.
         size: width and height of the upright photo in pixels.
-        orientation: EXIF's, 1 to 8.
+        orientation: stated by the file, 1 to 8.
 
     Raises:
         FaceOpsError: the sidecar is damaged, or cannot be read or written; it stays as it was.

@@ -3,7 +3,13 @@
 Adobe, XMP Specification part 1 (ISO 16684-1): a structure's fields may be attributes or elements,
 of the element itself or of an rdf:Description in it. Metadata Working Group, Guidelines for
 Handling Image Metadata 2.0, chapter 5.9: a region's area is given by its centre and size as shares
-of the stored image, before its orientation is applied.
+of the stored image, before its orientation is applied; readers turn regions with the photo.
+
+Of HEIC and AVIF the stored image is the coded one, before irot and imir: iPhones write regions so
+and state the same orientation in irot and in EXIF. Where both differ, irot and imir count (MIAF,
+ISO/IEC 23000-22, 7.3.10.1: players ignore EXIF's); immich and digiKam with ExifTool turn regions by
+them. Where only EXIF states one, the stored image is also the one that players show, so a region is
+right whether a reader turns photo and region by EXIF or neither.
 
 defusedxml parses; document types and entities are refused in every encoding.
 """
@@ -57,7 +63,7 @@ def stored_area(box: Box, size: tuple[int, int], orientation: int) -> Area | Non
     Args:
         box: x, y, width, height in pixels of the upright photo; it is clipped to the photo.
         size: width and height of the upright photo in pixels.
-        orientation: EXIF's, 1 to 8, that was applied to make it upright.
+        orientation: stated by the file, 1 to 8, that was applied to make it upright.
     """
     width, height = size
     left, top = max(box[0], 0.0), max(box[1], 0.0)

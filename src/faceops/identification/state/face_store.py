@@ -37,11 +37,13 @@ class StoredPhoto:
     """A photo in the store.
 
     `crops`, uint8 (112, 112, 3) RGB by index in `photo.faces`, are those of faces that the current
-    contract has not embedded yet.
+    contract has not embedded yet. `orientation_known` is False if an earlier version noted 1 as the
+    orientation of a photo whose decoder turns pixels, or of any other.
     """
 
     photo: FoundPhoto
     crops: Mapping[int, np.ndarray] = field(default_factory=dict)
+    orientation_known: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,7 @@ class FaceStore:
         marks = _marks(photo_ids)
         with self._reading() as db:
             photos = db.execute(
-                "SELECT photo_id, reason, width, height, orientation, decoder FROM photos "
+                "SELECT photo_id, reason, width, height, orientation, turned, decoder FROM photos "
                 f"WHERE finder=? AND photo_id IN ({marks})",
                 (finder, *photo_ids),
             ).fetchall()
@@ -188,11 +190,13 @@ class FaceStore:
                     Reason(reason) if reason else None,
                     tuple(faces.get(photo_id, ())),
                     (width, height),
-                    orientation,
+                    orientation or 1,
+                    turned or 0,
                 ),
                 crops.get(photo_id, {}),
+                orientation is not None,
             )
-            for photo_id, reason, width, height, orientation, decoder in photos
+            for photo_id, reason, width, height, orientation, turned, decoder in photos
             if decoder == self._decoder_of(reason, (width, height)) and photo_id not in incomplete
         }
 
@@ -289,8 +293,8 @@ class FaceStore:
         reason = str(photo.reason) if photo.reason else None
         decoder = self._decoder_of(reason, photo.size)
         self._db.execute(
-            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*key, reason, decoder, *photo.size, photo.orientation),
+            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, reason, decoder, *photo.size, photo.orientation, photo.turned),
         )
         self._db.executemany(
             # A stored crop stays if no crop is to be stored now.

@@ -59,7 +59,8 @@ class FoundPhoto:
     Attributes:
         photo_id: sha256 of the bytes; None if they could not be read.
         size: width and height of the upright photo, pixels; (0, 0) if it could not be opened.
-        orientation: EXIF's, 1 to 8, already applied.
+        orientation: stated by the file, 1 to 8, already applied.
+        turned: degrees clockwise by which its faces were turned upright, see `PhotoFaces`.
     """
 
     photo_id: str | None
@@ -67,6 +68,7 @@ class FoundPhoto:
     faces: tuple[FoundFace, ...] = ()
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
+    turned: int = 0
 
     def without(self, gone: Collection[int]) -> "FoundPhoto":
         """Return the photo; of the faces with the indices `gone`, only the box is left."""
@@ -107,7 +109,7 @@ class FoundPhoto:
         )
         photo = found.photo
         reason = None if faces else Reason.NO_FACE
-        return cls(photo.photo_id, reason, faces, photo.size, photo.orientation)
+        return cls(photo.photo_id, reason, faces, photo.size, photo.orientation, found.turned)
 
 
 def thumbnail(crop: np.ndarray) -> bytes:

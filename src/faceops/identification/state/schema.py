@@ -55,7 +55,7 @@ _TABLES = {
     "files": "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, photo_id TEXT NOT NULL, "
     "gone_since INTEGER, ctime_ns INTEGER, inode INTEGER)",
     "photos": "(photo_id TEXT, finder TEXT, reason TEXT, decoder TEXT, width INTEGER, "
-    "height INTEGER, orientation INTEGER, PRIMARY KEY (photo_id, finder))",
+    "height INTEGER, orientation INTEGER, turned INTEGER, PRIMARY KEY (photo_id, finder))",
     "faces": "(photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, y REAL, width REAL, "
     "height REAL, detector_score REAL, quality REAL, forgotten INTEGER, thumbnail BLOB, "
     "crop BLOB, PRIMARY KEY (photo_id, finder, face_index))",
@@ -70,6 +70,13 @@ _MIGRATIONS = {
         *(f"ALTER TABLE files ADD COLUMN {name} INTEGER" for name in ("ctime_ns", "inode")),
         # Where memory was short, photos were stored as broken.
         "DELETE FROM photos WHERE reason='unreadable'",
+        # Every TIFF and HEIC was stored as 1: NULL lets the next run look at the file.
+        "UPDATE photos SET orientation=NULL WHERE orientation=1",
+        # No photo was turned: those without a clear face are opened again.
+        "ALTER TABLE photos ADD COLUMN turned INTEGER",
+        "DELETE FROM photos WHERE (reason IS NULL OR reason='no_face') AND NOT EXISTS (SELECT 1 "
+        "FROM faces WHERE faces.photo_id=photos.photo_id AND faces.finder=photos.finder "
+        "AND detector_score>=.9)",
     ]
 }
 _PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"

@@ -1,0 +1,165 @@
+"""Face regions in sidecars lie on the face for every format, orientation and reader.
+
+python -m tests.identification.test_region_orientation    # the readings of exiftool as a table
+"""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceops.identification.sidecars import xmp
+from faceops.identification.sidecars.sidecars import NamedRegion, write_sidecar
+from faceops.identification.sidecars.xmp import XmpDocument
+from faceops.photos.open_photo import open_photo
+from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION, upright
+
+SIZE = (96, 64)  # of the upright photo
+FACE = (12.0, 8.0, 24.0, 16.0)  # a white box on black in the upright photo
+SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".heic", ".avif")
+IN_CONTAINER = (".heic", ".avif")  # irot and imir; EXIF's orientation does not count
+RESOLUTION_UNIT = 0x0128  # as long as the orientation in EXIF; becomes one in the file's bytes
+ROTATION = {1: None, 3: 180, 6: 270, 8: 90}  # irot as exiftool reads it; others have imir too
+STORE = UNDO_ORIENTATION | {6: UNDO_ORIENTATION[8], 8: UNDO_ORIENTATION[6]}
+
+
+class Case(NamedTuple):
+    """A photo; `exif` is what EXIF says of a HEIC or AVIF photo, None for nothing."""
+
+    suffix: str
+    orientation: int
+    exif: int | None
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Width and height of the stored image."""
+        return SIZE[::-1] if self.orientation >= 5 else SIZE
+
+
+CASES = [
+    Case(suffix, orientation, exif)
+    for suffix in SUFFIXES
+    for orientation in range(1, 9)
+    for exif in dict.fromkeys(
+        (None, 1, 6, orientation) if suffix in IN_CONTAINER else (orientation,)
+    )
+]
+
+
+def write_photo(case: Case, path: Path) -> None:
+    """Write the photo as a camera would that was held so."""
+    picture = Image.new("RGB", SIZE)
+    picture.paste((255, 255, 255), (12, 8, 36, 24))
+    if case.orientation > 1:
+        picture = picture.transpose(STORE[case.orientation])
+    tags = Image.Exif()
+    tags[ORIENTATION] = case.orientation
+    if case.suffix in IN_CONTAINER and case.exif:
+        tags[RESOLUTION_UNIT] = case.exif
+    if case.suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+        picture.info["exif"] = tags.tobytes()  # irot and imir are made from it
+    buffer = io.BytesIO()
+    picture.save(buffer, Image.registered_extensions()[case.suffix], exif=tags.tobytes())
+    content = buffer.getvalue()
+    if case.suffix in IN_CONTAINER:
+        content = content.replace(b"\x01\x12\x00\x03", b"\x01\x31\x00\x03")  # no orientation
+        content = content.replace(b"\x01\x28\x00\x03", b"\x01\x12\x00\x03")
+    path.write_bytes(content)
+
+
+def write_region(photo: Path) -> Path:
+    """Write the sidecar of `photo` with its face as a run does; return it."""
+    opened = open_photo(photo)
+    sidecar = photo.with_name(photo.name + ".xmp")
+    write_sidecar(sidecar, [NamedRegion(FACE, "Ada")], opened.size, opened.orientation)
+    return sidecar
+
+
+def drawn(area: xmp.Area, case: Case, orientation: int) -> tuple[float, ...]:
+    """Return where a reader draws the region: it fills it in the stored image and turns that."""
+    width, height = case.stored
+    stored = np.zeros((height, width), np.uint8)
+    left, right = (round((area.x + side * area.w / 2) * width) for side in (-1, 1))
+    top, bottom = (round((area.y + side * area.h / 2) * height) for side in (-1, 1))
+    stored[top:bottom, left:right] = 255
+    box = upright(Image.fromarray(stored), orientation).getbbox()
+    assert box is not None
+    return box[0], box[1], box[2] - box[0], box[3] - box[1]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_region_covers_the_face_as_readers_map_it(case: Case, tmp_path: Path) -> None:
+    photo = tmp_path / f"photo{case.suffix}"
+    write_photo(case, photo)
+    opened = open_photo(photo)
+    assert opened.orientation == case.orientation and opened.size == SIZE
+    bright = opened.pixels[:, :, 1] > 128
+    assert bright[10:22, 14:34].all() and bright.sum() == pytest.approx(24 * 16, rel=0.1)
+    document = XmpDocument(write_region(photo).read_bytes())
+    (area,) = (xmp.area_of(region) for region in document.regions())
+    assert area is not None and drawn(area, case, case.orientation) == FACE
+
+
+def readings(folder: Path) -> Iterator[tuple[Case, dict[str, Any], dict[str, Any]]]:
+    """Yield each case with what exiftool reads of the photo and of its sidecar."""
+    command = shutil.which("exiftool")
+    if command is None:
+        pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
+    for number, case in enumerate(CASES):
+        photo = folder / f"{number:03}{case.suffix}"
+        write_photo(case, photo)
+        write_region(photo)
+    tags = ("-Orientation", "-Rotation", "-ImageWidth", "-ImageHeight", "-RegionInfo")
+    files = sorted(folder.iterdir())
+    done = subprocess.run(
+        [command, "-json", "-n", "-struct", *tags, *files], capture_output=True, check=True
+    )
+    read = iter(json.loads(done.stdout))
+    yield from zip(CASES, read, read, strict=True)  # photo, sidecar, photo, ...
+
+
+def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path: Path) -> None:
+    for case, photo, sidecar in readings(tmp_path):
+        in_container = case.suffix in IN_CONTAINER
+        assert (photo["ImageWidth"], photo["ImageHeight"]) == case.stored, case
+        assert photo.get("Orientation") == (case.exif if in_container else case.orientation), case
+        if in_container and case.orientation in ROTATION:
+            assert photo.get("Rotation") == ROTATION[case.orientation], case
+        region = sidecar["RegionInfo"]
+        size = region["AppliedToDimensions"]
+        assert (size["W"], size["H"]) == case.stored, case
+        (item,) = region["RegionList"]
+        area = xmp.Area(*(item["Area"][key] for key in "XYWH"))
+        assert drawn(area, case, case.orientation) == FACE, case
+
+
+def main() -> None:
+    """Print what exiftool reads."""
+    print("| file | EXIF | irot | stored | region x, y, w, h (stored) | drawn upright | covers |")
+    print("| --- | ---: | ---: | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for case, photo, sidecar in readings(Path(folder)):
+            (item,) = sidecar["RegionInfo"]["RegionList"]
+            area = xmp.Area(*(item["Area"][key] for key in "XYWH"))
+            box = drawn(area, case, case.orientation)
+            print(
+                f"| {case.orientation}{case.suffix} | {photo.get('Orientation', '')} "
+                f"| {photo.get('Rotation', '')} | {photo['ImageWidth']}x{photo['ImageHeight']} "
+                f"| {', '.join(f'{value:.3f}' for value in area)} "
+                f"| {', '.join(f'{value:g}' for value in box)} "
+                f"| {'yes' if box == FACE else 'NO'} |"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
