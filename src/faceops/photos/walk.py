@@ -33,19 +33,14 @@ def walk_photos(
         FaceOpsError: a .faceopsignore file cannot be read.
     """
     skipped = {} if skipped is None else skipped
-    walk = _Walk(root, lambda name: not (name.startswith(".") or _is_metadata(name)), skipped)
+    metadata = tuple(f"{SIDECAR}{copy}" for copy in ("", *BACKUPS))
+    walk = _Walk(root, lambda n: not (n.startswith(".") or n.lower().endswith(metadata)), skipped)
     return walk.files(ExcludeRules.of_options(root, exclude))
 
 
 def is_sidecar(name: str) -> bool:
     """Return whether a file of that name is metadata beside a photo."""
     return name.lower().endswith(SIDECAR)
-
-
-def _is_metadata(name: str) -> bool:
-    return is_sidecar(name) or any(
-        name.endswith(backup) and is_sidecar(name.removesuffix(backup)) for backup in BACKUPS
-    )
 
 
 def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:

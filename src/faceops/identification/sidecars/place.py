@@ -43,11 +43,9 @@ class SidecarPlaces:
         if len(listing.stems.get(stem, [])) > 1:
             shared = []
         for found, before in ((own, photo.name), (shared, photo.stem)):
-            for each in found:
-                if each[: -len(SIDECAR)] == before:
-                    return photo.with_name(each)
             if found:
-                return photo.with_name(found[0])
+                exact = (each for each in found if each[: -len(SIDECAR)] == before)
+                return photo.with_name(next(exact, found[0]))
         return photo.with_name(photo.name + SIDECAR)
 
     def is_in_use(self, sidecar: Path, photos: Collection[Path]) -> bool:
