@@ -72,17 +72,14 @@ def forget_in_sidecars(
                     done.found.append(f"{shown}: the name, in a sidecar")
             if any(map(is_mentioned, document.texts())):
                 done.elsewhere.append(f"{shown}: the name, in entries of other programs")
-        except _NotOurs as error:
-            done.elsewhere.append(f"{shown}: not searched for entries of other programs ({error})")
         except FaceOpsError as error:
             done.found.append(str(error))
         except (OSError, ValueError) as error:
-            done.found.append(f"{shown}: cannot be read ({error}); inspect it, or remove it")
+            if isinstance(error, OSError) or is_marked(path):
+                done.found.append(f"{shown}: cannot be read ({error}); inspect it, or remove it")
+                continue
+            done.elsewhere.append(f"{shown}: not searched for entries of other programs ({error})")
     return done
-
-
-class _NotOurs(Exception):
-    """A file that cannot be parsed, and that FaceOps never wrote into."""
 
 
 def _is_sidecar(name: str) -> bool:
@@ -90,11 +87,6 @@ def _is_sidecar(name: str) -> bool:
 
 
 def _read(path: Path) -> XmpDocument:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
-        return XmpDocument(path.read_bytes())
-    except ValueError as error:
-        if is_marked(path):
-            raise
-        raise _NotOurs(error) from None
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
+    return XmpDocument(path.read_bytes())
