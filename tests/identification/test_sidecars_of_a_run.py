@@ -17,7 +17,7 @@ from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.sidecars import sidecars
+from faceops.identification.sidecars import sidecars, xmp
 from faceops.identification.summary import Summary, read_summary
 from faceops.photos.pixels import ORIENTATION
 from faceops.release.bundle import Bundle
@@ -269,3 +269,24 @@ def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(
     assert (again.photos_opened, again.photos_reused, again.photos_turned) == (3, 3, 1)
     assert {path.name: path.read_bytes() for path in photos.glob("*.xmp")} == right
     assert run(photos, gallery, bundle, out).unchanged
+
+
+def test_a_region_is_right_where_only_the_sidecar_states_an_orientation(
+    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
+) -> None:
+    with Image.open(photos / "0.jpg") as image:
+        image.rotate(90, expand=True).save(photos / "1.jpg", quality=95)
+    sidecar = photos / "1.jpg.xmp"
+    description = (
+        '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    )
+    sidecar.write_text(f'<rdf:RDF xmlns:rdf="{xmp.RDF}">{description}</rdf:RDF>', "utf-8")
+    assert run(photos, gallery, bundle, tmp_path / "out").photos_turned == 1
+    assert 'tiff:Orientation="6"' in sidecar.read_text("utf-8")
+    upright, turned = (
+        xmp.area_of(next(xmp.XmpDocument((photos / name).read_bytes()).regions()))
+        for name in ("0.jpg.xmp", "1.jpg.xmp")
+    )
+    assert upright is not None and turned is not None
+    # Orientation 6 maps the stored (y, 1 - x) to the upright (x, y).
+    assert turned == pytest.approx((upright.y, 1 - upright.x, upright.h, upright.w), abs=0.03)
