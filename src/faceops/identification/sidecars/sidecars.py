@@ -148,8 +148,14 @@ def names_of_ours(document: XmpDocument) -> list[str]:
 
 
 def is_marked(path: Path) -> bool:
-    """Return whether FaceOps wrote into the file at `path`, which need not be well-formed."""
-    content = path.read_bytes()
+    """Return whether FaceOps wrote into the file at `path`, also if it cannot be parsed.
+
+    A file that cannot be read counts as one, since nobody knows.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return True
     return any(mark in content for mark in _MARKS)
 
 
