@@ -264,8 +264,8 @@ def identify_folder(
         )
     # A run that was cut off before its check, or made by the command, is checked now.
     if not mlflow_run.is_recorded(results, summary["run_id"]):
+        emit_alerts(summary, results)  # first: a run that is recorded is not reported again
         check_and_record(results, summary)
-        emit_alerts(summary, results)
     publish_artifacts(summary)
     return summary
 
