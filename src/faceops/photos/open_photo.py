@@ -333,7 +333,8 @@ def _check_size(
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings about odd files: reasons replace them."""
+    """Ignore what Pillow warns of and logs about odd files: reasons replace it."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # Adding the filter again would make Python repeat warnings of other libraries.
     if not any(getattr(entry[3], "pattern", "") == _PILLOW for entry in warnings.filters):
         warnings.filterwarnings("ignore", module=_PILLOW)
