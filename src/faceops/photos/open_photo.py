@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import math
 import os
 import stat
