@@ -7,8 +7,9 @@ of the stored image, before its orientation is applied; readers turn regions wit
 
 Of HEIC and AVIF the stored image is the coded one, before irot and imir: iPhones write regions so
 and state the same orientation in irot and in EXIF. Where both differ, irot and imir count (MIAF,
-ISO/IEC 23000-22, 7.3.10.1: players ignore EXIF's), and immich turns regions by them. Where only EXIF states one, the stored image is also the one that players show, so a region is
-right whether a reader turns photo and region by EXIF or neither.
+ISO/IEC 23000-22, 7.3.10.1: players ignore EXIF's), and immich turns regions by them. Where only
+EXIF states one, the stored image is also the one that players show, so a region is right whether a
+reader turns photo and region by EXIF or neither.
 
 defusedxml parses; document types and entities are refused in every encoding.
 """
