@@ -16,12 +16,13 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
-from faceops.gallery.enrol import choose_faces, dissimilar_photos, enrol, open_person_photo
+from faceops.gallery.enrol import choose_faces, dissimilar_photos, enrol
 from faceops.gallery.people import rename, unalias
 from faceops.gallery.people_folder import (
     PersonPhoto,
     enrolment_refusal,
     list_people,
+    open_person_photo,
     read_people,
 )
 from faceops.gallery.store import Gallery, open_or_create

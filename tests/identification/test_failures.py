@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +55,6 @@ LIMITS = ("0", "140", "1500")
 def test_with_little_memory_a_run_ends_with_its_results_or_one_sentence_and_keeps_better_ones(
     album: Path, gallery_dir: Path, gallery: Gallery, sface_bundle: Path, bundle: Bundle, out: Path
 ) -> None:
-    whole = IdentifySettings(detail=0)
-    identify(album, gallery, bundle, out.parent / "whole", whole)
     before = identify(album, gallery, bundle, out)
     for limit in LIMITS:  # of another detail: the run has to open every photo again
         shutil.copytree(out, out.parent / "limited" / limit, symlinks=True)
@@ -67,30 +64,22 @@ def test_with_little_memory_a_run_ends_with_its_results_or_one_sentence_and_keep
     codes = dict(line.split() for line in done.stdout.splitlines())
     assert "Traceback" not in done.stderr
     assert (codes["0"], codes["1500"]) == ("1", "0") and codes["140"] in ("0", "1"), done.stderr
-    best = {row["photo_path"]: row for row in rows_of(out.parent / "whole")}
+    whole = rows_of(out.parent / "limited" / "1500")
+    without_faces = {row["photo_path"]: row["reason"] for row in whole if row["face_index"] is None}
     for limit, code in codes.items():
         result = read_summary(out.parent / "limited" / limit)
         if code == "1":
             assert result == before
             continue
-        assert len(result.failures) <= 4
-        rows = {row["photo_path"]: row for row in rows_of(out.parent / "limited" / limit)}
-        assert {path: row["reason"] for path, row in rows.items() if row["face_index"] is None} == {
-            path: row["reason"] for path, row in best.items() if row["face_index"] is None
+        assert len(result.failures) <= (0 if limit == "1500" else 4)
+        rows = rows_of(out.parent / "limited" / limit)
+        assert without_faces == {
+            row["photo_path"]: row["reason"] for row in rows if row["face_index"] is None
         }
-    assert rows_of(out.parent / "limited" / "1500") == rows_of(out.parent / "whole")
 
 
-def lacking(error: Callable[[], Exception], calls: range) -> Callable[..., Any]:
-    """Return `Detector.search`, which raises `error` at these of its calls, counted from 0."""
-    real, count = Detector.search, iter(range(1000))
-
-    def search(self: Detector, pixels: np.ndarray, *, retry: bool = True) -> Any:
-        if next(count) in calls:
-            raise error()
-        return real(self, pixels, retry=retry)
-
-    return search
+def no_memory(*_: object, **options: object) -> None:
+    raise MemoryError
 
 
 def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
@@ -101,7 +90,9 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    identify(album, gallery, bundle, out)
+    for path in sorted((album / "scenes").iterdir())[4:]:
+        path.unlink()
+    identify(album / "scenes", gallery, bundle, out)
     embed, sizes = Bundle.embed, []
 
     def only_small(self: Bundle, crops: np.ndarray) -> np.ndarray:
@@ -111,7 +102,7 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed", only_small)
-    summary = identify(album, gallery, bundle, tmp_path / "short")
+    summary = identify(album / "scenes", gallery, bundle, tmp_path / "short")
     assert sizes[0] > 5 >= max(sizes[1:])
     assert summary.failures == []
     usual, short = rows_of(out), rows_of(tmp_path / "short")
@@ -182,9 +173,10 @@ def test_the_first_run_too_ends_when_no_photo_can_be_opened(
     album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo, out = album / "orientation_6.jpg", tmp_path / "out"
-    monkeypatch.setattr(Detector, "search", lacking(MemoryError, range(2)))
-    with pytest.raises(FaceOpsError, match=r"1 of the first 1 photos .*lacks memory"):
-        identify(photo, gallery, bundle, out)
+    with monkeypatch.context() as patched:
+        patched.setattr(Detector, "search", no_memory)
+        with pytest.raises(FaceOpsError, match=r"1 of the first 1 photos .*lacks memory"):
+            identify(photo, gallery, bundle, out)
     assert not (out / "summary.json").exists()
     assert identify(photo, gallery, bundle, out).faces > 0
 
@@ -196,7 +188,7 @@ def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(
     photos = sorted(path for path in (album / "scenes").iterdir())
     for path in photos[4:]:
         path.unlink()
-    monkeypatch.setattr(Detector, "search", lacking(MemoryError, range(1000)))
+    monkeypatch.setattr(Detector, "search", no_memory)
     settings = IdentifySettings(detail=0, max_failed_share=1)
     summary = identify(album / "scenes", gallery, bundle, results_missing(out), settings)
     assert len(summary.failures) == 4 and 0 < summary.faces < first.faces

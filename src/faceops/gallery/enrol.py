@@ -2,28 +2,25 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
-from faceops.base.parallel import default_threads, ordered_map
+from faceops.base.parallel import default_threads
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.base.shortage import allowed_failures, shortage
-from faceops.faces.detector import Box, Detection
-from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
-from faceops.faces.quality import Quality
+from faceops.faces.detector import Box
+from faceops.faces.find_faces import Face
 from faceops.gallery import people_folder
 from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
-from faceops.gallery.people_folder import PeopleFolder, PersonPhoto, SkippedPhoto
+from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
-from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished
+from faceops.gallery.unfinished import remove_unfinished
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import PhotoError, PhotoShortageError
 from faceops.release.bundle import Bundle
 from faceops.verification.verifier import Verify, reaches
 
@@ -34,7 +31,6 @@ SAVE_EVERY_S = 30.0
 # saves of an enrolment together write no more than a fixed amount for each new face.
 SAVE_EVERY_SHARE = 0.02
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
-MAX_FAILED_SHARE = 0.1  # of the photos, for a `shortage`; more end the enrolment
 MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 
@@ -74,52 +70,6 @@ class EnrolReport:
     skipped: dict[str, int] = field(default_factory=dict)
     contract_id: str = ""
     release: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedPhoto:
-    """A photo after opening: its usable faces, or the reason and a note why it has none.
-
-    `embeddings`, float32 (faces, D), are those of `faces`. `kept`: an interrupted enrolment had
-    kept them.
-    """
-
-    photo: str
-    photo_id: str
-    faces: tuple[Face, ...]
-    reason: Reason | None = None
-    note: str = ""
-    embeddings: np.ndarray | None = None
-    kept: bool = False
-
-
-def open_person_photo(
-    photo: PersonPhoto,
-    finder: FaceFinder,
-    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
-) -> OpenedPhoto:
-    """Return the faces of `photo` that are good enough to enrol.
-
-    There are none when the largest face is not: the others would be people in the background.
-
-    Raises:
-        PhotoShortageError: the machine lacks memory or the like.
-    """
-    refusal = people_folder.enrolment_refusal
-    try:
-        found = find_in_photo(photo.path, finder, limits)
-    except PhotoShortageError:
-        raise
-    except PhotoError as error:
-        note = people_folder.note_of(error)
-        return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
-    largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
-    reason = Reason.NO_FACE if largest is None else refusal(largest.quality)
-    if reason is not None:
-        note = people_folder.ADVICE[reason]
-        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, note)
-    usable = tuple(face for face in found.faces if refusal(face.quality) is None)
-    return OpenedPhoto(photo.photo, found.photo.photo_id, usable)
 
 
 def enrol(
@@ -210,7 +160,6 @@ class _Enrolment:
 
     def enrol_new_photos(self, limits: PhotoLimits, threads: int) -> None:
         """Open the photos that are not enrolled for their person, and enrol them."""
-        finder = self._bundle.face_finder()
         new = {}
         for person, photos in self._folder.photos.items():
             # A face whose crop was lost is enrolled again.
@@ -218,35 +167,9 @@ class _Enrolment:
             new[person] = [photo for photo in photos if photo.photo_id not in enrolled]
         work = [photo for photos in new.values() for photo in photos]
         self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
-        method = f"{self._bundle.release.contract_id} {limits}"
-        unfinished = UnfinishedWork(self._gallery.folder, method)
-
-        def open_photo(photo: PersonPhoto) -> OpenedPhoto:
-            kept = unfinished.load(photo.photo_id)
-            if kept is not None:
-                return _from_arrays(photo, kept)
-            opened = open_person_photo(photo, finder, limits)
-            if opened.faces:
-                crops = np.stack([face.crop for face in opened.faces])
-                opened = replace(opened, embeddings=self._bundle.embed(crops))
-                # By the bytes that were opened: the file may be another one than was hashed.
-                unfinished.keep(opened.photo_id, **_as_arrays(opened))
-            return opened
-
-        failed: list[PersonPhoto] = []
-
-        def open_alone(photo: PersonPhoto) -> OpenedPhoto:
-            try:
-                return open_photo(photo)
-            except Exception as error:
-                if (lack := shortage(error)) is None:
-                    raise
-                failed.append(photo)
-                if len(failed) > allowed_failures(len(work), MAX_FAILED_SHARE):
-                    raise lack from None
-                return OpenedPhoto(photo.photo, photo.photo_id, (), Reason.UNREADABLE, str(lack))
-
-        opened = track(ordered_map(open_photo, work, threads, open_alone), "enrol", total=len(work))
+        folder = self._gallery.folder
+        opening = people_folder.open_photos(work, self._bundle, folder, limits, threads)
+        opened = track(opening, "enrol", total=len(work))
         saved, saved_faces = time.monotonic(), len(self._by_place)
         for person, photos in new.items():
             found = [next(opened) for _ in photos]
@@ -332,30 +255,6 @@ class _Enrolment:
         del self._by_person[face.person][place]
         if self._by_place.get(place) is face:
             del self._by_place[place]
-
-
-def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
-    """Return the faces of the photo as arrays with a row for each."""
-    faces, found = opened.faces, [face.detection for face in opened.faces]
-    return {
-        "detections": np.array([(*one.box, one.score) for one in found], np.float64),
-        "landmarks": np.stack([one.landmarks for one in found]),
-        "qualities": np.array([astuple(face.quality) for face in faces], np.float64),
-        "crops": np.stack([face.crop for face in faces]),
-        "embeddings": np.asarray(opened.embeddings),
-    }
-
-
-def _from_arrays(photo: PersonPhoto, kept: Mapping[str, np.ndarray]) -> OpenedPhoto:
-    """Return the photo of which `_as_arrays` returned `kept`."""
-    detections, qualities = kept["detections"].tolist(), kept["qualities"].tolist()
-    rows = zip(detections, kept["landmarks"], qualities, kept["crops"], strict=True)
-    faces = tuple(
-        Face(Detection((x, y, width, height), landmarks, score), Quality(*quality), crop)
-        for (x, y, width, height, score), landmarks, quality, crop in rows
-    )
-    embeddings = kept["embeddings"]
-    return OpenedPhoto(photo.photo, photo.photo_id, faces, embeddings=embeddings, kept=True)
 
 
 def choose_faces(

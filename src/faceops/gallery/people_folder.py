@@ -1,22 +1,30 @@
-"""Read a folder of people: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
+"""Read a folder of people, `Name/photo.jpg` (nested files too) or `Name.jpg`; open its photos."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from faceops.base.errors import UsageError
 from faceops.base.files import valid_unicode
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.shortage import allowed_failures, shortage
+from faceops.faces.detector import Detection
+from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
 from faceops.gallery.names import first_spellings, person_key, person_of
 from faceops.gallery.store import Gallery
-from faceops.photos.open_photo import PhotoError, hash_photo
+from faceops.gallery.unfinished import UnfinishedWork
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import PhotoError, PhotoShortageError, hash_photo
 from faceops.photos.walk import walk_photos
+from faceops.release.bundle import Bundle
 
 ADVICE = {
     Reason.NO_FACE: "no face was found; give a photo that shows the face from the front",
@@ -36,6 +44,7 @@ MIN_SIZE = 32  # pixels
 MIN_QUALITY = 0.2
 MIN_SHARPNESS = 4.0
 MAX_POSE = 1.0
+MAX_FAILED_SHARE = 0.1  # of the photos, for a `shortage`; more end the enrolment
 
 
 def enrolment_refusal(quality: Quality) -> Reason | None:
@@ -196,3 +205,114 @@ def _photo_id(max_bytes: int, path: Path) -> str | PhotoError:
         return hash_photo(path, max_bytes)
     except PhotoError as error:
         return error
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedPhoto:
+    """A photo after opening: its usable faces, or the reason and a note why it has none.
+
+    `embeddings`, float32 (faces, D), are those of `faces`. `kept`: an interrupted enrolment had
+    kept them.
+    """
+
+    photo: str
+    photo_id: str
+    faces: tuple[Face, ...]
+    reason: Reason | None = None
+    note: str = ""
+    embeddings: np.ndarray | None = None
+    kept: bool = False
+
+
+def open_person_photo(
+    photo: PersonPhoto,
+    finder: FaceFinder,
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+) -> OpenedPhoto:
+    """Return the faces of `photo` that are good enough to enrol.
+
+    There are none when the largest face is not: the others would be people in the background.
+
+    Raises:
+        PhotoShortageError: the machine lacks memory or the like.
+    """
+    try:
+        found = find_in_photo(photo.path, finder, limits)
+    except PhotoShortageError:
+        raise
+    except PhotoError as error:
+        note = note_of(error)
+        return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
+    largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
+    reason = Reason.NO_FACE if largest is None else enrolment_refusal(largest.quality)
+    if reason is not None:
+        note = ADVICE[reason]
+        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, note)
+    usable = tuple(face for face in found.faces if enrolment_refusal(face.quality) is None)
+    return OpenedPhoto(photo.photo, found.photo.photo_id, usable)
+
+
+def open_photos(
+    photos: Sequence[PersonPhoto], bundle: Bundle, gallery: Path, limits: PhotoLimits, threads: int
+) -> Generator[OpenedPhoto, None, None]:
+    """Yield each of `photos` opened, in order; keep what was found in the folder `gallery`.
+
+    A photo for which memory or the like is short is tried again alone. If it fails again, it has
+    no faces and the reason `unreadable`.
+
+    Raises:
+        ShortageError: more photos fail than a tenth, see `allowed_failures`.
+    """
+    finder = bundle.face_finder()
+    unfinished = UnfinishedWork(gallery, f"{bundle.release.contract_id} {limits}")
+
+    def open_photo(photo: PersonPhoto) -> OpenedPhoto:
+        kept = unfinished.load(photo.photo_id)
+        if kept is not None:
+            return _from_arrays(photo, kept)
+        opened = open_person_photo(photo, finder, limits)
+        if opened.faces:
+            crops = np.stack([face.crop for face in opened.faces])
+            opened = replace(opened, embeddings=bundle.embed(crops))
+            # By the bytes that were opened: the file may be another one than was hashed.
+            unfinished.keep(opened.photo_id, **_as_arrays(opened))
+        return opened
+
+    failed: list[PersonPhoto] = []
+
+    def open_alone(photo: PersonPhoto) -> OpenedPhoto:
+        try:
+            return open_photo(photo)
+        except Exception as error:
+            if (lack := shortage(error)) is None:
+                raise
+            failed.append(photo)
+            if len(failed) > allowed_failures(len(photos), MAX_FAILED_SHARE):
+                raise lack from None
+            return OpenedPhoto(photo.photo, photo.photo_id, (), Reason.UNREADABLE, str(lack))
+
+    return ordered_map(open_photo, photos, threads, open_alone)
+
+
+def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
+    """Return the faces of the photo as arrays with a row for each."""
+    faces, found = opened.faces, [face.detection for face in opened.faces]
+    return {
+        "detections": np.array([(*one.box, one.score) for one in found], np.float64),
+        "landmarks": np.stack([one.landmarks for one in found]),
+        "qualities": np.array([astuple(face.quality) for face in faces], np.float64),
+        "crops": np.stack([face.crop for face in faces]),
+        "embeddings": np.asarray(opened.embeddings),
+    }
+
+
+def _from_arrays(photo: PersonPhoto, kept: Mapping[str, np.ndarray]) -> OpenedPhoto:
+    """Return the photo of which `_as_arrays` returned `kept`."""
+    detections, qualities = kept["detections"].tolist(), kept["qualities"].tolist()
+    rows = zip(detections, kept["landmarks"], qualities, kept["crops"], strict=True)
+    faces = tuple(
+        Face(Detection((x, y, width, height), landmarks, score), Quality(*quality), crop)
+        for (x, y, width, height, score), landmarks, quality, crop in rows
+    )
+    embeddings = kept["embeddings"]
+    return OpenedPhoto(photo.photo, photo.photo_id, faces, embeddings=embeddings, kept=True)

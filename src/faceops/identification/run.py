@@ -241,7 +241,7 @@ def write_rows(
 
 
 class _FailureLimit:
-    """Ends a run in which too many photos fail, while its results are not published.
+    """Ends a run in which too many photos fail, before its results are published.
 
     Attributes:
         readable: number of photos that could be opened so far, now or by an earlier run.
@@ -260,7 +260,7 @@ class _FailureLimit:
             raise FaceOpsError(
                 f"{len(failures)} of the first {self._summary.photos} photos ({self._photos} in "
                 f"all) could not be read, such as: {failures[0]} The results in {self._out} stay "
-                "as they are. Run it again when the cause is mended, it continues; or accept such "
+                "as they are. Remove the cause and run it again: it continues. Or accept such "
                 "photos with --max-failed-share 1."
             )
 
