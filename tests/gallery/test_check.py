@@ -139,7 +139,7 @@ def test_embeddings_names_and_output_folders_are_checked(folder: Path) -> None:
         assert what in line
     repair = repair_gallery(folder)
     assert Gallery.open(folder).people == ["Ada", "Ann Lee", "E\u200bd"]
-    assert (folder / "outputs.jsonl").read_text() == '{"out": "/a"}\n{"out": "/b"}\n'
+    assert (folder / "outputs.jsonl").read_text() == '{"out": "/a"}\n"/b"\n'
     assert [finding.what[:4] for finding in repair.after if finding.is_damage] == ["'E\\u"]
     assert rename(folder, "E\u200bd", "Ed") == ("Ed", 1)
     assert check_gallery(folder) == []

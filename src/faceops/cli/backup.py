@@ -113,7 +113,7 @@ def _repair(args: argparse.Namespace) -> int:
             f"{folder}: repaired; the files as they were are in {repair.backup}: delete that "
             "folder when it is not needed, `people forget` cannot change it"
         )
-        lines += [f"still {finding}" for finding in repair.after]
+        lines += [f"after the repair: {finding}" for finding in repair.after]
     content = {
         str(folder): {**asdict(repair), "backup": repair.backup and str(repair.backup)}
         for folder, repair in done.items()

@@ -1,6 +1,5 @@
 """Check a gallery for damage, and repair it with all that can be kept."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -128,8 +127,7 @@ def repair_gallery(folder: Path) -> Repair:
         try:
             output_folders(folder)
         except FaceOpsError:
-            lines = [json.dumps({kind: str(path)}) + "\n" for kind, path in readable_lines(folder)]
-            write_file(folder / OUTPUTS_FILE, "".join(lines))
+            write_file(folder / OUTPUTS_FILE, b"".join(readable_lines(folder)))
         return Repair(before, check_gallery(folder), backup)
 
 

@@ -100,7 +100,7 @@ def output_folders(gallery: Path) -> OutputFolders:
     path = gallery / OUTPUTS_FILE
     noted: dict[str, dict[Path, None]] = {kind: {} for kind in KINDS}
     try:
-        for kind, folder in _lines(path):
+        for kind, folder in map(_parse_line, _lines(path)):
             for other in (OUT, SIDECARS) if kind == GONE else (GONE,):
                 noted[other].pop(folder, None)
             noted[kind][folder] = None
@@ -112,28 +112,27 @@ def output_folders(gallery: Path) -> OutputFolders:
     return OutputFolders(*map(list, noted.values()))
 
 
-def readable_lines(gallery: Path) -> Iterator[tuple[str, Path]]:
-    """Yield kind and folder of the lines of outputs.jsonl that can be read."""
-    path = gallery / OUTPUTS_FILE
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+def readable_lines(gallery: Path) -> Iterator[bytes]:
+    """Yield the lines of outputs.jsonl that can be read."""
+    for line in _lines(gallery / OUTPUTS_FILE):
         with suppress(ValueError):
-            yield _parse_line(line.decode("ascii"))
+            _parse_line(line)
+            yield line + b"\n"
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Path]]:
-    for line in path.read_text("ascii").splitlines() if path.exists() else ():
-        yield _parse_line(line)
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines() if path.exists() else []
 
 
-def _parse_line(line: str) -> tuple[str, Path]:
+def _parse_line(line: bytes) -> tuple[str, Path]:
     try:
-        content = json.loads(line)
+        content = json.loads(line.decode("ascii"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     content = {OUT: content} if isinstance(content, str) else content
     items = list(content.items()) if isinstance(content, dict) else []
     if len(items) != 1 or items[0][0] not in KINDS or not isinstance(items[0][1], str):
-        raise ValueError(f"unknown line {line[:80]}")
+        raise ValueError(f"unknown line {line[:80]!r}")
     return items[0][0], Path(items[0][1])
 
 
