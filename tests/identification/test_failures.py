@@ -111,17 +111,11 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
 
 
 def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    out: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identify(album, gallery, bundle, out)
     before = rows_of(out)
-    lost = {f"scenes/{path.name}" for path in sorted((album / "scenes").iterdir())[:3]}
-    real, away = Path.stat, set(map(album.resolve().joinpath, lost))
+    real, away = Path.stat, set(sorted((album.resolve() / "scenes").iterdir())[:3])
 
     def stat(self: Path, **options: Any) -> os.stat_result:
         if self in away:
