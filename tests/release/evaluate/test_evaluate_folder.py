@@ -196,11 +196,11 @@ def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) 
     ("arguments", "sentence"),
     [
         (["--protocol", "pairs"], "needs --data DIR"),
-        (["--protocol", "pipeline", "--data", "."], "takes no --data"),
+        (["--protocol", "pipeline", "--data", "a"], "takes no --data"),
         (["--people", "list.txt"], "--people needs --data"),
-        (["--bundle", ".", "--bundle", ".", "--out", "x"], "--out takes one --bundle"),
-        (["--bundle", "."], "neither a release"),
-        (["--bundle", ".", "--protocol", "all", "--data", "none"], "neither a release"),
+        (["--bundle", "a", "--bundle", "a", "--out", "x"], "--out takes one --bundle"),
+        (["--bundle", "a"], "neither a release"),
+        (["--bundle", "a", "--protocol", "all", "--data", "none"], "neither a release"),
     ],
 )
 def test_a_wrong_call_is_one_sentence(
@@ -212,6 +212,7 @@ def test_a_wrong_call_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("{}\n")
+    (tmp_path / "a").mkdir()
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert sentence in err
