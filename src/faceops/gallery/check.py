@@ -212,7 +212,8 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
 
 
 def _has_embedding(face: GalleryFace) -> bool:
-    return bool(abs(np.linalg.norm(face.embedding) - 1) <= _NORM_TOLERANCE)
+    with np.errstate(all="ignore"):  # damaged values overflow
+        return bool(abs(np.linalg.norm(face.embedding) - 1) <= _NORM_TOLERANCE)
 
 
 def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:
