@@ -40,6 +40,7 @@ from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 from tests.conftest import link_album
 from tests.identification.conftest import count, results_missing, rows_of
+from tests.photos.tiny_dng import dng
 
 METHOD = Method("finder", "contract")
 KEEP_CROPS = IdentifySettings(keep_crops=True)
@@ -318,6 +319,20 @@ def test_panoramas_of_a_state_that_was_searched_without_segments_are_opened_agai
     with sqlite3.connect(out / "state.sqlite") as db:
         db.execute("UPDATE photos SET decoder=NULL")  # as earlier versions stored them
     assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [1, 0]
+
+
+def test_raw_photos_of_a_state_that_has_the_faces_of_their_thumbnails_are_opened_again(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    (tmp_path / "photo.dng").write_bytes(dng(np.zeros((40, 60, 3), np.uint8)))
+    paths, out = walk_photos(tmp_path), tmp_path / "out"
+    assert extract_shard(paths, bundle, out) == 1
+    with sqlite3.connect(out / "state.sqlite") as db:  # as a migrated state of schema 4
+        db.execute("UPDATE photos SET orientation=NULL, width=6, height=4")
+        db.execute("UPDATE files SET ctime_ns=NULL")
+    assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [1, 0]
+    assert count(out, "photos WHERE width=60") == 1
 
 
 # The model changed: faces with stored crops are embedded again, and no photo is opened.

@@ -23,7 +23,7 @@ SYSTEM_NAMES = frozenset(
     {
         *("@eadir", "#recycle", "#snapshot", "@tmp"),  # Synology
         *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
-        *("$recycle.bin", "recycler", "recycled", "system volume information"),
+        *("$recycle.bin", "system volume information"),  # Windows
         *("__macosx", "lost+found"),
     }
 )

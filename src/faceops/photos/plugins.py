@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image, ImageFile
 
-from faceops.photos.pixels import ORIENTATION
+from faceops.photos.pixels import ORIENTATION, SIDEWAYS, UNDO_ORIENTATION
 
-_RAW_TURNS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation
+_RAW_TURNS = {1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip to EXIF's orientation
 
 
 def register_raw(signature: re.Pattern[bytes]) -> None:
@@ -30,14 +30,18 @@ def register_raw(signature: re.Pattern[bytes]) -> None:
                 self._raw: Any = rawpy.imread(self.fp)  # type: ignore[arg-type]
                 self._preview = self._find_preview()
             except rawpy.LibRawError as error:
-                raise OSError(_text(error)) from None
+                raise _plain(error) from None
             sizes = self._raw.sizes
             self._mode, self._size = "RGB", (sizes.width, sizes.height)
             turn = _RAW_TURNS.get(sizes.flip, 1)
-            if self._preview and _is_upright(self._preview) != _is_upright(self):
-                self._size = self._size[::-1]  # cameras that turn the JPEG
-                turn = 1
             self.getexif()[ORIENTATION] = turn
+            # A JPEG that the camera turned is turned back: regions refer to the sensor's pixels.
+            self._back: Image.Transpose | None = None
+            if self._preview and _is_upright(self._preview) != _is_upright(self):
+                if turn in SIDEWAYS:
+                    self._back = UNDO_ORIENTATION[{6: 8, 8: 6}.get(turn, turn)]
+                else:
+                    self._preview = None  # another crop
 
         def _find_preview(self) -> ImageFile.ImageFile | None:
             sizes = self._raw.sizes
@@ -56,9 +60,10 @@ def register_raw(signature: re.Pattern[bytes]) -> None:
 
         def draft(self, mode: str | None, size: tuple[int, int] | None) -> None:
             """Decode the JPEG at a part of its size."""
-            if self._preview:
-                self._preview.draft(mode, size)
-                self._size = self._preview.size
+            if self._preview and size:
+                self._preview.draft(mode, size if self._back is None else size[::-1])
+                reduced = self._preview.size
+                self._size = reduced if self._back is None else reduced[::-1]
 
         def load(self) -> Any:
             """Decode the pixels."""
@@ -71,13 +76,14 @@ def register_raw(signature: re.Pattern[bytes]) -> None:
 
         def _decode(self) -> Image.Image:
             if self._preview:
-                return self._preview.convert("RGB")
+                image = self._preview.convert("RGB")
+                return image if self._back is None else image.transpose(self._back)
             try:
                 return Image.fromarray(
                     self._raw.postprocess(half_size=True, user_flip=0, use_camera_wb=True)
                 )
             except rawpy.LibRawError as error:
-                raise OSError(_text(error)) from None
+                raise _plain(error) from None
 
     Image.register_open("RAW", RawFile, lambda prefix: bool(signature.match(prefix)))
 
@@ -86,9 +92,19 @@ def _is_upright(image: Image.Image) -> bool:
     return image.height > image.width
 
 
-def _text(error: Exception) -> str:
+def _plain(error: Exception) -> Exception:
+    """Return an error of LibRaw as one of Python.
+
+    The file is in memory already: LibRaw's "Input/output error" is about its bytes, not the disk.
+    """
+    import rawpy
+
+    if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
+        return MemoryError()
+    if isinstance(error, rawpy.LibRawIOError):
+        return OSError("truncated or damaged")
     (message, *_) = error.args or ("LibRaw failed",)
-    return message.decode("ascii", "replace") if isinstance(message, bytes) else str(message)
+    return OSError(message.decode("ascii", "replace") if isinstance(message, bytes) else message)
 
 
 def register_jxl(signature: re.Pattern[bytes]) -> None:

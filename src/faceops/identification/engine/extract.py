@@ -93,7 +93,7 @@ class FaceExtractor:
                 hash_error = error  # opening it gives the reason, or succeeds on a flaky disk
             else:
                 stored = self.store.load([photo_id]).get(photo_id)
-                if stored is not None and (stored.orientation_known or not _is_turned(path)):
+                if stored is not None and (stored.orientation_known or not _was_misread(path)):
                     return _from_store(path, file, stored)
         try:
             found = find_in_photo(path, self.finder, self.settings.limits)
@@ -151,14 +151,18 @@ def _from_store(path: Path, file: SourceFile, stored: StoredPhoto) -> Extraction
     return Extraction(path, file, stored.photo, reembedded=reembedded, crops=stored.crops)
 
 
-def _is_turned(path: Path) -> bool:
-    """Return whether the decoder of this photo turns its pixels upright."""
+def _was_misread(path: Path) -> bool:
+    """Return whether earlier versions may have shown this photo wrongly.
+
+    They did not know the orientation where a decoder turns pixels, and opened the thumbnail in a
+    raw photo as a TIFF.
+    """
     try:
         with path.open("rb") as file:
             photo_format = format_of(file.read(64), path.suffix)
     except OSError:
         return True  # opening the photo gives the reason
-    return photo_format is not None and photo_format.decoder_turns
+    return photo_format is not None and (photo_format.decoder_turns or photo_format.name == "RAW")
 
 
 def shards(paths: Sequence[Path], size: int) -> list[list[Path]]:

@@ -38,7 +38,7 @@ class StoredPhoto:
 
     `crops`, uint8 (112, 112, 3) RGB by index in `photo.faces`, are those of faces that the current
     contract has not embedded yet. `orientation_known` is False if an earlier version noted 1 as the
-    orientation of a photo whose decoder turns pixels, or of any other.
+    orientation of the photo, right or not.
     """
 
     photo: FoundPhoto

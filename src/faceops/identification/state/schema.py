@@ -70,7 +70,7 @@ _MIGRATIONS = {
         *(f"ALTER TABLE files ADD COLUMN {name} INTEGER" for name in ("ctime_ns", "inode")),
         # Where memory was short, photos were stored as broken.
         "DELETE FROM photos WHERE reason='unreadable'",
-        # Every TIFF and HEIC was stored as 1: NULL lets the next run look at the file.
+        # Every TIFF, HEIC and raw photo was stored as 1: NULL lets the next run look at the file.
         "UPDATE photos SET orientation=NULL WHERE orientation=1",
         # No photo was turned: those without a clear face are opened again.
         "ALTER TABLE photos ADD COLUMN turned INTEGER",
