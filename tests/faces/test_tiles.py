@@ -32,8 +32,7 @@ def near(detections: list[Detection], place: tuple[int, int], side: int) -> int:
     return int((np.abs(boxes[:, :2] + boxes[:, 2:] / 2 - middle) < side / 3).all(axis=1).sum())
 
 
-@pytest.mark.parametrize("tall", [False, True], ids=["wide", "tall"])
-@pytest.mark.parametrize("side", [48, 180])
+@pytest.mark.parametrize(("side", "tall"), [(48, False), (180, False), (180, True)])
 def test_the_faces_of_a_panorama_are_found_once_each(
     detector: Detector,
     refiner: LandmarkRefiner,

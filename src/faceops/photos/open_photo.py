@@ -23,6 +23,7 @@ from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError, shortage
 from faceops.photos.formats import PhotoFormat, PhotoLimits, film, format_of, other_picture
 from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright, within
+from faceops.photos.scale import choose_scale, is_single_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +238,7 @@ def decode_photo(
         with _one_at_a_time(math.prod(stated) > FULL_PIXELS):
             opened = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
         stored = opened.size
-        is_draft = _draft(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
+        is_draft = choose_scale(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
         opened_size = opened.size
         decoded = opened.size if is_single_scan(content) else stored
         _check_size(path, stored, decoded, limits)
@@ -339,50 +340,3 @@ def _silence_pillow() -> None:
     # Adding the filter again would make Python repeat warnings of other libraries.
     if not any(getattr(entry[3], "pattern", "") == _PILLOW for entry in warnings.filters):
         warnings.filterwarnings("ignore", module=_PILLOW)
-
-
-PANORAMA = 3.0  # longer side over shorter side
-
-
-def scaled_side(width: int, height: int) -> int:
-    """Return the side by which photos are scaled: the longer, or twice the shorter of a panorama.
-
-    A panorama whose longer side is scaled to that of other photos has no face left.
-    """
-    longer, shorter = max(width, height), min(width, height)
-    return longer if longer <= PANORAMA * shorter else 2 * shorter
-
-
-_DRAFT_SCALES = (1, 2, 4, 8)  # of a JPEG: what its transform gives cheaply
-
-
-def _draft(image: Image.Image, least_side: int | None, most_pixels: int) -> bool:
-    """Choose the scale at which a JPEG is decoded; return whether `least_side` made it smaller.
-
-    It has `most_pixels` or fewer, if possible. Other formats are decoded in full.
-    """
-    width, height = image.size
-    fitting = [scale for scale in _DRAFT_SCALES if width * height <= most_pixels * scale**2]
-    full = next(iter(fitting), _DRAFT_SCALES[-1])
-    side = scaled_side(width, height)
-    wanted = [scale for scale in _DRAFT_SCALES if least_side and least_side * scale <= side]
-    scale = max([full, *wanted])
-    if scale > 1:
-        image.draft(None, (width // scale or 1, height // scale or 1))
-    return scale > full and image.size != (width, height)
-
-
-def is_single_scan(content: bytes) -> bool:
-    """Return whether `content` is a JPEG in one scan: a reduced one is decoded in little memory.
-
-    The decoder holds all coefficients of others, such as progressive ones, at any size.
-    """
-    at, components = 2, 0
-    while content[at : at + 1] == b"\xff" and at + 10 < len(content):
-        marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
-        if marker in (0xC0, 0xC1):  # start of frame: baseline or extended sequential
-            components = content[at + 9]
-        elif marker == 0xDA:  # start of scan
-            return 0 < components == content[at + 4]
-        at += 2 + length
-    return False

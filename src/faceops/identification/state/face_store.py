@@ -25,7 +25,7 @@ from faceops.identification.state import found_photo, presence, schema
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import PhotoLimits, decoder_id
-from faceops.photos.open_photo import scaled_side
+from faceops.photos.scale import scaled_side
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
