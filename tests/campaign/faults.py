@@ -268,7 +268,7 @@ def _judge(
                 wrong.append(f"success, but {name} is not as after it, and is not named:\n{log}")
         again, _ = laboratory.run(operation.run)
         log = laboratory.log.read_text(errors="replace")
-        if again and now != after:
+        if again and code and now != after:  # what succeeded cannot be named twice
             wrong.append(f"run again it ended with {again}:\n{log}")
         now = snapshot(laboratory.folder)
         if now["sidecars"] != after["sidecars"]:  # one could not be written: the next run does
