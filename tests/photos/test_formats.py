@@ -121,8 +121,9 @@ def test_containers_and_prefixes_are_distinguished(content: bytes, name: str | N
         ("a.svg", b'<?xml version="1.0"?><svg xmlns="x">', Reason.UNSUPPORTED_FORMAT, "format SVG"),
         ("a.psd", b"8BPS\0\1", Reason.UNSUPPORTED_FORMAT, "format Photoshop"),
         ("a.exr", b"\x76\x2f\x31\x01", Reason.UNSUPPORTED_FORMAT, "save it as JPEG"),
-        ("a.mov", b"\0\0\0\x14ftypqt  \0\0", Reason.NOT_A_PHOTO, r"film .*--exclude '\*.mov'"),
-        ("a.avi", b"RIFF\x24\0\0\0AVI LIST", Reason.NOT_A_PHOTO, "film"),
+        ("a.mov", b"\0\0\0\x14ftypqt  \0\0", Reason.NOT_A_PHOTO, r"video .*--exclude '\*.mov'"),
+        ("a.avi", b"RIFF\x24\0\0\0AVI LIST", Reason.NOT_A_PHOTO, "video"),
+        ("clip", b"\0\0\0\x14ftypqt  \0\0", Reason.NOT_A_PHOTO, "--exclude 'clip' skips"),
         ("a.txt", b"a letter", Reason.NOT_A_PHOTO, "not an image"),
     ],
 )

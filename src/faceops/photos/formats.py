@@ -165,7 +165,7 @@ FORMATS = [
     ),
 ]
 
-# Pictures and films that are not read, to be called by their names.
+# Pictures and videos that are not read; messages name their format.
 _OTHER_PICTURES = {
     "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,400}?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg",
     "Photoshop": rb"8BPS",
@@ -175,7 +175,7 @@ _OTHER_PICTURES = {
     "EPS": rb"%!PS-Adobe-[\d.]+ EPSF",
     "JPEG XR": rb"II\xbc\x01",
 }
-_FILMS = {
+_VIDEOS = {
     "MP4 or QuickTime": rb".{4}(?:ftyp(?:mp4|isom|iso\d|qt  |M4V|avc1|3g)|moov|mdat|wide)",
     "AVI": rb"RIFF.{4}AVI ",
     "Matroska": rb"\x1a\x45\xdf\xa3",
@@ -189,9 +189,9 @@ def other_picture(content: bytes) -> str | None:
     return _name(_OTHER_PICTURES, content)
 
 
-def film(content: bytes) -> str | None:
-    """Return the name of the film format, if `content` begins as one."""
-    return _name(_FILMS, content)
+def video(content: bytes) -> str | None:
+    """Return the name of the video format, if `content` begins as one."""
+    return _name(_VIDEOS, content)
 
 
 def _name(patterns: dict[str, bytes], content: bytes) -> str | None:

@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError, shortage
-from faceops.photos.formats import PhotoFormat, PhotoLimits, film, format_of, other_picture
+from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, other_picture, video
 from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright, within
 from faceops.photos.scale import choose_scale, is_single_scan
 
@@ -296,8 +296,9 @@ def _format_of(content: bytes, path: Path) -> PhotoFormat:
             sentence = f"is a picture in the format {name}, which is not read; save it as JPEG."
             raise PhotoError(path, Reason.UNSUPPORTED_FORMAT, sentence)
         sentence = "is not an image that can be read; remove it."
-        if name := film(content):
-            sentence = f"is a film ({name}), not a photo; --exclude '*{path.suffix}' skips such."
+        if name := video(content):
+            pattern = printable(f"*{path.suffix}" if path.suffix else path.name)
+            sentence = f"is a video ({name}), not a photo; --exclude '{pattern}' skips such files."
         raise PhotoError(path, Reason.NOT_A_PHOTO, sentence)
     try:
         photo_format.register()

@@ -111,7 +111,7 @@ SIDEWAYS = frozenset({5, 6, 7, 8})  # width and height change places
 def orientation_of(image: Image.Image) -> int:
     """Return the orientation that the file of `image` states, 1 to 8; 1 where it states none.
 
-    Of HEIC and AVIF it is that of the container (irot, imir), in EXIF's numbers: players ignore
+    Of HEIC and AVIF it is that of the container (irot, imir), in EXIF's numbers: readers ignore
     EXIF's own there (MIAF, ISO/IEC 23000-22, 7.3.10.1). Where the decoder turns pixels itself
     (`PhotoFormat.decoder_turns`), ask before `image` is loaded: the tag is gone afterwards.
     """
