@@ -64,6 +64,8 @@ class ExcludeRules:
             FaceOpsError: it cannot be read.
         """
         file = folder / IGNORE_FILE
+        if file.exists() and not file.is_file():  # reading a pipe would wait for a writer
+            raise FaceOpsError(f"{printable(file)} is not a file; remove it.")
         try:
             content = file.read_bytes()
         except OSError as error:
