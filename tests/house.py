@@ -111,16 +111,17 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 225, aim=220),
-        Measure("src: lines", lines(source), 34_000, aim=26_000),
+        Measure("src: files", len(source), 223, aim=220),
+        Measure("src: lines", lines(source), 33_700, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.105, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 24_900, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 24_600, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            2_900,
+            2_870,
+            aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
         Measure(
