@@ -118,7 +118,15 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
             size += member.size
             _check_limits(archive, count, size)
             _check_entry(archive, member.name, member.isreg() or member.isdir())
-            tar.extract(member, folder, set_attrs=False, filter="data")
+            # Not `extract`: its safe filter came with Python 3.11.4.
+            target = folder / member.name
+            content = tar.extractfile(member)
+            if content is None:
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content, target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
             tar.members = []  # type: ignore[attr-defined]  # else all entries stay in memory
 
 
