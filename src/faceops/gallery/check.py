@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.base.files import write_error, write_file, write_json
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.crops import crop_path, load_crop, unused_crops
-from faceops.gallery.faces_file import FORMAT_VERSION, GalleryFace, is_copied, read_statement
+from faceops.gallery.faces_file import FORMAT_VERSION, is_copied, read_statement
 from faceops.gallery.folder import (
     COPY_FILE,
     FACES_FILE,
@@ -29,7 +27,6 @@ from faceops.gallery.folder import (
 from faceops.gallery.store import Gallery, open_for_update
 
 NOTHING = "nothing"
-_NORM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def repair_gallery(folder: Path) -> Repair:
         faces = tuple(
             replace(face, crop_id="") if face.crop_id in crop_problems else face
             for face in gallery.faces
-            if _has_embedding(face)
+            if face.has_embedding
         )
         replace(gallery, faces=faces).save()
         try:
@@ -196,8 +193,8 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
             yield Finding(what, NOTHING, kept)
     for face in gallery.faces:
         shown = f"{face.person} ({face.photo})"
-        if not _has_embedding(face):
-            lost = "the face; enrol its photo again"
+        if not face.has_embedding:
+            lost = "the face, unless `faceops people reembed` embeds its crop again before a repair"
             yield Finding(f"the embedding of {shown} is damaged", lost, "its photo")
         if face.crop_id in crop_problems:
             what = f"the crop of {shown} is {crop_problems[face.crop_id]}"
@@ -209,11 +206,6 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
         what = f"{len(unused)} crops in {gallery.folder} belong to no face"
         kept = "all faces; the next change of the gallery deletes these crops"
         yield Finding(what, NOTHING, kept, is_damage=False)
-
-
-def _has_embedding(face: GalleryFace) -> bool:
-    with np.errstate(all="ignore"):  # damaged values overflow
-        return bool(abs(np.linalg.norm(face.embedding) - 1) <= _NORM_TOLERANCE)
 
 
 def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:

@@ -26,6 +26,7 @@ FORMAT_VERSION = 2
 # Keys in the metadata of faces.parquet; pages have checksums of their own.
 _STATEMENT = b"faceops.contract"
 _STATEMENT_SHA256 = b"faceops.contract_sha256"
+_NORM_TOLERANCE = 1e-2
 ENROLLED = "enrolled"
 NAMED = "named"
 
@@ -54,6 +55,12 @@ class GalleryFace:
     embedding: np.ndarray
     crop_id: str = ""
     origin: str = ENROLLED
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether the embedding has the length 1; a damaged one rarely has."""
+        with np.errstate(all="ignore"):  # damaged values overflow
+            return bool(abs(np.linalg.norm(self.embedding) - 1) <= _NORM_TOLERANCE)
 
 
 def face_order(face: GalleryFace) -> tuple[object, ...]:

@@ -41,7 +41,8 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
     Names, aliases, boxes, origins and crops stay as they are. A face whose crop was lost, see
-    `gallery repair`, is removed. Called again, it does nothing; interrupted, it continues.
+    `gallery repair`, is removed. Called again, it does nothing, unless an embedding is damaged;
+    interrupted, it continues.
 
     Raises:
         UsageError, FaceOpsError: as `locked_gallery`.
@@ -57,7 +58,8 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
             before=gallery.contract_id,
             contract_id=release.contract_id,
         )
-        if gallery.contract_id == release.contract_id:
+        is_whole = all(face.has_embedding for face in gallery.faces)
+        if gallery.contract_id == release.contract_id and is_whole:
             remove_unfinished(gallery_dir)
             if gallery.crops_id:
                 return done
