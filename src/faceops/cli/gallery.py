@@ -293,11 +293,12 @@ def _reembed(args: argparse.Namespace) -> int:
 
     Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
     done = reembed(args.gallery, common.load_bundle(args))
-    contract = done.contract_id[:12]
-    if done.before != done.contract_id:
+    contract, is_new = done.contract_id[:12], done.before != done.contract_id
+    if done.embedded or is_new:
         line = (
             f"{args.gallery}: {done.embedded} faces of {done.people} people re-embedded, under "
-            f"contract {contract} instead of {done.before[:12]}; names and crops are unchanged"
+            f"contract {contract} {f'instead of {done.before[:12]}' if is_new else 'as before'}; "
+            "names and crops are unchanged"
         )
     elif done.noted:
         line = (
