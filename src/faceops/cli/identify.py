@@ -71,13 +71,13 @@ def _identify(args: argparse.Namespace) -> int:
     earlier run into the same --out has seen are not opened again. What is known of photos that are
     gone is dropped by the first run after 30 days.
     """
-    from faceops.identification.settings import IdentifySettings, check_identify_folders
+    from faceops.identification.settings import IdentifySettings, require_photos
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     fields = IdentifySettings.__dataclass_fields__
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
     settings = IdentifySettings(**given, limits=common.photo_limits(args))
-    check_identify_folders(args.photos_dir, args.out, args.gallery)
+    require_photos(args.photos_dir)  # `main` has checked the folders
     summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
     return common.show(args, summary.as_dict(), result_lines(summary, args.out))
 

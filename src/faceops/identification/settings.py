@@ -109,15 +109,20 @@ class IdentifySettings:
         return str((*rows, self.policy, self.limits))
 
 
+def require_photos(photos_dir: Path) -> None:
+    """Raise a UsageError if the folder or photo does not exist."""
+    if not photos_dir.exists():
+        raise UsageError(
+            f"{printable(photos_dir)} does not exist; name a folder of photos, or one photo."
+        )
+
+
 def check_identify_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
     """Refuse wrong folders of a run, see `check_folders`.
 
     Raises:
         UsageError: there are no photos, or a folder holds something else than it is named for.
     """
-    if not photos_dir.exists():
-        raise UsageError(
-            f"{printable(photos_dir)} does not exist; name a folder of photos, or one photo."
-        )
+    require_photos(photos_dir)
     results, enrolled = Folder(out, RESULTS, Use.WRITE), Folder(gallery, GALLERY, Use.WRITE)
     check_folders([Folder(photos_dir, PHOTOS), enrolled, results])
