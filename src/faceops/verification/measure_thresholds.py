@@ -7,6 +7,7 @@ from faceops.config.sections import Verify
 from faceops.verification import false_positive_identification as fpir
 from faceops.verification import thresholds as th
 from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
+from faceops.verification.measure_normalisation import measure_normalisation
 from faceops.verification.pairs import PairScores
 from faceops.verification.verifier import Verifier, reaches
 
@@ -15,7 +16,7 @@ Faces = tuple[np.ndarray, np.ndarray, Verifier]  # embeddings, persons and verif
 
 def measure_thresholds(
     embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, scores: PairScores,
-    settings: Verify, data: str,
+    settings: Verify, data: str, populations: np.ndarray | None = None,
 ) -> th.Thresholds:  # fmt: skip
     """Measure on `embeddings` float32 (N, D) of `persons` (N,), people that no model was fitted on.
 
@@ -23,6 +24,7 @@ def measure_thresholds(
         scores: probabilities of all their pairs by `verifier`.
         settings: the budgets. A budget that needs more people gets a row without a threshold.
         data: the photos, in words.
+        populations: text (N,), the calibration set of each face; None for one set.
 
     Raises:
         FaceOpsError: too few pairs to measure anything, or too few people for `default_budget`.
@@ -42,6 +44,13 @@ def measure_thresholds(
     impostors = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
     smallest = max(th.smallest_far(people), th.IMPOSTOR_PAIRS / len(impostors))
     tails = _search_tails(faces, settings.seed)
+    pair_tail = [
+        th.TailPoint(rate=rate, probability=threshold_at(impostors, rate))
+        for rate in th.tail_rates(smallest)
+    ]
+    normalisation = measure_normalisation(
+        embeddings, persons, verifier, pair_tail, populations, settings.seed
+    )
     return th.Thresholds(
         data=data,
         people=people,
@@ -50,13 +59,11 @@ def measure_thresholds(
         impostor_pairs=len(impostors),
         pairs=_pair_rows(faces, scores.genuine, impostors, settings),
         search=_search_rows(faces, tails, settings),
-        pair_tail=[
-            th.TailPoint(rate=rate, probability=threshold_at(impostors, rate))
-            for rate in th.tail_rates(smallest)
-        ],
+        pair_tail=pair_tail,
         search_tails=tails,
         default_budget=settings.default_budget,
         runner_up_margin=settings.runner_up_margin,
+        normalisation=normalisation,
     )
 
 

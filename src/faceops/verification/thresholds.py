@@ -31,6 +31,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
+from faceops.verification.normalisation import Normalisation
 
 
 class _Frozen(BaseModel):
@@ -96,9 +97,21 @@ class Thresholds(_Frozen):
     quality_deciles: list[float] = Field(
         default=[], description="nine deciles of the quality of the photos' faces"
     )
+    normalisation: Normalisation | None = Field(
+        None, description="for thresholds that adapt to an album; None in older releases"
+    )
 
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold that keeps an FPIR of `budget` in a gallery of `gallery_faces`.
+
+        Raises:
+            UsageError: as `require`.
+        """
+        self.require(budget, gallery_faces)
+        return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
+
+    def require(self, budget: float, gallery_faces: int) -> None:
+        """Refuse what no threshold can keep.
 
         Raises:
             UsageError: `budget` is not between 0 and 1 or the people are too few for it, or the
@@ -111,7 +124,6 @@ class Thresholds(_Frozen):
             )
         if self.people < people_for_fpir(budget):
             raise UsageError(fpir_refusal(budget, self.people, self.data))
-        return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
 
     def search_is_measured(self, budget: float, gallery_faces: int) -> bool:
         """Whether `for_search` interpolates between measurements, rather than extrapolating."""

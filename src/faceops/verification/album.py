@@ -1,0 +1,406 @@
+"""The threshold that keeps a budget in one album, found on the album itself without any label.
+
+A budget is the largest share of strangers' faces that may get a name (the false positive
+identification rate, FPIR). With n enrolled people and a share p of pairs of strangers at or above
+a threshold, it is 1 - (1 - p)^n. So the task is to find p in this album, where nobody has said
+who is who:
+
+1. A sample of the album's faces and of the gallery is grouped by person: average linkage, first
+   of faces, then of the groups' mean embeddings. One face of each group is the cohort of
+   `normalisation`.
+2. Faces of different groups are pairs of strangers. Each stands for an enrolled person and a
+   stranger whom we invent, as decoys do in proteomics (Elias & Gygi 2007).
+3. Groups err where it matters most, in the highest scores: two strangers who look alike become one
+   group, and one person becomes two. So the album is measured where errors do not matter, at the
+   scores that 10 % and 1 % of pairs reach, and the release says how scores go on from there: after
+   normalisation the shape of this tail is the same in all calibration sets (`TailShape`).
+4. Where pairs of strictly made groups score higher than that, as among relatives, the tail is moved
+   up, by at most `_MOST_ABOVE`; but not if the excess is there already among the many pairs of
+   ordinary strangers, since it then comes from people whose faces were not grouped.
+
+The interval is a bootstrap over groups (Efron 1979) of all of this, and then of the number of
+strangers who happen to be in the album. An album with fewer than `FEWEST_PEOPLE` groups cannot
+say; the threshold is then that of the calibration set with the most similar strangers.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.verification.normalisation import (
+    HIGH,
+    LOW,
+    RATES,
+    Cohort,
+    Normalisation,
+    at_rate,
+    rate_at,
+    unit,
+)
+from faceops.verification.thresholds import Thresholds, as_threshold
+from faceops.verification.verifier import Verifier
+
+SAMPLE, GALLERY_SAMPLE = 2000, 500  # faces of the album and of the gallery that are grouped
+FEWEST_PEOPLE = 40
+# Normalised scores z: groups join from the first; a group that reaches the second with a larger
+# one may be the same person, and is left out of the cohort; strict groups join from the third.
+_JOIN, _DOUBTFUL, _STRICT = 7.5, 6.0, 10.0
+_ROUNDS = 3
+# A person with k photos is reached by as many strangers as k ** _PHOTOS people with one: measured
+# on LFW, Pins and families (`experiments.album_promise`).
+_PHOTOS = 0.85
+_PURE = RATES.index(1e-3)  # up to here an excess of strict groups means people who were not grouped
+_RESAMPLES = 200
+GRID = np.arange(-15.0, 30.0, 0.05)  # z
+
+
+def effective_people(photos: Sequence[int]) -> float:
+    """Return how many people with one photo attract as many strangers as this gallery.
+
+    `photos` are the numbers of photos of its people.
+    """
+    return float((np.asarray(photos, float) ** _PHOTOS).sum())
+
+
+@dataclass(frozen=True)
+class AlbumThreshold:
+    """The threshold of a run, and what is known about it.
+
+    Attributes:
+        budget: largest share of strangers' faces that may get a name.
+        log_odds: a face is named from here.
+        low, high: 95 % interval of the share of strangers named in this album; None if the album
+            cannot say.
+        people, faces: groups that the album was measured on, and faces in it.
+        population: the calibration set whose threshold is used where the album cannot say; "" if
+            the album says it.
+    """
+
+    budget: float
+    log_odds: float
+    low: float | None
+    high: float | None
+    people: int
+    faces: int
+    population: str = ""
+
+    @property
+    def probability(self) -> float:
+        """The threshold as a probability."""
+        return as_threshold(self.log_odds)
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """One album, measured.
+
+    Attributes:
+        cohort: normalises the scores of this album.
+        tail: float64 (R,), log odds that the shares `RATES` of pairs of strangers reach.
+        resampled: float64 (B, R), the same for resampled groups.
+        people, faces: groups measured on, and faces of the album.
+    """
+
+    cohort: Cohort
+    tail: np.ndarray
+    resampled: np.ndarray
+    people: int
+    faces: int
+
+    def threshold(self, budget: float, enrolled: float) -> AlbumThreshold:
+        """Return the threshold for `budget` in a gallery of `enrolled` (`effective_people`)."""
+        rate = 1 - (1 - budget) ** (1 / enrolled)
+        if self.people < FEWEST_PEOPLE:
+            name, odds = self.cohort.normalisation.worst(rate)
+            return AlbumThreshold(budget, odds, None, None, self.people, self.faces, name)
+        odds = at_rate(self.tail, rate)
+        low, high = self._interval(odds, enrolled)
+        return AlbumThreshold(budget, odds, low, high, self.people, self.faces)
+
+    def strangers_named(self, log_odds: np.ndarray, enrolled: float) -> np.ndarray:
+        """Return the estimated share of strangers who score at least `log_odds`, of any shape."""
+        tail = self.tail
+        if self.people < FEWEST_PEOPLE:
+            known = self.cohort.normalisation
+            tail = np.array([known.worst(rate)[1] for rate in RATES])
+        return _fpir(rate_at(tail, np.asarray(log_odds, float)), enrolled)
+
+    def _interval(self, odds: float, enrolled: float) -> tuple[float, float]:
+        """Return the 95 % interval of the share of this album's strangers at or above `odds`."""
+        rates = np.array([rate_at(tail, np.array(odds)) for tail in self.resampled])
+        faces_each = max(self.faces / max(self.people, 1), 1.0)
+        draw = np.random.default_rng(0)
+        people = draw.poisson(_fpir(rates, enrolled) * self.faces / faces_each)
+        low, high = np.quantile(people * faces_each / max(self.faces, 1), [0.025, 0.975])
+        return float(low), float(min(high, 1.0))
+
+
+def _fpir(rate: np.ndarray, enrolled: float) -> np.ndarray:
+    result: np.ndarray = -np.expm1(enrolled * np.log1p(-np.minimum(rate, 1 - 1e-12)))
+    return result
+
+
+def threshold_in(
+    album: Album, thresholds: Thresholds, budget: float, gallery_photos: Sequence[int]
+) -> AlbumThreshold:
+    """Return the threshold that keeps an FPIR of `budget` in `album`.
+
+    `gallery_photos` are the numbers of photos of the enrolled people.
+
+    Raises:
+        UsageError: as `Thresholds.require`.
+    """
+    thresholds.require(budget, sum(gallery_photos))
+    return album.threshold(budget, effective_people(gallery_photos))
+
+
+def measure_album(
+    normalisation: Normalisation,
+    faces: np.ndarray,
+    gallery: np.ndarray,
+    photos: np.ndarray | None = None,
+) -> Album:
+    """Measure an album; the same faces in any order give the same result.
+
+    Args:
+        faces: float32 (N, D), the embeddings to be named, L2-normalised.
+        gallery: float32 (G, D), the enrolled ones.
+        photos: int (N,), the photo of each face; two faces of one photo are two people.
+    """
+    chosen = _sample(faces, SAMPLE)
+    both = np.concatenate([faces[chosen], gallery[_sample(gallery, GALLERY_SAMPLE)]])
+    apart = np.zeros((0, 2), np.int64)
+    if photos is not None:
+        apart = _pairs_within(np.asarray(photos)[chosen])
+    groups, core = _group(both, normalisation, apart, _JOIN, _ROUNDS)
+    cohort = Cohort(normalisation, _one_each(both, groups)[core])
+    if core.sum() < FEWEST_PEOPLE:
+        nothing = np.zeros(len(RATES))
+        return Album(cohort, nothing, nothing[None], int(core.sum()), len(faces))
+    described = cohort.describe(both)
+    z = (
+        cohort.verifier.logit_matrix(described[: len(chosen)], described) - normalisation.shift
+    ) / (normalisation.scale)
+    strict, _ = _group(both, normalisation, apart, _STRICT, _ROUNDS - 1)
+    loose_tails = _tails(z, groups, core[groups].astype(float))
+    strict_tails = _tails(z, strict, np.ones(len(strict)))
+    spread = np.random.default_rng(1).uniform(-1, 1, len(loose_tails))
+    spread[0] = 0  # the first row is the album itself
+    pairs = len(chosen) * len(both)
+    tails = np.array([
+        _tail(loose, high, normalisation.curve, pairs, off)
+        for loose, high, off in zip(loose_tails, strict_tails, spread, strict=True)
+    ])  # fmt: skip
+    odds = normalisation.scale * tails + normalisation.shift
+    return Album(cohort, _mean_tail(odds), odds[1:], int(core.sum()), len(faces))
+
+
+def _mean_tail(tails: np.ndarray) -> np.ndarray:
+    """Return the tail whose rates are the means of those of `tails` (B, R).
+
+    Errors of the threshold do not cancel out: rates grow by more below it than they fall above.
+    """
+    scores = np.linspace(tails.min(), tails.max(), 500)
+    rates = np.mean([rate_at(tail, scores) for tail in tails], axis=0)
+    return np.interp(-np.log(RATES), -np.log(rates), scores)
+
+
+def _sample(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return the indices of at most `most` rows, by a hash of their bytes, so in a stable order.
+
+    A new photo therefore changes little of the sample.
+    """
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
+    order = np.argsort(np.array(digests, "S8"), kind="stable")
+    return order[:most].astype(np.int64)
+
+
+def _pairs_within(photos: np.ndarray) -> np.ndarray:
+    """Return the pairs of rows, int64 (P, 2), that have the same photo."""
+    order = np.argsort(photos, kind="stable")
+    found = []
+    for step in range(
+        1, int(np.bincount(np.unique(photos, return_inverse=True)[1]).max(initial=0))
+    ):
+        same = photos[order[step:]] == photos[order[:-step]]
+        found.append(np.stack([order[:-step][same], order[step:][same]], axis=1))
+    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+
+
+def _group(
+    faces: np.ndarray, normalisation: Normalisation, apart: np.ndarray, cut: float, rounds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group of each face, int64 (N,), and whether a group is in the cohort, (G,).
+
+    `apart` int64 (P, 2) are pairs of faces that must not be in one group.
+    """
+    raw = Verifier(np.array(normalisation.weight, np.float32), 0.0, "linear")
+    groups = average_linkage(_kept_apart(raw.logit_matrix(faces, faces), apart), normalisation.link)
+    core = np.ones(groups.max(initial=-1) + 1, bool)
+    for _ in range(rounds):
+        z, core = _compare_groups(faces, groups, normalisation)
+        joined = average_linkage(_kept_apart(z, groups[apart]), cut)
+        if joined.max(initial=-1) == groups.max(initial=-1):
+            return groups, core
+        groups = joined[groups]
+    return groups, _compare_groups(faces, groups, normalisation)[1]
+
+
+def _compare_groups(
+    faces: np.ndarray, groups: np.ndarray, normalisation: Normalisation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return z of the groups' means, float32 (G, G), and which groups resemble no larger one."""
+    means, sizes = unit(_mean_rows(faces, groups)), np.bincount(groups)
+    rank = np.argsort(np.lexsort((np.arange(len(sizes)), -sizes)))
+    larger = rank[None, :] < rank[:, None]
+    core = np.ones(len(sizes), bool)
+    for _ in range(2):
+        z, rows = _scores(means, means[core], normalisation), core
+        core = ~((z >= _DOUBTFUL) & larger).any(axis=1)
+    return (z if (rows == core).all() else _scores(means, means[core], normalisation)), core
+
+
+def _scores(means: np.ndarray, people: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+    cohort = Cohort(normalisation, people)
+    described = cohort.describe(means)
+    odds = cohort.verifier.logit_matrix(described, described)
+    result: np.ndarray = (odds - normalisation.shift) / normalisation.scale
+    return result
+
+
+def _mean_rows(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    sums = np.zeros((groups.max(initial=-1) + 1, faces.shape[1]))
+    np.add.at(sums, groups, faces)
+    return sums / np.bincount(groups)[:, None]
+
+
+def _one_each(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return one face of each group; the order of the faces is random, see `_sample`."""
+    return faces[np.unique(groups, return_index=True)[1]]
+
+
+def _kept_apart(scores: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    scores[pairs[:, 0], pairs[:, 1]] = scores[pairs[:, 1], pairs[:, 0]] = -np.inf
+    return scores
+
+
+def average_linkage(similarity: np.ndarray, cut: float) -> np.ndarray:
+    """Return the groups int64 (N,) that average linkage joins at a similarity of at least `cut`.
+
+    Nearest-neighbour chains (Benzecri 1982) with the update of Lance & Williams (1967): quadratic
+    in time; scipy, which has the same, is not installed with a core FaceOps.
+
+    Args:
+        similarity: float32 (N, N), symmetric; it is changed. -inf keeps two groups apart.
+        cut: groups below it are not joined.
+    """
+    count = len(similarity)
+    np.fill_diagonal(similarity, -np.inf)
+    sizes, group = np.ones(count), np.arange(count)
+    open_rows = np.ones(count, bool)
+    chain: list[int] = []
+    while open_rows.any():
+        if not chain:
+            chain.append(int(open_rows.argmax()))
+        last = chain[-1]
+        row = similarity[last]
+        nearest = int(row.argmax())
+        if len(chain) > 1 and row[chain[-2]] >= row[nearest]:
+            nearest = chain[-2]  # of equals the earlier one, so that a chain ends
+        if not row[nearest] >= cut:
+            # No later join raises an average above the largest of its parts.
+            open_rows[last] = False
+            similarity[last] = similarity[:, last] = -np.inf
+            chain.pop()
+        elif len(chain) > 1 and nearest == chain[-2]:
+            del chain[-2:]
+            kept, gone = sorted((last, nearest))
+            whole = sizes[kept] + sizes[gone]
+            joined = (similarity[kept] * sizes[kept] + similarity[gone] * sizes[gone]) / whole
+            joined[[kept, gone]] = -np.inf
+            similarity[kept] = similarity[:, kept] = joined
+            similarity[gone] = similarity[:, gone] = -np.inf
+            sizes[kept], open_rows[gone] = whole, False
+            group[group == gone] = kept
+        else:
+            chain.append(nearest)
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
+
+
+def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarray:
+    """Return the scores that the shares `RATES` of pairs reach, float64 (1 + B, R).
+
+    The first row is of all pairs of different groups, the others of resampled groups. Faces of a
+    group of n weigh 1 / sqrt(n) each, so that a person with many photos counts for more than one
+    with few, but not by as much. `z` float32 (N, M) are the scores of the album's faces, the first N
+    of the M in `groups`; `included` (M,) is 0 for faces to leave out.
+    """
+    weight = included / np.sqrt(np.bincount(groups)[groups])
+    rows = len(z)
+    place = np.searchsorted(GRID, z.ravel(), side="right").reshape(z.shape)
+    different = groups[:rows, None] != groups[None, :]
+    bins, numbers = len(GRID) + 1, int(groups.max()) + 1
+
+    def reached(owner: np.ndarray, pair_weight: np.ndarray) -> np.ndarray:
+        """Return the weight of each group's pairs that reach the grid, (groups, bins)."""
+        keys = owner * bins + place
+        counts = np.bincount(keys.ravel(), pair_weight.ravel(), numbers * bins)
+        return counts.reshape(numbers, bins)[:, ::-1].cumsum(axis=1)[:, ::-1]
+
+    pair_weight = weight[:rows, None] * weight[None, :] * different
+    probes = reached(np.broadcast_to(groups[:rows, None], z.shape), pair_weight)
+    decoys = reached(np.broadcast_to(groups[None, :], z.shape), pair_weight)
+    whole = probes.sum(axis=0)
+    times = np.random.default_rng(0).multinomial(numbers, np.full(numbers, 1 / numbers), _RESAMPLES)
+    shares = [_share(whole)]
+    for drawn in times:
+        # A group drawn as probe and as decoy; their product is the pigeonhole bootstrap (Owen 2007).
+        both = _share(drawn @ probes) * _share(drawn @ decoys) / np.maximum(shares[0], 1e-12)
+        shares.append(np.minimum.accumulate(np.minimum(both, 1.0)))
+    return np.array([_at_rates(share) for share in shares])
+
+
+def scores_at_rates(reached: np.ndarray) -> np.ndarray:
+    """Return the z at `RATES`, float64 (R,); `reached` is the weight of all pairs, then by `GRID`."""
+    return _at_rates(_share(reached))
+
+
+def _share(reached: np.ndarray) -> np.ndarray:
+    result: np.ndarray = reached[1:] / max(reached[0], 1e-12)
+    return result
+
+
+def _at_rates(share: np.ndarray) -> np.ndarray:
+    return np.interp(-np.log(RATES), -np.log(np.maximum(share, 1e-12)), GRID)
+
+
+# In units of the distance between the scores that 10 % and 1 % of pairs reach, at a rate of 1e-3
+# and for each decade below it.
+_MOST_ABOVE, _MOST_BELOW, _UNSURE = (0.05, 0.2), (0.05, 0.05), (0.03, 0.05)
+_TOLERATED, _IMPURE = 0.05, 3.0
+
+
+def _tail(
+    loose: np.ndarray, strict: np.ndarray, shape: np.ndarray, pairs: int, off: float
+) -> np.ndarray:
+    """Return the scores at `RATES`: `loose` at two rates, `shape` beyond, moved as `strict` says.
+
+    `pairs` were counted: rates that fewer than ten of them reach are not moved further. `off`, -1
+    to 1, moves the tail within what the shapes of the calibration sets differ by.
+    """
+    span = max(loose[HIGH] - loose[LOW], 1e-6)
+    tail = loose[LOW] + shape * span
+    decades = np.maximum(np.log10(1e-3 / np.array(RATES)), 0)
+    excess = (strict - tail) / span
+    impure = _IMPURE * max(excess[_PURE] - _TOLERATED, 0)
+    most, least, unsure = (a + b * decades for a, b in (_MOST_ABOVE, _MOST_BELOW, _UNSURE))
+    moved = np.clip(np.where(excess > 0, np.maximum(excess - impure, 0), excess), -least, most)
+    moved[: HIGH + 1] = 0
+    seen = np.flatnonzero(np.array(RATES) * pairs >= 10)
+    moved[seen[-1] + 1 :] = moved[seen[-1]]
+    moved += np.where(np.arange(len(RATES)) > HIGH, off * unsure, 0)
+    result: np.ndarray = np.maximum.accumulate(tail + moved * span + 1e-9 * np.arange(len(RATES)))
+    return result

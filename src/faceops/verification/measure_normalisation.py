@@ -1,0 +1,138 @@
+"""Measure on labelled people what a release knows about normalised scores."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.verification.album import FEWEST_PEOPLE, GRID, scores_at_rates
+from faceops.verification.calibration import platt
+from faceops.verification.normalisation import (
+    HIGH,
+    LOW,
+    RATES,
+    Cohort,
+    Normalisation,
+    Population,
+    TailShape,
+)
+from faceops.verification.pairs import codes
+from faceops.verification.score_table import score_table
+from faceops.verification.thresholds import TailPoint, log_odds_at
+from faceops.verification.verifier import Verifier
+
+MOST_FACES = 6000  # of one calibration set
+_LINK_RATE = 5e-6  # false accept rate of pairs from which groups of faces are joined at first
+_BLOCK = 512  # faces compared with all others at a time
+_IMPOSTORS = 400_000  # scores that calibrate, of one set
+
+
+def measure_normalisation(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    verifier: Verifier,
+    pair_tail: list[TailPoint],
+    populations: np.ndarray | None = None,
+    seed: int = 0,
+) -> Normalisation | None:
+    """Measure on `embeddings` float32 (N, D) of `persons` (N,), whom no model was fitted on.
+
+    Each calibration set is an album whose groups are its labels. The shape of the tail is the mean
+    over the sets.
+
+    Args:
+        pair_tail: log odds of impostor pairs, as in `Thresholds`.
+        populations: text (N,), the calibration set of each face; None for one set.
+
+    Returns:
+        None if no set has `FEWEST_PEOPLE` people, or nobody has two photos.
+    """
+    names = np.full(len(persons), "") if populations is None else np.asarray(populations, str)
+    draft = Normalisation(
+        weight=verifier.weight.tolist(), centre=_centre(embeddings, persons).tolist(),
+        link=_raw_score(verifier, log_odds_at(pair_tail, _LINK_RATE)), scale=1, shift=0, shape=[], populations=[],
+    )  # fmt: skip
+    draw = np.random.default_rng(seed)
+    shapes, sets, genuine, impostor = [], [], [], []
+    for name in np.unique(names).tolist():
+        rows = draw.permutation(np.flatnonzero(names == name))[:MOST_FACES]
+        own, faces = codes(np.asarray(persons)[rows]), embeddings[rows]
+        people = int(own.max()) + 1
+        if people < FEWEST_PEOPLE:
+            continue
+        alone = _score_pairs(Cohort(draft, faces[:0]), faces, own)
+        within = _score_pairs(
+            Cohort(draft, faces[np.unique(own, return_index=True)[1]]), faces, own
+        )
+        tail = within.tail
+        shapes.append((tail - tail[LOW]) / max(tail[HIGH] - tail[LOW], 1e-6))
+        sets.append((name, people, len(rows), alone.tail))
+        genuine.append(within.genuine)
+        impostor.append(within.impostor)
+    if not sets or not sum(map(len, genuine)):
+        return None
+    scale, shift = platt(score_table(np.concatenate(genuine), np.concatenate(impostor)))
+    scale = max(scale, 1e-3)
+    shape = np.maximum.accumulate(np.mean(shapes, axis=0))
+    return draft.model_copy(update={
+        "scale": scale,
+        "shift": shift,
+        "shape": [TailShape(rate=rate, value=round(float(value), 5))
+                  for rate, value in zip(RATES, shape, strict=True)],
+        "populations": [
+            Population(name=name, people=people, photos=photos,
+                       low=scale * tail[LOW] + shift, high=scale * tail[HIGH] + shift)
+            for name, people, photos, tail in sets
+        ],
+    })  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """z of the pairs of one set: the tail of impostors (R,), genuine ones, a sample of impostors."""
+
+    tail: np.ndarray
+    genuine: np.ndarray
+    impostor: np.ndarray
+
+
+def _score_pairs(cohort: Cohort, faces: np.ndarray, own: np.ndarray) -> _Scores:
+    """Score all pairs of `faces` (N, D) of people `own` (N,); `cohort` has scale 1 and shift 0."""
+    described = cohort.describe(faces)
+    weight = 1 / np.sqrt(np.bincount(own)[own])
+    reached = np.zeros(len(GRID) + 1)
+    genuine, impostor = [], []
+    step = max(len(faces) ** 2 // _IMPOSTORS, 1)
+    for start in range(0, len(faces), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        z = cohort.verifier.logit_matrix(described[part], described)
+        different = own[part, None] != own
+        weights = weight[part, None] * weight * different
+        places = np.searchsorted(GRID, z.ravel(), side="right")
+        reached += np.bincount(places, weights.ravel(), len(reached))
+        later = np.arange(len(faces)) > np.arange(len(faces))[part, None]
+        genuine.append(z[~different & later])
+        impostor.append(z[different].ravel()[::step])
+    tail = scores_at_rates(reached[::-1].cumsum()[::-1])
+    return _Scores(tail, np.concatenate(genuine), np.concatenate(impostor))
+
+
+def _centre(embeddings: np.ndarray, persons: np.ndarray) -> np.ndarray:
+    """Return the mean of the people's first embeddings, (D,), shorter than 1."""
+    first = np.unique(np.asarray(persons), return_index=True)[1]
+    mean: np.ndarray = embeddings[first].mean(axis=0).round(6)
+    return mean
+
+
+def _raw_score(verifier: Verifier, odds: float) -> float:
+    """Return the sum of weighted squared differences whose log odds are `odds`.
+
+    At most 0, which only a face and itself reach.
+    """
+    known = verifier.calibration
+    if math.isinf(odds):
+        return 0.0
+    if len(known.knots):
+        inside = np.clip(odds, known.log_odds[0], known.log_odds[-1])
+        odds = float(np.interp(inside, known.log_odds, known.knots) + odds - inside)
+    return min(odds - verifier.bias, 0.0)
