@@ -24,7 +24,6 @@ say; the threshold is then that of the calibration set with the most similar str
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -194,8 +193,8 @@ def measure_album(
         _tail(loose, high, normalisation.curve, pairs, off)
         for loose, high, off in zip(loose_tails, strict_tails, spread, strict=True)
     ])  # fmt: skip
-    odds = normalisation.scale * tails + normalisation.shift
-    return Album(cohort, _mean_tail(odds), odds[1:], int(core.sum()), len(faces))
+    tails = normalisation.scale * tails + normalisation.shift
+    return Album(cohort, _mean_tail(tails[1:]), tails[1:], int(core.sum()), len(faces))
 
 
 def _mean_tail(tails: np.ndarray) -> np.ndarray:
@@ -259,7 +258,7 @@ def _compare_groups(
     core = np.ones(len(sizes), bool)
     for _ in range(2):
         z, rows = _scores(means, means[core], normalisation), core
-        core = ~((z >= _DOUBTFUL) & larger).any(axis=1)
+        core = np.asarray(~((z >= _DOUBTFUL) & larger).any(axis=1))
     return (z if (rows == core).all() else _scores(means, means[core], normalisation)), core
 
 
@@ -335,8 +334,8 @@ def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarra
 
     The first row is of all pairs of different groups, the others of resampled groups. Faces of a
     group of n weigh 1 / sqrt(n) each, so that a person with many photos counts for more than one
-    with few, but not by as much. `z` float32 (N, M) are the scores of the album's faces, the first N
-    of the M in `groups`; `included` (M,) is 0 for faces to leave out.
+    with few, but not by as much. `z` float32 (N, M) are the scores of the album's faces, the first
+    N of the M in `groups`; `included` (M,) is 0 for faces to leave out.
     """
     weight = included / np.sqrt(np.bincount(groups)[groups])
     rows = len(z)
@@ -357,14 +356,14 @@ def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarra
     times = np.random.default_rng(0).multinomial(numbers, np.full(numbers, 1 / numbers), _RESAMPLES)
     shares = [_share(whole)]
     for drawn in times:
-        # A group drawn as probe and as decoy; their product is the pigeonhole bootstrap (Owen 2007).
+        # A group is drawn as probe and as decoy: a pigeonhole bootstrap (Owen 2007).
         both = _share(drawn @ probes) * _share(drawn @ decoys) / np.maximum(shares[0], 1e-12)
         shares.append(np.minimum.accumulate(np.minimum(both, 1.0)))
     return np.array([_at_rates(share) for share in shares])
 
 
 def scores_at_rates(reached: np.ndarray) -> np.ndarray:
-    """Return the z at `RATES`, float64 (R,); `reached` is the weight of all pairs, then by `GRID`."""
+    """Return the z at `RATES` (R,); `reached` is the weight of all pairs, then from each `GRID`."""
     return _at_rates(_share(reached))
 
 

@@ -50,7 +50,8 @@ def measure_normalisation(
     names = np.full(len(persons), "") if populations is None else np.asarray(populations, str)
     draft = Normalisation(
         weight=verifier.weight.tolist(), centre=_centre(embeddings, persons).tolist(),
-        link=_raw_score(verifier, log_odds_at(pair_tail, _LINK_RATE)), scale=1, shift=0, shape=[], populations=[],
+        link=_raw_score(verifier, log_odds_at(pair_tail, _LINK_RATE)),
+        scale=1, shift=0, shape=[], populations=[],
     )  # fmt: skip
     draw = np.random.default_rng(seed)
     shapes, sets, genuine, impostor = [], [], [], []
@@ -89,7 +90,7 @@ def measure_normalisation(
 
 @dataclass(frozen=True)
 class _Scores:
-    """z of the pairs of one set: the tail of impostors (R,), genuine ones, a sample of impostors."""
+    """z of one set: tail of impostor pairs (R,), genuine pairs, some impostor pairs."""
 
     tail: np.ndarray
     genuine: np.ndarray

@@ -109,7 +109,8 @@ def synthetic_cohort(centre: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return float32 (SYNTHETIC, D): random unit vectors whose mean is about `centre`."""
     middle = np.asarray(centre, np.float64)
     draw = np.random.default_rng(0).normal(size=(SYNTHETIC, len(middle)))
-    draw *= math.sqrt(max(1 - middle @ middle, 0)) / np.linalg.norm(draw, axis=1, keepdims=True)
+    length = math.sqrt(max(1 - float(middle @ middle), 0))
+    draw *= length / np.linalg.norm(draw, axis=1, keepdims=True)
     return unit(draw + middle)
 
 
