@@ -111,16 +111,16 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 223, aim=220),
-        Measure("src: lines", lines(source), 33_700, aim=26_000),
+        Measure("src: files", len(source), 230, aim=220),
+        Measure("src: lines", lines(source), 35_400, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.105, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 24_600, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 25_800, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            2_870,
+            3_100,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
