@@ -20,7 +20,8 @@ who is who:
 
 The interval is a bootstrap over groups (Efron 1979) of all of this, and then of the number of
 strangers who happen to be in the album. An album with fewer than `FEWEST_PEOPLE` groups cannot
-say; the threshold is then that of the calibration set with the most similar strangers.
+say; the threshold is then that of the calibration set with the most similar strangers. With fewer
+than `ENOUGH_FACES` faces it is between the two, where that of the album is the lower one.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ from faceops.verification.thresholds import Thresholds, as_threshold
 from faceops.verification.verifier import Verifier
 
 SAMPLE, GALLERY_SAMPLE = 2000, 500  # faces of the album and of the gallery that are grouped
-FEWEST_PEOPLE = 40
+FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
 # Normalised scores z: groups join from the first; a group that reaches the second with a larger
 # one may be the same person, and is left out of the cohort; strict groups join from the third.
 _JOIN, _DOUBTFUL, _STRICT = 7.5, 6.0, 10.0
@@ -98,8 +99,10 @@ class Album:
 
     Attributes:
         cohort: normalises the scores of this album.
-        tail: float64 (R,), log odds that the shares `RATES` of pairs of strangers reach.
-        resampled: float64 (B, R), the same for resampled groups.
+        tail: float64 (R,), log odds that the shares `RATES` of pairs of strangers reach, where few
+            faces are in the album moved towards the worst calibration set.
+        resampled: float64 (B, R), of the album alone, for resampled groups; B is 0 where it cannot
+            say.
         people, faces: groups measured on, and faces of the album.
     """
 
@@ -112,20 +115,16 @@ class Album:
     def threshold(self, budget: float, enrolled: float) -> AlbumThreshold:
         """Return the threshold for `budget` in a gallery of `enrolled` (`effective_people`)."""
         rate = 1 - (1 - budget) ** (1 / enrolled)
-        if self.people < FEWEST_PEOPLE:
-            name, odds = self.cohort.normalisation.worst(rate)
-            return AlbumThreshold(budget, odds, None, None, self.people, self.faces, name)
         odds = at_rate(self.tail, rate)
+        if not len(self.resampled):
+            name, _ = self.cohort.normalisation.worst(rate)
+            return AlbumThreshold(budget, odds, None, None, self.people, self.faces, name)
         low, high = self._interval(odds, enrolled)
         return AlbumThreshold(budget, odds, low, high, self.people, self.faces)
 
     def strangers_named(self, log_odds: np.ndarray, enrolled: float) -> np.ndarray:
         """Return the estimated share of strangers who score at least `log_odds`, of any shape."""
-        tail = self.tail
-        if self.people < FEWEST_PEOPLE:
-            known = self.cohort.normalisation
-            tail = np.array([known.worst(rate)[1] for rate in RATES])
-        return _fpir(rate_at(tail, np.asarray(log_odds, float)), enrolled)
+        return _fpir(rate_at(self.tail, np.asarray(log_odds, float)), enrolled)
 
     def _interval(self, odds: float, enrolled: float) -> tuple[float, float]:
         """Return the 95 % interval of the share of this album's strangers at or above `odds`."""
@@ -176,9 +175,10 @@ def measure_album(
         apart = _pairs_within(np.asarray(photos)[chosen])
     groups, core = _group(both, normalisation, apart, _JOIN, _ROUNDS)
     cohort = Cohort(normalisation, _one_each(both, groups)[core])
-    if core.sum() < FEWEST_PEOPLE:
-        nothing = np.zeros(len(RATES))
-        return Album(cohort, nothing, nothing[None], int(core.sum()), len(faces))
+    people = int(core.sum())
+    worst = np.array([normalisation.worst(rate)[1] for rate in RATES])
+    if people < FEWEST_PEOPLE:
+        return Album(cohort, worst, np.zeros((0, len(RATES))), people, len(faces))
     described = cohort.describe(both)
     z = (
         cohort.verifier.logit_matrix(described[: len(chosen)], described) - normalisation.shift
@@ -194,7 +194,10 @@ def measure_album(
         for loose, high, off in zip(loose_tails, strict_tails, spread, strict=True)
     ])  # fmt: skip
     tails = normalisation.scale * tails + normalisation.shift
-    return Album(cohort, _mean_tail(tails[1:]), tails[1:], int(core.sum()), len(faces))
+    mean = _mean_tail(tails[1:])
+    unsure = np.clip((ENOUGH_FACES - len(faces)) / (ENOUGH_FACES - FEWEST_PEOPLE), 0, 1)
+    tail = mean + unsure * np.maximum(worst - mean, 0)
+    return Album(cohort, tail, tails[1:], people, len(faces))
 
 
 def _mean_tail(tails: np.ndarray) -> np.ndarray:
@@ -378,7 +381,7 @@ def _at_rates(share: np.ndarray) -> np.ndarray:
 
 # In units of the distance between the scores that 10 % and 1 % of pairs reach, at a rate of 1e-3
 # and for each decade below it.
-_MOST_ABOVE, _MOST_BELOW, _UNSURE = (0.05, 0.2), (0.05, 0.05), (0.03, 0.05)
+_MOST_ABOVE, _MOST_BELOW, _UNSURE = (0.05, 0.35), (0.05, 0.05), (0.03, 0.05)
 _TOLERATED, _IMPURE = 0.05, 3.0
 
 
