@@ -358,9 +358,10 @@ def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarra
     whole = probes.sum(axis=0)
     times = np.random.default_rng(0).multinomial(numbers, np.full(numbers, 1 / numbers), _RESAMPLES)
     shares = [_share(whole)]
-    for drawn in times:
+    drawn = times.astype(float)
+    for probed, decoyed in zip(drawn @ probes, drawn @ decoys, strict=True):
         # A group is drawn as probe and as decoy: a pigeonhole bootstrap (Owen 2007).
-        both = _share(drawn @ probes) * _share(drawn @ decoys) / np.maximum(shares[0], 1e-12)
+        both = _share(probed) * _share(decoyed) / np.maximum(shares[0], 1e-12)
         shares.append(np.minimum.accumulate(np.minimum(both, 1.0)))
     return np.array([_at_rates(share) for share in shares])
 
