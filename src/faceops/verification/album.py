@@ -38,6 +38,7 @@ from faceops.verification.normalisation import (
     Normalisation,
     at_rate,
     rate_at,
+    skipped_of,
     unit,
 )
 from faceops.verification.thresholds import Thresholds, as_threshold
@@ -45,9 +46,10 @@ from faceops.verification.verifier import Verifier
 
 SAMPLE, GALLERY_SAMPLE = 2000, 500  # faces of the album and of the gallery that are grouped
 FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
-# Normalised scores z: groups join from the first; a group that reaches the second with a larger
-# one may be the same person, and is left out of the cohort; strict groups join from the third.
-_JOIN, _DOUBTFUL, _STRICT = 7.5, 6.0, 10.0
+# Normalised scores z, a constant and so much for each score that `skipped_of` leaves out: groups
+# join from the first; a group that reaches the second with a larger one may be the same person,
+# and is left out of the cohort; strict groups join from the third.
+_JOIN, _DOUBTFUL, _STRICT = (6.0, 0.3), (5.0, 0.2), (8.0, 0.4)
 _ROUNDS = 3
 # A person with k photos is reached by as many strangers as k ** _PHOTOS people with one: measured
 # on LFW, Pins and families (`experiments.album_promise`).
@@ -174,7 +176,7 @@ def measure_album(
     if photos is not None:
         apart = _pairs_within(np.asarray(photos)[chosen])
     groups, core = _group(both, normalisation, apart, _JOIN, _ROUNDS)
-    cohort = Cohort(normalisation, _one_each(both, groups)[core])
+    cohort = Cohort(normalisation, _one_each(both, groups)[core], skipped_of(len(both)))
     people = int(core.sum())
     worst = np.array([normalisation.worst(rate)[1] for rate in RATES])
     if people < FEWEST_PEOPLE:
@@ -233,18 +235,23 @@ def _pairs_within(photos: np.ndarray) -> np.ndarray:
 
 
 def _group(
-    faces: np.ndarray, normalisation: Normalisation, apart: np.ndarray, cut: float, rounds: int
+    faces: np.ndarray,
+    normalisation: Normalisation,
+    apart: np.ndarray,
+    join: tuple[float, float],
+    rounds: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the group of each face, int64 (N,), and whether a group is in the cohort, (G,).
 
     `apart` int64 (P, 2) are pairs of faces that must not be in one group.
     """
+    skipped = skipped_of(len(faces))
     raw = Verifier(np.array(normalisation.weight, np.float32), 0.0, "linear")
     groups = average_linkage(_kept_apart(raw.logit_matrix(faces, faces), apart), normalisation.link)
     core = np.ones(groups.max(initial=-1) + 1, bool)
     for _ in range(rounds):
         z, core = _compare_groups(faces, groups, normalisation)
-        joined = average_linkage(_kept_apart(z, groups[apart]), cut)
+        joined = average_linkage(_kept_apart(z, groups[apart]), join[0] + join[1] * skipped)
         if joined.max(initial=-1) == groups.max(initial=-1):
             return groups, core
         groups = joined[groups]
@@ -255,18 +262,24 @@ def _compare_groups(
     faces: np.ndarray, groups: np.ndarray, normalisation: Normalisation
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return z of the groups' means, float32 (G, G), and which groups resemble no larger one."""
+    skipped = skipped_of(len(faces))
+    doubtful = _DOUBTFUL[0] + _DOUBTFUL[1] * skipped
     means, sizes = unit(_mean_rows(faces, groups)), np.bincount(groups)
     rank = np.argsort(np.lexsort((np.arange(len(sizes)), -sizes)))
     larger = rank[None, :] < rank[:, None]
     core = np.ones(len(sizes), bool)
     for _ in range(2):
-        z, rows = _scores(means, means[core], normalisation), core
-        core = np.asarray(~((z >= _DOUBTFUL) & larger).any(axis=1))
-    return (z if (rows == core).all() else _scores(means, means[core], normalisation)), core
+        z, rows = _scores(means, means[core], normalisation, skipped), core
+        core = np.asarray(~((z >= doubtful) & larger).any(axis=1))
+    return (
+        z if (rows == core).all() else _scores(means, means[core], normalisation, skipped)
+    ), core
 
 
-def _scores(means: np.ndarray, people: np.ndarray, normalisation: Normalisation) -> np.ndarray:
-    cohort = Cohort(normalisation, people)
+def _scores(
+    means: np.ndarray, people: np.ndarray, normalisation: Normalisation, skipped: int
+) -> np.ndarray:
+    cohort = Cohort(normalisation, people, skipped)
     described = cohort.describe(means)
     odds = cohort.verifier.logit_matrix(described, described)
     result: np.ndarray = (odds - normalisation.shift) / normalisation.scale

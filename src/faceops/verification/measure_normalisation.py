@@ -15,6 +15,7 @@ from faceops.verification.normalisation import (
     Normalisation,
     Population,
     TailShape,
+    skipped_of,
 )
 from faceops.verification.pairs import codes
 from faceops.verification.score_table import score_table
@@ -62,9 +63,8 @@ def measure_normalisation(
         if people < FEWEST_PEOPLE:
             continue
         alone = _score_pairs(Cohort(draft, faces[:0]), faces, own)
-        within = _score_pairs(
-            Cohort(draft, faces[np.unique(own, return_index=True)[1]]), faces, own
-        )
+        one_each = faces[np.unique(own, return_index=True)[1]]
+        within = _score_pairs(Cohort(draft, one_each, skipped_of(len(faces))), faces, own)
         tail = within.tail
         shapes.append((tail - tail[LOW]) / max(tail[HIGH] - tail[LOW], 1e-6))
         sets.append((name, people, len(rows), alone.tail))

@@ -8,7 +8,8 @@ those that each of them reaches with a cohort of other people:
     z = ((s - m_a) / d_a + (s - m_b) / d_b) / 2
 
 where m and d are mean and standard deviation of a face's `NEAREST` highest scores with the cohort.
-The `SKIPPED` highest are left out, as they may be of the same person. The cohort is one face of
+The very highest are left out, as they may be of the same person, and the more the more faces were
+grouped (`skipped_of`). The cohort is one face of
 each person in the album, as far as they can be told apart (see `album`), and `SYNTHETIC` random
 unit vectors around the mean embedding, which belong to nobody and are enough where an album is
 small. z does not change when scores are scaled or shifted.
@@ -25,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from faceops.verification.verifier import Verifier
 
 SYNTHETIC = 300
-NEAREST, SKIPPED = 60, 5
+NEAREST = 60
 _BLOCK = 4096  # faces compared with the cohort at a time
 _LEAST_DEVIATION = 1e-6
 
@@ -114,6 +115,11 @@ def synthetic_cohort(centre: Sequence[float] | np.ndarray) -> np.ndarray:
     return unit(draw + middle)
 
 
+def skipped_of(faces: int) -> int:
+    """Return how many of the highest scores to leave out where `faces` faces were grouped."""
+    return min(max(faces // 200, 5), 10)
+
+
 def unit(rows: np.ndarray) -> np.ndarray:
     """Return the rows L2-normalised, as float32."""
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
@@ -156,10 +162,12 @@ class Cohort:
     Attributes:
         normalisation: of the release.
         people: float32 (C, D), one embedding of each person of the album, L2-normalised.
+        skipped: see `skipped_of`.
     """
 
     normalisation: Normalisation
     people: np.ndarray
+    skipped: int = skipped_of(0)
 
     @cached_property
     def verifier(self) -> NormalisedVerifier:
@@ -180,13 +188,13 @@ class Cohort:
         for start in range(0, len(embeddings), _BLOCK):
             part = slice(start, start + _BLOCK)
             scores = Verifier(weight, 0.0, "linear").logit_matrix(embeddings[part], self._faces)
-            result[part, -2], result[part, -1] = _statistics(scores)
+            result[part, -2], result[part, -1] = _statistics(scores, self.skipped)
         return result
 
 
-def _statistics(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(scores: np.ndarray, skipped: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation (N,) of each row's highest scores (N, C) but the very highest."""
-    top = NEAREST + SKIPPED
+    top = NEAREST + skipped
     highest = np.partition(scores, scores.shape[1] - top, axis=1)[:, -top:]
     kept = np.partition(highest, NEAREST, axis=1)[:, :NEAREST].astype(np.float64)
     return kept.mean(1), np.maximum(kept.std(1), _LEAST_DEVIATION)
