@@ -1,0 +1,214 @@
+"""Is the budget of strangers kept in albums that nothing was calibrated on?
+
+    python -m experiments.album_promise --bundle build/export --work WORK lfw=DIR pins=DIR ...
+    python -m experiments.album_promise ... --table sizes | coverage | children
+
+Sets of labelled photos (person/photo). Leave one out: thresholds for a set are calibrated on the
+other sets only, for the release's embedder and verifier. Each person is in the half `choose`, on
+which constants of the method were chosen, or in `judge` (--half; all: both). An album is a set
+without its labels: people are enrolled from random photos, all their other photos and everybody
+else's are to be named. `raw` is the threshold that the release itself has for its gallery size
+without looking at the album. DIR is the share of known people's photos that get the right name, at
+a true budget where the threshold is chosen with the labels (`at best`).
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments import parser, run
+from faceops.base.errors import FaceOpsError
+from faceops.evaluation.protocols.identification import best_two, draw_galleries, is_named
+from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
+from faceops.release.evaluate.measured_model import MeasuredModel, open_model
+from faceops.verification.album import measure_album, threshold_in
+from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.pairs import codes
+from faceops.verification.thresholds import Thresholds
+
+BUDGET, CHILD, AGES = 0.01, 13, "estimated_ages.csv"
+
+
+@dataclass(frozen=True)
+class Faces:
+    """One set: embeddings float32 (N, D), person and path of each face, text (N,)."""
+
+    name: str
+    embeddings: np.ndarray
+    persons: np.ndarray
+    paths: np.ndarray
+
+    def where(self, rows: np.ndarray) -> "Faces":
+        """Return the faces `rows`."""
+        return Faces(self.name, self.embeddings[rows], self.persons[rows], self.paths[rows])
+
+    def half(self, which: str) -> "Faces":
+        """Return the people of `choose`, `judge` or `all`; members of a family stay together."""
+        families = [person.partition("_MID")[0] for person in self.persons.tolist()]
+        judged = np.array([hashlib.sha256(key.encode()).digest()[0] & 1 for key in families])
+        return self if which == "all" else self.where(np.flatnonzero(judged == (which == "judge")))
+
+
+def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
+    """Embed the photos below `data`; faces and embeddings are kept in `work`."""
+    photos = labelled_photos(data)
+    faces = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True).faces
+    return Faces(name, faces.embeddings, np.array(faces.persons), np.array(faces.paths))
+
+
+def calibrate(model: MeasuredModel, sets: list[Faces]) -> Thresholds:
+    """Return the release's thresholds with the normalisation that `sets` give."""
+    assert model.thresholds is not None  # of a release
+    found = measure_normalisation(
+        np.concatenate([one.embeddings for one in sets]),
+        np.concatenate([np.char.add(one.name + "/", one.persons) for one in sets]),
+        model.verifier,
+        model.thresholds.pair_tail,
+        np.repeat([one.name for one in sets], [len(one.persons) for one in sets]),
+    )
+    return model.thresholds.model_copy(update={"normalisation": found})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rates of one album: FPIR and DIR, raw and with the album's threshold, and its interval."""
+
+    raw_fpir: float
+    raw_dir: float
+    fpir: float
+    dir: float
+    best_dir: float
+    low: float
+    high: float
+
+    @property
+    def covered(self) -> bool:
+        """Whether the album's interval has the true FPIR; True where it cannot say."""
+        return bool(np.isnan(self.low) or self.low <= self.fpir <= self.high)
+
+
+def albums(
+    model: MeasuredModel, faces: Faces, thresholds: Thresholds, enrolled: int, photos: int,
+    size: int | None, draws: int,
+) -> Iterator[Outcome]:  # fmt: skip
+    """Yield the outcomes of `draws` albums of at most `size` faces with `enrolled` people."""
+    person = codes(faces.persons)
+    able = np.flatnonzero(np.bincount(person) > photos)
+    enrolled = min(enrolled, len(able) // 2)
+    for seed in range(draws):
+        (draw,) = draw_galleries(person, able, enrolled, gallery_photos=photos, seed=seed, draws=1)
+        probes = np.sort(np.random.default_rng(seed).permutation(draw.probes)[:size])
+        rows, gallery = faces.embeddings[probes], faces.embeddings[draw.gallery]
+        whose, enrolled_person = person[probes], person[draw.gallery]
+        known = np.isin(whose, enrolled_person)
+        margin = thresholds.runner_up_margin
+        assert thresholds.normalisation is not None
+        album = measure_album(thresholds.normalisation, rows, gallery)
+        found = threshold_in(album, thresholds, BUDGET, [photos] * enrolled)
+        describe = album.cohort.describe
+        rates = []
+        for scores, cut in (
+            (
+                model.verifier.probability_matrix(rows, gallery),
+                thresholds.for_search(BUDGET, len(gallery)),
+            ),
+            (
+                album.cohort.verifier.probability_matrix(describe(rows), describe(gallery)),
+                found.probability,
+            ),
+        ):
+            best, second, who = best_two(scores, enrolled_person)
+            named = is_named(best, second, cut, margin)
+            rates += [named[~known].mean(), (named & (who == whose))[known].mean()]
+        strangers = np.sort(best[~known])[::-1]
+        at_best = strangers[int(BUDGET * len(strangers))]
+        right = ((best > at_best) & (who == whose))[known].mean()
+        ends = (np.nan, np.nan) if found.low is None else (found.low, found.high)
+        yield Outcome(*map(float, (*rates, right, *ends)))
+
+
+def show(title: str, outcomes: list[Outcome]) -> None:
+    """Print one row of a table: means over the albums."""
+    means = [np.nanmean([getattr(one, name) for one in outcomes])
+             for name in ("raw_fpir", "raw_dir", "fpir", "dir", "best_dir", "low", "high")]  # fmt: skip
+    error = np.std([one.fpir for one in outcomes]) / np.sqrt(len(outcomes))
+    covered = np.mean([one.covered for one in outcomes])
+    raw, raw_dir, fpir, dir_, best, low, high = means
+    print(
+        f"| {title} | {raw:.2%} | {raw_dir:.3f} | {fpir:.2%} ± {error:.2%} | {dir_:.3f} | {best:.3f} "
+        f"| {low:.2%} to {high:.2%} | {covered:.0%} |",
+        flush=True,
+    )
+
+
+HEAD = (
+    "| album | raw: strangers named | right names | now: strangers named | right names | at best "
+    "| its own estimate | covered |\n" + "| --- " * 8 + "|"
+)
+
+
+def main() -> None:
+    """Embed, calibrate without each set in turn, print a table."""
+    options = parser(__doc__)
+    options.add_argument("sets", nargs="+", metavar="NAME=DIR")
+    options.add_argument("--bundle", type=Path, required=True)
+    options.add_argument("--work", type=Path, required=True)
+    options.add_argument("--half", choices=("choose", "judge", "all"), default="judge")
+    options.add_argument(
+        "--table", choices=("main", "sizes", "coverage", "children"), default="main"
+    )
+    options.add_argument("--draws", type=int, default=5)
+    args = options.parse_args()
+    model = open_model(args.bundle)
+    if model.thresholds is None:
+        raise FaceOpsError(f"{args.bundle} is not a release with thresholds.")
+    named = dict(text.split("=", 1) for text in args.sets)
+    sets = {name: embed(model, name, Path(data), args.work) for name, data in named.items()}
+    print(HEAD)
+    for name, whole in sets.items():
+        others = [one.half("choose") for other, one in sets.items() if other != name]
+        thresholds = calibrate(model, others)
+        faces = whole.half(args.half)
+
+        for title, enrolled, photos, size in table(args.table, name, faces, Path(named[name])):
+            draws = 100 if args.table == "coverage" else args.draws
+            chosen = faces
+            if args.table == "children":
+                chosen = faces.where(np.flatnonzero(children(faces, Path(named[name]) / AGES)))
+            show(title, list(albums(model, chosen, thresholds, enrolled, photos, size, draws)))
+
+
+Row = tuple[str, int, int, int | None]  # title, people enrolled, photos of each, faces at most
+
+
+def table(which: str, name: str, faces: Faces, data: Path) -> list[Row]:
+    """Return the rows of a table for one set."""
+    if which == "children":
+        title = f"{name}, estimated age under {CHILD}"
+        return [(title, 50, 1, None)] if (data / AGES).is_file() else []
+    if which == "coverage":
+        return [(f"{name}, 1,000 faces, 30 people x 2", 30, 2, 1000)]
+    if which == "sizes":
+        return [
+            (f"{name}, {size:,} faces, {enrolled} people x {photos}", enrolled, photos, size)
+            for size in (200, 2000, 13_000)
+            for enrolled in (10, 50, 200)
+            for photos in (1, 2, 5)
+        ]
+    count = len(faces.persons)
+    return [(f"{name}, {count:,} faces, {n} people x 2", n, 2, None) for n in (100, 20)]
+
+
+def children(faces: Faces, ages: Path) -> np.ndarray:
+    """Return bool (N,): the estimated age is below `CHILD`."""
+    with ages.open(encoding="utf-8", newline="") as file:
+        young = {row["photo"] for row in csv.DictReader(file) if int(row["estimated_age"]) < CHILD}
+    return np.isin(faces.paths, list(young))
+
+
+if __name__ == "__main__":
+    run(main)
