@@ -133,16 +133,13 @@ def albums(
 
 def show(title: str, outcomes: list[Outcome]) -> None:
     """Print one row of a table: means over the albums."""
-    means = [np.nanmean([getattr(one, name) for one in outcomes])
-             for name in ("raw_fpir", "raw_dir", "fpir", "dir", "best_dir", "low", "high")]  # fmt: skip
+    names = ("raw_fpir", "raw_dir", "fpir", "dir", "best_dir", "low", "high")
+    means = [np.nanmean([getattr(one, name) for one in outcomes]) for name in names]
+    raw, raw_dir, fpir, right, best, low, high = means
     error = np.std([one.fpir for one in outcomes]) / np.sqrt(len(outcomes))
     covered = np.mean([one.covered for one in outcomes])
-    raw, raw_dir, fpir, dir_, best, low, high = means
-    print(
-        f"| {title} | {raw:.2%} | {raw_dir:.3f} | {fpir:.2%} ± {error:.2%} | {dir_:.3f} | {best:.3f} "
-        f"| {low:.2%} to {high:.2%} | {covered:.0%} |",
-        flush=True,
-    )
+    cells = f"{raw:.2%} | {raw_dir:.3f} | {fpir:.2%} ± {error:.2%} | {right:.3f} | {best:.3f}"
+    print(f"| {title} | {cells} | {low:.2%} to {high:.2%} | {covered:.0%} |", flush=True)
 
 
 HEAD = (
