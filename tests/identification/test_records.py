@@ -28,6 +28,7 @@ NAMES = [
     *("run_id", "photo_id", "photo_path", "face_index", "x", "y", "width", "height"),
     *("detector_score", "quality", "decision", "person", "probability", "distance"),
     *("runner_up", "runner_up_probability", "reason", "release", "contract_id", "turned"),
+    "stranger_share",
 ]
 HOSTILE = [
     *('=HYPERLINK("http://x")', "+1", "-2", "@cmd", 'quo"te, comma'),

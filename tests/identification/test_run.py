@@ -100,7 +100,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
 ) -> None:
     used = []
 
-    def serial(work: object, items: object, workers: int, alone: object) -> object:
+    def serial(work: object, items: object, workers: int, alone: object = None) -> object:
         used.append(workers)
         return map(work, items)  # type: ignore[call-overload]
 
@@ -108,7 +108,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
     for cpus in (2, 64):
         monkeypatch.setattr("faceops.base.parallel.usable_cpus", lambda cpus=cpus: cpus)
         identify(album / "orientation_6.jpg", gallery, bundle, results_missing(out))
-    assert used == [2, MAX_DEFAULT_THREADS]
+    assert used == [2, 2, MAX_DEFAULT_THREADS, MAX_DEFAULT_THREADS]  # extracting and naming
 
 
 def test_an_output_folder_in_use_is_refused(

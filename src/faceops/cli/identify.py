@@ -109,6 +109,8 @@ def _run(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
 
 def result_lines(summary: "Summary", out: Path) -> list[str]:
     """Return what a run found and what it could not do, a sentence a line."""
+    from faceops.identification.summary import promise
+
     lines = [summary.release_note] if summary.release_note else []
     if summary.unchanged:
         return [
@@ -129,6 +131,7 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
     if summary.unknown or summary.rejected or summary.rejected_photos:
         reasons = [f"{count} {reason}" for reason, count in sorted(summary.reasons.items())]
         lines.append(f"without a name: {', '.join(reasons)}")
+    lines += [promise(summary)] if summary.album else []
     lines += [
         f"drift in {drift.what} ({drift.level}, PSI {drift.psi:.2f}): {drift.advice}"
         for drift in summary.drift

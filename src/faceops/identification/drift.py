@@ -4,12 +4,14 @@ Measured by the population stability index, PSI = sum (seen - expected) ln(seen 
 shares in bins (Siddiqi, Credit Risk Scorecards, 2006), with the usual limits: from 0.1 moderate,
 from 0.25 major. PSI times the number of faces follows a chi-squared distribution by chance; what
 lies within its 99 % is not drift.
+
+Thresholds that adapt to the album need no comparison with the calibration's strangers.
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,7 +87,12 @@ class DriftMeter:
         if faces >= MIN_FACES and earlier >= MIN_FACES:
             expected[UNNAMED] = (old[UNNAMED] / earlier).tolist()
         found = (compare(what, shares, counts[what]) for what, shares in expected.items())
-        return [drift for drift in found if drift is not None]
+        return [self._adapted(drift) for drift in found if drift is not None]
+
+    def _adapted(self, drift: Drift) -> Drift:
+        """Return `drift`, without advice on better faces where thresholds adapt to them."""
+        better = drift.what == QUALITY and not _are_poorer(drift.expected, drift.seen)
+        return replace(drift, advice="") if better and self.thresholds.normalisation else drift
 
 
 def psi(expected: Sequence[float], seen: Sequence[float]) -> float:
@@ -124,7 +131,7 @@ def _stranger_bins(
 
     From the release's measurement of how often strangers reach a similarity in such a gallery.
     """
-    if not gallery_faces or not thresholds.search_tails:
+    if thresholds.normalisation or not gallery_faces or not thresholds.search_tails:
         return [1.0], []
     shares: list[float] = [1.0]
     edges: list[float] = []
@@ -140,17 +147,21 @@ def _stranger_bins(
     return unnamed.tolist(), edges
 
 
+def _are_poorer(expected: Sequence[float], seen: Sequence[float]) -> bool:
+    bins = np.arange(len(seen))
+    return bool(np.dot(bins, seen) < np.dot(bins, expected))
+
+
 def _quality_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
-    middle = float(np.dot(np.arange(len(seen)), seen) - np.dot(np.arange(len(seen)), expected))
-    if middle < 0:
+    if _are_poorer(expected, seen):
         return (
             "the faces are poorer (blurred, dark, small, turned) than those that the release was "
             "calibrated on, so fewer may be recognised: look for a new scanner or camera setting, "
             "or calibrate a release on such photos"
         )
     return (
-        "the faces are better than those that the release was calibrated on: its thresholds may be "
-        "stricter than they need be; calibrate a release on such photos"
+        "the faces are better than those that the release was calibrated on; calibrate a release "
+        "on such photos"
     )
 
 

@@ -54,6 +54,12 @@ def _drift(summary: dict[str, Any]) -> dict[str, float]:
     return {drift["what"].replace(" ", "_"): drift["psi"] for drift in summary["drift"]}
 
 
+def _strangers_named(summary: dict[str, Any]) -> dict[str, float] | None:
+    album = summary["album"] or {}
+    found = {bound: album.get(bound) for bound in ("low", "high")}
+    return {bound: share for bound, share in found.items() if share is not None}
+
+
 # MLflow knows these otherwise: as parameters, tags or the run's own times.
 ABOUT = (
     Metric(
@@ -88,6 +94,12 @@ COUNTS = (
     Metric("unknown_people_faces", "Faces of these people."),
     Metric(
         "drift", "Population stability index: moderate from 0.1, major from 0.25.", _drift, "what"
+    ),
+    Metric(
+        "strangers_named",
+        "Estimated share of the album's strangers that get a name, 95 % interval.",
+        _strangers_named,
+        "bound",
     ),
     Metric("failures", "Photos to be tried again by the next run.", lambda s: len(s["failures"])),
     Metric("vanished", "Photos of the previous run that are missing."),

@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,8 @@ from faceops.base.shortage import allowed_failures, shortage
 from faceops.gallery.folder import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
-from faceops.identification.engine.decide import NamedPhoto, NamingRule, name_faces
+from faceops.identification.engine.album_search import AlbumSearch, usable_faces
+from faceops.identification.engine.decide import Decision, NamedPhoto, NamingRule, name_faces
 from faceops.identification.engine.extract import GROUP, FaceExtractor
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records, reuse
@@ -28,11 +29,14 @@ from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars.sidecars import with_sidecars, withdraw_unused
 from faceops.identification.state.face_store import Extraction, FaceStore
+from faceops.identification.state.found_photo import FoundPhoto
 from faceops.identification.state.schema import method_of
-from faceops.identification.summary import Summary, Timer, write_summary
+from faceops.identification.summary import AlbumEstimate, Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
+from faceops.verification.thresholds import Thresholds
 
+NAMED_TOGETHER = 512  # photos whose faces are compared with the gallery by one matrix product
 _IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
@@ -45,6 +49,9 @@ def identify(
     settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
 ) -> Summary:
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
+
+    The faces of all photos are extracted first, as the album decides who is named, see
+    `naming_rule`; then they are named and written.
 
     Writes faces.csv, faces.parquet, faces.jsonl, unknown.csv (people without a name), summary.json
     and report.html to `out`, each atomically, with a copy in `out`/runs/<run_id>. Photos that an
@@ -101,8 +108,17 @@ def identify(
         ):
             finder = bundle.face_finder(settings.detail)
             extractor = FaceExtractor(bundle, finder, store, settings, timer)
-            rule = NamingRule.for_gallery(thresholds, gallery, budget, settings.policy)
-            photos = name_photos(root, paths, extractor, gallery, rule, threads)
+            limit = _FailureLimit(len(paths), settings.max_failed_share, out)
+            extracted = extract_photos(paths, extractor, threads, limit.check)
+            if are_all_gone and not limit.readable:
+                raise FaceOpsError(_all_gone(photos_dir, out))
+            with timer.part("name"):
+                rule = naming_rule(extracted, gallery, thresholds, settings, summary)
+            name = partial(name_faces, gallery=gallery, bundle=bundle, rule=rule)
+            size = GROUP if rule.search is None else NAMED_TOGETHER
+            groups = (extracted[start : start + size] for start in range(0, len(paths), size))
+            photos = name_photos(root, groups, name, threads, timer)
+            photos = track(photos, "name", total=len(paths), after_s=2)
             drawings = output_folder.latest_drawings(out) if settings.annotate else None
             if settings.annotate:
                 from faceops.identification.records.drawings import with_drawings
@@ -115,11 +131,8 @@ def identify(
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
-            limit = _FailureLimit(summary, len(paths), settings.max_failed_share, out)
-            counters = (summary.add, limit.check, report.add, unknown.add, drift.add, files.add)
+            counters = (summary.add, report.add, unknown.add, drift.add, files.add)
             unread = write_rows(photos, folder, origin, counters, timer)
-            if are_all_gone and not limit.readable:
-                raise FaceOpsError(_all_gone(photos_dir, out))
             if settings.xmp and whole:
                 withdraw_unused(whole, paths, summary)
             summary.saw, summary.drift = files.hexdigest(), drift.result()
@@ -176,41 +189,82 @@ def new_summary(
     )
 
 
-def name_photos(
-    root: Path,
+def extract_photos(
     paths: Sequence[Path],
     extractor: FaceExtractor,
-    gallery: Gallery,
-    rule: NamingRule,
     threads: int,
-) -> Iterator[NamedPhoto]:
-    """Yield the photos of `paths`, below `root`, in order with their decisions.
+    check: Callable[[Extraction], None],
+) -> list[Extraction]:
+    """Return the faces of the photos `paths` in order, without thumbnails; `check` each.
 
     Groups of photos are worked on by `threads` threads. They are cut by position, so that an
     interrupted run embeds the same batches as an undisturbed one.
     """
+    groups = (paths[start : start + GROUP] for start in range(0, len(paths), GROUP))
+    work = ordered_map(extractor.extract, groups, threads, extractor.extract_singly)
+    kept = []
+    for one in track((one for group in work for one in group), "identify", total=len(paths)):
+        check(one)
+        kept.append(replace(one, photo=one.photo.without_thumbnails()))
+    return kept
+
+
+def naming_rule(
+    extracted: Sequence[Extraction],
+    gallery: Gallery,
+    thresholds: Thresholds,
+    settings: IdentifySettings,
+    summary: Summary,
+) -> NamingRule:
+    """Return the rule that keeps the budget of `summary`, which gets the threshold.
+
+    If the release knows normalised scores, the threshold is measured on the album: all faces of the
+    run that are good enough to be compared.
+    """
+    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget, settings.policy)
+    if thresholds.normalisation is None or not gallery.faces:
+        return rule
+    found = (one.photo for one in extracted)
+    faces, photos = usable_faces(found, settings.policy, gallery.embedding_size)
+    if not len(faces):
+        return rule
+    search = AlbumSearch.of_run(thresholds.normalisation, gallery, faces, photos)
+    limit = search.threshold(thresholds, summary.budget)
+    summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
+    summary.album = AlbumEstimate(
+        people=limit.people,
+        faces=limit.faces,
+        low=limit.low,
+        high=limit.high,
+        population=limit.population,
+    )
+    return rule.in_album(search, limit)
+
+
+def name_photos(
+    root: Path,
+    groups: Iterable[Sequence[Extraction]],
+    name: Callable[[Sequence[FoundPhoto]], list[list[Decision]]],
+    threads: int,
+    timer: Timer,
+) -> Iterator[NamedPhoto]:
+    """Yield the photos of `groups`, below `root`, in order with the decisions of `name`."""
     below = len(root.as_posix().rstrip("/")) + 1
 
-    def name(
-        extract: Callable[[Sequence[Path]], list[Extraction]], group: Sequence[Path]
-    ) -> list[NamedPhoto]:
-        extractions = extract(group)
-        with extractor.timer.part("name"):
-            found = [one.photo for one in extractions]
-            decisions = name_faces(found, gallery, extractor.bundle, rule)
+    def decided(group: Sequence[Extraction]) -> list[NamedPhoto]:
+        with timer.part("name"):
+            decisions = name([one.photo for one in group])
         return [
             NamedPhoto(
                 **vars(one),
                 photo_path=valid_unicode(one.path.as_posix()[below:]),
-                decisions=decided,
+                decisions=of_photo,
             )
-            for one, decided in zip(extractions, decisions, strict=True)
+            for one, of_photo in zip(group, decisions, strict=True)
         ]
 
-    groups = (paths[start : start + GROUP] for start in range(0, len(paths), GROUP))
-    together, singly = partial(name, extractor.extract), partial(name, extractor.extract_singly)
-    named = (photo for group in ordered_map(together, groups, threads, singly) for photo in group)
-    return track(named, "identify", total=len(paths))
+    for group in ordered_map(decided, groups, threads):
+        yield from group
 
 
 def write_rows(
@@ -247,19 +301,23 @@ class _FailureLimit:
         readable: number of photos that could be opened so far, now or by an earlier run.
     """
 
-    def __init__(self, summary: Summary, photos: int, max_share: float, out: Path) -> None:
-        self._summary, self._photos, self._out = summary, photos, out
+    def __init__(self, photos: int, max_share: float, out: Path) -> None:
+        self._photos, self._out = photos, out
         self._allowed = allowed_failures(photos, max_share)
+        self._seen = 0
+        self._failures: list[str] = []
         self.readable = 0
 
-    def check(self, named: NamedPhoto) -> None:
-        """Count a photo that `summary` has counted."""
-        self.readable += named.photo.size != (0, 0)
-        failures = self._summary.failures
-        if len(failures) > self._allowed:
+    def check(self, found: Extraction) -> None:
+        """Count a photo."""
+        self._seen += 1
+        self.readable += found.photo.size != (0, 0)
+        if found.failure:
+            self._failures.append(found.failure)
+        if len(self._failures) > self._allowed:
             raise FaceOpsError(
-                f"{len(failures)} of the first {self._summary.photos} photos ({self._photos} in "
-                f"all) could not be read, such as: {failures[0]} The results in {self._out} stay "
+                f"{len(self._failures)} of the first {self._seen} photos ({self._photos} in all) "
+                f"could not be read, such as: {self._failures[0]} The results in {self._out} stay "
                 "as they are. Remove the cause and run it again: it continues. Or accept such "
                 "photos with --max-failed-share 1."
             )

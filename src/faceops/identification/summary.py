@@ -42,14 +42,33 @@ class Drift:
     advice: str
 
 
+@dataclass(frozen=True)
+class AlbumEstimate:
+    """What a run knows about the strangers in its album; see `verification.album`.
+
+    Attributes:
+        people, faces: people that could be told apart, and faces of the album.
+        low, high: 95 % interval of the share of strangers named in it; None if it is too small to
+            say.
+        population: the calibration set whose threshold is used then, else "".
+    """
+
+    people: int
+    faces: int
+    low: float | None
+    high: float | None
+    population: str
+
+
 @dataclass
 class Summary:
     """The content of summary.json; counts are of faces unless the name says otherwise.
 
     Attributes:
         release: version address or folder; `release_note` says when the registry did not answer.
-        threshold_measured: False if the budget in a gallery of this size exceeds the pairs that
-            the release was measured on.
+        threshold_measured: whether it was measured on the album; without an album, False if the
+            budget in a gallery of this size exceeds the pairs that the release was measured on.
+        album: None if the release knows no normalised scores, or no face was compared.
         decided_by: sha256 of all that decides the rows but the photos, see `inputs_digest`.
         saw: sha256 of the files, and with `xmp` of the sidecars.
         checked: when the folder was last compared with both; `unchanged` if nothing was to do.
@@ -94,6 +113,7 @@ class Summary:
     keep_runs: int = KEEP_RUNS
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
     exclude: list[str] = field(default_factory=list)
+    album: AlbumEstimate | None = None
     release_note: str = ""
     decided_by: str = ""
     saw: str = ""
@@ -188,7 +208,33 @@ def read_summary(folder: Path) -> Summary:
     counts = {name: Counter(content.get(name, {})) for name in counted}
     drift = [Drift(**one) for one in content["drift"]]
     limits = PhotoLimits(**content.get("limits", {}))
-    return Summary(**{**content, **counts, "drift": drift, "limits": limits})
+    album = AlbumEstimate(**found) if (found := content.get("album")) else None
+    read = {**counts, "drift": drift, "limits": limits, "album": album}
+    return Summary(**{**content, **read})
+
+
+FEWEST_PEOPLE = 40  # as `verification.album` has it, which loads NumPy
+
+
+def promise(summary: Summary) -> str:
+    """Return what is known about the budget in this album, in sentences; "" without an album."""
+    album = summary.album
+    if album is None:
+        return ""
+    budget = f"{100 * summary.budget:g} %"
+    if album.low is not None and album.high is not None:
+        return (
+            f"At most {budget} of strangers' faces shall get a name. In this album an estimated "
+            f"{100 * album.low:.2g} to {100 * album.high:.2g} % do (95 % interval), measured "
+            f"without labels on {album.people:,} people in {album.faces:,} faces."
+        )
+    population = album.population or "its calibration set"
+    return (
+        f"At most {budget} of strangers' faces shall get a name, but this album is too small to "
+        f"measure that: {album.people:,} people can be told apart, {FEWEST_PEOPLE} are needed. "
+        f"The release's threshold for {population} is used instead; among children or relatives it "
+        "may name more strangers. Check the names, or run it on a folder with more people."
+    )
 
 
 class Timer:

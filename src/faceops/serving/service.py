@@ -16,6 +16,7 @@ from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.shortage import ShortageError
 from faceops.faces.find_faces import find_in_bytes
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.album_search import AlbumSearch
 from faceops.identification.engine.decide import Decision, NamingRule, name_faces
 from faceops.identification.records.records import RunOrigin, records_of
 from faceops.identification.settings import MAX_DETAIL
@@ -146,6 +147,7 @@ class PhotoService:
         contract_id = bundle.release.contract_id
         self._gallery = CurrentGallery(gallery, contract_id) if gallery else None
         self._limits = limits
+        self._search: tuple[Gallery, AlbumSearch] | None = None  # of the latest gallery
 
     def gallery(self) -> Gallery:
         """Return the enrolled people.
@@ -173,9 +175,8 @@ class PhotoService:
         """
         gallery, rule = None, None
         if params.answer == interface.NAMES:
-            gallery, thresholds = self.gallery(), self._bundle.release.thresholds
-            budget = params.budget or thresholds.default_budget
-            rule = NamingRule.for_gallery(thresholds, gallery, budget)
+            gallery = self.gallery()
+            rule = self._naming_rule(gallery, params.budget)
         contents: list[bytes | PhotoError] = []
         for row, image in enumerate(images):
             try:
@@ -183,6 +184,19 @@ class PhotoService:
             except PhotoError as error:
                 contents.append(error)
         return [self._answer_one(content, params, gallery, rule) for content in contents]
+
+    def _naming_rule(self, gallery: Gallery, budget: float | None) -> NamingRule:
+        """Return the rule for single photos: no album can be measured on one."""
+        thresholds = self._bundle.release.thresholds
+        budget = budget or thresholds.default_budget
+        rule = NamingRule.for_gallery(thresholds, gallery, budget)
+        if thresholds.normalisation is None or not gallery.faces:
+            return rule
+        known = self._search
+        if known is None or known[0] is not gallery:
+            search = AlbumSearch.of_no_album(thresholds.normalisation, gallery)
+            self._search = known = gallery, search
+        return rule.in_album(known[1], known[1].threshold(thresholds, budget))
 
     def _answer_one(
         self,

@@ -1,4 +1,7 @@
-"""Decide who a face shows: rank the enrolled people by the verifier, then apply the naming rule."""
+"""Decide who a face shows: rank the enrolled people by the verifier, then apply the naming rule.
+
+A release that knows normalised scores ranks by these, see `album_search`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +10,14 @@ import numpy as np
 
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.album_search import AlbumSearch, Ranked, refusal
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
 from faceops.identification.state.face_store import Extraction
 from faceops.identification.state.found_photo import FoundPhoto
 from faceops.release.bundle import Bundle
+from faceops.verification.album import AlbumThreshold
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verify, clipped_log_odds, reaches
+from faceops.verification.verifier import Verify, clipped_log_odds, reaches, sigmoid
 
 NEAREST = 16
 BLOCK = 65_536  # gallery rows at a time: 32 MB of embeddings, 16 MB of scores for 64 queries
@@ -26,11 +31,27 @@ class Candidate:
         person: the name.
         probability: by the verifier, 0 to 1, of the person's most probable gallery face.
         distance: Euclidean, between the two unit embeddings, 0 to 2.
+        log_odds: of `probability`, if scores are normalised in an album.
+        stranger_share: estimated share of the album's strangers that score as high, likewise.
     """
 
     person: str
     probability: float
     distance: float
+    log_odds: float | None = None
+    stranger_share: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The log odds if scores are normalised, else the probability; the larger, the likelier."""
+        return self.probability if self.log_odds is None else self.log_odds
+
+    def lead(self, runner_up: "Candidate") -> float:
+        """Return by how much it leads the runner-up, in log odds."""
+        if self.log_odds is not None and runner_up.log_odds is not None:
+            return self.log_odds - runner_up.log_odds
+        odds = (clipped_log_odds(one.probability) for one in (self, runner_up))
+        return float(next(odds) - next(odds))
 
 
 @dataclass(frozen=True)
@@ -60,11 +81,15 @@ class NamingRule:
         threshold: smallest probability of the best candidate.
         runner_up_margin: smallest lead over the runner-up, in log odds.
         policy: which faces are good enough to be compared.
+        log_odds: the same threshold, if scores are normalised; it decides then.
+        search: ranks the enrolled people by normalised scores; None for a release without them.
     """
 
     threshold: float
     runner_up_margin: float
     policy: FacePolicy = IDENTIFICATION
+    log_odds: float | None = None
+    search: AlbumSearch | None = None
 
     @classmethod
     def for_gallery(
@@ -74,7 +99,7 @@ class NamingRule:
         budget: float,
         policy: FacePolicy = IDENTIFICATION,
     ) -> "NamingRule":
-        """Return the rule that names at most the share `budget` of strangers.
+        """Return the rule that names at most the share `budget` of strangers, by the calibration.
 
         Raises:
             UsageError: the release was not calibrated for such a budget.
@@ -82,6 +107,16 @@ class NamingRule:
         faces = len(gallery.faces)
         threshold = thresholds.for_search(budget, faces) if faces else 1.0
         return cls(threshold, thresholds.runner_up_margin, policy)
+
+    def in_album(self, search: AlbumSearch, found: AlbumThreshold) -> "NamingRule":
+        """Return the rule with the threshold that was found in an album."""
+        return replace(self, threshold=found.probability, log_odds=found.log_odds, search=search)
+
+    def accepts(self, best: Candidate) -> bool:
+        """Whether the best candidate's score is high enough for a name."""
+        if best.log_odds is not None and self.log_odds is not None:
+            return best.log_odds >= self.log_odds
+        return bool(reaches(best.probability, self.threshold))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,14 +132,14 @@ def name_faces(
 ) -> list[list[Decision]]:
     """Return the decisions for the faces of each photo; all of them are searched in one batch."""
     faces = [face for photo in photos for face in photo.faces]
-    refusals = [
-        Reason.FORGOTTEN if face.forgotten else rule.policy.refusal(face.size, face.quality)
-        for face in faces
-    ]
+    refusals = [refusal(face, rule.policy) for face in faces]
     usable = [face.embedding for face, why in zip(faces, refusals, strict=True) if why is None]
     queries = np.stack(usable) if usable else np.zeros((0, gallery.embedding_size), np.float32)
+    people = gallery.people
     ranked = iter(
-        rank_people(queries, gallery.embeddings, gallery.people, gallery.person_rows, bundle.verify)
+        rank_people(queries, gallery.embeddings, people, gallery.person_rows, bundle.verify)
+        if rule.search is None
+        else _candidates(rule.search.rank(queries), people)
     )
     candidates = [[] if why is not None else next(ranked) for why in refusals]
     decisions, start = [], 0
@@ -113,6 +148,21 @@ def name_faces(
         decisions.append(decide(candidates[start:stop], refusals[start:stop], rule))
         start = stop
     return decisions
+
+
+def _candidates(ranked: Ranked, people: Sequence[str]) -> list[list[Candidate]]:
+    """Return the candidates of each face, the best first."""
+    columns = (ranked.people, sigmoid(ranked.log_odds), ranked.distances, ranked.log_odds)
+    rows = zip(
+        *(column.tolist() for column in columns), ranked.stranger_share.tolist(), strict=True
+    )
+    return [
+        [
+            Candidate(people[person], probability, distance, odds, None if number else share)
+            for number, (person, probability, distance, odds) in enumerate(zip(*row, strict=True))
+        ]
+        for *row, share in rows
+    ]
 
 
 def rank_people(
@@ -227,7 +277,7 @@ def decide(
             continue
         winner = winners.get(decision.person)
         best = decisions[winner].best if winner is not None else None
-        if best is None or decision.best.probability > best.probability:
+        if best is None or decision.best.score > best.score:
             winners[decision.person] = index
     return [
         replace(decision, kind=DecisionKind.UNKNOWN, reason=Reason.AMBIGUOUS)
@@ -243,10 +293,8 @@ def _decide_one(found: Sequence[Candidate], refusal: Reason | None, rule: Naming
     if not found:
         return Decision(DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
     best, runner_up = found[0], found[1] if len(found) > 1 else None
-    if not reaches(best.probability, rule.threshold):
+    if not rule.accepts(best):
         return Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
-    if runner_up is not None:
-        lead = clipped_log_odds(best.probability) - clipped_log_odds(runner_up.probability)
-        if lead < rule.runner_up_margin:
-            return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
+    if runner_up is not None and best.lead(runner_up) < rule.runner_up_margin:
+        return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
     return Decision(DecisionKind.IDENTIFIED, None, best, runner_up)

@@ -39,7 +39,7 @@ from faceops.identification.unknown.unknown_people import FaceKey, forget_number
 
 IsPerson = Callable[[str], bool]
 _RUNNER_UP_COLUMNS = ("runner_up", "runner_up_probability")
-_PERSON_COLUMNS = ("person", "probability", "distance", *_RUNNER_UP_COLUMNS)
+_PERSON_COLUMNS = ("person", "probability", "distance", *_RUNNER_UP_COLUMNS, "stranger_share")
 
 
 class NamedFace(NamedTuple):
@@ -190,7 +190,7 @@ def _forget_rows(folder: Path, is_person: IsPerson) -> int:
 def _blank(row: dict[str, Any], is_person: IsPerson, empty: object) -> bool:
     """Remove the person from a row of any format; return whether it had them."""
     if row["person"] and is_person(row["person"]):
-        row.update(dict.fromkeys(_PERSON_COLUMNS, empty))
+        row.update({name: empty for name in _PERSON_COLUMNS if name in row})
         row.update(decision=str(DecisionKind.REJECTED), reason=str(Reason.FORGOTTEN))
         return True
     if row["runner_up"] and is_person(row["runner_up"]):

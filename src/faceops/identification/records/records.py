@@ -80,11 +80,19 @@ def _of_runner_up(value: Callable[[Candidate], Any]) -> Callable[[RowSource], An
 
 
 def _probability(candidate: Candidate) -> float:
-    """Return the float that prints as the shortest text for the probability in float32.
+    return _shortest(candidate.probability)
+
+
+def _stranger_share(candidate: Candidate) -> float | None:
+    return None if candidate.stranger_share is None else _shortest(candidate.stranger_share)
+
+
+def _shortest(value: float) -> float:
+    """Return the float that prints as the shortest text for `value` in float32.
 
     Near 1, where thresholds lie, all digits of a probability count.
     """
-    return float(str(np.float32(candidate.probability)))
+    return float(str(np.float32(value)))
 
 
 def _text(value: object) -> str | None:
@@ -113,6 +121,12 @@ COLUMNS = (
     Column("release", _TEXT, "the model", lambda row: row.run.release, foreign=True),
     Column("contract_id", _TEXT, "of the release", lambda row: row.run.contract_id),
     Column("turned", pa.int32(), "clockwise, for upright faces", lambda row: row.photo.turned),
+    Column(
+        "stranger_share",
+        _FLOAT32,
+        "estimated share of the album's strangers that score as high",
+        _of_best(_stranger_share),
+    ),
 )
 
 

@@ -24,7 +24,7 @@ NOT_EMBEDDED = np.zeros(0, np.float32)
 THUMBNAIL_SIZE = 96  # pixels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class FoundFace:
     """One face.
 
@@ -52,7 +52,7 @@ class FoundFace:
         return min(self.box[2], self.box[3])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class FoundPhoto:
     """One photo: its faces, or the reason why it has none.
 
@@ -77,6 +77,10 @@ class FoundPhoto:
             for index, face in enumerate(self.faces)
         )
         return replace(self, faces=faces)
+
+    def without_thumbnails(self) -> "FoundPhoto":
+        """Return the photo as a run keeps it in memory."""
+        return replace(self, faces=tuple(replace(face, thumbnail=b"") for face in self.faces))
 
     def scaled(self, scale: tuple[float, float]) -> "FoundPhoto":
         """Return the photo with its boxes in pixels of a copy, one of which is `scale` (x, y)."""
