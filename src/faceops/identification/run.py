@@ -127,7 +127,7 @@ def identify(
             if settings.xmp:
                 photos = with_sidecars(photos, summary)
 
-            report, files = Report(root), reuse.FolderDigest(settings.xmp)
+            report, files = Report(root, budget), reuse.FolderDigest(settings.xmp)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)

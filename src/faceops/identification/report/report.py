@@ -22,7 +22,7 @@ from faceops.gallery.people import portraits
 from faceops.identification.engine.decide import Decision, NamedPhoto
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import thumbnail
-from faceops.identification.summary import Summary
+from faceops.identification.summary import Summary, promise
 from faceops.identification.unknown.unknown_people import FaceKey, UnknownPeople
 
 # A line of text is cheap, about 70 bytes: up to here every face and file is on the page.
@@ -35,6 +35,9 @@ IN_FRONT, IN_FRONT_OF_UNKNOWN = 12, 8
 UNKNOWN_CARDS = 500  # unknown people with their own card; the others share a list
 _PHOTOS_PER_READ = 256
 MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
+# Named faces that a tenth of the budget's strangers reach are to be checked.
+NEAR_THE_LIMIT = 0.1
+NAMES_TO_CHECK = 12  # in the sentence that leads to them
 
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
 FACES_ID = "faces"
@@ -72,6 +75,7 @@ class ShownFace(NamedTuple):
         named: whether it was given the name of its heading.
         guesses: persons that an unnamed face may show, the most probable first.
         remark: any other text.
+        check: whether it was named so near the limit that it should be checked.
     """
 
     photo: str
@@ -80,12 +84,13 @@ class ShownFace(NamedTuple):
     named: bool = False
     guesses: tuple[Guess, ...] = ()
     remark: str = ""
+    check: bool = False
 
     @property
     def caption(self) -> str:
         """The text under the picture, without the photo's path."""
         if self.named:
-            return probability_text(self.rank)
+            return probability_text(self.rank) + (", check" if self.check else "")
         if not self.guesses:
             return self.remark
         names = " or ".join(guess.person for guess in self.guesses)
@@ -133,15 +138,22 @@ class Group:
         """Sort the faces and choose which get a picture.
 
         Named faces are listed with the least probable first, because these need a look, and the
-        most probable are in front; other faces are listed by rank, and the first are in front.
+        most probable are in front, behind faces to check; other faces are listed by rank, and the
+        first are in front.
         """
         self.faces.sort(key=lambda face: face.rank if face.named else -face.rank)
-        indices = range(len(self.faces))
+        indices = list(range(len(self.faces)))
         if self.faces and self.faces[0].named:
-            indices = indices[::-1]
-        self.front = list(indices[: min(pictures, in_front)])
+            to_check = self.to_check[: max(in_front // 2, 1)]
+            indices = [*to_check, *(i for i in reversed(indices) if i not in to_check)]
+        self.front = indices[: min(pictures, in_front)]
         rest = sorted(indices[len(self.front) :])
         self.pictured = [*self.front, *rest[: pictures - len(self.front)]]
+
+    @property
+    def to_check(self) -> list[int]:
+        """The indices of faces to check."""
+        return [index for index, face in enumerate(self.faces) if face.check]
 
     @property
     def hidden(self) -> int:
@@ -165,6 +177,9 @@ def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
 class Report:
     """The page of a run over photos below `root`: `add` each, then the rest, then `render`.
 
+    Args:
+        budget: the share of strangers that the run may name.
+
     Attributes:
         people: by name.
         ambiguous, unknown: faces without a name; `unknown` are those seen once.
@@ -174,8 +189,9 @@ class Report:
         pictures, portraits: JPEG in base64, of faces and of enrolled people.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, budget: float) -> None:
         self.root = root
+        self._near = NEAR_THE_LIMIT * budget
         self.people: dict[str, Group] = {}
         self.ambiguous, self.unknown = Group(), Group()
         self.unknown_people: list[Group] = []
@@ -200,7 +216,11 @@ class Report:
         for index, (face, decision) in enumerate(pairs):
             if not face.forgotten:
                 key = FaceKey(named.photo.photo_id or "", index)
-                self._list(self._group_of(decision), shown_face(path, key, decision, taken))
+                shown = shown_face(path, key, decision, taken)
+                share = decision.best.stranger_share if decision.best else None
+                if shown.named and share is not None and share >= self._near:
+                    shown = shown._replace(check=True)
+                self._list(self._group_of(decision), shown)
 
     def add_unknown_people(self, found: UnknownPeople) -> None:
         """Add the people without a name; the remaining unknown faces were seen once."""
@@ -265,6 +285,9 @@ class Report:
             report=self,
             summary=summary,
             people=[self.people[name] for name in self._sorted_names()],
+            promise=promise(summary),
+            to_check=self._to_check(),
+            names_to_check=NAMES_TO_CHECK,
             rejected=sorted(self.rejected.items()),
             files=sorted(self.files.items()),
             folder=valid_unicode(str(self.root)),
@@ -297,6 +320,11 @@ class Report:
 
     def _sorted_names(self) -> list[str]:
         return sorted(self.people, key=lambda name: (name.casefold(), name))
+
+    def _to_check(self) -> list[Group]:
+        """Return the people with faces to check, the least sure first."""
+        found = [group for group in self.people.values() if group.to_check]
+        return sorted(found, key=lambda group: group.faces[0].rank)
 
     def _group_of(self, decision: Decision) -> Group:
         if decision.person is not None:
