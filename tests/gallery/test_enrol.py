@@ -16,7 +16,8 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
-from faceops.gallery.enrol import choose_faces, dissimilar_photos, enrol
+from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
+from faceops.gallery.enrol import enrol
 from faceops.gallery.people import rename, unalias
 from faceops.gallery.people_folder import (
     PersonPhoto,
@@ -443,5 +444,6 @@ def test_faces_unlike_others_of_the_person_that_match_are_found(
     photos: list[list[np.ndarray]], known: list[np.ndarray], strange: set[int]
 ) -> None:
     reference = np.stack(known) if known else NOBODY
-    found = dissimilar_photos(list(map(np.stack, photos)), reference, verify, lambda _: 0.5)
+    compare = PlainComparison(verify, lambda _: 0.5)
+    found = dissimilar_photos(list(map(np.stack, photos)), reference, NOBODY, compare)
     assert found == strange

@@ -6,18 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import printable
+from faceops.base.errors import FaceOpsError, printable
 from faceops.cli import common
 from faceops.cli.identify import result_lines
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
+    from faceops.gallery.lookalikes import Lookalikes
+    from faceops.gallery.store import Gallery
     from faceops.identification.forget.forget import ForgetResult
 
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 # What forgetting does not reach.
 MOST_PLACES = 10  # listed where others name the person
+MOST_LOOKALIKES = 10  # told at an enrolment
+LOOK_ALIKE = "a face of one may stay unnamed as ambiguous; more photos of each help"
 NOT_COVERED = (
     "photos and what is embedded in them (XMP, IPTC, captions): they are yours and not searched",
     "names in the names of files and folders, and in what other programs wrote into sidecars",
@@ -42,10 +46,11 @@ def add_parser(subparsers: Any) -> None:
     common.add_bundle_arguments(enrolling)
     text = "list, show, rename, merge, forget and re-embed people"
     actions = common.add_group(subparsers, "people", help=text)
-    common.add_command(actions, _list)
+    common.add_bundle_arguments(common.add_command(actions, _list))
     names = {_show: "NAME", _rename: "OLD", _merge: "GONE", _unalias: "NAME", _forget: "NAME"}
     for run, name in names.items():
         common.add_command(actions, run).add_argument("name", metavar=name, help=SPELLING)
+    common.add_bundle_arguments(actions.choices["show"])
     actions.choices["rename"].add_argument("new", metavar="NEW")
     text = "whose name both have afterwards"
     actions.choices["merge"].add_argument("new", metavar="KEPT", help=text)
@@ -104,6 +109,12 @@ def _enrol(args: argparse.Namespace) -> int:
         for person, spellings in report.spellings.items()
     ]
     lines += common.skipped_line(report.skipped)
+    lines += [
+        f"{pair.person} and {pair.other} look alike to the model: {LOOK_ALIKE}"
+        for pair in report.lookalikes[:MOST_LOOKALIKES]
+    ]
+    if more := len(report.lookalikes[MOST_LOOKALIKES:]):
+        lines.append(f"{more} more pairs look alike; `faceops people list` marks them")
     lines.append(
         f"{args.gallery}: {len(report.people)} people, {sum(report.people.values())} faces; "
         f"{report.enrolled} enrolled now, {report.unchanged} unchanged, "
@@ -119,29 +130,66 @@ def _flag_lines(flags: list[Any]) -> list[str]:
 
 
 def _list(args: argparse.Namespace) -> int:
-    """List the enrolled people with their faces."""
+    """List the enrolled people with their faces, and who looks like whom.
+
+    Who looks alike is a matter of the release; the list does without where it cannot be loaded.
+    """
     from faceops.gallery.store import Gallery
 
     gallery = Gallery.open(args.gallery)
     counts = dict(sorted(Counter(gallery.persons).items()))
     aliases = dict(sorted(gallery.aliases.items()))
+    pairs, note = _lookalikes(args, gallery)
+    similar: dict[str, list[str]] = {person: [] for person in counts}
+    for pair in pairs:
+        similar[pair.person].append(pair.other)
+        similar[pair.other].append(pair.person)
     content = {
         "contract_id": gallery.contract_id,
-        "people": [{"person": person, "faces": faces} for person, faces in counts.items()],
+        "people": [
+            {"person": person, "faces": faces, "lookalikes": None if note else similar[person]}
+            for person, faces in counts.items()
+        ],
         "aliases": aliases,
     }
-    lines = [f"{faces:>4}  {person}" for person, faces in counts.items()]
+    lines = [
+        f"{faces:>4}  {person}"
+        + (f"  <- looks like {', '.join(similar[person])}" if similar[person] else "")
+        for person, faces in counts.items()
+    ]
+    lines += [note] if note else []
     lines += [f"earlier name: {earlier} is {person}" for earlier, person in aliases.items()]
     lines.append(f"{len(counts)} people, {len(gallery.faces)} faces in {args.gallery}")
     return common.show(args, content, lines)
 
 
+def _lookalikes(args: argparse.Namespace, gallery: "Gallery") -> tuple[list["Lookalikes"], str]:
+    """Return the lookalikes in `gallery`, or why they are not known.
+
+    Raises:
+        UsageError, FaceOpsError: the release that the user named cannot be loaded.
+    """
+    from faceops.gallery.lookalikes import find_lookalikes
+
+    try:
+        bundle = common.load_bundle(args)
+        gallery.require(bundle.release.contract_id)
+    except FaceOpsError as error:
+        if args.bundle is not None or args.model != common.CHAMPION:
+            raise
+        return [], f"who looks alike is not known: {error}"
+    return find_lookalikes(gallery, bundle.release.thresholds, bundle.verify), ""
+
+
 def _show(args: argparse.Namespace) -> int:
-    """Show a person's faces, the least similar first."""
+    """Show a person's faces, the least similar first, and who the person looks like."""
     from faceops.gallery.people import show as show_person
     from faceops.gallery.store import Gallery
 
-    person, faces = show_person(Gallery.open(args.gallery), args.name)
+    gallery = Gallery.open(args.gallery)
+    person, faces = show_person(gallery, args.name)
+    pairs, note = _lookalikes(args, gallery)
+    similar = [pair for pair in pairs if person in (pair.person, pair.other)]
     lines = ["similarity  other  quality  photo"]
     for face in faces:
         own = "-" if face.mean_similarity is None else f"{face.mean_similarity:.2f}"
@@ -152,9 +200,16 @@ def _show(args: argparse.Namespace) -> int:
         f"{person}: {len(faces)} faces; similarity is the mean cosine to the person's other faces, "
         "other the highest to another person's face"
     )
+    lines += [
+        f"looks like {pair.beside(person)} (log odds {pair.log_odds:.1f}): {LOOK_ALIKE}"
+        for pair in similar
+    ]
+    lines += [note] if note else []
+    others = [{"person": pair.beside(person), "log_odds": pair.log_odds} for pair in similar]
     keys = {"mean_similarity": "likeness", "other_similarity": "other_likeness"}  # in JSON
     rows = [{keys.get(key, key): value for key, value in asdict(face).items()} for face in faces]
-    return common.show(args, {"person": person, "faces": rows}, lines)
+    content = {"person": person, "faces": rows, "lookalikes": None if note else others}
+    return common.show(args, content, lines)
 
 
 def _rename(args: argparse.Namespace) -> int:

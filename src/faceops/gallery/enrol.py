@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
 from faceops.gallery import people_folder
+from faceops.gallery.agreement import choose_faces, comparison, dissimilar_photos
 from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
+from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.gallery.unfinished import remove_unfinished
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
-from faceops.verification.verifier import Verify, reaches
 
 FacePlace = tuple[str, Box]  # photo_id and box
 
@@ -30,8 +31,6 @@ SAVE_EVERY_S = 30.0
 # A save writes the embeddings of all faces. It waits for this share of new ones, so that all the
 # saves of an enrolment together write no more than a fixed amount for each new face.
 SAVE_EVERY_SHARE = 0.02
-DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
-MAX_COMPARED = 200  # faces of one person that are compared with each other
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class EnrolReport:
         spellings: other spellings that were found, by the name that is shown.
         aliases: by the name of a folder, the person who once had that name and has its photos now.
         skipped: number of files and folders that each rule of exclusion skips.
+        lookalikes: enrolled people who look alike, of whom at least one has new faces.
     """
 
     enrolled: int = 0
@@ -68,6 +68,7 @@ class EnrolReport:
     spellings: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    lookalikes: list[Lookalikes] = field(default_factory=list)
     contract_id: str = ""
     release: str = ""
 
@@ -90,9 +91,10 @@ def enrol(
     face along. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in
     the spelling of the gallery, or else the first one by path; an earlier name of a renamed person
     is that person. A face that is unlike all faces enrolled for the person, or unlike the person's
-    other new ones while these match, is not enrolled unless `trust`. Every photo that is not
-    enrolled is in the report with its reason. The gallery is saved in between, and what was found
-    in each photo since is kept, so that an interrupted enrolment continues.
+    other new ones while these match, is not enrolled unless `trust` (see `dissimilar_photos`).
+    Every photo that is not enrolled is in the report with its reason. The gallery is saved in
+    between, and what was found in each photo since is kept, so that an interrupted enrolment
+    continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
@@ -122,23 +124,31 @@ def enrol(
     report = enrolment.report
     report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
+    if changed := enrolment.changed & set(enrolled.people):
+        pairs = find_lookalikes(enrolled, release.thresholds, bundle.verify)
+        report.lookalikes = [pair for pair in pairs if {pair.person, pair.other} & changed]
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report
 
 
 class _Enrolment:
-    """The faces of a gallery while they change; the cost of a person does not grow with the others.
+    """The faces of a gallery while they change; a person's cost hardly grows with the others.
 
     Attributes:
         report: what was done so far.
+        changed: people who have new faces.
     """
 
     def __init__(self, gallery: Gallery, folder: PeopleFolder, bundle: Bundle, trust: bool) -> None:
         self._gallery, self._folder, self._bundle, self._trust = gallery, folder, bundle, trust
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
+        self._described: dict[str, np.ndarray] = {}  # faces of each person, once they were needed
+        thresholds = bundle.release.thresholds
+        self._compare = comparison(thresholds, bundle.verify, self._threshold_for)
         for face in gallery.renamed(folder.names).faces:
             self._add(face)
+        self.changed: set[str] = set()
         self.report = EnrolReport(
             flags=list(folder.skipped),
             spellings=folder.other_spellings(),
@@ -193,13 +203,11 @@ class _Enrolment:
         faces = self._faces_of(person)
         rows = [face.embedding for face in faces if not self._folder.has_moved(face)]
         known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
-        verify, thresholds = self._bundle.verify, self._bundle.release.thresholds
-
-        def threshold_for(count: int) -> float:
-            return thresholds.for_search(thresholds.default_budget, count)
-
         if not self._trust:
-            strange = dissimilar_photos(embeddings, known, verify, threshold_for)
+            others = self._others(person)
+            strange = dissimilar_photos(embeddings, known, others, self._compare)
+            # That the same face is enrolled as another person says more.
+            strange -= {place for place in strange if self._elsewhere(person, photos[place])}
             for place in sorted(strange):
                 note = (
                     f"the face is unlike {person}'s other photos; if it is {person} all the same, "
@@ -208,7 +216,7 @@ class _Enrolment:
                 self._skip(photos[place], person, Reason.NO_AGREEMENT, note)
             photos = [photo for place, photo in enumerate(photos) if place not in strange]
             embeddings = [rows for place, rows in enumerate(embeddings) if place not in strange]
-        chosen = choose_faces(embeddings, known, verify, threshold_for)
+        chosen = choose_faces(embeddings, known, self._bundle.verify, self._threshold_for)
         for photo, vectors, index in zip(photos, embeddings, chosen, strict=True):
             if index is not None:
                 self._enrol_face(person, photo, photo.faces[index], vectors[index])
@@ -218,6 +226,30 @@ class _Enrolment:
                 "Crop the photo, or add one that shows this person alone"
             )
             self._skip(photo, person, Reason.SEVERAL_FACES, note)
+
+    def _threshold_for(self, count: int) -> float:
+        thresholds = self._bundle.release.thresholds
+        return thresholds.for_search(thresholds.default_budget, count)
+
+    def _others(self, person: str) -> np.ndarray:
+        """Return the described faces, float32 (M, E), of everybody else."""
+        size = self._gallery.embedding_size
+        if np.isinf(self._compare.lead):
+            return np.zeros((0, size), np.float32)
+        for name, faces in self._by_person.items():
+            if name not in self._described:
+                rows = [
+                    face.embedding for face in faces.values() if not self._folder.has_moved(face)
+                ]
+                stacked = np.array(rows, np.float32).reshape(-1, size)
+                self._described[name] = self._compare.describe(stacked)
+        parts = [faces for name, faces in self._described.items() if name != person]
+        return np.concatenate(parts) if parts else np.zeros((0, size), np.float32)
+
+    def _elsewhere(self, person: str, photo: OpenedPhoto) -> bool:
+        """Whether the photo's face is enrolled as another person, in whose folder it still is."""
+        other = self._by_place.get((photo.photo_id, photo.faces[0].detection.box))
+        return other is not None and other.person != person and not self._folder.has_moved(other)
 
     def _enrol_face(
         self, person: str, photo: OpenedPhoto, face: Face, embedding: np.ndarray
@@ -235,6 +267,7 @@ class _Enrolment:
             self._skip(photo, person, Reason.DUPLICATE_OTHER_PERSON, note)
             return
         source = photo.photo_id, photo.photo
+        self.changed.add(person)
         self._add(self._gallery.store_face(person, source, face, embedding))
 
     def _skip(self, photo: OpenedPhoto, person: str, reason: Reason, note: str) -> None:
@@ -248,82 +281,12 @@ class _Enrolment:
 
     def _add(self, face: GalleryFace) -> None:
         place = face.photo_id, face.box
+        self._described.pop(face.person, None)
         self._by_person[face.person][place] = self._by_place[place] = face
 
     def _remove(self, face: GalleryFace) -> None:
         place = face.photo_id, face.box
+        self._described.pop(face.person, None)
         del self._by_person[face.person][place]
         if self._by_place.get(place) is face:
             del self._by_place[place]
-
-
-def choose_faces(
-    photos: Sequence[np.ndarray],
-    known: np.ndarray,
-    verify: Verify,
-    threshold_for: Callable[[int], float],
-) -> list[int | None]:
-    """Return the index of the person's face in each photo, None where it is ambiguous.
-
-    A photo's only face is chosen. Of several, the one that matches the person's other faces is
-    chosen: those of photos with one face and those enrolled already or, if there are none, the
-    faces of the person's other photos. If no face matches, or several do, it is ambiguous.
-
-    Args:
-        photos: the embeddings of each photo's usable faces, float32 (faces, D), at least one.
-        known: float32 (K, D), faces of this person that are enrolled already.
-        threshold_for: the probability from which a face matches one of so many faces.
-    """
-    single = np.concatenate([known, *(photo for photo in photos if len(photo) == 1)])
-    chosen: list[int | None] = []
-    for index, photo in enumerate(photos):
-        if len(photo) == 1:
-            chosen.append(0)
-            continue
-        others = single
-        if not len(others):
-            others = np.concatenate([known, *photos[:index], *photos[index + 1 :]])
-        matches = np.zeros(0, np.int64)
-        if len(others):
-            best = _all_pairs(photo, others, verify).max(axis=1)
-            matches = np.flatnonzero(reaches(best, threshold_for(len(others))))
-        chosen.append(int(matches[0]) if len(matches) == 1 else None)
-    return chosen
-
-
-def dissimilar_photos(
-    photos: Sequence[np.ndarray],
-    known: np.ndarray,
-    verify: Verify,
-    threshold_for: Callable[[int], float],
-) -> set[int]:
-    """Return the indices of photos whose only face is unlike the person's other faces.
-
-    Faces that are enrolled already are the reference: new ones that match each other may all be
-    another person of that name. If none is enrolled, a face is returned that differs from all other
-    new ones, provided that two of these match; where no two match, nothing can be said.
-
-    Args: as `choose_faces`.
-    """
-    places = [index for index, photo in enumerate(photos) if len(photo) == 1]
-    if not places:
-        return set()
-    faces = np.concatenate([photos[index] for index in places])
-    if len(known):
-        nearest = [_all_pairs(face[None], known, verify).max() for face in faces]
-    else:
-        faces = faces[:MAX_COMPARED]
-        if len(faces) < 3:
-            return set()
-        probabilities = _all_pairs(faces, faces, verify)
-        np.fill_diagonal(probabilities, 0)
-        if not reaches(probabilities.max(), max(DISSIMILAR, threshold_for(len(faces) - 1))):
-            return set()
-        nearest = list(probabilities.max(axis=1))
-    return {places[row] for row, best in enumerate(nearest) if best < DISSIMILAR}
-
-
-def _all_pairs(faces: np.ndarray, others: np.ndarray, verify: Verify) -> np.ndarray:
-    """Return the probability of every face (N, D) with every other (M, D), float32 (N, M)."""
-    pairs = verify(np.repeat(faces, len(others), axis=0), np.tile(others, (len(faces), 1)))
-    return pairs.reshape(len(faces), len(others))

@@ -1,0 +1,167 @@
+"""Which faces of a person's enrolment photos are the person's: those that agree with each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from faceops.verification.normalisation import Cohort
+from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verify, reaches
+
+DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
+MAX_COMPARED = 200  # faces of one person that are compared with each other
+# Normalised scores: a face is unlike others below the score that this share of pairs of strangers
+# reaches, or where another enrolled person leads by so many times the runner-up margin. Chosen on
+# one half of the families in Families in the Wild, see docs/the-promise.md.
+STRANGERS, LEAD = 0.007, 4.0
+
+
+class Comparison(Protocol):
+    """Scores of faces, and the scores that mean something."""
+
+    dissimilar: float
+    lead: float
+
+    def describe(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return what `scores` takes, float32 (N, E), of `embeddings` float32 (N, D)."""
+
+    def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the score float32 (N, M) of every described face of `a` with each of `b`."""
+
+    def match(self, count: int) -> float:
+        """Return the score from which a face matches one of `count` faces."""
+
+
+@dataclass
+class PlainComparison:
+    """By probability, for releases without a normalisation."""
+
+    verify: Verify
+    threshold_for: Callable[[int], float]
+    dissimilar: float = DISSIMILAR
+    lead: float = np.inf
+
+    def describe(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the embeddings as they are."""
+        return embeddings
+
+    def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the probabilities (N, M)."""
+        return all_pairs(a, b, self.verify)
+
+    def match(self, count: int) -> float:
+        """Return the threshold for a gallery of `count` faces, at least `dissimilar`."""
+        return max(self.dissimilar, self.threshold_for(count))
+
+
+class NormalisedComparison:
+    """By log odds normalised with synthetic people only, which do not depend on who is enrolled.
+
+    So an enrolment that was interrupted refuses the same photos as one that was not.
+    """
+
+    def __init__(self, cohort: Cohort, budget: float, margin: float) -> None:
+        self._cohort, self._budget = cohort, budget
+        self.dissimilar = cohort.normalisation.worst(STRANGERS)[1]
+        self.lead = LEAD * margin
+
+    def describe(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the embeddings with mean and deviation, (N, D + 2)."""
+        return self._cohort.describe(embeddings)
+
+    def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the log odds (N, M)."""
+        return self._cohort.verifier.logit_matrix(a, b)
+
+    def match(self, count: int) -> float:
+        """Return the log odds that name a stranger among `count` faces within the budget."""
+        return self._cohort.normalisation.worst(1 - (1 - self._budget) ** (1 / count))[1]
+
+
+def comparison(
+    thresholds: Thresholds, verify: Verify, threshold_for: Callable[[int], float]
+) -> Comparison:
+    """Return the comparison by normalised scores if the release has them, else by `verify`."""
+    known = thresholds.normalisation
+    if known is None:
+        return PlainComparison(verify, threshold_for)
+    nobody = np.zeros((0, len(known.weight)), np.float32)
+    cohort = Cohort(known, nobody)
+    return NormalisedComparison(cohort, thresholds.default_budget, thresholds.runner_up_margin)
+
+
+def choose_faces(
+    photos: Sequence[np.ndarray],
+    known: np.ndarray,
+    verify: Verify,
+    threshold_for: Callable[[int], float],
+) -> list[int | None]:
+    """Return the index of the person's face in each photo, None where it is ambiguous.
+
+    A photo's only face is chosen. Of several, the one that matches the person's other faces is
+    chosen: those of photos with one face and those enrolled already or, if there are none, the
+    faces of the person's other photos. If no face matches, or several do, it is ambiguous.
+
+    Args:
+        photos: the embeddings of each photo's usable faces, float32 (faces, D), at least one.
+        known: float32 (K, D), faces of this person that are enrolled already.
+        threshold_for: the probability from which a face matches one of so many faces.
+    """
+    single = np.concatenate([known, *(photo for photo in photos if len(photo) == 1)])
+    chosen: list[int | None] = []
+    for index, photo in enumerate(photos):
+        if len(photo) == 1:
+            chosen.append(0)
+            continue
+        others = single
+        if not len(others):
+            others = np.concatenate([known, *photos[:index], *photos[index + 1 :]])
+        matches = np.zeros(0, np.int64)
+        if len(others):
+            best = all_pairs(photo, others, verify).max(axis=1)
+            matches = np.flatnonzero(reaches(best, threshold_for(len(others))))
+        chosen.append(int(matches[0]) if len(matches) == 1 else None)
+    return chosen
+
+
+def dissimilar_photos(
+    photos: Sequence[np.ndarray], known: np.ndarray, others: np.ndarray, compare: Comparison
+) -> set[int]:
+    """Return the indices of photos whose only face is unlike the person's other faces.
+
+    Faces that are enrolled already are the reference: new ones that match each other may all be
+    another person of that name. If none is enrolled, a face is returned that differs from all other
+    new ones, provided that two of these match; where no two match, nothing can be said. A face that
+    is nearer to another person by the comparison's lead differs, too.
+
+    Args:
+        photos, known: as `choose_faces`.
+        others: float32 (M, E), the faces of all other people, described.
+    """
+    places = [index for index, photo in enumerate(photos) if len(photo) == 1]
+    if not places:
+        return set()
+    faces = compare.describe(np.concatenate([photos[index] for index in places]))
+    if len(known):
+        best = compare.scores(faces, compare.describe(known)).max(axis=1)
+    else:
+        faces = faces[:MAX_COMPARED]
+        if len(faces) < 3:
+            return set()
+        scores = compare.scores(faces, faces)
+        np.fill_diagonal(scores, -np.inf)
+        best = scores.max(axis=1)
+        if not reaches(best.max(), compare.match(len(faces) - 1)):
+            return set()
+    strange = best < compare.dissimilar
+    if len(others):
+        strange |= compare.scores(faces, others).max(axis=1) > best + compare.lead
+    return {places[row] for row in np.flatnonzero(strange)}
+
+
+def all_pairs(faces: np.ndarray, others: np.ndarray, verify: Verify) -> np.ndarray:
+    """Return the probability of every face (N, D) with every other (M, D), float32 (N, M)."""
+    pairs = verify(np.repeat(faces, len(others), axis=0), np.tile(others, (len(faces), 1)))
+    return pairs.reshape(len(faces), len(others))
