@@ -10,6 +10,7 @@ from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
+from tests.verification import population
 
 VERIFIER = Verifier(np.full(16, -12, np.float32), 9.0, "distance")
 
@@ -36,11 +37,31 @@ def coarse(faces: EmbeddedFaces, steps: int = 2) -> EmbeddedFaces:
 
 @cache
 def thresholds(margin: float = 0.0, budget: float = 0.05) -> Thresholds:
+    """Those of an earlier release, which are the same for all albums."""
     faces = people(120, 4, 0.4, 1)
     rows, persons = faces.embeddings, faces.persons
-    return measure_thresholds(
+    found = measure_thresholds(
         rows, persons, VERIFIER, all_pair_scores(rows, persons, VERIFIER),
         Verify(far_budgets=[0.01, 0.001], fpir_budgets=[0.1], gallery_sizes=[20],
                default_budget=budget, runner_up_margin=margin, seed=0),
         "simulated people",
+    )  # fmt: skip
+    return found.model_copy(update={"normalisation": None})
+
+
+def album_of(people: int, photos: int = 4, alike: float = 0.0, seed: int = 1) -> EmbeddedFaces:
+    """Return an album for `adapting`; strangers resemble each other the more, the more `alike`."""
+    rows, persons = population.album(seed, people, photos, alike)
+    return EmbeddedFaces(rows, persons, np.char.add("photos/", np.arange(len(rows)).astype(str)))
+
+
+@cache
+def adapting() -> Thresholds:
+    """Return thresholds that adapt to an album; compare with `population.VERIFIER`."""
+    rows, persons, sets = population.calibration_sets(0.0, 0.4)
+    verifier = population.VERIFIER
+    settings = Verify(fpir_budgets=[0.1, 0.02], gallery_sizes=[20], default_budget=0.02, seed=0)
+    return measure_thresholds(
+        rows, persons, verifier, all_pair_scores(rows, persons, verifier), settings,
+        "simulated people", sets,
     )  # fmt: skip

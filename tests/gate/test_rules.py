@@ -1,6 +1,7 @@
 """Each rule refuses the challenger that breaks it; the embeddings are synthetic."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,10 @@ def model(
     """Return a stand-in for a measured model, and in `.table` its faces."""
     found = np.ones(len(PERSON), bool) if found is None else found
     thresholds = SimpleNamespace(
-        default_budget=0.1, runner_up_margin=margin, for_search=lambda budget, size: threshold
+        default_budget=0.1,
+        normalisation=None,
+        runner_up_margin=margin,
+        for_search=lambda budget, size: threshold,
     )
     bundle = SimpleNamespace(release=SimpleNamespace(int8=int8 or None))
     one = SimpleNamespace(
@@ -81,10 +85,12 @@ def verdict_on(monkeypatch: pytest.MonkeyPatch) -> VerdictOn:
     monkeypatch.setattr(rules, "_megabytes", lambda one: one.mib)
 
     def compared(
-        challenger: Any, *, champion: Any = None, seen: PeopleSeen = SEEN, **settings: Any
-    ) -> Verdict:
+        challenger: Any, *, champion: Any = None, seen: PeopleSeen = SEEN,
+        sources: tuple[str, ...] = (), **settings: Any,
+    ) -> Verdict:  # fmt: skip
         models, gate = (champion or model(), challenger), GATE.model_copy(update=settings)
-        return compare(Comparison(models, FROZEN, gate, (SEEN, seen), Path()))
+        frozen = replace(FROZEN, sources=sources)
+        return compare(Comparison(models, frozen, gate, (SEEN, seen), Path()))
 
     return compared
 
@@ -109,6 +115,8 @@ def test_a_release_passes_against_itself_and_against_a_worse_one(
 
 LOOSE = dict.fromkeys(("max_dir_loss", "max_tar_loss", "max_named_loss", "max_slice_loss"), 1)
 MISSED = np.random.default_rng(5).random(len(PERSON)) > 0.1
+HALVES = tuple(np.where(PERSON % 2, "odd", "even").tolist())
+NOISY_HALF = faces(np.where(PERSON % 2, 1.3, 0.8)[:, None])
 NOISY_GROUP = faces(np.where(BRIGHTEST, 1.8, 0.8)[:, None])
 # Rule -> a challenger that breaks it, settings, and the names of the rules that fail.
 BREAKS: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
@@ -125,7 +133,16 @@ BREAKS: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
     "worst_group": (
         {"embeddings": NOISY_GROUP}, LOOSE | {"max_slice_loss": 0.03}, {"worst group's DIR"}
     ),
-    "strangers_named": ({"threshold": 0.0, "margin": 0.0}, {}, {"strangers named"}),
+    "worst_population": (
+        {"embeddings": NOISY_HALF}, LOOSE | {"max_slice_loss": 0.05, "sources": HALVES},
+        {"known people named in the worst population", "worst group's DIR"},
+    ),
+    "strangers_named": (
+        {"threshold": 0.0, "margin": 0.0}, {}, {"strangers named", "more strangers named"}
+    ),
+    "more_strangers_named": (
+        {"threshold": 0.0, "margin": 0.0}, {}, {"strangers named", "more strangers named"}
+    ),
     "time_per_photo": ({"ms": 12}, {}, {"time per photo"}),
     "size": ({"mib": 18}, {}, {"size"}),
     "int8": ({"int8": False}, {}, {"int8"}),
@@ -192,6 +209,40 @@ def test_an_inconclusive_result_does_not_pass(low: float, high: float, reason: s
     result = no_loss("TAR", (0.9, 0.9 + (low + high) / 2, low, high), 0.01, 8)
     assert result.passed == (not reason)
     assert result.passed or reason in result.reason
+
+
+def test_strangers_are_judged_in_the_source_in_which_most_are_named(
+    verdict_on: VerdictOn,
+) -> None:
+    similar = faces(0.8)
+    similar[PERSON % 2 == 1] += 0.35 * np.eye(SIZE, dtype=np.float32)[0]
+    similar /= np.linalg.norm(similar, axis=1, keepdims=True)
+    settings = LOOSE | {"min_slice_people": 5}
+    verdict = verdict_on(model(similar, margin=0), sources=HALVES, **settings)
+    worst = next(rule for rule in verdict.rules if rule.name.startswith("strangers named"))
+    assert "odd" in worst.name
+    whole = verdict_on(model(similar, margin=0), **settings)
+    alone = next(rule for rule in whole.rules if rule.name.startswith("strangers named"))
+    assert worst.challenger is not None and alone.challenger is not None
+    assert worst.challenger > alone.challenger
+    assert {group["group"] for group in verdict.groups} > {"source odd, at own thresholds"}
+    assert verdict_on(model(), sources=HALVES).passed
+
+
+def test_more_strangers_than_the_champion_names_pass_within_the_budget(
+    verdict_on: VerdictOn,
+) -> None:
+    strict, within = model(threshold=0.9), model(threshold=0.45, margin=0.0)
+    verdict = verdict_on(within, champion=strict)
+    rule = next(rule for rule in verdict.rules if rule.name == "more strangers named")
+    assert rule.low is not None and rule.challenger is not None
+    assert rule.low > 0 and rule.challenger <= 0.1 and rule.passed
+
+
+def test_a_source_of_few_people_is_not_compared(verdict_on: VerdictOn) -> None:
+    sources = tuple(np.where(PERSON < 4, "few", "many").tolist())
+    names = [rule.name for rule in verdict_on(model(), sources=sources).rules]
+    assert not [name for name in names if "population" in name or "few" in name]
 
 
 def test_inconclusive_time_passes_and_says_so(

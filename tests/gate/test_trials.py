@@ -23,7 +23,10 @@ PEOPLE, PHOTOS, SIZE = 8, 5, 6
 VERIFIER = Verifier(np.full(SIZE, -4, np.float32), 2.0, "distance")
 # Only what `search` asks thresholds for.
 THRESHOLDS = SimpleNamespace(
-    default_budget=0.1, runner_up_margin=0.4, for_search=lambda budget, faces: 0.55
+    default_budget=0.1,
+    runner_up_margin=0.4,
+    normalisation=None,
+    for_search=lambda budget, faces: 0.55,
 )
 
 

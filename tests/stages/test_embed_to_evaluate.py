@@ -53,6 +53,8 @@ def make_inputs(root: Path) -> None:
     (root / "build/validate/inputs/sources.json").write_text('{"drawn": {"terms": "none"}}')
     np.save(root / "build/crop/crops.npy", np.stack(crops))
     pq.write_table(pa.Table.from_pylist(rows), root / "build/split/faces.parquet")
+    imported = [{"path": r["path"], "source": "bc"[r["crop"] // PHOTOS % 2]} for r in rows]
+    pq.write_table(pa.Table.from_pylist(imported), root / "build/validate/manifest.parquet")
     cropped = [
         {"path": row["path"], "quality": number % 10 / 10, "status": "accepted"}
         for number, row in enumerate(rows)
@@ -131,6 +133,7 @@ def test_stages_write_their_files_and_the_same_bytes_again(
     assert release.data["sources"] == {"drawn": {"terms": "none"}}
     figures = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert figures["people"] == 8
+    assert [(row["name"], row["people"]) for row in figures["populations"]] == [("b", 4), ("c", 4)]
     assert figures["verification"]["roc_auc"] > 0.8  # the patterns differ clearly
     monkeypatch.chdir(workspace)
     for stage in STAGES:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols.identification import is_named
+from faceops.evaluation.protocols.album_scores import is_named
 from faceops.identification.engine.decide import Candidate, NamingRule, decide
 from faceops.verification.verifier import Calibration, Verifier, reaches, sigmoid
 

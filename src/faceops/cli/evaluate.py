@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from faceops.config.sections import Params
 
 PIPELINE = "pipeline"
+_NOT_FIGURES = ("bundle", "protocol", "data", "populations")  # shown in words
 
 
 class _Protocols:
@@ -31,7 +32,8 @@ def add_parser(subparsers: Any) -> None:
     text = "a release or a foreign embedder; may be given again (default: build/export)"
     common.add_folder(parser, "--bundle", BUNDLE, action="append", help=text)
     common.add_precision_argument(parser)
-    common.add_folder(parser, "--data", DATA_SET, help="labelled photos")
+    text = "labelled photos; may be given again: the promise is shown for each set"
+    common.add_folder(parser, "--data", DATA_SET, action="append", help=text)
     text = f"one of %(choices)s; default: {PIPELINE}, with --data all"
     parser.add_argument("--protocol", choices=_Protocols(), metavar="P", help=text)
     for name, what in (
@@ -51,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
     common.add_folder(parser, "--crops", EMBEDDINGS, default="build/crop", help=text)
     for name, default, what in (
         ("--split", "build/split/faces.parquet", "output of the split stage"),
+        ("--manifest", "build/validate/manifest.parquet", "output of the validate stage"),
         ("--params", "params.yaml", "parameter file; with --data it may be absent"),
     ):
         text = f"{what} (default: %(default)s)"
@@ -64,7 +67,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     Score a release, or an embedder made elsewhere (a folder with embedder.onnx and adapter.json).
     Without --data: all protocols on the pipeline's own test people. With --data: one protocol on a
     folder of photos/<person>/<photo>. Faces are found and embedded once and kept in the work
-    folder; an interrupted run goes on from there. Name several bundles to see them side by side.
+    folder; an interrupted run goes on from there. Name several bundles to see them side by side, or
+    several sets of photos to see in which one the most strangers are named.
     """
     args.protocol = args.protocol or ("all" if args.data else PIPELINE)
     if (args.protocol == PIPELINE) == (args.data is not None):
@@ -78,14 +82,33 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise UsageError("--out takes one --bundle; evaluate the others separately.")
     for bundle in bundles:
         common.require_folder(bundle, common.NO_FOLDER)
-    evaluate = _on_pipeline if args.data is None else _on_data
-    figures = [evaluate(bundle, args) for bundle in bundles]
-    if args.json:
-        content: Any = figures[0] if len(figures) == 1 else {"bundles": figures}
-        print(json.dumps(content, indent=2, sort_keys=True))
+    if args.data is None:
+        measured = {str(bundle): _on_pipeline(bundle, args) for bundle in bundles}
+    elif len(args.data) == 1:
+        measured = {str(bundle): _on_data(bundle, args)[0] for bundle in bundles}
     else:
-        print("\n".join(figures_table([str(bundle) for bundle in bundles], figures)))
+        names = set_names(args.data)
+        measured = {
+            f"{bundle} on {name}" if len(bundles) > 1 else name: figures
+            for bundle in bundles
+            for name, figures in zip(names, _on_data(bundle, args), strict=True)
+        }
+    figures = list(measured.values())
+    if not args.json:
+        print("\n".join(figures_table(list(measured), figures)))
+        return 0
+    content: Any = {"sets": measured} if args.data and len(args.data) > 1 else {"bundles": figures}
+    print(json.dumps(figures[0] if len(figures) == 1 else content, indent=2, sort_keys=True))
     return 0
+
+
+def set_names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each folder: its last part or, where two have the same, its whole path."""
+    last = [folder.resolve().name for folder in folders]
+    return [
+        name if last.count(name) == 1 else str(folder).strip("/.").replace("/", "_")
+        for name, folder in zip(last, folders, strict=True)
+    ]
 
 
 def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -93,6 +116,7 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.release.evaluate.evaluate import embed_split, evaluate_test_people
     from faceops.release.evaluate.measured_model import open_model
     from faceops.release.evaluate.report import write_report
+    from faceops.verification.split_faces import photo_sources
 
     params = read_params(args.params)
     if args.slices is not None:
@@ -101,35 +125,45 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     model = open_model(folder, args.threads, args.precision)
     crops = args.crops / "crops.npy" if args.crops.is_dir() else args.crops
     faces = embed_split(model, crops, args.split)
-    result = evaluate_test_people(model, faces, params, Path("data"), args.threads)
+    sources = photo_sources(args.manifest, faces.paths) if args.manifest.is_file() else None
+    result = evaluate_test_people(model, faces, params, Path("data"), args.threads, sources)
     if args.out is not None:
         _write(args.out, result.figures)  # first: it marks the folder as an evaluation
         write_report(args.out, result, params.evaluate)
     return result.figures
 
 
-def _on_data(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the figures of each set of photos."""
     from faceops.dataset.names import read_people_list
-    from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folder
+    from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folders
     from faceops.release.evaluate.measured_model import open_model
     from faceops.release.evaluate.report import write_report
 
-    request = FolderRequest(
-        data=args.data,
-        protocol=args.protocol,
-        people=None if args.people is None else read_people_list(args.people),
-        lists=args.lists,
-        slices=args.slices,
-        split=args.split,
-        work=args.work,
-    )
+    names = set_names(args.data)
+    requests = {
+        name: FolderRequest(
+            data=data,
+            protocol=args.protocol,
+            people=None if args.people is None else read_people_list(args.people),
+            lists=args.lists,
+            slices=args.slices,
+            split=args.split,
+            work=args.work,
+        )
+        for name, data in zip(names, args.data, strict=True)
+    }
     model, params = open_model(folder, args.threads, args.precision), _params(args.params)
-    done = evaluate_folder(model, request, params, args.threads)
-    if args.out is not None:
-        _write(args.out, done.result.figures)
-        write_report(args.out, done.result, params.evaluate)
-        done.photos.write(args.out / "photos.csv", done.seen.split or {})
-    return done.result.figures
+    done = evaluate_folders(model, requests, params, args.threads)
+    for name, one in zip(names, done, strict=True) if args.out is not None else ():
+        out = args.out if len(done) == 1 else args.out / name
+        _write(out, one.result.figures)
+        write_report(out, one.result, params.evaluate)
+        one.photos.write(out / "photos.csv", one.seen.split or {})
+    figures = [one.result.figures for one in done]
+    if args.out is not None and len(done) > 1:
+        _write(args.out, {"sets": dict(zip(names, figures, strict=True))})
+    return figures
 
 
 def _params(path: Path) -> "Params":
@@ -163,8 +197,14 @@ def figures_table(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> li
     for row, *cells in zip(["", *rows], *columns, strict=True):
         aligned = (f"{c:>{max(map(len, col))}}" for c, col in zip(cells, columns, strict=True))
         lines.append(f"{row:<{first}}  {'  '.join(aligned)}")
-    if "data" in figures[0]:
-        lines += ["", *_data_lines(figures[0]["data"])]
+    folders = {one["data"]["folder"]: one["data"] for one in reversed(figures) if "data" in one}
+    for data in reversed(folders.values()):
+        lines += ["", *_data_lines(data)]
+    compared = {
+        one.get("bundle", ""): one["populations"] for one in figures if "populations" in one
+    }
+    for bundle, rows in compared.items():
+        lines += ["", *population_lines(f"{bundle} " if len(compared) > 1 else "", rows)]
     notes = dict.fromkeys(note for one in figures for note in _notes(one))
     return [*lines, *(["", *notes] if notes else [])]
 
@@ -178,10 +218,26 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
     return [counts + (f"; without: {rejected}" if rejected else ""), data["seen"]["told"]]
 
 
+def population_lines(model: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the promise by population; the worst is marked."""
+    lines = [f"{model}strangers named, by population:"]
+    for row in rows:
+        line = f"{row['name']}: {row['people']} people, {row['photos']} photos"
+        if "reason" in row:
+            lines.append(f"{line}: {row['reason']}")
+            continue
+        known = "" if row["dir"] is None else f"; known people named rightly {_number(row['dir'])}"
+        lines.append(
+            f"{line}: {_cell(row['fpir'], row['fpir_interval'])} at a budget of "
+            f"{row['budget']:g}, {row['verdict']}{known}{', the worst' if row['worst'] else ''}"
+        )
+    return lines
+
+
 def _leaves(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield the dotted name, value and interval of every figure."""
     for name, value in figures.items():
-        if name.endswith("_interval") or (not prefix and name in ("bundle", "protocol", "data")):
+        if name.endswith("_interval") or (not prefix and name in _NOT_FIGURES):
             continue
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")
@@ -197,10 +253,13 @@ def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value, interval in _leaves(figures):
         if isinstance(value, str):
             continue
-        cell = _number(value)
-        if interval and interval["low"] is not None:
-            cell += f" ({interval['low']:.4f} to {interval['high']:.4f})"
-        yield name, cell
+        yield name, _cell(value, interval)
+
+
+def _cell(value: Any, interval: dict[str, float | None] | None) -> str:
+    if not interval or interval["low"] is None:
+        return _number(value)
+    return f"{_number(value)} ({interval['low']:.4f} to {interval['high']:.4f})"
 
 
 def _notes(figures: dict[str, Any]) -> Iterator[str]:

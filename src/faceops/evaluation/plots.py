@@ -178,12 +178,16 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
 
 
 def _threshold_marks(evaluation: Evaluation, thresholds: Thresholds) -> list[tuple[float, str]]:
-    """Return the release's thresholds in log odds with their labels, rising."""
+    """Return the release's thresholds in log odds with their labels, rising.
+
+    That of an album is on normalised scores, which the picture does not show.
+    """
     cuts = {row.budget: row.probability for row in thresholds.pairs}
     marks = [(cut, f"false accepts {budget:g}") for budget, cut in cuts.items() if cut is not None]
     search = evaluation.figures["open_set"]
-    faces = f"{search['gallery_faces']:,} faces"
-    marks.append((search["threshold"], f"{_percent(search['budget'])} of strangers, {faces}"))
+    if thresholds.normalisation is None:
+        faces = f"{search['gallery_faces']:,} faces"
+        marks.append((search["threshold"], f"{_percent(search['budget'])} of strangers, {faces}"))
     ends = -LOG_ODDS_RANGE, LOG_ODDS_RANGE
     return [(float(clipped_log_odds(value).clip(*ends)), label) for value, label in sorted(marks)]
 

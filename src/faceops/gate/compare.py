@@ -1,11 +1,12 @@
 """Champion and challenger on the same photos: everything that the rules measure on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.config.sections import Gate
 from faceops.evaluation.embedded_faces import CropRows
@@ -45,6 +46,7 @@ class Comparison:
         seen: the people that each release was trained or calibrated on.
         work: folder for faces and embeddings; those of an earlier comparison are reused.
         threads: photos processed at once.
+        embedded: both models' faces of the photos, where they are known already.
     """
 
     models: tuple[MeasuredModel, MeasuredModel]
@@ -53,10 +55,13 @@ class Comparison:
     seen: tuple[PeopleSeen, PeopleSeen]
     work: Path
     threads: int = 1
+    embedded: list[FaceTable] | None = None
 
     @cached_property
     def tables(self) -> list[FaceTable]:
         """Both models' faces of the photos."""
+        if self.embedded is not None:
+            return self.embedded
         settings = self.frozen, self.work, self.threads
         return [trials.embed_frozen(model, *settings) for model in self.models]
 
@@ -136,6 +141,33 @@ class Comparison:
             else:
                 too_small.append(name)
         return Groups(groups, too_small)
+
+    @cached_property
+    def populations(self) -> "dict[str, Comparison]":
+        """The comparison on each source of the photos, which is an album of its own.
+
+        A source with fewer than `min_slice_people` known people is left out; {} unless two or more
+        have as many.
+        """
+        sources = np.array(self.frozen.sources, dtype=str)
+        parts: dict[str, Comparison] = {}
+        for name in np.unique(sources).tolist():
+            part = self._of(sources == name)
+            try:
+                known = part.known_people(np.ones(len(part.probes), bool))
+            except FaceOpsError:  # too few to enrol some of them
+                continue
+            if known >= self.settings.min_slice_people:
+                parts[name or "other photos"] = part
+        return parts if len(parts) > 1 else {}
+
+    def _of(self, chosen: np.ndarray) -> "Comparison":
+        """Return the comparison on the photos `chosen` bool (N,)."""
+        photos = [self.frozen.photos[row] for row in np.flatnonzero(chosen)]
+        people = len({photo.person for photo in photos})
+        frozen = replace(self.frozen, photos=photos, people=people, sources=())
+        tables = [replace(table, rows=table.rows[chosen]) for table in self.tables]
+        return replace(self, frozen=frozen, embedded=tables)
 
     def known_people(self, rows: np.ndarray) -> int:
         """Return the number of enrolled people among the probes `rows` bool (P,)."""

@@ -9,6 +9,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.dataset.duplicates import HashedPhoto, find_duplicates
+from faceops.dataset.importer import read_imported
 from faceops.dataset.names import name_key
 from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos, quarantined_photos
 
@@ -23,6 +24,7 @@ class FrozenPhotos:
         left_out: people who were left out because a release was trained or calibrated on them.
         sha256: of the bytes of `photos` and of the names of their people.
         data_sha256: the same of the whole folder.
+        sources: which source each of `photos` was imported from, "" where no import brought it.
     """
 
     photos: list[LabelledPhoto]
@@ -30,6 +32,7 @@ class FrozenPhotos:
     left_out: int
     sha256: str
     data_sha256: str
+    sources: tuple[str, ...] = ()
 
 
 def freeze(
@@ -72,7 +75,9 @@ def freeze(
         and name_key(photo.person) not in out
     ]
     people = len({photo.person for photo in photos})
-    return FrozenPhotos(photos, people, len(left_out), _digest(photos, hashed), whole)
+    imported = read_imported(data)
+    sources = tuple(imported.get(photo.path, "") for photo in photos)
+    return FrozenPhotos(photos, people, len(left_out), _digest(photos, hashed), whole, sources)
 
 
 def data_sha256(data: Path) -> str:

@@ -4,7 +4,7 @@ Its docstring says what it demands; it gets a `Comparison` and returns what it m
 sentence where it fails. The limits that it reads are fields of the section `gate` of params.yaml.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -172,25 +172,57 @@ def worst_group(comparison: Comparison) -> RuleResult | None:
     return no_loss(name, figures, gate.max_slice_loss, comparison.people)
 
 
+@gate_rule("max_slice_loss", "min_slice_people")
+def worst_population(comparison: Comparison) -> RuleResult | None:
+    """Known people named as for users, in the source of photos that each model names worst."""
+    gate, populations = comparison.settings, comparison.populations
+    if not populations:
+        return None
+    named = ModelFigures.correctly_identified_share
+    worst = _worst(populations, named, min, gate.confidence)
+    name = f"known people named in the worst population ({worst.which})"
+    return no_loss(name, worst.figures, gate.max_slice_loss, comparison.people)
+
+
 @gate_rule()
 def strangers_named(comparison: Comparison) -> RuleResult:
     """Strangers named at the release's own thresholds are not shown to exceed its budget.
 
-    The thresholds were calibrated on more people than there are here, so it takes evidence that
-    they do not keep the budget to fail.
+    In the worst population, if there are several. The thresholds were calibrated on more people
+    than there are here, so it takes evidence that they do not keep the budget to fail.
     """
-    figures, confidence = comparison.figures, comparison.settings.confidence
+    confidence = comparison.settings.confidence
     budget = comparison.tables[1].thresholds.default_budget
-    before, after = (one.strangers_named(comparison.unit_weights) for one in figures)
-    resampled = [figures[1].strangers_named(weight) for weight in comparison.weights]
-    low, high = percentile_interval(np.array(resampled), confidence)
+    worst = _worst(_albums(comparison), ModelFigures.strangers_named, max, confidence)
+    before, after, *_ = worst.figures
+    low, high = percentile_interval(worst.resampled[1], confidence)
     reason = (
         f"its budget is to name at most {budget:g} of strangers, and it named {after:.4f} of them "
         f"(at least {low:.4f}): its thresholds do not hold on these people; calibrate it on more."
     )
-    name = "strangers named, at its own thresholds"
+    name = f"strangers named, at its own thresholds{worst.where}"
     demand = f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f})"
     return RuleResult(name, demand, low <= budget, before, after, reason=reason)
+
+
+@gate_rule()
+def more_strangers_named(comparison: Comparison) -> RuleResult:
+    """Strangers named are not shown to be more than the champion names, unless within its budget.
+
+    In the worst population, if there are several.
+    """
+    budget = comparison.tables[1].thresholds.default_budget
+    confidence = comparison.settings.confidence
+    worst = _worst(_albums(comparison), ModelFigures.strangers_named, max, confidence)
+    before, after, low, high = worst.figures
+    reason = (
+        f"it named {after:.4f} of strangers{worst.where} and the champion {before:.4f}, "
+        f"{after - before:+.4f} ({low:+.4f} to {high:+.4f}); its budget is {budget:g}."
+    )
+    name = f"more strangers named{worst.where}"
+    demand = "not shown to be more than the champion names, or within its budget"
+    passed, gain = low <= 0 or after <= budget, after - before
+    return RuleResult(name, demand, passed, before, after, gain, low, high, reason)
 
 
 TIME = "time per photo"
@@ -274,6 +306,49 @@ def _paired(comparison: Comparison, figure: Callable[[ModelFigures, np.ndarray],
     resampled = [figure(challenger, w) - figure(champion, w) for w in comparison.weights]
     before, after = (figure(one, comparison.unit_weights) for one in (champion, challenger))
     return before, after, *percentile_interval(np.array(resampled), comparison.settings.confidence)
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """Both models' figure, each in its own worst population, whose names are in `which`.
+
+    `resampled` float64 (2, R) are the figures of resampled people, the champion's first.
+    """
+
+    figures: Figures
+    which: str
+    resampled: np.ndarray
+
+    @property
+    def where(self) -> str:
+        """The names in words, "" where there is one population only."""
+        return f" (worst in {self.which})" if self.which else ""
+
+
+def _albums(comparison: Comparison) -> Mapping[str, Comparison]:
+    return comparison.populations or {"": comparison}
+
+
+def _worst(
+    albums: Mapping[str, Comparison],
+    figure: Callable[[ModelFigures, np.ndarray], float],
+    worse: Callable[[Iterable[tuple[float, str]]], tuple[float, str]],
+    confidence: float,
+) -> _Worst:
+    """Return the `worse` (min or max) of `figure` over `albums`, also in each resample."""
+    found = [
+        worse((figure(one.figures[model], one.unit_weights), name) for name, one in albums.items())
+        for model in (0, 1)
+    ]
+    resampled = np.array([
+        [[figure(one.figures[model], weight) for weight in one.weights] for one in albums.values()]
+        for model in (0, 1)
+    ])  # fmt: skip
+    of_worst = resampled.min(axis=1) if worse is min else resampled.max(axis=1)
+    (before, first), (after, second) = found
+    ends = percentile_interval(of_worst[1] - of_worst[0], confidence)
+    which = first if first == second else f"{first}; challenger: {second}"
+    return _Worst((before, after, *ends), which, of_worst)
 
 
 def _process(model: MeasuredModel, photo: LabelledPhoto) -> None:

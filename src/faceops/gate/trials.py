@@ -13,6 +13,7 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols import identification
+from faceops.evaluation.protocols.album_scores import search_album
 from faceops.gate.photos import FrozenPhotos
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
@@ -90,29 +91,26 @@ def draw_trials(
 def search(
     table: FaceTable, draws: Sequence[identification.GalleryDraw], person: np.ndarray
 ) -> Outcomes:
-    """Return the outcomes of the probes of `draws`; names are given at the default budget.
+    """Return the outcomes of the probes of `draws`, each an album of its own.
 
-    `person` int (N,) is the person of each photo.
+    Names are given at the default budget, as in identification. `person` int (N,) is the person of
+    each photo.
     """
     parts = []
     for draw in draws:
         found = table.rows[draw.probes] >= 0
         score = np.full(len(draw.probes), NO_FACE, np.float32)
         right, named = np.zeros(len(score), bool), np.zeros(len(score), bool)
-        best, runner_up, best_person = identification.search_gallery(
+        result = search_album(
             table.faces.embeddings,
             table.rows[draw.probes[found]],
             table.rows[draw.gallery],
             person[draw.gallery],
             table.model.verifier,
+            table.thresholds,
         )
-        thresholds = table.thresholds
-        threshold = thresholds.for_search(thresholds.default_budget, len(draw.gallery))
-        score[found] = best
-        right[found] = best_person == person[draw.probes[found]]
-        named[found] = identification.is_named(
-            best, runner_up, threshold, thresholds.runner_up_margin
-        )
+        score[found], named[found] = result.best, result.named
+        right[found] = result.person == person[draw.probes[found]]
         parts.append((score, right, named))
     return Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 

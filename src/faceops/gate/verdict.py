@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 
 from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
@@ -92,6 +93,16 @@ class Verdict:
         return "\n".join(lines) + "\n"
 
 
+def _population(name: str, comparison: Comparison) -> dict[str, Any]:
+    """Return the group of the photos of one source: known people named at own thresholds."""
+    champion, challenger = (
+        one.correctly_identified_share(comparison.unit_weights) for one in comparison.figures
+    )
+    people = comparison.known_people(np.ones(len(comparison.probes), bool))
+    name = f"source {name}, at own thresholds"
+    return {"group": name, "people": people, "champion": champion, "challenger": challenger}
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
@@ -127,6 +138,7 @@ def compare(comparison: Comparison) -> Verdict:
             }
             for name, rows in comparison.groups.probes.items()
         ]
+        groups += [_population(name, one) for name, one in comparison.populations.items()]
         if too_small := comparison.groups.too_small:
             least, names = comparison.settings.min_slice_people, ", ".join(too_small)
             seen.append(f"groups of fewer than {least} known people are not compared: {names}")

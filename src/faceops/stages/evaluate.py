@@ -14,13 +14,14 @@ from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.report import model_card, write_report
 from faceops.release.int8_offer import with_int8
 from faceops.stages import run_stage
-from faceops.verification.split_faces import read_rows, read_split
+from faceops.verification.split_faces import photo_sources, read_rows, read_split
 from faceops.weights.catalogue import read_catalogue
 
 OUT, DATA = Path("build/evaluate"), Path("data")
 INPUTS, EMBED = Path("build/validate/inputs"), Path("build/embed")
 INT8 = Path("build/quantise/int8")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
+MANIFEST = Path("build/validate/manifest.parquet")
 VERIFY, HISTORY = Path("build/verify/verify.json"), Path("build/train/history.csv")
 
 
@@ -34,7 +35,8 @@ def main() -> None:
     bundle = Bundle.load(Path("build/export"), threads=2, own=True)
     model = MeasuredModel.from_bundle(bundle)
     faces = embedded_faces(bundle)
-    result = evaluate_test_people(model, faces, params, DATA, usable_cpus())
+    sources = photo_sources(MANIFEST, faces.paths)
+    result = evaluate_test_people(model, faces, params, DATA, usable_cpus(), sources)
     write_report(OUT, result, params.evaluate, verify=VERIFY, history=HISTORY)
     release = with_int8(bundle.release, INT8)
     write_file(OUT / "model_card.md", model_card(release, result.figures, read_catalogue()))

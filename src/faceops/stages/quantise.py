@@ -25,13 +25,19 @@ from faceops.release.verifier_graph import pair_verifier
 from faceops.stages import run_stage
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
-from faceops.verification.split_faces import evenly_spread, read_rows, read_split
+from faceops.verification.split_faces import (
+    evenly_spread,
+    photo_sources,
+    read_rows,
+    read_split,
+)
 from faceops.verification.verifier import sigmoid
 
 OUT = Path("build/quantise")
 BUNDLE = Path("build/export")
 CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 EMBEDDINGS = Path("build/embed/embeddings.npy")
+MANIFEST = Path("build/validate/manifest.parquet")
 _BLOCK = 256
 
 
@@ -101,8 +107,9 @@ def compare_with_float32(
     probabilities = PairScores(sigmoid(logits.genuine), sigmoid(logits.impostor), logits.sampled)
     float32 = bundle.release.thresholds  # of the same people and crops
     thresholds = measure_thresholds(
-        ints, val.persons, verifier, probabilities, params.verify, float32.data
-    )
+        ints, val.persons, verifier, probabilities, params.verify, float32.data,
+        photo_sources(MANIFEST, val.paths),
+    )  # fmt: skip
     release = bundle.release.with_embedder(embedder)
     section = Int8(
         weight=release.weights[EMBEDDER],

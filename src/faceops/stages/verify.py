@@ -1,6 +1,7 @@
 """Stage verify: fit the pair verifier, find thresholds for stated budgets."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,13 @@ from faceops.config.params_file import read_params
 from faceops.stages import read_json, run_stage
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
-from faceops.verification.split_faces import at_most, read_rows, read_split
+from faceops.verification.split_faces import at_most, photo_sources, read_rows, read_split
+from faceops.verification.thresholds import Thresholds
 
 OUT = Path("build/verify")
 SOURCES = Path("build/validate/inputs/sources.json")
 CROPPED, FACES = Path("build/crop/faces.parquet"), Path("build/split/faces.parquet")
+MANIFEST = Path("build/validate/manifest.parquet")
 EMBEDDINGS = Path("build/embed/embeddings.npy")
 
 
@@ -32,7 +35,10 @@ def main() -> None:
     )
     source = " and ".join(sorted(read_json(SOURCES))) or "data/photos"
     data = f"{len(np.unique(val.persons)):,} validation people of {source}"
-    thresholds = measure_thresholds(embeddings, val.persons, fit.verifier, fit.scores, params, data)
+    thresholds = measure_thresholds(
+        embeddings, val.persons, fit.verifier, fit.scores, params, data,
+        photo_sources(MANIFEST, val.paths),
+    )  # fmt: skip
     deciles = quality_deciles(CROPPED, val.paths)
     thresholds = thresholds.model_copy(update={"quality_deciles": deciles})
     fit.verifier.save(OUT / "verifier.json")
@@ -43,8 +49,24 @@ def main() -> None:
         "photos": thresholds.photos,
         "genuine_pairs": thresholds.genuine_pairs,
         "impostor_pairs": thresholds.impostor_pairs,
+        **population_figures(thresholds),
     }
     write_json(OUT / "verify.json", rounded(metrics))
+
+
+def population_figures(thresholds: Thresholds) -> dict[str, Any]:
+    """Return the calibration sets, and the one that needs the highest threshold, "" without any.
+
+    That is at the default budget, in a gallery of the largest size of the tables.
+    """
+    known = thresholds.normalisation
+    if known is None:
+        return {"populations": [], "worst_population": ""}
+    size = max((row.gallery_faces for row in thresholds.search), default=1)
+    return {
+        "populations": [one.model_dump() for one in known.populations],
+        "worst_population": known.fallback(thresholds.default_budget, size)[0],
+    }
 
 
 def quality_deciles(cropped: Path, photos: np.ndarray) -> list[float]:

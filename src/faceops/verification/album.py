@@ -37,6 +37,7 @@ from faceops.verification.normalisation import (
     Cohort,
     Normalisation,
     at_rate,
+    pair_rate,
     rate_at,
     skipped_of,
     unit,
@@ -116,10 +117,9 @@ class Album:
 
     def threshold(self, budget: float, enrolled: float) -> AlbumThreshold:
         """Return the threshold for `budget` in a gallery of `enrolled` (`effective_people`)."""
-        rate = 1 - (1 - budget) ** (1 / enrolled)
-        odds = at_rate(self.tail, rate)
+        odds = at_rate(self.tail, pair_rate(budget, enrolled))
         if not len(self.resampled):
-            name, _ = self.cohort.normalisation.worst(rate)
+            name, _ = self.cohort.normalisation.fallback(budget, enrolled)
             return AlbumThreshold(budget, odds, None, None, self.people, self.faces, name)
         low, high = self._interval(odds, enrolled)
         return AlbumThreshold(budget, odds, low, high, self.people, self.faces)

@@ -24,6 +24,7 @@ from faceops.verification.verifier import Verifier
 
 MOST_FACES = 6000  # of one calibration set
 _LINK_RATE = 5e-6  # false accept rate of pairs from which groups of faces are joined at first
+_ONLY_SET = "validation people"
 _BLOCK = 512  # faces compared with all others at a time
 _IMPOSTORS = 400_000  # scores that calibrate, of one set
 
@@ -43,12 +44,12 @@ def measure_normalisation(
 
     Args:
         pair_tail: log odds of impostor pairs, as in `Thresholds`.
-        populations: text (N,), the calibration set of each face; None for one set.
+        populations: text (N,), the name of each face's calibration set; None for one set.
 
     Returns:
         None if no set has `FEWEST_PEOPLE` people, or nobody has two photos.
     """
-    names = np.full(len(persons), "") if populations is None else np.asarray(populations, str)
+    names = np.full(len(persons), _ONLY_SET) if populations is None else np.asarray(populations)
     draft = Normalisation(
         weight=verifier.weight.tolist(), centre=_centre(embeddings, persons).tolist(),
         link=_raw_score(verifier, log_odds_at(pair_tail, _LINK_RATE)),

@@ -53,6 +53,26 @@ def read_split(faces: Path, split: str) -> SplitFaces:
     )
 
 
+UNNAMED_SOURCE = "data/photos"
+
+
+def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
+    """Return which source each of the photos `paths` (N,) was imported from, text (N,).
+
+    `manifest` is that of the stage validate. Photos that no import brought are `UNNAMED_SOURCE`.
+
+    Raises:
+        FaceOpsError: the file is absent or damaged.
+    """
+    try:
+        table = pq.read_table(manifest, columns=["path", "source"])
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(f"{manifest} cannot be read ({reason}); run `dvc repro`.") from None
+    found = dict(zip(table["path"].to_pylist(), table["source"].to_pylist(), strict=True))
+    return np.array([found.get(path) or UNNAMED_SOURCE for path in paths.tolist()], dtype=str)
+
+
 def read_rows(file: Path, rows: np.ndarray) -> np.ndarray:
     """Return `rows` int (N,) of the array in `file` (.npy); no other row is read into memory.
 

@@ -81,7 +81,11 @@ class SearchThreshold(_Frozen):
 
 
 class Thresholds(_Frozen):
-    """Thresholds of one release, and what they were measured on."""
+    """Thresholds of one release, and what they were measured on.
+
+    Those of a search are for what needs no album, as enrolment and the grouping of unknown people,
+    and in releases without a normalisation for naming too.
+    """
 
     data: str = Field(description="which photos, in words")
     people: int

@@ -5,6 +5,8 @@ import pytest
 
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds, verdict
+from tests.evaluation.simulated import adapting, album_of
+from tests.verification.population import VERIFIER as ALBUM_VERIFIER
 from tests.verification.test_thresholds import VERIFIER, measured, population
 
 
@@ -19,8 +21,9 @@ def faces(seed: int, people: int, hubs: float = 0.0) -> EmbeddedFaces:
 def measure(
     people: EmbeddedFaces, budgets: list[float], sizes: list[int]
 ) -> list[dict[str, object]]:
+    earlier = measured(400).model_copy(update={"normalisation": None})
     return measure_fpir_at_thresholds(
-        people, VERIFIER, measured(400), 3, budgets=budgets, gallery_sizes=sizes
+        people, VERIFIER, earlier, 3, budgets=budgets, gallery_sizes=sizes
     )
 
 
@@ -36,6 +39,28 @@ def test_budgets_are_kept_on_people_of_the_same_population() -> None:
 def test_budgets_are_broken_on_more_similar_people() -> None:
     rows = measure(faces(2, 900, 0.4), [0.1], [20, 100])
     assert [row["verdict"] for row in rows] == ["broken", "broken"]
+
+
+def test_an_album_of_similar_people_keeps_the_budget_that_it_states_itself() -> None:
+    album = album_of(250, 4, 0.4)
+    rows = measure_fpir_at_thresholds(album, ALBUM_VERIFIER, adapting(), 3)
+    assert {row["gallery_faces"] for row in rows} == {20, 100, 200}
+    for row in rows:
+        assert row["budget"] / 2 < row["seen"] < row["budget"] * 2
+        assert row["verdict"] in ("kept", "undecided")
+        low, high = row["estimate_interval"].values()
+        assert low <= row["seen"] <= high
+        assert row["measured"] and row["calibrated_interval"]["low"] is None
+    earlier = adapting().model_copy(update={"normalisation": None})
+    raw = measure_fpir_at_thresholds(album, ALBUM_VERIFIER, earlier, 3)
+    assert max(row["seen"] / row["budget"] for row in raw) > 2
+
+
+def test_an_album_of_few_people_takes_the_threshold_of_the_worst_calibration_set() -> None:
+    rows = measure_fpir_at_thresholds(album_of(30), ALBUM_VERIFIER, adapting(), 3)
+    assert {row["fallback_population"] for row in rows} == {"alike 0.4"}
+    assert not any(row["measured"] for row in rows)
+    assert all(row["estimate_interval"] == {"low": None, "high": None} for row in rows)
 
 
 def test_a_refused_budget_has_its_reason() -> None:

@@ -7,17 +7,26 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.album_scores import best_two, search_album
 from faceops.evaluation.protocols.identification import (
     OpenSet,
-    best_two,
     closed_set,
     gallery_query_figures,
     open_set,
+    open_set_figures,
     open_sets,
 )
 from faceops.evaluation.protocols.roc import roc
 from faceops.verification.verifier import clipped_log_odds
-from tests.evaluation.simulated import VERIFIER, people, shuffled, thresholds
+from tests.evaluation.simulated import (
+    VERIFIER,
+    adapting,
+    album_of,
+    people,
+    shuffled,
+    thresholds,
+)
+from tests.verification import population
 
 
 def searched(faces: EmbeddedFaces, photos: int = 1, margin: float = 0.0, draws: int = 5) -> OpenSet:
@@ -81,6 +90,44 @@ def test_open_set_keeps_the_budget_on_other_people() -> None:
     assert 0.005 < result.named[strangers].mean() < 0.08
     assert result.identified[result.known].mean() > 0.3
     assert result.rate_at(0.5) >= result.rate_at(0.01)
+
+
+def test_each_draw_is_an_album_whose_own_estimate_is_compared_with_the_truth() -> None:
+    settings = {"gallery_photos": 2, "unknown_share": 0.5, "seed": 0}
+    faces = album_of(160, 4, 0.4)
+    result = open_set(faces, population.VERIFIER, adapting(), draws=4, **settings)
+    figures = open_set_figures(result, adapting(), 0)
+    assert 0.02 / 2 < figures["fpir"] < 0.02 * 2
+    assert figures["dir"] > 0.9
+    assert figures["estimate_low"] < 0.02 < figures["estimate_high"]
+    assert figures["albums_that_say"] == 4 and figures["estimate_covers"] >= 0.75
+    assert figures["threshold_measured"] and not figures["fallback_population"]
+    earlier = adapting().model_copy(update={"normalisation": None})
+    raw = open_set_figures(
+        open_set(faces, population.VERIFIER, earlier, draws=4, **settings), earlier, 0
+    )
+    assert raw["fpir"] > 2 * 0.02
+    assert "estimate_covers" not in raw
+
+
+def test_labels_of_probes_do_not_change_the_threshold_of_an_album() -> None:
+    faces, probes = album_of(60), np.arange(1, 240)
+    gallery, whose = np.arange(0, 40, 4), np.arange(10)
+    given = (probes, gallery, whose, population.VERIFIER, adapting())
+    first, again = (search_album(faces.embeddings, *given) for _ in range(2))
+    assert first.threshold == again.threshold is not None
+    assert first.threshold.people > 40
+    np.testing.assert_array_equal(first.named, again.named)
+
+
+def test_a_small_album_says_which_calibration_set_its_threshold_is_from() -> None:
+    result = open_set(
+        album_of(24), population.VERIFIER, adapting(), gallery_photos=1, unknown_share=0.5, seed=0
+    )
+    figures = open_set_figures(result, adapting(), 0)
+    assert figures["fallback_population"] == "alike 0.4"
+    assert figures["estimate_covers"] is None and figures["albums_that_say"] == 0
+    assert figures["fpir"] <= 0.02 and not figures["threshold_measured"]
 
 
 def test_people_with_too_few_photos_are_strangers() -> None:

@@ -1,22 +1,28 @@
 """The false positive identification rate (FPIR), measured again on held-out people.
 
-For each budget and gallery size the threshold is the one that identification would use; the FPIR
-is the exact expectation over all galleries of people the release has not seen
+For each budget and gallery size the threshold is the one that identification would use, with all
+the faces as one album where the release adapts to it; the FPIR is the exact expectation over all
+galleries of people the release has not seen
 (`faceops.verification.false_positive_identification`), with a 95 % interval over them.
 
 A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
 lies above, else "undecided": the sample is too small to decide. Beside it is
-the interval that the release states for its own threshold, over the people who calibrated it;
-where the two intervals are disjoint, the stated one was too narrow.
+the interval that the album states for itself without any label or, in a release that does not adapt
+to albums, the one over the people who calibrated it; where it and the measured one are disjoint,
+the stated one was too narrow.
 """
 
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.album_scores import score_album
+from faceops.verification.album import AlbumThreshold
 from faceops.verification.false_positive_identification import impostor_comparisons
-from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 
 _USUAL_SIZES = (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)
@@ -42,12 +48,16 @@ def measure_fpir_at_thresholds(
     if budgets is None:
         budgets = {row.budget for row in thresholds.search} | {thresholds.default_budget}
     none = {"low": None, "high": None}
+    adapts = thresholds.normalisation is not None
     stated = {
         (row.gallery_faces, row.budget): row.false_positive_rate.model_dump()
         for row in thresholds.search
-        if row.false_positive_rate
+        if row.false_positive_rate and not adapts
     }
+    everybody, nobody = np.arange(len(faces)), np.zeros(0, np.int64)
+    scored = score_album(faces.embeddings, everybody, nobody, verifier, thresholds)
     rows: list[dict[str, Any]] = []
+    supported: list[tuple[dict[str, Any], AlbumThreshold]] = []
     for size in sorted(size for size in gallery_sizes if size < people):
         for budget in sorted(budgets, reverse=True):
             row: dict[str, Any] = {
@@ -55,32 +65,37 @@ def measure_fpir_at_thresholds(
                 "budget": budget,
                 "strangers": people,
                 "threshold": None,
-                "measured": False,  # extrapolated when the release was calibrated
+                "measured": False,  # in this album or, without it, when the release was calibrated
                 "seen": None,
                 "seen_interval": none,
-                "calibrated_interval": none,
+                "calibrated_interval": stated.get((size, budget), none),
+                "estimate_interval": none,
+                "fallback_population": "",
                 "verdict": "refused",
                 "refusal": "",
             }
+            rows.append(row)
             try:
-                row["threshold"] = thresholds.for_search(budget, size)
+                supported.append((row, scored.threshold(thresholds, budget, [1] * size)))
             except UsageError as error:
                 row["refusal"] = str(error)
-            rows.append(row)
-    supported = [row for row in rows if row["threshold"] is not None]
     if not supported:
         return rows
-    floor = log_odds_of(min(row["threshold"] for row in supported))
-    comparisons = impostor_comparisons(faces.embeddings, faces.persons, verifier, floor, seed=seed)
-    for row in supported:
-        size, budget = row["gallery_faces"], row["budget"]
-        cut = log_odds_of(row["threshold"])
+    floor = min(found.log_odds for _, found in supported)
+    comparisons = impostor_comparisons(
+        scored.faces, faces.persons, scored.verifier, floor, seed=seed
+    )
+    for row, found in supported:
+        size, budget, cut = row["gallery_faces"], row["budget"], found.log_odds
         rate, interval = comparisons.rate(cut, size), comparisons.interval(cut, size, seed=seed)
+        measured = thresholds.search_is_measured(budget, size)
         row |= {
-            "measured": thresholds.search_is_measured(budget, size),
+            "threshold": found.probability,
+            "measured": not found.population if adapts else measured,
             "seen": rate,
             "seen_interval": interval,
-            "calibrated_interval": stated.get((size, budget), none),
+            "estimate_interval": {"low": found.low, "high": found.high},
+            "fallback_population": found.population,
             "verdict": verdict(rate, interval["low"], budget),
         }
     return rows

@@ -5,7 +5,9 @@ Closed set: everyone has one gallery photo; who is nearest to each probe?
 The open-set figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the
 share of strangers' photos that get a name, and DIR, the share of known people's photos that get
 the right one. A photo is named as identification names it: the best person's probability reaches
-the threshold and leads the runner-up by the margin in log odds.
+the threshold and leads the runner-up by the margin in log odds. With a release that adapts to an
+album, the probes of each gallery are an album of their own, see `album_scores`; its estimate of the
+share of strangers named, made without a label, is compared with the share that was.
 
 "Gallery against query" has the same outcomes in other figures: TPR, the share of known people's
 photos that get any name, FPR (the FPIR), and an accuracy balanced between known and unknown.
@@ -20,11 +22,13 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.album_scores import search_album
 from faceops.evaluation.protocols.roc import roc
+from faceops.verification.album import AlbumThreshold
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes, row_blocks
-from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier, clipped_log_odds, reaches
+from faceops.verification.thresholds import Thresholds, as_threshold
+from faceops.verification.verifier import Verifier, reaches
 
 DRAWS = 5
 POINTS = 200
@@ -65,6 +69,18 @@ def draw_galleries(
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What the album of one draw says about its strangers, and the truth.
+
+    `reached` is the share of strangers' probes at or above the threshold: the album estimates it
+    without the runner-up margin, which refuses more.
+    """
+
+    threshold: AlbumThreshold
+    reached: float
+
+
+@dataclass(frozen=True)
 class OpenSet:
     """Outcomes of all probes over all draws of galleries; arrays are (P,)."""
 
@@ -76,8 +92,9 @@ class OpenSet:
     gallery_photos: int  # a person
     gallery_faces: int  # of one draw
     known_people: int  # of one draw
-    threshold: float | None  # None without a release's thresholds
+    threshold: float | None  # of the mean log odds over draws; None without a release's thresholds
     draws: int
+    estimates: tuple[Estimate, ...] = ()  # one a draw, of a release that adapts to albums
 
     @property
     def identified(self) -> np.ndarray:
@@ -144,72 +161,24 @@ def open_set(
             "too few for known people and strangers; lower evaluate.gallery_photos or give more "
             "test people."
         )
-    gallery_faces = enrolled * gallery_photos
-    threshold = None
-    if thresholds is not None:
-        threshold = thresholds.for_search(thresholds.default_budget, gallery_faces)
-    parts = []
+    parts, found = [], []
     for draw in draw_galleries(
         person, able, enrolled, gallery_photos=gallery_photos, seed=seed, draws=draws
     ):
         whose = person[draw.probes]
-        best, runner_up, best_person = search_gallery(
-            faces.embeddings, draw.probes, draw.gallery, person[draw.gallery], verifier
+        result = search_album(
+            faces.embeddings, draw.probes, draw.gallery, person[draw.gallery], verifier, thresholds
         )
-        named = np.zeros(len(whose), bool)
-        if thresholds is not None and threshold is not None:
-            named = is_named(best, runner_up, threshold, thresholds.runner_up_margin)
-        parts.append((whose, draw.known, best_person == whose, best, named))
+        parts.append((whose, draw.known, result.person == whose, result.best, result.named))
+        if result.threshold is not None:
+            reached = reaches(result.best[~draw.known], result.threshold.probability)
+            found.append(Estimate(result.threshold, float(reached.mean())))
     whose, known, right, best, named = (np.concatenate(part) for part in zip(*parts, strict=True))
-    counted = (gallery_photos, gallery_faces, enrolled)
-    return OpenSet(whose, known, right, best, named, *counted, threshold, draws)
-
-
-def is_named(
-    best: np.ndarray, runner_up: np.ndarray, threshold: float, margin: float
-) -> np.ndarray:
-    """Return bool (P,): is a name given to probes whose people have these probabilities (P,)?
-
-    `threshold` is a probability, `margin` the log odds by which the best must lead.
-    """
-    lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
-    named: np.ndarray = reaches(best, threshold) & (lead >= margin)
-    return named
-
-
-def search_gallery(
-    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray,
-    verifier: Verifier,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return `best_two` of the rows `probes` (P,) of `embeddings` (N, D), block by block.
-
-    `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
-    """
-    table = embeddings[gallery]
-    parts = [
-        best_two(verifier.probability_matrix(embeddings[probes[block]], table), gallery_person)
-        for block in row_blocks(len(probes), len(gallery)) or [slice(0)]
-    ]
-    best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return best, runner_up, best_person
-
-
-def best_two(
-    scores: np.ndarray, gallery_person: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (best, runner-up, best person), (P,), of probes against gallery faces (P, G).
-
-    A person's score is that of the best of their faces; without a second person the runner-up
-    has 0.
-    """
-    order = np.argsort(gallery_person, kind="stable")
-    people, starts = np.unique(gallery_person[order], return_index=True)
-    by_person = np.maximum.reduceat(scores[:, order], starts, axis=1)
-    first = by_person.argmax(1)
-    rows = np.arange(len(scores))
-    best = by_person[rows, first]
-    by_person[rows, first] = -1
-    return best, np.maximum(by_person.max(1), 0), people[first]
+    counted = (gallery_photos, enrolled * gallery_photos, enrolled)
+    cut = as_threshold(float(np.mean([one.threshold.log_odds for one in found]))) if found else None
+    adapts = thresholds is not None and thresholds.normalisation is not None
+    estimates = tuple(found) if adapts else ()
+    return OpenSet(whose, known, right, best, named, *counted, cut, draws, estimates)
 
 
 def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) -> dict[str, Any]:
@@ -227,6 +196,10 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
     if thresholds is None:
         return figures
     budget = thresholds.default_budget
+    measured = thresholds.search_is_measured(budget, result.gallery_faces)
+    if result.estimates:
+        figures |= estimate_figures(result.estimates)
+        measured = not figures["fallback_population"]
     return (
         _rate("dir", result.identified, known, result, seed)
         | _rate("fpir", result.named, strangers, result, seed)
@@ -234,10 +207,31 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
             "misidentified": float(result.misidentified[known].mean()),
             "budget": budget,
             "threshold": result.threshold,
-            "threshold_measured": thresholds.search_is_measured(budget, result.gallery_faces),
+            "threshold_measured": measured,
         }
         | figures
     )
+
+
+def estimate_figures(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Return the mean interval that the albums state, and how often it holds the truth.
+
+    None where no album could say; "fallback_population" then is the calibration set whose
+    threshold was used.
+    """
+    said = [
+        (one.threshold.low, one.threshold.high, one.reached)
+        for one in estimates
+        if one.threshold.low is not None and one.threshold.high is not None
+    ]
+    covers = [low <= reached <= high for low, high, reached in said]
+    return {
+        "estimate_low": float(np.mean([low for low, _, _ in said])) if said else None,
+        "estimate_high": float(np.mean([high for _, high, _ in said])) if said else None,
+        "estimate_covers": float(np.mean(covers)) if said else None,
+        "albums_that_say": len(said),
+        "fallback_population": max(one.threshold.population for one in estimates),
+    }
 
 
 def _rate(

@@ -9,11 +9,12 @@ it takes.
 Identification inside a group: gallery and strangers are of the group. The gallery has `GALLERY`
 people with one photo each, whatever the group's size, so that groups can be compared; figures are
 exact expectations over all such galleries, as in
-`faceops.verification.false_positive_identification`.
+`faceops.verification.false_positive_identification`. All faces together are one album, whose
+threshold all groups get.
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.dataset.names import name_key
 from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces, release_threshold
+from faceops.evaluation.protocols.album_scores import AlbumScores, score_album
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
 from faceops.verification.false_positive_identification import (
@@ -37,7 +39,7 @@ from faceops.verification.pairs import (
     row_blocks,
     score_pairs,
 )
-from faceops.verification.thresholds import Thresholds, log_odds_of, people_for_far, people_for_fpir
+from faceops.verification.thresholds import Thresholds, people_for_far, people_for_fpir
 from faceops.verification.verifier import Verifier, reaches
 
 KEYS = ("person", "photo", "photo_id")
@@ -177,9 +179,13 @@ def measure_slices(
     released, refusal = release_threshold(thresholds, FAR)
     if released is not None:
         cuts["release_"] = released
+    everybody, nobody = np.arange(len(faces)), np.zeros(0, np.int64)
+    scored = score_album(faces.embeddings, everybody, nobody, verifier, thresholds)
+    album = replace(faces, embeddings=scored.faces)
     result: dict[str, Any] = {
         attribute: {
-            value: _group_figures(faces.of(values == value), verifier, thresholds, cuts, seed)
+            value: _group_figures(faces.of(values == value), verifier, cuts, seed)
+            | _search_figures(album.of(values == value), scored, thresholds, seed)
             for value in np.unique(values[values != ""]).tolist()
         }
         for attribute, values in attributes.values.items()
@@ -199,9 +205,8 @@ def measure_slices(
 
 
 def _group_figures(
-    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None,
-    cuts: dict[str, float], seed: int,
-) -> dict[str, Any]:  # fmt: skip
+    faces: EmbeddedFaces, verifier: Verifier, cuts: dict[str, float], seed: int
+) -> dict[str, Any]:
     people, pairs = faces.people, genuine_pairs(faces.persons)
     whose = codes(faces.persons)[pairs[:, 0]]
     able = len(np.unique(whose))
@@ -219,14 +224,16 @@ def _group_figures(
             f"{prefix}false_accept_rate": impostors.rate(cut) if people > 1 else None,
             f"{prefix}false_accept_rate_interval": ends,
         }
-    search = _search_figures(faces, verifier, thresholds, seed)
-    return figures | search | _support(people, able)
+    return figures | _support(people, able)
 
 
 def _search_figures(
-    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, seed: int
+    faces: EmbeddedFaces, scored: AlbumScores, thresholds: Thresholds | None, seed: int
 ) -> dict[str, Any]:
-    """Return "dir" and "fpir" with intervals at the release's default budget, or why not."""
+    """Return "dir" and "fpir" with intervals at the release's default budget, or why not.
+
+    The rows of `faces` are those that `scored.verifier` compares.
+    """
     absent: dict[str, Any] = {"dir": None, "fpir": None}
     if thresholds is None:
         return absent | {"search_refused": NOT_CALIBRATED}
@@ -234,9 +241,10 @@ def _search_figures(
         reason = f"{faces.people} people cannot fill a gallery of {GALLERY} and be strangers to it"
         return absent | {"search_refused": reason}
     try:
-        cut = log_odds_of(thresholds.for_search(thresholds.default_budget, GALLERY))
+        cut = scored.threshold(thresholds, thresholds.default_budget, [1] * GALLERY).log_odds
     except UsageError as error:
         return absent | {"search_refused": str(error)}
+    verifier = scored.verifier
     comparisons = impostor_comparisons(faces.embeddings, faces.persons, verifier, cut, seed=seed)
     named, whose = chance_identified(faces, verifier, cut, thresholds.runner_up_margin, seed)
     return {

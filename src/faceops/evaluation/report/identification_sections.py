@@ -51,6 +51,7 @@ def _open_sets(sets: list[dict[str, Any]]) -> doc.Table:
             doc.with_interval(one, name) if name in one else "-"
             for name in ("dir", "misidentified", "fpir")
         )
+        strangers += estimate_in_words(one)
         size = f"{one['known_people']:,} people, {one['gallery_faces']:,} faces"
         rows.append(
             [*first, size, right, wrong, strangers, doc.shown_share(one["dir_at_fpir_0.01"])]
@@ -62,6 +63,20 @@ def _open_sets(sets: list[dict[str, Any]]) -> doc.Table:
         "last column is set on these same faces, to compare models."
     )
     return doc.Table(header, rows, caption)
+
+
+def estimate_in_words(figures: dict[str, Any]) -> str:
+    """Return what the albums of an open-set search say about themselves; "" if nothing is."""
+    if "estimate_covers" not in figures:
+        return ""
+    if figures["estimate_covers"] is None:
+        return f"; the albums cannot say: threshold of {figures['fallback_population']}"
+    ends = {"low": figures["estimate_low"], "high": figures["estimate_high"]}
+    right = round(figures["estimate_covers"] * figures["albums_that_say"])
+    return (
+        f"; estimated {doc.shown_interval(ends)}, right in {right} of "
+        f"{figures['albums_that_say']} draws"
+    )
 
 
 def _queries(figures: dict[str, Any]) -> doc.Table:
@@ -121,17 +136,41 @@ def budget_section(facts: doc.Facts) -> doc.Section:
         for row in rows
         if row["verdict"] == "broken"
     ]
+    adapts = facts.thresholds.normalisation is not None
+    stated, how = (
+        ("estimated, 95 %", "Estimated: on these photos without any label; all of them are one "
+         "album.")
+        if adapts
+        else ("95 % at calibration", "95 % at calibration: measured on the people that the release "
+              "was calibrated on.")
+    )  # fmt: skip
     header = ["faces in the gallery", "budget", "measured", "95 %", "the budget is", "threshold",
-              "95 % at calibration"]  # fmt: skip
+              stated]  # fmt: skip
     caption = (
         f"Share of strangers named: exact expectation over all galleries of that size drawn from "
         f"{rows[0]['strangers']:,} people, without the runner-up margin, which would refuse more. "
-        "Undecided: exceeded, but not by more than chance explains. 95 % at calibration: measured "
-        "on the people that the release was calibrated on."
+        f"Undecided: exceeded, but not by more than chance explains. {how}"
     )
     parts.append(doc.Table(header, [_cells(row) for row in rows], caption))
     parts.append(doc.Picture("promise.png", "Strangers named: budget and measured rate"))
+    if "populations" in facts.figures:
+        parts.append(_populations(facts.figures["populations"]))
     return doc.Section("promise", BUDGET_TITLE, parts)
+
+
+def _populations(populations: list[dict[str, Any]]) -> doc.Table:
+    rows = []
+    for one in populations:
+        first = [one["name"], f"{one['people']:,}", f"{one['photos']:,}"]
+        if "reason" in one:
+            rows.append([*first, one["reason"], "", ""])
+            continue
+        named = doc.with_interval(one, "fpir") + (", the worst" if one["worst"] else "")
+        promise = f"{one['budget'] * 100:g} %: {one['verdict']}"
+        rows.append([*first, named, promise, doc.with_interval(one, "dir")])
+    header = ["population", "people", "photos", "strangers named", "budget",
+              "known: correct name"]  # fmt: skip
+    return doc.Table(header, rows, "The promise by population, each an album of its own")
 
 
 def budget_sentence(facts: doc.Facts) -> str:
@@ -179,9 +218,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return [*first, "", "", "refused", "", f"needs {needed:,} validation people"]
     seen = doc.figure_row("", row, "seen")[1:]
     threshold = doc.shown_probability(row["threshold"])
-    threshold += "" if row["measured"] else ", extrapolated"
-    calibrated = doc.shown_interval(row["calibrated_interval"])
-    return [*first, *seen, row["verdict"], threshold, calibrated]
+    stated = doc.shown_interval(row["calibrated_interval"])
+    stated = stated or doc.shown_interval(row["estimate_interval"])
+    if row["fallback_population"]:
+        stated = f"the album cannot say: threshold of {row['fallback_population']}"
+    elif not row["measured"]:
+        threshold += ", extrapolated"
+    return [*first, *seen, row["verdict"], threshold, stated]
 
 
 def _measured(row: dict[str, Any], of_what: str = "") -> str:

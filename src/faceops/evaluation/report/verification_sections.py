@@ -3,7 +3,8 @@
 from typing import Any
 
 from faceops.evaluation.report import document as doc
-from faceops.verification.thresholds import Interval, Thresholds
+from faceops.verification.normalisation import Normalisation
+from faceops.verification.thresholds import Interval, Thresholds, as_threshold
 
 PAIRS_TITLE = "One-to-one verification"
 
@@ -151,13 +152,35 @@ def thresholds_section(facts: doc.Facts) -> doc.Section:
         f"A name also needs a lead of {measured.runner_up_margin:g} in log odds over the "
         "runner-up. Probabilities assume equal priors; real albums differ."
     )
-    parts: list[doc.Part] = [
-        doc.Text(text),
-        _in_words(measured),
-        _search(measured),
-        _pairs(measured),
-    ]
+    parts: list[doc.Part] = [doc.Text(text)]
+    if measured.normalisation is not None:
+        parts += [doc.Text(_ADAPTS), _fallback(measured, measured.normalisation)]
+        parts.append(doc.Text(_WITHOUT_ALBUM))
+    parts += [_in_words(measured), _search(measured), _pairs(measured)]
     return doc.Section("thresholds", THRESHOLDS_TITLE, [*parts, doc.Text(note)])
+
+
+_ADAPTS = (
+    "Names in an album: the threshold is found on the album itself, on normalised scores. An album "
+    "with too few people cannot say; the threshold is then the highest of the calibration sets."
+)
+_WITHOUT_ALBUM = (
+    "The tables below are on scores as they are, for what needs no album: enrolment and the "
+    "grouping of unknown people."
+)
+
+
+def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:
+    rows = []
+    for size, budget in dict.fromkeys((row.gallery_faces, row.budget) for row in measured.search):
+        name, odds = known.fallback(budget, size)
+        cut = doc.shown_probability(as_threshold(odds))
+        rows.append([f"{size:,}", f"{budget * 100:g} %", cut, name])
+    sets = ", ".join(
+        f"{one.name}: {one.people:,} people, {one.photos:,} photos" for one in known.populations
+    )
+    header = ["people enrolled with one photo", "strangers named, at most", "threshold", "of"]
+    return doc.Table(header, rows, f"For an album that cannot say ({sets})")
 
 
 def _in_words(measured: Thresholds) -> doc.Table:

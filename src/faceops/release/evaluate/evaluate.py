@@ -4,6 +4,7 @@
 of `faceops.evaluation` on the embeddings, and return an `EvaluationResult`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from faceops.base.progress import track
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation
+from faceops.evaluation.protocols.populations import measure_populations, population_rows
 from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
 from faceops.release.evaluate import embed_photos, protocols
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
@@ -61,11 +63,14 @@ def embed_split(
 
 
 def evaluate_test_people(
-    model: MeasuredModel, faces: EmbeddedFaces, params: Params, data: Path, threads: int = 1
-) -> EvaluationResult:
+    model: MeasuredModel, faces: EmbeddedFaces, params: Params, data: Path, threads: int = 1,
+    sources: np.ndarray | None = None,
+) -> EvaluationResult:  # fmt: skip
     """Run all protocols on `faces`, and robustness and slices where `params` ask for them.
 
     `data` is the folder that the faces' paths are relative to; only robustness opens photos.
+    `sources` text (N,) names where each face's photo is from: of several, the promise is measured
+    for each.
 
     Raises:
         FaceOpsError: too few people or photos, a photo is missing, or the CSV of groups is wrong.
@@ -75,6 +80,9 @@ def evaluate_test_people(
     task = ProtocolInput(faces, model, params, data, threads)
     curves = protocols.run_all(task)
     figures = dict(curves.figures)
+    if sources is not None and model.thresholds is not None:
+        rows = measure_populations(faces, sources, model.verifier, model.thresholds, settings)
+        figures |= {"populations": rows} if rows else {}
     if settings.robustness_photos:
         _check_robustness(model, data)
         figures |= protocols.run_robustness(task)
@@ -170,6 +178,22 @@ def evaluate_folder(
     }
     result = EvaluationResult(model, figures, faces, photos.crops, curves)
     return FolderEvaluation(result, photos, seen)
+
+
+def evaluate_folders(
+    model: MeasuredModel, requests: Mapping[str, FolderRequest], params: Params, threads: int
+) -> list[FolderEvaluation]:
+    """Return `evaluate_folder` of each of `requests`, by name; of several also their comparison.
+
+    Raises: as `evaluate_folder`.
+    """
+    done = [evaluate_folder(model, request, params, threads) for request in requests.values()]
+    if len(done) > 1:
+        measured = {name: one.result.figures for name, one in zip(requests, done, strict=True)}
+        rows = rounded({"populations": population_rows(measured)})
+        for one in done:
+            one.result.figures.update(rows)
+    return done
 
 
 # Figures that need calibrated probabilities: a probability of 0.5 must mean even odds.

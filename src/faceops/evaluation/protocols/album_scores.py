@@ -1,0 +1,142 @@
+"""Faces of one album, scored, searched and named as identification does.
+
+A release with a normalisation measures the album without any label (`verification.album`),
+normalises all scores and takes the threshold from the album. An earlier release compares embeddings
+as they are and has one threshold for all albums.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.verification.album import Album, AlbumThreshold, measure_album, threshold_in
+from faceops.verification.pairs import row_blocks
+from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.verifier import Verifier, clipped_log_odds, reaches
+
+
+@dataclass(frozen=True, eq=False)
+class AlbumScores:
+    """How the faces of one album are compared.
+
+    Attributes:
+        faces: what `verifier` compares, float32: embeddings (N, D), or described ones (N, D + 2).
+        verifier: normalises where the release has a normalisation.
+        album: None where it has none.
+    """
+
+    faces: np.ndarray
+    verifier: Verifier
+    album: Album | None
+
+    def threshold(
+        self, thresholds: Thresholds, budget: float, gallery_photos: Sequence[int]
+    ) -> AlbumThreshold:
+        """Return the threshold that keeps an FPIR of `budget`.
+
+        `gallery_photos` are the numbers of photos of the enrolled people. Without a normalisation
+        only `log_odds` and `probability` have a meaning.
+
+        Raises:
+            UsageError: the release does not support the budget.
+        """
+        if self.album is not None:
+            return threshold_in(self.album, thresholds, budget, gallery_photos)
+        odds = log_odds_of(thresholds.for_search(budget, int(sum(gallery_photos))))
+        return AlbumThreshold(budget, odds, None, None, 0, 0)
+
+
+def score_album(
+    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, verifier: Verifier,
+    thresholds: Thresholds | None,
+) -> AlbumScores:  # fmt: skip
+    """Return the scores of all rows of `embeddings` float32 (N, D) in one album.
+
+    `probes` int (P,) and `gallery` int (G,) are the rows that the album is measured on.
+    """
+    known = None if thresholds is None else thresholds.normalisation
+    if known is None:
+        return AlbumScores(embeddings, verifier, None)
+    album = measure_album(known, embeddings[probes], embeddings[gallery])
+    return AlbumScores(album.cohort.describe(embeddings), album.cohort.verifier, album)
+
+
+@dataclass(frozen=True)
+class SearchedAlbum:
+    """Outcomes of P probes; arrays are (P,)."""
+
+    best: np.ndarray  # float32: the best person's probability
+    person: np.ndarray  # int: the best person
+    named: np.ndarray  # bool: a name is given at the default budget
+    threshold: AlbumThreshold | None  # None without a release's thresholds
+
+
+def search_album(
+    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray,
+    verifier: Verifier, thresholds: Thresholds | None,
+) -> SearchedAlbum:  # fmt: skip
+    """Search the rows `probes` (P,) of `embeddings` (N, D) among the rows `gallery` (G,).
+
+    `gallery_person` int (G,) says whose each one is. Without `thresholds` no probe is named.
+
+    Raises:
+        UsageError: the release does not support its default budget.
+    """
+    scored = score_album(embeddings, probes, gallery, verifier, thresholds)
+    best, runner_up, person = search_gallery(
+        scored.faces, probes, gallery, gallery_person, scored.verifier
+    )
+    if thresholds is None:
+        return SearchedAlbum(best, person, np.zeros(len(best), bool), None)
+    photos = np.unique(gallery_person, return_counts=True)[1].tolist()
+    found = scored.threshold(thresholds, thresholds.default_budget, photos)
+    named = is_named(best, runner_up, found.probability, thresholds.runner_up_margin)
+    return SearchedAlbum(best, person, named, found)
+
+
+def is_named(
+    best: np.ndarray, runner_up: np.ndarray, threshold: float, margin: float
+) -> np.ndarray:
+    """Return bool (P,): is a name given to probes whose people have these probabilities (P,)?
+
+    `threshold` is a probability, `margin` the log odds by which the best must lead.
+    """
+    lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
+    named: np.ndarray = reaches(best, threshold) & (lead >= margin)
+    return named
+
+
+def search_gallery(
+    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray,
+    verifier: Verifier,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Return `best_two` of the rows `probes` (P,) of `embeddings` (N, D), block by block.
+
+    `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
+    """
+    table = embeddings[gallery]
+    parts = [
+        best_two(verifier.probability_matrix(embeddings[probes[block]], table), gallery_person)
+        for block in row_blocks(len(probes), len(gallery)) or [slice(0)]
+    ]
+    best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return best, runner_up, best_person
+
+
+def best_two(
+    scores: np.ndarray, gallery_person: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (best, runner-up, best person), (P,), of probes against gallery faces (P, G).
+
+    A person's score is that of the best of their faces; without a second person the runner-up
+    has 0.
+    """
+    order = np.argsort(gallery_person, kind="stable")
+    people, starts = np.unique(gallery_person[order], return_index=True)
+    by_person = np.maximum.reduceat(scores[:, order], starts, axis=1)
+    first = by_person.argmax(1)
+    rows = np.arange(len(scores))
+    best = by_person[rows, first]
+    by_person[rows, first] = -1
+    return best, np.maximum(by_person.max(1), 0), people[first]
