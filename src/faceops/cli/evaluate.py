@@ -87,7 +87,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     elif len(args.data) == 1:
         measured = {str(bundle): _on_data(bundle, args)[0] for bundle in bundles}
     else:
-        names = set_names(args.data)
+        names = _set_names(args.data)
         measured = {
             f"{bundle} on {name}" if len(bundles) > 1 else name: figures
             for bundle in bundles
@@ -102,13 +102,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def set_names(folders: Sequence[Path]) -> list[str]:
-    """Return a name for each folder: its last part or, where two have the same, its whole path."""
-    last = [folder.resolve().name for folder in folders]
-    return [
-        name if last.count(name) == 1 else str(folder).strip("/.").replace("/", "_")
-        for name, folder in zip(last, folders, strict=True)
-    ]
+def _set_names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each folder, which can be that of a folder."""
+    return [str(folder).strip("./").replace("/", "_") for folder in folders]
 
 
 def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -140,7 +136,7 @@ def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     from faceops.release.evaluate.measured_model import open_model
     from faceops.release.evaluate.report import write_report
 
-    names = set_names(args.data)
+    names = _set_names(args.data)
     requests = {
         name: FolderRequest(
             data=data,

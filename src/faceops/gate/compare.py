@@ -154,7 +154,7 @@ class Comparison:
         for name in np.unique(sources).tolist():
             part = self._of(sources == name)
             try:
-                known = part.known_people(np.ones(len(part.probes), bool))
+                known = part.known_people()
             except FaceOpsError:  # too few to enrol some of them
                 continue
             if known >= self.settings.min_slice_people:
@@ -169,9 +169,10 @@ class Comparison:
         tables = [replace(table, rows=table.rows[chosen]) for table in self.tables]
         return replace(self, frozen=frozen, embedded=tables)
 
-    def known_people(self, rows: np.ndarray) -> int:
-        """Return the number of enrolled people among the probes `rows` bool (P,)."""
-        return len(np.unique(self.person[self.probes][rows & self.known]))
+    def known_people(self, rows: np.ndarray | None = None) -> int:
+        """Return the number of enrolled people, of the probes `rows` bool (P,) where given."""
+        chosen = self.known if rows is None else rows & self.known
+        return len(np.unique(self.person[self.probes][chosen]))
 
 
 def _visible_groups(crops: CropRows) -> dict[str, np.ndarray]:

@@ -93,16 +93,6 @@ class Verdict:
         return "\n".join(lines) + "\n"
 
 
-def _population(name: str, comparison: Comparison) -> dict[str, Any]:
-    """Return the group of the photos of one source: known people named at own thresholds."""
-    champion, challenger = (
-        one.correctly_identified_share(comparison.unit_weights) for one in comparison.figures
-    )
-    people = comparison.known_people(np.ones(len(comparison.probes), bool))
-    name = f"source {name}, at own thresholds"
-    return {"group": name, "people": people, "champion": champion, "challenger": challenger}
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
@@ -112,6 +102,14 @@ def _difference(rule: RuleResult) -> str:
         return ""
     gain = f"{rule.gain:+.4f}"
     return gain if rule.low is None else f"{gain} ({rule.low:+.4f} to {rule.high:+.4f})"
+
+
+def _group(name: str, comparison: Comparison, rows: np.ndarray | None = None) -> dict[str, Any]:
+    """Return both models' DIR of the probes `rows` bool (P,), None for all of them."""
+    fpir, weights = comparison.settings.fpir, comparison.unit_weights
+    champion, challenger = (one.dir(weights, fpir, rows) for one in comparison.figures)
+    people = comparison.known_people(rows)
+    return {"group": name, "people": people, "champion": champion, "challenger": challenger}
 
 
 def compare(comparison: Comparison) -> Verdict:
@@ -127,18 +125,8 @@ def compare(comparison: Comparison) -> Verdict:
     if all(result.passed for result in results):
         results += apply_rules(comparison, prerequisites=False)
         known, strangers = int(comparison.known.sum()), int((~comparison.known).sum())
-        fpir, weights = comparison.settings.fpir, comparison.unit_weights
-        champion, challenger = comparison.figures
-        groups = [
-            {
-                "group": name,
-                "people": comparison.known_people(rows),
-                "champion": champion.dir(weights, fpir, rows),
-                "challenger": challenger.dir(weights, fpir, rows),
-            }
-            for name, rows in comparison.groups.probes.items()
-        ]
-        groups += [_population(name, one) for name, one in comparison.populations.items()]
+        groups = [_group(name, comparison, rows) for name, rows in comparison.groups.probes.items()]
+        groups += [_group(f"source {name}", part) for name, part in comparison.populations.items()]
         if too_small := comparison.groups.too_small:
             least, names = comparison.settings.min_slice_people, ", ".join(too_small)
             seen.append(f"groups of fewer than {least} known people are not compared: {names}")

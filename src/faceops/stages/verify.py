@@ -14,6 +14,7 @@ from faceops.config.params_file import read_params
 from faceops.stages import read_json, run_stage
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
+from faceops.verification.normalisation import pair_rate
 from faceops.verification.split_faces import at_most, photo_sources, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
 
@@ -65,7 +66,7 @@ def population_figures(thresholds: Thresholds) -> dict[str, Any]:
     size = max((row.gallery_faces for row in thresholds.search), default=1)
     return {
         "populations": [one.model_dump() for one in known.populations],
-        "worst_population": known.fallback(thresholds.default_budget, size)[0],
+        "worst_population": known.worst(pair_rate(thresholds.default_budget, size))[0],
     }
 
 

@@ -117,9 +117,10 @@ class Album:
 
     def threshold(self, budget: float, enrolled: float) -> AlbumThreshold:
         """Return the threshold for `budget` in a gallery of `enrolled` (`effective_people`)."""
-        odds = at_rate(self.tail, pair_rate(budget, enrolled))
+        rate = pair_rate(budget, enrolled)
+        odds = at_rate(self.tail, rate)
         if not len(self.resampled):
-            name, _ = self.cohort.normalisation.fallback(budget, enrolled)
+            name, _ = self.cohort.normalisation.worst(rate)
             return AlbumThreshold(budget, odds, None, None, self.people, self.faces, name)
         low, high = self._interval(odds, enrolled)
         return AlbumThreshold(budget, odds, low, high, self.people, self.faces)

@@ -77,15 +77,11 @@ class Normalisation(_Frozen):
         """The values of `shape`, float64 (R,), for `RATES`."""
         return np.array([point.value for point in self.shape])
 
-    def fallback(self, budget: float, enrolled: float) -> tuple[str, float]:
-        """Return the population and the log odds for an album that cannot say.
-
-        They keep an FPIR of `budget` in each of the populations; `enrolled` people have one photo.
-        """
-        return self.worst(pair_rate(budget, enrolled))
-
     def worst(self, rate: float) -> tuple[str, float]:
-        """Return the population with the highest log odds at a `rate` of pairs, and these."""
+        """Return the population with the highest log odds at a `rate` of pairs, and these.
+
+        They are the threshold for an album that cannot say.
+        """
         found = ((at_rate(p.low + self.curve * (p.high - p.low), rate), p.name)
                  for p in self.populations)  # fmt: skip
         odds, name = max(found)

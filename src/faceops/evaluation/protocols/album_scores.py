@@ -33,10 +33,9 @@ class AlbumScores:
     def threshold(
         self, thresholds: Thresholds, budget: float, gallery_photos: Sequence[int]
     ) -> AlbumThreshold:
-        """Return the threshold that keeps an FPIR of `budget`.
+        """Return the threshold that keeps an FPIR of `budget`, as `threshold_in`.
 
-        `gallery_photos` are the numbers of photos of the enrolled people. Without a normalisation
-        only `log_odds` and `probability` have a meaning.
+        Without a normalisation only `log_odds` and `probability` have a meaning.
 
         Raises:
             UsageError: the release does not support the budget.

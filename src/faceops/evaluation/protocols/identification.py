@@ -69,18 +69,6 @@ def draw_galleries(
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What the album of one draw says about its strangers, and the truth.
-
-    `reached` is the share of strangers' probes at or above the threshold: the album estimates it
-    without the runner-up margin, which refuses more.
-    """
-
-    threshold: AlbumThreshold
-    reached: float
-
-
-@dataclass(frozen=True)
 class OpenSet:
     """Outcomes of all probes over all draws of galleries; arrays are (P,)."""
 
@@ -94,7 +82,9 @@ class OpenSet:
     known_people: int  # of one draw
     threshold: float | None  # of the mean log odds over draws; None without a release's thresholds
     draws: int
-    estimates: tuple[Estimate, ...] = ()  # one a draw, of a release that adapts to albums
+    # What the album of each draw says, and the share of strangers' probes that reach its threshold
+    # (without the margin, which refuses more). Empty if the release does not adapt to albums.
+    estimates: tuple[tuple[AlbumThreshold, float], ...] = ()
 
     @property
     def identified(self) -> np.ndarray:
@@ -172,10 +162,10 @@ def open_set(
         parts.append((whose, draw.known, result.person == whose, result.best, result.named))
         if result.threshold is not None:
             reached = reaches(result.best[~draw.known], result.threshold.probability)
-            found.append(Estimate(result.threshold, float(reached.mean())))
+            found.append((result.threshold, float(reached.mean())))
     whose, known, right, best, named = (np.concatenate(part) for part in zip(*parts, strict=True))
     counted = (gallery_photos, enrolled * gallery_photos, enrolled)
-    cut = as_threshold(float(np.mean([one.threshold.log_odds for one in found]))) if found else None
+    cut = as_threshold(float(np.mean([one.log_odds for one, _ in found]))) if found else None
     adapts = thresholds is not None and thresholds.normalisation is not None
     estimates = tuple(found) if adapts else ()
     return OpenSet(whose, known, right, best, named, *counted, cut, draws, estimates)
@@ -213,16 +203,16 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
     )
 
 
-def estimate_figures(estimates: Sequence[Estimate]) -> dict[str, Any]:
+def estimate_figures(estimates: Sequence[tuple[AlbumThreshold, float]]) -> dict[str, Any]:
     """Return the mean interval that the albums state, and how often it holds the truth.
 
     None where no album could say; "fallback_population" then is the calibration set whose
     threshold was used.
     """
     said = [
-        (one.threshold.low, one.threshold.high, one.reached)
-        for one in estimates
-        if one.threshold.low is not None and one.threshold.high is not None
+        (one.low, one.high, reached)
+        for one, reached in estimates
+        if one.low is not None and one.high is not None
     ]
     covers = [low <= reached <= high for low, high, reached in said]
     return {
@@ -230,7 +220,7 @@ def estimate_figures(estimates: Sequence[Estimate]) -> dict[str, Any]:
         "estimate_high": float(np.mean([high for _, high, _ in said])) if said else None,
         "estimate_covers": float(np.mean(covers)) if said else None,
         "albums_that_say": len(said),
-        "fallback_population": max(one.threshold.population for one in estimates),
+        "fallback_population": max(one.population for one, _ in estimates),
     }
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from faceops.evaluation.report import document as doc
-from faceops.verification.normalisation import Normalisation
+from faceops.verification.normalisation import Normalisation, pair_rate
 from faceops.verification.thresholds import Interval, Thresholds, as_threshold
 
 PAIRS_TITLE = "One-to-one verification"
@@ -173,7 +173,7 @@ _WITHOUT_ALBUM = (
 def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:
     rows = []
     for size, budget in dict.fromkeys((row.gallery_faces, row.budget) for row in measured.search):
-        name, odds = known.fallback(budget, size)
+        name, odds = known.worst(pair_rate(budget, size))
         cut = doc.shown_probability(as_threshold(odds))
         rows.append([f"{size:,}", f"{budget * 100:g} %", cut, name])
     sets = ", ".join(
