@@ -50,7 +50,7 @@ FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
 # Normalised scores z, a constant and so much for each score that `skipped_of` leaves out: groups
 # join from the first; a group that reaches the second with a larger one may be the same person,
 # and is left out of the cohort; strict groups join from the third.
-_JOIN, _DOUBTFUL, _STRICT = (6.0, 0.3), (5.0, 0.2), (8.0, 0.4)
+_JOIN, _DOUBTFUL, _STRICT = (4.0, 0.7), (4.0, 0.4), (7.0, 0.6)
 _ROUNDS = 3
 # A person with k photos is reached by as many strangers as k ** _PHOTOS people with one: measured
 # on LFW, Pins and families (`experiments.album_promise`).
