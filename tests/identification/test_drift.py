@@ -11,6 +11,7 @@ from faceops.identification.engine.decide import Candidate, Decision, NamedPhoto
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.identification.summary import Drift
 from faceops.release.bundle import Bundle
+from faceops.verification.normalisation import Normalisation
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import clipped_log_odds
 
@@ -80,6 +81,25 @@ def test_lower_face_quality_is_reported_with_advice(thresholds: Thresholds) -> N
     drift = measured(thresholds, photos, set())[QUALITY]
     assert drift.level == "major"
     assert "poorer" in drift.advice
+
+
+def test_better_faces_are_no_reason_to_doubt_thresholds(thresholds: Thresholds) -> None:
+    photos = [photo(f"p{number}", 0.5 + 0.5 * draw.random(), 0.001) for number in range(300)]
+    drift = measured(thresholds, photos, set())[QUALITY]
+    assert "better" in drift.advice and "stricter" not in drift.advice
+
+
+def test_thresholds_that_adapt_are_only_compared_with_poorer_faces(thresholds: Thresholds) -> None:
+    known = Normalisation(
+        weight=[1.0], centre=[0.0], link=0, scale=1, shift=0, shape=[], populations=[]
+    )
+    adapting = thresholds.model_copy(update={"normalisation": known})
+    for least, advice in ((0.5, ""), (0.0, "poorer")):
+        qualities = least + 0.5 * draw.random(300)
+        photos = [photo(f"p{number}", quality, 0.99) for number, quality in enumerate(qualities)]
+        found = measured(adapting, photos, set())
+        assert set(found) == {QUALITY} and found[QUALITY].level == "major"
+        assert advice in found[QUALITY].advice and bool(advice) == bool(found[QUALITY].advice)
 
 
 def test_unnamed_faces_close_to_an_enrolled_person_are_reported(thresholds: Thresholds) -> None:

@@ -114,8 +114,8 @@ def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> No
         Decision(
             DecisionKind.UNKNOWN,
             Reason.BELOW_THRESHOLD,
-            Candidate("Ann", float(value), 0.5),
-            Candidate("Ben", float(value), 0.6),
+            Candidate("Ann", float(value), 0.5, 18.5, float(value)),
+            Candidate("Ben", float(value), 0.6, 18.0),
         )
         for value in values
     ]
@@ -124,8 +124,26 @@ def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> No
         writers.write(records_of(ORIGIN, "a.jpg", photo, decisions))
     schema = pq.read_schema(tmp_path / "faces.parquet")
     found = rows_by_format(tmp_path)
-    for column in ("probability", "runner_up_probability"):
+    for column in ("probability", "runner_up_probability", "stranger_share"):
         assert schema.field(column).type == "float"
         for rows in found.values():
             assert [np.float32(each[column]) for each in rows] == values
     assert found["csv"][1]["probability"] == "0.9999987"
+
+
+def test_no_share_of_strangers_is_stated_without_normalised_scores(tmp_path: Path) -> None:
+    decisions = [
+        Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, Candidate("Ann", 0.5, 1.0)),
+        Decision(DecisionKind.REJECTED, Reason.LOW_QUALITY),
+    ]
+    with open_writers(tmp_path) as writers:
+        writers.write(
+            records_of(ORIGIN, "a.jpg", FoundPhoto("a" * 64, None, (FACE,) * 2), decisions)
+        )
+    found = rows_by_format(tmp_path)
+    assert [row["stranger_share"] for row in found["parquet"] + found["csv"]] == [
+        None,
+        None,
+        "",
+        "",
+    ]

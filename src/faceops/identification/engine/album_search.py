@@ -78,6 +78,10 @@ class AlbumSearch:
     Args:
         album: measured.
         gallery: with at least one face.
+
+    Attributes:
+        photos: the number of photos of each person.
+        enrolled: see `effective_people`.
     """
 
     def __init__(self, album: Album, gallery: Gallery) -> None:
@@ -85,7 +89,7 @@ class AlbumSearch:
         people = gallery.person_rows
         photos = np.bincount(people)
         self.photos: list[int] = photos.tolist()
-        self._enrolled = effective_people(self.photos)
+        self.enrolled = effective_people(self.photos)
         # A column of scores for each face: the first face of each person, then the second of those
         # who have one and so on. With the people who have most first, these are prefixes, whose
         # maximum is several times as fast as one over faces sorted by person.
@@ -129,7 +133,7 @@ class AlbumSearch:
         starts = range(0, max(len(embeddings), 1), rows)
         parts = [self._rank_block(embeddings[start : start + rows]) for start in starts]
         people, odds, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
-        share = self.album.strangers_named(odds[:, 0], self._enrolled)
+        share = self.album.strangers_named(odds[:, 0], self.enrolled)
         return Ranked(people, odds, distances, share)
 
     def _rank_block(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

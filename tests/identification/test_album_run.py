@@ -1,0 +1,309 @@
+"""A run names faces with a threshold measured on its own album."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faceops.base.reasons import Reason
+from faceops.cli.identify import result_lines
+from faceops.gallery.store import Gallery
+from faceops.identification import run
+from faceops.identification.engine.album_search import AlbumSearch
+from faceops.identification.engine.decide import rank_people
+from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
+from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.face_store import Extraction
+from faceops.identification.summary import promise, read_summary
+from faceops.release.bundle import Bundle
+from faceops.serving.service import PhotoService, RequestParams
+from faceops.verification.album import measure_album, threshold_in
+from faceops.verification.verifier import sigmoid
+from tests.identification import simulated_album as sim
+from tests.identification.conftest import results_missing, rows_of
+from tests.release.tiny_release import write_tiny
+from tests.serving.posted import posted
+
+ENROLLED = range(8)
+STRANGERS = range(100, 190)
+PHOTOS = [
+    *(f"{person}:{number}" for person in ENROLLED for number in range(3)),
+    *(f"{person}:0 {person + 1}:0" for person in STRANGERS[::2]),
+    *(f"{person}:1" for person in STRANGERS[:40]),
+]
+
+
+@pytest.fixture(scope="module")
+def release(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A release that knows normalised scores."""
+    folder = write_tiny(tmp_path_factory.mktemp("simulated") / "bundle", weights_dir)
+    return sim.simulated(Bundle.load(folder, name="simulated"))
+
+
+@pytest.fixture(autouse=True)
+def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim.no_model(monkeypatch)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Gallery:
+    """Eight enrolled people."""
+    return sim.enrolled(tmp_path / "people", ENROLLED)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """An album of them and of ninety strangers, some in pairs."""
+    return sim.write_album(tmp_path / "photos", PHOTOS)
+
+
+def decided(out: Path) -> dict[tuple[str, int], tuple[Any, ...]]:
+    """Name, reason and share of each face, by photo and place."""
+    columns = ("decision", "person", "runner_up", "reason", "stranger_share")
+    return {
+        (row["photo_id"], row["face_index"]): tuple(row[name] for name in columns)
+        for row in rows_of(out)
+    }
+
+
+def test_the_rows_are_those_of_a_direct_computation(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    summary = identify(photos, people, release, tmp_path / "out")
+    faces = [tuple(map(int, one.split(":"))) for photo in PHOTOS for one in photo.split()]
+    codes = [number for number, photo in enumerate(PHOTOS) for _ in photo.split()]
+    thresholds = release.release.thresholds
+    assert thresholds.normalisation is not None
+    rows = sim.embeddings(faces)  # type: ignore[arg-type]
+    album = measure_album(thresholds.normalisation, rows, people.embeddings, np.array(codes))
+    found = threshold_in(album, thresholds, sim.BUDGET, [2] * len(ENROLLED))
+    described = (album.cohort.describe(part) for part in (rows, people.embeddings))
+    odds = album.cohort.verifier.logit_matrix(*described)
+    best = odds.reshape(len(rows), len(ENROLLED), 2).max(axis=2)
+    shares = album.strangers_named(best.max(axis=1), len(ENROLLED) * 2**0.85)
+    assert found.low is not None and summary.album is not None
+    assert summary.threshold == pytest.approx(found.probability, abs=1e-9)
+    assert summary.threshold_measured
+    assert (summary.album.people, summary.album.faces) == (album.people, len(faces))
+    assert (summary.album.low, summary.album.high) == (found.low, found.high)
+    for row, scores, share in zip(rows_of(tmp_path / "out"), best, shares, strict=True):
+        order = np.argsort(-scores)
+        top, next_ = scores[order[:2]]
+        assert row["probability"] == pytest.approx(float(sigmoid(top)), abs=1e-5)
+        assert row["stranger_share"] == pytest.approx(share, rel=1e-3)
+        if abs(top - found.log_odds) > 1e-3 and abs(top - next_ - 0.5) > 1e-3:
+            named = top >= found.log_odds and top - next_ >= 0.5
+            assert row["person"] == (f"P{order[0]:03d}" if named else None)
+            assert (row["reason"] == Reason.BELOW_THRESHOLD) == (top < found.log_odds)
+        assert not row["person"] or row["stranger_share"] <= sim.BUDGET * 1.001
+    known = sum(person in ENROLLED for person, _ in faces)
+    assert summary.identified >= 0.9 * known
+    assert read_summary(tmp_path / "out") == summary
+    file = tmp_path / "out/summary.json"  # of an earlier version: it had no album
+    content = json.loads(file.read_text("utf-8"))
+    del content["album"]
+    file.write_text(json.dumps(content), "utf-8")
+    assert read_summary(tmp_path / "out").album is None
+
+
+def test_the_album_is_the_same_in_any_order_and_read_again(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    first = identify(photos, people, release, tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    again = identify(photos, people, release, tmp_path / "out", IdentifySettings(recheck=True))
+    assert not again.unchanged and again.photos_opened == 0
+    assert (again.threshold, again.album) == (first.threshold, first.album)
+    assert rows_of(tmp_path / "out") == rows
+    turned = sim.write_album(tmp_path / "turned", PHOTOS[::-1])
+    other = identify(turned, people, release, tmp_path / "other", IdentifySettings(threads=3))
+    assert other.threshold == pytest.approx(first.threshold, rel=1e-6)
+    expected = decided(tmp_path / "out")
+    for key, (*named, share) in decided(tmp_path / "other").items():
+        assert named == list(expected[key][:-1])
+        assert share == pytest.approx(expected[key][-1], rel=1e-3)
+
+
+def test_copies_of_photos_do_not_change_the_album(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    once = identify(photos, people, release, tmp_path / "out")
+    for number, path in enumerate(sorted(photos.iterdir())):
+        (photos / f"copy {number}.jpg").write_bytes(path.read_bytes())
+    twice = identify(photos, people, release, tmp_path / "out")
+    assert (twice.faces, twice.photos_opened) == (2 * once.faces, 0)
+    assert (twice.threshold, twice.album) == (once.threshold, once.album)
+
+
+def test_new_photos_change_the_album_and_all_faces_are_decided_again(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    first = identify(photos, people, release, tmp_path / "out")
+    before = decided(tmp_path / "out")
+    for person in range(300, 340):
+        (photos / f"new {person}.jpg").write_text(f"{person}:0", "utf-8")
+    second = identify(photos, people, release, tmp_path / "out")
+    assert second.photos_opened == 40
+    assert first.album is not None and second.album is not None
+    assert second.album.people > first.album.people + 30
+    assert second.threshold != first.threshold
+    after = decided(tmp_path / "out")
+    assert any(after[key] != row for key, row in before.items())
+    fresh = identify(photos, people, release, tmp_path / "fresh")
+    assert fresh.threshold == second.threshold
+    assert decided(tmp_path / "fresh") == after
+
+
+@pytest.mark.parametrize("where", ["embed", "rank"])
+def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(
+    where: str, photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    whole = Bundle.embed if where == "embed" else AlbumSearch.rank
+    calls = itertools.count()
+
+    def interrupted(*given: Any) -> Any:
+        if next(calls) == (2 if where == "embed" else 0):
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    out, settings = tmp_path / "out", IdentifySettings(threads=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Bundle if where == "embed" else AlbumSearch, where, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            identify(photos, people, release, out, settings)
+    assert not (out / "faces.csv").exists()
+    summary = identify(photos, people, release, out, settings)
+    assert 64 <= summary.photos_reused <= len(PHOTOS)
+    assert (summary.photos_opened == 0) == (where == "rank")
+    undisturbed = identify(photos, people, release, tmp_path / "undisturbed", settings)
+    assert rows_of(out) == rows_of(tmp_path / "undisturbed")
+    assert (summary.threshold, summary.album) == (undisturbed.threshold, undisturbed.album)
+
+
+def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(
+    people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    photos = sim.write_album(tmp_path / "few", PHOTOS[:34])
+    summary = identify(photos, people, release, tmp_path / "out")
+    album = summary.album
+    assert album is not None and album.people < 40
+    assert (album.low, album.high, album.population) == (None, None, "simulated people")
+    assert not summary.threshold_measured and summary.identified > 10
+    sentence = promise(summary)
+    assert f"{album.people} people can be told apart, 40 are needed" in sentence
+    assert "threshold for simulated people" in sentence
+    assert sentence in result_lines(summary, tmp_path / "out")
+    assert "too small to measure" in (tmp_path / "out/report.html").read_text("utf-8")
+
+
+def test_few_faces_do_not_make_an_album_however_many_people_are_enrolled(
+    release: Bundle, tmp_path: Path
+) -> None:
+    many = sim.enrolled(tmp_path / "many", range(60))
+    photos = sim.write_album(tmp_path / "few", PHOTOS[:12])
+    album = identify(photos, many, release, tmp_path / "out").album
+    assert album is not None and album.low is None and album.people <= 12
+
+
+def test_the_summary_and_the_report_say_what_was_measured(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    summary = identify(photos, people, release, tmp_path / "out")
+    assert summary.album is not None and summary.album.high is not None
+    sentence = promise(summary)
+    assert sentence.startswith("At most 5 % of strangers' faces shall get a name. In this album")
+    assert f"to {100 * summary.album.high:.2g} % do (95 % interval)" in sentence
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "do (95 % interval), measured without labels" in page
+    near = {row["person"] for row in rows_of(tmp_path / "out")
+            if row["person"] and row["stranger_share"] >= sim.BUDGET / 10}  # fmt: skip
+    assert near
+    marked = page.split("marked <strong>check</strong> of")[1].split("</p>")[0]
+    assert all(f">{person}</a>" in marked for person in near)
+    assert page.count('class="check"') >= len(near)
+    stored = json.loads((tmp_path / "out/summary.json").read_text("utf-8"))
+    assert stored["album"]["people"] == summary.album.people
+    metrics = (tmp_path / "out/metrics.prom").read_text("utf-8")
+    assert "strangers_named{photos_folder=" in metrics and 'bound="high"' in metrics
+
+
+def test_a_release_without_normalisation_decides_as_before(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    old = sim.without_normalisation(release)
+    summary = identify(photos, people, old, tmp_path / "out")
+    threshold = old.release.thresholds.for_search(sim.BUDGET, 2 * len(ENROLLED))
+    assert (summary.album, summary.threshold, promise(summary)) == (None, threshold, "")
+    faces = [tuple(map(int, one.split(":"))) for photo in PHOTOS for one in photo.split()]
+    ranked = rank_people(
+        sim.embeddings(faces),  # type: ignore[arg-type]
+        people.embeddings, people.people, people.person_rows, sim.VERIFIER.probability,
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "out")
+    for row, (best, _) in zip(rows, ranked, strict=True):
+        assert row["probability"] == pytest.approx(best.probability, abs=1e-6)
+        assert row["stranger_share"] is None
+        assert row["reason"] != Reason.BELOW_THRESHOLD or best.probability < threshold
+        assert row["person"] in (None, best.person)
+    adapted = identify(photos, people, release, results_missing(tmp_path / "out"))
+    assert adapted.photos_opened == 0 and adapted.album is not None
+
+
+def test_of_a_forgotten_person_no_share_of_strangers_is_left(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    identify(photos, people, release, tmp_path / "out")
+    named = [row["person"] == "P000" for row in rows_of(tmp_path / "out")]
+    forget_in_files(ForgottenOutput(tmp_path / "out"), "P000".__eq__, [])
+    rows = rows_of(tmp_path / "out")
+    left = [row["stranger_share"] for row, was in zip(rows, named, strict=True) if was]
+    assert left and set(left) == {None}
+
+
+def test_what_waits_for_its_name_holds_no_pictures(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Extraction] = []
+    whole = run.naming_rule
+    monkeypatch.setattr(run, "naming_rule", lambda *given: kept.extend(given[0]) or whole(*given))
+    run.identify(photos, people, release, tmp_path / "out")
+    assert len(kept) == len(PHOTOS)
+    assert not any(face.thumbnail for one in kept for face in one.photo.faces)
+    assert not any(one.crops for one in kept)
+    assert (tmp_path / "out/report.html").read_text("utf-8").count("data:image/jpeg") > 20
+
+
+def test_nothing_is_measured_without_anybody_enrolled_or_any_face(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    nobody = people.without(lambda _: True)
+    summary = identify(photos, nobody, release, tmp_path / "out")
+    assert (summary.album, summary.threshold, summary.identified) == (None, None, 0)
+    empty = sim.write_album(tmp_path / "empty", ["", ""])
+    summary = identify(empty, people, release, tmp_path / "other")
+    assert (summary.album, summary.faces) == (None, 0)
+
+
+def test_a_posted_photo_is_named_by_the_calibration_and_the_gallery_is_described_once(
+    photos: Path, people: Gallery, release: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    of_no_album = AlbumSearch.of_no_album
+    monkeypatch.setattr(
+        AlbumSearch, "of_no_album", lambda *given: made.append(1) or of_no_album(*given)
+    )
+    service = PhotoService(release, people.folder)
+    params = RequestParams.of({"answer": "names"})
+    files = [posted(photos / f"{number:04d}.jpg") for number in range(24)]
+    answers = service.answer(files, params)
+    answers += service.answer(files[:1], RequestParams.of({"answer": "names", "budget": 0.5}))
+    assert len(made) == 1
+    names = [answer["faces"][0]["person"] for answer in answers[:24]]
+    right = [f"P{number // 3:03d}" for number in range(24)]
+    assert sum(map(str.__eq__, map(str, names), right)) >= 18
+    assert set(names) <= {*right, None}
+    assert answers[0]["threshold"] > answers[-1]["threshold"] > 0
