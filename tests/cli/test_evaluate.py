@@ -6,6 +6,7 @@ import pytest
 
 from faceops.cli import main
 from faceops.cli.evaluate import figures_table
+from faceops.evaluation.protocols.populations import population_rows
 
 GROUP = {
     "people": 3, "tar": 0.5, "tar_interval": {"low": 0.25, "high": 0.75},
@@ -48,6 +49,30 @@ def test_models_are_columns_and_a_missing_figure_is_a_dash() -> None:
     assert rows["promise.0.seen"] == ["-", "0.2500"]
     table = lines[: lines.index("")]
     assert len({len(line) for line in table}) == 1
+
+
+def test_the_promise_by_population_is_shown_in_words_and_its_worst_is_marked() -> None:
+    rows = population_rows({
+        "school": {"people": 40, "photos": 160, "open_set": {
+            "dir": 0.9, "dir_interval": {"low": 0.8, "high": 1.0}, "budget": 0.01,
+            "fpir": 0.02, "fpir_interval": {"low": 0.015, "high": 0.03}}},
+        "club": {"people": 30, "photos": 90, "promise": [
+            {"gallery_faces": faces, "budget": budget, "seen": budget / 2,
+             "seen_interval": {"low": 0.0, "high": budget}}
+            for faces in (5, 20) for budget in (0.1, 0.01)]},
+        "few": {"people": 2, "photos": 4, "reason": "too few people"},
+    })  # fmt: skip
+    assert [row["worst"] for row in rows] == [True, False, False]
+    assert [row.get("verdict") for row in rows] == ["broken", "kept", None]
+    lines = figures_table(["school"], [FIGURES | {"populations": rows}])
+    shown = lines[lines.index("strangers named, by population:") + 1 :][:3]
+    assert shown == [
+        "school: 40 people, 160 photos: 0.0200 (0.0150 to 0.0300) at a budget of 0.01, broken; "
+        "known people named rightly 0.9000, the worst",
+        "club: 30 people, 90 photos: 0.0050 (0.0000 to 0.0100) at a budget of 0.01, kept",
+        "few: 2 people, 4 photos: too few people",
+    ]
+    assert not [line for line in lines if line.startswith("populations.")]
 
 
 def test_a_bundle_that_is_not_a_folder_is_an_argument_error(

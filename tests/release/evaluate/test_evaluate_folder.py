@@ -78,6 +78,32 @@ def test_a_folder_is_evaluated_and_every_file_has_a_row(
     assert figures["data"]["seen"]["known"] is False
 
 
+def test_several_folders_are_compared_and_each_gets_its_report(
+    people: Path, work: Path, sface_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fewer = tmp_path / "fewer"
+    for folder in sorted((people / "photos").iterdir())[:4]:
+        if folder.is_dir():
+            shutil.copytree(folder, fewer / folder.name)
+    both = ("--data", people, "--data", fewer, "--work", work, "--bundle", sface_bundle)
+    chosen = ("--protocol", "open-set", "--out", tmp_path / "out", "--json")
+    code, out, err = run(capsys, *both, *chosen)
+    assert code == 0, err
+    sets = json.loads(out)["sets"]
+    assert json.loads((tmp_path / "out/evaluation.json").read_text()) == {"sets": sets}
+    for name, figures in sets.items():
+        assert (tmp_path / "out" / name / "report.html").is_file()
+        assert json.loads((tmp_path / "out" / name / "evaluation.json").read_text()) == figures
+        assert {row["name"]: row["people"] for row in figures["populations"]} == {
+            other: one["people"] for other, one in sets.items()
+        }
+    assert {figures["people"] for figures in sets.values()} == {4, 5}
+    code, out, _ = run(capsys, *both, "--protocol", "open-set")
+    assert code == 0
+    assert out.split("\n")[0].split() == list(sets)
+    assert "strangers named, by population:" in out
+
+
 def test_a_protocol_is_one_entry_of_the_registry(
     people: Path, work: Path, sface_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,153 @@
+"""An album without labels gets a threshold that keeps its budget; the labels here only check it."""
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import UsageError
+from faceops.verification.album import (
+    _JOIN,
+    _ROUNDS,
+    FEWEST_PEOPLE,
+    AlbumThreshold,
+    _group,
+    _pairs_within,
+    average_linkage,
+    effective_people,
+    measure_album,
+    threshold_in,
+)
+from faceops.verification.false_positive_identification import impostor_comparisons
+from tests.evaluation.simulated import adapting
+from tests.verification.population import album, normalisation
+
+KNOWN = normalisation(0.0, 0.4)
+NOBODY = np.zeros((0, 64), np.float32)
+
+
+def random_similarity(count: int, seed: int) -> np.ndarray:
+    upper = np.triu(np.random.default_rng(seed).normal(size=(count, count)), 1)
+    return (upper + upper.T).astype(np.float32)
+
+
+def same_groups(one: np.ndarray, two: np.ndarray) -> bool:
+    return bool(((one[:, None] == one) == (two[:, None] == two)).all())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_average_linkage_equals_scipy(seed: int) -> None:
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    similarity = random_similarity(40, seed)
+    distance = 10.0 - similarity.astype(float)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance), "average")
+    for cut in (-0.5, 0.2, 0.8, 1.5, 9.0):
+        expected = fcluster(tree, 10.0 - cut, "distance")
+        assert same_groups(average_linkage(similarity.copy(), cut), expected)
+
+
+def test_average_linkage_keeps_pairs_apart_also_by_way_of_others() -> None:
+    similarity = np.full((4, 4), 5.0, np.float32)
+    similarity[0, 1] = similarity[1, 0] = -np.inf
+    groups = average_linkage(similarity, 1.0)
+    assert groups[0] != groups[1]
+    assert len(np.unique(groups)) == 2
+    assert len(average_linkage(np.zeros((0, 0), np.float32), 1.0)) == 0
+
+
+def test_the_same_faces_in_another_order_are_the_same_album() -> None:
+    rows, _ = album(1, 80, 3, 0.2)
+    order = np.random.default_rng(0).permutation(len(rows))
+    photos = np.arange(len(rows)) // 2
+    one = measure_album(KNOWN, rows, rows[:9], photos)
+    two = measure_album(KNOWN, rows[order], rows[:9][::-1], photos[order])
+    np.testing.assert_array_equal(one.cohort.people, two.cohort.people)
+    np.testing.assert_array_equal(one.tail, two.tail)
+    assert one.threshold(0.01, 10) == two.threshold(0.01, 10)
+
+
+def test_two_faces_of_one_photo_are_two_people() -> None:
+    rows, _ = album(2, 60, 3)
+    photos = np.arange(len(rows)) // 3  # all photos of a person in one, as a collage
+    apart = _pairs_within(photos)
+    groups, _ = _group(rows, KNOWN, apart, _JOIN, _ROUNDS)
+    assert len(apart) == 180
+    assert (groups[apart[:, 0]] != groups[apart[:, 1]]).all()
+    free, _ = _group(rows, KNOWN, apart[:0], _JOIN, _ROUNDS)
+    assert (free[apart[:, 0]] == free[apart[:, 1]]).mean() > 0.9
+
+
+def true_fpir(
+    rows: np.ndarray, persons: np.ndarray, budget: float, size: int
+) -> tuple[float, AlbumThreshold]:
+    """Return the FPIR by labels at the threshold that the album gives without any."""
+    measured = measure_album(KNOWN, rows, NOBODY)
+    found = measured.threshold(budget, effective_people([1] * size))
+    described, cut = measured.cohort.describe(rows), found.log_odds
+    compared = impostor_comparisons(described, persons, measured.cohort.verifier, cut)
+    return compared.rate(cut, size), found
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize(("people", "photos", "size"), [(250, 2, 20), (200, 6, 50)])
+def test_the_budget_is_kept_in_albums_of_similar_and_of_other_people(
+    alike: float, people: int, photos: int, size: int
+) -> None:
+    rates = [true_fpir(*album(seed, people, photos, alike), 0.01, size)[0] for seed in (1, 2, 3)]
+    assert 0.005 < np.mean(rates) < 0.02
+
+
+def test_the_interval_holds_the_share_of_strangers_who_are_named() -> None:
+    """Galleries and albums are drawn again and again; 95 % is aimed at."""
+    covered = []
+    for seed in range(40):
+        rows, persons = album(seed, 110, 3, (0.0, 0.2, 0.4)[seed % 3])
+        gallery = np.flatnonzero(np.isin(persons, [f"P{i}" for i in range(20)]))[::3]
+        strangers = np.flatnonzero(~np.isin(persons, persons[gallery]))
+        probes = np.setdiff1d(np.arange(len(rows)), gallery)
+        measured = measure_album(KNOWN, rows[probes], rows[gallery])
+        found = measured.threshold(0.02, effective_people([1] * 20))
+        assert found.low is not None and found.high is not None
+        described = measured.cohort.describe(rows)
+        odds = measured.cohort.verifier.logit_matrix(described[strangers], described[gallery])
+        covered.append(found.low <= (odds.max(axis=1) >= found.log_odds).mean() <= found.high)
+    assert np.mean(covered) >= 0.85
+
+
+def test_an_album_of_few_people_cannot_say_and_names_the_worst_population() -> None:
+    rows, _ = album(3, FEWEST_PEOPLE - 5, 4)
+    measured = measure_album(KNOWN, rows, NOBODY)
+    assert measured.people < FEWEST_PEOPLE
+    found = measured.threshold(0.01, 10)
+    assert (found.population, found.low, found.high) == ("alike 0.4", None, None)
+    name, odds = KNOWN.worst(1 - 0.99**0.1)
+    assert (name, odds) == (found.population, pytest.approx(found.log_odds, abs=0.05))
+    assert measured.strangers_named(np.array(found.log_odds), 10) == pytest.approx(0.01, rel=0.2)
+    enough = measure_album(KNOWN, album(3, FEWEST_PEOPLE + 15, 4)[0], NOBODY)
+    assert enough.threshold(0.01, 10).population == ""
+    empty = measure_album(KNOWN, NOBODY, NOBODY)
+    assert empty.threshold(0.01, 10).population == "alike 0.4"
+
+
+def test_the_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> None:
+    measured = measure_album(KNOWN, album(4, 150, 3)[0], NOBODY)
+    by_size = [measured.threshold(0.01, size).log_odds for size in (1, 10, 100, 1000)]
+    assert (np.diff(by_size) > 0).all()
+    by_budget = [measured.threshold(budget, 20).log_odds for budget in (0.2, 0.01, 0.001)]
+    assert (np.diff(by_budget) > 0).all()
+    found = measured.threshold(0.01, 20)
+    assert measured.strangers_named(np.array(found.log_odds), 20) == pytest.approx(0.01, rel=0.05)
+    assert 0 < found.probability < 1
+
+
+def test_more_photos_of_a_person_attract_more_strangers_but_not_as_many_as_more_people() -> None:
+    assert effective_people([1] * 7) == 7
+    assert 10 < effective_people([2] * 10) < 20
+
+
+def test_a_budget_that_the_release_does_not_support_is_refused() -> None:
+    measured = measure_album(KNOWN, album(4, 60, 2)[0], NOBODY)
+    with pytest.raises(UsageError, match="30,000 people"):
+        threshold_in(measured, adapting(), 1e-4, [1, 2])
+    assert threshold_in(measured, adapting(), 0.02, [1, 2]).budget == 0.02

@@ -1,0 +1,121 @@
+"""Normalised scores: what a score means does not depend on the album's own scale of scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.normalisation import (
+    NEAREST,
+    RATES,
+    Cohort,
+    at_rate,
+    pair_rate,
+    rate_at,
+    synthetic_cohort,
+)
+from faceops.verification.thresholds import TailPoint
+from faceops.verification.verifier import Verifier
+from tests.verification.population import SIZE, VERIFIER, album, calibration_sets, normalisation
+
+KNOWN = normalisation(0.0, 0.4)
+ROWS, _ = album(3, 50, 2)
+COHORT = Cohort(KNOWN, album(4, 90, 1)[0])
+
+
+def test_describe_equals_a_plain_loop() -> None:
+    others = np.concatenate([COHORT.people, synthetic_cohort(KNOWN.centre)]).astype(np.float64)
+    described = COHORT.describe(ROWS)
+    weight = np.array(KNOWN.weight)
+    np.testing.assert_array_equal(described[:, :-2], ROWS)
+    for row, (mean, deviation) in zip(ROWS.astype(float), described[:, -2:], strict=True):
+        scores = sorted((((row - other) ** 2) @ weight for other in others), reverse=True)
+        kept = scores[COHORT.skipped : COHORT.skipped + NEAREST]
+        assert mean == pytest.approx(np.mean(kept), abs=1e-4)
+        assert deviation == pytest.approx(np.std(kept), rel=1e-3)
+
+
+def test_the_matrix_of_log_odds_equals_single_pairs_and_is_symmetric() -> None:
+    described = COHORT.describe(ROWS)
+    odds = COHORT.verifier.logit_matrix(described, described)
+    single = COHORT.verifier.logit(described[:, None], described[None])
+    np.testing.assert_allclose(odds, single, atol=2e-3)
+    np.testing.assert_allclose(odds, odds.T, atol=2e-3)
+
+
+@pytest.mark.parametrize("factor", [0.2, 5.0])
+def test_normalised_scores_do_not_depend_on_the_scale_of_the_raw_scores(factor: float) -> None:
+    scaled = KNOWN.model_copy(update={"weight": [factor * value for value in KNOWN.weight]})
+    other = replace(COHORT, normalisation=scaled)
+    one, two = (each.verifier.logit_matrix(*2 * (each.describe(ROWS),)) for each in (COHORT, other))
+    np.testing.assert_allclose(one, two, atol=5e-3)
+
+
+def test_normalised_scores_do_not_depend_on_a_shift_of_the_raw_scores() -> None:
+    described = COHORT.describe(ROWS)
+    shifted = described.copy()
+    shifted[:, -2] += 0.7  # as if every raw score, those of the cohort too, were 0.7 higher
+    moved = replace(COHORT.verifier, bias=0.7)
+    np.testing.assert_allclose(
+        COHORT.verifier.logit_matrix(described, described),
+        moved.logit_matrix(shifted, shifted), atol=2e-3,
+    )  # fmt: skip
+
+
+def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate() -> None:
+    tail = np.cumsum(np.random.default_rng(0).uniform(0.1, 1, len(RATES)))
+    for rate in (0.4, 0.07, 1e-3, 2e-5, 1e-6, 1e-8):
+        assert rate_at(tail, np.array(at_rate(tail, rate))) == pytest.approx(rate, rel=1e-6)
+    assert (np.diff([at_rate(tail, rate) for rate in (0.5, 0.1, 1e-4, 1e-7)]) > 0).all()
+
+
+@pytest.mark.parametrize(("budget", "enrolled"), [(0.01, 1), (0.01, 100), (0.5, 7.5)])
+def test_a_rate_of_pairs_makes_the_budget(budget: float, enrolled: float) -> None:
+    assert 1 - (1 - pair_rate(budget, enrolled)) ** enrolled == pytest.approx(budget)
+
+
+def test_the_synthetic_cohort_lies_around_the_centre_and_is_always_the_same() -> None:
+    cohort = synthetic_cohort(KNOWN.centre)
+    np.testing.assert_allclose(np.linalg.norm(cohort, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(cohort.mean(axis=0), KNOWN.centre, atol=0.03)
+    np.testing.assert_array_equal(cohort, synthetic_cohort(KNOWN.centre))
+
+
+def test_the_worst_population_is_the_one_whose_strangers_resemble_each_other_most() -> None:
+    assert [one.name for one in KNOWN.populations] == ["alike 0", "alike 0.4"]
+    name, odds = KNOWN.worst(1e-4)
+    assert name == "alike 0.4"
+    alone = normalisation(0.0)
+    assert odds > alone.worst(1e-4)[1] + 0.5
+    assert KNOWN.worst(1e-5)[1] > odds
+
+
+def test_the_scale_makes_log_odds_of_normalised_scores() -> None:
+    rows, persons, sets = calibration_sets(0.0, 0.4)
+    own, whose = rows[sets == "alike 0"], persons[sets == "alike 0"]
+    cohort = Cohort(KNOWN, own[np.unique(whose, return_index=True)[1]])
+    odds = cohort.verifier.logit_matrix(*2 * (cohort.describe(own),))
+    same = whose[:, None] == whose
+    assert np.median(odds[same & ~np.eye(len(own), dtype=bool)]) > 3
+    assert np.quantile(odds[~same], 0.99) < 0
+
+
+def test_sets_of_few_people_are_left_out_and_alone_they_give_nothing() -> None:
+    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
+    few, many = album(5, 20, 3), album(6, 60, 3)
+    rows, persons = np.concatenate([few[0], many[0]]), np.char.add("x", np.r_[few[1], many[1]])
+    sets = np.repeat(["few", "many"], [60, 180])
+    assert measure_normalisation(*few, VERIFIER, tail) is None
+    found = measure_normalisation(rows, persons, VERIFIER, tail, sets)
+    assert found is not None
+    assert [one.name for one in found.populations] == ["many"]
+    alone = measure_normalisation(*many, VERIFIER, tail)
+    assert alone is not None
+    assert alone.populations[0].name  # "" would say that an album needs no fallback
+
+
+def test_one_photo_a_person_gives_nothing_to_calibrate_on() -> None:
+    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
+    verifier = Verifier(np.full(SIZE, -10, np.float32), 12.0, "distance")
+    assert measure_normalisation(*album(7, 80, 1), verifier, tail) is None
