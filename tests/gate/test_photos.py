@@ -27,6 +27,20 @@ def test_training_people_are_left_out_in_any_spelling(data: Path) -> None:
     assert (frozen.people, frozen.left_out) == (2, 1)
 
 
+def test_each_photo_has_the_source_that_it_was_imported_from(data: Path) -> None:
+    for person in ("Ada", "Bo", "Cy"):
+        (data / "photos").mkdir(exist_ok=True)
+        (data / person).rename(data / "photos" / person)
+    for name, photos in (("lfw", ("Ada/1", "Cy/2")), ("tree", ("Bo/1",))):
+        rows = "".join(f"photos/{photo}.png,there\n" for photo in photos)
+        (data / "imported").mkdir(exist_ok=True)
+        (data / "imported" / f"{name}.csv").write_text(f"path,origin\n{rows}")
+    frozen = freeze(data, ["Bo"])
+    found = {p.path: source for p, source in zip(frozen.photos, frozen.sources, strict=True)}
+    names = {path.removeprefix("photos/"): source for path, source in found.items()}
+    assert names == {"Ada/1.png": "lfw", "Ada/2.png": "", "Cy/1.png": "", "Cy/2.png": "lfw"}
+
+
 def test_copies_and_photos_of_two_people_are_left_out(data: Path) -> None:
     shutil.copy(data / "Bo/1.png", data / "Bo/again.png")
     shutil.copy(data / "Cy/1.png", data / "Ada/cy.png")

@@ -13,7 +13,7 @@ import numpy as np
 from faceops.verification.album import Album, AlbumThreshold, measure_album, threshold_in
 from faceops.verification.pairs import row_blocks
 from faceops.verification.thresholds import Thresholds, log_odds_of
-from faceops.verification.verifier import Verifier, clipped_log_odds, reaches
+from faceops.verification.verifier import Verifier, clipped_log_odds, reaches, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ class SearchedAlbum:
 
     best: np.ndarray  # float32: the best person's probability
     person: np.ndarray  # int: the best person
-    named: np.ndarray  # bool: a name is given at the default budget
+    reached: np.ndarray  # bool: at or above the threshold for the default budget
+    named: np.ndarray  # bool: a name is given, as the best person leads the runner-up too
     threshold: AlbumThreshold | None  # None without a release's thresholds
 
 
@@ -83,15 +84,24 @@ def search_album(
         UsageError: the release does not support its default budget.
     """
     scored = score_album(embeddings, probes, gallery, verifier, thresholds)
+    normalised = scored.album is not None  # log odds tell near-certain ones apart
     best, runner_up, person = search_gallery(
-        scored.faces, probes, gallery, gallery_person, scored.verifier
+        scored.faces, probes, gallery, gallery_person, scored.verifier, log_odds=normalised
     )
+    probability = sigmoid(best) if normalised else best
     if thresholds is None:
-        return SearchedAlbum(best, person, np.zeros(len(best), bool), None)
+        nobody = np.zeros(len(best), bool)
+        return SearchedAlbum(probability, person, nobody, nobody, None)
     photos = np.unique(gallery_person, return_counts=True)[1].tolist()
     found = scored.threshold(thresholds, thresholds.default_budget, photos)
-    named = is_named(best, runner_up, found.probability, thresholds.runner_up_margin)
-    return SearchedAlbum(best, person, named, found)
+    margin = thresholds.runner_up_margin
+    if normalised:
+        reached = reaches(best, found.log_odds)
+        named = reached & (best - runner_up >= margin)
+    else:
+        reached = reaches(best, found.probability)
+        named = is_named(best, runner_up, found.probability, margin)
+    return SearchedAlbum(probability, person, reached, named, found)
 
 
 def is_named(
@@ -108,15 +118,17 @@ def is_named(
 
 def search_gallery(
     embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray,
-    verifier: Verifier,
+    verifier: Verifier, *, log_odds: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return `best_two` of the rows `probes` (P,) of `embeddings` (N, D), block by block.
 
     `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
+    Scores are probabilities or, with `log_odds`, log odds.
     """
-    table = embeddings[gallery]
+    table, lowest = embeddings[gallery], -np.inf if log_odds else 0.0
+    compare = verifier.logit_matrix if log_odds else verifier.probability_matrix
     parts = [
-        best_two(verifier.probability_matrix(embeddings[probes[block]], table), gallery_person)
+        best_two(compare(embeddings[probes[block]], table), gallery_person, lowest)
         for block in row_blocks(len(probes), len(gallery)) or [slice(0)]
     ]
     best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -124,12 +136,12 @@ def search_gallery(
 
 
 def best_two(
-    scores: np.ndarray, gallery_person: np.ndarray
+    scores: np.ndarray, gallery_person: np.ndarray, lowest: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (best, runner-up, best person), (P,), of probes against gallery faces (P, G).
 
     A person's score is that of the best of their faces; without a second person the runner-up
-    has 0.
+    has `lowest`.
     """
     order = np.argsort(gallery_person, kind="stable")
     people, starts = np.unique(gallery_person[order], return_index=True)
@@ -137,5 +149,5 @@ def best_two(
     first = by_person.argmax(1)
     rows = np.arange(len(scores))
     best = by_person[rows, first]
-    by_person[rows, first] = -1
-    return best, np.maximum(by_person.max(1), 0), people[first]
+    by_person[rows, first] = -np.inf
+    return best, np.maximum(by_person.max(1), np.float32(lowest)), people[first]

@@ -28,7 +28,7 @@ from faceops.verification.album import AlbumThreshold
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds, as_threshold
-from faceops.verification.verifier import Verifier, reaches
+from faceops.verification.verifier import Verifier
 
 DRAWS = 5
 POINTS = 200
@@ -161,8 +161,7 @@ def open_set(
         )
         parts.append((whose, draw.known, result.person == whose, result.best, result.named))
         if result.threshold is not None:
-            reached = reaches(result.best[~draw.known], result.threshold.probability)
-            found.append((result.threshold, float(reached.mean())))
+            found.append((result.threshold, float(result.reached[~draw.known].mean())))
     whose, known, right, best, named = (np.concatenate(part) for part in zip(*parts, strict=True))
     counted = (gallery_photos, enrolled * gallery_photos, enrolled)
     cut = as_threshold(float(np.mean([one.log_odds for one, _ in found]))) if found else None
