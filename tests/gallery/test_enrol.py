@@ -29,7 +29,10 @@ from faceops.gallery.people_folder import (
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
+from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.verifier import Verifier
 from tests.gallery.gallery_files import make_gallery
+from tests.verification.population import unit_rows
 
 
 @pytest.fixture
@@ -314,6 +317,41 @@ def test_a_photo_moved_to_another_persons_folder_moves_its_face(
     assert [report.people[name] for name in names] == [2, 2]
     again = enrol(people, tmp_path / "g", bundle)
     assert (again.unchanged, again.photos_opened, again.moved) == (5, 0, [])
+
+
+def normalised(bundle: Bundle, embeddings: np.ndarray) -> Bundle:
+    """Return the release with a normalisation, for people around the mean of `embeddings`."""
+    mean = embeddings.mean(axis=0)
+    rows, persons = unit_rows(0, 60, 3, np.full(mean.size, 0.5))
+    rows += mean * np.sqrt(mean.size) / 6
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    thresholds = bundle.release.thresholds
+    distance = Verifier(np.full(mean.size, -8, np.float32), 8.0, "distance")
+    found = measure_normalisation(rows, persons, distance, thresholds.pair_tail)
+    changed = thresholds.model_copy(update={"normalisation": found})
+    return replace(bundle, release=bundle.release.model_copy(update={"thresholds": changed}))
+
+
+def test_with_normalised_scores_a_wrong_photo_is_refused_and_a_moved_or_copied_one_is_not(
+    people: Path, synthetic_set: Path, tmp_path: Path, bundle: Bundle, gallery: Gallery
+) -> None:
+    release = normalised(bundle, gallery.embeddings)
+    one, other = folders_in(people)
+    wrong = file_in(other)
+    wrong = wrong.rename(one / "zz_moved.jpg")
+    enrol(people, tmp_path / "g", release, trust=True)
+    wrong.rename(other / wrong.name)
+    report = enrol(people, tmp_path / "g", release)
+    assert (len(report.moved), report.flags) == (1, [])
+    shutil.copy(other / wrong.name, one / "copy.jpg")
+    third = sorted((synthetic_set / "enrol" / other.name).iterdir())[2]
+    shutil.copy(third, one / "wrong.jpg")
+    report = enrol(people, tmp_path / "g", release)
+    reasons = {Path(flag.photo).name: flag.reason for flag in report.flags}
+    assert reasons == {
+        "copy.jpg": Reason.DUPLICATE_OTHER_PERSON,
+        "wrong.jpg": Reason.NO_AGREEMENT,
+    }
 
 
 def test_a_photo_that_lies_in_two_folders_stays_where_it_was(
