@@ -1,6 +1,7 @@
 """All protocols together: complete, seeded, rounded; curves and pictures from the same numbers."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,12 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
 from faceops.evaluation.evaluate import CURVES, Evaluation, evaluate_embeddings, write_curves
-from tests.evaluation.simulated import VERIFIER, people, thresholds
+from faceops.evaluation.protocols.populations import measure_populations
+from faceops.evaluation.report.document import About, Facts, markdown
+from faceops.evaluation.report.identification_sections import identification_section
+from faceops.evaluation.report.report import card_sections
+from tests.evaluation.simulated import VERIFIER, adapting, album_of, people, thresholds
+from tests.verification import population
 
 SETTINGS = Evaluate(pairs=400, pair_draws=3)
 FACES = people(60, 4, 0.4, 2)
@@ -57,6 +63,26 @@ def test_without_thresholds_only_what_compares_models_is_given() -> None:
     assert "dir" not in figures["open_set"]
     assert figures["open_set"]["dir_at_fpir_0.01"] > 0.3
     assert "accuracy_at_far_0.01" not in figures["random_pairs"]
+
+
+def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page() -> None:
+    faces = album_of(80, 4, 0.4)
+    evaluation = evaluate_embeddings(faces, population.VERIFIER, adapting(), SETTINGS)
+    names = np.repeat(["school", "club"], 160)
+    rows = measure_populations(faces, names, population.VERIFIER, adapting(), SETTINGS)
+    assert [(row["name"], row["people"]) for row in rows] == [("club", 40), ("school", 40)]
+    assert sum(row["worst"] for row in rows) >= 1
+    assert measure_populations(faces, np.repeat(["one"], 320), population.VERIFIER, adapting(),
+                               SETTINGS) == []  # fmt: skip
+    facts = Facts(
+        About("an album", [], [], [], []), evaluation.figures | {"populations": rows}, adapting()
+    )
+    card = markdown("Card", card_sections(facts))
+    assert "The promise by population, each an album of its own" in card
+    assert "| estimated, 95 % |" in card
+    assert "For an album that cannot say (alike 0: 300 people, 1,200 photos; alike 0.4" in card
+    shown = markdown("Search", [identification_section(facts)])
+    assert re.search(r"; estimated 0.* to 0.*, right in \d of 5 draws \|", shown)
 
 
 def test_too_few_people_is_a_sentence() -> None:

@@ -18,6 +18,8 @@ from faceops.gate.trials import (
     search,
 )
 from faceops.verification.verifier import Verifier
+from tests.evaluation.simulated import adapting, album_of
+from tests.verification.population import VERIFIER as ALBUM_VERIFIER
 
 PEOPLE, PHOTOS, SIZE = 8, 5, 6
 VERIFIER = Verifier(np.full(SIZE, -4, np.float32), 2.0, "distance")
@@ -97,6 +99,25 @@ def test_a_search_is_the_obvious_loop(person: np.ndarray, rows: np.ndarray) -> N
     np.testing.assert_array_equal(outcomes.right, rights)
     np.testing.assert_array_equal(outcomes.named, nameds)
     assert 0 < np.mean(nameds) < 1
+
+
+def test_each_gallerys_probes_are_an_album_and_people_without_a_face_are_no_part_of_it() -> None:
+    faces = album_of(90, 4, 0.4)
+    person = np.repeat(np.arange(90), 4)
+    missing = np.arange(len(person)) % 11 == 5
+    rows = np.where(missing, -1, np.cumsum(~missing) - 1)
+    own = SimpleNamespace(faces=faces.of(~missing))
+    named = {}
+    for name, known in (("album", adapting().normalisation), ("earlier", None)):
+        thresholds = adapting().model_copy(update={"normalisation": known})
+        model = SimpleNamespace(verifier=ALBUM_VERIFIER, thresholds=thresholds)
+        draws = draws_of(person, rows)
+        found = search(FaceTable(model, own, rows), draws, person)  # type: ignore[arg-type]
+        known_probe = np.concatenate([draw.known for draw in draws])
+        assert (found.score[missing[np.concatenate([d.probes for d in draws])]] == NO_FACE).all()
+        assert (found.named & found.right)[known_probe].mean() > 0.8
+        named[name] = found.named[~known_probe].mean()
+    assert named["album"] < 0.04 < named["earlier"]  # the budget is 2 %
 
 
 def test_too_few_people_with_enough_photos_raise_an_error() -> None:

@@ -24,6 +24,7 @@ from faceops.release.export import assemble
 from faceops.release.onnx_metadata import read_metadata
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
+from tests.evaluation.simulated import adapting
 
 STAGES = (embed, verify, export, quantise, evaluate)
 PHOTOS = 4
@@ -290,6 +291,12 @@ def test_missing_inputs_are_one_sentence(
     write_params(Params(), tmp_path / "params.yaml")
     with pytest.raises(FaceOpsError, match=r"^(?!.*\n)build/"):
         stage.main()
+
+
+def test_calibration_sets_and_the_worst_of_them_are_metrics() -> None:
+    figures = verify.population_figures(adapting())
+    assert [one["name"] for one in figures["populations"]] == ["alike 0", "alike 0.4"]
+    assert figures["worst_population"] == "alike 0.4"
 
 
 def test_a_stage_exits_with_the_code_of_its_error_and_leaves_no_traceback(

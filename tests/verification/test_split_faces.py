@@ -1,8 +1,14 @@
 """The verifier is fitted on whole people, at most so many faces."""
 
-import numpy as np
+from pathlib import Path
 
-from faceops.verification.split_faces import SplitFaces, at_most
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.verification.split_faces import SplitFaces, at_most, photo_sources
 
 
 def split_of(counts: list[int]) -> SplitFaces:
@@ -30,3 +36,13 @@ def test_all_are_kept_when_they_fit_and_two_people_in_any_case() -> None:
     split = split_of([4, 5, 6])
     assert len(at_most(split, 100, seed=1).persons) == 15
     assert len(np.unique(at_most(split, 1, seed=1).persons)) == 2
+
+
+def test_photos_have_the_source_of_the_manifest_and_all_others_one_name(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.parquet"
+    paths = np.array(["b/1.jpg", "a/1.jpg", "new/1.jpg"])
+    with pytest.raises(FaceOpsError, match=r"manifest\.parquet cannot be read"):
+        photo_sources(manifest, paths)
+    table = {"path": ["a/1.jpg", "b/1.jpg", "c/1.jpg"], "source": ["", "lfw", "tree"]}
+    pq.write_table(pa.table(table), manifest)
+    assert photo_sources(manifest, paths).tolist() == ["lfw", "data/photos", "data/photos"]

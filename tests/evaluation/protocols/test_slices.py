@@ -16,7 +16,8 @@ from faceops.evaluation.protocols.slices import (
     read_attributes,
 )
 from faceops.verification.thresholds import SearchTail, TailPoint, Thresholds
-from tests.evaluation.simulated import VERIFIER, people
+from tests.evaluation.simulated import VERIFIER, adapting, album_of, people
+from tests.verification.population import VERIFIER as ALBUM_VERIFIER
 
 
 def release_thresholds() -> Thresholds:
@@ -157,3 +158,21 @@ def test_an_absent_or_binary_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\xe0 person,age")
     with pytest.raises(UsageError, match="cannot be read as CSV"):
         read_attributes(tmp_path / "picture.csv")
+
+
+def test_groups_of_an_album_get_its_threshold() -> None:
+    adults, children = album_of(120, 3, 0.0, 1), album_of(120, 3, 0.5, 2)
+    both = EmbeddedFaces(
+        np.concatenate([adults.embeddings, children.embeddings]),
+        np.concatenate([adults.persons, np.char.add("c", children.persons)]),
+        np.concatenate([adults.paths, children.paths]),
+    )
+    groups = Attributes({"age": np.repeat(["adult", "child"], 360)}, 0)
+    earlier = adapting().model_copy(update={"normalisation": None})
+    now, before = (
+        measure_slices(both, groups, ALBUM_VERIFIER, thresholds, 0)["age"]
+        for thresholds in (adapting(), earlier)
+    )
+    assert now["child"]["tar"] == before["child"]["tar"]  # pairs are compared as they are
+    assert now["child"]["fpir"] < before["child"]["fpir"] / 2
+    assert now["adult"]["dir"] > 0.9

@@ -176,7 +176,7 @@ def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:
         name, odds = known.worst(pair_rate(budget, size))
         cut = doc.shown_probability(as_threshold(odds))
         rows.append([f"{size:,}", f"{budget * 100:g} %", cut, name])
-    sets = ", ".join(
+    sets = "; ".join(
         f"{one.name}: {one.people:,} people, {one.photos:,} photos" for one in known.populations
     )
     header = ["people enrolled with one photo", "strangers named, at most", "threshold", "of"]
