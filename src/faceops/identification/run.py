@@ -135,6 +135,7 @@ def identify(
             unread = write_rows(photos, folder, origin, counters, timer)
             if settings.xmp and whole:
                 withdraw_unused(whole, paths, summary)
+            del extracted  # grouping unknown faces needs the memory
             summary.saw, summary.drift = files.hexdigest(), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
