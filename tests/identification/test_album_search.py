@@ -95,6 +95,20 @@ def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisat
     assert ranked.people.tolist() == [[3, 4]]
 
 
+@pytest.mark.parametrize("people", [10, 40])
+def test_single_photos_keep_the_budget(people: int, normalisation: Normalisation) -> None:
+    draw = np.random.default_rng(people)
+    centres = draw.normal(size=(people + 3000, SIZE))
+    rows = unit(centres + 0.5 * draw.normal(size=centres.shape))
+    search = AlbumSearch.of_no_album(normalisation, gallery_of(rows[:people], np.arange(people)))
+    cut = search.album.threshold(0.05, search.enrolled)
+    assert cut.low is None
+    strangers = search.rank(rows[people:]).log_odds[:, 0]
+    known = search.rank(unit(centres[:people] + 0.5 * draw.normal(size=(people, SIZE))))
+    assert (strangers >= cut.log_odds).mean() <= 0.06
+    assert (known.log_odds[:, 0] >= cut.log_odds).mean() >= 0.9
+
+
 def photo(photo_id: str | None, *faces: FoundFace) -> FoundPhoto:
     return FoundPhoto(photo_id, None, faces)
 

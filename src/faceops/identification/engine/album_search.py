@@ -16,13 +16,14 @@ from faceops.identification.settings import FacePolicy
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.verification.album import (
     FEWEST_PEOPLE,
+    GALLERY_SAMPLE,
     Album,
     AlbumThreshold,
     effective_people,
     measure_album,
     threshold_in,
 )
-from faceops.verification.normalisation import Normalisation
+from faceops.verification.normalisation import Cohort, Normalisation
 from faceops.verification.thresholds import Thresholds
 
 _CELLS, _MOST_ROWS = 1 << 22, 1024  # scores at a time: 16 MB, and about as much twice beside it
@@ -116,9 +117,16 @@ class AlbumSearch:
 
     @classmethod
     def of_no_album(cls, normalisation: Normalisation, gallery: Gallery) -> "AlbumSearch":
-        """Return a search for single photos, which say nothing about an album."""
+        """Return a search for single photos, which say nothing about an album.
+
+        The enrolled people are the cohort. The threshold is that of the calibration set with the
+        most similar strangers; it was measured without any cohort of people, so this errs on the
+        strict side.
+        """
         nothing = np.zeros((0, gallery.embedding_size), np.float32)
-        return cls(measure_album(normalisation, nothing, nothing), gallery)
+        album = measure_album(normalisation, nothing, nothing)
+        first = np.unique(gallery.person_rows, return_index=True)[1][:GALLERY_SAMPLE]
+        return cls(replace(album, cohort=Cohort(normalisation, gallery.embeddings[first])), gallery)
 
     def threshold(self, thresholds: Thresholds, budget: float) -> AlbumThreshold:
         """Return the threshold for `budget`; UsageError as `Thresholds.require`."""
