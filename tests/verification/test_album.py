@@ -151,3 +151,9 @@ def test_a_budget_that_the_release_does_not_support_is_refused() -> None:
     with pytest.raises(UsageError, match="30,000 people"):
         threshold_in(measured, adapting(), 1e-4, [1, 2])
     assert threshold_in(measured, adapting(), 0.02, [1, 2]).budget == 0.02
+
+
+def test_few_faces_say_nothing_whatever_the_gallery() -> None:
+    rows, _ = album(5, 100, 3)
+    found = measure_album(KNOWN, rows[:12], rows[12:]).threshold(0.01, 10)
+    assert (found.population, found.low, found.people) == ("alike 0.4", None, 12)

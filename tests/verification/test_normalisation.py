@@ -119,3 +119,17 @@ def test_one_photo_a_person_gives_nothing_to_calibrate_on() -> None:
     tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
     verifier = Verifier(np.full(SIZE, -10, np.float32), 12.0, "distance")
     assert measure_normalisation(*album(7, 80, 1), verifier, tail) is None
+
+
+def test_a_small_set_does_not_end_the_tail_of_the_large_ones() -> None:
+    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
+    large, small = album(8, 300, 4), album(9, 45, 2)
+    alone = measure_normalisation(*large, VERIFIER, tail)
+    both = measure_normalisation(
+        np.concatenate([large[0], small[0]]), np.r_[large[1], np.char.add("small", small[1])],
+        VERIFIER, tail, np.repeat(["large", "small"], [1200, 90]),
+    )  # fmt: skip
+    assert alone is not None and both is not None
+    steps = [np.diff(one.curve[RATES.index(3e-4) :]) for one in (alone, both)]
+    np.testing.assert_allclose(*steps, rtol=0.1)
+    assert (steps[0] > 0).all()

@@ -178,7 +178,7 @@ def measure_album(
         apart = _pairs_within(np.asarray(photos)[chosen])
     groups, core = _group(both, normalisation, apart, _JOIN, _ROUNDS)
     cohort = Cohort(normalisation, _one_each(both, groups)[core], skipped_of(len(both)))
-    people = int(core.sum())
+    people = min(int(core.sum()), len(faces))  # the people of a gallery alone say nothing
     worst = np.array([normalisation.worst(rate)[1] for rate in RATES])
     if people < FEWEST_PEOPLE:
         return Album(cohort, worst, np.zeros((0, len(RATES))), people, len(faces))

@@ -40,7 +40,7 @@ def measure_normalisation(
     """Measure on `embeddings` float32 (N, D) of `persons` (N,), whom no model was fitted on.
 
     Each calibration set is an album whose groups are its labels. The shape of the tail is the mean
-    over the sets.
+    over the sets that are large enough.
 
     Args:
         pair_tail: log odds of impostor pairs, as in `Thresholds`.
@@ -75,7 +75,7 @@ def measure_normalisation(
         return None
     scale, shift = platt(score_table(np.concatenate(genuine), np.concatenate(impostor)))
     scale = max(scale, 1e-3)
-    shape = np.maximum.accumulate(np.mean(shapes, axis=0))
+    shape = np.maximum.accumulate(_mean_shape(np.array(shapes), [rows for *_, rows, _ in sets]))
     return draft.model_copy(update={
         "scale": scale,
         "shift": shift,
@@ -87,6 +87,24 @@ def measure_normalisation(
             for name, people, photos, tail in sets
         ],
     })  # fmt: skip
+
+
+_FEWEST_PAIRS = 5
+
+
+def _mean_shape(shapes: np.ndarray, faces: list[int]) -> np.ndarray:
+    """Return the mean (R,) of `shapes` (S, R) of sets of so many `faces`, by steps between rates.
+
+    A set counts in a step to a rate that five of its pairs reach, so that a small one does not end
+    the tail. Beyond all sets the last slope continues, linear in the logarithm of the rate.
+    """
+    depths, steps = np.diff(-np.log(RATES)), np.diff(shapes, axis=1)
+    counts = np.outer(np.square(faces, dtype=float), RATES[1:]) >= _FEWEST_PAIRS
+    mean, slope = [shapes[:, 0].mean()], 0.0
+    for depth, step, count in zip(depths, steps.T, counts.T, strict=True):
+        slope = step[count].mean() / depth if count.any() else slope
+        mean.append(mean[-1] + slope * depth)
+    return np.array(mean)
 
 
 @dataclass(frozen=True)
