@@ -98,6 +98,7 @@ def evaluate_embeddings(
         "open_sets": identification.open_sets(
             faces, verifier, thresholds,
             photos=settings.open_set_gallery_photos, unknown_share=unknown_share, seed=seed,
+            done=search,
         ),
         "promise": []
         if thresholds is None

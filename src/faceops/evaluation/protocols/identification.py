@@ -235,14 +235,18 @@ def _rate(
 
 def open_sets(
     faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, *,
-    photos: Sequence[int], unknown_share: float, seed: int,
+    photos: Sequence[int], unknown_share: float, seed: int, done: OpenSet | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return the figures for galleries of each of `photos` a person.
 
-    Where too few people have so many photos, the entry is {"gallery_photos", "reason"}.
+    `done` is the result for one of them, with the same settings. Where too few people have so many
+    photos, the entry is {"gallery_photos", "reason"}.
     """
     rows = []
     for number in photos:
+        if done is not None and done.gallery_photos == number:
+            rows.append(open_set_figures(done, thresholds, seed))
+            continue
         try:
             result = open_set(
                 faces, verifier, thresholds,

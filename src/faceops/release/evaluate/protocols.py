@@ -69,7 +69,7 @@ def _open_set(task: ProtocolInput) -> dict[str, Any]:
     )  # fmt: skip
     sizes = identification.open_sets(
         *task.pair, thresholds,
-        photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed,
+        photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed, done=search,
     )  # fmt: skip
     return {
         "open_set": identification.open_set_figures(search, thresholds, seed),
