@@ -22,10 +22,10 @@ import numpy as np
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols.identification import best_two, draw_galleries, is_named
+from faceops.evaluation.protocols.album_scores import search_album
+from faceops.evaluation.protocols.identification import draw_galleries
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
-from faceops.verification.album import measure_album, threshold_in
 from faceops.verification.measure_normalisation import measure_normalisation
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
@@ -102,33 +102,20 @@ def albums(
     for seed in range(draws):
         (draw,) = draw_galleries(person, able, enrolled, gallery_photos=photos, seed=seed, draws=1)
         probes = np.sort(np.random.default_rng(seed).permutation(draw.probes)[:size])
-        rows, gallery = faces.embeddings[probes], faces.embeddings[draw.gallery]
-        whose, enrolled_person = person[probes], person[draw.gallery]
-        known = np.isin(whose, enrolled_person)
-        margin = thresholds.runner_up_margin
-        assert thresholds.normalisation is not None
-        album = measure_album(thresholds.normalisation, rows, gallery)
-        found = threshold_in(album, thresholds, BUDGET, [photos] * enrolled)
-        describe = album.cohort.describe
-        rates = []
-        for scores, cut in (
-            (
-                model.verifier.probability_matrix(rows, gallery),
-                thresholds.for_search(BUDGET, len(gallery)),
-            ),
-            (
-                album.cohort.verifier.probability_matrix(describe(rows), describe(gallery)),
-                found.probability,
-            ),
-        ):
-            best, second, who = best_two(scores, enrolled_person)
-            named = is_named(best, second, cut, margin)
-            rates += [named[~known].mean(), (named & (who == whose))[known].mean()]
-        strangers = np.sort(best[~known])[::-1]
+        search = (faces.embeddings, probes, draw.gallery, person[draw.gallery], model.verifier)
+        known, whose = np.isin(person[probes], person[draw.gallery]), person[probes]
+        rates: list[float] = []
+        for one in (thresholds.model_copy(update={"normalisation": None}), thresholds):
+            result = search_album(*search, one)
+            right = result.person == whose
+            rates += [result.named[~known].mean(), (result.named & right)[known].mean()]
+        strangers = np.sort(result.best[~known])[::-1]
         at_best = strangers[int(BUDGET * len(strangers))]
-        right = ((best > at_best) & (who == whose))[known].mean()
+        right_at_best = ((result.best > at_best) & right)[known].mean()
+        found = result.threshold
+        assert found is not None
         ends = (np.nan, np.nan) if found.low is None else (found.low, found.high)
-        yield Outcome(*map(float, (*rates, right, *ends)))
+        yield Outcome(*map(float, (*rates, right_at_best, *ends)))
 
 
 def show(title: str, outcomes: list[Outcome]) -> None:

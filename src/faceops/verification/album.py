@@ -52,9 +52,9 @@ FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
 # and is left out of the cohort; strict groups join from the third.
 _JOIN, _DOUBTFUL, _STRICT = (4.0, 0.7), (4.0, 0.4), (7.0, 0.6)
 _ROUNDS = 3
-# A person with k photos is reached by as many strangers as k ** _PHOTOS people with one: measured
-# on LFW, Pins and families (`experiments.album_promise`).
-_PHOTOS = 0.85
+# The mean of k faces is reached by at most as many strangers as k ** _PHOTOS single faces: 1.1 to
+# 1.8 times as many for two faces and 1.3 to 2.6 for five, on LFW, families and Pins.
+_PHOTOS = 0.6
 _PURE = RATES.index(1e-3)  # up to here an excess of strict groups means people who were not grouped
 _RESAMPLES = 200
 GRID = np.arange(-15.0, 30.0, 0.05)  # z
@@ -66,6 +66,19 @@ def effective_people(photos: Sequence[int]) -> float:
     `photos` are the numbers of photos of its people.
     """
     return float((np.asarray(photos, float) ** _PHOTOS).sum())
+
+
+def person_templates(embeddings: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Return the mean of each person's embeddings, float32 (P, D), L2-normalised.
+
+    It stands for the person in a search: at one FPIR, more known people are named rightly than
+    with the best of a person's faces.
+
+    Args:
+        embeddings: float32 (G, D), L2-normalised.
+        person: int (G,), from 0 to P - 1.
+    """
+    return unit(_mean_rows(embeddings, person))
 
 
 @dataclass(frozen=True)
@@ -168,7 +181,7 @@ def measure_album(
 
     Args:
         faces: float32 (N, D), the embeddings to be named, L2-normalised.
-        gallery: float32 (G, D), the enrolled ones.
+        gallery: float32 (G, D), the enrolled people, see `person_templates`.
         photos: int (N,), the photo of each face; two faces of one photo are two people.
     """
     chosen = _sample(faces, SAMPLE)

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.album import Album, AlbumThreshold, measure_album, threshold_in
+from faceops.verification.album import (
+    Album,
+    AlbumThreshold,
+    measure_album,
+    person_templates,
+    threshold_in,
+)
 from faceops.verification.pairs import row_blocks
 from faceops.verification.thresholds import Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, clipped_log_odds, reaches, sigmoid
@@ -30,6 +36,10 @@ class AlbumScores:
     verifier: Verifier
     album: Album | None
 
+    def describe(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return other rows, float32 (M, D), as `faces` are."""
+        return embeddings if self.album is None else self.album.cohort.describe(embeddings)
+
     def threshold(
         self, thresholds: Thresholds, budget: float, gallery_photos: Sequence[int]
     ) -> AlbumThreshold:
@@ -47,17 +57,16 @@ class AlbumScores:
 
 
 def score_album(
-    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, verifier: Verifier,
-    thresholds: Thresholds | None,
-) -> AlbumScores:  # fmt: skip
-    """Return the scores of all rows of `embeddings` float32 (N, D) in one album.
+    embeddings: np.ndarray, gallery: np.ndarray, verifier: Verifier, thresholds: Thresholds | None
+) -> AlbumScores:
+    """Return the scores of the faces `embeddings` float32 (N, D) of one album.
 
-    `probes` int (P,) and `gallery` int (G,) are the rows that the album is measured on.
+    `gallery` float32 (G, D) are the enrolled people, see `measure_album`.
     """
     known = None if thresholds is None else thresholds.normalisation
     if known is None:
         return AlbumScores(embeddings, verifier, None)
-    album = measure_album(known, embeddings[probes], embeddings[gallery])
+    album = measure_album(known, embeddings, gallery)
     return AlbumScores(album.cohort.describe(embeddings), album.cohort.verifier, album)
 
 
@@ -83,17 +92,21 @@ def search_album(
     Raises:
         UsageError: the release does not support its default budget.
     """
-    scored = score_album(embeddings, probes, gallery, verifier, thresholds)
+    enrolled, whose = embeddings[gallery], gallery_person
+    people, own, photos = np.unique(gallery_person, return_inverse=True, return_counts=True)
+    if thresholds is not None and thresholds.normalisation is not None:
+        enrolled, whose = person_templates(enrolled, own), people
+    scored = score_album(embeddings[probes], enrolled, verifier, thresholds)
     normalised = scored.album is not None  # log odds tell near-certain ones apart
+    described = scored.describe(enrolled)
     best, runner_up, person = search_gallery(
-        scored.faces, probes, gallery, gallery_person, scored.verifier, log_odds=normalised
+        scored.faces, described, whose, scored.verifier, log_odds=normalised
     )
     probability = sigmoid(best) if normalised else best
     if thresholds is None:
         nobody = np.zeros(len(best), bool)
         return SearchedAlbum(probability, person, nobody, nobody, None)
-    photos = np.unique(gallery_person, return_counts=True)[1].tolist()
-    found = scored.threshold(thresholds, thresholds.default_budget, photos)
+    found = scored.threshold(thresholds, thresholds.default_budget, photos.tolist())
     margin = thresholds.runner_up_margin
     if normalised:
         reached = reaches(best, found.log_odds)
@@ -117,18 +130,18 @@ def is_named(
 
 
 def search_gallery(
-    embeddings: np.ndarray, probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray,
-    verifier: Verifier, *, log_odds: bool = False,
+    probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray, verifier: Verifier, *,
+    log_odds: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return `best_two` of the rows `probes` (P,) of `embeddings` (N, D), block by block.
+    """Return `best_two` of the rows `probes` (P, D) among `gallery` (G, D), block by block.
 
-    `gallery` int (G,) are the rows to search, `gallery_person` int (G,) says whose each one is.
-    Scores are probabilities or, with `log_odds`, log odds.
+    `gallery_person` int (G,) says whose each row is. Scores are probabilities or, with `log_odds`,
+    log odds.
     """
-    table, lowest = embeddings[gallery], -np.inf if log_odds else 0.0
+    lowest = -np.inf if log_odds else 0.0
     compare = verifier.logit_matrix if log_odds else verifier.probability_matrix
     parts = [
-        best_two(compare(embeddings[probes[block]], table), gallery_person, lowest)
+        best_two(compare(probes[block], gallery), gallery_person, lowest)
         for block in row_blocks(len(probes), len(gallery)) or [slice(0)]
     ]
     best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))

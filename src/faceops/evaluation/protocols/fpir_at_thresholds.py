@@ -15,8 +15,6 @@ the stated one was too narrow.
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
-
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import score_album
@@ -54,8 +52,7 @@ def measure_fpir_at_thresholds(
         for row in thresholds.search
         if row.false_positive_rate and not adapts
     }
-    everybody, nobody = np.arange(len(faces)), np.zeros(0, np.int64)
-    scored = score_album(faces.embeddings, everybody, nobody, verifier, thresholds)
+    scored = score_album(faces.embeddings, faces.embeddings[:0], verifier, thresholds)
     rows: list[dict[str, Any]] = []
     supported: list[tuple[dict[str, Any], AlbumThreshold]] = []
     for size in sorted(size for size in gallery_sizes if size < people):

@@ -179,8 +179,7 @@ def measure_slices(
     released, refusal = release_threshold(thresholds, FAR)
     if released is not None:
         cuts["release_"] = released
-    everybody, nobody = np.arange(len(faces)), np.zeros(0, np.int64)
-    scored = score_album(faces.embeddings, everybody, nobody, verifier, thresholds)
+    scored = score_album(faces.embeddings, faces.embeddings[:0], verifier, thresholds)
     album = replace(faces, embeddings=scored.faces)
     result: dict[str, Any] = {
         attribute: {
