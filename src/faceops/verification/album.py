@@ -55,6 +55,7 @@ _ROUNDS = 3
 # The mean of k faces is reached by at most as many strangers as k ** _PHOTOS single faces: 1.1 to
 # 1.8 times as many for two faces and 1.3 to 2.6 for five, on LFW, families and Pins.
 _PHOTOS = 0.6
+_NEAR = 2.0  # log odds below the threshold from which a runner-up has to be led by more
 _PURE = RATES.index(1e-3)  # up to here an excess of strict groups means people who were not grouped
 _RESAMPLES = 200
 GRID = np.arange(-15.0, 30.0, 0.05)  # z
@@ -66,6 +67,17 @@ def effective_people(photos: Sequence[int]) -> float:
     `photos` are the numbers of photos of its people.
     """
     return float((np.asarray(photos, float) ** _PHOTOS).sum())
+
+
+def required_lead(
+    runner_up: np.ndarray | float, threshold: float, margin: float
+) -> np.ndarray | float:
+    """Return the lead over the `runner_up` that a name needs; all in log odds.
+
+    It is the release's `margin`, and more where the runner-up comes near the threshold too, as a
+    relative does: both are then unlike strangers, and which of the two it is is less certain.
+    """
+    return margin + np.maximum(runner_up - threshold + _NEAR, 0)
 
 
 def person_templates(embeddings: np.ndarray, person: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from faceops.verification.album import (
     AlbumThreshold,
     measure_album,
     person_templates,
+    required_lead,
     threshold_in,
 )
 from faceops.verification.pairs import row_blocks
@@ -110,7 +111,7 @@ def search_album(
     margin = thresholds.runner_up_margin
     if normalised:
         reached = reaches(best, found.log_odds)
-        named = reached & (best - runner_up >= margin)
+        named = reached & (best - runner_up >= required_lead(runner_up, found.log_odds, margin))
     else:
         reached = reaches(best, found.probability)
         named = is_named(best, runner_up, found.probability, margin)

@@ -1,6 +1,6 @@
 """Search the enrolled people by scores that are normalised in one album.
 
-All faces are compared with all enrolled ones, by matrix products over blocks of faces: 100,000
+All faces are compared with all enrolled people, by matrix products over blocks of faces: 100,000
 against 5,000 take seconds.
 """
 
@@ -15,12 +15,12 @@ from faceops.gallery.store import Gallery
 from faceops.identification.settings import FacePolicy
 from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.verification.album import (
-    FEWEST_PEOPLE,
     GALLERY_SAMPLE,
     Album,
     AlbumThreshold,
     effective_people,
     measure_album,
+    person_templates,
     threshold_in,
 )
 from faceops.verification.normalisation import Cohort, Normalisation
@@ -61,8 +61,8 @@ class Ranked(NamedTuple):
 
     Attributes:
         people: int64 (Q, 2), indices in the sorted names.
-        log_odds: float32 (Q, 2), normalised, of the person's best face.
-        distances: float32 (Q, 2), Euclidean, of the same face.
+        log_odds: float32 (Q, 2), normalised.
+        distances: float32 (Q, 2), Euclidean, to the mean of the person's embeddings.
         stranger_share: float64 (Q,), estimated share of the album's strangers that score as high
             as the best.
     """
@@ -87,33 +87,16 @@ class AlbumSearch:
 
     def __init__(self, album: Album, gallery: Gallery) -> None:
         self.album = album
-        people = gallery.person_rows
-        photos = np.bincount(people)
-        self.photos: list[int] = photos.tolist()
+        self.photos: list[int] = np.bincount(gallery.person_rows).tolist()
         self.enrolled = effective_people(self.photos)
-        # A column of scores for each face: the first face of each person, then the second of those
-        # who have one and so on. With the people who have most first, these are prefixes, whose
-        # maximum is several times as fast as one over faces sorted by person.
-        self._by_photos = np.argsort(-photos, kind="stable")  # place among columns -> person
-        place = np.argsort(self._by_photos)
-        order = np.argsort(people, kind="stable")
-        number = np.arange(len(order)) - np.repeat(np.cumsum(photos) - photos, photos)
-        columns = np.lexsort((place[people[order]], number))
-        self._faces = album.cohort.describe(gallery.embeddings[order[columns]])
-        widths = np.bincount(number)
-        self._starts = np.append(0, np.cumsum(widths))
-        self._counts = photos[self._by_photos]
+        self._people = album.cohort.describe(templates_of(gallery))
 
     @classmethod
     def of_run(
         cls, normalisation: Normalisation, gallery: Gallery, faces: np.ndarray, photos: np.ndarray
     ) -> "AlbumSearch":
         """Measure the album of `faces`, see `measure_album`."""
-        album = measure_album(normalisation, faces, gallery.embeddings, photos)
-        if len(faces) < FEWEST_PEOPLE:  # the people told apart are then those of the gallery
-            people = min(album.people, len(faces))
-            album = replace(album, people=people, resampled=album.resampled[:0])
-        return cls(album, gallery)
+        return cls(measure_album(normalisation, faces, templates_of(gallery), photos), gallery)
 
     @classmethod
     def of_no_album(cls, normalisation: Normalisation, gallery: Gallery) -> "AlbumSearch":
@@ -125,8 +108,8 @@ class AlbumSearch:
         """
         nothing = np.zeros((0, gallery.embedding_size), np.float32)
         album = measure_album(normalisation, nothing, nothing)
-        first = np.unique(gallery.person_rows, return_index=True)[1][:GALLERY_SAMPLE]
-        return cls(replace(album, cohort=Cohort(normalisation, gallery.embeddings[first])), gallery)
+        cohort = Cohort(normalisation, templates_of(gallery)[:GALLERY_SAMPLE])
+        return cls(replace(album, cohort=cohort), gallery)
 
     def threshold(self, thresholds: Thresholds, budget: float) -> AlbumThreshold:
         """Return the threshold for `budget`; UsageError as `Thresholds.require`."""
@@ -135,9 +118,9 @@ class AlbumSearch:
     def rank(self, embeddings: np.ndarray) -> Ranked:
         """Return the best people for each row of `embeddings`, float32 (Q, D).
 
-        Equally probable people are sorted by distance, then by name.
+        Equally probable people are sorted by name.
         """
-        rows = max(1, min(_MOST_ROWS, _CELLS // len(self._faces)))
+        rows = max(1, min(_MOST_ROWS, _CELLS // len(self._people)))
         starts = range(0, max(len(embeddings), 1), rows)
         parts = [self._rank_block(embeddings[start : start + rows]) for start in starts]
         people, odds, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -147,45 +130,18 @@ class AlbumSearch:
     def _rank_block(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return people, log odds and distances, (B, 2) each, of rows (B, D)."""
         cohort = self.album.cohort
-        scores = cohort.verifier.logit_matrix(cohort.describe(embeddings), self._faces)
-        best = scores[:, : len(self._counts)].copy()  # of each person
-        for start, stop in zip(self._starts[1:], self._starts[2:], strict=False):
-            part = best[:, : stop - start]
-            np.maximum(part, scores[:, start:stop], out=part)
-        rows = np.arange(len(best))
-        first = best.argmax(axis=1)
-        places, odds = first[:, None], best[rows, first][:, None]
-        if len(self._counts) > 1:
-            best[rows, first] = -np.inf
-            second = best.argmax(axis=1)
-            value = best[rows, second]
-            places = np.stack([first, second], axis=1)
-            odds = np.stack([odds[:, 0], value], axis=1)
-            tied = (best >= value[:, None]).sum(axis=1) > 1
-            for row in np.flatnonzero(tied | (odds[:, 0] == value)):
-                equal = np.append(first[row], np.flatnonzero(best[row] >= value[row]))
-                reached = np.append(odds[row, 0], best[row, equal[1:]])
-                lines = np.full(len(equal), row)
-                distances = self._distances(embeddings, scores, lines, equal)
-                order = np.lexsort((self._by_photos[equal], distances, -reached))[:2]
-                places[row], odds[row] = equal[order], reached[order]
-        distances = np.stack(
-            [self._distances(embeddings, scores, rows, column) for column in places.T], axis=1
-        )
-        return self._by_photos[places], odds, distances
+        scores = cohort.verifier.logit_matrix(cohort.describe(embeddings), self._people)
+        rows = np.arange(len(scores))
+        columns = []
+        for _ in range(min(2, len(self._people))):
+            person = scores.argmax(axis=1)
+            difference = embeddings - self._people[person, :-2]
+            columns.append((person, scores[rows, person], np.linalg.norm(difference, axis=1)))
+            scores[rows, person] = -np.inf
+        people, odds, distances = (np.stack(column, 1) for column in zip(*columns, strict=True))
+        return people, odds, distances
 
-    def _distances(
-        self, embeddings: np.ndarray, scores: np.ndarray, rows: np.ndarray, places: np.ndarray
-    ) -> np.ndarray:
-        """Return the distances (N,) of `rows` of `embeddings` to the best faces of `places`."""
-        counts = self._counts[places]
-        ends = np.cumsum(counts)
-        pair = np.repeat(np.arange(len(places)), counts)
-        number = np.arange(len(pair)) - np.repeat(ends - counts, counts)
-        columns = self._starts[number] + places[pair]
-        # The last of a pair's columns in this order is that of the highest score.
-        order = np.lexsort((scores[rows[pair], columns], pair))
-        columns = columns[order][ends - 1]
-        difference = embeddings[rows] - self._faces[columns, :-2]
-        result: np.ndarray = np.linalg.norm(difference, axis=1)
-        return result
+
+def templates_of(gallery: Gallery) -> np.ndarray:
+    """Return the `person_templates` of the enrolled people, float32 (P, D)."""
+    return person_templates(gallery.embeddings, gallery.person_rows)

@@ -15,7 +15,7 @@ from faceops.identification.settings import IDENTIFICATION, FacePolicy
 from faceops.identification.state.face_store import Extraction
 from faceops.identification.state.found_photo import FoundPhoto
 from faceops.release.bundle import Bundle
-from faceops.verification.album import AlbumThreshold
+from faceops.verification.album import AlbumThreshold, required_lead
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify, clipped_log_odds, reaches, sigmoid
 
@@ -79,7 +79,7 @@ class NamingRule:
 
     Attributes:
         threshold: smallest probability of the best candidate.
-        runner_up_margin: smallest lead over the runner-up, in log odds.
+        runner_up_margin: smallest lead over the runner-up, in log odds; see `required_lead` too.
         policy: which faces are good enough to be compared.
         log_odds: the same threshold, if scores are normalised; it decides then.
         search: ranks the enrolled people by normalised scores; None for a release without them.
@@ -117,6 +117,12 @@ class NamingRule:
         if best.log_odds is not None and self.log_odds is not None:
             return best.log_odds >= self.log_odds
         return bool(reaches(best.probability, self.threshold))
+
+    def required_lead(self, runner_up: Candidate) -> float:
+        """Return by how much the best candidate has to lead, in log odds."""
+        if runner_up.log_odds is None or self.log_odds is None:
+            return self.runner_up_margin
+        return float(required_lead(runner_up.log_odds, self.log_odds, self.runner_up_margin))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -295,6 +301,6 @@ def _decide_one(found: Sequence[Candidate], refusal: Reason | None, rule: Naming
     best, runner_up = found[0], found[1] if len(found) > 1 else None
     if not rule.accepts(best):
         return Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
-    if runner_up is not None and best.lead(runner_up) < rule.runner_up_margin:
+    if runner_up is not None and best.lead(runner_up) < rule.required_lead(runner_up):
         return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
     return Decision(DecisionKind.IDENTIFIED, None, best, runner_up)
