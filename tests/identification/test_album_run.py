@@ -21,7 +21,7 @@ from faceops.identification.state.face_store import Extraction
 from faceops.identification.summary import promise, read_summary
 from faceops.release.bundle import Bundle
 from faceops.serving.service import PhotoService, RequestParams
-from faceops.verification.album import measure_album, threshold_in
+from faceops.verification.album import FEWEST_PEOPLE, measure_album, threshold_in
 from faceops.verification.normalisation import unit
 from faceops.verification.verifier import sigmoid
 from tests.identification import simulated_album as sim
@@ -197,7 +197,7 @@ def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(
     assert (album.low, album.high, album.population) == (None, None, "simulated people")
     assert not summary.threshold_measured and summary.identified > 10
     sentence = promise(summary)
-    assert f"{album.people} people can be told apart, 40 are needed" in sentence
+    assert f"{album.people} people can be told apart, {FEWEST_PEOPLE} are needed" in sentence
     assert "threshold for simulated people" in sentence
     assert sentence in result_lines(summary, tmp_path / "out")
     assert "too small to measure" in (tmp_path / "out/report.html").read_text("utf-8")
