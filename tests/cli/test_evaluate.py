@@ -75,6 +75,17 @@ def test_the_promise_by_population_is_shown_in_words_and_its_worst_is_marked() -
     assert not [line for line in lines if line.startswith("populations.")]
 
 
+def test_a_set_of_photos_that_is_given_twice_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, bundle = tmp_path / "photos", tmp_path / "bundle"
+    (data / "Ada").mkdir(parents=True)
+    bundle.mkdir()
+    twice = ["--data", str(data), "--data", f"{data}/"]
+    assert main(["evaluate", "--bundle", str(bundle), *twice]) == 2
+    assert "two --data name one folder" in capsys.readouterr().err
+
+
 def test_a_bundle_that_is_not_a_folder_is_an_argument_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

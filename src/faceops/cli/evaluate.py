@@ -104,7 +104,10 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _set_names(folders: Sequence[Path]) -> list[str]:
     """Return a name for each folder, which can be that of a folder."""
-    return [str(folder).strip("./").replace("/", "_") for folder in folders]
+    names = [str(folder).strip("./").replace("/", "_") or "photos" for folder in folders]
+    if len(set(names)) < len(names):
+        raise UsageError("two --data name one folder; give each set of photos once.")
+    return names
 
 
 def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
