@@ -29,9 +29,10 @@ class Candidate:
 
     Attributes:
         person: the name.
-        probability: by the verifier, 0 to 1, of the person's most probable gallery face.
+        probability: by the verifier, 0 to 1, of the person's most probable gallery face; of the
+            mean of the person's faces, if scores are normalised in an album.
         distance: Euclidean, between the two unit embeddings, 0 to 2.
-        log_odds: of `probability`, if scores are normalised in an album.
+        log_odds: of `probability`, if scores are normalised.
         stranger_share: estimated share of the album's strangers that score as high, likewise.
     """
 
