@@ -139,6 +139,9 @@ def test_a_verdict_is_not_reused_for_other_photos_or_rules_or_if_it_is_incomplet
     gate_release(two, one, root, WIDE)
     assert find_stored_verdict(two, one, WIDE, root, photos)
     assert find_stored_verdict(two, one, WIDE, root, "other photos") is None
+    with monkeypatch.context() as later:
+        later.setattr("faceops.gate.verdict.VERDICT_VERSION", 99)
+        assert find_stored_verdict(two, one, WIDE, root, photos) is None
     assert find_stored_verdict(two, three, WIDE, root, photos) is None
     stricter = WIDE.model_copy(update={"max_tar_loss": 0.1})
     assert find_stored_verdict(two, one, stricter, root, photos) is None

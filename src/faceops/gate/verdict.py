@@ -17,7 +17,7 @@ from faceops.gate.rules import TIME, RuleResult, apply_rules
 from faceops.registry.store import MODEL, store_errors
 from faceops.registry.versions import Version, with_verdict
 
-VERDICT_VERSION = 1
+VERDICT_VERSION = 2  # raise it with the rules: verdicts by other rules are not reused
 
 
 @dataclass(frozen=True)
@@ -236,12 +236,12 @@ def find_stored_verdict(
 
 
 def rules_sha256(settings: Gate, root: Path) -> str:
-    """Return the sha256 of the parameters and of the CSV of groups that they name.
+    """Return the sha256 of the version of the rules, the parameters and the CSV that they name.
 
     Raises:
         FaceOpsError: the CSV cannot be read.
     """
-    content = settings.model_dump_json()
+    content = f"{VERDICT_VERSION} {settings.model_dump_json()}"
     if settings.slices and (root / settings.slices).is_file():
         content += sha256_file(root / settings.slices)
     return hashlib.sha256(content.encode()).hexdigest()
