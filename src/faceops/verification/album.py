@@ -55,9 +55,6 @@ _ROUNDS = 3
 # The mean of k faces is reached by at most as many strangers as k ** _PHOTOS single faces: 1.1 to
 # 1.8 times as many for two faces and 1.3 to 2.6 for five, on LFW, families and Pins.
 _PHOTOS = 0.6
-# A budget is the most that may happen: the threshold aims at this part of it, as the tails of the
-# calibration sets differ by about a fifth.
-_CAUTION = 0.8
 _NEAR = 2.0  # log odds below the threshold from which a runner-up has to be led by more
 _PURE = RATES.index(1e-3)  # up to here an excess of strict groups means people who were not grouped
 _RESAMPLES = 200
@@ -145,7 +142,7 @@ class Album:
 
     def threshold(self, budget: float, enrolled: float) -> AlbumThreshold:
         """Return the threshold for `budget` in a gallery of `enrolled` (`effective_people`)."""
-        rate = pair_rate(_CAUTION * budget, enrolled)
+        rate = pair_rate(budget, enrolled)
         odds = at_rate(self.tail, rate)
         if not len(self.resampled):
             name, _ = self.cohort.normalisation.worst(rate)
