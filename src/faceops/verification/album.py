@@ -5,8 +5,8 @@ identification rate, FPIR). With n enrolled people and a share p of pairs of str
 a threshold, it is 1 - (1 - p)^n. So the task is to find p in this album, where nobody has said
 who is who:
 
-1. A sample of the album's faces and of the gallery is grouped by person: average linkage, first
-   of faces, then of the groups' mean embeddings. One face of each group is the cohort of
+1. A sample of the album's faces and of the enrolled people is grouped by person: average linkage,
+   first of faces, then of the groups' mean embeddings. One face of each group is the cohort of
    `normalisation`.
 2. Faces of different groups are pairs of strangers. Each stands for an enrolled person and a
    stranger whom we invent, as decoys do in proteomics (Elias & Gygi 2007).
@@ -18,10 +18,12 @@ who is who:
    up, by at most `_MOST_ABOVE`; but not if the excess is there already among the many pairs of
    ordinary strangers, since it then comes from people whose faces were not grouped.
 
-The interval is a bootstrap over groups (Efron 1979) of all of this, and then of the number of
-strangers who happen to be in the album. An album with fewer than `FEWEST_PEOPLE` groups cannot
-say; the threshold is then that of the calibration set with the most similar strangers. With fewer
-than `ENOUGH_FACES` faces it is between the two, where that of the album is the lower one.
+All of this but the groups is repeated for resampled groups, a bootstrap (Efron 1979). The
+threshold is where the mean rate of the resamples meets that of the budget (`pair_rate`); the
+interval also has the number of strangers who happen to be in the album. An album with fewer than
+`FEWEST_PEOPLE` groups cannot say; the threshold is then that of the calibration set with the most
+similar strangers. With fewer than `ENOUGH_FACES` faces it is between the two, where that of the
+album is the lower one.
 """
 
 import hashlib
@@ -45,15 +47,15 @@ from faceops.verification.normalisation import (
 from faceops.verification.thresholds import Thresholds, as_threshold
 from faceops.verification.verifier import Verifier
 
-SAMPLE, GALLERY_SAMPLE = 2000, 500  # faces of the album and of the gallery that are grouped
+SAMPLE, GALLERY_SAMPLE = 2000, 500  # faces and enrolled people that are grouped, at most
 FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
 # Normalised scores z, a constant and so much for each score that `skipped_of` leaves out: groups
 # join from the first; a group that reaches the second with a larger one may be the same person,
 # and is left out of the cohort; strict groups join from the third.
 _JOIN, _DOUBTFUL, _STRICT = (4.0, 0.7), (4.0, 0.4), (7.0, 0.6)
 _ROUNDS = 3
-# The mean of k faces is reached by at most as many strangers as k ** _PHOTOS single faces: 1.1 to
-# 1.8 times as many for two faces and 1.3 to 2.6 for five, on LFW, families and Pins.
+# The mean of k faces is reached by about as many strangers as k ** _PHOTOS single faces: measured
+# on LFW, families and Pins, 1.1 to 1.8 times as many as one face for k = 2, 1.3 to 2.6 for k = 5.
 _PHOTOS = 0.6
 _NEAR = 2.0  # log odds below the threshold from which a runner-up has to be led by more
 _PURE = RATES.index(1e-3)  # up to here an excess of strict groups means people who were not grouped
@@ -98,7 +100,7 @@ class AlbumThreshold:
     """The threshold of a run, and what is known about it.
 
     Attributes:
-        budget: largest share of strangers' faces that may get a name.
+        budget: largest share of strangers' faces that may get a name; see `pair_rate`.
         log_odds: a face is named from here.
         low, high: 95 % interval of the share of strangers named in this album; None if the album
             cannot say.
@@ -127,10 +129,10 @@ class Album:
 
     Attributes:
         cohort: normalises the scores of this album.
-        tail: float64 (R,), log odds that the shares `RATES` of pairs of strangers reach, where few
-            faces are in the album moved towards the worst calibration set.
-        resampled: float64 (B, R), of the album alone, for resampled groups; B is 0 where it cannot
-            say.
+        tail: float64 (R,), log odds that the shares `RATES` of pairs of strangers reach: the mean
+            of `resampled`, moved up towards the worst calibration set in an album of few faces.
+        resampled: float64 (B, R), the same for resampled groups of the album alone; B is 0 where it
+            cannot say.
         people, faces: groups measured on, and faces of the album.
     """
 
@@ -157,10 +159,10 @@ class Album:
     def _interval(self, odds: float, enrolled: float) -> tuple[float, float]:
         """Return the 95 % interval of the share of this album's strangers at or above `odds`."""
         rates = np.array([rate_at(tail, np.array(odds)) for tail in self.resampled])
-        faces_each = max(self.faces / max(self.people, 1), 1.0)
-        draw = np.random.default_rng(0)
-        people = draw.poisson(_fpir(rates, enrolled) * self.faces / faces_each)
-        low, high = np.quantile(people * faces_each / max(self.faces, 1), [0.025, 0.975])
+        # The faces of one stranger are taken to be named together. Of a large album only the people
+        # in the sample are counted, so the interval errs on the wide side.
+        named = np.random.default_rng(0).poisson(_fpir(rates, enrolled) * self.people)
+        low, high = np.quantile(named / self.people, [0.025, 0.975])
         return float(low), float(min(high, 1.0))
 
 
@@ -208,24 +210,22 @@ def measure_album(
     if people < FEWEST_PEOPLE:
         return Album(cohort, worst, np.zeros((0, len(RATES))), people, len(faces))
     described = cohort.describe(both)
-    z = (
-        cohort.verifier.logit_matrix(described[: len(chosen)], described) - normalisation.shift
-    ) / (normalisation.scale)
+    z = _z(cohort, described[: len(chosen)], described)
     strict, _ = _group(both, normalisation, apart, _STRICT, _ROUNDS - 1)
     loose_tails = _tails(z, groups, core[groups].astype(float))
     strict_tails = _tails(z, strict, np.ones(len(strict)))
-    spread = np.random.default_rng(1).uniform(-1, 1, len(loose_tails))
-    spread[0] = 0  # the first row is the album itself
+    # The first number is not used, so that thresholds stay those that were measured.
+    spread = np.random.default_rng(1).uniform(-1, 1, 1 + _RESAMPLES)[1:]
     pairs = len(chosen) * len(both)
     tails = np.array([
         _tail(loose, high, normalisation.curve, pairs, off)
         for loose, high, off in zip(loose_tails, strict_tails, spread, strict=True)
     ])  # fmt: skip
     tails = normalisation.scale * tails + normalisation.shift
-    mean = _mean_tail(tails[1:])
+    mean = _mean_tail(tails)
     unsure = np.clip((ENOUGH_FACES - len(faces)) / (ENOUGH_FACES - FEWEST_PEOPLE), 0, 1)
     tail = mean + unsure * np.maximum(worst - mean, 0)
-    return Album(cohort, tail, tails[1:], people, len(faces))
+    return Album(cohort, tail, tails, people, len(faces))
 
 
 def _mean_tail(tails: np.ndarray) -> np.ndarray:
@@ -252,9 +252,8 @@ def _pairs_within(photos: np.ndarray) -> np.ndarray:
     """Return the pairs of rows, int64 (P, 2), that have the same photo."""
     order = np.argsort(photos, kind="stable")
     found = []
-    for step in range(
-        1, int(np.bincount(np.unique(photos, return_inverse=True)[1]).max(initial=0))
-    ):
+    most = int(np.unique(photos, return_counts=True)[1].max(initial=0))
+    for step in range(1, most):
         same = photos[order[step:]] == photos[order[:-step]]
         found.append(np.stack([order[:-step][same], order[step:][same]], axis=1))
     return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
@@ -307,8 +306,13 @@ def _scores(
 ) -> np.ndarray:
     cohort = Cohort(normalisation, people, skipped)
     described = cohort.describe(means)
-    odds = cohort.verifier.logit_matrix(described, described)
-    result: np.ndarray = (odds - normalisation.shift) / normalisation.scale
+    return _z(cohort, described, described)
+
+
+def _z(cohort: Cohort, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return z of described rows `a` (N, D + 2) and `b` (M, D + 2), float32 (N, M)."""
+    known = cohort.normalisation
+    result: np.ndarray = (cohort.verifier.logit_matrix(a, b) - known.shift) / known.scale
     return result
 
 
@@ -372,12 +376,11 @@ def average_linkage(similarity: np.ndarray, cut: float) -> np.ndarray:
 
 
 def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarray:
-    """Return the scores that the shares `RATES` of pairs reach, float64 (1 + B, R).
+    """Return the z that the shares `RATES` of pairs of groups reach, float64 (B, R), resampled.
 
-    The first row is of all pairs of different groups, the others of resampled groups. Faces of a
-    group of n weigh 1 / sqrt(n) each, so that a person with many photos counts for more than one
-    with few, but not by as much. `z` float32 (N, M) are the scores of the album's faces, the first
-    N of the M in `groups`; `included` (M,) is 0 for faces to leave out.
+    Faces of a group of n weigh 1 / sqrt(n) each, so that a person with many photos counts for more
+    than one with few, but not by as much. `z` float32 (N, M) are the scores of the album's faces,
+    the first N of the M in `groups`; `included` (M,) is 0 for faces to leave out.
     """
     weight = included / np.sqrt(np.bincount(groups)[groups])
     rows = len(z)
@@ -394,13 +397,12 @@ def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarra
     pair_weight = weight[:rows, None] * weight[None, :] * different
     probes = reached(np.broadcast_to(groups[:rows, None], z.shape), pair_weight)
     decoys = reached(np.broadcast_to(groups[None, :], z.shape), pair_weight)
-    whole = probes.sum(axis=0)
+    whole = np.maximum(_share(probes.sum(axis=0)), 1e-12)
     times = np.random.default_rng(0).multinomial(numbers, np.full(numbers, 1 / numbers), _RESAMPLES)
-    shares = [_share(whole)]
-    drawn = times.astype(float)
+    drawn, shares = times.astype(float), []
     for probed, decoyed in zip(drawn @ probes, drawn @ decoys, strict=True):
         # A group is drawn as probe and as decoy: a pigeonhole bootstrap (Owen 2007).
-        both = _share(probed) * _share(decoyed) / np.maximum(shares[0], 1e-12)
+        both = _share(probed) * _share(decoyed) / whole
         shares.append(np.minimum.accumulate(np.minimum(both, 1.0)))
     return np.array([_at_rates(share) for share in shares])
 

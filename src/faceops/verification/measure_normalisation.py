@@ -27,6 +27,7 @@ _LINK_RATE = 5e-6  # false accept rate of pairs from which groups of faces are j
 _ONLY_SET = "validation people"
 _BLOCK = 512  # faces compared with all others at a time
 _IMPOSTORS = 400_000  # scores that calibrate, of one set
+_FEWEST_PAIRS = 5  # that reach a rate in a set, for its tail to count there
 
 
 def measure_normalisation(
@@ -89,14 +90,12 @@ def measure_normalisation(
     })  # fmt: skip
 
 
-_FEWEST_PAIRS = 5
-
-
 def _mean_shape(shapes: np.ndarray, faces: list[int]) -> np.ndarray:
     """Return the mean (R,) of `shapes` (S, R) of sets of so many `faces`, by steps between rates.
 
-    A set counts in a step to a rate that five of its pairs reach, so that a small one does not end
-    the tail. Beyond all sets the last slope continues, linear in the logarithm of the rate.
+    A set counts in a step to a rate that `_FEWEST_PAIRS` of its pairs reach, so that a small one
+    does not end the tail. Beyond all sets the last slope continues, linear in the logarithm of the
+    rate.
     """
     depths, steps = np.diff(-np.log(RATES)), np.diff(shapes, axis=1)
     counts = np.outer(np.square(faces, dtype=float), RATES[1:]) >= _FEWEST_PAIRS
@@ -132,7 +131,7 @@ def _score_pairs(cohort: Cohort, faces: np.ndarray, own: np.ndarray) -> _Scores:
         reached += np.bincount(places, weights.ravel(), len(reached))
         later = np.arange(len(faces)) > np.arange(len(faces))[part, None]
         genuine.append(z[~different & later])
-        impostor.append(z[different].ravel()[::step])
+        impostor.append(z[different][::step])
     tail = scores_at_rates(reached[::-1].cumsum()[::-1])
     return _Scores(tail, np.concatenate(genuine), np.concatenate(impostor))
 

@@ -8,11 +8,11 @@ those that each of them reaches with a cohort of other people:
     z = ((s - m_a) / d_a + (s - m_b) / d_b) / 2
 
 where m and d are mean and standard deviation of a face's `NEAREST` highest scores with the cohort.
-The very highest are left out, as they may be of the same person, and the more the more faces were
-grouped (`skipped_of`). The cohort is one face of
-each person in the album, as far as they can be told apart (see `album`), and `SYNTHETIC` random
-unit vectors around the mean embedding, which belong to nobody and are enough where an album is
-small. z does not change when scores are scaled or shifted.
+The very highest are left out, as they may be of the same person; more of them, the more faces were
+grouped (`skipped_of`). The cohort is one face of each person in the album, as far as they can be
+told apart (see `album`), and `SYNTHETIC` random unit vectors around the mean embedding, which
+belong to nobody and are enough where an album is small. z does not change when scores are scaled
+or shifted.
 """
 
 import math
@@ -35,9 +35,7 @@ RATES = (
     0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6,
 )  # fmt: skip
 LOW, HIGH = RATES.index(0.1), RATES.index(0.01)
-
-
-CAUTION = 0.8
+CAUTION = 0.8  # share of a budget that a threshold aims at
 
 
 class _Frozen(BaseModel):
@@ -94,8 +92,8 @@ class Normalisation(_Frozen):
 def pair_rate(budget: float, enrolled: float) -> float:
     """Return the share of pairs of strangers that may reach a threshold to keep an FPIR `budget`.
 
-    `enrolled` people have one photo each. A budget is the most that may happen: the threshold aims
-    at `CAUTION` of it, as the tails of calibration sets differ by about a fifth.
+    `enrolled` people have one photo each, see `effective_people`. A budget is the most that may
+    happen, and the tails of calibration sets differ by about a fifth: hence `CAUTION`.
     """
     return float(-np.expm1(np.log1p(-CAUTION * budget) / enrolled))
 
@@ -103,7 +101,7 @@ def pair_rate(budget: float, enrolled: float) -> float:
 def at_rate(tail: np.ndarray, rate: float) -> float:
     """Return the score that a share `rate` reaches; `tail` (R,) are the scores at `RATES`.
 
-    Linear in the logarithm of the rate, also beyond the last one.
+    Linear in the logarithm of the rate, also beyond the last one. Above the first rate its score.
     """
     x, wanted = -np.log(RATES), -math.log(rate)
     if wanted <= x[-1]:
