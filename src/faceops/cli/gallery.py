@@ -194,8 +194,8 @@ def _show(args: argparse.Namespace) -> int:
     for face in faces:
         own = "-" if face.mean_similarity is None else f"{face.mean_similarity:.2f}"
         other = "    -" if face.other_similarity is None else f"{face.other_similarity:5.2f}"
-        note = f"  <- more like {face.other}" if face.is_suspicious else ""
-        lines.append(f"{own:>10}  {other}  {face.quality:7.2f}  {face.photo}{note}")
+        mark = f"  <- more like {face.other}" if face.is_suspicious else ""
+        lines.append(f"{own:>10}  {other}  {face.quality:7.2f}  {face.photo}{mark}")
     lines.append(
         f"{person}: {len(faces)} faces; similarity is the mean cosine to the person's other faces, "
         "other the highest to another person's face"
