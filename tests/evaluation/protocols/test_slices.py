@@ -1,5 +1,6 @@
 """Figures of groups at the thresholds of all people together; attributes from a CSV."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from faceops.base.errors import UsageError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.album_scores import AlbumScores, score_album
 from faceops.evaluation.protocols.slices import (
     FAR,
     GALLERY,
@@ -17,7 +19,7 @@ from faceops.evaluation.protocols.slices import (
 )
 from faceops.verification.thresholds import SearchTail, TailPoint, Thresholds
 from tests.evaluation.simulated import VERIFIER, adapting, album_of, people
-from tests.verification.population import VERIFIER as ALBUM_VERIFIER
+from tests.verification import population
 
 
 def release_thresholds() -> Thresholds:
@@ -76,25 +78,37 @@ def test_a_group_of_one_person_has_the_figures_that_exist() -> None:
     assert figures["worst"] == {"tar": None, "false_accept_rate": None}
 
 
-@pytest.mark.parametrize("margin", [0.0, 1.0])
-def test_the_chance_of_the_right_name_is_that_of_many_galleries(margin: float) -> None:
-    some = people(25, 2, 0.8)
-    cut = -4.0
-    chance, whose = chance_identified(some, VERIFIER, cut, margin, seed=4)
+def scores(normalised: bool) -> AlbumScores:
+    if not normalised:
+        return AlbumScores(people(25, 2, 0.8).embeddings, VERIFIER, None)
+    rows, _ = population.album(1, 25, 2, 0.4, noise=1.2)
+    return score_album(rows, rows[:0], population.VERIFIER, adapting())
+
+
+@pytest.mark.parametrize(
+    ("normalised", "cut", "margin"), [(False, -4.0, 0.0), (False, -4.0, 1.0), (True, -6.0, 1.0)]
+)
+def test_the_chance_of_the_right_name_is_that_of_many_galleries(
+    normalised: bool, cut: float, margin: float
+) -> None:
+    scored = scores(normalised)
+    some = replace(people(25, 2), embeddings=scored.faces)
+    chance, whose = chance_identified(some, scored, cut, margin, seed=4)
     assert len(chance) == len(whose) == 3 * 25
     draw = np.random.default_rng(5)
     order = np.random.default_rng(4).permutation(50)  # the first gallery that is drawn
     person = np.repeat(np.arange(25), 2)
     gallery = order[np.unique(person[order], return_index=True)[1]]
     probes = np.setdiff1d(np.arange(50), gallery)
-    logits = VERIFIER.logit_matrix(some.embeddings[probes], some.embeddings[gallery])
+    logits = scored.verifier.logit_matrix(some.embeddings[probes], some.embeddings[gallery])
     named = np.zeros(25)
     for _ in range(600):
         for row in range(25):
             others = draw.permutation(np.delete(np.arange(25), row))[: GALLERY - 1]
             own, rival = logits[row, row], logits[row, others].max()
             right = own > rival if margin else own >= rival
-            named[row] += own >= cut and right and own - rival >= margin
+            lead = scored.lead(rival, cut, margin)
+            named[row] += own >= cut and right and own - rival >= lead
     assert 0.2 < chance.mean() < 0.98
     assert chance[:25] == pytest.approx(named / 600, abs=0.08)
 
@@ -170,7 +184,7 @@ def test_groups_of_an_album_get_its_threshold() -> None:
     groups = Attributes({"age": np.repeat(["adult", "child"], 360)}, 0)
     earlier = adapting().model_copy(update={"normalisation": None})
     now, before = (
-        measure_slices(both, groups, ALBUM_VERIFIER, thresholds, 0)["age"]
+        measure_slices(both, groups, population.VERIFIER, thresholds, 0)["age"]
         for thresholds in (adapting(), earlier)
     )
     assert now["child"]["tar"] == before["child"]["tar"]  # pairs are compared as they are

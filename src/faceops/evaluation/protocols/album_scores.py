@@ -56,6 +56,10 @@ class AlbumScores:
         odds = log_odds_of(thresholds.for_search(budget, int(sum(gallery_photos))))
         return AlbumThreshold(budget, odds, None, None, 0, 0)
 
+    def lead(self, runner_up: np.ndarray, threshold: float, margin: float) -> np.ndarray | float:
+        """Return the lead over `runner_up` that a name needs; all in log odds."""
+        return margin if self.album is None else required_lead(runner_up, threshold, margin)
+
 
 def score_album(
     embeddings: np.ndarray, gallery: np.ndarray, verifier: Verifier, thresholds: Thresholds | None
@@ -111,7 +115,7 @@ def search_album(
     margin = thresholds.runner_up_margin
     if normalised:
         reached = reaches(best, found.log_odds)
-        named = reached & (best - runner_up >= required_lead(runner_up, found.log_odds, margin))
+        named = reached & (best - runner_up >= scored.lead(runner_up, found.log_odds, margin))
     else:
         reached = reaches(best, found.probability)
         named = is_named(best, runner_up, found.probability, margin)

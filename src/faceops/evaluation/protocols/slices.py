@@ -243,9 +243,10 @@ def _search_figures(
         cut = scored.threshold(thresholds, thresholds.default_budget, [1] * GALLERY).log_odds
     except UsageError as error:
         return absent | {"search_refused": str(error)}
-    verifier = scored.verifier
-    comparisons = impostor_comparisons(faces.embeddings, faces.persons, verifier, cut, seed=seed)
-    named, whose = chance_identified(faces, verifier, cut, thresholds.runner_up_margin, seed)
+    comparisons = impostor_comparisons(
+        faces.embeddings, faces.persons, scored.verifier, cut, seed=seed
+    )
+    named, whose = chance_identified(faces, scored, cut, thresholds.runner_up_margin, seed)
     return {
         "dir": float(named.mean()) if len(named) else None,
         "dir_interval": share_interval(named, whose, seed),
@@ -258,14 +259,14 @@ def _search_figures(
 
 
 def chance_identified(
-    faces: EmbeddedFaces, verifier: Verifier, cut: float, margin: float, seed: int
+    faces: EmbeddedFaces, scored: AlbumScores, cut: float, margin: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the chance of a correct name for each probe, float64 (Q,), and its person, (Q,).
 
     A photo of each person is drawn for the gallery, `DRAWS` times; every other photo probes. With
-    the own score at `cut` or above, the name is given unless one of the `GALLERY` - 1 others
-    comes within `margin` of it: E of the M others do, so C(M - E, n) / C(M, n) galleries are
-    without them.
+    the own score at `cut` or above, the name is given unless it lacks the lead over one of the
+    `GALLERY` - 1 others, see `AlbumScores.lead`: over E of the M others, so C(M - E, n) / C(M, n)
+    galleries are without them. The rows of `faces` are those that `scored.verifier` compares.
     """
     person = codes(faces.persons)
     draw = np.random.default_rng(seed)
@@ -276,10 +277,12 @@ def chance_identified(
         probes = np.setdiff1d(np.arange(len(person)), gallery)
         for block in row_blocks(len(probes), faces.people):
             rows = probes[block]
-            scores = verifier.logit_matrix(faces.embeddings[rows], faces.embeddings[gallery])
-            own = scores[np.arange(len(rows)), person[rows]]
-            near = (scores > own[:, None] - np.float32(margin)).sum(1) - (margin > 0)
-            alone = 1 - chance_named(np.maximum(near, 0), faces.people - 1, GALLERY - 1)
+            scores = scored.verifier.logit_matrix(faces.embeddings[rows], faces.embeddings[gallery])
+            right = np.arange(len(rows)), person[rows]
+            own = scores[right]
+            scores[right] = -np.inf
+            near = (own[:, None] - scores < scored.lead(scores, cut, margin)).sum(1)
+            alone = 1 - chance_named(near, faces.people - 1, GALLERY - 1)
             chances.append(np.where(reaches(own, cut), alone, 0.0))
             whose.append(person[rows])
     return np.concatenate(chances), np.concatenate(whose)
