@@ -113,6 +113,19 @@ def test_the_rows_are_those_of_a_direct_computation(
     assert read_summary(tmp_path / "out").album is None
 
 
+def test_a_larger_budget_takes_no_name_away(
+    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    before: set[tuple[str, int, str]] = set()
+    for budget in (0.03, sim.BUDGET, 0.2, 0.6):
+        identify(photos, people, release, tmp_path / "out", IdentifySettings(budget=budget))
+        rows = rows_of(tmp_path / "out")
+        named = {(row["photo_id"], row["face_index"], row["person"]) for row in rows}
+        named = {key for key in named if key[2] is not None}
+        assert named >= before
+        before = named
+
+
 def test_the_album_is_the_same_in_any_order_and_read_again(
     photos: Path, people: Gallery, release: Bundle, tmp_path: Path
 ) -> None:

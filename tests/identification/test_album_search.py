@@ -131,7 +131,7 @@ def named(odds: float, runner_up: float | None = None, margin: float = 1.0) -> R
     """The reason why a face with these log odds is not named at a threshold of 18."""
     people = [("Ann", odds)] + ([] if runner_up is None else [("Ben", runner_up)])
     candidates = [Candidate(name, 1.0, 0.5, value, 0.01) for name, value in people]
-    rule = NamingRule(1.0, margin, log_odds=18.0)
+    rule = NamingRule(1.0, margin, log_odds=18.0, usual_log_odds=18.0)
     return decide([candidates], [None], rule)[0].reason
 
 

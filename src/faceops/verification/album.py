@@ -76,8 +76,10 @@ def required_lead(
 ) -> np.ndarray | float:
     """Return the lead over the `runner_up` that a name needs; all in log odds.
 
-    It is the release's `margin`, and more where the runner-up comes near the threshold too, as a
-    relative does: both are then unlike strangers, and which of the two it is is less certain.
+    `threshold` is that of the default budget: the lead does not depend on the one that is asked
+    for, so a larger budget takes no name away. The lead is the release's `margin`, and more where
+    the runner-up comes near the threshold too, as a relative does: both are then unlike strangers,
+    and which of the two it is is less certain.
     """
     return margin + np.maximum(runner_up - threshold + _NEAR, 0)
 

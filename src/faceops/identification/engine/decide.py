@@ -1,6 +1,7 @@
 """Decide who a face shows: rank the enrolled people by the verifier, then apply the naming rule.
 
-A release that knows normalised scores ranks by these, see `album_search`.
+A release that knows normalised scores compares a face with the mean of each person's faces, see
+`album_search`; an earlier one with the nearest gallery faces, see `rank_people`.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ class Candidate:
         person: the name.
         probability: by the verifier, 0 to 1, of the person's most probable gallery face; of the
             mean of the person's faces, if scores are normalised in an album.
-        distance: Euclidean, between the two unit embeddings, 0 to 2.
+        distance: Euclidean, 0 to 2, between the two unit embeddings.
         log_odds: of `probability`, if scores are normalised.
         stranger_share: estimated share of the album's strangers that score as high, likewise.
     """
@@ -83,6 +84,8 @@ class NamingRule:
         runner_up_margin: smallest lead over the runner-up, in log odds; see `required_lead` too.
         policy: which faces are good enough to be compared.
         log_odds: the same threshold, if scores are normalised; it decides then.
+        usual_log_odds: that of the default budget, likewise, which `required_lead` is measured
+            from: else a larger budget would leave more faces ambiguous.
         search: ranks the enrolled people by normalised scores; None for a release without them.
     """
 
@@ -90,6 +93,7 @@ class NamingRule:
     runner_up_margin: float
     policy: FacePolicy = IDENTIFICATION
     log_odds: float | None = None
+    usual_log_odds: float | None = None
     search: AlbumSearch | None = None
 
     @classmethod
@@ -109,9 +113,17 @@ class NamingRule:
         threshold = thresholds.for_search(budget, faces) if faces else 1.0
         return cls(threshold, thresholds.runner_up_margin, policy)
 
-    def in_album(self, search: AlbumSearch, found: AlbumThreshold) -> "NamingRule":
+    def in_album(
+        self, search: AlbumSearch, found: AlbumThreshold, thresholds: Thresholds
+    ) -> "NamingRule":
         """Return the rule with the threshold that was found in an album."""
-        return replace(self, threshold=found.probability, log_odds=found.log_odds, search=search)
+        return replace(
+            self,
+            threshold=found.probability,
+            log_odds=found.log_odds,
+            usual_log_odds=search.threshold(thresholds, thresholds.default_budget).log_odds,
+            search=search,
+        )
 
     def accepts(self, best: Candidate) -> bool:
         """Whether the best candidate's score is high enough for a name."""
@@ -121,9 +133,9 @@ class NamingRule:
 
     def required_lead(self, runner_up: Candidate) -> float:
         """Return by how much the best candidate has to lead, in log odds."""
-        if runner_up.log_odds is None or self.log_odds is None:
+        if runner_up.log_odds is None or self.usual_log_odds is None:
             return self.runner_up_margin
-        return float(required_lead(runner_up.log_odds, self.log_odds, self.runner_up_margin))
+        return float(required_lead(runner_up.log_odds, self.usual_log_odds, self.runner_up_margin))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -264,8 +276,8 @@ def decide(
 ) -> list[Decision]:
     """Return a decision for each face of one photo.
 
-    A face with a refusal is rejected. Otherwise the best candidate is given if its probability
-    reaches the threshold and leads the runner-up by the margin in log odds (in large galleries,
+    A face with a refusal is rejected. Otherwise the best candidate is given if its score reaches
+    the threshold and leads the runner-up by the required lead in log odds (in large galleries,
     thresholds lie so near to 1 that differences of probabilities say little). If two faces would
     get one name, only the more probable gets it (the earlier one on a tie), the other is
     `ambiguous`.
