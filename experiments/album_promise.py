@@ -157,7 +157,6 @@ def main() -> None:
         others = [one.half("choose") for other, one in sets.items() if other != name]
         thresholds = calibrate(model, others)
         faces = whole.half(args.half)
-
         for title, enrolled, photos, size in table(args.table, name, faces, Path(named[name])):
             draws = 100 if args.table == "coverage" else args.draws
             chosen = faces

@@ -103,10 +103,13 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _set_names(folders: Sequence[Path]) -> list[str]:
-    """Return a name for each folder, which can be that of a folder."""
+    """Return a name for each of `folders`, which is also that of its folder below --out."""
     names = [str(folder).strip("./").replace("/", "_") or "photos" for folder in folders]
     if len(set(names)) < len(names):
-        raise UsageError("two --data name one folder; give each set of photos once.")
+        raise UsageError(
+            "two --data name one folder, or folders of one name; give each set of photos once, "
+            "each in a folder with a name of its own."
+        )
     return names
 
 
@@ -154,14 +157,16 @@ def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     }
     model, params = open_model(folder, args.threads, args.precision), _params(args.params)
     done = evaluate_folders(model, requests, params, args.threads)
-    for name, one in zip(names, done, strict=True) if args.out is not None else ():
+    figures = [one.result.figures for one in done]
+    if args.out is None:
+        return figures
+    if len(done) > 1:
+        _write(args.out, {"sets": dict(zip(names, figures, strict=True))})
+    for name, one in zip(names, done, strict=True):
         out = args.out if len(done) == 1 else args.out / name
         _write(out, one.result.figures)
         write_report(out, one.result, params.evaluate)
         one.photos.write(out / "photos.csv", one.seen.split or {})
-    figures = [one.result.figures for one in done]
-    if args.out is not None and len(done) > 1:
-        _write(args.out, {"sets": dict(zip(names, figures, strict=True))})
     return figures
 
 
@@ -196,8 +201,10 @@ def figures_table(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> li
     for row, *cells in zip(["", *rows], *columns, strict=True):
         aligned = (f"{c:>{max(map(len, col))}}" for c, col in zip(cells, columns, strict=True))
         lines.append(f"{row:<{first}}  {'  '.join(aligned)}")
-    folders = {one["data"]["folder"]: one["data"] for one in reversed(figures) if "data" in one}
-    for data in reversed(folders.values()):
+    folders: dict[str, Any] = {}
+    for data in (one["data"] for one in figures if "data" in one):
+        folders.setdefault(data["folder"], data)
+    for data in folders.values():
         lines += ["", *_data_lines(data)]
     compared = {
         one.get("bundle", ""): one["populations"] for one in figures if "populations" in one

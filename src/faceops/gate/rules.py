@@ -188,9 +188,9 @@ def worst_population(comparison: Comparison) -> RuleResult | None:
 def strangers_named(comparison: Comparison) -> RuleResult:
     """Strangers named at the release's own thresholds are not shown to exceed its budget.
 
-    Nor, beyond the budget, to be more than the champion names. In the worst population, if there
-    are several. The thresholds were calibrated on more people than there are here, so it takes
-    evidence that they do not keep the budget to fail.
+    Above the budget they must not be shown to be more than the champion names either. Both are
+    measured in the worst population, if there are several. The thresholds were calibrated on more
+    people than there are here, so it takes evidence that they do not keep the budget to fail.
     """
     confidence = comparison.settings.confidence
     budget = comparison.tables[1].thresholds.default_budget
@@ -206,14 +206,14 @@ def strangers_named(comparison: Comparison) -> RuleResult:
     )
     if low <= budget:
         reason = (
-            f"it named {after:.4f} of strangers{where} and the champion {before:.4f}, at least "
-            f"{more:.4f} more, and its budget is {budget:g}."
+            f"its budget is to name at most {budget:g} of strangers; it named {after:.4f} of them"
+            f"{where} and the champion {before:.4f}: at least {more:.4f} more."
         )
     passed = low <= budget and (more <= 0 or after <= budget)
     name = f"strangers named, at its own thresholds{where}"
     demand = (
-        f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f}), or beyond it the "
-        "champion"
+        f"not shown to exceed its budget of {budget:g} ({low:.4f} to {high:.4f}) nor, above the "
+        "budget, the champion"
     )
     return RuleResult(name, demand, passed, before, after, reason=reason)
 
@@ -307,9 +307,10 @@ def _worst(
     worse: Callable[[Iterable[tuple[float, str]]], tuple[float, str]],
     confidence: float,
 ) -> tuple[Figures, str, np.ndarray]:
-    """Return both models' `figure` in the album where it is `worse` (min or max), and its names.
+    """Return both models' `figure` in the album where it is worst, and the names of these albums.
 
-    Then the same in each resample of the people, float64 (2, R), the champion's first.
+    `worse` is min or max. The third value is `figure` of the worst album in each resample of the
+    people, float64 (2, R), the champion's first.
     """
     found = [
         worse((figure(one.figures[model], one.unit_weights), name) for name, one in albums.items())

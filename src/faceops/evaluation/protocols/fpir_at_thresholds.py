@@ -6,10 +6,10 @@ galleries of people the release has not seen
 (`faceops.verification.false_positive_identification`), with a 95 % interval over them.
 
 A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
-lies above, else "undecided": the sample is too small to decide. Beside it is
-the interval that the album states for itself without any label or, in a release that does not adapt
-to albums, the one over the people who calibrated it; where it and the measured one are disjoint,
-the stated one was too narrow.
+lies above, else "undecided": the sample is too small to decide. Beside it is the interval that the
+album states for itself without any label or, in a release that does not adapt to albums, the one
+over the people who calibrated it; where it and the measured one are disjoint, the stated one was
+too narrow.
 """
 
 from collections.abc import Collection

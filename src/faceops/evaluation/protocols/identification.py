@@ -6,8 +6,9 @@ The open-set figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT r
 share of strangers' photos that get a name, and DIR, the share of known people's photos that get
 the right one. A photo is named as identification names it: the best person's probability reaches
 the threshold and leads the runner-up by the margin in log odds. With a release that adapts to an
-album, the probes of each gallery are an album of their own, see `album_scores`; its estimate of the
-share of strangers named, made without a label, is compared with the share that was.
+album, the probes of each gallery are an album of their own, see `album_scores`, and people are
+searched by the means of their embeddings; the album's estimate of the share of strangers named,
+made without a label, is compared with the share that was.
 
 "Gallery against query" has the same outcomes in other figures: TPR, the share of known people's
 photos that get any name, FPR (the FPIR), and an accuracy balanced between known and unknown.
@@ -205,8 +206,8 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
 def estimate_figures(estimates: Sequence[tuple[AlbumThreshold, float]]) -> dict[str, Any]:
     """Return the mean interval that the albums state, and how often it holds the truth.
 
-    None where no album could say; "fallback_population" then is the calibration set whose
-    threshold was used.
+    Both are None where no album could say. "fallback_population" is the calibration set whose
+    threshold was used for those that could not, "" without any.
     """
     said = [
         (one.low, one.high, reached)
