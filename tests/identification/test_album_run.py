@@ -18,7 +18,7 @@ from faceops.identification.forget.output_folder import ForgottenOutput, forget_
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import Extraction
-from faceops.identification.summary import promise, read_summary
+from faceops.identification.summary import AlbumEstimate, promise, read_summary
 from faceops.release.bundle import Bundle
 from faceops.serving.service import PhotoService, RequestParams
 from faceops.verification.album import FEWEST_PEOPLE, measure_album, threshold_in
@@ -214,6 +214,16 @@ def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(
     assert "threshold for simulated people" in sentence
     assert sentence in result_lines(summary, tmp_path / "out")
     assert "too small to measure" in (tmp_path / "out/report.html").read_text("utf-8")
+
+
+def test_the_sentence_counts_one_person_and_writes_whole_shares_plainly(
+    people: Gallery, release: Bundle, tmp_path: Path
+) -> None:
+    photo = sim.write_album(tmp_path / "one", PHOTOS[:1])
+    summary = identify(photo, people, release, tmp_path / "out")
+    assert ": 1 person can be told apart, " in promise(summary)
+    summary.album = AlbumEstimate(50, 60, low=0.0296, high=0.999, population="")
+    assert "an estimated 3 to 100 % do" in promise(summary)
 
 
 def test_few_faces_do_not_make_an_album_however_many_people_are_enrolled(

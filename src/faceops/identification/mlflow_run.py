@@ -15,17 +15,9 @@ from faceops.identification.metrics import mlflow_metrics
 EXPERIMENT = "faceops-identify"
 RECORDED_FILE = ".recorded"
 _PARAMS = ("budget", "threshold", "runner_up_margin", "gallery_people", "gallery_faces", "detail")
-_SHARES = (
-    *("detector_score", "quality", "probability", "runner_up_probability"),
-    "stranger_share",
-)
-_NAMELESS = (
-    "reasons",
-    "drift",
-    "timings",
-    "limits",
-    "album",
-)  # in a summary, the rest may hold names
+_SHARES = ("detector_score", "quality", "probability", "runner_up_probability", "stranger_share")
+# Of a summary's lists and mappings; the rest may hold names.
+_NAMELESS = ("reasons", "drift", "timings", "limits", "album")
 _PER_RUN = ("run_id", "release", "contract_id")
 
 

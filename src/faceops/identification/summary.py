@@ -225,16 +225,21 @@ def promise(summary: Summary) -> str:
     if album.low is not None and album.high is not None:
         return (
             f"At most {budget} of strangers' faces shall get a name. In this album an estimated "
-            f"{100 * album.low:.2g} to {100 * album.high:.2g} % do (95 % interval), measured "
+            f"{_percent(album.low)} to {_percent(album.high)} % do (95 % interval), measured "
             f"without labels on {album.people:,} people in {album.faces:,} faces."
         )
-    population = album.population or "its calibration set"
+    people = "1 person" if album.people == 1 else f"{album.people:,} people"
     return (
         f"At most {budget} of strangers' faces shall get a name, but this album is too small to "
-        f"measure that: {album.people:,} people can be told apart, {FEWEST_PEOPLE} are needed. "
-        f"The release's threshold for {population} is used instead; among children or relatives it "
-        "may name more strangers. Check the names, or run it on a folder with more people."
+        f"measure that: {people} can be told apart, {FEWEST_PEOPLE} are needed. "
+        f"The release's threshold for {album.population} is used instead; among children or "
+        "relatives it may name more strangers. Check the names, or run it on a folder with more "
+        "people."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{float(f'{100 * share:.2g}'):g}"  # 100, where .2g has 1e+02
 
 
 class Timer:
