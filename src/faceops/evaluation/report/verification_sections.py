@@ -149,7 +149,7 @@ def thresholds_section(facts: doc.Facts) -> doc.Section:
         f"genuine pairs, {measured.impostor_pairs:,} impostor pairs."
     )
     note = (
-        f"A name also needs a lead of {measured.runner_up_margin:g} in log odds over the "
+        f"A name also needs a lead of at least {measured.runner_up_margin:g} in log odds over the "
         "runner-up. Probabilities assume equal priors; real albums differ."
     )
     parts: list[doc.Part] = [doc.Text(text)]
