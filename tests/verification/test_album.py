@@ -153,6 +153,14 @@ def test_a_budget_that_the_release_does_not_support_is_refused() -> None:
     assert threshold_in(measured, adapting(), 0.02, [1, 2]).budget == 0.02
 
 
+def test_an_embedding_that_is_not_finite_does_not_move_the_threshold() -> None:
+    rows, _ = album(6, 80, 3)
+    broken = np.concatenate([rows, np.full((1, 64), np.nan, np.float32)])
+    one, two = (measure_album(KNOWN, faces, rows[:5]) for faces in (rows, broken))
+    np.testing.assert_array_equal(one.tail, two.tail)
+    assert (one.people, one.faces + 1) == (two.people, two.faces)
+
+
 def test_few_faces_say_nothing_whatever_the_gallery() -> None:
     rows, _ = album(5, 100, 3)
     found = measure_album(KNOWN, rows[:12], rows[12:]).threshold(0.01, 10)

@@ -201,6 +201,7 @@ def measure_album(
         photos: int (N,), the photo of each face; two faces of one photo are two people.
     """
     chosen = _sample(faces, SAMPLE)
+    chosen = chosen[np.isfinite(faces[chosen]).all(axis=1)]  # others would reach every threshold
     both = np.concatenate([faces[chosen], gallery[_sample(gallery, GALLERY_SAMPLE)]])
     apart = np.zeros((0, 2), np.int64)
     if photos is not None:

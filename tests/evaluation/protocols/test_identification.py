@@ -7,7 +7,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.album_scores import best_two, search_album
+from faceops.evaluation.protocols.album_scores import best_two
 from faceops.evaluation.protocols.identification import (
     OpenSet,
     closed_set,
@@ -108,16 +108,6 @@ def test_each_draw_is_an_album_whose_own_estimate_is_compared_with_the_truth() -
     )
     assert raw["fpir"] > 2 * 0.02
     assert "estimate_covers" not in raw
-
-
-def test_labels_of_probes_do_not_change_the_threshold_of_an_album() -> None:
-    faces, probes = album_of(60), np.arange(1, 240)
-    gallery, whose = np.arange(0, 40, 4), np.arange(10)
-    given = (probes, gallery, whose, population.VERIFIER, adapting())
-    first, again = (search_album(faces.embeddings, *given) for _ in range(2))
-    assert first.threshold == again.threshold is not None
-    assert first.threshold.people > 40
-    np.testing.assert_array_equal(first.named, again.named)
 
 
 def test_a_small_album_says_which_calibration_set_its_threshold_is_from() -> None:
