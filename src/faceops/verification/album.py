@@ -427,7 +427,7 @@ def _at_rates(share: np.ndarray) -> np.ndarray:
 # In units of the distance between the scores that 10 % and 1 % of pairs reach, at a rate of 1e-3
 # and for each decade below it.
 _MOST_ABOVE, _MOST_BELOW, _UNSURE = (0.05, 0.35), (0.05, 0.05), (0.03, 0.05)
-_TOLERATED, _IMPURE = 0.05, 3.0
+_TOLERATED, _IMPURE, _UNSEEN = 0.05, 3.0, 0.3
 
 
 def _tail(
@@ -435,8 +435,9 @@ def _tail(
 ) -> np.ndarray:
     """Return the scores at `RATES`: `loose` at two rates, `shape` beyond, moved as `strict` says.
 
-    `pairs` were counted: rates that fewer than ten of them reach are not moved further. `off`, -1
-    to 1, moves the tail within what the shapes of the calibration sets differ by.
+    `pairs` were counted: at rates that fewer than 30 of them reach nobody can say whether the tail
+    is that of relatives, so it is moved up by `_UNSEEN` a decade. `off`, -1 to 1, moves the tail
+    within what the shapes of the calibration sets differ by.
     """
     span = max(loose[HIGH] - loose[LOW], 1e-6)
     tail = loose[LOW] + shape * span
@@ -446,8 +447,9 @@ def _tail(
     most, least, unsure = (a + b * decades for a, b in (_MOST_ABOVE, _MOST_BELOW, _UNSURE))
     moved = np.clip(np.where(excess > 0, np.maximum(excess - impure, 0), excess), -least, most)
     moved[: HIGH + 1] = 0
-    seen = np.flatnonzero(np.array(RATES) * pairs >= 10)
-    moved[seen[-1] + 1 :] = moved[seen[-1]]
+    seen = int(np.flatnonzero(np.array(RATES) * pairs >= 30)[-1])
+    unseen = np.log10(RATES[seen] / np.array(RATES[seen + 1 :]))
+    moved[seen + 1 :] = moved[seen] + _UNSEEN * unseen
     moved += np.where(np.arange(len(RATES)) > HIGH, off * unsure, 0)
     result: np.ndarray = np.maximum.accumulate(tail + moved * span + 1e-9 * np.arange(len(RATES)))
     return result
