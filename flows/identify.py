@@ -41,6 +41,7 @@ from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, 
 from faceops.identification.records.reuse import UnloadedRelease
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings, check_identify_folders
+from faceops.identification.summary import promise
 from faceops.photos.folders import BUNDLE, require_utf8
 from faceops.photos.walk import walk_photos
 from faceops.registry.store import UnreachableError
@@ -100,7 +101,10 @@ def name_people(
     """Name every face from what the shards have found, and write the run's files."""
     bundle = release.load()
     enrolled = Gallery.open(gallery, bundle.release.contract_id)
-    return identify(photos_dir, enrolled, bundle, out, settings).as_dict()
+    summary = identify(photos_dir, enrolled, bundle, out, settings)
+    if summary.album:
+        get_run_logger().info(promise(summary))
+    return summary.as_dict()
 
 
 @task(cache_policy=NO_CACHE)
