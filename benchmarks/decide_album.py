@@ -88,7 +88,7 @@ def main() -> None:
         if way == "normalised":
             faces, codes = usable_faces((one.photo for one in photos), IDENTIFICATION, SIZE)
             search = AlbumSearch.of_run(normalisation, gallery, faces, codes)
-            rule = plain.in_album(search, search.album.threshold(0.01, args.people))
+            rule = plain.in_album(search, search.album.threshold(0.01, args.people), 0.01)
         measured = time.monotonic() - start
         size = NAMED_TOGETHER if rule.search else GROUP
         groups = (photos[first : first + size] for first in range(0, len(photos), size))

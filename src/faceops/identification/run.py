@@ -239,7 +239,7 @@ def naming_rule(
         high=limit.high,
         population=limit.population,
     )
-    return rule.in_album(search, limit, thresholds)
+    return rule.in_album(search, limit, thresholds.default_budget)
 
 
 def name_photos(

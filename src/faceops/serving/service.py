@@ -196,7 +196,8 @@ class PhotoService:
         if known is None or known[0] is not gallery:
             search = AlbumSearch.of_no_album(thresholds.normalisation, gallery)
             self._search = known = gallery, search
-        return rule.in_album(known[1], known[1].threshold(thresholds, budget), thresholds)
+        found = known[1].threshold(thresholds, budget)
+        return rule.in_album(known[1], found, thresholds.default_budget)
 
     def _answer_one(
         self,

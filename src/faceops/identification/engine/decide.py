@@ -114,14 +114,14 @@ class NamingRule:
         return cls(threshold, thresholds.runner_up_margin, policy)
 
     def in_album(
-        self, search: AlbumSearch, found: AlbumThreshold, thresholds: Thresholds
+        self, search: AlbumSearch, found: AlbumThreshold, default_budget: float
     ) -> "NamingRule":
         """Return the rule with the threshold that was found in an album."""
         return replace(
             self,
             threshold=found.probability,
             log_odds=found.log_odds,
-            usual_log_odds=search.threshold(thresholds, thresholds.default_budget).log_odds,
+            usual_log_odds=search.album.threshold(default_budget, search.enrolled).log_odds,
             search=search,
         )
 
