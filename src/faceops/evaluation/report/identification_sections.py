@@ -66,7 +66,7 @@ def _open_sets(sets: list[dict[str, Any]]) -> doc.Table:
 
 
 def estimate_in_words(figures: dict[str, Any]) -> str:
-    """Return what the albums of an open-set search say about themselves; "" if nothing is."""
+    """Return what the albums of an open-set search estimate; "" of an earlier release."""
     if "estimate_covers" not in figures:
         return ""
     if figures["estimate_covers"] is None:
@@ -181,9 +181,10 @@ def budget_sentence(facts: doc.Facts) -> str:
     budget = measured.default_budget
     counted = f"{measured.people:,}"
     people = "" if counted in measured.data else f"{counted} people: "
-    text = (
-        f"Calibrated so that at most {doc.one_in(budget)} is given a name; measured on {people}"
-        f"{measured.data}"
+    adapts = measured.normalisation is not None
+    text = "Each album gets its own threshold, " if adapts else "Calibrated "
+    text += (
+        f"so that at most {doc.one_in(budget)} is given a name; measured on {people}{measured.data}"
     )
     rows = [row for row in facts.figures.get("promise", [])
             if row["budget"] == budget and row["seen"] is not None]  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Any
 
 from faceops.evaluation.mistakes import ONE_PERSON, TWO_PEOPLE
 from faceops.evaluation.report import document as doc
+from faceops.verification.album import FEWEST_PEOPLE
 
 GROUPS_TITLE = "Groups"
 
@@ -160,6 +161,17 @@ def training_section(facts: doc.Facts) -> doc.Section:
     return doc.Section(key, title, [picture, doc.Table(header, rows)])
 
 
+_OF_STRANGERS = (
+    "Thresholds hold for strangers similar to the people they were measured on. Siblings, twins, "
+    "children and people of groups that are rare in these photos are confused more often"
+)
+_OF_ALBUMS = (
+    "The threshold of an album holds for its strangers on average; relatives of enrolled people "
+    f"get names more often. An album of fewer than {FEWEST_PEOPLE} people gets the threshold of a "
+    "calibration set, which holds for strangers similar to those of that set"
+)
+
+
 def limits_section(facts: doc.Facts) -> doc.Section:
     """Return the limits that follow from the number and kind of people measured."""
     people = facts.figures["people"]
@@ -169,10 +181,9 @@ def limits_section(facts: doc.Facts) -> doc.Section:
         if facts.figures.get("slices")
         else "no figures by group were measured"
     )
+    adapts = facts.thresholds is not None and facts.thresholds.normalisation is not None
     items = [
-        "Thresholds hold for strangers similar to the people they were measured on. Siblings, "
-        "twins, children and people of groups that are rare in these photos are confused more "
-        f"often; {groups}.",
+        f"{_OF_ALBUMS if adapts else _OF_STRANGERS}; {groups}.",
         f"{people:,} test people are {few}: rely on the intervals, not on single values.",
         "Extrapolated thresholds assume the shape of the scores' tail; measure on more people "
         "before relying on them in a large gallery.",

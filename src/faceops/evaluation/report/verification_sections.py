@@ -208,7 +208,8 @@ def _search(measured: Thresholds) -> doc.Table:
         rows.append([size, budget, cut, _interval(row.false_positive_rate), how[row.measured]])
     header = ["faces in the gallery", "strangers named, at most", "threshold",
               "95 %, threshold fixed", "how"]  # fmt: skip
-    return doc.Table(header, rows, "Naming a face: measured on validation people")
+    what = "Naming a face" if measured.normalisation is None else "Searching a gallery"
+    return doc.Table(header, rows, f"{what}: measured on validation people")
 
 
 def _pairs(measured: Thresholds) -> doc.Table:
