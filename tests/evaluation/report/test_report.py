@@ -67,6 +67,20 @@ def test_the_budget_and_its_measured_rate_are_stated_in_words(facts: Facts, tmp_
     assert "refused: needs" in text  # 120 people are too few for this budget
 
 
+def test_populations_are_shown_without_the_protocol_promise_too(
+    facts: Facts, tmp_path: Path
+) -> None:
+    ends = {"low": 0.01, "high": 0.03}
+    row = {"name": "school", "people": 40, "photos": 160, "fpir": 0.02, "fpir_interval": ends,
+           "dir": 0.9, "dir_interval": ends, "budget": 0.01, "verdict": "undecided",
+           "worst": True}  # fmt: skip
+    few = {"name": "club", "people": 2, "photos": 4, "reason": "too few", "worst": False}
+    figures = facts.figures | {"promise": [], "populations": [row, few]}
+    text = unescape(text_of(replace(facts, figures=figures), tmp_path))
+    assert "use the protocol all or promise" in text
+    assert all(f">{cell}</t" in text for cell in ("school", "1 %: undecided", "too few"))
+
+
 def test_people_used_in_training_are_not_a_fair_test(facts: Facts, tmp_path: Path) -> None:
     for seen, words in (
         ({"known": False}, "people who may have been in its training data"),

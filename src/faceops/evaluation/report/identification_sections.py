@@ -124,9 +124,11 @@ def budget_section(facts: doc.Facts) -> doc.Section:
         return doc.absent("promise", BUDGET_TITLE, _UNCALIBRATED)
     rows = facts.figures.get("promise", [])
     parts: list[doc.Part] = [doc.Text(budget_sentence(facts), "headline")]
+    populations = facts.figures.get("populations", [])
+    last = [_populations(populations)] if populations else []
     if not rows:
         why = "Not measured on held-out people: use the protocol all or promise."
-        return doc.Section("promise", BUDGET_TITLE, [*parts, doc.Text(why, "absent")])
+        return doc.Section("promise", BUDGET_TITLE, [*parts, doc.Text(why, "absent"), *last])
     parts += [
         doc.Text(
             f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
@@ -153,9 +155,7 @@ def budget_section(facts: doc.Facts) -> doc.Section:
     )
     parts.append(doc.Table(header, [_cells(row) for row in rows], caption))
     parts.append(doc.Picture("promise.png", "Strangers named: budget and measured rate"))
-    if "populations" in facts.figures:
-        parts.append(_populations(facts.figures["populations"]))
-    return doc.Section("promise", BUDGET_TITLE, parts)
+    return doc.Section("promise", BUDGET_TITLE, [*parts, *last])
 
 
 def _populations(populations: list[dict[str, Any]]) -> doc.Table:
