@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
-# What forgetting does not reach.
 MOST_PLACES = 10  # listed where others name the person
 MOST_LOOKALIKES = 10  # told at an enrolment
 LOOK_ALIKE = "a face of one may stay unnamed as ambiguous; more photos of each help"
+# What forgetting does not reach.
 NOT_COVERED = (
     "photos and what is embedded in them (XMP, IPTC, captions): they are yours and not searched",
     "names in the names of files and folders, and in what other programs wrote into sidecars",
