@@ -16,7 +16,8 @@ who is who:
    normalisation the shape of this tail is the same in all calibration sets (`TailShape`).
 4. Where pairs of strictly made groups score higher than that, as among relatives, the tail is moved
    up, by at most `_MOST_ABOVE`; but not if the excess is there already among the many pairs of
-   ordinary strangers, since it then comes from people whose faces were not grouped.
+   ordinary strangers, since it then comes from people whose faces were not grouped. At rates that
+   too few pairs of the album reach to tell, the tail is moved up in any case.
 
 All of this but the groups is repeated for resampled groups, a bootstrap (Efron 1979). The
 threshold is where the mean rate of the resamples meets that of the budget (`pair_rate`); the
