@@ -60,7 +60,7 @@ def test_columns_are_the_documented_ones(tmp_path: Path, repository: Path) -> No
     assert pq.read_table(tmp_path / "faces.parquet").column_names == NAMES
     assert (tmp_path / "faces.csv").read_text().splitlines() == [",".join(NAMES)]
     page = (repository / "docs/your-own-photos.md").read_text("utf-8")
-    paragraph = page.split("Rows have the columns")[1].split("`probability` and")[0]
+    paragraph = page.split("Rows have the columns")[1].split(". ")[0]
     assert re.findall(r"`(\w+)`", paragraph) == NAMES
     assert all(column.doc for column in COLUMNS)
 
