@@ -5,18 +5,20 @@ import pytest
 
 from faceops.base.errors import UsageError
 from faceops.verification.album import (
-    _JOIN,
-    _ROUNDS,
     FEWEST_PEOPLE,
     AlbumThreshold,
-    _group,
-    _pairs_within,
-    average_linkage,
     effective_people,
     measure_album,
     threshold_in,
 )
 from faceops.verification.false_positive_identification import impostor_comparisons
+from faceops.verification.grouping import (
+    JOIN,
+    ROUNDS,
+    average_linkage,
+    group_people,
+    pairs_within,
+)
 from tests.evaluation.simulated import adapting
 from tests.verification.population import album, normalisation
 
@@ -70,11 +72,11 @@ def test_the_same_faces_in_another_order_are_the_same_album() -> None:
 def test_two_faces_of_one_photo_are_two_people() -> None:
     rows, _ = album(2, 60, 3)
     photos = np.arange(len(rows)) // 3  # all photos of a person in one, as a collage
-    apart = _pairs_within(photos)
-    groups, _ = _group(rows, KNOWN, apart, _JOIN, _ROUNDS)
+    apart = pairs_within(photos)
+    groups, _ = group_people(rows, KNOWN, apart, JOIN, ROUNDS)
     assert len(apart) == 180
     assert (groups[apart[:, 0]] != groups[apart[:, 1]]).all()
-    free, _ = _group(rows, KNOWN, apart[:0], _JOIN, _ROUNDS)
+    free, _ = group_people(rows, KNOWN, apart[:0], JOIN, ROUNDS)
     assert (free[apart[:, 0]] == free[apart[:, 1]]).mean() > 0.9
 
 

@@ -33,6 +33,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceops.verification.grouping import (
+    JOIN,
+    ROUNDS,
+    STRICT,
+    group_people,
+    mean_rows,
+    normalised_scores,
+    one_each,
+    pairs_within,
+)
 from faceops.verification.normalisation import (
     HIGH,
     LOW,
@@ -46,15 +56,9 @@ from faceops.verification.normalisation import (
     unit,
 )
 from faceops.verification.thresholds import Thresholds, as_threshold
-from faceops.verification.verifier import Verifier
 
 SAMPLE, GALLERY_SAMPLE = 2000, 500  # faces and enrolled people that are grouped, at most
 FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
-# Normalised scores z, a constant and so much for each score that `skipped_of` leaves out: groups
-# join from the first; a group that reaches the second with a larger one may be the same person,
-# and is left out of the cohort; strict groups join from the third.
-_JOIN, _DOUBTFUL, _STRICT = (4.0, 0.7), (4.0, 0.4), (7.0, 0.6)
-_ROUNDS = 3
 # The mean of k faces is reached by about as many strangers as k ** _PHOTOS single faces: measured
 # on LFW, families and Pins, 1.1 to 1.8 times as many as one face for k = 2, 1.3 to 2.6 for k = 5.
 _PHOTOS = 0.6
@@ -95,7 +99,7 @@ def person_templates(embeddings: np.ndarray, person: np.ndarray) -> np.ndarray:
         embeddings: float32 (G, D), L2-normalised.
         person: int (G,), from 0 to P - 1.
     """
-    return unit(_mean_rows(embeddings, person))
+    return unit(mean_rows(embeddings, person))
 
 
 @dataclass(frozen=True)
@@ -206,16 +210,16 @@ def measure_album(
     both = np.concatenate([faces[chosen], gallery[_sample(gallery, GALLERY_SAMPLE)]])
     apart = np.zeros((0, 2), np.int64)
     if photos is not None:
-        apart = _pairs_within(np.asarray(photos)[chosen])
-    groups, core = _group(both, normalisation, apart, _JOIN, _ROUNDS)
-    cohort = Cohort(normalisation, _one_each(both, groups)[core], skipped_of(len(both)))
+        apart = pairs_within(np.asarray(photos)[chosen])
+    groups, core = group_people(both, normalisation, apart, JOIN, ROUNDS)
+    cohort = Cohort(normalisation, one_each(both, groups)[core], skipped_of(len(both)))
     people = min(int(core.sum()), len(faces))  # the people of a gallery alone say nothing
     worst = np.array([normalisation.worst(rate)[1] for rate in RATES])
     if people < FEWEST_PEOPLE:
         return Album(cohort, worst, np.zeros((0, len(RATES))), people, len(faces))
     described = cohort.describe(both)
-    z = _z(cohort, described[: len(chosen)], described)
-    strict, _ = _group(both, normalisation, apart, _STRICT, _ROUNDS - 1)
+    z = normalised_scores(cohort, described[: len(chosen)], described)
+    strict, _ = group_people(both, normalisation, apart, STRICT, ROUNDS - 1)
     loose_tails = _tails(z, groups, core[groups].astype(float))
     strict_tails = _tails(z, strict, np.ones(len(strict)))
     # The first number is not used, so that thresholds stay those that were measured.
@@ -250,133 +254,6 @@ def _sample(rows: np.ndarray, most: int) -> np.ndarray:
     digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
     order = np.argsort(np.array(digests, "S8"), kind="stable")
     return order[:most].astype(np.int64)
-
-
-def _pairs_within(photos: np.ndarray) -> np.ndarray:
-    """Return the pairs of rows, int64 (P, 2), that have the same photo."""
-    order = np.argsort(photos, kind="stable")
-    found = []
-    most = int(np.unique(photos, return_counts=True)[1].max(initial=0))
-    for step in range(1, most):
-        same = photos[order[step:]] == photos[order[:-step]]
-        found.append(np.stack([order[:-step][same], order[step:][same]], axis=1))
-    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
-
-
-def _group(
-    faces: np.ndarray,
-    normalisation: Normalisation,
-    apart: np.ndarray,
-    join: tuple[float, float],
-    rounds: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the group of each face, int64 (N,), and whether a group is in the cohort, (G,).
-
-    `apart` int64 (P, 2) are pairs of faces that must not be in one group.
-    """
-    skipped = skipped_of(len(faces))
-    raw = Verifier(np.array(normalisation.weight, np.float32), 0.0, "linear")
-    groups = average_linkage(_kept_apart(raw.logit_matrix(faces, faces), apart), normalisation.link)
-    core = np.ones(groups.max(initial=-1) + 1, bool)
-    for _ in range(rounds):
-        z, core = _compare_groups(faces, groups, normalisation)
-        joined = average_linkage(_kept_apart(z, groups[apart]), join[0] + join[1] * skipped)
-        if joined.max(initial=-1) == groups.max(initial=-1):
-            return groups, core
-        groups = joined[groups]
-    return groups, _compare_groups(faces, groups, normalisation)[1]
-
-
-def _compare_groups(
-    faces: np.ndarray, groups: np.ndarray, normalisation: Normalisation
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return z of the groups' means, float32 (G, G), and which groups resemble no larger one."""
-    skipped = skipped_of(len(faces))
-    doubtful = _DOUBTFUL[0] + _DOUBTFUL[1] * skipped
-    means, sizes = unit(_mean_rows(faces, groups)), np.bincount(groups)
-    rank = np.argsort(np.lexsort((np.arange(len(sizes)), -sizes)))
-    larger = rank[None, :] < rank[:, None]
-    core = np.ones(len(sizes), bool)
-    for _ in range(2):
-        z, rows = _scores(means, means[core], normalisation, skipped), core
-        core = np.asarray(~((z >= doubtful) & larger).any(axis=1))
-    return (
-        z if (rows == core).all() else _scores(means, means[core], normalisation, skipped)
-    ), core
-
-
-def _scores(
-    means: np.ndarray, people: np.ndarray, normalisation: Normalisation, skipped: int
-) -> np.ndarray:
-    cohort = Cohort(normalisation, people, skipped)
-    described = cohort.describe(means)
-    return _z(cohort, described, described)
-
-
-def _z(cohort: Cohort, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return z of described rows `a` (N, D + 2) and `b` (M, D + 2), float32 (N, M)."""
-    known = cohort.normalisation
-    result: np.ndarray = (cohort.verifier.logit_matrix(a, b) - known.shift) / known.scale
-    return result
-
-
-def _mean_rows(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    sums = np.zeros((groups.max(initial=-1) + 1, faces.shape[1]))
-    np.add.at(sums, groups, faces)
-    return sums / np.bincount(groups)[:, None]
-
-
-def _one_each(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return one face of each group; the order of the faces is random, see `_sample`."""
-    return faces[np.unique(groups, return_index=True)[1]]
-
-
-def _kept_apart(scores: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    scores[pairs[:, 0], pairs[:, 1]] = scores[pairs[:, 1], pairs[:, 0]] = -np.inf
-    return scores
-
-
-def average_linkage(similarity: np.ndarray, cut: float) -> np.ndarray:
-    """Return the groups int64 (N,) that average linkage joins at a similarity of at least `cut`.
-
-    Nearest-neighbour chains (Benzecri 1982) with the update of Lance & Williams (1967): quadratic
-    in time; scipy, which has the same, is not installed with a core FaceOps.
-
-    Args:
-        similarity: float32 (N, N), symmetric; it is changed. -inf keeps two groups apart.
-        cut: groups below it are not joined.
-    """
-    count = len(similarity)
-    np.fill_diagonal(similarity, -np.inf)
-    sizes, group = np.ones(count), np.arange(count)
-    open_rows = np.ones(count, bool)
-    chain: list[int] = []
-    while open_rows.any():
-        if not chain:
-            chain.append(int(open_rows.argmax()))
-        last = chain[-1]
-        row = similarity[last]
-        nearest = int(row.argmax())
-        if len(chain) > 1 and row[chain[-2]] >= row[nearest]:
-            nearest = chain[-2]  # of equals the earlier one, so that a chain ends
-        if not row[nearest] >= cut:
-            # No later join raises an average above the largest of its parts.
-            open_rows[last] = False
-            similarity[last] = similarity[:, last] = -np.inf
-            chain.pop()
-        elif len(chain) > 1 and nearest == chain[-2]:
-            del chain[-2:]
-            kept, gone = sorted((last, nearest))
-            whole = sizes[kept] + sizes[gone]
-            joined = (similarity[kept] * sizes[kept] + similarity[gone] * sizes[gone]) / whole
-            joined[[kept, gone]] = -np.inf
-            similarity[kept] = similarity[:, kept] = joined
-            similarity[gone] = similarity[:, gone] = -np.inf
-            sizes[kept], open_rows[gone] = whole, False
-            group[group == gone] = kept
-        else:
-            chain.append(nearest)
-    return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
 def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarray:
