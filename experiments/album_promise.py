@@ -1,7 +1,7 @@
 """Is the budget of strangers kept in albums that nothing was calibrated on?
 
     python -m experiments.album_promise --bundle build/export --work WORK lfw=DIR pins=DIR ...
-    python -m experiments.album_promise ... --table sizes | coverage | children
+    python -m experiments.album_promise ... --table sizes | coverage | children | relatives
 
 Sets of labelled photos (person/photo). Leave one out: thresholds for a set are calibrated on the
 other sets only, for the release's embedder and verifier. Each person is in the half `choose`, on
@@ -143,7 +143,7 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--half", choices=("choose", "judge", "all"), default="judge")
     options.add_argument(
-        "--table", choices=("main", "sizes", "coverage", "children"), default="main"
+        "--table", choices=("main", "sizes", "coverage", "children", "relatives"), default="main"
     )
     options.add_argument("--draws", type=int, default=5)
     args = options.parse_args()
@@ -157,12 +157,50 @@ def main() -> None:
         others = [one.half("choose") for other, one in sets.items() if other != name]
         thresholds = calibrate(model, others)
         faces = whole.half(args.half)
+        if args.table == "relatives":
+            for photos in (1, 2) if "_MID" in faces.persons[0] else ():
+                relatives(model, faces, thresholds, photos, args.draws)
+            continue
         for title, enrolled, photos, size in table(args.table, name, faces, Path(named[name])):
             draws = 100 if args.table == "coverage" else args.draws
             chosen = faces
             if args.table == "children":
                 chosen = faces.where(np.flatnonzero(children(faces, Path(named[name]) / AGES)))
             show(title, list(albums(model, chosen, thresholds, enrolled, photos, size, draws)))
+
+
+def relatives(
+    model: MeasuredModel, faces: Faces, thresholds: Thresholds, photos: int, draws: int
+) -> None:
+    """Enrol all members of 40 families (person folders F0001_MID1, ...); print wrong names."""
+    person = codes(faces.persons)
+    family = np.array([name.partition("_MID")[0] for name in np.unique(faces.persons).tolist()])
+    counts = np.zeros((2, 5))
+    for seed in range(draws):
+        chosen = np.random.default_rng(seed).permutation(np.unique(family))[:40]
+        able = np.flatnonzero((np.bincount(person) > photos) & np.isin(family, chosen))
+        (draw,) = draw_galleries(person, able, len(able), gallery_photos=photos, seed=seed, draws=1)
+        whose, enrolled = person[draw.probes], person[draw.gallery]
+        raw = thresholds.model_copy(update={"normalisation": None})
+        for row, one in enumerate((raw, thresholds)):
+            found = search_album(
+                faces.embeddings, draw.probes, draw.gallery, enrolled, model.verifier, one
+            )
+            wrong = found.named & draw.known & (found.person != whose)
+            related = wrong & (family[found.person] == family[whose])
+            right = found.named & draw.known & (found.person == whose)
+            strangers = found.named & ~draw.known
+            counts[row] += [right.sum(), wrong.sum(), related.sum(), draw.known.sum(), 0]
+            counts[row, 4] += strangers.sum() / (~draw.known).sum() / draws
+    for name, (right, wrong, related, known, strangers) in zip(
+        ("before", "now"), counts, strict=True
+    ):
+        print(
+            f"| {faces.name}, 40 families x {photos}, {name} | right names {right / known:.3f} | "
+            f"wrong names {wrong:.0f} of {known:.0f} | of relatives {related:.0f} | "
+            f"strangers named {strangers:.2%} |",
+            flush=True,
+        )
 
 
 Row = tuple[str, int, int, int | None]  # title, people enrolled, photos of each, faces at most
