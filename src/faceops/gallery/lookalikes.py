@@ -82,7 +82,7 @@ def _log_odds_at(rate: float, cohort: Cohort, faces: np.ndarray) -> float:
         return known.worst(rate)[1]
     scores = cohort.verifier.logit_matrix(faces, faces)[np.triu_indices(len(faces), 1)]
     low, high = np.quantile(scores, [1 - RATES[LOW], 1 - RATES[HIGH]])
-    return at_rate(low + known.curve * (high - low), rate)
+    return at_rate(known.tail(low, high), rate)
 
 
 def _of_nearest(rows: np.ndarray, faces: np.ndarray, verify: Verify) -> np.ndarray:

@@ -85,13 +85,14 @@ def normalised_scores(cohort: Cohort, a: np.ndarray, b: np.ndarray) -> np.ndarra
 
 
 def mean_rows(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the mean of `faces` (N, D) of each group, float64 (G, D), not normalised."""
     sums = np.zeros((groups.max(initial=-1) + 1, faces.shape[1]))
     np.add.at(sums, groups, faces)
     return sums / np.bincount(groups)[:, None]
 
 
 def one_each(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return one face of each group; the order of the faces is random, see `_sample`."""
+    """Return one face of each group; the order of the faces is random."""
     return faces[np.unique(groups, return_index=True)[1]]
 
 

@@ -78,12 +78,16 @@ class Normalisation(_Frozen):
         """The values of `shape`, float64 (R,), for `RATES`."""
         return np.array([point.value for point in self.shape])
 
+    def tail(self, low: float, high: float) -> np.ndarray:
+        """Return the scores at `RATES` if 10 % of pairs reach `low` and 1 % `high`."""
+        return low + self.curve * (high - low)
+
     def worst(self, rate: float) -> tuple[str, float]:
         """Return the population with the highest log odds at a `rate` of pairs, and these.
 
         They are the threshold for an album that cannot say.
         """
-        found = ((at_rate(p.low + self.curve * (p.high - p.low), rate), p.name)
+        found = ((at_rate(self.tail(p.low, p.high), rate), p.name)
                  for p in self.populations)  # fmt: skip
         odds, name = max(found)
         return name, odds
