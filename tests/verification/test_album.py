@@ -17,6 +17,7 @@ from faceops.verification.grouping import (
     ROUNDS,
     average_linkage,
     group_people,
+    link_faces,
     pairs_within,
 )
 from tests.evaluation.simulated import adapting
@@ -73,10 +74,10 @@ def test_two_faces_of_one_photo_are_two_people() -> None:
     rows, _ = album(2, 60, 3)
     photos = np.arange(len(rows)) // 3  # all photos of a person in one, as a collage
     apart = pairs_within(photos)
-    groups, _ = group_people(rows, KNOWN, apart, JOIN, ROUNDS)
+    groups, _ = group_people(rows, link_faces(rows, KNOWN, apart), KNOWN, apart, JOIN, ROUNDS)
     assert len(apart) == 180
     assert (groups[apart[:, 0]] != groups[apart[:, 1]]).all()
-    free, _ = group_people(rows, KNOWN, apart[:0], JOIN, ROUNDS)
+    free, _ = group_people(rows, link_faces(rows, KNOWN, apart[:0]), KNOWN, apart[:0], JOIN, ROUNDS)
     assert (free[apart[:, 0]] == free[apart[:, 1]]).mean() > 0.9
 
 

@@ -87,8 +87,7 @@ def comparison(
     known = thresholds.normalisation
     if known is None:
         return PlainComparison(verify, threshold_for)
-    nobody = np.zeros((0, len(known.weight)), np.float32)
-    cohort = Cohort(known, nobody)
+    cohort = Cohort(known, np.zeros((0, len(known.weight)), np.float32))
     return NormalisedComparison(cohort, thresholds.default_budget, thresholds.runner_up_margin)
 
 

@@ -44,7 +44,6 @@ def find_lookalikes(gallery: Gallery, thresholds: Thresholds, verify: Verify) ->
     """
     if len(gallery.people) < 2:
         return []
-    photos = np.bincount(gallery.person_rows)
     budget, margin = thresholds.default_budget, thresholds.runner_up_margin
     if thresholds.normalisation is None:
         least = log_odds_of(thresholds.for_search(budget, len(gallery.faces))) - margin
@@ -57,7 +56,7 @@ def find_lookalikes(gallery: Gallery, thresholds: Thresholds, verify: Verify) ->
         first = np.unique(gallery.person_rows, return_index=True)[1]
         cohort = Cohort(thresholds.normalisation, gallery.embeddings[first])
         faces = cohort.describe(gallery.embeddings)
-        rate = 1 - (1 - budget) ** (1 / effective_people(photos.tolist()))
+        rate = 1 - (1 - budget) ** (1 / effective_people(np.bincount(gallery.person_rows).tolist()))
         least = _log_odds_at(rate, cohort, faces[first][:_MOST_PEOPLE]) - margin
         blocks = (
             cohort.verifier.logit_matrix(faces[start : start + _BLOCK], faces)

@@ -38,6 +38,7 @@ from faceops.verification.grouping import (
     ROUNDS,
     STRICT,
     group_people,
+    link_faces,
     mean_rows,
     normalised_scores,
     one_each,
@@ -211,7 +212,8 @@ def measure_album(
     apart = np.zeros((0, 2), np.int64)
     if photos is not None:
         apart = pairs_within(np.asarray(photos)[chosen])
-    groups, core = group_people(both, normalisation, apart, JOIN, ROUNDS)
+    linked = link_faces(both, normalisation, apart)
+    groups, core = group_people(both, linked, normalisation, apart, JOIN, ROUNDS)
     cohort = Cohort(normalisation, one_each(both, groups)[core], skipped_of(len(both)))
     people = min(int(core.sum()), len(faces))  # the people of a gallery alone say nothing
     worst = np.array([normalisation.worst(rate)[1] for rate in RATES])
@@ -219,7 +221,7 @@ def measure_album(
         return Album(cohort, worst, np.zeros((0, len(RATES))), people, len(faces))
     described = cohort.describe(both)
     z = normalised_scores(cohort, described[: len(chosen)], described)
-    strict, _ = group_people(both, normalisation, apart, STRICT, ROUNDS - 1)
+    strict, _ = group_people(both, linked, normalisation, apart, STRICT, ROUNDS - 1)
     loose_tails = _tails(z, groups, core[groups].astype(float))
     strict_tails = _tails(z, strict, np.ones(len(strict)))
     # The first number is not used, so that thresholds stay those that were measured.

@@ -27,8 +27,15 @@ def pairs_within(photos: np.ndarray) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
 
+def link_faces(faces: np.ndarray, normalisation: Normalisation, apart: np.ndarray) -> np.ndarray:
+    """Return the first groups, int64 (N,), of faces by raw scores; `apart` as of `group_people`."""
+    raw = Verifier(np.array(normalisation.weight, np.float32), 0.0, "linear")
+    return average_linkage(_kept_apart(raw.logit_matrix(faces, faces), apart), normalisation.link)
+
+
 def group_people(
     faces: np.ndarray,
+    groups: np.ndarray,
     normalisation: Normalisation,
     apart: np.ndarray,
     join: tuple[float, float],
@@ -36,11 +43,10 @@ def group_people(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the group of each face, int64 (N,), and whether a group is in the cohort, (G,).
 
-    `apart` int64 (P, 2) are pairs of faces that must not be in one group.
+    `groups` int64 (N,) are those of `link_faces`, `apart` int64 (P, 2) pairs of faces that must not
+    be in one group.
     """
     skipped = skipped_of(len(faces))
-    raw = Verifier(np.array(normalisation.weight, np.float32), 0.0, "linear")
-    groups = average_linkage(_kept_apart(raw.logit_matrix(faces, faces), apart), normalisation.link)
     core = np.ones(groups.max(initial=-1) + 1, bool)
     for _ in range(rounds):
         z, core = _compare_groups(faces, groups, normalisation)
@@ -64,9 +70,9 @@ def _compare_groups(
     for _ in range(2):
         z, rows = _scores(means, means[core], normalisation, skipped), core
         core = np.asarray(~((z >= doubtful) & larger).any(axis=1))
-    return (
-        z if (rows == core).all() else _scores(means, means[core], normalisation, skipped)
-    ), core
+    if (rows != core).any():
+        z = _scores(means, means[core], normalisation, skipped)
+    return z, core
 
 
 def _scores(
