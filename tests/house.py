@@ -111,16 +111,16 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 232, aim=220),
-        Measure("src: lines", lines(source), 35_860, aim=26_000),
+        Measure("src: files", len(source), 238, aim=220),
+        Measure("src: lines", lines(source), 37_500, aim=26_000),
         Measure(
-            "src: import lines in code lines", import_share(source), 0.105, aim=0.09, shown="{:.1%}"
+            "src: import lines in code lines", import_share(source), 0.107, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 26_170, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 27_600, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            3_210,
+            4_000,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
