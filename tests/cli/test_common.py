@@ -77,3 +77,15 @@ def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_pat
     assert "models:/faceops@champion needs MLflow, which is not installed" in done.stderr
     assert "--bundle DIR" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_command_that_lacks_the_package_of_an_extra_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "faceops.embedding.backbones.build", raising=False)
+    assert main(["params", "show"]) == 1
+    assert capsys.readouterr().err == (
+        "faceops params: this needs the package torch, which is not installed; "
+        "pip install 'faceops[rebuild]'.\n"
+    )

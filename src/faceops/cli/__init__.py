@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import faceops
+from faceops.base.errors import FaceOpsError
 from faceops.base.shortage import user_error
 from faceops.cli.common import check_folders, escaped
 
@@ -47,19 +48,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = build_parser().parse_args(argv)
+    command = "faceops"
     try:
+        args = build_parser().parse_args(argv)
+        command += f" {args.command}"
         check_folders(args)
         return int(args.run(args))
     except KeyboardInterrupt:
-        print(f"faceops {args.command}: interrupted; run it again to continue.", file=sys.stderr)
+        print(f"{command}: interrupted; run it again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has ended (`| head`); discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (reported := user_error(error)) is None:
+        if (reported := user_error(error) or _lacking_extra(error)) is None:
             raise
-        print(f"faceops {args.command}: {escaped(str(reported))}", file=sys.stderr)
+        print(f"{command}: {escaped(str(reported))}", file=sys.stderr)
         return reported.exit_code
+
+
+def _lacking_extra(error: Exception) -> FaceOpsError | None:
+    """Return the error that names the extra whose package could not be imported."""
+    if not isinstance(error, ModuleNotFoundError) or (error.name or "faceops")[:7] == "faceops":
+        return None
+    package = str(error.name).partition(".")[0]
+    extra = "signing" if package in ("cryptography", "model_signing") else "rebuild"
+    return FaceOpsError(
+        f"this needs the package {package}, which is not installed; pip install 'faceops[{extra}]'."
+    )
