@@ -16,7 +16,7 @@ UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo repro mlflow up down check test lint format lock sbom clean
+.PHONY: help setup weights demo repro mlflow up down check test lint format lock sbom wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -150,6 +150,9 @@ lock: .venv/.tools ## Resolve the newest versions and pin them in requirements.l
 sbom: setup ## Write build/sbom.cdx.json: locked packages and weights, as CycloneDX
 	@$(QUIETLY) python -m sbom
 
-clean: ## Remove build/ and caches, but no data or records
-	@rm -rf build .pytest_cache .ruff_cache .mypy_cache dvc_plots
+wheel: .venv/.tools ## Build wheel and source distribution into dist/
+	@uv build --quiet && ls dist/faceops-*
+
+clean: ## Remove build/, dist/ and caches, but no data or records
+	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache dvc_plots
 	@find src tests flows -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from typing import Any
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
 from faceops.stages import run_script
@@ -41,6 +42,7 @@ def bill_of_materials(root: Path, weights: dict[str, Weight]) -> dict[str, Any]:
         del package["externalReferences"]
     document["components"] += map(weight_component, weights.values())
     refs = [component["bom-ref"] for component in document["components"]]
+    document["metadata"]["component"]["version"] = faceops.__version__
     product = document["metadata"]["component"]["bom-ref"]
     document["dependencies"] = [{"ref": product, "dependsOn": refs}, *({"ref": r} for r in refs)]
     error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document))

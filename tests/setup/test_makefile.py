@@ -28,11 +28,11 @@ def test_help_is_the_default_and_lists_every_target(repository: Path) -> None:
 def test_clean_keeps_data_and_records(repository: Path, tmp_path: Path) -> None:
     shutil.copy(repository / "Makefile", tmp_path)
     kept = ["data", "gallery", "mlflow.db", "mlartifacts", "found", "src", "flows"]
-    for name in (*kept, "tests", "build", ".pytest_cache", "src/__pycache__"):
+    for name in (*kept, "tests", "build", "dist", ".pytest_cache", "src/__pycache__"):
         (tmp_path / name).mkdir()
     subprocess.run(["make", "clean"], cwd=tmp_path, check=True)
     assert all((tmp_path / name).is_dir() for name in kept)
-    for name in ("build", ".pytest_cache", "src/__pycache__"):
+    for name in ("build", "dist", ".pytest_cache", "src/__pycache__"):
         assert not (tmp_path / name).exists()
 
 
