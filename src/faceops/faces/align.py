@@ -5,6 +5,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from faceops.photos.pixels import part_of
+
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return float64 (2, 3): `target` ~ matrix[:, :2] @ point + matrix[:, 2], by least squares.
@@ -78,7 +80,7 @@ def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = CROP_SIZE) -> n
     left, top, right, bottom = _covered(inverse, size, pixels.shape, margin=2 + math.ceil(scale))
     if left >= right or top >= bottom:
         return np.zeros((size, size, 3), dtype=np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    image = part_of(pixels, (left, top, right, bottom))
     inverse[:, 2] -= (left, top)
     reduction = min(int(scale), _LARGEST_REDUCTION, image.width, image.height)
     if reduction >= 2:

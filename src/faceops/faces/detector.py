@@ -14,6 +14,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.inference_session import open_session
+from faceops.photos.pixels import image_of, pixels_of
 
 Box = tuple[float, float, float, float]  # x, y, width, height
 
@@ -193,8 +194,7 @@ def scaled_down(pixels: np.ndarray, scale: float) -> np.ndarray:
         return pixels
     height, width = pixels.shape[:2]
     sides = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(image.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return pixels_of(image_of(pixels).resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
 def _net_input(pixels: np.ndarray, border: int) -> np.ndarray:

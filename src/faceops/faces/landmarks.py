@@ -8,6 +8,7 @@ from PIL import Image
 
 from faceops.faces.detector import Detection
 from faceops.faces.inference_session import open_session
+from faceops.photos.pixels import part_of
 
 
 def square_crop(pixels: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:
@@ -22,15 +23,9 @@ def square_crop(pixels: np.ndarray, left: float, top: float, side: float, size: 
     side = max(side, 1.0)
     x0, y0 = int(np.floor(left)), int(np.floor(top))
     x1, y1 = int(np.ceil(left + side)), int(np.ceil(top + side))
-    window = np.zeros((y1 - y0, x1 - x0, 3), dtype=np.uint8)
-    inside = pixels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
-    rows, columns = inside.shape[:2]
-    if rows and columns:
-        down, along = max(-y0, 0), max(-x0, 0)
-        window[down : down + rows, along : along + columns] = inside
+    window = part_of(pixels, (x0, y0, x1, y1))
     extent = (left - x0, top - y0, left - x0 + side, top - y0 + side)
-    image = Image.fromarray(window)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=extent))
+    return np.asarray(window.resize((size, size), Image.Resampling.BILINEAR, box=extent))
 
 
 SIDE = 48  # the net's input, pixels

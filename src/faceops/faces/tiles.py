@@ -14,6 +14,7 @@ from faceops.faces.detector import (
     non_maximum_suppression,
     shared_area,
 )
+from faceops.photos.pixels import image_of, pixels_of
 
 # A face that no tile contains is larger than this, and large enough to be found without tiles.
 OVERLAP = 0.2  # of a tile
@@ -41,7 +42,7 @@ def detect_in_tiles(
     sides = round(width * scale), round(height * scale)
     if max(sides) <= detector.size:
         return []
-    view = Image.fromarray(pixels)
+    view = image_of(pixels)
     if scale < 1:
         view = view.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0)
     back = width / sides[0], height / sides[1]
@@ -73,7 +74,7 @@ def tile_starts(length: int, tile: int, overlap: float = OVERLAP) -> list[int]:
 
 def _detect_in_tile(detector: Detector, view: Image.Image, left: int, top: int) -> list[Detection]:
     right, bottom = min(left + detector.size, view.width), min(top + detector.size, view.height)
-    tile = np.asarray(view.crop((left, top, right, bottom)))
+    tile = pixels_of(view.crop((left, top, right, bottom)))
     is_inner_edge = (left > 0, top > 0, right < view.width, bottom < view.height)
     found = detector.detect(tile, retry=False)
     return [each for each in found if not _is_cut(each.box, tile, is_inner_edge, _EDGE)]
