@@ -17,7 +17,8 @@ from PIL import Image, ImageCms
 _WHITE = (255, 255, 255, 255)
 _WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WITH_PROFILE = ("L", "RGB", "CMYK", "LAB")
-Image.core.set_use_block_allocator(1)  # one block an image: Arrow refuses several
+# One block an image: Arrow refuses several.
+Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
