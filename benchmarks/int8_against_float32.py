@@ -52,7 +52,7 @@ def torch_embed(model: torch.nn.Module, threads: int) -> Embed:
 
 def int8_embed(content: bytes, threads: int, size: int) -> Embed:
     """Return the ONNX embedder `content` on ONNX Runtime."""
-    session = open_session(content, threads, arena=True)
+    session = open_session(content, threads)
     return lambda crops: run_embedder(session, crops, size)
 
 

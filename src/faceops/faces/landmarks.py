@@ -44,7 +44,7 @@ class LandmarkRefiner:
     """
 
     def __init__(self, model: Path | bytes, threads: int = 1, share: float = SHARE) -> None:
-        self._session = open_session(model, threads)
+        self._session = open_session(model, threads, shapes_vary=True)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._share = share

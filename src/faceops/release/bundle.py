@@ -281,7 +281,7 @@ def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
 
 def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
-        return open_session(content, threads, arena=True)
+        return open_session(content, threads)
     except ShortageError:
         raise
     except FaceOpsError as error:

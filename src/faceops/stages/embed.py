@@ -30,7 +30,7 @@ def main() -> None:
         raise FaceOpsError(f"{CROPS} does not exist; run `dvc repro` to build it.")
     crops = np.load(CROPS, mmap_mode="r", allow_pickle=False)
     embedder = serialise(export_embedder(model, settings.opset))
-    session = open_session(embedder, usable_cpus(), arena=True)
+    session = open_session(embedder, usable_cpus())
     size = model.embedding_size
 
     def embed(block: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ def compare_with_float32(
     val = read_split(FACES, "val")
     crops, floats = read_rows(CROPS, val.rows), read_rows(EMBEDDINGS, val.rows)
     verifier = pair_verifier(bundle)
-    session = open_session(embedder, bundle.threads, arena=True)
+    session = open_session(embedder, bundle.threads)
     size = bundle.release.embedding_size
     ints = np.empty_like(floats)
     for start in track(range(0, len(crops), _BLOCK), "embedding blocks of faces in int8"):
