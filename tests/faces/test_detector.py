@@ -1,5 +1,6 @@
 """The detector finds faces in photos of every size, small ones in tiles."""
 
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,8 @@ from faceops.faces.detector import (
     non_maximum_suppression,
     with_symbolic_size,
 )
-from faceops.faces.tiles import OVERLAP, detect_in_tiles, tile_starts
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.tiles import MAX_TILE, OVERLAP, search_in_detail, tiles_along
 from faceops.photos.open_photo import open_photo
 
 
@@ -155,8 +157,7 @@ def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(
 ) -> None:
     whole = detector.detect(crowd)
     assert sum(d.size > 400 for d in whole) == 1 and len(whole) < 10
-    added = detect_in_tiles(detector, crowd, 2400, whole)
-    found = whole + added
+    found, place = search_in_detail(detector, crowd, 2400)
     near = [
         sum(
             abs(centre(d)[0] - x - SIDE / 2) < SIDE / 2
@@ -167,20 +168,23 @@ def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(
     ]
     assert max(near) == 1 and sum(near) >= 40
     assert len(found) == 1 + sum(near)
-    scores = [d.score for d in added]
-    assert scores == sorted(scores, reverse=True)
+    scores = [d.score for d in found]
+    assert scores == sorted(scores, reverse=True) and place and place.score == scores[0]
 
 
-def test_a_photo_no_larger_than_a_tile_has_no_tiles(
-    detector: Detector, crowd: np.ndarray, scene: np.ndarray
+def test_a_photo_not_above_the_detectors_size_is_searched_once(
+    finder: FaceFinder, detector: Detector, crowd: np.ndarray, scene: np.ndarray
 ) -> None:
-    assert detect_in_tiles(detector, scene, 1280, []) == []
-    assert detect_in_tiles(detector, crowd, detector.size, []) == []
+    for detail, pixels in ((1280, scene), (detector.size, crowd)):
+        found, once = finder.at_detail(detail).detect(pixels), detector.detect(pixels)
+        assert [d.box for d in found] == [d.box for d in once]
 
 
-@pytest.mark.parametrize("length", [1, 640, 641, 900, 1152, 1153, 4000, 9999])
+@pytest.mark.parametrize("length", [1, 640, 1280, 1281, 2432, 2433, 4000, 9999])
 def test_tiles_cover_a_side_and_overlap(length: int) -> None:
-    starts = tile_starts(length, 640)
-    assert starts[0] == 0 and starts[-1] == max(0, length - 640)
-    gaps = np.diff(starts)
-    assert (gaps <= round(640 * (1 - OVERLAP))).all() and (gaps > 0).all()
+    tiles = tiles_along(length, 640)
+    assert tiles[0][0] == 0 and tiles[-1][1] == length
+    assert all(end - start <= MAX_TILE * 640 for start, end in tiles)
+    overlaps = [one[1] - other[0] for one, other in pairwise(tiles)]
+    assert all(overlap >= round(OVERLAP * 640) - 1 for overlap in overlaps)
+    assert len(tiles) == 1 or (len(tiles) - 1) * 1152 + 128 < length  # no tile too many

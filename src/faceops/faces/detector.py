@@ -5,6 +5,7 @@ maps at strides 8, 16 and 32 holds a class score, an objectness score, a box as 
 centre and logarithm of its sides, and five landmarks as offsets, all in units of the stride.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ class Detector:
     def __init__(
         self, model: Path | bytes, size: int = 640, threshold: float = 0.6, threads: int = 1
     ) -> None:
-        self._session = open_session(model, threads)
+        self._session = open_session(model, threads, shapes_vary=True)
         self._input = self._session.get_inputs()[0]
         if any(isinstance(side, int) for side in self._input.shape[2:]):
             raise FaceOpsError(
@@ -150,16 +151,25 @@ class Detector:
 
         A place that scores less than a face may show one that does not stand upright.
         """
+        found, best = self.search_at(pixels, self.size)
+        return found or (self.search_framed(pixels) if retry else []), best
+
+    def search_framed(self, pixels: np.ndarray) -> list[Detection]:
+        """Return the faces as `detect`, at half the size and in a black frame."""
+        return self.search_at(pixels, _RETRY_SCALE * self.size, _RETRY_BORDER)[0]
+
+    def search_at(
+        self, pixels: np.ndarray, size: float, border_share: float = 0.0
+    ) -> tuple[list[Detection], Detection | None]:
+        """Return the faces and the best place as `search`, at another size.
+
+        Args:
+            pixels: uint8 (H, W, 3) RGB, upright.
+            size: as of the detector.
+            border_share: width of a black frame, of the longest side.
+        """
         if not pixels.shape[0] or not pixels.shape[1]:
             return [], None
-        found, best = self._search(pixels, self.size, 0.0)
-        if not found and retry:
-            found, _ = self._search(pixels, _RETRY_SCALE * self.size, _RETRY_BORDER)
-        return found, best
-
-    def _search(
-        self, pixels: np.ndarray, size: float, border_share: float
-    ) -> tuple[list[Detection], Detection | None]:
         height, width = pixels.shape[:2]
         small = scaled_down(pixels, min(1.0, size / max(height, width)))
         border = round(border_share * max(small.shape))
@@ -188,13 +198,17 @@ class Detector:
         return [detection(i) for i in kept], best
 
 
-def scaled_down(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """Return `pixels` scaled by `scale` with anti-aliasing; unchanged at 1."""
+def scaled_down(pixels: np.ndarray, scale: float, *, reducing_gap: float = 2.0) -> np.ndarray:
+    """Return `pixels` scaled by `scale` with anti-aliasing; unchanged at 1.
+
+    They are averaged over blocks first, as far as `reducing_gap` (see Pillow) allows: 1 is fast.
+    """
     if scale >= 1.0:
         return pixels
     height, width = pixels.shape[:2]
     sides = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return pixels_of(image_of(pixels).resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    image = image_of(pixels)
+    return pixels_of(image.resize(sides, Image.Resampling.BILINEAR, reducing_gap=reducing_gap))
 
 
 def _net_input(pixels: np.ndarray, border: int) -> np.ndarray:
@@ -246,17 +260,17 @@ def decode(
 
 
 def non_maximum_suppression(
-    boxes: np.ndarray, scores: np.ndarray, max_overlap: float
+    boxes: np.ndarray, scores: np.ndarray, max_overlap: float, max_inside: float = math.inf
 ) -> np.ndarray:
     """Return the indices of the boxes to keep, best score first.
 
-    A box is dropped when its intersection over union with a better kept one exceeds
-    `max_overlap`. Equal scores keep the order of their rows.
+    A box is dropped when its intersection over union with a better kept one exceeds `max_overlap`,
+    or its share inside that one `max_inside`. Equal scores keep the order of their rows.
 
     Args:
         boxes: float (N, 4), x, y, width, height.
         scores: float (N,).
-        max_overlap: 0 to 1.
+        max_overlap, max_inside: 0 to 1.
     """
     order = np.argsort(-scores, kind="stable")
     left, top = boxes[:, 0], boxes[:, 1]
@@ -270,7 +284,7 @@ def non_maximum_suppression(
         high = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest])
         shared = np.maximum(wide, 0) * np.maximum(high, 0)
         union = area[best] + area[rest] - shared
-        order = rest[shared <= max_overlap * union]
+        order = rest[(shared <= max_overlap * union) & (shared <= max_inside * area[rest])]
     return np.array(kept, dtype=np.int64)
 
 

@@ -22,7 +22,7 @@ from faceops.faces.align import align
 from faceops.faces.detector import Box, Detection, Detector, scaled_down
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
-from faceops.faces.tiles import detect_in_segments, detect_in_tiles
+from faceops.faces.tiles import detect_in_segments, search_in_detail
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import Photo, decode_photo, open_photo
 from faceops.photos.scale import scaled_side
@@ -71,8 +71,8 @@ class FaceFinder:
     """Detects, refines, aligns and measures faces. Threads may share it.
 
     Args:
-        detail: longest side, in pixels, at which `detect_in_tiles` also searches large photos;
-            0 disables.
+        detail: longest side, in pixels, at which large photos are also searched, see
+            `search_in_detail`; 0 disables.
         turns: whether to turn photos whose faces do not stand upright; training takes photos as
             they are.
     """
@@ -146,17 +146,14 @@ class FaceFinder:
         """Return the faces, and the place that scores best, see `Detector.search`."""
         height, width = pixels.shape[:2]
         if scaled_side(width, height) < max(width, height):
-            detect = partial(self._detector.detect, retry=False)
-            found = detect_in_segments(lambda part: self._with_tiles(part, detect(part)), pixels)
-            return found, None
-        found, place = self._detector.search(pixels, retry=retry)
-        return self._with_tiles(pixels, found), place
+            return detect_in_segments(lambda part: self._look(part, False)[0], pixels), None
+        return self._look(pixels, retry)
 
-    def _with_tiles(self, pixels: np.ndarray, found: list[Detection]) -> list[Detection]:
-        if not self.detail:
-            return found
-        found += detect_in_tiles(self._detector, pixels, self.detail, found)
-        return sorted(found, key=lambda detection: -detection.score)
+    def _look(self, pixels: np.ndarray, retry: bool) -> tuple[list[Detection], Detection | None]:
+        if min(self.detail, max(pixels.shape)) <= self._detector.size:
+            return self._detector.search(pixels, retry=retry)
+        found, place = search_in_detail(self._detector, pixels, self.detail)
+        return found or (self._detector.search_framed(pixels) if retry else []), place
 
     def crop(
         self, pixels: np.ndarray, detections: list[Detection], scale: float = 1.0

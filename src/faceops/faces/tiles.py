@@ -3,81 +3,86 @@
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from faceops.faces.detector import (
     MAX_OVERLAP,
     Box,
     Detection,
     Detector,
-    box_overlap,
     non_maximum_suppression,
-    shared_area,
+    scaled_down,
 )
-from faceops.photos.pixels import image_of, pixels_of
 
-# A face that no tile contains is larger than this, and large enough to be found without tiles.
-OVERLAP = 0.2  # of a tile
-MAX_INSIDE = 0.6  # a box with a larger share of it inside another face is a part of that face
+# A face that no tile contains is larger than this, and large enough to be found in the whole photo.
+OVERLAP = 0.2  # of two tiles, in sides of the detector's size
+MAX_TILE = 2  # longest side of a tile, in the same
+MAX_INSIDE = 0.6  # a box with a larger share of it inside a better face is a part of that face
 _EDGE = 2.0  # pixels of the tile: a box this near to an inner edge is cut
 MAX_SEGMENTS = 40  # of a panorama
+# How photos are searched in detail; increase it with every change that alters what is found.
+DETAIL_VERSION = 2
 
 
-def detect_in_tiles(
-    detector: Detector, pixels: np.ndarray, detail: int, known: list[Detection]
-) -> list[Detection]:
-    """Return the faces of `pixels` that `known` lacks, best score first.
+def search_in_detail(
+    detector: Detector, pixels: np.ndarray, detail: int
+) -> tuple[list[Detection], Detection | None]:
+    """Return the faces of a photo that is larger than the detector's size, see `Detector.search`.
 
-    The photo is scaled down until its longest side is `detail`, and searched in overlapping
-    squares of the detector's own size, so memory does not grow with the photo.
+    The photo is scaled down until its longest side is `detail` and searched in overlapping tiles;
+    up to MAX_TILE times the detector's size it is one tile. Faces too large for a tile are found in
+    the whole photo, scaled to the detector's size, or to half of the one tile.
 
     Args:
-        detector: its `size` is the side of a tile.
+        detector: its `size` limits that of a tile, so memory does not grow with the photo.
         pixels: uint8 (H, W, 3) RGB, upright.
-        detail: pixels; a photo not larger than a tile gives nothing.
-        known: faces found in the photo as a whole.
+        detail: pixels.
     """
-    height, width = pixels.shape[:2]
-    scale = min(1.0, detail / max(height, width))
-    sides = round(width * scale), round(height * scale)
-    if max(sides) <= detector.size:
-        return []
-    view = image_of(pixels)
-    if scale < 1:
-        view = view.resize(sides, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    back = width / sides[0], height / sides[1]
-    found = [
-        detection.moved(back, (left, top))
-        for top in tile_starts(sides[1], detector.size)
-        for left in tile_starts(sides[0], detector.size)
-        for detection in _detect_in_tile(detector, view, left, top)
-    ]
+    view = scaled_down(pixels, detail / max(pixels.shape))
+    height, width = view.shape[:2]
+    share = min(detector.size / max(height, width), 1 / MAX_TILE)
+    whole = scaled_down(view, share, reducing_gap=1.0)
+    found, best = detector.search_at(whole, detector.size)
+    back = width / whole.shape[1], height / whole.shape[0]
+    found, places = [each.moved(back) for each in found], [best.moved(back)] if best else []
+    for top, bottom in tiles_along(height, detector.size):
+        for left, right in tiles_along(width, detector.size):
+            tile = view[top:bottom, left:right]
+            is_inner_edge = (left > 0, top > 0, right < width, bottom < height)
+            in_tile, best = detector.search_at(tile, max(tile.shape))
+            places += [best.moved((1, 1), (left, top))] if best else []
+            found += [
+                each.moved((1, 1), (left, top))
+                for each in in_tile
+                if not _is_cut(each.box, tile, is_inner_edge, _EDGE)
+            ]
+    back = pixels.shape[1] / width, pixels.shape[0] / height
+    best = max(places, key=lambda place: place.score, default=None)
+    return [each.moved(back) for each in _distinct(found)], best and best.moved(back)
+
+
+def tiles_along(length: int, size: int) -> list[tuple[int, int]]:
+    """Return where tiles along a side of `length` pixels start and end: few, and equally long.
+
+    `size` is the detector's; MAX_TILE and OVERLAP are multiples of it.
+    """
+    overlap = round(OVERLAP * size)
+    count = max(1, -(-(length - overlap) // (MAX_TILE * size - overlap)))
+    tile = -(-(length + (count - 1) * overlap) // count)
+    return [(start, start + tile) for start in _starts(length, tile, count)]
+
+
+def _starts(length: int, part: int, count: int) -> list[int]:
+    """Return where `count` parts start that are spread evenly over `length`."""
+    return [round(number * (length - part) / max(count - 1, 1)) for number in range(count)]
+
+
+def _distinct(found: list[Detection]) -> list[Detection]:
+    """Return one detection of each face, best score first."""
     if not found:
         return []
     boxes = np.array([detection.box for detection in found])
     scores = np.array([detection.score for detection in found])
-    kept = non_maximum_suppression(boxes, scores, MAX_OVERLAP)
-    return [found[i] for i in kept if not any(_is_same_face(found[i], other) for other in known)]
-
-
-def tile_starts(length: int, tile: int, overlap: float = OVERLAP) -> list[int]:
-    """Return where tiles start along a side of `length`, evenly, overlapping by `overlap` or more.
-
-    `overlap` is a share of a tile.
-    """
-    if length <= tile:
-        return [0]
-    step = tile * (1 - overlap)
-    count = 1 + int(np.ceil((length - tile) / step))
-    return [round(number * (length - tile) / (count - 1)) for number in range(count)]
-
-
-def _detect_in_tile(detector: Detector, view: Image.Image, left: int, top: int) -> list[Detection]:
-    right, bottom = min(left + detector.size, view.width), min(top + detector.size, view.height)
-    tile = pixels_of(view.crop((left, top, right, bottom)))
-    is_inner_edge = (left > 0, top > 0, right < view.width, bottom < view.height)
-    found = detector.detect(tile, retry=False)
-    return [each for each in found if not _is_cut(each.box, tile, is_inner_edge, _EDGE)]
+    return [found[i] for i in non_maximum_suppression(boxes, scores, MAX_OVERLAP, MAX_INSIDE)]
 
 
 def _is_cut(
@@ -105,7 +110,8 @@ def detect_in_segments(
     longer, shorter = max(height, width), min(height, width)
     length = max(2 * shorter, -(-2 * longer // (MAX_SEGMENTS + 1)))
     found = []
-    for start in tile_starts(longer, length, overlap=0.5):
+    count = 1 + max(0, -(-2 * (longer - length) // length))
+    for start in _starts(longer, length, count):
         before, after = start > 0, start + length < longer
         if width > height:
             segment, shift = pixels[:, start : start + length], (start, 0)
@@ -119,13 +125,4 @@ def detect_in_segments(
             for each in search(segment)
             if not _is_cut(each.box, segment, is_inner_edge, edge)
         ]
-    kept: list[Detection] = []
-    for one in sorted(found, key=lambda detection: -detection.score):
-        if not any(_is_same_face(one, other) for other in kept):
-            kept.append(one)
-    return kept
-
-
-def _is_same_face(one: Detection, other: Detection) -> bool:
-    inside = shared_area(one.box, other.box) > MAX_INSIDE * one.box[2] * one.box[3]
-    return inside or box_overlap(one.box, other.box) > MAX_OVERLAP
+    return _distinct(found)

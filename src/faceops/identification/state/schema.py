@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.tiles import DETAIL_VERSION
 from faceops.release.contract import Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes
@@ -24,7 +25,7 @@ class Method(NamedTuple):
     """How faces are found and embedded.
 
     Attributes:
-        finder: digest of all that finds and cuts faces: crops id, threshold, detail.
+        finder: digest of all that finds and cuts faces: crops id, threshold, detail, its version.
         contract: contract id of the release that embeds them.
     """
 
@@ -40,7 +41,7 @@ def method_of(release: Release, detail: int) -> Method:
     """Return the method of a release; releases that differ in the embedder alone share `finder`."""
     finder = {
         "detector_threshold": release.alignment.detector_threshold,
-        "detail": detail,
+        "detail": f"{detail}, version {DETAIL_VERSION}" if detail else 0,
         "limits": _LIMITS,
         "crops_id": release.crops_id,
     }
