@@ -14,9 +14,9 @@ there. Names of people are not: they stay in the output folder, where they can b
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -33,7 +33,8 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import usable_cpus
 from faceops.base.reasons import Reason
 from faceops.base.shortage import user_error
-from faceops.cli.common import CHAMPION, add_exclude, add_photo_limits, load_release, photo_limits
+from faceops.cli.common import add_exclude, add_photo_limits, load_release, photo_limits
+from faceops.cli.model_choice import choose_model
 from faceops.gallery.store import Gallery
 from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards
@@ -44,6 +45,7 @@ from faceops.identification.settings import DETAIL, IdentifySettings, check_iden
 from faceops.identification.summary import promise
 from faceops.photos.folders import BUNDLE, require_utf8
 from faceops.photos.walk import walk_photos
+from faceops.registry.published import PUBLISHED
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import PRECISIONS, Precision
@@ -135,9 +137,18 @@ def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] 
     return []
 
 
-def load_model(model: str, precision: Precision) -> Bundle:
-    """Load the release that the flow's parameter `model` names."""
-    folder = None if model.startswith("models:") else Path(model)
+def load_model(
+    model: str, precision: Precision, gallery: Path, say: Callable[[str], object]
+) -> Bundle:
+    """Load the release that the flow's parameter `model` names; of "" `say` gets what was chosen.
+
+    Raises: as `load_release`.
+    """
+    if not model:
+        choice = choose_model(Gallery.open(gallery).contract_id, precision, Path.cwd())
+        model = choice.model
+        say(str(choice))
+    folder = None if model == PUBLISHED or model.startswith("models:") else Path(model)
     if folder is not None:
         require_utf8(folder, BUNDLE.name)
     return load_release(folder, model, precision=precision)
@@ -226,7 +237,7 @@ def identify_folder(
     photos_dir: str,
     gallery: str = "gallery",
     out: str = "found",
-    model: str = CHAMPION,
+    model: str = "",
     settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
     shard_photos: int = SHARD_PHOTOS,
     patience_s: float = PATIENCE_S,
@@ -237,8 +248,8 @@ def identify_folder(
         photos_dir: a folder of photos.
         gallery: the enrolled people.
         out: where faces.csv, report.html and the state go.
-        model: a registered release (models:/NAME@ALIAS or models:/NAME/VERSION), or the folder of
-            a release bundle.
+        model: published, a registered release (models:/NAME@ALIAS or models:/NAME/VERSION), or the
+            folder of a release bundle; "" chooses as `faceops identify` does.
         settings: of the run; see `IdentifySettings`. `settings.threads` serves the naming task.
         shard_photos: photos a task.
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
@@ -246,7 +257,7 @@ def identify_folder(
     folder, results = Path(photos_dir), Path(out)
     paths = wait_for_folder(folder, patience_s, settings.exclude)
     check_arguments(folder, results, Path(gallery), shard_photos)
-    bundle = load_model(model, settings.precision)
+    bundle = load_model(model, settings.precision, Path(gallery), get_run_logger().info)
     if bundle.note:
         get_run_logger().warning(bundle.note)
     Gallery.open(Path(gallery), bundle.release.contract_id)
@@ -285,7 +296,7 @@ def main() -> int:
     parser.add_argument("--budget", type=float, metavar="SHARE")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--bundle", metavar="DIR")
-    which.add_argument("--model", default=CHAMPION, metavar="URI")
+    which.add_argument("--model", default="", metavar="RELEASE", help="see faceops identify --help")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
@@ -314,7 +325,7 @@ def main() -> int:
         folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
         check_arguments(*folders, args.shard_photos)
         model = args.bundle or args.model
-        load_model(model, args.precision)
+        load_model(model, args.precision, Path(args.gallery), partial(print, file=sys.stderr))
         named = ("photos_dir", "gallery", "out", "shard_photos", "patience_s")
         values = {name: vars(args)[name] for name in named}
         values |= {"model": model, "settings": settings}

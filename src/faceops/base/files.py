@@ -26,6 +26,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """Return the folder of downloads: FACEOPS_CACHE, else `faceops` in the user's cache."""
+    if own := os.environ.get("FACEOPS_CACHE"):
+        return Path(own).expanduser()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "faceops"
+    return Path("~/.cache/faceops").expanduser()
+
+
 def temporary_name(path: Path) -> Path:
     """Return the hidden name beside `path` under which `atomic_path` and others write it.
 

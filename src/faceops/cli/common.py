@@ -3,22 +3,26 @@
 import argparse
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import FaceOpsError, UsageError, printable
+from faceops.base.errors import UsageError, printable
+from faceops.cli.model_choice import CHAMPION, choose_model, import_registry, synthetic_warning
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
+from faceops.registry.published import PUBLISHED, published_folder, published_statement
+from faceops.release.release_file import stated_contract
 
 if TYPE_CHECKING:
+    from faceops.gallery.store import Gallery
     from faceops.release.bundle import Bundle
     from faceops.release.release_file import Precision
 
 Run = Callable[[argparse.Namespace], int]
 PARAMS = Path("params.yaml")
-CHAMPION = "models:/faceops@champion"
 NO_FOLDER = "name a release bundle's folder"
 
 
@@ -136,8 +140,9 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --bundle and --model, of which one can be given, and --precision."""
     which = parser.add_mutually_exclusive_group()
     add_folder(which, "--bundle", folders.BUNDLE, help="a release bundle's folder")
-    text = "a registered release (default: %(default)s)"
-    which.add_argument("--model", default=CHAMPION, metavar="URI", help=text)
+    text = f"{PUBLISHED}, or a registered release: {CHAMPION}, models:/faceops/3 (default: that of "
+    text += "the gallery, else the champion if it was calibrated on real photos, else published)"
+    which.add_argument("--model", metavar="RELEASE", help=text)
     add_precision_argument(parser)
 
 
@@ -153,17 +158,39 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_bundle(args: argparse.Namespace, threads: int = 1) -> "Bundle":
-    """Load the release that the arguments name, see `load_release`."""
-    return load_release(args.bundle, args.model, threads, args.precision)
+def load_bundle(
+    args: argparse.Namespace, gallery: "Gallery | None" = None, threads: int = 1
+) -> "Bundle":
+    """Load the release that the arguments name, else the one that suits `gallery`.
+
+    The choice is printed to stderr, once a command.
+
+    Raises: as `load_release`; FaceOpsError: the published release is not that of `gallery`.
+    """
+    model = _model(args, gallery.contract_id if gallery else "")
+    if gallery is not None and model == PUBLISHED:  # before its weights are fetched
+        gallery.require(stated_contract(published_statement(), args.precision))
+    return load_release(args.bundle, model, threads, args.precision)
+
+
+def _model(args: argparse.Namespace, contract_id: str) -> str:
+    """Return --model, "" where there is --bundle; chosen for the gallery where there is neither."""
+    if args.bundle is not None or args.model is not None:
+        return args.model or ""
+    choice = choose_model(contract_id, args.precision, Path.cwd())
+    if getattr(args, "told", None) != choice:
+        print(escaped(f"faceops {args.command}: {choice}"), file=sys.stderr)
+    args.told = choice
+    return choice.model
 
 
 def load_release(
     bundle: Path | None, model: str, threads: int = 1, precision: "Precision" = "float32"
 ) -> "Bundle":
-    """Load the release in the folder `bundle`, else the registered one at the address `model`.
+    """Load the release in the folder `bundle`, else the one at the address `model`.
 
-    `threads` is for each of its sessions, `precision` that of its embedder.
+    `model` is that of a registered release, or `published`. `threads` is for each of its sessions,
+    `precision` that of its embedder. A release of synthetic people has a warning in its note.
 
     Raises:
         UsageError: `bundle` is not a folder, or `model` is not the address of a release.
@@ -173,38 +200,42 @@ def load_release(
 
     if bundle is not None:
         require_folder(bundle, NO_FOLDER)
-        return Bundle.load(bundle, threads=threads, precision=precision)
-    loaded: Bundle = _registry(model).load_fetched(
-        model,
-        lambda it: Bundle.load(
-            it.folder, threads=threads, name=it.name, note=it.note, precision=precision
-        ),
-    )
-    return loaded
+        loaded = Bundle.load(bundle, threads=threads, precision=precision)
+    elif model == PUBLISHED:
+        from faceops.registry.published.assemble import load_published
+
+        return load_published(threads, precision)
+    else:
+        loaded = import_registry(model).load_fetched(
+            model,
+            lambda it: Bundle.load(
+                it.folder, threads=threads, name=it.name, note=it.note, precision=precision
+            ),
+        )
+    return replace(loaded, note=_with_warning(loaded.folder, loaded.name, loaded.note))
 
 
-def bundle_folder(args: argparse.Namespace) -> tuple[Path, str, str]:
-    """Return folder, name and note (see `Bundle`) of the release that the arguments name.
+def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str, str]:
+    """Return folder, name and note (see `Bundle`) of the release that `load_bundle` loads.
+
+    The folder of the published release may not exist yet.
 
     Raises: as `load_release`.
     """
+    model = _model(args, contract_id)
     if args.bundle is not None:
         require_folder(args.bundle, NO_FOLDER)
-        return args.bundle, str(args.bundle), ""
-    found = _registry(args.model).find_release(args.model)
-    return found.folder, found.name, found.note
+        folder, name, note = args.bundle, str(args.bundle), ""
+    elif model == PUBLISHED:
+        return published_folder(), PUBLISHED, ""
+    else:
+        found = import_registry(model).find_release(model)
+        folder, name, note = found.folder, found.name, found.note
+    return folder, name, _with_warning(folder, name, note)
 
 
-def _registry(model: str) -> ModuleType:
-    """Import the registry, which needs MLflow."""
-    try:
-        from faceops.registry import fetch
-    except ModuleNotFoundError:
-        raise FaceOpsError(
-            f"{model} needs MLflow, which is not installed; install faceops[rebuild] or give"
-            " --bundle DIR."
-        ) from None
-    return fetch
+def _with_warning(folder: Path, name: str, note: str) -> str:
+    return "; ".join(filter(None, (note, synthetic_warning(folder, name))))
 
 
 def require_folder(folder: Path, advice: str) -> None:

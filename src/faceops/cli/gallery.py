@@ -81,20 +81,25 @@ def _enrol(args: argparse.Namespace) -> int:
     what is enrolled is not opened again.
     """
     from faceops.gallery.enrol import enrol
+    from faceops.gallery.folder import gallery_stamp
     from faceops.gallery.names import as_arguments
+    from faceops.gallery.store import Gallery
 
     common.require_folder(args.people_dir, "name the folder of known people")
     limits = common.photo_limits(args)
+    existing = Gallery.open(args.gallery) if gallery_stamp(args.gallery) else None
+    bundle = common.load_bundle(args, existing)
     report = enrol(
         args.people_dir,
         args.gallery,
-        common.load_bundle(args),
+        bundle,
         prune=args.prune,
         trust=args.trust,
         exclude=args.exclude,
         limits=limits,
     )
-    lines = _flag_lines(report.flags)
+    lines = [bundle.note] if bundle.note else []
+    lines += _flag_lines(report.flags)
     lines += [
         f"moved: the face of {move.photo} from {move.before} to {move.person}"
         for move in report.moved
@@ -122,7 +127,8 @@ def _enrol(args: argparse.Namespace) -> int:
         + (f", {len(report.moved)} moved" if report.moved else "")
         + (f", {report.pruned} faces removed" if args.prune else "")
     )
-    return common.show(args, {**asdict(report), "gallery": str(args.gallery)}, lines)
+    content = asdict(report) | {"gallery": str(args.gallery), "release_note": bundle.note}
+    return common.show(args, content, lines)
 
 
 def _flag_lines(flags: list[Any]) -> list[str]:
@@ -172,10 +178,10 @@ def _lookalikes(args: argparse.Namespace, gallery: "Gallery") -> tuple[list["Loo
     from faceops.gallery.lookalikes import find_lookalikes
 
     try:
-        bundle = common.load_bundle(args)
+        bundle = common.load_bundle(args, gallery)
         gallery.require(bundle.release.contract_id)
     except FaceOpsError as error:
-        if args.bundle is not None or args.model != common.CHAMPION:
+        if args.bundle is not None or args.model is not None:
             raise
         return [], f"who looks alike is not known: {error}"
     return find_lookalikes(gallery, bundle.release.thresholds, bundle.verify), ""
@@ -380,8 +386,7 @@ def _name(args: argparse.Namespace) -> int:
     from faceops.identification.unknown.unknown_people import unknown_number
 
     unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
-    Gallery.open(args.gallery)
-    bundle = common.load_bundle(args)
+    bundle = common.load_bundle(args, Gallery.open(args.gallery))
     done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None)
     lines = _flag_lines(done.flags)
     before = f", {done.enrolled_before} were enrolled before" if done.enrolled_before else ""

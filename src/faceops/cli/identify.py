@@ -83,13 +83,13 @@ def _identify(args: argparse.Namespace) -> int:
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
-    from faceops.gallery.folder import gallery_stamp
+    from faceops.gallery.folder import gallery_stamp, stated_contract_id
     from faceops.identification.records.reuse import UnloadedRelease, reuse_if_unchanged
     from faceops.release.release_file import default_budget
 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
-    release = UnloadedRelease(*common.bundle_folder(args))
+    release = UnloadedRelease(*common.bundle_folder(args, stated_contract_id(args.gallery)))
     budget = settings.budget or default_budget(release.folder, args.precision)
     if budget is None:
         return None
@@ -101,9 +101,9 @@ def _run(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
     from faceops.gallery.store import Gallery
     from faceops.identification.run import identify
 
-    Gallery.open(args.gallery)  # an unusable gallery is reported before the release is loaded
-    bundle = common.load_bundle(args)
-    gallery = Gallery.open(args.gallery, bundle.release.contract_id)
+    gallery = Gallery.open(args.gallery)  # if it is unusable, before the release is loaded
+    bundle = common.load_bundle(args, gallery)
+    gallery.require(bundle.release.contract_id)
     return identify(args.photos_dir, gallery, bundle, args.out, settings)
 
 

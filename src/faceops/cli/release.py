@@ -7,6 +7,7 @@ from typing import Any
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
 from faceops.photos.folders import BUNDLE, Use
+from faceops.registry import has_store
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.signature import SIGNATURE_FILE, sign, signing_key, trusted_keys, verify
 
@@ -30,6 +31,7 @@ def add_parser(subparsers: Any) -> None:
     comparing.add_argument("b", metavar="B")
     gate = add_command(actions, _gate)
     promote = add_command(actions, _promote)
+    add_command(actions, _publish)
     rollback = add_command(actions, _rollback)
     rollback.add_argument("--because", default="", metavar="REASON", help="kept in the log")
     export = add_command(actions, _export)
@@ -38,7 +40,8 @@ def add_parser(subparsers: Any) -> None:
         *((promote, "challenger"), (export, "champion")),
     ):
         action.add_argument("version", nargs="?", default=alias, metavar="VERSION")
-    gate.add_argument("--against", default="champion", metavar="VERSION")
+    text = "a version, or published (default: the champion, else published)"
+    gate.add_argument("--against", metavar="VERSION", help=text)
     text = "promote without the gate; the reason is kept"
     promote.add_argument("--override", metavar="REASON", help=text)
     add_threads(gate)
@@ -58,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _open_store() -> None:
-    from faceops.registry.store import has_store, point_at_store
+    from faceops.registry.store import point_at_store
 
     if not has_store(Path.cwd()):
         raise FaceOpsError(
@@ -87,11 +90,11 @@ def _register(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     """List the registered releases, newest first."""
-    from faceops.registry.store import has_store, point_at_store
-    from faceops.registry.versions import versions
-
     rows = []
     if has_store(Path.cwd()):
+        from faceops.registry.store import point_at_store
+        from faceops.registry.versions import versions
+
         point_at_store(Path.cwd())
         rows = versions()
     lines = [
@@ -194,19 +197,23 @@ def _number(value: float | None) -> str:
 def _gate(args: argparse.Namespace) -> int:
     """Compare a release with the champion, on photos of people that neither was trained on.
 
-    The rules are the section gate of params.yaml. The verdict goes to the version's page and run
-    in MLflow, and to build/gate. Exit code 1 where it is refused.
+    Where no version is champion, or with --against published, it is compared with the published
+    release. The rules are the section gate of params.yaml. The verdict goes to the version's page
+    and run in MLflow, and to build/gate. Exit code 1 where it is refused.
     """
     from faceops.config.params_file import read_params
     from faceops.gate.promote import gate_release
-    from faceops.registry.versions import find_version
+    from faceops.registry.published import PUBLISHED
+    from faceops.registry.versions import champion, find_version
 
     settings = read_params(PARAMS).gate
     _open_store()
-    challenger, champion = find_version(args.version), find_version(args.against)
-    if challenger.version == champion.version:
-        raise UsageError(f"version {champion.version} cannot be compared with itself.")
-    verdict = gate_release(challenger, champion, Path.cwd(), settings, args.threads)
+    challenger, against = find_version(args.version), None
+    if args.against != PUBLISHED:
+        against = find_version(args.against) if args.against else champion()
+    if against is not None and challenger.version == against.version:
+        raise UsageError(f"version {against.version} cannot be compared with itself.")
+    verdict = gate_release(challenger, against, Path.cwd(), settings, args.threads)
     show(args, verdict.as_dict(), verdict.markdown().rstrip())
     return 0 if verdict.passed else 1
 
@@ -238,6 +245,21 @@ def _promote(args: argparse.Namespace) -> int:
             "`faceops release rollback`"
         )
     return show(args, vars(done), lines)
+
+
+def _publish(args: argparse.Namespace) -> int:
+    """Write the package's files of the published release anew, from the last `dvc repro`.
+
+    The release that needs no rebuild: SFace as published, calibrated by `faceops params use
+    lfw_calibrated` and `dvc repro` on LFW. Commit the files that it writes.
+    """
+    from faceops.registry.published import FILES
+    from faceops.registry.published.write import write_published
+
+    release = write_published(Path.cwd())
+    line = f"the published release is in {FILES}: contract {release.contract_id}; commit the files"
+    content = {"folder": str(FILES), "contract_id": release.contract_id}
+    return show(args, content | {"data": release.thresholds.data}, line)
 
 
 def _rollback(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import read_json_object
 
 GALLERY_FILE = "gallery.json"
 FACES_FILE = "faces.parquet"
@@ -30,6 +31,17 @@ def gallery_stamp(folder: Path) -> str:
     except OSError:
         return ""
     return " ".join(f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}" for s in files)
+
+
+def stated_contract_id(folder: Path) -> str:
+    """Return the contract id that gallery.json states, "" if it cannot be read.
+
+    It finds the release of an unchanged run; `Gallery.open` says what is wrong with the gallery.
+    """
+    try:
+        return str(read_json_object(folder / GALLERY_FILE).get("contract_id", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 class OutputFolders(NamedTuple):

@@ -1,6 +1,6 @@
 """Make a release champion: after it has passed the gate, or for a stated reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from faceops.gate.compare import Comparison
 from faceops.gate.photos import data_sha256, freeze
 from faceops.registry import champion as registry
 from faceops.registry.fetch import fetch_split, load_fetched, require_loadable
+from faceops.registry.published.assemble import calibration_people, load_published
 from faceops.registry.store import SPLIT_FILE, point_at_store
 from faceops.registry.versions import Version, champion, find_version
 from faceops.release.bundle import Bundle
@@ -36,14 +37,15 @@ class Promotion:
 
 
 def gate_release(
-    challenger: Version, champion: Version, root: Path, settings: Gate, threads: int = 1
+    challenger: Version, champion: Version | None, root: Path, settings: Gate, threads: int = 1
 ) -> verdicts.Verdict:
-    """Measure `challenger` against `champion` and return the verdict.
+    """Measure `challenger` against `champion`, or the published release, and return the verdict.
 
     It is recorded with the version in MLflow and in `root`/build/gate.
 
     Args:
-        challenger, champion: versions in the store that MLflow points at.
+        challenger, champion: versions in the store that MLflow points at; `champion` None is the
+            published release.
         root: the repository: relative folders in `settings` start from it.
         settings: the parameters of the gate.
         threads: photos processed at once.
@@ -77,8 +79,14 @@ def gate_release(
     return verdict
 
 
-def _open(version: Version, root: Path, threads: int) -> MeasuredModel:
-    name = f"version {version.version}"
+def _name(version: Version | None) -> str:
+    return f"version {version.version}" if version else "the published release"
+
+
+def _open(version: Version | None, root: Path, threads: int) -> MeasuredModel:
+    name = _name(version)
+    if version is None:
+        return replace(MeasuredModel.from_bundle(load_published(threads)), name=name)
     return MeasuredModel.from_bundle(
         load_fetched(
             version.address, lambda it: Bundle.load(it.folder, threads=threads, name=name), root
@@ -86,13 +94,22 @@ def _open(version: Version, root: Path, threads: int) -> MeasuredModel:
     )
 
 
-def _seen(model: MeasuredModel, version: Version, people: set[str], root: Path) -> PeopleSeen:
+def _seen(
+    model: MeasuredModel, version: Version | None, people: set[str], root: Path
+) -> PeopleSeen:
+    if version is None:
+        used = calibration_people(people)
+        message = (
+            f"of {len(people)} people, {len(used)} calibrated {model.name}; its weights "
+            f"({model.source}) may have been trained on photos of these people"
+        )
+        return PeopleSeen(dict.fromkeys(used, "val"), message)
     stored = fetch_split(version, root / FOLDER / "splits" / str(version.version))
     return people_seen(model, people, stored or root / SPLIT_FILE)
 
 
 def stored_or_new_verdict(
-    challenger: Version, champion: Version, root: Path, settings: Gate, threads: int
+    challenger: Version, champion: Version | None, root: Path, settings: Gate, threads: int
 ) -> verdicts.StoredVerdict:
     """Return the stored verdict on `challenger`; measure it if none can be reused.
 
@@ -111,18 +128,19 @@ def promote(
 ) -> Promotion:
     """Make `version` champion if it passes the gate.
 
-    The gate measures before the lock is taken, so that a rollback need not wait for it. The move
-    is under the lock and begins with a check that the champion is still the one measured against:
-    if it changed in the meantime, the promotion fails. For one machine this is enough; for others
-    see `move_champion`. Other arguments are as in `gate_release`.
+    Where there never was a champion, it is compared with the published release. The gate measures
+    before the lock is taken, so that a rollback need not wait for it. The move is under the lock
+    and begins with a check that the champion is still the one measured against: if it changed in
+    the meantime, the promotion fails. For one machine this is enough; for others see
+    `move_champion`. Other arguments are as in `gate_release`.
 
     Args:
         override: a reason to promote it without the gate; recorded.
 
     Raises:
         RefusedError: the gate refused it.
-        FaceOpsError: another promotion runs, there is no champion to compare it with, its bundle
-            is damaged, or as `gate_release`.
+        FaceOpsError: another promotion runs, the champion has lost its alias, the bundle of
+            `version` is damaged, or as `gate_release`.
     """
     current = champion()
     if current is not None and current.version == version.version:
@@ -133,21 +151,20 @@ def promote(
     require_loadable(version, root)
     if override:
         because = f"override: {override}"
-    elif current is None:
-        advice = 'give --override "reason"'
-        if registry.champions():
-            advice = f"`faceops release rollback` restores the last champion, or {advice}"
+    elif current is None and registry.champions():
         raise FaceOpsError(
-            f"no version is champion, so the gate has nothing to compare with; {advice}."
+            "no version is champion any longer, so the gate has nothing to compare with; `faceops "
+            'release rollback` restores the last champion, or give --override "reason".'
         )
     else:
         verdict = stored_or_new_verdict(version, current, root, settings, threads)
         if not verdict.passed:
+            stays = f"{_name(current)} stays {'champion' if current else 'the default'}"
             raise RefusedError(
-                f"the gate refused version {version.version}, and version {current.version} stays"
-                f" champion: {' '.join(verdict.reasons.splitlines())}"
+                f"the gate refused version {version.version}, and {stays}: "
+                f"{' '.join(verdict.reasons.splitlines())}"
             )
-        because = f"it passed the gate against version {current.version}"
+        because = f"it passed the gate against {_name(current)}"
     with registry.promotion_lock():
         registry.complete_log()
         registry.move_champion(version, current, registry.PROMOTED, because)
@@ -159,9 +176,9 @@ def gate_and_promote(
 ) -> dict[str, Any]:
     """Gate version `number` after a rebuild, and return the outcome.
 
-    Returns a dict with `gate` (passed, refused, withdrawn, or "" where there is no other champion
-    to compare with), `reasons` (list), `verdict` (Markdown), `message` (a sentence), `promoted`
-    and `aliases`. Other arguments are as in `gate_release`.
+    Returns a dict with `gate` (passed, refused, withdrawn, or "" where it is champion itself or the
+    champion has lost its alias), `reasons` (list), `verdict` (Markdown), `message` (a sentence),
+    `promoted` and `aliases`. Other arguments are as in `gate_release`.
 
     Args:
         move: promote it if it passes. A version that was rolled back is never promoted
@@ -172,8 +189,10 @@ def gate_and_promote(
     point_at_store(root)
     version, current = find_version(str(number)), champion()
     result: dict[str, Any] = {"gate": "", "reasons": [], "verdict": "", "promoted": False}
-    if current is None or current.version == number:
-        message = "no version is champion" if current is None else "it is champion"
+    if current is not None and current.version == number:
+        message = "it is champion"
+    elif current is None and registry.champions():
+        message = "no version is champion any longer"
     elif version.gate == registry.WITHDRAWN:
         result["gate"] = version.gate
         message = (
@@ -186,7 +205,7 @@ def gate_and_promote(
         result |= {"gate": "passed" if passed else "refused", "reasons": reasons}
         result |= {"verdict": verdict.markdown, "promoted": passed and move}
         message = f"{'it passed the gate' if passed else 'the gate refused it'}, against "
-        message += f"version {current.version}; its page in MLflow has the verdict"
+        message += f"{_name(current)}; its page in MLflow has the verdict"
         if result["promoted"]:
             promote(version, root, settings, threads=threads)
             message += "; it is champion now"

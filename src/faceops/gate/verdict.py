@@ -14,8 +14,10 @@ from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
 from faceops.gate.compare import Comparison
 from faceops.gate.rules import TIME, RuleResult, apply_rules
+from faceops.registry.published import PUBLISHED, published_statement
 from faceops.registry.store import MODEL, store_errors
 from faceops.registry.versions import Version, with_verdict
+from faceops.release.release_file import stated_contract
 
 VERDICT_VERSION = 2  # raise it with the rules: verdicts by other rules are not reused
 
@@ -165,9 +167,11 @@ class StoredVerdict:
 
 
 def record_verdict(
-    challenger: Version, champion: Version, verdict: Verdict, settings: Gate, root: Path
+    challenger: Version, champion: Version | None, verdict: Verdict, settings: Gate, root: Path
 ) -> None:
     """Write the verdict to the challenger: artifacts of its run, tags and its description.
+
+    `champion` None is the published release, here and in `find_stored_verdict`.
 
     It replaces an earlier verdict, in the run only one against the same champion. Interrupted, it
     leaves no verdict that `find_stored_verdict` returns.
@@ -178,7 +182,7 @@ def record_verdict(
     number, folder = str(challenger.version), _folder(champion)
     tags = {
         "gate": _INCOMPLETE,
-        "gate_against": str(champion.version),
+        "gate_against": _against(champion),
         "gate_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "gate_reasons": "\n".join(verdict.reasons)[:_LONGEST],
         "gate_photos_sha256": verdict.photos_sha256,
@@ -200,7 +204,7 @@ def record_verdict(
 
 
 def find_stored_verdict(
-    challenger: Version, champion: Version, settings: Gate, root: Path, data_sha256: str
+    challenger: Version, champion: Version | None, settings: Gate, root: Path, data_sha256: str
 ) -> StoredVerdict | None:
     """Return the verdict on the challenger against this champion, by these rules and photos.
 
@@ -217,7 +221,7 @@ def find_stored_verdict(
         client = mlflow.MlflowClient()
         tags = client.get_model_version(MODEL, str(challenger.version)).tags
         expected = {
-            "gate_against": str(champion.version),
+            "gate_against": _against(champion),
             "gate_data_sha256": data_sha256,
             "gate_rules_sha256": rules_sha256(settings, root),
         }
@@ -247,5 +251,10 @@ def rules_sha256(settings: Gate, root: Path) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _folder(champion: Version) -> str:
-    return f"gate/against_{champion.version}"
+def _against(champion: Version | None) -> str:
+    """Return what the verdict is against: a version's number, or the published contract id."""
+    return str(champion.version) if champion else stated_contract(published_statement())
+
+
+def _folder(champion: Version | None) -> str:
+    return f"gate/against_{champion.version if champion else PUBLISHED}"

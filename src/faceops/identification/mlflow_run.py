@@ -11,6 +11,7 @@ from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
 from faceops.dataset.expectations import CheckedTable, expect, run_expectations
 from faceops.identification.metrics import mlflow_metrics
+from faceops.registry import has_store
 
 EXPERIMENT = "faceops-identify"
 RECORDED_FILE = ".recorded"
@@ -42,12 +43,12 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     Raises:
         StoreError: the store refused it; UnreachableError if it does not answer.
     """
-    from faceops.registry import store
-    from faceops.registry.versions import versions
-
-    if not store.has_store(root):
+    if not has_store(root):
         return None
     import mlflow
+
+    from faceops.registry import store
+    from faceops.registry.versions import versions
 
     store.use_tracking(root, EXPERIMENT)
     tags = {name: summary[name] for name in ("release", "contract_id", "decided_by")}

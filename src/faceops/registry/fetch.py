@@ -24,7 +24,7 @@ from faceops.base.files import (
     write_error,
     write_file,
 )
-from faceops.registry import store
+from faceops.registry import NoReleaseError, has_store, store
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle, check_files
@@ -52,8 +52,8 @@ class Address:
         name, separator, which = uri.removeprefix("models:/").partition("@" if alias else "/")
         if not uri.startswith("models:/") or not separator or not name or not which:
             raise UsageError(
-                f"{uri!r} names no release; write models:/{store.MODEL}@{store.CHAMPION} or"
-                f" models:/{store.MODEL}/VERSION, or give --bundle DIR."
+                f"{uri!r} names no release; write models:/{store.MODEL}@{store.CHAMPION},"
+                f" models:/{store.MODEL}/VERSION or published, or give --bundle DIR."
             )
         return cls(name, which if alias else "", "" if alias else which)
 
@@ -95,10 +95,11 @@ def find_release(
     """
     address = Address.parse(model_uri)
     root = root or Path.cwd()
-    if not store.has_store(root):
+    if not has_store(root):
         raise FaceOpsError(
             f"there is no MLflow store in {root} to find {address} in; run `make demo` or"
-            " `faceops release register`, set MLFLOW_TRACKING_URI, or give --bundle DIR."
+            " `faceops release register`, set MLFLOW_TRACKING_URI, or give --model published or"
+            " --bundle DIR."
         )
     cache = store.store_cache(store.point_at_store(root))
     try:
@@ -184,7 +185,7 @@ def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelea
         if address.alias:
             found = client.search_registered_models(f"name = '{address.name}'")
             if not found:
-                raise FaceOpsError(
+                raise NoReleaseError(
                     f"{address}: no release is registered under {address.name}; run `faceops"
                     " release register` after `dvc repro`."
                 )
@@ -192,7 +193,7 @@ def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelea
                 advice = f"models:/{address.name}/VERSION names a release"
                 if address.alias == store.CHAMPION:
                     advice = "`faceops release rollback` restores the last champion"
-                raise FaceOpsError(
+                raise NoReleaseError(
                     f"{address}: no version has the alias {address.alias}; {advice}."
                 )
             entry = client.get_model_version_by_alias(address.name, address.alias)
@@ -218,8 +219,8 @@ def _find_in_cache(address: Address, cache: Path, problem: str) -> FetchedReleas
             name = f"models:/{address.name}/{version}"
             return FetchedRelease(folder, name, f"{note}: {problem}")
     raise FaceOpsError(
-        f"{problem} Nothing was fetched from it before, so there is no bundle to use; --bundle DIR"
-        " names one."
+        f"{problem} Nothing was fetched from it before, so there is no bundle to use; --model"
+        " published needs no registry, and --bundle DIR names one."
     ) from None
 
 

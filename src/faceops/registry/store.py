@@ -14,7 +14,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from faceops.base.errors import FaceOpsError, StoreError, without_secrets
-from faceops.weights.fetch import cache_folder
+from faceops.base.files import cache_folder
 
 MODEL = "faceops"  # the registered model
 EXPERIMENT = "faceops"
@@ -80,11 +80,6 @@ def store_errors(doing: str) -> Iterator[None]:
 
 def _local_failure(doing: str, reason: str) -> FaceOpsError:
     return FaceOpsError(f"{doing} failed ({reason}); fix that, or free some space, and try again.")
-
-
-def has_store(root: Path) -> bool:
-    """Whether there is a server, or a local store in `root`, to read from."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (root / "mlflow.db").is_file()
 
 
 def point_at_store(root: Path) -> str:

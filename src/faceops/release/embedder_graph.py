@@ -11,43 +11,48 @@ from onnx import TensorProto, helper, numpy_helper
 from faceops.base.errors import FaceOpsError
 from faceops.release.verifier_graph import IR_VERSION
 
+_ONE = "one"  # the initialiser of the graphs that compute 1 - slope
 
-def replace_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
+
+def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelProto:
     """Return a copy of `model` with slope * x + (1 - slope) * relu(x) for each constant PRelu.
 
     ONNX Runtime's PRelu kernel is scalar on a CPU and breaks the blocked layout (NCHWc) of the
     convolutions around it: it took half of SFace's time. Outputs agree within rounding (2e-7 for
     SFace), for slopes of either sign.
+
+    With `folded` 1 - slope is a constant, as `quantise_embedder` expects it. Else it is computed,
+    which ONNX Runtime does once, at loading: the copy has no weights that `model` lacks.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     graph = changed.graph
     slopes = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
+    if not folded:
+        graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), _ONE))
     for node in graph.node:
-        if node.op_type == "PRelu" and node.input[1] in slopes:
-            rest, steps = _split(node, numpy_helper.to_array(slopes[node.input[1]]))
-            graph.initializer.append(rest)
-            nodes += steps
-        else:
+        if node.op_type != "PRelu" or node.input[1] not in slopes:
             nodes.append(node)
+            continue
+        value, slope = node.input
+        output = node.output[0]
+        rest = f"{output}_rest"
+        if folded:
+            constant = numpy_helper.to_array(slopes[slope])
+            one = constant.dtype.type(1)
+            graph.initializer.append(numpy_helper.from_array(one - constant, rest))
+        else:
+            nodes.append(helper.make_node("Sub", [_ONE, slope], [rest]))
+        nodes += [
+            helper.make_node("Relu", [value], [f"{output}_relu"]),
+            helper.make_node("Mul", [f"{output}_relu", rest], [f"{output}_positive"]),
+            helper.make_node("Mul", [value, slope], [f"{output}_linear"]),
+            helper.make_node("Add", [f"{output}_linear", f"{output}_positive"], [output]),
+        ]
     del graph.node[:]
     graph.node.extend(nodes)
     return changed
-
-
-def _split(
-    node: onnx.NodeProto, slope: np.ndarray
-) -> tuple[onnx.TensorProto, list[onnx.NodeProto]]:
-    value, slope_name = node.input
-    output = node.output[0]
-    rest = numpy_helper.from_array((1 - slope).astype(slope.dtype), f"{output}_rest")
-    return rest, [
-        helper.make_node("Relu", [value], [f"{output}_relu"]),
-        helper.make_node("Mul", [f"{output}_relu", rest.name], [f"{output}_positive"]),
-        helper.make_node("Mul", [value, slope_name], [f"{output}_linear"]),
-        helper.make_node("Add", [f"{output}_linear", f"{output}_positive"], [output]),
-    ]
 
 
 def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -138,9 +143,10 @@ def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with "crops" uint8 (batch, 112, 112, 3) in, L2-normalised "embeddings" out.
 
     `model` takes one float32 (1, 3, 112, 112) RGB 0-255 image and returns (1, D), as the
-    published SFace does; its own scaling stays inside.
+    published SFace does; its own scaling stays inside. Its weights stay as they are and in their
+    order: `faceops.registry.published` takes them from the published file.
     """
-    adapted = replace_prelu(model)
+    adapted = replace_prelu(model, folded=False)
     graph = adapted.graph
     constants = {tensor.name for tensor in graph.initializer}
     (source,) = [item for item in graph.input if item.name not in constants]

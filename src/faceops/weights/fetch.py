@@ -17,7 +17,7 @@ from typing import Literal
 
 from faceops.base.download import DownloadError, download
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import sha256_file
+from faceops.base.files import cache_folder, sha256_file
 from faceops.weights.catalogue import Weight, find_entry, read_catalogue
 
 WORK_PREFIX = ".fetch-"  # of the folders in which fetches work
@@ -45,15 +45,6 @@ def weights_folder() -> Path | None:
 def weights_cache() -> Path:
     """Return the folder of fetched weights."""
     return cache_folder() / "weights"
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloads: FACEOPS_CACHE, else `faceops` in the user's cache."""
-    if own := os.environ.get("FACEOPS_CACHE"):
-        return Path(own).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "faceops"
-    return Path("~/.cache/faceops").expanduser()
 
 
 def find_or_fetch(weight: Weight, folder: Path | None, cache: Path) -> Path:

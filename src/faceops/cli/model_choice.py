@@ -1,0 +1,102 @@
+"""Which release a command works with: the one that its arguments name, else a rule chooses.
+
+Without --model and --bundle it is the published release, or the champion of the registry:
+
+1. A gallery keeps the release that it was enrolled under, where that is one of the two.
+2. Else the champion, if it was calibrated on photos of real people.
+3. Else the published release.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from faceops.base.files import read_json_object
+from faceops.registry import NoReleaseError, has_store
+from faceops.registry.published import PUBLISHED, published_statement
+from faceops.release.release_file import (
+    RELEASE_FILE,
+    Precision,
+    is_synthetic,
+    stated_contract,
+)
+
+if TYPE_CHECKING:
+    from faceops.registry.fetch import FetchedRelease
+
+CHAMPION = "models:/faceops@champion"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A release that no argument named: its address, and why it is this one."""
+
+    model: str
+    why: str
+
+    def __str__(self) -> str:
+        name = "the published release" if self.model == PUBLISHED else self.model
+        return f"using {name}: {self.why}"
+
+
+def choose_model(contract_id: str, precision: Precision, root: Path) -> Choice:
+    """Return the release for a gallery under `contract_id`; "" for none. See above.
+
+    MLflow is imported only if there is a registry to ask.
+
+    Args:
+        root: the folder of the local MLflow store if no server is set.
+
+    Raises:
+        FaceOpsError: the registry does not answer, and the cache has no champion of it.
+    """
+    own = "the gallery was enrolled under it"
+    if contract_id and contract_id == stated_contract(published_statement(), precision):
+        return Choice(PUBLISHED, own)
+    if not has_store(root):
+        return Choice(PUBLISHED, f"MLFLOW_TRACKING_URI is not set, and {root} has no MLflow store")
+    try:
+        found: FetchedRelease = import_registry(CHAMPION).find_release(CHAMPION, root)
+        content = read_json_object(found.folder / RELEASE_FILE)
+    except NoReleaseError as error:
+        return Choice(PUBLISHED, str(error).partition(";")[0])
+    except (OSError, ValueError):  # loading it says what is wrong
+        return Choice(CHAMPION, "it is the registry's champion")
+    if contract_id and contract_id == stated_contract(content, precision):
+        return Choice(CHAMPION, own)
+    data = content.get("data") or {}
+    if is_synthetic(data):
+        return Choice(PUBLISHED, f"the champion, {found.name}, was calibrated on synthetic people")
+    sources = ", ".join(sorted(data.get("sources") or {})) or "photos of real people"
+    return Choice(CHAMPION, f"the champion, {found.name}, was calibrated on {sources}")
+
+
+def import_registry(model: str) -> ModuleType:
+    """Import the registry, which needs MLflow, to find `model`.
+
+    Raises:
+        NoReleaseError: it is not installed.
+    """
+    try:
+        from faceops.registry import fetch
+    except ModuleNotFoundError:
+        raise NoReleaseError(
+            f"{model} needs MLflow, which is not installed; install faceops[rebuild], or give"
+            f" --model {PUBLISHED} or --bundle DIR."
+        ) from None
+    return fetch
+
+
+def synthetic_warning(folder: Path, name: str) -> str:
+    """Return the warning for a release in `folder` that was made of synthetic people, else ""."""
+    try:
+        content = read_json_object(folder / RELEASE_FILE)
+    except (OSError, ValueError):  # loading the release says what is wrong
+        return ""
+    if not is_synthetic(content.get("data") or {}):
+        return ""
+    return (
+        f"{name} was calibrated on synthetic people: for photos of real people its budgets promise "
+        f"nothing, use --model {PUBLISHED}"
+    )

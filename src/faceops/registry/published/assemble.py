@@ -1,0 +1,122 @@
+"""The published release's bundle: joined from published weights, checked, kept in the cache."""
+
+import base64
+import hashlib
+import json
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import replace_folder, sha256_file, write_error
+from faceops.dataset.names import name_key
+from faceops.registry.published import (
+    FILES,
+    PARTS_FILE,
+    PEOPLE_FILE,
+    PUBLISHED,
+    published_folder,
+)
+from faceops.release.bundle import Bundle, check_files
+from faceops.release.contract import VERIFIER
+from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Precision
+from faceops.weights.fetch import WORK_PREFIX, weight_path, weights_cache
+
+COPIED = (RELEASE_FILE, "evaluation.json", "model_card.md", VERIFIER)
+# A piece of a file: [start, length] in the weight, or base64 of compressed bytes of its own.
+Part = str | Sequence[int]
+
+
+def load_published(threads: int = 1, precision: Precision = "float32", note: str = "") -> Bundle:
+    """Load the published release; its bundle is made if the cache has none, or a damaged one.
+
+    `threads` and `note` as in `Bundle.load`.
+
+    Raises:
+        FaceOpsError: a weight is not available, the cache cannot be written, or as `Bundle.load`.
+    """
+    folder = published_folder()
+    assemble(folder)
+    try:
+        return Bundle.load(folder, threads, PUBLISHED, note, precision)
+    except DamagedBundleError:
+        assemble(folder, replace=True)
+        return Bundle.load(folder, threads, PUBLISHED, note, precision)
+
+
+def assemble(folder: Path, *, replace: bool = False) -> None:
+    """Make the bundle `folder`; one that is complete stays, unless `replace`.
+
+    It appears as a whole, after all of its files have been checked. Processes that make it at the
+    same time do not disturb each other.
+
+    Raises:
+        FaceOpsError: as `load_published`.
+    """
+    if not replace and _is_complete(folder):
+        return
+    parts = json.loads((FILES / PARTS_FILE).read_text("utf-8"))
+    weights = {entry["weight"]: weight_path(entry["weight"]) for entry in parts.values()}
+    try:
+        for parent in (folder.parent, weights_cache()):
+            parent.mkdir(parents=True, exist_ok=True)
+        # Where a later fetch removes what a killed process left.
+        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=weights_cache()) as work:
+            made = Path(work) / "bundle"
+            made.mkdir()
+            for name, entry in parts.items():
+                weight = weights[entry["weight"]].read_bytes()
+                (made / name).write_bytes(join(entry["parts"], weight))
+            for name in COPIED:
+                shutil.copyfile(FILES / name, made / name)
+            _check(made)
+            if replace or not _is_complete(folder):  # another process may have been first
+                replace_folder(made, folder)
+    except OSError as error:
+        if _is_complete(folder):  # another process was first
+            return
+        raise write_error(folder, error) from None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the release.json in `folder` is the package's; `Bundle.load` checks the other files.
+
+    The folder appears as a whole, so that they are there.
+    """
+    try:
+        return sha256_file(folder / RELEASE_FILE) == sha256_file(FILES / RELEASE_FILE)
+    except OSError:
+        return False
+
+
+def _check(folder: Path) -> None:
+    try:
+        check_files(folder)
+    except DamagedBundleError as error:
+        reason = str(error).replace(f"{folder}/", "").partition(";")[0]
+        raise FaceOpsError(
+            f"the published release of this faceops is damaged: {reason}; install faceops again."
+        ) from None
+
+
+def join(parts: Iterable[Part], weight: bytes) -> bytes:
+    """Return the file that `parts` describe, some of them pieces of `weight`."""
+    return b"".join(
+        zlib.decompress(base64.b64decode(part))
+        if isinstance(part, str)
+        else weight[part[0] : part[0] + part[1]]
+        for part in parts
+    )
+
+
+def people_mark(person: str) -> str:
+    """Return what people.txt has of a person's name: the start of its sha256."""
+    return hashlib.sha256(name_key(person).encode()).hexdigest()[:12]
+
+
+def calibration_people(people: Iterable[str]) -> list[str]:
+    """Return which of `people`, in any spelling, the published release was calibrated on."""
+    marks = set((FILES / PEOPLE_FILE).read_text("ascii").split())
+    return [person for person in people if people_mark(person) in marks]

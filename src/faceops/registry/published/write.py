@@ -1,0 +1,151 @@
+"""Write the files of the published release anew, from a finished `dvc repro` on real photos."""
+
+import base64
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow.parquet as pq
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import read_json_object, sha256_file, write_file, write_json
+from faceops.base.parallel import usable_cpus
+from faceops.faces.detector import with_symbolic_size
+from faceops.faces.inference_session import open_session
+from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE
+from faceops.registry.published.assemble import COPIED, Part, join, people_mark
+from faceops.release import contract
+from faceops.release.bundle import run_embedder
+from faceops.release.contract import Release
+from faceops.release.embedder_graph import adapt_embedder
+from faceops.release.evaluate.report import model_card
+from faceops.release.export import (
+    EVALUATED,
+    git_commit,
+    measure_parity,
+    require_parity,
+    serialise,
+)
+from faceops.release.onnx_metadata import add_metadata
+from faceops.release.release_file import is_synthetic
+from faceops.verification.split_faces import evenly_spread
+from faceops.weights.catalogue import read_catalogue
+from faceops.weights.fetch import weight_path
+
+# The file of the bundle, and the weight that it is made of.
+MADE_OF = {contract.EMBEDDER: "sface", contract.DETECTOR: "yunet", contract.LANDMARKS: "onet"}
+_BLOCK = 4096  # bytes; shorter pieces of a weight are not looked for
+_AS_PUBLISHED = "as published, not trained further"
+
+
+def write_published(root: Path, folder: Path = FILES) -> Release:
+    """Write the package's files of the published release to `folder`; return their release.
+
+    Its embedder is SFace's own graph with preprocessing and normalisation around it, made without
+    torch; the build's thresholds and figures hold for it, because both give the same embeddings.
+
+    Args:
+        root: the repository, after `faceops params use lfw_calibrated` and `dvc repro`.
+
+    Raises:
+        FaceOpsError: the build is not finished, was trained, or is of synthetic people, or its
+            embeddings differ.
+    """
+    release = contract.read_release(root / "build/export")
+    source = release.weights[contract.EMBEDDER].source
+    if not source.endswith(_AS_PUBLISHED) or is_synthetic(release.data):
+        raise FaceOpsError(
+            f"{root / 'build/export'} is not SFace as published, calibrated on real photos "
+            f"({source}); run `faceops params use lfw_calibrated` and `dvc repro` on LFW."
+        )
+    evaluation = root / "build/evaluate" / EVALUATED[0]
+    try:
+        figures = read_json_object(evaluation)
+        faces = pq.read_table(root / "build/split/faces.parquet", columns=["person", "split"])
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(f"{evaluation} or the split cannot be read ({error}).") from None
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary)
+        release = _write_models(root, made, release)
+        contract.write_release(release, made)
+        shutil.copyfile(evaluation, made / evaluation.name)
+        card = model_card(release, figures, read_catalogue())
+        write_file(made / EVALUATED[1], card)
+        parts = {name: _parts_of_file(made / name, weight) for name, weight in MADE_OF.items()}
+        used = [row["person"] for row in faces.to_pylist() if row["split"] != "test"]
+        write_file(folder / PEOPLE_FILE, "\n".join(sorted(set(map(people_mark, used)))) + "\n")
+        write_json(folder / PARTS_FILE, parts)
+        for name in COPIED:
+            write_file(folder / name, (made / name).read_bytes())
+    return release
+
+
+def _write_models(root: Path, folder: Path, release: Release) -> Release:
+    """Write the model files; return `release` with their sha256 and contract id."""
+    embedder = serialise(adapt_embedder(onnx.load(weight_path("sface"))))
+    _require_same_embeddings(root, embedder, release.params["export"])
+    (folder / contract.EMBEDDER).write_bytes(embedder)
+    detector = with_symbolic_size(weight_path("yunet").read_bytes())
+    (folder / contract.DETECTOR).write_bytes(detector)
+    shutil.copyfile(weight_path("onet"), folder / contract.LANDMARKS)
+    shutil.copyfile(root / "build/export" / contract.VERIFIER, folder / contract.VERIFIER)
+    for name in (contract.DETECTOR, contract.LANDMARKS, contract.VERIFIER):
+        if sha256_file(folder / name) != release.weights[name].sha256:
+            raise FaceOpsError(f"{root / 'build/export' / name} is of another version; rebuild.")
+    lock = root / "dvc.lock"
+    update = {
+        "git_commit": git_commit(root),
+        "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else "",
+    }
+    return add_metadata(folder, release.with_embedder(embedder).model_copy(update=update))
+
+
+def _require_same_embeddings(root: Path, embedder: bytes, export: dict[str, Any]) -> None:
+    crops = np.load(root / "build/crop/crops.npy", mmap_mode="r", allow_pickle=False)
+    stored = np.load(root / "build/embed/embeddings.npy", mmap_mode="r", allow_pickle=False)
+    rows = evenly_spread(np.arange(len(crops)), export["parity_crops"])
+    session = open_session(embedder, usable_cpus(), arena=True)
+    found = run_embedder(session, np.asarray(crops[rows]), stored.shape[1])
+    require_parity(measure_parity(np.asarray(stored[rows]), found), export["max_difference"])
+
+
+def _parts_of_file(path: Path, weight: str) -> dict[str, Any]:
+    target, source = path.read_bytes(), weight_path(weight).read_bytes()
+    parts = parts_of(target, source)
+    assert join(parts, source) == target
+    return {"weight": weight, "parts": parts}
+
+
+def parts_of(target: bytes, source: bytes) -> list[Part]:
+    """Return `target` as pieces of `source`, of 4 KiB or more, and bytes between; see `join`."""
+    starts = range(0, len(source) - _BLOCK + 1, _BLOCK)
+    blocks = {source[start : start + _BLOCK]: start for start in reversed(starts)}
+    parts: list[Part] = []
+    done = at = 0
+    while at < len(target):
+        start = blocks.get(target[at : at + _BLOCK])
+        if start is None:
+            at += 1
+            continue
+        while at > done and start > 0 and target[at - 1] == source[start - 1]:
+            at, start = at - 1, start - 1
+        length = _common_start(memoryview(target)[at:], memoryview(source)[start:])
+        parts += [_own(target[done:at])] if at > done else []
+        parts.append([start, length])
+        done = at = at + length
+    return [*parts, _own(target[done:])] if done < len(target) else parts
+
+
+def _own(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
+def _common_start(a: memoryview, b: memoryview) -> int:
+    """Return how many bytes at the start of `a` and `b` are equal."""
+    size = min(len(a), len(b))
+    differ = np.flatnonzero(np.frombuffer(a[:size], "u1") != np.frombuffer(b[:size], "u1"))
+    return int(differ[0]) if len(differ) else size
