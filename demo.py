@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent
 DEMO = Path("build/demo")
 GALLERY = DEMO / "gallery"
 FOUND = DEMO / "found"
+CHAMPION = ("--model", "models:/faceops@champion")  # identify follows the gallery
 SAME_FACE = 0.3  # overlap of a found and a true box, intersection over union
 
 
@@ -71,7 +72,7 @@ def steps() -> list[Step]:
         Step("synthetic people", ["faceops", "data", "synthetic"]),
         Step("pipeline", ["dvc", "repro"]),
         Step("release", ["faceops", "release", "register"]),
-        Step("enrol", ["faceops", "enrol", "data/enrol", "--gallery", str(GALLERY)]),
+        Step("enrol", ["faceops", "enrol", "data/enrol", "--gallery", str(GALLERY), *CHAMPION]),
         Step(
             "identify",
             [

@@ -188,7 +188,7 @@ def walk_measures() -> Iterator[Measure]:
 
     with tempfile.TemporaryDirectory() as folder:
         tiny = make_tiny(ROOT, Path(folder) / "repository")
-        tiny.run("faceops", "enrol", "data/enrol", "--gallery", "gallery")
+        tiny.run("faceops", "enrol", "data/enrol", "--bundle", "build/export")
         # Another evaluation of the same network: a challenger that the gate lets pass.
         other = PARAMS.replace("evaluate: {", "evaluate: {pairs: 700, ")
         (tiny.root / "other.yaml").write_text(other)

@@ -15,7 +15,7 @@ WITHOUT_MLFLOW = """
 import sys
 sys.modules["mlflow"] = None
 from faceops.cli import main
-sys.exit(main(["enrol", ".", "--gallery", "../gallery"]))
+sys.exit(main(["enrol", ".", "--gallery", "../gallery", "--model", "models:/faceops@champion"]))
 """
 
 
@@ -75,7 +75,7 @@ def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_pat
     )  # fmt: skip
     assert done.returncode == 1
     assert "models:/faceops@champion needs MLflow, which is not installed" in done.stderr
-    assert "--bundle DIR" in done.stderr
+    assert "--model published or --bundle DIR" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -190,7 +190,7 @@ def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_pa
         with pytest.raises(UsageError, match=sentence):
             check_arguments(*folders, 1)
     with pytest.raises(UsageError, match="not a UTF-8 path"):
-        load_model(str(raw), "float32")
+        load_model(str(raw), "float32", gallery, print)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["gallery.json"]
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import UsageError, printable
-from faceops.cli.model_choice import CHAMPION, choose_model, import_registry, synthetic_warning
+from faceops.cli.model_choice import (
+    CHAMPION,
+    Choice,
+    choose_model,
+    import_registry,
+    synthetic_warning,
+)
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
 from faceops.registry.published import PUBLISHED, published_folder, published_statement
@@ -167,21 +173,25 @@ def load_bundle(
 
     Raises: as `load_release`; FaceOpsError: the published release is not that of `gallery`.
     """
-    model = _model(args, gallery.contract_id if gallery else "")
-    if gallery is not None and model == PUBLISHED:  # before its weights are fetched
+    choice = _choose(args, gallery.contract_id if gallery else "")
+    if gallery is not None and choice.model == PUBLISHED:  # before its weights are fetched
         gallery.require(stated_contract(published_statement(), args.precision))
-    return load_release(args.bundle, model, threads, args.precision)
+    _say(args, choice)
+    return load_release(args.bundle, choice.model, threads, args.precision)
 
 
-def _model(args: argparse.Namespace, contract_id: str) -> str:
+def _choose(args: argparse.Namespace, contract_id: str) -> Choice:
     """Return --model, "" where there is --bundle; chosen for the gallery where there is neither."""
     if args.bundle is not None or args.model is not None:
-        return args.model or ""
-    choice = choose_model(contract_id, args.precision, Path.cwd())
-    if getattr(args, "told", None) != choice:
+        return Choice(args.model or "", "")
+    return choose_model(contract_id, args.precision, Path.cwd())
+
+
+def _say(args: argparse.Namespace, choice: Choice) -> None:
+    """Print which release was chosen and why, once a command; not to stdout, which may be JSON."""
+    if choice.why and getattr(args, "said", None) != choice:
         print(escaped(f"faceops {args.command}: {choice}"), file=sys.stderr)
-    args.told = choice
-    return choice.model
+    args.said = choice
 
 
 def load_release(
@@ -222,14 +232,15 @@ def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str
 
     Raises: as `load_release`.
     """
-    model = _model(args, contract_id)
+    choice = _choose(args, contract_id)
+    _say(args, choice)
     if args.bundle is not None:
         require_folder(args.bundle, NO_FOLDER)
         folder, name, note = args.bundle, str(args.bundle), ""
-    elif model == PUBLISHED:
+    elif choice.model == PUBLISHED:
         return published_folder(), PUBLISHED, ""
     else:
-        found = import_registry(model).find_release(model)
+        found = import_registry(choice.model).find_release(choice.model)
         folder, name, note = found.folder, found.name, found.note
     return folder, name, _with_warning(folder, name, note)
 

@@ -30,14 +30,14 @@ CHAMPION = "models:/faceops@champion"
 
 @dataclass(frozen=True)
 class Choice:
-    """A release that no argument named: its address, and why it is this one."""
+    """A release: its address, and why it was chosen; `why` is "" if an argument named it."""
 
     model: str
     why: str
 
     def __str__(self) -> str:
-        name = "the published release" if self.model == PUBLISHED else self.model
-        return f"using {name}: {self.why}"
+        published = "the published release (SFace, calibrated on LFW)"
+        return f"using {published if self.model == PUBLISHED else self.model}: {self.why}"
 
 
 def choose_model(contract_id: str, precision: Precision, root: Path) -> Choice:
@@ -55,7 +55,8 @@ def choose_model(contract_id: str, precision: Precision, root: Path) -> Choice:
     if contract_id and contract_id == stated_contract(published_statement(), precision):
         return Choice(PUBLISHED, own)
     if not has_store(root):
-        return Choice(PUBLISHED, f"MLFLOW_TRACKING_URI is not set, and {root} has no MLflow store")
+        why = f"there is no registry (MLFLOW_TRACKING_URI is not set, {root} has no mlflow.db)"
+        return Choice(PUBLISHED, why)
     try:
         found: FetchedRelease = import_registry(CHAMPION).find_release(CHAMPION, root)
         content = read_json_object(found.folder / RELEASE_FILE)

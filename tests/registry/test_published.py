@@ -1,0 +1,172 @@
+"""The published release: its files follow from the code and weights.toml, and assemble anywhere."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import sha256_file
+from faceops.registry.published import FILES, published_folder
+from faceops.registry.published.assemble import (
+    COPIED,
+    calibration_people,
+    join,
+    load_published,
+    people_mark,
+)
+from faceops.registry.published.write import MADE_OF, parts_of, write_published
+from faceops.release.contract import (
+    DETECTOR,
+    EMBEDDER,
+    LANDMARKS,
+    SCHEMA_VERSION,
+    VERIFIER,
+    Release,
+    read_release,
+    write_release,
+)
+from faceops.release.release_file import is_synthetic
+from faceops.weights.catalogue import read_catalogue
+from tests.architecture.test_packages import HEAVY
+
+LOAD = f"""
+import sys
+sys.modules.update(dict.fromkeys({HEAVY!r}))  # importing one fails
+from faceops.registry.published.assemble import load_published
+print(load_published().release.contract_id)
+"""
+
+
+@pytest.fixture
+def cache(weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; the weights are at hand."""
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
+    return tmp_path / "cache"
+
+
+def stated() -> Release:
+    return Release.model_validate(json.loads((FILES / "release.json").read_text("utf-8")))
+
+
+def test_the_committed_statement_follows_the_schema_and_the_weights() -> None:
+    release, catalogue = stated(), read_catalogue()
+    assert release.schema_version == SCHEMA_VERSION
+    assert release.contract_id == release.expected_contract_id()
+    assert release.weights[LANDMARKS].sha256 == catalogue["onet"].sha256
+    assert release.weights[VERIFIER].sha256 == sha256_file(FILES / VERIFIER)
+    for file, name in MADE_OF.items():
+        weight = release.weights[file]
+        assert weight.source.startswith(f"{name}: {catalogue[name].what}")
+        assert weight.licence == catalogue[name].licence
+    assert not is_synthetic(release.data)
+    assert release.thresholds.data == "3,199 validation people of lfw"
+    assert release.contract_id in (FILES / "model_card.md").read_text("utf-8")
+
+
+def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
+    cache: Path, weights_dir: Path
+) -> None:
+    both = [
+        subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [one.communicate()[0].strip() for one in both] == [stated().contract_id] * 2
+    folder = published_folder()
+    assert {path.name for path in folder.iterdir()} == {*COPIED, *MADE_OF}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert not list((cache / "weights").iterdir())
+
+    # The code makes the graphs of parts.json from the weights of weights.toml.
+    from faceops.faces.detector import with_symbolic_size
+    from faceops.release.embedder_graph import adapt_embedder
+    from faceops.release.export import serialise
+
+    catalogue = read_catalogue()
+    embedder = serialise(adapt_embedder(onnx.load(weights_dir / catalogue["sface"].file)))
+    assert (folder / EMBEDDER).read_bytes().startswith(embedder)
+    yunet = (weights_dir / catalogue["yunet"].file).read_bytes()
+    assert (folder / DETECTOR).read_bytes() == with_symbolic_size(yunet)
+
+    # A damaged file is noticed, and made again.
+    (folder / EMBEDDER).write_bytes(embedder)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    lengths = np.linalg.norm(load_published().embed(crops), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(cache: Path) -> None:
+    cache.write_text("a file")
+    with pytest.raises(FaceOpsError, match=r"cannot be written \(.*choose another folder"):
+        load_published()
+
+
+def test_parts_and_their_joining_are_inverse() -> None:
+    draw = np.random.default_rng(0)
+    source = draw.bytes(40_000)
+    target = b"begin" + source[1:20_001] + b"between" + source[30_000:] + source[5:9_000]
+    parts = parts_of(target, source)
+    assert join(parts, source) == target
+    assert [part for part in parts if not isinstance(part, str)] == [
+        [1, 20_000], [30_000, 10_000], [5, 8_995],
+    ]  # fmt: skip
+    assert join(parts_of(b"", source), source) == b""
+
+
+def test_a_finished_build_writes_the_same_release(
+    cache: Path, bundle_of_lfw: Path, tmp_path: Path
+) -> None:
+    release = write_published(bundle_of_lfw, tmp_path / "files")
+    assert release.contract_id == stated().contract_id
+    written = {path.name for path in (tmp_path / "files").iterdir()}
+    assert written == {*COPIED, "parts.json", "people.txt"}
+    assert (tmp_path / "files/people.txt").read_text("ascii").split() == [people_mark("Ann Lee")]
+    sure = read_release(bundle_of_lfw / "build/export")
+    write_release(
+        sure.model_copy(update={"data": {"sources": {"synthetic": {}}}}),
+        bundle_of_lfw / "build/export",
+    )
+    with pytest.raises(FaceOpsError, match="is not SFace as published, calibrated on real photos"):
+        write_published(bundle_of_lfw, tmp_path / "files")
+
+
+@pytest.fixture
+def bundle_of_lfw(sface_bundle: Path, tmp_path: Path) -> Path:
+    """A repository with a build that states SFace as published, of photos from lfw."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from faceops.release.bundle import Bundle
+
+    build = tmp_path / "root/build"
+    shutil.copytree(sface_bundle, build / "export")
+    release = read_release(build / "export")
+    source = f"sface: {read_catalogue()['sface'].what}, as published, not trained further"
+    embedder = release.weights[EMBEDDER].model_copy(update={"source": source})
+    update = {
+        "weights": release.weights | {EMBEDDER: embedder},
+        "data": {"sources": {"lfw": {}}},
+        "params": {"export": {"parity_crops": 4, "max_difference": 1e-4}},
+    }
+    write_release(release.model_copy(update=update), build / "export")
+    crops = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), np.uint8)
+    for folder in ("crop", "embed", "evaluate", "split"):
+        (build / folder).mkdir()
+    np.save(build / "crop/crops.npy", crops)
+    np.save(build / "embed/embeddings.npy", Bundle.load(sface_bundle).embed(crops))
+    shutil.copy(FILES / "evaluation.json", build / "evaluate")
+    table = pa.table({"person": ["Ann_Lee", "Bo", "Ann Lee"], "split": ["val", "test", "train"]})
+    pq.write_table(table, build / "split/faces.parquet")
+    return build.parent
+
+
+def test_the_people_that_calibrated_it_are_known_by_name() -> None:
+    people = ["George W. Bush", "nobody of this name", "Zydrunas_Ilgauskas"]
+    assert calibration_people(people)
+    assert "nobody of this name" not in calibration_people(people)
