@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import UsageError, printable
-from faceops.cli.model_choice import (
-    CHAMPION,
-    Choice,
-    choose_model,
-    import_registry,
-    synthetic_warning,
-)
+from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, warning_of
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
 from faceops.registry.published import PUBLISHED, published_folder, published_statement
@@ -246,7 +240,7 @@ def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str
 
 
 def _with_warning(folder: Path, name: str, note: str) -> str:
-    return "; ".join(filter(None, (note, synthetic_warning(folder, name))))
+    return "; ".join(filter(None, (note, warning_of(folder, name))))
 
 
 def require_folder(folder: Path, advice: str) -> None:

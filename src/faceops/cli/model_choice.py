@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING
 from faceops.base.files import read_json_object
 from faceops.registry import NoReleaseError, has_store
 from faceops.registry.published import PUBLISHED, published_statement
-from faceops.release.release_file import (
-    RELEASE_FILE,
-    Precision,
-    is_synthetic,
-    stated_contract,
-)
+from faceops.release.release_file import RELEASE_FILE, Precision, is_synthetic, stated_contract
 
 if TYPE_CHECKING:
     from faceops.registry.fetch import FetchedRelease
@@ -89,7 +84,7 @@ def import_registry(model: str) -> ModuleType:
     return fetch
 
 
-def synthetic_warning(folder: Path, name: str) -> str:
+def warning_of(folder: Path, name: str) -> str:
     """Return the warning for a release in `folder` that was made of synthetic people, else ""."""
     try:
         content = read_json_object(folder / RELEASE_FILE)

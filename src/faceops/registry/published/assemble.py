@@ -12,13 +12,7 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import replace_folder, sha256_file, write_error
 from faceops.dataset.names import name_key
-from faceops.registry.published import (
-    FILES,
-    PARTS_FILE,
-    PEOPLE_FILE,
-    PUBLISHED,
-    published_folder,
-)
+from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE, PUBLISHED, published_folder
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import VERIFIER
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Precision

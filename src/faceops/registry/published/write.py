@@ -18,18 +18,11 @@ from faceops.faces.detector import with_symbolic_size
 from faceops.faces.inference_session import open_session
 from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE
 from faceops.registry.published.assemble import COPIED, Part, join, people_mark
-from faceops.release import contract
+from faceops.release import contract, export
 from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.evaluate.report import model_card
-from faceops.release.export import (
-    EVALUATED,
-    git_commit,
-    measure_parity,
-    require_parity,
-    serialise,
-)
 from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import is_synthetic
 from faceops.verification.split_faces import evenly_spread
@@ -62,7 +55,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
             f"{root / 'build/export'} is not SFace as published, calibrated on real photos "
             f"({source}); run `faceops params use lfw_calibrated` and `dvc repro` on LFW."
         )
-    evaluation = root / "build/evaluate" / EVALUATED[0]
+    evaluation = root / "build/evaluate" / export.EVALUATED[0]
     try:
         figures = read_json_object(evaluation)
         faces = pq.read_table(root / "build/split/faces.parquet", columns=["person", "split"])
@@ -74,7 +67,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
         contract.write_release(release, made)
         shutil.copyfile(evaluation, made / evaluation.name)
         card = model_card(release, figures, read_catalogue())
-        write_file(made / EVALUATED[1], card)
+        write_file(made / export.EVALUATED[1], card)
         parts = {name: _parts_of_file(made / name, weight) for name, weight in MADE_OF.items()}
         used = [row["person"] for row in faces.to_pylist() if row["split"] != "test"]
         write_file(folder / PEOPLE_FILE, "\n".join(sorted(set(map(people_mark, used)))) + "\n")
@@ -86,7 +79,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
 
 def _write_models(root: Path, folder: Path, release: Release) -> Release:
     """Write the model files; return `release` with their sha256 and contract id."""
-    embedder = serialise(adapt_embedder(onnx.load(weight_path("sface"))))
+    embedder = export.serialise(adapt_embedder(onnx.load(weight_path("sface"))))
     _require_same_embeddings(root, embedder, release.params["export"])
     (folder / contract.EMBEDDER).write_bytes(embedder)
     detector = with_symbolic_size(weight_path("yunet").read_bytes())
@@ -98,19 +91,20 @@ def _write_models(root: Path, folder: Path, release: Release) -> Release:
             raise FaceOpsError(f"{root / 'build/export' / name} is of another version; rebuild.")
     lock = root / "dvc.lock"
     update = {
-        "git_commit": git_commit(root),
+        "git_commit": export.git_commit(root),
         "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else "",
     }
     return add_metadata(folder, release.with_embedder(embedder).model_copy(update=update))
 
 
-def _require_same_embeddings(root: Path, embedder: bytes, export: dict[str, Any]) -> None:
+def _require_same_embeddings(root: Path, embedder: bytes, limits: dict[str, Any]) -> None:
     crops = np.load(root / "build/crop/crops.npy", mmap_mode="r", allow_pickle=False)
     stored = np.load(root / "build/embed/embeddings.npy", mmap_mode="r", allow_pickle=False)
-    rows = evenly_spread(np.arange(len(crops)), export["parity_crops"])
+    rows = evenly_spread(np.arange(len(crops)), limits["parity_crops"])
     session = open_session(embedder, usable_cpus(), arena=True)
     found = run_embedder(session, np.asarray(crops[rows]), stored.shape[1])
-    require_parity(measure_parity(np.asarray(stored[rows]), found), export["max_difference"])
+    parity = export.measure_parity(np.asarray(stored[rows]), found)
+    export.require_parity(parity, limits["max_difference"])
 
 
 def _parts_of_file(path: Path, weight: str) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Which release a command works with when no argument names one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faceops.cli import main
+from faceops.cli.model_choice import CHAMPION, Choice, choose_model
+from faceops.registry.published import PUBLISHED, published_statement
+from faceops.registry.versions import Version
+from tests.tiny_repository import TinyRepository
+
+LIST = """
+import sys
+from faceops.cli import main
+code = main(["people", "list", "--gallery", "g", "--json"])
+sys.exit(code or ("mlflow" in sys.modules))
+"""
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder without a registry, as the working directory; the cache is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
+    return tmp_path
+
+
+def test_without_a_registry_people_are_named_by_the_published_release(
+    nowhere: Path, synthetic_set: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = sorted((synthetic_set / "enrol").iterdir())[:2]
+    for person in people:
+        shutil.copytree(person, nowhere / "people" / person.name)
+    assert main(["enrol", "people", "--gallery", "g"]) == 0
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line.startswith("faceops enrol: using the published release (SFace, calibrated on LFW)")
+    assert ": there is no registry (MLFLOW_TRACKING_URI is not set" in line
+    identify = ["identify", str(people[0]), "--gallery", "g", "--out", "out", "--json"]
+    for unchanged in (False, True):
+        assert main(identify) == 0
+        said = capsys.readouterr()
+        summary = json.loads(said.out)
+        assert (summary["release"], summary["unchanged"]) == (PUBLISHED, unchanged)
+        assert summary["release_note"] == ""
+        assert said.err.count("the gallery was enrolled under it") == 1
+    done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True)
+    listed = json.loads(done.stdout)["people"]
+    assert [isinstance(one["lookalikes"], list) for one in listed] == [True, True]
+    assert main(["people", "reembed", "--gallery", "g", "--model", PUBLISHED]) == 0
+    said = capsys.readouterr()
+    assert "nothing to do" in said.out and said.err == ""
+
+
+def test_a_gallery_keeps_its_release_and_a_new_one_gets_the_champion(
+    registry: dict[int, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = "the champion, models:/faceops/2, was calibrated on photos of real people"
+    own = "the gallery was enrolled under it"
+    import mlflow
+
+    mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "2")
+    published = str(published_statement()["contract_id"])
+    for contract_id, choice in {
+        "": Choice(CHAMPION, real),
+        registry[2].contract_id: Choice(CHAMPION, own),
+        published: Choice(PUBLISHED, own),
+        "of another release": Choice(CHAMPION, real),
+    }.items():
+        assert choose_model(contract_id, "float32", tmp_path) == choice
+    mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
+    why = f"{CHAMPION}: no version has the alias champion"
+    assert choose_model("", "float32", tmp_path) == Choice(PUBLISHED, why)
+
+
+def test_a_champion_of_synthetic_people_is_used_for_its_own_galleries_and_with_a_warning(
+    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = tiny_repository.root
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    chosen = choose_model("", "float32", root)
+    assert chosen.model == PUBLISHED
+    assert chosen.why.endswith("was calibrated on synthetic people")
+    contract_id = json.loads((root / "build/export/release.json").read_text())["contract_id"]
+    assert choose_model(contract_id, "float32", root).model == CHAMPION
+    enrol = ("faceops", "enrol", "data/enrol", "--gallery", str(tmp_path / "g"), "--json")
+    done = json.loads(tiny_repository.run(*enrol, "--model", CHAMPION).stdout)
+    assert done["release_note"].startswith("models:/faceops/1 was calibrated on synthetic people")
