@@ -101,7 +101,7 @@ def _require_same_embeddings(root: Path, embedder: bytes, limits: dict[str, Any]
     crops = np.load(root / "build/crop/crops.npy", mmap_mode="r", allow_pickle=False)
     stored = np.load(root / "build/embed/embeddings.npy", mmap_mode="r", allow_pickle=False)
     rows = evenly_spread(np.arange(len(crops)), limits["parity_crops"])
-    session = open_session(embedder, usable_cpus(), arena=True)
+    session = open_session(embedder, usable_cpus())
     found = run_embedder(session, np.asarray(crops[rows]), stored.shape[1])
     parity = export.measure_parity(np.asarray(stored[rows]), found)
     export.require_parity(parity, limits["max_difference"])
