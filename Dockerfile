@@ -1,8 +1,7 @@
 # FaceOps in a container. Default target: identification, without torch.
 #   docker build -t faceops .
-#   docker run --user "$(id -u)" -v "$PWD/photos:/photos:ro" -v "$PWD/gallery:/gallery" \
-#     -v "$PWD/bundle:/bundle:ro" -v "$PWD/out:/out" \
-#     faceops identify /photos --gallery /gallery --bundle /bundle --out /out
+#   docker run --user "$(id -u)" -v "$PWD:/here" -w /here faceops enrol people
+#   docker run --user "$(id -u)" -v "$PWD:/here" -w /here faceops identify photos --out found
 # Target `rebuild`: everything, working on a mounted clone of the repository:
 #   docker build --target rebuild -t faceops-rebuild .
 #   docker run --user "$(id -u)" -v "$PWD:/repository" -w /repository --entrypoint dvc \
@@ -18,6 +17,8 @@ RUN uv pip install -c requirements.lock -r pyproject.toml
 COPY README.md weights.toml ./
 COPY src ./src
 RUN uv pip install -c requirements.lock .
+# Those of the published release: the image names people without a network.
+RUN FACEOPS_CACHE=/opt/faceops /opt/faceops/bin/faceops weights fetch yunet onet sface
 
 FROM builder AS rebuild-builder
 RUN uv pip install -c requirements.lock '.[rebuild]'
@@ -27,7 +28,7 @@ FROM python:3.12-slim AS runtime
 RUN useradd --create-home --uid 10001 faceops \
   && mkdir -p /home/faceops/.cache/faceops && chmod -R a+rwX /home/faceops
 ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1 \
-  HOME=/home/faceops FACEOPS_CACHE=/home/faceops/.cache/faceops
+  HOME=/home/faceops FACEOPS_CACHE=/home/faceops/.cache/faceops FACEOPS_WEIGHTS=/opt/faceops/weights
 WORKDIR /home/faceops
 # It loads the command, its packages and the catalogue of weights.
 HEALTHCHECK --interval=5m --timeout=30s --start-period=10s \
