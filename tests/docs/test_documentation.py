@@ -38,6 +38,7 @@ OTHER_PROGRAMS = {
         "git",
         "mlflow",
         "openssl",
+        "pip",
         "prefect",
         "rm",
         "source",
