@@ -123,7 +123,9 @@ def test_people_are_named_with_the_published_release(
             shutil.copy(photo, target)
     assert installed.faceops("--version") == f"faceops {faceops.__version__}\n"
     installed.faceops("enrol", "people")
-    installed.faceops("identify", "photos", "--out", "found")
+    (installed.folder / "photos" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    printed = installed.faceops("identify", "photos", "--out", "found")
+    assert "HEIF, JXL need: pip install 'faceops[raw,heic,jxl]'" in printed
     named = installed.names()
     assert stranger.name not in named
     assert len(named) >= 5  # of 6

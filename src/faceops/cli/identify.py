@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops.base.reasons import Reason
 from faceops.cli import common
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
+from faceops.photos.formats import closed_formats
 
 if TYPE_CHECKING:
     from faceops.identification.settings import IdentifySettings
@@ -131,6 +133,10 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
     if summary.unknown or summary.rejected or summary.rejected_photos:
         reasons = [f"{count} {reason}" for reason, count in sorted(summary.reasons.items())]
         lines.append(f"without a name: {', '.join(reasons)}")
+    if Reason.UNSUPPORTED_FORMAT in summary.reasons and (closed := closed_formats()):
+        names = ", ".join(one.name for one in closed)
+        extras = ",".join(one.extra for one in closed)
+        lines.append(f"photos in a format of {names} need: pip install 'faceops[{extras}]'")
     lines += [promise(summary)] if summary.album else []
     lines += [
         f"drift in {drift.what} ({drift.level}, PSI {drift.psi:.2f}): {drift.advice}"

@@ -78,7 +78,7 @@ def import_registry(model: str) -> ModuleType:
         from faceops.registry import fetch
     except ModuleNotFoundError:
         raise NoReleaseError(
-            f"{model} needs MLflow, which is not installed; install faceops[rebuild], or give"
+            f"{model} needs MLflow, which is not installed; pip install 'faceops[rebuild]', or give"
             f" --model {PUBLISHED} or --bundle DIR."
         ) from None
     return fetch

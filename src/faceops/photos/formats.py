@@ -213,5 +213,11 @@ def format_of(content: bytes, suffix: str = "") -> PhotoFormat | None:
 
 def decoder_id() -> str:
     """Return the version of what decodes photos; another one may open what this one cannot."""
-    opened = [each for each in FORMATS if not each.package or find_spec(each.package)]
+    closed = closed_formats()
+    opened = [each for each in FORMATS if each not in closed]
     return f"pillow {PIL.__version__}" + "".join(f"+{each.name.lower()}" for each in opened)
+
+
+def closed_formats() -> list[PhotoFormat]:
+    """Return the formats that need an extra which is not installed."""
+    return [each for each in FORMATS if each.package and not find_spec(each.package)]

@@ -152,8 +152,8 @@ def _config(kind: str) -> Any:
         import model_signing
     except ModuleNotFoundError:
         raise FaceOpsError(
-            "signatures need the package model-signing, which is not installed; install "
-            "faceops[signing]."
+            "signatures need the package model-signing, which is not installed; "
+            "pip install 'faceops[signing]'."
         ) from None
     hashing = model_signing.hashing.Config()
     hashing.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
