@@ -48,7 +48,7 @@ from faceops.photos.walk import walk_photos
 from faceops.registry.published import PUBLISHED
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
-from faceops.release.release_file import PRECISIONS, Precision
+from faceops.release.release_file import PRECISION_CHOICES, Precision, PrecisionChoice
 from flows.schedule import local_timezone, next_times
 
 SHARD_PHOTOS = 512
@@ -138,7 +138,7 @@ def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] 
 
 
 def load_model(
-    model: str, precision: Precision, gallery: Path, say: Callable[[str], object]
+    model: str, precision: PrecisionChoice, gallery: Path, say: Callable[[str], object]
 ) -> Bundle:
     """Load the release that the flow's parameter `model` names; of "" `say` gets what was chosen.
 
@@ -151,7 +151,7 @@ def load_model(
     folder = None if model == PUBLISHED or model.startswith("models:") else Path(model)
     if folder is not None:
         require_utf8(folder, BUNDLE.name)
-    return load_release(folder, model, precision=precision)
+    return load_release(folder, model, precision=precision, gallery=gallery)
 
 
 @task(cache_policy=NO_CACHE)
@@ -261,7 +261,7 @@ def identify_folder(
     if bundle.note:
         get_run_logger().warning(bundle.note)
     Gallery.open(Path(gallery), bundle.release.contract_id)
-    release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, settings.precision)
+    release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, bundle.release.precision)
     futures = [
         find_faces.submit(number, part, release, results, settings)
         for number, part in enumerate(shards(paths, shard_photos), start=1)
@@ -297,7 +297,7 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--bundle", metavar="DIR")
     which.add_argument("--model", default="", metavar="RELEASE", help="see faceops identify --help")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--precision", choices=PRECISION_CHOICES, default="auto")
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")

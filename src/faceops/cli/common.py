@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import UsageError, printable
+from faceops.base.files import read_json_object
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, warning_of
+from faceops.gallery.folder import stated_contract_id
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
 from faceops.registry.published import PUBLISHED, published_folder, published_statement
-from faceops.release.release_file import stated_contract
+from faceops.release.release_file import RELEASE_FILE, precision_for, stated_contract
 
 if TYPE_CHECKING:
     from faceops.gallery.store import Gallery
     from faceops.release.bundle import Bundle
-    from faceops.release.release_file import Precision
+    from faceops.release.release_file import Precision, PrecisionChoice
 
 Run = Callable[[argparse.Namespace], int]
 PARAMS = Path("params.yaml")
@@ -143,18 +145,51 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
     text = f"{PUBLISHED}, or a registered release: {CHAMPION}, models:/faceops/3 (default: that of "
     text += "the gallery, else the champion if it was calibrated on real photos, else published)"
     which.add_argument("--model", metavar="RELEASE", help=text)
-    add_precision_argument(parser)
+    add_precision_argument(parser, "auto")
 
 
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --precision, the embedder's."""
+def add_precision_argument(parser: argparse.ArgumentParser, default: str = "float32") -> None:
+    """Add --precision, the embedder's; auto is offered where it is the default."""
+    auto = "auto that of the gallery, and for a new one the faster on this machine; "
     parser.add_argument(
         "--precision",
-        choices=("float32", "int8"),
-        default="float32",
+        choices=("float32", "int8", *{default} - {"float32"}),
+        default=default,
         help="the release's embedder: int8 is faster and less exact, offered by releases where it "
-        "is good enough; galleries of the two are not comparable, `faceops people reembed` brings "
+        f"is good enough; {auto if default == 'auto' else ''}"
+        "galleries of the two are not comparable, `faceops people reembed` brings "
         "one under the other (default: %(default)s)",
+    )
+
+
+def choose_precision(
+    choice: "PrecisionChoice", bundle: Path, gallery: Path | None
+) -> tuple["Precision", str]:
+    """Return the precision that `choice` means for the release in the folder `bundle`, and why.
+
+    With auto a `gallery` keeps the embedder that it was enrolled with, as the two are not
+    comparable; a new one gets int8 where the release offers it and it is clearly faster: only then
+    there is a sentence, else "".
+
+    Raises:
+        FaceOpsError: for a new gallery, as `int8_gain`.
+    """
+    if choice != "auto":
+        return choice, ""
+    try:
+        content = read_json_object(bundle / RELEASE_FILE)
+    except (OSError, ValueError):  # loading it says what is wrong
+        content = {}
+    contract_id = stated_contract_id(gallery) if gallery else ""
+    if contract_id or gallery is None or not content.get("int8"):
+        return precision_for(content, choice, contract_id), ""
+    from faceops.release.int8_gain import LEAST_GAIN, int8_gain
+
+    if (gain := int8_gain(bundle)) < LEAST_GAIN:
+        return "float32", ""
+    return "int8", (
+        f"the new gallery is embedded in int8, {gain:.1f} times as fast as float32 here; "
+        "--precision float32 is the exact one"
     )
 
 
@@ -169,9 +204,12 @@ def load_bundle(
     """
     choice = _choose(args, gallery.contract_id if gallery else "")
     if gallery is not None and choice.model == PUBLISHED:  # before its weights are fetched
-        gallery.require(stated_contract(published_statement(), args.precision))
+        content = published_statement()
+        precision = precision_for(content, args.precision, gallery.contract_id)
+        gallery.require(stated_contract(content, precision))
     _say(args, choice)
-    return load_release(args.bundle, choice.model, threads, args.precision)
+    folder = getattr(args, "gallery", None)
+    return load_release(args.bundle, choice.model, threads, args.precision, folder)
 
 
 def _choose(args: argparse.Namespace, contract_id: str) -> Choice:
@@ -189,12 +227,17 @@ def _say(args: argparse.Namespace, choice: Choice) -> None:
 
 
 def load_release(
-    bundle: Path | None, model: str, threads: int = 1, precision: "Precision" = "float32"
+    bundle: Path | None,
+    model: str,
+    threads: int = 1,
+    precision: "PrecisionChoice" = "float32",
+    gallery: Path | None = None,
 ) -> "Bundle":
     """Load the release in the folder `bundle`, else the one at the address `model`.
 
     `model` is that of a registered release, or `published`. `threads` is for each of its sessions,
-    `precision` that of its embedder. A release of synthetic people has a warning in its note.
+    `precision` that of its embedder, for `gallery`, see `choose_precision`. A release of synthetic
+    people has a warning in its note.
 
     Raises:
         UsageError: `bundle` is not a folder, or `model` is not the address of a release.
@@ -202,19 +245,22 @@ def load_release(
     """
     from faceops.release.bundle import Bundle
 
+    def load(folder: Path, name: str | None = None, note: str = "") -> "Bundle":
+        chosen, why = choose_precision(precision, folder, gallery)
+        note = "; ".join(filter(None, (note, why)))
+        return Bundle.load(folder, threads=threads, name=name, note=note, precision=chosen)
+
     if bundle is not None:
         require_folder(bundle, NO_FOLDER)
-        loaded = Bundle.load(bundle, threads=threads, precision=precision)
+        loaded = load(bundle)
     elif model == PUBLISHED:
         from faceops.registry.published.assemble import load_published
 
-        return load_published(threads, precision)
+        own = stated_contract_id(gallery) if gallery else ""
+        return load_published(threads, precision_for(published_statement(), precision, own))
     else:
         loaded = import_registry(model).load_fetched(
-            model,
-            lambda it: Bundle.load(
-                it.folder, threads=threads, name=it.name, note=it.note, precision=precision
-            ),
+            model, lambda it: load(it.folder, it.name, it.note)
         )
     return replace(loaded, note=_with_warning(loaded.folder, loaded.name, loaded.note))
 

@@ -92,10 +92,11 @@ def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") 
     if not gallery_stamp(args.gallery):
         return None  # opening the gallery says what is wrong with it
     release = UnloadedRelease(*common.bundle_folder(args, stated_contract_id(args.gallery)))
-    budget = settings.budget or default_budget(release.folder, args.precision)
+    precision, _ = common.choose_precision(args.precision, release.folder, args.gallery)
+    budget = settings.budget or default_budget(release.folder, precision)
     if budget is None:
         return None
-    settings = replace(settings, budget=budget)
+    settings = replace(settings, budget=budget, precision=precision)
     return reuse_if_unchanged(args.photos_dir, args.gallery, release, args.out, settings)
 
 

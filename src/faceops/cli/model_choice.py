@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from faceops.base.files import read_json_object
 from faceops.registry import NoReleaseError, has_store
 from faceops.registry.published import PUBLISHED, published_statement
-from faceops.release.release_file import RELEASE_FILE, Precision, is_synthetic, stated_contract
+from faceops.release.release_file import RELEASE_FILE, PrecisionChoice, is_of, is_synthetic
 
 if TYPE_CHECKING:
     from faceops.registry.fetch import FetchedRelease
@@ -35,7 +35,7 @@ class Choice:
         return f"using {published if self.model == PUBLISHED else self.model}: {self.why}"
 
 
-def choose_model(contract_id: str, precision: Precision, root: Path) -> Choice:
+def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Choice:
     """Return the release for a gallery under `contract_id`; "" for none. See above.
 
     MLflow is imported only if there is a registry to ask.
@@ -47,7 +47,7 @@ def choose_model(contract_id: str, precision: Precision, root: Path) -> Choice:
         FaceOpsError: the registry does not answer, and the cache has no champion of it.
     """
     own = "the gallery was enrolled under it"
-    if contract_id and contract_id == stated_contract(published_statement(), precision):
+    if is_of(published_statement(), precision, contract_id):
         return Choice(PUBLISHED, own)
     if not has_store(root):
         why = f"there is no registry (MLFLOW_TRACKING_URI is not set, {root} has no mlflow.db)"
@@ -59,7 +59,7 @@ def choose_model(contract_id: str, precision: Precision, root: Path) -> Choice:
         return Choice(PUBLISHED, str(error).partition(";")[0])
     except (OSError, ValueError):  # loading it says what is wrong
         return Choice(CHAMPION, "it is the registry's champion")
-    if contract_id and contract_id == stated_contract(content, precision):
+    if is_of(content, precision, contract_id):
         return Choice(CHAMPION, own)
     data = content.get("data") or {}
     if is_synthetic(data):

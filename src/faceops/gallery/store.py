@@ -91,8 +91,8 @@ class Gallery:
             raise FaceOpsError(
                 f"the gallery {self.folder} was enrolled under contract {self.contract_id[:12]}, "
                 f"this release has {contract_id[:12]}, and their embeddings cannot be compared: "
-                f"`faceops people reembed --gallery {self.folder}` with the same --bundle or "
-                "--model embeds its faces again, without photos."
+                f"`faceops people reembed --gallery {self.folder}` with the same --bundle, --model "
+                "and --precision embeds its faces again, without photos."
             )
 
     @cached_property

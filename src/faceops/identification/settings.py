@@ -9,7 +9,7 @@ from faceops.base.reasons import Reason
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
 from faceops.photos.formats import PhotoLimits
-from faceops.release.release_file import Precision
+from faceops.release.release_file import PrecisionChoice
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 MAX_DETAIL = 20_000  # pixels
@@ -51,7 +51,8 @@ class IdentifySettings:
         xmp: also write face regions and names into sidecars beside the photos.
         detail: longest side in pixels at which photos larger than the detector's input are also
             searched in tiles, for small faces; 0 searches photos as a whole only.
-        precision: of the release's embedder; the gallery must have the same.
+        precision: of the release's embedder; the gallery must have the same. A run replaces it by
+            that of the loaded release.
         keep_crops: store the aligned faces of opened photos, so that another release with the same
             alignment can embed them without the photos.
         keep_runs: number of runs to keep in the output folder, including this one.
@@ -73,7 +74,7 @@ class IdentifySettings:
     annotate: bool = False
     xmp: bool = False
     detail: int = DETAIL
-    precision: Precision = "float32"
+    precision: PrecisionChoice = "float32"
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     max_failed_share: float = 0.1

@@ -10,6 +10,8 @@ from faceops.base.files import read_json_object
 RELEASE_FILE = "release.json"
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PrecisionChoice = Literal["float32", "int8", "auto"]  # auto: see `precision_for`
+PRECISION_CHOICES: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
 
 
 class DamagedBundleError(FaceOpsError):
@@ -33,6 +35,21 @@ def stated_contract(content: Mapping[str, Any], precision: Precision = "float32"
     """Return the contract id that the `content` of a release.json states, "" if it has none."""
     chosen = content if precision == "float32" else content.get(precision) or {}
     return str(chosen.get("contract_id", ""))
+
+
+def precision_for(
+    content: Mapping[str, Any], choice: PrecisionChoice, contract_id: str
+) -> Precision:
+    """Return `choice`; of auto int8 if the release.json `content` has it under `contract_id`."""
+    if choice != "auto":
+        return choice
+    return "int8" if contract_id and contract_id == stated_contract(content, "int8") else "float32"
+
+
+def is_of(content: Mapping[str, Any], choice: PrecisionChoice, contract_id: str) -> bool:
+    """Return whether the release.json `content` states `contract_id` for its embedder `choice`."""
+    precision = precision_for(content, choice, contract_id)
+    return bool(contract_id) and contract_id == stated_contract(content, precision)
 
 
 def is_synthetic(data: Mapping[str, Any]) -> bool:

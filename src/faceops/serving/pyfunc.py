@@ -12,7 +12,10 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.shortage import user_error
+from faceops.gallery.folder import stated_contract_id
 from faceops.release.bundle import Bundle
+from faceops.release.contract import read_release
+from faceops.release.release_file import precision_for
 from faceops.release.served_interface import IMAGE
 from faceops.serving.service import PhotoService, RequestParams
 
@@ -52,7 +55,9 @@ class PhotoModel:
 def _load_pyfunc(path: str) -> PhotoModel:
     """Return the model of the bundle in `path`; an unusable gallery is logged."""
     folder = os.environ.get(GALLERY)
-    bundle = Bundle.load(Path(path))  # each request runs in its own thread
+    contract_id = stated_contract_id(Path(folder)) if folder else ""
+    precision = precision_for(read_release(Path(path)).model_dump(), "auto", contract_id)
+    bundle = Bundle.load(Path(path), precision=precision)  # each request runs in its own thread
     service = PhotoService(bundle, Path(folder) if folder else None)
     if folder:
         try:
