@@ -18,7 +18,6 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
-from faceops.release.contract import Release
 from faceops.release.onnx_metadata import metadata_bytes
 from faceops.release.release_file import DamagedBundleError, Precision
 from faceops.release.signature import require_trusted
@@ -57,7 +56,7 @@ class Bundle:
         note: what is unusual about how the release was found, for the user; "" if nothing is.
     """
 
-    release: Release
+    release: contract.Release
     name: str
     folder: Path
     threads: int
@@ -215,7 +214,7 @@ def embed_crops_file(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarr
     return resumable_embeddings(bundle.embed, size, crops_file, folder, model)[0]
 
 
-def check_files(folder: Path) -> Release:
+def check_files(folder: Path) -> contract.Release:
     """Compare the files in `folder`, int8 included, with release.json; return its content.
 
     Raises:
@@ -230,7 +229,7 @@ def check_files(folder: Path) -> Release:
     return release
 
 
-def _check_versions(release: Release, folder: Path) -> None:
+def _check_versions(release: contract.Release, folder: Path) -> None:
     alignment = release.alignment
     if (
         alignment.version != ALIGNMENT_VERSION
@@ -244,7 +243,7 @@ def _check_versions(release: Release, folder: Path) -> None:
         )
 
 
-def _verified_files(folder: Path, release: Release) -> dict[str, bytes]:
+def _verified_files(folder: Path, release: contract.Release) -> dict[str, bytes]:
     """Return the bytes of all model files, compared with release.json and the contract id."""
     contents = {}
     for file in contract.MODEL_FILES:
