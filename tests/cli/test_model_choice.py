@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import main
+from faceops.cli.common import load_release
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model
 from faceops.registry.published import PUBLISHED, published_statement
 from faceops.registry.versions import Version
@@ -80,15 +81,13 @@ def test_a_gallery_keeps_its_release_and_a_new_one_gets_the_champion(
 
 
 def test_a_champion_of_synthetic_people_is_used_for_its_own_galleries_and_with_a_warning(
-    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tiny_repository.root
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     chosen = choose_model("", "float32", root)
     assert chosen.model == PUBLISHED
     assert chosen.why.endswith("was calibrated on synthetic people")
-    contract_id = json.loads((root / "build/export/release.json").read_text())["contract_id"]
-    assert choose_model(contract_id, "float32", root).model == CHAMPION
-    enrol = ("faceops", "enrol", "data/enrol", "--gallery", str(tmp_path / "g"), "--json")
-    done = json.loads(tiny_repository.run(*enrol, "--model", CHAMPION).stdout)
-    assert done["release_note"].startswith("models:/faceops/1 was calibrated on synthetic people")
+    loaded = load_release(root / "build/release", "")
+    assert choose_model(loaded.release.contract_id, "float32", root).model == CHAMPION
+    assert "was calibrated on synthetic people: for photos of real people" in loaded.note

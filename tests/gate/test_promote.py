@@ -13,7 +13,8 @@ from faceops.gate import promote as promoting
 from faceops.gate.photos import data_sha256
 from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, promote
 from faceops.gate.verdict import StoredVerdict, find_stored_verdict
-from faceops.registry.champion import rollback
+from faceops.registry.champion import CHAMPIONS_TAG, rollback
+from faceops.registry.published import published_statement
 from faceops.registry.versions import Version, champion, find_version
 from faceops.release.signature import SignatureError
 from tests.release.test_signature import write_key
@@ -167,6 +168,22 @@ def test_without_a_champion_there_is_nothing_to_compare_with(
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match=r"no version is champion.*faceops release rollback"):
         promote(registry[2], root, WIDE)
+
+
+def test_before_there_is_a_champion_the_published_release_is_compared_with(
+    registry: Registry, root: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
+    client = mlflow.MlflowClient()
+    client.delete_registered_model_alias("faceops", "champion")
+    client.set_registered_model_tag("faceops", CHAMPIONS_TAG, "[]")
+    result = gate_and_promote(2, root, WIDE, move=True, threads=1)
+    assert result["promoted"]
+    assert "it passed the gate, against the published release" in result["message"]
+    assert "version 2 against the published release" in description(2)
+    assert tags(2)["gate_against"] == published_statement()["contract_id"]
+    assert client.list_artifacts(registry[2].run_id, "gate/against_published")
+    assert champion() == find_version("2")
 
 
 def test_an_unsigned_release_is_neither_measured_nor_promoted_where_a_key_is_trusted(

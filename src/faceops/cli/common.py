@@ -216,7 +216,10 @@ def _choose(args: argparse.Namespace, contract_id: str) -> Choice:
     """Return --model, "" where there is --bundle; chosen for the gallery where there is neither."""
     if args.bundle is not None or args.model is not None:
         return Choice(args.model or "", "")
-    return choose_model(contract_id, args.precision, Path.cwd())
+    made: dict[str, Choice] = vars(args).setdefault("choices", {})  # the registry is asked once
+    if contract_id not in made:
+        made[contract_id] = choose_model(contract_id, args.precision, Path.cwd())
+    return made[contract_id]
 
 
 def _say(args: argparse.Namespace, choice: Choice) -> None:

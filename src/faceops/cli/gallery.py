@@ -353,7 +353,8 @@ def _reembed(args: argparse.Namespace) -> int:
     from faceops.gallery.store import Gallery
 
     Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
-    done = reembed(args.gallery, common.load_bundle(args))
+    bundle = common.load_bundle(args)
+    done = reembed(args.gallery, bundle)
     contract, is_new = done.contract_id[:12], done.before != done.contract_id
     if done.embedded or is_new:
         line = (
@@ -371,7 +372,8 @@ def _reembed(args: argparse.Namespace) -> int:
             f"nothing to do: the {done.faces} faces in {args.gallery} are under contract "
             f"{contract} already"
         )
-    lines = [f"left out, its crop is lost; enrol its photo: {face}" for face in done.left_out]
+    lines = [bundle.note] if bundle.note else []
+    lines += [f"left out, its crop is lost; enrol its photo: {face}" for face in done.left_out]
     return common.show(args, asdict(done), [*lines, line])
 
 

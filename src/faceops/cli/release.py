@@ -8,6 +8,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
 from faceops.photos.folders import BUNDLE, Use
 from faceops.registry import has_store
+from faceops.registry.published import FILES, PUBLISHED, published_statement
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.signature import SIGNATURE_FILE, sign, signing_key, trusted_keys, verify
 
@@ -83,8 +84,13 @@ def _register(args: argparse.Namespace) -> int:
         f"{done} faceops version {version.version}{aliases}: {version.summary}",
         "look at it: make mlflow, then choose Model registry > faceops in the browser",
     ]
-    if is_new and "champion" not in version.aliases:
-        lines.append(f"next: faceops release promote {version.version}, which runs the gate first")
+    if is_new:
+        gate = f"promote {version.version}, which runs the gate first"
+        if "champion" in version.aliases:
+            gate = (
+                f"gate {version.version} --against {PUBLISHED}, the release that needs no rebuild"
+            )
+        lines.append(f"next: faceops release {gate}")
     return show(args, version.as_dict() | {"new": is_new}, lines)
 
 
@@ -110,10 +116,12 @@ def _show(args: argparse.Namespace) -> int:
     """Show a release, its figures and when it was champion.
 
     Of the folder of a bundle, show licence, source and sha256 of its models, and the metadata
-    inside the ONNX files.
+    inside the ONNX files; of `published` the model card.
     """
     if (Path(args.version) / RELEASE_FILE).is_file():
         return _show_bundle(args, Path(args.version))
+    if args.version == PUBLISHED:
+        return show(args, published_statement(), (FILES / "model_card.md").read_text("utf-8"))
     from faceops.registry.champion import champions
     from faceops.registry.versions import find_version, version_details
 
@@ -203,7 +211,6 @@ def _gate(args: argparse.Namespace) -> int:
     """
     from faceops.config.params_file import read_params
     from faceops.gate.promote import gate_release
-    from faceops.registry.published import PUBLISHED
     from faceops.registry.versions import champion, find_version
 
     settings = read_params(PARAMS).gate
@@ -253,7 +260,6 @@ def _publish(args: argparse.Namespace) -> int:
     The release that needs no rebuild: SFace as published, calibrated by `faceops params use
     lfw_calibrated` and `dvc repro` on LFW. Commit the files that it writes.
     """
-    from faceops.registry.published import FILES
     from faceops.registry.published.write import write_published
 
     release = write_published(Path.cwd())

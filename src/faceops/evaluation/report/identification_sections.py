@@ -229,6 +229,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _measured(row: dict[str, Any], of_what: str = "") -> str:
-    ends = row["seen_interval"].values()
+    ends = (row["seen_interval"][end] for end in ("low", "high"))  # in JSON keys are sorted
     seen, low, high = (f"{share * 100:.2g} %" for share in (row["seen"], *ends))
     return f"{seen}{of_what} (95 %: {low} to {high})"

@@ -12,11 +12,17 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import replace_folder, sha256_file, write_error
 from faceops.dataset.names import name_key
-from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE, PUBLISHED, published_folder
+from faceops.registry import published
+from faceops.registry.published import FILES, PUBLISHED, published_folder
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import VERIFIER
-from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Precision
-from faceops.weights.fetch import WORK_PREFIX, weight_path, weights_cache
+from faceops.release.release_file import (
+    RELEASE_FILE,
+    DamagedBundleError,
+    Precision,
+    stated_contract,
+)
+from faceops.weights.fetch import WORK_PREFIX, remove_abandoned, weight_path, weights_cache
 
 COPIED = (RELEASE_FILE, "evaluation.json", "model_card.md", VERIFIER)
 # A piece of a file: [start, length] in the weight, or base64 of compressed bytes of its own.
@@ -31,6 +37,11 @@ def load_published(threads: int = 1, precision: Precision = "float32", note: str
     Raises:
         FaceOpsError: a weight is not available, the cache cannot be written, or as `Bundle.load`.
     """
+    if not stated_contract(published.published_statement(), precision):
+        raise FaceOpsError(
+            f"the published release offers no {precision} embedder: quantising needs a rebuild; "
+            "use --precision float32."
+        )
     folder = published_folder()
     assemble(folder)
     try:
@@ -51,12 +62,12 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
     """
     if not replace and _is_complete(folder):
         return
-    parts = json.loads((FILES / PARTS_FILE).read_text("utf-8"))
+    parts = json.loads((FILES / published.PARTS_FILE).read_text("utf-8"))
     weights = {entry["weight"]: weight_path(entry["weight"]) for entry in parts.values()}
     try:
         for parent in (folder.parent, weights_cache()):
             parent.mkdir(parents=True, exist_ok=True)
-        # Where a later fetch removes what a killed process left.
+        remove_abandoned(weights_cache())
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=weights_cache()) as work:
             made = Path(work) / "bundle"
             made.mkdir()
@@ -112,5 +123,5 @@ def people_mark(person: str) -> str:
 
 def calibration_people(people: Iterable[str]) -> list[str]:
     """Return which of `people`, in any spelling, the published release was calibrated on."""
-    marks = set((FILES / PEOPLE_FILE).read_text("ascii").split())
+    marks = set((FILES / published.PEOPLE_FILE).read_text("ascii").split())
     return [person for person in people if people_mark(person) in marks]
