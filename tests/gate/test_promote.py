@@ -14,7 +14,7 @@ from faceops.gate.photos import data_sha256
 from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, promote
 from faceops.gate.verdict import StoredVerdict, find_stored_verdict
 from faceops.registry.champion import CHAMPIONS_TAG, rollback
-from faceops.registry.published import published_statement
+from faceops.registry.published import published_folder
 from faceops.registry.versions import Version, champion, find_version
 from faceops.release.signature import SignatureError
 from tests.release.test_signature import write_key
@@ -181,7 +181,7 @@ def test_before_there_is_a_champion_the_published_release_is_compared_with(
     assert result["promoted"]
     assert "it passed the gate, against the published release" in result["message"]
     assert "version 2 against the published release" in description(2)
-    assert tags(2)["gate_against"] == published_statement()["contract_id"]
+    assert tags(2)["gate_against"] == published_folder().name
     assert client.list_artifacts(registry[2].run_id, "gate/against_published")
     assert champion() == find_version("2")
 

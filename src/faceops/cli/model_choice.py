@@ -90,7 +90,7 @@ def warning_of(folder: Path, name: str) -> str:
         content = read_json_object(folder / RELEASE_FILE)
     except (OSError, ValueError):  # loading the release says what is wrong
         return ""
-    if not is_synthetic(content.get("data") or {}):
+    if not is_synthetic(content.get("data")):
         return ""
     return (
         f"{name} was calibrated on synthetic people: for photos of real people its budgets promise "

@@ -14,10 +14,9 @@ from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
 from faceops.gate.compare import Comparison
 from faceops.gate.rules import TIME, RuleResult, apply_rules
-from faceops.registry.published import PUBLISHED, published_statement
+from faceops.registry.published import PUBLISHED, published_folder
 from faceops.registry.store import MODEL, store_errors
 from faceops.registry.versions import Version, with_verdict
-from faceops.release.release_file import stated_contract
 
 VERDICT_VERSION = 2  # raise it with the rules: verdicts by other rules are not reused
 
@@ -252,8 +251,8 @@ def rules_sha256(settings: Gate, root: Path) -> str:
 
 
 def _against(champion: Version | None) -> str:
-    """Return what the verdict is against: a version's number, or the published contract id."""
-    return str(champion.version) if champion else stated_contract(published_statement())
+    """Return what the verdict is against: a version's number, or which published release."""
+    return str(champion.version) if champion else published_folder().name
 
 
 def _folder(champion: Version | None) -> str:

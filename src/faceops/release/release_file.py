@@ -52,6 +52,7 @@ def is_of(content: Mapping[str, Any], choice: PrecisionChoice, contract_id: str)
     return bool(contract_id) and contract_id == stated_contract(content, precision)
 
 
-def is_synthetic(data: Mapping[str, Any]) -> bool:
+def is_synthetic(data: object) -> bool:
     """Return whether a release was made of synthetic people; `data` is that of its release.json."""
-    return "synthetic" in (data.get("sources") or {})
+    sources = data.get("sources") if isinstance(data, Mapping) else None
+    return isinstance(sources, Mapping) and "synthetic" in sources
