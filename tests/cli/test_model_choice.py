@@ -62,16 +62,17 @@ def test_without_a_registry_people_are_named_by_the_published_release(
 def test_a_gallery_keeps_its_release_and_a_new_one_gets_the_champion(
     registry: dict[int, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = "the champion, models:/faceops/2, was calibrated on photos of real people"
-    own = "the gallery was enrolled under it"
+    real = "models:/faceops/2 was calibrated on photos of real people"
     import mlflow
 
     mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "2")
     published = str(published_statement()["contract_id"])
     for contract_id, choice in {
         "": Choice(CHAMPION, real),
-        registry[2].contract_id: Choice(CHAMPION, own),
-        published: Choice(PUBLISHED, own),
+        registry[2].contract_id: Choice(
+            CHAMPION, "the gallery was enrolled under models:/faceops/2"
+        ),
+        published: Choice(PUBLISHED, "the gallery was enrolled under it"),
         "of another release": Choice(CHAMPION, real),
     }.items():
         assert choose_model(contract_id, "float32", tmp_path) == choice

@@ -46,9 +46,8 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
     Raises:
         FaceOpsError: the registry does not answer, and the cache has no champion of it.
     """
-    own = "the gallery was enrolled under it"
     if is_of(published_statement(), precision, contract_id):
-        return Choice(PUBLISHED, own)
+        return Choice(PUBLISHED, "the gallery was enrolled under it")
     if not has_store(root):
         why = f"there is no registry (MLFLOW_TRACKING_URI is not set, {root} has no mlflow.db)"
         return Choice(PUBLISHED, why)
@@ -60,12 +59,12 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
     except (OSError, ValueError):  # loading it says what is wrong
         return Choice(CHAMPION, "it is the registry's champion")
     if is_of(content, precision, contract_id):
-        return Choice(CHAMPION, own)
+        return Choice(CHAMPION, f"the gallery was enrolled under {found.name}")
     data = content.get("data") or {}
     if is_synthetic(data):
         return Choice(PUBLISHED, f"the champion, {found.name}, was calibrated on synthetic people")
     sources = ", ".join(sorted(data.get("sources") or {})) or "photos of real people"
-    return Choice(CHAMPION, f"the champion, {found.name}, was calibrated on {sources}")
+    return Choice(CHAMPION, f"{found.name} was calibrated on {sources}")
 
 
 def import_registry(model: str) -> ModuleType:

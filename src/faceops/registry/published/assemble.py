@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import replace_folder, sha256_file, write_error
+from faceops.base.files import replace_folder, sha256_file
 from faceops.dataset.names import name_key
 from faceops.registry import published
 from faceops.registry.published import FILES, PUBLISHED, published_folder
@@ -82,7 +82,10 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
     except OSError as error:
         if _is_complete(folder):  # another process was first
             return
-        raise write_error(folder, error) from None
+        raise FaceOpsError(
+            f"the published release cannot be kept in {folder} ({error}); set FACEOPS_CACHE to a "
+            "folder that can be written and has 50 MB free."
+        ) from None
 
 
 def _is_complete(folder: Path) -> bool:
