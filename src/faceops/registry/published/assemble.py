@@ -16,12 +16,7 @@ from faceops.registry import published
 from faceops.registry.published import FILES, PUBLISHED, published_folder
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import VERIFIER
-from faceops.release.release_file import (
-    RELEASE_FILE,
-    DamagedBundleError,
-    Precision,
-    stated_contract,
-)
+from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Precision
 from faceops.weights.fetch import WORK_PREFIX, remove_abandoned, weight_path, weights_cache
 
 COPIED = (RELEASE_FILE, "evaluation.json", "model_card.md", VERIFIER)
@@ -29,15 +24,15 @@ COPIED = (RELEASE_FILE, "evaluation.json", "model_card.md", VERIFIER)
 Part = str | Sequence[int]
 
 
-def load_published(threads: int = 1, precision: Precision = "float32", note: str = "") -> Bundle:
+def load_published(threads: int = 1, precision: Precision = "float32") -> Bundle:
     """Load the published release; its bundle is made if the cache has none, or a damaged one.
 
-    `threads` and `note` as in `Bundle.load`.
+    `threads` as in `Bundle.load`.
 
     Raises:
         FaceOpsError: a weight is not available, the cache cannot be written, or as `Bundle.load`.
     """
-    if not stated_contract(published.published_statement(), precision):
+    if precision != "float32" and not published.published_statement()[precision]:
         raise FaceOpsError(
             f"the published release offers no {precision} embedder: quantising needs a rebuild; "
             "use --precision float32."
@@ -45,10 +40,10 @@ def load_published(threads: int = 1, precision: Precision = "float32", note: str
     folder = published_folder()
     assemble(folder)
     try:
-        return Bundle.load(folder, threads, PUBLISHED, note, precision)
+        return Bundle.load(folder, threads, PUBLISHED, precision=precision)
     except DamagedBundleError:
         assemble(folder, replace=True)
-        return Bundle.load(folder, threads, PUBLISHED, note, precision)
+        return Bundle.load(folder, threads, PUBLISHED, precision=precision)
 
 
 def assemble(folder: Path, *, replace: bool = False) -> None:
