@@ -18,7 +18,16 @@ def test_pixels_are_lent_without_a_copy() -> None:
     assert np.shares_memory(again, LENT) and np.array_equal(again, COPY)
 
 
-@pytest.mark.parametrize("view", [LENT[5:, 3:], LENT[::-1], np.rot90(LENT), COPY[:, :, ::-1]])
+@pytest.mark.parametrize(
+    "view",
+    [
+        LENT[5:, 3:],
+        LENT[::-1],
+        np.rot90(LENT),
+        COPY[:, :, ::-1],
+        np.lib.stride_tricks.as_strided(np.zeros((5, 7, 4), np.uint8), (5, 7, 3), (28, 4, 1)),
+    ],
+)
 def test_a_view_of_pixels_becomes_an_image(view: np.ndarray) -> None:
     assert np.array_equal(np.asarray(image_of(view)), view)
 

@@ -49,7 +49,8 @@ def _has_fourth_bytes(pixels: np.ndarray) -> bool:
     height, width = pixels.shape[:2]
     memory = pixels.base
     return (
-        memory is not None
+        isinstance(memory, np.ndarray)
+        and memory.flags.c_contiguous
         and pixels.strides == (4 * width, 4, 1)
         and memory.nbytes == 4 * height * width
         and memory.ctypes.data == pixels.ctypes.data
