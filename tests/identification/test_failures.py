@@ -168,7 +168,7 @@ def test_the_first_run_too_ends_when_no_photo_can_be_opened(
 ) -> None:
     photo, out = album / "orientation_6.jpg", tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(Detector, "search", no_memory)
+        patched.setattr(Detector, "search_at", no_memory)
         with pytest.raises(FaceOpsError, match=r"1 of the first 1 photos .*lacks memory"):
             identify(photo, gallery, bundle, out)
     assert not (out / "summary.json").exists()
@@ -182,7 +182,7 @@ def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(
     photos = sorted(path for path in (album / "scenes").iterdir())
     for path in photos[4:]:
         path.unlink()
-    monkeypatch.setattr(Detector, "search", no_memory)
+    monkeypatch.setattr(Detector, "search_at", no_memory)
     settings = IdentifySettings(detail=0, max_failed_share=1)
     summary = identify(album / "scenes", gallery, bundle, results_missing(out), settings)
     assert len(summary.failures) == 4 and 0 < summary.faces < first.faces
