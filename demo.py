@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -34,14 +34,25 @@ CHAMPION = ("--model", "models:/faceops@champion")  # identify follows the galle
 SAME_FACE = 0.3  # overlap of a found and a true box, intersection over union
 
 
+class Cost(NamedTuple):
+    """What a command or a stage took: wall and CPU time, and the memory of its largest process."""
+
+    name: str
+    seconds: float
+    cpu_seconds: float
+    peak_mib: int
+
+    def __str__(self) -> str:
+        return f"{self.name:<24}{self.seconds:>9.1f}{self.cpu_seconds:>9.1f}{self.peak_mib:>10}"
+
+
 class Step:
-    """One command of the demo, its wall time and its peak memory."""
+    """One command of the demo and what it cost."""
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
         self.command = command
-        self.seconds = 0.0
-        self.peak_mib = 0
+        self.cost = Cost(name, 0.0, 0.0, 0)
 
     def run(self) -> None:
         """Run the command in the foreground.
@@ -57,8 +68,8 @@ class Step:
         # wait4 measures this child and its own children only.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        self.seconds = time.monotonic() - started
-        self.peak_mib = usage.ru_maxrss // 1024
+        seconds, cpu_seconds = time.monotonic() - started, usage.ru_utime + usage.ru_stime
+        self.cost = Cost(self.name, seconds, cpu_seconds, usage.ru_maxrss // 1024)
         if process.returncode != 0:
             raise FaceOpsError(
                 f"`{' '.join(self.command)}` ended with exit code {process.returncode};"
@@ -181,22 +192,21 @@ def promise_lines(evaluation: dict[str, Any]) -> list[str]:
     ]
 
 
-def stage_costs(root: Path) -> list[tuple[str, float, int]]:
-    """Return (stage, seconds, peak MiB) of the DVC stages, as they last ran, in their order."""
+def stage_costs(root: Path) -> list[Cost]:
+    """Return the costs of the DVC stages, as they last ran, in their order."""
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     costs = []
     for stage in stages:
         path = root / "build" / "costs" / f"{stage}.json"
         if path.is_file():
-            cost = json.loads(path.read_text(encoding="utf-8"))
-            costs.append((f"  {stage}", float(cost["seconds"]), int(cost["peak_mib"])))
+            costs.append(Cost(f"  {stage}", **json.loads(path.read_text(encoding="utf-8"))))
     return costs
 
 
 def write_summary(
     evaluation: dict[str, Any],
     score: AlbumScore,
-    costs: Sequence[tuple[str, float, int]],
+    costs: Sequence[Cost],
     root: Path,
 ) -> list[str]:
     """Return the lines of the summary."""
@@ -218,14 +228,15 @@ def write_summary(
         f"  strangers given a name     {_share(score.strangers_named, score.strangers)}",
         f"  names given to no face     {score.named_without_truth}",
         "",
-        f"{'Cost':<24}{'seconds':>9}{'peak MiB':>10}",
+        f"{'Cost':<24}{'seconds':>9}{'CPU':>9}{'peak MiB':>10}",
     ]
-    for name, seconds, peak in costs:
-        lines.append(f"{name:<24}{seconds:>9.1f}{peak:>10}")
-        if name == "pipeline":
-            lines += [f"{n:<24}{s:>9.1f}{p:>10}" for n, s, p in stage_costs(root)]
+    for cost in costs:
+        lines.append(str(cost))
+        if cost.name == "pipeline":
+            lines += map(str, stage_costs(root))
+    _, seconds, cpu_seconds, peaks = zip(*costs, strict=True)
     lines += [
-        f"{'all':<24}{sum(cost[1] for cost in costs):>9.1f}",
+        str(Cost("all", sum(seconds), sum(cpu_seconds), max(peaks))),
         "",
         "Results",
         "  build/demo/found/report.html        who is in which photo",
@@ -243,9 +254,7 @@ def write_summary(
 def print_summary(done: list[Step], score: AlbumScore) -> None:
     """Print the figures, the costs and what to do next, and write them to summary.txt."""
     evaluation = json.loads((ROOT / "build/evaluate/evaluation.json").read_text(encoding="utf-8"))
-    lines = write_summary(
-        evaluation, score, [(step.name, step.seconds, step.peak_mib) for step in done], ROOT
-    )
+    lines = write_summary(evaluation, score, [step.cost for step in done], ROOT)
     named_by = json.loads((ROOT / FOUND / "summary.json").read_text(encoding="utf-8"))
     built = json.loads((ROOT / "build/release/release.json").read_text(encoding="utf-8"))
     if named_by["contract_id"] != built["contract_id"]:

@@ -10,6 +10,7 @@ import onnxruntime
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import ShortageError, shortage
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
@@ -28,19 +29,28 @@ STORE_BATCH = 64  # crops between two writes of stored embeddings
 
 
 def run_embedder(
-    session: onnxruntime.InferenceSession, crops: np.ndarray, embedding_size: int
+    session: onnxruntime.InferenceSession,
+    crops: np.ndarray,
+    embedding_size: int,
+    workers: int = 1,
 ) -> np.ndarray:
     """Return embeddings float32 (N, embedding_size) of crops uint8 (N, 112, 112, 3) RGB.
 
     The last batch is padded to a power of two: with three batch sizes only, ONNX Runtime's memory
-    stays constant for any number of crops.
+    stays constant for any number of crops. `workers` batches run at a time: for many crops that
+    needs less than a session of as many threads, which wait for each other after every operator.
     """
     result = np.empty((len(crops), embedding_size), np.float32)
-    for start in range(0, len(crops), EMBED_BATCH):
+
+    def run(start: int) -> None:
         part = crops[start : start + EMBED_BATCH]
         batch = np.zeros((1 << (len(part) - 1).bit_length(), *crops.shape[1:]), crops.dtype)
         batch[: len(part)] = part
         result[start : start + len(part)] = session.run(None, {"crops": batch})[0][: len(part)]
+
+    starts = range(0, len(crops), EMBED_BATCH)
+    for _ in map(run, starts) if workers == 1 else ordered_map(run, starts, workers):
+        pass
     return result
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime import quantization
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.inference_session import open_session
 from faceops.release.embedder_graph import canonical_onnx
 
 _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Relu")
@@ -329,9 +329,7 @@ def _channel_maxima(
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(watched.SerializeToString(), threads=1)
     maxima: dict[str, np.ndarray] = {}
     for crop in crops:  # one by one: all tensors of a batch would take a gigabyte
         for name, value in zip(names, session.run(names, {"crops": crop[None]}), strict=True):

@@ -3,6 +3,7 @@
 Each is run as `python -m faceops.stages.<stage>` from the root of the repository.
 """
 
+import os
 import resource
 import sys
 import time
@@ -13,6 +14,10 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object, write_json
 from faceops.base.shortage import user_error
+
+# Threads of torch that wait for each other sleep: where other programs use the CPUs too, spinning
+# took half of the time. It is read when torch is imported, which is after this package.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Time and memory of each stage in its last run. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
@@ -50,14 +55,15 @@ def run_script(main: Callable[[], None], interrupted: str) -> None:
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; a FaceOpsError becomes one sentence and an exit code.
 
-    Writes the wall time (seconds) and the peak resident memory (MiB, of the largest process) to
-    build/costs/<stage>.json.
+    Writes its wall and CPU time (seconds, with its children) and the peak resident memory (MiB, of
+    the largest process) to build/costs/<stage>.json.
     """
     started = time.monotonic()
     run_script(main, "interrupted; run it again to continue")
-    peak = max(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    cost = {"seconds": round(time.monotonic() - started, 1), "peak_mib": peak // 1024}
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cost = {
+        "seconds": round(time.monotonic() - started, 1),
+        "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in usages), 1),
+        "peak_mib": max(usage.ru_maxrss for usage in usages) // 1024,
+    }
     write_json(COSTS / f"{Path(sys.argv[0]).stem}.json", cost)

@@ -30,11 +30,11 @@ def main() -> None:
         raise FaceOpsError(f"{CROPS} does not exist; run `dvc repro` to build it.")
     crops = np.load(CROPS, mmap_mode="r", allow_pickle=False)
     embedder = serialise(export_embedder(model, settings.opset))
-    session = open_session(embedder, usable_cpus())
+    session = open_session(embedder, threads=1)
     size = model.embedding_size
 
     def embed(block: np.ndarray) -> np.ndarray:
-        return run_embedder(session, block, size)
+        return run_embedder(session, block, size, usable_cpus())
 
     sample = crops[evenly_spread(np.arange(len(crops)), settings.parity_crops)]
     parity = measure_parity(embed_crops(model, sample), embed(sample))

@@ -32,7 +32,7 @@ def main() -> None:
         slices = INPUTS / Path(params.evaluate.slices).name
         settings = params.evaluate.model_copy(update={"slices": str(slices)})
         params = params.model_copy(update={"evaluate": settings})
-    bundle = Bundle.load(Path("build/export"), threads=2, own=True)
+    bundle = Bundle.load(Path("build/export"), own=True)
     model = MeasuredModel.from_bundle(bundle)
     faces = embedded_faces(bundle)
     sources = photo_sources(MANIFEST, faces.paths)

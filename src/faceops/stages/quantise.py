@@ -44,7 +44,7 @@ _BLOCK = 256
 def main() -> None:
     """Write build/quantise: the folder int8, see `Offer`, and the metrics quantise.json."""
     params = read_params(Path("params.yaml"))
-    bundle = Bundle.load(BUNDLE, threads=usable_cpus(), own=True)
+    bundle = Bundle.load(BUNDLE, own=True)
     made_from = bundle.release.contract_id
     rows = evenly_spread(read_split(FACES, "train").rows, params.quantise.calibration_crops)
     crops = read_rows(CROPS, rows)
@@ -85,12 +85,12 @@ def compare_with_float32(
     val = read_split(FACES, "val")
     crops, floats = read_rows(CROPS, val.rows), read_rows(EMBEDDINGS, val.rows)
     verifier = pair_verifier(bundle)
-    session = open_session(embedder, bundle.threads)
+    session = open_session(embedder, threads=1)
     size = bundle.release.embedding_size
     ints = np.empty_like(floats)
     for start in track(range(0, len(crops), _BLOCK), "embedding blocks of faces in int8"):
         part = slice(start, start + _BLOCK)
-        ints[part] = run_embedder(session, crops[part], size)
+        ints[part] = run_embedder(session, crops[part], size, usable_cpus())
 
     def scored(embeddings: np.ndarray) -> PairScores:
         seed = params.verify.seed
