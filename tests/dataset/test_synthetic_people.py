@@ -29,11 +29,8 @@ SMALL = SyntheticSettings(people=2, photos=2, gallery=2, enrol_photos=1, strange
 MAKE = """
 import sys
 from pathlib import Path
-import torch
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.people import SyntheticSettings
-import faceops.dataset.synthetic.generator as generator
-generator.usable_cpus = lambda: int(sys.argv[3])
 settings = SyntheticSettings(people=2, photos=2, gallery=2, enrol_photos=1, strangers=2, scenes=1)
 make_synthetic(Path(sys.argv[1]), settings, Path(sys.argv[2]))
 """
@@ -64,20 +61,15 @@ def small(tmp_path_factory: pytest.TempPathFactory, generator: Path) -> Path:
 def test_bytes_do_not_depend_on_the_processor_or_the_number_of_threads(
     small: Path, tmp_path: Path, generator: Path
 ) -> None:
-    threads = 3
-    # The oldest code paths of libjpeg-turbo, torch, oneDNN, MKL, OpenBLAS and NumPy.
+    # The oldest code paths of libjpeg-turbo, OpenBLAS and NumPy.
     oldest = {
         "JSIMD_FORCENONE": "1",
-        "ATEN_CPU_CAPABILITY": "default",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-        "MKL_DEBUG_CPU_TYPE": "4",
         "OPENBLAS_CORETYPE": "Nehalem",
         "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX",
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": "3",
+        "OPENBLAS_NUM_THREADS": "3",
     }
-    command = [sys.executable, "-c", MAKE, str(tmp_path / "data"), str(generator), str(threads)]
+    command = [sys.executable, "-c", MAKE, str(tmp_path / "data"), str(generator)]
     subprocess.run(command, env={**os.environ, **oldest}, check=True)
     assert digests(tmp_path / "data") == digests(small)
 
@@ -189,7 +181,7 @@ def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
             bx < x + width / 2 < bx + bw and by < y + height / 2 < by + bh
             for bx, by, bw, bh in boxes[row["photo"]]
         )
-    assert found >= 0.95 * len(truth)
+    assert found >= 0.9 * len(truth)
     upright = pixels["odd/orientation_1.jpg"].astype(int)
     for orientation in range(2, 9):
         other = pixels[f"odd/orientation_{orientation}.jpg"]

@@ -2,12 +2,14 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Validate
@@ -65,7 +67,8 @@ def test_every_file_has_a_row_and_a_rejected_one_a_reason(
         assert row["photo_id"] == hashlib.sha256(content).hexdigest()
         assert row["person"] == row["path"].split("/")[1]
         assert row["source"] == "synthetic"
-        assert (row["width"], row["height"]) == ((160, 160) if row["width"] else (0, 0))
+        stated = row["width"], row["height"]
+        assert stated == (Image.open(io.BytesIO(content)).size if row["width"] else (0, 0))
     with (place / "build/validate/quarantine.csv").open(newline="") as file:
         assert {row["path"]: row["reason"] for row in csv.DictReader(file)} == rejected
     report = json.loads((place / "build/validate/validation.json").read_text())
@@ -93,7 +96,7 @@ def test_failed_hard_expectations_stop_and_are_named(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hard = ", ".join([*Validate().hard, "readable"])
-    section = f"hard: [{hard}], max_rejected_share: 0.01, min_side: 161"
+    section = f"hard: [{hard}], max_rejected_share: 0.01, min_side: 400"
     (place / "params.yaml").write_text(f"validate: {{{section}}}\n")
     with pytest.raises(FaceOpsError, match="hard expectations failed: ") as caught:
         main()

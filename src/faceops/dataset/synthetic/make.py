@@ -25,10 +25,8 @@ from faceops.dataset.synthetic.generator import (
     photo_latent,
 )
 from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
-from faceops.dataset.synthetic.scenes import Scene, draw_scene, plan_scene
+from faceops.dataset.synthetic.scenes import Scene, draw_scene, plan_portrait, plan_scene
 from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION
-
-PHOTO_SIDE = 160  # pixels, at which the detector finds 98 to 99 % of the faces
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,6 @@ class Drawing:
     paths: tuple[str, ...]
     latents: np.ndarray
     finish: Callable[[np.ndarray], tuple[bytes, ...]]
-
-
-def photo_jpeg(tiles: np.ndarray) -> bytes:
-    """Return the one face of `tiles` as a photo."""
-    side = (PHOTO_SIDE, PHOTO_SIDE)
-    return jpeg(Image.fromarray(tiles[0]).resize(side, Image.Resampling.BICUBIC))
 
 
 def draw_all(drawings: Iterable[Drawing], draw: Draw) -> Iterator[tuple[str, bytes]]:
@@ -84,7 +76,7 @@ _STORE = UNDO_ORIENTATION | {6: UNDO_ORIENTATION[8], 8: UNDO_ORIENTATION[6]}
 
 @dataclass(frozen=True)
 class _SceneFiles:
-    """The files of one scene: their names below album/, and how its picture is encoded."""
+    """The files of one scene: their names in its folder, and how its picture is encoded."""
 
     names: tuple[str, ...]
     scene: Scene
@@ -97,7 +89,7 @@ def _scene_files(settings: SyntheticSettings) -> Iterator[_SceneFiles]:
         return
     for number in range(1, settings.scenes + 1):
         scene = plan_scene(settings.seed, number, settings.gallery, settings.strangers)
-        yield _SceneFiles((f"scene_{number:03d}.jpg",), scene, lambda image: (jpeg(image),))
+        yield _SceneFiles((f"scene_{number:03d}.jpg",), scene, _as_it_is)
     # The numbers of these scenes are past those of the album.
     turned_names = tuple(f"odd/orientation_{orientation}.jpg" for orientation in range(1, 9))
     for names, number, encode in (
@@ -112,6 +104,10 @@ def _scene_files(settings: SyntheticSettings) -> Iterator[_SceneFiles]:
     ):
         scene = plan_scene(settings.seed, number, settings.gallery, 0, only_gallery=True)
         yield _SceneFiles(names, scene, encode, readable=encode is not _truncated)
+
+
+def _as_it_is(image: Image.Image) -> tuple[bytes, ...]:
+    return (jpeg(image),)
 
 
 def _all_orientations(image: Image.Image) -> tuple[bytes, ...]:
@@ -147,12 +143,7 @@ def _truth_rows(settings: SyntheticSettings) -> list[tuple[object, ...]]:
 def album(settings: SyntheticSettings) -> Iterator[Drawing]:
     """Yield the photos below album/; a set without scenes has no album."""
     for files in _scene_files(settings):
-        latents = [
-            photo_latent(settings.seed, face.group, face.person, face.photo)
-            for face in files.scene.faces
-        ]
-        finish = partial(_draw_files, settings.seed, files)
-        yield Drawing(tuple(f"album/{name}" for name in files.names), np.stack(latents), finish)
+        yield _drawing("album", settings.seed, files)
     if settings.scenes:
         huge = png_header(60_000, 60_000, 8, 2) + png_chunk(b"IDAT", stored_zlib(bytes(1000)))
         for name, content in (
@@ -165,6 +156,14 @@ def album(settings: SyntheticSettings) -> Iterator[Drawing]:
             yield _file(f"album/odd/{name}", content)
 
 
+def _drawing(folder: str, seed: int, files: _SceneFiles) -> Drawing:
+    latents = [
+        photo_latent(seed, face.group, face.person, face.photo) for face in files.scene.faces
+    ]
+    paths = tuple(f"{folder}/{name}" for name in files.names)
+    return Drawing(paths, np.stack(latents), partial(_draw_files, seed, files))
+
+
 def _draw_files(seed: int, files: _SceneFiles, tiles: np.ndarray) -> tuple[bytes, ...]:
     return files.encode(draw_scene(seed, files.scene, tiles))
 
@@ -174,37 +173,36 @@ def _file(path: str, content: bytes) -> Drawing:
     return Drawing((path,), np.empty((0, 100)), lambda tiles: (content,))
 
 
-def _path(folder: str, group: int, person: int, number: int) -> str:
+def _photo(group: int, person: int, number: int) -> str:
     name = invented_name(group, person)
-    return f"{folder}/{name}/{name}_{number:04d}.jpg"
-
-
-def _portrait(seed: int, group: int, person: int, number: int, path: str) -> Drawing:
-    latent = photo_latent(seed, group, person, (0, number))
-    return Drawing((path,), latent[None], lambda tiles: (photo_jpeg(tiles),))
+    return f"{name}/{name}_{number:04d}.jpg"
 
 
 def portraits(settings: SyntheticSettings) -> Iterator[Drawing]:
     """Yield the photos below photos/ and enrol/."""
+    seed = settings.seed
     for folder, group, people, photos in (
         ("photos", TRAINING, settings.people, settings.photos),
         ("enrol", GALLERY, settings.gallery, settings.enrol_photos),
     ):
         for person in range(people):
             for number in range(1, photos + 1):
-                path = _path(folder, group, person, number)
-                yield _portrait(settings.seed, group, person, number, path)
+                scene = plan_portrait(seed, group, person, number)
+                files = _SceneFiles((_photo(group, person, number),), scene, _as_it_is)
+                yield _drawing(folder, seed, files)
     if not settings.has_broken_photos:
         return
     # A truncated, an empty and a text file, and a photo of one person under another.
-    seed, number = settings.seed, settings.photos + 1
-    latent = photo_latent(seed, TRAINING, 0, (0, number))
-    path = _path("photos", TRAINING, 0, number)
-    yield Drawing((path,), latent[None], lambda tiles: (photo_jpeg(tiles)[:3000],))
-    yield _file(_path("photos", TRAINING, 1, number), b"")
+    number = settings.photos + 1
+    for shown, person, encode in (
+        ((TRAINING, 0, number), 0, _truncated),
+        ((TRAINING, 3, 1), 4, _as_it_is),
+    ):
+        name = _photo(TRAINING, person, number)
+        yield _drawing("photos", seed, _SceneFiles((name,), plan_portrait(seed, *shown), encode))
+    yield _file(f"photos/{_photo(TRAINING, 1, number)}", b"")
     note = b"This is a note that somebody saved under a photo's name.\n"
-    yield _file(_path("photos", TRAINING, 2, number), note)
-    yield _portrait(seed, TRAINING, 3, 1, _path("photos", TRAINING, 4, number))
+    yield _file(f"photos/{_photo(TRAINING, 2, number)}", note)
 
 
 TERMS = "Faces of people who do not exist; no rights of persons attach to them."

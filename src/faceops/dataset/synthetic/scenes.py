@@ -1,6 +1,7 @@
-"""Scenes: one to five faces on a drawn background, with their boxes."""
+"""Scenes: one to five faces on a drawn background, with their boxes; portraits are small ones."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -116,11 +117,29 @@ def background(rng: np.random.Generator, size: Size) -> Image.Image:
     return KINDS[int(rng.integers(len(KINDS)))](rng, size)
 
 
+@cache
+def _places(seed: int) -> tuple[Image.Image, ...]:
+    """Return a few backgrounds of each kind, 1280 x 960 pixels."""
+    rngs = [_generator(seed, number, 2) for number in range(2 * len(KINDS))]
+    return tuple(kind(rng, (1280, 960)) for kind, rng in zip(KINDS * 2, rngs, strict=True))
+
+
+def part_of_a_place(seed: int, rng: np.random.Generator, size: Size) -> Image.Image:
+    """Return a window of one of a few backgrounds: a tenth of the time of drawing one."""
+    places = _places(seed)
+    place = places[int(rng.integers(len(places)))]
+    x, y = (
+        int(rng.integers(whole - part + 1)) for whole, part in zip(place.size, size, strict=True)
+    )
+    return place.crop((x, y, x + size[0], y + size[1]))
+
+
 # The box that YuNet detects in a drawn tile, on average, as shares of the tile's side.
 FACE_IN_TILE = (0.142, 0.086, 0.689, 0.914)  # x, y, width, height
 
 _SIZES = ((800, 600), (1024, 768), (1152, 864), (1280, 960), (960, 1280))
 _SMALLEST, _LARGEST = 90, 220  # height of a face in pixels
+_MOST_FACES = 5
 _GALLERY_PERCENT = 60  # share of the faces that are of gallery people
 _SCENE = 3  # after the three groups of people: the spawn keys of scenes
 
@@ -153,15 +172,41 @@ class PlacedFace:
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of a scene; `draw_scene` makes the pixels."""
+    """The content of a scene; `draw_scene` makes the pixels.
 
-    number: int
-    size: tuple[int, int]  # width, height
+    `key` names the scene: its number, or of a portrait the group, the person and the photo.
+    """
+
+    key: tuple[int, ...]
+    size: Size  # width, height
     faces: tuple[PlacedFace, ...]
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SCENE, *key)))
+
+
+def _tile(rng: np.random.Generator, column: int) -> int:
+    """Return the side of a tile whose face fits into a column of the scene, pixels."""
+    largest = min(_LARGEST, int(column * FACE_IN_TILE[3]))
+    return round(int(rng.integers(_SMALLEST, largest + 1)) / FACE_IN_TILE[3])
+
+
+def _turn_and_brightness(rng: np.random.Generator) -> tuple[int, int]:
+    """Return degrees and per cent."""
+    return int(rng.integers(-12, 13)), int(rng.integers(85, 116))
+
+
+def plan_portrait(seed: int, group: int, person: int, number: int) -> Scene:
+    """Return a photo of one person, cut out of a scene: its face is as those of scenes are."""
+    key = (group, person, number)
+    rng = _generator(seed, *key, 0)
+    width = _SIZES[int(rng.integers(len(_SIZES)))][0]
+    tile = _tile(rng, width // int(rng.integers(1, _MOST_FACES + 1)))
+    face = PlacedFace(
+        group, person, (0, number), tile, tile // 8, tile // 8, *_turn_and_brightness(rng)
+    )
+    return Scene(key, (tile * 5 // 4, tile * 11 // 8), (face,))
 
 
 def plan_scene(
@@ -175,29 +220,29 @@ def plan_scene(
     """
     rng = _generator(seed, number, 0)
     size = _SIZES[int(rng.integers(len(_SIZES)))]
-    count = int(rng.integers(1, 6))
+    count = int(rng.integers(1, _MOST_FACES + 1))
     known = rng.permutation(gallery).tolist()
     unknown = [] if only_gallery else rng.permutation(strangers).tolist()
     column = size[0] // count
     faces = []
     for slot in range(count):
         from_gallery = int(rng.integers(100)) < _GALLERY_PERCENT
-        largest = min(_LARGEST, int(column * FACE_IN_TILE[3]))
-        height = int(rng.integers(_SMALLEST, largest + 1))
-        tile = round(height / FACE_IN_TILE[3])
+        tile = _tile(rng, column)
         x = slot * column + int(rng.integers(0, column - tile + 1))
         y = int(rng.integers(size[1] // 12, size[1] - tile * 3 // 2))
-        degrees, percent = int(rng.integers(-12, 13)), int(rng.integers(85, 116))
+        turn_and_brightness = _turn_and_brightness(rng)
         people, group = (known, GALLERY) if from_gallery else (unknown, STRANGERS)
         if not people:
             people, group = (unknown, STRANGERS) if from_gallery else (known, GALLERY)
         if not people:
             break
         person = people.pop()
-        faces.append(PlacedFace(group, person, (1, number, slot), tile, x, y, degrees, percent))
-    return Scene(number, size, tuple(faces))
+        photo = (1, number, slot)
+        faces.append(PlacedFace(group, person, photo, tile, x, y, *turn_and_brightness))
+    return Scene((number,), size, tuple(faces))
 
 
+@cache
 def _mask(side: int) -> Image.Image:
     """Return the soft ellipse, mode L, through which a tile of that side is pasted."""
     mask = Image.new("L", (side, side), 0)
@@ -223,8 +268,9 @@ def draw_scene(seed: int, scene: Scene, tiles: np.ndarray) -> Image.Image:
     Args:
         tiles: uint8 (faces, 64, 64, 3): the drawn face of each of `scene.faces`.
     """
-    rng = _generator(seed, scene.number, 1)
-    image = background(rng, scene.size)
+    rng = _generator(seed, *scene.key, 1)
+    is_portrait = len(scene.key) > 1
+    image = part_of_a_place(seed, rng, scene.size) if is_portrait else background(rng, scene.size)
     for face in sorted(scene.faces, key=lambda face: face.tile):  # the nearer ones in front
         _draw_body(image, face, rng)
     for face, tile in zip(scene.faces, tiles, strict=True):
