@@ -1,6 +1,7 @@
 """The sections of params.yaml, a frozen pydantic model each: one per stage, and the gate's.
 
-The defaults are the demo's configuration; `experiments/*.yaml` override single keys.
+The defaults are the demo's configuration, but for what makes the demo shorter;
+`experiments/*.yaml` override single keys.
 """
 
 from typing import Any, Literal
