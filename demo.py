@@ -186,7 +186,8 @@ def promise_lines(evaluation: dict[str, Any]) -> list[str]:
     budget = min((row["budget"] for row in rows), default=None)
     return [
         f"  gallery of {row['gallery_faces']:<5} faces: budget {budget:.1%} of strangers named, "
-        f"measured {row['seen']:.2%}, {row['verdict']}"
+        f"measured {row['seen']:.2%} ({row['seen_interval']['low']:.2%} to "
+        f"{row['seen_interval']['high']:.2%}), {row['verdict']}"
         for row in rows
         if row["budget"] == budget
     ]
