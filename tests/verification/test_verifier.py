@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols.album_scores import is_named
-from faceops.identification.engine.decide import Candidate, NamingRule, decide
+from faceops.verification.naming import NamingLimits
 from faceops.verification.verifier import Calibration, Verifier, reaches, sigmoid
 
 KNOTS = np.array([-3, -0.5, 0.25, 4], np.float32)
@@ -60,11 +59,7 @@ def test_naming_and_evaluation_compare_a_score_at_the_threshold_alike(
     threshold = float(probability[0]) + above
     assert np.float32(threshold) == probability[0]
     assert reaches(probability, threshold).tolist() == [named]
-    none = np.zeros(1, np.float32)
-    assert is_named(probability, none, threshold, margin=0.0).tolist() == [named]
-    ann = Candidate("Ann", float(probability[0]), 0.5)
-    (decision,) = decide([[ann]], [None], NamingRule(threshold, 0.0))
-    assert (decision.person == "Ann") == named
+    assert NamingLimits(threshold, 0.0).reached(probability).tolist() == [named]
 
 
 def test_a_saved_verifier_loads_and_saves_to_the_same_bytes(tmp_path: Path) -> None:

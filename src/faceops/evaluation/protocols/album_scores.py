@@ -18,9 +18,10 @@ from faceops.verification.album import (
     required_lead,
     threshold_in,
 )
+from faceops.verification.naming import NamingLimits
 from faceops.verification.pairs import row_blocks
 from faceops.verification.thresholds import Thresholds, log_odds_of
-from faceops.verification.verifier import Verifier, clipped_log_odds, reaches, sigmoid
+from faceops.verification.verifier import Verifier, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,26 +113,12 @@ def search_album(
         nobody = np.zeros(len(best), bool)
         return SearchedAlbum(probability, person, nobody, nobody, None)
     found = scored.threshold(thresholds, thresholds.default_budget, photos.tolist())
-    margin = thresholds.runner_up_margin
-    if normalised:
-        reached = reaches(best, found.log_odds)
-        named = reached & (best - runner_up >= scored.lead(runner_up, found.log_odds, margin))
-    else:
-        reached = reaches(best, found.probability)
-        named = is_named(best, runner_up, found.probability, margin)
-    return SearchedAlbum(probability, person, reached, named, found)
-
-
-def is_named(
-    best: np.ndarray, runner_up: np.ndarray, threshold: float, margin: float
-) -> np.ndarray:
-    """Return bool (P,): is a name given to probes whose people have these probabilities (P,)?
-
-    `threshold` is a probability, `margin` the log odds by which the best must lead.
-    """
-    lead = clipped_log_odds(best) - clipped_log_odds(runner_up)
-    named: np.ndarray = reaches(best, threshold) & (lead >= margin)
-    return named
+    odds = found.log_odds if normalised else None
+    limits = NamingLimits(found.probability, thresholds.runner_up_margin, odds, odds)
+    reached = limits.reached(best)
+    return SearchedAlbum(
+        probability, person, reached, reached & limits.leads(best, runner_up), found
+    )
 
 
 def search_gallery(
