@@ -32,6 +32,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
+from tests.identification.conftest import count, stored_faces
 
 LENIENT = IdentifySettings(budget=0.3)
 OTHER = IdentifySettings(budget=0.31)  # decides all faces again
@@ -148,9 +149,8 @@ def test_the_next_run_does_not_embed_the_face_again(named: Named, bundle: Bundle
     summary = identify(named.album, named.open(), bundle, named.out)
     assert summary.photos_opened == 0 and not summary.unchanged
     assert summary.reasons["forgotten"] > 0 and named.person not in summary.people
-    with sqlite3.connect(named.out / "state.sqlite") as db:
-        blank = db.execute("SELECT count(*) FROM faces WHERE length(thumbnail)=0").fetchone()[0]
-        marked = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
+    marked = stored_faces(named.out, forgotten=True)
+    blank = marked + stored_faces(named.out, forgotten=False) - count(named.out, "pictures")
     assert blank == marked == summary.reasons["forgotten"]
     assert (named.out / "report.html").is_file()
 
@@ -202,7 +202,7 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
     secrets = [face.embedding.tobytes() for face in faces]
     secrets += [path.read_bytes() for path in crops]
     with sqlite3.connect(out / "state.sqlite") as db:
-        secrets += [row[0] for row in db.execute("SELECT thumbnail FROM faces")]
+        secrets += [row[0] for row in db.execute("SELECT thumbnail FROM pictures")]
     found = search_traces([own, out], person.__eq__, person.__eq__, secrets).found
     for place, what in (
         (own / "faces.parquet", "the name, in person"),
@@ -379,6 +379,7 @@ def test_what_the_statement_says_is_what_was_searched(
     assert f"not changed: {tagged}: the name, in entries of other programs" in printed
     tagged.unlink()
     assert main(command) == 1 and "is not in the gallery" in capsys.readouterr().err
+    printed = capsys.readouterr().out
 
 
 def keep_photos_of(named: Named, count: int) -> None:
@@ -423,9 +424,7 @@ def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
     assert extract_shard(walk_photos(named.album), bundle, named.out, settings) > 0
     monkeypatch.undo()
     assert identify(named.album, named.open(), bundle, named.out, settings).photos_opened == 0
-    with sqlite3.connect(named.out / "state.sqlite") as db:
-        blank = db.execute("SELECT count(*) FROM faces WHERE forgotten").fetchone()[0]
-    assert blank == 4  # in two photos, by two methods
+    assert stored_faces(named.out, forgotten=True) == 4  # in two photos, by two methods
 
 
 def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(

@@ -13,8 +13,10 @@ from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.records.output_folder import (
     PUBLISHED,
+    REPORT_PAGES,
     publish,
     remove_old_runs,
+    remove_report,
     run_folder,
 )
 from faceops.identification.run import identify
@@ -74,6 +76,20 @@ def test_the_oldest_runs_are_removed_and_never_the_latest(tmp_path: Path) -> Non
     assert left() == {runs[1], runs[2], later, "my notes"}
     remove_old_runs(tmp_path, 1, runs[2])
     assert left() == {runs[2], "my notes"}
+
+
+def test_the_latest_report_is_at_the_top_with_its_pages(tmp_path: Path) -> None:
+    for run_id in ("1", "2"):
+        with run_folder(tmp_path, run_id) as run:
+            for name in (*PUBLISHED, f"{REPORT_PAGES}/people-1.html"):
+                (run / name).parent.mkdir(exist_ok=True)
+                (run / name).write_text(run_id)
+        publish(tmp_path, run_id)
+        page = tmp_path / REPORT_PAGES / "people-1.html"
+        assert page.read_text() == (tmp_path / "report.html").read_text() == run_id
+    assert remove_report(tmp_path)
+    assert not page.exists() and (tmp_path / "runs/2" / REPORT_PAGES / "people-1.html").exists()
+    assert not remove_report(tmp_path)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,15 +28,16 @@ from faceops.identification.records.output_folder import (
     RUNS,
     STATE_FILE,
     SUMMARY_FILE,
+    remove_report,
     remove_unfinished,
     rewrite_manifest,
 )
 from faceops.identification.records.records import read_columns
-from faceops.identification.report.report import people_on
-from faceops.identification.state.found_photo import add_place
+from faceops.identification.report.pages import people_on
+from faceops.identification.state.found_photo import FACE, add_place
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import connect, open_state, state_errors
-from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
+from faceops.identification.unknown.numbers import FaceKey, forget_numbers
 
 IsPerson = Callable[[str], bool]
 _RUNNER_UP_COLUMNS = ("runner_up", "runner_up_probability")
@@ -125,17 +127,17 @@ def forget_in_files(
             done.rows += rows
             counted = _forget_summary(folder, is_person)
             page = folder / REPORT_FILE
-            # A report also shows the guesses for a face, which are in no row.
-            guessed = any(map(is_person, people_on(page)))
-            if page.is_file() and (counted or rows or guessed or _has_photos(folder, photo_ids)):
-                page.unlink()
-                done.reports += 1
+            # A report also shows the guesses for a face, which are in no row. It is not known who
+            # is on pages whose first one is missing.
+            shown = not page.is_file() or any(map(is_person, people_on(page)))
+            if counted or rows or shown or _has_photos(folder, photo_ids):
+                done.reports += remove_report(folder)
             rewrite_manifest(folder)
 
 
 def _run_folders(out: Path) -> list[Path]:
     """Return `out`, which has the latest run's files, and the folders of its runs."""
-    return [out, *sorted((out / RUNS).glob("*"))]
+    return [out, *(path for path in sorted((out / RUNS).glob("*")) if path.is_dir())]
 
 
 @contextlib.contextmanager
@@ -254,17 +256,17 @@ def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: Forgo
     keys: list[FaceKey] = []
     with open_state(path) as db:
         for face in faces:
-            rows = db.execute(
-                "SELECT finder, face_index, thumbnail, crop, x, y, width, height "
-                "FROM faces WHERE photo_id=? AND NOT forgotten",
-                (face.photo_id,),
+            photos = db.execute(
+                "SELECT id, faces FROM photos WHERE photo_id=?", (face.photo_id,)
             ).fetchall()
-            for finder, index, thumbnail, crop, x, y, width, height in rows:
-                if box_overlap(face.box, (x, y, width, height)) >= SAME_BOX:
-                    add_place(db, face.photo_id, (x, y, width, height), mark)
-                    embeddings = _blank_face(db, (face.photo_id, finder, index))
-                    done.secrets += [*embeddings, thumbnail, crop or b""]
-                    keys.append(FaceKey(face.photo_id, index))
+            for photo, content in photos:
+                found = np.frombuffer(content, FACE).copy()
+                for index in np.flatnonzero(~found["forgotten"]).tolist():
+                    box = tuple(found["box"][index].tolist())
+                    if box_overlap(face.box, box) >= SAME_BOX:
+                        add_place(db, face.photo_id, box, mark)
+                        done.secrets += _blank_face(db, photo, found, index)
+                        keys.append(FaceKey(face.photo_id, index))
         drop_missing(db)
     if keys:
         with state_errors(path), contextlib.closing(connect(path)) as db:
@@ -273,13 +275,28 @@ def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: Forgo
     done.cached_faces = len(keys)
 
 
-def _blank_face(db: sqlite3.Connection, key: tuple[str, str, int]) -> list[bytes]:
-    """Blank the face in the state; return its embeddings."""
-    where = "photo_id=? AND finder=? AND face_index=?"
-    embeddings = db.execute(f"SELECT embedding FROM embeddings WHERE {where}", key).fetchall()
-    db.execute(f"DELETE FROM embeddings WHERE {where}", key)
-    db.execute(f"UPDATE faces SET forgotten=1, thumbnail=x'', crop=NULL WHERE {where}", key)
-    return [embedding for (embedding,) in embeddings]
+def _blank_face(db: sqlite3.Connection, photo: int, faces: np.ndarray, index: int) -> list[bytes]:
+    """Blank the face `index` of `faces` in the state; return its embeddings and pictures."""
+    removed = []
+    faces["forgotten"][index] = True
+    db.execute("UPDATE photos SET faces=? WHERE id=?", (faces.tobytes(), photo))
+    for contract, content in db.execute(
+        "SELECT contract, embeddings FROM embeddings WHERE photo=?", (photo,)
+    ).fetchall():
+        rows = np.frombuffer(content, "<f4").reshape(len(faces), -1).copy()
+        removed.append(rows[index].tobytes())
+        rows[index] = 0
+        db.execute(
+            "UPDATE embeddings SET embeddings=? WHERE photo=? AND contract=?",
+            (rows.tobytes(), photo, contract),
+        )
+    where = "photo=? AND face_index=?"
+    for pictures in db.execute(
+        f"SELECT thumbnail, crop FROM pictures WHERE {where}", (photo, index)
+    ).fetchall():
+        removed += [picture or b"" for picture in pictures]
+    db.execute(f"DELETE FROM pictures WHERE {where}", (photo, index))
+    return removed
 
 
 def _forget_summary(folder: Path, is_person: IsPerson) -> bool:

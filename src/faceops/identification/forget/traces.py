@@ -30,8 +30,8 @@ import pyarrow.parquet as pq
 from faceops.base.files import valid_unicode
 from faceops.base.progress import track
 from faceops.gallery.names import person_key
-from faceops.identification.records.output_folder import REPORT_FILE
-from faceops.identification.report.report import people_on
+from faceops.identification.records.output_folder import is_report_page
+from faceops.identification.report.pages import people_on
 
 ROWS = 1024  # of a table, read at once
 MAX_JSON = 256_000_000  # bytes; FaceOps writes no larger ones
@@ -153,7 +153,7 @@ def search_traces(
                 elif (
                     is_person(value)
                     or is_person(value.removeprefix("'"))
-                    or (place == TEXT and path.name != REPORT_FILE)
+                    or (place == TEXT and not is_report_page(path))
                 ):
                     places.add(f"the name, in {place}")
                 else:
@@ -247,7 +247,7 @@ def _cells(path: Path) -> Iterator[Cell]:
         content = json.loads(path.read_text("utf-8"))
         yield from (("a text", value) for value in _texts(content))
     else:
-        if path.name == REPORT_FILE:
+        if is_report_page(path):
             yield from (("a face", person) for person in people_on(path))
         yield from _pieces(path, json.detect_encoding(head))
 

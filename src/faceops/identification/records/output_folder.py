@@ -17,6 +17,7 @@ FACES_FILE = "faces.parquet"
 RECORD_FILES = ("faces.csv", FACES_FILE, "faces.jsonl")
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
+REPORT_PAGES = "report"  # the folder of further pages
 UNKNOWN_FILE = "unknown.csv"
 MANIFEST_FILE = "manifest.json"
 # summary.json last: a reader of its new run_id finds the other files complete.
@@ -57,23 +58,41 @@ def remove_unfinished(out: Path) -> None:
 def publish(out: Path, run_id: str) -> None:
     """Put the files of a finished run at the top of `out`, each atomically.
 
-    `out`/annotated becomes a link to the run's, or is removed if the run has none.
+    `out`/report and `out`/annotated become links to the run's, or are removed if it has none.
     """
     folder = out / RUNS / run_id
+    for name in (REPORT_PAGES, ANNOTATED):
+        link = out / name
+        if (folder / name).is_dir():
+            with atomic_path(link) as temporary:
+                temporary.symlink_to(Path(RUNS) / run_id / name, target_is_directory=True)
+        elif link.is_symlink():
+            link.unlink()
     for name in PUBLISHED:
         with atomic_path(out / name) as temporary:
             shutil.copyfile(folder / name, temporary)
-    link = out / ANNOTATED
-    if (folder / ANNOTATED).is_dir():
-        with atomic_path(link) as temporary:
-            temporary.symlink_to(Path(RUNS) / run_id / ANNOTATED, target_is_directory=True)
-    elif link.is_symlink():
-        link.unlink()
 
 
 def finished_runs(out: Path) -> list[Path]:
     """Return the folders of finished runs, the oldest first."""
     return sorted(path for path in (out / RUNS).glob("*") if _RUN_ID.fullmatch(path.name))
+
+
+def remove_report(folder: Path) -> bool:
+    """Remove the report in `folder`, the first page last; return whether there was one."""
+    pages, first = folder / REPORT_PAGES, folder / REPORT_FILE
+    found = [path for path in (pages, first) if path.is_symlink() or path.exists()]
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return bool(found)
+
+
+def is_report_page(path: Path) -> bool:
+    """Whether `path` is a page of a report, by its place."""
+    return path.name == REPORT_FILE or (path.parent.name == REPORT_PAGES and path.suffix == ".html")
 
 
 def latest_drawings(out: Path) -> Path | None:
