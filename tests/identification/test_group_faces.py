@@ -1,9 +1,20 @@
 """Unknown faces are grouped by person: links, averages, and never two of one photo."""
 
+from collections.abc import Callable
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from faceops.identification.unknown.groups import MEAN_SHARE, group_faces, lowest_cosine
+from faceops.identification.unknown import groups
+from faceops.identification.unknown.groups import (
+    ALONE,
+    MEAN_SHARE,
+    NEW,
+    group_faces,
+    linked_pairs,
+    lowest_cosine,
+)
 from faceops.verification.verifier import Verifier
 
 DISTANCE = Verifier(np.full(32, -12, np.float32), 9.0, "distance")
@@ -14,12 +25,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def people(count: int, faces: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def people(
+    count: int, faces: int, noise: float, seed: int = 0, size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings of `count` people, shuffled, and whose each is."""
     own = np.random.default_rng(seed)
-    centres = unit(own.normal(size=(count, 32)))
+    centres = unit(own.normal(size=(count, size)))
     person = own.permutation(np.repeat(np.arange(count), faces))
-    return unit(centres[person] + noise * own.normal(size=(len(person), 32))), person
+    return unit(centres[person] + noise * own.normal(size=(len(person), size))), person
 
 
 def test_the_lowest_cosine_is_that_of_the_threshold() -> None:
@@ -27,44 +40,111 @@ def test_the_lowest_cosine_is_that_of_the_threshold() -> None:
     assert lowest_cosine(DISTANCE.probability, 0.5, 32) == pytest.approx(0.625, abs=1e-6)
 
 
-def test_people_who_are_far_apart_are_found_whole_and_numbered_by_their_first_face() -> None:
-    rows, person = people(40, 5, 0.03)
-    group = group_faces(rows, range(len(rows)), DISTANCE.probability, 0.5)
+def groups_of(found: np.ndarray) -> set[frozenset[int]]:
+    numbers = set(found.tolist()) - {ALONE}
+    return {frozenset(np.flatnonzero(found == number).tolist()) for number in numbers}
+
+
+Linked = Callable[[int, int], bool]
+
+
+def joined_one_by_one(
+    rows: np.ndarray, photos: np.ndarray, groups: list[set[int]], linked: Linked
+) -> list[set[int]]:
+    """Average linkage over the links between `linked` faces, the best pair of groups first."""
+    cosines = rows @ rows.T
+    while True:
+        best, pair = MEAN_SHARE * 0.625, None
+        for a, b in combinations(groups, 2):
+            if any(cosines[x, y] >= 0.625 and linked(x, y) for x in a for y in b):
+                mean = cosines[np.ix_(sorted(a), sorted(b))].mean()
+                if mean >= best and not {photos[x] for x in a} & {photos[x] for x in b}:
+                    best, pair = mean, (a, b)
+        if pair is None:
+            return [group for group in groups if len(group) > 1]
+        groups = [*(group for group in groups if group not in pair), pair[0] | pair[1]]
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.12, 0.16, 0.2])
+def test_grouping_equals_joining_the_best_pair_again_and_again(noise: float) -> None:
+    rows, _ = people(12, 6, noise, seed=5)
+    photos = draw.integers(0, 50, len(rows))
+    found = group_faces(rows, photos, DISTANCE.probability, 0.5)
+    alone = [{face} for face in range(len(rows))]
+    expected = joined_one_by_one(rows, photos, alone, lambda x, y: True)
+    assert groups_of(found) == set(map(frozenset, expected))
+    assert len(expected) > 5
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.2])
+def test_new_faces_join_the_groups_that_there_are_and_then_others(noise: float) -> None:
+    rows, _ = people(12, 8, noise, seed=6)
+    own = np.random.default_rng(1)
+    photos = own.integers(0, 80, len(rows))
+    is_new = own.random(len(rows)) < 0.25
+    old = np.flatnonzero(~is_new)
+    before = np.full(len(rows), NEW)
+    before[old] = group_faces(rows[old], photos[old], DISTANCE.probability, 0.5)
+    found = group_faces(rows, photos, DISTANCE.probability, 0.5, before)
+
+    was = groups_of(np.where(is_new, ALONE, before))
+    singles = [{face} for face in np.flatnonzero(before < 0).tolist()]
+    first = joined_one_by_one(
+        rows,
+        photos,
+        [*map(set, was), *singles],
+        lambda x, y: bool((is_new[x] and before[y] >= 0) or (is_new[y] and before[x] >= 0)),
+    )
+    singles = [one for one in singles if not any(one <= group for group in first)]
+    then = joined_one_by_one(
+        rows, photos, first + singles, lambda x, y: bool(is_new[x] or is_new[y])
+    )
+    assert groups_of(found) == set(map(frozenset, then))
+    assert any(group < more for group in was for more in map(frozenset, then))
+    again = group_faces(rows, photos, DISTANCE.probability, 0.5, found)
+    assert np.array_equal(again, found)
+
+
+def test_a_large_person_is_found_whole_and_groups_are_numbered_by_their_first_face() -> None:
+    own = np.random.default_rng(2)
+    centres = unit(own.normal(size=(2, 32)))
+    person = own.permutation(np.repeat([0, 1], [200, 40]))
+    noise = own.uniform(0.02, 0.12, (len(person), 1)) * own.normal(size=(len(person), 32))
+    photos = np.arange(len(person))
+    photos[np.flatnonzero(person == 0)[:40]] = photos[person == 1]  # both in one photo
+    group = group_faces(unit(centres[person] + noise), photos, DISTANCE.probability, 0.5)
     firsts = list(dict.fromkeys(person.tolist()))
     assert group.tolist() == [firsts.index(one) for one in person]
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.12, 0.2])
-def test_grouping_equals_a_plain_loop_over_pairs(noise: float) -> None:
-    rows, _ = people(12, 6, noise, seed=5)
-    photos = draw.integers(0, 50, len(rows)).tolist()
-    pairs = sorted(
-        (
-            (float(rows[i] @ rows[j]), i, j)
-            for i in range(len(rows))
-            for j in range(i + 1, len(rows))
-        ),
-        key=lambda pair: (-np.float32(pair[0]), pair[1], pair[2]),
-    )
-    groups = [{i} for i in range(len(rows))]
-    for cosine, i, j in pairs:
-        a, b = (next(group for group in groups if face in group) for face in (i, j))
-        if cosine < 0.625 or a is b or {photos[x] for x in a} & {photos[x] for x in b}:
-            continue
-        if np.mean([rows[x] @ rows[y] for x in a for y in b]) >= MEAN_SHARE * 0.625:
-            a |= b
-            groups.remove(b)
-    found = group_faces(rows, photos, DISTANCE.probability, 0.5)
-    expected = {frozenset(group) for group in groups if len(group) > 1}
-    assert {
-        frozenset(np.flatnonzero(found == number).tolist()) for number in set(found.tolist()) - {-1}
-    } == expected
-    assert len(expected) > 5
+def test_a_new_face_joins_two_groups_to_one() -> None:
+    angles = np.array([0, 0.1, 0.9, 1.0, 0.5])  # each group to the other: 0.61 to 0.69 to 0.54
+    rows = np.zeros((5, 32), np.float32)
+    rows[:, 0], rows[:, 1] = np.cos(angles), np.sin(angles)
+    two = [0, 0, 1, 1]
+    apart = group_faces(rows, np.arange(5), DISTANCE.probability, 0.5, np.array([*two, ALONE]))
+    assert apart.tolist() == [*two, ALONE]
+    joined = group_faces(rows, np.arange(5), DISTANCE.probability, 0.5, np.array([*two, NEW]))
+    assert joined.tolist() == [0] * 5
+
+
+def test_an_index_finds_the_links_of_an_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "usable_cpus", lambda: 1)  # threads of a busy machine only wait
+    rows, _ = people(300, 4, 0.05, seed=7, size=128)
+    queries = np.arange(0, len(rows), 2)
+    exact = linked_pairs(rows, queries, 0.625)
+    found = linked_pairs(rows, queries, 0.625, exact_pairs=0)
+    pairs = set(map(tuple, exact.T.tolist()))
+    near = (rows[found[0]] * rows[found[1]]).sum(axis=1) >= 0.625
+    assert (found[0] < found[1]).all() and len(np.unique(found, axis=1).T) == found.shape[1]
+    assert set(map(tuple, found[:, near].T.tolist())) <= pairs
+    assert near.sum() > 0.98 * len(pairs) > 500
+    assert np.array_equal(found, linked_pairs(rows, queries, 0.625, exact_pairs=0))
 
 
 def test_two_faces_of_one_photo_are_two_people() -> None:
     rows = unit(np.ones((3, 32)) + 0.01 * draw.normal(size=(3, 32)))
-    group = group_faces(rows, [7, 7, 8], DISTANCE.probability, 0.5)
+    group = group_faces(rows, np.array([7, 7, 8]), DISTANCE.probability, 0.5)
     assert sorted(group.tolist()) == [-1, 0, 0]
     assert group[0] != group[1]
 
@@ -74,7 +154,7 @@ def test_two_faces_of_one_photo_are_two_people() -> None:
 )
 def test_few_faces_and_unreachable_thresholds_give_no_group(faces: int, threshold: float) -> None:
     rows, _ = people(3, 4, 0.01)
-    group = group_faces(rows[:faces], range(faces), DISTANCE.probability, threshold)
+    group = group_faces(rows[:faces], np.arange(faces), DISTANCE.probability, threshold)
     assert group.tolist() == [-1] * faces
 
 
@@ -85,4 +165,4 @@ def test_a_linear_verifier_confirms_each_link() -> None:
     rows[:, 20] = 1
     rows[1, 0], rows[2, 21] = 0.9, 0.9  # one differs where it looks, one where it does not
     rows = unit(rows)
-    assert group_faces(rows, range(3), half_blind.probability, 0.5).tolist() == [0, -1, 0]
+    assert group_faces(rows, np.arange(3), half_blind.probability, 0.5).tolist() == [0, -1, 0]

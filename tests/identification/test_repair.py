@@ -6,21 +6,27 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.reasons import Reason, reason_code
 from faceops.cli import main
 from faceops.identification import repair
-from faceops.identification.records.records import open_writers, schema
+from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.records.records import RunOrigin, open_writers
 from faceops.identification.repair import check_output, repair_output
-from faceops.identification.state.face_store import Extraction, FaceStore
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto, add_place
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.found_photo import add_place
+from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import Method, connect, open_state
-from faceops.identification.unknown.unknown_people import FaceKey, number_groups
+from faceops.identification.unknown.numbers import FaceKey
+from tests.identification.columns import block, number_groups
+from tests.identification.columns import photo as one_face
 
 METHOD = Method("finder", "contract")
 PAGE = 4096
@@ -31,9 +37,9 @@ FORGOTTEN = [(f"{number:064x}", (1.0, 2.0, 30.0, 40.0)) for number in range(PHOT
 def photo(number: int, folder: Path) -> Extraction:
     path = folder / f"{number}.jpg"
     path.touch()
-    face = FoundFace((0, 0, 50, 50), 0.9, 0.9, np.ones(128, np.float32), b"picture" * 500)
-    found = FoundPhoto(f"{number:064x}", None, (face,), (100, 100), 1)
-    return Extraction(path, source_file(path), found, opened=True)
+    crop = np.random.default_rng(number).integers(0, 256, (112, 112, 3), np.uint8)
+    found = one_face(f"{number:064x}", [0.9], np.ones((1, 128), np.float32))
+    return Extraction(str(path), source_file(str(path)), found, opened=True, crops={0: crop})
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +55,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for photo_id, box in FORGOTTEN:
             add_place(db, photo_id, box, "mark")
     number_groups(out / "state.sqlite", [[FaceKey(f"{n:064x}", 0)] for n in range(PHOTOS)])
+    forgotten = block(*(one_face(photo_id, [0.9]) for photo_id, _ in FORGOTTEN))
+    assert tuple(forgotten.faces["box"][0]) == FORGOTTEN[0][1]
+    decisions = replace(
+        Decisions.without_names(3), reason=np.full(3, reason_code(Reason.FORGOTTEN), np.int8)
+    )
     with open_writers(run) as writers:
-        for photo_id, box in FORGOTTEN:
-            row = {**dict.fromkeys(schema().names), "photo_id": photo_id, "reason": "forgotten"}
-            row |= dict(zip(("x", "y", "width", "height"), box, strict=True))
-            writers.write([row])
+        named = NamedBlock(forgotten, ["a", "b", "c"], decisions, [])
+        writers.write(RunOrigin("run", "release", "contract"), named)
     for path in run.iterdir():
         shutil.copy(path, out)
     return out
@@ -92,7 +101,7 @@ def cut(share: float) -> Callable[[Path], None]:
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "faces": zero_root("faces"),
+    "photos": zero_root("photos"),
     "index of files": zero_root("sqlite_autoindex_files_1"),
     "places": zero_root("forgotten_places"),
     "index of places": zero_root("forgotten_photos"),
@@ -134,9 +143,20 @@ def test_forgotten_places_survive_any_damage_of_the_state(
     assert "some numbers" in lost or numbers == PHOTOS
     if kind == "numbers":
         assert given == PHOTOS  # no number is given to somebody else
-    if kind in ("faces", "index of files"):
+    if kind in ("photos", "index of files"):
         assert marks == {"mark"} and not lost
     assert (Path(report["backup"]) / "state.sqlite").is_file()
+
+
+def test_numbers_of_an_earlier_version_are_kept(out: Path) -> None:
+    with open_state(out / "state.sqlite") as db:
+        for column in ("grouped", "embedding"):
+            db.execute(f"ALTER TABLE unknown_faces DROP COLUMN {column}")
+    DAMAGES["index of files"](out)
+    repair_output(out)
+    with open_state(out / "state.sqlite") as db:
+        (numbers,) = db.execute("SELECT count(number) FROM unknown_faces").fetchone()
+    assert numbers == PHOTOS
 
 
 def test_records_are_restored_from_json_lines_before_places_are_read_from_them(out: Path) -> None:
@@ -150,7 +170,7 @@ def test_records_are_restored_from_json_lines_before_places_are_read_from_them(o
 
 
 def test_a_full_disk_leaves_the_damaged_state(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    DAMAGES["faces"](out)
+    DAMAGES["photos"](out)
     before = (out / "state.sqlite").read_bytes()
 
     def small(path: Path) -> sqlite3.Connection:

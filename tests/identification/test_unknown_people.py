@@ -19,13 +19,10 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
 from faceops.identification.unknown.name_unknown import name_unknown
-from faceops.identification.unknown.unknown_people import (
-    FaceKey,
-    forget_numbers,
-    number_groups,
-    unknown_number,
-)
+from faceops.identification.unknown.numbers import FaceKey, forget_numbers
+from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.release.bundle import Bundle
+from tests.identification.columns import number_groups
 
 BUDGET = 0.2
 

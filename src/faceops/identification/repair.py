@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -35,7 +36,7 @@ from faceops.identification.records.output_folder import (
 from faceops.identification.records.records import read_columns
 from faceops.identification.records.records import schema as record_schema
 from faceops.identification.state import found_photo, schema
-from faceops.identification.unknown.unknown_people import create_tables
+from faceops.identification.unknown.numbers import create_tables
 
 _PLACES = "forgotten_places"
 _NUMBERS = ("unknown_faces", "unknown_given")
@@ -141,7 +142,7 @@ def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
                 lost.append(Finding(what, missing, f"{count} places"))
             if not all(whole[table] for table in _NUMBERS):
                 new.execute("INSERT INTO unknown_given SELECT max(number) FROM unknown_faces")
-                (count,) = new.execute("SELECT count(*) FROM unknown_faces").fetchone()
+                (count,) = new.execute("SELECT count(number) FROM unknown_faces").fetchone()
                 what = f"the numbers of unknown people in {state} could not all be read"
                 lost.append(Finding(what, "some numbers", f"those of {count} faces"))
         return lost
@@ -153,6 +154,7 @@ def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> 
     It is read from both ends, up to the damage.
     """
     rows: dict[int, list[object]] = {}
+    columns: list[str] = []
     is_whole = False
     with contextlib.suppress(sqlite3.DatabaseError):
         tables = {name for (name,) in old.execute("SELECT name FROM sqlite_master")}
@@ -162,14 +164,17 @@ def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> 
         is_whole = not _table_problem(old, table)
     for order in ("ASC", "DESC"):
         try:
-            for rowid, *row in old.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid {order}"):
+            found = old.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid {order}")
+            columns = [name for name, *_ in found.description[1:]]  # of earlier versions too
+            for rowid, *row in found:
                 rows.setdefault(rowid, row)
             break
         except sqlite3.DatabaseError:
             is_whole = False
     for row in rows.values():
         marks = ", ".join("?" * len(row))
-        new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+        names = ", ".join(columns)
+        new.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)
     return is_whole
 
 
@@ -184,10 +189,16 @@ def _flagged_places(old: sqlite3.Connection) -> Iterator[tuple[str, Box]]:
     """Yield the forgotten faces among those that runs found, as far as they can be read."""
     with contextlib.suppress(sqlite3.DatabaseError):
         (version,) = old.execute("PRAGMA user_version").fetchone()
-        flag = schema.FORGOTTEN_FACES.get(version, "forgotten")
-        select = f"SELECT photo_id, x, y, width, height FROM faces WHERE {flag}"
-        for photo_id, *box in old.execute(select):
-            yield photo_id, tuple(box)
+        flag = schema.FORGOTTEN_FACES.get(version)
+        if flag:
+            select = f"SELECT photo_id, x, y, width, height FROM faces WHERE {flag}"
+            for photo_id, *box in old.execute(select):
+                yield photo_id, tuple(box)
+            return
+        for photo_id, content in old.execute("SELECT photo_id, faces FROM photos"):
+            faces = np.frombuffer(content, found_photo.FACE)
+            for box in faces["box"][faces["forgotten"]].tolist():
+                yield photo_id, tuple(box)
 
 
 def _recorded_places(out: Path) -> Iterator[tuple[str, Box]]:

@@ -23,7 +23,8 @@ from faceops.identification.records.records import read_columns
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
-from faceops.identification.unknown.unknown_people import FaceKey, unknown_name, unknown_number
+from faceops.identification.unknown.numbers import FaceKey
+from faceops.identification.unknown.unknown_people import unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
