@@ -6,12 +6,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.found_photo import FACE
 from faceops.release.bundle import Bundle
 from tests.conftest import link_album
 
@@ -62,3 +64,55 @@ def results_missing(out: Path) -> Path:
     """Remove a result, so that the next run does not reuse the latest one."""
     (out / "faces.csv").unlink(missing_ok=True)
     return out
+
+
+def stored_faces(out: Path, *, forgotten: bool) -> int:
+    """Return the number of faces in the state, of all finders, that are forgotten or not."""
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        arrays = [np.frombuffer(faces, FACE) for (faces,) in db.execute("SELECT faces FROM photos")]
+    return int(sum((faces["forgotten"] == forgotten).sum() for faces in arrays))
+
+
+def as_of_schema_5(out: Path) -> None:
+    """Bring the state back to the tables of the version before, with a row for each face."""
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
+        photos = db.execute("SELECT id, photo_id, finder, faces FROM photos").fetchall()
+        embedded = db.execute("SELECT photo, contract, embeddings FROM embeddings").fetchall()
+        pictures = {
+            (photo, index): both
+            for photo, index, *both in db.execute("SELECT * FROM pictures").fetchall()
+        }
+        db.execute(
+            "CREATE TABLE faces (photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, "
+            "y REAL, width REAL, height REAL, detector_score REAL, quality REAL, forgotten "
+            "INTEGER, thumbnail BLOB, crop BLOB, PRIMARY KEY (photo_id, finder, face_index))"
+        )
+        db.execute(
+            "CREATE TABLE old (photo_id TEXT, finder TEXT, face_index INTEGER, contract "
+            "TEXT, embedding BLOB, PRIMARY KEY (photo_id, finder, face_index, contract)) "
+            "WITHOUT ROWID"
+        )
+        keys = {}
+        for photo, photo_id, finder, content in photos:
+            keys[photo] = photo_id, finder
+            for index, (box, *scores, forgotten) in enumerate(
+                np.frombuffer(content, FACE).tolist()
+            ):
+                both = pictures.get((photo, index), (b"", None))
+                row = (photo_id, finder, index, *box, *scores, forgotten, *both)
+                db.execute(f"INSERT INTO faces VALUES ({','.join('?' * len(row))})", row)
+        for photo, contract, content in embedded:
+            for index, row in enumerate(np.frombuffer(content, "<f4").reshape(-1, 128)):
+                if row.any():
+                    db.execute(
+                        "INSERT INTO old VALUES (?, ?, ?, ?, ?)",
+                        (*keys[photo], index, contract, row.tobytes()),
+                    )
+        for table in ("embeddings", "pictures"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("ALTER TABLE old RENAME TO embeddings")
+        columns = "photo_id, finder, reason, decoder, width, height, orientation, turned"
+        db.execute(f"CREATE TABLE kept AS SELECT {columns} FROM photos")
+        db.execute("DROP TABLE photos")
+        db.execute("ALTER TABLE kept RENAME TO photos")
+        db.execute("PRAGMA user_version=5")

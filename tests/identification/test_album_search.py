@@ -1,6 +1,5 @@
 """People are ranked by normalised scores as a loop over all faces would rank them."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,13 +10,14 @@ from faceops.base.reasons import Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import album_search
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
-from faceops.identification.engine.decide import Candidate, NamingRule, decide
+from faceops.identification.engine.decide import decide
 from faceops.identification.settings import IDENTIFICATION
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.naming import NamingLimits
 from faceops.verification.normalisation import Normalisation, unit
 from faceops.verification.thresholds import TailPoint
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Verifier, sigmoid
+from tests.identification.columns import block, photo, ranked, reasons
 
 SIZE = 32
 VERIFIER = Verifier(np.linspace(-12, -8, SIZE).astype(np.float32), 12.0, "linear")
@@ -69,19 +69,20 @@ def test_the_best_people_are_those_of_the_naive_loops(
     gallery = gallery_of(rows, persons)
     faces = np.concatenate([rows[::4], faces_of(draw, np.arange(6))])
     search = AlbumSearch.of_no_album(normalisation, gallery)
-    ranked = search.rank(faces)
+    found = search.rank(faces)
     expected = naive(search, faces, gallery)
-    assert ranked.people.shape == (len(faces), min(people, 2))
-    assert ranked.people.tolist() == [[person for _, _, person in row] for row in expected]
-    np.testing.assert_allclose(
-        ranked.log_odds, [[-odds for odds, _, _ in row] for row in expected], atol=2e-3
-    )
-    np.testing.assert_allclose(
-        ranked.distances, [[apart for _, apart, _ in row] for row in expected], atol=1e-5
-    )
-    share = search.album.strangers_named(ranked.log_odds[:, 0], search.enrolled)
-    np.testing.assert_array_equal(ranked.stranger_share, share)
-    assert search.rank(faces[:0]).people.shape == (0, min(people, 2))
+    there = slice(0, min(people, 2))
+    assert found.people[:, there].tolist() == [[one for *_, one in row] for row in expected]
+    odds = [[-odds for odds, _, _ in row] for row in expected]
+    np.testing.assert_allclose(found.scores[:, there], odds, atol=2e-3)
+    apart = [[apart for _, apart, _ in row] for row in expected]
+    np.testing.assert_allclose(found.distances[:, there], apart, atol=1e-5)
+    np.testing.assert_array_equal(found.probabilities[:, 0], sigmoid(found.scores[:, 0]))
+    if people == 1:
+        assert (found.people[:, 1] < 0).all() and np.isneginf(found.scores[:, 1]).all()
+    share = search.album.strangers_named(found.scores[:, 0], search.enrolled)
+    np.testing.assert_array_equal(found.stranger_share, share)
+    assert search.rank(faces[:0]).people.shape == (0, 2)
 
 
 def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisation) -> None:
@@ -89,8 +90,8 @@ def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisat
     rows = faces_of(draw, np.arange(8))
     persons = np.array([5, 3, 4, 0, 1, 2, 6, 5])
     rows[[1, 2]] = rows[0]  # 5, 3 and 4 share a photo; 5 has another one too
-    ranked = AlbumSearch.of_no_album(normalisation, gallery_of(rows, persons)).rank(rows[:1])
-    assert ranked.people.tolist() == [[3, 4]]
+    found = AlbumSearch.of_no_album(normalisation, gallery_of(rows, persons)).rank(rows[:1])
+    assert found.people.tolist() == [[3, 4]]
 
 
 @pytest.mark.parametrize("people", [10, 40])
@@ -101,38 +102,23 @@ def test_single_photos_keep_the_budget(people: int, normalisation: Normalisation
     search = AlbumSearch.of_no_album(normalisation, gallery_of(rows[:people], np.arange(people)))
     cut = search.album.threshold(0.05, search.enrolled)
     assert cut.low is None
-    strangers = search.rank(rows[people:]).log_odds[:, 0]
+    strangers = search.rank(rows[people:]).scores[:, 0]
     known = search.rank(unit(centres[:people] + 0.5 * draw.normal(size=(people, SIZE))))
     assert (strangers >= cut.log_odds).mean() <= 0.06
-    assert (known.log_odds[:, 0] >= cut.log_odds).mean() >= 0.9
-
-
-def photo(photo_id: str | None, *faces: FoundFace) -> FoundPhoto:
-    return FoundPhoto(photo_id, None, faces)
-
-
-def face(value: float, size: float = 50) -> FoundFace:
-    return FoundFace((0, 0, size, size), 0.9, 0.9, np.full(4, value, np.float32), b"")
+    assert (known.scores[:, 0] >= cut.log_odds).mean() >= 0.9
 
 
 def test_the_album_is_of_usable_faces_and_each_photo_counts_once() -> None:
-    forgotten = replace(face(9), embedding=np.zeros(0, np.float32))
-    photos = [
-        photo("a", face(1), face(2)), photo("b", face(9, size=5), forgotten), photo(None),
-        photo("a", face(1), face(2)), photo("c", face(3)),
-    ]  # fmt: skip
-    rows, codes = usable_faces(photos, IDENTIFICATION, 4)
-    assert rows[:, 0].tolist() == [1, 2, 3] and codes.tolist() == [0, 0, 4]
-    rows, codes = usable_faces(photos[1:3], IDENTIFICATION, 4)
-    assert rows.shape == (0, 4) and codes.shape == (0,)
-
-
-def named(odds: float, runner_up: float | None = None, margin: float = 1.0) -> Reason | None:
-    """The reason why a face with these log odds is not named at a threshold of 18."""
-    people = [("Ann", odds)] + ([] if runner_up is None else [("Ben", runner_up)])
-    candidates = [Candidate(name, 1.0, 0.5, value, 0.01) for name, value in people]
-    rule = NamingRule(1.0, margin, log_odds=18.0, usual_log_odds=18.0)
-    return decide([candidates], [None], rule)[0].reason
+    values = np.arange(1, 5, dtype=np.float32)
+    pair, poor = photo("a", [0.9, 0.9]), photo("b", [0.05, 0.9, 0.9])
+    poor.faces["box"][1, 2] = 5  # pixels wide
+    poor.faces["forgotten"][2] = True
+    one = photo("c", [0.9], values[None])
+    blocks = [block(pair, poor, photo(None)), block(pair, one)]
+    rows, photos = usable_faces(blocks, IDENTIFICATION)
+    assert rows.tolist() == [0, 1, 7] and photos.tolist() == [0, 0, 4]
+    rows, photos = usable_faces([block(poor, photo(None))], IDENTIFICATION)
+    assert rows.shape == photos.shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +134,14 @@ def named(odds: float, runner_up: float | None = None, margin: float = 1.0) -> R
 def test_scores_are_compared_in_log_odds_where_all_probabilities_are_1(
     odds: tuple[float, ...], expected: Reason | None
 ) -> None:
-    assert named(*odds) == expected
+    limits = NamingLimits(1.0, 1.0, log_odds=18.0, usual_log_odds=18.0)
+    one = np.zeros(1, int), np.full(1, -1, np.int8)
+    assert reasons(decide(ranked([odds], log_odds=True), *one, limits)) == [expected]
 
 
 def test_of_two_faces_the_one_with_the_higher_log_odds_gets_the_name() -> None:
-    candidates = [[Candidate("Ann", 1.0, 0.5, odds, 0.01)] for odds in (19.0, 20.0)]
-    first, second = decide(candidates, [None, None], NamingRule(1.0, 1.0, log_odds=18.0))
-    assert (first.reason, second.person) == (Reason.AMBIGUOUS, "Ann")
+    limits = NamingLimits(1.0, 1.0, log_odds=18.0)
+    found = ranked([[19.0], [20.0]], log_odds=True)
+    decisions = decide(found, np.zeros(2, int), np.full(2, -1, np.int8), limits)
+    assert reasons(decisions) == [Reason.AMBIGUOUS, None]
+    assert decisions.person.tolist() == [-1, 0]

@@ -5,9 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.reasons import (
+    IDENTIFIED,
+    KINDS,
+    REASONS,
+    DecisionKind,
+    Reason,
+    reason_code,
+)
 from faceops.identification.engine import decide as engine
-from faceops.identification.engine.decide import Candidate, NamingRule, decide, rank_people
+from faceops.identification.engine.album_search import Ranked
+from faceops.identification.engine.decide import NOBODY, decide, rank_people
+from faceops.verification.naming import NamingLimits
+from tests.identification.columns import ranked, reasons
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
 
@@ -66,10 +76,83 @@ def test_names_equal_the_naive_loops(seed: int) -> None:
     faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
     people = sorted(set(persons))
     whose = np.array([people.index(person) for person in persons])
-    ranked = rank_people(faces, gallery.astype(np.float32), people, whose, verify)
-    decisions = decide(ranked, [None] * 8, NamingRule(0.4, 1.0))
-    got = [(one.person, str(one.reason) if one.reason else None) for one in decisions]
+    found = rank_people(faces, gallery.astype(np.float32), whose, verify)
+    decisions = decided(found, limits=NamingLimits(0.4, 1.0))
+    got = [
+        (None if person < 0 else people[person], reason)
+        for person, reason in zip(decisions.person.tolist(), reasons(decisions), strict=True)
+    ]
     assert got == naive_names(faces, gallery.astype(np.float32), persons, 0.4, 1.0)
+
+
+def decided(
+    found: Ranked, refused: list[Reason | None] | None = None, *, limits: NamingLimits
+) -> engine.Decisions:
+    """The decisions about the faces of one photo."""
+    codes = [reason_code(one) for one in refused or [None] * len(found.people)]
+    return decide(found, np.zeros(len(codes), int), np.array(codes, np.int8), limits)
+
+
+def decided_one_by_one(
+    found: Ranked, photos: np.ndarray, refused: np.ndarray, limits: NamingLimits
+) -> list[tuple[DecisionKind, Reason | None]]:
+    """Kind and reason of each face, face by face and photo by photo."""
+    rows = iter(range(len(found.people)))
+    result: list[tuple[DecisionKind, Reason | None]] = []
+    winners: dict[tuple[int, int], tuple[float, int]] = {}
+    for face, (photo, code) in enumerate(zip(photos.tolist(), refused.tolist(), strict=True)):
+        if code >= 0:
+            result.append((DecisionKind.REJECTED, REASONS[code]))
+            continue
+        row = next(rows)
+        (best, _), scores = found.people[row].tolist(), found.scores[row]
+        if best == NOBODY:
+            result.append((DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY))
+        elif not limits.reached(scores[:1])[0]:
+            result.append((DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD))
+        elif not limits.leads(scores[:1], scores[1:])[0]:
+            result.append((DecisionKind.UNKNOWN, Reason.AMBIGUOUS))
+        else:
+            result.append((DecisionKind.IDENTIFIED, None))
+            score, winner = winners.get((photo, best), (-math.inf, -1))
+            if scores[0] > score:
+                if winner >= 0:
+                    result[winner] = (DecisionKind.UNKNOWN, Reason.AMBIGUOUS)
+                winners[photo, best] = (float(scores[0]), face)
+            else:
+                result[-1] = (DecisionKind.UNKNOWN, Reason.AMBIGUOUS)
+    return result
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_columns_are_decided_as_row_by_row(seed: int, normalised: bool) -> None:
+    random = np.random.default_rng(seed)
+    photos = np.sort(random.integers(0, 40, 200))
+    refused = np.where(random.random(200) < 0.2, reason_code(Reason.LOW_QUALITY), -1)
+    count = int((refused < 0).sum())
+    found = Ranked.of_nobody(count)
+    found.people[:] = [random.permutation(4)[:2] for _ in range(count)]
+    scores = np.sort(random.integers(0, 12, (count, 2)) / 12, axis=1)[:, ::-1]  # with ties
+    found.scores[:] = 20 * scores if normalised else scores
+    found.probabilities[:], found.distances[:] = scores, 1 - scores
+    alone = random.random(count) < 0.1  # one person is enrolled
+    found.people[alone, 1], found.scores[alone, 1] = NOBODY, -np.inf
+    nobody = random.random(count) < 0.1
+    found.people[nobody], found.scores[nobody] = NOBODY, -np.inf
+    limits = NamingLimits(0.4, 0.5, *((9.0, 8.0) if normalised else ()))
+    decisions = decide(found, photos, refused.astype(np.int8), limits)
+    got = [
+        (KINDS[kind], reason)
+        for kind, reason in zip(decisions.kind, reasons(decisions), strict=True)
+    ]
+    assert got == decided_one_by_one(found, photos, refused, limits)
+    assert {kind for kind, _ in got} == set(DecisionKind)
+    compared = np.flatnonzero(refused < 0)
+    np.testing.assert_array_equal(decisions.best[compared], found.people[:, 0])
+    np.testing.assert_array_equal(decisions.distance[compared], found.distances[:, 0])
+    assert (decisions.best[refused >= 0] == NOBODY).all()
+    assert np.isnan(decisions.probability[refused >= 0]).all()
 
 
 def test_a_runner_up_is_found_behind_many_photos_of_the_best() -> None:
@@ -78,25 +161,24 @@ def test_a_runner_up_is_found_behind_many_photos_of_the_best() -> None:
     many = np.stack([ann + 0.001 * row for row in unit_rows(random, 40)]).astype(np.float32)
     gallery = np.concatenate([many, unit_rows(random, 1)])
     whose = np.array([0] * 40 + [1])
-    (found,) = rank_people(ann[None], gallery, ["Ann", "Ben"], whose, verify, nearest_faces=4)
-    assert [candidate.person for candidate in found] == ["Ann", "Ben"]
-
-
-def ann(probability: float) -> list[Candidate]:
-    return [Candidate("Ann", probability, 0.5), Candidate("Ben", 0.1, 1.2)]
+    found = rank_people(ann[None], gallery, whose, verify, nearest_faces=4)
+    assert found.people.tolist() == [[0, 1]]
 
 
 def test_two_faces_of_a_photo_never_get_one_name() -> None:
-    first, second, third = decide([ann(0.8), ann(0.9), ann(0.9)], [None] * 3, NamingRule(0.5, 1.0))
-    assert [one.person for one in (first, second, third)] == [None, "Ann", None]
-    assert first.reason == third.reason == Reason.AMBIGUOUS
-    assert first.kind == DecisionKind.UNKNOWN
+    found = ranked([[0.8, 0.1], [0.9, 0.1], [0.9, 0.1]])
+    decisions = decided(found, limits=NamingLimits(0.5, 1.0))
+    assert decisions.person.tolist() == [NOBODY, 0, NOBODY]
+    assert reasons(decisions) == [Reason.AMBIGUOUS, None, Reason.AMBIGUOUS]
+    apart = decide(found, np.arange(3), np.full(3, -1, np.int8), NamingLimits(0.5, 1.0))
+    assert apart.person.tolist() == [0, 0, 0]
 
 
 def test_a_refused_face_is_rejected_and_takes_no_name_from_others() -> None:
-    refused, named = decide([[], ann(0.8)], [Reason.LOW_QUALITY, None], NamingRule(0.5, 1.0))
-    assert (refused.kind, refused.reason) == (DecisionKind.REJECTED, Reason.LOW_QUALITY)
-    assert named.person == "Ann"
+    refused = [Reason.LOW_QUALITY, None]
+    decisions = decided(ranked([[0.8, 0.1]]), refused, limits=NamingLimits(0.5, 1.0))
+    assert KINDS[decisions.kind[0]] == DecisionKind.REJECTED
+    assert reasons(decisions) == refused and decisions.person.tolist() == [NOBODY, 0]
 
 
 @pytest.mark.parametrize("block", [3, 7, 1000])
@@ -120,23 +202,24 @@ def test_the_nearest_faces_equal_the_loop(
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "rule", "reason"),
+    ("probabilities", "limits", "reason"),
     [
-        ([], NamingRule(1.0, 1.0), Reason.GALLERY_EMPTY),
+        ([], NamingLimits(1.0, 1.0), Reason.GALLERY_EMPTY),
         # Threshold and margin are inclusive; 0.75 and 0.5 are odds of 3 and 1.
-        ([0.5], NamingRule(0.5, 1.0), None),
-        ([0.75, 0.5], NamingRule(0.5, math.log(3)), None),
-        ([0.75, 0.5], NamingRule(0.5, math.log(3) + 1e-9), Reason.AMBIGUOUS),
+        ([0.5], NamingLimits(0.5, 1.0), None),
+        ([0.75, 0.5], NamingLimits(0.5, math.log(3)), None),
+        ([0.75, 0.5], NamingLimits(0.5, math.log(3) + 1e-9), Reason.AMBIGUOUS),
         # Near 1, a name needs a lead in odds, not in probability.
-        ([0.99999, 0.96], NamingRule(0.9996, 1.0), None),
-        ([0.99999, 0.99998], NamingRule(0.9996, 1.0), Reason.AMBIGUOUS),
-        ([1.0, 1.0], NamingRule(0.9996, 1.0), Reason.AMBIGUOUS),
-        ([1.0, 0.0], NamingRule(1.0, 1.0), None),
+        ([0.99999, 0.96], NamingLimits(0.9996, 1.0), None),
+        ([0.99999, 0.99998], NamingLimits(0.9996, 1.0), Reason.AMBIGUOUS),
+        ([1.0, 1.0], NamingLimits(0.9996, 1.0), Reason.AMBIGUOUS),
+        ([1.0, 0.0], NamingLimits(1.0, 1.0), None),
     ],
 )
 def test_threshold_and_margin(
-    probabilities: list[float], rule: NamingRule, reason: Reason | None
+    probabilities: list[float], limits: NamingLimits, reason: Reason | None
 ) -> None:
-    candidates = [Candidate(*one, 0.5) for one in zip(("Ann", "Ben"), probabilities, strict=False)]
-    (decision,) = decide([candidates], [None], rule)
-    assert decision.reason == reason and decision.person == (None if reason else "Ann")
+    decisions = decided(ranked([probabilities]), limits=limits)
+    assert reasons(decisions) == [reason]
+    assert decisions.person.tolist() == [NOBODY if reason else 0]
+    assert (decisions.kind == IDENTIFIED).tolist() == [reason is None]

@@ -1,19 +1,20 @@
 """Drift: a changed album is reported, a difference by chance is not."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.reasons import IDENTIFIED, NO_REASON, UNKNOWN, Reason, reason_code
 from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare, psi
-from faceops.identification.engine.decide import Candidate, Decision, NamedPhoto
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.engine.decide import Decisions, NamedBlock
 from faceops.identification.summary import Drift
 from faceops.release.bundle import Bundle
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import clipped_log_odds
+from tests.identification.columns import block, photo
 
 GALLERY, BUDGET = 12, 0.2
 draw = np.random.default_rng(2)
@@ -25,36 +26,35 @@ def thresholds(bundle: Bundle) -> Thresholds:
     return bundle.release.thresholds.model_copy(update={"quality_deciles": deciles})
 
 
-def photo(name: str, quality: float, probability: float | None) -> NamedPhoto:
-    """A photo of one face; one of probability None is named."""
-    face = FoundFace((0, 0, 50, 50), 0.9, quality, np.zeros(4, np.float32), b"")
-    best = Candidate("Ann", probability or 1.0, 0.5)
-    decision = (
-        Decision(DecisionKind.IDENTIFIED, None, best)
-        if probability is None
-        else Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best)
-    )
-    photo_id = name.encode().hex()
-    found = FoundPhoto(photo_id, None, (face,))
-    return NamedPhoto(Path(name), None, found, True, photo_path=name, decisions=[decision])
+Seen = tuple[str, float, float | None]  # name of the photo, quality, probability; None is named
 
 
-def measured(
-    thresholds: Thresholds, photos: list[NamedPhoto], before: set[str]
-) -> dict[str, Drift]:
+def measured(thresholds: Thresholds, seen: Sequence[Seen], before: set[str]) -> dict[str, Drift]:
+    """Drift of photos of one face."""
     meter = DriftMeter(thresholds, GALLERY, BUDGET, frozenset(name.encode() for name in before))
-    for each in photos:
-        meter.add(each)
+    for start in range(0, len(seen), 90):
+        some = seen[start : start + 90]
+        photos = block(*(photo(name.encode().hex(), [quality]) for name, quality, _ in some))
+        named = np.array([probability is None for *_, probability in some])
+        below = reason_code(Reason.BELOW_THRESHOLD)
+        decisions = replace(
+            Decisions.without_names(len(some)),
+            kind=np.where(named, IDENTIFIED, UNKNOWN),
+            reason=np.where(named, NO_REASON, below),
+            best=np.zeros(len(some), np.int32),
+            probability=np.array([probability or 1 for *_, probability in some], np.float32),
+        )
+        meter.add(NamedBlock(photos, [name for name, *_ in some], decisions, ["Ann"]))
     return {drift.what: drift for drift in meter.result()}
 
 
-def as_calibrated(thresholds: Thresholds, count: int) -> list[NamedPhoto]:
+def as_calibrated(thresholds: Thresholds, count: int) -> list[Seen]:
     """Strangers whose quality and similarity are those of the calibration."""
     photos = []
     for number in range(count):
         share = BUDGET + (1 - BUDGET) * draw.random()  # not among those that are named
         odds = search_log_odds(thresholds.search_tails, min(share, 0.85), GALLERY)
-        photos.append(photo(f"p{number}", draw.random(), float(1 / (1 + np.exp(-odds)))))
+        photos.append((f"p{number}", draw.random(), float(1 / (1 + np.exp(-odds)))))
     return photos
 
 
@@ -77,14 +77,14 @@ def test_faces_like_those_of_the_calibration_are_not_drift(thresholds: Threshold
 
 
 def test_lower_face_quality_is_reported_with_advice(thresholds: Thresholds) -> None:
-    photos = [photo(f"p{number}", 0.5 * draw.random(), 0.001) for number in range(300)]
+    photos = [(f"p{number}", 0.5 * draw.random(), 0.001) for number in range(300)]
     drift = measured(thresholds, photos, set())[QUALITY]
     assert drift.level == "major"
     assert "poorer" in drift.advice
 
 
 def test_better_faces_are_no_reason_to_doubt_thresholds(thresholds: Thresholds) -> None:
-    photos = [photo(f"p{number}", 0.5 + 0.5 * draw.random(), 0.001) for number in range(300)]
+    photos = [(f"p{number}", 0.5 + 0.5 * draw.random(), 0.001) for number in range(300)]
     drift = measured(thresholds, photos, set())[QUALITY]
     assert "better" in drift.advice and "stricter" not in drift.advice
 
@@ -96,7 +96,7 @@ def test_thresholds_that_adapt_are_only_compared_with_poorer_faces(thresholds: T
     adapting = thresholds.model_copy(update={"normalisation": known})
     for least, advice in ((0.5, ""), (0.0, "poorer")):
         qualities = least + 0.5 * draw.random(300)
-        photos = [photo(f"p{number}", quality, 0.99) for number, quality in enumerate(qualities)]
+        photos = [(f"p{number}", quality, 0.99) for number, quality in enumerate(qualities)]
         found = measured(adapting, photos, set())
         assert set(found) == {QUALITY} and found[QUALITY].level == "major"
         assert advice in found[QUALITY].advice and bool(advice) == bool(found[QUALITY].advice)
@@ -106,15 +106,15 @@ def test_unnamed_faces_close_to_an_enrolled_person_are_reported(thresholds: Thre
     odds = search_log_odds(thresholds.search_tails, 0.25, GALLERY)
     near = float(1 / (1 + np.exp(-odds)))
     assert clipped_log_odds(near) == pytest.approx(odds, abs=1e-3)
-    photos = [photo(f"p{number}", draw.random(), near) for number in range(300)]
+    photos = [(f"p{number}", draw.random(), near) for number in range(300)]
     drift = measured(thresholds, photos, set())[SIMILARITY]
     assert drift.level == "major"
     assert "enrol more" in drift.advice
 
 
 def test_new_photos_are_compared_with_earlier_ones(thresholds: Thresholds) -> None:
-    old = [photo(f"old{number}", draw.random(), None) for number in range(200)]
-    new = [photo(f"new{number}", draw.random(), 0.001) for number in range(100)]
+    old = [(f"old{number}", draw.random(), None) for number in range(200)]
+    new = [(f"new{number}", draw.random(), 0.001) for number in range(100)]
     found = measured(thresholds, [*old, *new], {f"old{number}" for number in range(200)})
     assert found[UNNAMED].level == "major"
     assert "new people to enrol" in found[UNNAMED].advice

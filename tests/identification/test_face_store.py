@@ -24,22 +24,19 @@ from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings
 from faceops.identification.state import schema
-from faceops.identification.state.face_store import Extraction, FaceStore
-from faceops.identification.state.found_photo import (
-    FoundFace,
-    FoundPhoto,
-    decode_crop,
-    encode_crop,
-)
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.found_photo import FACE, decode_crop, encode_crop
+from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
-from faceops.identification.unknown.unknown_people import FaceKey, number_groups
+from faceops.identification.unknown.numbers import FaceKey
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 from tests.conftest import link_album
-from tests.identification.conftest import count, results_missing, rows_of
+from tests.identification.columns import number_groups, photo
+from tests.identification.conftest import as_of_schema_5, count, results_missing, rows_of
 from tests.photos.tiny_dng import dng
 
 METHOD = Method("finder", "contract")
@@ -47,10 +44,11 @@ KEEP_CROPS = IdentifySettings(keep_crops=True)
 
 
 def extraction(number: int) -> Extraction:
-    face = FoundFace((0, 0, 50, 50), 0.9, 0.9, np.zeros(128, np.float32), b"picture" * 500)
-    photo = FoundPhoto(f"photo {number}", None, (face,), (100, 100), 1)
-    path = Path(f"/photos/{number}.jpg")
-    return Extraction(path, SourceFile(path, 1, 1, 1, 1), photo, opened=True)
+    draw = np.random.default_rng(number)
+    crop = draw.integers(0, 256, (112, 112, 3), np.uint8)  # noise: a large picture
+    found = photo(f"photo {number}", [0.9], np.ones((1, 128), np.float32))
+    path = f"/photos/{number}.jpg"
+    return Extraction(path, SourceFile(path, 1, 1, 1, 1), found, opened=True, crops={0: crop})
 
 
 @pytest.fixture
@@ -140,10 +138,26 @@ def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
         assert capsys.readouterr().err == ""
 
 
+def test_a_state_of_schema_5_is_migrated_and_no_photo_is_opened(
+    album: Path, own_gallery: Path, bundle: Bundle, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = identify(album, Gallery.open(own_gallery), bundle, out)
+    forget_person(own_gallery, first.people.most_common(1)[0][0])
+    identify(album, Gallery.open(own_gallery), bundle, out)
+    rows, pictures = rows_of(out), count(out, "pictures")
+    assert {"forgotten", None} < {row["reason"] for row in rows}
+    as_of_schema_5(out)
+    again = identify(album, Gallery.open(own_gallery), bundle, results_missing(out))
+    assert again.photos_opened == 0 and rows_of(out) == rows
+    assert count(out, "pictures") == pictures == count(out, "pictures WHERE crop NOT NULL")
+    assert "another version" not in capsys.readouterr().err
+
+
 def test_a_state_of_schema_4_is_migrated_and_only_photos_without_a_clear_face_are_opened(
     album: Path, gallery: Gallery, bundle: Bundle, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = identify(album, gallery, bundle, out)
+    as_of_schema_5(out)
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
         for column in ("ctime_ns", "inode"):
             db.execute(f"ALTER TABLE files DROP COLUMN {column}")
@@ -169,11 +183,12 @@ def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(
 ) -> None:
     status = SimpleNamespace(st_mode=stat.S_IFREG, st_size=1, st_mtime_ns=10**19, st_ctime_ns=-1)
     status.st_ino = 2**64 - 2  # as some FUSE file systems give
-    monkeypatch.setattr(Path, "stat", lambda _: status)
-    file = source_file(Path("/photos/photo.jpg"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda _: status)
+        file = source_file("/photos/photo.jpg")
     assert file is not None
     store.save([replace(extraction(0), path=file.path, file=file)])
-    assert list(store.find_unchanged([file])) == [file]
+    assert store.find_unchanged([file]) == [("photo 0", True)]
 
 
 def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:
@@ -182,8 +197,9 @@ def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:
         with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
             store.save([extraction(0)])
             store.drop_old_methods()
-    for table in ("methods", "photos", "faces", "embeddings"):
+    for table in ("methods", "photos"):
         assert count(tmp_path, f"(SELECT DISTINCT finder FROM {table})") == 3
+    assert count(tmp_path, "embeddings") == count(tmp_path, "pictures") == 3
 
 
 def test_a_stored_crop_is_lossless() -> None:
@@ -268,7 +284,7 @@ def test_a_photo_that_could_be_opened_though_not_hashed_is_stored(
     photo, out = album / "orientation_6.jpg", tmp_path / "out"
     fail(monkeypatch, Path, "open", OSError(errno.EIO, "Input/output error"))
     first = identify(photo, gallery, bundle, out)
-    assert first.faces > 0 and "data:image/jpeg" in (out / "report.html").read_text("utf-8")
+    assert first.faces > 0 and "data:image/webp" in (out / "report.html").read_text("utf-8")
     second = identify(photo, gallery, bundle, results_missing(out))
     assert (second.photos_opened, second.faces) == (0, first.faces)
 
@@ -282,12 +298,12 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
         extractor = FaceExtractor(
             bundle, bundle.face_finder(), store, IdentifySettings(detail=0), Timer()
         )
-        fail(monkeypatch, Path, "stat", OSError(errno.EIO, "Input/output error"))
-        (first,) = extractor.extract([photo])
-        assert (first.file, first.opened, len(first.photo.faces) > 0) == (None, True, True)
-        assert store.load([first.photo.photo_id or ""])
-        (second,) = extractor.extract([photo])
-        assert (second.file is None, second.opened) == (False, False)
+        fail(monkeypatch, os, "stat", OSError(errno.EIO, "Input/output error"))
+        (first,) = map(extractor.extract, extractor.groups([str(photo)]))
+        assert (first.file(0), *first.opened, len(first.faces) > 0) == (None, True, True)
+        assert store.load([first.photo_ids[0] or ""])
+        (second,) = map(extractor.extract, extractor.groups([str(photo)]))
+        assert (second.file(0) is None, *second.opened) == (False, False)
 
 
 def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(
@@ -368,7 +384,7 @@ def with_faces(rows: list[dict[str, Any]]) -> set[str]:
 
 def set_crops(out: Path, crop: bytes | None, where: str = "TRUE") -> None:
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        db.execute(f"UPDATE faces SET crop=? WHERE {where}", (crop,))
+        db.execute(f"UPDATE pictures SET crop=? WHERE {where}", (crop,))
 
 
 def test_the_next_release_embeds_stored_crops_and_going_back_embeds_nothing(
@@ -405,7 +421,7 @@ def test_without_stored_crops_only_photos_with_faces_are_opened(
     again = identify(album, new_gallery, new, out, KEEP_CROPS)
     assert (again.photos_opened, again.photos_reembedded) == (len(with_faces(new_rows)), 0)
     assert rows_of(out) == new_rows
-    assert count(out, "faces WHERE crop IS NULL") == 0
+    assert count(out, "pictures WHERE crop IS NULL") == 0
     back = identify(album, gallery, bundle, out)
     assert (back.photos_opened, back.photos_reembedded) == (0, 0)
 
@@ -420,7 +436,9 @@ def test_a_photo_that_lacks_a_crop_is_opened(
     crop: bytes | None,
 ) -> None:
     photo = next(row["photo_id"] for row in new_rows if row["face_index"] == 1)
-    set_crops(out, crop, f"photo_id='{photo}' AND face_index=1")
+    set_crops(
+        out, crop, f"photo IN (SELECT id FROM photos WHERE photo_id='{photo}') AND face_index=1"
+    )
     assert identify(album, new_gallery, new, out).photos_opened == 1
     assert rows_of(out) == new_rows
 
@@ -446,7 +464,7 @@ def test_an_interrupted_run_continues_to_embed(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("faceops.identification.run.GROUP", 4)
+    monkeypatch.setattr("faceops.identification.engine.extract.GROUP", 4)
     groups, extract = [], FaceExtractor.extract
 
     def killed(extractor: FaceExtractor, paths: list[Path]) -> Any:
@@ -476,7 +494,7 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
     first = identify(album, Gallery.open(own_gallery), bundle, out)
     person = first.people.most_common(1)[0][0]
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
-        before = {crop for (crop,) in db.execute("SELECT crop FROM faces")}
+        before = {crop for (crop,) in db.execute("SELECT crop FROM pictures")}
     done = forget_person(own_gallery, person)
     assert done.complete and done.proof.found == []
     removed = set(done.outputs[0].secrets) & before
@@ -484,14 +502,22 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
     content = (out / "state.sqlite").read_bytes()
     assert not [crop for crop in removed if crop[:40] in content or crop[-40:] in content]
     reembed(own_gallery, new)
-    forgotten = count(out, "faces WHERE forgotten")
+    forgotten = count(out, "forgotten_places")
     again = identify(album, Gallery.open(own_gallery), new, out)
     assert again.reasons["forgotten"] == forgotten > 0 and person not in again.people
     assert (again.photos_opened == 0) == crops
     # Not even if another finder finds them.
     other = identify(album, Gallery.open(own_gallery), new, out, IdentifySettings(detail=0))
     assert other.photos_opened > 0 and other.reasons["forgotten"] == forgotten
-    assert count(out, "faces WHERE forgotten AND (crop NOT NULL OR length(thumbnail)>0)") == 0
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
+        found = db.execute("SELECT id, faces FROM photos").fetchall()
+        pictured = set(db.execute("SELECT photo, face_index FROM pictures"))
+        matrices = db.execute("SELECT photo, embeddings FROM embeddings").fetchall()
+    gone = {number: np.frombuffer(faces, FACE)["forgotten"] for number, faces in found}
+    assert not [face for face in pictured if gone[face[0]][face[1]]]
+    for number, content in matrices:
+        rows = np.frombuffer(content, "<f4").reshape(len(gone[number]), -1)
+        assert not rows[gone[number]].any()
 
 
 def test_shards_embed_stored_crops_too(

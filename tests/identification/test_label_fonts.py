@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from faceops.base.reasons import DecisionKind
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from faceops.identification.records import label_fonts
-from faceops.identification.records.drawings import annotate, label_image, label_of
+from faceops.identification.records.drawings import ShownFace, annotate, drawn_name, label_image
 from faceops.identification.records.label_fonts import OWN, FontFile, lacking, text_runs
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -87,26 +86,24 @@ def add_font(folder: Path, name: str, letters: str) -> FontFile:
     return FontFile(str(folder / f"{name}.ttf"))
 
 
-def decision(person: str) -> Any:
-    best = SimpleNamespace(probability=0.97)
-    return SimpleNamespace(person=person, best=best, kind=DecisionKind.IDENTIFIED, reason=None)
-
-
 @pytest.mark.parametrize("script", NAMES)
 def test_without_fonts_a_name_is_readable_and_the_script_is_said(folder: Path, script: str) -> None:
     plain_name = {"LATIN": "Zoe Angstrom", "SYMBOL": "Ada"}.get(script, "face 0")
-    assert label_of(decision(NAMES[script]), 0) == f"{plain_name} 0.97"
-    assert label_of(decision("😀"), 3) == "face 3 0.97"
+    assert drawn_name(NAMES[script], 0) == f"{plain_name}"
+    assert drawn_name("😀", 3) == "face 3"
     found = lacking(NAMES[script])
     assert list(found) == [script] and found[script] in NAMES[script]
     shown = {"CJK": "Chinese characters", "SYMBOL": "symbols"}.get(script, script.title())
     assert f"names in {shown} are drawn without accents and symbols, or as face" in (
         label_fonts.advice(found)
     )
-    faces: Any = (SimpleNamespace(box=(20, 30, 60, 60), forgotten=False),)
-    photo = np.zeros((120, 200, 3), np.uint8)
-    drawn = annotate(photo, faces, [decision(NAMES[script])])
-    plain = annotate(photo, faces, [decision(plain_name)])
+    photo, box = np.zeros((120, 200, 3), np.uint8), (20.0, 30.0, 60.0, 60.0)
+    drawn, plain = (
+        annotate(
+            photo, [ShownFace(box, DecisionKind.IDENTIFIED, f"{drawn_name(name, 0)} 0.97", True)]
+        )
+        for name in (NAMES[script], plain_name)
+    )
     assert drawn.tobytes() == plain.tobytes()
 
 
@@ -119,7 +116,7 @@ def test_with_the_fonts_of_this_machine_no_letter_is_a_box(name: str) -> None:
     runs = text_runs(name)
     assert "".join(part for _, part in runs) == name and len(runs) <= 3
     assert all(label_fonts._has(font, part) for font, run in runs for part in run.split())
-    assert label_of(decision(name), 0) == f"{name} 0.97"
+    assert drawn_name(name, 0) == f"{name}"
     assert (np.asarray(label_image(f"{name} 0.97", 200, COLOUR)) == 255).all(axis=2).any()
 
 
@@ -132,7 +129,7 @@ def test_the_font_changes_only_where_it_has_to(folder: Path) -> None:
     assert text_runs("Bea 张伟") == [(OWN, "Bea "), (han, "张伟")]
     assert text_runs("张伟 さくら") == [(han, "张伟"), (OWN, " "), (kana, "さくら")]
     assert lacking("张く伟ด") == {"THAI": "ด"}
-    assert label_of(decision("张伟"), 0) == "张伟 0.97"
+    assert drawn_name("张伟", 0) == "张伟"
     one, other = (label_image(f"{name} 0.97", 200, COLOUR) for name in ("张伟", "伟张"))
     assert one.size == other.size and one.tobytes() != other.tobytes()
 
@@ -143,8 +140,8 @@ def test_letters_keep_their_marks_and_joiners(folder: Path) -> None:
     assert text_runs("दि") == [(marked, "दि")]
     assert text_runs("द\u200d") == [(marked, "द\u200d")]
     assert [font for font, _ in text_runs("x\u0332")] == [marked]
-    assert label_of(decision("द\u200dx\u202e"), 0) == "द\u200dx  0.97"
-    assert label_of(decision("\U0003347f"), 0) == "face 0 0.97"  # of a later version of Unicode
+    assert drawn_name("द\u200dx\u202e", 0) == "द\u200dx "
+    assert drawn_name("\U0003347f", 0) == "face 0"  # of a later version of Unicode
     # What is remembered until a font is installed is what no font has.
     assert lacking("ÿz\u0332") == {"LATIN": "ÿ"} and lacking("z\u0332") == {"LATIN": "z\u0332"}
 

@@ -3,6 +3,10 @@
 import csv
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.base.reasons import DecisionKind, Reason
-from faceops.identification.engine.decide import Candidate, Decision
+from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.identification.engine.decide import Decisions, NamedBlock
 from faceops.identification.records import records
 from faceops.identification.records.records import (
     COLUMNS,
     Column,
-    Record,
     RunOrigin,
     open_writers,
     records_of,
 )
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.state.photo_block import PhotoBlock
+from tests.identification.columns import block, photo
 
 NAMES = [
     *("run_id", "photo_id", "photo_path", "face_index", "x", "y", "width", "height"),
@@ -35,12 +39,17 @@ HOSTILE = [
     *("two\nlines", "<b>&amp;", "名前 Ω"),
 ]
 ORIGIN = RunOrigin("r", "R", "c")
-FACE = FoundFace((1, 2, 30, 40), 0.9, 0.8, np.zeros(8, np.float32), b"")
 
 
-def row(person: str | None, number: int) -> Record:
-    known = {"run_id": "r", "decision": "identified", "face_index": number, "x": 1.5}
-    return {**dict.fromkeys(NAMES), **known, "photo_path": f"{person}.jpg", "person": person}
+def named(people: Sequence[str], photos: PhotoBlock, paths: Sequence[str]) -> NamedBlock:
+    """Photos whose faces are given the names of `people` in turn."""
+    faces = len(photos.faces)
+    decisions = replace(
+        Decisions.without_names(faces),
+        kind=np.full(faces, IDENTIFIED, np.int8),
+        best=(np.arange(faces) % len(people)).astype(np.int32),
+    )
+    return NamedBlock(photos, paths, decisions, people)
 
 
 def rows_by_format(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -72,14 +81,13 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
         "area",
         pa.float64(),
         "of the box, upright pixels",
-        lambda source: source.face.box[2] * source.face.box[3] if source.face else None,
+        lambda rows: rows.box(2) * rows.box(3),
     )
     monkeypatch.setattr(records, "COLUMNS", (*COLUMNS, area))
-    photo = FoundPhoto("a" * 64, None, (FACE,))
-    decision = Decision(DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
+    photos = block(photo("a" * 64, [0.8]), photo(None, reason=Reason.EMPTY))
+    unnamed = NamedBlock(photos, ["a.jpg", "b.jpg"], Decisions.without_names(1), [])
     with open_writers(tmp_path) as writers:
-        writers.write(records_of(ORIGIN, "a.jpg", photo, [decision]))
-        writers.write(records_of(ORIGIN, "b.jpg", FoundPhoto(None, Reason.EMPTY), []))
+        writers.write(ORIGIN, unnamed)
     found = rows_by_format(tmp_path)
     for kind, empty in (("parquet", None), ("jsonl", None), ("csv", "")):
         values = [each["area"] for each in found[kind]]
@@ -88,62 +96,107 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
 
 
 def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path: Path) -> None:
-    rows = [row(person, number) for number, person in enumerate([*HOSTILE, None])]
+    photos = block(*(photo(f"{number:064x}", [0.8]) for number in range(len(HOSTILE))))
+    paths = [f"{person}.jpg" for person in HOSTILE]
     with open_writers(tmp_path) as writers:
-        writers.write(rows)
+        writers.write(ORIGIN, named(HOSTILE, photos, paths))
     found = rows_by_format(tmp_path)
-    assert found["parquet"] == found["jsonl"] == rows
+    assert found["parquet"] == found["jsonl"] == records_of(ORIGIN, named(HOSTILE, photos, paths))
+    assert [each["person"] for each in found["jsonl"]] == HOSTILE
+    assert [each["photo_path"] for each in found["jsonl"]] == paths
     cells = [each["person"] for each in found["csv"]]
-    assert [cell.removeprefix("'") for cell in cells] == [*HOSTILE, ""]
+    assert [cell.removeprefix("'") for cell in cells] == HOSTILE
     everything = [cell for each in found["csv"] for cell in each.values()]
     assert not [cell for cell in everything if cell.startswith(("=", "+", "-", "@"))]
 
 
-def test_many_rows_come_out_in_order(tmp_path: Path) -> None:
+def test_the_rows_are_those_of_the_photos_in_order(tmp_path: Path) -> None:
+    turned = replace(photo("b" * 64, [0.123456, 0.5]), turned=90)
+    turned.faces["forgotten"][1] = True
+    blocks = [
+        block(photo("a" * 64, reason=Reason.NO_FACE), turned, photo(None, reason=Reason.VANISHED)),
+        block(photo("c" * 64, [0.9]), photo("d" * 64, reason=Reason.NO_FACE)),
+    ]
+    refused = replace(
+        Decisions.without_names(2),
+        kind=np.array([UNKNOWN, REJECTED], np.int8),
+        reason=np.array([reason_code(Reason.BELOW_THRESHOLD), reason_code(Reason.FORGOTTEN)]),
+        best=np.array([1, -1]),
+        probability=np.array([0.25, np.nan], np.float32),
+        distance=np.array([0.1234567, np.nan], np.float32),
+    )
     with open_writers(tmp_path) as writers:
-        for start in range(0, 12_000, 100):
-            writers.write([row("Ann", number) for number in range(start, start + 100)])
-    table = pq.read_table(tmp_path / "faces.parquet")
-    assert table["face_index"].to_pylist() == list(range(12_000))
+        writers.write(ORIGIN, NamedBlock(blocks[0], ["a", "b", "n"], refused, ["Ann", "Ben"]))
+        writers.write(ORIGIN, named(["Ann"], blocks[1], ["c", "d"]))
+    nothing = dict.fromkeys(NAMES)
+    run = {"run_id": "r", "release": "R", "contract_id": "c", "turned": 0}
+    empty = {**nothing, **run, "decision": "rejected"}
+    face = {**run, "x": 1.0, "y": 2.0, "width": 30.0, "height": 40.0, "detector_score": 0.9}
+    expected = [
+        {**empty, "photo_id": "a" * 64, "photo_path": "a", "reason": "no_face"},
+        {**nothing, **face, "photo_id": "b" * 64, "photo_path": "b", "face_index": 0, "turned": 90,
+         "quality": 0.1235, "decision": "unknown", "reason": "below_threshold",
+         "probability": 0.25, "distance": 0.12346},
+        {**nothing, **face, "photo_id": "b" * 64, "photo_path": "b", "face_index": 1, "turned": 90,
+         "quality": 0.5, "decision": "rejected", "reason": "forgotten"},
+        {**empty, "photo_path": "n", "reason": "vanished"},
+        {**nothing, **face, "photo_id": "c" * 64, "photo_path": "c", "face_index": 0,
+         "quality": 0.9, "decision": "identified", "person": "Ann"},
+        {**empty, "photo_id": "d" * 64, "photo_path": "d", "reason": "no_face"},
+    ]  # fmt: skip
+    found = rows_by_format(tmp_path)
+    assert found["parquet"] == expected
+    assert found["jsonl"] == expected
+    cells = [{name: "" if v is None else v for name, v in row.items()} for row in expected]
+    assert [row["face_index"] for row in found["csv"]] == [str(row["face_index"]) for row in cells]
+    assert [row["decision"] for row in found["csv"]] == [row["decision"] for row in cells]
 
 
 def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> None:
     one = np.float32(1)
     values = [np.nextafter(one, np.float32(0)), np.float32(0.9999987), np.float32(1e-9), one]
-    decisions = [
-        Decision(
-            DecisionKind.UNKNOWN,
-            Reason.BELOW_THRESHOLD,
-            Candidate("Ann", float(value), 0.5, 18.5, float(value)),
-            Candidate("Ben", float(value), 0.6, 18.0),
-        )
-        for value in values
-    ]
-    photo = FoundPhoto("a" * 64, None, (FACE,) * len(values))
+    column = np.array(values, np.float32)
+    photos = block(photo("a" * 64, [0.8] * len(values)))
+    decisions = replace(
+        Decisions.without_names(len(values)),
+        best=np.zeros(4, np.int32),
+        runner_up=np.ones(4, np.int32),
+        probability=column,
+        runner_up_probability=column,
+        stranger_share=column,
+    )
     with open_writers(tmp_path) as writers:
-        writers.write(records_of(ORIGIN, "a.jpg", photo, decisions))
+        writers.write(ORIGIN, NamedBlock(photos, ["a.jpg"], decisions, ["Ann", "Ben"]))
     schema = pq.read_schema(tmp_path / "faces.parquet")
     found = rows_by_format(tmp_path)
-    for column in ("probability", "runner_up_probability", "stranger_share"):
-        assert schema.field(column).type == "float"
+    for name in ("probability", "runner_up_probability", "stranger_share"):
+        assert schema.field(name).type == "float"
         for rows in found.values():
-            assert [np.float32(each[column]) for each in rows] == values
+            assert [np.float32(each[name]) for each in rows] == values
     assert found["csv"][1]["probability"] == "0.9999987"
 
 
 def test_no_share_of_strangers_is_stated_without_normalised_scores(tmp_path: Path) -> None:
-    decisions = [
-        Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, Candidate("Ann", 0.5, 1.0)),
-        Decision(DecisionKind.REJECTED, Reason.LOW_QUALITY),
-    ]
+    photos = block(photo("a" * 64, [0.8]))
     with open_writers(tmp_path) as writers:
-        writers.write(
-            records_of(ORIGIN, "a.jpg", FoundPhoto("a" * 64, None, (FACE,) * 2), decisions)
-        )
-    found = rows_by_format(tmp_path)
-    assert [row["stranger_share"] for row in found["parquet"] + found["csv"]] == [
-        None,
-        None,
-        "",
-        "",
-    ]
+        writers.write(ORIGIN, named(["Ann"], photos, ["a.jpg"]))
+    shares = [rows[0]["stranger_share"] for rows in rows_by_format(tmp_path).values()]
+    assert shares == [None, None, ""]
+
+
+def test_writing_rows_does_not_load_pandas(tmp_path: Path) -> None:
+    """Arrow loads it, if it is installed, to convert Python's own values: a second a run."""
+    script = """
+import sys
+from pathlib import Path
+from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.records.records import RunOrigin, open_writers, photo_ids_in
+from tests.identification.columns import block, photo
+photos = block(photo("a" * 64, [0.8]), photo("b" * 64))
+with open_writers(Path(sys.argv[1])) as writers:
+    named = NamedBlock(photos, ["a", "b"], Decisions.without_names(1), ["Ann"])
+    writers.write(RunOrigin("r", "R", "c"), named)
+assert len(photo_ids_in(Path(sys.argv[1]) / "faces.parquet")) == 2
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)

@@ -164,5 +164,6 @@ def test_fewer_runs_are_kept_also_if_nothing_has_changed(
     latest = identify(album, gallery, bundle, out, IdentifySettings(keep_runs=1))
     assert latest.unchanged and latest.keep_runs == 1
     assert [folder.name for folder in (out / "runs").iterdir()] == [latest.run_id]
-    shutil.rmtree(out / "runs")
-    assert identify(album, gallery, bundle, out).unchanged
+    shutil.rmtree(out / "runs")  # with the pages of the report
+    again = identify(album, gallery, bundle, out)
+    assert not again.unchanged and again.photos_opened == 0 and (out / "report").is_dir()

@@ -108,7 +108,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
     for cpus in (2, 64):
         monkeypatch.setattr("faceops.base.parallel.usable_cpus", lambda cpus=cpus: cpus)
         identify(album / "orientation_6.jpg", gallery, bundle, results_missing(out))
-    assert used == [2, 2, MAX_DEFAULT_THREADS, MAX_DEFAULT_THREADS]  # extracting and naming
+    assert used == [2, MAX_DEFAULT_THREADS]
 
 
 def test_an_output_folder_in_use_is_refused(
@@ -205,9 +205,10 @@ import sys
 from pathlib import Path
 from faceops.gallery.store import Gallery
 from faceops.identification import run
+from faceops.identification.engine import extract
 from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
-run.GROUP = 4
+extract.GROUP = 4
 photos, gallery, bundle, out = map(Path, sys.argv[1:])
 run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, IdentifySettings(threads=1))
 """
@@ -243,7 +244,7 @@ def test_a_killed_run_continues_and_ends_with_the_rows_of_an_undisturbed_one(
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (out / "faces.csv").exists()
 
-    monkeypatch.setattr("faceops.identification.run.GROUP", 4)
+    monkeypatch.setattr("faceops.identification.engine.extract.GROUP", 4)
     summary = identify(album, gallery, bundle, out)
     assert 0 < summary.photos_reused < 11
     assert summary.photos_opened + summary.photos_reused == 11

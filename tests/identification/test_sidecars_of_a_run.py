@@ -21,6 +21,7 @@ from faceops.identification.sidecars import sidecars, xmp
 from faceops.identification.summary import Summary, read_summary
 from faceops.photos.pixels import ORIENTATION
 from faceops.release.bundle import Bundle
+from tests.identification.conftest import as_of_schema_5
 from tests.identification.test_sidecars import DIGIKAM
 
 
@@ -255,6 +256,7 @@ def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(
     first = run(photos, gallery, bundle, out)
     assert first.identified == 6 and first.photos_turned == 1
     right = {path.name: path.read_bytes() for path in photos.glob("*.xmp")}
+    as_of_schema_5(out)
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
         turned = "SELECT photo_id FROM photos WHERE turned<>0"
         db.execute(f"UPDATE faces SET x=0, y=0, detector_score=.7 WHERE photo_id IN ({turned})")

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from faceops.identification.forget.forget import forget_person
 from faceops.identification.repair import check_output
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.found_photo import FACE
 from faceops.identification.state.schema import Method
 from faceops.release.contract import read_release
 
@@ -44,6 +46,7 @@ EXPECTED = {
     "4fe9195": Expected(1, 3, 2),
     "cc99810": Expected(1, 3, 2),
     "c4a0e79": Expected(2, 4, 3),
+    "b823d38": Expected(2, 5, 5),
 }
 COMMITS = pytest.mark.parametrize("commit", EXPECTED)
 PARAMS = sorted((HERE / "params").glob("*.yaml"))
@@ -105,10 +108,15 @@ def test_a_state_keeps_forgotten_faces_and_numbers_of_unknown_people(
         places = store.forgotten_places([row["photo_id"] for row in recorded])
     assert {place: len(boxes) for place, boxes in places.items()} == dict.fromkeys(forgotten, 1)
     keeps_faces = expected.state >= 4  # else the photos are opened again, as it says
-    assert capsys.readouterr().err.count("\n") == (not keeps_faces)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and ("its faces are kept" in printed) == keeps_faces
     with contextlib.closing(sqlite3.connect(state)) as db:
-        for name in counts.keys() - (set() if keeps_faces else {"faces"}):
+        for name in counts.keys() - {"faces"}:
             assert db.execute(f"SELECT count(*) FROM {name}").fetchone() == counts[name]
+        arrays = [np.frombuffer(faces, FACE) for (faces,) in db.execute("SELECT faces FROM photos")]
+    if keeps_faces:
+        assert sum(map(len, arrays)) == counts["faces"][0]
+        assert sum(faces["forgotten"].sum() for faces in arrays) == expected.forgotten
     assert check_output(out) == []
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -13,23 +13,30 @@ LOG_EVERY_S = 10.0
 
 
 def track(
-    items: Iterable[T], what: str, total: int | None = None, after_s: float = 0
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    after_s: float = 0,
+    size: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[T]:
     """Yield `items`, showing the progress of the work named `what` on stderr.
 
-    On a terminal the bar appears after `after_s` seconds, in a log a line each ten.
+    On a terminal the bar appears after `after_s` seconds, in a log a line each ten. An item counts
+    for `size` of `total`.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
-        yield from tqdm(
-            items, desc=what, total=total, leave=False, dynamic_ncols=True, delay=after_s
-        )
+        with tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, delay=after_s) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
         return
     start = last = time.monotonic()
     count = 0
-    for count, item in enumerate(items, start=1):
+    for item in items:
         yield item
+        count += size(item)
         now = time.monotonic()
         if now - last >= LOG_EVERY_S:
             last = now

@@ -11,6 +11,10 @@ class DecisionKind(StrEnum):
     REJECTED = "rejected"
 
 
+KINDS = tuple(DecisionKind)
+IDENTIFIED, UNKNOWN, REJECTED = range(len(KINDS))  # their places in columns
+
+
 class Reason(StrEnum):
     """Why a photo or a face was not used, or a face was not named. The codes are stable."""
 
@@ -41,3 +45,15 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "below_threshold"
     AMBIGUOUS = "ambiguous"  # runner-up too close, or the person is already in this photo
     GALLERY_EMPTY = "gallery_empty"
+
+
+REASONS = tuple(Reason)
+NO_REASON = -1
+
+
+def reason_code(reason: Reason | None) -> int:
+    """Return the place of `reason` in `REASONS`, as in columns; `NO_REASON` for None."""
+    return NO_REASON if reason is None else _PLACES[reason]
+
+
+_PLACES = {reason: place for place, reason in enumerate(REASONS)}

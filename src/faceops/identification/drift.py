@@ -9,14 +9,13 @@ Thresholds that adapt to the album need no comparison with the calibration's str
 """
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faceops.base.reasons import DecisionKind, Reason
-from faceops.identification.engine.decide import NamedPhoto
+from faceops.base.reasons import REJECTED, UNKNOWN, Reason, reason_code
+from faceops.identification.engine.decide import NOBODY, NamedBlock
 from faceops.identification.summary import Drift
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import sigmoid
@@ -33,7 +32,7 @@ QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share un
 
 @dataclass
 class DriftMeter:
-    """Counts faces photo by photo, then compares them with the calibration.
+    """Counts faces, then compares them with the calibration.
 
     If an earlier run has seen most of the folder, only new photos are compared: a change shows in
     them first.
@@ -61,17 +60,25 @@ class DriftMeter:
         # By whether the photo is new, then by what is compared.
         self._counts = [{what: np.zeros(n, int) for what, n in bins.items()} for _ in range(2)]
 
-    def add(self, named: NamedPhoto) -> None:
-        """Count the faces of one photo, except for rejected ones."""
-        known = bytes.fromhex(named.photo.photo_id or "") in self.before
-        counts = self._counts[not known]
-        for face, decision in zip(named.photo.faces, named.decisions, strict=True):
-            if decision.kind is DecisionKind.REJECTED:
-                continue
-            counts[QUALITY][bisect_left(self.thresholds.quality_deciles, face.quality)] += 1
-            counts[UNNAMED][int(decision.kind is DecisionKind.UNKNOWN)] += 1
-            if decision.reason is Reason.BELOW_THRESHOLD and decision.best is not None:
-                counts[SIMILARITY][bisect_right(self._edges, decision.best.probability)] += 1
+    def add(self, named: NamedBlock) -> None:
+        """Count the faces of some photos, except for rejected ones."""
+        photos, decisions = named.photos, named.decisions
+        known = np.array([bytes.fromhex(one or "") in self.before for one in photos.photo_ids])
+        compared = decisions.kind != REJECTED
+        is_similar = decisions.reason == reason_code(Reason.BELOW_THRESHOLD)
+        is_similar &= decisions.best != NOBODY
+        for counts, is_counted in zip(self._counts, (known, ~known), strict=True):
+            faces = compared & is_counted[photos.photo_of_face]
+            quality = photos.faces["quality"][faces]
+            places = {
+                QUALITY: np.searchsorted(self.thresholds.quality_deciles, quality, "left"),
+                UNNAMED: (decisions.kind[faces] == UNKNOWN).astype(int),
+                SIMILARITY: np.searchsorted(
+                    self._edges, decisions.probability[faces & is_similar], "right"
+                ),
+            }
+            for what, bins in places.items():
+                counts[what] += np.bincount(bins, minlength=len(counts[what]))
 
     def result(self) -> list[Drift]:
         """Return the comparisons for which there are enough faces."""

@@ -1,13 +1,13 @@
 """One identification run, from the walk over the photos to the published results."""
 
 import contextlib
+import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import faceops
@@ -21,22 +21,23 @@ from faceops.gallery.folder import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
-from faceops.identification.engine.decide import Decision, NamedPhoto, NamingRule, name_faces
-from faceops.identification.engine.extract import GROUP, FaceExtractor
+from faceops.identification.engine.decide import NamedBlock, NamingRule, name_faces
+from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_identify_folders
-from faceops.identification.sidecars.sidecars import with_sidecars, withdraw_unused
-from faceops.identification.state.face_store import Extraction, FaceStore
-from faceops.identification.state.found_photo import FoundPhoto
+from faceops.identification.sidecars.place import SidecarPlaces
+from faceops.identification.sidecars.sidecars import withdraw_unused, write_sidecars
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import AlbumEstimate, Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Verify
 
-NAMED_TOGETHER = 512  # photos whose faces are compared with the gallery by one matrix product
 _IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
@@ -104,42 +105,47 @@ def identify(
         summary.skipped = Counter(listed.skipped.values())
         with (
             output_folder.run_folder(out, summary.run_id) as folder,
-            unknown_people.UnknownFaces(folder, gallery.embedding_size) as unknown,
+            EmbeddingFile(folder, gallery.embedding_size) as embeddings,
         ):
             finder = bundle.face_finder(settings.detail)
             extractor = FaceExtractor(bundle, finder, store, settings, timer)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
-            extracted = extract_photos(paths, extractor, threads, limit.check)
+            blocks = extract_photos(paths, extractor, threads, limit.check, embeddings)
             if are_all_gone and not limit.readable:
                 raise FaceOpsError(_all_gone(photos_dir, out))
             with timer.part("name"):
-                rule = naming_rule(extracted, gallery, thresholds, settings, summary)
-            name = partial(name_faces, gallery=gallery, bundle=bundle, rule=rule)
-            size = GROUP if rule.search is None else NAMED_TOGETHER
-            groups = (extracted[start : start + size] for start in range(0, len(paths), size))
-            photos = name_photos(root, groups, name, threads, timer)
-            photos = track(photos, "name", total=len(paths), after_s=2)
-            drawings = output_folder.latest_drawings(out) if settings.annotate else None
-            if settings.annotate:
-                from faceops.identification.records.drawings import with_drawings
-
-                photos = with_drawings(photos, folder, drawings, settings.limits, threads, summary)
-            if settings.xmp:
-                photos = with_sidecars(photos, summary)
-
+                rule = naming_rule(blocks, embeddings, gallery, thresholds, settings, summary)
+            named = name_photos(root, blocks, embeddings, gallery, bundle.verify, rule, timer)
             report, files = Report(root, budget), reuse.FolderDigest(settings.xmp)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
+            drawings, places = None, SidecarPlaces()
+            if settings.annotate:
+                from faceops.identification.records.drawings import Drawings
+
+                earlier = output_folder.latest_drawings(out)
+                drawings = Drawings(folder, earlier, settings.limits, threads)
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
-            counters = (summary.add, report.add, unknown.add, drift.add, files.add)
-            unread = write_rows(photos, folder, origin, counters, timer)
+            with records.open_writers(folder) as writers:
+                for block in track(named, "name", len(paths), after_s=2, size=len):
+                    if drawings is not None:
+                        drawings.draw(block, summary)
+                    if settings.xmp:
+                        write_sidecars(block, places, summary)
+                    with timer.part("write"):
+                        writers.write(origin, block)
+                        for counter in (summary, report, drift, files):
+                            counter.add(block)
+            unread = [
+                block.paths[photo] for block in blocks for photo in block.without_file.tolist()
+            ]
             if settings.xmp and whole:
-                withdraw_unused(whole, paths, summary)
-            del extracted  # grouping unknown faces needs the memory
+                withdraw_unused(whole, map(Path, paths), summary)
+            del blocks  # grouping unknown faces needs the memory
             summary.saw, summary.drift = files.hexdigest(), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
-                    folder / output_folder.FACES_FILE, unknown, bundle, state
+                    folder / output_folder.FACES_FILE, embeddings.all(), bundle, state
                 )
                 unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
@@ -148,16 +154,14 @@ def identify(
             store.drop_old_methods()
 
             report.add_unknown_people(people)
-            report.add_pictures(store)
             summary.timings = timer.seconds()
             summary.seconds = round(time.monotonic() - start, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
             write_summary(summary, folder)
-            page = report.render(summary, gallery.folder, out)
-            (folder / output_folder.REPORT_FILE).write_text(page, "utf-8")
+            report.write(folder, store, summary, gallery.folder, out)
             about = {name: getattr(summary, name) for name in _IN_MANIFEST}
             about["faceops"] = faceops.__version__
-            output_folder.write_manifest(folder, about, drawings)
+            output_folder.write_manifest(folder, about, drawings.earlier if drawings else None)
         output_folder.publish(out, summary.run_id)
         write_metrics(summary.as_dict(), out)
         output_folder.remove_old_runs(out, settings.keep_runs, summary.run_id)
@@ -191,27 +195,32 @@ def new_summary(
 
 
 def extract_photos(
-    paths: Sequence[Path],
+    paths: Sequence[str],
     extractor: FaceExtractor,
     threads: int,
-    check: Callable[[Extraction], None],
-) -> list[Extraction]:
-    """Return the faces of the photos `paths` in order, without thumbnails; `check` each.
+    check: Callable[[PhotoBlock], None],
+    embeddings: EmbeddingFile,
+) -> list[PhotoBlock]:
+    """Return the faces of the photos `paths` in order; `embeddings` gets their embeddings.
 
-    Groups of photos are worked on by `threads` threads. They are cut by position, so that an
-    interrupted run embeds the same batches as an undisturbed one.
+    Groups of photos are worked on by `threads` threads, and each is passed to `check`.
     """
-    groups = (paths[start : start + GROUP] for start in range(0, len(paths), GROUP))
+
+    groups = extractor.groups(paths)
     work = ordered_map(extractor.extract, groups, threads, extractor.extract_singly)
-    kept = []
-    for one in track((one for group in work for one in group), "identify", total=len(paths)):
-        check(one)
-        kept.append(replace(one, photo=one.photo.without_thumbnails()))
-    return kept
+
+    def kept() -> Iterator[PhotoBlock]:
+        for block in track(work, "identify", len(paths), size=len):
+            check(block)
+            embeddings.append(block.embeddings)
+            yield block.without_embeddings()
+
+    return list(in_blocks(kept(), KNOWN_AT_ONCE))
 
 
 def naming_rule(
-    extracted: Sequence[Extraction],
+    blocks: Sequence[PhotoBlock],
+    embeddings: EmbeddingFile,
     gallery: Gallery,
     thresholds: Thresholds,
     settings: IdentifySettings,
@@ -225,11 +234,10 @@ def naming_rule(
     rule = NamingRule.for_gallery(thresholds, gallery, summary.budget, settings.policy)
     if thresholds.normalisation is None or not gallery.faces:
         return rule
-    found = (one.photo for one in extracted)
-    faces, photos = usable_faces(found, settings.policy, gallery.embedding_size)
-    if not len(faces):
+    rows, photos = usable_faces(blocks, settings.policy)
+    if not len(rows):
         return rule
-    search = AlbumSearch.of_run(thresholds.normalisation, gallery, faces, photos)
+    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings.all()[rows], photos)
     limit = search.threshold(thresholds, summary.budget)
     summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
     summary.album = AlbumEstimate(
@@ -244,55 +252,27 @@ def naming_rule(
 
 def name_photos(
     root: Path,
-    groups: Iterable[Sequence[Extraction]],
-    name: Callable[[Sequence[FoundPhoto]], list[list[Decision]]],
-    threads: int,
+    blocks: Sequence[PhotoBlock],
+    embeddings: EmbeddingFile,
+    gallery: Gallery,
+    verify: Verify,
+    rule: NamingRule,
     timer: Timer,
-) -> Iterator[NamedPhoto]:
-    """Yield the photos of `groups`, below `root`, in order with the decisions of `name`."""
-    below = len(root.as_posix().rstrip("/")) + 1
+) -> Iterator[NamedBlock]:
+    """Yield the photos of `blocks`, below `root`, with their decisions.
 
-    def decided(group: Sequence[Extraction]) -> list[NamedPhoto]:
-        with timer.part("name"):
-            decisions = name([one.photo for one in group])
-        return [
-            NamedPhoto(
-                **vars(one),
-                photo_path=valid_unicode(one.path.as_posix()[below:]),
-                decisions=of_photo,
-            )
-            for one, of_photo in zip(group, decisions, strict=True)
-        ]
-
-    for group in ordered_map(decided, groups, threads):
-        yield from group
-
-
-def write_rows(
-    photos: Iterator[NamedPhoto],
-    folder: Path,
-    origin: records.RunOrigin,
-    counters: Sequence[Callable[[NamedPhoto], None]],
-    timer: Timer,
-) -> list[Path]:
-    """Write the rows of all photos into `folder` while they come in; pass them to `counters`.
-
-    Returns the paths that were not a readable file.
+    `embeddings` has those of all their faces, in order.
     """
-    unread = []
-    with records.open_writers(folder) as writers:
-        for photo in photos:
-            with timer.part("write"):
-                writers.write(
-                    records.records_of(origin, photo.photo_path, photo.photo, photo.decisions)
-                )
-                for counter in counters:
-                    counter(photo)
-            if photo.file is None:
-                unread.append(photo.path)
-        with timer.part("write"):
-            writers.flush()
-    return unread
+    below = len(root.as_posix().rstrip("/")) + 1
+    start = 0
+    for block in blocks:
+        stop = start + len(block.faces)
+        with timer.part("name"):
+            photos = block.with_embeddings(embeddings.rows(start, stop))
+            texts = [valid_unicode(path[below:]) for path in block.paths]
+            decisions = name_faces(photos, gallery, verify, rule)
+        yield NamedBlock(photos, texts, decisions, gallery.people)
+        start = stop
 
 
 class _FailureLimit:
@@ -309,12 +289,11 @@ class _FailureLimit:
         self._failures: list[str] = []
         self.readable = 0
 
-    def check(self, found: Extraction) -> None:
-        """Count a photo."""
-        self._seen += 1
-        self.readable += found.photo.size != (0, 0)
-        if found.failure:
-            self._failures.append(found.failure)
+    def check(self, photos: PhotoBlock) -> None:
+        """Count some photos."""
+        self._seen += len(photos)
+        self.readable += int(photos.sizes.any(axis=1).sum())
+        self._failures += photos.failures.values()
         if len(self._failures) > self._allowed:
             raise FaceOpsError(
                 f"{len(self._failures)} of the first {self._seen} photos ({self._photos} in all) "
@@ -324,14 +303,14 @@ class _FailureLimit:
             )
 
 
-def _with_unlisted(paths: list[Path], missing: list[Path]) -> list[Path]:
+def _with_unlisted(paths: list[str], missing: list[str]) -> list[str]:
     """Return `paths` with those `missing` files that lie in a folder among them.
 
-    `walk_photos` lists a folder in place of its files if the folder cannot be listed.
+    `photo_paths` lists a folder in place of its files if the folder cannot be listed.
     """
     listed = set(paths if missing else ())
-    hidden = [path for path in missing if not listed.isdisjoint(path.parents)]
-    return sorted([*paths, *hidden], key=Path.as_posix) if hidden else paths
+    hidden = [path for path in missing if not listed.isdisjoint(map(os.fspath, Path(path).parents))]
+    return sorted([*paths, *hidden]) if hidden else paths
 
 
 def _all_gone(photos_dir: Path, out: Path) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
-from faceops.base.reasons import Reason
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
 from faceops.photos.formats import PhotoLimits
@@ -27,14 +26,6 @@ class FacePolicy:
 
     min_size: float
     min_quality: float
-
-    def refusal(self, size: float, quality: float) -> Reason | None:
-        """Return why the face is not used, or None when it is."""
-        if size < self.min_size:
-            return Reason.FACE_TOO_SMALL
-        if quality < self.min_quality:
-            return Reason.LOW_QUALITY
-        return None
 
 
 IDENTIFICATION = FacePolicy(min_size=20, min_quality=0.1)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.files import read_json_object, valid_unicode, write_file
-from faceops.base.reasons import DecisionKind
+from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN
 from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
 from faceops.photos.formats import PhotoLimits
 
 if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
-    from faceops.identification.engine.decide import NamedPhoto
+    from faceops.identification.engine.decide import NamedBlock
     from faceops.identification.state.presence import Presence
 
 
@@ -150,35 +150,33 @@ class Summary:
     photos_per_second: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
 
-    def add(self, named: "NamedPhoto") -> None:
-        """Count one photo."""
-        self.photos += 1
-        self.photos_opened += named.opened
+    def add(self, named: "NamedBlock") -> None:
+        """Count some photos."""
+        photos, decisions = named.photos, named.decisions
+        self.photos += len(photos)
+        self.photos_opened += int(photos.opened.sum())
         # A file that could not even be read is neither opened nor reused.
-        self.photos_reused += not named.opened and named.photo.photo_id is not None
-        self.photos_reembedded += named.reembedded
-        self.photos_turned += named.photo.turned != 0
-        if named.failure:
-            self.failures.append(named.failure)
-        self.faces += len(named.photo.faces)
-        if not named.photo.faces:
-            self.rejected_photos += 1
-            self.reasons[str(named.photo.reason)] += 1
-        for decision in named.decisions:
-            self.identified += decision.kind is DecisionKind.IDENTIFIED
-            self.unknown += decision.kind is DecisionKind.UNKNOWN
-            self.rejected += decision.kind is DecisionKind.REJECTED
-            if decision.reason:
-                self.reasons[str(decision.reason)] += 1
-            if decision.person:
-                self.people[decision.person] += 1
+        self.photos_reused += int((~photos.opened & photos.has_id).sum())
+        self.photos_reembedded += int(photos.reembedded.sum())
+        self.photos_turned += int((photos.turned != 0).sum())
+        self.failures += photos.failures.values()
+        self.faces += len(photos.faces)
+        empty = (photos.starts[1:] == photos.starts[:-1]).nonzero()[0].tolist()
+        self.rejected_photos += len(empty)
+        self.reasons.update(str(photos.reasons[photo]) for photo in empty)
+        self.reasons.update(str(reason) for reason in named.reasons() if reason)
+        kinds = Counter(decisions.kind.tolist())
+        self.identified += kinds[IDENTIFIED]
+        self.unknown += kinds[UNKNOWN]
+        self.rejected += kinds[REJECTED]
+        self.people.update(name for name in named.names() if name is not None)
 
     def add_presence(self, presence: "Presence", root: Path) -> None:
         """Count the missing files; `root` is the folder of the photos."""
         self.vanished, self.moved = presence.vanished, presence.moved
         self.excluded = presence.excluded
         self.unlisted = [
-            valid_unicode(folder.relative_to(root).as_posix()) for folder in presence.unlisted
+            valid_unicode(Path(folder).relative_to(root).as_posix()) for folder in presence.unlisted
         ]
         self.drop_at = presence.drop_at.isoformat(timespec="seconds") if presence.drop_at else ""
 

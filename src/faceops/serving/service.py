@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError
 from faceops.faces.find_faces import find_in_bytes
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.album_search import AlbumSearch
-from faceops.identification.engine.decide import Decision, NamingRule, name_faces
+from faceops.identification.engine.decide import Decisions, NamedBlock, NamingRule, name_faces
 from faceops.identification.records.records import RunOrigin, records_of
 from faceops.identification.settings import MAX_DETAIL
 from faceops.identification.state.found_photo import FoundPhoto
+from faceops.identification.state.photo_block import Extraction, PhotoBlock
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, check_length
 from faceops.release import served_interface as interface
@@ -223,25 +224,29 @@ class PhotoService:
             return answer | {"reason": str(error.reason), "message": str(error)}
         embeddings = None
         if params.answer != interface.FACES and found.faces:
-            embeddings = list(self._bundle.embed(np.stack([face.crop for face in found.faces])))
-        photo = FoundPhoto.of(found, embeddings, thumbnails=False)
-        decisions = [Decision(DecisionKind.UNKNOWN)] * len(photo.faces)
+            embeddings = self._bundle.embed(np.stack([face.crop for face in found.faces]))
+        photo = FoundPhoto.of(found, embeddings)
+        block = PhotoBlock.of([Extraction(str(NAME), None, photo)], photo.embeddings.shape[1])
+        decisions, people = Decisions.without_names(len(block.faces)), list[str]()
         if gallery is not None and rule is not None:
-            (decisions,) = name_faces([photo], gallery, self._bundle, rule)
+            decisions = name_faces(block, gallery, self._bundle.verify, rule)
+            people = gallery.people
             answer["threshold"] = rule.threshold
         answer["photo_id"] = photo.photo_id
         answer["width"], answer["height"] = photo.size
-        if not photo.faces:
+        if not len(photo.faces):
             return answer | {"reason": str(Reason.NO_FACE)}
         names = tuple(interface.NAME_COLUMNS) if params.answer == interface.NAMES else ()
         columns = interface.FACE_COLUMNS + names
-        records = records_of(RunOrigin("", "", answer["contract_id"]), "", photo, decisions)
-        for face, details, record in zip(photo.faces, found.faces, records, strict=True):
+        named = NamedBlock(block, [""], decisions, people)
+        records = records_of(RunOrigin("", "", answer["contract_id"]), named)
+        rows = zip(found.faces, photo.embeddings, records, strict=True)
+        for details, embedding, record in rows:
             row = {key: record[key] for key in columns}
             points = details.detection.landmarks
             row["landmarks"] = [[round(float(v), 2) for v in point] for point in points]
             if params.answer == interface.EMBEDDINGS:
                 # The shortest digits that give the float32 back.
-                row["embedding"] = [float(str(value)) for value in face.embedding]
+                row["embedding"] = [float(str(value)) for value in embedding]
             answer["faces"].append(row)
         return answer

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceops.base.reasons import Reason
+from faceops.base.reasons import NO_REASON, Reason, reason_code
 from faceops.gallery.store import Gallery
 from faceops.identification.settings import FacePolicy
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import (
     GALLERY_SAMPLE,
     Album,
@@ -25,52 +25,73 @@ from faceops.verification.album import (
 )
 from faceops.verification.normalisation import Cohort, Normalisation
 from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import sigmoid
 
 _CELLS, _MOST_ROWS = 1 << 22, 1024  # scores at a time: 16 MB, and about as much twice beside it
 
 
-def refusal(face: FoundFace, policy: FacePolicy) -> Reason | None:
-    """Return why a face is not compared with the gallery, or None if it is."""
-    return Reason.FORGOTTEN if face.forgotten else policy.refusal(face.size, face.quality)
+def refusals(photos: PhotoBlock, policy: FacePolicy) -> np.ndarray:
+    """Return why each face is not compared with the gallery, int8 (F,).
+
+    A place in `REASONS`; `NO_REASON` for a face that is compared.
+    """
+    faces = photos.faces
+    refused = np.full(len(faces), NO_REASON, np.int8)
+    refused[faces["quality"] < policy.min_quality] = reason_code(Reason.LOW_QUALITY)
+    refused[photos.face_sizes < policy.min_size] = reason_code(Reason.FACE_TOO_SMALL)
+    refused[faces["forgotten"]] = reason_code(Reason.FORGOTTEN)
+    return refused
 
 
-def usable_faces(
-    photos: Iterable[FoundPhoto], policy: FacePolicy, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the embeddings float32 (N, `size`) of faces that are compared, and photos int64 (N,).
+def usable_faces(blocks: Iterable[PhotoBlock], policy: FacePolicy) -> tuple[np.ndarray, np.ndarray]:
+    """Return which faces are compared, int64 (N,), of all faces of `blocks`, and their photos.
 
     Of copies of a photo the first counts: the same face in another photo would be another person.
     """
     seen: set[str] = set()
-    rows, codes = [], []
-    for code, photo in enumerate(photos):
-        if photo.photo_id is None or photo.photo_id in seen:
-            continue
-        seen.add(photo.photo_id)
-        usable = [face.embedding for face in photo.faces if refusal(face, policy) is None]
-        rows += usable
-        codes += [code] * len(usable)
-    faces = np.stack(rows) if rows else np.zeros((0, size), np.float32)
-    return faces, np.array(codes, np.int64)
+    rows, codes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    photos = faces = 0
+    for block in blocks:
+        is_first = np.zeros(len(block), bool)
+        for place, photo_id in enumerate(block.photo_ids):
+            if photo_id is not None and photo_id not in seen:
+                seen.add(photo_id)
+                is_first[place] = True
+        photo = block.photo_of_face
+        usable = np.flatnonzero((refusals(block, policy) < 0) & is_first[photo])
+        rows.append(faces + usable)
+        codes.append(photos + photo[usable])
+        photos += len(block)
+        faces += len(block.faces)
+    return np.concatenate(rows), np.concatenate(codes)
 
 
 class Ranked(NamedTuple):
     """The best person of each of Q faces, and the next one in the second column.
 
-    There is no second column if only one person is enrolled.
-
     Attributes:
-        people: int64 (Q, 2), indices in the sorted names.
-        log_odds: float32 (Q, 2), normalised.
-        distances: float32 (Q, 2), Euclidean, to the mean of the person's embeddings.
+        people: int64 (Q, 2), places in the sorted names; -1 for nobody.
+        scores: float32 (Q, 2), by which they are ranked: log odds if normalised, else
+            probabilities; -inf for nobody.
+        probabilities: float32 (Q, 2), of `scores`; NaN for nobody.
+        distances: float32 (Q, 2), Euclidean, to the person's most probable face or, if normalised,
+            to the mean of the person's embeddings; NaN for nobody.
         stranger_share: float64 (Q,), estimated share of the album's strangers that score as high
-            as the best.
+            as the best; NaN if not normalised.
     """
 
     people: np.ndarray
-    log_odds: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
     distances: np.ndarray
     stranger_share: np.ndarray
+
+    @classmethod
+    def of_nobody(cls, faces: int) -> "Ranked":
+        """Return nobody for each of so many faces."""
+        shape = (faces, 2)
+        unknown, lowest = np.full(shape, np.nan, np.float32), np.full(shape, -np.inf, np.float32)
+        return cls(np.full(shape, -1), lowest, unknown, unknown.copy(), np.full(faces, np.nan))
 
 
 class AlbumSearch:
@@ -120,26 +141,27 @@ class AlbumSearch:
 
         Equally probable people are sorted by name.
         """
+        ranked = Ranked.of_nobody(len(embeddings))
         rows = max(1, min(_MOST_ROWS, _CELLS // len(self._people)))
-        starts = range(0, max(len(embeddings), 1), rows)
-        parts = [self._rank_block(embeddings[start : start + rows]) for start in starts]
-        people, odds, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
-        share = self.album.strangers_named(odds[:, 0], self.enrolled)
-        return Ranked(people, odds, distances, share)
+        for start in range(0, len(embeddings), rows):
+            self._rank_block(embeddings, slice(start, start + rows), ranked)
+        found = ranked.people[0] >= 0 if len(embeddings) else [False, False]
+        ranked.probabilities[:, found] = sigmoid(ranked.scores[:, found])
+        share = self.album.strangers_named(ranked.scores[:, 0], self.enrolled)
+        return ranked._replace(stranger_share=share)
 
-    def _rank_block(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return people, log odds and distances, (B, 2) each, of rows (B, D)."""
-        cohort = self.album.cohort
-        scores = cohort.verifier.logit_matrix(cohort.describe(embeddings), self._people)
+    def _rank_block(self, embeddings: np.ndarray, block: slice, ranked: Ranked) -> None:
+        """Fill the rows `block` of `ranked`, except for probabilities."""
+        cohort, part = self.album.cohort, embeddings[block]
+        scores = cohort.verifier.logit_matrix(cohort.describe(part), self._people)
         rows = np.arange(len(scores))
-        columns = []
-        for _ in range(min(2, len(self._people))):
+        for column in range(min(2, len(self._people))):
             person = scores.argmax(axis=1)
-            difference = embeddings - self._people[person, :-2]
-            columns.append((person, scores[rows, person], np.linalg.norm(difference, axis=1)))
+            difference = part - self._people[person, :-2]
+            ranked.people[block, column] = person
+            ranked.scores[block, column] = scores[rows, person]
+            ranked.distances[block, column] = np.linalg.norm(difference, axis=1)
             scores[rows, person] = -np.inf
-        people, odds, distances = (np.stack(column, 1) for column in zip(*columns, strict=True))
-        return people, odds, distances
 
 
 def templates_of(gallery: Gallery) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Decide who a face shows: rank the enrolled people by the verifier, then apply the naming rule.
 
 A release that knows normalised scores compares a face with the mean of each person's faces, see
-`album_search`; an earlier one with the nearest gallery faces, see `rank_people`.
+`album_search`; an earlier one with the nearest gallery faces, see `rank_people`. All faces of a
+block of photos are decided together, as columns.
 """
 
 from collections.abc import Sequence
@@ -9,70 +10,99 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.reasons import (
+    IDENTIFIED,
+    NO_REASON,
+    REASONS,
+    REJECTED,
+    UNKNOWN,
+    Reason,
+    reason_code,
+)
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.album_search import AlbumSearch, Ranked, refusal
+from faceops.identification.engine.album_search import AlbumSearch, Ranked, refusals
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
-from faceops.identification.state.face_store import Extraction
-from faceops.identification.state.found_photo import FoundPhoto
-from faceops.release.bundle import Bundle
-from faceops.verification.album import AlbumThreshold, required_lead
+from faceops.identification.state.photo_block import PhotoBlock
+from faceops.verification.album import AlbumThreshold
+from faceops.verification.naming import NamingLimits
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verify, clipped_log_odds, reaches, sigmoid
+from faceops.verification.verifier import Verify
 
 NEAREST = 16
 BLOCK = 65_536  # gallery rows at a time: 32 MB of embeddings, 16 MB of scores for 64 queries
+NOBODY = -1
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An enrolled person that a face may show.
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """The decisions about F faces, as columns.
 
     Attributes:
-        person: the name.
-        probability: by the verifier, 0 to 1, of the person's most probable gallery face; of the
-            mean of the person's faces, if scores are normalised in an album.
-        distance: Euclidean, 0 to 2, between the two unit embeddings.
-        log_odds: of `probability`, if scores are normalised.
-        stranger_share: estimated share of the album's strangers that score as high, likewise.
+        kind: int8 (F,), places in `KINDS`.
+        reason: int8 (F,), places in `REASONS`; `NO_REASON` for an identified face.
+        best, runner_up: int32 (F,), the two most probable people, as places in the sorted names of
+            the gallery; `NOBODY` if the face was not compared, or nobody else is enrolled. A face
+            is only given the name of `best` if it is identified.
+        probability, runner_up_probability: float32 (F,), 0 to 1 by the verifier, of the person's
+            most probable gallery face, or of the mean of the person's faces if scores are
+            normalised in an album; NaN for nobody.
+        distance: float32 (F,), Euclidean, 0 to 2, to the same face or mean; NaN for nobody.
+        stranger_share: float32 (F,), estimated share of the album's strangers that score as high as
+            the best; NaN if scores are not normalised.
     """
 
-    person: str
-    probability: float
-    distance: float
-    log_odds: float | None = None
-    stranger_share: float | None = None
+    kind: np.ndarray
+    reason: np.ndarray
+    best: np.ndarray
+    runner_up: np.ndarray
+    probability: np.ndarray
+    runner_up_probability: np.ndarray
+    distance: np.ndarray
+    stranger_share: np.ndarray
 
     @property
-    def score(self) -> float:
-        """The log odds if scores are normalised, else the probability; the larger, the likelier."""
-        return self.probability if self.log_odds is None else self.log_odds
+    def named(self) -> np.ndarray:
+        """bool (F,): the face is given the name of `best`."""
+        return self.kind == IDENTIFIED
 
-    def lead(self, runner_up: "Candidate") -> float:
-        """Return by how much it leads the runner-up, in log odds."""
-        if self.log_odds is not None and runner_up.log_odds is not None:
-            return self.log_odds - runner_up.log_odds
-        odds = (clipped_log_odds(one.probability) for one in (self, runner_up))
-        return float(next(odds) - next(odds))
+    @property
+    def person(self) -> np.ndarray:
+        """int32 (F,): the person whose name the face is given, `NOBODY` for none."""
+        return np.where(self.named, self.best, NOBODY)
+
+    @classmethod
+    def without_names(cls, faces: int) -> "Decisions":
+        """Return decisions for faces that are not compared with anybody."""
+        nothing, nobody = np.full(faces, np.nan, np.float32), np.full(faces, NOBODY, np.int32)
+        kind, reason = np.full(faces, UNKNOWN, np.int8), np.full(faces, NO_REASON, np.int8)
+        return cls(kind, reason, nobody, nobody, nothing, nothing, nothing, nothing)
 
 
-@dataclass(frozen=True)
-class Decision:
-    """The decision about one face.
+@dataclass(frozen=True, eq=False)
+class NamedBlock:
+    """Photos with a decision for each face.
 
-    `best` is the most probable person and `runner_up` the next one, if the face was compared; the
-    face is only given the name of `best` if `kind` is `identified`.
+    Attributes:
+        photo_paths: below the photos' folder, as text.
+        people: the sorted names of the gallery.
     """
 
-    kind: DecisionKind
-    reason: Reason | None = None
-    best: Candidate | None = None
-    runner_up: Candidate | None = None
+    photos: PhotoBlock
+    photo_paths: Sequence[str]
+    decisions: Decisions
+    people: Sequence[str]
 
-    @property
-    def person(self) -> str | None:
-        """The name that the face was given, if any."""
-        return self.best.person if self.best and self.kind is DecisionKind.IDENTIFIED else None
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def names(self) -> list[str | None]:
+        """Return the name that each face is given, None for none."""
+        people = self.people
+        return [None if one < 0 else people[one] for one in self.decisions.person.tolist()]
+
+    def reasons(self) -> list[Reason | None]:
+        """Return the reason of each decision."""
+        return [None if one < 0 else REASONS[one] for one in self.decisions.reason.tolist()]
 
 
 @dataclass(frozen=True)
@@ -80,21 +110,19 @@ class NamingRule:
     """The conditions under which a face is named.
 
     Attributes:
-        threshold: smallest probability of the best candidate.
-        runner_up_margin: smallest lead over the runner-up, in log odds; see `required_lead` too.
+        limits: on the scores.
         policy: which faces are good enough to be compared.
-        log_odds: the same threshold, if scores are normalised; it decides then.
-        usual_log_odds: that of the default budget, likewise, which `required_lead` is measured
-            from: else a larger budget would leave more faces ambiguous.
         search: ranks the enrolled people by normalised scores; None for a release without them.
     """
 
-    threshold: float
-    runner_up_margin: float
+    limits: NamingLimits
     policy: FacePolicy = IDENTIFICATION
-    log_odds: float | None = None
-    usual_log_odds: float | None = None
     search: AlbumSearch | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Smallest probability of the best person."""
+        return self.limits.probability
 
     @classmethod
     def for_gallery(
@@ -111,113 +139,67 @@ class NamingRule:
         """
         faces = len(gallery.faces)
         threshold = thresholds.for_search(budget, faces) if faces else 1.0
-        return cls(threshold, thresholds.runner_up_margin, policy)
+        return cls(NamingLimits(threshold, thresholds.runner_up_margin), policy)
 
     def in_album(
         self, search: AlbumSearch, found: AlbumThreshold, default_budget: float
     ) -> "NamingRule":
         """Return the rule with the threshold that was found in an album."""
-        return replace(
-            self,
-            threshold=found.probability,
-            log_odds=found.log_odds,
-            usual_log_odds=search.album.threshold(default_budget, search.enrolled).log_odds,
-            search=search,
-        )
-
-    def accepts(self, best: Candidate) -> bool:
-        """Whether the best candidate's score is high enough for a name."""
-        if best.log_odds is not None and self.log_odds is not None:
-            return best.log_odds >= self.log_odds
-        return bool(reaches(best.probability, self.threshold))
-
-    def required_lead(self, runner_up: Candidate) -> float:
-        """Return by how much the best candidate has to lead, in log odds."""
-        if runner_up.log_odds is None or self.usual_log_odds is None:
-            return self.runner_up_margin
-        return float(required_lead(runner_up.log_odds, self.usual_log_odds, self.runner_up_margin))
+        usual = search.album.threshold(default_budget, search.enrolled).log_odds
+        limits = NamingLimits(found.probability, self.limits.margin, found.log_odds, usual)
+        return replace(self, limits=limits, search=search)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class NamedPhoto(Extraction):
-    """A photo with a decision for each face; `photo_path` is below the photos' folder, as text."""
-
-    photo_path: str
-    decisions: list[Decision]
-
-
-def name_faces(
-    photos: Sequence[FoundPhoto], gallery: Gallery, bundle: Bundle, rule: NamingRule
-) -> list[list[Decision]]:
-    """Return the decisions for the faces of each photo; all of them are searched in one batch."""
-    faces = [face for photo in photos for face in photo.faces]
-    refusals = [refusal(face, rule.policy) for face in faces]
-    usable = [face.embedding for face, why in zip(faces, refusals, strict=True) if why is None]
-    queries = np.stack(usable) if usable else np.zeros((0, gallery.embedding_size), np.float32)
-    people = gallery.people
-    ranked = iter(
-        rank_people(queries, gallery.embeddings, people, gallery.person_rows, bundle.verify)
-        if rule.search is None
-        else _candidates(rule.search.rank(queries), people)
-    )
-    candidates = [[] if why is not None else next(ranked) for why in refusals]
-    decisions, start = [], 0
-    for photo in photos:
-        stop = start + len(photo.faces)
-        decisions.append(decide(candidates[start:stop], refusals[start:stop], rule))
-        start = stop
-    return decisions
-
-
-def _candidates(ranked: Ranked, people: Sequence[str]) -> list[list[Candidate]]:
-    """Return the candidates of each face, the best first."""
-    columns = (ranked.people, sigmoid(ranked.log_odds), ranked.distances, ranked.log_odds)
-    rows = zip(
-        *(column.tolist() for column in columns), ranked.stranger_share.tolist(), strict=True
-    )
-    return [
-        [
-            Candidate(people[person], probability, distance, odds, None if number else share)
-            for number, (person, probability, distance, odds) in enumerate(zip(*row, strict=True))
-        ]
-        for *row, share in rows
-    ]
+def name_faces(photos: PhotoBlock, gallery: Gallery, verify: Verify, rule: NamingRule) -> Decisions:
+    """Return the decisions for the faces of all `photos`, which are searched in one batch."""
+    refused = refusals(photos, rule.policy)
+    queries = photos.embeddings[refused < 0]
+    if rule.search is None:
+        ranked = rank_people(queries, gallery.embeddings, gallery.person_rows, verify)
+    else:
+        ranked = rule.search.rank(queries)
+    return decide(ranked, photos.photo_of_face, refused, rule.limits)
 
 
 def rank_people(
     embeddings: np.ndarray,
     gallery: np.ndarray,
-    people: Sequence[str],
     person_rows: np.ndarray,
     verify: Verify,
     nearest_faces: int = NEAREST,
-) -> list[list[Candidate]]:
-    """Return the most probable person and the runner-up for each face; fewer if fewer are enrolled.
+) -> Ranked:
+    """Return the most probable person for each of Q embeddings, and the next one.
 
-    The verifier scores the N nearest gallery faces and, if all of them are of one person, the N
-    nearest of other people too. Equally probable people are sorted by distance, then by name.
+    The `nearest_faces` faces by cosine are verified; if they are all of one person, so many of the
+    nearest faces of others too, so that crowds of one person's photos hide no runner-up. Equally
+    probable people are ordered by distance, then by name.
 
     Args:
         embeddings: float32 (Q, D), L2-normalised.
         gallery: float32 (M, D), L2-normalised.
-        people: names, sorted.
-        person_rows: int (M,), the index in `people` of each gallery row.
+        person_rows: int (M,), the person of each gallery row, as a place in the sorted names.
         verify: the probability of one person for rows of two (N, D).
     """
+    result = Ranked.of_nobody(len(embeddings))
     if not len(embeddings) or not len(gallery):
-        return [[] for _ in embeddings]
+        return result
     queries, rows = _pairs_to_verify(embeddings, gallery, person_rows, nearest_faces)
     probabilities = verify(embeddings[queries], gallery[rows])
     distances = np.linalg.norm(embeddings[queries] - gallery[rows], axis=1)
     persons = person_rows[rows]
     order = np.lexsort((persons, distances, -probabilities, queries))
-    ranked: list[list[Candidate]] = [[] for _ in embeddings]
-    columns = (column[order].tolist() for column in (queries, persons, probabilities, distances))
-    for query, person, probability, distance in zip(*columns, strict=True):
-        found = ranked[query]
-        if len(found) < 2 and (not found or found[0].person != people[person]):
-            found.append(Candidate(people[person], probability, distance))
-    return ranked
+    queries, persons = queries[order], persons[order]
+    starts = np.flatnonzero(np.diff(queries, prepend=-1))  # of each query: all have pairs
+    is_other = persons != np.repeat(persons[starts], np.diff([*starts, len(queries)]))
+    others = np.where(is_other, np.arange(len(order)), len(order))
+    seconds = np.minimum.reduceat(others, starts)
+    for column, chosen in ((0, starts), (1, seconds)):
+        there = chosen < len(order)
+        pairs = order[chosen[there]]
+        result.people[there, column] = persons[chosen[there]]
+        result.scores[there, column] = result.probabilities[there, column] = probabilities[pairs]
+        result.distances[there, column] = distances[pairs]
+    return result
 
 
 def _pairs_to_verify(
@@ -272,48 +254,48 @@ def nearest(
 
 
 def decide(
-    candidates: Sequence[Sequence[Candidate]], refusals: Sequence[Reason | None], rule: NamingRule
-) -> list[Decision]:
-    """Return a decision for each face of one photo.
+    ranked: Ranked, photo_of_face: np.ndarray, refused: np.ndarray, limits: NamingLimits
+) -> Decisions:
+    """Return a decision for each of F faces.
 
-    A face with a refusal is rejected. Otherwise the best candidate is given if its score reaches
-    the threshold and leads the runner-up by the required lead in log odds (in large galleries,
-    thresholds lie so near to 1 that differences of probabilities say little). If two faces would
-    get one name, only the more probable gets it (the earlier one on a tie), the other is
+    A face with a refusal is rejected. Otherwise the best person is given if their score reaches the
+    threshold and leads the runner-up by the required lead. If two faces of a photo would get one
+    name, only the one with the higher score gets it (the earlier one on a tie), the other is
     `ambiguous`.
 
     Args:
-        candidates: for each face, the most probable person first; empty if nobody is enrolled.
-        refusals: for each face, why it is not compared, or None.
+        ranked: of the faces without a refusal, in order.
+        photo_of_face: int (F,), equal for the faces of one photo.
+        refused: int8 (F,), why a face is not compared, as a place in `REASONS`, or `NO_REASON`.
     """
-    decisions = [
-        _decide_one(found, refusal, rule)
-        for found, refusal in zip(candidates, refusals, strict=True)
-    ]
-    winners: dict[str, int] = {}
-    for index, decision in enumerate(decisions):
-        if decision.person is None or decision.best is None:
-            continue
-        winner = winners.get(decision.person)
-        best = decisions[winner].best if winner is not None else None
-        if best is None or decision.best.score > best.score:
-            winners[decision.person] = index
-    return [
-        replace(decision, kind=DecisionKind.UNKNOWN, reason=Reason.AMBIGUOUS)
-        if decision.person is not None and winners[decision.person] != index
-        else decision
-        for index, decision in enumerate(decisions)
-    ]
-
-
-def _decide_one(found: Sequence[Candidate], refusal: Reason | None, rule: NamingRule) -> Decision:
-    if refusal is not None:
-        return Decision(DecisionKind.REJECTED, refusal)
-    if not found:
-        return Decision(DecisionKind.UNKNOWN, Reason.GALLERY_EMPTY)
-    best, runner_up = found[0], found[1] if len(found) > 1 else None
-    if not rule.accepts(best):
-        return Decision(DecisionKind.UNKNOWN, Reason.BELOW_THRESHOLD, best, runner_up)
-    if runner_up is not None and best.lead(runner_up) < rule.required_lead(runner_up):
-        return Decision(DecisionKind.UNKNOWN, Reason.AMBIGUOUS, best, runner_up)
-    return Decision(DecisionKind.IDENTIFIED, None, best, runner_up)
+    faces = np.flatnonzero(refused < 0)
+    best, runner_up = ranked.people.T
+    reached = limits.reached(ranked.scores[:, 0]) & (best >= 0)
+    leads = limits.leads(ranked.scores[:, 0], ranked.scores[:, 1])
+    named = reached & leads
+    if named.any():
+        rows = np.flatnonzero(named)
+        key = (photo_of_face[faces[rows]], best[rows])
+        order = np.lexsort((rows, -ranked.scores[rows, 0], *key[::-1]))
+        again = np.zeros(len(rows), bool)
+        again[1:] = np.logical_and.reduce([np.diff(part[order]) == 0 for part in key])
+        named[rows[order[again]]] = False
+    found = Decisions.without_names(len(refused))
+    kind, reason = np.full(len(refused), REJECTED, np.int8), refused.astype(np.int8)
+    kind[faces] = np.where(named, IDENTIFIED, UNKNOWN)
+    unnamed = np.where(reached, reason_code(Reason.AMBIGUOUS), reason_code(Reason.BELOW_THRESHOLD))
+    unnamed[best < 0] = reason_code(Reason.GALLERY_EMPTY)
+    reason[faces] = np.where(named, NO_REASON, unnamed)
+    columns = {
+        "best": best,
+        "runner_up": runner_up,
+        "probability": ranked.probabilities[:, 0],
+        "runner_up_probability": ranked.probabilities[:, 1],
+        "distance": ranked.distances[:, 0],
+        "stranger_share": ranked.stranger_share,
+    }
+    spread = {}
+    for name, values in columns.items():
+        spread[name] = getattr(found, name).copy()
+        spread[name][faces] = values
+    return Decisions(kind, reason, **spread)

@@ -2,10 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from faceops.base.shortage import ShortageError, shortage
 from faceops.faces.find_faces import FaceFinder, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.face_store import Extraction, FaceStore, StoredPhoto
+from faceops.identification.state.face_store import FaceStore, StoredPhoto
 from faceops.identification.state.found_photo import FoundPhoto, forgotten_faces
+from faceops.identification.state.photo_block import Extraction, PhotoBlock
 from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
@@ -26,6 +28,20 @@ from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
 GROUP = 32  # photos that are embedded and stored together
+KNOWN_AT_ONCE = 128 * GROUP  # photos that are looked up in the store together
+
+
+class PhotoGroup(NamedTuple):
+    """Photos to extract together.
+
+    Attributes:
+        files: as they are now; None for what is not a regular file.
+        known: the photo_id of each file that is unchanged, else None.
+    """
+
+    paths: Sequence[str]
+    files: Sequence[SourceFile | None]
+    known: Sequence[str | None]
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,36 @@ class FaceExtractor:
     settings: IdentifySettings
     timer: Timer
 
-    def extract(self, paths: Sequence[Path]) -> list[Extraction]:
-        """Return the faces of the photos `paths`; what is new is stored, all or nothing.
+    def groups(self, paths: Sequence[str]) -> Iterator[PhotoGroup]:
+        """Yield the photos `paths` in groups to extract, in order.
+
+        They are cut by position, so that an interrupted run embeds the same batches as an
+        undisturbed one; adjacent groups of nothing but known photos are joined.
+        """
+        for start in range(0, len(paths), KNOWN_AT_ONCE):
+            some = paths[start : start + KNOWN_AT_ONCE]
+            files = [source_file(path) for path in some]
+            known: list[str | None] = [None] * len(files)
+            is_done = [False] * len(files)
+            if not self.settings.recheck:
+                present = [place for place, file in enumerate(files) if file is not None]
+                unchanged = self.store.find_unchanged([file for file in files if file is not None])
+                for place, found in zip(present, unchanged, strict=True):
+                    if found is not None:
+                        known[place], is_done[place] = found
+            joined = 0  # where the group begins that is not yielded yet
+            for first in range(0, len(some), GROUP):
+                last = min(first + GROUP, len(some))
+                is_known = all(is_done[first:last])
+                if not is_known and joined < first:
+                    yield PhotoGroup(some[joined:first], files[joined:first], known[joined:first])
+                    joined = first
+                if not is_known or last == len(some):
+                    yield PhotoGroup(some[joined:last], files[joined:last], known[joined:last])
+                    joined = last
+
+    def extract(self, group: PhotoGroup) -> PhotoBlock:
+        """Return the faces of a group; what is new is stored, all or nothing.
 
         An unchanged file is not read (unless `recheck` is set), and known bytes are not decoded,
         whatever the file is called. Faces with a stored crop are embedded from that. A photo that
@@ -51,44 +95,48 @@ class FaceExtractor:
         Raises:
             ShortageError, or the error of a library for which `shortage` returns one.
         """
-        with self.timer.part("look"):
-            files = [source_file(path) for path in paths]
-            present = [file for file in files if file is not None]
-            known = {} if self.settings.recheck else self.store.find_unchanged(present)
-            extractions = [
-                _from_store(path, file, known[file])
-                if file and file in known
-                else self._find_faces(path, file)
-                for path, file in zip(paths, files, strict=True)
-            ]
-            extractions = self._without_forgotten(extractions)
-        new = [one.file not in known or bool(one.crops) for one in extractions]
-        if not any(new):
-            return extractions
-        with self.timer.part("embed"):
-            extractions = self._embed(extractions)
-            to_save = compress(extractions, new)
-            self.store.save(to_save, self.settings.keep_crops)
-        return [replace(one, crops={}) for one in extractions]
+        return PhotoBlock.of(self._extract(group), self._embedding_size)
 
-    def extract_singly(self, paths: Sequence[Path]) -> list[Extraction]:
+    def extract_singly(self, group: PhotoGroup) -> PhotoBlock:
         """Return what `extract` returns, photo by photo; a shortage is the failure of its photo."""
         extractions = []
-        for path in paths:
+        for path, file, known in zip(*group, strict=True):
             try:
-                extractions += self.extract([path])
+                extractions += self._extract(PhotoGroup([path], [file], [known]))
             except Exception as error:
                 if (lack := shortage(error)) is None:
                     raise
                 extractions.append(self._failed(path, str(lack), is_failure=True))
-        return extractions
+        return PhotoBlock.of(extractions, self._embedding_size)
 
-    def _find_faces(self, path: Path, file: SourceFile | None) -> Extraction:
+    @property
+    def _embedding_size(self) -> int:
+        return self.bundle.release.embedding_size
+
+    def _extract(self, group: PhotoGroup) -> list[Extraction]:
+        with self.timer.part("look"):
+            stored = self.store.load([photo_id for photo_id in group.known if photo_id])
+            known = [stored.get(photo_id or "") for photo_id in group.known]
+            extractions = [
+                self._find_faces(path, file) if photo is None else _from_store(path, file, photo)
+                for path, file, photo in zip(group.paths, group.files, known, strict=True)
+            ]
+            extractions = self._without_forgotten(extractions)
+        pairs = zip(known, extractions, strict=True)
+        new = [photo is None or bool(one.crops) for photo, one in pairs]
+        if not any(new):
+            return extractions
+        with self.timer.part("embed"):
+            extractions = self._embed(extractions)
+            self.store.save(compress(extractions, new), self.settings.keep_crops)
+        return [replace(one, crops={}) if one.crops else one for one in extractions]
+
+    def _find_faces(self, path: str, file: SourceFile | None) -> Extraction:
         """Find the faces of the photo at `path`, unless its bytes are in the store."""
         photo_id, hash_error = None, None
         if file is not None and 0 < file.size <= self.settings.limits.max_bytes:
             try:
-                photo_id = sha256_file(path)
+                photo_id = sha256_file(Path(path))
             except OSError as error:
                 hash_error = error  # opening it gives the reason, or succeeds on a flaky disk
             else:
@@ -96,7 +144,7 @@ class FaceExtractor:
                 if stored is not None and (stored.orientation_known or not _was_misread(path)):
                     return _from_store(path, file, stored)
         try:
-            found = find_in_photo(path, self.finder, self.settings.limits)
+            found = find_in_photo(Path(path), self.finder, self.settings.limits)
         except PhotoError as error:
             if isinstance(error, ShortageError):
                 raise
@@ -122,7 +170,7 @@ class FaceExtractor:
         return extractions
 
     def _failed(
-        self, path: Path, why: str, reason: Reason = Reason.UNREADABLE, *, is_failure: bool
+        self, path: str, why: str, reason: Reason = Reason.UNREADABLE, *, is_failure: bool
     ) -> Extraction:
         """Return what an earlier run found in the photo that cannot be read now, else `reason`.
 
@@ -135,31 +183,34 @@ class FaceExtractor:
     def _embed(self, extractions: list[Extraction]) -> list[Extraction]:
         """Return the group with its new faces embedded, in shared batches."""
         crops = [crop for one in extractions for _, crop in sorted(one.crops.items())]
-        rows = iter(self.bundle.embed(np.stack(crops)) if crops else ())
-        embedded = []
+        if not crops:
+            return extractions
+        rows = self.bundle.embed(np.stack(crops))
+        embedded, start = [], 0
         for one in extractions:
-            faces = tuple(
-                replace(face, embedding=next(rows)) if index in one.crops else face
-                for index, face in enumerate(one.photo.faces)
-            )
-            embedded.append(replace(one, photo=replace(one.photo, faces=faces)))
+            if one.crops:
+                embeddings = np.zeros((len(one.photo.faces), rows.shape[1]), np.float32)
+                embeddings[sorted(one.crops)] = rows[start : start + len(one.crops)]
+                start += len(one.crops)
+                one = replace(one, photo=replace(one.photo, embeddings=embeddings))
+            embedded.append(one)
         return embedded
 
 
-def _from_store(path: Path, file: SourceFile, stored: StoredPhoto) -> Extraction:
+def _from_store(path: str, file: SourceFile | None, stored: StoredPhoto) -> Extraction:
     reembedded = bool(stored.crops)
     return Extraction(path, file, stored.photo, reembedded=reembedded, crops=stored.crops)
 
 
-def _was_misread(path: Path) -> bool:
+def _was_misread(path: str) -> bool:
     """Return whether earlier versions may have shown this photo wrongly.
 
     They did not know the orientation where a decoder turns pixels, and opened the thumbnail in a
     raw photo as a TIFF.
     """
     try:
-        with path.open("rb") as file:
-            photo_format = format_of(file.read(64), path.suffix)
+        with Path(path).open("rb") as file:
+            photo_format = format_of(file.read(64), Path(path).suffix)
     except OSError:
         return True  # opening the photo gives the reason
     return photo_format is not None and (photo_format.decoder_turns or photo_format.name == "RAW")
@@ -187,5 +238,6 @@ def extract_shard(
     with contextlib.closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
         extractor = FaceExtractor(bundle, finder, store, settings, Timer())
-        groups = ordered_map(extractor.extract, shards(paths, GROUP), 1, extractor.extract_singly)
-        return sum(one.opened for group in groups for one in group)
+        groups = extractor.groups(list(map(os.fspath, paths)))
+        blocks = ordered_map(extractor.extract, groups, 1, extractor.extract_singly)
+        return int(sum(block.opened.sum() for block in blocks))

@@ -4,19 +4,21 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from faceops.base.parallel import ordered_map
-from faceops.base.reasons import DecisionKind
-from faceops.identification.engine.decide import Decision, NamedPhoto
+from faceops.base.reasons import KINDS, DecisionKind
+from faceops.faces.detector import Box
+from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records import label_fonts
 from faceops.identification.records.output_folder import ANNOTATED
-from faceops.identification.state.found_photo import FoundFace
+from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import Summary
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, open_photo
@@ -35,17 +37,21 @@ _HEAD = 1024  # bytes of a JPEG that contain Pillow's comment
 _JPEG_END = b"\xff\xd9"
 
 
-def with_drawings(
-    photos: Iterator[NamedPhoto],
-    folder: Path,
-    earlier: Path | None,
-    limits: PhotoLimits,
-    threads: int,
-    summary: Summary,
-) -> Iterator[NamedPhoto]:
-    """Draw a copy of each photo with faces into `folder`/annotated; yield the photos.
+class ShownFace(NamedTuple):
+    """A face as it is drawn: its box in pixels of the upright photo, and its label.
 
-    `summary` gets the scripts of names that no installed font can draw.
+    Attributes:
+        box: None for a forgotten face, which is not drawn.
+    """
+
+    box: Box | None
+    kind: DecisionKind
+    label: str
+    is_named: bool
+
+
+class Drawings:
+    """Annotated copies of a run's photos with faces, in `folder`/annotated.
 
     The JPEG comment of a copy holds a digest of photo, boxes and labels. If the copy in `earlier`
     has the same, it is hard-linked and the photo is not opened.
@@ -53,34 +59,74 @@ def with_drawings(
     Args:
         folder: of the run.
         earlier: annotated copies of an earlier run, if there are any.
+        limits: of the photos.
+        threads: that draw.
     """
-    drawings = folder / ANNOTATED
-    drawings.mkdir()
 
-    def draw(named: NamedPhoto) -> NamedPhoto:
-        if not named.photo.faces:
-            return named
-        place = drawn_path(named.photo_path)
-        (drawings / place).parent.mkdir(parents=True, exist_ok=True)
-        comment = _comment(named)
+    def __init__(
+        self, folder: Path, earlier: Path | None, limits: PhotoLimits, threads: int
+    ) -> None:
+        self._folder, self.earlier = folder / ANNOTATED, earlier
+        self._limits, self._threads = limits, threads
+        self._folder.mkdir()
+
+    def draw(self, named: NamedBlock, summary: Summary) -> None:
+        """Draw the copies of some photos.
+
+        `summary` gets the scripts of names that no installed font can draw.
+        """
+        for person in {name for name in named.names() if name is not None}:
+            summary.letters_not_drawn |= label_fonts.lacking(person)
+        shown = shown_faces(named)
+        with_faces = np.flatnonzero(np.diff(named.photos.starts)).tolist()
+
+        def draw_photo(photo: int) -> None:
+            self._draw(named, photo, shown[named.photos.rows_of(photo)])
+
+        for _ in ordered_map(draw_photo, with_faces, self._threads):
+            pass
+
+    def _draw(self, named: NamedBlock, photo: int, faces: Sequence[ShownFace]) -> None:
+        place = drawn_path(named.photo_paths[photo])
+        target = self._folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        comment = _comment(named.photos, photo, faces)
         # Two names whose bytes are no text may share one path: the first copy stays.
         with contextlib.suppress(FileExistsError):
-            if earlier and _has_comment(earlier / place, comment):
-                _link(earlier / place, drawings / place)
-            else:
-                # A photo that was deleted or changed since keeps its rows and gets no copy.
-                with contextlib.suppress(PhotoError):
-                    photo = open_photo(named.path, limits)
-                    faces = named.photo.scaled(photo.scale).faces
-                    image = annotate(photo.pixels, faces, named.decisions)
-                    with (drawings / place).open("xb") as file:
-                        image.save(file, "JPEG", quality=90, comment=comment)
-        return named
+            if self.earlier and _has_comment(self.earlier / place, comment):
+                _link(self.earlier / place, target)
+                return
+            # A photo that was deleted or changed since keeps its rows and gets no copy.
+            with contextlib.suppress(PhotoError):
+                opened = open_photo(Path(named.photos.paths[photo]), self._limits)
+                image = annotate(opened.pixels, faces, opened.scale)
+                with target.open("xb") as file:
+                    image.save(file, "JPEG", quality=90, comment=comment)
 
-    for named in ordered_map(draw, photos, threads):
-        for decision in named.decisions:
-            summary.letters_not_drawn |= label_fonts.lacking(decision.person or "")
-        yield named
+
+def shown_faces(named: NamedBlock) -> list[ShownFace]:
+    """Return the faces of some photos as they are drawn."""
+    photos, decisions = named.photos, named.decisions
+    columns = (
+        photos.faces["box"].tolist(),
+        photos.faces["forgotten"].tolist(),
+        decisions.kind.tolist(),
+        named.names(),
+        named.reasons(),
+        decisions.probability.tolist(),
+        photos.face_index.tolist(),
+    )
+    return [
+        ShownFace(
+            None if forgotten else tuple(box),
+            KINDS[kind],
+            str(reason or KINDS[kind]).replace("_", " ")
+            if name is None
+            else f"{drawn_name(name, index)} {probability:.2f}",
+            name is not None,
+        )
+        for box, forgotten, kind, name, reason, probability, index in zip(*columns, strict=True)
+    ]
 
 
 def drawn_path(photo_path: str) -> Path:
@@ -103,36 +149,40 @@ def drawn_path(photo_path: str) -> Path:
 
 
 def annotate(
-    pixels: np.ndarray, faces: tuple[FoundFace, ...], decisions: list[Decision]
+    pixels: np.ndarray, faces: Sequence[ShownFace], scale: tuple[float, float] = (1, 1)
 ) -> Image.Image:
-    """Return the photo, uint8 (H, W, 3) RGB, with a box and the name or reason at each face."""
+    """Return the photo, uint8 (H, W, 3) RGB, with a box and the name or reason at each face.
+
+    `scale` is the width and height, in pixels that the boxes are in, of a pixel of `pixels`.
+    """
     image = Image.fromarray(np.ascontiguousarray(pixels))
     draw = ImageDraw.Draw(image)
     line = max(2, round(max(image.size) / 400))
-    # Names last, so that they lie on top.
-    order = sorted(range(len(faces)), key=lambda index: decisions[index].person is not None)
-    for index in order:
-        face, decision = faces[index], decisions[index]
-        if face.forgotten:
+    for face in sorted(faces, key=lambda face: face.is_named):  # names lie on top
+        if face.box is None:
             continue
-        x, y, width, height = face.box
-        draw.rectangle((x, y, x + width, y + height), outline=_COLOURS[decision.kind], width=line)
-        label = label_image(label_of(decision, index), face.box[3], _COLOURS[decision.kind])
+        x, y, width, height = (
+            side / one for side, one in zip(face.box, (*scale, *scale), strict=True)
+        )
+        colour = _COLOURS[face.kind]
+        draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
+        label = label_image(face.label, height, colour)
         above, below = y - label.height, min(y + height, image.height - label.height)
         left = min(max(x, 0), max(image.width - label.width, 0))
         image.paste(label, (round(left), round(above if above >= 0 else below)))
     return image
 
 
-def label_of(decision: Decision, index: int) -> str:
-    """Return the text at the face `index` of the photo: printable, and no letter without a font."""
-    if not (decision.person and decision.best):
-        return str(decision.reason or decision.kind).replace("_", " ")
-    name = label_fonts.without_hidden(decision.person)
+def drawn_name(person: str, index: int) -> str:
+    """Return a name as it is drawn at the face `index` of a photo.
+
+    It is printable, and has no letter without a font.
+    """
+    name = label_fonts.without_hidden(person)
     if label_fonts.lacking(name):
         plain = label_fonts.without_marks(name)
-        name = f"face {index}" if label_fonts.lacking(plain) or not plain else plain
-    return f"{name} {decision.best.probability:.2f}"
+        return f"face {index}" if label_fonts.lacking(plain) or not plain else plain
+    return name
 
 
 def label_image(text: str, face_height: float, colour: tuple[int, int, int]) -> Image.Image:
@@ -151,16 +201,15 @@ def label_image(text: str, face_height: float, colour: tuple[int, int, int]) -> 
     return label
 
 
-def _comment(named: NamedPhoto) -> bytes:
-    faces = [
-        (face.box, face.forgotten, decision.kind, label_of(decision, index))
-        for index, (face, decision) in enumerate(
-            zip(named.photo.faces, named.decisions, strict=True)
-        )
+def _comment(photos: PhotoBlock, photo: int, faces: Sequence[ShownFace]) -> bytes:
+    boxes = photos.faces["box"][photos.rows_of(photo)].tolist()
+    drawn = [
+        (box, face.box is None, face.kind, face.label)
+        for box, face in zip(boxes, faces, strict=True)
     ]
-    is_ascii = all(label.isascii() for *_, label in faces)
+    is_ascii = all(face.label.isascii() for face in faces)
     version = ASCII_VERSION if is_ascii else DRAWING_VERSION
-    content = json.dumps([version, named.photo.photo_id, faces])
+    content = json.dumps([version, photos.photo_ids[photo], drawn])
     return b"faceops drawing " + sha256(content.encode()).hexdigest().encode()
 
 

@@ -4,25 +4,24 @@ A column is one entry of `COLUMNS`; the schema, the Parquet, CSV and JSON lines 
 documentation follow from it.
 """
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from faceops.base.parallel import require_memory_for_thread
-from faceops.base.reasons import DecisionKind
+from faceops.base.reasons import KINDS, REASONS, REJECTED, reason_code
 from faceops.base.tables import csv_cell
-from faceops.identification.engine.decide import Candidate, Decision
+from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import RECORD_FILES
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
 
 Record = dict[str, Any]  # by column name, in the order of the columns
 
@@ -36,16 +35,83 @@ class RunOrigin:
     contract_id: str
 
 
+class Text:
+    """A column of text: of each row a place in `values`, -1 for none."""
+
+    def __init__(self, values: Sequence[str | None], places: np.ndarray) -> None:
+        used, self._rows = np.unique(places, return_inverse=True)
+        self._values = [None if at < 0 else str(values[at]) for at in used.tolist()]
+        self._content = "".join(value or "" for value in self._values)
+        self.plain = self._array(self._values)
+
+    def json(self) -> pa.Array:
+        """Return each text as JSON."""
+        if None in self._values or _ESCAPED_IN_JSON(self._content):
+            return self._array(["null" if one is None else _JSON(one) for one in self._values])
+        return _joined(['"', self.plain, '"'])
+
+    def csv(self, foreign: bool) -> pa.Array:
+        """Return each text as a CSV cell; a foreign one cannot be run as a formula."""
+        cells = [one or "" for one in self._values]
+        if foreign:
+            cells = [str(csv_cell(one)) for one in cells]
+        if _QUOTED_IN_CSV(self._content):
+            cells = [_quoted(one) if _QUOTED_IN_CSV(one) else one for one in cells]
+        return self.plain if cells == self._values else self._array(cells)
+
+    def _array(self, values: Sequence[str | None]) -> pa.Array:
+        encoded = _texts([None if one is None else one.encode() for one in values])
+        return encoded.take(_numbers(self._rows, pa.int64()))
+
+
 @dataclass(frozen=True, eq=False)
-class RowSource:
-    """What a row is made from; a photo without faces has one row, with neither index nor face."""
+class Rows:
+    """The rows of a block of photos: of each face, or of a photo without any."""
 
     run: RunOrigin
-    photo_path: str
-    photo: FoundPhoto
-    decision: Decision
-    face_index: int | None = None
-    face: FoundFace | None = None
+    block: NamedBlock
+
+    @cached_property
+    def photo(self) -> np.ndarray:
+        """int64 (R,), the photo of each row."""
+        counts = np.diff(self.block.photos.starts)
+        return np.repeat(np.arange(len(counts)), np.maximum(counts, 1))
+
+    @cached_property
+    def has_face(self) -> np.ndarray:
+        """bool (R,), False for the row of a photo without faces; the others are its faces."""
+        has: np.ndarray = np.diff(self.block.photos.starts)[self.photo] > 0
+        return has
+
+    def of_faces(self, values: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
+        """Return values of the faces (F,) as those of the rows (R,)."""
+        result = np.full(len(self.photo), otherwise, values.dtype)
+        result[self.has_face] = values
+        return result
+
+    def face(self, name: str, decimals: int) -> np.ndarray:
+        """Return a field of `FACE` of each row, rounded."""
+        return self.of_faces(np.round(self.block.photos.faces[name], decimals))
+
+    def box(self, side: int) -> np.ndarray:
+        """Return x, y, width or height (0 to 3) of each row, in upright pixels."""
+        return self.of_faces(np.round(self.block.photos.faces["box"][:, side], 2))
+
+    def same(self, text: str) -> Text:
+        """Return a text that all rows share."""
+        return Text([text], np.zeros(len(self.photo), np.int64))
+
+    def person(self, places: np.ndarray) -> Text:
+        """Return names of people of the gallery, places (F,), -1 for nobody."""
+        return Text(self.block.people, self.of_faces(places, -1))
+
+    def reason(self) -> Text:
+        """Return why a face is not named, or why a photo has none."""
+        reasons = self.of_faces(self.block.decisions.reason, -1)
+        empty = ~self.has_face
+        photos = self.photo[empty].tolist()
+        reasons[empty] = [reason_code(self.block.photos.reasons[photo]) for photo in photos]
+        return Text(REASONS, reasons)
 
 
 @dataclass(frozen=True)
@@ -55,7 +121,7 @@ class Column:
     Attributes:
         type: in Parquet.
         doc: one line for the documentation.
-        value: a row's value; None if there is none.
+        value: of each row: a `Text`, or numbers (R,), NaN (whole numbers: -1) where there is none.
         foreign: whether it holds text from outside (names of files and people), which CSV has to
             escape.
     """
@@ -63,69 +129,93 @@ class Column:
     name: str
     type: pa.DataType
     doc: str
-    value: Callable[[RowSource], Any]
+    value: Callable[[Rows], Text | np.ndarray]
     foreign: bool = False
-
-
-def _of_face(value: Callable[[FoundFace], Any]) -> Callable[[RowSource], Any]:
-    return lambda row: value(row.face) if row.face is not None else None
-
-
-def _of_best(value: Callable[[Candidate], Any]) -> Callable[[RowSource], Any]:
-    return lambda row: value(row.decision.best) if row.decision.best is not None else None
-
-
-def _of_runner_up(value: Callable[[Candidate], Any]) -> Callable[[RowSource], Any]:
-    return lambda row: value(row.decision.runner_up) if row.decision.runner_up else None
-
-
-def _probability(candidate: Candidate) -> float:
-    return _shortest(candidate.probability)
-
-
-def _stranger_share(candidate: Candidate) -> float | None:
-    return None if candidate.stranger_share is None else _shortest(candidate.stranger_share)
-
-
-def _shortest(value: float) -> float:
-    """Return the float that prints as the shortest text for `value` in float32.
-
-    Near 1, where thresholds lie, all digits of a probability count.
-    """
-    return float(str(np.float32(value)))
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 _TEXT, _FLOAT, _FLOAT32 = pa.string(), pa.float64(), pa.float32()
 COLUMNS = (
-    Column("run_id", _TEXT, "the run", lambda row: row.run.run_id),
-    Column("photo_id", _TEXT, "sha256 of the photo's bytes", lambda row: row.photo.photo_id),
-    Column("photo_path", _TEXT, "path below the folder", lambda row: row.photo_path, foreign=True),
-    Column("face_index", pa.int32(), "0 and up in the photo", lambda row: row.face_index),
-    Column("x", _FLOAT, "left, upright pixels", _of_face(lambda face: round(face.box[0], 2))),
-    Column("y", _FLOAT, "top, upright pixels", _of_face(lambda face: round(face.box[1], 2))),
-    Column("width", _FLOAT, "upright pixels", _of_face(lambda face: round(face.box[2], 2))),
-    Column("height", _FLOAT, "upright pixels", _of_face(lambda face: round(face.box[3], 2))),
-    Column("detector_score", _FLOAT, "0 to 1", _of_face(lambda it: round(it.detector_score, 4))),
-    Column("quality", _FLOAT, "0 to 1", _of_face(lambda face: round(face.quality, 4))),
-    Column("decision", _TEXT, "see `DecisionKind`", lambda row: str(row.decision.kind)),
-    Column("person", _TEXT, "the name, if identified", lambda row: row.decision.person, True),
-    Column("probability", _FLOAT32, "of the best candidate", _of_best(_probability)),
-    Column("distance", _FLOAT, "Euclidean, 0 to 2", _of_best(lambda it: round(it.distance, 5))),
-    Column("runner_up", _TEXT, "the next candidate", _of_runner_up(lambda it: it.person), True),
-    Column("runner_up_probability", _FLOAT32, "of the next one", _of_runner_up(_probability)),
-    Column("reason", _TEXT, "if not identified", lambda row: _text(row.decision.reason)),
-    Column("release", _TEXT, "the model", lambda row: row.run.release, foreign=True),
-    Column("contract_id", _TEXT, "of the release", lambda row: row.run.contract_id),
-    Column("turned", pa.int32(), "clockwise, for upright faces", lambda row: row.photo.turned),
+    Column("run_id", _TEXT, "the run", lambda rows: rows.same(rows.run.run_id)),
+    Column(
+        "photo_id",
+        _TEXT,
+        "sha256 of the photo's bytes",
+        lambda rows: Text(
+            rows.block.photos.photo_ids,
+            np.where(rows.block.photos.has_id[rows.photo], rows.photo, -1),
+        ),
+    ),
+    Column(
+        "photo_path",
+        _TEXT,
+        "path below the folder",
+        lambda rows: Text(rows.block.photo_paths, rows.photo),
+        foreign=True,
+    ),
+    Column(
+        "face_index",
+        pa.int32(),
+        "0 and up in the photo",
+        lambda rows: rows.of_faces(rows.block.photos.face_index, -1),
+    ),
+    Column("x", _FLOAT, "left, upright pixels", lambda rows: rows.box(0)),
+    Column("y", _FLOAT, "top, upright pixels", lambda rows: rows.box(1)),
+    Column("width", _FLOAT, "upright pixels", lambda rows: rows.box(2)),
+    Column("height", _FLOAT, "upright pixels", lambda rows: rows.box(3)),
+    Column("detector_score", _FLOAT, "0 to 1", lambda rows: rows.face("detector_score", 4)),
+    Column("quality", _FLOAT, "0 to 1", lambda rows: rows.face("quality", 4)),
+    Column(
+        "decision",
+        _TEXT,
+        "see `DecisionKind`",
+        lambda rows: Text(KINDS, rows.of_faces(rows.block.decisions.kind, REJECTED)),
+    ),
+    Column(
+        "person",
+        _TEXT,
+        "the name, if identified",
+        lambda rows: rows.person(rows.block.decisions.person),
+        foreign=True,
+    ),
+    Column(
+        "probability",
+        _FLOAT32,
+        "of the best candidate",
+        lambda rows: rows.of_faces(rows.block.decisions.probability),
+    ),
+    Column(
+        "distance",
+        _FLOAT,
+        "Euclidean, 0 to 2",
+        lambda rows: rows.of_faces(np.round(rows.block.decisions.distance.astype(float), 5)),
+    ),
+    Column(
+        "runner_up",
+        _TEXT,
+        "the next candidate",
+        lambda rows: rows.person(rows.block.decisions.runner_up),
+        foreign=True,
+    ),
+    Column(
+        "runner_up_probability",
+        _FLOAT32,
+        "of the next one",
+        lambda rows: rows.of_faces(rows.block.decisions.runner_up_probability),
+    ),
+    Column("reason", _TEXT, "if not identified", Rows.reason),
+    Column("release", _TEXT, "the model", lambda rows: rows.same(rows.run.release), foreign=True),
+    Column("contract_id", _TEXT, "of the release", lambda rows: rows.same(rows.run.contract_id)),
+    Column(
+        "turned",
+        pa.int32(),
+        "clockwise, for upright faces",
+        lambda rows: rows.block.photos.turned[rows.photo],
+    ),
     Column(
         "stranger_share",
         _FLOAT32,
         "estimated share of the album's strangers that score as high",
-        _of_best(_stranger_share),
+        lambda rows: rows.of_faces(rows.block.decisions.stranger_share),
     ),
 )
 
@@ -135,67 +225,30 @@ def schema() -> pa.Schema:
     return pa.schema([(column.name, column.type) for column in COLUMNS])
 
 
-def records_of(
-    run: RunOrigin, photo_path: str, photo: FoundPhoto, decisions: list[Decision]
-) -> list[Record]:
-    """Return the rows of one photo, with a decision for each face."""
-    sources = [
-        RowSource(run, photo_path, photo, decision, index, face)
-        for index, (face, decision) in enumerate(zip(photo.faces, decisions, strict=True))
-    ] or [RowSource(run, photo_path, photo, Decision(DecisionKind.REJECTED, photo.reason))]
-    return [{column.name: column.value(source) for column in COLUMNS} for source in sources]
-
-
-_ROWS_PER_GROUP = 10_000  # of the Parquet file
-_ROWS_PER_WRITE = 500  # row by row, a third of the time goes into calls
-_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+def records_of(run: RunOrigin, block: NamedBlock) -> list[Record]:
+    """Return the rows of some photos as JSON lines have them."""
+    values = [column.value(Rows(run, block)) for column in COLUMNS]
+    return [json.loads(line) for line in _json_lines(values).to_pylist()]
 
 
 class RecordWriters:
     """Writes rows to the three record files of a run; see `open_writers`."""
 
-    def __init__(self, csv_file: TextIO, jsonl: TextIO, parquet: pq.ParquetWriter) -> None:
-        self._schema = parquet.schema
-        self._csv = csv.DictWriter(csv_file, self._schema.names, lineterminator="\n")
-        self._csv.writeheader()
-        self._jsonl, self._parquet = jsonl, parquet
-        self._foreign = [column.name for column in COLUMNS if column.foreign]
-        self._rows: list[Record] = []  # not yet written
-        self._lines: list[str] = []  # not yet in the Parquet file
+    def __init__(self, csv: BinaryIO, jsonl: BinaryIO, parquet: pq.ParquetWriter) -> None:
+        self._csv, self._jsonl, self._parquet = csv, jsonl, parquet
+        self._csv.write(",".join(column.name for column in COLUMNS).encode() + b"\n")
 
-    def write(self, records: Iterable[Record]) -> None:
-        """Add rows; memory stays bounded."""
-        self._rows += records
-        if len(self._rows) >= _ROWS_PER_WRITE:
-            self._write_rows()
-        if len(self._lines) >= _ROWS_PER_GROUP:
-            self._write_group()
-
-    def flush(self) -> None:
-        """Write all buffered rows."""
-        self._write_rows()
-        self._write_group()
-
-    def _write_rows(self) -> None:
-        lines = [_ENCODE(row) + "\n" for row in self._rows]
-        self._jsonl.write("".join(lines))
-        self._lines += lines
-        for row in self._rows:
-            self._csv.writerow({**row, **{name: csv_cell(row[name]) for name in self._foreign}})
-        self._rows.clear()
-
-    def _write_group(self) -> None:
-        if not self._lines:
-            return
-        require_memory_for_thread()  # which Arrow starts to read
-        # By way of JSON: pyarrow loads pandas, a second, to convert Python lists.
-        table = pyarrow.json.read_json(
-            pa.BufferReader("".join(self._lines).encode()),
-            pyarrow.json.ReadOptions(use_threads=False),
-            parse_options=pyarrow.json.ParseOptions(explicit_schema=self._schema),
-        )
-        self._parquet.write_table(table)
-        self._lines.clear()
+    def write(self, run: RunOrigin, block: NamedBlock) -> None:
+        """Write the rows of a block of photos."""
+        rows = Rows(run, block)
+        values = [column.value(rows) for column in COLUMNS]
+        columns = [
+            one.plain if isinstance(one, Text) else _numbers(one, column.type)
+            for column, one in zip(COLUMNS, values, strict=True)
+        ]
+        self._parquet.write_table(pa.Table.from_arrays(columns, schema=self._parquet.schema))
+        self._jsonl.write(_content(_json_lines(values)))
+        self._csv.write(_content(_csv_lines(values)))
 
 
 @contextmanager
@@ -207,13 +260,87 @@ def open_writers(folder: Path) -> Iterator[RecordWriters]:
     """
     csv_path, parquet_path, jsonl_path = (folder / name for name in RECORD_FILES)
     with (
-        csv_path.open("w", encoding="utf-8", newline="") as csv_file,
-        jsonl_path.open("w", encoding="utf-8", newline="\n") as jsonl,
+        csv_path.open("wb") as csv,
+        jsonl_path.open("wb") as jsonl,
         pq.ParquetWriter(parquet_path, schema(), compression="zstd") as parquet,
     ):
-        writers = RecordWriters(csv_file, jsonl, parquet)
-        yield writers
-        writers.flush()
+        yield RecordWriters(csv, jsonl, parquet)
+
+
+# Arrays are made from buffers, and functions are called by name: from Python's lists and numbers
+# Arrow makes arrays only after it has loaded pandas, if that is installed, which takes a second.
+
+
+def _texts(values: Sequence[bytes | None]) -> pa.Array:
+    """Return UTF-8 texts as an array."""
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value or b"") for value in values], out=offsets[1:])
+    valid = np.array([value is not None for value in values], bool)
+    content = b"".join(value or b"" for value in values)
+    return pa.Array.from_buffers(
+        pa.string(), len(values), [_bits(valid), pa.py_buffer(offsets), pa.py_buffer(content)]
+    )
+
+
+def _numbers(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Return an array of numbers; NaN, or -1 of whole ones, is null."""
+    valid = values != -1 if values.dtype.kind == "i" else ~np.isnan(values)
+    code = "f" if pa.types.is_floating(kind) else "i"
+    typed = np.ascontiguousarray(values, f"<{code}{kind.bit_width // 8}")
+    return pa.Array.from_buffers(kind, len(values), [_bits(valid), pa.py_buffer(typed)])
+
+
+def _bits(valid: np.ndarray) -> pa.Buffer | None:
+    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False).encode
+_ESCAPED_IN_JSON = re.compile(r'["\\\x00-\x1f]').search
+_QUOTED_IN_CSV = re.compile(r'[,"\r\n]').search
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _json_lines(values: Sequence[Text | np.ndarray]) -> pa.Array:
+    """Return a line of JSON for each row."""
+    parts: list[pa.Array | str] = []
+    for column, one in zip(COLUMNS, values, strict=True):
+        parts += [f"{', ' if parts else '{'}{_JSON(column.name)}: "]
+        parts += [one.json() if isinstance(one, Text) else _digits(one, column.type)]
+    return _joined([*parts, "}\n"], "null")
+
+
+def _csv_lines(values: Sequence[Text | np.ndarray]) -> pa.Array:
+    """Return a line of CSV for each row."""
+    parts: list[pa.Array | str] = []
+    for column, one in zip(COLUMNS, values, strict=True):
+        parts += [","] if parts else []
+        parts += [one.csv(column.foreign) if isinstance(one, Text) else _digits(one, column.type)]
+    return _joined([*parts, "\n"], "")
+
+
+def _digits(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Return the shortest digits that give each number back, null for none.
+
+    Near 1, where thresholds lie, all digits of a probability count.
+    """
+    return pc.cast(_numbers(values, kind), pa.string())
+
+
+def _joined(parts: Sequence[pa.Array | str], null: str = "") -> pa.Array:
+    """Return the parts of each row joined; a text is a part of every row."""
+    arrays = [_texts([part.encode()])[0] if isinstance(part, str) else part for part in parts]
+    options = pc.JoinOptions(null_handling="replace", null_replacement=null)
+    return pc.call_function("binary_join_element_wise", [*arrays, _texts([b""])[0]], options)
+
+
+def _content(lines: pa.Array) -> memoryview:
+    """Return the bytes of all lines."""
+    _, offsets, content = lines.buffers()
+    ends = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]].tolist()
+    return memoryview(content or b"")[slice(*ends)]
 
 
 def read_columns(records: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -226,7 +353,9 @@ def read_columns(records: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
 def photo_ids_in(records: Path) -> frozenset[bytes]:
     """Return the photos in a run's Parquet file, as raw sha256; none if it is not readable."""
     try:
-        photo_ids = {photo_id for (photo_id,) in read_columns(records, "photo_id")}
-        return frozenset(bytes.fromhex(photo_id) for photo_id in photo_ids - {None})
+        with pq.ParquetFile(records) as file:
+            batches = file.iter_batches(columns=["photo_id"])
+            found = [one.dictionary_encode().dictionary for b in batches for one in b.columns]
+        return frozenset(bytes.fromhex(one) for part in found for one in part.to_pylist())
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return frozenset()

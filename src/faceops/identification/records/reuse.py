@@ -25,15 +25,15 @@ from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
-from faceops.photos.walk import walk_photos
+from faceops.photos.walk import photo_paths
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.signature import trusted_keys
 
 if TYPE_CHECKING:  # loads ONNX Runtime
-    from faceops.identification.engine.decide import NamedPhoto
+    from faceops.identification.engine.decide import NamedBlock
     from faceops.release.bundle import Bundle
 
-ROWS_VERSION = 3  # raise it with every change of the rows that the same inputs give
+ROWS_VERSION = 4  # raise it with every change of the rows that the same inputs give
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
     """Return the files below `photos_dir`, or just the one photo; `exclude` as of `walk_photos`."""
     if photos_dir.is_dir():
         listed = PhotoList(photos_dir.resolve(), [], {})
-        listed.paths.extend(walk_photos(listed.root, exclude, listed.skipped))
+        listed.paths.extend(photo_paths(listed.root, exclude, listed.skipped))
         return listed
     root = photos_dir.parent.resolve()
-    return PhotoList(root, [root / photos_dir.name], {})
+    return PhotoList(root, [os.fspath(root / photos_dir.name)], {})
 
 
 def inputs_digest(
@@ -87,19 +87,20 @@ class FolderDigest:
         self._digest = hashlib.sha256()
         self._sidecars = SidecarPlaces() if sidecars else None
 
-    def add_file(self, path: Path, file: SourceFile | None) -> None:
+    def add_file(self, path: str, file: SourceFile | None) -> None:
         """Add the next photo's file; None if it is not a regular file."""
         files = [(path, file)]
         if self._sidecars:
-            sidecar = self._sidecars.of(path)
+            sidecar = os.fspath(self._sidecars.of(Path(path)))
             files.append((sidecar, source_file(sidecar)))
         for place, found in files:
             stamp = found[1:] if found else None
             self._digest.update(os.fsencode(place) + f"\0{stamp}\0".encode())
 
-    def add(self, named: "NamedPhoto") -> None:
-        """Add the next photo of a run, as it was when its faces were found."""
-        self.add_file(named.path, named.file)
+    def add(self, named: "NamedBlock") -> None:
+        """Add the next photos of a run, as they were when their faces were found."""
+        for place, path in enumerate(named.photos.paths):
+            self.add_file(path, named.photos.file(place))
 
     def hexdigest(self) -> str:
         """Return the digest so far."""
@@ -152,6 +153,8 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
     results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
     if latest.sidecar_errors or not all((out / name).is_file() for name in results):
         return None
+    if not (out / output_folder.REPORT_PAGES).is_dir():
+        return None
     if latest.annotate and not _drawings_exist(out, latest.run_id):
         return None
     if latest.letters_not_drawn:
@@ -184,5 +187,5 @@ def _drawings_exist(out: Path, run_id: str) -> bool:
     if not (run / output_folder.MANIFEST_FILE).is_file():
         return False
     copies = output_folder.listed_drawings(run).items()
-    found = ((source_file(out / name), entry["bytes"]) for name, entry in copies)
+    found = ((source_file(str(out / name)), entry["bytes"]) for name, entry in copies)
     return all(file is not None and file.size == size for file, size in found)

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,7 +30,7 @@ from faceops.photos.pixels import SIDEWAYS
 from faceops.photos.walk import is_sidecar, walk_files
 
 if TYPE_CHECKING:
-    from faceops.identification.engine.decide import NamedPhoto
+    from faceops.identification.engine.decide import NamedBlock
 
 SAME_FACE = 0.5  # intersection over union from which a region of others shows the same face
 MAX_BYTES = 10_000_000  # larger files are neither read nor written
@@ -49,31 +49,34 @@ class NamedRegion:
     person: str
 
 
-def with_sidecars(photos: Iterator["NamedPhoto"], summary: Summary) -> Iterator["NamedPhoto"]:
-    """Write each photo's sidecar and pass the photo on; `summary` counts them and their errors.
+def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary) -> None:
+    """Write the sidecars of some photos; `summary` counts them and their errors.
 
     Sidecars that could not be written are reported and retried by the next run.
     """
-    places = SidecarPlaces()
-    for named in photos:
+    photos, names = named.photos, named.names()
+    boxes = photos.faces["box"].tolist()
+    for photo, path in enumerate(photos.paths):
+        faces = photos.rows_of(photo)
         regions = [
-            NamedRegion(face.box, decision.person)
-            for face, decision in zip(named.photo.faces, named.decisions, strict=True)
-            if decision.person is not None
+            NamedRegion(tuple(box), name)
+            for box, name in zip(boxes[faces], names[faces], strict=True)
+            if name is not None
         ]
+        width, height = photos.sizes[photo].tolist()
         try:
-            if named.photo.size != (0, 0):  # it could be opened
+            if (width, height) != (0, 0):  # it could be opened
+                orientation = int(photos.orientations[photo])
                 summary.sidecars_written += write_sidecar(
-                    places.of(named.path), regions, named.photo.size, named.photo.orientation
+                    places.of(Path(path)), regions, (width, height), orientation
                 )
-            elif named.file is not None:  # and later runs will not open it either
-                summary.sidecars_withdrawn += withdraw(places.of(named.path))
+            elif photos.file(photo) is not None:  # and later runs will not open it either
+                summary.sidecars_withdrawn += withdraw(places.of(Path(path)))
         except FaceOpsError as error:
             summary.sidecar_errors.append(str(error))
-        yield named
 
 
-def withdraw_unused(root: Path, photos: Sequence[Path], summary: Summary) -> None:
+def withdraw_unused(root: Path, photos: Iterable[Path], summary: Summary) -> None:
     """Remove what FaceOps wrote into sidecars below `root` that belong to none of `photos`.
 
     Their photo was deleted, moved, renamed or excluded, or has another sidecar now. `summary`

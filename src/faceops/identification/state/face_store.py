@@ -10,7 +10,6 @@ numbers of unknown people.
 import os
 import sqlite3
 import threading
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,13 +21,15 @@ import numpy as np
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.identification.state import found_photo, presence, schema
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
+from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, FoundPhoto
+from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import PhotoLimits, decoder_id
 from faceops.photos.scale import scaled_side
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
+_AT_ONCE = 4096  # photos of one query
 METHODS_KEPT = 3  # the current one, one to go back to, and one for a folder with other settings
 
 
@@ -44,28 +45,6 @@ class StoredPhoto:
     photo: FoundPhoto
     crops: Mapping[int, np.ndarray] = field(default_factory=dict)
     orientation_known: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Extraction:
-    """The faces of one photo file, from the store or from the photo.
-
-    Attributes:
-        file: None if it was not a readable file, or has to be tried again by later runs.
-        failure: why it could not be read this time, although another run may; "" if it was read.
-            `photo` is then what an earlier run found, if that is known.
-        opened: the photo was decoded now.
-        reembedded: its faces are embedded now, from stored crops.
-        crops: uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now.
-    """
-
-    path: Path
-    file: SourceFile | None
-    photo: FoundPhoto
-    opened: bool = False
-    reembedded: bool = False
-    crops: Mapping[int, np.ndarray] = field(default_factory=dict)
-    failure: str = ""
 
 
 class FaceStore:
@@ -92,27 +71,40 @@ class FaceStore:
         with schema.state_errors(path):
             self._db = schema.connect(path)
             with schema.transaction(self._db):
-                schema.prepare_tables(self._db)
+                has_free_pages = schema.prepare_tables(self._db)
                 self._note_use()
+            if has_free_pages:
+                self._db.execute("VACUUM")
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def find_unchanged(self, files: Sequence[SourceFile]) -> dict[SourceFile, StoredPhoto]:
-        """Return the photos of those of `files` that are as stored."""
+    def find_unchanged(self, files: Sequence[SourceFile]) -> list[tuple[str, bool] | None]:
+        """Return the photo_id of each of `files`, None unless the file is as stored.
+
+        Also whether the method has found and embedded its faces, so that it is only to be loaded.
+        """
         paths = [os.fsencode(file.path) for file in files]
+        finder, contract = self._method
+        done = (
+            "SELECT 1 FROM photos LEFT JOIN embeddings ON photo=id AND contract=? WHERE "
+            "photos.photo_id=files.photo_id AND finder=? AND (photo IS NOT NULL OR faces=x'')"
+        )
         with self._reading() as db:
             rows = db.execute(
-                f"SELECT path, {_STAMP}, photo_id FROM files WHERE path IN ({_marks(paths)})",
-                paths,
+                f"SELECT path, {_STAMP}, photo_id, EXISTS ({done}) FROM files "
+                f"WHERE path IN ({_marks(paths)})",
+                (contract, finder, *paths),
             ).fetchall()
-        stored = {SourceFile(Path(os.fsdecode(path)), *was): id for path, *was, id in rows}
-        same = {file: stored[file] for file in files if file in stored}
-        photos = self.load(list(same.values()))
-        return {file: photos[photo_id] for file, photo_id in same.items() if photo_id in photos}
+        stored = {row[0]: row[1:] for row in rows}
+        found = ((file, stored.get(path)) for file, path in zip(files, paths, strict=True))
+        return [
+            (row[-2], bool(row[-1])) if row and row[:-2] == file[1:] else None
+            for file, row in found
+        ]
 
-    def find_path(self, path: Path) -> tuple[bool, FoundPhoto | None]:
+    def find_path(self, path: str) -> tuple[bool, FoundPhoto | None]:
         """Return whether the latest run read the file `path`, and what was found there.
 
         Faces that another finder found are better than none; of another contract, they are not.
@@ -132,7 +124,7 @@ class FaceStore:
                 return True, stored.photo
         return row is not None, None
 
-    def missing(self, root: Path | None, paths: Iterable[Path]) -> tuple[list[Path], bool]:
+    def missing(self, root: Path | None, paths: Iterable[str]) -> tuple[list[str], bool]:
         """Return the files below `root` that the latest run found and that `paths` lack.
 
         Also returns whether these are all that it found there, and at least one. None are missing
@@ -144,7 +136,7 @@ class FaceStore:
         seen = f"SELECT path FROM files WHERE {presence.BELOW} AND gone_since IS NULL"
         with self._reading() as db:
             found = [path for (path,) in db.execute(seen, presence.below(root))]
-        missing = [Path(os.fsdecode(path)) for path in found if path not in listed]
+        missing = [os.fsdecode(path) for path in found if path not in listed]
         return missing, len(missing) == len(found) > 0
 
     def load(self, photo_ids: Sequence[str], finder: str | None = None) -> dict[str, StoredPhoto]:
@@ -154,51 +146,63 @@ class FaceStore:
         embedding or its crop, or was forgotten.
         """
         finder = finder or self._method.finder
-        faces: dict[str, list[FoundFace]] = defaultdict(list)
-        crops: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
-        incomplete = set()
-        marks = _marks(photo_ids)
         with self._reading() as db:
-            photos = db.execute(
-                "SELECT photo_id, reason, width, height, orientation, turned, decoder FROM photos "
-                f"WHERE finder=? AND photo_id IN ({marks})",
-                (finder, *photo_ids),
-            ).fetchall()
             rows = db.execute(
-                "SELECT f.photo_id, f.x, f.y, f.width, f.height, f.detector_score, f.quality, "
-                "f.thumbnail, f.forgotten, e.embedding, "
-                "CASE WHEN e.embedding IS NULL THEN f.crop END "
-                "FROM faces f LEFT JOIN embeddings e ON e.photo_id=f.photo_id "
-                "AND e.finder=f.finder AND e.face_index=f.face_index AND e.contract=? "
-                f"WHERE f.finder=? AND f.photo_id IN ({marks}) "
-                "ORDER BY f.photo_id, f.face_index",
+                "SELECT id, photo_id, reason, width, height, orientation, turned, decoder, faces, "
+                "embeddings FROM photos LEFT JOIN embeddings ON photo=id AND contract=? "
+                f"WHERE finder=? AND photo_id IN ({_marks(photo_ids)})",
                 (self._method.contract, finder, *photo_ids),
             ).fetchall()
-        for photo_id, x, y, width, height, score, quality, jpeg, forgotten, embedding, webp in rows:
-            if embedding is None and not forgotten:
-                crop = None if webp is None else found_photo.decode_crop(webp)
-                if crop is None:
-                    incomplete.add(photo_id)
-                else:
-                    crops[photo_id][len(faces[photo_id])] = crop
-            values = np.frombuffer(embedding or b"", np.float32)
-            faces[photo_id].append(FoundFace((x, y, width, height), score, quality, values, jpeg))
-        return {
-            photo_id: StoredPhoto(
+        found = {}
+        for number, photo_id, reason, *size, orientation, turned, decoder, content, matrix in rows:
+            if decoder != self._decoder_of(reason, (size[0], size[1])):
+                continue
+            faces, embeddings, crops = np.frombuffer(content, FACE), NOT_EMBEDDED, {}
+            if matrix is not None:
+                embeddings = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
+            elif len(faces):
+                embeddings = np.zeros((len(faces), 0), np.float32)
+                crops = self._crops_of(number)
+                if crops.keys() != set(np.flatnonzero(~faces["forgotten"]).tolist()):
+                    continue
+            found[photo_id] = StoredPhoto(
                 FoundPhoto(
                     photo_id,
                     Reason(reason) if reason else None,
-                    tuple(faces.get(photo_id, ())),
-                    (width, height),
+                    (size[0], size[1]),
                     orientation or 1,
                     turned or 0,
+                    faces,
+                    embeddings,
                 ),
-                crops.get(photo_id, {}),
+                crops,
                 orientation is not None,
             )
-            for photo_id, reason, width, height, orientation, turned, decoder in photos
-            if decoder == self._decoder_of(reason, (width, height)) and photo_id not in incomplete
-        }
+        return found
+
+    def _crops_of(self, photo: int) -> dict[int, np.ndarray]:
+        """Return the crops of a photo's faces, by index; not those that are damaged."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT face_index, crop FROM pictures WHERE photo=? AND crop IS NOT NULL", (photo,)
+            ).fetchall()
+        decoded = ((index, found_photo.decode_crop(webp)) for index, webp in rows)
+        return {index: crop for index, crop in decoded if crop is not None}
+
+    def thumbnails(self, faces: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+        """Return the pictures of these faces, (photo_id, face index), WebP or JPEG, if stored."""
+        found: dict[tuple[str, int], bytes] = {}
+        photo_ids = sorted({photo_id for photo_id, _ in faces})
+        for start in range(0, len(photo_ids), _AT_ONCE):
+            some = photo_ids[start : start + _AT_ONCE]
+            with self._reading() as db:
+                rows = db.execute(
+                    "SELECT photo_id, face_index, thumbnail FROM photos JOIN pictures ON photo=id "
+                    f"WHERE finder=? AND photo_id IN ({_marks(some)})",
+                    (self._method.finder, *some),
+                ).fetchall()
+            found |= {(photo_id, index): picture for photo_id, index, picture in rows}
+        return {face: found[face] for face in faces if face in found}
 
     def forgotten_places(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
         """Return the boxes of forgotten faces by photo, whatever finder found them."""
@@ -211,13 +215,13 @@ class FaceStore:
         All or nothing. Of a face that was forgotten in the meantime, only the box is stored.
         """
         encoded = [
-            (one, {index: found_photo.encode_crop(crop) for index, crop in one.crops.items()})
-            if keep_crops and one.opened
+            (one, {index: _pictures(crop, keep_crops) for index, crop in one.crops.items()})
+            if one.opened
             else (one, {})
             for one in extractions
         ]
         with self._writing() as db:
-            for one, crops in encoded:
+            for one, pictures in encoded:
                 photo_id = one.photo.photo_id
                 if one.file is not None:
                     path = os.fsencode(one.file.path)
@@ -226,17 +230,14 @@ class FaceStore:
                         "VALUES (?, ?, ?, ?, ?, ?)",
                         (path, *one.file[1:], photo_id or NO_PHOTO),
                     )
-                if photo_id is None:
+                if photo_id is None or not (one.opened or one.reembedded):
                     continue
                 places = found_photo.places_in(db, [photo_id]).get(photo_id, ())
                 photo = one.photo.without(found_photo.forgotten_faces(one.photo, places))
-                if one.opened:
-                    self._insert_faces(photo, crops)
-                if one.opened or one.reembedded:
-                    self._insert_embeddings(photo)
+                self._save_photo(photo, pictures if one.opened else None)
 
     def note_presence(
-        self, root: Path | None, listed: presence.PhotoList, unread: Collection[Path]
+        self, root: Path | None, listed: presence.PhotoList, unread: Collection[str]
     ) -> presence.Presence:
         """Record which files below `root` are missing; see `presence.note_presence`."""
         with self._writing() as db:
@@ -254,10 +255,10 @@ class FaceStore:
                 (METHODS_KEPT,),
             )
             db.execute(
-                f"DELETE FROM embeddings WHERE {pair} NOT IN (SELECT finder, contract FROM methods)"
+                "DELETE FROM embeddings WHERE NOT EXISTS (SELECT 1 FROM photos JOIN methods "
+                "USING (finder) WHERE id=photo AND methods.contract=embeddings.contract)"
             )
-            for table in ("faces", "photos"):
-                db.execute(f"DELETE FROM {table} WHERE finder NOT IN (SELECT finder FROM methods)")
+            db.execute("DELETE FROM photos WHERE finder NOT IN (SELECT finder FROM methods)")
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -279,36 +280,50 @@ class FaceStore:
                 (*self._method, latest[2] + 1 if latest else 1),
             )
 
-    def _insert_faces(self, photo: FoundPhoto, crops: Mapping[int, bytes]) -> None:
+    def _save_photo(
+        self, photo: FoundPhoto, pictures: Mapping[int, tuple[bytes, bytes | None]] | None
+    ) -> None:
+        """Store the faces, unless `pictures` is None (they are stored), and their embeddings.
+
+        Args:
+            pictures: thumbnail and crop by face; a stored crop stays if the new one is None.
+        """
         key = (photo.photo_id, self._method.finder)
-        before = self._db.execute(
-            "SELECT x, y, width, height FROM faces WHERE photo_id=? AND finder=? "
-            "ORDER BY face_index",
-            key,
-        ).fetchall()
-        # If the same faces were found again because crops were missing, other contracts' stay.
-        if before != [face.box for face in photo.faces]:
-            for table in ("faces", "embeddings"):
-                self._db.execute(f"DELETE FROM {table} WHERE photo_id=? AND finder=?", key)
-        reason = str(photo.reason) if photo.reason else None
-        decoder = self._decoder_of(reason, photo.size)
-        self._db.execute(
-            "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*key, reason, decoder, *photo.size, photo.orientation, photo.turned),
-        )
+        row = self._db.execute(
+            "SELECT id, faces FROM photos WHERE photo_id=? AND finder=?", key
+        ).fetchone()
+        if pictures is not None:
+            # If the same faces were found again because crops were missing, other contracts'
+            # embeddings stay.
+            if row and not np.array_equal(np.frombuffer(row[1], FACE)["box"], photo.faces["box"]):
+                self._db.execute("DELETE FROM photos WHERE id=?", row[:1])
+                row = None
+            reason = str(photo.reason) if photo.reason else None
+            about = (*photo.size, photo.orientation, photo.turned, photo.faces.tobytes())
+            columns = ("reason", "decoder", "width", "height", "orientation", "turned", "faces")
+            row = self._db.execute(
+                f"INSERT INTO photos (photo_id, finder, {', '.join(columns)}) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                f"{', '.join(f'{name}=excluded.{name}' for name in columns)} RETURNING id",
+                (*key, reason, self._decoder_of(reason, photo.size), *about),
+            ).fetchone()
+        if row is None:
+            return  # dropped by another process in the meantime
+        gone = np.flatnonzero(photo.faces["forgotten"]).tolist()
         self._db.executemany(
-            # A stored crop stays if no crop is to be stored now.
-            "INSERT OR REPLACE INTO faces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-            "CASE WHEN ? THEN NULL ELSE coalesce(?, (SELECT crop FROM faces "
-            "WHERE photo_id=? AND finder=? AND face_index=?)) END)",
-            (
-                (
-                    *key, index, *face.box, face.detector_score, face.quality, face.forgotten,
-                    face.thumbnail, face.forgotten, crops.get(index), *key, index,
-                )
-                for index, face in enumerate(photo.faces)
-            ),
-        )  # fmt: skip
+            "INSERT INTO pictures VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "thumbnail=excluded.thumbnail, crop=coalesce(excluded.crop, crop)",
+            [(row[0], face, *both) for face, both in (pictures or {}).items() if face not in gone],
+        )
+        if gone:
+            marks = f"photo=? AND face_index IN ({_marks(gone)})"
+            self._db.execute(f"DELETE FROM pictures WHERE {marks}", (row[0], *gone))
+        if len(photo.faces):
+            content = photo.embeddings.astype("<f4").tobytes()
+            self._db.execute(
+                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
+                (row[0], self._method.contract, content),
+            )
 
     def _decoder_of(self, reason: str | None, size: tuple[int, int]) -> str | None:
         """Return what a photo's result depends on beside its bytes and the method."""
@@ -318,16 +333,10 @@ class FaceStore:
         limited = reason in (Reason.TOO_LARGE, Reason.TOO_SMALL)
         return f"{self._decoder} {self._limits}" if limited else self._decoder
 
-    def _insert_embeddings(self, photo: FoundPhoto) -> None:
-        finder, contract = self._method
-        self._db.executemany(
-            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
-            (
-                (photo.photo_id, finder, index, contract, face.embedding.astype("<f4").tobytes())
-                for index, face in enumerate(photo.faces)
-                if not face.forgotten
-            ),
-        )
+
+def _pictures(crop: np.ndarray, keep_crop: bool) -> tuple[bytes, bytes | None]:
+    """Return the thumbnail and, if it is to be kept, the crop."""
+    return found_photo.thumbnail(crop), found_photo.encode_crop(crop) if keep_crop else None
 
 
 def _marks(values: Sequence[object]) -> str:

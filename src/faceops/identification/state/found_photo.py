@@ -1,4 +1,7 @@
-"""The faces found in one photo, before any decision, and the places of forgotten faces.
+"""What was found in one photo, before any decision, and the places of forgotten faces.
+
+The faces of a photo are rows of a NumPy array of type `FACE` beside a matrix of embeddings, as the
+state stores them; a run concatenates them, see `photo_block`.
 
 A place is a box in a photo's bytes, in the state of an output folder. It is kept when the photo is
 gone and when another method finds the faces again. It does not say whose face it was: each
@@ -10,7 +13,7 @@ import secrets
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
@@ -20,36 +23,15 @@ from faceops.faces.align import CROP_SIZE
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import PhotoFaces
 
-NOT_EMBEDDED = np.zeros(0, np.float32)
 THUMBNAIL_SIZE = 96  # pixels
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class FoundFace:
-    """One face.
-
-    Attributes:
-        box: x, y, width, height in pixels of the upright photo.
-        detector_score, quality: 0 to 1.
-        embedding: float32 (D,), L2-normalised; `NOT_EMBEDDED` of a forgotten face.
-        thumbnail: JPEG of the aligned face; empty of a forgotten one.
-    """
-
-    box: Box
-    detector_score: float
-    quality: float
-    embedding: np.ndarray
-    thumbnail: bytes
-
-    @property
-    def forgotten(self) -> bool:
-        """Whether all but the box was removed on request."""
-        return not len(self.embedding)
-
-    @property
-    def size(self) -> float:
-        """The shorter side of the box, pixels."""
-        return min(self.box[2], self.box[3])
+# A face. `box`: x, y, width, height in pixels of the upright photo; `detector_score` and `quality`:
+# 0 to 1; `forgotten`: all but the box was removed on request. Stored as it is: a change needs a
+# migration of the state.
+FACE = np.dtype(
+    [("box", "<f8", (4,)), ("detector_score", "<f8"), ("quality", "<f8"), ("forgotten", "?")]
+)
+NO_FACES = np.zeros(0, FACE)
+NOT_EMBEDDED = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,66 +43,57 @@ class FoundPhoto:
         size: width and height of the upright photo, pixels; (0, 0) if it could not be opened.
         orientation: stated by the file, 1 to 8, already applied.
         turned: degrees clockwise by which its faces were turned upright, see `PhotoFaces`.
+        faces: `FACE` (F,).
+        embeddings: float32 (F, D), L2-normalised, zeros for a forgotten face; D is 0 until the
+            faces are embedded.
     """
 
     photo_id: str | None
     reason: Reason | None
-    faces: tuple[FoundFace, ...] = ()
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
     turned: int = 0
+    faces: np.ndarray = field(default_factory=lambda: NO_FACES)
+    embeddings: np.ndarray = field(default_factory=lambda: NOT_EMBEDDED)
 
     def without(self, gone: Collection[int]) -> "FoundPhoto":
         """Return the photo; of the faces with the indices `gone`, only the box is left."""
-        faces = tuple(
-            replace(face, embedding=NOT_EMBEDDED, thumbnail=b"") if index in gone else face
-            for index, face in enumerate(self.faces)
-        )
-        return replace(self, faces=faces)
-
-    def without_thumbnails(self) -> "FoundPhoto":
-        """Return the photo as a run keeps it in memory."""
-        return replace(self, faces=tuple(replace(face, thumbnail=b"") for face in self.faces))
-
-    def scaled(self, scale: tuple[float, float]) -> "FoundPhoto":
-        """Return the photo with its boxes in pixels of a copy, one of which is `scale` (x, y)."""
-        across, down = scale
-        faces = tuple(
-            replace(face, box=(x / across, y / down, width / across, height / down))
-            for face in self.faces
-            for x, y, width, height in [face.box]
-        )
-        return replace(self, faces=faces)
+        if not gone:
+            return self
+        rows = list(gone)
+        faces, embeddings = self.faces.copy(), self.embeddings.copy()
+        faces["forgotten"][rows] = True
+        embeddings[rows] = 0
+        return replace(self, faces=faces, embeddings=embeddings)
 
     @classmethod
-    def of(
-        cls,
-        found: PhotoFaces,
-        embeddings: Sequence[np.ndarray] | None = None,
-        thumbnails: bool = True,
-    ) -> "FoundPhoto":
-        """Return the photo with the faces of `found`, whose embeddings may still be missing."""
-        rows = [NOT_EMBEDDED] * len(found.faces) if embeddings is None else embeddings
-        faces = tuple(
-            FoundFace(
-                box=face.detection.box,
-                detector_score=face.detection.score,
-                quality=face.quality.overall,
-                embedding=row,
-                thumbnail=thumbnail(face.crop) if thumbnails else b"",
-            )
-            for face, row in zip(found.faces, rows, strict=True)
+    def of(cls, found: PhotoFaces, embeddings: np.ndarray | None = None) -> "FoundPhoto":
+        """Return the photo with the faces of `found`; `embeddings` float32 (F, D) if there are."""
+        faces = np.array(
+            [
+                (face.detection.box, face.detection.score, face.quality.overall, False)
+                for face in found.faces
+            ],
+            FACE,
         )
         photo = found.photo
-        reason = None if faces else Reason.NO_FACE
-        return cls(photo.photo_id, reason, faces, photo.size, photo.orientation, found.turned)
+        return cls(
+            photo.photo_id,
+            None if len(faces) else Reason.NO_FACE,
+            photo.size,
+            photo.orientation,
+            found.turned,
+            faces,
+            np.zeros((len(faces), 0), np.float32) if embeddings is None else embeddings,
+        )
 
 
 def thumbnail(crop: np.ndarray) -> bytes:
-    """Return uint8 (H, W, 3) RGB as a JPEG of 96 x 96 pixels, about 3 kB."""
+    """Return uint8 (H, W, 3) RGB as a WebP of 96 x 96 pixels, about 1 kB."""
     buffer = io.BytesIO()
     size = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-    Image.fromarray(crop).resize(size, Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=80)
+    picture = Image.fromarray(crop).resize(size, Image.Resampling.BILINEAR)
+    picture.save(buffer, "WEBP", quality=75, method=2)
     return buffer.getvalue()
 
 
@@ -181,6 +154,6 @@ def forgotten_faces(photo: FoundPhoto, places: Sequence[Box]) -> set[int]:
     """Return the indices of the photo's faces that lie at one of `places`."""
     return {
         index
-        for index, face in enumerate(photo.faces)
-        if any(box_overlap(face.box, place) >= SAME_BOX for place in places)
+        for index, box in enumerate(photo.faces["box"].tolist())
+        if any(box_overlap(box, place) >= SAME_BOX for place in places)
     }

@@ -28,30 +28,30 @@ class SourceFile(NamedTuple):
     such a file is read again to compare its sha256, but its faces are not searched again.
     """
 
-    path: Path
+    path: str
     size: int
     mtime_ns: int
     ctime_ns: int
     inode: int
 
 
-def source_file(path: Path) -> SourceFile | None:
+def source_file(path: str) -> SourceFile | None:
     """Return the file at `path` as it is now; None if it is not a regular file."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  there are a million of them
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    stamp = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-    return SourceFile(path, status.st_size, *(value & _INT64 for value in stamp))
+    modified, changed = status.st_mtime_ns & _INT64, status.st_ctime_ns & _INT64
+    return SourceFile(path, status.st_size, modified, changed, status.st_ino & _INT64)
 
 
 class PhotoList(NamedTuple):
     """The files of a run: the absolute folder, its photos, and the rule of each skipped path."""
 
     root: Path
-    paths: list[Path]
+    paths: list[str]
     skipped: dict[Path, str]
 
 
@@ -70,7 +70,7 @@ class Presence:
     vanished: int = 0
     moved: int = 0
     excluded: int = 0
-    unlisted: list[Path] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
     drop_at: datetime | None = None
 
 
@@ -78,7 +78,7 @@ def note_presence(
     db: sqlite3.Connection,
     root: Path | None,
     listed: PhotoList,
-    unread: Collection[Path],
+    unread: Collection[str],
     now: datetime,
 ) -> Presence:
     """Note which files below `root` are missing and drop expired ones, inside a transaction.
@@ -96,7 +96,7 @@ def note_presence(
         "WHERE gone_since IS NOT NULL AND path IN (SELECT path FROM present)"
     )
     vanished, moved, excluded = 0, 0, 0
-    unlisted: list[Path] = []
+    unlisted: list[str] = []
     if root is not None:
         db.execute(
             f"INSERT INTO missing SELECT path, photo_id FROM files WHERE {BELOW} "
@@ -136,11 +136,10 @@ def note_presence(
 def drop_missing(db: sqlite3.Connection, gone_before: int = sys.maxsize) -> None:
     """Drop the data of files missing since `gone_before` seconds after 1970 or longer."""
     db.execute("DELETE FROM files WHERE gone_since<=?", (gone_before,))
-    for table in ("photos", "faces", "embeddings"):
-        db.execute(f"DELETE FROM {table} WHERE photo_id NOT IN (SELECT photo_id FROM files)")
+    db.execute("DELETE FROM photos WHERE photo_id NOT IN (SELECT photo_id FROM files)")
 
 
-def below(folder: Path) -> tuple[bytes, bytes]:
+def below(folder: str | Path) -> tuple[bytes, bytes]:
     """Return the bounds between which exactly the paths below `folder` lie."""
     inside = os.fsencode(folder).rstrip(b"/") + b"/"
     return inside, inside[:-1] + b"0"  # the byte after the slash

@@ -6,6 +6,7 @@ so that going back to an earlier release needs no embedding.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import sqlite3
 import sys
@@ -14,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from faceops.base.errors import FaceOpsError
 from faceops.faces.tiles import DETAIL_VERSION
+from faceops.identification.state.found_photo import FACE
 from faceops.release.contract import Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes
@@ -49,25 +53,34 @@ def method_of(release: Release, detail: int) -> Method:
     return Method(digest, release.contract_id)
 
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # files.gone_since: seconds since 1970, NULL while the file exists.
-# faces.crop is the last column: reading the others does not touch its pages.
+# photos.faces: an array of type `FACE`. embeddings.embeddings: float32 (F, D) of all these faces.
+# pictures: of each face that was not forgotten; `crop` is NULL unless it was kept.
+_OF_PHOTO = "REFERENCES photos(id) ON DELETE CASCADE"
 _TABLES = {
     "files": "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, photo_id TEXT NOT NULL, "
     "gone_since INTEGER, ctime_ns INTEGER, inode INTEGER)",
-    "photos": "(photo_id TEXT, finder TEXT, reason TEXT, decoder TEXT, width INTEGER, "
-    "height INTEGER, orientation INTEGER, turned INTEGER, PRIMARY KEY (photo_id, finder))",
-    "faces": "(photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, y REAL, width REAL, "
-    "height REAL, detector_score REAL, quality REAL, forgotten INTEGER, thumbnail BLOB, "
-    "crop BLOB, PRIMARY KEY (photo_id, finder, face_index))",
-    "embeddings": "(photo_id TEXT, finder TEXT, face_index INTEGER, contract TEXT, "
-    "embedding BLOB, PRIMARY KEY (photo_id, finder, face_index, contract)) WITHOUT ROWID",
+    "photos": "(id INTEGER PRIMARY KEY, photo_id TEXT NOT NULL, finder TEXT NOT NULL, reason TEXT, "
+    "decoder TEXT, width INTEGER, height INTEGER, orientation INTEGER, turned INTEGER, faces BLOB, "
+    "UNIQUE (photo_id, finder))",
+    "embeddings": f"(photo INTEGER {_OF_PHOTO}, contract TEXT, embeddings BLOB, "
+    "PRIMARY KEY (photo, contract))",
+    "pictures": f"(photo INTEGER {_OF_PHOTO}, face_index INTEGER, thumbnail BLOB, crop BLOB, "
+    "PRIMARY KEY (photo, face_index))",
     "methods": "(finder TEXT, contract TEXT, used INTEGER, PRIMARY KEY (finder, contract))",
 }
-# Statements that bring the tables of an earlier version to the next one. The new columns of `files`
-# are empty: the next run reads each photo once to compare its sha256.
-_MIGRATIONS = {
-    4: [
+_PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
+# How versions before table `forgotten_places` marked a forgotten face, by schema version.
+FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten", 5: "forgotten"}
+
+
+def _to_5(db: sqlite3.Connection) -> None:
+    """Bring the tables of version 4 to version 5.
+
+    The new columns of `files` are empty: the next run reads each photo once to compare its sha256.
+    """
+    for statement in (
         *(f"ALTER TABLE files ADD COLUMN {name} INTEGER" for name in ("ctime_ns", "inode")),
         # Where memory was short, photos were stored as broken.
         "DELETE FROM photos WHERE reason='unreadable'",
@@ -78,19 +91,56 @@ _MIGRATIONS = {
         "DELETE FROM photos WHERE (reason IS NULL OR reason='no_face') AND NOT EXISTS (SELECT 1 "
         "FROM faces WHERE faces.photo_id=photos.photo_id AND faces.finder=photos.finder "
         "AND detector_score>=.9)",
-    ]
-}
-_PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
-# How versions before table `forgotten_places` marked a forgotten face, by schema version.
-FORGOTTEN_FACES = {2: "length(embedding)=0", 3: "forgotten", 4: "forgotten"}
+    ):
+        db.execute(statement)
 
 
-def prepare_tables(db: sqlite3.Connection) -> None:
-    """Create the tables that are missing, inside a transaction.
+def _to_6(db: sqlite3.Connection) -> None:
+    """Bring the tables of version 5, with a row for each face, to version 6."""
+    for name in ("photos", "faces", "embeddings"):
+        db.execute(f"ALTER TABLE {name} RENAME TO earlier_{name}")
+    for name in ("photos", "embeddings", "pictures"):
+        db.execute(f"CREATE TABLE {name} {_TABLES[name]}")
+    columns = "photo_id, finder, reason, decoder, width, height, orientation, turned"
+    db.execute(f"INSERT INTO photos ({columns}, faces) SELECT {columns}, x'' FROM earlier_photos")
+    db.execute(
+        "INSERT INTO pictures SELECT id, face_index, thumbnail, crop FROM earlier_faces "
+        "JOIN photos USING (photo_id, finder) WHERE NOT forgotten"
+    )
+    faces = "FROM earlier_faces f JOIN photos p ON p.photo_id=f.photo_id AND p.finder=f.finder"
+    rows = db.execute(
+        f"SELECT p.id, x, y, f.width, f.height, detector_score, quality, forgotten {faces} "
+        "ORDER BY p.id, face_index"
+    )
+    for photo, group in itertools.groupby(rows, lambda row: row[0]):
+        found = np.array([(row[1:5], *row[5:8]) for row in group], FACE)
+        db.execute("UPDATE photos SET faces=? WHERE id=?", (found.tobytes(), photo))
+    rows = db.execute(
+        f"SELECT p.id, contract, e.embedding {faces} JOIN earlier_embeddings e "
+        "ON e.photo_id=f.photo_id AND e.finder=f.finder AND e.face_index=f.face_index "
+        "ORDER BY p.id, contract, f.face_index"
+    )
+    for (photo, contract), group in itertools.groupby(rows, lambda row: row[:2]):
+        embedded = [row[2] for row in group]
+        (content,) = db.execute("SELECT faces FROM photos WHERE id=?", (photo,)).fetchone()
+        forgotten = np.frombuffer(content, FACE)["forgotten"]
+        if len(embedded) == len(forgotten) - forgotten.sum():  # else its photo is opened again
+            known, nothing = iter(embedded), bytes(len(embedded[0]))
+            content = b"".join(nothing if gone else next(known) for gone in forgotten)
+            db.execute("INSERT INTO embeddings VALUES (?, ?, ?)", (photo, contract, content))
+    for name in ("photos", "faces", "embeddings"):
+        db.execute(f"DROP TABLE earlier_{name}")
+
+
+_MIGRATIONS = {4: _to_5, 5: _to_6}  # by the version that they start from
+
+
+def prepare_tables(db: sqlite3.Connection) -> bool:
+    """Create the tables that are missing, inside a transaction; return whether pages were freed.
 
     Tables of an earlier schema version are migrated. Those of a version without migration are
-    replaced by empty ones, so that photos are opened again, with one sentence on stderr; the places
-    of forgotten faces are kept.
+    replaced by empty ones, so that photos are opened again; the places of forgotten faces are kept.
+    Either is said in one sentence on stderr.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
@@ -102,30 +152,38 @@ def prepare_tables(db: sqlite3.Connection) -> None:
                 "INSERT INTO forgotten_places SELECT photo_id, x, y, width, height, 'earlier' "
                 f"FROM faces WHERE {FORGOTTEN_FACES[version]}"
             )
+    path = db.execute("PRAGMA database_list").fetchone()[2]
+    if is_migrated := version in _MIGRATIONS:
+        print(
+            f"{path}: written by an earlier version of faceops (schema {version}); it is brought "
+            f"to schema {SCHEMA_VERSION}, its faces are kept.",
+            file=sys.stderr,
+        )
     while version in _MIGRATIONS:
-        for statement in _MIGRATIONS[version]:
-            db.execute(statement)
+        _MIGRATIONS[version](db)
         version += 1
         db.execute(f"PRAGMA user_version={version}")
     if version == SCHEMA_VERSION:
-        return
+        return is_migrated
     if version:
-        path = db.execute("PRAGMA database_list").fetchone()[2]
         print(
             f"{path}: written by another version of faceops (schema {version}, not "
             f"{SCHEMA_VERSION}); its faces are dropped, and the photos are opened again.",
             file=sys.stderr,
         )
-    for name, columns in _TABLES.items():
+    for name in ("faces", *reversed(_TABLES)):  # those of photos before photos
         db.execute(f"DROP TABLE IF EXISTS {name}")
+    for name, columns in _TABLES.items():
         db.execute(f"CREATE TABLE {name} {columns}")
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    return bool(version)
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the state `path`; transactions are the caller's. Usable from several threads."""
     db = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
     db.execute("PRAGMA synchronous=NORMAL")
+    db.execute("PRAGMA foreign_keys=ON")
     # The state is biometric data: SQLite overwrites deleted content.
     db.execute("PRAGMA secure_delete=ON")
     return db

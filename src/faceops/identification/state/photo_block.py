@@ -1,0 +1,223 @@
+"""Many photos with their faces, as columns: how faces travel from the state to the records."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from faceops.base.reasons import Reason
+from faceops.identification.state.found_photo import NO_FACES, FoundPhoto
+from faceops.identification.state.presence import SourceFile
+
+_NO_FILE = (-1,) * (len(SourceFile._fields) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """The faces of one photo file, from the store or from the photo.
+
+    Attributes:
+        file: None if it was not a readable file, or has to be tried again by later runs.
+        failure: why it could not be read this time, although another run may; "" if it was read.
+            `photo` is then what an earlier run found, if that is known.
+        opened: the photo was decoded now.
+        reembedded: its faces are embedded now, from stored crops.
+        crops: uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now.
+    """
+
+    path: str
+    file: SourceFile | None
+    photo: FoundPhoto
+    opened: bool = False
+    reembedded: bool = False
+    crops: Mapping[int, np.ndarray] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoBlock:
+    """P photos and their F faces; the faces of one photo are adjacent and in order.
+
+    Attributes:
+        paths: of the files.
+        stamps: int64 (P, 4), the values of `SourceFile` after the path; -1 where there is no file.
+        photo_ids, reasons, sizes, orientations, turned: those of `FoundPhoto`; the last three are
+            int32 (P, 2), (P,) and (P,).
+        opened, reembedded: bool (P,), as in `Extraction`.
+        failures: by photo, as in `Extraction`; only those that are not "".
+        starts: int64 (P + 1,), the faces of photo p are rows starts[p] to starts[p + 1].
+        faces: `FACE` (F,).
+        embeddings: float32 (F, D), L2-normalised, zeros for a forgotten face.
+    """
+
+    paths: Sequence[str]
+    stamps: np.ndarray
+    photo_ids: list[str | None]
+    reasons: list[Reason | None]
+    sizes: np.ndarray
+    orientations: np.ndarray
+    turned: np.ndarray
+    opened: np.ndarray
+    reembedded: np.ndarray
+    failures: Mapping[int, str]
+    starts: np.ndarray
+    faces: np.ndarray
+    embeddings: np.ndarray
+
+    @classmethod
+    def of(cls, extractions: Sequence[Extraction], embedding_size: int) -> "PhotoBlock":
+        """Return the photos `extractions`, whose faces are embedded, in this order."""
+        photos = [one.photo for one in extractions]
+        count = len(photos)
+        # Of a photo whose faces were all forgotten before they were embedded, there is no matrix.
+        embedded = [
+            photo.embeddings
+            if photo.embeddings.size
+            else np.zeros((len(photo.faces), embedding_size), np.float32)
+            for photo in photos
+            if len(photo.faces)
+        ]
+        return cls(
+            paths=[one.path for one in extractions],
+            stamps=np.array(
+                [one.file[1:] if one.file else _NO_FILE for one in extractions], np.int64
+            ).reshape(count, -1),
+            photo_ids=[photo.photo_id for photo in photos],
+            reasons=[photo.reason for photo in photos],
+            sizes=np.array([photo.size for photo in photos], np.int32).reshape(count, 2),
+            orientations=np.array([photo.orientation for photo in photos], np.int32),
+            turned=np.array([photo.turned for photo in photos], np.int32),
+            opened=np.array([one.opened for one in extractions], bool),
+            reembedded=np.array([one.reembedded for one in extractions], bool),
+            failures={place: one.failure for place, one in enumerate(extractions) if one.failure},
+            starts=np.cumsum([0, *(len(photo.faces) for photo in photos)]),
+            faces=np.concatenate([NO_FACES, *(photo.faces for photo in photos)]),
+            embeddings=np.concatenate([np.zeros((0, embedding_size), np.float32), *embedded]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def photo_of_face(self) -> np.ndarray:
+        """int64 (F,), the photo of each face."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    @property
+    def face_index(self) -> np.ndarray:
+        """int64 (F,), the place of each face in its photo, 0 and up."""
+        return np.arange(len(self.faces)) - self.starts[self.photo_of_face]
+
+    @property
+    def has_id(self) -> np.ndarray:
+        """bool (P,), whether the photo's bytes could be read."""
+        return np.array([photo_id is not None for photo_id in self.photo_ids], bool)
+
+    @property
+    def without_file(self) -> np.ndarray:
+        """int64 (K,), the photos that were not a readable file."""
+        return np.flatnonzero(self.stamps[:, 0] < 0)
+
+    @property
+    def face_sizes(self) -> np.ndarray:
+        """float64 (F,), the shorter side of each box, pixels."""
+        sides: np.ndarray = self.faces["box"][:, 2:].min(axis=1)
+        return sides
+
+    def file(self, photo: int) -> SourceFile | None:
+        """Return the file of a photo, None if it was not a readable one."""
+        stamp = tuple(self.stamps[photo].tolist())
+        return None if stamp == _NO_FILE else SourceFile(self.paths[photo], *stamp)
+
+    def rows_of(self, photo: int) -> slice:
+        """Return the rows of the faces of a photo."""
+        return slice(int(self.starts[photo]), int(self.starts[photo + 1]))
+
+    def without_embeddings(self) -> "PhotoBlock":
+        """Return the block as a run keeps it in memory; see `EmbeddingFile`."""
+        return replace(self, embeddings=self.embeddings[:0])
+
+    def with_embeddings(self, embeddings: np.ndarray) -> "PhotoBlock":
+        """Return the block with float32 (F, D)."""
+        return replace(self, embeddings=embeddings)
+
+
+class EmbeddingFile:
+    """The embeddings of a run in a temporary file in `folder`, float32 (N, `size`), in order.
+
+    A context manager. Memory does not grow with N.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._file = tempfile.TemporaryFile(buffering=1 << 20, dir=folder, prefix=".embeddings-")  # noqa: SIM115
+        self._size = size
+        self._count = 0
+
+    def __enter__(self) -> "EmbeddingFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def append(self, embeddings: np.ndarray) -> None:
+        """Add rows, float32 (K, size)."""
+        self._file.write(np.ascontiguousarray(embeddings, "<f4").data)
+        self._count += len(embeddings)
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return these rows as an array in memory."""
+        self._file.flush()
+        self._file.seek(start * self._size * 4)
+        content = self._file.read((stop - start) * self._size * 4)
+        self._file.seek(0, 2)
+        return np.frombuffer(content, "<f4").reshape(stop - start, self._size)
+
+    def all(self) -> np.ndarray:
+        """Return all rows, mapped from the file."""
+        if not self._count:
+            return np.zeros((0, self._size), np.float32)
+        self._file.flush()
+        return np.memmap(self._file, "<f4", "r", shape=(self._count, self._size))
+
+
+def joined(blocks: Sequence[PhotoBlock]) -> PhotoBlock:
+    """Return the photos of all `blocks`, one or more, as one block."""
+    firsts = np.cumsum([0, *map(len, blocks)]).tolist()
+    counts = np.concatenate([np.diff(block.starts) for block in blocks])
+
+    def rows(name: str) -> np.ndarray:
+        return np.concatenate([getattr(block, name) for block in blocks])
+
+    return PhotoBlock(
+        paths=[path for block in blocks for path in block.paths],
+        stamps=rows("stamps"),
+        photo_ids=[photo_id for block in blocks for photo_id in block.photo_ids],
+        reasons=[reason for block in blocks for reason in block.reasons],
+        sizes=rows("sizes"),
+        orientations=rows("orientations"),
+        turned=rows("turned"),
+        opened=rows("opened"),
+        reembedded=rows("reembedded"),
+        failures={
+            first + photo: failure
+            for first, block in zip(firsts[:-1], blocks, strict=True)
+            for photo, failure in block.failures.items()
+        },
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        faces=rows("faces"),
+        embeddings=rows("embeddings"),
+    )
+
+
+def in_blocks(found: Iterator[PhotoBlock], photos: int) -> Iterator[PhotoBlock]:
+    """Yield the photos of `found` in blocks of about `photos`."""
+    waiting: list[PhotoBlock] = []
+    for block in found:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= photos:
+            yield joined(waiting)
+            waiting = []
+    if waiting:
+        yield joined(waiting)
