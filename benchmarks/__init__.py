@@ -14,12 +14,16 @@ FACEOPS = (sys.executable, "-m", "faceops.cli")
 
 
 class Timed(NamedTuple):
-    """A finished command: wall time, peak memory of its largest process, stdout, wait status."""
+    """A finished command: wall time, peak memory of its largest process, stdout, wait status.
+
+    `cpu_seconds` are those of the command and its children.
+    """
 
     seconds: float
     peak_mib: float
     output: str
     status: int
+    cpu_seconds: float
 
 
 def timed(*command: str | Path, kill_after: float | None = None) -> Timed:
@@ -42,7 +46,8 @@ def timed(*command: str | Path, kill_after: float | None = None) -> Timed:
     timer.cancel()
     if status and (kill_after is None or status != signal.SIGKILL):
         sys.exit(f"{' '.join(map(str, command))} failed with status {status}")
-    return Timed(time.monotonic() - started, usage.ru_maxrss / 1024, output, status)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Timed(time.monotonic() - started, usage.ru_maxrss / 1024, output, status, cpu)
 
 
 def peak_mib() -> float:

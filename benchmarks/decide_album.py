@@ -1,32 +1,28 @@
 """What it costs to measure an album and to name its faces by normalised scores.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.decide_album [--faces N] [--people N] [--threads N]
+    OMP_NUM_THREADS=1 python -m benchmarks.decide_album [--faces N] [--people N]
 
 Synthetic: random people, two enrolled faces each; most faces of the album are of others. Seconds
 and memory beyond the inputs, from embeddings to decisions, beside the way of releases that know no
-normalised scores. Threads share the photos, so one BLAS thread each is best.
+normalised scores.
 """
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
-from faceops.base.parallel import usable_cpus
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
 from faceops.identification.engine.decide import NamingRule, name_faces
-from faceops.identification.engine.extract import GROUP
-from faceops.identification.run import NAMED_TOGETHER, name_photos
+from faceops.identification.engine.extract import KNOWN_AT_ONCE
 from faceops.identification.settings import IDENTIFICATION
-from faceops.identification.state.face_store import Extraction
-from faceops.identification.state.found_photo import FoundFace, FoundPhoto
-from faceops.identification.summary import Timer
+from faceops.identification.state.found_photo import FACE, FoundPhoto
+from faceops.identification.state.photo_block import Extraction, PhotoBlock
 from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.naming import NamingLimits
 from faceops.verification.normalisation import Normalisation, unit
 from faceops.verification.thresholds import TailPoint
 from faceops.verification.verifier import Verifier
@@ -63,7 +59,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="speed of naming in an album")
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--people", type=int, default=2_500)
-    parser.add_argument("--threads", type=int, default=usable_cpus())
     args = parser.parse_args()
     normalisation = calibrated()
     centres = unit(draw.standard_normal((3 * args.people, SIZE)))
@@ -74,34 +69,39 @@ def main() -> None:
         for row, (owner, embedding) in enumerate(enrolled)
     ))  # fmt: skip
     album = faces_of(centres, draw.integers(0, len(centres), args.faces))
-    photos = [
-        Extraction(Path(f"/{row}"), None, FoundPhoto(f"{row:064x}", None, (face,)))
-        for row, face in enumerate(FoundFace(BOX, 1, 1, one, b"") for one in album)
+    one_face = np.array([(BOX, 1, 1, False)], FACE)
+    found = (
+        FoundPhoto(f"{row:064x}", None, (99, 99), faces=one_face, embeddings=album[[row]])
+        for row in range(args.faces)
+    )
+    photos = [Extraction(f"/{row}", None, photo) for row, photo in enumerate(found)]
+    blocks = [
+        PhotoBlock.of(photos[first : first + KNOWN_AT_ONCE], SIZE)
+        for first in range(0, args.faces, KNOWN_AT_ONCE)
     ]
+    del photos
     assert len(gallery.embeddings) == len(gallery.person_rows)
-    bundle, plain = SimpleNamespace(verify=VERIFIER.probability), NamingRule(0.99, 1.0)
+    plain = NamingRule(NamingLimits(0.99, 1.0))
     seconds = {}
     for way in ("raw", "normalised"):
         Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak starts again
         before, start, rule = memory("VmRSS"), time.monotonic(), plain
         cpu = time.process_time()
         if way == "normalised":
-            faces, codes = usable_faces((one.photo for one in photos), IDENTIFICATION, SIZE)
+            rows, codes = usable_faces(blocks, IDENTIFICATION)
+            faces = np.concatenate([block.embeddings for block in blocks])[rows]
             search = AlbumSearch.of_run(normalisation, gallery, faces, codes)
             rule = plain.in_album(search, search.album.threshold(0.01, args.people), 0.01)
         measured = time.monotonic() - start
-        size = NAMED_TOGETHER if rule.search else GROUP
-        groups = (photos[first : first + size] for first in range(0, len(photos), size))
-        name = partial(name_faces, gallery=gallery, bundle=bundle, rule=rule)
-        decided = name_photos(Path("/"), groups, name, args.threads, Timer())
-        named = sum(one.decisions[0].person is not None for one in decided)
+        decided = (name_faces(block, gallery, VERIFIER.probability, rule) for block in blocks)
+        named = sum(int(one.named.sum()) for one in decided)
         seconds[way] = time.monotonic() - start
         print(
             f"{way}: {seconds[way]:.1f} s (album {measured:.1f} s), "
             f"{time.process_time() - cpu:.1f} s of CPU, {memory('VmHWM') - before:.0f} "
             f"MiB beyond the inputs, {named:,} of {args.faces:,} faces named"
         )
-    print(f"ratio: {seconds['normalised'] / seconds['raw']:.2f}, {args.threads} threads")
+    print(f"ratio: {seconds['normalised'] / seconds['raw']:.2f}")
 
 
 if __name__ == "__main__":
