@@ -1,6 +1,7 @@
 """A release bundle at run time: verified files in ONNX Runtime sessions."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,30 @@ def run_embedder(
     return result
 
 
+class _Session:
+    """A session that is opened when it is used first; a run over known photos embeds nothing."""
+
+    def __init__(self, content: bytes, path: Path, threads: int) -> None:
+        self._content: bytes | None = content
+        self._path, self._threads = path, threads
+        self._lock = threading.Lock()
+        self._session: onnxruntime.InferenceSession | None = None
+
+    @property
+    def opened(self) -> onnxruntime.InferenceSession:
+        """The session; FaceOpsError as of `open_session`."""
+        with self._lock:
+            if self._session is None and self._content is not None:
+                try:
+                    self._session = open_session(self._content, self._threads)
+                except ShortageError:
+                    raise
+                except FaceOpsError as error:
+                    raise FaceOpsError(f"{self._path}: {error}") from None
+                self._content = None
+            return self._session
+
+
 @dataclass(frozen=True)
 class Bundle:
     """One loaded release.
@@ -70,8 +95,8 @@ class Bundle:
     name: str
     folder: Path
     threads: int
-    _embedder: onnxruntime.InferenceSession
-    _verifier: onnxruntime.InferenceSession
+    _embedder: "_Session"
+    _verifier: "_Session"
     _detector_bytes: bytes
     _landmarks_bytes: bytes
     note: str = ""
@@ -111,8 +136,8 @@ class Bundle:
             name=name or str(folder),
             folder=folder,
             threads=threads,
-            _embedder=_session(content[contract.EMBEDDER], folder / release.embedder_file, threads),
-            _verifier=_session(content[contract.VERIFIER], folder / contract.VERIFIER, threads),
+            _embedder=_Session(content[contract.EMBEDDER], folder / release.embedder_file, threads),
+            _verifier=_Session(content[contract.VERIFIER], folder / contract.VERIFIER, threads),
             _detector_bytes=content[contract.DETECTOR],
             _landmarks_bytes=content[contract.LANDMARKS],
             note=note,
@@ -126,7 +151,7 @@ class Bundle:
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
-        return run_embedder(self._embedder, crops, self.release.embedding_size)
+        return run_embedder(self._embedder.opened, crops, self.release.embedding_size)
 
     def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the probability that rows of `a` and `b` (N, D) are one person, float32 (N,)."""
@@ -139,7 +164,7 @@ class Bundle:
                 "a": np.ascontiguousarray(a[start:stop], np.float32),
                 "b": np.ascontiguousarray(b[start:stop], np.float32),
             }
-            result[start:stop] = self._verifier.run(None, rows)[0]
+            result[start:stop] = self._verifier.opened.run(None, rows)[0]
         return result
 
     def face_finder(self, detail: int = 0) -> FaceFinder:
@@ -286,12 +311,3 @@ def _verified_files(folder: Path, release: contract.Release) -> dict[str, bytes]
             f"give {expected[:12]}; it was edited: export the bundle again."
         )
     return contents
-
-
-def _session(content: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
-    try:
-        return open_session(content, threads)
-    except ShortageError:
-        raise
-    except FaceOpsError as error:
-        raise FaceOpsError(f"{path}: {error}") from None

@@ -7,6 +7,7 @@ little more than the walk over its files.
 import hashlib
 import json
 import os
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ def inputs_digest(
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
+_STAMP = struct.Struct("<4q")  # of a `SourceFile`, as `PhotoBlock.stamps` has it
+_NO_FILE = _STAMP.pack(-1, -1, -1, -1)
+
+
 class FolderDigest:
     """The sha256 of the files of a run: each path with its `SourceFile`, in walk order.
 
@@ -84,27 +89,31 @@ class FolderDigest:
     """
 
     def __init__(self, sidecars: bool) -> None:
-        self._digest = hashlib.sha256()
+        self._paths, self._stamps = hashlib.sha256(), hashlib.sha256()
         self._sidecars = SidecarPlaces() if sidecars else None
 
     def add_file(self, path: str, file: SourceFile | None) -> None:
         """Add the next photo's file; None if it is not a regular file."""
-        files = [(path, file)]
-        if self._sidecars:
-            sidecar = os.fspath(self._sidecars.of(Path(path)))
-            files.append((sidecar, source_file(sidecar)))
-        for place, found in files:
-            stamp = found[1:] if found else None
-            self._digest.update(os.fsencode(place) + f"\0{stamp}\0".encode())
+        self._add(path, _STAMP.pack(*file[1:]) if file else _NO_FILE)
 
     def add(self, named: "NamedBlock") -> None:
         """Add the next photos of a run, as they were when their faces were found."""
+        content, size = named.photos.stamps.astype("<i8").tobytes(), _STAMP.size
         for place, path in enumerate(named.photos.paths):
-            self.add_file(path, named.photos.file(place))
+            self._add(path, content[place * size : (place + 1) * size])
+
+    def _add(self, path: str, stamp: bytes) -> None:
+        self._paths.update(os.fsencode(path) + b"\0")
+        self._stamps.update(stamp)
+        if self._sidecars:
+            sidecar = os.fspath(self._sidecars.of(Path(path)))
+            found = source_file(sidecar)
+            self._paths.update(os.fsencode(sidecar) + b"\0")
+            self._stamps.update(_STAMP.pack(*found[1:]) if found else _NO_FILE)
 
     def hexdigest(self) -> str:
         """Return the digest so far."""
-        return self._digest.hexdigest()
+        return hashlib.sha256(self._paths.digest() + self._stamps.digest()).hexdigest()
 
 
 def reuse_if_unchanged(

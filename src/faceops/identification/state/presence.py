@@ -86,23 +86,17 @@ def note_presence(
     `root` was walked; it is None for a single photo: then no file is missing. `listed` was found
     there; folders among `unread` (not readable files) could not be listed.
     """
-    db.execute("CREATE TEMP TABLE present (path BLOB PRIMARY KEY)")
-    db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY, photo_id TEXT)")
-    db.executemany(
-        "INSERT OR IGNORE INTO present VALUES (?)", ((os.fsencode(path),) for path in listed.paths)
-    )
-    db.execute(
-        "UPDATE files SET gone_since=NULL "
-        "WHERE gone_since IS NOT NULL AND path IN (SELECT path FROM present)"
-    )
+    db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY)")
+    present = set(map(os.fsencode, listed.paths))
+    gone = db.execute("SELECT path FROM files WHERE gone_since IS NOT NULL").fetchall()
+    back = [row for row in gone if row[0] in present]
+    db.executemany("UPDATE files SET gone_since=NULL WHERE path=?", back)
     vanished, moved, excluded = 0, 0, 0
     unlisted: list[str] = []
     if root is not None:
-        db.execute(
-            f"INSERT INTO missing SELECT path, photo_id FROM files WHERE {BELOW} "
-            "AND gone_since IS NULL AND path NOT IN (SELECT path FROM present)",
-            below(root),
-        )
+        seen = f"SELECT path FROM files WHERE {BELOW} AND gone_since IS NULL"
+        known = db.execute(seen, below(root)).fetchall()
+        db.executemany("INSERT INTO missing VALUES (?)", (r for r in known if r[0] not in present))
         unlisted = [
             folder
             for folder in unread
@@ -116,8 +110,8 @@ def note_presence(
             (int(now.timestamp()),),
         )
         for path in listed.skipped:
-            gone = f"DELETE FROM missing WHERE path=? OR ({BELOW})"
-            excluded += db.execute(gone, (os.fsencode(path), *below(path))).rowcount
+            skip = f"DELETE FROM missing WHERE path=? OR ({BELOW})"
+            excluded += db.execute(skip, (os.fsencode(path), *below(path))).rowcount
         (vanished,) = db.execute("SELECT count(*) FROM missing").fetchone()
         # A moved photo keeps its data by its present path.
         moved = db.execute(
@@ -126,7 +120,6 @@ def note_presence(
             "AND photo_id<>''"
         ).rowcount
     drop_missing(db, int((now - GRACE).timestamp()))
-    db.execute("DROP TABLE present")
     db.execute("DROP TABLE missing")
     (first,) = db.execute("SELECT min(gone_since) FROM files").fetchone()
     drop_at = None if first is None else datetime.fromtimestamp(first, UTC) + GRACE
