@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from faceops.identification.records.output_folder import REPORT_PAGES
-from faceops.identification.report.rows import PhotoColumn, captions, shown_people
+from faceops.identification.report.rows import PhotoColumn, captions, is_plain, shown_people
 from faceops.identification.state.face_store import FaceStore
 
 PAGE_ROWS = 500
@@ -218,7 +218,8 @@ class Pages:
         tiles, lines = [], []
         columns = zip(places, photos, paths, texts, pictures, checks, strict=True)
         for place, photo, path, text, picture, check in columns:
-            shown, link = escape(path), self._photos.link(photo, path)
+            shown = path if is_plain(path) else escape(path)
+            link = self._photos.link(photo, path)
             marks = f' id="r{place}"' if anchored else ""
             if check:
                 marks += " class=check"
