@@ -83,6 +83,17 @@ def test_lower_face_quality_is_reported_with_advice(thresholds: Thresholds) -> N
     assert "poorer" in drift.advice
 
 
+def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds: Thresholds) -> None:
+    meter = DriftMeter(thresholds, GALLERY, BUDGET)
+    for number in range(300):
+        both = photo(f"{number:04x}", [0.05, draw.random()])
+        both.faces["box"][0] = (1, 2, 10, 12)  # narrower and lower than the other
+        photos = block(both)
+        meter.add(NamedBlock(photos, [""], Decisions.without_names(2), ["Ann"]))
+    found = {drift.what: drift for drift in meter.result()}
+    assert (found[QUALITY].faces, found[QUALITY].level) == (300, "none")
+
+
 def test_better_faces_are_no_reason_to_doubt_thresholds(thresholds: Thresholds) -> None:
     photos = [(f"p{number}", 0.5 + 0.5 * draw.random(), 0.001) for number in range(300)]
     drift = measured(thresholds, photos, set())[QUALITY]

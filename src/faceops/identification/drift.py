@@ -5,6 +5,8 @@ shares in bins (Siddiqi, Credit Risk Scorecards, 2006), with the usual limits: f
 from 0.25 major. PSI times the number of faces follows a chi-squared distribution by chance; what
 lies within its 99 % is not drift.
 
+Of quality, the largest face of each photo is compared: the calibration knows labelled faces, one a
+photo, and the small faces of bystanders behind them say nothing about the camera.
 Thresholds that adapt to the album need no comparison with the calibration's strangers.
 """
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from faceops.base.reasons import REJECTED, UNKNOWN, Reason, reason_code
 from faceops.identification.engine.decide import NOBODY, NamedBlock
+from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import Drift
 from faceops.verification.thresholds import Thresholds, search_log_odds
 from faceops.verification.verifier import sigmoid
@@ -67,9 +70,10 @@ class DriftMeter:
         compared = decisions.kind != REJECTED
         is_similar = decisions.reason == reason_code(Reason.BELOW_THRESHOLD)
         is_similar &= decisions.best != NOBODY
+        is_largest = _largest_of_photo(photos, compared)
         for counts, is_counted in zip(self._counts, (known, ~known), strict=True):
             faces = compared & is_counted[photos.photo_of_face]
-            quality = photos.faces["quality"][faces]
+            quality = photos.faces["quality"][faces & is_largest]
             places = {
                 QUALITY: np.searchsorted(self.thresholds.quality_deciles, quality, "left"),
                 UNNAMED: (decisions.kind[faces] == UNKNOWN).astype(int),
@@ -152,6 +156,18 @@ def _stranger_bins(
     shares.append(budget)
     unnamed = -np.diff(shares) / (1 - budget)
     return unnamed.tolist(), edges
+
+
+def _largest_of_photo(photos: PhotoBlock, compared: np.ndarray) -> np.ndarray:
+    """Return bool (F,), whether a face is the largest of its photo among the `compared` ones."""
+    faces = np.flatnonzero(compared)
+    photo = photos.photo_of_face[faces]
+    area = photos.faces["box"][faces, 2] * photos.faces["box"][faces, 3]
+    order = np.lexsort((area, photo))
+    is_last = np.diff(photo[order], append=-1) != 0
+    largest = np.zeros(len(compared), bool)
+    largest[faces[order[is_last]]] = True
+    return largest
 
 
 def _are_poorer(expected: Sequence[float], seen: Sequence[float]) -> bool:
