@@ -51,6 +51,8 @@ def test_without_a_registry_people_are_named_by_the_published_release(
         assert (summary["release"], summary["unchanged"]) == (PUBLISHED, unchanged)
         assert summary["release_note"] == ""
         assert said.err.count("the gallery was enrolled under it") == 1
+    assert main([*identify, "--precision", "int8"]) == 1
+    assert "the published release offers no int8 embedder" in capsys.readouterr().err
     done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True)
     listed = json.loads(done.stdout)["people"]
     assert [isinstance(one["lookalikes"], list) for one in listed] == [True, True]

