@@ -181,8 +181,9 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
             "entries of FaceOps removed"
         )
     lines += _first(summary.sidecar_errors, "sidecars", out)
+    embedder = f", embedder in {summary.precision}" if summary.photos_opened else ""
     lines.append(
-        f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s; look at "
+        f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s{embedder}; look at "
         f"{out / 'report.html'}, read {out / 'faces.csv'}"
     )
     return lines

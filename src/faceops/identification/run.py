@@ -182,6 +182,7 @@ def new_summary(
         release=bundle.name,
         release_note=bundle.note,
         contract_id=bundle.release.contract_id,
+        precision=bundle.release.precision,
         budget=budget,
         threshold=thresholds.for_search(budget, enrolled) if enrolled else None,
         threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),

@@ -14,6 +14,7 @@ from faceops.base.files import read_json_object, valid_unicode, write_file
 from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN
 from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
 from faceops.photos.formats import PhotoLimits
+from faceops.release.release_file import Precision
 
 if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
     from faceops.identification.engine.decide import NamedBlock
@@ -65,7 +66,8 @@ class Summary:
     """The content of summary.json; counts are of faces unless the name says otherwise.
 
     Attributes:
-        release: version address or folder; `release_note` says when the registry did not answer.
+        release: version address or folder; `precision` is that of its embedder, and `release_note`
+            says when the registry did not answer.
         threshold_measured: whether it was measured on the album; without an album, False if the
             budget in a gallery of this size exceeds the pairs that the release was measured on.
         album: None if the release knows no normalised scores, or no face was compared.
@@ -115,6 +117,7 @@ class Summary:
     exclude: list[str] = field(default_factory=list)
     album: AlbumEstimate | None = None
     release_note: str = ""
+    precision: Precision = "float32"
     decided_by: str = ""
     saw: str = ""
     checked: str = ""
