@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faceops.base.files import atomic_path, read_json_object, sha256_file, write_file
+from faceops.base.files import atomic_folder, atomic_path, read_json_object, sha256_file, write_file
 
 RUNS = "runs"
 ANNOTATED = "annotated"
@@ -52,25 +52,36 @@ def remove_unfinished(out: Path) -> None:
         shutil.rmtree(left)
     for folder in (out, *(out / RUNS).glob("*")):
         for left in folder.glob(".*.tmp"):  # see `temporary_name`
-            left.unlink()
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def publish(out: Path, run_id: str) -> None:
     """Put the files of a finished run at the top of `out`, each atomically.
 
     `out`/report and `out`/annotated become links to the run's, or are removed if it has none.
+    They are copies where links are not possible, as on exFAT, and where a copy is already.
     """
     folder = out / RUNS / run_id
     for name in (REPORT_PAGES, ANNOTATED):
-        link = out / name
         if (folder / name).is_dir():
-            with atomic_path(link) as temporary:
-                temporary.symlink_to(Path(RUNS) / run_id / name, target_is_directory=True)
-        elif link.is_symlink():
-            link.unlink()
+            _link_or_copy(out / name, Path(RUNS) / run_id / name)
+        elif (out / name).is_symlink():
+            (out / name).unlink()
     for name in PUBLISHED:
         with atomic_path(out / name) as temporary:
             shutil.copyfile(folder / name, temporary)
+
+
+def _link_or_copy(link: Path, target: Path) -> None:
+    try:
+        with atomic_path(link) as temporary:
+            temporary.symlink_to(target, target_is_directory=True)
+    except OSError:  # also for a folder in its place, as of a backup that has followed links
+        with atomic_folder(link) as temporary:
+            shutil.copytree(link.parent / target, temporary, dirs_exist_ok=True)
 
 
 def finished_runs(out: Path) -> list[Path]:
