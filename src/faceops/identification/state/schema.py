@@ -156,7 +156,8 @@ def prepare_tables(db: sqlite3.Connection) -> bool:
     if is_migrated := version in _MIGRATIONS:
         print(
             f"{path}: written by an earlier version of faceops (schema {version}); it is brought "
-            f"to schema {SCHEMA_VERSION}, its faces are kept.",
+            f"to schema {SCHEMA_VERSION}, its faces are kept; photos that are searched in another "
+            "way now are opened again.",
             file=sys.stderr,
         )
     while version in _MIGRATIONS:
