@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceops.base.reasons import NO_REASON
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import NamingRule, decide, rank_people
+from faceops.identification.engine.decide import NOBODY, NamingRule, decide, rank_people
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
 
@@ -36,7 +37,7 @@ def name_of(sface_bundle: Path, held_out: Path) -> NameOf:
     enrol(held_out.parent / "enrol", folder, bundle)
     gallery = Gallery.open(folder)
     thresholds = bundle.release.thresholds
-    threshold = thresholds.for_search(thresholds.default_budget, len(gallery.faces))
+    rule = NamingRule.for_gallery(thresholds, gallery, thresholds.default_budget)
     finder = bundle.face_finder()
 
     def named(photo: Path) -> str | None:
@@ -45,14 +46,11 @@ def name_of(sface_bundle: Path, held_out: Path) -> NameOf:
             return None
         crop = max(faces, key=lambda face: face.detection.size).crop
         ranked = rank_people(
-            bundle.embed(crop[None]),
-            gallery.embeddings,
-            gallery.people,
-            gallery.person_rows,
-            bundle.verify,
+            bundle.embed(crop[None]), gallery.embeddings, gallery.person_rows, bundle.verify
         )
-        (decision,) = decide(ranked, [None], NamingRule(threshold, thresholds.runner_up_margin))
-        return decision.person
+        decisions = decide(ranked, np.zeros(1, int), np.full(1, NO_REASON, np.int8), rule.limits)
+        person = int(decisions.person[0])
+        return None if person == NOBODY else gallery.people[person]
 
     return named
 
