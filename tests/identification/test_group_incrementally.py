@@ -16,7 +16,7 @@ from faceops.identification.unknown.numbers import FaceKey, forget_numbers
 from faceops.identification.unknown.unknown_people import find_unknown_people
 from faceops.verification.verifier import Verifier
 
-SIZE = 32
+SIZE = 33  # an odd one
 Row = tuple[str, int | None, float]  # photo, face, and the angle of its embedding
 Group = Callable[..., dict[str, set[str]]]
 COLUMNS = ("x", "y", "width", "height", "quality")

@@ -167,10 +167,13 @@ def open_groups(state: Path, faces: Iterable[tuple[str, int]]) -> Iterator[Store
 
 
 def embedding_digests(embeddings: np.ndarray) -> np.ndarray:
-    """Return a number for each row of float32 (N, D), D even, int64 (N,): others for other rows."""
+    """Return a number for each row of float32 (N, D), int64 (N,): others for other rows."""
+    if embeddings.shape[1] % 2:
+        embeddings = np.pad(embeddings, ((0, 0), (0, 1)))
+    pairs = np.ascontiguousarray(embeddings).view(np.uint64)
     draw = np.random.default_rng(0)
-    weights = draw.integers(0, 1 << 64, embeddings.shape[1] // 2, np.uint64) | np.uint64(1)
-    return (np.ascontiguousarray(embeddings).view(np.uint64) @ weights).view(np.int64)
+    weights = draw.integers(0, 1 << 64, pairs.shape[1], np.uint64) | np.uint64(1)
+    return (pairs @ weights).view(np.int64)
 
 
 def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
