@@ -2,7 +2,8 @@
 
 Without --model and --bundle it is the published release, or the champion of the registry:
 
-1. A gallery keeps the release that it was enrolled under, where that is one of the two.
+1. A gallery keeps the release that it was enrolled under, where that is one of the two. Where both
+   have its embedder, it is the champion, unless that was calibrated on synthetic people.
 2. Else the champion, if it was calibrated on photos of real people.
 3. Else the published release.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object
 from faceops.registry import NoReleaseError, has_store
 from faceops.registry.published import PUBLISHED, published_statement
@@ -46,21 +48,28 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
     Raises:
         FaceOpsError: the registry does not answer, and the cache has no champion of it.
     """
-    if is_of(published_statement(), precision, contract_id):
-        return Choice(PUBLISHED, "the gallery was enrolled under it")
+    is_of_published = is_of(published_statement(), precision, contract_id)
+    published = Choice(PUBLISHED, "the gallery was enrolled under it") if is_of_published else None
     if not has_store(root):
         why = f"there is no registry (MLFLOW_TRACKING_URI is not set, {root} has no mlflow.db)"
-        return Choice(PUBLISHED, why)
+        return published or Choice(PUBLISHED, why)
     try:
         found: FetchedRelease = import_registry(CHAMPION).find_release(CHAMPION, root)
         content = read_json_object(found.folder / RELEASE_FILE)
     except NoReleaseError as error:
-        return Choice(PUBLISHED, str(error).partition(";")[0])
+        return published or Choice(PUBLISHED, str(error).partition(";")[0])
+    except FaceOpsError:
+        if published is None:
+            raise
+        return published
     except (OSError, ValueError):  # loading it says what is wrong
-        return Choice(CHAMPION, "it is the registry's champion")
-    if is_of(content, precision, contract_id):
-        return Choice(CHAMPION, f"the gallery was enrolled under {found.name}")
+        return published or Choice(CHAMPION, "it is the registry's champion")
     data = content.get("data") or {}
+    is_of_champion = is_of(content, precision, contract_id)
+    if published is not None and (is_synthetic(data) or not is_of_champion):
+        return published
+    if is_of_champion:
+        return Choice(CHAMPION, f"the gallery was enrolled under {found.name}")
     if is_synthetic(data):
         return Choice(PUBLISHED, f"the champion, {found.name}, was calibrated on synthetic people")
     sources = ", ".join(sorted(data.get("sources") or {})) or "photos of real people"
