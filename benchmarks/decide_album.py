@@ -22,9 +22,8 @@ from faceops.identification.settings import IDENTIFICATION
 from faceops.identification.state.found_photo import FACE, FoundPhoto
 from faceops.identification.state.photo_block import Extraction, PhotoBlock
 from faceops.verification.measure_normalisation import measure_normalisation
-from faceops.verification.naming import NamingLimits
 from faceops.verification.normalisation import Normalisation, unit
-from faceops.verification.thresholds import TailPoint
+from faceops.verification.thresholds import NamingLimits, TailPoint
 from faceops.verification.verifier import Verifier
 
 SIZE, SPREAD, BOX = 128, 0.06, (0.0, 0.0, 60.0, 60.0)

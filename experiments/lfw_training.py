@@ -44,6 +44,7 @@ from experiments.training import (
     run_facts,
 )
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import roc
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.config.sections import Params
@@ -54,7 +55,6 @@ from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.identification import ClosedSet, OpenSet, closed_set, open_set
 from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list
-from faceops.evaluation.protocols.roc import roc
 from faceops.evaluation.protocols.verification import (
     OneAgainstTen,
     RandomPairs,

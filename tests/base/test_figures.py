@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.protocols.roc import roc
+from faceops.base.figures import allowed_false_accepts, roc
 
 
 def tied(seed: int, size: int, shift: float) -> np.ndarray:
@@ -41,3 +41,9 @@ def test_tar_at_far_is_that_of_the_release_s_threshold_rule() -> None:
     for far in (0.1, 0.01, 0.001, 0.0001):
         cut = threshold_at(np.sort(impostor)[::-1], far)
         assert roc(genuine, impostor).tar(far) == (genuine >= np.float32(cut)).mean()
+
+
+def test_a_rate_allows_its_floor_whatever_floats_make_of_the_product() -> None:
+    allowed = [allowed_false_accepts(far, 1000) for far in (0.003, 0.0039, 0.0001, 1)]
+    assert allowed == [3, 3, 0, 1000]
+    assert roc(np.array([-9.0]), np.array([-1.0, -2.0])).tar(1) == 1

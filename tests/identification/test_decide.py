@@ -13,10 +13,9 @@ from faceops.base.reasons import (
     Reason,
     reason_code,
 )
-from faceops.identification.engine import decide as engine
 from faceops.identification.engine.album_search import Ranked
-from faceops.identification.engine.decide import NOBODY, decide, rank_people
-from faceops.verification.naming import NamingLimits
+from faceops.identification.engine.decide import NOBODY, Decisions, decide, rank_people
+from faceops.verification.thresholds import NamingLimits
 from tests.identification.columns import ranked, reasons
 
 WEIGHT = np.linspace(0.5, 4, 16).astype(np.float32)
@@ -64,8 +63,9 @@ def naive_names(
     return result
 
 
+@pytest.mark.parametrize("nearest_faces", [3, 16])
 @pytest.mark.parametrize("seed", range(12))
-def test_names_equal_the_naive_loops(seed: int) -> None:
+def test_names_equal_the_naive_loops(seed: int, nearest_faces: int) -> None:
     random = np.random.default_rng(seed)
     persons = [f"P{number % 5}" for number in range(15)]
     centres = unit_rows(random, 5)
@@ -76,7 +76,7 @@ def test_names_equal_the_naive_loops(seed: int) -> None:
     faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
     people = sorted(set(persons))
     whose = np.array([people.index(person) for person in persons])
-    found = rank_people(faces, gallery.astype(np.float32), whose, verify)
+    found = rank_people(faces, gallery.astype(np.float32), whose, verify, nearest_faces)
     decisions = decided(found, limits=NamingLimits(0.4, 1.0))
     got = [
         (None if person < 0 else people[person], reason)
@@ -87,7 +87,7 @@ def test_names_equal_the_naive_loops(seed: int) -> None:
 
 def decided(
     found: Ranked, refused: list[Reason | None] | None = None, *, limits: NamingLimits
-) -> engine.Decisions:
+) -> Decisions:
     """The decisions about the faces of one photo."""
     codes = [reason_code(one) for one in refused or [None] * len(found.people)]
     return decide(found, np.zeros(len(codes), int), np.array(codes, np.int8), limits)
@@ -179,26 +179,6 @@ def test_a_refused_face_is_rejected_and_takes_no_name_from_others() -> None:
     decisions = decided(ranked([[0.8, 0.1]]), refused, limits=NamingLimits(0.5, 1.0))
     assert KINDS[decisions.kind[0]] == DecisionKind.REJECTED
     assert reasons(decisions) == refused and decisions.person.tolist() == [NOBODY, 0]
-
-
-@pytest.mark.parametrize("block", [3, 7, 1000])
-@pytest.mark.parametrize("size", [0, 1, 5, 40])
-@pytest.mark.parametrize("excludes", [False, True])
-def test_the_nearest_faces_equal_the_loop(
-    monkeypatch: pytest.MonkeyPatch, block: int, size: int, excludes: bool
-) -> None:
-    monkeypatch.setattr(engine, "BLOCK", block)
-    random = np.random.default_rng(size)
-    queries, gallery = unit_rows(random, 6), unit_rows(random, size)
-    groups, hidden = random.integers(0, 3, size), random.integers(0, 3, 6)
-    rows, cosines = engine.nearest(queries, gallery, 4, (groups, hidden) if excludes else None)
-    assert rows.shape == cosines.shape == (6, min(4, size))
-    for query, group, found, values in zip(queries, hidden, rows, cosines, strict=True):
-        allowed = [row for row in range(size) if not excludes or groups[row] != group]
-        expected = sorted((-float(query @ gallery[row]), row) for row in allowed)[:4]
-        assert found[np.isfinite(values)].tolist() == [row for _, row in expected]
-        finite = values[np.isfinite(values)]
-        np.testing.assert_allclose(finite, [-score for score, _ in expected], atol=1e-6)
 
 
 @pytest.mark.parametrize(

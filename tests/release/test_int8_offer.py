@@ -1,12 +1,17 @@
-"""Int8 is offered if its loss on validation people is small."""
+"""Int8 is offered if its loss on validation people is small, and used where it is faster."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from faceops.base.files import read_json_object, write_json
+from faceops.cli.common import choose_precision
 from faceops.config.sections import Quantise
-from faceops.release.int8_offer import measure_int8, true_accept_rate, why_not
+from faceops.gallery.folder import GALLERY_FILE
+from faceops.release.contract import read_release
+from faceops.release.int8_offer import int8_gain, measure_int8, true_accept_rate, why_not
 from faceops.verification.pairs import PairScores
 
 UNIT = np.eye(4, dtype=np.float32)
@@ -54,3 +59,38 @@ def test_the_true_accept_rate_keeps_the_false_accept_rate() -> None:
     scores = PairScores(np.array([500, 995, 998.5, 1200], np.float32), impostor, False)
     assert true_accept_rate(scores, 0.001) == 0.5  # one of a thousand, 999, may pass
     assert true_accept_rate(scores, 0.01) == 0.75
+
+
+def test_the_gain_is_measured_once_and_decides_for_a_new_gallery(
+    int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path))
+    assert 0.3 < int8_gain(int8_bundle) < 3  # in this fixture both are the same net
+    (file,) = (tmp_path / "int8").iterdir()
+    for gain, chosen in ((1.2, "float32"), (2.5, "int8")):
+        write_json(file, read_json_object(file) | {"gain": gain})
+        precision, why = choose_precision("auto", int8_bundle, tmp_path / "gallery")
+        assert precision == chosen and ("2.5 times" in why) == (chosen == "int8")
+    file.write_text("damaged")
+    assert int8_gain(int8_bundle) < 3 and read_json_object(file)["gain"] > 0
+
+
+def test_a_gallery_keeps_the_embedder_it_was_enrolled_with(
+    int8_bundle: Path, sface_bundle: Path, tmp_path: Path
+) -> None:
+    release = read_release(int8_bundle)
+    assert release.int8
+    for contract, precision in (
+        (release.contract_id, "float32"),
+        (release.int8.contract_id, "int8"),
+        ("of another release", "float32"),
+    ):
+        write_json(tmp_path / GALLERY_FILE, {"contract_id": contract})
+        assert choose_precision("auto", int8_bundle, tmp_path) == (precision, "")
+    assert choose_precision("auto", int8_bundle, None) == ("float32", "")
+    assert choose_precision("int8", sface_bundle, tmp_path) == ("int8", "")  # loading refuses it
+
+
+def test_a_release_without_int8_stays_float32(sface_bundle: Path, tmp_path: Path) -> None:
+    assert int8_gain(sface_bundle) == 0
+    assert choose_precision("auto", sface_bundle, tmp_path / "gallery") == ("float32", "")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.naming import NamingLimits
+from faceops.verification.thresholds import NamingLimits
 from faceops.verification.verifier import Calibration, Verifier, reaches, sigmoid
 
 KNOTS = np.array([-3, -0.5, 0.25, 4], np.float32)

@@ -183,7 +183,7 @@ def choose_precision(
     contract_id = stated_contract_id(gallery) if gallery else ""
     if contract_id or gallery is None or not content.get("int8"):
         return precision_for(content, choice, contract_id), ""
-    from faceops.release.int8_gain import LEAST_GAIN, int8_gain
+    from faceops.release.int8_offer import LEAST_GAIN, int8_gain
 
     if (gain := int8_gain(bundle)) < LEAST_GAIN:
         return "float32", ""

@@ -1,35 +1,10 @@
-"""Accept rates over pairs, and the figures that compare epochs in training; without torch."""
+"""The figures over pairs that compare epochs in training; without torch."""
 
 import numpy as np
 
-from faceops.base.figures import allowed_false_accepts
+from faceops.base.figures import roc
 
 MAX_PHOTOS = 4000  # 8 million pairs: beyond that the figures hardly change, the memory does
-
-
-def true_accept_rate(genuine: np.ndarray, impostor: np.ndarray, far: float) -> float:
-    """Return the share of `genuine` distances below the threshold for `far`.
-
-    The threshold lets at most floor(far x impostors) impostor pairs through. With fewer than
-    1 / far of them it lets none through: the smallest FAR that they support.
-    """
-    allowed = allowed_false_accepts(far, len(impostor))
-    if allowed >= len(impostor):
-        return 1.0
-    threshold = np.partition(impostor, allowed)[allowed]
-    return float(np.mean(genuine < threshold))
-
-
-def area_under_roc(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Return the probability that an impostor pair has the larger distance; ties count one half.
-
-    Args:
-        genuine, impostor: distances (N,), (M,) of pairs of one person and of two people.
-    """
-    order = np.sort(impostor)
-    below = np.searchsorted(order, genuine, side="left").astype(np.float64)
-    upto = np.searchsorted(order, genuine, side="right").astype(np.float64)
-    return float(1 - (below + upto).mean() / (2 * len(impostor)))
 
 
 def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -51,9 +26,8 @@ def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     first, second = np.triu_indices(len(embeddings), 1)
     distances = (2 - 2 * embeddings @ embeddings.T)[first, second]
     same = labels[first] == labels[second]
-    genuine, impostor = distances[same], distances[~same]
-    tars = [true_accept_rate(genuine, impostor, far) for far in (1e-3, 1e-2)]
-    auc = area_under_roc(genuine, impostor)
+    curve = roc(-distances[same], -distances[~same])
+    tars, auc = [curve.tar(far) for far in (1e-3, 1e-2)], curve.auc
     return {
         "val_tar": tars[0],
         "val_tar_far_1e-2": tars[1],

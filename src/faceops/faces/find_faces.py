@@ -25,7 +25,7 @@ from faceops.faces.quality import Quality, measure, yaw
 from faceops.faces.tiles import detect_in_segments, search_in_detail
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import Photo, decode_photo, open_photo
-from faceops.photos.scale import scaled_side
+from faceops.photos.pixels import scaled_side
 
 LEAST_SIDE = 1280  # longest side of a reduced photo, pixels: twice the detector's size
 SHARP_FACE = 128.0  # shorter side of a box from which a crop of 112 pixels loses nothing

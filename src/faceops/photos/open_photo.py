@@ -22,8 +22,15 @@ from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError, shortage
 from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, other_picture, video
-from faceops.photos.pixels import SIDEWAYS, orientation_of, to_rgb, upright, within
-from faceops.photos.scale import choose_scale, is_single_scan
+from faceops.photos.pixels import (
+    SIDEWAYS,
+    choose_scale,
+    is_single_scan,
+    orientation_of,
+    to_rgb,
+    upright,
+    within,
+)
 
 
 @dataclass(frozen=True, eq=False)

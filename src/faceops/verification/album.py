@@ -63,7 +63,6 @@ FEWEST_PEOPLE, ENOUGH_FACES = 40, 150
 # The mean of k faces is reached by about as many strangers as k ** _PHOTOS single faces: measured
 # on LFW, families and Pins, 1.1 to 1.8 times as many as one face for k = 2, 1.3 to 2.6 for k = 5.
 _PHOTOS = 0.6
-_NEAR = 2.0  # log odds below the threshold from which a runner-up has to be led by more
 _PURE = RATES.index(1e-3)  # up to here an excess of strict groups means people who were not grouped
 _RESAMPLES = 200
 GRID = np.arange(-15.0, 30.0, 0.05)  # z
@@ -75,19 +74,6 @@ def effective_people(photos: Sequence[int]) -> float:
     `photos` are the numbers of photos of its people.
     """
     return float((np.asarray(photos, float) ** _PHOTOS).sum())
-
-
-def required_lead(
-    runner_up: np.ndarray | float, threshold: float, margin: float
-) -> np.ndarray | float:
-    """Return the lead over the `runner_up` that a name needs; all in log odds.
-
-    `threshold` is that of the default budget: the lead does not depend on the one that is asked
-    for, so a larger budget takes no name away. The lead is the release's `margin`, and more where
-    the runner-up comes near the threshold too, as a relative does: neither then looks like a
-    stranger, so it is less certain which of the two the face shows.
-    """
-    return margin + np.maximum(runner_up - threshold + _NEAR, 0)
 
 
 def person_templates(embeddings: np.ndarray, person: np.ndarray) -> np.ndarray:

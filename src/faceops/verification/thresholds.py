@@ -26,12 +26,14 @@ about +-60 % at 95 %).
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
 from faceops.verification.normalisation import Normalisation
+from faceops.verification.verifier import clipped_log_odds, reaches
 
 
 class _Frozen(BaseModel):
@@ -265,3 +267,57 @@ def people_for_far(far: float) -> int:
 def smallest_far(people: int) -> float:
     """Return the smallest false accept rate that `people` people support, at most 1."""
     return min(IMPOSTOR_PAIRS / max(math.comb(people, 2), 1), 1.0)
+
+
+_NEAR = 2.0  # log odds below the threshold from which a runner-up has to be led by more
+
+
+def required_lead(
+    runner_up: np.ndarray | float, threshold: float, margin: float
+) -> np.ndarray | float:
+    """Return the lead over the `runner_up` that a name needs; all in log odds.
+
+    `threshold` is that of the default budget: the lead does not depend on the one that is asked
+    for, so a larger budget takes no name away. The lead is the release's `margin`, and more where
+    the runner-up comes near the threshold too, as a relative does: neither then looks like a
+    stranger, so it is less certain which of the two the face shows.
+    """
+    return margin + np.maximum(runner_up - threshold + _NEAR, 0)
+
+
+@dataclass(frozen=True)
+class NamingLimits:
+    """The limits on scores: probabilities, or log odds if scores are normalised in an album.
+
+    Attributes:
+        probability: the threshold, smallest probability of the best person.
+        margin: smallest lead over the runner-up, in log odds; see `required_lead` too.
+        log_odds: the same threshold, if scores are normalised; it decides then.
+        usual_log_odds: that of the default budget, likewise, which `required_lead` is measured
+            from: else a larger budget would leave more faces ambiguous.
+    """
+
+    probability: float
+    margin: float
+    log_odds: float | None = None
+    usual_log_odds: float | None = None
+
+    def reached(self, best: np.ndarray) -> np.ndarray:
+        """Return bool (N,): do the scores (N,) of the best people reach the threshold?"""
+        return reaches(best, self.probability if self.log_odds is None else self.log_odds)
+
+    def leads(self, best: np.ndarray, runner_up: np.ndarray) -> np.ndarray:
+        """Return bool (N,): does the best score (N,) lead the runner-up's (N,) by enough?
+
+        In log odds: in large galleries, thresholds lie so near to 1 that differences of
+        probabilities say little. Where nobody else is enrolled, the runner-up's score is -inf.
+        """
+        alone = np.isneginf(runner_up)
+        if self.log_odds is None or self.usual_log_odds is None:
+            odds = clipped_log_odds(best), clipped_log_odds(np.where(alone, 0, runner_up))
+            led = odds[0] - odds[1] >= self.margin
+        else:
+            needed = required_lead(runner_up, self.usual_log_odds, self.margin)
+            led = np.subtract(best, np.where(alone, 0, runner_up), dtype=float) >= needed
+        result: np.ndarray = led | alone
+        return result

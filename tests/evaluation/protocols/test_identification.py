@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import roc
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import best_two
 from faceops.evaluation.protocols.identification import (
@@ -16,7 +17,6 @@ from faceops.evaluation.protocols.identification import (
     open_set_figures,
     open_sets,
 )
-from faceops.evaluation.protocols.roc import roc
 from faceops.verification.verifier import clipped_log_odds
 from tests.evaluation.simulated import (
     VERIFIER,

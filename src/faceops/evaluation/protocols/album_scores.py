@@ -15,12 +15,10 @@ from faceops.verification.album import (
     AlbumThreshold,
     measure_album,
     person_templates,
-    required_lead,
     threshold_in,
 )
-from faceops.verification.naming import NamingLimits
 from faceops.verification.pairs import row_blocks
-from faceops.verification.thresholds import Thresholds, log_odds_of
+from faceops.verification.thresholds import NamingLimits, Thresholds, log_odds_of, required_lead
 from faceops.verification.verifier import Verifier, sigmoid
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.figures import allowed_false_accepts
+from faceops.base.figures import Roc, allowed_false_accepts
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
-from faceops.evaluation.protocols.roc import Roc
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks, row_blocks
 from faceops.verification.reliability import BINS, Reliability, bin_sums, reliability_of

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import roc
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import search_album
-from faceops.evaluation.protocols.roc import roc
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.bootstrap import share_interval
 from faceops.verification.pairs import codes, row_blocks

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import roc
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import all_pairs_figures, scan_pairs
 from faceops.evaluation.protocols.identification import closed_set
-from faceops.evaluation.protocols.roc import roc
 from faceops.verification.bootstrap import pairs_interval
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import as_threshold

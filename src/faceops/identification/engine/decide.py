@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from faceops.base.nearest import nearest
 from faceops.base.reasons import (
     IDENTIFIED,
     NO_REASON,
@@ -24,12 +25,10 @@ from faceops.identification.engine.album_search import AlbumSearch, Ranked, refu
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import AlbumThreshold
-from faceops.verification.naming import NamingLimits
-from faceops.verification.thresholds import Thresholds
+from faceops.verification.thresholds import NamingLimits, Thresholds
 from faceops.verification.verifier import Verify
 
 NEAREST = 16
-BLOCK = 65_536  # gallery rows at a time: 32 MB of embeddings, 16 MB of scores for 64 queries
 NOBODY = -1
 
 
@@ -206,51 +205,18 @@ def _pairs_to_verify(
     embeddings: np.ndarray, gallery: np.ndarray, person_rows: np.ndarray, nearest_faces: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs as rows of `embeddings` and rows of `gallery`, int64 (N,) each."""
-    rows, _ = nearest(embeddings, gallery, nearest_faces)  # (Q, N)
-    queries = np.repeat(np.arange(len(rows)), rows.shape[1])
+    rows, _ = nearest(embeddings, gallery, min(nearest_faces, len(gallery)))  # (Q, N)
+    queries = [np.repeat(np.arange(len(rows)), rows.shape[1])]
+    found = [rows.ravel()]
     first = person_rows[rows[:, 0]]
-    one_person = np.flatnonzero((person_rows[rows] == first[:, None]).all(axis=1))
-    if not len(one_person) or (person_rows == person_rows[0]).all():
-        return queries, rows.ravel()
-    excluded = person_rows, first[one_person]
-    others, cosines = nearest(embeddings[one_person], gallery, nearest_faces, excluded)
-    finite = np.isfinite(cosines)
-    more = np.repeat(one_person, finite.sum(axis=1))
-    return np.concatenate([queries, more]), np.concatenate([rows.ravel(), others[finite]])
-
-
-def nearest(
-    queries: np.ndarray,
-    gallery: np.ndarray,
-    count: int,
-    excluded: tuple[np.ndarray, np.ndarray] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows int64 (Q, n) and cosines float32 (Q, n) of the nearest faces, nearest first.
-
-    n is `count`, or M when the gallery is smaller. Exact, by a matrix product for each block of the
-    gallery: 100,000 x 128 takes a few milliseconds a query on one core.
-
-    Args:
-        queries, gallery: float32 (Q, D) and (M, D), L2-normalised.
-        excluded: the group of each gallery row, int (M,), and the group that each query ignores,
-            int (Q,). When fewer than n rows are left, the others come last, with the cosine -inf.
-    """
-    count = min(count, len(gallery))
-    rows = np.zeros((len(queries), 0), np.int64)
-    cosines = np.zeros((len(queries), 0), np.float32)
-    for start in range(0, len(gallery), BLOCK):
-        block = queries @ gallery[start : start + BLOCK].T  # (Q, B)
-        if excluded is not None:
-            block[excluded[0][None, start : start + BLOCK] == excluded[1][:, None]] = -np.inf
-        places = np.arange(start, start + block.shape[1])
-        cosines = np.concatenate([cosines, block], axis=1)
-        rows = np.concatenate([rows, np.broadcast_to(places, block.shape)], axis=1)
-        if cosines.shape[1] > count:
-            part = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-            cosines = np.take_along_axis(cosines, part, axis=1)
-            rows = np.take_along_axis(rows, part, axis=1)
-    order = np.lexsort((rows, -cosines), axis=1)
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+    is_of_one_person = (person_rows[rows] == first[:, None]).all(axis=1)
+    for person in np.unique(first[is_of_one_person]).tolist():
+        some = np.flatnonzero(is_of_one_person & (first == person))
+        others = np.flatnonzero(person_rows != person)
+        more, _ = nearest(embeddings[some], gallery[others], min(nearest_faces, len(others)))
+        queries.append(np.repeat(some, more.shape[1]))
+        found.append(others[more].ravel())
+    return np.concatenate(queries), np.concatenate(found)
 
 
 def decide(

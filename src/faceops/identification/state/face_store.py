@@ -25,7 +25,7 @@ from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, FoundPh
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import PhotoLimits, decoder_id
-from faceops.photos.scale import scaled_side
+from faceops.photos.pixels import scaled_side
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
