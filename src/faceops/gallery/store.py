@@ -91,8 +91,9 @@ class Gallery:
             raise FaceOpsError(
                 f"the gallery {self.folder} was enrolled under contract {self.contract_id[:12]}, "
                 f"this release has {contract_id[:12]}, and their embeddings cannot be compared: "
-                f"`faceops people reembed --gallery {self.folder}` with the same --bundle, --model "
-                "and --precision embeds its faces again, without photos."
+                "name its release with --model, --bundle and --precision, or "
+                f"`faceops people reembed --gallery {self.folder}` with those of this release "
+                "embeds its faces again, without photos."
             )
 
     @cached_property
