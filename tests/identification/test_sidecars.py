@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.names import person_key
-from faceops.identification.forget.sidecars import forget_in_sidecars
+from faceops.identification.forget.forget import forget_in_sidecars
 from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.sidecars.sidecars import NamedRegion, withdraw, write_sidecar

@@ -13,6 +13,7 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
+from faceops.base.progress import track
 from faceops.gallery.crops import crop_path, store_png
 from faceops.gallery.folder import OutputFolders, declare_gone, has_content, output_folders
 from faceops.gallery.names import keys_of_person, person_key
@@ -27,11 +28,41 @@ from faceops.identification.forget.output_folder import (
     named_in_output,
     reset_summary,
 )
-from faceops.identification.forget.sidecars import ForgottenSidecars, forget_in_sidecars
-from faceops.identification.forget.traces import TraceSearch, mentions, search_traces
+from faceops.identification.forget.traces import (
+    TraceSearch,
+    files_below,
+    mentions,
+    search_traces,
+)
 from faceops.identification.records.output_folder import STATE_FILE
+from faceops.identification.sidecars.sidecars import (
+    MAX_BYTES,
+    TEMPORARY,
+    is_marked,
+    names_of_ours,
+    remove_person,
+)
+from faceops.identification.sidecars.xmp import XmpDocument
 from faceops.identification.state.found_photo import new_mark, remove_mark
 from faceops.identification.state.schema import open_state
+from faceops.photos.walk import SIDECAR
+
+
+@dataclass
+class ForgottenSidecars:
+    """How many sidecars were searched, and how many entries were removed.
+
+    Attributes:
+        found: sidecars that still name the person, or that could not be read.
+        elsewhere: sidecars in which others name the person, or that could not be searched for that.
+        unreachable: folders that do not exist, are empty or may not be listed.
+    """
+
+    files: int = 0
+    entries: int = 0
+    found: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    unreachable: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -187,6 +218,60 @@ def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -
         for folder in dict.fromkeys([*known.sidecars, *stated])
         if has_content(folder) or valid_unicode(str(folder)) not in gone
     ]
+
+
+def forget_in_sidecars(
+    folders: Iterable[Path], is_person: IsPerson, is_mentioned: IsPerson
+) -> ForgottenSidecars:
+    """Remove what FaceOps wrote of the person from every sidecar below `folders`.
+
+    Every sidecar is parsed, in whatever encoding, and read again after it was changed; so are
+    copies of them (photo.xmp~, photo.xmp_original) and those that were moved with their photos.
+    Names that others wrote stay and are reported. Half-written sidecars of killed runs are deleted.
+
+    Args:
+        is_person: whether a text is the person's name.
+        is_mentioned: whether a text contains it.
+    """
+    done = ForgottenSidecars()
+    present = [folder for folder in folders if has_content(folder)]
+    done.unreachable += [valid_unicode(str(folder)) for folder in folders if folder not in present]
+    sidecars = files_below(present, done.unreachable, _may_be_sidecar)
+    for path in track(sidecars, "search sidecars"):
+        shown = valid_unicode(str(path))
+        try:
+            if path.name.endswith(TEMPORARY):
+                path.unlink()
+                continue
+            done.files += 1
+            document = _read_sidecar(path)
+            if any(map(is_person, names_of_ours(document))):
+                done.entries += remove_person(path, is_person)
+                if not path.exists():
+                    continue
+                document = _read_sidecar(path)
+                if any(map(is_person, names_of_ours(document))):
+                    done.found.append(f"{shown}: the name, in a sidecar")
+            if any(map(is_mentioned, document.texts())):
+                done.elsewhere.append(f"{shown}: the name, in entries of other programs")
+        except FaceOpsError as error:
+            done.found.append(str(error))
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) or is_marked(path):
+                done.found.append(f"{shown}: cannot be read ({error}); inspect it, or remove it")
+                continue
+            done.elsewhere.append(f"{shown}: not searched for entries of other programs ({error})")
+    return done
+
+
+def _may_be_sidecar(name: str) -> bool:
+    return SIDECAR in name.lower() or name.endswith(TEMPORARY)
+
+
+def _read_sidecar(path: Path) -> XmpDocument:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
+    return XmpDocument(path.read_bytes())
 
 
 def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:

@@ -52,10 +52,7 @@ def remove_unfinished(out: Path) -> None:
         shutil.rmtree(left)
     for folder in (out, *(out / RUNS).glob("*")):
         for left in folder.glob(".*.tmp"):  # see `temporary_name`
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+            _remove(left)
 
 
 def publish(out: Path, run_id: str) -> None:
@@ -68,8 +65,8 @@ def publish(out: Path, run_id: str) -> None:
     for name in (REPORT_PAGES, ANNOTATED):
         if (folder / name).is_dir():
             _link_or_copy(out / name, Path(RUNS) / run_id / name)
-        elif (out / name).is_symlink():
-            (out / name).unlink()
+        else:
+            _remove(out / name)
     for name in PUBLISHED:
         with atomic_path(out / name) as temporary:
             shutil.copyfile(folder / name, temporary)
@@ -91,14 +88,19 @@ def finished_runs(out: Path) -> list[Path]:
 
 def remove_report(folder: Path) -> bool:
     """Remove the report in `folder`, the first page last; return whether there was one."""
-    pages, first = folder / REPORT_PAGES, folder / REPORT_FILE
-    found = [path for path in (pages, first) if path.is_symlink() or path.exists()]
-    for path in found:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return bool(found)
+    removed = [_remove(folder / name) for name in (REPORT_PAGES, REPORT_FILE)]
+    return any(removed)
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file, a link or a folder; return whether it was there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.is_symlink() or path.exists():
+        path.unlink()
+    else:
+        return False
+    return True
 
 
 def is_report_page(path: Path) -> bool:

@@ -3,7 +3,9 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -184,31 +186,20 @@ class EmbeddingFile:
 
 def joined(blocks: Sequence[PhotoBlock]) -> PhotoBlock:
     """Return the photos of all `blocks`, one or more, as one block."""
-    firsts = np.cumsum([0, *map(len, blocks)]).tolist()
+    columns: dict[str, Any] = {}
+    for name in PhotoBlock.__dataclass_fields__:
+        parts = [getattr(block, name) for block in blocks]
+        is_array = isinstance(parts[0], np.ndarray)
+        columns[name] = np.concatenate(parts) if is_array else list(chain(*parts))
     counts = np.concatenate([np.diff(block.starts) for block in blocks])
-
-    def rows(name: str) -> np.ndarray:
-        return np.concatenate([getattr(block, name) for block in blocks])
-
-    return PhotoBlock(
-        paths=[path for block in blocks for path in block.paths],
-        stamps=rows("stamps"),
-        photo_ids=[photo_id for block in blocks for photo_id in block.photo_ids],
-        reasons=[reason for block in blocks for reason in block.reasons],
-        sizes=rows("sizes"),
-        orientations=rows("orientations"),
-        turned=rows("turned"),
-        opened=rows("opened"),
-        reembedded=rows("reembedded"),
-        failures={
-            first + photo: failure
-            for first, block in zip(firsts[:-1], blocks, strict=True)
-            for photo, failure in block.failures.items()
-        },
-        starts=np.concatenate([[0], np.cumsum(counts)]),
-        faces=rows("faces"),
-        embeddings=rows("embeddings"),
-    )
+    columns["starts"] = np.concatenate([[0], np.cumsum(counts)])
+    firsts = accumulate(map(len, blocks), initial=0)
+    columns["failures"] = {
+        first + photo: failure
+        for first, block in zip(firsts, blocks, strict=False)
+        for photo, failure in block.failures.items()
+    }
+    return PhotoBlock(**columns)
 
 
 def in_blocks(found: Iterator[PhotoBlock], photos: int) -> Iterator[PhotoBlock]:
