@@ -36,7 +36,6 @@ from faceops.base.shortage import user_error
 from faceops.cli.common import add_exclude, add_photo_limits, load_release, photo_limits
 from faceops.cli.model_choice import choose_model
 from faceops.gallery.store import Gallery
-from faceops.identification import mlflow_run
 from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, REPORT_FILE
 from faceops.identification.records.reuse import UnloadedRelease
@@ -49,6 +48,7 @@ from faceops.registry.published import PUBLISHED
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import PRECISION_CHOICES, Precision, PrecisionChoice
+from flows import mlflow_run
 from flows.schedule import local_timezone, next_times
 
 SHARD_PHOTOS = 512

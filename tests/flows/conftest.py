@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.identification.conftest import known_photos, out  # noqa: F401  fixtures
+
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
+from faceops.verification.normalisation import unit
 from faceops.verification.verifier import Verifier
 
 _BLOCK = 1 << 22  # scores at a time: 16 MB
@@ -116,14 +117,7 @@ def group_photos(
     by_group = np.argsort(group, kind="stable")
     starts = np.cumsum(size) - size
     template = np.add.reduceat(embeddings[by_group].astype(np.float32), starts, axis=0)
-    return PhotoGroups(group, np.array(owners), size, normalised(template), core)
-
-
-def normalised(rows: np.ndarray) -> np.ndarray:
-    """Return `rows` float32 (..., D), L2-normalised; rows of zeros stay."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    result: np.ndarray = rows / np.maximum(length, np.float32(1e-12))
-    return result
+    return PhotoGroups(group, np.array(owners), size, unit(template), core)
 
 
 def _parts(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarray:
@@ -133,7 +127,7 @@ def _parts(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarr
         return _by_first_row(_linked(embeddings, verifier, apart))
     sample = np.arange(_MOST) * count // _MOST
     linked = _by_first_row(_linked(embeddings[sample], verifier, apart))
-    templates = normalised(
+    templates = unit(
         np.stack([embeddings[sample[linked == i]].sum(0) for i in range(linked.max() + 1)])
     )
     part = np.empty(count, np.int64)
@@ -235,7 +229,7 @@ class Comparison:
     def without(self, photo: int) -> np.ndarray:
         """Return the template of the photo's group without the photo, float32 (D,)."""
         rows = np.array(self.groups.photos(int(self.groups.group[photo])))
-        return normalised(self.embeddings[rows[rows != photo]].sum(0))
+        return unit(self.embeddings[rows[rows != photo]].sum(0))
 
 
 def compare(

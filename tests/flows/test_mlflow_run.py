@@ -10,7 +10,11 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
-from faceops.identification.mlflow_run import (
+from faceops.identification.records.records import schema
+from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
+from faceops.release.bundle import Bundle
+from flows.mlflow_run import (
     EXPERIMENT,
     is_recorded,
     log_run,
@@ -18,10 +22,6 @@ from faceops.identification.mlflow_run import (
     require_valid_records,
     without_names,
 )
-from faceops.identification.records.records import schema
-from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
-from faceops.release.bundle import Bundle
 
 pytestmark = pytest.mark.slow
 
