@@ -124,8 +124,9 @@ def test_nothing_of_the_person_is_left_anywhere(named: Named) -> None:
     person = named.person
     before = {folder: rows_of(folder) for folder in [named.out, *(named.out / "runs").iterdir()]}
     others = {row["person"] for row in before[named.out]} - {person, None}
+    enrolled = named.open().persons.count(person)
     done = forget_person(named.gallery, person.upper())
-    assert done.person == person and done.gallery_faces == 2 and done.complete
+    assert done.person == person and done.gallery_faces == enrolled > 0 and done.complete
     assert done.proof.secrets >= 6 and done.proof.files > 10
     (output,) = done.outputs
     assert output.cached_faces > 0 and output.rows > 0 and done.sidecars.entries > 0
@@ -291,7 +292,7 @@ def test_a_run_that_starts_during_forgetting_stops_it(
     named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = tmp_path / "late"
-    save = Gallery.save
+    save, enrolled = Gallery.save, named.open().persons.count(named.person)
 
     def started(gallery: Gallery) -> None:
         remember_output(named.gallery, late)
@@ -304,7 +305,7 @@ def test_a_run_that_starts_during_forgetting_stops_it(
         forget_person(named.gallery, named.person)
     monkeypatch.undo()
     faces = [face for face in named.open().faces if face.person == named.person]
-    assert len(faces) == 2
+    assert len(faces) == enrolled
     assert all(crop_path(named.gallery, face.crop_id).is_file() for face in faces)
     shutil.copytree(named.out, late, dirs_exist_ok=True)  # what that run named
     forget_completely(named)
