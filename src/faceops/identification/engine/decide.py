@@ -213,7 +213,8 @@ def _pairs_to_verify(
     for person in np.unique(first[is_of_one_person]).tolist():
         some = np.flatnonzero(is_of_one_person & (first == person))
         others = np.flatnonzero(person_rows != person)
-        more, _ = nearest(embeddings[some], gallery[others], min(nearest_faces, len(others)))
+        count = min(nearest_faces, len(others))
+        more, _ = nearest(embeddings[some], gallery[others], count, threads=1)  # a short search
         queries.append(np.repeat(some, more.shape[1]))
         found.append(others[more].ravel())
     return np.concatenate(queries), np.concatenate(found)
