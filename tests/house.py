@@ -111,8 +111,8 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 238, aim=220),
-        Measure("src: lines", lines(source), 37_500, aim=26_000),
+        Measure("src: files", len(source), 236, aim=220),
+        Measure("src: lines", lines(source), 38_050, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.107, aim=0.09, shown="{:.1%}"
         ),
