@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import faceops.registry
+from faceops.base.errors import UsageError
 from faceops.cli import build_parser, main
 from faceops.cli.common import show
+from faceops.cli.model_choice import import_registry
 from faceops.dataset.synthetic.people import SyntheticSettings
 
 WITHOUT_MLFLOW = """
@@ -77,6 +80,13 @@ def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_pat
     assert "models:/faceops@champion needs MLflow, which is not installed" in done.stderr
     assert "--model published or --bundle DIR" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faceops.registry.fetch", None)
+    monkeypatch.delattr(faceops.registry, "fetch", raising=False)
+    with pytest.raises(UsageError, match="'sface' names no release"):
+        import_registry("sface")
 
 
 def test_a_command_that_lacks_the_package_of_an_extra_names_the_extra(

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import read_json_object
 from faceops.registry import NoReleaseError, has_store
 from faceops.registry.published import PUBLISHED, published_statement
@@ -80,11 +80,16 @@ def import_registry(model: str) -> ModuleType:
     """Import the registry, which needs MLflow, to find `model`.
 
     Raises:
+        UsageError: it is not installed, and `model` is no address of a release.
         NoReleaseError: it is not installed.
     """
     try:
         from faceops.registry import fetch
     except ModuleNotFoundError:
+        if not model.startswith("models:/"):
+            raise UsageError(
+                f"{model!r} names no release; write {CHAMPION} or {PUBLISHED}."
+            ) from None
         raise NoReleaseError(
             f"{model} needs MLflow, which is not installed; pip install 'faceops[rebuild]', or give"
             f" --model {PUBLISHED} or --bundle DIR."
