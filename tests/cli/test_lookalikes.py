@@ -11,7 +11,7 @@ from faceops.cli import main
 
 @pytest.fixture
 def enrolling(synthetic_set: Path, sface_bundle: Path, tmp_path: Path) -> list[str]:
-    """Enrols one person under the names Ann and Bea, and another one, Cy."""
+    """Enrols one person under the names Ann and Bea, and one who is unlike them, Cy."""
     one, *_, other = sorted((synthetic_set / "enrol").iterdir())
     photos = [*sorted(one.iterdir())[:2], sorted(other.iterdir())[0]]
     (tmp_path / "people").mkdir()

@@ -67,7 +67,8 @@ def run_flow(
     # Results that a user lets Prefect store would keep names, see the test without a server.
     stored = {"PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true"}
     environment = os.environ | stored | {"PREFECT_HOME": str(home)}
-    environment.pop("PREFECT_API_URL", None)
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # MLflow leaves its own behind
+        environment.pop(name, None)
     if api:
         environment["PREFECT_API_URL"] = api
     return subprocess.run(

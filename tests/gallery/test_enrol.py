@@ -129,8 +129,8 @@ def test_saves_in_between_wait_for_a_share_of_new_faces(
     monkeypatch.setattr(
         Gallery, "save", lambda self: (faces.append(len(self.faces)), save(self))[1]
     )
-    enrol(synthetic_set / "enrol", tmp_path / "g", bundle)
-    assert faces[0] == 0 and faces[-1] == 18 and len(faces) > 3
+    report = enrol(synthetic_set / "enrol", tmp_path / "g", bundle)
+    assert faces[0] == 0 and faces[-1] == report.enrolled > 6 and len(faces) > 3
     grown = itertools.pairwise(faces[:-1])
     assert all(later > 2 * earlier for earlier, later in grown)
 
@@ -142,10 +142,8 @@ def test_what_cannot_be_enrolled_is_flagged(
     odd.mkdir()
     (odd / "empty.jpg").touch()
     (odd / "text.jpg").write_text("no photo")
-    several = people / "Several"  # who has no other photo that says which face it is
-    several.mkdir()
-    for name, folder in (("truncated.jpg", odd), ("orientation_1.jpg", several)):
-        shutil.copy(synthetic_set / "album" / "odd" / name, folder)
+    for name in ("truncated.jpg", "orientation_1.jpg"):
+        shutil.copy(synthetic_set / "album" / "odd" / name, odd)
     person = folders_in(people)[0]
     photo = file_in(person)
     shutil.copy(photo, person / "copy.jpg")
@@ -165,7 +163,7 @@ def test_what_cannot_be_enrolled_is_flagged(
         "film.mp4": Reason.TOO_LARGE,
         "text.jpg": Reason.NOT_A_PHOTO,
         "truncated.jpg": Reason.UNREADABLE,
-        "orientation_1.jpg": Reason.SEVERAL_FACES,
+        "orientation_1.jpg": Reason.SEVERAL_FACES,  # the stolen photo says nothing about it
     }
     assert report.enrolled == 5
 

@@ -95,7 +95,7 @@ def _registered(bundle: Path, root: Path) -> str:
 
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        environment.setenv("MLFLOW_TRACKING_URI", "")  # restored also where MLflow sets it
         address = use_tracking(root)
         with mlflow.start_run() as run:
             pass

@@ -193,10 +193,12 @@ class _Enrolment:
 
     def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
         """Add the one face of each photo that is the person's; report the other photos."""
+        photos = []
         for photo in opened:
             if photo.reason is not None:
                 self._skip(photo, person, photo.reason, photo.note)
-        photos = [photo for photo in opened if photo.faces]
+            elif len(photo.faces) > 1 or not self._skip_if_elsewhere(person, photo, photo.faces[0]):
+                photos.append(photo)
         if not photos:
             return
         embeddings = [photo.embeddings for photo in photos if photo.embeddings is not None]
@@ -206,8 +208,6 @@ class _Enrolment:
         if not self._trust:
             others = self._others(person)
             strange = dissimilar_photos(embeddings, known, others, self._compare)
-            # That the same face is enrolled as another person says more.
-            strange -= {place for place in strange if self._elsewhere(person, photos[place])}
             for place in sorted(strange):
                 note = (
                     f"the face is unlike {person}'s other photos; if it is {person} all the same, "
@@ -246,26 +246,28 @@ class _Enrolment:
         parts = [faces for name, faces in self._described.items() if name != person]
         return np.concatenate(parts) if parts else np.zeros((0, size), np.float32)
 
-    def _elsewhere(self, person: str, photo: OpenedPhoto) -> bool:
-        """Whether the photo's face is enrolled as another person, in whose folder it still is."""
-        other = self._by_place.get((photo.photo_id, photo.faces[0].detection.box))
-        return other is not None and other.person != person and not self._folder.has_moved(other)
+    def _skip_if_elsewhere(self, person: str, photo: OpenedPhoto, face: Face) -> bool:
+        """Skip a face that is enrolled as another person, in whose folder it still is."""
+        other = self._by_place.get((photo.photo_id, face.detection.box))
+        if other is None or other.person == person or self._folder.has_moved(other):
+            return False
+        note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"
+        if other.origin == NAMED:
+            note = f"the same face was named {other.person} in an album; enrol another photo"
+        self._skip(photo, person, Reason.DUPLICATE_OTHER_PERSON, note)
+        return True
 
     def _enrol_face(
         self, person: str, photo: OpenedPhoto, face: Face, embedding: np.ndarray
     ) -> None:
+        if self._skip_if_elsewhere(person, photo, face):
+            return
         other = self._by_place.get((photo.photo_id, face.detection.box))
-        if other is None or (other.person == person and not other.crop_id):
+        if other is None or other.person == person:
             self.report.enrolled += 1
-        elif self._folder.has_moved(other):
+        else:
             self._remove(other)
             self.report.moved.append(MovedFace(photo.photo, person, other.person))
-        else:
-            note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"
-            if other.origin == NAMED:
-                note = f"the same face was named {other.person} in an album; enrol another photo"
-            self._skip(photo, person, Reason.DUPLICATE_OTHER_PERSON, note)
-            return
         source = photo.photo_id, photo.photo
         self.changed.add(person)
         self._add(self._gallery.store_face(person, source, face, embedding))
