@@ -174,12 +174,12 @@ class Laboratory:
         if code:
             raise RuntimeError(f"no archive could be made:\n{self.log.read_text()}")
         shutil.rmtree(self.template, ignore_errors=True)
-        shutil.copytree(self.folder, self.template)
+        shutil.copytree(self.folder, self.template, symlinks=True)
 
     def renew(self, operation: Operation) -> None:
         """Bring back the archive, prepared for an operation."""
         shutil.rmtree(self.folder)
-        shutil.copytree(self.template, self.folder)
+        shutil.copytree(self.template, self.folder, symlinks=True)
         operation.prepare(self.folder)
 
     def run(
