@@ -31,7 +31,7 @@ from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.sidecars.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
-from faceops.identification.state.schema import method_of
+from faceops.identification.state.schema import earlier_finder, method_of
 from faceops.identification.summary import AlbumEstimate, Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.release.bundle import Bundle
@@ -76,12 +76,13 @@ def identify(
     root, paths = listed.root, listed.paths
     start, timer = time.monotonic(), Timer()
     method = method_of(bundle.release, settings.detail)
+    earlier = earlier_finder(bundle.release, settings.detail)
     state = out / output_folder.STATE_FILE
     has_state = state.is_file()  # before FaceStore creates it
     with (
         folder_lock(out),
         _write_errors(out),
-        contextlib.closing(FaceStore(state, method, settings.limits)) as store,
+        contextlib.closing(FaceStore(state, method, settings.limits, earlier)) as store,
     ):
         # Record `out` in the gallery, then read the gallery: a person forgotten in the walk is not
         # named, and a person forgotten later is removed from `out` too.
@@ -123,8 +124,8 @@ def identify(
             if settings.annotate:
                 from faceops.identification.records.drawings import Drawings
 
-                earlier = output_folder.latest_drawings(out)
-                drawings = Drawings(folder, earlier, settings.limits, threads)
+                latest_copies = output_folder.latest_drawings(out)
+                drawings = Drawings(folder, latest_copies, settings.limits, threads)
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
             with records.open_writers(folder) as writers:
                 for block in track(named, "name", len(paths), after_s=2, size=len):

@@ -37,20 +37,36 @@ class Method(NamedTuple):
     contract: str
 
 
+class EarlierFinder(NamedTuple):
+    """An earlier finder that finds the same in photos of at most `side` pixels."""
+
+    finder: str
+    side: int
+
+
 # Limits were a part of the digest, and always these: states keep what they hold.
 _LIMITS = "PhotoLimits(max_pixels=100000000, max_bytes=50000000, min_side=16)"
 
 
 def method_of(release: Release, detail: int) -> Method:
     """Return the method of a release; releases that differ in the embedder alone share `finder`."""
+    version = f"{detail}, version {DETAIL_VERSION}"
+    return Method(_finder_digest(release, version if detail else 0), release.contract_id)
+
+
+def earlier_finder(release: Release, detail: int) -> EarlierFinder:
+    """Return the finder before `DETAIL_VERSION`; photos of the detector's size have no details."""
+    return EarlierFinder(_finder_digest(release, detail), release.alignment.detector_size)
+
+
+def _finder_digest(release: Release, detail: int | str) -> str:
     finder = {
         "detector_threshold": release.alignment.detector_threshold,
-        "detail": f"{detail}, version {DETAIL_VERSION}" if detail else 0,
+        "detail": detail,
         "limits": _LIMITS,
         "crops_id": release.crops_id,
     }
-    digest = hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()
-    return Method(digest, release.contract_id)
+    return hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()
 
 
 SCHEMA_VERSION = 6
