@@ -25,6 +25,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.dataset.names import name_key
 from faceops.faces.detector import Box, box_overlap
+from faceops.release.release_file import stated_contract
 
 ROOT = Path(__file__).resolve().parent
 DEMO = Path("build/demo")
@@ -258,7 +259,7 @@ def print_summary(done: list[Step], score: AlbumScore) -> None:
     lines = write_summary(evaluation, score, [step.cost for step in done], ROOT)
     named_by = json.loads((ROOT / FOUND / "summary.json").read_text(encoding="utf-8"))
     built = json.loads((ROOT / "build/release/release.json").read_text(encoding="utf-8"))
-    if named_by["contract_id"] != built["contract_id"]:
+    if named_by["contract_id"] != stated_contract(built, named_by["precision"]):
         lines += [
             "",
             "The champion named the album, and it is not the release just built: move the alias",

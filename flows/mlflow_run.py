@@ -58,7 +58,9 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     if summary["release"].startswith("models:/"):
         number = summary["release"].rpartition("/")[2]
         for version in versions():
-            if (str(version.version), version.contract_id) == (number, summary["contract_id"]):
+            # The registry states the contract of the embedder in float32 only.
+            is_same = summary["contract_id"] == version.contract_id
+            if str(version.version) == number and (is_same or summary["precision"] != "float32"):
                 tags |= {"model_version": number, "model_run_id": version.run_id}
     with (
         store.store_errors(f"recording run {summary['run_id']}"),
