@@ -27,15 +27,15 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import FACES_FILE, GALLERY_FILE, Gallery, GalleryFace, open_or_create
-from faceops.identification.sidecars.sidecars import (
+from faceops.identification.sidecars import (
     NamedRegion,
     names_of_ours,
     remove_person,
     write_sidecar,
 )
-from faceops.identification.sidecars.xmp import XmpDocument
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, decode_photo
+from faceops.photos.xmp import XmpDocument
 from faceops.release.contract import RELEASE_FILE, read_release
 
 Check = Callable[[bytes], None]

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.identification.sidecars import xmp
-from faceops.identification.sidecars.sidecars import NamedRegion, write_sidecar
-from faceops.identification.sidecars.xmp import XmpDocument
+from faceops.identification.sidecars import NamedRegion, write_sidecar
+from faceops.photos import xmp
 from faceops.photos.open_photo import open_photo
 from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION, upright
+from faceops.photos.xmp import XmpDocument
 
 SIZE = (96, 64)  # of the upright photo
 FACE = (12.0, 8.0, 24.0, 16.0)  # a white box on black in the upright photo

@@ -15,9 +15,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.gallery.names import person_key
 from faceops.identification.forget.forget import forget_in_sidecars
 from faceops.identification.forget.traces import mentions
-from faceops.identification.sidecars.place import SidecarPlaces
-from faceops.identification.sidecars.sidecars import NamedRegion, withdraw, write_sidecar
-from faceops.identification.sidecars.xmp import AREA, DIMENSIONS, IPTC, MWG, RDF
+from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar
+from faceops.photos.sidecar_place import SidecarPlaces
+from faceops.photos.xmp import AREA, DIMENSIONS, IPTC, MWG, RDF
 
 SIZE = (200, 100)
 ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")

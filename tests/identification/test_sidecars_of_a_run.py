@@ -15,10 +15,11 @@ from PIL import Image
 
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
+from faceops.identification import sidecars
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.sidecars import sidecars, xmp
 from faceops.identification.summary import Summary, read_summary
+from faceops.photos import xmp
 from faceops.photos.pixels import ORIENTATION
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import as_of_schema_5

@@ -27,13 +27,13 @@ from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_identify_folders
-from faceops.identification.sidecars.place import SidecarPlaces
-from faceops.identification.sidecars.sidecars import withdraw_unused, write_sidecars
+from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
 from faceops.identification.state.schema import earlier_finder, method_of
 from faceops.identification.summary import AlbumEstimate, Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
+from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify

@@ -35,17 +35,16 @@ from faceops.identification.forget.traces import (
     search_traces,
 )
 from faceops.identification.records.output_folder import STATE_FILE
-from faceops.identification.sidecars.sidecars import (
-    MAX_BYTES,
+from faceops.identification.sidecars import (
     TEMPORARY,
     is_marked,
     names_of_ours,
     remove_person,
 )
-from faceops.identification.sidecars.xmp import XmpDocument
 from faceops.identification.state.found_photo import new_mark, remove_mark
 from faceops.identification.state.schema import open_state
 from faceops.photos.walk import SIDECAR
+from faceops.photos.xmp import MAX_BYTES, XmpDocument
 
 
 @dataclass

@@ -22,10 +22,10 @@ from faceops.gallery.folder import gallery_stamp, remember_output
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.sidecars.place import SidecarPlaces
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
+from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import photo_paths
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.signature import trusted_keys

@@ -14,8 +14,11 @@ reader turns photo and region by EXIF or neither.
 defusedxml parses; document types and entities are refused in every encoding.
 """
 
+import errno
 import re
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.dom.minidom import Document, Element, Text
 from xml.parsers.expat import ExpatError
@@ -23,7 +26,7 @@ from xml.parsers.expat import ExpatError
 from defusedxml.common import DefusedXmlException
 from defusedxml.minidom import parseString
 
-from faceops.faces.detector import Box, box_overlap
+from faceops.base.errors import FaceOpsError, printable
 from faceops.photos.pixels import SIDEWAYS
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -42,6 +45,7 @@ _PREFIXES = {
     "Iptc4xmpExt": IPTC,
     "faceops": OURS,
 }
+MAX_BYTES = 10_000_000  # larger packets are neither read nor written
 _EMPTY = (
     f'<x:xmpmeta xmlns:x="{_META}"><rdf:RDF xmlns:rdf="{RDF}">'
     '<rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
@@ -57,7 +61,9 @@ class Area(NamedTuple):
     h: float
 
 
-def stored_area(box: Box, size: tuple[int, int], orientation: int) -> Area | None:
+def stored_area(
+    box: tuple[float, float, float, float], size: tuple[int, int], orientation: int
+) -> Area | None:
     """Return where `box` lies in the stored image; None if it is outside the photo.
 
     Args:
@@ -84,12 +90,6 @@ def stored_area(box: Box, size: tuple[int, int], orientation: int) -> Area | Non
     }
     sides = (h, w) if orientation in SIDEWAYS else (w, h)
     return Area(*places[orientation], *sides)
-
-
-def overlap(one: Area, other: Area) -> float:
-    """Return the intersection over union of two areas, 0 to 1."""
-    a, b = ((area.x - area.w / 2, area.y - area.h / 2, area.w, area.h) for area in (one, other))
-    return box_overlap(a, b)
 
 
 class XmpDocument:
@@ -231,6 +231,31 @@ class XmpDocument:
         for prefix, namespace in _PREFIXES.items():
             element.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
         return element
+
+
+def read_sidecar(path: Path) -> XmpDocument | None:
+    """Return the packet in the sidecar `path`; None if there is none.
+
+    Raises:
+        FaceOpsError: it is damaged, too large, or cannot be read.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a file")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
+        return XmpDocument(path.read_bytes())
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return None
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    raise FaceOpsError(
+        f"the sidecar {printable(path)} cannot be read ({reason}); repair or remove it, it was "
+        "left as it is."
+    )
 
 
 def text_of(element: Element) -> str:

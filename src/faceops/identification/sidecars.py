@@ -7,7 +7,6 @@ later run can update it and `forget` can remove it.
 import errno
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -20,20 +19,19 @@ from xml.dom.minidom import Element
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.base.progress import track
-from faceops.faces.detector import Box
+from faceops.faces.detector import Box, box_overlap
 from faceops.gallery.names import person_key
-from faceops.identification.sidecars import xmp
-from faceops.identification.sidecars.place import SidecarPlaces
-from faceops.identification.sidecars.xmp import Area, XmpDocument, is_ours, text_of
 from faceops.identification.summary import Summary
+from faceops.photos import xmp
 from faceops.photos.pixels import SIDEWAYS
+from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import is_sidecar, walk_files
+from faceops.photos.xmp import Area, XmpDocument, is_ours, text_of
 
 if TYPE_CHECKING:
     from faceops.identification.engine.decide import NamedBlock
 
 SAME_FACE = 0.5  # intersection over union from which a region of others shows the same face
-MAX_BYTES = 10_000_000  # larger files are neither read nor written
 TEMPORARY = ".faceops-tmp"  # suffix of a sidecar that is being written
 _ABANDONED_S = 3600  # age of such a file from which no process is writing it
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
@@ -117,7 +115,7 @@ def write_sidecar(
     Raises:
         FaceOpsError: the sidecar is damaged, or cannot be read or written; it stays as it was.
     """
-    document = _read(path)
+    document = xmp.read_sidecar(path)
     if document is None:
         if not regions:
             return False
@@ -127,7 +125,7 @@ def write_sidecar(
         (_xml_text(region.person), area)
         for region in regions
         if (area := xmp.stored_area(region.box, size, orientation)) is not None
-        and not any(xmp.overlap(area, other) >= SAME_FACE for other in others)
+        and not any(_overlap(area, other) >= SAME_FACE for other in others)
     ]
     before = [(_name(r), xmp.area_of(r)) for r in document.regions() if is_ours(r)]
     if before == [(name, Area(*(round(value, 6) for value in area))) for name, area in wanted]:
@@ -142,6 +140,12 @@ def write_sidecar(
             document.add_person(name)
     _write(path, document)
     return True
+
+
+def _overlap(one: Area, other: Area) -> float:
+    """Return the intersection over union of two areas, 0 to 1."""
+    a, b = ((area.x - area.w / 2, area.y - area.h / 2, area.w, area.h) for area in (one, other))
+    return box_overlap(a, b)
 
 
 def names_of_ours(document: XmpDocument) -> list[str]:
@@ -178,7 +182,7 @@ def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
 
     Errors as `write_sidecar`.
     """
-    document = _read(sidecar)
+    document = xmp.read_sidecar(sidecar)
     removed = _remove_ours(document, is_person) if document else 0
     if document and removed:
         _write(sidecar, document)
@@ -207,27 +211,6 @@ def _name(region: Element) -> str:
 def _xml_text(name: str) -> str:
     """Return `name` on one line, with spaces for characters that XML 1.0 does not allow."""
     return " ".join(_NOT_XML.sub(" ", name).split())
-
-
-def _read(path: Path) -> XmpDocument | None:
-    """Return the sidecar; None if there is none."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a file")
-        if status.st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
-        return XmpDocument(path.read_bytes())
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
-            return None
-        reason = error.strerror or str(error)
-    except ValueError as error:
-        reason = str(error)
-    raise FaceOpsError(
-        f"the sidecar {printable(path)} cannot be read ({reason}); repair or remove it, it was "
-        "left as it is."
-    )
 
 
 def _write(path: Path, document: XmpDocument) -> None:

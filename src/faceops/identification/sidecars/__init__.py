@@ -1,1 +1,0 @@
-"""XMP sidecars with face regions and names."""
