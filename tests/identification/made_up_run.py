@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
-from faceops.identification.engine.decide import NOBODY, Decisions, NamedBlock
+from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import FACE, thumbnail
 from faceops.identification.state.photo_block import PhotoBlock

@@ -14,7 +14,8 @@ from faceops.base.reasons import (
     reason_code,
 )
 from faceops.identification.engine.album_search import Ranked
-from faceops.identification.engine.decide import NOBODY, Decisions, decide, rank_people
+from faceops.identification.engine.decide import Decisions, decide, rank_people
+from faceops.identification.engine.verdicts import NOBODY
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.columns import ranked, reasons
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
-from faceops.identification.engine.decide import NOBODY
+from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
 from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.report import pages, report

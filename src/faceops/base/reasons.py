@@ -45,6 +45,10 @@ class Reason(StrEnum):
     BELOW_THRESHOLD = "below_threshold"
     AMBIGUOUS = "ambiguous"  # runner-up too close, or the person is already in this photo
     GALLERY_EMPTY = "gallery_empty"
+    # A face about which a person decided; the first is the only reason of a named face.
+    CONFIRMED = "confirmed"
+    REFUSED_BY_PERSON = "refused_by_person"  # below the threshold, without the people refused
+    IGNORED = "ignored"  # a stranger or no face: nobody is to be asked about it
 
 
 REASONS = tuple(Reason)

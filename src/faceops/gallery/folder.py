@@ -21,15 +21,21 @@ GALLERY_FILE = "gallery.json"
 FACES_FILE = "faces.parquet"
 COPY_FILE = "faces.copy.parquet"  # the same bytes: names and embeddings are nowhere else
 OUTPUTS_FILE = "outputs.jsonl"
+DECISIONS_FILE = "decisions.sqlite"  # see `faceops.gallery.journal`
 KINDS = OUT, SIDECARS, GONE = "out", "sidecars", "gone"
 
 
 def gallery_stamp(folder: Path) -> str:
-    """Return size, times and inode of the gallery's files; "" when one is missing."""
+    """Return size, times and inode of the gallery's files; "" when one is missing.
+
+    Those of the journal of decisions are included, if there is one.
+    """
     try:
         files = [(folder / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
     except OSError:
         return ""
+    with suppress(OSError):
+        files.append((folder / DECISIONS_FILE).stat())
     return " ".join(f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}" for s in files)
 
 

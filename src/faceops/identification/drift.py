@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from faceops.base.reasons import REJECTED, UNKNOWN, Reason, reason_code
-from faceops.identification.engine.decide import NOBODY, NamedBlock
+from faceops.identification.engine.decide import NamedBlock
+from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import Drift
 from faceops.verification.thresholds import Thresholds, search_log_odds

@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +17,14 @@ from faceops.base.locks import folder_lock
 from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.folder import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
 from faceops.identification.engine.decide import NamedBlock, NamingRule, name_faces
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
+from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
@@ -52,7 +54,8 @@ def identify(
     """Find and name the faces of every photo below `photos_dir` (or of one photo).
 
     The faces of all photos are extracted first, as the album decides who is named, see
-    `naming_rule`; then they are named and written.
+    `naming_rule`; then they are named and written. What people decided about a face, in the
+    gallery's journal, comes before its scores.
 
     Writes faces.csv, faces.parquet, faces.jsonl, unknown.csv (people without a name), summary.json
     and report.html to `out`, each atomically, with a copy in `out`/runs/<run_id>. Photos that an
@@ -94,6 +97,8 @@ def identify(
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
             return reuse.reuse_last_run(latest, out, settings)
+        decisions = Decisions.load(gallery.folder)
+        decided = DecidedFaces(decisions, gallery)
         whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
         missing, are_all_gone = store.missing(whole, paths)
         are_all_gone = are_all_gone and not settings.allow_empty
@@ -111,12 +116,13 @@ def identify(
             finder = bundle.face_finder(settings.detail)
             extractor = FaceExtractor(bundle, finder, store, settings, timer)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
-            blocks = extract_photos(paths, extractor, threads, limit.check, embeddings)
+            found = extract_photos(paths, extractor, threads, limit.check)
+            blocks = keep_photos(map(decided.with_drawn, found), embeddings)
             if are_all_gone and not limit.readable:
                 raise FaceOpsError(_all_gone(photos_dir, out))
             with timer.part("name"):
                 rule = naming_rule(blocks, embeddings, gallery, thresholds, settings, summary)
-            named = name_photos(root, blocks, embeddings, gallery, bundle.verify, rule, timer)
+            named = name_photos(root, blocks, embeddings, decided, bundle.verify, rule, timer)
             report, files = Report(root, budget), reuse.FolderDigest(settings.xmp)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
@@ -146,7 +152,7 @@ def identify(
             summary.saw, summary.drift = files.hexdigest(), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
-                    folder / output_folder.FACES_FILE, embeddings.all(), bundle, state
+                    folder / output_folder.FACES_FILE, embeddings.all(), bundle, state, decisions
                 )
                 unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
@@ -201,19 +207,24 @@ def extract_photos(
     extractor: FaceExtractor,
     threads: int,
     check: Callable[[PhotoBlock], None],
-    embeddings: EmbeddingFile,
-) -> list[PhotoBlock]:
-    """Return the faces of the photos `paths` in order; `embeddings` gets their embeddings.
+) -> Iterator[PhotoBlock]:
+    """Yield the faces of the photos `paths` in order.
 
     Groups of photos are worked on by `threads` threads, and each is passed to `check`.
     """
 
     groups = extractor.groups(paths)
     work = ordered_map(extractor.extract, groups, threads, extractor.extract_singly)
+    for block in track(work, "identify", len(paths), size=len):
+        check(block)
+        yield block
+
+
+def keep_photos(found: Iterable[PhotoBlock], embeddings: EmbeddingFile) -> list[PhotoBlock]:
+    """Return the photos `found` without their embeddings, which are added to `embeddings`."""
 
     def kept() -> Iterator[PhotoBlock]:
-        for block in track(work, "identify", len(paths), size=len):
-            check(block)
+        for block in found:
             embeddings.append(block.embeddings)
             yield block.without_embeddings()
 
@@ -256,7 +267,7 @@ def name_photos(
     root: Path,
     blocks: Sequence[PhotoBlock],
     embeddings: EmbeddingFile,
-    gallery: Gallery,
+    decided: DecidedFaces,
     verify: Verify,
     rule: NamingRule,
     timer: Timer,
@@ -272,8 +283,9 @@ def name_photos(
         with timer.part("name"):
             photos = block.with_embeddings(embeddings.rows(start, stop))
             texts = [valid_unicode(path[below:]) for path in block.paths]
-            decisions = name_faces(photos, gallery, verify, rule)
-        yield NamedBlock(photos, texts, decisions, gallery.people)
+            verdicts = decided.verdicts(photos)
+            decisions = name_faces(photos, decided.gallery, verify, rule, verdicts)
+        yield NamedBlock(photos, texts, decisions, decided.people, decided.shown)
         start = stop
 
 

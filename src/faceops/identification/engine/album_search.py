@@ -136,31 +136,43 @@ class AlbumSearch:
         """Return the threshold for `budget`; UsageError as `Thresholds.require`."""
         return threshold_in(self.album, thresholds, budget, self.photos)
 
-    def rank(self, embeddings: np.ndarray) -> Ranked:
+    def rank(self, embeddings: np.ndarray, excluded: np.ndarray | None = None) -> Ranked:
         """Return the best people for each row of `embeddings`, float32 (Q, D).
 
         Equally probable people are sorted by name.
+
+        Args:
+            excluded: int64 (2, R), rows of `embeddings`, ascending, and people whom they do not
+                show.
         """
+        excluded = np.zeros((2, 0), np.int64) if excluded is None else excluded
         ranked = Ranked.of_nobody(len(embeddings))
         rows = max(1, min(_MOST_ROWS, _CELLS // len(self._people)))
         for start in range(0, len(embeddings), rows):
-            self._rank_block(embeddings, slice(start, start + rows), ranked)
-        found = ranked.people[0] >= 0 if len(embeddings) else [False, False]
-        ranked.probabilities[:, found] = sigmoid(ranked.scores[:, found])
+            self._rank_block(embeddings, slice(start, start + rows), ranked, excluded)
+        found = ranked.people >= 0
+        ranked.probabilities[found] = sigmoid(ranked.scores[found])
         share = self.album.strangers_named(ranked.scores[:, 0], self.enrolled)
         return ranked._replace(stranger_share=share)
 
-    def _rank_block(self, embeddings: np.ndarray, block: slice, ranked: Ranked) -> None:
+    def _rank_block(
+        self, embeddings: np.ndarray, block: slice, ranked: Ranked, excluded: np.ndarray
+    ) -> None:
         """Fill the rows `block` of `ranked`, except for probabilities."""
         cohort, part = self.album.cohort, embeddings[block]
         scores = cohort.verifier.logit_matrix(cohort.describe(part), self._people)
         rows = np.arange(len(scores))
+        first, last = np.searchsorted(excluded[0], (block.start, block.start + len(part)))
+        scores[excluded[0, first:last] - block.start, excluded[1, first:last]] = -np.inf
         for column in range(min(2, len(self._people))):
             person = scores.argmax(axis=1)
+            score = scores[rows, person]
             difference = part - self._people[person, :-2]
-            ranked.people[block, column] = person
-            ranked.scores[block, column] = scores[rows, person]
-            ranked.distances[block, column] = np.linalg.norm(difference, axis=1)
+            distance = np.linalg.norm(difference, axis=1)
+            is_there = score > -np.inf
+            ranked.people[block, column] = np.where(is_there, person, -1)
+            ranked.scores[block, column] = score
+            ranked.distances[block, column] = np.where(is_there, distance, np.nan)
             scores[rows, person] = -np.inf
 
 

@@ -22,6 +22,7 @@ from faceops.base.reasons import (
 )
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.album_search import AlbumSearch, Ranked, refusals
+from faceops.identification.engine.verdicts import NOBODY, Verdicts
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import AlbumThreshold
@@ -29,7 +30,6 @@ from faceops.verification.thresholds import NamingLimits, Thresholds
 from faceops.verification.verifier import Verify
 
 NEAREST = 16
-NOBODY = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,11 @@ class Decisions:
 
     Attributes:
         kind: int8 (F,), places in `KINDS`.
-        reason: int8 (F,), places in `REASONS`; `NO_REASON` for an identified face.
-        best, runner_up: int32 (F,), the two most probable people, as places in the sorted names of
-            the gallery; `NOBODY` if the face was not compared, or nobody else is enrolled. A face
-            is only given the name of `best` if it is identified.
+        reason: int8 (F,), places in `REASONS`; `NO_REASON` for a face that is identified by its
+            score.
+        best, runner_up: int32 (F,), the two most probable people, as places in
+            `NamedBlock.people`; `NOBODY` if the face was not compared, or nobody else is enrolled.
+            A face is only given the name of `best` if it is identified.
         probability, runner_up_probability: float32 (F,), 0 to 1 by the verifier, of the person's
             most probable gallery face, or of the mean of the person's faces if scores are
             normalised in an album; NaN for nobody.
@@ -83,20 +84,22 @@ class NamedBlock:
 
     Attributes:
         photo_paths: below the photos' folder, as text.
-        people: the sorted names of the gallery.
+        people: the sorted names of the gallery, then those that only people have given.
+        shown: the names under which these people are shown, if others; two may be the same.
     """
 
     photos: PhotoBlock
     photo_paths: Sequence[str]
     decisions: Decisions
     people: Sequence[str]
+    shown: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def names(self) -> list[str | None]:
-        """Return the name that each face is given, None for none."""
-        people = self.people
+        """Return the name under which the person of each face is shown, None for none."""
+        people = self.shown or self.people
         return [None if one < 0 else people[one] for one in self.decisions.person.tolist()]
 
     def reasons(self) -> list[Reason | None]:
@@ -149,15 +152,36 @@ class NamingRule:
         return replace(self, limits=limits, search=search)
 
 
-def name_faces(photos: PhotoBlock, gallery: Gallery, verify: Verify, rule: NamingRule) -> Decisions:
-    """Return the decisions for the faces of all `photos`, which are searched in one batch."""
+def name_faces(
+    photos: PhotoBlock,
+    gallery: Gallery,
+    verify: Verify,
+    rule: NamingRule,
+    verdicts: Verdicts | None = None,
+) -> Decisions:
+    """Return the decisions for the faces of all `photos`, which are searched in one batch.
+
+    `verdicts` are those of people about these faces; None for none.
+    """
+    verdicts = verdicts or Verdicts.none(len(photos.faces))
     refused = refusals(photos, rule.policy)
-    queries = photos.embeddings[refused < 0]
+    refused[verdicts.ignored] = reason_code(Reason.IGNORED)
+    compared = refused < 0
+    queries = photos.embeddings[compared]
+    excluded = _of_queries(verdicts.refused, compared, len(gallery.people))
     if rule.search is None:
-        ranked = rank_people(queries, gallery.embeddings, gallery.person_rows, verify)
+        whose = gallery.person_rows
+        ranked = rank_people(queries, gallery.embeddings, whose, verify, excluded=excluded)
     else:
-        ranked = rule.search.rank(queries)
-    return decide(ranked, photos.photo_of_face, refused, rule.limits)
+        ranked = rule.search.rank(queries, excluded)
+    return decide(ranked, photos.photo_of_face, refused, rule.limits, verdicts)
+
+
+def _of_queries(refused: np.ndarray, compared: np.ndarray, enrolled: int) -> np.ndarray:
+    """Return `Verdicts.refused` of compared faces and enrolled people; faces as query rows."""
+    faces, people = refused
+    counts = compared[faces] & (people < enrolled)
+    return np.stack([(np.cumsum(compared) - 1)[faces[counts]], people[counts]])
 
 
 def rank_people(
@@ -166,6 +190,7 @@ def rank_people(
     person_rows: np.ndarray,
     verify: Verify,
     nearest_faces: int = NEAREST,
+    excluded: np.ndarray | None = None,
 ) -> Ranked:
     """Return the most probable person for each of Q embeddings, and the next one.
 
@@ -178,26 +203,33 @@ def rank_people(
         gallery: float32 (M, D), L2-normalised.
         person_rows: int (M,), the person of each gallery row, as a place in the sorted names.
         verify: the probability of one person for rows of two (N, D).
+        excluded: int64 (2, R), rows of `embeddings` and people whom they do not show.
     """
     result = Ranked.of_nobody(len(embeddings))
     if not len(embeddings) or not len(gallery):
         return result
     queries, rows = _pairs_to_verify(embeddings, gallery, person_rows, nearest_faces)
+    if excluded is not None and excluded.size:
+        queries, rows = _without_excluded(
+            embeddings, gallery, person_rows, (queries, rows), excluded
+        )
+        if not len(queries):
+            return result
     probabilities = verify(embeddings[queries], gallery[rows])
     distances = np.linalg.norm(embeddings[queries] - gallery[rows], axis=1)
     persons = person_rows[rows]
     order = np.lexsort((persons, distances, -probabilities, queries))
     queries, persons = queries[order], persons[order]
-    starts = np.flatnonzero(np.diff(queries, prepend=-1))  # of each query: all have pairs
+    starts = np.flatnonzero(np.diff(queries, prepend=-1))  # of each query that has pairs
     is_other = persons != np.repeat(persons[starts], np.diff([*starts, len(queries)]))
     others = np.where(is_other, np.arange(len(order)), len(order))
     seconds = np.minimum.reduceat(others, starts)
     for column, chosen in ((0, starts), (1, seconds)):
         there = chosen < len(order)
-        pairs = order[chosen[there]]
-        result.people[there, column] = persons[chosen[there]]
-        result.scores[there, column] = result.probabilities[there, column] = probabilities[pairs]
-        result.distances[there, column] = distances[pairs]
+        query, pairs = queries[starts[there]], order[chosen[there]]
+        result.people[query, column] = persons[chosen[there]]
+        result.scores[query, column] = result.probabilities[query, column] = probabilities[pairs]
+        result.distances[query, column] = distances[pairs]
     return result
 
 
@@ -220,26 +252,55 @@ def _pairs_to_verify(
     return np.concatenate(queries), np.concatenate(found)
 
 
+def _without_excluded(
+    embeddings: np.ndarray,
+    gallery: np.ndarray,
+    person_rows: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray],
+    excluded: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs, but of queries with excluded people those with all faces of others."""
+    queries, rows = pairs
+    again = np.unique(excluded[0])
+    kept = ~np.isin(queries, again)
+    found = [(queries[kept], rows[kept])]
+    for query in again.tolist():
+        others = np.flatnonzero(~np.isin(person_rows, excluded[1][excluded[0] == query]))
+        found.append((np.full(len(others), query), others))
+    return np.concatenate([one for one, _ in found]), np.concatenate([other for _, other in found])
+
+
 def decide(
-    ranked: Ranked, photo_of_face: np.ndarray, refused: np.ndarray, limits: NamingLimits
+    ranked: Ranked,
+    photo_of_face: np.ndarray,
+    refused: np.ndarray,
+    limits: NamingLimits,
+    verdicts: Verdicts | None = None,
 ) -> Decisions:
     """Return a decision for each of F faces.
 
-    A face with a refusal is rejected. Otherwise the best person is given if their score reaches the
-    threshold and leads the runner-up by the required lead. If two faces of a photo would get one
-    name, only the one with the higher score gets it (the earlier one on a tie), the other is
-    `ambiguous`.
+    A confirmed face has its person. Of the others, a face with a refusal is rejected, and the best
+    person is given if their score reaches the threshold and leads the runner-up by the required
+    lead. If two faces of a photo would get one name, only the one with the higher score gets it
+    (the earlier one on a tie), or the confirmed one; the other is `ambiguous`.
 
     Args:
         ranked: of the faces without a refusal, in order.
         photo_of_face: int (F,), equal for the faces of one photo.
         refused: int8 (F,), why a face is not compared, as a place in `REASONS`, or `NO_REASON`.
+        verdicts: of people about the faces; None for none. Who was excluded is not in `ranked`.
     """
+    verdicts = verdicts or Verdicts.none(len(refused))
     faces = np.flatnonzero(refused < 0)
     best, runner_up = ranked.people.T
     reached = limits.reached(ranked.scores[:, 0]) & (best >= 0)
     leads = limits.leads(ranked.scores[:, 0], ranked.scores[:, 1])
     named = reached & leads
+    decided = np.flatnonzero(verdicts.confirmed >= 0)
+    if len(decided):
+        people = int(max(best.max(initial=0), verdicts.confirmed.max())) + 1
+        taken = photo_of_face[decided] * people + verdicts.confirmed[decided]
+        named &= ~np.isin(photo_of_face[faces] * people + best, taken)
     if named.any():
         rows = np.flatnonzero(named)
         key = (photo_of_face[faces[rows]], best[rows])
@@ -252,6 +313,8 @@ def decide(
     kind[faces] = np.where(named, IDENTIFIED, UNKNOWN)
     unnamed = np.where(reached, reason_code(Reason.AMBIGUOUS), reason_code(Reason.BELOW_THRESHOLD))
     unnamed[best < 0] = reason_code(Reason.GALLERY_EMPTY)
+    has_refused = np.isin(faces, verdicts.refused[0])
+    unnamed[has_refused & ~reached] = reason_code(Reason.REFUSED_BY_PERSON)
     reason[faces] = np.where(named, NO_REASON, unnamed)
     columns = {
         "best": best,
@@ -265,4 +328,31 @@ def decide(
     for name, values in columns.items():
         spread[name] = getattr(found, name).copy()
         spread[name][faces] = values
-    return Decisions(kind, reason, **spread)
+    found = Decisions(kind, reason, **spread)
+    return _with_confirmed(found, verdicts.confirmed) if len(decided) else found
+
+
+def _with_confirmed(found: Decisions, confirmed: np.ndarray) -> Decisions:
+    """Return the decisions, where confirmed faces have their person.
+
+    The probability is the person's if they are one of the two most probable, else NaN.
+    """
+    rows = np.flatnonzero(confirmed >= 0)
+    person, columns = confirmed[rows], {name: value.copy() for name, value in vars(found).items()}
+    is_best, is_second = found.best[rows] == person, found.runner_up[rows] == person
+    kept = {
+        "probability": (found.probability, found.runner_up_probability),
+        "distance": (found.distance, np.full(len(confirmed), np.nan, np.float32)),
+        "stranger_share": (found.stranger_share, np.full(len(confirmed), np.nan, np.float32)),
+    }
+    for name, (of_best, of_second) in kept.items():
+        second = np.where(is_second, of_second[rows], np.nan)
+        columns[name][rows] = np.where(is_best, of_best[rows], second)
+    columns["best"][rows] = person
+    other = np.where(is_best, found.runner_up[rows], found.best[rows])
+    columns["runner_up"][rows] = other
+    columns["runner_up_probability"][rows] = np.where(
+        is_best, found.runner_up_probability[rows], found.probability[rows]
+    )
+    columns["kind"][rows], columns["reason"][rows] = IDENTIFIED, reason_code(Reason.CONFIRMED)
+    return Decisions(**columns)

@@ -17,7 +17,8 @@ from faceops.base.reasons import (
     Reason,
     reason_code,
 )
-from faceops.identification.engine.decide import NOBODY, NamedBlock
+from faceops.identification.engine.decide import NamedBlock
+from faceops.identification.engine.verdicts import NOBODY
 
 MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
 FILE = len(DecisionKind)  # the kind of a photo without faces

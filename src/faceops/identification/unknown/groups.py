@@ -6,6 +6,8 @@ average linkage over the links. Pairs of groups that are each other's best join 
 as a mean of means never exceeds the larger one, that gives the groups of one join after the other.
 """
 
+from typing import NamedTuple
+
 import faiss
 import numpy as np
 
@@ -26,12 +28,26 @@ _TRAINING = 40  # faces for each list of an index
 _INDEX_ERROR = 0.4  # of its cosines, at most: codes are shorter than embeddings
 
 
+class Constraints(NamedTuple):
+    """What people decided about N faces.
+
+    Attributes:
+        group: int64 (N,), 0 and up; faces of one group are one person, those of two groups are two;
+            -1 for a face that nobody put into one.
+        apart: int64 (2, K), faces and groups to which they do not belong.
+    """
+
+    group: np.ndarray
+    apart: np.ndarray
+
+
 def group_faces(
     embeddings: np.ndarray,
     photos: np.ndarray,
     verify: Verify,
     threshold: float,
     before: np.ndarray | None = None,
+    constraints: Constraints | None = None,
 ) -> np.ndarray:
     """Return the group of each face, int64 (N,), `ALONE` for a face without a group.
 
@@ -45,13 +61,20 @@ def group_faces(
         before: int (N,), the group that each face has had, `ALONE` or `NEW`; None: all are new.
             Groups stay together and only new faces are linked, with any face: they join the groups
             that there are first, and then others. A new face may join two groups to one.
+        constraints: all groups respect them, whatever group a face had before.
     """
     count = len(embeddings)
-    before = np.full(count, NEW) if before is None else before
+    before = np.full(count, NEW) if before is None else before.copy()
+    if constraints is None:
+        constraints = Constraints(np.full(count, -1), np.zeros((2, 0), np.int64))
+    decided = np.flatnonzero(constraints.group >= 0)
+    before[decided] = before[constraints.apart[0]] = NEW
     first = np.arange(count)  # the first face of the group of each face
     old = np.flatnonzero(before >= 0)
     _, firsts, place = np.unique(before[old], return_index=True, return_inverse=True)
     first[old] = old[firsts][place]
+    _, firsts, place = np.unique(constraints.group[decided], return_index=True, return_inverse=True)
+    first[decided] = decided[firsts][place]
     if count > 1 and threshold <= 1:
         lowest = lowest_cosine(verify, threshold, embeddings.shape[1])
         pairs = linked_pairs(embeddings, np.flatnonzero(before == NEW), lowest)
@@ -61,6 +84,7 @@ def group_faces(
         nodes = np.flatnonzero(is_linked)
         pairs = (np.cumsum(is_linked, dtype=np.int32) - 1)[first][pairs]  # of places in `nodes`
         groups = _Groups(embeddings, photos, first, nodes)
+        groups.keep_apart(first, constraints)
         is_old = before[nodes] >= 0
         if is_old.any():
             groups.join(pairs[:, is_old[pairs[0]] ^ is_old[pairs[1]]], MEAN_SHARE * lowest)
@@ -221,6 +245,26 @@ class _Groups:
         while not np.array_equal(self._into, further := self._into[self._into]):
             self._into = further
         return self._into
+
+    def keep_apart(self, first: np.ndarray, constraints: Constraints) -> None:
+        """Let groups that people keep apart share a photo that does not exist, below 0.
+
+        Args:
+            first: as of the constructor.
+        """
+        decided = np.flatnonzero(constraints.group >= 0)
+        group_of = dict(
+            zip(constraints.group[decided].tolist(), first[decided].tolist(), strict=True)
+        )
+        pairs = [(group, -1) for group in set(group_of.values())]
+        for number, (face, code) in enumerate(constraints.apart.T.tolist()):
+            if code in group_of:
+                pairs += [(int(first[face]), -2 - number), (group_of[code], -2 - number)]
+        place_of = {node: place for place, node in enumerate(self._nodes.tolist())} if pairs else {}
+        for node, photo in pairs:
+            if (place := place_of.get(node)) is not None:
+                self._photos_of.setdefault(place, {int(self._photos[place])}).add(photo)
+                self._is_shared[place] = True
 
     def join(self, pairs: np.ndarray, lowest: float) -> None:
         """Join linked groups, int32 (2, P), whose mean cosine is at least `lowest`."""

@@ -18,14 +18,21 @@ import pyarrow.parquet as pq
 from faceops.base.errors import UsageError
 from faceops.base.reasons import Reason
 from faceops.base.tables import csv_cell, write_csv
+from faceops.gallery.decisions import Decisions
 from faceops.identification.records.output_folder import UNKNOWN_FILE
-from faceops.identification.unknown.groups import NEW, group_faces, lowest_cosine
+from faceops.identification.unknown.groups import (
+    NEW,
+    Constraints,
+    group_faces,
+    lowest_cosine,
+)
 from faceops.identification.unknown.numbers import Grouping, embedding_digests, open_groups
 from faceops.release.bundle import Bundle
 
 # A face that is nearly an enrolled person (`ambiguous`) is not an unknown person.
-_UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY)
-_COLUMNS = ("photo_id", "photo_path", "face_index", "x", "y", "width", "height", "quality")
+_UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY, Reason.REFUSED_BY_PERSON)
+BOX = ("x", "y", "width", "height")
+_COLUMNS = ("photo_id", "photo_path", "face_index", *BOX, "quality")
 _AT_ONCE = 4096  # rows
 _SIMILAR = 2.0  # the number of faces may change by this factor before all are grouped anew
 _KNOWN_SHARE = 0.5  # of the faces, from which only the others are grouped
@@ -92,7 +99,11 @@ class UnknownPeople:
 
 
 def find_unknown_people(
-    records: Path, embeddings: np.ndarray, bundle: Bundle, state: Path
+    records: Path,
+    embeddings: np.ndarray,
+    bundle: Bundle,
+    state: Path,
+    decisions: Decisions | None = None,
 ) -> UnknownPeople:
     """Group the unknown faces of the run's Parquet file `records` by person.
 
@@ -107,6 +118,7 @@ def find_unknown_people(
     Args:
         embeddings: float32 (N, D), of each row of the records with a face, in order; may be mapped
             from a file.
+        decisions: say which faces people have put together, or kept apart.
 
     Raises:
         FaceOpsError: see `state_errors`.
@@ -131,7 +143,8 @@ def find_unknown_people(
         before = np.full(len(own), NEW) if grouping != stored.grouping else stored.before(digests)
         if (before != NEW).sum() < _KNOWN_SHARE * len(own):
             grouping, before = _grouping(bundle, len(own), None), np.full(len(own), NEW)
-        found = group_faces(own, photos, bundle.verify, grouping.threshold, before)
+        known = _constraints(decisions, faces.take(_int64(distinct)), photo_ids, photos)
+        found = group_faces(own, photos, bundle.verify, grouping.threshold, before, known)
         numbers = stored.store(found, digests, grouping)
     group = found[np.searchsorted(distinct, first)][face]  # of each row
     counts = np.bincount(found[found >= 0])  # of photos, as a person has one face in each
@@ -151,6 +164,42 @@ def _grouping(bundle: Bundle, faces: int, before: Grouping | None) -> Grouping:
     threshold = thresholds.for_search(thresholds.default_budget, max(1, faces))
     cosine = lowest_cosine(bundle.verify, threshold, bundle.release.embedding_size)
     return Grouping(faces, threshold, cosine)
+
+
+def _constraints(
+    decisions: Decisions | None, faces: pa.Table, photo_ids: pa.Array, photos: np.ndarray
+) -> Constraints | None:
+    """Return what people decided about groups of unknown faces.
+
+    A person without a name in the journal is a group.
+
+    Args:
+        faces: N rows with the columns of a box.
+        photos: int64 (N,), places in `photo_ids`.
+    """
+    decided = decisions.photos() if decisions is not None else ()
+    wanted = (
+        [at for at, one in enumerate(photo_ids.to_pylist()) if one in decided] if decided else []
+    )
+    rows = np.flatnonzero(np.isin(photos, wanted))
+    if decisions is None or not len(rows):
+        return None
+    codes: dict[str, int] = {}
+    group, apart = np.full(len(photos), -1, np.int64), []
+    table = faces.take(_int64(rows))
+    boxes = list(zip(*(table[name].to_pylist() for name in BOX), strict=True))
+    order = np.argsort(photos[rows], kind="stable")
+    for some in np.split(order, np.flatnonzero(np.diff(photos[rows][order])) + 1):
+        photo_id = photo_ids[int(photos[rows[some[0]]])].as_py()
+        places = decisions.match(photo_id, [boxes[at] for at in some.tolist()])
+        for row, place in zip(rows[some].tolist(), places, strict=True):
+            if place is not None:
+                people = {decisions.current(one) for one in (place.person, *place.refused) if one}
+                code = {one: codes.setdefault(one, len(codes)) for one in sorted(people)}
+                if place.person:
+                    group[row] = code[decisions.current(place.person)]
+                apart += [(row, code[decisions.current(one)]) for one in sorted(place.refused)]
+    return Constraints(group, np.array(apart, np.int64).reshape(-1, 2).T)
 
 
 def _keys(

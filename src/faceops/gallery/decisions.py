@@ -1,0 +1,198 @@
+"""What the entries of a journal amount to: whom each face shows, and who has which name."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.gallery.journal import Action, Entry, Journal, new_person
+from faceops.gallery.names import person_key
+
+
+@dataclass
+class Place:
+    """What holds about a face of a photo now.
+
+    Attributes:
+        box: as it was when somebody decided first.
+        size: of the upright photo, pixels.
+        person: id of the person whom it shows, as it was confirmed; "" if nobody said.
+        refused: ids of people whom it does not show.
+        ignored: an `Ignored`, or "".
+        drawn: the box was drawn by hand: there may be no face that the detector finds.
+        entry: id of the entry that gave `person` or `ignored`.
+    """
+
+    box: Box
+    size: tuple[int, int]
+    person: str = ""
+    refused: set[str] = field(default_factory=set)
+    ignored: str = ""
+    drawn: bool = False
+    entry: str = ""
+
+    def apply(self, entry: Entry) -> None:
+        """Let a further entry count."""
+        if entry.action == Action.REFUSE:
+            self.refused.add(entry.person)
+            if self.person == entry.person:
+                self.person = self.entry = ""
+        elif entry.action == Action.IGNORE:
+            self.person, self.ignored, self.entry = "", entry.detail, entry.id
+        else:
+            self.person, self.ignored, self.entry = entry.person, "", entry.id
+            self.refused.discard(entry.person)
+            if entry.action == Action.DRAW:
+                self.box, self.drawn = entry.box or self.box, True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing holds any more."""
+        return not (self.person or self.refused or self.ignored)
+
+
+class Decisions:
+    """What the entries of a journal amount to; `add` more of them as they are made."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries: dict[str, Entry] = {}
+        self._of_photo: dict[str, list[Entry]] = defaultdict(list)
+        self._of_people: list[Entry] = []
+        self._undone_by: dict[str, list[str]] = defaultdict(list)
+        self._places: dict[str, list[Place]] = {}
+        self._names: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
+        self._into: dict[str, str] = {}
+        self._ids: dict[str, str] = {}
+        self.add(entries)
+
+    @classmethod
+    def load(cls, gallery: Path) -> "Decisions":
+        """Return those of the gallery's journal; none without one. Errors as `Journal.entries`."""
+        return cls(Journal(gallery).entries())
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Let further entries count, which are later than those before; known ones are skipped."""
+        people_changed = False
+        for entry in entries:
+            if entry.id in self.entries:
+                continue
+            self.entries[entry.id] = entry
+            about = entry
+            if entry.action == Action.UNDO:
+                self._undone_by[entry.detail].append(entry.id)
+                while about.action == Action.UNDO and about.detail in self.entries:
+                    about = self.entries[about.detail]
+            elif entry.photo_id:
+                self._of_photo[entry.photo_id].append(entry)
+            else:
+                self._of_people.append(entry)
+            if about.photo_id:
+                self._places.pop(about.photo_id, None)
+            people_changed |= not about.photo_id
+        if people_changed:
+            self._update_people()
+
+    def holds(self, entry: str) -> bool:
+        """Return whether the entry with this id counts: it was not undone, or that was undone."""
+        return not any(map(self.holds, self._undone_by.get(entry, ())))
+
+    def photos(self) -> Collection[str]:
+        """Return the photos with decisions, by photo_id."""
+        return self._of_photo.keys()
+
+    def places(self, photo_id: str) -> list[Place]:
+        """Return what holds about the faces of a photo."""
+        if photo_id not in self._of_photo:
+            return []
+        if photo_id not in self._places:
+            places: list[Place] = []
+            for entry in self._of_photo[photo_id]:
+                if (box := entry.box) is None or not self.holds(entry.id):
+                    continue
+                overlaps = [box_overlap(place.box, box) for place in places]
+                if max(overlaps, default=0.0) < SAME_BOX:
+                    overlaps.append(1.0)
+                    places.append(Place(box, entry.size))
+                places[int(np.argmax(overlaps))].apply(entry)
+            self._places[photo_id] = [place for place in places if not place.is_open]
+        return self._places[photo_id]
+
+    def match(self, photo_id: str, boxes: Sequence[Box]) -> list[Place | None]:
+        """Return what holds about each face of a photo by its box; a place is of one face."""
+        found: list[Place | None] = [None] * len(boxes)
+        places = self.places(photo_id)
+        pairs = sorted(
+            (
+                (box_overlap(place.box, box), -row, -at)
+                for at, place in enumerate(places)
+                for row, box in enumerate(boxes)
+            ),
+            reverse=True,
+        )
+        used: set[int] = set()
+        for overlap, row, at in pairs:
+            if overlap >= SAME_BOX and found[-row] is None and at not in used:
+                found[-row] = places[-at]
+                used.add(at)
+        return found
+
+    def current(self, person: str) -> str:
+        """Return the id of the person that this one was merged into, else the same id."""
+        seen = {person}
+        while (into := self._into.get(person)) is not None and into not in seen:
+            seen.add(into)
+            person = into
+        return person
+
+    def name(self, person: str) -> str:
+        """Return the person's name, unique in a gallery; "" for a person without one."""
+        return self._names.get(self.current(person), "")
+
+    def people(self) -> dict[str, str]:
+        """Return the names of the people whom entries name, by id."""
+        return {
+            person: name for person, name in self._names.items() if self.current(person) == person
+        }
+
+    def shown_name(self, name: str) -> str:
+        """Return the name under which a person of the gallery is shown, which two may share."""
+        return self._shown.get(self.person_id(name), name) if self._shown else name
+
+    def person_id(self, name: str) -> str:
+        """Return the id of the person who has this name now, in any spelling.
+
+        Who is in no entry yet gets an id that follows from the name, so that two machines give the
+        same one; if that is the id of a person who was renamed since, a random one.
+        """
+        key = person_key(name)
+        known = self._ids.get(key)
+        if known is not None:
+            return known
+        derived = sha256(b"faceops person " + key.encode()).hexdigest()[:16]
+        return new_person() if derived in self._names else derived
+
+    def naming(self, name: str) -> tuple[str, list[Entry]]:
+        """Return the id of the person `name`, and the entries that a journal lacks to know it."""
+        person = self.person_id(name)
+        if self._names.get(person):
+            return person, []
+        return person, [Entry(Action.NAME, person=person, detail=name)]
+
+    def _update_people(self) -> None:
+        names: dict[str, str] = {}
+        shown: dict[str, str] = {}
+        into: dict[str, str] = {}
+        for entry in self._of_people:
+            if self.holds(entry.id):
+                target = {Action.NAME: names, Action.SHOW: shown, Action.MERGE: into}
+                target[Action(entry.action)][entry.person] = entry.detail
+        self._names, self._shown, self._into = names, shown, into
+        self._ids = {person_key(name): person for person, name in self.people().items()}

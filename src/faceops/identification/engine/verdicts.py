@@ -1,0 +1,121 @@
+"""What people decided about the faces of a run, as columns; it comes before any score."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.names import person_key
+from faceops.gallery.store import Gallery
+from faceops.identification.state.found_photo import FACE
+from faceops.identification.state.photo_block import PhotoBlock
+
+NOBODY = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """What people decided about F faces.
+
+    Attributes:
+        confirmed: int32 (F,), the person whom the face shows, as a place in `DecidedFaces.people`;
+            `NOBODY` if nobody said.
+        ignored: bool (F,), nobody is to be asked about the face.
+        refused: int64 (2, R), faces, ascending, and people whom they do not show.
+    """
+
+    confirmed: np.ndarray
+    ignored: np.ndarray
+    refused: np.ndarray
+
+    @classmethod
+    def none(cls, faces: int) -> "Verdicts":
+        """Return that nobody decided anything about so many faces."""
+        nobody, no = np.full(faces, NOBODY, np.int32), np.zeros(faces, bool)
+        return cls(nobody, no, np.zeros((2, 0), np.int64))
+
+
+class DecidedFaces:
+    """The decisions of a journal, for the people of a gallery.
+
+    Attributes:
+        gallery: whose people may be given.
+        people: the sorted names of the gallery, then those of people who are only in the journal.
+        shown: the names under which these people are shown; two may be the same.
+    """
+
+    def __init__(self, decisions: Decisions, gallery: Gallery) -> None:
+        self._decisions, self.gallery = decisions, gallery
+        self.people = list(gallery.people)
+        self._places = {decisions.person_id(name): at for at, name in enumerate(self.people)}
+        enrolled = {person_key(name): at for at, name in enumerate(self.people)}
+        for person, name in decisions.people().items():
+            current = gallery.aliases.get(person_key(name), name)
+            at = self._places.get(person, enrolled.get(person_key(current)))
+            if at is None:
+                at = len(self.people)
+                self.people.append(name)
+            self._places[person] = at
+        self.shown = [decisions.shown_name(name) for name in self.people]
+
+    def verdicts(self, photos: PhotoBlock) -> Verdicts:
+        """Return what was decided about the faces of `photos`; a forgotten face stays so."""
+        found = Verdicts.none(len(photos.faces))
+        refused: list[tuple[int, int]] = []
+        for photo, rows in self._decided(photos):
+            boxes = photos.faces["box"][rows].tolist()
+            places = self._decisions.match(photos.photo_ids[photo] or "", boxes)
+            for face, place in enumerate(places, rows.start):
+                if place is None or photos.faces["forgotten"][face]:
+                    continue
+                found.confirmed[face] = self._place_of(place.person)
+                found.ignored[face] = bool(place.ignored)
+                people = sorted({self._place_of(person) for person in place.refused})
+                refused += [(face, person) for person in people if person != NOBODY]
+        pairs = np.array(refused, np.int64).reshape(-1, 2).T
+        return replace(found, refused=pairs)
+
+    def with_drawn(self, photos: PhotoBlock) -> PhotoBlock:
+        """Return `photos` with a face for each drawn box that shows a person, and no found face.
+
+        It follows the faces that were found, without score, quality and embedding.
+        """
+        drawn: list[tuple[int, tuple[float, ...]]] = []
+        for photo, rows in self._decided(photos):
+            photo_id = photos.photo_ids[photo] or ""
+            places = self._decisions.match(photo_id, photos.faces["box"][rows].tolist())
+            matched = {id(place) for place in places if place is not None}
+            drawn += [
+                (photo, place.box)
+                for place in self._decisions.places(photo_id)
+                if place.drawn and id(place) not in matched and self._place_of(place.person) >= 0
+            ]
+        if not drawn:
+            return photos
+        of_photo = np.array([photo for photo, _ in drawn])
+        at = photos.starts[of_photo + 1]
+        faces = np.array([(box, 0, 0, False) for _, box in drawn], FACE)
+        counts = np.diff(photos.starts) + np.bincount(of_photo, minlength=len(photos))
+        reasons = [
+            None if count else reason
+            for count, reason in zip(counts.tolist(), photos.reasons, strict=True)
+        ]
+        return replace(
+            photos,
+            reasons=reasons,
+            starts=np.cumsum([0, *counts.tolist()]),
+            faces=np.insert(photos.faces, at, faces),
+            embeddings=np.insert(photos.embeddings, at, np.float32(0), axis=0),
+        )
+
+    def _decided(self, photos: PhotoBlock) -> list[tuple[int, slice]]:
+        """Return the photos about whose faces something was decided, with the rows of these."""
+        known = self._decisions.photos()
+        return [
+            (photo, photos.rows_of(photo))
+            for photo, photo_id in enumerate(photos.photo_ids)
+            if photo_id in known
+        ]
+
+    def _place_of(self, person: str) -> int:
+        return self._places.get(self._decisions.current(person), NOBODY) if person else NOBODY

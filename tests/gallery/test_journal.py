@@ -1,0 +1,194 @@
+"""The journal of decisions, and what its entries amount to."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import DamageError, FaceOpsError
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.journal import Action, Entry, Ignored, Journal
+
+PHOTO, OTHER_PHOTO = "a" * 64, "b" * 64
+BOX, BESIDE = (10.0, 10.0, 40.0, 50.0), (100.0, 10.0, 40.0, 50.0)
+SIZE = (200, 100)
+
+
+def about(action: Action, person: str = "", box: tuple = BOX, **more: str) -> Entry:
+    photo = more.pop("photo_id", PHOTO)
+    return Entry(action, photo, box, SIZE, person, **more)
+
+
+def decided(folder: Path, *entries: Entry) -> tuple[Decisions, list[Entry]]:
+    added = Journal(folder).append(entries)
+    return Decisions.load(folder), added
+
+
+def test_a_gallery_without_a_journal_has_no_decisions(tmp_path: Path) -> None:
+    assert not Decisions.load(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_confirmed_face_is_found_again_at_a_slightly_other_place(tmp_path: Path) -> None:
+    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"))
+    near, far = (12.0, 8.0, 42.0, 50.0), (40.0, 10.0, 40.0, 50.0)
+    place, nobody = decisions.match(PHOTO, [near, far])
+    assert (place.person, nobody) == ("ann", None)
+    assert decisions.match(OTHER_PHOTO, [BOX]) == [None]
+
+
+def test_two_faces_do_not_share_a_decision(tmp_path: Path) -> None:
+    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"))
+    worse = (14.0, 14.0, 40.0, 50.0)
+    assert [place and place.person for place in decisions.match(PHOTO, [worse, BOX])] == [
+        None,
+        "ann",
+    ]
+
+
+def test_the_latest_decision_about_a_face_holds(tmp_path: Path) -> None:
+    steps = [
+        (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
+        (about(Action.REFUSE, "ann"), ("", {"ann"}, "")),
+        (about(Action.CONFIRM, "ben"), ("ben", {"ann"}, "")),
+        (about(Action.IGNORE, detail=Ignored.STRANGER), ("", {"ann"}, "stranger")),
+        (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
+    ]
+    for entry, (person, refused, ignored) in steps:
+        decisions, _ = decided(tmp_path, entry)
+        (place,) = decisions.places(PHOTO)
+        assert (place.person, place.refused, place.ignored) == (person, refused, ignored)
+
+
+def test_undo_brings_back_what_held_before_and_can_be_undone(tmp_path: Path) -> None:
+    first, second = about(Action.CONFIRM, "ann"), about(Action.CONFIRM, "ben")
+    decisions, _ = decided(tmp_path, first, second)
+    undo = Entry(Action.UNDO, detail=second.id)
+    redo = Entry(Action.UNDO, detail=undo.id)
+    for entry, person in ((undo, "ann"), (redo, "ben")):
+        decisions.add(Journal(tmp_path).append([entry]))
+        assert [place.person for place in decisions.places(PHOTO)] == [person]
+        assert [place.person for place in Decisions.load(tmp_path).places(PHOTO)] == [person]
+
+
+def test_an_undone_first_decision_leaves_nothing(tmp_path: Path) -> None:
+    entry = about(Action.IGNORE, detail=Ignored.NOT_A_FACE)
+    decisions, _ = decided(tmp_path, entry, Entry(Action.UNDO, detail=entry.id))
+    assert decisions.places(PHOTO) == []
+
+
+def test_a_person_keeps_the_id_through_names_and_merging(tmp_path: Path) -> None:
+    ann, entries = Decisions().naming("Ann Lee")
+    decisions, _ = decided(tmp_path, *entries, about(Action.CONFIRM, ann))
+    assert decisions.person_id("ann-lee") == ann
+    decisions, _ = decided(tmp_path, Entry(Action.NAME, person=ann, detail="Ann King"))
+    assert decisions.name(decisions.places(PHOTO)[0].person) == "Ann King"
+    assert decisions.person_id("Ann Lee") != ann, "another person may have that name now"
+    king, entries = decisions.naming("A. King")
+    merging = Entry(Action.MERGE, person=ann, detail=king)
+    decisions, _ = decided(tmp_path, *entries, merging)
+    assert decisions.name(ann) == "A. King"
+    decisions, _ = decided(tmp_path, Entry(Action.UNDO, detail=merging.id))
+    assert decisions.name(ann) == "Ann King"
+
+
+def test_two_machines_give_the_same_id_to_a_name() -> None:
+    assert Decisions().person_id("Ada_Lovelace") == Decisions().person_id("ada lovelace")
+
+
+def test_two_people_can_be_shown_under_one_name(tmp_path: Path) -> None:
+    one, naming = Decisions().naming("Ann")
+    two, more = Decisions().naming("Ann 2")
+    showing = Entry(Action.SHOW, person=two, detail="Ann")
+    decisions, _ = decided(tmp_path, *naming, *more, showing)
+    assert [decisions.shown_name(name) for name in ("Ann", "Ann 2")] == ["Ann", "Ann"]
+    assert decisions.person_id("Ann") == one
+
+
+def test_merged_journals_of_two_machines_amount_to_the_same(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, person in ((here, "ann"), (there, "ben"), (here, "cas")):
+        folder.mkdir(exist_ok=True)
+        Journal(folder).append([about(Action.CONFIRM, person)])
+    lines = {folder: [e.as_json() for e in Journal(folder).entries()] for folder in (here, there)}
+    for target, source in ((here, there), (there, here)):
+        new = Journal(target).merge(map(Entry.from_json, lines[source]))
+        assert len(new) == len(lines[source])
+        assert Journal(target).merge(map(Entry.from_json, lines[source])) == []
+    assert Journal(here).entries() == Journal(there).entries()
+    assert [Decisions.load(one).places(PHOTO)[0].person for one in (here, there)] == ["cas"] * 2
+
+
+def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
+    moved = ((PHOTO, BOX), (OTHER_PHOTO, BESIDE))
+    entry = Entry(Action.MERGE, person="a", detail="b", moved=moved, by="Zoë\n", batch="1")
+    (added,) = Journal(tmp_path).append([entry])
+    assert Journal(tmp_path).entries() == [added]
+    assert Entry.from_json(added.as_json()) == added
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": "adopt"},
+        {"id": "1"},
+        {"time": "yesterday"},
+        {"time": 5},
+        {"box": [0, 0, -1, 5]},
+        {"box": [0, 0, float("nan"), 5]},
+        {"box": None},
+        {"photo_id": "a"},
+        {"person": ""},
+        {"person": ["ann"]},
+        {"surprise": 1},
+    ],
+)
+def test_a_line_that_is_no_decision_is_refused(tmp_path: Path, change: dict) -> None:
+    import json
+
+    (added,) = Journal(tmp_path).append([about(Action.CONFIRM, "ann")])
+    content = json.loads(added.as_json()) | change
+    with pytest.raises(ValueError):
+        Entry.from_json(json.dumps(content))
+
+
+def test_times_rise_although_the_clock_is_set_back(tmp_path: Path) -> None:
+    later = about(Action.CONFIRM, "ann", time="2999-01-01T00:00:00.000000Z")
+    Journal(tmp_path).merge([later])
+    Journal(tmp_path).append([about(Action.CONFIRM, "ben")])
+    assert [entry.person for entry in Journal(tmp_path).entries()] == ["ann", "ben"]
+
+
+def test_removed_entries_leave_no_bytes(tmp_path: Path) -> None:
+    named = Entry(Action.NAME, person="ann", detail="Xanthippe")
+    journal = Journal(tmp_path)
+    journal.append([named, about(Action.CONFIRM, "ann")])
+    assert b"Xanthippe" in journal.path.read_bytes()
+    assert journal.remove([named.id]) == 1
+    assert b"Xanthippe" not in journal.path.read_bytes()
+    assert len(journal.entries()) == 1
+
+
+def test_a_journal_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([about(Action.CONFIRM, "ann")])
+    with sqlite3.connect(journal.path) as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(FaceOpsError, match="has version 99"):
+        journal.entries()
+    journal.path.write_bytes(b"x" * 4096)
+    with pytest.raises(DamageError, match="is damaged"):
+        journal.entries()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_gallery_can_be_read_and_not_decided_in(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([about(Action.CONFIRM, "ann")])
+    journal.path.chmod(0o400)
+    tmp_path.chmod(0o500)
+    assert len(journal.entries()) == 1
+    with pytest.raises(FaceOpsError, match="permission"):
+        journal.append([about(Action.CONFIRM, "ben")])
+    tmp_path.chmod(0o700)
