@@ -84,6 +84,27 @@ def test_the_best_people_are_those_of_the_naive_loops(
     assert search.rank(faces[:0]).people.shape == (0, 2)
 
 
+@pytest.mark.parametrize("cells", [1, 300, 1 << 22])
+def test_refused_people_are_not_ranked(
+    cells: int, normalisation: Normalisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(album_search, "_CELLS", cells)
+    draw = np.random.default_rng(cells)
+    persons = np.repeat(np.arange(4), 3)
+    rows = faces_of(draw, persons)
+    search = AlbumSearch.of_no_album(normalisation, gallery_of(rows, persons))
+    free = search.rank(rows)
+    refused = np.stack([np.arange(12), free.people[:, 0]])
+    found = search.rank(rows, refused[:, :9])
+    np.testing.assert_array_equal(found.people[:9, 0], free.people[:9, 1])
+    np.testing.assert_array_equal(found.people[9:], free.people[9:])
+    everybody = np.stack([np.zeros(4, np.int64), np.arange(4)])
+    found = search.rank(rows, everybody)
+    assert found.people[0].tolist() == [-1, -1]
+    assert np.isnan(found.probabilities[0]).all() and np.isnan(found.distances[0]).all()
+    np.testing.assert_array_equal(found.people[1:], free.people[1:])
+
+
 def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisation) -> None:
     draw = np.random.default_rng(3)
     rows = faces_of(draw, np.arange(8))

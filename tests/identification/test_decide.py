@@ -1,6 +1,7 @@
 """The rule that names equals its naive form, and gives no name twice in a photo."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from faceops.base.reasons import (
 )
 from faceops.identification.engine.album_search import Ranked
 from faceops.identification.engine.decide import Decisions, decide, rank_people
-from faceops.identification.engine.verdicts import NOBODY
+from faceops.identification.engine.verdicts import NOBODY, Verdicts
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.columns import ranked, reasons
 
@@ -204,3 +205,82 @@ def test_threshold_and_margin(
     assert reasons(decisions) == [reason]
     assert decisions.person.tolist() == [NOBODY if reason else 0]
     assert (decisions.kind == IDENTIFIED).tolist() == [reason is None]
+
+
+def verdicts(
+    faces: int,
+    confirmed: dict[int, int] | None = None,
+    refused: list[tuple[int, int]] | None = None,
+) -> Verdicts:
+    found = Verdicts.none(faces)
+    for face, person in (confirmed or {}).items():
+        found.confirmed[face] = person
+    return replace(found, refused=np.array(refused or [], np.int64).reshape(-1, 2).T)
+
+
+LIMITS = NamingLimits(0.5, 1.0)
+
+
+def test_a_confirmed_face_has_its_person_whatever_its_scores() -> None:
+    found = ranked([[0.9, 0.1], [0.2, 0.1], [0.9, 0.1]])
+    refused = np.array([-1, -1, reason_code(Reason.LOW_QUALITY), -1], np.int8)
+    told = verdicts(4, {0: 1, 1: 5, 2: 7})
+    decisions = decide(found, np.arange(4), refused, LIMITS, told)
+    assert decisions.person.tolist() == [1, 5, 7, 0]
+    assert decisions.named.all()
+    assert reasons(decisions) == [*[Reason.CONFIRMED] * 3, None]
+    assert decisions.runner_up.tolist() == [0, 0, NOBODY, 1]
+    np.testing.assert_allclose(decisions.probability, [0.1, np.nan, np.nan, 0.9], atol=1e-6)
+    np.testing.assert_allclose(decisions.runner_up_probability, [0.9, 0.2, np.nan, 0.1], atol=1e-6)
+
+
+def test_who_is_confirmed_in_a_photo_is_given_to_no_other_face_there() -> None:
+    found = ranked([[0.9, 0.1], [0.99, 0.1], [0.9, 0.1]])
+    photos, nothing = np.array([0, 0, 1]), np.full(3, -1, np.int8)
+    decisions = decide(found, photos, nothing, LIMITS, verdicts(3, {0: 0}))
+    assert decisions.person.tolist() == [0, NOBODY, 0]
+    assert reasons(decisions) == [Reason.CONFIRMED, Reason.AMBIGUOUS, None]
+
+
+def test_two_faces_of_a_photo_can_be_confirmed_as_one_person() -> None:
+    found = ranked([[0.9, 0.1], [0.2, 0.1]])
+    photos, nothing = np.zeros(2, int), np.full(2, -1, np.int8)
+    decisions = decide(found, photos, nothing, LIMITS, verdicts(2, {0: 0, 1: 0}))
+    assert decisions.person.tolist() == [0, 0]
+
+
+def test_a_face_that_lost_its_person_says_that_somebody_refused() -> None:
+    found = ranked([[0.2, 0.1], [0.9, 0.1], [0.9, 0.8]])
+    told = verdicts(3, refused=[(0, 2), (1, 2), (2, 2)])
+    decisions = decide(found, np.arange(3), np.full(3, -1, np.int8), LIMITS, told)
+    assert reasons(decisions) == [Reason.REFUSED_BY_PERSON, None, Reason.AMBIGUOUS]
+
+
+@pytest.mark.parametrize("nearest_faces", [3, 16])
+def test_refused_people_are_ranked_as_if_they_were_not_enrolled(nearest_faces: int) -> None:
+    random = np.random.default_rng(nearest_faces)
+    gallery, faces = unit_rows(random, 30), unit_rows(random, 8)
+    whose = np.arange(30) % 5
+    excluded = np.array([[0, 0, 2, 5, 5, 5, 5, 5], [1, 3, 0, 0, 1, 2, 3, 4]])
+    found = rank_people(faces, gallery, whose, verify, nearest_faces, excluded)
+    for row, face in enumerate(faces):
+        people = set(range(5)) - set(excluded[1][excluded[0] == row].tolist())
+        kept = np.isin(whose, sorted(people))
+        searched = nearest_faces if len(people) == 5 else 30
+        alone = rank_people(face[None], gallery[kept], whose[kept], verify, searched)
+        assert found.people[row].tolist() == alone.people[0].tolist()
+        np.testing.assert_allclose(found.scores[row], alone.scores[0], rtol=1e-6)
+    assert found.people[5].tolist() == [NOBODY, NOBODY]
+
+
+def test_the_best_other_person_is_named_where_one_is_refused() -> None:
+    gallery = np.eye(3, 16, dtype=np.float32)
+    face = gallery[:1] + 0.5 * gallery[1:2]
+    face /= np.linalg.norm(face)
+    open_limits = NamingLimits(0.01, 0.0)
+    for excluded, person in ((None, 0), (np.array([[0], [0]]), 1)):
+        found = rank_people(face, gallery, np.arange(3), verify, excluded=excluded)
+        told = verdicts(1, refused=[] if excluded is None else [(0, 0)])
+        decisions = decide(found, np.zeros(1, int), np.full(1, -1, np.int8), open_limits, told)
+        assert decisions.person.tolist() == [person]
+        assert reasons(decisions) == [None]

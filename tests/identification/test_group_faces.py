@@ -11,6 +11,7 @@ from faceops.identification.unknown.groups import (
     ALONE,
     MEAN_SHARE,
     NEW,
+    Constraints,
     group_faces,
     linked_pairs,
     lowest_cosine,
@@ -166,3 +167,34 @@ def test_a_linear_verifier_confirms_each_link() -> None:
     rows[1, 0], rows[2, 21] = 0.9, 0.9  # one differs where it looks, one where it does not
     rows = unit(rows)
     assert group_faces(rows, np.arange(3), half_blind.probability, 0.5).tolist() == [0, -1, 0]
+
+
+def constraints(count: int, groups: list[list[int]], apart: list[tuple[int, int]]) -> Constraints:
+    group = np.full(count, -1)
+    for number, faces in enumerate(groups):
+        group[faces] = number
+    return Constraints(group, np.array(apart, np.int64).reshape(-1, 2).T)
+
+
+def test_faces_that_people_put_together_are_one_person_and_others_are_not() -> None:
+    rows, person = people(6, 5, 0.05)
+    photos = np.arange(len(rows))
+    of = [np.flatnonzero(person == number).tolist() for number in range(6)]
+    # Two people are put together, one is split, and one face does not belong to its person.
+    told = constraints(len(rows), [of[0] + of[1], of[2][:2], of[2][2:]], [(of[3][0], 3)])
+    told.group[of[3][1:]] = 3
+    expected = {*map(frozenset, [of[0] + of[1], of[2][:2], of[2][2:], of[3][1:], of[4], of[5]])}
+    found = group_faces(rows, photos, DISTANCE.probability, 0.5, constraints=told)
+    assert groups_of(found) == expected
+    before = group_faces(rows, photos, DISTANCE.probability, 0.5)
+    again = group_faces(rows, photos, DISTANCE.probability, 0.5, before, told)
+    assert groups_of(again) == expected
+    assert groups_of(before) == set(map(frozenset, of))
+
+
+def test_further_faces_join_the_groups_that_people_made() -> None:
+    rows, person = people(3, 6, 0.05)
+    of = [np.flatnonzero(person == number).tolist() for number in range(3)]
+    told = constraints(len(rows), [of[0][:3], of[1][:1]], [])
+    found = group_faces(rows, np.arange(len(rows)), DISTANCE.probability, 0.5, constraints=told)
+    assert groups_of(found) == set(map(frozenset, of))
