@@ -106,6 +106,55 @@ def test_two_people_can_be_shown_under_one_name(tmp_path: Path) -> None:
     assert decisions.person_id("Ann") == one
 
 
+def same(photo_id: str = OTHER_PHOTO, of: str = PHOTO, size: tuple[int, int] = (100, 50)) -> Entry:
+    return Entry(Action.SAME, photo_id, size=size, detail=of)
+
+
+def test_decisions_hold_for_a_photo_whose_file_was_written_anew(tmp_path: Path) -> None:
+    linked, half = same(), (5.0, 5.0, 20.0, 25.0)
+    decisions, (confirmed, _) = decided(tmp_path, about(Action.CONFIRM, "ann"), linked)
+    (place,) = decisions.places(OTHER_PHOTO)
+    assert (place.person, place.box, place.size) == ("ann", half, (100, 50))
+    # What is decided about either copy holds for both, in the order of time.
+    later = Entry(Action.REFUSE, OTHER_PHOTO, half, (100, 50), "ann")
+    for entry, person in (
+        (later, ""),
+        (Entry(Action.UNDO, detail=later.id), "ann"),
+        (Entry(Action.UNDO, detail=confirmed.id), None),
+    ):
+        decisions.add(Journal(tmp_path).append([entry]))
+        for known in (decisions, Decisions.load(tmp_path)):
+            for photo in (PHOTO, OTHER_PHOTO):
+                found = [place.person for place in known.places(photo)]
+                assert found == ([] if person is None else [person])
+
+
+def test_undoing_that_two_photos_are_the_same_parts_their_decisions(tmp_path: Path) -> None:
+    linked = same()
+    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"), linked)
+    assert len(decisions.places(OTHER_PHOTO)) == 1
+    decisions.add(Journal(tmp_path).append([Entry(Action.UNDO, detail=linked.id)]))
+    assert decisions.places(OTHER_PHOTO) == []
+    assert decisions.same_content(PHOTO) == {PHOTO}
+
+
+def test_a_photo_that_was_changed_and_restored_ends(tmp_path: Path) -> None:
+    back = same(PHOTO, OTHER_PHOTO, SIZE)
+    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"), same(), back)
+    assert [place.box for place in decisions.places(PHOTO)] == [BOX]
+
+
+def test_why_a_face_was_not_admitted_is_no_decision(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.tried("x") == {}
+    (entry,) = journal.append([about(Action.CONFIRM, "ann")])
+    journal.note_tried("x", {entry.id: "blurred"})
+    assert (journal.tried("x"), journal.tried("y")) == ({entry.id: "blurred"}, {})
+    assert journal.entries() == [entry]
+    journal.remove([entry.id])
+    assert journal.tried("x") == {}
+
+
 def test_merged_journals_of_two_machines_amount_to_the_same(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     for folder, person in ((here, "ann"), (there, "ben"), (here, "cas")):
@@ -142,6 +191,7 @@ def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
         {"person": ""},
         {"person": ["ann"]},
         {"surprise": 1},
+        {"action": "same", "person": ""},
     ],
 )
 def test_a_line_that_is_no_decision_is_refused(tmp_path: Path, change: dict) -> None:

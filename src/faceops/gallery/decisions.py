@@ -1,7 +1,7 @@
 """What the entries of a journal amount to: whom each face shows, and who has which name."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
-from faceops.gallery.journal import Action, Entry, Journal, new_person
+from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_person
 from faceops.gallery.names import person_key
+
+
+def scaled_box(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
+    """Return a box of a photo of `size`, width and height, in a copy of the size `to`."""
+    across, down = to[0] / size[0], to[1] / size[1]
+    x, y, width, height = box
+    return x * across, y * down, width * across, height * down
 
 
 @dataclass
@@ -24,6 +31,7 @@ class Place:
         refused: ids of people whom it does not show.
         ignored: an `Ignored`, or "".
         drawn: the box was drawn by hand: there may be no face that the detector finds.
+        trusted: the face is the person's although it is unlike their others.
         entry: id of the entry that gave `person` or `ignored`.
     """
 
@@ -33,10 +41,11 @@ class Place:
     refused: set[str] = field(default_factory=set)
     ignored: str = ""
     drawn: bool = False
+    trusted: bool = False
     entry: str = ""
 
-    def apply(self, entry: Entry) -> None:
-        """Let a further entry count."""
+    def apply(self, entry: Entry, box: Box) -> None:
+        """Let a further entry count; `box` is its box in this photo."""
         if entry.action == Action.REFUSE:
             self.refused.add(entry.person)
             if self.person == entry.person:
@@ -45,9 +54,10 @@ class Place:
             self.person, self.ignored, self.entry = "", entry.detail, entry.id
         else:
             self.person, self.ignored, self.entry = entry.person, "", entry.id
+            self.trusted = entry.detail == TRUSTED
             self.refused.discard(entry.person)
             if entry.action == Action.DRAW:
-                self.box, self.drawn = entry.box or self.box, True
+                self.box, self.drawn = box, True
 
     @property
     def is_open(self) -> bool:
@@ -61,6 +71,7 @@ class Decisions:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries: dict[str, Entry] = {}
         self._of_photo: dict[str, list[Entry]] = defaultdict(list)
+        self._links: dict[str, list[Entry]] = defaultdict(list)  # by both photos
         self._of_people: list[Entry] = []
         self._undone_by: dict[str, list[str]] = defaultdict(list)
         self._places: dict[str, list[Place]] = {}
@@ -90,12 +101,17 @@ class Decisions:
                 self._undone_by[entry.detail].append(entry.id)
                 while about.action == Action.UNDO and about.detail in self.entries:
                     about = self.entries[about.detail]
+            elif entry.action == Action.SAME:
+                for photo_id in (entry.photo_id, entry.detail):
+                    self._links[photo_id].append(entry)
+                    self._of_photo[photo_id] += []  # its photo has decisions now
             elif entry.photo_id:
                 self._of_photo[entry.photo_id].append(entry)
             else:
                 self._of_people.append(entry)
             if about.photo_id:
-                self._places.pop(about.photo_id, None)
+                for photo_id in self._linked(about.photo_id, lambda _: True):
+                    self._places.pop(photo_id, None)
             people_changed |= not about.photo_id
         if people_changed:
             self._update_people()
@@ -108,22 +124,65 @@ class Decisions:
         """Return the photos with decisions, by photo_id."""
         return self._of_photo.keys()
 
+    def same_content(self, photo_id: str) -> set[str]:
+        """Return the photos with the same content as this one, which is one of them."""
+        return self._linked(photo_id, self.holds)
+
+    def _linked(self, photo_id: str, counts: Callable[[str], bool]) -> set[str]:
+        found, waiting = {photo_id}, [photo_id]
+        while waiting:
+            for entry in self._links.get(waiting.pop(), ()):
+                if counts(entry.id):
+                    waiting += {entry.photo_id, entry.detail} - found
+                    found |= {entry.photo_id, entry.detail}
+        return found
+
+    def _of_content(self, photo_id: str) -> Iterator[tuple[Entry, Box, tuple[int, int]]]:
+        """Yield all entries about faces of the photo's content, with their box in this photo.
+
+        Also the size of this photo. Undone entries are included.
+        """
+        photos = self.same_content(photo_id)
+        if len(photos) == 1:
+            entries = self._of_photo.get(photo_id, [])
+        else:
+            every = [entry for one in photos for entry in self._of_photo.get(one, ())]
+            entries = sorted(every, key=lambda entry: (entry.time, entry.id))
+        sizes = [
+            entry.size for entry in self._links.get(photo_id, ()) if entry.photo_id == photo_id
+        ]
+        sizes += [entry.size for entry in entries if entry.photo_id == photo_id]
+        for entry in entries:
+            if entry.box is None:
+                continue
+            if entry.photo_id == photo_id or not sizes or not all(entry.size):
+                yield entry, entry.box, entry.size
+            else:
+                yield entry, scaled_box(entry.box, entry.size, sizes[0]), sizes[0]
+
     def places(self, photo_id: str) -> list[Place]:
         """Return what holds about the faces of a photo."""
         if photo_id not in self._of_photo:
             return []
         if photo_id not in self._places:
             places: list[Place] = []
-            for entry in self._of_photo[photo_id]:
-                if (box := entry.box) is None or not self.holds(entry.id):
+            for entry, box, size in self._of_content(photo_id):
+                if not self.holds(entry.id):
                     continue
                 overlaps = [box_overlap(place.box, box) for place in places]
                 if max(overlaps, default=0.0) < SAME_BOX:
                     overlaps.append(1.0)
-                    places.append(Place(box, entry.size))
-                places[int(np.argmax(overlaps))].apply(entry)
+                    places.append(Place(box, size))
+                places[int(np.argmax(overlaps))].apply(entry, box)
             self._places[photo_id] = [place for place in places if not place.is_open]
         return self._places[photo_id]
+
+    def ever_confirmed(self, photo_id: str, box: Box) -> bool:
+        """Return whether anybody has ever said whom the face shows, also if it was undone."""
+        return any(
+            entry.action in (Action.CONFIRM, Action.DRAW) and box_overlap(place, box) >= SAME_BOX
+            for entry, place, _ in self._of_content(photo_id)
+        )
 
     def match(self, photo_id: str, boxes: Sequence[Box]) -> list[Place | None]:
         """Return what holds about each face of a photo by its box; a place is of one face."""

@@ -13,7 +13,7 @@ import contextlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -39,6 +39,7 @@ class Action(StrEnum):
     NAME = "name"  # the person's name is `detail`
     SHOW = "show"  # the person is shown as `detail`, which may be another person's name too
     MERGE = "merge"  # the person and the person `detail` are one, the latter
+    SAME = "same"  # the photo was the photo `detail` before its file was written anew
     UNDO = "undo"  # the entry `detail` no longer counts
 
 
@@ -50,6 +51,11 @@ class Ignored(StrEnum):
     NEVER_ASK = "never_ask"
 
 
+TRUSTED = (
+    "trusted"  # `detail` of a face that is confirmed although it is unlike the person's others
+)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One decision.
@@ -57,8 +63,8 @@ class Entry:
     Attributes:
         action: a value of `Action`.
         photo_id, box: the place: sha256 of the photo, and x, y, width, height in pixels of the
-            upright photo; "" and None if it is about people only.
-        size: width and height of the upright photo, pixels; (0, 0) without a place.
+            upright photo; "" and None if it is about people only. `SAME` has no box.
+        size: width and height of the upright photo, pixels; (0, 0) without a photo.
         person: id of the person, "" for none; without a name in any entry, of a group of faces
             that are one unknown person.
         moved: of `MERGE`, the places of the enrolled faces that changed their person.
@@ -116,9 +122,11 @@ class Entry:
         if len(self.id) != 32 or set(self.id) - set("0123456789abcdef"):
             raise ValueError(f"its id {self.id!r} is not 32 hexadecimal digits")
         _parse_time(self.time)
-        of_place = self.action in _OF_PLACE
-        if of_place != (self.box is not None) or of_place != (len(self.photo_id) == 64):
+        of_place, of_photo = self.action in _OF_PLACE, self.action in (*_OF_PLACE, Action.SAME)
+        if of_place != (self.box is not None) or of_photo != (len(self.photo_id) == 64):
             raise ValueError(f"a decision {self.action} with a wrong place")
+        if self.action == Action.SAME and not (len(self.detail) == 64 and min(self.size) > 0):
+            raise ValueError("a photo that is the same as none")
         if (self.action in _OF_PERSON) != bool(self.person):
             raise ValueError(f"a decision {self.action} with a wrong person")
         if self.action == Action.IGNORE and self.detail not in list(Ignored):
@@ -128,7 +136,7 @@ class Entry:
 
 
 _OF_PLACE = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW)
-_OF_PERSON = (*(a for a in Action if a not in (Action.IGNORE, Action.UNDO)),)
+_OF_PERSON = (*(a for a in Action if a not in (Action.IGNORE, Action.SAME, Action.UNDO)),)
 
 
 def _box(values: Sequence[float]) -> Box:
@@ -153,6 +161,9 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS entries (id TEXT PRIMARY KEY, time TEXT, content TEXT) "
     "WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS entries_by_time ON entries (time, id)",
+    # No decisions: why a face that the entry confirms did not enter the gallery of a contract.
+    "CREATE TABLE IF NOT EXISTS tried (entry TEXT, contract TEXT, reason TEXT, "
+    "PRIMARY KEY (entry, contract)) WITHOUT ROWID",
 )
 
 
@@ -217,9 +228,33 @@ class Journal:
         with self._open(writes=True) as db:
             rows = [(entry,) for entry in entries]
             removed = db.executemany("DELETE FROM entries WHERE id=?", rows).rowcount
+            db.executemany("DELETE FROM tried WHERE entry=?", rows)
         with self._open(writes=False) as db:
             db.execute("VACUUM")
         return removed
+
+    def tried(self, contract: str) -> dict[str, str]:
+        """Return by entry why its face did not enter the gallery, see `note_tried`.
+
+        Raises: as `entries`.
+        """
+        if not self.path.is_file():
+            return {}
+        with self._open(writes=False) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name='tried'").fetchone():
+                return {}
+            rows = db.execute("SELECT entry, reason FROM tried WHERE contract=?", (contract,))
+            return dict(rows.fetchall())
+
+    def note_tried(self, contract: str, reasons: Mapping[str, str]) -> None:
+        """Note by entry why its face does not enter a gallery of `contract`.
+
+        Raises: as `append`.
+        """
+        if reasons:
+            with self._open(writes=True) as db:
+                rows = [(entry, contract, reason) for entry, reason in reasons.items()]
+                db.executemany("INSERT OR REPLACE INTO tried VALUES (?, ?, ?)", rows)
 
     def _insert(self, db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
         rows = ((entry.id, entry.time, entry.as_json()) for entry in entries)
