@@ -148,10 +148,8 @@ class Decisions:
         else:
             every = [entry for one in photos for entry in self._of_photo.get(one, ())]
             entries = sorted(every, key=lambda entry: (entry.time, entry.id))
-        sizes = [
-            entry.size for entry in self._links.get(photo_id, ()) if entry.photo_id == photo_id
-        ]
-        sizes += [entry.size for entry in entries if entry.photo_id == photo_id]
+        about = (*self._links.get(photo_id, ()), *entries)
+        sizes = [entry.size for entry in about if entry.photo_id == photo_id]
         for entry in entries:
             if entry.box is None:
                 continue
