@@ -40,6 +40,7 @@ class Reason(StrEnum):
     EXTREME_POSE = "extreme_pose"  # an enrolment photo that shows the face from the side
     LOW_QUALITY = "low_quality"
     NO_AGREEMENT = "no_agreement"  # an enrolment photo that is unlike the person's others
+    TAG_CONFLICT = "tag_conflict"  # names that other programs gave in a photo contradict each other
     FORGOTTEN = "forgotten"  # of a person whose data were removed at request
     # A face that is not named.
     BELOW_THRESHOLD = "below_threshold"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import FaceOpsError, printable
+from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.cli import common
 from faceops.cli.identify import result_lines
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COUNTS = ("rows", "cached_faces", "reports", "pictures")  # of what forgetting removed
 SPELLING = "in any spelling: Ann_Lee is ann-lee"
 MOST_PLACES = 10  # listed where others name the person
+MOST_FLAGS = 100  # told of one reason at an enrolment
 MOST_LOOKALIKES = 10  # told at an enrolment
 LOOK_ALIKE = "a face of one may stay unnamed as ambiguous; more photos of each help"
 # What forgetting does not reach.
@@ -35,7 +36,12 @@ NOT_COVERED = (
 def add_parser(subparsers: Any) -> None:
     """Add `faceops enrol`, `faceops people` with its actions, and `faceops name`."""
     enrolling = common.add_command(subparsers, _enrol)
-    common.add_folder(enrolling, "people_dir", PHOTOS, metavar="PEOPLE_DIR")
+    text = "the folder of known people, unless --from-tags names an album"
+    common.add_folder(enrolling, "people_dir", PHOTOS, metavar="PEOPLE_DIR", nargs="?", help=text)
+    text = (
+        "enrol the people whom digiKam, Lightroom, Picasa and other programs tagged in this album"
+    )
+    common.add_folder(enrolling, "--from-tags", PHOTOS, metavar="PHOTOS_DIR", help=text)
     text = "remove faces whose photo PEOPLE_DIR no longer has; those of photos that cannot be read "
     text += "stay"
     enrolling.add_argument("--prune", action="store_true", help=text)
@@ -77,29 +83,33 @@ def add_parser(subparsers: Any) -> None:
 def _enrol(args: argparse.Namespace) -> int:
     """Enrol known people into a gallery.
 
-    Enrol the people of PEOPLE_DIR: Name/photo.jpg or Name.jpg. Run it again after adding photos;
-    what is enrolled is not opened again.
+    Enrol the people of PEOPLE_DIR: Name/photo.jpg or Name.jpg; or with --from-tags those whom other
+    programs tagged in an album. Run it again after adding photos; what is enrolled is not opened
+    again.
     """
-    from faceops.gallery.enrol import enrol
+    from faceops.gallery.enrol import enrol, enrol_tagged
     from faceops.gallery.folder import gallery_stamp
     from faceops.gallery.names import as_arguments
     from faceops.gallery.store import Gallery
 
-    common.require_folder(args.people_dir, "name the folder of known people")
+    if (args.people_dir is None) == (args.from_tags is None):
+        raise UsageError("name either PEOPLE_DIR or an album: --from-tags PHOTOS_DIR.")
+    if args.from_tags is not None:
+        if args.prune:
+            raise UsageError("--prune goes with PEOPLE_DIR; faces from tags are never pruned.")
+        common.require_folder(args.from_tags, "name the folder of tagged photos")
+    else:
+        common.require_folder(args.people_dir, "name the folder of known people")
     limits = common.photo_limits(args)
     existing = Gallery.open(args.gallery) if gallery_stamp(args.gallery) else None
     bundle = common.load_bundle(args, existing)
-    report = enrol(
-        args.people_dir,
-        args.gallery,
-        bundle,
-        prune=args.prune,
-        trust=args.trust,
-        exclude=args.exclude,
-        limits=limits,
-    )
+    settings = {"trust": args.trust, "exclude": args.exclude, "limits": limits}
+    if args.from_tags is not None:
+        report = enrol_tagged(args.from_tags, args.gallery, bundle, **settings)
+    else:
+        report = enrol(args.people_dir, args.gallery, bundle, prune=args.prune, **settings)
     lines = [bundle.note] if bundle.note else []
-    lines += _flag_lines(report.flags)
+    lines += _flag_lines(report.flags, with_person=args.from_tags is not None)
     lines += [
         f"moved: the face of {move.photo} from {move.before} to {move.person}"
         for move in report.moved
@@ -124,6 +134,7 @@ def _enrol(args: argparse.Namespace) -> int:
         f"{args.gallery}: {len(report.people)} people, {sum(report.people.values())} faces; "
         f"{report.enrolled} enrolled now, {report.unchanged} unchanged, "
         f"{len(report.flags)} photos not enrolled"
+        + (f", {report.surplus} more not needed" if report.surplus else "")
         + (f", {len(report.moved)} moved" if report.moved else "")
         + (f", {report.pruned} faces removed" if args.prune else "")
     )
@@ -131,8 +142,20 @@ def _enrol(args: argparse.Namespace) -> int:
     return common.show(args, content, lines)
 
 
-def _flag_lines(flags: list[Any]) -> list[str]:
-    return [f"not enrolled: {printable(flag.photo)} ({flag.reason}): {flag.note}" for flag in flags]
+def _flag_lines(flags: list[Any], *, with_person: bool = False) -> list[str]:
+    """Return a line for each flag, for the first `MOST_FLAGS` of a reason."""
+    lines, seen = [], Counter[str]()
+    for flag in flags:
+        seen[flag.reason] += 1
+        if seen[flag.reason] <= MOST_FLAGS:
+            who = f", {flag.person}" if with_person and flag.person else ""
+            lines.append(f"not enrolled: {printable(flag.photo)}{who} ({flag.reason}): {flag.note}")
+    lines += [
+        f"not enrolled: {count - MOST_FLAGS} more ({reason}); --json lists all of them"
+        for reason, count in seen.items()
+        if count > MOST_FLAGS
+    ]
+    return lines
 
 
 def _list(args: argparse.Namespace) -> int:

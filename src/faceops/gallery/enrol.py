@@ -1,8 +1,9 @@
-"""Enrol the people of a folder: `Name/photo.jpg` (nested files too) or `Name.jpg`."""
+"""Enrol the people of a folder, `Name/photo.jpg` or `Name.jpg`, or those tagged in an album."""
 
+import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
-from faceops.gallery import people_folder
+from faceops.gallery import people_folder, tags
 from faceops.gallery.agreement import choose_faces, comparison, dissimilar_photos
-from faceops.gallery.faces_file import NAMED, GalleryFace, face_identity
+from faceops.gallery.faces_file import NAMED, TAGGED, GalleryFace, face_identity
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
-from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, SkippedPhoto
+from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.gallery.unfinished import remove_unfinished
 from faceops.photos.formats import PhotoLimits
@@ -31,6 +32,7 @@ SAVE_EVERY_S = 30.0
 # A save writes the embeddings of all faces. It waits for this share of new ones, so that all the
 # saves of an enrolment together write no more than a fixed amount for each new face.
 SAVE_EVERY_SHARE = 0.02
+FEWEST_AT_ONCE = 8  # photos of a person that are opened before it is asked whether they suffice
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class EnrolReport:
     Attributes:
         enrolled, unchanged: photos.
         photos_opened: photos, without those whose faces an interrupted enrolment had kept.
+        surplus: photos that were not opened, because their person has enough faces.
         pruned: faces.
         flags: photos that were not enrolled.
         people: faces of each person in the whole gallery.
@@ -60,6 +63,7 @@ class EnrolReport:
 
     enrolled: int = 0
     unchanged: int = 0
+    surplus: int = 0
     pruned: int = 0
     photos_opened: int = 0
     flags: list[SkippedPhoto] = field(default_factory=list)
@@ -102,17 +106,65 @@ def enrol(
     """
     skipped: dict[Path, str] = {}
     paths = people_folder.list_people(people_dir, exclude, skipped)
+
+    def read(gallery: Gallery, threads: int) -> PeopleFolder:
+        folder = people_folder.read_people(people_dir, paths, gallery, limits.max_bytes, threads)
+        folder.unread |= {
+            valid_unicode(path.relative_to(people_dir).as_posix()) for path in skipped
+        }
+        return folder
+
+    report = _enrol_all(read, gallery_dir, bundle, limits, prune=prune, trust=trust)
+    report.skipped = dict(Counter(skipped.values()))
+    return report
+
+
+def enrol_tagged(
+    photos_dir: Path,
+    gallery_dir: Path,
+    bundle: Bundle,
+    *,
+    trust: bool = False,
+    exclude: Sequence[str] = (),
+    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+) -> EnrolReport:
+    """Enrol the people whom other programs tagged in the album `photos_dir`; see `read_tagged`.
+
+    As `enrol`, but photos are opened only until a person has `MAX_FACES` faces in the gallery. A
+    face whose tag was corrected since then moves to the other person. Nothing is ever removed.
+
+    Raises:
+        UsageError: `photos_dir` is not a folder or holds no files.
+        FaceOpsError: as of `enrol`.
+    """
+    skipped: dict[Path, str] = {}
+    paths = tags.list_album(photos_dir, exclude, skipped)
+
+    def read(gallery: Gallery, threads: int) -> PeopleFolder:
+        return tags.read_tagged(photos_dir, paths, gallery, limits, threads)
+
+    report = _enrol_all(read, gallery_dir, bundle, limits, prune=False, trust=trust)
+    report.skipped = dict(Counter(skipped.values()))
+    return report
+
+
+def _enrol_all(
+    read: Callable[[Gallery, int], PeopleFolder],
+    gallery_dir: Path,
+    bundle: Bundle,
+    limits: PhotoLimits,
+    *,
+    prune: bool,
+    trust: bool,
+) -> EnrolReport:
+    """Enrol the people whom `read` returns for the gallery, with so many threads."""
     release = bundle.release
     with folder_lock(gallery_dir):
         gallery = open_or_create(
             gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
         threads = default_threads()
-        folder = people_folder.read_people(people_dir, paths, gallery, limits.max_bytes, threads)
-        folder.unread |= {
-            valid_unicode(path.relative_to(people_dir).as_posix()) for path in skipped
-        }
-        enrolment = _Enrolment(gallery, folder, bundle, trust)
+        enrolment = _Enrolment(gallery, read(gallery, threads), bundle, trust)
         if prune:
             enrolment.prune()
         enrolment.enrol_new_photos(limits, threads)
@@ -122,7 +174,6 @@ def enrol(
             enrolled.save()  # else the files and the results decided with them stay
         remove_unfinished(gallery_dir)
     report = enrolment.report
-    report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
     if changed := enrolment.changed & set(enrolled.people):
         pairs = find_lookalikes(enrolled, release.thresholds, bundle.verify)
@@ -148,6 +199,7 @@ class _Enrolment:
         self._compare = comparison(thresholds, bundle.verify, self._threshold_for)
         for face in gallery.renamed(folder.names).faces:
             self._add(face)
+        self._saved, self._saved_faces = time.monotonic(), len(self._by_place)
         self.changed: set[str] = set()
         self.report = EnrolReport(
             flags=list(folder.skipped),
@@ -170,25 +222,44 @@ class _Enrolment:
 
     def enrol_new_photos(self, limits: PhotoLimits, threads: int) -> None:
         """Open the photos that are not enrolled for their person, and enrol them."""
-        new = {}
+        pending = {}
         for person, photos in self._folder.photos.items():
             # A face whose crop was lost is enrolled again.
             enrolled = {face.photo_id for face in self._faces_of(person) if face.crop_id}
-            new[person] = [photo for photo in photos if photo.photo_id not in enrolled]
+            pending[person] = [photo for photo in photos if photo.photo_id not in enrolled]
+            self.report.unchanged += len(photos) - len(pending[person])
+        while new := self._next_photos(pending):
+            self._enrol_photos(new, limits, threads)
+        self.report.surplus = sum(map(len, pending.values()))
+
+    def _next_photos(self, pending: dict[str, list[PersonPhoto]]) -> dict[str, list[PersonPhoto]]:
+        """Take the photos that are opened next from those `pending` of each person."""
+        chosen = {}
+        for person, photos in pending.items():
+            room = self._room_for(person)
+            if photos and room > 0:
+                count = len(photos) if math.isinf(room) else max(int(room), FEWEST_AT_ONCE)
+                chosen[person], pending[person] = photos[:count], photos[count:]
+        return chosen
+
+    def _room_for(self, person: str) -> float:
+        return self._folder.most_faces - len(self._by_person[person])
+
+    def _enrol_photos(
+        self, new: dict[str, list[PersonPhoto]], limits: PhotoLimits, threads: int
+    ) -> None:
         work = [photo for photos in new.values() for photo in photos]
-        self.report.unchanged = sum(map(len, self._folder.photos.values())) - len(work)
         folder = self._gallery.folder
         opening = people_folder.open_photos(work, self._bundle, folder, limits, threads)
         opened = track(opening, "enrol", total=len(work))
-        saved, saved_faces = time.monotonic(), len(self._by_place)
         for person, photos in new.items():
             found = [next(opened) for _ in photos]
             self._enrol_person(person, found)
             self.report.photos_opened += sum(not photo.kept for photo in found)
-            grown = len(self._by_place) > saved_faces * (1 + SAVE_EVERY_SHARE)
-            if grown and time.monotonic() - saved > SAVE_EVERY_S:
+            grown = len(self._by_place) > self._saved_faces * (1 + SAVE_EVERY_SHARE)
+            if grown and time.monotonic() - self._saved > SAVE_EVERY_S:
                 self.gallery().save()
-                saved, saved_faces = time.monotonic(), len(self._by_place)
+                self._saved, self._saved_faces = time.monotonic(), len(self._by_place)
         next(opened, None)  # ends the progress bar
 
     def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
@@ -217,7 +288,11 @@ class _Enrolment:
             photos = [photo for place, photo in enumerate(photos) if place not in strange]
             embeddings = [rows for place, rows in enumerate(embeddings) if place not in strange]
         chosen = choose_faces(embeddings, known, self._bundle.verify, self._threshold_for)
-        for photo, vectors, index in zip(photos, embeddings, chosen, strict=True):
+        found = list(zip(photos, embeddings, chosen, strict=True))
+        if len(found) > (room := self._room_for(person)):  # the best of them, each with one face
+            found.sort(key=lambda row: -row[0].faces[0].quality.overall)
+            del found[int(room) :]
+        for photo, vectors, index in found:
             if index is not None:
                 self._enrol_face(person, photo, photo.faces[index], vectors[index])
                 continue
@@ -254,6 +329,8 @@ class _Enrolment:
         note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"
         if other.origin == NAMED:
             note = f"the same face was named {other.person} in an album; enrol another photo"
+        elif TAGGED in (other.origin, self._folder.origin):
+            note = f"the same face is enrolled as {other.person}; correct the tag that is wrong"
         self._skip(photo, person, Reason.DUPLICATE_OTHER_PERSON, note)
         return True
 
@@ -270,7 +347,8 @@ class _Enrolment:
             self.report.moved.append(MovedFace(photo.photo, person, other.person))
         source = photo.photo_id, photo.photo
         self.changed.add(person)
-        self._add(self._gallery.store_face(person, source, face, embedding))
+        origin = self._folder.origin
+        self._add(self._gallery.store_face(person, source, face, embedding, origin))
 
     def _skip(self, photo: OpenedPhoto, person: str, reason: Reason, note: str) -> None:
         self.report.flags.append(SkippedPhoto(photo.photo, person, reason, note))

@@ -29,6 +29,7 @@ _STATEMENT_SHA256 = b"faceops.contract_sha256"
 _NORM_TOLERANCE = 1e-2
 ENROLLED = "enrolled"
 NAMED = "named"
+TAGGED = "tagged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,8 @@ class GalleryFace:
         detector_score, quality: 0 to 1.
         embedding: float32 (D,), L2-normalised.
         crop_id: of the aligned face, see `faceops.gallery.crops`; "" in galleries of format 1.
-        origin: "enrolled" from a folder of people, or "named" in an album, where `photo` lies then.
+        origin: "enrolled" from a folder of people, or from an album, where `photo` lies then:
+            "named" by the user, or "tagged" by another program.
     """
 
     person: str

@@ -1,10 +1,12 @@
 """Read a folder of people, `Name/photo.jpg` (nested files too) or `Name.jpg`; open its photos."""
 
+import math
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 import numpy as np
 
@@ -44,6 +46,7 @@ MIN_SIZE = 32  # pixels
 MIN_QUALITY = 0.2
 MIN_SHARPNESS = 4.0
 MAX_POSE = 1.0
+MAX_FACES = 20  # enrolled of one person from an album: more do not improve a search
 MAX_FAILED_SHARE = 0.1  # of the photos, for a `shortage`; more end the enrolment
 
 
@@ -82,17 +85,32 @@ class PersonPhoto:
     photo: str
     photo_id: str
 
+    @property
+    def method(self) -> str:
+        """What, beside the photo and the release, determines the faces that `find` returns."""
+        return ""
+
+    def find(self, finder: FaceFinder, limits: PhotoLimits) -> "OpenedPhoto":
+        """Open the photo, see `open_person_photo`."""
+        return open_person_photo(self, finder, limits)
+
+    def of_person(self, opened: "OpenedPhoto") -> "OpenedPhoto":
+        """Return what `find` returned with the faces that may be the person's."""
+        return opened
+
 
 @dataclass
 class PeopleFolder:
     """The people of a folder, each under the name that is shown, and their photos.
 
     Attributes:
-        photos: each person's photos once, people by name, photos by path.
+        photos: each person's photos once, people by name, photos in the order of enrolment.
         names: by each spelling in the folder or the gallery, the name that is shown.
         aliases: by the name of a folder, the person who once had that name.
         skipped: files that cannot be used, and further copies of a person's photo.
         unread: paths that could not be read this time, or are excluded: nothing is known of them.
+        origin: of the faces that are enrolled, see `GalleryFace`.
+        most_faces: of a person in the gallery; further photos are not opened.
     """
 
     photos: dict[str, list[PersonPhoto]]
@@ -100,6 +118,8 @@ class PeopleFolder:
     aliases: dict[str, str]
     skipped: list[SkippedPhoto] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
+    origin: str = ENROLLED
+    most_faces: float = math.inf
 
     def skip(self, photo: str, person: str, reason: Reason, note: str) -> None:
         """Note that `photo` is not enrolled."""
@@ -109,18 +129,18 @@ class PeopleFolder:
         """Return the spellings of each name beside the one that is shown."""
         others: dict[str, list[str]] = defaultdict(list)
         for spelling, name in sorted(self.names.items()):
-            if spelling != name:
+            if spelling != name and spelling not in self.aliases:
                 others[name].append(spelling)
         return dict(sorted(others.items()))
 
     def lacks(self, face: GalleryFace) -> bool:
-        """Return whether the face came from its person's folder and its photo is gone there.
+        """Return whether the face came from such a folder and its photo is not the person's there.
 
         Photos at or below a path in `unread` do not count as gone.
         """
         path = PurePosixPath(face.photo)
         return (
-            face.origin == ENROLLED
+            face.origin == self.origin
             and face.person not in self._people_by_photo.get(face.photo_id, ())
             and self.unread.isdisjoint(map(str, (path, *path.parents)))
         )
@@ -162,20 +182,14 @@ def read_people(
     alone are one person, shown in the spelling of the gallery, or else the first one by path; a
     name that a person of the gallery had before is that person's. What cannot be a name is skipped.
     """
-    aliases: dict[str, str] = {}
     owners: dict[Path, str] = {}
     misnamed: dict[Path, str] = {}
     for path in paths:
         try:
-            name = person_of(path.relative_to(root))
+            owners[path] = person_of(path.relative_to(root))
         except UsageError as error:
             misnamed[path] = str(error).rstrip(".")
-            continue
-        if person_key(name) in gallery.aliases:
-            aliases[name] = gallery.aliases[person_key(name)]
-        owners[path] = aliases.get(name, name)
-    names = first_spellings([*gallery.persons, *owners.values()])
-    aliases = {name: names[person] for name, person in sorted(aliases.items())}
+    names, aliases = shown_names(owners.values(), gallery)
     people = sorted({names[owner] for owner in owners.values()})
     folder = PeopleFolder({person: [] for person in people}, names, aliases)
     for path, problem in misnamed.items():
@@ -183,8 +197,7 @@ def read_people(
         folder.skip(photo, "", Reason.BAD_NAME, problem)
         folder.unread.add(photo)  # a face that an earlier version enrolled from it stays
     seen: set[tuple[str, str]] = set()
-    hashing = ordered_map(partial(_photo_id, max_bytes), list(owners), threads)
-    hashed = track(hashing, "hash photos", total=len(owners))
+    hashed = hash_photos(list(owners), max_bytes, threads)
     for (path, owner), photo_id in zip(owners.items(), hashed, strict=True):
         person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
@@ -197,6 +210,29 @@ def read_people(
             seen.add((person, photo_id))
             folder.photos[person].append(PersonPhoto(person, path, photo, photo_id))
     return folder
+
+
+def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str], dict[str, str]]:
+    """Return, by each name in `found` or in the gallery, the name that is shown; and the aliases.
+
+    That is the spelling of the gallery, or else the first one. The aliases are the names in `found`
+    that a person of the gallery had before, with the name that this person has now.
+    """
+    found = list(found)
+    now = {name: gallery.aliases.get(person_key(name), name) for name in found}
+    shown = first_spellings([*gallery.persons, *now.values()])
+    aliases = {
+        name: shown[person]
+        for name, person in sorted(now.items())
+        if person_key(name) in gallery.aliases
+    }
+    return shown | aliases, aliases
+
+
+def hash_photos(paths: Sequence[Path], max_bytes: int, threads: int) -> Iterator[str | PhotoError]:
+    """Yield the sha256 of each file's bytes, or why it cannot be read."""
+    hashing = ordered_map(partial(_photo_id, max_bytes), paths, threads)
+    return track(hashing, "hash photos", total=len(paths))
 
 
 def _photo_id(max_bytes: int, path: Path) -> str | PhotoError:
@@ -266,17 +302,21 @@ def open_photos(
     finder = bundle.face_finder()
     unfinished = UnfinishedWork(gallery, f"{bundle.release.contract_id} {limits}")
 
+    # A photo of several people is opened for the first of them.
+    locks = {(photo.photo_id, photo.method): Lock() for photo in photos}
+
     def open_photo(photo: PersonPhoto) -> OpenedPhoto:
-        kept = unfinished.load(photo.photo_id)
-        if kept is not None:
-            return _from_arrays(photo, kept)
-        opened = open_person_photo(photo, finder, limits)
-        if opened.faces:
-            crops = np.stack([face.crop for face in opened.faces])
-            opened = replace(opened, embeddings=bundle.embed(crops))
-            # By the bytes that were opened: the file may be another one than was hashed.
-            unfinished.keep(opened.photo_id, **_as_arrays(opened))
-        return opened
+        with locks[photo.photo_id, photo.method]:
+            kept = unfinished.load(f"{photo.photo_id}{photo.method}")
+            if kept is not None:
+                return photo.of_person(_from_arrays(photo, kept))
+            opened = photo.find(finder, limits)
+            if opened.faces:
+                crops = np.stack([face.crop for face in opened.faces])
+                opened = replace(opened, embeddings=bundle.embed(crops))
+                # By the bytes that were opened: the file may be another one than was hashed.
+                unfinished.keep(f"{opened.photo_id}{photo.method}", **_as_arrays(opened))
+        return photo.of_person(opened)
 
     failed: list[PersonPhoto] = []
 

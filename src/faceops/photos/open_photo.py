@@ -110,7 +110,7 @@ def photo_bytes(path: Path, max_bytes: int) -> bytes:
     Raises:
         PhotoError: gone, no permission, not a regular file, empty, or more than `max_bytes`.
     """
-    with _open_file(path, max_bytes) as file:
+    with open_file(path, max_bytes) as file:
         content = file.read(max_bytes + 1)
         check_length(path, len(content), max_bytes)
         return content
@@ -122,7 +122,7 @@ def hash_photo(path: Path, max_bytes: int) -> str:
     Raises:
         PhotoError: as `photo_bytes`.
     """
-    with _open_file(path, max_bytes) as file:
+    with open_file(path, max_bytes) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -138,7 +138,8 @@ def _one_at_a_time(is_large: bool) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
+def open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
+    """Open the regular file `path` of a photo; errors as of `photo_bytes`."""
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -155,7 +156,7 @@ def _open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
         reason = Reason.UNREADABLE
         sentence = "may not be read; give this user permission to read it."
     except MemoryError:
-        raise _no_memory(path) from None
+        raise no_memory(path) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         sentence = f"cannot be read ({why}); check the disk or the link."
@@ -199,7 +200,7 @@ _BYTES_BESIDE = 32_000_000
 _PILLOW = r"PIL\."
 
 # The errors of Pillow's decoders on broken bytes.
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -235,8 +236,8 @@ def decode_photo(
         PhotoError: with the reason code and one sentence.
     """
     check_length(path, len(content), limits.max_bytes)
-    photo_format = _format_of(content, path)
-    _silence_pillow()
+    photo_format = format_in(content, path)
+    silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # the limit below, which knows at which size a JPEG is decoded
     decoded = (0, 0)
     try:
@@ -263,21 +264,25 @@ def decode_photo(
             image = within(opened, FULL_PIXELS)
         pixels = to_rgb(image if photo_format.decoder_turns else upright(image, orientation))
     except MemoryError:
-        raise _no_memory(path) from None
-    except _DECODER_ERRORS as error:
+        raise no_memory(path) from None
+    except DECODER_ERRORS as error:
         # Without memory, most decoders report broken bytes: "broken data stream".
         if shortage(error) or not _fits_into_memory(decoded):
-            raise _no_memory(path) from None
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        broken = "image" if isinstance(error, UnidentifiedImageError) else f"image ({why})"
-        raise PhotoError(
-            path, Reason.UNREADABLE, f"is a broken {broken}; copy it again or remove it."
-        ) from None
+            raise no_memory(path) from None
+        raise broken_photo(path, error) from None
     photo_id = hashlib.sha256(content).hexdigest()
     return Photo(pixels, photo_format.name, photo_id, size, orientation, is_draft)
 
 
-def _no_memory(path: Path) -> PhotoShortageError:
+def broken_photo(path: Path, error: Exception) -> PhotoError:
+    """Return the error for one of DECODER_ERRORS."""
+    why = (str(error).splitlines() or [type(error).__name__])[0]
+    broken = "image" if isinstance(error, UnidentifiedImageError) else f"image ({why})"
+    return PhotoError(path, Reason.UNREADABLE, f"is a broken {broken}; copy it again or remove it.")
+
+
+def no_memory(path: Path) -> PhotoShortageError:
+    """Return the error for a photo that does not fit into memory, or the like."""
     sentence = "does not fit into memory now; close other programs, or use fewer threads."
     return PhotoShortageError(path, Reason.UNREADABLE, sentence, transient=True)
 
@@ -291,8 +296,8 @@ def _fits_into_memory(size: tuple[int, int]) -> bool:
     return True
 
 
-def _format_of(content: bytes, path: Path) -> PhotoFormat:
-    """Return the format, and register its plug-in.
+def format_in(content: bytes, path: Path) -> PhotoFormat:
+    """Return the format of a file that begins with `content`, and register its plug-in.
 
     Raises:
         PhotoError: it is not read, or needs an extra.
@@ -311,7 +316,7 @@ def _format_of(content: bytes, path: Path) -> PhotoFormat:
         photo_format.register()
     except ImportError as error:
         if shortage(error):
-            raise _no_memory(path) from None
+            raise no_memory(path) from None
         raise PhotoError(
             path,
             Reason.UNSUPPORTED_FORMAT,
@@ -342,7 +347,7 @@ def _check_size(
         )
 
 
-def _silence_pillow() -> None:
+def silence_pillow() -> None:
     """Ignore what Pillow warns of and logs about odd files: reasons replace it."""
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # Adding the filter again would make Python repeat warnings of other libraries.

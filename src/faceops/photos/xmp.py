@@ -33,8 +33,12 @@ RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MWG = "http://www.metadataworkinggroup.com/schemas/regions/"
 AREA = "http://ns.adobe.com/xmp/sType/Area#"
 DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
+MICROSOFT = "http://ns.microsoft.com/photo/1.2/t/Region#"  # a region
+MICROSOFT_INFO = "http://ns.microsoft.com/photo/1.2/t/RegionInfo#"  # the list of them
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 OURS = "https://faceops.invalid/ns/1.0/"
+OWN = "faceops"
+COPIED = "embedded "  # from the photo; a digest of what was copied follows
 _META = "adobe:ns:meta/"
 _XMLNS = "http://www.w3.org/2000/xmlns/"
 _PREFIXES = {
@@ -118,10 +122,24 @@ class XmpDocument:
         """Return the packet in UTF-8."""
         return _serialise(self._document) + b"\n"
 
-    def regions(self) -> Iterator[Element]:
-        """Yield every rdf:li of a region list."""
-        for regions in list(self._document.getElementsByTagNameNS(MWG, "RegionList")):
-            yield from list(regions.getElementsByTagNameNS(RDF, "li"))
+    def regions(self) -> list[Element]:
+        """Return every rdf:li of a region list of MWG."""
+        return self._items(MWG, "RegionList")
+
+    def microsoft_regions(self) -> list[Element]:
+        """Return every rdf:li of a region list of Microsoft."""
+        return self._items(MICROSOFT_INFO, "Regions")
+
+    def _items(self, namespace: str, name: str) -> list[Element]:
+        lists = self._document.getElementsByTagNameNS(namespace, name)
+        arrays = (array for found in lists for array in _elements(found))
+        return [
+            item
+            for array in arrays
+            if array.namespaceURI == RDF
+            for item in _elements(array)
+            if (item.namespaceURI, item.localName) == (RDF, "li")
+        ]
 
     def people(self, namespace: str) -> list[Element]:
         """Return the rdf:li of PersonInImage of IPTC, or of `OURS`: names that FaceOps added."""
@@ -140,21 +158,28 @@ class XmpDocument:
                 yield node.data
             pending += node.childNodes
 
-    def add_region(self, name: str, area: Area, stored_size: tuple[int, int]) -> None:
-        """Add a region of type Face, marked as written by FaceOps."""
+    def add_region(
+        self,
+        name: str,
+        area: Area,
+        stored_size: tuple[int, int],
+        kind: str = "Face",
+        source: str = OWN,
+    ) -> None:
+        """Add a region of type `kind`, marked as written by FaceOps; see `source_of`."""
         lists = self._document.getElementsByTagNameNS(MWG, "RegionList")
         bag = self._bag(lists[0] if lists else self._new_regions(stored_size))
         item = self._declared(self._child(bag, "rdf:li", RDF))
         item.setAttributeNS(RDF, "rdf:parseType", "Resource")
         self._child(item, "mwg-rs:Name", MWG, name)
-        self._child(item, "mwg-rs:Type", MWG, "Face")
+        self._child(item, "mwg-rs:Type", MWG, kind)
         place = self._child(item, "mwg-rs:Area", MWG)
         for field, value in zip("xywh", area, strict=True):
             place.setAttributeNS(AREA, f"stArea:{field}", f"{value:.6f}")
         place.setAttributeNS(AREA, "stArea:unit", "normalized")
         extensions = self._child(item, "mwg-rs:Extensions", MWG)
         extensions.setAttributeNS(RDF, "rdf:parseType", "Resource")
-        self._child(extensions, "faceops:Source", OURS, "faceops")
+        self._child(extensions, "faceops:Source", OURS, source)
 
     def add_person(self, name: str) -> None:
         """Add a name to PersonInImage, and to the list of the names that FaceOps added."""
@@ -296,12 +321,41 @@ def area_of(region: Element) -> Area | None:
         return None
 
 
-def is_ours(region: Element) -> bool:
-    """Return whether FaceOps added a region."""
+def microsoft_area(region: Element) -> Area | None:
+    """Return the area of a region of Microsoft, which gives its corner; None if it has none."""
+    try:
+        x, y, w, h = map(float, text_field(region, MICROSOFT, "Rectangle").split(","))
+    except ValueError:
+        return None
+    return Area(x + w / 2, y + h / 2, w, h)
+
+
+def applied_size(region: Element) -> tuple[float, float] | None:
+    """Return width and height of the photo for which a region was made; None if it has none."""
+    element: Any = region
+    while element is not None and element.localName != "RegionList":
+        element = element.parentNode
+    size = _field_of(element.parentNode, MWG, "AppliedToDimensions") if element else None
+    if size is None or isinstance(size, str):
+        return None
+    try:
+        width, height = (float(text_field(size, DIMENSIONS, side)) for side in "wh")
+    except ValueError:
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def source_of(region: Element) -> str:
+    """Return who wrote a region: `OWN`, `COPIED` by FaceOps with a digest, or "" for others."""
     extensions = _field_of(region, MWG, "Extensions")
     if extensions is None or isinstance(extensions, str):
-        return False
-    return text_field(extensions, OURS, "Source") == "faceops"
+        return ""
+    return text_field(extensions, OURS, "Source")
+
+
+def is_ours(region: Element) -> bool:
+    """Return whether FaceOps added a region, by its own decision."""
+    return source_of(region) == OWN
 
 
 def _has_property(description: Element) -> bool:

@@ -16,7 +16,7 @@ from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, PhotoFaces, find_in_photo
 from faceops.gallery.faces_file import NAMED
 from faceops.gallery.names import given_name, paths_shown_as, person_key
-from faceops.gallery.people_folder import ADVICE, SkippedPhoto, enrolment_refusal
+from faceops.gallery.people_folder import ADVICE, MAX_FACES, SkippedPhoto, enrolment_refusal
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
 from faceops.identification.records.records import read_columns
@@ -29,7 +29,6 @@ from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
 BOX = ("x", "y", "width", "height")  # columns
-MAX_FACES = 20  # enrolled of one person: more do not improve a search
 
 
 @dataclass

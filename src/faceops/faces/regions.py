@@ -1,0 +1,152 @@
+"""Face regions that programs marked in photos: those of MWG and of Microsoft, as one list.
+
+digiKam, Lightroom, Picasa and the exporters of Apple Photos write regions of MWG, Windows Photo
+Gallery those of Microsoft, and digiKam both for the same face. Both are shares of the stored image.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from xml.dom.minidom import Element
+
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.photos import xmp
+from faceops.photos.photo_header import PhotoHeader
+from faceops.photos.pixels import SIDEWAYS
+from faceops.photos.xmp import Area, XmpDocument
+
+MOST_REGIONS = 1000  # of one packet that are read
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be")
+_MARKS = [
+    namespace.encode(encoding) for namespace in (xmp.MWG, xmp.MICROSOFT) for encoding in _ENCODINGS
+]
+_SAME_PROPORTIONS = 0.05  # relative difference of width over height
+# Of the upright image in the stored one: the orientation that undoes another one.
+_UNDOES = {6: 8, 8: 6}
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region of a photo.
+
+    Attributes:
+        name: as it is stored, "" for none.
+        area: as shares of the stored image; None if it was made for a photo of other proportions,
+            which has been cropped or turned since.
+        kind: MWG's type: "Face", also where none is stated, "Pet", "Focus" and others.
+    """
+
+    name: str
+    area: Area | None
+    kind: str = "Face"
+
+
+def has_regions(packet: bytes) -> bool:
+    """Return whether a packet may have regions; parsing it takes a hundred times as long."""
+    return any(mark in packet for mark in _MARKS)
+
+
+def embedded_regions(header: PhotoHeader) -> list[Region]:
+    """Return the regions that are embedded in a photo; packets that are no XMP have none."""
+    documents = []
+    for packet in filter(has_regions, header.packets):
+        try:
+            documents.append(XmpDocument(packet))
+        except ValueError:
+            continue  # neither do other programs read it
+    return regions_of_others(documents, header.size, header.orientation)
+
+
+def regions_of_others(
+    documents: Iterable[XmpDocument], size: tuple[int, int], orientation: int
+) -> list[Region]:
+    """Return the regions that FaceOps did not decide, each once, where several state it.
+
+    Args:
+        size: width and height of the upright photo in pixels.
+        orientation: stated by the file, 1 to 8.
+    """
+    found: list[Region] = []
+    for document in documents:
+        for region in _regions(document, size, orientation):
+            if len(found) < MOST_REGIONS and not any(_is_same(region, one) for one in found):
+                found.append(region)
+    return found
+
+
+def overlap(one: Area, other: Area) -> float:
+    """Return the intersection over union of two areas, 0 to 1."""
+    return box_overlap(_corners(one), _corners(other))
+
+
+def _corners(area: Area) -> Box:
+    return area.x - area.w / 2, area.y - area.h / 2, area.w, area.h
+
+
+def upright_box(area: Area, size: tuple[int, int], orientation: int) -> Box:
+    """Return an area of the stored image as x, y, width, height in pixels of the upright photo.
+
+    Args:
+        size: width and height of the upright photo in pixels.
+        orientation: stated by the file, 1 to 8.
+    """
+    stored = size[::-1] if orientation in SIDEWAYS else size
+    x, y, w, h = _corners(area)
+    box = x * stored[0], y * stored[1], w * stored[0], h * stored[1]
+    turned = xmp.stored_area(box, stored, _UNDOES.get(orientation, orientation))
+    if turned is None:
+        return 0.0, 0.0, 0.0, 0.0
+    x, y, w, h = _corners(turned)
+    return x * size[0], y * size[1], w * size[0], h * size[1]
+
+
+def _is_same(one: Region, other: Region) -> bool:
+    if one.area is None or other.area is None:
+        return one == other
+    same_name = (one.name, one.kind) == (other.name, other.kind)
+    return same_name and overlap(one.area, other.area) >= SAME_BOX
+
+
+def _regions(document: XmpDocument, size: tuple[int, int], orientation: int) -> Iterator[Region]:
+    for item in document.regions():
+        area = xmp.area_of(item)
+        if xmp.is_ours(item) or area is None or not _is_inside(area):
+            continue
+        name, kind = (xmp.text_field(item, xmp.MWG, field) for field in ("Name", "Type"))
+        yield Region(name.strip(), _in_stored(item, area, size, orientation), kind or "Face")
+    for item in document.microsoft_regions():
+        area = xmp.microsoft_area(item)
+        if area is not None and _is_inside(area):
+            name = xmp.text_field(item, xmp.MICROSOFT, "PersonDisplayName")
+            yield Region(name.strip(), area)
+
+
+def _is_inside(area: Area) -> bool:
+    """Return whether an area has a size and its centre lies in the photo."""
+    return (
+        all(map(math.isfinite, area))
+        and 0 <= area.x <= 1
+        and 0 <= area.y <= 1
+        and 0 < area.w <= 2
+        and 0 < area.h <= 2
+    )
+
+
+def _in_stored(region: Element, area: Area, size: tuple[int, int], orientation: int) -> Area | None:
+    """Return `area` as shares of the stored image, by the size for which the region was made.
+
+    MWG's regions are made for the stored image; some programs make them for the upright one and
+    state its size. A photo whose proportions are other ones was cropped or turned since.
+    """
+    made_for = xmp.applied_size(region)
+    if made_for is None:
+        return area
+    proportions, upright = made_for[0] / made_for[1], size[0] / size[1]
+    stored = 1 / upright if orientation in SIDEWAYS else upright
+    if abs(proportions / stored - 1) <= _SAME_PROPORTIONS:
+        return area
+    if abs(proportions / upright - 1) > _SAME_PROPORTIONS:
+        return None
+    x, y, w, h = _corners(area)
+    box = x * size[0], y * size[1], w * size[0], h * size[1]
+    return xmp.stored_area(box, size, orientation)
