@@ -12,7 +12,7 @@ import pytest
 PACKAGES = (
     *("base", "config", "weights", "photos", "dataset", "faces"),
     *("embedding", "verification", "evaluation", "release", "registry", "gate"),
-    *("gallery", "identification", "serving", "stages", "cli"),
+    *("gallery", "identification", "review", "serving", "stages", "cli"),
 )
 # A batch run starts fast and runs on ONNX Runtime alone.
 HEAVY = (

@@ -57,7 +57,7 @@ def arguments(command: str, given: dict[str, Path]) -> list[str]:
         value = str(given[name]) if name in given else "x"
         if action.option_strings and (action.required or name in given):
             words += [name, value]
-        elif not action.option_strings and action.nargs is None:
+        elif not action.option_strings and (action.nargs is None or name in given):
             words.append(value)
     return words
 

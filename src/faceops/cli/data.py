@@ -5,13 +5,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import printable
+from faceops.base.errors import UsageError, printable
 from faceops.cli import common
+from faceops.dataset.reviewed import REVIEWED
 from faceops.dataset.sources import SOURCES
-from faceops.photos.folders import DATA_SET, EMBEDDINGS, SOURCE, SUSPICIONS, Use
+from faceops.photos.folders import DATA_SET, EMBEDDINGS, GALLERY, SOURCE, SUSPICIONS, Use
 
 if TYPE_CHECKING:
     from faceops.evaluation.label_doctor.diagnose import Suspicion
+    from faceops.review.training_data import ReviewedImport
 
 NEXT = "next: dvc add {data} && dvc repro"
 SHARE = 0.01  # as in the label doctor; a test compares the two
@@ -40,17 +42,23 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Import labelled photos as data/photos/<Person>/<file>, byte for byte.\n\n"
         "sources and the files that they expect:\n"
-        + "\n".join(f"  {name:14}{source.layout}" for name, source in SOURCES.items()),
+        + "\n".join(f"  {name:14}{source.layout}" for name, source in SOURCES.items())
+        + f"\n  {REVIEWED:14}what was decided about faces in --gallery; it has no PATH_OR_URL",
     )
-    sources = f"kind of source: {', '.join(SOURCES)}"
+    sources = f"kind of source: {', '.join((*SOURCES, REVIEWED))}"
     importing.add_argument("source", metavar="SOURCE", help=sources)
     text = "folder, archive (tar, tgz, zip) or http(s) URL of one"
-    common.add_folder(importing, "place", SOURCE, type=str, metavar="PATH_OR_URL", help=text)
+    names: dict[str, Any] = {"metavar": "PATH_OR_URL", "nargs": "?"}
+    common.add_folder(importing, "place", SOURCE, type=str, help=text, **names)
     text = "the first N people only, by name"
     importing.add_argument("--limit-people", type=common.positive, metavar="N", help=text)
     text = "only the people named in FILE, one a line (LFW's lists too)"
     importing.add_argument("--only-list", type=Path, metavar="FILE", help=text)
     common.add_exclude(importing)
+    text = f"{REVIEWED}: the gallery whose decisions to import"
+    common.add_folder(importing, "--gallery", GALLERY, help=text)
+    common.add_bundle_arguments(importing)
+    common.add_threads(importing)
     for action in (making, importing):
         common.add_folder(action, "--out", DATA_SET, Use.WRITE, default="data")
     doctor = common.add_command(actions, _doctor)
@@ -97,6 +105,13 @@ def _import(args: argparse.Namespace) -> int:
     """Import labelled photos."""
     from faceops.dataset.importer import import_photos
 
+    if args.source == REVIEWED:
+        return _import_reviewed(args)
+    if args.place is None or args.gallery is not None:
+        raise UsageError(
+            f"the source {args.source} needs PATH_OR_URL and no --gallery; `faceops data import "
+            f"{REVIEWED} --gallery DIR` imports reviewed faces."
+        )
     skipped: dict[Path, str] = {}
     counts = import_photos(
         args.source, args.place, args.out, args.limit_people, args.only_list, args.exclude, skipped
@@ -108,6 +123,37 @@ def _import(args: argparse.Namespace) -> int:
         NEXT.format(data=args.out),
     ]
     return common.show(args, {"data": str(args.out), "source": args.source, **counts}, lines)
+
+
+def _import_reviewed(args: argparse.Namespace) -> int:
+    from faceops.gallery.store import Gallery
+    from faceops.review.training_data import import_reviewed
+
+    if args.gallery is None or args.place is not None or args.only_list or args.limit_people:
+        raise UsageError(
+            f"the source {REVIEWED} takes all decisions of the gallery that --gallery names, and "
+            "no PATH_OR_URL, --only-list or --limit-people."
+        )
+    gallery = Gallery.open(args.gallery)
+    bundle = common.load_bundle(args, gallery)
+    gallery.require(bundle.release.contract_id)
+    done = import_reviewed(args.gallery, args.out, bundle, args.threads)
+    left_out = {why: count for why, count in sorted(done.left_out.items()) if count}
+    content = {"data": str(args.out), "source": REVIEWED, **vars(done), "left_out": left_out}
+    return common.show(args, content, _reviewed_lines(args.out, done))
+
+
+def _reviewed_lines(data: Path, done: "ReviewedImport") -> list[str]:
+    lines = [
+        f"{data}: {done.photos} confirmed faces of {done.people} people and {done.strangers} "
+        f"ignored strangers; {done.written} crops written, {done.removed} removed, the others "
+        "existed"
+    ]
+    if done.hard_negatives:
+        lines.append(f"{done.hard_negatives} pairs of people of whom one was taken for the other")
+    if left_out := [f"{count} {why}" for why, count in sorted(done.left_out.items()) if count]:
+        lines.append(f"faces left out: {'; '.join(left_out)}")
+    return [*lines, NEXT.format(data=data)]
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -1,0 +1,389 @@
+"""Reviewed faces become labelled photos in a data folder, from which the pipeline rebuilds.
+
+A crop shows the face and what is around it, so that the crop stage finds and aligns it as in the
+photo. What the journal no longer holds (undone, forgotten, another person) leaves the folder.
+"""
+
+import contextlib
+import io
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
+from faceops.base.locks import file_lock
+from faceops.base.parallel import ordered_map
+from faceops.base.progress import track
+from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
+from faceops.dataset.names import folder_name, name_key
+from faceops.dataset.reviewed import (
+    HARD_NEGATIVES_FILE,
+    PERSON,
+    REVIEWED,
+    REVIEWED_FILE,
+    STRANGER,
+    ReviewedFace,
+    read_reviewed,
+    write_hard_negatives,
+    write_reviewed,
+)
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.gallery.decisions import Decisions, Place
+from faceops.gallery.folder import output_folders
+from faceops.gallery.journal import Ignored
+from faceops.identification.records.output_folder import STATE_FILE
+from faceops.identification.state.found_photo import FACE
+from faceops.identification.state.schema import state_errors
+from faceops.identification.unknown.groups import ALONE, group_faces
+from faceops.photos.formats import PhotoLimits
+from faceops.photos.open_photo import Photo, PhotoError, open_photo
+from faceops.photos.pixels import part_of
+from faceops.release.bundle import Bundle
+
+CONTEXT = 2.5  # side of a crop, of the longer side of the face's box
+MAX_SIDE = 640  # pixels: the detector sees no more
+QUALITY = 95  # of the JPEG
+TERMS = "photos of the gallery's owner: consent and rights are theirs to keep"
+_AT_ONCE = 500  # photos of one query
+
+_Key = tuple[str, Box]  # photo and place of a face
+
+# Why a decided face is not among the data, as the command says it.
+UNNAMED = "of groups without a name"
+UNDECIDED = "refused, and nobody said who they are"
+IGNORED = "ignored, but not as strangers"
+NO_FACE = "where identify found no face"
+NOT_EMBEDDED = "of strangers, not embedded by this release (run identify first)"
+SAME_STRANGER = "of strangers of whom there is another photo"
+NO_PHOTO = "of photos that were not found or cannot be read"
+
+
+@dataclass
+class ReviewedImport:
+    """What an import did.
+
+    Attributes:
+        people, photos: confirmed ones that the folder holds now.
+        strangers: ignored ones, one photo each.
+        written, removed: crops, by this import.
+        hard_negatives: pairs of people of whom one was taken for the other.
+        left_out: faces that decisions are about and the folder does not hold, by reason.
+    """
+
+    people: int = 0
+    photos: int = 0
+    strangers: int = 0
+    written: int = 0
+    removed: int = 0
+    hard_negatives: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1) -> ReviewedImport:
+    """Bring the reviewed faces in the folder `data` up to date with the journal of `gallery`.
+
+    The photos are found by the states of the output folders that the gallery knows. A crop that
+    is there stays, also where its photo is gone, as long as its decision holds.
+
+    Args:
+        bundle: tells which ignored faces are one stranger, by the embeddings of its contract: two
+            photos of one person would count as a pair of strangers who look alike, and raise the
+            thresholds. One photo of each is kept.
+        threads: photos opened at once.
+
+    Raises:
+        FaceOpsError: there is no decision, `data` holds the synthetic set or is in use, or a file
+            is damaged or cannot be written.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    with file_lock(data, f"{data} is in use"):
+        sources = read_sources(data)
+        if SYNTHETIC in sources:
+            raise FaceOpsError(
+                f"{data} holds the synthetic people, which real photos are not mixed with; choose "
+                "another folder with --out, or remove it."
+            )
+        before = {face.place: face for face in read_reviewed(data / REVIEWED_FILE)}
+        decisions = Decisions.load(gallery)
+        if not decisions and not before:
+            raise FaceOpsError(
+                f"{gallery} holds no decisions about faces; review the results of identify first."
+            )
+        done = ReviewedImport()
+        album = _Album.read(gallery, decisions.photos(), bundle.release.contract_id)
+        chosen = _people(decisions, album, before, _person_folders(data), done.left_out)
+        chosen += _one_of_each_stranger(
+            _strangers(decisions, album, before, done.left_out), before, bundle, done.left_out
+        )
+        held = _bring_up_to_date(data, before, chosen, album, threads, done)
+        pairs = _confused(decisions, held)
+        done.hard_negatives = len(pairs)
+        done.people = len({face.person for face in held if face.kind == PERSON})
+        done.photos = sum(face.kind == PERSON for face in held)
+        done.strangers = len(held) - done.photos
+        write_reviewed(data / REVIEWED_FILE, held)
+        write_hard_negatives(data / HARD_NEGATIVES_FILE, pairs)
+        sources[REVIEWED] = {
+            "places": {str(gallery): len(held)},
+            "terms": TERMS,
+            "people": done.people + done.strangers,
+            "photos": len(held),
+            "decisions": len(decisions.entries),
+        }
+        write_sources(data, sources)
+    return done
+
+
+def new_decisions(gallery: Path, data: Path) -> int:
+    """Return by how many decisions the gallery's journal differs from what `data` was made of."""
+    imported = read_sources(data).get(REVIEWED, {}).get("decisions", 0)
+    return abs(len(Decisions.load(gallery).entries) - int(imported))
+
+
+@dataclass(frozen=True, eq=False)
+class _Album:
+    """What the output folders of a gallery know about photos, by photo_id.
+
+    Attributes:
+        paths: files that had these bytes when they were last seen.
+        faces: `FACE` (F,), and embeddings float32 (F, D) by the contract, None without them.
+    """
+
+    paths: dict[str, list[str]]
+    faces: dict[str, tuple[np.ndarray, np.ndarray | None]]
+
+    @classmethod
+    def read(cls, gallery: Path, photo_ids: Collection[str], contract: str) -> "_Album":
+        """Read the states of all output folders that are there."""
+        album = cls({}, {})
+        for out in output_folders(gallery).folders:
+            if (state := out / STATE_FILE).is_file():
+                uri = f"{state.absolute().as_uri()}?mode=ro"
+                with state_errors(state), contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+                    wanted = sorted(photo_ids)
+                    for start in range(0, len(wanted), _AT_ONCE):
+                        album._add(db, wanted[start : start + _AT_ONCE], contract)
+        return album
+
+    def _add(self, db: sqlite3.Connection, photo_ids: Sequence[str], contract: str) -> None:
+        which = f"photo_id IN ({','.join('?' * len(photo_ids))})"
+        for photo_id, path in db.execute(
+            f"SELECT photo_id, path FROM files WHERE {which} AND gone_since IS NULL", photo_ids
+        ):
+            self.paths.setdefault(photo_id, []).append(os.fsdecode(path))
+        for photo_id, content, matrix in db.execute(
+            "SELECT photo_id, faces, embeddings FROM photos LEFT JOIN embeddings "
+            f"ON photo=id AND contract=? WHERE {which}",
+            (contract, *photo_ids),
+        ):
+            faces = np.frombuffer(content, FACE)
+            embedded = None
+            if matrix is not None and len(faces):
+                embedded = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
+            if embedded is not None or photo_id not in self.faces:
+                self.faces[photo_id] = faces, embedded
+
+    def find(self, photo_id: str, box: Box) -> tuple[bool, np.ndarray | None]:
+        """Return whether there is a face at `box`, not a forgotten one, and its embedding (D,)."""
+        faces, embedded = self.faces.get(photo_id, (np.zeros(0, FACE), None))
+        overlaps = [box_overlap(tuple(face["box"].tolist()), box) for face in faces]
+        row = int(np.argmax(overlaps)) if overlaps else -1
+        if row < 0 or overlaps[row] < SAME_BOX or faces[row]["forgotten"]:
+            return False, None
+        return True, None if embedded is None else embedded[row]
+
+
+def _file_name(photo_id: str, box: Box) -> str:
+    return "-".join([photo_id[:16], *(f"{round(value)}" for value in box)]) + ".jpg"
+
+
+def _places(decisions: Decisions) -> Iterable[tuple[str, Place]]:
+    for photo_id in sorted(decisions.photos()):
+        for place in decisions.places(photo_id):
+            yield photo_id, place
+
+
+def _people(
+    decisions: Decisions,
+    album: _Album,
+    before: Mapping[_Key, ReviewedFace],
+    folders: dict[str, str],
+    left_out: Counter[str],
+) -> list[ReviewedFace]:
+    """Return the confirmed faces, each in its person's folder; count the others but strangers.
+
+    Args:
+        folders: key of a person's name -> folder that there is.
+    """
+    found = []
+    for photo_id, place in _places(decisions):
+        name = decisions.name(place.person) if place.person else ""
+        if name and ((photo_id, place.box) in before or album.find(photo_id, place.box)[0]):
+            folder = folders.setdefault(name_key(name), folder_name(name))
+            path = f"photos/{folder}/{_file_name(photo_id, place.box)}"
+            found.append(ReviewedFace(path, PERSON, photo_id, place.box, place.entry))
+        elif name:
+            left_out[NO_FACE] += 1
+        elif place.person:
+            left_out[UNNAMED] += 1
+        elif place.ignored != Ignored.STRANGER:
+            left_out[IGNORED if place.ignored else UNDECIDED] += 1
+    return found
+
+
+def _strangers(
+    decisions: Decisions,
+    album: _Album,
+    before: Mapping[_Key, ReviewedFace],
+    left_out: Counter[str],
+) -> list[tuple[ReviewedFace, np.ndarray | None]]:
+    """Return the ignored strangers' faces, each as a person, with their embeddings (D,)."""
+    found = []
+    for photo_id, place in _places(decisions):
+        if place.ignored != Ignored.STRANGER:
+            continue
+        is_there, embedding = album.find(photo_id, place.box)
+        if (photo_id, place.box) in before or embedding is not None:
+            file = _file_name(photo_id, place.box)
+            folder = f"stranger-{sha256(file.encode()).hexdigest()[:12]}"
+            path = f"photos/{folder}/{file}"
+            face = ReviewedFace(path, STRANGER, photo_id, place.box, place.entry)
+            found.append((face, embedding))
+        else:
+            left_out[NOT_EMBEDDED if is_there else NO_FACE] += 1
+    return found
+
+
+def _one_of_each_stranger(
+    strangers: list[tuple[ReviewedFace, np.ndarray | None]],
+    before: Mapping[_Key, ReviewedFace],
+    bundle: Bundle,
+    left_out: Counter[str],
+) -> list[ReviewedFace]:
+    """Return one face of each stranger, as `identify` groups unknown people; earlier ones stay."""
+    strangers = sorted(strangers, key=lambda one: (one[0].place not in before, one[0].path))
+    kept = [face for face, embedding in strangers if embedding is None]
+    known = [(face, embedding) for face, embedding in strangers if embedding is not None]
+    if not known:
+        return kept
+    photos = np.unique([face.photo_id for face, _ in known], return_inverse=True)[1]
+    thresholds = bundle.release.thresholds
+    threshold = thresholds.for_search(thresholds.default_budget, len(known))
+    embeddings = np.stack([embedding for _, embedding in known]).astype(np.float32)
+    groups = group_faces(embeddings, photos, bundle.verify, threshold)
+    seen: set[int] = set()
+    for (face, _), group in zip(known, groups.tolist(), strict=True):
+        if group in seen:
+            left_out[SAME_STRANGER] += 1
+        else:
+            kept.append(face)
+            seen |= {group} - {ALONE}
+    return kept
+
+
+def _person_folders(data: Path) -> dict[str, str]:
+    root = data / "photos"
+    existing = sorted(root.iterdir()) if root.is_dir() else []
+    return {name_key(path.name): path.name for path in existing if path.is_dir()}
+
+
+def _bring_up_to_date(
+    data: Path,
+    before: Mapping[_Key, ReviewedFace],
+    chosen: Sequence[ReviewedFace],
+    album: _Album,
+    threads: int,
+    done: ReviewedImport,
+) -> list[ReviewedFace]:
+    """Write the crops that are missing, remove those that are not `chosen`; return what is held."""
+    paths = {face.path for face in chosen}
+    for face in chosen:  # of a person who was renamed or merged
+        earlier = before.get(face.place, face)
+        if earlier.path != face.path and (data / earlier.path).is_file():
+            (data / face.path).parent.mkdir(parents=True, exist_ok=True)
+            (data / earlier.path).rename(data / face.path)
+            _remove_if_empty((data / earlier.path).parent)
+    # An interrupted import knows its files again: the list has more than is there.
+    write_reviewed(data / REVIEWED_FILE, {f.path: f for f in (*before.values(), *chosen)}.values())
+    for face in before.values():
+        file = data / face.path
+        if face.path not in paths and file.is_file():
+            file.unlink()
+            done.removed += 1
+            _remove_if_empty(file.parent)
+    missing: dict[str, list[ReviewedFace]] = {}
+    for face in chosen:
+        if face.place not in before or not (data / face.path).is_file():
+            missing.setdefault(face.photo_id, []).append(face)
+    written: set[str] = set()
+    cut = ordered_map(partial(_cut_faces, album=album), missing.values(), threads)
+    for crops in track(cut, "cut faces", len(missing)):
+        for face, content in crops:
+            write_file(data / face.path, content)
+            written.add(face.path)
+    done.written = len(written)
+    held = [face for face in chosen if (data / face.path).is_file()]
+    done.left_out[NO_PHOTO] += len(chosen) - len(held)
+    return held
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _cut_faces(faces: Sequence[ReviewedFace], album: _Album) -> list[tuple[ReviewedFace, bytes]]:
+    """Return JPEGs of faces of one photo; none if the photo is not where it was."""
+    for path in album.paths.get(faces[0].photo_id, ()):
+        try:
+            photo = open_photo(Path(path), PhotoLimits())
+        except PhotoError:
+            continue
+        if photo.photo_id == faces[0].photo_id:
+            return [(face, cut_face(photo, face.box)) for face in faces]
+    return []
+
+
+def cut_face(photo: Photo, box: Box) -> bytes:
+    """Return a JPEG of a square around `box`, pixels of the upright photo; black outside it.
+
+    The face is in the middle, so that the crop stage, which takes the most central one, finds it
+    beside others. More than `MAX_SIDE` pixels are reduced.
+    """
+    across, down = photo.scale
+    x, y, width, height = box[0] / across, box[1] / down, box[2] / across, box[3] / down
+    side = max(round(CONTEXT * max(width, height)), 1)
+    left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
+    rows, columns = photo.pixels.shape[:2]
+    inside = max(left, 0), max(top, 0), min(left + side, columns), min(top + side, rows)
+    square = Image.new("RGB", (side, side))
+    if inside[0] < inside[2] and inside[1] < inside[3]:
+        square.paste(part_of(photo.pixels, inside), (inside[0] - left, inside[1] - top))
+    if side > MAX_SIDE:
+        square = square.resize((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    square.save(file, "JPEG", quality=QUALITY, subsampling=0)
+    return file.getvalue()
+
+
+def _confused(decisions: Decisions, held: Iterable[ReviewedFace]) -> Counter[tuple[str, str]]:
+    """Return pairs of people, by folder, and how many faces of one were refused as the other."""
+    people = {face.place: face.person for face in held if face.kind == PERSON}
+    folders = {name_key(folder): folder for folder in people.values()}
+    pairs: Counter[tuple[str, str]] = Counter()
+    for photo_id, place in _places(decisions):
+        person = people.get((photo_id, place.box))
+        for refused in place.refused if person else ():
+            other = folders.get(name_key(decisions.name(refused)))
+            if person and other and other != person:
+                pairs[min(person, other), max(person, other)] += 1
+    return pairs
