@@ -197,6 +197,19 @@ def test_a_missing_photo_is_told_and_comes_with_a_later_import(world: World) -> 
     assert world.bring().photos == 2
 
 
+def test_a_photo_whose_file_was_written_anew_is_one_photo(world: World) -> None:
+    old = world.photo(1)
+    world.decide(Action.CONFIRM, old, "Ada")
+    new = world.photo(1)
+    Journal(world.gallery).append([Entry(Action.SAME, new, size=(160, 120), detail=old)])
+    (world.root / "photos/0.png").unlink()
+    with contextlib.closing(sqlite3.connect(world.root / "out/state.sqlite")) as db, db:
+        db.execute("UPDATE files SET gone_since=1 WHERE photo_id=?", (old,))
+    assert (world.bring().photos, world.bring().photos) == (1, 1)
+    (face,) = read_reviewed(world.data / "imported/reviewed.csv")
+    assert face.photo_id == new
+
+
 def test_an_interrupted_import_leaves_no_crop_that_a_later_one_does_not_know(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

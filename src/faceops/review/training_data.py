@@ -120,12 +120,13 @@ def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1)
             )
         done = ReviewedImport()
         album = _Album.read(gallery, decisions.photos(), bundle.release.contract_id)
-        chosen = _people(decisions, album, before, _person_folders(data), done.left_out)
+        places = _places(decisions, album, before)
+        chosen = _people(places, decisions, album, before, _person_folders(data), done.left_out)
         chosen += _one_of_each_stranger(
-            _strangers(decisions, album, before, done.left_out), before, bundle, done.left_out
+            _strangers(places, album, before, done.left_out), before, bundle, done.left_out
         )
         held = _bring_up_to_date(data, before, chosen, album, threads, done)
-        pairs = _confused(decisions, held)
+        pairs = _confused(places, decisions, held)
         done.hard_negatives = len(pairs)
         done.people = len({face.person for face in held if face.kind == PERSON})
         done.photos = sum(face.kind == PERSON for face in held)
@@ -206,13 +207,22 @@ def _file_name(photo_id: str, box: Box) -> str:
     return "-".join([photo_id[:16], *(f"{round(value)}" for value in box)]) + ".jpg"
 
 
-def _places(decisions: Decisions) -> Iterable[tuple[str, Place]]:
-    for photo_id in sorted(decisions.photos()):
-        for place in decisions.places(photo_id):
-            yield photo_id, place
+def _places(
+    decisions: Decisions, album: _Album, before: Mapping[_Key, ReviewedFace]
+) -> list[tuple[str, Place]]:
+    """Return the decided places by photo, in a photo whose file was written anew only once."""
+    held = {photo_id for photo_id, _ in before}
+    places, seen = [], set[str]()
+    order = sorted((one not in held, one not in album.paths, one) for one in decisions.photos())
+    for *_, photo_id in order:
+        if photo_id not in seen:
+            seen |= decisions.same_content(photo_id)
+            places += [(photo_id, place) for place in decisions.places(photo_id)]
+    return places
 
 
 def _people(
+    places: Iterable[tuple[str, Place]],
     decisions: Decisions,
     album: _Album,
     before: Mapping[_Key, ReviewedFace],
@@ -225,7 +235,7 @@ def _people(
         folders: key of a person's name -> folder that there is.
     """
     found = []
-    for photo_id, place in _places(decisions):
+    for photo_id, place in places:
         name = decisions.name(place.person) if place.person else ""
         if name and ((photo_id, place.box) in before or album.find(photo_id, place.box)[0]):
             folder = folders.setdefault(name_key(name), folder_name(name))
@@ -241,14 +251,14 @@ def _people(
 
 
 def _strangers(
-    decisions: Decisions,
+    places: Iterable[tuple[str, Place]],
     album: _Album,
     before: Mapping[_Key, ReviewedFace],
     left_out: Counter[str],
 ) -> list[tuple[ReviewedFace, np.ndarray | None]]:
     """Return the ignored strangers' faces, each as a person, with their embeddings (D,)."""
     found = []
-    for photo_id, place in _places(decisions):
+    for photo_id, place in places:
         if place.ignored != Ignored.STRANGER:
             continue
         is_there, embedding = album.find(photo_id, place.box)
@@ -375,12 +385,14 @@ def cut_face(photo: Photo, box: Box) -> bytes:
     return file.getvalue()
 
 
-def _confused(decisions: Decisions, held: Iterable[ReviewedFace]) -> Counter[tuple[str, str]]:
+def _confused(
+    places: Iterable[tuple[str, Place]], decisions: Decisions, held: Iterable[ReviewedFace]
+) -> Counter[tuple[str, str]]:
     """Return pairs of people, by folder, and how many faces of one were refused as the other."""
     people = {face.place: face.person for face in held if face.kind == PERSON}
     folders = {name_key(folder): folder for folder in people.values()}
     pairs: Counter[tuple[str, str]] = Counter()
-    for photo_id, place in _places(decisions):
+    for photo_id, place in places:
         person = people.get((photo_id, place.box))
         for refused in place.refused if person else ():
             other = folders.get(name_key(decisions.name(refused)))
