@@ -12,12 +12,13 @@ from PIL import Image
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.detector import Box
+from faceops.faces.regions import matches
 from faceops.gallery import tags
 from faceops.gallery.enrol import EnrolReport, enrol, enrol_tagged
 from faceops.gallery.faces_file import TAGGED
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
-from faceops.gallery.tags import list_album, matches, read_tagged
+from faceops.gallery.tags import list_album, read_tagged
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.xmp import Area, XmpDocument, stored_area
 from faceops.release.bundle import Bundle

@@ -181,6 +181,16 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
             "entries of FaceOps removed"
         )
     lines += _first(summary.sidecar_errors, "sidecars", out)
+    if summary.tagged_otherwise:
+        lines.append(
+            f"{len(summary.tagged_otherwise)} faces have another name in tags of other programs, "
+            "which stay as they are:"
+        )
+        tagged = [
+            f"{one.photo}: tagged {one.tagged}, named {one.person}"
+            for one in summary.tagged_otherwise
+        ]
+        lines += _first(tagged, "faces", out)
     embedder = f", embedder in {summary.precision}" if summary.photos_opened else ""
     lines.append(
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s{embedder}; look at "

@@ -15,9 +15,16 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
-from faceops.faces.regions import Region, embedded_regions, regions_of_others, upright_box
+from faceops.faces.regions import (
+    Region,
+    closeness,
+    embedded_regions,
+    matches,
+    regions_of_others,
+    upright_box,
+)
 from faceops.gallery.faces_file import TAGGED
-from faceops.gallery.names import given_name, person_key
+from faceops.gallery.names import given_name
 from faceops.gallery.people_folder import (
     ADVICE,
     MAX_FACES,
@@ -37,10 +44,7 @@ from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import walk_photos
 from faceops.photos.xmp import read_sidecar
 
-LEAST_OVERLAP = 0.05  # intersection over union of a face and its tag; see `matches`
 LONGEST_NAME = 100
-# What programs call faces that nobody has named.
-NOBODY = frozenset({"unknown", "unconfirmed", "ignored", "unnamed", "unknown person", "no name"})
 _PHOTO_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 
 
@@ -138,43 +142,6 @@ def _two_names(one: str, other: str) -> str:
     return f"one face is tagged {first} and {second}; correct the tag that is wrong"
 
 
-def closeness(tag: Box, face: Box) -> float | None:
-    """Return how near a face is to the middle of a tag, 0 at best; None if it is not meant.
-
-    Programs draw boxes of half to three times a face's size. So their overlap says little, but the
-    middle of each lies in the other. In simulated group photos with tags of the habits of four
-    programs, a tenth of the faces not found, this finds 98.1 % of the tagged faces, and 0.04 % of
-    the tags get a wrong face; an intersection over union of .3 finds 82 % with 0.1 % wrong.
-    """
-    (x, y), (u, v) = _middle(tag), _middle(face)
-    if not (_holds(tag, u, v) and _holds(face, x, y)) or box_overlap(tag, face) < LEAST_OVERLAP:
-        return None
-    return -(((x - u) / face[2]) ** 2) - ((y - v) / face[3]) ** 2
-
-
-def matches(tags: Sequence[Box], faces: Sequence[Box]) -> list[int | None]:
-    """Return the place of each tag's face in `faces`, the closest pairs first; None for none."""
-    pairs = [
-        (-near, tag, face)
-        for tag, tag_box in enumerate(tags)
-        for face, face_box in enumerate(faces)
-        if (near := closeness(tag_box, face_box)) is not None
-    ]
-    given: list[int | None] = [None] * len(tags)
-    for _, tag, face in sorted(pairs):
-        if given[tag] is None and face not in given:
-            given[tag] = face
-    return given
-
-
-def _middle(box: Box) -> tuple[float, float]:
-    return box[0] + box[2] / 2, box[1] + box[3] / 2
-
-
-def _holds(box: Box, x: float, y: float) -> bool:
-    return box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]
-
-
 @dataclass
 class _PhotoTags:
     """The tags of one file, and what cannot be used: name, reason and note."""
@@ -259,7 +226,7 @@ def _read_tags(places: SidecarPlaces, limits: PhotoLimits, path: Path) -> _Photo
     beside = regions_of_others(documents, header.size, header.orientation)
     for place, regions in (("photo", embedded), ("sidecar", beside)):
         for region in regions:
-            if region.kind != "Face" or not region.name or person_key(region.name) in NOBODY:
+            if not region.names_a_face:
                 continue
             tag = _tag_of(region, header.size, header.orientation, place)
             if isinstance(tag, Tag):

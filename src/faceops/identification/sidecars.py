@@ -19,10 +19,18 @@ from xml.dom.minidom import Element
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.base.progress import track
-from faceops.faces.detector import Box, box_overlap
+from faceops.faces.detector import Box
+from faceops.faces.regions import (
+    Region,
+    embedded_regions,
+    matches,
+    regions_of_others,
+    upright_box,
+)
 from faceops.gallery.names import person_key
-from faceops.identification.summary import Summary
+from faceops.identification.summary import Summary, TaggedOtherwise
 from faceops.photos import xmp
+from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
 from faceops.photos.pixels import SIDEWAYS
 from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import is_sidecar, walk_files
@@ -31,7 +39,6 @@ from faceops.photos.xmp import Area, XmpDocument, is_ours, text_of
 if TYPE_CHECKING:
     from faceops.identification.engine.decide import NamedBlock
 
-SAME_FACE = 0.5  # intersection over union from which a region of others shows the same face
 TEMPORARY = ".faceops-tmp"  # suffix of a sidecar that is being written
 _ABANDONED_S = 3600  # age of such a file from which no process is writing it
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
@@ -48,8 +55,9 @@ class NamedRegion:
 
 
 def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary) -> None:
-    """Write the sidecars of some photos; `summary` counts them and their errors.
+    """Write the sidecars of some photos.
 
+    `summary` counts them, and gets their errors and the faces that others tagged otherwise.
     Sidecars that could not be written are reported and retried by the next run.
     """
     photos, names = named.photos, named.names()
@@ -62,16 +70,24 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
             if name is not None
         ]
         width, height = photos.sizes[photo].tolist()
+        otherwise: list[tuple[str, str]] = []
         try:
             if (width, height) != (0, 0):  # it could be opened
                 orientation = int(photos.orientations[photo])
                 summary.sidecars_written += write_sidecar(
-                    places.of(Path(path)), regions, (width, height), orientation
+                    places.of(Path(path)),
+                    regions,
+                    (width, height),
+                    orientation,
+                    photo=Path(path),
+                    otherwise=otherwise,
                 )
             elif photos.file(photo) is not None:  # and later runs will not open it either
                 summary.sidecars_withdrawn += withdraw(places.of(Path(path)))
         except FaceOpsError as error:
             summary.sidecar_errors.append(str(error))
+        shown = named.photo_paths[photo]
+        summary.tagged_otherwise += [TaggedOtherwise(shown, *names) for names in otherwise]
 
 
 def withdraw_unused(root: Path, photos: Iterable[Path], summary: Summary) -> None:
@@ -100,40 +116,66 @@ def withdraw_unused(root: Path, photos: Iterable[Path], summary: Summary) -> Non
 
 
 def write_sidecar(
-    path: Path, regions: Sequence[NamedRegion], size: tuple[int, int], orientation: int
+    path: Path,
+    regions: Sequence[NamedRegion],
+    size: tuple[int, int],
+    orientation: int,
+    *,
+    photo: Path | None = None,
+    otherwise: list[tuple[str, str]] | None = None,
 ) -> bool:
     """Bring the sidecar at `path` up to date with `regions`; return whether it changed.
 
     A face in a region of another program gets no second one. Without regions no sidecar is
-    created, and one that has become empty is removed.
+    created, and one that has become empty is removed. As programs prefer the regions of a sidecar
+    to those in the photo, these are copied into a sidecar without any, marked as copies; but not
+    those of faces without a name. Copies are removed with the last region of FaceOps.
 
     Args:
         path: see `SidecarPlaces`.
         size: width and height of the upright photo in pixels.
         orientation: stated by the file, 1 to 8.
+        photo: whose embedded regions count; None to ignore them.
+        otherwise: gets the name in `regions` and the other program's, where they differ.
 
     Raises:
         FaceOpsError: the sidecar is damaged, or cannot be read or written; it stays as it was.
+            Or the photo cannot be read.
     """
     document = xmp.read_sidecar(path)
-    if document is None:
-        if not regions:
-            return False
-        document = XmpDocument()
-    others = [area for r in document.regions() if not is_ours(r) if (area := xmp.area_of(r))]
+    if document is None and not regions:
+        return False
+    document = document or XmpDocument()
+    copied: list[Region] = []
+    others = [r for r in regions_of_others([document], size, orientation) if r.is_face]
+    if regions and not document.regions() and not document.microsoft_regions():
+        copied = _embedded(photo)
+        others = [one for one in copied if one.names_a_face]
+    tagged = _faces_of_others(others, regions, size, orientation)
+    for face, region in tagged.items():
+        name = regions[face].person
+        if region.names_a_face and person_key(region.name) != person_key(name):
+            (otherwise if otherwise is not None else []).append((name, region.name))
     wanted = [
         (_xml_text(region.person), area)
-        for region in regions
+        for face, region in enumerate(regions)
         if (area := xmp.stored_area(region.box, size, orientation)) is not None
-        and not any(_overlap(area, other) >= SAME_FACE for other in others)
+        and face not in tagged
     ]
     before = [(_name(r), xmp.area_of(r)) for r in document.regions() if is_ours(r)]
     if before == [(name, Area(*(round(value, 6) for value in area))) for name, area in wanted]:
         return False
     _remove_ours(document, lambda _: True)
     stored_size = size[::-1] if orientation in SIDEWAYS else size
+    for one in copied:
+        if one.area is not None and (one.names_a_face or not one.is_face):
+            name = _xml_text(one.name)
+            source = _source_of_copy(name, one.area, one.kind)
+            document.add_region(name, one.area, stored_size, one.kind, source)
     for name, area in wanted:
         document.add_region(name, area, stored_size)
+    if not wanted:
+        _remove_copies(document, lambda _: True)
     theirs = {text_of(item) for item in document.people(xmp.IPTC)}
     for name in dict.fromkeys(name for name, _ in wanted):
         if name not in theirs:
@@ -142,15 +184,42 @@ def write_sidecar(
     return True
 
 
-def _overlap(one: Area, other: Area) -> float:
-    """Return the intersection over union of two areas, 0 to 1."""
-    a, b = ((area.x - area.w / 2, area.y - area.h / 2, area.w, area.h) for area in (one, other))
-    return box_overlap(a, b)
+def _embedded(photo: Path | None) -> list[Region]:
+    """Return the regions in the file of the photo; only its header is read."""
+    if photo is None or photo.suffix.lower() in WITHOUT_PACKETS:
+        return []
+    return embedded_regions(read_header(photo))
+
+
+def _faces_of_others(
+    others: Sequence[Region],
+    regions: Sequence[NamedRegion],
+    size: tuple[int, int],
+    orientation: int,
+) -> dict[int, Region]:
+    """Return which of `others` means which face, by its place in `regions`."""
+    placed = [(one, one.area) for one in others if one.area is not None]
+    boxes = [upright_box(area, size, orientation) for _, area in placed]
+    given = matches(boxes, [region.box for region in regions])
+    return {face: one for face, (one, _) in zip(given, placed, strict=True) if face is not None}
+
+
+def _source_of_copy(name: str, area: Area, kind: str) -> str:
+    """Return the mark of a copied region; it is another one's once that has changed it."""
+    content = [name, kind, *(f"{value:.5f}" for value in area)]
+    return f"{xmp.COPIED}{sha256(repr(content).encode()).hexdigest()[:16]}"
+
+
+def _is_copy(region: Element) -> bool:
+    area = xmp.area_of(region)
+    kind = xmp.text_field(region, xmp.MWG, "Type")
+    source = xmp.source_of(region)
+    return area is not None and source == _source_of_copy(_name(region), area, kind)
 
 
 def names_of_ours(document: XmpDocument) -> list[str]:
-    """Return the names that FaceOps wrote into a sidecar."""
-    regions = [_name(region) for region in document.regions() if is_ours(region)]
+    """Return the names that FaceOps wrote into a sidecar, also copied ones."""
+    regions = [_name(r) for r in document.regions() if is_ours(r) or _is_copy(r)]
     return [*regions, *(text_of(item) for item in document.people(xmp.OURS))]
 
 
@@ -183,8 +252,12 @@ def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
     Errors as `write_sidecar`.
     """
     document = xmp.read_sidecar(sidecar)
-    removed = _remove_ours(document, is_person) if document else 0
-    if document and removed:
+    if document is None:
+        return 0
+    removed = _remove_ours(document, is_person) + _remove_copies(document, is_person)
+    if removed:
+        if not any(map(is_ours, document.regions())):
+            _remove_copies(document, lambda _: True)
         _write(sidecar, document)
     return removed
 
@@ -202,6 +275,14 @@ def _remove_ours(document: XmpDocument, is_removed: Callable[[str], bool]) -> in
         document.remove(item)
     document.remove_empty_regions()
     return len(regions) + len(listed)
+
+
+def _remove_copies(document: XmpDocument, is_removed: Callable[[str], bool]) -> int:
+    copies = [r for r in document.regions() if _is_copy(r) and is_removed(_name(r))]
+    for item in copies:
+        document.remove(item)
+    document.remove_empty_regions()
+    return len(copies)
 
 
 def _name(region: Element) -> str:

@@ -61,6 +61,15 @@ class AlbumEstimate:
     population: str
 
 
+@dataclass(frozen=True)
+class TaggedOtherwise:
+    """A face that another program tagged under another name than `person`, which it gets here."""
+
+    photo: str
+    person: str
+    tagged: str
+
+
 @dataclass
 class Summary:
     """The content of summary.json; counts are of faces unless the name says otherwise.
@@ -93,6 +102,8 @@ class Summary:
         failures: sentences about photos that could not be read for a reason outside their bytes.
             What an earlier run found in them is kept, and the next run tries again.
         sidecar_errors: sentences about sidecars that were left as they are.
+        tagged_otherwise: with `xmp`, faces whose region of another program has another name; they
+            get no region here.
         seconds: wall clock until the report; `timings` are seconds summed over threads of the parts
             look (open photos, find faces), embed, name, write (rows) and group (unknown people).
     """
@@ -149,6 +160,7 @@ class Summary:
     sidecars_written: int = 0
     sidecars_withdrawn: int = 0
     sidecar_errors: list[str] = field(default_factory=list)
+    tagged_otherwise: list[TaggedOtherwise] = field(default_factory=list)
     seconds: float = 0.0
     photos_per_second: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
@@ -210,7 +222,8 @@ def read_summary(folder: Path) -> Summary:
     drift = [Drift(**one) for one in content["drift"]]
     limits = PhotoLimits(**content.get("limits", {}))
     album = AlbumEstimate(**found) if (found := content.get("album")) else None
-    read = {**counts, "drift": drift, "limits": limits, "album": album}
+    tagged = [TaggedOtherwise(**one) for one in content.get("tagged_otherwise", ())]
+    read = {**counts, "drift": drift, "limits": limits, "album": album, "tagged_otherwise": tagged}
     return Summary(**{**content, **read})
 
 

@@ -304,11 +304,14 @@ def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
     path = folder / SUMMARY_FILE
     if not path.is_file():
         return False
-    people = read_json_object(path)["people"]
+    content = read_json_object(path)
+    people, tagged = content["people"], content.get("tagged_otherwise", [])
     kept = {name: count for name, count in people.items() if not is_person(name)}
-    if kept != people:
-        reset_summary(folder, people=kept, letters_not_drawn={})
-    return kept != people
+    others = [one for one in tagged if not (is_person(one["person"]) or is_person(one["tagged"]))]
+    if (kept, others) == (people, tagged):
+        return False
+    reset_summary(folder, people=kept, tagged_otherwise=others, letters_not_drawn={})
+    return True
 
 
 def reset_summary(folder: Path, **changes: object) -> None:
