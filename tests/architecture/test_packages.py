@@ -84,6 +84,7 @@ def test_modules_do_not_import_each_other(repository: Path) -> None:
     [
         "faceops.identification.run",
         "faceops.gallery.enrol",
+        "faceops.review.album",
         "faceops.release.bundle",
         "faceops.serving.pyfunc",
         "faceops.cli",

@@ -31,6 +31,10 @@ class UsageError(FaceOpsError):
     exit_code = 2
 
 
+class InUseError(FaceOpsError):
+    """Another process works on the same files; later it has ended."""
+
+
 class DamageError(FaceOpsError):
     """A file is damaged; the message says what is lost, and the command that repairs it."""
 

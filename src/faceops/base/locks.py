@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, InUseError
 from faceops.base.files import write_error
 
 
@@ -27,7 +27,8 @@ def file_lock(path: Path, busy: str, advice: str = "wait until it has ended") ->
         advice: the end of it: what the user can do.
 
     Raises:
-        FaceOpsError: another process holds it, or the file cannot be written or locked.
+        InUseError: another process holds it.
+        FaceOpsError: the file cannot be written or locked.
     """
     is_folder = path.is_dir()
     try:
@@ -39,7 +40,7 @@ def file_lock(path: Path, busy: str, advice: str = "wait until it has ended") ->
         try:
             if not lock_descriptor(descriptor, blocking=False):
                 holder = "" if is_folder else _holder(descriptor)
-                raise FaceOpsError(f"{busy} by another faceops process{holder}; {advice}.")
+                raise InUseError(f"{busy} by another faceops process{holder}; {advice}.")
         except OSError as error:  # such as a network share without locks
             raise FaceOpsError(f"{path} cannot be locked ({error.strerror}).") from None
         if is_folder:

@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -10,6 +12,20 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 LOG_EVERY_S = 10.0
+
+# The work and its finished share, 0 to 1.
+Listener = Callable[[str, float], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def progress_to(listener: Listener) -> Iterator[None]:
+    """Tell `listener` the progress of all work inside that has a known total, in this thread."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def track(
@@ -26,6 +42,8 @@ def track(
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
+    if (listener := _listener.get()) is not None and total:
+        items = _told(items, what, total, size, listener)
     if sys.stderr.isatty():
         with tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, delay=after_s) as bar:
             for item in items:
@@ -47,3 +65,13 @@ def track(
         print(
             f"{what}: {count} done in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True
         )
+
+
+def _told(
+    items: Iterable[T], what: str, total: int, size: Callable[[T], int], listener: Listener
+) -> Iterator[T]:
+    count = 0
+    for item in items:
+        yield item
+        count += size(item)
+        listener(what, min(count / total, 1.0))

@@ -78,6 +78,7 @@ class Decisions:
         self._names: dict[str, str] = {}
         self._shown: dict[str, str] = {}
         self._into: dict[str, str] = {}
+        self._pictures: dict[str, tuple[str, Box]] = {}
         self._ids: dict[str, str] = {}
         self.add(entries)
 
@@ -105,14 +106,14 @@ class Decisions:
                 for photo_id in (entry.photo_id, entry.detail):
                     self._links[photo_id].append(entry)
                     self._of_photo[photo_id] += []  # its photo has decisions now
-            elif entry.photo_id:
+            elif entry.photo_id and entry.action != Action.PICTURE:
                 self._of_photo[entry.photo_id].append(entry)
             else:
                 self._of_people.append(entry)
             if about.photo_id:
                 for photo_id in self._linked(about.photo_id, lambda _: True):
                     self._places.pop(photo_id, None)
-            people_changed |= not about.photo_id
+            people_changed |= not about.photo_id or about.action == Action.PICTURE
         if people_changed:
             self._update_people()
 
@@ -223,6 +224,10 @@ class Decisions:
         """Return the name under which a person of the gallery is shown, which two may share."""
         return self._shown.get(self.person_id(name), name) if self._shown else name
 
+    def picture(self, name: str) -> tuple[str, Box] | None:
+        """Return photo_id and box of the face that was chosen as the picture of a person."""
+        return self._pictures.get(self.person_id(name)) if self._pictures else None
+
     def person_id(self, name: str) -> str:
         """Return the id of the person who has this name now, in any spelling.
 
@@ -247,9 +252,14 @@ class Decisions:
         names: dict[str, str] = {}
         shown: dict[str, str] = {}
         into: dict[str, str] = {}
+        pictures: dict[str, tuple[str, Box]] = {}
         for entry in self._of_people:
-            if self.holds(entry.id):
+            if entry.action == Action.PICTURE:
+                if entry.box and self.holds(entry.id):
+                    pictures[entry.person] = entry.photo_id, entry.box
+            elif self.holds(entry.id):
                 target = {Action.NAME: names, Action.SHOW: shown, Action.MERGE: into}
                 target[Action(entry.action)][entry.person] = entry.detail
         self._names, self._shown, self._into = names, shown, into
+        self._pictures = {self.current(person): place for person, place in pictures.items()}
         self._ids = {person_key(name): person for person, name in self.people().items()}

@@ -38,6 +38,7 @@ class Action(StrEnum):
     DRAW = "draw"  # the box, drawn by hand, shows the person
     NAME = "name"  # the person's name is `detail`
     SHOW = "show"  # the person is shown as `detail`, which may be another person's name too
+    PICTURE = "picture"  # the face is the person's picture
     MERGE = "merge"  # the person and the person `detail` are one, the latter
     SAME = "same"  # the photo was the photo `detail` before its file was written anew
     UNDO = "undo"  # the entry `detail` no longer counts
@@ -135,7 +136,7 @@ class Entry:
             raise ValueError(f"a decision {self.action} without a detail")
 
 
-_OF_PLACE = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW)
+_OF_PLACE = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW, Action.PICTURE)
 _OF_PERSON = (*(a for a in Action if a not in (Action.IGNORE, Action.SAME, Action.UNDO)),)
 
 

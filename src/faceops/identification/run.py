@@ -31,7 +31,12 @@ from faceops.identification.report.report import Report
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
+from faceops.identification.state.photo_block import (
+    EmbeddingFile,
+    Embeddings,
+    PhotoBlock,
+    in_blocks,
+)
 from faceops.identification.state.schema import earlier_finder, method_of
 from faceops.identification.summary import AlbumEstimate, Summary, Timer, write_summary
 from faceops.identification.unknown import unknown_people
@@ -233,7 +238,7 @@ def keep_photos(found: Iterable[PhotoBlock], embeddings: EmbeddingFile) -> list[
 
 def naming_rule(
     blocks: Sequence[PhotoBlock],
-    embeddings: EmbeddingFile,
+    embeddings: Embeddings,
     gallery: Gallery,
     thresholds: Thresholds,
     settings: IdentifySettings,
@@ -266,7 +271,7 @@ def naming_rule(
 def name_photos(
     root: Path,
     blocks: Sequence[PhotoBlock],
-    embeddings: EmbeddingFile,
+    embeddings: Embeddings,
     decided: DecidedFaces,
     verify: Verify,
     rule: NamingRule,

@@ -136,6 +136,11 @@ class AlbumSearch:
         """Return the threshold for `budget`; UsageError as `Thresholds.require`."""
         return threshold_in(self.album, thresholds, budget, self.photos)
 
+    def scores(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the log odds, float32 (Q, P), of each row, float32 (Q, D), with each person."""
+        cohort = self.album.cohort
+        return cohort.verifier.logit_matrix(cohort.describe(embeddings), self._people)
+
     def rank(self, embeddings: np.ndarray, excluded: np.ndarray | None = None) -> Ranked:
         """Return the best people for each row of `embeddings`, float32 (Q, D).
 
@@ -159,8 +164,8 @@ class AlbumSearch:
         self, embeddings: np.ndarray, block: slice, ranked: Ranked, excluded: np.ndarray
     ) -> None:
         """Fill the rows `block` of `ranked`, except for probabilities."""
-        cohort, part = self.album.cohort, embeddings[block]
-        scores = cohort.verifier.logit_matrix(cohort.describe(part), self._people)
+        part = embeddings[block]
+        scores = self.scores(part)
         rows = np.arange(len(scores))
         first, last = np.searchsorted(excluded[0], (block.start, block.start + len(part)))
         scores[excluded[0, first:last] - block.start, excluded[1, first:last]] = -np.inf

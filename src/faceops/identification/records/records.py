@@ -225,6 +225,12 @@ def schema() -> pa.Schema:
     return pa.schema([(column.name, column.type) for column in COLUMNS])
 
 
+def table_of(run: RunOrigin, block: NamedBlock) -> pa.Table:
+    """Return the rows of a block of photos as the Parquet file has them."""
+    rows = Rows(run, block)
+    return _table([column.value(rows) for column in COLUMNS])
+
+
 def records_of(run: RunOrigin, block: NamedBlock) -> list[Record]:
     """Return the rows of some photos as JSON lines have them."""
     values = [column.value(Rows(run, block)) for column in COLUMNS]
@@ -242,11 +248,7 @@ class RecordWriters:
         """Write the rows of a block of photos."""
         rows = Rows(run, block)
         values = [column.value(rows) for column in COLUMNS]
-        columns = [
-            one.plain if isinstance(one, Text) else _numbers(one, column.type)
-            for column, one in zip(COLUMNS, values, strict=True)
-        ]
-        self._parquet.write_table(pa.Table.from_arrays(columns, schema=self._parquet.schema))
+        self._parquet.write_table(_table(values))
         self._jsonl.write(_content(_json_lines(values)))
         self._csv.write(_content(_csv_lines(values)))
 
@@ -269,6 +271,15 @@ def open_writers(folder: Path) -> Iterator[RecordWriters]:
 
 # Arrays are made from buffers, and functions are called by name: from Python's lists and numbers
 # Arrow makes arrays only after it has loaded pandas, if that is installed, which takes a second.
+
+
+def _table(values: Sequence[Text | np.ndarray]) -> pa.Table:
+    """Return the values of `COLUMNS` as a table."""
+    columns = [
+        one.plain if isinstance(one, Text) else _numbers(one, column.type)
+        for column, one in zip(COLUMNS, values, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema())
 
 
 def _texts(values: Sequence[bytes | None]) -> pa.Array:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -137,6 +137,35 @@ class PhotoBlock:
         """Return the rows of the faces of a photo."""
         return slice(int(self.starts[photo]), int(self.starts[photo + 1]))
 
+    def take(self, photos: np.ndarray) -> "PhotoBlock":
+        """Return these photos, int64 (K,), with their faces, in this order."""
+        places = photos.tolist()
+        rows = self.rows_of_all(photos)
+        return PhotoBlock(
+            paths=[self.paths[place] for place in places],
+            stamps=self.stamps[photos],
+            photo_ids=[self.photo_ids[place] for place in places],
+            reasons=[self.reasons[place] for place in places],
+            sizes=self.sizes[photos],
+            orientations=self.orientations[photos],
+            turned=self.turned[photos],
+            opened=self.opened[photos],
+            reembedded=self.reembedded[photos],
+            failures={
+                at: why for at, place in enumerate(places) if (why := self.failures.get(place))
+            },
+            starts=np.concatenate([[0], np.cumsum(np.diff(self.starts)[photos])]),
+            faces=self.faces[rows],
+            embeddings=self.embeddings[rows],
+        )
+
+    def rows_of_all(self, photos: np.ndarray) -> np.ndarray:
+        """Return the rows of the faces of these photos, int64 (K,), one photo after the other."""
+        counts = np.diff(self.starts)[photos]
+        before = np.cumsum(counts) - counts
+        rows: np.ndarray = np.repeat(self.starts[photos] - before, counts)
+        return rows + np.arange(len(rows))
+
     def without_embeddings(self) -> "PhotoBlock":
         """Return the block as a run keeps it in memory; see `EmbeddingFile`."""
         return replace(self, embeddings=self.embeddings[:0])
@@ -144,6 +173,31 @@ class PhotoBlock:
     def with_embeddings(self, embeddings: np.ndarray) -> "PhotoBlock":
         """Return the block with float32 (F, D)."""
         return replace(self, embeddings=embeddings)
+
+
+class Embeddings(Protocol):
+    """The embeddings of a run, float32 (N, D), in the order of its faces."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return these rows as an array in memory."""
+
+    def all(self) -> np.ndarray:
+        """Return all rows; they may be mapped from a file."""
+
+
+class EmbeddingMatrix:
+    """The embeddings of a run in memory."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self._matrix = matrix
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Return these rows."""
+        return self._matrix[start:stop]
+
+    def all(self) -> np.ndarray:
+        """Return all rows."""
+        return self._matrix
 
 
 class EmbeddingFile:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
@@ -18,11 +18,11 @@ from faceops.gallery.faces_file import NAMED
 from faceops.gallery.names import given_name, paths_shown_as, person_key
 from faceops.gallery.people_folder import ADVICE, MAX_FACES, SkippedPhoto, enrolment_refusal
 from faceops.gallery.store import Gallery, locked_gallery
-from faceops.identification.records.output_folder import FACES_FILE, SUMMARY_FILE, UNKNOWN_FILE
+from faceops.identification.latest_run import latest_run
+from faceops.identification.records.output_folder import FACES_FILE, UNKNOWN_FILE
 from faceops.identification.records.records import read_columns
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
-from faceops.identification.summary import Summary, read_summary
+from faceops.identification.summary import Summary
 from faceops.identification.unknown.numbers import FaceKey
 from faceops.identification.unknown.unknown_people import unknown_name, unknown_number
 from faceops.photos.open_photo import PhotoError
@@ -88,14 +88,12 @@ def name_unknown(
     """
     unknown = unknown_name(unknown_number(unknown))
     name = given_name(name)
-    latest = _latest(out)
+    latest = latest_run(out)
     faces = _faces_of(unknown, out)
-    shown = latest.photos_folder
-    photos = next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown))
-    root = photos if photos.is_dir() else photos.parent
+    root = latest.root
     contract_id = bundle.release.contract_id
-    finder = bundle.face_finder(latest.detail)
-    find = partial(find_in_photo, finder=finder, limits=latest.limits)
+    finder = bundle.face_finder(latest.summary.detail)
+    find = partial(find_in_photo, finder=finder, limits=latest.summary.limits)
     skipped: list[SkippedPhoto] = []
     with locked_gallery(gallery_dir, contract_id) as gallery:
         enrolled = {person_key(person): person for person in gallery.people}
@@ -123,32 +121,9 @@ def name_unknown(
                 gallery.store_face(name, (each.photo_id, each.path), each.face, embedding, NAMED)
                 for each, embedding in zip(new, embeddings, strict=True)
             ).save()
-    settings = IdentifySettings(
-        budget=latest.budget,
-        annotate=latest.annotate,
-        xmp=latest.xmp,
-        detail=latest.detail,
-        keep_crops=latest.keep_crops,
-        keep_runs=latest.keep_runs,
-        limits=latest.limits,
-        exclude=latest.exclude,
-        threads=threads,
-    )
-    summary = identify(photos, Gallery.open(gallery_dir, contract_id), bundle, out, settings)
+    gallery = Gallery.open(gallery_dir, contract_id)
+    summary = identify(latest.photos, gallery, bundle, out, latest.settings(threads))
     return Naming(unknown, name, len(new), len(usable) - len(new), skipped, summary)
-
-
-def _latest(out: Path) -> Summary:
-    try:
-        return read_summary(out)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"{out} holds no results; name the folder that faceops identify wrote to."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FaceOpsError(
-            f"{out / SUMMARY_FILE} cannot be used ({error}); run faceops identify into {out} again."
-        ) from None
 
 
 def _faces_of(unknown: str, out: Path) -> list[_UnknownFace]:

@@ -100,9 +100,8 @@ class StoredGroups:
         """
         db = self._db
         with transaction(db):
-            (given,) = db.execute("SELECT max(number) FROM unknown_given").fetchone()
-            numbers = self._numbers(group, given or 0)
-            highest = max([given or 0, *numbers])
+            numbers = self.numbers(group)
+            highest = max([self._given(), *numbers])
             db.execute("DELETE FROM unknown_given")
             db.execute("INSERT INTO unknown_given VALUES (?)", (highest,))
             db.execute("DELETE FROM unknown_grouping")
@@ -110,8 +109,14 @@ class StoredGroups:
             self._store_faces(np.array([*numbers, 0])[group], digests)
         return numbers
 
-    def _numbers(self, group: np.ndarray, highest: int) -> list[int]:
-        """Return the number of each group; new ones are above `highest`."""
+    def _given(self) -> int:
+        """Return the highest number that was given so far, 0 for none."""
+        (given,) = self._db.execute("SELECT max(number) FROM unknown_given").fetchone()
+        return int(given or 0)
+
+    def numbers(self, group: np.ndarray) -> list[int]:
+        """Return the numbers that `store` gives to the groups; nothing is written."""
+        highest = self._given()
         voting = np.flatnonzero((group >= 0) & (self._number > 0))
         pairs, counts = np.unique(
             np.stack([group[voting], self._number[voting]]), axis=1, return_counts=True

@@ -6,7 +6,7 @@ The numbers are kept in the state of the output folder, and stay the same from r
 import itertools
 import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from faceops.identification.unknown.numbers import Grouping, embedding_digests, 
 from faceops.release.bundle import Bundle
 
 # A face that is nearly an enrolled person (`ambiguous`) is not an unknown person.
-_UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY, Reason.REFUSED_BY_PERSON)
+UNKNOWN_REASONS = (Reason.BELOW_THRESHOLD, Reason.GALLERY_EMPTY, Reason.REFUSED_BY_PERSON)
 BOX = ("x", "y", "width", "height")
 _COLUMNS = ("photo_id", "photo_path", "face_index", *BOX, "quality")
 _AT_ONCE = 4096  # rows
@@ -99,13 +99,15 @@ class UnknownPeople:
 
 
 def find_unknown_people(
-    records: Path,
+    records: Path | pa.Table,
     embeddings: np.ndarray,
     bundle: Bundle,
     state: Path,
     decisions: Decisions | None = None,
+    *,
+    keeps: bool = True,
 ) -> UnknownPeople:
-    """Group the unknown faces of the run's Parquet file `records` by person.
+    """Group the unknown faces of the run's Parquet file `records`, or of its rows, by person.
 
     Two faces are linked from the threshold at which a search among so many faces stays within the
     release's default budget of false identifications. The same photo under two paths is one photo.
@@ -119,12 +121,17 @@ def find_unknown_people(
         embeddings: float32 (N, D), of each row of the records with a face, in order; may be mapped
             from a file.
         decisions: say which faces people have put together, or kept apart.
+        keeps: whether the state keeps the groups; else they are those that the next run will find.
 
     Raises:
         FaceOpsError: see `state_errors`.
         ValueError: there are more or fewer embeddings than rows with a face.
     """
-    faces, rows, count = _rows_without_name(records)
+    faces, rows, count = (
+        _rows_in_file(records)
+        if isinstance(records, Path)
+        else _rows_without_name(records.to_batches(), records.schema)
+    )
     if count != len(embeddings):
         raise ValueError(f"{count} rows with a face, {len(embeddings)} embeddings")
     coded = faces["photo_id"].combine_chunks().dictionary_encode()
@@ -145,7 +152,7 @@ def find_unknown_people(
             grouping, before = _grouping(bundle, len(own), None), np.full(len(own), NEW)
         known = _constraints(decisions, faces.take(_int64(distinct)), photo_ids, photos)
         found = group_faces(own, photos, bundle.verify, grouping.threshold, before, known)
-        numbers = stored.store(found, digests, grouping)
+        numbers = stored.store(found, digests, grouping) if keeps else stored.numbers(found)
     group = found[np.searchsorted(distinct, first)][face]  # of each row
     counts = np.bincount(found[found >= 0])  # of photos, as a person has one face in each
     people = [
@@ -230,24 +237,33 @@ def _csv_rows(found: UnknownPeople) -> Iterator[list[object]]:
             yield [people[place].name, people[place].photos, *cells]
 
 
-def _rows_without_name(records: Path) -> tuple[pa.Table, np.ndarray, int]:
+def _rows_in_file(records: Path) -> tuple[pa.Table, np.ndarray, int]:
+    """Return what `_rows_without_name` returns of the rows in a file."""
+    with pq.ParquetFile(records) as file:
+        batches = file.iter_batches(1 << 16, columns=[*_COLUMNS, "reason"])
+        found = _rows_without_name(batches, file.schema_arrow)
+    pa.default_memory_pool().release_unused()  # what reading took
+    return found
+
+
+def _rows_without_name(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> tuple[pa.Table, np.ndarray, int]:
     """Return the rows of unknown faces, their places among all faces, and how many these are."""
     parts, places, faces = [], [], 0
-    with pq.ParquetFile(records) as file:
-        for batch in file.iter_batches(1 << 16, columns=[*_COLUMNS, "reason"]):
-            reasons = batch["reason"].dictionary_encode(null_encoding="encode")
-            known = reasons.dictionary.to_pylist()
-            wanted = [code for code, reason in enumerate(known) if reason in _UNKNOWN_REASONS]
-            is_unknown = np.isin(np.from_dlpack(reasons.indices), wanted)
-            has_face = np.from_dlpack(batch["face_index"].is_valid().cast(pa.uint8())) > 0
-            rows = np.flatnonzero(is_unknown & has_face)
-            parts.append(batch.select(_COLUMNS).take(_int64(rows)))
-            places.append(faces + np.cumsum(has_face)[rows] - 1)
-            faces += int(has_face.sum())
-        schema = pa.schema([file.schema_arrow.field(name) for name in _COLUMNS])
-    pa.default_memory_pool().release_unused()  # what reading took
+    for batch in batches:
+        reasons = batch["reason"].dictionary_encode(null_encoding="encode")
+        known = reasons.dictionary.to_pylist()
+        wanted = [code for code, reason in enumerate(known) if reason in UNKNOWN_REASONS]
+        is_unknown = np.isin(np.from_dlpack(reasons.indices), wanted)
+        has_face = np.from_dlpack(batch["face_index"].is_valid().cast(pa.uint8())) > 0
+        rows = np.flatnonzero(is_unknown & has_face)
+        parts.append(batch.select(_COLUMNS).take(_int64(rows)))
+        places.append(faces + np.cumsum(has_face)[rows] - 1)
+        faces += int(has_face.sum())
     rows = np.concatenate([np.zeros(0, np.int64), *places])
-    return pa.Table.from_batches(parts, schema), rows, faces
+    own = pa.schema([schema.field(name) for name in _COLUMNS])
+    return pa.Table.from_batches(parts, own), rows, faces
 
 
 def _by_group(group: np.ndarray) -> list[np.ndarray]:

@@ -1,0 +1,64 @@
+"""The latest run into an output folder: its summary, its photos, and the settings to repeat it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.gallery.names import paths_shown_as
+from faceops.identification.records.output_folder import SUMMARY_FILE
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.summary import Summary, read_summary
+
+
+@dataclass(frozen=True, eq=False)
+class LatestRun:
+    """A finished run.
+
+    Attributes:
+        photos: the folder of photos, or the one photo, that it was given.
+    """
+
+    summary: Summary
+    photos: Path
+
+    @property
+    def root(self) -> Path:
+        """The folder below which the paths of its records lie."""
+        return self.photos if self.photos.is_dir() else self.photos.parent
+
+    def settings(self, threads: int | None = None) -> IdentifySettings:
+        """Return the settings with which the next run decides as this one did."""
+        latest = self.summary
+        return IdentifySettings(
+            budget=latest.budget,
+            annotate=latest.annotate,
+            xmp=latest.xmp,
+            detail=latest.detail,
+            precision=latest.precision,
+            keep_crops=latest.keep_crops,
+            keep_runs=latest.keep_runs,
+            limits=latest.limits,
+            exclude=latest.exclude,
+            threads=threads,
+        )
+
+
+def latest_run(out: Path) -> LatestRun:
+    """Return the run whose results are in `out`.
+
+    Raises:
+        UsageError: there are no results.
+        FaceOpsError: their summary is damaged, or another version's.
+    """
+    try:
+        summary = read_summary(out)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{out} holds no results; name the folder that faceops identify wrote to."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FaceOpsError(
+            f"{out / SUMMARY_FILE} cannot be used ({error}); run faceops identify into {out} again."
+        ) from None
+    shown = summary.photos_folder
+    return LatestRun(summary, next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown)))

@@ -1,0 +1,260 @@
+"""An album decided: all faces of the latest run with what the next run will say about them.
+
+`decide_all` shares its functions with `identify`, so the page shows the rows that the next run will
+write. `decide_again` decides the faces of some photos only, by the rule of the whole album.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from faceops.base.errors import UsageError, printable
+from faceops.base.reasons import UNKNOWN, Reason, reason_code
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.store import Gallery
+from faceops.identification.engine.album_search import AlbumSearch
+from faceops.identification.engine.decide import Decisions as FaceDecisions
+from faceops.identification.engine.decide import NamingRule, name_faces
+from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
+from faceops.identification.records.output_folder import STATE_FILE
+from faceops.identification.records.records import RunOrigin, table_of
+from faceops.identification.run import name_photos, naming_rule, new_summary
+from faceops.identification.state.photo_block import EmbeddingMatrix, PhotoBlock, joined
+from faceops.identification.summary import Timer
+from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
+from faceops.release.bundle import Bundle
+from faceops.review.results import Results
+
+_UNKNOWN = [reason_code(reason) for reason in UNKNOWN_REASONS]
+_CONFIRMED = reason_code(Reason.CONFIRMED)
+
+
+@dataclass(frozen=True, eq=False)
+class DecidedAlbum:
+    """P photos and their F faces with a decision each; immutable.
+
+    Attributes:
+        photos: with drawn faces and embeddings.
+        texts: the path of each photo below the photos' folder.
+        faces: the decisions.
+        people, shown: as of `DecidedFaces`; `faces` has places in them.
+        unknown: int64 (F,), the number of each face's unknown person, 0 for none.
+        gallery, rule: by which the faces were decided.
+        rows: the records that the next run will write, without its run_id; None before the whole
+            album was decided once.
+    """
+
+    photos: PhotoBlock
+    texts: list[str]
+    faces: FaceDecisions
+    people: list[str]
+    shown: list[str]
+    unknown: np.ndarray
+    gallery: Gallery
+    rule: NamingRule
+    rows: pa.Table | None = None
+
+    @cached_property
+    def photo(self) -> np.ndarray:
+        """int64 (F,), the photo of each face."""
+        return self.photos.photo_of_face
+
+    @cached_property
+    def is_shown(self) -> np.ndarray:
+        """bool (F,): not forgotten, and in the first of the files with the same bytes."""
+        first = np.zeros(len(self.photos), bool)
+        first[list(self.photo_places.values())] = True
+        shown: np.ndarray = first[self.photo] & ~self.photos.faces["forgotten"]
+        return shown
+
+    @cached_property
+    def is_confirmed(self) -> np.ndarray:
+        """bool (F,): a person said whom the face shows."""
+        confirmed: np.ndarray = self.faces.reason == _CONFIRMED
+        return confirmed
+
+    @cached_property
+    def is_unknown(self) -> np.ndarray:
+        """bool (F,): the face belongs to nobody who is known."""
+        unknown: np.ndarray = np.isin(self.faces.reason, _UNKNOWN)
+        return unknown
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of each name in `people`."""
+        return {name: place for place, name in enumerate(self.people)}
+
+    def key(self, face: int) -> str:
+        """Return the key of a face: photo_id and place in the photo."""
+        photo = int(self.photo[face])
+        return f"{self.photos.photo_ids[photo]}.{face - int(self.photos.starts[photo])}"
+
+    def row(self, key: str) -> int:
+        """Return the row of a face.
+
+        Raises:
+            UsageError: the album has no such face.
+        """
+        photo_id, _, index = key.partition(".")
+        photo = self.photo_places.get(photo_id)
+        if photo is not None and index.isascii() and index.isdecimal():
+            rows = self.photos.rows_of(photo)
+            if (row := rows.start + int(index)) < rows.stop:
+                return row
+        raise UsageError(f"there is no face {printable(key)} in this album; load the page again.")
+
+    def row_at(self, photo_id: str, box: Box) -> int | None:
+        """Return the row of the face at a place, None if there is none."""
+        photo = self.photo_places.get(photo_id)
+        if photo is None:
+            return None
+        rows = self.photos.rows_of(photo)
+        overlaps = [box_overlap(own, box) for own in self.photos.faces["box"][rows].tolist()]
+        if max(overlaps, default=0) < SAME_BOX:
+            return None
+        return rows.start + int(np.argmax(overlaps))
+
+    @cached_property
+    def photo_places(self) -> dict[str, int]:
+        """The first photo with these bytes, by photo_id."""
+        places: dict[str, int] = {}
+        for place, photo_id in enumerate(self.photos.photo_ids):
+            if photo_id is not None:
+                places.setdefault(photo_id, place)
+        return places
+
+    def with_people(self, decided: DecidedFaces) -> "DecidedAlbum":
+        """Return the album with the people of `decided`; who is not there becomes nobody."""
+        people, shown = list(decided.people), list(decided.shown)
+        if people == self.people:
+            return replace(self, shown=shown)
+        places = {name: place for place, name in enumerate(people)}
+        to = np.array([*(places.get(name, NOBODY) for name in self.people), NOBODY], np.int32)
+        moved = {name: to[getattr(self.faces, name)] for name in ("best", "runner_up")}
+        return replace(self, people=people, shown=shown, faces=replace(self.faces, **moved))
+
+    def renamed(self, old: str, new: str) -> "DecidedAlbum":
+        """Return the album in which the faces of `old` are those of `new`."""
+        if old not in self.places:
+            return self
+        people = [*self.people]
+        at, faces = self.places[old], self.faces
+        if new in self.places:
+            both = {}
+            for name in ("best", "runner_up"):
+                column = getattr(faces, name)
+                both[name] = np.where(column == at, self.places[new], column).astype(np.int32)
+            faces = replace(faces, **both)
+        else:
+            people[at] = new
+        shown = [*self.shown]
+        shown[at] = people[at]
+        return replace(self, people=people, shown=shown, faces=faces)
+
+    def with_drawn(self, results: Results, decided: DecidedFaces) -> "DecidedAlbum":
+        """Return the album with the faces that people have drawn by now."""
+        photos = joined([decided.with_drawn(block) for block in results.blocks])
+        counts = np.minimum(np.diff(self.photos.starts), np.diff(photos.starts))
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        source = np.repeat(self.photos.starts[:-1], counts) + within
+        target = np.repeat(photos.starts[:-1], counts) + within
+        columns = {}
+        for name, value in vars(FaceDecisions.without_names(len(photos.faces))).items():
+            columns[name] = value.copy()
+            columns[name][target] = getattr(self.faces, name)[source]
+        unknown = np.zeros(len(photos.faces), np.int64)
+        unknown[target] = self.unknown[source]
+        return replace(self, photos=photos, faces=FaceDecisions(**columns), unknown=unknown)
+
+
+def as_recorded(
+    results: Results, bundle: Bundle, gallery: Gallery, decisions: Decisions
+) -> DecidedAlbum:
+    """Return the album as the latest run decided it, with a rule that is ready at once.
+
+    Its rule knows the enrolled people, but has not measured the album, which takes seconds. It says
+    which person a face without a name is most like, which the records do not.
+    """
+    decided = DecidedFaces(decisions, gallery)
+    photos = joined([decided.with_drawn(block) for block in results.blocks])
+    faces, unknown = results.recorded(photos, decided.people)
+    settings, thresholds = results.run.settings(), bundle.release.thresholds
+    budget = results.run.summary.budget
+    rule = NamingRule.for_gallery(thresholds, gallery, budget, settings.policy)
+    if thresholds.normalisation is not None and gallery.faces:
+        search = AlbumSearch.of_no_album(thresholds.normalisation, gallery)
+        limit = search.threshold(thresholds, budget)
+        rule = rule.in_album(search, limit, thresholds.default_budget)
+    nameless = np.flatnonzero((faces.kind == UNKNOWN) & (faces.reason >= 0))
+    found = name_faces(photos, gallery, bundle.verify, rule)
+    best = faces.best.copy()
+    best[nameless] = found.best[nameless]
+    faces = replace(faces, best=best)
+    people, shown = list(decided.people), list(decided.shown)
+    return DecidedAlbum(photos, results.texts, faces, people, shown, unknown, gallery, rule)
+
+
+def decide_all(
+    results: Results, bundle: Bundle, gallery: Gallery, decisions: Decisions
+) -> DecidedAlbum:
+    """Return the album as the next run will decide it with `gallery` and `decisions`."""
+    run, release, timer = results.run, bundle.release, Timer()
+    decided = DecidedFaces(decisions, gallery)
+    blocks = [decided.with_drawn(block) for block in results.blocks]
+    matrix = np.concatenate(
+        [np.zeros((0, release.embedding_size), np.float32), *(one.embeddings for one in blocks)]
+    )
+    embeddings, settings = EmbeddingMatrix(matrix), run.settings()
+    summary = new_summary(run.photos, gallery, bundle, settings)
+    rule = naming_rule(blocks, embeddings, gallery, release.thresholds, settings, summary)
+    named = list(name_photos(run.root, blocks, embeddings, decided, bundle.verify, rule, timer))
+    origin = RunOrigin(run.summary.run_id, bundle.name, release.contract_id)
+    rows = pa.concat_tables([table_of(origin, block) for block in named])
+    groups = find_unknown_people(
+        rows, matrix, bundle, results.out / STATE_FILE, decisions, keeps=False
+    )
+    faces = FaceDecisions(**{
+        name: np.concatenate([getattr(block.decisions, name) for block in named])
+        for name in FaceDecisions.__dataclass_fields__
+    })  # fmt: skip
+    unknown, members = (
+        np.zeros(len(faces.kind), np.int64),
+        np.flatnonzero(np.isin(faces.reason, _UNKNOWN)),
+    )
+    for person in groups.people:
+        unknown[members[person.rows]] = person.number
+    people, shown = list(decided.people), list(decided.shown)
+    photos = joined(blocks)
+    return DecidedAlbum(photos, results.texts, faces, people, shown, unknown, gallery, rule, rows)
+
+
+def decide_again(
+    album: DecidedAlbum,
+    results: Results,
+    bundle: Bundle,
+    decided: DecidedFaces,
+    photo_ids: Collection[str],
+) -> DecidedAlbum:
+    """Return the album in which the faces of these photos are decided again.
+
+    `decided` are the decisions of now for the album's gallery; the album has its people.
+    """
+    photos = np.array(
+        sorted(place for one in photo_ids for place in results.photos_of.get(one, ())), np.int64
+    )
+    if not len(photos):
+        return album
+    some, rows = album.photos.take(photos), album.photos.rows_of_all(photos)
+    verdicts = decided.verdicts(some)
+    found = name_faces(some, album.gallery, bundle.verify, album.rule, verdicts)
+    columns = {}
+    for name, value in vars(album.faces).items():
+        columns[name] = value.copy()
+        columns[name][rows] = getattr(found, name)
+    unknown = album.unknown.copy()
+    unknown[rows[~np.isin(found.reason, _UNKNOWN)]] = 0
+    return replace(album, faces=FaceDecisions(**columns), unknown=unknown)

@@ -1,0 +1,245 @@
+"""Why a face has its name, and what is wrong with the enrolled faces."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from faceops.base.errors import UsageError
+from faceops.gallery.faces_file import GalleryFace
+from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
+from faceops.gallery.store import Gallery
+from faceops.release.bundle import Bundle
+from faceops.review.decided import DecidedAlbum
+from faceops.review.faces import Candidate, scores_of
+from faceops.verification.normalisation import unit
+from faceops.verification.verifier import sigmoid
+
+CARRIERS = 6  # enrolled faces that are shown
+WEAK_QUALITY = 0.35  # an enrolled face below it is weak; enrolment asks for 0.2
+_BLOCK = 1024  # enrolled faces that are compared with all others at a time
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """An enrolled face, and the probability that it shows the person of another face.
+
+    Attributes:
+        crop_id: of its picture.
+        photo: the path of its photo below the folder that it was enrolled from.
+        probability: 0 to 1, of the pair alone.
+    """
+
+    crop_id: str
+    photo: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a face has its name, or is most like a person.
+
+    Attributes:
+        person: the name in the gallery, "" if the face is like nobody; `shown` is the one to show.
+        decided_by: "" if scores decided, else who confirmed the face ("somebody" if not stated).
+        probability, words: of the person.
+        carriers: the person's enrolled faces that are nearest to the face, the nearest first; the
+            face itself is not among them.
+        runner_up: the next person, None if nobody else is enrolled.
+        without_best: the name that is shown of the person who would have the highest score if the
+            first of `carriers` were not enrolled, "" for nobody.
+        sentence: all of that in words.
+    """
+
+    person: str = ""
+    shown: str = ""
+    decided_by: str = ""
+    probability: float = 0.0
+    words: str = ""
+    carriers: list[Carrier] = field(default_factory=list)
+    runner_up: Candidate | None = None
+    without_best: str = ""
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class DoubtfulFace:
+    """An enrolled face to look at.
+
+    Attributes:
+        what: "weak" (poor quality), "mixed" (more like another person) or "doubtful" (unlike the
+            person's other faces).
+        sentence: what is wrong with it.
+    """
+
+    crop_id: str
+    person: str
+    shown: str
+    photo: str
+    quality: float
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """What is to be looked at in a gallery: the worst first; and people who look alike."""
+
+    faces: list[DoubtfulFace]
+    lookalikes: list[Lookalikes]
+
+
+def why(
+    album: DecidedAlbum, bundle: Bundle, row: int, candidates: list[Candidate], decided_by: str
+) -> Why:
+    """Return why the face `row` has its name.
+
+    Args:
+        candidates: its people, the likeliest first.
+        decided_by: as in `Why`.
+    """
+    faces, gallery = album.faces, album.gallery
+    best = int(faces.best[row])
+    if best < 0:
+        return Why(decided_by=decided_by, sentence="The face is not compared with anybody.")
+    person, shown = album.people[best], album.shown[best]
+    own = next((one for one in candidates if one.person == person), None)
+    others = [one for one in candidates if one.person != person]
+    runner_up = others[0] if others else None
+    probability, words = (own.probability, own.words) if own else (0.0, "unlikely")
+    carriers: list[Carrier] = []
+    without = ""
+    if best < len(gallery.people):
+        carriers, dropped = _carriers(album, bundle, row, best)
+        without = _without(album, bundle, row, dropped)
+    told = f"{words} {shown}" if not decided_by else f"{shown}, as {decided_by} confirmed"
+    parts = [f"{told[:1].upper()}{told[1:]}."]
+    if runner_up is not None:
+        parts.append(f"The next is {runner_up.shown} ({runner_up.words}).")
+    if carriers:
+        same = without == shown
+        parts.append(
+            f"Without the nearest enrolled face it would be {shown} all the same."
+            if same
+            else f"Without the nearest enrolled face it would be most like {without or 'nobody'}."
+        )
+    return Why(
+        person, shown, decided_by, probability, words, carriers, runner_up, without, " ".join(parts)
+    )
+
+
+def _carriers(
+    album: DecidedAlbum, bundle: Bundle, row: int, person: int
+) -> tuple[list[Carrier], int | None]:
+    """Return the nearest enrolled faces of a person, and the place of the first in the gallery."""
+    gallery, search = album.gallery, album.rule.search
+    rows = np.flatnonzero(gallery.person_rows == person)
+    photo_id = album.photos.photo_ids[int(album.photo[row])]
+    rows = rows[[gallery.faces[at].photo_id != photo_id for at in rows.tolist()]]
+    if not len(rows):
+        return [], None
+    face = album.photos.embeddings[[row]]
+    if search is None:
+        pairs = bundle.verify(np.repeat(face, len(rows), axis=0), gallery.embeddings[rows])
+    else:
+        cohort = search.album.cohort
+        described = cohort.describe(face), cohort.describe(gallery.embeddings[rows])
+        pairs = sigmoid(cohort.verifier.logit_matrix(*described)[0])
+    order = np.argsort(-pairs, kind="stable")[:CARRIERS]
+    found = [
+        Carrier(gallery.faces[at].crop_id, gallery.faces[at].photo, round(float(pairs[one]), 6))
+        for one, at in zip(order.tolist(), rows[order].tolist(), strict=True)
+    ]
+    return found, int(rows[order[0]])
+
+
+def _without(album: DecidedAlbum, bundle: Bundle, row: int, dropped: int | None) -> str:
+    """Return the name that is shown of who has the highest score without an enrolled face."""
+    gallery = album.gallery
+    if dropped is None:
+        return ""
+    person = int(gallery.person_rows[dropped])
+    probabilities, _ = scores_of(album, bundle, album.photos.embeddings[[row]])
+    scores = probabilities[0].copy()
+    rest = np.flatnonzero(gallery.person_rows == person)
+    rest = rest[rest != dropped]
+    scores[person] = _score(album, bundle, row, rest) if len(rest) else -1.0
+    best = int(scores.argmax())
+    return album.shown[best] if scores[best] > 0 else ""
+
+
+def _score(album: DecidedAlbum, bundle: Bundle, row: int, enrolled: np.ndarray) -> float:
+    """Return the probability of a face with a person of these enrolled faces only."""
+    face, search = album.photos.embeddings[[row]], album.rule.search
+    own = album.gallery.embeddings[enrolled]
+    if search is None:
+        return float(bundle.verify(np.repeat(face, len(own), axis=0), own).max())
+    cohort = search.album.cohort
+    template = cohort.describe(unit(own.mean(axis=0, keepdims=True)))
+    return float(sigmoid(cohort.verifier.logit_matrix(cohort.describe(face), template))[0, 0])
+
+
+def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
+    """Return what is to be looked at in `gallery`; `shown` are the names to show."""
+    faces: dict[str, DoubtfulFace] = {}
+    for one in (*_mixed(gallery, shown), *_weak(gallery, shown)):
+        faces.setdefault(one.crop_id, one)
+    thresholds = bundle.release.thresholds
+    return Doctor(list(faces.values()), find_lookalikes(gallery, thresholds, bundle.verify))
+
+
+def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
+    """Return the faces that are more like another person's face than like their own person's."""
+    rows, vectors = gallery.person_rows, gallery.embeddings
+    counts = np.bincount(rows)
+    found: list[tuple[float, DoubtfulFace]] = []
+    for start in range(0, len(rows), _BLOCK):
+        some = np.arange(start, min(start + _BLOCK, len(rows)))
+        cosines = vectors[some] @ vectors.T
+        same = rows[some][:, None] == rows
+        own = np.where(same, cosines, 0).sum(axis=1) - cosines[np.arange(len(some)), some]
+        others = counts[rows[some]] - 1
+        mean = own / np.maximum(others, 1)
+        cosines[same] = -2
+        nearest = cosines.argmax(axis=1)
+        highest = cosines[np.arange(len(some)), nearest]
+        for at in np.flatnonzero((others > 0) & (highest > mean) & (highest > -2)).tolist():
+            face, other = gallery.faces[some[at]], gallery.persons[nearest[at]]
+            other = shown.get(other, other)
+            sentence = f"more like {other} (cosine {highest[at]:.2f}) than like the person's own "
+            sentence += f"other faces ({mean[at]:.2f} on average)"
+            found.append((float(mean[at] - highest[at]), _doubtful(face, shown, "mixed", sentence)))
+    return [face for _, face in sorted(found, key=lambda pair: pair[0])]
+
+
+def _weak(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
+    faces = sorted(
+        (face for face in gallery.faces if face.quality < WEAK_QUALITY),
+        key=lambda face: face.quality,
+    )
+    sentence = "small, blurred, dark or turned away"
+    return [_doubtful(face, shown, "weak", f"poor quality: {sentence}") for face in faces]
+
+
+def _doubtful(face: GalleryFace, shown: dict[str, str], what: str, sentence: str) -> DoubtfulFace:
+    person = face.person
+    return DoubtfulFace(
+        face.crop_id,
+        person,
+        shown.get(person, person),
+        face.photo,
+        round(face.quality, 4),
+        what,
+        sentence,
+    )
+
+
+def enrolled_face(gallery: Gallery, crop_id: str) -> GalleryFace:
+    """Return the enrolled face with this crop.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for face in gallery.faces:
+        if face.crop_id == crop_id:
+            return face
+    raise UsageError("this face is not in the gallery any more; load the page again.")

@@ -1,0 +1,187 @@
+"""One face as the page shows it, with the people whom it may show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.base.nearest import nearest
+from faceops.base.reasons import IDENTIFIED, KINDS, REASONS
+from faceops.gallery.decisions import Decisions, Place
+from faceops.identification.engine.verdicts import NOBODY
+from faceops.identification.unknown.unknown_people import unknown_name
+from faceops.release.bundle import Bundle
+from faceops.review.decided import DecidedAlbum
+from faceops.verification.verifier import sigmoid
+
+CANDIDATES = 9  # one for each digit key
+_COMPARED = 200  # nearest gallery faces of a release without normalised scores
+
+FaceKey = str  # "<photo_id>.<place in the photo>", the same as long as an album is open
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A person whom a face may show.
+
+    Attributes:
+        person: the name in the gallery, which is unique.
+        shown: the name to show.
+        probability: 0 to 1, that both are one person, if as many were as were not.
+        words: how sure that is in this album.
+        refused: somebody said that the face does not show the person.
+    """
+
+    person: str
+    shown: str
+    probability: float
+    words: str
+    refused: bool
+
+
+@dataclass(frozen=True)
+class ReviewedFace:
+    """A face.
+
+    Attributes:
+        key: see `FaceKey`.
+        photo_path: below the photos' folder, as text.
+        box: x, y, width, height in pixels of the upright photo.
+        size: width and height of the upright photo, pixels.
+        quality: 0 to 1; 0 of a box drawn by hand.
+        decision, reason: as in the records.
+        person: the name that is shown, "" for none.
+        candidates: up to nine, the likeliest first.
+        unknown: such as "unknown-007", "" if it belongs to no unknown person.
+        sure: probability of its person, or of its first candidate, 0 to 1; 1 if it was confirmed.
+    """
+
+    key: FaceKey
+    photo_id: str
+    photo_path: str
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    quality: float
+    decision: str
+    reason: str
+    person: str
+    candidates: list[Candidate]
+    unknown: str
+    sure: float
+
+
+def in_words(probability: float, stranger_share: float) -> str:
+    """Return how sure it is that a face shows a person.
+
+    By the share of the album's strangers who would score as high, if that is known: a probability
+    of .99 for a pair says little among hundreds of people.
+    """
+    limits = (0.001, 0.01, 0.1, 0.5)
+    value = stranger_share
+    if np.isnan(stranger_share):
+        value, limits = 1 - probability, (0.001, 0.02, 0.2, 0.5)
+    words = ("almost certain", "very likely", "likely", "possible", "unlikely")
+    return words[int(np.searchsorted(limits, value, side="right"))]
+
+
+def scores_of(
+    album: DecidedAlbum, bundle: Bundle, embeddings: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return probability and stranger share (NaN if unknown) of Q faces and P people, (Q, P).
+
+    They are those by which faces are named; 0 for a person who is not near enough to be compared.
+    """
+    people = len(album.gallery.people)
+    search = album.rule.search
+    if search is not None:
+        odds = search.scores(embeddings)
+        return sigmoid(odds), search.album.strangers_named(odds, search.enrolled)
+    found = np.zeros((len(embeddings), people), np.float32)
+    gallery = album.gallery.embeddings
+    if len(gallery) and len(embeddings):
+        rows, _ = nearest(embeddings, gallery, min(_COMPARED, len(gallery)))
+        queries = np.repeat(np.arange(len(rows)), rows.shape[1])
+        pairs = bundle.verify(embeddings[queries], gallery[rows.ravel()])
+        np.maximum.at(found, (queries, album.gallery.person_rows[rows.ravel()]), pairs)
+    return found, np.full(found.shape, np.nan)
+
+
+def places_of(album: DecidedAlbum, decisions: Decisions, rows: Sequence[int]) -> list[Place | None]:
+    """Return what people decided about each of these faces."""
+    known, by_photo = decisions.photos(), {}
+    found: list[Place | None] = []
+    for row in rows:
+        photo = int(album.photo[row])
+        photo_id = album.photos.photo_ids[photo] or ""
+        if photo_id not in known:
+            found.append(None)
+            continue
+        own = album.photos.rows_of(photo)
+        if photo not in by_photo:
+            boxes = album.photos.faces["box"][own].tolist()
+            by_photo[photo] = decisions.match(photo_id, boxes)
+        found.append(by_photo[photo][row - own.start])
+    return found
+
+
+def reviewed_faces(
+    album: DecidedAlbum, bundle: Bundle, decisions: Decisions, rows: np.ndarray
+) -> list[ReviewedFace]:
+    """Return the faces `rows`, int64 (N,)."""
+    photos, faces = album.photos, album.faces
+    candidates = _candidates(album, bundle, decisions, rows)
+    found = []
+    for row, own in zip(rows.tolist(), candidates, strict=True):
+        photo = int(album.photo[row])
+        width, height = photos.sizes[photo].tolist()
+        x, y, w, h = photos.faces["box"][row].tolist()
+        person = int(faces.best[row]) if faces.kind[row] == IDENTIFIED else NOBODY
+        reason, probability = int(faces.reason[row]), float(np.nan_to_num(faces.probability[row]))
+        number = int(album.unknown[row])
+        found.append(
+            ReviewedFace(
+                key=album.key(row),
+                photo_id=photos.photo_ids[photo] or "",
+                photo_path=album.texts[photo],
+                box=(x, y, w, h),
+                size=(width, height),
+                quality=round(float(photos.faces["quality"][row]), 4),
+                decision=str(KINDS[faces.kind[row]]),
+                reason="" if reason < 0 else str(REASONS[reason]),
+                person="" if person < 0 else album.shown[person],
+                candidates=own,
+                unknown=unknown_name(number) if number else "",
+                sure=1.0 if album.is_confirmed[row] else probability,
+            )
+        )
+    return found
+
+
+def _candidates(
+    album: DecidedAlbum, bundle: Bundle, decisions: Decisions, rows: np.ndarray
+) -> list[list[Candidate]]:
+    """Return the candidates of each face; a face that was not embedded has none."""
+    people = album.gallery.people
+    embeddings = album.photos.embeddings[rows]
+    if not people or not len(rows):
+        return [[] for _ in rows]
+    probabilities, shares = scores_of(album, bundle, embeddings)
+    most = min(CANDIDATES, len(people))
+    places = places_of(album, decisions, rows.tolist())
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+    shown = dict(zip(album.people, album.shown, strict=True))
+    found = []
+    for face, (place, best) in enumerate(zip(places, order.tolist(), strict=True)):
+        refused = {decisions.current(one) for one in place.refused} if place else ()
+        found.append([
+            Candidate(
+                people[person],
+                shown.get(people[person], people[person]),
+                round(float(probabilities[face, person]), 6),
+                in_words(float(probabilities[face, person]), float(shares[face, person])),
+                bool(refused) and decisions.person_id(people[person]) in refused,
+            )
+            for person in (best if embeddings[face].any() else ())
+            if probabilities[face, person] > 0
+        ])  # fmt: skip
+    return found

@@ -1,0 +1,213 @@
+"""What the page lists: piles of faces to confirm, people, and groups of unknown people.
+
+All functions take one decided album, and return rows of its faces or cards about people.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
+from faceops.gallery.decisions import Decisions
+from faceops.identification.engine.verdicts import NOBODY
+from faceops.identification.report.report import NEAR_THE_LIMIT
+from faceops.identification.unknown.unknown_people import unknown_name
+from faceops.release.bundle import Bundle
+from faceops.review.decided import DecidedAlbum
+from faceops.review.faces import FaceKey, scores_of
+from faceops.verification.normalisation import unit
+
+# A face without a name is in the pile of the person whom it is most like, if at most this share of
+# the album's strangers is as like; without normalised scores, from this probability.
+PLAUSIBLE_SHARE, PLAUSIBLE = 0.1, 0.5
+_AMBIGUOUS = reason_code(Reason.AMBIGUOUS)
+
+
+@dataclass(frozen=True)
+class Pile:
+    """Faces of which one person is to be confirmed.
+
+    Attributes:
+        person: the name in the gallery; `shown` is the one to show.
+        faces: how many there are.
+        keys: of the first ones, for pictures.
+    """
+
+    person: str
+    shown: str
+    faces: int
+    keys: list[FaceKey]
+
+
+@dataclass(frozen=True)
+class PersonCard:
+    """A person who is enrolled or named.
+
+    Attributes:
+        key: of the face that stands for the person in this album, "" if there is none.
+        crop_id: of the enrolled face that does so if there is no key, "" if there is none.
+        photos: number of photos in which the person is named.
+        enrolled: number of faces in the gallery.
+        odd: number of named faces that are to be looked at.
+    """
+
+    person: str
+    shown: str
+    key: FaceKey
+    crop_id: str
+    photos: int
+    enrolled: int
+    odd: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """An unknown person.
+
+    Attributes:
+        name: such as "unknown-007".
+        photos, faces: numbers of them.
+        keys: of the best faces, for pictures.
+        perhaps: name in the gallery of the person who is most like the mean of the faces, "" if
+            nobody is plausible; `shown` is the name to show.
+        probability: of that person, 0 to 1.
+    """
+
+    name: str
+    photos: int
+    faces: int
+    keys: list[FaceKey]
+    perhaps: str = ""
+    shown: str = ""
+    probability: float = 0.0
+
+
+def near_limit(album: DecidedAlbum, budget: float) -> np.ndarray:
+    """Return which faces are named so near to the limit that they are to be checked, bool (F,)."""
+    named = (album.faces.kind == IDENTIFIED) & ~album.is_confirmed
+    near: np.ndarray = named & (album.faces.stranger_share >= NEAR_THE_LIMIT * budget)
+    return near
+
+
+def to_confirm(album: DecidedAlbum, budget: float) -> np.ndarray:
+    """Return the rows of faces that are in a pile, the likeliest first, int64 (N,)."""
+    faces = album.faces
+    nameless = (faces.kind == UNKNOWN) & (faces.best >= 0)
+    share = faces.stranger_share
+    plausible = np.where(
+        np.isnan(share), faces.probability >= PLAUSIBLE, share <= max(PLAUSIBLE_SHARE, budget)
+    )
+    asked = nameless & (plausible | (faces.reason == _AMBIGUOUS))
+    rows = np.flatnonzero((asked | near_limit(album, budget)) & album.is_shown)
+    order = np.lexsort((rows, -np.nan_to_num(faces.probability[rows]), np.nan_to_num(share[rows])))
+    return rows[order]
+
+
+def pile_rows(album: DecidedAlbum, budget: float, person: str) -> np.ndarray:
+    """Return the rows of a person's pile, the likeliest first, int64 (N,)."""
+    rows = to_confirm(album, budget)
+    return rows[album.faces.best[rows] == album.places.get(person, NOBODY - 1)]
+
+
+def piles(album: DecidedAlbum, budget: float, pictures: int = 4) -> list[Pile]:
+    """Return the piles, the one with most faces first."""
+    rows = to_confirm(album, budget)
+    best = album.faces.best[rows]
+    found = []
+    for person, own in _by_value(best, rows):
+        keys = [album.key(row) for row in own[:pictures].tolist()]
+        found.append(Pile(album.people[person], album.shown[person], len(own), keys))
+    return sorted(found, key=lambda pile: (-pile.faces, pile.shown))
+
+
+def person_rows(album: DecidedAlbum, person: str) -> np.ndarray:
+    """Return the rows of faces that are named as a person, the least sure first, int64 (N,)."""
+    faces, place = album.faces, album.places.get(person, NOBODY - 1)
+    named = (faces.kind == IDENTIFIED) & (faces.best == place) & album.is_shown
+    rows = np.flatnonzero(named)
+    sure = np.where(album.is_confirmed[rows], np.inf, np.nan_to_num(faces.probability[rows]))
+    share = np.nan_to_num(faces.stranger_share[rows])
+    return rows[np.lexsort((rows, -share, sure))]
+
+
+def people_cards(album: DecidedAlbum, decisions: Decisions, budget: float) -> list[PersonCard]:
+    """Return the people by the name that is shown."""
+    faces, gallery = album.faces, album.gallery
+    named = np.flatnonzero((faces.kind == IDENTIFIED) & album.is_shown)
+    odd = near_limit(album, budget)
+    of_person = dict(_by_value(faces.best[named], named))
+    enrolled = np.bincount(gallery.person_rows, minlength=len(album.people))
+    best_crop: dict[str, tuple[float, str]] = {}
+    for face in gallery.faces:
+        if face.quality > best_crop.get(face.person, (-1.0, ""))[0]:
+            best_crop[face.person] = face.quality, face.crop_id
+    quality = album.photos.faces["quality"]
+    cards = []
+    for place, person in enumerate(album.people):
+        rows = of_person.get(place, np.zeros(0, np.int64))
+        if not len(rows) and not enrolled[place]:
+            continue
+        row = _chosen(album, decisions, person)
+        if row is None and len(rows) and not best_crop.get(person, (0, ""))[1]:
+            row = int(rows[np.argmax(quality[rows])])
+        cards.append(
+            PersonCard(
+                person,
+                album.shown[place],
+                "" if row is None else album.key(row),
+                "" if row is not None else best_crop.get(person, (0, ""))[1],
+                len(np.unique(album.photo[rows])),
+                int(enrolled[place]),
+                int(odd[rows].sum()),
+            )
+        )
+    return sorted(cards, key=lambda card: (card.shown.casefold(), card.person))
+
+
+def _chosen(album: DecidedAlbum, decisions: Decisions, person: str) -> int | None:
+    """Return the row of the face that was chosen as a person's picture, if it is in the album."""
+    place = decisions.picture(person)
+    return None if place is None else album.row_at(*place)
+
+
+def groups(album: DecidedAlbum, bundle: Bundle, pictures: int = 6) -> list[Group]:
+    """Return the unknown people, the one with most faces first."""
+    rows = np.flatnonzero((album.unknown > 0) & album.is_unknown & album.is_shown)
+    if not len(rows):
+        return []
+    found = list(_by_value(album.unknown[rows], rows))
+    embeddings, quality = album.photos.embeddings, album.photos.faces["quality"]
+    people = album.gallery.people
+    perhaps: list[tuple[str, str, float]] = [("", "", 0.0)] * len(found)
+    if people:
+        means = unit(np.stack([embeddings[own].mean(axis=0) for _, own in found]))
+        probabilities, shares = scores_of(album, bundle, means)
+        best = probabilities.argmax(axis=1)
+        for at, person in enumerate(best.tolist()):
+            share, probability = shares[at, person], float(probabilities[at, person])
+            if (probability >= PLAUSIBLE) if np.isnan(share) else (share <= PLAUSIBLE_SHARE):
+                name = people[person]
+                perhaps[at] = name, album.shown[album.places[name]], round(probability, 6)
+    result = []
+    for (number, own), (person, shown, probability) in zip(found, perhaps, strict=True):
+        best_first = own[np.argsort(-quality[own], kind="stable")][:pictures]
+        keys = [album.key(row) for row in best_first.tolist()]
+        count = len(np.unique(album.photo[own]))
+        name = unknown_name(number)
+        result.append(Group(name, count, len(own), keys, person, shown, probability))
+    return sorted(result, key=lambda group: (-group.faces, group.name))
+
+
+def group_rows(album: DecidedAlbum, number: int) -> np.ndarray:
+    """Return the rows of an unknown person's faces, the best first, int64 (N,)."""
+    rows = np.flatnonzero((album.unknown == number) & album.is_unknown & album.is_shown)
+    return rows[np.argsort(-album.photos.faces["quality"][rows], kind="stable")]
+
+
+def _by_value(values: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Return the rows of each value, in their order; values rise."""
+    order = np.argsort(values, kind="stable")
+    sorted_values = values[order]
+    starts = np.flatnonzero(np.diff(sorted_values, prepend=sorted_values[:1] - 1))
+    parts = np.split(rows[order], starts[1:])
+    return list(zip(sorted_values[starts].tolist(), parts, strict=False))

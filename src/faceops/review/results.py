@@ -1,0 +1,201 @@
+"""The results of the latest run in memory: photos, faces and embeddings as columns."""
+
+import csv
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.reasons import KINDS, REASONS, Reason
+from faceops.identification.engine.decide import Decisions as FaceDecisions
+from faceops.identification.engine.extract import KNOWN_AT_ONCE
+from faceops.identification.engine.verdicts import NOBODY
+from faceops.identification.latest_run import LatestRun, latest_run
+from faceops.identification.records.output_folder import FACES_FILE, STATE_FILE, UNKNOWN_FILE
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.found_photo import FoundPhoto
+from faceops.identification.state.photo_block import Extraction, PhotoBlock
+from faceops.identification.state.schema import earlier_finder, method_of
+from faceops.identification.unknown.unknown_people import unknown_number
+from faceops.release.bundle import Bundle
+
+_COLUMNS = (
+    *("photo_id", "photo_path", "face_index", "decision", "person", "probability", "runner_up"),
+    *("runner_up_probability", "reason", "stranger_share"),
+)
+_NUMBER = {"int32": np.int32, "float": np.float32, "double": np.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The latest run into a folder.
+
+    Attributes:
+        store: the state, for pictures of faces; it stays open.
+        blocks: the photos in the order of the run, cut as a run cuts known photos, with the faces
+            that were found, and their embeddings. Photos that the state does not know any more have
+            no faces.
+        starts: int64 (P + 1,), the rows of each photo in the records.
+        records: the columns of the records with a row for each face, see `recorded`.
+    """
+
+    run: LatestRun
+    out: Path
+    store: FaceStore
+    blocks: list[PhotoBlock]
+    starts: np.ndarray
+    records: pa.Table
+
+    @classmethod
+    def load(cls, out: Path, bundle: Bundle) -> "Results":
+        """Read the results in `out`, which `bundle` gave.
+
+        Raises:
+            UsageError: there are none.
+            FaceOpsError: they are of another release, damaged, or without a state.
+        """
+        run = latest_run(out)
+        release, summary = bundle.release, run.summary
+        if summary.contract_id != release.contract_id:
+            raise FaceOpsError(
+                f"the results in {out} are of contract {summary.contract_id[:12]}, this release "
+                f"has {release.contract_id[:12]}; run faceops identify into {out} again."
+            )
+        state = out / STATE_FILE
+        if not state.is_file():
+            raise FaceOpsError(
+                f"{state} does not exist, so the faces are not known; run faceops identify into "
+                f"{out} again: it opens the photos."
+            )
+        try:
+            with pq.ParquetFile(out / FACES_FILE) as file:
+                records = file.read(columns=list(_COLUMNS))
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise FaceOpsError(
+                f"{out / FACES_FILE} cannot be used ({error}); run faceops identify into {out} "
+                "again."
+            ) from None
+        method, limits = method_of(release, summary.detail), summary.limits
+        store = FaceStore(state, method, limits, earlier_finder(release, summary.detail))
+        index = numbers(records["face_index"], -1)
+        starts = np.append(np.flatnonzero(index <= 0), len(index))
+        blocks = _blocks(run.root, records.take(_places(starts[:-1])), store, bundle)
+        return cls(run, out, store, blocks, starts, records)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The path of each photo below the photos' folder."""
+        texts: list[str] = self.records["photo_path"].take(_places(self.starts[:-1])).to_pylist()
+        return texts
+
+    @cached_property
+    def photos_of(self) -> dict[str, list[int]]:
+        """The photos with these bytes, by photo_id: places in the order of the run."""
+        places = defaultdict(list)
+        ids = (photo_id for block in self.blocks for photo_id in block.photo_ids)
+        for place, photo_id in enumerate(ids):
+            if photo_id is not None:
+                places[photo_id].append(place)
+        return dict(places)
+
+    def recorded(self, photos: PhotoBlock, people: list[str]) -> tuple[FaceDecisions, np.ndarray]:
+        """Return what the run decided about the faces of `photos`, and their unknown people.
+
+        Args:
+            photos: all photos, maybe with other drawn faces than the run knew.
+            people: the names that may be given; others become nobody.
+
+        Returns:
+            decisions, in which a face without a name has no best person, since the records do not
+            say it; and int64 (F,), the number of each face's unknown person, 0 for none.
+        """
+        counts = np.minimum(np.diff(self.starts), np.diff(photos.starts))
+        before = np.cumsum(counts) - counts
+        within = np.arange(counts.sum()) - np.repeat(before, counts)
+        source = np.repeat(self.starts[:-1], counts) + within
+        target = np.repeat(photos.starts[:-1], counts) + within
+        found = FaceDecisions.without_names(len(photos.faces))
+        columns = {name: value.copy() for name, value in vars(found).items()}
+        taken = self.records.take(_places(source))
+        columns["kind"][target] = codes(taken["decision"], list(map(str, KINDS)))
+        columns["reason"][target] = codes(taken["reason"], list(map(str, REASONS)))
+        columns["best"][target] = codes(taken["person"], people)
+        columns["runner_up"][target] = codes(taken["runner_up"], people)
+        for name in ("probability", "runner_up_probability", "stranger_share"):
+            columns[name][target] = numbers(taken[name], np.nan)
+        return FaceDecisions(**columns), self._unknown(photos)
+
+    def _unknown(self, photos: PhotoBlock) -> np.ndarray:
+        number = np.zeros(len(photos.faces), np.int64)
+        with (
+            suppress(OSError, ValueError, KeyError),
+            (self.out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file,
+        ):
+            for row in csv.DictReader(file):
+                for photo in self.photos_of.get(row["photo_id"], ()):
+                    face = photos.starts[photo] + int(row["face_index"])
+                    if face < photos.starts[photo + 1]:
+                        number[face] = unknown_number(row["unknown"])
+        return number
+
+
+def _blocks(root: Path, photos: pa.Table, store: FaceStore, bundle: Bundle) -> list[PhotoBlock]:
+    """Return the photos of these rows of the records with what `store` knows of them."""
+    above = root.as_posix().rstrip("/")
+    ids, texts = photos["photo_id"].to_pylist(), photos["photo_path"].to_pylist()
+    reasons = photos["reason"].to_pylist()
+    has_faces = numbers(photos["face_index"], -1) >= 0
+    blocks = []
+    for start in range(0, len(ids), KNOWN_AT_ONCE):
+        some = slice(start, start + KNOWN_AT_ONCE)
+        found = store.load([photo_id for photo_id in ids[some] if photo_id])
+        extractions = []
+        for photo_id, text, reason, has in zip(
+            ids[some], texts[some], reasons[some], has_faces[some].tolist(), strict=True
+        ):
+            stored = found.get(photo_id or "")
+            if stored is None or stored.crops:
+                known = None if has or not reason else Reason(reason)
+                photo = FoundPhoto(photo_id, known)
+            else:
+                photo = stored.photo
+            extractions.append(Extraction(f"{above}/{text}", None, photo))
+        blocks.append(PhotoBlock.of(extractions, bundle.release.embedding_size))
+    return blocks
+
+
+# Arrow's own conversions to and from NumPy and lists load pandas, if that is installed.
+
+
+def numbers(column: pa.ChunkedArray, missing: float) -> np.ndarray:
+    """Return a column of numbers (N,), with `missing` where there is none."""
+    array = column.combine_chunks()
+    kind = _NUMBER[str(array.type)]
+    values = np.frombuffer(array.buffers()[1] or b"", kind)[array.offset :][: len(array)]
+    if not array.null_count:
+        return values
+    valid = np.from_dlpack(array.is_valid().cast(pa.uint8())) > 0
+    result: np.ndarray = np.where(valid, values, np.array(missing, kind))
+    return result
+
+
+def codes(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
+    """Return the place of each text in `values`, int64 (N,), -1 for others and for none."""
+    places = {value: place for place, value in enumerate(values)}
+    array = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    known = np.array([places.get(one, NOBODY) for one in array.dictionary.to_pylist()], np.int64)
+    if not len(known):
+        return np.zeros(0, np.int64)
+    result: np.ndarray = known[np.from_dlpack(array.indices)]
+    return result
+
+
+def _places(rows: np.ndarray) -> pa.Array:
+    buffer = pa.py_buffer(np.ascontiguousarray(rows, np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, buffer])
