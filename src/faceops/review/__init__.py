@@ -1,1 +1,1 @@
-"""Review: what people decided about faces becomes training data."""
+"""Review: the web page on which people decide about faces, and the training data of that."""
