@@ -16,6 +16,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.crops import crop_path
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from tests.gallery.gallery_files import CONTRACT, make_gallery
@@ -54,6 +55,7 @@ def test_equal_galleries_give_equal_archives_and_come_back_with_all_files(
     assert "2 people, 3 faces" in capsys.readouterr().out
     assert files_in(tmp_path / "new") == files_in(tmp_path / "g")
     assert Gallery.open(tmp_path / "new", CONTRACT).aliases == {"zoë": "Ada"}
+    assert list(Decisions.load(tmp_path / "new").people().values()) == ["Ada"]
     assert main(["gallery", "import", *arguments, str(tmp_path / "new")]) == 2
     assert "is not empty; import into a new folder." in capsys.readouterr().err
 
@@ -107,6 +109,7 @@ HOSTILE = {
     "its version is 9, this faceops reads 1": ("manifest.json", b'{"archive_version": 9}'),
     "cannot convert": ("gallery.json", b'{"embedding_size": Infinity, "contract_id": "c"}'),
     "unknown line": ("outputs.jsonl", b'{"out": 1}'),
+    r"decisions.sqlite is damaged \(file is not": ("decisions.sqlite", b"x" * 4096),
     "cannot be imported": ("faces.parquet", b"x"),
     "would expand to 1000000 rows": ("faces.parquet", bomb()),
 }

@@ -1,6 +1,8 @@
 """Damage to a gallery is found and named, and repaired with all that can be kept."""
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from faceops.cli import main
 from faceops.gallery import check
 from faceops.gallery.check import check_gallery, repair_gallery
 from faceops.gallery.crops import crop_path, store_png
+from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery, open_or_create
 from tests.gallery.gallery_files import CONTRACT, SIZE, make_face, make_gallery, rewrite_as_format_1
@@ -143,6 +146,40 @@ def test_embeddings_names_and_output_folders_are_checked(folder: Path) -> None:
     assert [finding.what[:4] for finding in repair.after if finding.is_damage] == ["'E\\u"]
     assert rename(folder, "E\u200bd", "Ed") == ("Ed", 1)
     assert check_gallery(folder) == []
+
+
+def damage_page(content: bytes) -> bytes:
+    """Overwrite an inner page of a large journal."""
+    return content[:8192] + b"\xff" * 4096 + content[12288:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"), [(damage_page, 290), (lambda content: b"x" * 100 + content[100:], 300)]
+)
+def test_decisions_that_can_be_read_survive_a_damaged_journal(
+    damage: Callable[[bytes], bytes], kept: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tuple((f"{number:064x}", (1.0, 2.0, 3.0, 4.0)) for number in range(40))
+    entries = [Entry(Action.NAME, person=f"{n:04}", detail=f"Ann {n}") for n in range(300)]
+    merge = Entry(Action.MERGE, person="0001", detail="0002", moved=moved)  # longer than a page
+    Journal(folder).append([merge, *entries])
+    before = Journal(folder).entries()
+    change("decisions.sqlite", damage)(folder)
+    with pytest.raises(DamageError, match=r"gallery repair --gallery .* keeps the decisions"):
+        rename(folder, "Ada", "Bo")
+    assert main(["gallery", "check", "--gallery", str(folder)]) == 1
+    assert "decisions.sqlite is damaged" in capsys.readouterr().out
+    assert repair_gallery(folder).after == []
+    after = Journal(folder).entries()
+    assert kept <= len(after) and {*after} <= {*before}
+    assert Gallery.open(folder).people == ["Ada", "Ann Lee"]
+
+
+def test_a_journal_with_tables_of_others_is_damaged(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "decisions.sqlite")) as db:
+        db.execute("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END")
+    (finding,) = check_gallery(folder)
+    assert "its tables are not those of a journal" in finding.what
 
 
 def test_a_gallery_of_format_1_is_migrated_by_a_repair(folder: Path) -> None:

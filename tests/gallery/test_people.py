@@ -7,9 +7,13 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.people import merge, portraits, rename, show
+from faceops.gallery.follow import locked_people
+from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.people import merge, portraits, rename, show, split, unalias
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.verdicts import DecidedFaces
 from tests.gallery.gallery_files import CONTRACT, SIZE, make_face
 
 
@@ -59,6 +63,144 @@ def test_merged_people_keep_each_face_once(folder: Path) -> None:
     gallery = Gallery.open(folder)
     assert gallery.people == ["Ann Lee"]
     assert sorted(one.photo_id[-1] for one in gallery.faces) == ["1", "2", "3", "4"]
+
+
+def places_of(folder: Path) -> dict[str, list[str]]:
+    """Return the numbers of the photos of each person."""
+    places: dict[str, list[str]] = {}
+    for one in Gallery.open(folder).faces:
+        places.setdefault(one.person, []).append(one.photo_id.lstrip("0"))
+    return {person: sorted(numbers) for person, numbers in places.items()}
+
+
+def confirmed(folder: Path, name: str) -> str:
+    """Confirm a face of `name`; return the photo."""
+    person, entries = Decisions.load(folder).naming(name)
+    photo = f"{len(Journal(folder).entries()) + 100:064x}"
+    about = Entry(Action.CONFIRM, photo, (0, 0, 9, 9), (20, 20), person)
+    Journal(folder).append([*entries, about])
+    return photo
+
+
+def name_at(folder: Path, photo: str) -> str:
+    decisions = Decisions.load(folder)
+    return decisions.name(decisions.places(photo)[0].person)
+
+
+def test_a_merge_can_be_undone_with_its_decisions(folder: Path) -> None:
+    rename(folder, "Ben", "Benjamin")
+    of_ann, of_ben = confirmed(folder, "Ann Lee"), confirmed(folder, "Benjamin")
+    before = places_of(folder)
+    merge(folder, "Benjamin", "Ann Lee", by="eva")
+    assert [name_at(folder, photo) for photo in (of_ann, of_ben)] == ["Ann Lee"] * 2
+    later = face("Ann Lee", 7, 0)
+    Gallery.open(folder).with_faces([later]).save()
+    assert split(folder, "ann-lee", by="eva") == ("Benjamin", 1)
+    # The face that both had stays with Ann.
+    assert places_of(folder) == {"Ann Lee": [*before["Ann Lee"], "7"], "Benjamin": ["4"]}
+    assert [name_at(folder, photo) for photo in (of_ann, of_ben)] == ["Ann Lee", "Benjamin"]
+    assert Gallery.open(folder).aliases == {"ben": "Benjamin"}
+    merge(folder, "Benjamin", "Ann Lee")
+    assert split(folder, "Ann Lee", "ben") == ("Benjamin", 1)
+
+
+def test_one_of_several_merged_people_is_split_off(folder: Path) -> None:
+    Gallery.open(folder).with_faces([face("Cy", 8, 2), face("Di", 9, 2)]).save()
+    merge(folder, "Di", "Cy")
+    merge(folder, "Cy", "Ben")
+    merge(folder, "Ben", "Ann Lee")
+    with pytest.raises(FaceOpsError, match=r"several people are Ann Lee; name one .* Ben, Cy, Di"):
+        split(folder, "Ann Lee")
+    with pytest.raises(FaceOpsError, match="Eve was not merged into Ann Lee; name one of these"):
+        split(folder, "Ann Lee", "Eve")
+    assert split(folder, "Ann Lee", "Di") == ("Di", 1)
+    assert split(folder, "Ann Lee", "Ben") == ("Ben", 2)
+    assert places_of(folder) == {"Ann Lee": ["1", "2", "3"], "Ben": ["4", "8"], "Di": ["9"]}
+
+
+def test_a_merge_before_there_was_a_journal_cannot_be_undone(folder: Path) -> None:
+    merge(folder, "Ben", "Ann Lee")
+    (folder / "decisions.sqlite").unlink()
+    with pytest.raises(FaceOpsError, match="ben may have been merged before, and that cannot be"):
+        split(folder, "Ann Lee")
+
+
+@pytest.mark.parametrize("change", ["rename", "merge", "split"])
+def test_the_gallery_follows_the_journal_after_a_kill(
+    change: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(gallery: Gallery) -> None:
+        raise KeyboardInterrupt
+
+    of_ben = confirmed(folder, "Ben")
+    if change == "split":
+        merge(folder, "Ben", "Ann Lee")
+    before = Gallery.open(folder)
+    monkeypatch.setattr(Gallery, "save", killed)
+    calls = {
+        "rename": lambda: rename(folder, "Ben", "Bo"),
+        "merge": lambda: merge(folder, "Ben", "Ann Lee"),
+        "split": lambda: split(folder, "Ann Lee"),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        calls[change]()
+    monkeypatch.undo()
+    assert Gallery.open(folder).persons == before.persons
+    people = DecidedFaces(Decisions.load(folder), before)
+    named = people.people[people._place_of(Decisions.load(folder).places(of_ben)[0].person)]
+    assert named == {"rename": "Ben", "merge": "Ann Lee", "split": "Ann Lee"}[change]
+    expected = {
+        "rename": {"Ann Lee": ["1", "2", "3"], "Bo": ["3", "4"]},
+        "merge": {"Ann Lee": ["1", "2", "3", "4"]},
+        "split": {"Ann Lee": ["1", "2", "3"], "Ben": ["4"]},
+    }[change]
+    entries = Journal(folder).entries()
+    with locked_people(folder) as people_now:
+        assert people_now.refused == []
+    assert places_of(folder) == expected
+    assert Journal(folder).entries() == entries
+    assert name_at(folder, of_ben) in expected
+
+
+def test_two_people_can_have_one_displayed_name(folder: Path) -> None:
+    with pytest.raises(FaceOpsError, match="rename --another-person Ben 'Ann Lee'"):
+        rename(folder, "Ben", "Ann Lee")
+    assert rename(folder, "Ben", "Ann Lee", is_another=True) == ("Ann Lee (2)", 2)
+    decisions = Decisions.load(folder)
+    assert decisions.person_id("Ann Lee") != decisions.person_id("Ann Lee (2)")
+    assert [decisions.shown_name(name) for name in Gallery.open(folder).people] == ["Ann Lee"] * 2
+    assert rename(folder, "ann lee (2)", "Ann Lee", is_another=True) == ("Ann Lee (2)", 2)
+    assert rename(folder, "Ann Lee (2)", "Bo") == ("Bo", 2)
+    assert Decisions.load(folder).shown_name("Bo") == "Bo"
+
+
+def test_a_freed_name_is_another_person(folder: Path) -> None:
+    of_ben = confirmed(folder, "Ben")
+    rename(folder, "Ben", "Bo")
+    unalias(folder, "Ben")
+    Gallery.open(folder).with_faces([face("Ben", 8, 2)]).save()
+    of_other = confirmed(folder, "Ben")
+    assert [name_at(folder, photo) for photo in (of_ben, of_other)] == ["Bo", "Ben"]
+    rename(folder, "Ann Lee", "Ann")
+    assert places_of(folder) == {"Ann": ["1", "2", "3"], "Ben": ["8"], "Bo": ["3", "4"]}
+
+
+def test_a_merge_is_not_undone_while_another_person_has_the_name(folder: Path) -> None:
+    merge(folder, "Ben", "Ann Lee")
+    unalias(folder, "Ben")
+    before = Journal(folder).entries()
+    with pytest.raises(FaceOpsError, match=r"Ben is another person's name now.*rename Ben NAME"):
+        split(folder, "Ann Lee", "Ben")
+    assert Journal(folder).entries() == before
+    rename(folder, "Ben", "Other Ben")
+    assert split(folder, "Ann Lee", "Ben") == ("Ben", 1)
+
+
+def test_people_of_the_journal_only_can_be_renamed_and_merged(folder: Path) -> None:
+    photo = confirmed(folder, "Eve")
+    assert rename(folder, "eve", "Eva") == ("Eva", 0)
+    assert merge(folder, "Eva", "Ben") == ("Ben", 2)
+    assert name_at(folder, photo) == "Ben"
 
 
 @pytest.mark.parametrize(

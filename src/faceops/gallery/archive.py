@@ -24,12 +24,19 @@ from faceops.base.progress import track
 from faceops.gallery.check import require_sound
 from faceops.gallery.crops import CROPS_FOLDER, crop_path
 from faceops.gallery.faces_file import read_statement
-from faceops.gallery.folder import FACES_FILE, GALLERY_FILE, OUTPUTS_FILE, has_content
+from faceops.gallery.folder import (
+    DECISIONS_FILE,
+    FACES_FILE,
+    GALLERY_FILE,
+    OUTPUTS_FILE,
+    has_content,
+)
+from faceops.gallery.journal import Journal
 from faceops.gallery.store import Gallery, locked_gallery
 
 ARCHIVE_VERSION = 1
 MANIFEST_FILE = "manifest.json"
-_FILES = (FACES_FILE, GALLERY_FILE, OUTPUTS_FILE)
+_FILES = (FACES_FILE, GALLERY_FILE, OUTPUTS_FILE, DECISIONS_FILE)
 _CROP = re.compile(rf"{CROPS_FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})\.png")
 _ERRORS = (
     *(FaceOpsError, OSError, tarfile.TarError, ValueError, KeyError, TypeError),
@@ -82,7 +89,10 @@ def _write(tar: tarfile.TarFile, gallery: Gallery) -> None:
     paths += [crop_path(gallery.folder, crop_id) for crop_id in crop_ids]
     digests = {}
     for path in track(paths, "export"):
-        name, content = path.relative_to(gallery.folder).as_posix(), path.read_bytes()
+        name = path.relative_to(gallery.folder).as_posix()
+        # Decisions are added while the gallery is locked.
+        is_journal = name == DECISIONS_FILE
+        content = Journal(gallery.folder).content() if is_journal else path.read_bytes()
         digests[name] = hashlib.sha256(content).hexdigest()
         add(name, content)
     manifest = {

@@ -17,6 +17,7 @@ from faceops.gallery.crops import crop_path, load_crop, unused_crops
 from faceops.gallery.faces_file import FORMAT_VERSION, is_copied, read_statement
 from faceops.gallery.folder import (
     COPY_FILE,
+    DECISIONS_FILE,
     FACES_FILE,
     GALLERY_FILE,
     OUTPUTS_FILE,
@@ -24,6 +25,7 @@ from faceops.gallery.folder import (
     output_folders,
     readable_lines,
 )
+from faceops.gallery.journal import Journal
 from faceops.gallery.store import Gallery, open_for_update
 
 NOTHING = "nothing"
@@ -125,7 +127,17 @@ def repair_gallery(folder: Path) -> Repair:
             output_folders(folder)
         except FaceOpsError:
             write_file(folder / OUTPUTS_FILE, b"".join(readable_lines(folder)))
+        _repair_journal(folder)
         return Repair(before, check_gallery(folder), backup)
+
+
+def _repair_journal(folder: Path) -> None:
+    """Replace a damaged journal by one of the entries that can be read."""
+    journal = Journal(folder)
+    try:
+        journal.check()
+    except DamageError:
+        journal.replace(journal.readable_entries())
 
 
 def _require_gallery(folder: Path) -> None:
@@ -150,6 +162,12 @@ def _examine(folder: Path) -> tuple[Gallery | None, dict[str, str], list[Finding
     except FaceOpsError as error:
         lost = "folders that people forget has to clean, unless another line names them"
         found.append(Finding(str(error).partition(";")[0], lost, "its other lines"))
+    try:
+        Journal(folder).check()
+    except DamageError as error:
+        lost = "decisions about faces that cannot be read; `faceops decisions import` adds those "
+        lost += "of an export"
+        found.append(Finding(str(error).partition(";")[0], lost, "the gallery, other decisions"))
     return gallery, crop_problems, found
 
 
@@ -210,7 +228,7 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
 
 def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:
     """Copy the files that a repair may replace or delete to `backup`."""
-    names = (FACES_FILE, COPY_FILE, GALLERY_FILE, OUTPUTS_FILE)
+    names = (FACES_FILE, COPY_FILE, GALLERY_FILE, OUTPUTS_FILE, DECISIONS_FILE)
     paths = [folder / name for name in names]
     try:
         backup.mkdir()

@@ -33,6 +33,7 @@ class Place:
         drawn: the box was drawn by hand: there may be no face that the detector finds.
         trusted: the face is the person's although it is unlike their others.
         entry: id of the entry that gave `person` or `ignored`.
+        made: the entries that hold about the face, by time.
     """
 
     box: Box
@@ -43,9 +44,11 @@ class Place:
     drawn: bool = False
     trusted: bool = False
     entry: str = ""
+    made: list[Entry] = field(default_factory=list)
 
     def apply(self, entry: Entry, box: Box) -> None:
         """Let a further entry count; `box` is its box in this photo."""
+        self.made.append(entry)
         if entry.action == Action.REFUSE:
             self.refused.add(entry.person)
             if self.person == entry.person:
@@ -80,6 +83,7 @@ class Decisions:
         self._into: dict[str, str] = {}
         self._pictures: dict[str, tuple[str, Box]] = {}
         self._ids: dict[str, str] = {}
+        self._had: dict[str, str] = {}
         self.add(entries)
 
     @classmethod
@@ -214,15 +218,41 @@ class Decisions:
         """Return the person's name, unique in a gallery; "" for a person without one."""
         return self._names.get(self.current(person), "")
 
+    def own_name(self, person: str) -> str:
+        """Return the name that the person had before being merged into another one."""
+        return self._names.get(person, "")
+
     def people(self) -> dict[str, str]:
         """Return the names of the people whom entries name, by id."""
         return {
             person: name for person, name in self._names.items() if self.current(person) == person
         }
 
+    def merges(self) -> list[Entry]:
+        """Return the entries that merge people, by time, also those that do not hold."""
+        return [entry for entry in self._of_people if entry.action == Action.MERGE]
+
+    def merges_of(self, person: str) -> list[Entry]:
+        """Return the entries that hold and merge the person with this id into another, by time."""
+        return [one for one in self.merges() if one.person == person and self.holds(one.id)]
+
+    def names_of(self, person: str) -> list[str]:
+        """Return the names that entries gave to the person with this id, by time."""
+        named = (entry for entry in self._of_people if entry.action == Action.NAME)
+        return [entry.detail for entry in named if entry.person == person]
+
     def shown_name(self, name: str) -> str:
         """Return the name under which a person of the gallery is shown, which two may share."""
-        return self._shown.get(self.person_id(name), name) if self._shown else name
+        return self._shown.get(self._ids.get(person_key(name), ""), name)
+
+    def person_named(self, name: str) -> str:
+        """Return the id of who has this name, in any spelling, else of who had it last; "" if none.
+
+        Who had it may be merged into another person since, see `current`. A name that was undone
+        counts if the person has an earlier one again.
+        """
+        key = person_key(name)
+        return self._ids.get(key) or self._had.get(key, "")
 
     def picture(self, name: str) -> tuple[str, Box] | None:
         """Return photo_id and box of the face that was chosen as the picture of a person."""
@@ -253,13 +283,25 @@ class Decisions:
         shown: dict[str, str] = {}
         into: dict[str, str] = {}
         pictures: dict[str, tuple[str, Box]] = {}
-        for entry in self._of_people:
-            if entry.action == Action.PICTURE:
-                if entry.box and self.holds(entry.id):
+        named_at: dict[str, int] = {}
+        for at, entry in enumerate(self._of_people):
+            if not self.holds(entry.id):
+                continue
+            if entry.action == Action.NAME:
+                names[entry.person], named_at[entry.person] = entry.detail, at
+                shown.pop(entry.person, None)
+            elif entry.action == Action.PICTURE:
+                if entry.box:
                     pictures[entry.person] = entry.photo_id, entry.box
-            elif self.holds(entry.id):
-                target = {Action.NAME: names, Action.SHOW: shown, Action.MERGE: into}
-                target[Action(entry.action)][entry.person] = entry.detail
+            else:
+                (shown if entry.action == Action.SHOW else into)[entry.person] = entry.detail
         self._names, self._shown, self._into = names, shown, into
         self._pictures = {self.current(person): place for person, place in pictures.items()}
         self._ids = {person_key(name): person for person, name in self.people().items()}
+        self._had = {
+            person_key(entry.detail): entry.person
+            for at, entry in enumerate(self._of_people)
+            if entry.action == Action.NAME
+            and (latest := named_at.get(entry.person)) is not None
+            and self.holds(entry.id) == (at <= latest)
+        }

@@ -11,6 +11,7 @@ entries of one to the other: both then amount to the same.
 
 import contextlib
 import json
+import re
 import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import DamageError, FaceOpsError
+from faceops.base.files import write_file
 from faceops.base.shortage import shortage
 from faceops.faces.detector import Box
 from faceops.gallery.folder import DECISIONS_FILE
 
 VERSION = 1
+_PAGE = 4096  # bytes of a page of the file
 _BUSY_S = 60.0  # how long to wait for another process that writes
 
 
@@ -37,7 +40,7 @@ class Action(StrEnum):
     IGNORE = "ignore"  # nobody is to be asked about the face; `detail` is an `Ignored`
     DRAW = "draw"  # the box, drawn by hand, shows the person
     NAME = "name"  # the person's name is `detail`
-    SHOW = "show"  # the person is shown as `detail`, which may be another person's name too
+    SHOW = "show"  # until the next name: the person is shown as `detail`, which others may be too
     PICTURE = "picture"  # the face is the person's picture
     MERGE = "merge"  # the person and the person `detail` are one, the latter
     SAME = "same"  # the photo was the photo `detail` before its file was written anew
@@ -57,6 +60,11 @@ TRUSTED = (
 )
 
 
+def new_id() -> str:
+    """Return an id for an entry."""
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One decision.
@@ -70,7 +78,8 @@ class Entry:
             that are one unknown person.
         moved: of `MERGE`, the places of the enrolled faces that changed their person.
         by: who decided, "" if not stated.
-        batch: shared by the entries that were made, and are undone, together.
+        batch: shared by the entries that were made, and are undone, together; "" for a name that
+            is only noted so that the person's id is known.
         time: UTC, ISO 8601 with microseconds; different and rising within a journal.
         id: random, 32 hexadecimal digits.
     """
@@ -85,7 +94,7 @@ class Entry:
     by: str = ""
     batch: str = ""
     time: str = ""
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    id: str = field(default_factory=new_id)
 
     def as_json(self) -> str:
         """Return the entry as one line of JSON, without what is empty."""
@@ -120,13 +129,14 @@ class Entry:
             raise ValueError("one of its texts is not a text")
         if self.action not in list(Action):
             raise ValueError(f"its action {self.action!r} is none of {', '.join(Action)}")
-        if len(self.id) != 32 or set(self.id) - set("0123456789abcdef"):
+        if len(self.id) != 32 or set(self.id) - _HEX:
             raise ValueError(f"its id {self.id!r} is not 32 hexadecimal digits")
         _parse_time(self.time)
         of_place, of_photo = self.action in _OF_PLACE, self.action in (*_OF_PLACE, Action.SAME)
-        if of_place != (self.box is not None) or of_photo != (len(self.photo_id) == 64):
+        is_valid = _is_digest(self.photo_id) if of_photo else not self.photo_id
+        if of_place != (self.box is not None) or not is_valid:
             raise ValueError(f"a decision {self.action} with a wrong place")
-        if self.action == Action.SAME and not (len(self.detail) == 64 and min(self.size) > 0):
+        if self.action == Action.SAME and not (_is_digest(self.detail) and min(self.size) > 0):
             raise ValueError("a photo that is the same as none")
         if (self.action in _OF_PERSON) != bool(self.person):
             raise ValueError(f"a decision {self.action} with a wrong person")
@@ -136,8 +146,13 @@ class Entry:
             raise ValueError(f"a decision {self.action} without a detail")
 
 
+_HEX = set("0123456789abcdef")
 _OF_PLACE = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW, Action.PICTURE)
 _OF_PERSON = (*(a for a in Action if a not in (Action.IGNORE, Action.SAME, Action.UNDO)),)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and not set(text) - _HEX
 
 
 def _box(values: Sequence[float]) -> Box:
@@ -219,20 +234,77 @@ class Journal:
             self._insert(db, new)
         return new
 
-    def remove(self, entries: Collection[str]) -> int:
+    def remove(self, entries: Collection[str], instead: Iterable[Entry] = ()) -> int:
         """Remove the entries with these ids and their bytes from the file; return their number.
 
-        Only forgetting does this. Raises: as `append`.
+        Only forgetting does this. `instead` are added at once. Called again after it was killed,
+        it also removes bytes of what is removed already. Raises: as `append`.
         """
         if not self.path.is_file():
             return 0
         with self._open(writes=True) as db:
             rows = [(entry,) for entry in entries]
             removed = db.executemany("DELETE FROM entries WHERE id=?", rows).rowcount
+            self._insert(db, instead)
             db.executemany("DELETE FROM tried WHERE entry=?", rows)
         with self._open(writes=False) as db:
             db.execute("VACUUM")
-        return removed
+        return max(removed, 0)
+
+    def content(self) -> bytes:
+        """Return the file's bytes, as they are between two changes. Raises: as `entries`."""
+        with self._open(writes=False) as db:
+            return db.serialize()
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises: as `entries`; DamageError also for a file with other tables than a journal's.
+        """
+        if not self.path.is_file():
+            return
+        self.entries()
+        with self._open(writes=False) as db:
+            (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+            made = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")}
+        if problem != "ok":
+            raise self._damaged(problem)
+        if made - {statement.replace("IF NOT EXISTS ", "") for statement in _TABLES}:
+            raise self._damaged("its tables are not those of a journal")
+
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Write the file anew with these entries, atomically. Raises: FaceOpsError."""
+        with contextlib.closing(sqlite3.connect(":memory:")) as db:
+            for statement in (*_TABLES, f"PRAGMA user_version={VERSION}"):
+                db.execute(statement)
+            self._insert(db, entries)
+            db.commit()
+            content = db.serialize()
+        # Of a killed writer: SQLite would apply it to the new file.
+        self.path.with_name(f"{DECISIONS_FILE}-journal").unlink(missing_ok=True)
+        write_file(self.path, content, sync=True)
+
+    def readable_entries(self) -> list[Entry]:
+        """Return the entries of a damaged file that can be read, by time."""
+        texts: set[str] = set()
+        for order in ("ASC", "DESC"):  # from both ends up to the damage
+            with contextlib.suppress(FaceOpsError), self._open(writes=False) as db:
+                for (content,) in db.execute(f"SELECT content FROM entries ORDER BY id {order}"):
+                    texts.add(content)
+        # Most entries lie in one piece in a page, which may belong to no tree any more.
+        raw = self.path.read_bytes()
+        for found in re.finditer(rb'\{"action": "', raw):
+            text = raw[found.start() : found.start() + _PAGE].decode("utf-8", "replace")
+            with contextlib.suppress(ValueError, RecursionError):
+                _, end = json.JSONDecoder().raw_decode(text)
+                texts.add(text[:end])
+        entries = {}
+        for text in texts:
+            with contextlib.suppress(ValueError):
+                if "\ufffd" not in text:
+                    entry = Entry.from_json(text)
+                    entries[entry.id] = entry
+        return sorted(entries.values(), key=lambda entry: (entry.time, entry.id))
 
     def tried(self, contract: str) -> dict[str, str]:
         """Return by entry why its face did not enter the gallery, see `note_tried`.
@@ -295,16 +367,18 @@ class Journal:
         try:
             db = sqlite3.connect(uri, _BUSY_S, isolation_level=None, uri=True)
             db.execute("PRAGMA secure_delete=ON")
+            db.execute("PRAGMA trusted_schema=OFF")  # it may come from an archive of others
             return db
         except sqlite3.OperationalError:
             if "mode=rwc" in uri:
                 raise
             return sqlite3.connect(uri.replace("mode=rw", "mode=ro"), _BUSY_S, uri=True)
 
-    def _damaged(self, error: Exception) -> DamageError:
+    def _damaged(self, error: object) -> DamageError:
         return DamageError(
-            f"{self.path} is damaged ({error}); the gallery is whole without it: move the file "
-            "away, and import the decisions that `faceops decisions export` wrote."
+            f"{self.path} is damaged ({error}); the gallery is whole without it: `faceops gallery "
+            f"repair --gallery {self.path.parent}` keeps the decisions that can be read, and "
+            "`faceops decisions import` adds those that were exported."
         )
 
 

@@ -1,12 +1,13 @@
-"""Rename, merge and show enrolled people.
+"""Rename, merge, split and show enrolled people.
 
-All functions raise a UsageError when there is no gallery, and a FaceOpsError when it is damaged, in
-use or cannot be written, or when somebody is not enrolled.
+All functions raise a UsageError when there is no gallery, and a FaceOpsError when it or its journal
+is damaged, in use or cannot be written, or when somebody is not enrolled. `by` is who decides.
 """
 
 import contextlib
+import itertools
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,67 +16,152 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import crop_path, format_1_crops
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
+from faceops.gallery.follow import People, locked_people, places_moved
+from faceops.gallery.journal import Action, Entry, new_batch, new_id, new_person
 from faceops.gallery.names import as_arguments, display_name, given_name, person_key
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.store import Gallery
 
 
-def rename(gallery_dir: Path, old: str, new: str) -> tuple[str, int]:
-    """Rename the person `old` to `new`; return the name that is shown and its number of faces.
+def rename(
+    gallery_dir: Path, old: str, new: str, *, is_another: bool = False, by: str = ""
+) -> tuple[str, int]:
+    """Rename the person `old` to `new`; return the person's name and number of faces.
 
     The gallery remembers it: enrolling the folder `old` again enrols the person as `new`. A name
-    that another person has, or had, is refused.
+    that another person has, or had, is refused; with `is_another` the person is shown under it all
+    the same, and gets it with a number as the name in the gallery, which is unique.
     """
-    return _change_name(gallery_dir, old, new, merges=False)
-
-
-def merge(gallery_dir: Path, gone: str, kept: str) -> tuple[str, int]:
-    """Merge the person `gone` into `kept`, equal faces once; return as `rename`."""
-    return _change_name(gallery_dir, gone, kept, merges=True)
-
-
-def _change_name(gallery_dir: Path, old: str, new: str, *, merges: bool) -> tuple[str, int]:
     name = given_name(new)
-    with locked_gallery(gallery_dir) as gallery:
-        shown = {person_key(person): person for person in gallery.people}
-        old_key, new_key = person_key(display_name(old)), person_key(name)
-        if old_key not in shown:
-            raise FaceOpsError(f"{old} is not in the gallery {gallery_dir}.")
-        if merges and old_key == new_key:
-            raise UsageError(f"{old} and {new} are one name; name two people.")
-        if merges and new_key not in shown:
-            raise FaceOpsError(f"{new} is not in the gallery {gallery_dir}; to rename: rename.")
-        if not merges and new_key in shown and new_key != old_key:
+    with locked_people(gallery_dir) as people:
+        found = people.require(old)
+        old_key, new_key = person_key(found), person_key(name)
+        other = people.find(name) if new_key != old_key else ""
+        earlier = people.gallery.aliases.get(new_key, found)
+        is_taken = bool(other) or person_key(earlier) != old_key
+        if other and not is_another:
             raise FaceOpsError(
-                f"{shown[new_key]} is enrolled already; if both are one person: "
-                f"faceops people merge {as_arguments(old, new)}"
+                f"{other} is enrolled already; if both are one person: faceops people merge "
+                f"{as_arguments(old, new)}; if they are two who have one name: faceops people "
+                f"rename --another-person {as_arguments(old, new)}"
             )
-        earlier = gallery.aliases.get(new_key)
-        if not merges and earlier is not None and person_key(earlier) != old_key:
+        if is_taken and not is_another:
             # Results may still have the name: forgetting the person needs to know whose it was.
-            raise FaceOpsError(f"{new} was {earlier}'s name before; choose another one.")
-        name = shown[new_key] if merges else name
-        names = {person: person for person in gallery.people} | {shown[old_key]: name}
-        aliases = {
-            key: name if person_key(target) == old_key else target
-            for key, target in gallery.aliases.items()
+            raise FaceOpsError(
+                f"{new} was {earlier}'s name before; choose another one, or add --another-person."
+            )
+        batch, shown = new_batch(), name
+        if is_taken:
+            name = _numbered(people, name, old_key)
+        if name != found or is_taken:
+            person, entries = people.decisions.naming(found)
+            about = Entry(Action.NAME, person=person, detail=name, by=by, batch=batch)
+            showing = replace(about, id=new_id(), action=Action.SHOW, detail=shown)
+            people.decide([*entries, about, *([showing] if is_taken else [])])
+        return name, people.gallery.persons.count(name)
+
+
+def _numbered(people: People, name: str, own_key: str) -> str:
+    """Return `name` with the lowest number that makes it a name of nobody but the person."""
+    for number in itertools.count(2):
+        numbered = f"{name} ({number})"
+        key = person_key(numbered)
+        if key == own_key or not (people.find(numbered) or key in people.gallery.aliases):
+            return numbered
+    raise AssertionError
+
+
+def merge(gallery_dir: Path, gone: str, kept: str, *, by: str = "") -> tuple[str, int]:
+    """Merge the person `gone` into `kept`, equal faces once; return as `rename`."""
+    name = given_name(kept)
+    with locked_people(gallery_dir) as people:
+        found = people.require(gone)
+        if person_key(found) == person_key(name):
+            raise UsageError(f"{gone} and {kept} are one name; name two people.")
+        if not (name := people.find(name)):
+            raise FaceOpsError(f"{kept} is not in the gallery {gallery_dir}; to rename: rename.")
+        person, entries = people.decisions.naming(found)
+        into, more = people.decisions.naming(name)
+        # So that the earlier names are that person's again when the merge is undone.
+        aliases = [
+            Entry(Action.NAME, person=person, detail=key)
+            for key, target in people.gallery.aliases.items()
+            if person_key(target) == person_key(found) and not people.decisions.person_named(key)
+        ]
+        if aliases and not entries:
+            entries = [Entry(Action.NAME, person=person, detail=found)]
+        moved = tuple(sorted(places_moved(people.gallery, found, name)))
+        about = Entry(
+            Action.MERGE, person=person, detail=into, moved=moved, by=by, batch=new_batch()
+        )
+        people.decide([*aliases, *entries, *more, about])
+        return name, people.gallery.persons.count(name)
+
+
+def split(gallery_dir: Path, kept: str, gone: str = "", *, by: str = "") -> tuple[str, int]:
+    """Undo that the person `gone` was merged into `kept`; return the name and number of faces.
+
+    The faces that came from `gone` are that person's again, those that were enrolled since stay;
+    decisions about `gone` too. Without `gone` if only one person was merged into `kept`.
+    """
+    with locked_people(gallery_dir) as people:
+        name = people.require(kept)
+        decisions = people.decisions
+        person = decisions.current(decisions.person_named(name))
+        merged = {
+            entry.person: decisions.own_name(entry.person)
+            for entry in decisions.merges()
+            if decisions.holds(entry.id) and decisions.current(entry.person) == person
         }
-        if old_key != new_key:
-            aliases[old_key] = name
-        aliases.pop(new_key, None)
-        changed = gallery.renamed(names).with_aliases(aliases)
-        changed.save()
-    return name, changed.persons.count(name)
+        keys = {person_key(display_name(gone))} if gone else set()
+        chosen = {
+            one
+            for one in merged
+            if not keys or keys & set(map(person_key, decisions.names_of(one)))
+        }
+        if len(chosen) != 1:
+            raise FaceOpsError(_cannot_split(people, name, gone, sorted(merged.values())))
+        (one,) = chosen
+        undone = Entry(Action.UNDO, by=by, batch=new_batch())
+        merges = decisions.merges_of(one)
+        people.decide([replace(undone, id=new_id(), detail=entry.id) for entry in merges])
+        return merged[one], people.gallery.persons.count(merged[one])
 
 
-def unalias(gallery_dir: Path, name: str) -> str:
-    """Drop the earlier name `name`, in any spelling; return the person, who keeps the faces."""
-    with locked_gallery(gallery_dir) as gallery:
-        key = person_key(display_name(name))
+def _cannot_split(people: People, kept: str, gone: str, merged: list[str]) -> str:
+    if merged:
+        which = f"{gone} was not merged into {kept}" if gone else f"several people are {kept}"
+        return f"{which}; name one of these: {', '.join(merged)}."
+    earlier = [
+        key
+        for key, target in people.gallery.aliases.items()
+        if person_key(target) == person_key(kept)
+    ]
+    what = f"nobody was merged into {kept} since this gallery has a journal of decisions"
+    if not earlier:
+        return f"{what}."
+    return (
+        f"{what}; {', '.join(sorted(earlier))} may have been merged before, and that cannot be "
+        f"undone: faceops people unalias {as_arguments(earlier[0])}, and enrol that person's "
+        "photos again."
+    )
+
+
+def unalias(gallery_dir: Path, name: str, *, by: str = "") -> str:
+    """Drop the earlier name `name`, in any spelling; return the person, who keeps the faces.
+
+    A person who gets the name from now on is another one for the journal too.
+    """
+    with locked_people(gallery_dir) as people:
+        gallery, name = people.gallery, display_name(name)
+        key = person_key(name)
         if key not in gallery.aliases:
             raise FaceOpsError(
                 f"{name} is not an earlier name of a person in the gallery {gallery_dir}; "
                 "`faceops people list` shows the earlier names."
             )
+        if not people.find(name) and people.decisions.person_named(name):
+            another = Entry(Action.NAME, person=new_person(), detail=name, by=by)
+            people.decide([replace(another, batch=new_batch())])
         others = {old: new for old, new in gallery.aliases.items() if old != key}
         gallery.with_aliases(others).save()
         return gallery.aliases[key]

@@ -47,7 +47,12 @@ class DecidedFaces:
     def __init__(self, decisions: Decisions, gallery: Gallery) -> None:
         self._decisions, self.gallery = decisions, gallery
         self.people = list(gallery.people)
-        self._places = {decisions.person_id(name): at for at, name in enumerate(self.people)}
+        self._places: dict[str, int] = {}
+        for place, name in enumerate(gallery.people):
+            # By an earlier name too, while the gallery lacks a change of the journal.
+            person = decisions.current(decisions.person_named(name)) or decisions.person_id(name)
+            if person not in self._places or decisions.name(person) == name:
+                self._places[person] = place
         enrolled = {person_key(name): at for at, name in enumerate(self.people)}
         for person, name in decisions.people().items():
             current = gallery.aliases.get(person_key(name), name)
