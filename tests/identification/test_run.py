@@ -59,7 +59,7 @@ def test_a_second_run_opens_no_photo_and_threads_change_nothing(
     assert (second.photos_opened, second.photos_reused) == (0, 11)
     assert rows_of(out) == rows
     assert len(list((out / "runs").iterdir())) == 2
-    assert list(first.timings) == ["embed", "group", "look", "name", "write"]
+    assert list(first.timings) == ["admit", "embed", "group", "look", "name", "write"]
     assert first.timings["look"] > second.timings["look"]
     assert first.timings["look"] > first.timings["write"] > 0
     identify(album, gallery, bundle, tmp_path / "other", IdentifySettings(threads=5))

@@ -90,16 +90,18 @@ def test_an_unknown_person_is_named_and_the_album_identified_again(
     name, paths = min(found.items())
 
     done = name_unknown(name, "Someone_New", own, bundle, out, None)
-    assert (done.person, done.enrolled_before) == ("Someone New", 0)
-    assert {flag.reason for flag in done.flags} <= {Reason.EXTREME_POSE}
-    assert done.enrolled == len(paths) - len(done.flags) > 0
+    assert (done.person, done.faces) == ("Someone New", len(paths))
+    refused = done.summary.not_admitted
+    assert all("(extreme_pose)" in sentence for sentence in refused)
+    assert done.enrolled == done.summary.admitted == len(paths) - len(refused) > 0
+    assert done.summary.reasons[Reason.CONFIRMED] == len(paths)
     assert done.summary.photos_opened == 0  # what the first run found is known
     assert done.summary.budget == BUDGET
     assert done.summary.people["Someone New"] >= len(paths)
     assert name not in unknown_of(out)
     gallery = Gallery.open(own)
     named = {face.photo for face in gallery.faces if face.person == "Someone New"}
-    assert named == paths - {flag.photo for flag in done.flags}
+    assert named == paths - {sentence.split(" (")[0] for sentence in refused}
     with pytest.raises(FaceOpsError, match=f"there is no {name}"):
         name_unknown(name, "Someone New", own, bundle, out, None)
     # A folder of people that does not have them does not take them away again.
@@ -148,9 +150,15 @@ def test_the_command_prints_what_it_did(
     taken = Gallery.open(own).people[0]
     (album / f"{min(paths)}.xmp").unlink(missing_ok=True)
     (album / f"{min(paths)}.xmp").mkdir()
-    assert main(["name", name, taken.upper(), *common]) == 0
+    decisions = own / "decisions.sqlite"
+    assert main(["name", name, taken.upper(), *common]) == 1
+    printed = capsys.readouterr().err
+    assert f"faces of {name} are unlike the faces that are enrolled as {taken};" in printed
+    assert "--trust" in printed and not decisions.exists()
+    assert main(["name", name, taken.upper(), "--trust", *common]) == 0
     printed = capsys.readouterr().out
-    assert f"{name} is {taken}: " in printed
+    assert f"{name} is {taken}: {len(paths)} faces confirmed, " in printed
+    assert f"{len(paths)} faces have the name that a person confirmed" in printed
     assert f"{min(paths)}.xmp cannot be read" in printed
     assert main(["name", "unknown-999", "X", *common]) == 1
     assert "there is no unknown-999" in capsys.readouterr().err
@@ -164,22 +172,23 @@ def test_the_command_prints_what_it_did(
     assert "holds no results" in capsys.readouterr().err
 
 
-def test_photos_that_are_gone_are_reported(
-    strangers: Strangers, bundle: Bundle, tmp_path: Path
+def test_faces_in_photos_that_are_gone_keep_their_decision(
+    strangers: Strangers, bundle: Bundle
 ) -> None:
     album, own, out = strangers
     name, paths = min(unknown_of(out).items())
-    kept, *lost = sorted(paths)
-    (album / kept).rename(album / "aside")
+    lost = sorted(paths)[1:]
     for path in lost:
-        (album / path).write_bytes(b"other bytes")
-    with pytest.raises(FaceOpsError, match=r"none of the \d faces"):
-        name_unknown(name, "Someone", own, bundle, out, None)
-    assert "Someone" not in Gallery.open(own).people
-    (album / "aside").rename(album / kept)
+        (album / path).rename(album / f".{path}")
     done = name_unknown(name, "Someone", own, bundle, out, None)
-    assert done.enrolled == 1
-    assert {flag.photo for flag in done.flags} == set(lost)
+    assert (done.faces, done.enrolled) == (len(paths), 1)
+    assert done.summary.reasons[Reason.CONFIRMED] == 1
+    for path in lost:
+        (album / f".{path}").rename(album / path)
+    again = identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
+    assert again.reasons[Reason.CONFIRMED] == len(paths)
+    assert again.admitted + len(again.not_admitted) == len(lost)
+    assert again.photos_opened == 0
 
 
 def test_photos_whose_names_are_not_utf_8_are_found_again(
@@ -193,8 +202,7 @@ def test_photos_whose_names_are_not_utf_8_are_found_again(
     identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
     name, paths = min(unknown_of(out).items())
     done = name_unknown(name, "Someone", own, bundle, out, None)
-    assert {flag.reason for flag in done.flags} <= {Reason.EXTREME_POSE}
-    assert done.enrolled == len(paths) - len(done.flags) > 0
+    assert done.enrolled == len(paths) - len(done.summary.not_admitted) > 0
     assert done.summary.photos_opened == 0
 
 

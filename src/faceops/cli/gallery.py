@@ -75,6 +75,8 @@ def add_parser(subparsers: Any) -> None:
     naming.add_argument("name", metavar="NAME")
     text = "the results of identify"
     common.add_folder(naming, "--out", RESULTS, Use.WRITE, required=True, help=text)
+    text = "also where the faces are unlike those that are enrolled as NAME"
+    naming.add_argument("--trust", action="store_true", help=text)
     common.add_bundle_arguments(naming)
     for parser in (enrolling, *actions.choices.values(), naming):
         common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
@@ -401,10 +403,11 @@ def _reembed(args: argparse.Namespace) -> int:
 
 
 def _name(args: argparse.Namespace) -> int:
-    """Enrol an unknown person of the latest results under a name.
+    """Give an unknown person of the latest results a name.
 
-    Enrol unknown-007, as the report and unknown.csv show them, under a name, and decide the photos
-    of --out again. A person who is already enrolled gets the faces.
+    Name unknown-007, as the report and unknown.csv show them, and decide the photos of --out again.
+    The faces keep that name; those that are good enough enter the gallery. A person who is already
+    enrolled gets the faces, if they are like the person's others.
     """
     from faceops.gallery.store import Gallery
     from faceops.identification.unknown.name_unknown import name_unknown
@@ -412,12 +415,10 @@ def _name(args: argparse.Namespace) -> int:
 
     unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
     bundle = common.load_bundle(args, Gallery.open(args.gallery))
-    done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None)
-    lines = _flag_lines(done.flags)
-    before = f", {done.enrolled_before} were enrolled before" if done.enrolled_before else ""
-    lines.append(
-        f"{done.unknown} is {done.person}: {done.enrolled} faces enrolled now{before}; "
+    done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None, args.trust)
+    lines = [
+        f"{done.unknown} is {done.person}: {done.faces} faces confirmed, {done.enrolled} enrolled; "
         f"{done.person} is named in {done.summary.people.get(done.person, 0)} faces"
-    )
+    ]
     lines += result_lines(done.summary, args.out)
     return common.show(args, {**asdict(done), "summary": done.summary.as_dict()}, lines)

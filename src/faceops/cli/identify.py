@@ -131,9 +131,13 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         lines.append(
             f"{summary.photos_turned} photos were turned: their faces do not stand upright"
         )
-    if summary.unknown or summary.rejected or summary.rejected_photos:
-        reasons = [f"{count} {reason}" for reason, count in sorted(summary.reasons.items())]
-        lines.append(f"without a name: {', '.join(reasons)}")
+    reasons = dict(sorted(summary.reasons.items()))
+    if confirmed := reasons.pop(Reason.CONFIRMED, 0):
+        lines.append(f"{confirmed} faces have the name that a person confirmed")
+    if reasons:
+        listed = [f"{count} {reason}" for reason, count in reasons.items()]
+        lines.append(f"without a name: {', '.join(listed)}")
+    lines += _gallery_lines(summary, out)
     if Reason.UNSUPPORTED_FORMAT in summary.reasons and (closed := closed_formats()):
         names = ", ".join(one.name for one in closed)
         extras = ",".join(one.extra for one in closed)
@@ -196,6 +200,22 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s{embedder}; look at "
         f"{out / 'report.html'}, read {out / 'faces.csv'}"
     )
+    return lines
+
+
+def _gallery_lines(summary: "Summary", out: Path) -> list[str]:
+    """Return what confirmed faces changed in the gallery."""
+    lines = []
+    if summary.admitted:
+        lines.append(f"{summary.admitted} confirmed faces entered the gallery")
+    if summary.withdrawn:
+        lines.append(
+            f"{summary.withdrawn} faces left the gallery, as they are not confirmed any more"
+        )
+    only_named = [f"named, but not enrolled: {sentence}" for sentence in summary.not_admitted]
+    lines += _first(only_named, "faces", out)
+    if summary.gallery_note:
+        lines.append(f"confirmed faces did not enter the gallery: {summary.gallery_note}")
     return lines
 
 

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from faceops.gallery.store import Gallery
+from faceops.release.bundle import Bundle
 from faceops.verification.normalisation import Cohort
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify, reaches
@@ -158,6 +160,35 @@ def dissimilar_photos(
     if len(others):
         strange |= compare.scores(faces, others).max(axis=1) > best + compare.lead
     return {places[row] for row in np.flatnonzero(strange)}
+
+
+class Agreement:
+    """Whether further faces are like the faces that a gallery has of the same people."""
+
+    def __init__(self, gallery: Gallery, bundle: Bundle) -> None:
+        thresholds = bundle.release.thresholds
+        budget = thresholds.default_budget
+        self._gallery = gallery
+        self._compare = comparison(
+            thresholds, bundle.verify, lambda count: thresholds.for_search(budget, count)
+        )
+        self._described = np.zeros((0, gallery.embedding_size), np.float32)
+        if np.isfinite(self._compare.lead) and gallery.faces:
+            self._described = self._compare.describe(gallery.embeddings)
+
+    def unlike(self, person: str, embeddings: np.ndarray) -> np.ndarray:
+        """Return which faces are unlike the person's, bool (N,), see `dissimilar_photos`.
+
+        Args:
+            person: a name in the gallery, or a new one.
+            embeddings: float32 (N, D), of faces that show one person each.
+        """
+        own = np.array([name == person for name in self._gallery.persons], bool)
+        others = self._described[~own] if len(self._described) else self._described
+        faces, known = [row[None] for row in embeddings], self._gallery.embeddings[own]
+        is_unlike = np.zeros(len(embeddings), bool)
+        is_unlike[sorted(dissimilar_photos(faces, known, others, self._compare))] = True
+        return is_unlike
 
 
 def all_pairs(faces: np.ndarray, others: np.ndarray, verify: Verify) -> np.ndarray:

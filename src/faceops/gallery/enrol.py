@@ -18,7 +18,7 @@ from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
 from faceops.gallery import people_folder, tags
 from faceops.gallery.agreement import choose_faces, comparison, dissimilar_photos
-from faceops.gallery.faces_file import NAMED, TAGGED, GalleryFace, face_identity
+from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace, face_identity
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.store import Gallery, open_or_create
@@ -327,7 +327,7 @@ class _Enrolment:
         if other is None or other.person == person or self._folder.has_moved(other):
             return False
         note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"
-        if other.origin == NAMED:
+        if other.origin in (NAMED, CONFIRMED):
             note = f"the same face was named {other.person} in an album; enrol another photo"
         elif TAGGED in (other.origin, self._folder.origin):
             note = f"the same face is enrolled as {other.person}; correct the tag that is wrong"

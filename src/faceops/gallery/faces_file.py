@@ -30,6 +30,7 @@ _NORM_TOLERANCE = 1e-2
 ENROLLED = "enrolled"
 NAMED = "named"
 TAGGED = "tagged"
+CONFIRMED = "confirmed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class GalleryFace:
         embedding: float32 (D,), L2-normalised.
         crop_id: of the aligned face, see `faceops.gallery.crops`; "" in galleries of format 1.
         origin: "enrolled" from a folder of people, or from an album, where `photo` lies then:
-            "named" by the user, or "tagged" by another program.
+            "confirmed" by a person, "tagged" by another program, "named" by earlier versions.
     """
 
     person: str

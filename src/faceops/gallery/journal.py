@@ -55,9 +55,7 @@ class Ignored(StrEnum):
     NEVER_ASK = "never_ask"
 
 
-TRUSTED = (
-    "trusted"  # `detail` of a face that is confirmed although it is unlike the person's others
-)
+TRUSTED = "trusted"  # `detail` of a confirmed face that may be unlike the person's others
 
 
 def new_id() -> str:

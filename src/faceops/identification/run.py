@@ -19,7 +19,9 @@ from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.folder import remember_output
+from faceops.gallery.journal import Journal
 from faceops.gallery.store import Gallery
+from faceops.identification.admit import admit_confirmed
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
 from faceops.identification.engine.decide import NamedBlock, NamingRule, name_faces
@@ -28,6 +30,7 @@ from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records, reuse
 from faceops.identification.report.report import Report
+from faceops.identification.rewritten import RewrittenPhotos
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
@@ -112,7 +115,7 @@ def identify(
         paths = _with_unlisted(paths, missing)
 
         summary = new_summary(photos_dir, gallery, bundle, settings)
-        summary.decided_by, summary.known_to_gallery = digest, known_to_gallery
+        summary.known_to_gallery = known_to_gallery
         summary.skipped = Counter(listed.skipped.values())
         with (
             output_folder.run_folder(out, summary.run_id) as folder,
@@ -122,9 +125,25 @@ def identify(
             extractor = FaceExtractor(bundle, finder, store, settings, timer)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
             found = extract_photos(paths, extractor, threads, limit.check)
-            blocks = keep_photos(map(decided.with_drawn, found), embeddings)
+            rewritten = RewrittenPhotos(decisions, store, Journal(gallery.folder))
+            blocks = keep_photos(with_decided(found, rewritten, decided), embeddings)
             if are_all_gone and not limit.readable:
                 raise FaceOpsError(_all_gone(photos_dir, out))
+            if stamp := gallery.stamp:
+                with timer.part("admit"):
+                    admission = admit_confirmed(gallery, decisions, bundle, store, settings, root)
+                gallery = gallery.as_saved()
+                decided = DecidedFaces(decisions, gallery)
+                summary.add_admission(admission)
+                count_gallery(summary, gallery, thresholds)
+                if gallery.stamp != stamp:
+                    digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
+                    is_known = (
+                        decisions.entries.keys() >= Decisions.load(gallery.folder).entries.keys()
+                    )
+                    digest = digest if is_known else ""  # the next run obeys what was decided since
+                digest = "" if admission.is_busy else digest  # the next run tries again
+            summary.decided_by = digest
             with timer.part("name"):
                 rule = naming_rule(blocks, embeddings, gallery, thresholds, settings, summary)
             named = name_photos(root, blocks, embeddings, decided, bundle.verify, rule, timer)
@@ -184,10 +203,9 @@ def new_summary(
     photos_dir: Path, gallery: Gallery, bundle: Bundle, settings: IdentifySettings
 ) -> Summary:
     """Return the summary of a run that starts now, with a new run id and no counts yet."""
-    thresholds, enrolled = bundle.release.thresholds, len(gallery.faces)
-    budget = settings.budget or thresholds.default_budget
+    thresholds = bundle.release.thresholds
     started = datetime.now(UTC)
-    return Summary(
+    summary = Summary(
         run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         photos_folder=valid_unicode(str(photos_dir.resolve())),
         started=started.isoformat(timespec="seconds"),
@@ -195,16 +213,31 @@ def new_summary(
         release_note=bundle.note,
         contract_id=bundle.release.contract_id,
         precision=bundle.release.precision,
-        budget=budget,
-        threshold=thresholds.for_search(budget, enrolled) if enrolled else None,
-        threshold_measured=bool(enrolled) and thresholds.search_is_measured(budget, enrolled),
+        budget=settings.budget or thresholds.default_budget,
         runner_up_margin=thresholds.runner_up_margin,
-        gallery_people=len(gallery.people),
-        gallery_faces=enrolled,
         exclude=list(settings.exclude),
         checked=started.isoformat(timespec="seconds"),
         **{name: getattr(settings, name) for name in _IN_SUMMARY},
     )
+    count_gallery(summary, gallery, thresholds)
+    return summary
+
+
+def count_gallery(summary: Summary, gallery: Gallery, thresholds: Thresholds) -> None:
+    """Note in `summary` how many people are enrolled, and the threshold that follows."""
+    enrolled, budget = len(gallery.faces), summary.budget
+    summary.gallery_people, summary.gallery_faces = len(gallery.people), enrolled
+    summary.threshold = thresholds.for_search(budget, enrolled) if enrolled else None
+    summary.threshold_measured = bool(enrolled) and thresholds.search_is_measured(budget, enrolled)
+
+
+def with_decided(
+    found: Iterable[PhotoBlock], rewritten: RewrittenPhotos, decided: DecidedFaces
+) -> Iterator[PhotoBlock]:
+    """Yield the photos with the faces that people have drawn."""
+    for block in found:
+        rewritten.note(block)
+        yield decided.with_drawn(block)
 
 
 def extract_photos(

@@ -17,6 +17,7 @@ from faceops.photos.formats import PhotoLimits
 from faceops.release.release_file import Precision
 
 if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
+    from faceops.identification.admit import Admission
     from faceops.identification.engine.decide import NamedBlock
     from faceops.identification.state.presence import Presence
 
@@ -84,6 +85,9 @@ class Summary:
         saw: sha256 of the files, and with `xmp` of the sidecars.
         checked: when the folder was last compared with both; `unchanged` if nothing was to do.
         known_to_gallery: False if the gallery is read-only: forgetting a person then takes --out.
+        admitted: faces that a person confirmed and that entered the gallery; `withdrawn` left it,
+            as they are not confirmed any more. `not_admitted`: a sentence about each that is only
+            named, said once. `gallery_note`: why the gallery could not be written.
         photos_opened: photos decoded in this run; `photos_reused` came from an earlier run, and of
             these, `photos_reembedded` had their faces embedded again from stored crops.
         photos_turned: photos whose faces do not stand upright and were found after a turn.
@@ -105,7 +109,8 @@ class Summary:
         tagged_otherwise: with `xmp`, faces whose region of another program has another name; they
             get no region here.
         seconds: wall clock until the report; `timings` are seconds summed over threads of the parts
-            look (open photos, find faces), embed, name, write (rows) and group (unknown people).
+            look (open photos, find faces), embed, admit (to the gallery), name, write (rows) and
+            group (unknown people).
     """
 
     run_id: str
@@ -114,14 +119,14 @@ class Summary:
     release: str
     contract_id: str
     budget: float
-    threshold: float | None
-    threshold_measured: bool
     runner_up_margin: float
-    gallery_people: int
-    gallery_faces: int
     detail: int
     annotate: bool
     xmp: bool
+    threshold: float | None = None
+    threshold_measured: bool = False
+    gallery_people: int = 0
+    gallery_faces: int = 0
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
@@ -134,6 +139,10 @@ class Summary:
     checked: str = ""
     unchanged: bool = False
     known_to_gallery: bool = True
+    admitted: int = 0
+    withdrawn: int = 0
+    not_admitted: list[str] = field(default_factory=list)
+    gallery_note: str = ""
     photos: int = 0
     photos_opened: int = 0
     photos_reused: int = 0
@@ -185,6 +194,11 @@ class Summary:
         self.unknown += kinds[UNKNOWN]
         self.rejected += kinds[REJECTED]
         self.people.update(name for name in named.names() if name is not None)
+
+    def add_admission(self, done: "Admission") -> None:
+        """Note what changed in the gallery before the photos were named."""
+        self.admitted, self.withdrawn = done.admitted.total(), done.withdrawn.total()
+        self.not_admitted, self.gallery_note = done.refused, done.note
 
     def add_presence(self, presence: "Presence", root: Path) -> None:
         """Count the missing files; `root` is the folder of the photos."""

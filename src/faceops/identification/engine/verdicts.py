@@ -39,13 +39,14 @@ class DecidedFaces:
     """The decisions of a journal, for the people of a gallery.
 
     Attributes:
+        decisions: may get further entries, but of no other people.
         gallery: whose people may be given.
         people: the sorted names of the gallery, then those of people who are only in the journal.
         shown: the names under which these people are shown; two may be the same.
     """
 
     def __init__(self, decisions: Decisions, gallery: Gallery) -> None:
-        self._decisions, self.gallery = decisions, gallery
+        self.decisions, self.gallery = decisions, gallery
         self.people = list(gallery.people)
         self._places: dict[str, int] = {}
         for place, name in enumerate(gallery.people):
@@ -63,13 +64,18 @@ class DecidedFaces:
             self._places[person] = at
         self.shown = [decisions.shown_name(name) for name in self.people]
 
+    def name_of(self, person: str) -> str:
+        """Return the name, one of `people`, of the person with this id; "" without one."""
+        at = self._place_of(person)
+        return "" if at == NOBODY else self.people[at]
+
     def verdicts(self, photos: PhotoBlock) -> Verdicts:
         """Return what was decided about the faces of `photos`; a forgotten face stays so."""
         found = Verdicts.none(len(photos.faces))
         refused: list[tuple[int, int]] = []
         for photo, rows in self._decided(photos):
             boxes = photos.faces["box"][rows].tolist()
-            places = self._decisions.match(photos.photo_ids[photo] or "", boxes)
+            places = self.decisions.match(photos.photo_ids[photo] or "", boxes)
             for face, place in enumerate(places, rows.start):
                 if place is None or photos.faces["forgotten"][face]:
                     continue
@@ -88,11 +94,11 @@ class DecidedFaces:
         drawn: list[tuple[int, tuple[float, ...]]] = []
         for photo, rows in self._decided(photos):
             photo_id = photos.photo_ids[photo] or ""
-            places = self._decisions.match(photo_id, photos.faces["box"][rows].tolist())
+            places = self.decisions.match(photo_id, photos.faces["box"][rows].tolist())
             matched = {id(place) for place in places if place is not None}
             drawn += [
                 (photo, place.box)
-                for place in self._decisions.places(photo_id)
+                for place in self.decisions.places(photo_id)
                 if place.drawn and id(place) not in matched and self._place_of(place.person) >= 0
             ]
         if not drawn:
@@ -115,7 +121,7 @@ class DecidedFaces:
 
     def _decided(self, photos: PhotoBlock) -> list[tuple[int, slice]]:
         """Return the photos about whose faces something was decided, with the rows of these."""
-        known = self._decisions.photos()
+        known = self.decisions.photos()
         return [
             (photo, photos.rows_of(photo))
             for photo, photo_id in enumerate(photos.photo_ids)
@@ -123,4 +129,4 @@ class DecidedFaces:
         ]
 
     def _place_of(self, person: str) -> int:
-        return self._places.get(self._decisions.current(person), NOBODY) if person else NOBODY
+        return self._places.get(self.decisions.current(person), NOBODY) if person else NOBODY

@@ -10,6 +10,7 @@ numbers of unknown people.
 import os
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,15 +117,50 @@ class FaceStore:
                 "SELECT photo_id FROM files WHERE path=? AND gone_since IS NULL",
                 (os.fsencode(path),),
             ).fetchone()
+        return row is not None, self.known(row).get(row[0]) if row else None
+
+    def known(self, photo_ids: Sequence[str]) -> dict[str, FoundPhoto]:
+        """Return what is known of these photos under the contract, the method's finder first."""
+        with self._reading() as db:
             finders = db.execute(
                 "SELECT finder FROM methods WHERE contract=? ORDER BY finder<>?, used DESC",
                 (self._method.contract, self._method.finder),
             ).fetchall()
-        for (finder,) in finders if row else ():
-            stored = self.load(row, finder).get(row[0])
-            if stored is not None and not stored.crops:
-                return True, stored.photo
-        return row is not None, None
+        found: dict[str, FoundPhoto] = {}
+        for (finder,) in finders:
+            left = [photo_id for photo_id in photo_ids if photo_id not in found]
+            for start in range(0, len(left), _AT_ONCE):
+                stored = self.load(left[start : start + _AT_ONCE], finder)
+                found |= {key: one.photo for key, one in stored.items() if not one.crops}
+        return found
+
+    def paths(self, photo_ids: Collection[str]) -> dict[str, list[str]]:
+        """Return the files that held these photos when the latest run saw them, by photo_id."""
+        found: dict[str, list[str]] = defaultdict(list)
+        with self._reading() as db:
+            for path, photo_id in db.execute(
+                "SELECT path, photo_id FROM files WHERE gone_since IS NULL ORDER BY path"
+            ):
+                if photo_id in photo_ids:
+                    found[photo_id].append(os.fsdecode(path))
+        return found
+
+    def replaced(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return the photo_id that files held before they were written anew, by path.
+
+        Of files that were since the latest complete run.
+        """
+        found: dict[str, str] = {}
+        with self._reading() as db:
+            if not db.execute("SELECT 1 FROM replaced LIMIT 1").fetchone():
+                return {}
+            for start in range(0, len(paths), _AT_ONCE):
+                some = [os.fsencode(path) for path in paths[start : start + _AT_ONCE]]
+                rows = db.execute(
+                    f"SELECT path, photo_id FROM replaced WHERE path IN ({_marks(some)})", some
+                )
+                found |= {os.fsdecode(path): photo_id for path, photo_id in rows}
+        return found
 
     def missing(self, root: Path | None, paths: Iterable[str]) -> tuple[list[str], bool]:
         """Return the files below `root` that the latest run found and that `paths` lack.
@@ -227,6 +263,11 @@ class FaceStore:
                 photo_id = one.photo.photo_id
                 if one.file is not None:
                     path = os.fsencode(one.file.path)
+                    db.execute(
+                        "INSERT OR IGNORE INTO replaced SELECT path, photo_id FROM files "
+                        "WHERE path=? AND photo_id NOT IN (?, ?)",
+                        (path, photo_id or NO_PHOTO, NO_PHOTO),
+                    )
                     db.execute(
                         f"INSERT OR REPLACE INTO files (path, {_STAMP}, photo_id) "
                         "VALUES (?, ?, ?, ?, ?, ?)",

@@ -93,7 +93,11 @@ def note_presence(
     db.executemany("UPDATE files SET gone_since=NULL WHERE path=?", back)
     vanished, moved, excluded = 0, 0, 0
     unlisted: list[str] = []
-    if root is not None:
+    if root is None:
+        paths = [(os.fsencode(path),) for path in listed.paths]
+        db.executemany("DELETE FROM replaced WHERE path=?", paths)
+    else:
+        db.execute(f"DELETE FROM replaced WHERE {BELOW}", below(root))
         seen = f"SELECT path FROM files WHERE {BELOW} AND gone_since IS NULL"
         known = db.execute(seen, below(root)).fetchall()
         db.executemany("INSERT INTO missing VALUES (?)", (r for r in known if r[0] not in present))

@@ -72,6 +72,7 @@ def _finder_digest(release: Release, detail: int | str) -> str:
 SCHEMA_VERSION = 6
 # files.gone_since: seconds since 1970, NULL while the file exists.
 # photos.faces: an array of type `FACE`. embeddings.embeddings: float32 (F, D) of all these faces.
+# replaced: what files held that were written anew since the latest complete run.
 # pictures: of each face that was not forgotten; `crop` is NULL unless it was kept.
 _OF_PHOTO = "REFERENCES photos(id) ON DELETE CASCADE"
 _TABLES = {
@@ -84,6 +85,7 @@ _TABLES = {
     "PRIMARY KEY (photo, contract))",
     "pictures": f"(photo INTEGER {_OF_PHOTO}, face_index INTEGER, thumbnail BLOB, crop BLOB, "
     "PRIMARY KEY (photo, face_index))",
+    "replaced": "(path BLOB PRIMARY KEY, photo_id TEXT)",
     "methods": "(finder TEXT, contract TEXT, used INTEGER, PRIMARY KEY (finder, contract))",
 }
 _PLACES = "(photo_id TEXT, x REAL, y REAL, width REAL, height REAL, mark TEXT)"
@@ -181,6 +183,7 @@ def prepare_tables(db: sqlite3.Connection) -> bool:
         version += 1
         db.execute(f"PRAGMA user_version={version}")
     if version == SCHEMA_VERSION:
+        db.execute(f"CREATE TABLE IF NOT EXISTS replaced {_TABLES['replaced']}")
         return is_migrated
     if version:
         print(

@@ -1,34 +1,29 @@
-"""Enrol an unknown person of the latest run under a name, from the photos that show them."""
+"""Name an unknown person of the latest run: a decision about each of their faces."""
 
+import contextlib
 import csv
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.progress import track
-from faceops.base.reasons import Reason
-from faceops.faces.detector import SAME_BOX, Box, box_overlap
-from faceops.faces.find_faces import Face, PhotoFaces, find_in_photo
-from faceops.gallery.faces_file import NAMED
-from faceops.gallery.names import given_name, paths_shown_as, person_key
-from faceops.gallery.people_folder import ADVICE, MAX_FACES, SkippedPhoto, enrolment_refusal
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.faces.detector import Box
+from faceops.gallery.agreement import Agreement
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_batch
+from faceops.gallery.names import given_name, person_key
+from faceops.gallery.store import Gallery
 from faceops.identification.latest_run import latest_run
-from faceops.identification.records.output_folder import FACES_FILE, UNKNOWN_FILE
-from faceops.identification.records.records import read_columns
+from faceops.identification.records.output_folder import STATE_FILE, UNKNOWN_FILE
 from faceops.identification.run import identify
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Summary
-from faceops.identification.unknown.numbers import FaceKey
-from faceops.identification.unknown.unknown_people import unknown_name, unknown_number
-from faceops.photos.open_photo import PhotoError
+from faceops.identification.unknown.unknown_people import BOX, unknown_name, unknown_number
 from faceops.release.bundle import Bundle
 
-BOX = ("x", "y", "width", "height")  # columns
+DISAGREEING = 0.5  # share of a group's faces that are unlike the person's, from which it is another
 
 
 @dataclass
@@ -36,163 +31,124 @@ class Naming:
     """What naming did.
 
     Attributes:
-        enrolled, enrolled_before: faces.
-        flags: photos that were not enrolled.
+        faces: of the unknown person, which have the name now.
+        enrolled: of the person's faces, how many entered the gallery.
         summary: of the run that followed.
     """
 
     unknown: str
     person: str
+    faces: int
     enrolled: int
-    enrolled_before: int
-    flags: list[SkippedPhoto]
     summary: Summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _UnknownFace:
-    """A face of the unknown person, as recorded, and the paths of its photo."""
-
-    key: FaceKey
-    box: Box
-    quality: float
-    paths: list[str] = field(default_factory=list)
-
-
-class _FoundFace(NamedTuple):
-    """A face as it was found again in its photo."""
+    """A face of the unknown person: its place, and float32 (D,) if the state has its embedding."""
 
     photo_id: str
-    path: str
-    face: Face
-
-    @property
-    def place(self) -> tuple[str, Box]:
-        """Return what identifies the face."""
-        return self.photo_id, self.face.detection.box
+    box: Box
+    size: tuple[int, int]
+    embedding: np.ndarray | None
 
 
 def name_unknown(
-    unknown: str, name: str, gallery_dir: Path, bundle: Bundle, out: Path, threads: int | None
+    unknown: str,
+    name: str,
+    gallery_dir: Path,
+    bundle: Bundle,
+    out: Path,
+    threads: int | None,
+    trust: bool = False,
 ) -> Naming:
-    """Enrol the person `unknown` of the latest run into `out` as `name`, and identify again.
+    """Confirm that the person `unknown` of the latest run into `out` is `name`; identify again.
 
-    Up to 20 of their faces are enrolled, the best ones, cut from the photos again; a person who is
-    enrolled already gets them in addition. Called again after an interruption, it continues. The
-    run that follows has the settings of the latest one.
+    The decisions are written first. The run that follows, with the settings of the latest one,
+    names the faces and takes the good ones into the gallery. Called again after an interruption, it
+    continues.
+
+    Args:
+        trust: also where the faces are unlike those that are enrolled for `name`.
 
     Raises:
         UsageError: `unknown` or `name` is not a valid name; there is no gallery.
-        FaceOpsError: the latest run has no person with that number; none of the photos can be
-            used; the gallery is of another contract or cannot be written.
+        FaceOpsError: the latest run has no person with that number; the faces are unlike those of
+            `name`; the gallery is of another contract or cannot be written.
     """
     unknown = unknown_name(unknown_number(unknown))
     name = given_name(name)
     latest = latest_run(out)
-    faces = _faces_of(unknown, out)
-    root = latest.root
-    contract_id = bundle.release.contract_id
-    finder = bundle.face_finder(latest.summary.detail)
-    find = partial(find_in_photo, finder=finder, limits=latest.summary.limits)
-    skipped: list[SkippedPhoto] = []
-    with locked_gallery(gallery_dir, contract_id) as gallery:
-        enrolled = {person_key(person): person for person in gallery.people}
-        name = gallery.aliases.get(person_key(name), name)
-        name = enrolled.get(person_key(name), name)
-        owners = {(face.photo_id, face.box): face.person for face in gallery.faces}
-        usable = []
-        for found in _found_again(faces, root, find, name, skipped):
-            owner = owners.get(found.place, name)
-            if owner == name:
-                usable.append(found)
-            else:
-                note = f"the same face is enrolled as {owner}"
-                reason = Reason.DUPLICATE_OTHER_PERSON
-                skipped.append(SkippedPhoto(found.path, name, reason, note))
-        if not usable:
-            raise FaceOpsError(
-                f"none of the {len(faces)} faces of {unknown} can be enrolled: "
-                f"{skipped[0].photo}: {skipped[0].note}."
-            )
-        new = [found for found in usable if found.place not in owners]
-        if new:
-            embeddings = bundle.embed(np.stack([each.face.crop for each in new]))
-            gallery.with_faces(
-                gallery.store_face(name, (each.photo_id, each.path), each.face, embedding, NAMED)
-                for each, embedding in zip(new, embeddings, strict=True)
-            ).save()
-    gallery = Gallery.open(gallery_dir, contract_id)
-    summary = identify(latest.photos, gallery, bundle, out, latest.settings(threads))
-    return Naming(unknown, name, len(new), len(usable) - len(new), skipped, summary)
+    gallery = Gallery.open(gallery_dir, bundle.release.contract_id)
+    faces = _faces_of(unknown, out, bundle, latest.summary.detail)
+    decisions = Decisions.load(gallery_dir)
+    enrolled = {person_key(person): person for person in gallery.people}
+    name = gallery.aliases.get(person_key(name), name)
+    name = enrolled.get(person_key(name), name)
+    person, entries = decisions.naming(name)
+    name = decisions.name(person) or name
+    new = [face for face in faces if not _is_confirmed(face, person, decisions)]
+    if new and not trust:
+        _require_agreement(unknown, new, name, gallery, bundle)
+    detail = TRUSTED if trust else ""
+    entries += [
+        Entry(Action.CONFIRM, face.photo_id, face.box, face.size, person, detail) for face in new
+    ]
+    if new:
+        batch = new_batch()
+        Journal(gallery_dir).append(replace(entry, batch=batch) for entry in entries)
+
+    gallery_now = gallery.as_saved()
+    summary = identify(latest.photos, gallery_now, bundle, out, latest.settings(threads))
+    now = Gallery.open(gallery_dir).persons.count(name)
+    return Naming(unknown, name, len(faces), now - gallery.persons.count(name), summary)
 
 
-def _faces_of(unknown: str, out: Path) -> list[_UnknownFace]:
-    """Return the person's faces by unknown.csv, the best first; their paths by the records."""
-    faces: dict[FaceKey, _UnknownFace] = {}
+def _is_confirmed(face: _UnknownFace, person: str, decisions: Decisions) -> bool:
+    place = decisions.match(face.photo_id, [face.box])[0]
+    return place is not None and place.person == person
+
+
+def _require_agreement(
+    unknown: str, faces: list[_UnknownFace], name: str, gallery: Gallery, bundle: Bundle
+) -> None:
+    """Raise a FaceOpsError if half of the faces are unlike those that are enrolled as `name`."""
+    found = [face.embedding for face in faces if face.embedding is not None]
+    if name not in gallery.people or not found:
+        return
+    unlike = Agreement(gallery, bundle).unlike(name, np.stack(found))
+    if unlike.mean() >= DISAGREEING:
+        raise FaceOpsError(
+            f"{unlike.sum()} of the {len(found)} faces of {unknown} are unlike the faces that are "
+            f"enrolled as {name}; give another name, or --trust if they show {name} all the same."
+        )
+
+
+def _faces_of(unknown: str, out: Path, bundle: Bundle, detail: int) -> list[_UnknownFace]:
+    """Return the person's faces by unknown.csv; size and embedding are those of the state."""
+    boxes: dict[tuple[str, int], Box] = {}
     try:
         with (out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 if row["unknown"] == unknown:
-                    key = FaceKey(row["photo_id"], int(row["face_index"]))
                     x, y, width, height = (float(row[name]) for name in BOX)
-                    faces[key] = _UnknownFace(key, (x, y, width, height), float(row["quality"]))
-        for photo_id, face_index, path in read_columns(
-            out / FACES_FILE, "photo_id", "face_index", "photo_path"
-        ):
-            if (photo_id, face_index) in faces:
-                faces[FaceKey(photo_id, face_index)].paths.append(path)
+                    boxes[row["photo_id"], int(row["face_index"])] = x, y, width, height
     except (OSError, ValueError, KeyError) as error:
         raise FaceOpsError(
             f"{out / UNKNOWN_FILE} cannot be used ({error}); run faceops identify into {out} again."
         ) from None
-    if not faces:
+    if not boxes:
         raise FaceOpsError(
             f"there is no {unknown} in the latest results in {out}; {UNKNOWN_FILE} and the report "
             "list who is there."
         )
-    return sorted(faces.values(), key=lambda face: (-face.quality, face.key))
-
-
-def _found_again(
-    faces: list[_UnknownFace],
-    root: Path,
-    find: Callable[[Path], PhotoFaces],
-    person: str,
-    skipped: list[SkippedPhoto],
-) -> Iterator[_FoundFace]:
-    """Yield up to `MAX_FACES` faces that are good enough; add the other photos to `skipped`."""
-    count = 0
-    for face in track(faces, "enrol"):
-        found = _find_again(face, root, find)
-        if isinstance(found, _FoundFace):
-            yield found
-            if (count := count + 1) == MAX_FACES:
-                return
-        else:
-            note = ADVICE.get(found, "the photo cannot be used, or has changed since")
-            path = face.paths[0] if face.paths else "?"
-            skipped.append(SkippedPhoto(path, person, found, note))
-
-
-def _find_again(
-    face: _UnknownFace, root: Path, find: Callable[[Path], PhotoFaces]
-) -> _FoundFace | Reason:
-    """Return the face in its photo, or why it cannot be enrolled."""
-    reason = Reason.VANISHED  # unless one of its paths leads to the photo
-    for path in face.paths:
-        for real in paths_shown_as(root, path):
-            try:
-                photo = find(real)
-            except PhotoError as error:
-                reason = error.reason
-                continue
-            if photo.photo.photo_id != face.key.photo_id:
-                reason = Reason.VANISHED
-                continue
-            overlaps = [box_overlap(each.detection.box, face.box) for each in photo.faces]
-            if max(overlaps, default=0) < SAME_BOX:
-                reason = Reason.NO_FACE
-                continue
-            same = photo.faces[int(np.argmax(overlaps))]
-            return enrolment_refusal(same.quality) or _FoundFace(face.key.photo_id, path, same)
-    return reason
+    method = method_of(bundle.release, detail)
+    with contextlib.closing(FaceStore(out / STATE_FILE, method)) as store:
+        photos = store.known(sorted({photo_id for photo_id, _ in boxes}))
+    faces = []
+    for (photo_id, index), box in sorted(boxes.items()):
+        photo = photos.get(photo_id)
+        is_known = photo is not None and index < len(photo.embeddings)
+        embedding = photo.embeddings[index] if photo is not None and is_known else None
+        faces.append(_UnknownFace(photo_id, box, photo.size if photo else (0, 0), embedding))
+    return faces

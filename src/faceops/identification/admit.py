@@ -1,0 +1,296 @@
+"""Faces that people confirm enter the gallery, if they are good enough, and leave it again.
+
+A confirmed face has its name in any case. It enters the gallery, where others are compared with it,
+if it passes what enrolment asks of a face: its quality, and likeness to the person's others.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import compress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from faceops.base.errors import DamageError, FaceOpsError
+from faceops.base.files import valid_unicode
+from faceops.base.parallel import default_threads, ordered_map
+from faceops.base.progress import track
+from faceops.base.reasons import Reason
+from faceops.faces.detector import SAME_BOX, box_overlap
+from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.gallery.agreement import Agreement
+from faceops.gallery.decisions import Decisions, Place
+from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
+from faceops.gallery.journal import Journal
+from faceops.gallery.people_folder import (
+    ADVICE,
+    MAX_FACES,
+    MIN_QUALITY,
+    MIN_SIZE,
+    enrolment_refusal,
+)
+from faceops.gallery.store import Gallery, locked_gallery
+from faceops.identification.engine.verdicts import DecidedFaces
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.face_store import FaceStore
+from faceops.photos.open_photo import PhotoError
+from faceops.release.bundle import Bundle
+
+SAVE_EVERY = 200  # faces
+FROM_ALBUMS = (CONFIRMED, NAMED)
+_ADVICE = ADVICE | {
+    Reason.NO_AGREEMENT: "the face is unlike the person's other faces",
+    Reason.DUPLICATE_OTHER_PERSON: "the same face is enrolled as another person",
+}
+
+
+@dataclass
+class Admission:
+    """What was changed in the gallery.
+
+    Attributes:
+        admitted, withdrawn: faces by person.
+        refused: a sentence about each confirmed face that stays outside; it names nobody.
+        note: why the gallery could not be changed; "" if it could.
+        is_busy: that may be otherwise soon.
+    """
+
+    admitted: Counter[str] = field(default_factory=Counter)
+    withdrawn: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    note: str = ""
+    is_busy: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether gallery or journal were written."""
+        return bool(self.admitted or self.withdrawn or self.refused)
+
+
+class _Candidate(NamedTuple):
+    """A confirmed face that is not in the gallery, as the state knows it.
+
+    `embedding` is float32 (D,); `paths` lead to its photo; `refusal` is why it cannot enter.
+    """
+
+    person: str
+    photo_id: str
+    place: Place
+    quality: float
+    embedding: np.ndarray
+    paths: Sequence[str]
+    refusal: Reason | None
+
+
+class _Opened(NamedTuple):
+    """A candidate with its face, or why it has none, and whether that lasts."""
+
+    candidate: _Candidate
+    face: Face | None
+    reason: Reason | None = None
+    lasts: bool = True
+
+
+def admit_confirmed(
+    gallery: Gallery,
+    decisions: Decisions,
+    bundle: Bundle,
+    store: FaceStore,
+    settings: IdentifySettings,
+    root: Path,
+) -> Admission:
+    """Bring the faces that the gallery has from albums up to date with its journal.
+
+    At most 20 faces of a person enter it, the best of those in the files of `store`. A face that
+    does not pass is noted in the journal, and not opened again under the gallery's contract. Photos
+    are shown by their path below `root`. A gallery that cannot be written stays as it is.
+
+    Raises:
+        DamageError: gallery or journal are damaged.
+    """
+    done = Admission()
+    decided = DecidedFaces(decisions, gallery)
+    gone = {id(face) for face in gallery.faces if _is_withdrawn(face, decided)}
+    kept = gallery.without(lambda face: id(face) in gone) if gone else gallery
+    tried = Journal(gallery.folder).tried(gallery.contract_id)
+    pending = _pending(kept, decided, tried, store)
+    if not gone and not pending:
+        return done
+    try:
+        # Before photos are opened: the gallery may be in use, or read-only.
+        with locked_gallery(gallery.folder, gallery.contract_id) as saved:
+            if gone:
+                saved.without(lambda face: _is_withdrawn(face, decided)).save()
+        done.withdrawn.update(face.person for face in gallery.faces if id(face) in gone)
+        opening = _open_candidates(kept, bundle, pending, settings)
+        waiting: list[_Opened] = []
+        for opened in track(opening, "admit confirmed faces", after_s=2):
+            waiting.append(opened)
+            if len(waiting) == SAVE_EVERY:
+                _save(gallery, bundle, waiting, root, done)
+                waiting = []
+        _save(gallery, bundle, waiting, root, done)
+    except DamageError:
+        raise
+    except FaceOpsError as error:
+        done.note, done.is_busy = str(error), os.access(gallery.folder, os.W_OK)
+    return done
+
+
+def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
+    """Return whether the face came from an album, and is not its person's any more.
+
+    Where the journal does not know that it ever was, as in galleries from before, it stays.
+    """
+    decisions = decided.decisions
+    if face.origin not in FROM_ALBUMS or face.photo_id not in decisions.photos():
+        return False
+    place = decisions.match(face.photo_id, [face.box])[0]
+    if place is not None and place.person:
+        return decided.name_of(place.person) != face.person
+    if place is not None and (place.ignored or face.person in map(decided.name_of, place.refused)):
+        return True
+    return decisions.ever_confirmed(face.photo_id, face.box)
+
+
+def _pending(
+    gallery: Gallery, decided: DecidedFaces, tried: Mapping[str, str], store: FaceStore
+) -> dict[str, list[_Candidate]]:
+    """Return the faces that may enter the gallery by person, the best ones first."""
+    decisions = decided.decisions
+    owners: dict[str, str] = {}  # of faces in the gallery, by the entry that confirms them
+    for face in gallery.faces:
+        if face.photo_id in decisions.photos():
+            place = decisions.match(face.photo_id, [face.box])[0]
+            if place is not None and place.person:
+                owners[place.entry] = face.person
+    taken = _from_albums(gallery)
+    wanted: dict[str, dict[str, str]] = defaultdict(dict)  # person by entry, by photo
+    for photo_id in decisions.photos():
+        for place in decisions.places(photo_id):
+            person = decided.name_of(place.person)
+            is_in = owners.get(place.entry) == person
+            if person and not is_in and place.entry not in tried and taken[person] < MAX_FACES:
+                wanted[photo_id][place.entry] = person
+    paths = store.paths(wanted) if wanted else {}
+    candidates: dict[str, _Candidate] = {}  # by entry: copies of a photo have the same entries
+    for photo_id, found in store.known(sorted(paths)).items() if paths else ():
+        places = decisions.match(photo_id, found.faces["box"].tolist())
+        for row, place in enumerate(places):
+            if place is None or place.entry not in wanted[photo_id]:
+                continue
+            if not found.embeddings[row].any():  # it was forgotten
+                continue
+            face = found.faces[row]
+            refusal = None
+            if place.entry in owners:
+                refusal = Reason.DUPLICATE_OTHER_PERSON
+            elif min(face["box"][2:]) < MIN_SIZE:
+                refusal = Reason.FACE_TOO_SMALL
+            elif face["quality"] < MIN_QUALITY:
+                refusal = Reason.LOW_QUALITY
+            candidates[place.entry] = _Candidate(
+                wanted[photo_id][place.entry],
+                photo_id,
+                place,
+                float(face["quality"]),
+                found.embeddings[row],
+                paths[photo_id],
+                refusal,
+            )
+    people: dict[str, list[_Candidate]] = defaultdict(list)
+    for one in sorted(candidates.values(), key=lambda one: (-one.quality, one.place.entry)):
+        people[one.person].append(one)
+    return dict(sorted(people.items()))
+
+
+def _from_albums(gallery: Gallery) -> Counter[str]:
+    return Counter(face.person for face in gallery.faces if face.origin in FROM_ALBUMS)
+
+
+def _open_candidates(
+    gallery: Gallery,
+    bundle: Bundle,
+    pending: Mapping[str, Sequence[_Candidate]],
+    settings: IdentifySettings,
+) -> Iterator[_Opened]:
+    """Yield the faces that enter the gallery, cut from their photos, and those that do not."""
+    agreement, taken = Agreement(gallery, bundle), _from_albums(gallery)
+    finder = bundle.face_finder(settings.detail)
+    open_one = partial(_open, finder=finder, settings=settings)
+    threads = settings.threads or default_threads()
+    for person, candidates in pending.items():
+        good = [one for one in candidates if one.refusal is None]
+        yield from (_Opened(one, None, one.refusal) for one in candidates if one.refusal)
+        unlike = agreement.unlike(person, np.array([one.embedding for one in good], np.float32))
+        unlike &= ~np.array([one.place.trusted for one in good], bool)
+        for one in compress(good, unlike):
+            yield _Opened(one, None, Reason.NO_AGREEMENT)
+        free = MAX_FACES - taken[person]
+        # Of so few photos more than needed are opened where some do not pass.
+        for opened in ordered_map(open_one, list(compress(good, ~unlike)), threads):
+            yield opened
+            free -= opened.face is not None
+            if not free:
+                break
+
+
+def _open(candidate: _Candidate, finder: FaceFinder, settings: IdentifySettings) -> _Opened:
+    """Find the face in its photo."""
+    failed = _Opened(candidate, None, Reason.VANISHED, lasts=False)
+    for path in candidate.paths:
+        try:
+            found = find_in_photo(Path(path), finder, settings.limits)
+        except PhotoError as error:
+            failed = _Opened(candidate, None, error.reason, not error.transient)
+            continue
+        if found.photo.photo_id != candidate.photo_id:  # it was changed since
+            continue
+        overlaps = [box_overlap(each.detection.box, candidate.place.box) for each in found.faces]
+        if max(overlaps, default=0.0) < SAME_BOX:
+            return _Opened(candidate, None, Reason.NO_FACE)
+        face = found.faces[int(np.argmax(overlaps))]
+        refusal = enrolment_refusal(face.quality)
+        return _Opened(candidate, None if refusal else face, refusal)
+    return failed
+
+
+def _save(
+    gallery: Gallery, bundle: Bundle, opened: Sequence[_Opened], root: Path, done: Admission
+) -> None:
+    """Add the faces to the gallery, which others may have changed, and note the refused ones."""
+    if not opened:
+        return
+    faces = [(one.candidate, one.face) for one in opened if one.face is not None]
+    if faces:
+        embeddings = bundle.embed(np.stack([face.crop for _, face in faces]))
+        with locked_gallery(gallery.folder, gallery.contract_id) as saved:
+            now = Decisions.load(gallery.folder)  # somebody may have been forgotten since
+            there = {(face.photo_id, face.box) for face in saved.faces}
+            added = [
+                saved.store_face(
+                    one.person, (one.photo_id, _shown(one, root)), face, embedding, CONFIRMED
+                )
+                for (one, face), embedding in zip(faces, embeddings, strict=True)
+                if one.place.entry in now.entries
+                and now.holds(one.place.entry)
+                and (one.photo_id, face.detection.box) not in there
+            ]
+            if added:
+                saved.with_faces(added).save()
+        done.admitted.update(face.person for face in added)
+    refused = [one for one in opened if one.reason is not None]
+    reasons = {one.candidate.place.entry: str(one.reason) for one in refused if one.lasts}
+    Journal(gallery.folder).note_tried(gallery.contract_id, reasons)
+    for one in refused:
+        advice = _ADVICE.get(one.reason or Reason.UNREADABLE, "the photo cannot be used now")
+        done.refused.append(f"{_shown(one.candidate, root)} ({one.reason}): {advice}")
+
+
+def _shown(candidate: _Candidate, root: Path) -> str:
+    """Return the path of the photo as the records have it, if it lies below `root`."""
+    return valid_unicode(Path(os.path.relpath(candidate.paths[0], root)).as_posix())
