@@ -13,6 +13,7 @@ import base64
 import contextlib
 import faulthandler
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.regions import embedded_regions, upright_box
 from faceops.gallery.store import FACES_FILE, GALLERY_FILE, Gallery, GalleryFace, open_or_create
 from faceops.identification.sidecars import (
     NamedRegion,
@@ -35,8 +37,11 @@ from faceops.identification.sidecars import (
 )
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, decode_photo
-from faceops.photos.xmp import XmpDocument
+from faceops.photos.photo_header import read_header
+from faceops.photos.xmp import Area, XmpDocument
 from faceops.release.contract import RELEASE_FILE, read_release
+from tests.tagged_photos import FORMATS as FORMATS_WITH_TAGS
+from tests.tagged_photos import STYLES, save
 
 Check = Callable[[bytes], None]
 Target = Callable[[Path], "tuple[list[bytes], Check]"]
@@ -123,6 +128,28 @@ def sidecars(work: Path) -> tuple[list[bytes], Check]:
         names_of_ours(XmpDocument(path.read_bytes()))
         remove_person(path, lambda name: name == ADA.person)
         assert not path.exists() or ADA.person not in names_of_ours(XmpDocument(path.read_bytes()))
+
+    return files, check
+
+
+def tags(work: Path) -> tuple[list[bytes], Check]:
+    """Return photos of each format with tags in each style, and what reads the tags."""
+    path, area = work / "photo", Area(0.5, 0.4, 0.3, 0.3)
+    files = []
+    for suffix, style in itertools.product(FORMATS_WITH_TAGS, STYLES.values()):
+        tagged = work / f"tagged{suffix}"
+        packet = style([("Zoë & <b>", area), ("Ben", area)], (64, 48))
+        save(Image.new("RGB", (48, 64)), tagged, packet, 6)
+        files.append(tagged.read_bytes())
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        with contextlib.suppress(PhotoError):
+            header = read_header(path, LIMITS)
+            for region in embedded_regions(header):
+                if region.area is not None:
+                    box = upright_box(region.area, header.size, header.orientation)
+                    assert np.isfinite(box).all() and min(box[2:]) >= 0
 
     return files, check
 
@@ -227,7 +254,7 @@ def http_bodies(work: Path) -> tuple[list[bytes], Check]:
 
 TARGETS: dict[str, Target] = {
     each.__name__: each
-    for each in (photos, sidecars, gallery_parquet, gallery_json, release_json, http_bodies)
+    for each in (photos, sidecars, tags, gallery_parquet, gallery_json, release_json, http_bodies)
 }
 
 

@@ -104,6 +104,7 @@ def test_an_interrupted_enrolment_continues(
     people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_S", -1)
+    monkeypatch.setattr("faceops.gallery.enrol.default_threads", lambda: 1)  # photos in order
     embed = Bundle.embed
     photos_left = [0, 0]
 
