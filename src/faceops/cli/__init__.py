@@ -13,7 +13,14 @@ from faceops.base.shortage import user_error
 from faceops.cli.common import check_folders, escaped
 
 # Modules of this package, each with one command or several.
-COMMANDS = ("weights", "data", "gallery", "backup", "identify", "evaluate", "release")
+COMMANDS = ("weights", "data", "gallery", "backup", "identify", "review", "evaluate", "release")
+
+_EXTRAS = {  # of packages that are not those of `rebuild`
+    "cryptography": "signing",
+    "model_signing": "signing",
+    "starlette": "review",
+    "uvicorn": "review",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +80,7 @@ def _lacking_extra(error: Exception) -> FaceOpsError | None:
     if not isinstance(error, ModuleNotFoundError) or (error.name or "faceops")[:7] == "faceops":
         return None
     package = str(error.name).partition(".")[0]
-    extra = "signing" if package in ("cryptography", "model_signing") else "rebuild"
+    extra = _EXTRAS.get(package, "rebuild")
     return FaceOpsError(
         f"this needs the package {package}, which is not installed; pip install 'faceops[{extra}]'."
     )

@@ -1,0 +1,392 @@
+"""The answers of the server: pages, what their script asks for, and pictures."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from faceops.base.errors import UsageError
+from faceops.base.reasons import Reason
+from faceops.base.shortage import user_error
+from faceops.review.album import Album
+from faceops.review.faces import ReviewedFace
+from faceops.review.piles import Group, PersonCard, Pile, person_rows
+from faceops.review.requests import KEY, SHA256, UNKNOWN, parse
+
+T = TypeVar("T")
+
+_MADE = 50  # batches on a page of the history
+_PORTRAITS = 4  # enrolled faces beside a pile
+_FACE_SIZES, _PHOTO_SIDES = (96, 240), (1600, 240)  # pixels; the first is sent unless asked
+_PICTURE_S = 600  # a browser keeps a picture so long; not longer, because people are forgotten
+_PAGES = (  # address, name, and what of it is left to do
+    ("confirm", "To confirm", "confirm"),
+    ("people", "People", ""),
+    ("unknown", "Unknown people", "unknown"),
+    ("history", "History", ""),
+    ("doctor", "Gallery doctor", ""),
+)
+_SURE = ("almost certain", "very likely")  # other faces of a person are marked
+
+
+def page_of(name: str, page: str) -> str:
+    """Return the address of a page about `name`."""
+    return f"/{page}/{quote(name, safe='')}"
+
+
+def percent(share: float) -> str:
+    """Return a probability as a whole percentage, never 100."""
+    return f"{min(99, int(share * 100))}\N{NO-BREAK SPACE}%"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return a number of things in words."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def moment(time: str) -> str:
+    """Return a time of the journal as this machine's clock shows it."""
+    return datetime.fromisoformat(time).astimezone().strftime("%d %B %Y, %H:%M")
+
+
+def capitalise(text: str) -> str:
+    """Return a text with a capital at its start; the rest stays."""
+    return text[:1].upper() + text[1:]
+
+
+def environment() -> Environment:
+    """Return the templates; what they are given is escaped."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (page_of, percent, counted, moment, capitalise)
+    templates.filters |= {one.__name__: one for one in filters}
+    templates.globals["pages"] = _PAGES
+    return templates
+
+
+def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
+    """Return what the script shows of a face; `person` is the one in question, "" for none."""
+    named = next((one for one in face.candidates if one.shown == face.person), None)
+    about = next((one for one in face.candidates if one.person == person), named)
+    settled = face.reason == Reason.CONFIRMED
+    if settled:
+        words = "confirmed"
+    elif about:
+        words = f"{about.words}, {percent(about.probability)}"
+    elif face.reason and face.reason != Reason.BELOW_THRESHOLD:
+        words = face.reason.replace("_", " ")
+    else:
+        words = face.unknown or "not known"
+    return {
+        "key": face.key,
+        "photo": face.photo_id,
+        "path": face.photo_path,
+        "picture": f"/picture/face/{face.key}",
+        "box": face.box,
+        "words": words,
+        "person": named.person if named else face.person,
+        "shown": face.person,
+        "unknown": face.unknown,
+        "settled": settled,
+        "odd": about is not None and not settled and about.words not in _SURE,
+        "candidates": [vars(candidate) for candidate in face.candidates],
+    }
+
+
+class Pages:
+    """The answers to requests. They run in threads, several at a time."""
+
+    def __init__(self, album: Album, templates: Environment) -> None:
+        self._album, self._templates = album, templates
+        self._made: dict[Callable, tuple[int, Any]] = {}
+
+    def _of_version(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns, the same as long as the album is the same."""
+        version = self._album.version
+        known, content = self._made.get(make, (-1, None))
+        if known != version:
+            content = make()
+            self._made[make] = version, content
+        return content
+
+    @property
+    def _piles(self) -> list[Pile]:
+        return self._of_version(self._album.piles)
+
+    @property
+    def _groups(self) -> list[Group]:
+        return self._of_version(self._album.groups)
+
+    @property
+    def _cards(self) -> list[PersonCard]:
+        return self._of_version(self._album.people_cards)
+
+    def _html(self, template: str, page: str, status: int = 200, **content: Any) -> Response:
+        text = self._templates.get_template(f"{template}.html.j2").render(page=page, **content)
+        return HTMLResponse(text, status)
+
+    def problem(self, request: Request, error: Exception) -> Response:
+        """Answer with what went wrong."""
+        status, message = 500, "Something went wrong; the terminal of faceops review says more."
+        if isinstance(error, KeyError):
+            status, message = 404, "This is not in the album, or no longer."
+        elif isinstance(error, HTTPException):
+            status, message = error.status_code, "There is no such page."
+        elif reported := user_error(error):
+            status, message = 400 if isinstance(error, UsageError) else 409, _sentence(reported)
+        if request.url.path.startswith(("/api/", "/picture/")):
+            return JSONResponse({"error": message}, status)
+        title = "Not found" if status == 404 else "This did not work"
+        return self._html("message", "", status, title=title, message=message)
+
+    # Pages.
+
+    def start(self, request: Request) -> Response:
+        """Lead to the first page."""
+        return RedirectResponse("/confirm", 303)
+
+    def piles(self, request: Request) -> Response:
+        """List the people of whom faces are to be confirmed."""
+        pictures = {card.person: _portrait(card) for card in self._cards}
+        piles = [
+            vars(pile) | {"picture": pictures.get(pile.person) or f"/picture/face/{pile.keys[0]}"}
+            for pile in self._piles
+        ]
+        return self._html("piles", "confirm", piles=piles)
+
+    def pile(self, request: Request) -> Response:
+        """Show the faces of which one person is to be confirmed."""
+        board = self._board("pile", request.path_params["name"], 0)
+        return self._html("pile", "confirm", board=board)
+
+    def people(self, request: Request) -> Response:
+        """List the people."""
+        cards = [vars(card) | {"picture": _portrait(card)} for card in self._cards]
+        return self._html("people", "people", cards=cards)
+
+    def person(self, request: Request) -> Response:
+        """Show the faces of a person."""
+        board = self._board("person", request.path_params["name"], 0)
+        return self._html("person", "people", board=board)
+
+    def groups(self, request: Request) -> Response:
+        """List the unknown people."""
+        return self._html("groups", "unknown", groups=self._groups)
+
+    def group(self, request: Request) -> Response:
+        """Show the faces of an unknown person."""
+        name = request.path_params["name"]
+        others = [group.name for group in self._groups if group.name != name]
+        board = self._board("group", name, 0)
+        return self._html("group", "unknown", board=board, others=others)
+
+    def photo(self, request: Request) -> Response:
+        """Show a photo."""
+        return self._html("photo", "", photo=self._photo(request))
+
+    def why(self, request: Request) -> Response:
+        """Say why a face has its name, or none."""
+        key = _matching(request, "key", KEY)
+        why, face = self._album.why(key), self._album.face(key)
+        return self._html("why", "", why=why, face=face_json(face, why.person))
+
+    def history(self, request: Request) -> Response:
+        """List the decisions."""
+        start = _number(request, "start")
+        made = self._album.history(start, _MADE)
+        return self._html("history", "history", made=made, start=start, count=_MADE)
+
+    def doctor(self, request: Request) -> Response:
+        """List the doubtful enrolled faces, and the people who look alike."""
+        people = {card.person: vars(card) | {"picture": _portrait(card)} for card in self._cards}
+        doctor = self._of_version(self._album.doctor)
+        pairs = [
+            (people[one.person], people[one.other])
+            for one in doctor.lookalikes
+            if one.person in people and one.other in people
+        ]
+        return self._html("doctor", "doctor", faces=doctor.faces, pairs=pairs)
+
+    def search(self, request: Request) -> Response:
+        """List the people and photos with a text in their names."""
+        query = request.query_params.get("q", "").strip()[:200]
+        found = self._album.search(query)
+        cards = {card.person: card for card in self._cards}
+        people = [
+            vars(cards[name]) | {"picture": _portrait(cards[name])}
+            for name, _ in found.people
+            if name in cards
+        ]
+        return self._html("search", "", query=query, cards=people, photos=found.photos)
+
+    # What the script asks for.
+
+    def faces(self, request: Request) -> Response:
+        """Send a part of a list of faces."""
+        kind, name = request.path_params["kind"], request.query_params.get("name", "")
+        return JSONResponse(self._board(kind, name, _number(request, "start")))
+
+    def photo_json(self, request: Request) -> Response:
+        """Send the faces of a photo."""
+        return JSONResponse(self._photo(request))
+
+    def names(self, request: Request) -> Response:
+        """Send the names of all people."""
+        return JSONResponse({"people": self._album.people})
+
+    def status(self, request: Request) -> Response:
+        """Send what the album does, and how much is left to decide."""
+        status = self._album.status
+        is_idle = status.state == "idle" and not status.error
+        content = {
+            "text": "" if is_idle else _sentence(status.error or status.text),
+            "busy": status.state != "idle",
+            "publishing": status.state in ("publishing", "waiting"),
+            "progress": status.progress,
+            "unpublished": status.unpublished,
+            "left": {
+                "confirm": sum(pile.faces for pile in self._piles),
+                "unknown": len(self._groups),
+            },
+        }
+        return JSONResponse(content)
+
+    def decide(self, request: Request, body: bytes) -> Response:
+        """Carry out a decision."""
+        decision = parse(request.path_params["decision"], body)
+        answer = decision.apply(self._album)
+        content = vars(answer) | {"version": self._album.version}
+        headers = {"Clear-Site-Data": '"cache"'} if decision.forgets else None
+        return JSONResponse(content, headers=headers)
+
+    def publish(self, request: Request, body: bytes) -> Response:
+        """Begin to write the results anew."""
+        self._album.publish()
+        return JSONResponse({"version": self._album.version})
+
+    # Pictures.
+
+    def face_picture(self, request: Request) -> Response:
+        """Send the crop of a face."""
+        key, size = _matching(request, "key", KEY), _one_of(request, "size", _FACE_SIZES)
+        return _picture(request, self._album.face_picture(key, size))
+
+    def photo_picture(self, request: Request) -> Response:
+        """Send a photo, scaled."""
+        photo_id = _matching(request, "photo_id", SHA256)
+        side = _one_of(request, "side", _PHOTO_SIDES)
+        return _picture(request, self._album.photo_picture(photo_id, side))
+
+    def enrolled_picture(self, request: Request) -> Response:
+        """Send the crop of an enrolled face."""
+        crop_id = _matching(request, "crop_id", SHA256)
+        return _picture(request, self._album.enrolled_picture(crop_id))
+
+    # Parts of several answers.
+
+    def _photo(self, request: Request) -> dict[str, Any]:
+        photo = self._album.photo(_matching(request, "photo_id", SHA256))
+        return {
+            "photo": photo.photo_id,
+            "path": photo.path,
+            "size": photo.size,
+            "faces": [face_json(face) for face in photo.faces],
+        }
+
+    def _board(self, kind: str, name: str, start: int) -> dict[str, Any]:
+        """Return a list of faces, from the one at `start`, with what the script says of it."""
+        board: dict[str, Any] = {"kind": kind, "name": name, "shown": name, "start": start}
+        if kind == "group":
+            if re.fullmatch(UNKNOWN, name) is None:
+                raise KeyError(name)
+            group = next((one for one in self._groups if one.name == name), None)
+            board["total"] = group.faces if group else 0
+            board["perhaps"] = vars(group) if group and group.perhaps else None
+            faces = self._album.group(name, start)
+        elif kind == "person":
+            card = self._card(name)
+            board |= {"shown": card.shown, "portraits": [_portrait(card, 240)]}
+            board["total"] = len(person_rows(self._album.decided(), name))
+            faces = self._album.person(name, start)
+        elif kind == "pile":
+            piles = self._piles
+            places = [pile.person for pile in piles]
+            at = places.index(name) if name in places else -1
+            board |= {"shown": self._card(name).shown, "portraits": self._portraits(name)}
+            board["total"] = piles[at].faces if at >= 0 else 0
+            following = [*piles[at + 1 :], *piles[: max(at, 0)]]
+            board["next"] = vars(following[0]) if following else None
+            faces = self._album.pile(name, start)
+        else:
+            raise KeyError(kind)
+        person = "" if kind == "group" else name
+        return board | {"faces": [face_json(face, person) for face in faces]}
+
+    def _card(self, name: str) -> PersonCard:
+        return {card.person: card for card in self._cards}[name]
+
+    def _portraits(self, name: str) -> list[str]:
+        """Return pictures of a person, that of the card first."""
+        card = self._card(name)
+        own = [face for face in self._album.decided().gallery.faces if face.person == name]
+        own.sort(key=lambda face: -face.quality)
+        first = [_portrait(card, 240)] if card.key or not own else []
+        return [*first, *(f"/picture/enrolled/{face.crop_id}" for face in own)][:_PORTRAITS]
+
+
+def _portrait(card: PersonCard, size: int = 96) -> str:
+    """Return the address of a person's picture."""
+    if not card.key:
+        return f"/picture/enrolled/{card.crop_id}" if card.crop_id else "/static/nobody.svg"
+    return f"/picture/face/{card.key}" + (f"?size={size}" if size != _FACE_SIZES[0] else "")
+
+
+def _sentence(text: object) -> str:
+    """Return a text of the program as a sentence."""
+    text = str(text)
+    return f"{capitalise(text).rstrip('.')}." if text else ""
+
+
+def _matching(request: Request, name: str, pattern: str) -> str:
+    """Return a part of the address; KeyError if it is not of this form."""
+    value = str(request.path_params[name])
+    if re.fullmatch(pattern, value) is None:
+        raise KeyError(value)
+    return value
+
+
+def _number(request: Request, name: str) -> int:
+    value = request.query_params.get(name, "0")
+    if not (value.isdecimal() and len(value) < 10):
+        raise KeyError(value)
+    return int(value)
+
+
+def _one_of(request: Request, name: str, choices: tuple[int, ...]) -> int:
+    value = _number(request, name) or choices[0]
+    if value not in choices:
+        raise KeyError(value)
+    return value
+
+
+def _picture(request: Request, content: bytes) -> Response:
+    """Return a picture, or that the browser has it."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": f"private, max-age={_PICTURE_S}"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    kind = {b"RIFF": "webp", b"\x89PNG": "png"}.get(content[:4], "jpeg")
+    return Response(content, headers=headers, media_type=f"image/{kind}")

@@ -1,0 +1,241 @@
+"""The decisions that the page sends: what each carries, what it does, and how it is said.
+
+One class a decision; its address is /api/ and its name in `DECISIONS`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from faceops.base.errors import UsageError
+from faceops.gallery.journal import Ignored
+from faceops.review.album import Album
+
+KEY = r"[0-9a-f]{64}\.[0-9]{1,6}"
+SHA256 = r"[0-9a-f]{64}"
+UNKNOWN = r"unknown-[0-9]{1,9}"
+
+_MOST_FACES = 10_000
+_Key = Annotated[str, StringConstraints(pattern=f"^{KEY}$")]
+_Sha256 = Annotated[str, StringConstraints(pattern=f"^{SHA256}$")]
+_Unknown = Annotated[str, StringConstraints(pattern=f"^{UNKNOWN}$")]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_Pixels = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a decision did.
+
+    Attributes:
+        batch: with which it can be undone; "" if it cannot.
+        said: what was decided, a short sentence.
+        asks: why nothing was done: a question, to be answered by `trust`.
+    """
+
+    batch: str
+    said: str
+    asks: str = ""
+
+
+class Decision(BaseModel):
+    """A decision."""
+
+    model_config = ConfigDict(extra="forbid")
+    forgets: ClassVar[bool] = False  # the browser has to drop the pictures that it keeps
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out.
+
+        Raises:
+            FaceOpsError: it cannot be done.
+        """
+        raise NotImplementedError
+
+
+class _OfFaces(Decision):
+    keys: Annotated[list[_Key], Field(min_length=1, max_length=_MOST_FACES)]
+
+    @property
+    def faces(self) -> str:
+        """How many."""
+        return "1 face" if len(self.keys) == 1 else f"{len(self.keys):,} faces"
+
+
+class Confirm(_OfFaces):
+    """The faces are this person's."""
+
+    person: _Name
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        batch = album.confirm(self.keys, self.person)
+        return Answer(batch, f"{self.faces} confirmed as {self.person}")
+
+
+class Refuse(_OfFaces):
+    """The faces are not this person's."""
+
+    person: _Name
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        return Answer(album.refuse(self.keys, self.person), f"{self.faces}: not {self.person}")
+
+
+class Ignore(_OfFaces):
+    """Nobody is to be asked about the faces."""
+
+    kind: Ignored
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        return Answer(album.ignore(self.keys, self.kind), f"{self.faces} ignored")
+
+
+class Split(_OfFaces):
+    """The faces are one unknown person's."""
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        return Answer(album.split(self.keys), f"{self.faces} split off")
+
+
+class Draw(Decision):
+    """The box in a photo shows this person."""
+
+    photo_id: _Sha256
+    box: tuple[_Pixels, _Pixels, _Pixels, _Pixels]
+    person: _Name
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        batch = album.draw(self.photo_id, self.box, self.person)
+        return Answer(batch, f"{self.person} marked by hand")
+
+
+class Undo(Decision):
+    """A batch of decisions no longer counts."""
+
+    batch: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        return Answer(album.undo(self.batch), "The decision is undone")
+
+
+class NameGroup(Decision):
+    """All faces of an unknown person are this person's."""
+
+    unknown: _Unknown
+    person: _Name
+    trust: bool = False
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        done = album.name_group(self.unknown, self.person, self.trust)
+        return Answer(done.batch, f"{self.unknown} is {self.person}", done.question)
+
+
+class MergeGroups(Decision):
+    """Two unknown people are one."""
+
+    one: _Unknown
+    other: _Unknown
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        batch = album.merge_groups(self.one, self.other)
+        return Answer(batch, f"{self.one} and {self.other} are one person")
+
+
+class MergePeople(Decision):
+    """Two people are one, the second."""
+
+    gone: _Name
+    kept: _Name
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        return Answer(album.merge_people(self.gone, self.kept), f"{self.gone} is {self.kept}")
+
+
+class Rename(Decision):
+    """A person has another name."""
+
+    old: _Name
+    new: _Name
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        batch = album.rename(self.old, self.new)
+        return Answer(batch, f"{self.old} is called {self.new}")
+
+
+class ChoosePicture(Decision):
+    """This face is the person's picture."""
+
+    person: _Name
+    key: _Key
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        batch = album.choose_picture(self.person, self.key)
+        return Answer(batch, f"{self.person} has another picture")
+
+
+class Forget(Decision):
+    """Everything about a person is removed."""
+
+    forgets: ClassVar[bool] = True
+    person: _Name
+    typed: str = Field(max_length=200)
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        if self.typed.strip() != self.person:
+            raise UsageError(f"Type the name as it stands there to forget {self.person}.")
+        album.forget(self.person)
+        return Answer("", f"{self.person} is forgotten")
+
+
+class DropEnrolled(Decision):
+    """An enrolled face leaves the gallery."""
+
+    crop_id: _Sha256
+
+    def apply(self, album: Album) -> Answer:
+        """Carry it out."""
+        return Answer(album.drop_enrolled(self.crop_id), "The enrolled face is dropped")
+
+
+DECISIONS: dict[str, type[Decision]] = {
+    "confirm": Confirm,
+    "refuse": Refuse,
+    "ignore": Ignore,
+    "split": Split,
+    "draw": Draw,
+    "undo": Undo,
+    "name_group": NameGroup,
+    "merge_groups": MergeGroups,
+    "merge_people": MergePeople,
+    "rename": Rename,
+    "choose_picture": ChoosePicture,
+    "forget": Forget,
+    "drop_enrolled": DropEnrolled,
+}
+
+
+def parse(name: str, body: bytes) -> Decision:
+    """Return the decision `name` of a JSON body.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    try:
+        return DECISIONS[name].model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise UsageError(f"{where} is wrong: {first['msg']}.") from None
