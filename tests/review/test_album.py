@@ -1,31 +1,278 @@
 """The album of the review page: what it lists, what decisions change, and that runs agree."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
+from PIL import Image
 
+from faceops.base.errors import UsageError
+from faceops.base.locks import folder_lock
+from faceops.gallery.journal import Journal
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.identification.summary import read_summary
+from faceops.release.bundle import Bundle
 from faceops.review.album import Album
+from faceops.review.faces import ReviewedFace
+
+
+def rows_of(album: Album, work: Path) -> tuple[list[dict], list[dict]]:
+    """Return the rows that the album expects of the next run, and those in the results."""
+    rows = album.decided().rows
+    assert rows is not None
+    written = pq.read_table(work / "found" / "faces.parquet")
+    return tuple(table.drop_columns("run_id").to_pylist() for table in (rows, written))  # type: ignore[return-value]
+
+
+def named(album: Album) -> list[ReviewedFace]:
+    """Return all named faces, person by person."""
+    return [face for card in album.people_cards() for face in album.person(card.person)]
 
 
 def test_an_album_shows_what_the_run_decided(opened: Album, work: Path) -> None:
-    rows = pq.read_table(work / "found" / "faces.parquet").drop_columns("run_id")
-    decided = opened.decided().rows
-    assert decided is not None
-    assert decided.drop_columns("run_id").to_pylist() == rows.to_pylist()
+    decided, written = rows_of(opened, work)
+    assert decided == written
+    groups = {face.key for group in opened.groups() for face in opened.group(group.name)}
+    assert len(groups) == 4
 
 
 def test_every_list_of_the_album_can_be_read(opened: Album) -> None:
-    album = opened
-    piles = album.piles()
-    assert all(len(album.pile(pile.person)) == min(pile.faces, 60) for pile in piles)
-    cards = [card for card in album.people_cards() if card.photos]
-    assert cards
+    cards = [card for card in opened.people_cards() if card.photos]
+    assert len(cards) == 6
     for card in cards:
-        faces = album.person(card.person)
+        faces = opened.person(card.person)
         assert {face.person for face in faces} == {card.shown}
-        assert album.why(faces[0].key).person == card.person
-        assert album.photo(faces[0].photo_id).faces
-    for group in album.groups():
-        assert len(album.group(group.name)) == group.faces
-    assert album.doctor()
-    assert album.search(cards[0].shown[:3]).people
+        assert [face.sure for face in faces] == sorted(face.sure for face in faces)
+        photo = opened.photo(faces[0].photo_id)
+        assert faces[0] in photo.faces
+        assert opened.enrolled_picture(card.crop_id)[:4] == b"\x89PNG"
+    assert opened.search(cards[0].shown[1:4].upper()).people[0][0] == cards[0].person
+    assert opened.search("SCENE").photos
+
+
+def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Path) -> None:
+    faces = named(opened)
+    unknown = opened.group(opened.groups()[0].name)
+    refused, ignored, moved = faces[0], faces[-1], faces[len(faces) // 2]
+    batch = opened.refuse([refused.key], refused.person)
+    opened.ignore([ignored.key], "stranger")
+    opened.confirm([moved.key], "Zoë Newcomer")
+    opened.confirm([unknown[0].key], faces[0].person.lower())
+    assert opened.face(refused.key).person != refused.person
+    assert next(c for c in opened.face(refused.key).candidates if c.refused).shown == refused.person
+    assert opened.face(ignored.key).reason == "ignored"
+    assert opened.face(moved.key).person == "Zoë Newcomer"
+    assert opened.face(unknown[0].key).person == faces[0].person
+    assert opened.status.unpublished > 0
+    opened.undo(batch)
+    opened.refuse([refused.key], refused.person)
+    assert opened.wait()
+    before, _ = rows_of(opened, work)
+    opened.publish(wait=True)
+    assert opened.status.error == ""
+    assert opened.wait()
+    after, written = rows_of(opened, work)
+    assert before == written == after
+    assert read_summary(work / "found").run_id == opened.status.run_id
+
+
+def test_a_decision_can_be_undone_and_the_undoing_too(opened: Album) -> None:
+    face = named(opened)[0]
+    batch = opened.ignore([face.key], "not_a_face")
+    undone = opened.undo(batch)
+    assert opened.face(face.key).person == face.person
+    opened.undo(undone)
+    assert opened.face(face.key).reason == "ignored"
+    with pytest.raises(UsageError, match="undone already"):
+        opened.undo(undone)
+    made = opened.history()
+    assert [one.undone for one in made] == [False, True, False]
+    assert made[-1].sentence == "1 face ignored: no faces"
+    assert {one.by for one in made} == {"Ada"}
+
+
+def test_groups_are_merged_and_split(opened: Album, work: Path) -> None:
+    one, other = (group.name for group in opened.groups())
+    shared = {face.photo_id for face in opened.group(one)} & {
+        face.photo_id for face in opened.group(other)
+    }
+    assert not shared
+    merged = opened.merge_groups(one, other)
+    assert [len(opened.group(group.name)) for group in opened.groups()] == [4]
+    assert opened.wait()
+    assert [len(opened.group(group.name)) for group in opened.groups()] == [4]
+    faces = opened.group(opened.groups()[0].name)
+    opened.split([faces[0].key, faces[1].key])
+    assert sorted(group.faces for group in opened.groups()) == [2, 2]
+    assert opened.wait()
+    assert sorted(group.faces for group in opened.groups()) == [2, 2]
+    opened.undo(merged)
+    assert opened.wait()
+    expected, _ = rows_of(opened, work)
+    opened.publish(wait=True)
+    assert opened.wait()
+    assert rows_of(opened, work) == (expected, expected)
+
+
+def test_a_group_gets_a_name_unless_its_faces_disagree(opened: Album) -> None:
+    known, unknown = opened.people[0], opened.groups()[0].name
+    keys = [face.key for face in opened.group(unknown)]
+    asked = opened.name_group(unknown, known)
+    assert not asked.batch
+    assert f"unlike the faces that are enrolled as {known}" in asked.question
+    assert opened.name_group(unknown, known, trust=True).batch
+    assert {opened.face(key).person for key in keys} == {known}
+
+
+def test_a_box_is_drawn_and_the_drawing_undone(opened: Album, work: Path) -> None:
+    photo = opened.photo(named(opened)[0].photo_id)
+    corner = (2.0, 2.0, 20.0, 24.0)
+    batch = opened.draw(photo.photo_id, corner, "Zoë")
+    drawn = opened.photo(photo.photo_id).faces[-1]
+    assert (drawn.box, drawn.person, drawn.candidates) == (corner, "Zoë", [])
+    assert opened.face_picture(drawn.key)
+    others = [face for face in opened.photo(photo.photo_id).faces if face.key != drawn.key]
+    assert others == photo.faces
+    assert opened.wait()
+    expected, _ = rows_of(opened, work)
+    opened.publish(wait=True)
+    assert opened.wait()
+    assert rows_of(opened, work) == (expected, expected)
+    opened.undo(batch)
+    assert opened.photo(photo.photo_id).faces == photo.faces
+    with pytest.raises(UsageError, match="outside the photo"):
+        opened.draw(photo.photo_id, (-5, 0, 20, 20), "Zoë")
+
+
+def test_people_are_renamed_merged_and_separated(opened: Album) -> None:
+    one, other = opened.people[:2]
+    keys = [face.key for face in opened.person(one)]
+    renamed = opened.rename(one, "Zoë")
+    assert {opened.face(key).person for key in keys} == {"Zoë"}
+    assert opened.wait()
+    assert {opened.face(key).person for key in keys} == {"Zoë"}
+    merged = opened.merge_people("Zoë", other)
+    assert {opened.face(key).person for key in keys} == {other}
+    opened.undo(merged)
+    assert opened.wait()
+    assert {opened.face(key).person for key in keys} == {"Zoë"}
+    opened.undo(renamed)
+    assert opened.wait()
+    assert {opened.face(key).person for key in keys} == {one}
+
+
+def test_a_person_is_forgotten(opened: Album, work: Path) -> None:
+    person = opened.people[0]
+    faces = opened.person(person)
+    assert opened.forget(person).complete
+    assert person not in opened.people
+    assert opened.wait()
+    assert all(face.person != person for face in named(opened))
+    shown = [face.key for face in opened.photo(faces[0].photo_id).faces]
+    assert faces[0].key not in shown
+
+
+def test_why_a_face_has_its_name(opened: Album) -> None:
+    face = named(opened)[0]
+    why = opened.why(face.key)
+    assert why.shown == face.person
+    assert why.probability == pytest.approx(face.sure, abs=1e-4)
+    assert [one.probability for one in why.carriers] == sorted(
+        (one.probability for one in why.carriers), reverse=True
+    )
+    assert why.carriers[0].probability == pytest.approx(why.probability, abs=1e-4)
+    assert why.runner_up is not None and why.runner_up.person != why.person
+    assert why.decided_by == ""
+    opened.confirm([face.key], face.person)
+    assert opened.why(face.key).decided_by == "Ada"
+
+
+def test_an_enrolled_face_is_dropped_and_taken_back(opened: Album) -> None:
+    card = opened.people_cards()[0]
+    face = next(face for face in opened.decided().gallery.faces if face.person == card.person)
+    batch = opened.drop_enrolled(face.crop_id)
+    assert opened.wait()
+    assert opened.people_cards()[0].enrolled == card.enrolled - 1
+    opened.undo(batch)
+    assert opened.wait()
+    assert opened.people_cards()[0].enrolled == card.enrolled
+
+
+def test_a_chosen_picture_stands_for_the_person(opened: Album) -> None:
+    face = named(opened)[0]
+    opened.choose_picture(face.person, face.key)
+    assert opened.people_cards()[0].key == face.key
+
+
+@pytest.mark.parametrize("size", [96, 300])
+def test_pictures_of_faces(opened: Album, size: int) -> None:
+    with Image.open(io.BytesIO(opened.face_picture(named(opened)[0].key, size))) as image:
+        assert image.format == "WEBP"
+        assert max(image.size) <= size
+
+
+def test_pictures_are_of_photos_of_the_run_only(opened: Album, work: Path) -> None:
+    photo_id = named(opened)[0].photo_id
+    with Image.open(io.BytesIO(opened.photo_picture(photo_id, 200))) as image:
+        assert (image.format, max(image.size)) == ("JPEG", 200)
+    for wrong in ("0" * 64, "../../etc/passwd", ""):
+        with pytest.raises(UsageError):
+            opened.photo_picture(wrong, 200)
+        with pytest.raises(UsageError):
+            opened.face_picture(f"{wrong}.0")
+        with pytest.raises(UsageError):
+            opened.enrolled_picture(wrong)
+
+
+def test_publishing_waits_for_a_run_of_another_process(opened: Album, work: Path) -> None:
+    face = named(opened)[0]
+    opened.ignore([face.key])
+    with folder_lock(work / "found"):
+        opened.publish()
+        until(lambda: opened.status.state == "waiting")
+        other = named(opened)[0]
+        opened.ignore([other.key])
+    until(lambda: opened.status.state == "idle")
+    assert opened.status.unpublished == 0
+    assert {opened.face(one.key).reason for one in (face, other)} == {"ignored"}
+
+
+def test_results_and_decisions_of_other_processes_are_taken_over(
+    opened: Album, work: Path, bundle: Bundle
+) -> None:
+    face = named(opened)[0]
+    run = opened.status.run_id
+    other = Album(work / "found", work / "gallery", bundle, by="Ben")
+    other.ignore([face.key])
+    other.close()
+    until(lambda: opened.face(face.key).reason == "ignored")
+    gallery = Gallery.open(work / "gallery")
+    photos = Path(read_summary(work / "found").photos_folder)
+    identify(photos, gallery, bundle, work / "found")
+    until(lambda: opened.status.run_id != run)
+
+
+def test_a_key_of_another_album_is_refused(opened: Album) -> None:
+    for wrong in ("", "x", "0" * 64 + ".0", named(opened)[0].photo_id + ".99"):
+        with pytest.raises(UsageError, match="load the page again"):
+            opened.confirm([wrong], "Zoë")
+    assert opened.history() == []
+
+
+def test_decisions_are_in_the_journal_before_the_answer(opened: Album, work: Path) -> None:
+    face = named(opened)[0]
+    batch = opened.confirm([face.key], face.person)
+    assert batch in {entry.batch for entry in Journal(work / "gallery").entries()}
+
+
+def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until `is_so`."""
+    import time
+
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)

@@ -7,7 +7,7 @@ if it passes what enrolment asks of a face: its quality, and likeness to the per
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -141,18 +141,47 @@ def admit_confirmed(
     return done
 
 
-def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
-    """Return whether the face came from an album, and is not its person's any more.
+def expected_gallery(
+    gallery: Gallery, decisions: Decisions, bundle: Bundle, store: FaceStore, root: Path
+) -> Gallery:
+    """Return `gallery` as `admit_confirmed` will leave it, as far as no photo has to be opened.
 
-    Where the journal does not know that it ever was, as in galleries from before, it stays.
+    A face that is blurred or seen from the side may be in it, and not be admitted. New faces have
+    no crop. It keeps its stamp.
+    """
+    decided = DecidedFaces(decisions, gallery)
+    kept = gallery.without(lambda face: _is_withdrawn(face, decided))
+    tried = Journal(gallery.folder).tried(gallery.contract_id)
+    agreement, taken, added = Agreement(kept, bundle), _from_albums(kept), list[GalleryFace]()
+    for person, candidates in _pending(kept, decided, tried, store).items():
+        passing, _ = _chosen(agreement, person, candidates)
+        added += [
+            GalleryFace(
+                *(person, one.photo_id, _shown(one, root), one.place.box, 1.0, one.quality),
+                *(one.embedding, "", CONFIRMED),
+            )
+            for one in passing[: MAX_FACES - taken[person]]
+        ]
+    return replace(kept.with_faces(added), stamp=gallery.stamp)
+
+
+def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
+    """Return whether the face is not its person's any more.
+
+    A face that was enrolled stays unless somebody said that it is not the person's. One from an
+    album stays where the journal does not know that it ever was, as in galleries from before.
     """
     decisions = decided.decisions
-    if face.origin not in FROM_ALBUMS or face.photo_id not in decisions.photos():
+    if face.photo_id not in decisions.photos():
         return False
     place = decisions.match(face.photo_id, [face.box])[0]
+    if place is not None and face.person in map(decided.name_of, place.refused):
+        return True
+    if face.origin not in FROM_ALBUMS:
+        return False
     if place is not None and place.person:
         return decided.name_of(place.person) != face.person
-    if place is not None and (place.ignored or face.person in map(decided.name_of, place.refused)):
+    if place is not None and place.ignored:
         return True
     return decisions.ever_confirmed(face.photo_id, face.box)
 
@@ -224,19 +253,27 @@ def _open_candidates(
     open_one = partial(_open, finder=finder, settings=settings)
     threads = settings.threads or default_threads()
     for person, candidates in pending.items():
-        good = [one for one in candidates if one.refusal is None]
-        yield from (_Opened(one, None, one.refusal) for one in candidates if one.refusal)
-        unlike = agreement.unlike(person, np.array([one.embedding for one in good], np.float32))
-        unlike &= ~np.array([one.place.trusted for one in good], bool)
-        for one in compress(good, unlike):
-            yield _Opened(one, None, Reason.NO_AGREEMENT)
+        passing, refused = _chosen(agreement, person, candidates)
+        yield from (_Opened(one, None, reason) for one, reason in refused)
         free = MAX_FACES - taken[person]
         # Of so few photos more than needed are opened where some do not pass.
-        for opened in ordered_map(open_one, list(compress(good, ~unlike)), threads):
+        for opened in ordered_map(open_one, passing, threads):
             yield opened
             free -= opened.face is not None
             if not free:
                 break
+
+
+def _chosen(
+    agreement: Agreement, person: str, candidates: Sequence[_Candidate]
+) -> tuple[list[_Candidate], list[tuple[_Candidate, Reason]]]:
+    """Return the candidates that pass what is known without their photos, and the others."""
+    good = [one for one in candidates if one.refusal is None]
+    unlike = agreement.unlike(person, np.array([one.embedding for one in good], np.float32))
+    unlike &= ~np.array([one.place.trusted for one in good], bool)
+    refused = [(one, one.refusal) for one in candidates if one.refusal is not None]
+    refused += [(one, Reason.NO_AGREEMENT) for one in compress(good, unlike)]
+    return list(compress(good, ~unlike)), refused
 
 
 def _open(candidate: _Candidate, finder: FaceFinder, settings: IdentifySettings) -> _Opened:

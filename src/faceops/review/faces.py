@@ -1,6 +1,6 @@
 """One face as the page shows it, with the people whom it may show."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,9 +106,10 @@ def scores_of(
     return found, np.full(found.shape, np.nan)
 
 
-def places_of(album: DecidedAlbum, decisions: Decisions, rows: Sequence[int]) -> list[Place | None]:
+def places_of(album: DecidedAlbum, decisions: Decisions, rows: Iterable[int]) -> list[Place | None]:
     """Return what people decided about each of these faces."""
-    known, by_photo = decisions.photos(), {}
+    known = decisions.photos()
+    by_photo: dict[int, list[Place | None]] = {}
     found: list[Place | None] = []
     for row in rows:
         photo = int(album.photo[row])
@@ -124,12 +125,18 @@ def places_of(album: DecidedAlbum, decisions: Decisions, rows: Sequence[int]) ->
     return found
 
 
+def refused_people(album: DecidedAlbum, decisions: Decisions, rows: np.ndarray) -> list[set[str]]:
+    """Return the names of the people whom each of these faces does not show, as somebody said."""
+    places = places_of(album, decisions, rows.tolist())
+    return [{decisions.name(one) for one in place.refused} if place else set() for place in places]
+
+
 def reviewed_faces(
-    album: DecidedAlbum, bundle: Bundle, decisions: Decisions, rows: np.ndarray
+    album: DecidedAlbum, bundle: Bundle, rows: np.ndarray, refused: Sequence[Collection[str]]
 ) -> list[ReviewedFace]:
-    """Return the faces `rows`, int64 (N,)."""
+    """Return the faces `rows`, int64 (N,); `refused` as of `refused_people`."""
     photos, faces = album.photos, album.faces
-    candidates = _candidates(album, bundle, decisions, rows)
+    candidates = _candidates(album, bundle, rows, refused)
     found = []
     for row, own in zip(rows.tolist(), candidates, strict=True):
         photo = int(album.photo[row])
@@ -158,7 +165,7 @@ def reviewed_faces(
 
 
 def _candidates(
-    album: DecidedAlbum, bundle: Bundle, decisions: Decisions, rows: np.ndarray
+    album: DecidedAlbum, bundle: Bundle, rows: np.ndarray, refused: Sequence[Collection[str]]
 ) -> list[list[Candidate]]:
     """Return the candidates of each face; a face that was not embedded has none."""
     people = album.gallery.people
@@ -167,19 +174,17 @@ def _candidates(
         return [[] for _ in rows]
     probabilities, shares = scores_of(album, bundle, embeddings)
     most = min(CANDIDATES, len(people))
-    places = places_of(album, decisions, rows.tolist())
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
     shown = dict(zip(album.people, album.shown, strict=True))
     found = []
-    for face, (place, best) in enumerate(zip(places, order.tolist(), strict=True)):
-        refused = {decisions.current(one) for one in place.refused} if place else ()
+    for face, best in enumerate(order.tolist()):
         found.append([
             Candidate(
                 people[person],
                 shown.get(people[person], people[person]),
                 round(float(probabilities[face, person]), 6),
                 in_words(float(probabilities[face, person]), float(shares[face, person])),
-                bool(refused) and decisions.person_id(people[person]) in refused,
+                people[person] in refused[face],
             )
             for person in (best if embeddings[face].any() else ())
             if probabilities[face, person] > 0

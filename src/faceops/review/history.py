@@ -39,10 +39,11 @@ def history(decisions: Decisions, start: int = 0, count: int = 50) -> list[Made]
 
 
 def batches_of(decisions: Decisions) -> dict[str, list[Entry]]:
-    """Return the entries of each batch by time; one without a batch stands alone."""
+    """Return the entries of each batch by time; names that are only noted are in none."""
     batches: dict[str, list[Entry]] = {}
     for entry in decisions.entries.values():
-        batches.setdefault(entry.batch or entry.id, []).append(entry)
+        if entry.batch or entry.action != Action.NAME:
+            batches.setdefault(entry.batch or entry.id, []).append(entry)
     return batches
 
 
@@ -86,10 +87,17 @@ def _sentence(decisions: Decisions, entries: Sequence[Entry]) -> str:
             parts.append(f"{name} shown as {entry.detail}")
         elif entry.action == Action.SAME:
             parts.append("a photo was written anew")
-        elif entry.action == Action.NAME and not parts:
-            parts.append(f"a person named {entry.detail}")
+        elif entry.action == Action.NAME:
+            parts.append(f"{_before(decisions, entry)} named {entry.detail}")
     return ", ".join(parts)
 
 
 def _name(decisions: Decisions, person: str) -> str:
     return decisions.name(person) or "one unknown person"
+
+
+def _before(decisions: Decisions, entry: Entry) -> str:
+    """Return the name that the person had before this entry."""
+    names = decisions.names_of(entry.person)
+    at = names.index(entry.detail) if entry.detail in names else 0
+    return names[at - 1] if at else "a person"

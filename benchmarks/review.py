@@ -1,0 +1,124 @@
+"""What the review page waits for in a large album: opening, lists, a key, a bulk, all decided anew.
+
+    python -m benchmarks.review --faces 20000 --work WORK
+
+The faces are made up: photos of one face each, of people of whom some have many photos, and a
+gallery of some of them. Embeddings of one person are as similar as in real albums, and the release
+is the published one. The files are tiny and never opened, and faces have no pictures. WORK must not
+exist.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.known_photos import BOX, store_photos, write_gallery
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.identification.state.found_photo import FACE, FoundPhoto
+from faceops.registry.published.assemble import load_published
+from faceops.release.bundle import Bundle
+from faceops.review.album import Album
+from faceops.verification.normalisation import unit
+
+KEYS, BULK = 40, 500
+OWN = 0.62  # share of a person in an embedding, the rest is the photo's: cosines of about .4 to .7
+
+
+def made_up_faces(bundle: Bundle, faces: int, people: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings float32 (N, D) and the person of each, int64 (N,), some often."""
+    known = bundle.release.thresholds.normalisation
+    if known is None:
+        raise ValueError("the release knows no normalised scores")
+    random = np.random.default_rng(0)
+    centre = np.array(known.centre)
+    person = (random.random(faces) ** 2 * people).astype(np.int64)
+    own, size = unit(random.normal(size=(people, len(centre)))), len(centre)
+    clear = np.clip(random.normal(OWN, 0.12, (faces, 1)), 0, 0.95)  # how clearly a photo shows it
+    noise = unit(random.normal(size=(faces, size)))
+    spread = np.sqrt(1 - centre @ centre)
+    drawn = centre + spread * (np.sqrt(clear) * own[person] + np.sqrt(1 - clear) * noise)
+    return unit(drawn), person
+
+
+def found_photos(embeddings: np.ndarray) -> Iterator[FoundPhoto]:
+    """Yield a photo for each face."""
+    face = np.array([(BOX, 0.95, 0.7, False)], FACE)
+    for number, row in enumerate(embeddings):
+        yield FoundPhoto(f"{number:064x}", None, (250, 250), faces=face, embeddings=row[None])
+
+
+def main() -> None:
+    """Make the album, open it, decide."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--faces", type=int, default=20_000)
+    parser.add_argument("--people", type=int, default=2_000)
+    parser.add_argument("--enrolled", type=int, default=200)
+    parser.add_argument("--work", type=Path, required=True)
+    args = parser.parse_args()
+    if args.work.exists():
+        parser.error(f"{args.work} exists; name another folder")
+    bundle = load_published(1)
+    embeddings, person = made_up_faces(bundle, args.faces + 2 * args.enrolled, args.people)
+    album_faces, rest = embeddings[: args.faces], embeddings[args.faces :]
+    del rest
+    store_photos(args.work, bundle.release, found_photos(album_faces), args.faces)
+    enrolled = {
+        f"Person {one:04d}": embeddings[np.flatnonzero(person == one)[:2]]
+        for one in range(args.enrolled)
+    }
+    write_gallery(args.work / "gallery", bundle.release, enrolled)
+    gallery = Gallery.open(args.work / "gallery")
+    identify(args.work / "album", gallery, bundle, args.work / "found")
+
+    def told(what: str, start: float) -> None:
+        print(f"| {what} | {1000 * (time.perf_counter() - start):,.0f} |", flush=True)
+
+    print("| what | ms |")
+    print("| --- | ---: |")
+    start = time.perf_counter()
+    album = Album(args.work / "found", args.work / "gallery", bundle)
+    told("open", start)
+    start = time.perf_counter()
+    piles = album.piles()
+    first = album.pile(piles[0].person)
+    told(f"{len(piles)} piles and the first of them", start)
+    start = time.perf_counter()
+    album.people_cards()
+    told("the people", start)
+    start = time.perf_counter()
+    groups = album.groups()
+    told(f"{len(groups)} unknown people", start)
+    start = time.perf_counter()
+    album.wait()
+    told("until all was decided once", start)
+    times = []
+    for number, face in enumerate(first[:KEYS]):
+        start = time.perf_counter()
+        if number % 2:
+            album.refuse([face.key], piles[0].person)
+        else:
+            album.confirm([face.key], piles[0].person)
+        album.pile(piles[0].person)
+        times.append(1000 * (time.perf_counter() - start))
+    print(f"| a key and the next faces, median | {np.median(times):,.0f} |")
+    print(f"| a key and the next faces, slowest of {len(times)} | {max(times):,.0f} |", flush=True)
+    keys = [album.decided().key(row) for row in range(0, args.faces, args.faces // BULK)][:BULK]
+    start = time.perf_counter()
+    album.ignore(keys)
+    told(f"a bulk of {len(keys)}", start)
+    album.wait()
+    start = time.perf_counter()
+    album.confirm([first[0].key], piles[0].person)
+    album.wait()
+    told("the whole album decided anew", start)
+    album.close()
+
+
+if __name__ == "__main__":
+    main()

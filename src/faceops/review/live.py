@@ -1,0 +1,320 @@
+"""An album that people decide about: its results, gallery and journal in memory, and on the disk.
+
+A decision is written to the journal first, then applied to the faces concerned, both within a key's
+time; a thread then decides the whole album anew, as the next run will. Readers get a finished
+`DecidedAlbum`, which nobody changes; one lock guards the journal's state and the change of albums.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from faceops.base.errors import InUseError
+from faceops.base.locks import folder_lock
+from faceops.base.progress import progress_to
+from faceops.base.shortage import user_error
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.folder import gallery_stamp
+from faceops.gallery.journal import Action, Entry, Journal, new_batch
+from faceops.gallery.store import Gallery
+from faceops.identification.admit import expected_gallery
+from faceops.identification.engine.verdicts import DecidedFaces
+from faceops.identification.latest_run import latest_run
+from faceops.identification.records.output_folder import SUMMARY_FILE
+from faceops.identification.run import identify
+from faceops.release.bundle import Bundle
+from faceops.review.decided import DecidedAlbum, as_recorded, decide_again, decide_all
+from faceops.review.results import Results
+
+SETTLE_S = 0.5  # decisions within so many seconds are decided together
+LOOK_EVERY_S = 2.0  # for what other processes have changed
+_WAITING = "identify is running in another process: decisions are kept, and the results follow"
+
+Change = Callable[[DecidedAlbum], DecidedAlbum]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an album does now.
+
+    Attributes:
+        state: "idle", "deciding", "publishing" or "waiting" (for another process).
+        text: a sentence for the page.
+        progress: of publishing, 0 to 1.
+        version: of what is shown.
+        run_id: of the results.
+        unpublished: number of decisions that the results do not have yet.
+        error: a sentence about the last thing that failed, "" if nothing did.
+    """
+
+    state: str
+    text: str
+    progress: float
+    version: int
+    run_id: str
+    unpublished: int
+    error: str
+
+
+class LiveAlbum:
+    """The latest results in `out`, decided; usable from several threads.
+
+    Attributes:
+        bundle: the release that gave the results.
+        folder: of the gallery.
+        lock: held while `decisions` are read or changed.
+        results, decisions, decided: as they are now.
+        version: rises whenever what is shown may have changed.
+
+    Raises:
+        UsageError: `out` has no results, or `folder` is no gallery.
+        FaceOpsError: they are damaged, or of another release.
+    """
+
+    def __init__(self, out: Path, folder: Path, bundle: Bundle) -> None:
+        self.out, self.folder, self.bundle = out, folder, bundle
+        self.lock = threading.RLock()
+        self.version = 0
+        self._journal = Journal(folder)
+        self._opened: list[Results] = []  # readers may still use those before the latest
+        self._since: list[Change] = []  # changes that the whole album was not decided with yet
+        self._wake, self._closed = threading.Event(), threading.Event()
+        self._publishing: float | None = None  # its progress
+        self._waits, self._error, self._stamp = False, "", ""
+        self.reload()
+        self._thread = threading.Thread(target=self._work, name="decide album", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, and close the state."""
+        self._closed.set()
+        self._wake.set()
+        self._thread.join()
+        for results in self._opened:
+            results.store.close()
+
+    def reload(self) -> None:
+        """Read results, gallery and journal again, and decide the album."""
+        with self.lock:
+            summary_stamp = _summary_stamp(self.out)
+            results = Results.load(self.out, self.bundle)
+            self._gallery = self._open_gallery()
+            self.decisions = Decisions(self._journal.entries())
+            self.decided = as_recorded(results, self.bundle, self._gallery, self.decisions)
+            self.results, self._since = results, []
+            self._opened.append(results)
+            self._summary_stamp = summary_stamp
+            started = results.run.summary.started.removesuffix("+00:00")
+            self._published = sum(one.time < started for one in self.decisions.entries.values())
+            self._changed()
+
+    def wait(self, seconds: float = 60.0) -> bool:
+        """Wait until the whole album is decided with all decisions; return whether it is."""
+        end = time.monotonic() + seconds
+        while self._is_deciding and time.monotonic() < end:
+            time.sleep(0.02)
+        return not self._is_deciding
+
+    @property
+    def status(self) -> Status:
+        """What the album does now."""
+        with self.lock:
+            progress = self._publishing or 0.0
+            unpublished = max(0, len(self.decisions.entries) - self._published)
+            state, text = "idle", "the results have all decisions"
+            if unpublished:
+                text = f"{unpublished} decisions are not in the results yet: publish them"
+            if self._is_deciding:
+                state, text = "deciding", "the album is decided anew"
+            if self._publishing is not None:
+                state, text = "publishing", f"the results are written, {100 * progress:.0f} %"
+            if self._waits:
+                state, text = "waiting", _WAITING
+            run_id = self.results.run.summary.run_id
+            return Status(state, text, progress, self.version, run_id, unpublished, self._error)
+
+    def write(
+        self,
+        entries: Sequence[Entry],
+        photo_ids: Collection[str],
+        draws: bool = False,
+        change: Change | None = None,
+    ) -> None:
+        """Write decisions to the journal, and apply them to the faces of these photos.
+
+        Args:
+            draws: the entries change which boxes are drawn by hand.
+            change: what they change besides, until the whole album is decided anew.
+
+        Raises:
+            FaceOpsError: the journal cannot be written; nothing was decided.
+        """
+        with self.lock:
+            is_known = gallery_stamp(self.folder) == self._stamp
+            self.decisions.add(self._journal.append(entries))
+            if is_known:  # else `_look` reads what others have written
+                self._stamp = gallery_stamp(self.folder)
+
+            def apply(album: DecidedAlbum) -> DecidedAlbum:
+                decided = DecidedFaces(self.decisions, album.gallery)
+                album = album.with_people(decided)
+                if draws:
+                    album = album.with_drawn(self.results, decided)
+                album = decide_again(album, self.results, self.bundle, decided, photo_ids)
+                return change(album) if change else album
+
+            self.apply(apply)
+
+    def change_gallery(self, act: Callable[[], object]) -> list[Entry]:
+        """Let `act` write gallery and journal, take that over, and return the new entries.
+
+        The caller holds the lock, and applies what changes in the album at once.
+        """
+        before = set(self.decisions.entries)
+        act()
+        self._read_gallery()
+        self._changed()
+        return [one for one in self.decisions.entries.values() if one.id not in before]
+
+    def publish(self, wait: bool = False) -> None:
+        """Run identify with the settings of the latest run, in a thread; `status` says how far.
+
+        Args:
+            wait: until it has ended.
+        """
+        with self.lock:
+            if self._publishing is not None:
+                return
+            self._publishing, self._error = 0.0, ""
+        thread = threading.Thread(target=self._publish, name="publish", daemon=True)
+        thread.start()
+        if wait:
+            thread.join()
+
+    def _publish(self) -> None:
+        try:
+            with progress_to(self._note_progress):
+                while not self._identify():
+                    if self._closed.wait(LOOK_EVERY_S):
+                        return
+            self.reload()
+        except Exception as error:  # noqa: BLE001  the page goes on and says it
+            self._fail(error)
+        finally:
+            with self.lock:
+                self._publishing, self._waits = None, False
+                self.version += 1
+
+    def _identify(self) -> bool:
+        """Run identify; return whether it could, since no other process worked on its folders."""
+        run = self.results.run
+        try:
+            with folder_lock(self.out):  # before the gallery is read for nothing
+                pass
+            self._waits = False
+            identify(run.photos, self._open_gallery(), self.bundle, self.out, run.settings())
+        except InUseError:
+            self._waits = True
+            self.version += 1
+            return False
+        return True
+
+    def _note_progress(self, what: str, share: float) -> None:
+        if self._publishing is None or round(100 * share) != round(100 * self._publishing):
+            self._publishing = share
+
+    def _work(self) -> None:
+        """Decide the whole album whenever something was decided; look for others' changes."""
+        while not self._closed.is_set():
+            if not self._wake.wait(LOOK_EVERY_S):
+                self._look()
+                continue
+            self._closed.wait(SETTLE_S if self._since else 0)
+            self._wake.clear()
+            if self._closed.is_set():
+                return
+            try:
+                self._decide_all()
+            except Exception as error:  # noqa: BLE001  the page goes on and says it
+                self._fail(error)
+            with self.lock:
+                self._is_deciding = self._wake.is_set()
+
+    def _decide_all(self) -> None:
+        with self.lock:
+            results, gallery, count = self.results, self._gallery, len(self._since)
+            decisions = Decisions(self.decisions.entries.values())
+        store, root = results.store, results.run.root
+        gallery = expected_gallery(gallery, decisions, self.bundle, store, root)
+        album = decide_all(results, self.bundle, gallery, decisions)
+        with self.lock:
+            if results is not self.results:
+                return
+            self._since = self._since[count:]
+            for change in self._since:
+                album = change(album)
+            self.decided = album
+            self.version += 1
+
+    def _look(self) -> None:
+        """Take over what other processes have written: results, gallery or journal."""
+        try:
+            with self.lock:
+                if self._publishing is None and self._has_new_results():
+                    self.reload()
+                elif gallery_stamp(self.folder) != self._stamp:
+                    self._read_gallery()
+                    self._changed()
+        except Exception as error:  # noqa: BLE001  files are being replaced, or it is said
+            self._fail(error)
+
+    def _has_new_results(self) -> bool:
+        stamp = _summary_stamp(self.out)
+        if stamp == self._summary_stamp:
+            return False
+        self._summary_stamp = stamp
+        return latest_run(self.out).summary.run_id != self.results.run.summary.run_id
+
+    def _open_gallery(self) -> Gallery:
+        gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
+        self._stamp = gallery.stamp
+        return gallery
+
+    def _read_gallery(self) -> None:
+        self._gallery = self._open_gallery()
+        self.decisions.add(self._journal.entries())
+
+    def apply(self, change: Change) -> None:
+        """Change the album now, and again when the thread has decided it; the caller locks."""
+        self.decided = change(self.decided)
+        self._since.append(change)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Let the thread decide the album anew."""
+        self.version += 1
+        self._is_deciding = True
+        self._wake.set()
+
+    def _fail(self, error: Exception) -> None:
+        self._error = str(user_error(error) or f"{type(error).__name__}: {error}")
+        self.version += 1
+
+
+def stated(entries: Sequence[Entry], by: str) -> tuple[str, list[Entry]]:
+    """Return a new batch, and the entries that `by` makes together in it.
+
+    A name that is noted on the way has no batch: it stays when the batch is undone.
+    """
+    batch = new_batch()
+    return batch, [
+        replace(entry, by=by, batch="" if entry.action == Action.NAME else batch)
+        for entry in entries
+    ]
+
+
+def _summary_stamp(out: Path) -> tuple[int, int, int]:
+    found = (out / SUMMARY_FILE).stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
