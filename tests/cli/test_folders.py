@@ -92,13 +92,14 @@ def test_all_folders_of_all_commands_are_checked() -> None:
             name = (action.option_strings or [action.dest])[0]
             if action.type is Path or "DIR" in str(action.metavar):
                 assert action.metavar in ("FILE", "PEM") or name in known, (command, name)
-    people = ("list", "show", "rename", "merge", "unalias", "forget", "readmit", "reembed")
+    people = ("list", "show", "rename", "merge", "split", "unalias", "forget", "readmit", "reembed")
     assert {(command, name) for command, name, *_ in WRITTEN} == {
         *((command, "--out") for command in ("data synthetic", "data import", "data doctor")),
         *((command, "--out") for command in ("identify", "name", "evaluate", "release export")),
         *((f"people {word}", "--out") for word in ("forget", "readmit")),
         *((f"people {word}", "--gallery") for word in people),
         *((command, "--gallery") for command in ("enrol", "identify", "name", "gallery import")),
+        *((f"decisions {word}", "--gallery") for word in ("undo", "import")),
         ("evaluate", "--work"),
     }
 

@@ -13,7 +13,10 @@ from faceops.base.shortage import user_error
 from faceops.cli.common import check_folders, escaped
 
 # Modules of this package, each with one command or several.
-COMMANDS = ("weights", "data", "gallery", "backup", "identify", "review", "evaluate", "release")
+COMMANDS = (
+    *("weights", "data", "gallery", "decisions", "backup"),
+    *("identify", "review", "evaluate", "release"),
+)
 
 _EXTRAS = {  # of packages that are not those of `rebuild`
     "cryptography": "signing",

@@ -1,6 +1,7 @@
 """What the commands share: arguments, the release to work with, and output as text or JSON."""
 
 import argparse
+import getpass
 import inspect
 import json
 import sys
@@ -129,6 +130,22 @@ def photo_limits(args: argparse.Namespace) -> PhotoLimits:
             raise UsageError(f"{name} {millions:g} is wrong: give a positive number, e.g. 400.")
         given[field] = int(millions * 1e6)
     return PhotoLimits(**given)
+
+
+def add_by(parser: argparse.ArgumentParser) -> None:
+    """Add --by; see `decided_by`."""
+    text = "who decides, noted in the journal of decisions (default: this user's name; '' for none)"
+    parser.add_argument("--by", metavar="NAME", help=text)
+
+
+def decided_by(args: argparse.Namespace) -> str:
+    """Return who decides: --by, else the name of the user who runs the command, "" if unknown."""
+    if args.by is not None:
+        return str(args.by).strip()
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # in a container the user may have no name
+        return ""
 
 
 def positive(text: str) -> int:

@@ -50,14 +50,21 @@ def add_parser(subparsers: Any) -> None:
     common.add_exclude(enrolling)
     common.add_photo_limits(enrolling)
     common.add_bundle_arguments(enrolling)
-    text = "list, show, rename, merge, forget and re-embed people"
+    text = "list, show, rename, merge, split, forget and re-embed people"
     actions = common.add_group(subparsers, "people", help=text)
     common.add_bundle_arguments(common.add_command(actions, _list))
-    names = {_show: "NAME", _rename: "OLD", _merge: "GONE", _unalias: "NAME", _forget: "NAME"}
+    names = {_show: "NAME", _rename: "OLD", _merge: "GONE", _split: "KEPT"}
+    names |= {_unalias: "NAME", _forget: "NAME"}
     for run, name in names.items():
         common.add_command(actions, run).add_argument("name", metavar=name, help=SPELLING)
     common.add_bundle_arguments(actions.choices["show"])
     actions.choices["rename"].add_argument("new", metavar="NEW")
+    text = "NEW is the name of another person too: show both under it, see people list"
+    actions.choices["rename"].add_argument("--another-person", action="store_true", help=text)
+    text = "who was merged into KEPT; may be left out if only one person was"
+    actions.choices["split"].add_argument("gone", metavar="GONE", nargs="?", default="", help=text)
+    for name in ("rename", "merge", "split", "unalias"):
+        common.add_by(actions.choices[name])
     text = "whose name both have afterwards"
     actions.choices["merge"].add_argument("new", metavar="KEPT", help=text)
     readmitting = common.add_command(actions, _readmit)
@@ -165,9 +172,10 @@ def _list(args: argparse.Namespace) -> int:
 
     Who looks alike is a matter of the release; the list does without where it cannot be loaded.
     """
+    from faceops.gallery.decisions import Decisions
     from faceops.gallery.store import Gallery
 
-    gallery = Gallery.open(args.gallery)
+    gallery, decisions = Gallery.open(args.gallery), Decisions.load(args.gallery)
     counts = dict(sorted(Counter(gallery.persons).items()))
     aliases = dict(sorted(gallery.aliases.items()))
     pairs, note = _lookalikes(args, gallery)
@@ -178,13 +186,19 @@ def _list(args: argparse.Namespace) -> int:
     content = {
         "contract_id": gallery.contract_id,
         "people": [
-            {"person": person, "faces": faces, "lookalikes": None if note else similar[person]}
+            {
+                "person": person,
+                "shown": decisions.shown_name(person),
+                "faces": faces,
+                "lookalikes": None if note else similar[person],
+            }
             for person, faces in counts.items()
         ],
         "aliases": aliases,
     }
     lines = [
         f"{faces:>4}  {person}"
+        + (f", shown as {shown}" if (shown := decisions.shown_name(person)) != person else "")
         + (f"  <- looks like {', '.join(similar[person])}" if similar[person] else "")
         for person, faces in counts.items()
     ]
@@ -244,19 +258,40 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _rename(args: argparse.Namespace) -> int:
-    """Give a person another name; enrolling the old name gives the new one."""
+    """Give a person another name; enrolling the old name gives the new one.
+
+    With --another-person two people have one displayed name: the report, drawings and XMP show NEW
+    for both. The gallery and the column `person` of the records name this one NEW (2).
+    """
+    from faceops.gallery.names import given_name, person_key
     from faceops.gallery.people import rename
 
-    name, faces = rename(args.gallery, args.name, args.new)
-    return _renamed(args, name, faces, f"{args.name} is {name} now")
+    by, is_another = common.decided_by(args), args.another_person
+    name, faces = rename(args.gallery, args.name, args.new, is_another=is_another, by=by)
+    done = f"{args.name} is {name} now"
+    if person_key(name) != person_key(args.new):
+        done += f", shown as {given_name(args.new)}"
+    return _renamed(args, name, faces, done)
 
 
 def _merge(args: argparse.Namespace) -> int:
     """Make two enrolled people one."""
     from faceops.gallery.people import merge
 
-    name, faces = merge(args.gallery, args.name, args.new)
+    name, faces = merge(args.gallery, args.name, args.new, by=common.decided_by(args))
     return _renamed(args, name, faces, f"{args.name} and {name} are one: {name}")
+
+
+def _split(args: argparse.Namespace) -> int:
+    """Undo that a person was merged into another one.
+
+    The faces that came from GONE are that person's again, with the decisions about GONE and the
+    earlier names; faces that were enrolled for KEPT since stay.
+    """
+    from faceops.gallery.people import split
+
+    name, faces = split(args.gallery, args.name, args.gone, by=common.decided_by(args))
+    return _renamed(args, name, faces, f"{name} is not {args.name} any longer")
 
 
 def _renamed(args: argparse.Namespace, name: str, faces: int, done: str) -> int:
@@ -277,7 +312,7 @@ def _unalias(args: argparse.Namespace) -> int:
     """
     from faceops.gallery.people import unalias
 
-    person = unalias(args.gallery, args.name)
+    person = unalias(args.gallery, args.name, by=common.decided_by(args))
     line = (
         f"{args.name} is not {person} any longer: enrolling {args.name} gives a person of that "
         f"name. To `forget` {person}, results that still say {args.name} are not {person}'s now: "

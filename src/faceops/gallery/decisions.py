@@ -101,11 +101,9 @@ class Decisions:
             if entry.id in self.entries:
                 continue
             self.entries[entry.id] = entry
-            about = entry
+            about = self.subject(entry)
             if entry.action == Action.UNDO:
                 self._undone_by[entry.detail].append(entry.id)
-                while about.action == Action.UNDO and about.detail in self.entries:
-                    about = self.entries[about.detail]
             elif entry.action == Action.SAME:
                 for photo_id in (entry.photo_id, entry.detail):
                     self._links[photo_id].append(entry)
@@ -120,6 +118,12 @@ class Decisions:
             people_changed |= not about.photo_id or about.action == Action.PICTURE
         if people_changed:
             self._update_people()
+
+    def subject(self, entry: Entry) -> Entry:
+        """Return the entry that `entry` undoes, or brings back, in the end; else itself."""
+        while entry.action == Action.UNDO and entry.detail in self.entries:
+            entry = self.entries[entry.detail]
+        return entry
 
     def holds(self, entry: str) -> bool:
         """Return whether the entry with this id counts: it was not undone, or that was undone."""

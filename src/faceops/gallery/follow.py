@@ -42,7 +42,7 @@ def follow(gallery: Gallery, decisions: Decisions, made: Sequence[Entry] = ()) -
         made: the latest entries of `decisions`; of people whom they name the spelling is followed
             too, and merges that they undo are undone even if the earlier name was freed.
     """
-    changed = [_undone(entry, decisions) for entry in made]
+    changed = [decisions.subject(entry) for entry in made]
     spelled = {entry.person for entry in changed if entry.action == Action.NAME}
     done = Followed(gallery)
     _split(done, decisions, {entry.id for entry in changed})
@@ -90,13 +90,6 @@ def renamed(gallery: Gallery, old: str, new: str) -> Gallery:
     return gallery.renamed(names).with_aliases(aliases)
 
 
-def _undone(entry: Entry, decisions: Decisions) -> Entry:
-    """Return the entry that `entry` undoes or brings back, else itself."""
-    while entry.action == Action.UNDO and entry.detail in decisions.entries:
-        entry = decisions.entries[entry.detail]
-    return entry
-
-
 def places_moved(gallery: Gallery, gone: str, kept: str) -> set[tuple[str, Box]]:
     """Return the places of the faces that change their person when `gone` becomes `kept`."""
     places = {
@@ -133,6 +126,8 @@ def _split(done: Followed, decisions: Decisions, changed: Collection[str]) -> No
             for key, target in done.gallery.aliases.items()
             if key != person_key(gone)
         }
+        if faces == list(done.gallery.faces) and aliases == done.gallery.aliases:
+            continue
         count = sum(new is not old for new, old in zip(faces, done.gallery.faces, strict=True))
         done.done.append(f"{gone} is not {kept} any longer: {count} faces are {gone}'s again")
         ordered = tuple(sorted(faces, key=face_order))
@@ -182,6 +177,18 @@ class People:
             raise FaceOpsError(f"{refused[0]}. Nothing was changed.")
         self._save(followed, entries)
         return followed.done
+
+    def add(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Add entries of another machine, and let the gallery follow; return the new ones.
+
+        `done` and `refused` are those of this change then. Raises: as `Journal.merge`.
+        """
+        new = self.journal.merge(entries)
+        self.decisions = Decisions(self.journal.entries())
+        followed = follow(self.gallery, self.decisions, new)
+        self.done, self.refused = followed.done, followed.refused
+        self._save(followed, [])
+        return new
 
     def _save(self, followed: Followed, entries: Sequence[Entry]) -> None:
         if added := [*entries, *followed.merges]:

@@ -82,7 +82,9 @@ def _sentence(decisions: Decisions, entries: Sequence[Entry]) -> str:
     for entry in entries:
         name = _name(decisions, entry.person)
         if entry.action == Action.MERGE:
-            parts.append(f"{name} merged into {_name(decisions, entry.detail)}")
+            gone = decisions.own_name(entry.person) or name
+            kept = decisions.own_name(entry.detail) or _name(decisions, entry.detail)
+            parts.append(f"{gone} merged into {kept}")
         elif entry.action == Action.SHOW:
             parts.append(f"{name} shown as {entry.detail}")
         elif entry.action == Action.SAME:

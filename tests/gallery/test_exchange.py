@@ -1,0 +1,170 @@
+"""Decisions of two machines are merged, and contradictions are listed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.exchange import HERE, THERE, as_lines, find_conflicts, import_decisions
+from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.people import merge, rename, split
+from faceops.gallery.store import Gallery
+from tests.gallery.gallery_files import make_gallery
+
+PEOPLE = [("Ann", 1), ("Ben", 2), ("Ben", 3)]
+BOX, NEAR = (10.0, 10.0, 40.0, 50.0), (12.0, 9.0, 40.0, 50.0)
+
+
+def decide(folder: Path, action: Action, name: str = "", photo: int = 0, **more: str) -> Entry:
+    """Decide about a face of the photo with this number."""
+    person, entries = Decisions.load(folder).naming(name) if name else ("", [])
+    box = NEAR if folder.name == "there" else BOX
+    about = Entry(action, f"{photo:064x}", box, (100, 100), person, **more)
+    return Journal(folder).append([*entries, about])[-1]
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Path, Path]:
+    """Two galleries of the same people with one common decision."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        make_gallery(folder, PEOPLE)
+    decide(here, Action.CONFIRM, "Ann", photo=9)
+    Journal(there).merge(Journal(here).entries())
+    return here, there
+
+
+def export(folder: Path) -> Path:
+    file = folder.with_suffix(".jsonl")
+    file.write_text(as_lines(Journal(folder).entries()), "utf-8")
+    return file
+
+
+def names(folder: Path) -> list[str]:
+    return Gallery.open(folder).persons
+
+
+def test_contradicting_sides_are_listed_and_the_later_one_holds(both: tuple[Path, Path]) -> None:
+    here, there = both
+    ignored = {"detail": Ignored.STRANGER}
+    decide(here, Action.CONFIRM, "Ann", photo=1)
+    decide(here, Action.IGNORE, photo=2, **ignored)
+    decide(here, Action.CONFIRM, "Ann", photo=3)
+    decide(here, Action.CONFIRM, "Ann", photo=4)
+    decide(here, Action.REFUSE, "Ann", photo=5)
+    decide(there, Action.CONFIRM, "Ben", photo=1)
+    decide(there, Action.CONFIRM, "Ben", photo=2)
+    decide(there, Action.REFUSE, "Ann", photo=3)
+    decide(there, Action.CONFIRM, "Ann", photo=4)
+    decide(there, Action.CONFIRM, "Ben", photo=5)
+    decide(there, Action.REFUSE, "Ann", photo=9)  # the common one is of neither side
+    decide(here, Action.CONFIRM, "Ann", photo=3)  # again, later
+    done = import_decisions(here, export(there))
+    told = {
+        int(one.photo_id, 16): [(verdict.side, verdict.what) for verdict in one.verdicts]
+        for one in done.conflicts
+    }
+    assert told == {
+        1: [(HERE, "Ann"), (THERE, "Ben")],
+        2: [(HERE, "ignored (stranger)"), (THERE, "Ben")],
+        3: [(THERE, "not Ann"), (HERE, "Ann")],
+    }
+    assert (done.new, done.known) == (7, 2)
+    import_decisions(there, export(here))
+    held = {one.photo_id: one.holds.what for one in done.conflicts}
+    for folder in both:
+        decisions = Decisions.load(folder)
+        now = {one: decisions.name(decisions.places(one)[0].person) for one in held}
+        assert now == held
+    again = import_decisions(here, export(there))
+    assert (again.new, again.conflicts) == (0, [])
+
+
+def test_reviewers_who_decided_differently_are_found(both: tuple[Path, Path]) -> None:
+    here, _ = both
+    decide(here, Action.CONFIRM, "Ann", photo=1, by="eva")
+    wrong = decide(here, Action.REFUSE, "Ann", photo=1, by="tom")
+    decide(here, Action.CONFIRM, "Ann", photo=2, by="eva")
+    decide(here, Action.CONFIRM, "Ben", photo=2, by="eva")
+    (conflict,) = find_conflicts(Decisions.load(here), lambda entry: entry.by)
+    assert [(one.side, one.what) for one in conflict.verdicts] == [
+        ("eva", "Ann"),
+        ("tom", "not Ann"),
+    ]
+    Journal(here).append([Entry(Action.UNDO, detail=wrong.id)])
+    assert find_conflicts(Decisions.load(here), lambda entry: entry.by) == []
+
+
+def test_the_gallery_follows_what_another_machine_did_to_its_people(
+    both: tuple[Path, Path],
+) -> None:
+    here, there = both
+    rename(there, "Ann", "Anna")
+    merge(there, "Ben", "Anna")
+    done = import_decisions(here, export(there))
+    assert names(here) == names(there) == ["Anna"] * 3
+    assert any("Ann is Anna now" in line for line in done.changes)
+    split(there, "Anna")
+    done = import_decisions(here, export(there))
+    assert names(here) == names(there) == ["Anna", "Ben", "Ben"]
+    assert done.changes == ["Ben is not Anna any longer: 2 faces are Ben's again"]
+
+
+def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
+    both: tuple[Path, Path],
+) -> None:
+    here, there = both
+    Gallery.open(there).without(lambda face: face.photo == "3.jpg").save()
+    merge(there, "Ben", "Ann")
+    import_decisions(here, export(there))
+    assert names(here) == ["Ann"] * 3
+    assert split(here, "Ann") == ("Ben", 2)
+
+
+def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[Path, Path]) -> None:
+    here, there = both
+    rename(there, "Ann", "Cy")
+    rename(here, "Ben", "Cy")
+    done = import_decisions(here, export(there))
+    assert done.refused == [
+        "Ann was renamed Cy, but Cy is enrolled already; if both are one person: faceops people "
+        "merge Ann Cy; else rename one of them"
+    ]
+    assert names(here) == ["Ann", "Cy", "Cy"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (b"{", "line 2: it is not a decision"),
+        (b"[1]", "line 2: it is not a decision"),
+        (b'{"action": "adopt"}', "line 2: its action 'adopt' is none of"),
+        (b"\xff", "line 2: 'utf-8' codec"),
+        (b"[" * 100_000, "line 2: it is not a decision"),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_imported(
+    line: bytes, sentence: str, both: tuple[Path, Path]
+) -> None:
+    here, there = both
+    decide(there, Action.CONFIRM, "Ben")
+    file, before = export(there), Journal(here).entries()
+    content = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([content[-1], line, *content]))
+    with pytest.raises(FaceOpsError, match=sentence):
+        import_decisions(here, file)
+    assert Journal(here).entries() == before
+    with pytest.raises(UsageError, match=r"none\.jsonl cannot be read"):
+        import_decisions(here, here / "none.jsonl")
+
+
+def test_names_that_nobody_can_read_are_refused(both: tuple[Path, Path]) -> None:
+    here, there = both
+    (named,) = Journal(there).append([Entry(Action.NAME, person="p", detail="A")])
+    hostile = json.loads(named.as_json()) | {"detail": "\u202eAnn"}
+    file = export(there)
+    file.write_text(json.dumps(hostile), "utf-8")
+    with pytest.raises(FaceOpsError, match=r"line 1: '\\u202eAnn' cannot be a person's name"):
+        import_decisions(here, file)
