@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from faceops.gallery.store import Gallery
-from faceops.identification.metrics import METRICS, METRICS_FILE, PREFIX, metrics_text
+from faceops.identification.metrics import (
+    METRICS,
+    METRICS_FILE,
+    PREFIX,
+    metrics_text,
+    mlflow_metrics,
+)
 from faceops.identification.run import identify
 from faceops.identification.summary import Drift, Summary
 from faceops.release.bundle import Bundle
@@ -39,6 +45,12 @@ SUMMARY = Summary(
     sidecar_errors=["/photos/Ann Private.jpg.xmp"],
     timings={"look": 1.5},
 )
+
+
+def test_what_people_decided_is_no_share_of_the_model() -> None:
+    decided = Counter(confirmed=2, refused_by_person=1, below_threshold=2)
+    summary = replace(SUMMARY, identified=5, unknown=3, reasons=decided)
+    assert mlflow_metrics(summary.as_dict())["share_unnamed"] == 2 / (3 + 2)
 
 
 def test_both_parsers_read_the_text() -> None:

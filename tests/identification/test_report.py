@@ -18,9 +18,11 @@ from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reaso
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
 from faceops.identification.forget.traces import mentions, search_traces
+from faceops.identification.records.drawings import shown_faces
 from faceops.identification.report import pages, report
 from faceops.identification.report.pages import fair_shares, page_cuts, people_on
 from faceops.identification.report.report import Report
+from faceops.identification.report.rows import captions, rows_of
 from faceops.identification.unknown.unknown_people import UnknownPeople, UnknownPerson
 from tests.gallery.gallery_files import make_gallery
 from tests.identification.made_up_run import (
@@ -120,6 +122,25 @@ def page(tmp_path_factory: Any) -> Path:
         summary = made_up_summary(root, [block, broken], 1)
         written.write(out, store, summary, folder / "gallery", out)
     return out / "report.html"
+
+
+def test_captions_say_what_a_person_decided(tmp_path: Path) -> None:
+    confirmed = Face(IDENTIFIED, reason_code(Reason.CONFIRMED), 0, stranger_share=1.0)
+    refused = Face(UNKNOWN, reason_code(Reason.REFUSED_BY_PERSON), 1, probability=0.5)
+    ignored = Face(REJECTED, reason_code(Reason.IGNORED))
+    faces = [asdict(face) for face in (confirmed, refused, ignored)]
+    columns = {name: np.array([face[name] for face in faces]) for name in faces[0]}
+    block = named_block(tmp_path, ["a.jpg"], np.array([3]), ["Ann", "Bo"], columns)
+    assert captions(rows_of(block, 0, 0.01), ["Ann", "Bo"]) == [
+        "confirmed",
+        "Bo? .500, another was refused",
+        "ignored",
+    ]
+    assert [face.label for face in shown_faces(block)] == [
+        "Ann confirmed",
+        "refused by person",
+        "ignored",
+    ]
 
 
 def all_pages(page: Path) -> list[Path]:

@@ -125,7 +125,7 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
     known = f" ({summary.photos_reused} known from before{again})" if summary.photos_reused else ""
     lines.append(
         f"{summary.faces} faces found in {summary.photos} photos{known}, "
-        f"{summary.identified} named: {len(summary.people)} of {summary.gallery_people} people"
+        f"{summary.identified} named: {len(summary.people)} of {summary.known_people} people"
     )
     if summary.photos_turned:
         lines.append(

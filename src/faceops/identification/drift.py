@@ -32,6 +32,7 @@ _MIN_SHARE = 1e-4  # so that an empty bin has a logarithm
 _CHI2_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
 
 QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share unnamed"
+_BY_PEOPLE = [reason_code(reason) for reason in (Reason.CONFIRMED, Reason.REFUSED_BY_PERSON)]
 
 
 @dataclass
@@ -65,10 +66,14 @@ class DriftMeter:
         self._counts = [{what: np.zeros(n, int) for what, n in bins.items()} for _ in range(2)]
 
     def add(self, named: NamedBlock) -> None:
-        """Count the faces of some photos, except for rejected ones."""
+        """Count the faces of some photos, except for rejected ones.
+
+        Where a person has decided, it is not counted whether the model names the face.
+        """
         photos, decisions = named.photos, named.decisions
         known = np.array([bytes.fromhex(one or "") in self.before for one in photos.photo_ids])
-        compared = decisions.kind != REJECTED
+        compared = (decisions.kind != REJECTED) & (photos.faces["detector_score"] > 0)  # not drawn
+        by_model = compared & ~np.isin(decisions.reason, _BY_PEOPLE)
         is_similar = decisions.reason == reason_code(Reason.BELOW_THRESHOLD)
         is_similar &= decisions.best != NOBODY
         is_largest = _largest_of_photo(photos, compared)
@@ -77,7 +82,7 @@ class DriftMeter:
             quality = photos.faces["quality"][faces & is_largest]
             places = {
                 QUALITY: np.searchsorted(self.thresholds.quality_deciles, quality, "left"),
-                UNNAMED: (decisions.kind[faces] == UNKNOWN).astype(int),
+                UNNAMED: (decisions.kind[faces & by_model] == UNKNOWN).astype(int),
                 SIMILARITY: np.searchsorted(
                     self._edges, decisions.probability[faces & is_similar], "right"
                 ),

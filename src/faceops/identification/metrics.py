@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.files import write_file
+from faceops.base.reasons import Reason
 
 METRICS_FILE = "metrics.prom"
 PREFIX = "faceops_identify_"
@@ -46,8 +47,11 @@ def _time(text: str) -> float | None:
 
 
 def _share_unnamed(summary: dict[str, Any]) -> float | None:
-    compared = summary["identified"] + summary["unknown"]
-    return summary["unknown"] / compared if compared else None
+    """Return the share among the faces that the model decided."""
+    reasons = summary["reasons"]
+    named = summary["identified"] - reasons.get(Reason.CONFIRMED, 0)
+    unnamed = summary["unknown"] - reasons.get(Reason.REFUSED_BY_PERSON, 0)
+    return unnamed / (named + unnamed) if named + unnamed else None
 
 
 def _drift(summary: dict[str, Any]) -> dict[str, float]:
@@ -84,11 +88,15 @@ COUNTS = (
     Metric("unknown", "Faces that were good enough but not given a name."),
     Metric("rejected", "Faces too small or too poor to be named."),
     Metric(
-        "share_unnamed", "Share of unknown faces in identified and unknown ones.", _share_unnamed
+        "share_unnamed",
+        "Share of unknown faces in identified and unknown ones, without those that people decided.",
+        _share_unnamed,
     ),
     Metric(
         "reason", "Faces, or photos without faces, by reason.", lambda s: s["reasons"], "reason"
     ),
+    Metric("admitted", "Faces that a person confirmed and that entered the gallery."),
+    Metric("withdrawn", "Faces that left the gallery, as they are not confirmed any more."),
     Metric("people", "People named in the photos.", lambda s: len(s["people"])),
     Metric("unknown_people", "People without a name seen in two photos or more."),
     Metric("unknown_people_faces", "Faces of these people."),

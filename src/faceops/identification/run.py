@@ -143,7 +143,7 @@ def identify(
                     )
                     digest = digest if is_known else ""  # the next run obeys what was decided since
                 digest = "" if admission.is_busy else digest  # the next run tries again
-            summary.decided_by = digest
+            summary.decided_by, summary.known_people = digest, len(decided.people)
             with timer.part("name"):
                 rule = naming_rule(blocks, embeddings, gallery, thresholds, settings, summary)
             named = name_photos(root, blocks, embeddings, decided, bundle.verify, rule, timer)

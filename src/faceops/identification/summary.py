@@ -85,6 +85,7 @@ class Summary:
         saw: sha256 of the files, and with `xmp` of the sidecars.
         checked: when the folder was last compared with both; `unchanged` if nothing was to do.
         known_to_gallery: False if the gallery is read-only: forgetting a person then takes --out.
+        known_people: enrolled, or with a name that only a decision gave.
         admitted: faces that a person confirmed and that entered the gallery; `withdrawn` left it,
             as they are not confirmed any more. `not_admitted`: a sentence about each that is only
             named, said once. `gallery_note`: why the gallery could not be written.
@@ -127,6 +128,7 @@ class Summary:
     threshold_measured: bool = False
     gallery_people: int = 0
     gallery_faces: int = 0
+    known_people: int = 0
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen

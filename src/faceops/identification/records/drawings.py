@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from faceops.base.parallel import ordered_map
-from faceops.base.reasons import KINDS, DecisionKind
+from faceops.base.reasons import KINDS, DecisionKind, Reason
 from faceops.faces.detector import Box
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records import label_fonts
@@ -122,11 +122,15 @@ def shown_faces(named: NamedBlock) -> list[ShownFace]:
             KINDS[kind],
             str(reason or KINDS[kind]).replace("_", " ")
             if name is None
-            else f"{drawn_name(name, index)} {probability:.2f}",
+            else f"{drawn_name(name, index)} {_sure(reason, probability)}",
             name is not None,
         )
         for box, forgotten, kind, name, reason, probability, index in zip(*columns, strict=True)
     ]
+
+
+def _sure(reason: Reason | None, probability: float) -> str:
+    return str(reason) if reason is Reason.CONFIRMED else f"{probability:.2f}"
 
 
 def drawn_path(photo_path: str) -> Path:

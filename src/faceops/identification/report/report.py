@@ -25,7 +25,9 @@ from faceops.identification.report.pages import (
 )
 from faceops.identification.report.rows import (
     AMBIGUOUS,
+    CONFIRMED,
     FILE,
+    IGNORED,
     ROW,
     PhotoColumn,
     probability_text,
@@ -143,18 +145,22 @@ class Report:
             self._list("ambiguous", "Ambiguous", (kind == UNKNOWN) & (reason == AMBIGUOUS)),
             self._unknown_people(unknown),
             self._list("unknown", "Unknown, seen once", alone),
-            self._unusable(np.flatnonzero((kind == REJECTED) | (kind == FILE))),
+            self._list("ignored", "Ignored", reason == IGNORED),
+            self._unusable(
+                np.flatnonzero((kind == REJECTED) & (reason != IGNORED) | (kind == FILE))
+            ),
         )
         return {section.key: section for section in found}
 
     def _named_people(self, places: np.ndarray) -> Section:
-        """Return the people by name, the least sure faces of each first."""
+        """Return the people by name, the least sure faces of each first, confirmed ones last."""
         rows = self._rows[places]
+        sure = np.where(rows["reason"] == CONFIRMED, 2.0, rows["probability"])
         codes, group, counts = np.unique(rows["best"], return_inverse=True, return_counts=True)
         names = [self._people[code] for code in codes.tolist()]
         order = sorted(range(len(names)), key=lambda one: (names[one].casefold(), names[one]))
         rank = np.argsort(order)
-        rows = rows[np.lexsort((rows["probability"], rank[group]))]
+        rows = rows[np.lexsort((sure, rank[group]))]
         counts = counts[order]
         notes = [f"in {count:,} photo{'' if count == 1 else 's'}" for count in counts.tolist()]
         most = np.sort(np.argsort(-counts, kind="stable")[:CARDS])

@@ -22,7 +22,8 @@ from faceops.identification.engine.verdicts import NOBODY
 
 MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
 FILE = len(DecisionKind)  # the kind of a photo without faces
-AMBIGUOUS = reason_code(Reason.AMBIGUOUS)
+AMBIGUOUS, CONFIRMED = reason_code(Reason.AMBIGUOUS), reason_code(Reason.CONFIRMED)
+IGNORED, REFUSED = reason_code(Reason.IGNORED), reason_code(Reason.REFUSED_BY_PERSON)
 # A face, or a photo without faces. `photo`: by `PhotoColumn`; `face_index`: -1 for a photo; `kind`,
 # `reason`, `best`, `runner_up` and the probabilities: as in `Decisions`; `check`: named so near the
 # limit that it should be checked; `taken`: the best person is named in the same photo; `picture`:
@@ -60,7 +61,8 @@ def rows_of(named: NamedBlock, first_photo: int, near: float) -> np.ndarray:
     for name in ("kind", "reason", "best", "runner_up", "probability", "runner_up_probability"):
         rows[name] = getattr(decisions, name)
     rows["quality"], rows["picture"] = photos.faces["quality"], -1
-    rows["check"] = decisions.named & (decisions.stranger_share >= near)
+    is_near = decisions.named & (decisions.stranger_share >= near)
+    rows["check"] = is_near & (decisions.reason != CONFIRMED)
     name_in_photo = photo * (len(named.people) + 1) + decisions.best
     rows["taken"] = np.isin(name_in_photo, name_in_photo[decisions.named])
     empty = np.flatnonzero(np.diff(photos.starts) == 0)
@@ -152,12 +154,16 @@ def captions(rows: np.ndarray, people: Sequence[str]) -> list[str]:
     probabilities = map(_PROBABILITIES.__getitem__, thousandths.tolist())
     found = []
     for kind, reason, check, taken, best, other, sure in zip(*columns, probabilities, strict=True):
-        if kind == IDENTIFIED:
+        if kind == IDENTIFIED and reason == CONFIRMED:
+            found.append("confirmed")
+        elif kind == IDENTIFIED:
             found.append(f"{sure}, check" if check else sure)
         elif kind == FILE:
             found.append("")
         elif best < 0:
             found.append("" if reason == NO_REASON else REASONS[reason].replace("_", " "))
+        elif reason == REFUSED:
+            found.append(f"{people[best]}? {sure}, another was refused")
         elif reason != AMBIGUOUS:
             found.append(f"{people[best]}? {sure}")
         elif taken:
