@@ -1,7 +1,9 @@
 """The album of the review page: what it lists, what decisions change, and that runs agree."""
 
 import io
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,12 +12,15 @@ from PIL import Image
 
 from faceops.base.errors import UsageError
 from faceops.base.locks import folder_lock
+from faceops.cli.review import gallery_of
+from faceops.gallery.enrol import enrol
 from faceops.gallery.journal import Journal
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
+from faceops.review.doctor import examine
 from faceops.review.faces import ReviewedFace
 
 
@@ -70,12 +75,14 @@ def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Pat
     opened.undo(batch)
     opened.refuse([refused.key], refused.person)
     assert opened.wait()
+    assert "Zoë Newcomer" in opened.decided().gallery.people  # others are compared with the face
     before, _ = rows_of(opened, work)
     opened.publish(wait=True)
     assert opened.status.error == ""
     assert opened.wait()
     after, written = rows_of(opened, work)
     assert before == written == after
+    assert "Zoë Newcomer" in Gallery.open(work / "gallery").people
     assert read_summary(work / "found").run_id == opened.status.run_id
 
 
@@ -201,6 +208,38 @@ def test_an_enrolled_face_is_dropped_and_taken_back(opened: Album) -> None:
     assert opened.people_cards()[0].enrolled == card.enrolled
 
 
+def test_a_dropped_face_leaves_the_gallery_and_enrolling_does_not_bring_it_back(
+    opened: Album, work: Path, bundle: Bundle, synthetic_set: Path
+) -> None:
+    face = opened.decided().gallery.faces[0]
+    batch = opened.drop_enrolled(face.crop_id)
+    opened.publish(wait=True)
+    place = face.photo_id, face.box
+
+    def places() -> set[tuple[str, tuple[float, ...]]]:
+        return {(face.photo_id, face.box) for face in Gallery.open(work / "gallery").faces}
+
+    assert place not in places()
+    report = enrol(synthetic_set / "enrol", work / "gallery", bundle)
+    assert [flag.reason for flag in report.flags] == ["refused_by_person"]
+    assert place not in places()
+    opened.undo(batch)
+    enrol(synthetic_set / "enrol", work / "gallery", bundle)
+    assert place in places()
+
+
+def test_the_doctor_finds_an_enrolled_face_of_somebody_else(opened: Album, bundle: Bundle) -> None:
+    assert opened.doctor().faces == []
+    gallery = opened.decided().gallery
+    first, *_, last = gallery.faces
+    mixed = gallery.without(lambda face: face is last).with_faces(
+        [replace(last, person=first.person)]
+    )
+    found = examine(mixed, bundle, {first.person: "Shown"})
+    assert (found.faces[0].crop_id, found.faces[0].what) == (last.crop_id, "mixed")
+    assert found.faces[0].shown == "Shown"
+
+
 def test_a_chosen_picture_stands_for_the_person(opened: Album) -> None:
     face = named(opened)[0]
     opened.choose_picture(face.person, face.key)
@@ -270,9 +309,11 @@ def test_decisions_are_in_the_journal_before_the_answer(opened: Album, work: Pat
 
 def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until `is_so`."""
-    import time
-
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.05)
+
+
+def test_the_gallery_is_that_of_the_results(identified: Path) -> None:
+    assert gallery_of(identified / "found") == (identified / "gallery").resolve()

@@ -25,7 +25,8 @@ def add_parser(subparsers: Any) -> None:
     parser = common.add_command(subparsers, _review)
     text = "the results of identify"
     common.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, help=text)
-    common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
+    text = "(default: that of the results)"
+    common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, help=text)
     text = "who decides, for the history"
     parser.add_argument("--by", default="", metavar="NAME", help=text)
     text = "a free port is taken if the usual one is in use (default: 8765)"
@@ -68,6 +69,7 @@ def _review(args: argparse.Namespace) -> int:
             f"with --host {args.host} other machines reach the page: protect it by "
             "--password-file FILE, or leave --host out."
         )
+    args.gallery = args.gallery or gallery_of(args.out)
     gallery = Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
     bundle = common.load_bundle(args, gallery)
     with contextlib.closing(Album(args.out, args.gallery, bundle, args.by)) as album:
@@ -88,6 +90,20 @@ def _review(args: argparse.Namespace) -> int:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         Server(create_app(album, access), listener).run_until_stopped()
         return _publish(args, album)
+
+
+def gallery_of(out: Path) -> Path:
+    """Return the folder of the gallery that the results in `out` were made with.
+
+    Raises:
+        UsageError: there are no results, or they do not say it.
+    """
+    from faceops.identification.latest_run import latest_run
+
+    noted = latest_run(out).summary.gallery
+    if not noted:
+        raise UsageError(f"the results in {out} do not say with which gallery: add --gallery DIR.")
+    return Path(noted)
 
 
 def _has_screen() -> bool:

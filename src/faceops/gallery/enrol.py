@@ -18,6 +18,7 @@ from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
 from faceops.gallery import people_folder, tags
 from faceops.gallery.agreement import choose_faces, comparison, dissimilar_photos
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace, face_identity
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
@@ -92,11 +93,12 @@ def enrol(
     A photo whose bytes are enrolled for its person is not opened again. Photos that are gone from
     `people_dir` stay enrolled unless `prune`; what could not be read this time, and people named
     in albums, always stay. A photo that moved from one person's folder into another's takes its
-    face along. Names that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in
-    the spelling of the gallery, or else the first one by path; an earlier name of a renamed person
-    is that person. A face that is unlike all faces enrolled for the person, or unlike the person's
-    other new ones while these match, is not enrolled unless `trust` (see `dissimilar_photos`).
-    Every photo that is not enrolled is in the report with its reason. The gallery is saved in
+    face along. A face that the journal of decisions says is not the person's is left out. Names
+    that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in the spelling of the
+    gallery, or else the first one by path; an earlier name of a renamed person is that person. A
+    face that is unlike all faces enrolled for the person, or unlike the person's other new ones
+    while these match, is not enrolled unless `trust` (see `dissimilar_photos`). Every photo that is
+    not enrolled is in the report with its reason. The gallery is saved in
     between, and what was found in each photo since is kept, so that an interrupted enrolment
     continues.
 
@@ -192,6 +194,7 @@ class _Enrolment:
 
     def __init__(self, gallery: Gallery, folder: PeopleFolder, bundle: Bundle, trust: bool) -> None:
         self._gallery, self._folder, self._bundle, self._trust = gallery, folder, bundle, trust
+        self._decisions = Decisions.load(gallery.folder)
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
         self._described: dict[str, np.ndarray] = {}  # faces of each person, once they were needed
@@ -265,7 +268,7 @@ class _Enrolment:
     def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
         """Add the one face of each photo that is the person's; report the other photos."""
         photos = []
-        for photo in opened:
+        for photo in (self._without_refused(person, one) for one in opened):
             if photo.reason is not None:
                 self._skip(photo, person, photo.reason, photo.note)
             elif len(photo.faces) > 1 or not self._skip_if_elsewhere(person, photo, photo.faces[0]):
@@ -301,6 +304,24 @@ class _Enrolment:
                 "Crop the photo, or add one that shows this person alone"
             )
             self._skip(photo, person, Reason.SEVERAL_FACES, note)
+
+    def _without_refused(self, person: str, photo: OpenedPhoto) -> OpenedPhoto:
+        """Return the photo without faces of which somebody said that they do not show `person`."""
+        decisions = self._decisions
+        if photo.embeddings is None or photo.photo_id not in decisions.photos():
+            return photo
+        own = decisions.current(decisions.person_named(person))
+        places = decisions.match(photo.photo_id, [face.detection.box for face in photo.faces])
+        kept = [
+            face
+            for face, place in enumerate(places)
+            if place is None or own not in map(decisions.current, place.refused)
+        ]
+        if not kept:
+            note = f"somebody decided that the face is not {person}; undo that, or remove the photo"
+            return replace(photo, faces=(), reason=Reason.REFUSED_BY_PERSON, note=note)
+        faces = tuple(photo.faces[face] for face in kept)
+        return replace(photo, faces=faces, embeddings=photo.embeddings[kept])
 
     def _threshold_for(self, count: int) -> float:
         thresholds = self._bundle.release.thresholds

@@ -81,6 +81,7 @@ class Summary:
         threshold_measured: whether it was measured on the album; without an album, False if the
             budget in a gallery of this size exceeds the pairs that the release was measured on.
         album: None if the release knows no normalised scores, or no face was compared.
+        gallery: its folder; "" in summaries of earlier versions.
         decided_by: sha256 of all that decides the rows but the photos, see `inputs_digest`.
         saw: sha256 of the files, and with `xmp` of the sidecars.
         checked: when the folder was last compared with both; `unchanged` if nothing was to do.
@@ -134,6 +135,7 @@ class Summary:
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
     exclude: list[str] = field(default_factory=list)
     album: AlbumEstimate | None = None
+    gallery: str = ""
     release_note: str = ""
     precision: Precision = "float32"
     decided_by: str = ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from faceops.base.errors import UsageError
+from faceops.gallery.agreement import MAX_COMPARED, comparison
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.store import Gallery
@@ -181,7 +182,8 @@ def _score(album: DecidedAlbum, bundle: Bundle, row: int, enrolled: np.ndarray) 
 def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
     """Return what is to be looked at in `gallery`; `shown` are the names to show."""
     faces: dict[str, DoubtfulFace] = {}
-    for one in (*_mixed(gallery, shown), *_weak(gallery, shown)):
+    unlike = _unlike(gallery, bundle, shown)
+    for one in (*_mixed(gallery, shown), *unlike, *_weak(gallery, shown)):
         faces.setdefault(one.crop_id, one)
     thresholds = bundle.release.thresholds
     return Doctor(list(faces.values()), find_lookalikes(gallery, thresholds, bundle.verify))
@@ -208,6 +210,29 @@ def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
             sentence = f"more like {other} (cosine {highest[at]:.2f}) than like the person's own "
             sentence += f"other faces ({mean[at]:.2f} on average)"
             found.append((float(mean[at] - highest[at]), _doubtful(face, shown, "mixed", sentence)))
+    return [face for _, face in sorted(found, key=lambda pair: pair[0])]
+
+
+def _unlike(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> list[DoubtfulFace]:
+    """Return the faces that enrolment would refuse beside the person's others, the worst first."""
+    thresholds = bundle.release.thresholds
+    budget = thresholds.default_budget
+    compare = comparison(
+        thresholds, bundle.verify, lambda count: thresholds.for_search(budget, count)
+    )
+    order = np.argsort(gallery.person_rows, kind="stable")
+    found: list[tuple[float, DoubtfulFace]] = []
+    for rows in np.split(order, np.flatnonzero(np.diff(gallery.person_rows[order])) + 1):
+        if not 1 < len(rows) <= MAX_COMPARED:
+            continue
+        described = compare.describe(gallery.embeddings[rows])
+        scores = compare.scores(described, described)
+        np.fill_diagonal(scores, -np.inf)
+        best = scores.max(axis=1)
+        for at in np.flatnonzero(best < compare.dissimilar).tolist():
+            sentence = "unlike all other enrolled faces of the person"
+            face = _doubtful(gallery.faces[rows[at]], shown, "doubtful", sentence)
+            found.append((float(best[at]), face))
     return [face for _, face in sorted(found, key=lambda pair: pair[0])]
 
 

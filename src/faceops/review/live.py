@@ -45,7 +45,7 @@ class Status:
         progress: of publishing, 0 to 1.
         version: of what is shown.
         run_id: of the results.
-        unpublished: number of decisions that the results do not have yet.
+        unpublished: number of decisions, as one batch each, that the results do not have yet.
         error: a sentence about the last thing that failed, "" if nothing did.
     """
 
@@ -79,6 +79,7 @@ class LiveAlbum:
         self.version = 0
         self._journal = Journal(folder)
         self._opened: list[Results] = []  # readers may still use those before the latest
+        self._obeyed: set[str] = set()  # entries that the results have
         self._since: list[Change] = []  # changes that the whole album was not decided with yet
         self._wake, self._closed = threading.Event(), threading.Event()
         self._publishing: float | None = None  # its progress
@@ -107,7 +108,9 @@ class LiveAlbum:
             self._opened.append(results)
             self._summary_stamp = summary_stamp
             started = results.run.summary.started.removesuffix("+00:00")
-            self._published = sum(one.time < started for one in self.decisions.entries.values())
+            self._obeyed |= {
+                one.id for one in self.decisions.entries.values() if one.time < started
+            }
             self._changed()
 
     def wait(self, seconds: float = 60.0) -> bool:
@@ -122,10 +125,16 @@ class LiveAlbum:
         """What the album does now."""
         with self.lock:
             progress = self._publishing or 0.0
-            unpublished = max(0, len(self.decisions.entries) - self._published)
+            unpublished = len({
+                entry.batch
+                for entry in self.decisions.entries.values()
+                if entry.batch and entry.id not in self._obeyed
+            })  # fmt: skip
             state, text = "idle", "the results have all decisions"
             if unpublished:
-                text = f"{unpublished} decisions are not in the results yet: publish them"
+                is_one = unpublished == 1
+                text = f"{'1 decision is' if is_one else f'{unpublished} decisions are'} not in "
+                text += f"the results yet: publish {'it' if is_one else 'them'}"
             if self._is_deciding:
                 state, text = "deciding", "the album is decided anew"
             if self._publishing is not None:
@@ -214,7 +223,11 @@ class LiveAlbum:
             with folder_lock(self.out):  # before the gallery is read for nothing
                 pass
             self._waits = False
-            identify(run.photos, self._open_gallery(), self.bundle, self.out, run.settings())
+            with self.lock:
+                obeyed = set(self.decisions.entries)
+                gallery = self._open_gallery()
+            identify(run.photos, gallery, self.bundle, self.out, run.settings())
+            self._obeyed |= obeyed
         except InUseError:
             self._waits = True
             self.version += 1

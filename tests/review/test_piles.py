@@ -1,0 +1,125 @@
+"""Which faces are asked about, in which order, of made-up decisions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.gallery.store import Gallery
+from faceops.identification.engine.decide import NamingRule
+from faceops.identification.engine.verdicts import NOBODY
+from faceops.review.decided import DecidedAlbum
+from faceops.review.faces import in_words
+from faceops.review.piles import near_limit, person_rows, pile_rows, piles, to_confirm
+from faceops.verification.thresholds import NamingLimits
+from tests.identification.made_up_run import named_block
+
+BUDGET = 0.01
+PEOPLE = ["Ada", "Ben"]
+
+
+def album(
+    *faces: tuple[int, Reason | None, int, float, float],
+    copies: bool = False,
+    forgotten: tuple[int, ...] = (),
+) -> DecidedAlbum:
+    """Return an album of a photo a face: kind, reason, best person, probability, stranger share.
+
+    With `copies` all photos have the same bytes.
+    """
+    count = len(faces)
+    columns = {
+        "kind": np.array([face[0] for face in faces], np.int8),
+        "reason": np.array([reason_code(face[1]) for face in faces], np.int8),
+        "best": np.array([face[2] for face in faces], np.int32),
+        "probability": np.array([face[3] for face in faces], np.float32),
+        "stranger_share": np.array([face[4] for face in faces], np.float32),
+        "forgotten": np.isin(np.arange(count), forgotten),
+    }
+    paths = ["same.jpg" if copies else f"{number}.jpg" for number in range(count)]
+    made = named_block(Path("/photos"), paths, np.ones(count, np.int64), PEOPLE, columns)
+    rule = NamingRule(NamingLimits(0.9, 1.0))
+    gallery = Gallery(Path("gallery"), "c" * 64, 4)
+    unknown = np.zeros(count, np.int64)
+    return DecidedAlbum(made.photos, paths, made.decisions, PEOPLE, PEOPLE, unknown, gallery, rule)
+
+
+NAN = float("nan")
+BELOW, AMBIGUOUS = Reason.BELOW_THRESHOLD, Reason.AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("face", "asked"),
+    [
+        ((UNKNOWN, BELOW, 0, 0.9, 0.05), True),
+        ((UNKNOWN, BELOW, 0, 0.9, 0.3), False),  # too many strangers are as like
+        ((UNKNOWN, BELOW, 0, 0.6, NAN), True),  # a release without normalised scores
+        ((UNKNOWN, BELOW, 0, 0.4, NAN), False),
+        ((UNKNOWN, AMBIGUOUS, 0, 0.9, 0.3), True),
+        ((UNKNOWN, Reason.REFUSED_BY_PERSON, 1, 0.9, 0.05), True),  # the runner-up
+        ((UNKNOWN, Reason.GALLERY_EMPTY, NOBODY, NAN, NAN), False),
+        ((IDENTIFIED, None, 0, 0.99, 0.0001), False),
+        ((IDENTIFIED, None, 0, 0.99, 0.002), True),  # near the limit
+        ((IDENTIFIED, Reason.CONFIRMED, 0, 0.9, 0.005), False),
+        ((REJECTED, Reason.IGNORED, NOBODY, NAN, NAN), False),
+        ((REJECTED, Reason.LOW_QUALITY, NOBODY, NAN, NAN), False),
+    ],
+)
+def test_faces_are_asked_about_where_a_person_is_plausible(
+    face: tuple[int, Reason | None, int, float, float], asked: bool
+) -> None:
+    assert to_confirm(album(face), BUDGET).tolist() == ([0] if asked else [])
+
+
+def test_the_likeliest_comes_first_and_the_largest_pile() -> None:
+    some = album(
+        (UNKNOWN, BELOW, 0, 0.7, 0.04),
+        (UNKNOWN, BELOW, 1, 0.9, 0.02),
+        (UNKNOWN, BELOW, 0, 0.8, 0.03),
+        (UNKNOWN, AMBIGUOUS, 0, 0.95, 0.001),
+    )
+    assert pile_rows(some, BUDGET, "Ada").tolist() == [3, 2, 0]
+    assert [(pile.person, pile.faces) for pile in piles(some, BUDGET)] == [("Ada", 3), ("Ben", 1)]
+    assert piles(some, BUDGET)[1].keys == [some.key(1)]
+    assert pile_rows(some, BUDGET, "Nobody").tolist() == []
+
+
+def test_copies_of_a_photo_and_forgotten_faces_are_not_asked_about() -> None:
+    face = (UNKNOWN, BELOW, 0, 0.9, 0.05)
+    assert to_confirm(album(face, face, copies=True), BUDGET).tolist() == [0]
+    assert to_confirm(album(face, face, forgotten=(0,)), BUDGET).tolist() == [1]
+
+
+def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last() -> None:
+    some = album(
+        (IDENTIFIED, Reason.CONFIRMED, 0, 0.1, 0.9),
+        (IDENTIFIED, None, 0, 0.99, 0.001),
+        (IDENTIFIED, None, 0, 0.95, 0.004),
+        (IDENTIFIED, None, 1, 0.95, 0.004),
+    )
+    assert person_rows(some, "Ada").tolist() == [2, 1, 0]
+    assert near_limit(some, BUDGET).tolist() == [False, True, True, True]
+
+
+def test_people_keep_their_faces_when_others_join_or_leave() -> None:
+    some = album((IDENTIFIED, None, 1, 0.99, 0.0), (UNKNOWN, BELOW, 0, 0.9, 0.05))
+    renamed = some.renamed("Ben", "Zoe")
+    assert [renamed.people[one] for one in renamed.faces.best] == ["Zoe", "Ada"]
+    merged = some.renamed("Ben", "Ada")
+    assert [merged.people[one] for one in merged.faces.best] == ["Ada", "Ada"]
+    assert merged.faces.reason.tolist()[0] == NO_REASON
+
+
+@pytest.mark.parametrize(
+    ("probability", "share", "words"),
+    [
+        (0.999, 0.0001, "almost certain"),
+        (0.999, 0.2, "possible"),  # in this album many strangers are as like
+        (0.3, 0.9, "unlikely"),
+        (0.99, NAN, "very likely"),
+        (0.6, NAN, "possible"),
+    ],
+)
+def test_probabilities_in_words(probability: float, share: float, words: str) -> None:
+    assert in_words(probability, share) == words
