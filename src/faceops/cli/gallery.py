@@ -28,6 +28,7 @@ NOT_COVERED = (
     "names in the names of files and folders, and in what other programs wrote into sidecars",
     "the folder that the person was enrolled from: enrolling it again brings the person back",
     "sidecars that were moved out of the photos' folders, and copies whose name has no .xmp",
+    "files of `faceops decisions export`: importing one brings its decisions back",
     "faces that never got the person's name: they are not known to be theirs",
     "copies of results in other places, backups, and models trained on the photos",
 )
@@ -333,6 +334,8 @@ def _forget(args: argparse.Namespace) -> int:
             {"folder": str(output.folder), **{name: getattr(output, name) for name in COUNTS}}
             for output in done.outputs
         ],
+        "decisions": done.decisions,
+        "also_shown": done.also_shown,
         "mark": done.mark,
         "sidecars": {"files": done.sidecars.files, "entries": done.sidecars.entries},
         "searched": asdict(done.proof),
@@ -359,6 +362,12 @@ def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
             f"{done.sidecars.entries} entries removed from the {done.sidecars.files} sidecars "
             "beside the photos"
         )
+    if done.decisions:
+        lines.append(f"{done.decisions} entries removed from the journal of decisions")
+    lines += [
+        f"{other} was shown under that name too, and is not any longer: people rename gives another"
+        for other in done.also_shown
+    ]
     proof = done.proof
     left = "nothing is left in them"
     if proof.found:
@@ -390,7 +399,8 @@ def _readmit(args: argparse.Namespace) -> int:
     """Undo that faces were forgotten, for a person who is enrolled again.
 
     Forgotten faces stay without a name, even if the person is enrolled again. Give the mark that
-    forget printed, and the next identify opens their photos again and names them.
+    forget printed, and the next identify opens their photos again and names them. What was decided
+    about these faces stays forgotten.
     """
     from faceops.identification.forget.forget import readmit
 

@@ -186,10 +186,16 @@ class Decisions:
 
     def ever_confirmed(self, photo_id: str, box: Box) -> bool:
         """Return whether anybody has ever said whom the face shows, also if it was undone."""
-        return any(
-            entry.action in (Action.CONFIRM, Action.DRAW) and box_overlap(place, box) >= SAME_BOX
+        about = self.about_face(photo_id, box)
+        return any(entry.action in (Action.CONFIRM, Action.DRAW) for entry in about)
+
+    def about_face(self, photo_id: str, box: Box) -> list[Entry]:
+        """Return all entries about the face, also those that were undone."""
+        return [
+            entry
             for entry, place, _ in self._of_content(photo_id)
-        )
+            if box_overlap(place, box) >= SAME_BOX
+        ]
 
     def match(self, photo_id: str, boxes: Sequence[Box]) -> list[Place | None]:
         """Return what holds about each face of a photo by its box; a place is of one face."""

@@ -1,7 +1,7 @@
 """Remove a person from everything that FaceOps wrote, and search for what was removed.
 
-A person is in the gallery, in the output folders of the runs that named from it, and in the
-sidecars that these runs wrote beside photos.
+A person is in the gallery and its journal of decisions, in the output folders of the runs that
+named from it, and in the sidecars that these runs wrote beside photos.
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,11 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.gallery.crops import crop_path, store_png
 from faceops.gallery.folder import OutputFolders, declare_gone, has_content, output_folders
-from faceops.gallery.names import keys_of_person, person_key
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.follow import locked_people
+from faceops.gallery.names import current_key, display_name, person_key
+from faceops.gallery.store import Gallery
 from faceops.gallery.unfinished import remove_unfinished
+from faceops.identification.forget.journal import JournalPerson
 from faceops.identification.forget.output_folder import (
     ForgottenOutput,
     IsPerson,
@@ -70,6 +72,8 @@ class ForgetResult:
 
     Attributes:
         mark: names this forgetting, see `readmit`.
+        decisions: entries that were removed from the journal of decisions.
+        also_shown: other people who were shown under a name of the person, and are not any more.
         unreachable: folders that could not be searched and may still hold the person.
     """
 
@@ -79,12 +83,15 @@ class ForgetResult:
     sidecars: ForgottenSidecars
     proof: TraceSearch
     mark: str
+    decisions: int = 0
+    also_shown: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
 
     @property
     def touched(self) -> bool:
         """Whether the person was found anywhere."""
-        return bool(self.gallery_faces or self.outputs or self.sidecars.entries)
+        removed = self.gallery_faces or self.decisions or self.sidecars.entries
+        return bool(removed or self.outputs)
 
     @property
     def complete(self) -> bool:
@@ -98,7 +105,8 @@ def forget_person(
     """Remove `person`, in any spelling, from the gallery and from all that was named from it.
 
     `person` is any name that they have or had; all their names are removed. The gallery is changed
-    last, and only after every output was cleaned, so that the call can be repeated. The outputs
+    last, after every output and the journal of decisions, so that the call can be repeated; who is
+    only in the journal is forgotten too. The outputs
     stay locked until then: no run names the person again. While a folder or a sidecar cannot be
     read, the gallery keeps the earlier names, without faces, since they are needed to go on later.
 
@@ -111,14 +119,16 @@ def forget_person(
         FaceOpsError: no person has that name; a folder is in use, damaged or cannot be
             written.
     """
-    with locked_gallery(gallery_dir) as gallery, ExitStack() as locks:
+    with locked_people(gallery_dir) as people, ExitStack() as locks:
+        gallery = people.gallery
         remove_unfinished(gallery_dir)
         for folder in gone:
             declare_gone(gallery_dir, folder)
-        keys = keys_of_person(gallery.aliases, person)
+        found = JournalPerson.find(gallery, people.decisions, person)
+        keys, is_person = found.keys, found.is_named
 
-        def is_person(name: str) -> bool:
-            return person_key(name) in keys
+        def is_shown(name: str) -> bool:
+            return is_person(name) or person_key(name) in found.shown
 
         faces = [face for face in gallery.faces if is_person(face.person)]
         paths = [crop_path(gallery_dir, face.crop_id) for face in faces]
@@ -127,18 +137,23 @@ def forget_person(
         folders = list(dict.fromkeys([*known.folders, *(path.resolve() for path in more)]))
         present = [folder for folder in folders if has_content(folder)]
         mark = new_mark()
-        enrolled = [NamedFace(face.photo_id, face.photo, face.box) for face in faces]
-        clean = partial(_clean_outputs, locks, is_person, enrolled, mark)
+        theirs = {NamedFace(face.photo_id, face.photo, face.box) for face in faces}
+        theirs.update(found.confirmed(people.decisions))
+        clean = partial(_clean_outputs, locks, is_person, theirs, mark)
         outputs = clean(present)
-        photo_folders, is_mentioned = _sidecar_folders(known, outputs), mentions(keys)
-        sidecars = forget_in_sidecars(photo_folders, is_person, is_mentioned)
+        photo_folders, is_mentioned = _sidecar_folders(known, outputs), mentions(keys | found.ids)
+        sidecars = forget_in_sidecars(photo_folders, is_shown, is_mentioned)
         absent = [valid_unicode(str(folder)) for folder in folders if folder not in present]
         unreachable = [*absent, *sidecars.unreachable]
         rest = gallery.without(lambda face: is_person(face.person))
         if not unreachable and not sidecars.found:
             aliases = {old: new for old, new in gallery.aliases.items() if old not in keys}
-            rest = rest.with_aliases(aliases)
-        rest.save()
+        else:  # the names that only the journal has are needed too
+            name = faces[0].person if faces else display_name(person)
+            earlier = dict.fromkeys(keys - {current_key(gallery.aliases, name)}, name)
+            aliases = earlier | dict(gallery.aliases)
+        removed = found.remove(gallery_dir, theirs)
+        rest.with_aliases(aliases).save()
         # Runs that started since then have recorded their folders before reading the gallery.
         late = [folder for folder in output_folders(gallery_dir).folders if folder not in folders]
         try:
@@ -147,10 +162,13 @@ def forget_person(
             for png in crops:
                 store_png(gallery_dir, png)
             gallery.save()
+            people.journal.merge(removed)
             raise
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [secret for output in outputs for secret in output.secrets]
-        proof = search_traces([gallery_dir, *present, *late], is_person, is_mentioned, secrets)
+        marks = found.marks(removed, person, *(face.person for face in faces))
+        searched = [gallery_dir, *present, *late]
+        proof = search_traces(searched, is_person, is_mentioned, secrets, marks)
     proof.files += sidecars.files
     proof.found += sidecars.found
     proof.elsewhere += sidecars.elsewhere
@@ -161,6 +179,8 @@ def forget_person(
         sidecars=sidecars,
         proof=proof,
         mark=mark,
+        decisions=len(removed),
+        also_shown=found.also_shown,
         unreachable=[*unreachable, *proof.unlisted],
     )
     if result.complete and not (result.touched or proof.elsewhere or gone):
@@ -173,16 +193,17 @@ def forget_person(
 def _clean_outputs(
     locks: ExitStack,
     is_person: IsPerson,
-    enrolled: Iterable[NamedFace],
+    faces: set[NamedFace],
     mark: str,
     folders: Iterable[Path],
 ) -> list[ForgottenOutput]:
     """Lock and clean as many output folders as possible before an error is raised.
 
+    Adds to `faces`, the person's, those that the outputs name.
     A face that one output names may be in another without a name: it is removed from all states
     before the rows that tell whose it is are changed.
     """
-    faces, errors = set(enrolled), []
+    errors = []
     done: dict[Path, ForgottenOutput] = {}
 
     def find(folder: Path) -> None:
@@ -276,6 +297,7 @@ def _read_sidecar(path: Path) -> XmpDocument:
 def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
     """Undo one forgetting in the states, so that a person who is enrolled again is named again.
 
+    Decisions about the person do not come back.
     The next run into each output folder opens the photos of the forgotten faces again. Returns the
     number of faces by output folder.
 

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.files import valid_unicode
 from faceops.base.progress import track
+from faceops.gallery.folder import DECISIONS_FILE
 from faceops.gallery.names import person_key
 from faceops.identification.records.output_folder import is_report_page
 from faceops.identification.report.pages import people_on
@@ -120,6 +121,7 @@ def search_traces(
     is_person: Callable[[str], bool],
     is_mentioned: Callable[[str], bool],
     secrets: Sequence[bytes],
+    marks: Sequence[bytes] = (),
 ) -> TraceSearch:
     """Search every file below `folders` for the person's name and for any of `secrets`.
 
@@ -131,6 +133,8 @@ def search_traces(
     Args:
         is_person: whether a text is the person's name.
         is_mentioned: whether a text contains it; see `mentions`.
+        marks: names and ids as the journal of decisions holds them, for the bytes of this file,
+            its copies and what a killed writer left beside it.
     """
     probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
     plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
@@ -144,6 +148,10 @@ def search_traces(
             with path.open("rb") as file:
                 if spelled.found_in(file):
                     places.add("an embedding or picture")
+            if path.name.startswith(DECISIONS_FILE):
+                content = path.read_bytes()
+                if any(mark in content for mark in marks):
+                    places.add("a name or id, in its bytes")
             for place, value in _cells(path):
                 if isinstance(value, memoryview):
                     if plain.found_in(io.BytesIO(value)):
@@ -292,6 +300,9 @@ def _sqlite(path: Path) -> Iterator[Cell]:
                 select = f"{of_column} FROM {quoted} WHERE typeof({of_column})"
                 for (text,) in db.execute(f"SELECT DISTINCT {select}='text'"):
                     yield table, text
+                    if text.startswith("{"):  # an entry of the journal of decisions
+                        with contextlib.suppress(ValueError):
+                            yield from ((table, inner) for inner in _texts(json.loads(text)))
                 gathered = bytearray()
                 for (blob,) in db.execute(f"SELECT {select}='blob'"):
                     if column == "path":

@@ -1,0 +1,213 @@
+"""A forgotten person is gone from the journal of decisions too."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.locks import folder_lock
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.folder import remember_output
+from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.people import merge, rename, split, unalias
+from faceops.gallery.store import Gallery
+from faceops.identification.forget.forget import forget_person
+from faceops.identification.forget.traces import mentions, search_traces
+from tests.gallery.gallery_files import make_gallery
+
+BOX, BESIDE, SIZE = (10.0, 10.0, 40.0, 50.0), (90.0, 10.0, 40.0, 50.0), (200, 100)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    make_gallery(tmp_path / "g", [("Ann Lee", 1), ("Ben", 2), ("Ben", 3)])
+    return tmp_path / "g"
+
+
+def decide(
+    gallery: Path, action: Action, name: str = "", photo: int = 9, box: tuple = BOX, **more: str
+) -> Entry:
+    """Decide about a face of the photo with this number."""
+    person, entries = Decisions.load(gallery).naming(name) if name else ("", [])
+    about = Entry(action, f"{photo:064x}", box, SIZE, person, **more)
+    return Journal(gallery).append([*entries, about])[-1]
+
+
+def undo(gallery: Path, entry: Entry) -> Entry:
+    return Journal(gallery).append([Entry(Action.UNDO, detail=entry.id)])[0]
+
+
+def kept(gallery: Path) -> list[tuple[str, str, str]]:
+    """Return action, person and detail of all entries."""
+    decisions = Decisions.load(gallery)
+    return [
+        (entry.action, decisions.name(entry.person), entry.detail)
+        for entry in decisions.entries.values()
+    ]
+
+
+def assert_gone(gallery: Path, *texts: str) -> None:
+    content = Journal(gallery).path.read_bytes()
+    assert not [text for text in texts if text.encode() in content]
+
+
+def test_every_entry_about_the_person_is_removed(gallery: Path) -> None:
+    enrolled = Gallery.open(gallery).faces[0]
+    person = Decisions.load(gallery).person_id("Ann Lee")
+    decide(gallery, Action.CONFIRM, "Ann Lee")
+    decide(gallery, Action.REFUSE, "Ben")  # about the same face
+    ignoring = decide(gallery, Action.IGNORE, photo=1, box=enrolled.box, detail=Ignored.NEVER_ASK)
+    undo(gallery, undo(gallery, ignoring))
+    refusing = decide(gallery, Action.REFUSE, "Ann Lee", box=BESIDE)
+    undo(gallery, refusing)
+    other = decide(gallery, Action.CONFIRM, "Ben", box=BESIDE)
+    rename(gallery, "Ann Lee", "Ann King")
+    merge(gallery, "Ben", "Ann King")
+    split(gallery, "Ann King")
+    done = forget_person(gallery, "ann lee")
+    assert done.complete and done.gallery_faces == 1 and done.decisions == 11
+    assert kept(gallery) == [("name", "Ben", "Ben"), ("confirm", "Ben", "")]
+    assert Decisions.load(gallery).places(other.photo_id)[0].person == other.person
+    assert_gone(gallery, "Ann Lee", "Ann King", person)
+    with pytest.raises(FaceOpsError, match="Ann Lee is not in the gallery"):
+        forget_person(gallery, "Ann Lee")
+
+
+def test_people_who_were_merged_are_forgotten_as_one(gallery: Path) -> None:
+    photo = decide(gallery, Action.CONFIRM, "Ben").photo_id
+    merge(gallery, "Ben", "Ann Lee")
+    assert forget_person(gallery, "Ben").gallery_faces == 3
+    assert Decisions.load(gallery).places(photo) == []
+    assert_gone(gallery, "Ben", "Ann Lee")
+
+
+def test_who_is_only_in_the_journal_is_forgotten_by_any_name(gallery: Path) -> None:
+    decide(gallery, Action.CONFIRM, "Eve")
+    rename(gallery, "Eve", "Eva")
+    done = forget_person(gallery, "Eve")
+    assert done.complete and (done.gallery_faces, done.decisions) == (0, 3)
+    assert_gone(gallery, "Eve", "Eva")
+
+
+def test_a_face_that_was_corrected_keeps_the_name_of_the_other_person(gallery: Path) -> None:
+    decide(gallery, Action.CONFIRM, "Ann Lee")
+    decide(gallery, Action.CONFIRM, "Ben")
+    forget_person(gallery, "Ann Lee")
+    assert kept(gallery) == [("name", "Ben", "Ben"), ("confirm", "Ben", "")]
+
+
+def test_who_has_the_freed_name_now_is_not_forgotten(gallery: Path) -> None:
+    rename(gallery, "Ann Lee", "Ann King")
+    unalias(gallery, "Ann Lee")
+    photo = decide(gallery, Action.CONFIRM, "Ann Lee").photo_id
+    assert forget_person(gallery, "Ann King").gallery_faces == 1
+    decisions = Decisions.load(gallery)
+    assert decisions.name(decisions.places(photo)[0].person) == "Ann Lee"
+    assert_gone(gallery, "Ann King")
+
+
+def test_two_people_with_one_name_are_told_apart(gallery: Path) -> None:
+    rename(gallery, "Ben", "Ann Lee", is_another=True)
+    done = forget_person(gallery, "Ann Lee")
+    assert (done.gallery_faces, done.also_shown) == (1, ["Ann Lee (2)"])
+    assert done.complete and Gallery.open(gallery).people == ["Ann Lee (2)"]
+    assert Decisions.load(gallery).shown_name("Ann Lee (2)") == "Ann Lee (2)"
+
+
+def test_decisions_that_the_person_made_stay_without_the_name(gallery: Path) -> None:
+    decide(gallery, Action.CONFIRM, "Ben", by="ann_lee")
+    assert forget_person(gallery, "Ann Lee").complete
+    assert [entry.by for entry in Journal(gallery).entries()] == ["", ""]
+    assert_gone(gallery, "ann_lee")
+
+
+@pytest.mark.parametrize("step", ["save", "VACUUM"])
+def test_a_forgetting_that_was_killed_can_be_repeated(
+    step: str, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(gallery, Action.CONFIRM, "Ann Lee")
+    rename(gallery, "Ann Lee", "Ann King")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step == "save":
+            patch.setattr(Gallery, "save", killed)
+        else:
+            remove = Journal.remove
+
+            def remove_only(journal: Journal, entries: list[str], instead: list[Entry]) -> int:
+                patch.setattr(Journal, "_open", opened(Journal._open))
+                return remove(journal, entries, instead)
+
+            def opened(original: object) -> object:
+                def open_once(journal: Journal, writes: bool) -> object:
+                    if not writes:
+                        raise KeyboardInterrupt
+                    return original(journal, writes)  # type: ignore[operator]
+
+                return open_once
+
+            patch.setattr(Journal, "remove", remove_only)
+        with pytest.raises(KeyboardInterrupt):
+            forget_person(gallery, "Ann King")
+    assert "Ann King" in Gallery.open(gallery).people
+    assert forget_person(gallery, "Ann Lee").complete
+    assert_gone(gallery, "Ann Lee", "Ann King")
+    assert Gallery.open(gallery).people == ["Ben"] and Gallery.open(gallery).aliases == {}
+
+
+def test_a_run_that_starts_meanwhile_stops_it_and_keeps_the_decisions(
+    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(gallery, Action.CONFIRM, "Ann Lee")
+    before, save = Journal(gallery).entries(), Gallery.save
+
+    def started(one: Gallery) -> None:
+        remember_output(gallery, tmp_path / "late")
+        save(one)
+
+    monkeypatch.setattr(Gallery, "save", started)
+    with folder_lock(tmp_path / "late"), pytest.raises(FaceOpsError, match="late is in use"):
+        forget_person(gallery, "Ann Lee")
+    assert Journal(gallery).entries() == before
+
+
+def test_names_that_only_the_journal_has_are_kept_while_a_folder_is_missing(
+    gallery: Path, tmp_path: Path
+) -> None:
+    decide(gallery, Action.CONFIRM, "Eve")
+    rename(gallery, "Eve", "Eva")
+    remember_output(gallery, tmp_path / "away")
+    assert forget_person(gallery, "Eva").unreachable == [str(tmp_path / "away")]
+    assert Gallery.open(gallery).aliases == {"eve": "Eva"}
+    assert_gone(gallery, "Eve", "Eva")
+    assert forget_person(gallery, "Eve", gone=(tmp_path / "away",)).complete
+    assert Gallery.open(gallery).aliases == {}
+
+
+def test_the_search_finds_names_and_ids_in_a_journal_and_beside_it(gallery: Path) -> None:
+    person = decide(gallery, Action.CONFIRM, "Ann Lee").person
+    folder = gallery.with_name("search")
+    folder.mkdir()
+    content = Journal(gallery).path.read_bytes()
+    (folder / "copy.db").write_bytes(content)
+    (folder / "decisions.sqlite-journal").write_bytes(b"\xd9\xd5" + content[100:])
+
+    def is_person(text: str) -> bool:
+        return text in ("Ann Lee", person)
+
+    def found(*marks: bytes) -> list[str]:
+        done = search_traces([folder], is_person, mentions(["ann lee", person]), [], marks)
+        return [place.rpartition(": ")[2] for place in done.found]
+
+    assert found() == ["the name, in entries"]
+    for mark in (b'"Ann Lee"', person.encode()):
+        assert found(mark) == ["the name, in entries", "a name or id, in its bytes"]
+    with contextlib.closing(sqlite3.connect(folder / "copy.db")) as db, db:
+        db.execute("DELETE FROM entries WHERE content LIKE '%Ann Lee%'")
+    assert found() == ["the name, in entries"]  # by the id
+    assert found(b'"Ann"')[1:] == []
