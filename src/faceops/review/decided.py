@@ -27,6 +27,7 @@ from faceops.identification.state.photo_block import EmbeddingMatrix, PhotoBlock
 from faceops.identification.summary import Timer
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle
+from faceops.review.chances import Chances
 from faceops.review.results import Results
 
 _UNKNOWN = [reason_code(reason) for reason in UNKNOWN_REASONS]
@@ -82,6 +83,11 @@ class DecidedAlbum:
         """bool (F,): the face belongs to nobody who is known."""
         unknown: np.ndarray = np.isin(self.faces.reason, _UNKNOWN)
         return unknown
+
+    @cached_property
+    def chances(self) -> Chances:
+        """How likely the best person of a face is, by the faces that nobody decided about."""
+        return Chances(self.faces.stranger_share[self.is_shown & ~self.is_confirmed])
 
     @cached_property
     def places(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from faceops.gallery.decisions import Decisions, Place
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.unknown.unknown_people import unknown_name
 from faceops.release.bundle import Bundle
+from faceops.review.chances import in_words
 from faceops.review.decided import DecidedAlbum
 from faceops.verification.verifier import sigmoid
 
@@ -28,13 +29,15 @@ class Candidate:
         person: the name in the gallery, which is unique.
         shown: the name to show.
         probability: 0 to 1, that both are one person, if as many were as were not.
-        words: how sure that is in this album.
+        chance: 0 to 1, that the face shows the person, in this album; see `Chances`.
+        words: the chance in words.
         refused: somebody said that the face does not show the person.
     """
 
     person: str
     shown: str
     probability: float
+    chance: float
     words: str
     refused: bool
 
@@ -68,20 +71,6 @@ class ReviewedFace:
     candidates: list[Candidate]
     unknown: str
     sure: float
-
-
-def in_words(probability: float, stranger_share: float) -> str:
-    """Return how sure it is that a face shows a person.
-
-    By the share of the album's strangers who would score as high, if that is known: a probability
-    of .99 for a pair says little among hundreds of people.
-    """
-    limits = (0.001, 0.01, 0.1, 0.5)
-    value = stranger_share
-    if np.isnan(stranger_share):
-        value, limits = 1 - probability, (0.001, 0.02, 0.2, 0.5)
-    words = ("almost certain", "very likely", "likely", "possible", "unlikely")
-    return words[int(np.searchsorted(limits, value, side="right"))]
 
 
 def scores_of(
@@ -174,6 +163,12 @@ def _candidates(
         return [[] for _ in rows]
     probabilities, shares = scores_of(album, bundle, embeddings)
     most = min(CANDIDATES, len(people))
+    is_refused = np.zeros((len(rows), len(people)), bool)
+    for face, gone in enumerate(refused):
+        if gone:
+            is_refused[face] = [name in gone for name in people]
+    counted = np.where(is_refused, 0, probabilities), np.where(is_refused, 1, shares)
+    chances = _chances(album, *counted)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
     shown = dict(zip(album.people, album.shown, strict=True))
     found = []
@@ -183,10 +178,19 @@ def _candidates(
                 people[person],
                 shown.get(people[person], people[person]),
                 round(float(probabilities[face, person]), 6),
-                in_words(float(probabilities[face, person]), float(shares[face, person])),
-                people[person] in refused[face],
+                round(float(chances[face, person]), 6),
+                in_words(float(chances[face, person])),
+                bool(is_refused[face, person]),
             )
             for person in (best if embeddings[face].any() else ())
             if probabilities[face, person] > 0
         ])  # fmt: skip
     return found
+
+
+def _chances(album: DecidedAlbum, probabilities: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the chance of each face and person, (Q, P), of which the people share one by odds."""
+    best = album.chances.of(shares.min(axis=1))
+    odds = probabilities / np.maximum(1 - probabilities, 1e-7)
+    part = odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-9)
+    return np.where(np.isnan(best)[:, None], probabilities, best[:, None] * part)

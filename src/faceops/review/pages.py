@@ -85,7 +85,7 @@ def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
     if settled:
         words = "confirmed"
     elif about:
-        words = f"{about.words}, {percent(about.probability)}"
+        words = f"{about.words}, {percent(about.chance)}"
     elif face.reason and face.reason != Reason.BELOW_THRESHOLD:
         words = face.reason.replace("_", " ")
     else:

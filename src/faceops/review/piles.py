@@ -17,9 +17,9 @@ from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import FaceKey, scores_of
 from faceops.verification.normalisation import unit
 
-# A face without a name is in the pile of the person whom it is most like, if at most this share of
-# the album's strangers is as like; without normalised scores, from this probability.
-PLAUSIBLE_SHARE, PLAUSIBLE = 0.1, 0.5
+# A face without a name is in the pile of the person whom it is most like from this chance on;
+# without normalised scores, from this probability.
+PLAUSIBLE_CHANCE, PLAUSIBLE = 0.2, 0.5
 _AMBIGUOUS = reason_code(Reason.AMBIGUOUS)
 
 
@@ -93,14 +93,19 @@ def to_confirm(album: DecidedAlbum, budget: float) -> np.ndarray:
     """Return the rows of faces that are in a pile, the likeliest first, int64 (N,)."""
     faces = album.faces
     nameless = (faces.kind == UNKNOWN) & (faces.best >= 0)
-    share = faces.stranger_share
-    plausible = np.where(
-        np.isnan(share), faces.probability >= PLAUSIBLE, share <= max(PLAUSIBLE_SHARE, budget)
-    )
-    asked = nameless & (plausible | (faces.reason == _AMBIGUOUS))
+    asked = nameless & (is_plausible(album) | (faces.reason == _AMBIGUOUS))
     rows = np.flatnonzero((asked | near_limit(album, budget)) & album.is_shown)
-    order = np.lexsort((rows, -np.nan_to_num(faces.probability[rows]), np.nan_to_num(share[rows])))
-    return rows[order]
+    share, probability = faces.stranger_share[rows], np.nan_to_num(faces.probability[rows])
+    return rows[np.lexsort((rows, -probability, np.nan_to_num(share)))]
+
+
+def is_plausible(album: DecidedAlbum) -> np.ndarray:
+    """Return which faces may well show the person whom they are most like, bool (F,)."""
+    chances = album.chances.of(album.faces.stranger_share)
+    plausible: np.ndarray = np.where(
+        np.isnan(chances), album.faces.probability >= PLAUSIBLE, chances >= PLAUSIBLE_CHANCE
+    )
+    return plausible
 
 
 def pile_rows(album: DecidedAlbum, budget: float, person: str) -> np.ndarray:
@@ -110,14 +115,16 @@ def pile_rows(album: DecidedAlbum, budget: float, person: str) -> np.ndarray:
 
 
 def piles(album: DecidedAlbum, budget: float, pictures: int = 4) -> list[Pile]:
-    """Return the piles, the one with most faces first."""
+    """Return the piles, the one with most faces that probably show its person first."""
     rows = to_confirm(album, budget)
+    chances = np.nan_to_num(album.chances.of(album.faces.stranger_share), nan=1.0)
     best = album.faces.best[rows]
     found = []
     for person, own in _by_value(best, rows):
         keys = [album.key(row) for row in own[:pictures].tolist()]
-        found.append(Pile(album.people[person], album.shown[person], len(own), keys))
-    return sorted(found, key=lambda pile: (-pile.faces, pile.shown))
+        pile = Pile(album.people[person], album.shown[person], len(own), keys)
+        found.append((-float(chances[own].sum()), pile.shown, pile))
+    return [pile for *_, pile in sorted(found, key=lambda one: one[:2])]
 
 
 def person_rows(album: DecidedAlbum, person: str) -> np.ndarray:
@@ -185,7 +192,8 @@ def groups(album: DecidedAlbum, bundle: Bundle, pictures: int = 6) -> list[Group
         best = probabilities.argmax(axis=1)
         for at, person in enumerate(best.tolist()):
             share, probability = shares[at, person], float(probabilities[at, person])
-            if (probability >= PLAUSIBLE) if np.isnan(share) else (share <= PLAUSIBLE_SHARE):
+            chance = float(album.chances.of(np.array(share)))
+            if (probability >= PLAUSIBLE) if np.isnan(share) else (chance >= PLAUSIBLE_CHANCE):
                 name = people[person]
                 perhaps[at] = name, album.shown[album.places[name]], round(probability, 6)
     result = []

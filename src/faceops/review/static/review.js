@@ -334,7 +334,7 @@ class Board {
     $(".others", this.root).hidden = others.length === 0;
     $(".others div", this.root).replaceChildren(...others.slice(0, 9).map((other, place) => make("button", {
       type: "button", "data-key": String(place + 1), title: other.words, onclick: () => this.confirmAs(other.person, other.shown),
-    }, make("kbd", { textContent: String(place + 1) }), `${other.shown} ${percent(other.probability)}`)));
+    }, make("kbd", { textContent: String(place + 1) }), `${other.shown} ${percent(other.chance)}`)));
   }
 
   update() {
@@ -638,7 +638,7 @@ class Photo {
     $(".others", this.panel).hidden = others.length === 0;
     $(".others div", this.panel).replaceChildren(...others.map((other, place) => make("button", {
       type: "button", "data-key": String(place + 1), title: other.words, onclick: () => this.confirm(other.person, other.shown),
-    }, make("kbd", { textContent: String(place + 1) }), `${other.shown} ${percent(other.probability)}`)));
+    }, make("kbd", { textContent: String(place + 1) }), `${other.shown} ${percent(other.chance)}`)));
     if (focus) history.replaceState(null, "", `#${face.key}`);
   }
 

@@ -1,0 +1,40 @@
+"""The chance that a face shows somebody agrees with how often it does."""
+
+import numpy as np
+import pytest
+
+from faceops.review.chances import FEWEST, MOST, Chances, in_words
+
+
+@pytest.mark.parametrize(("faces", "within"), [(1000, 0.2), (4 * MOST, 0.1)])
+@pytest.mark.parametrize("strangers", [0.2, 0.8])
+def test_chances_are_as_often_right_as_they_say(
+    faces: int, within: float, strangers: float
+) -> None:
+    draw = np.random.default_rng(0)
+    is_stranger = draw.random(faces) < strangers
+    shares = np.where(is_stranger, draw.random(faces), draw.beta(0.3, 30, faces))
+    chances = Chances(shares).of(shares)
+    for low, high in ((0.0, 0.2), (0.2, 0.6), (0.6, 0.95), (0.95, 1.0)):
+        some = (chances >= low) & (chances < high)
+        if some.sum() > 30:
+            assert (~is_stranger[some]).mean() == pytest.approx(chances[some].mean(), abs=within)
+
+
+def test_a_higher_score_never_has_a_lower_chance() -> None:
+    draw = np.random.default_rng(1)
+    shares = np.sort(np.append(draw.random(300), draw.beta(0.3, 30, 100)))
+    assert (np.diff(Chances(shares).of(shares)) <= 0).all()
+
+
+def test_among_strangers_alone_nobody_is_likely() -> None:
+    shares = np.random.default_rng(2).random(2000)
+    assert np.quantile(Chances(shares).of(shares), 0.99) < 0.5
+
+
+def test_in_a_small_album_the_share_of_strangers_decides() -> None:
+    chances = Chances(np.linspace(0, 1, FEWEST - 1)).of(np.array([0, 0.01, 0.1, 0.9, np.nan]))
+    assert [in_words(chance) for chance in chances[:4]] == [
+        "almost certain", "very likely", "likely", "unlikely",
+    ]  # fmt: skip
+    assert np.isnan(chances[4])
