@@ -134,14 +134,20 @@ class Results:
     def _unknown(self, photos: PhotoBlock) -> np.ndarray:
         number = np.zeros(len(photos.faces), np.int64)
         with (
-            suppress(OSError, ValueError, KeyError),
+            suppress(OSError, ValueError, IndexError),
             (self.out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file,
         ):
-            for row in csv.DictReader(file):
-                for photo in self.photos_of.get(row["photo_id"], ()):
-                    face = photos.starts[photo] + int(row["face_index"])
-                    if face < photos.starts[photo + 1]:
-                        number[face] = unknown_number(row["unknown"])
+            rows = csv.reader(file)
+            header = next(rows, [])
+            name, photo_id, index = map(header.index, ("unknown", "photo_id", "face_index"))
+            starts, known = photos.starts.tolist(), dict[str, int]()
+            for row in rows:
+                for photo in self.photos_of.get(row[photo_id], ()):
+                    face = starts[photo] + int(row[index])
+                    if face < starts[photo + 1]:
+                        if row[name] not in known:
+                            known[row[name]] = unknown_number(row[name])
+                        number[face] = known[row[name]]
         return number
 
 

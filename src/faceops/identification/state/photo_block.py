@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from faceops.base.reasons import Reason
-from faceops.identification.state.found_photo import NO_FACES, FoundPhoto
+from faceops.identification.state.found_photo import FACE, FoundPhoto
 from faceops.identification.state.presence import SourceFile
 
 _NO_FILE = (-1,) * (len(SourceFile._fields) - 1)
@@ -95,7 +95,8 @@ class PhotoBlock:
             reembedded=np.array([one.reembedded for one in extractions], bool),
             failures={place: one.failure for place, one in enumerate(extractions) if one.failure},
             starts=np.cumsum([0, *(len(photo.faces) for photo in photos)]),
-            faces=np.concatenate([NO_FACES, *(photo.faces for photo in photos)]),
+            # NumPy compares the fields of each array that it concatenates.
+            faces=np.frombuffer(bytearray().join(photo.faces.data for photo in photos), FACE),
             embeddings=np.concatenate([np.zeros((0, embedding_size), np.float32), *embedded]),
         )
 
