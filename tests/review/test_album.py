@@ -174,7 +174,9 @@ def test_people_are_renamed_merged_and_separated(opened: Album) -> None:
 def test_a_person_is_forgotten(opened: Album, work: Path) -> None:
     person = opened.people[0]
     faces = opened.person(person)
+    opened.confirm([faces[-1].key], person)
     assert opened.forget(person).complete
+    assert opened.history() == []
     assert person not in opened.people
     assert opened.wait()
     assert all(face.person != person for face in named(opened))

@@ -1,32 +1,25 @@
-"""The album of the review page: what it lists, and the decisions that people make on it."""
+"""The album of the review page: the decisions that people make on it."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
 
 from faceops.base.errors import UsageError, printable
 from faceops.faces.detector import Box
 from faceops.gallery import people as enrolled_people
 from faceops.gallery.agreement import Agreement
-from faceops.gallery.decisions import Decisions
 from faceops.gallery.follow import locked_people
 from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_person
-from faceops.gallery.names import given_name, person_key
+from faceops.gallery.names import given_name
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.name_unknown import DISAGREEING
 from faceops.identification.unknown.unknown_people import unknown_number
-from faceops.release.bundle import Bundle
 from faceops.review import doctor as doctors
 from faceops.review import history as histories
-from faceops.review import pictures
 from faceops.review import piles as lists
 from faceops.review.decided import DecidedAlbum
-from faceops.review.faces import FaceKey, ReviewedFace, places_of, refused_people, reviewed_faces
-from faceops.review.live import Change, LiveAlbum, Status, stated
-
-COUNT = 60  # faces of one answer, unless it is asked for others
+from faceops.review.faces import FaceKey
+from faceops.review.live import Change, stated
+from faceops.review.views import AlbumViews
 
 
 @dataclass(frozen=True)
@@ -37,185 +30,12 @@ class Outcome:
     question: str = ""
 
 
-@dataclass(frozen=True)
-class ReviewedPhoto:
-    """A photo with its faces; `size` is its upright width and height, pixels."""
+class Album(AlbumViews):
+    """The latest results in a folder, on which people decide; usable from several threads.
 
-    photo_id: str
-    path: str
-    size: tuple[int, int]
-    faces: list[ReviewedFace]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found: people as (name in the gallery, name to show), photos as (id, path)."""
-
-    people: list[tuple[str, str]]
-    photos: list[tuple[str, str]]
-
-
-class Album:
-    """The latest results in `out`, with the gallery and its journal; usable from several threads.
-
-    Faces are named by their `FaceKey`, people by their name in the gallery, in any spelling. Every
-    method raises a UsageError for what is not there, with a sentence for the page.
-
-    Args:
-        by: name of the person who decides, "" if not stated.
-
-    Attributes:
-        publish: see `LiveAlbum.publish`.
-
-    Raises:
-        UsageError, FaceOpsError: as `LiveAlbum`.
+    Each decision returns the batch that `undo` takes back. It raises a UsageError if a face or an
+    unknown person is not there any more, and a FaceOpsError if the journal cannot be written.
     """
-
-    def __init__(self, out: Path, gallery: Path, bundle: Bundle, by: str = "") -> None:
-        self.by = by
-        self._live = LiveAlbum(out, gallery, bundle)
-        self.close, self.wait, self.publish = self._live.close, self._live.wait, self._live.publish
-
-    # What the page shows.
-
-    @property
-    def version(self) -> int:
-        """Rises whenever what is shown may have changed."""
-        return self._live.version
-
-    @property
-    def status(self) -> Status:
-        """What the album does now."""
-        return self._live.status
-
-    @property
-    def people(self) -> list[str]:
-        """The names that are known, for completion."""
-        return sorted(self._album.people, key=str.casefold)
-
-    @property
-    def _album(self) -> DecidedAlbum:
-        return self._live.decided
-
-    @property
-    def _budget(self) -> float:
-        return self._live.results.run.summary.budget
-
-    @property
-    def _bundle(self) -> Bundle:
-        return self._live.bundle
-
-    @property
-    def _decisions(self) -> Decisions:
-        return self._live.decisions
-
-    def decided(self) -> DecidedAlbum:
-        """Return the album as it is decided now."""
-        return self._album
-
-    def piles(self) -> list[lists.Pile]:
-        """Return the people of whom faces are to be confirmed, the one with most faces first."""
-        return lists.piles(self._album, self._budget)
-
-    def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
-        """Return the faces that may show `person`, the likeliest first."""
-        album = self._album
-        rows = lists.pile_rows(album, self._budget, self._name_of(album, person))
-        return self._reviewed(album, rows[start : start + count])
-
-    def people_cards(self) -> list[lists.PersonCard]:
-        """Return the enrolled and named people by name."""
-        with self._live.lock:
-            return lists.people_cards(self._album, self._decisions, self._budget)
-
-    def person(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
-        """Return the faces that are named `name`, the least sure first."""
-        album = self._album
-        rows = lists.person_rows(album, self._name_of(album, name))
-        return self._reviewed(album, rows[start : start + count])
-
-    def groups(self) -> list[lists.Group]:
-        """Return the unknown people, the one with most faces first."""
-        return lists.groups(self._album, self._bundle)
-
-    def group(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
-        """Return the faces of an unknown person such as unknown-007, the best first."""
-        album = self._album
-        rows = lists.group_rows(album, unknown_number(name))
-        return self._reviewed(album, rows[start : start + count])
-
-    def face(self, key: FaceKey) -> ReviewedFace:
-        """Return a face; UsageError if there is none."""
-        album = self._album
-        return self._reviewed(album, np.array([album.row(key)]))[0]
-
-    def photo(self, photo_id: str) -> ReviewedPhoto:
-        """Return a photo with its faces; UsageError if there is none."""
-        album = self._album
-        place = album.photo_places.get(photo_id)
-        if place is None:
-            raise UsageError("there is no such photo in this album; load the page again.")
-        rows = np.arange(*album.photos.starts[place : place + 2])
-        rows = rows[album.is_shown[rows]]
-        width, height = album.photos.sizes[place].tolist()
-        faces = self._reviewed(album, rows)
-        return ReviewedPhoto(photo_id, album.texts[place], (width, height), faces)
-
-    def why(self, key: FaceKey) -> doctors.Why:
-        """Return why a face has its name."""
-        album = self._album
-        row = album.row(key)
-        with self._live.lock:
-            (place,) = places_of(album, self._decisions, [row])
-            entry = self._decisions.entries.get(place.entry) if place and place.person else None
-        decided_by = "" if entry is None else entry.by or "somebody"
-        candidates = self._reviewed(album, np.array([row]))[0].candidates
-        return doctors.why(album, self._bundle, row, candidates, decided_by)
-
-    def history(self, start: int = 0, count: int = COUNT) -> list[histories.Made]:
-        """Return what was decided, the latest first."""
-        with self._live.lock:
-            return histories.history(self._decisions, start, count)
-
-    def doctor(self) -> doctors.Doctor:
-        """Return the enrolled faces and people that are to be looked at."""
-        album = self._album
-        shown = dict(zip(album.people, album.shown, strict=True))
-        return doctors.examine(album.gallery, self._bundle, shown)
-
-    def search(self, text: str, most: int = 20) -> Found:
-        """Return people and photos whose name or path has `text`, in any case."""
-        album, wanted = self._album, text.casefold().strip()
-        if not wanted:
-            return Found([], [])
-        people = [
-            pair
-            for pair in zip(album.people, album.shown, strict=True)
-            if any(wanted in name.casefold() for name in pair)
-        ]
-        people.sort(key=lambda pair: (not pair[1].casefold().startswith(wanted), pair[1]))
-        photos = []
-        for photo_id, place in album.photo_places.items():
-            if wanted in album.texts[place].casefold():
-                photos.append((photo_id, album.texts[place]))
-                if len(photos) == most:
-                    break
-        return Found(people[:most], photos)
-
-    def face_picture(self, key: FaceKey, size: int = 96) -> bytes:
-        """Return a square picture of a face, WebP."""
-        album = self._album
-        return pictures.face_picture(self._live.results, album, album.row(key), size)
-
-    def photo_picture(self, photo_id: str, side: int = 1280) -> bytes:
-        """Return a photo, upright, with a longest side of `side` pixels, JPEG."""
-        return pictures.photo_picture(self._live.results, self._album, photo_id, side)
-
-    def enrolled_picture(self, crop_id: str) -> bytes:
-        """Return the crop of an enrolled face, PNG."""
-        return pictures.enrolled_picture(self._album.gallery, crop_id)
-
-    # Decisions; each returns the batch that `undo` takes back.
 
     def confirm(self, keys: Sequence[FaceKey], person: str) -> str:
         """Decide that these faces show `person`, who may be new."""
@@ -333,21 +153,6 @@ class Album:
             person_id, entries = self._naming(face.person)
             refused = Entry(Action.REFUSE, face.photo_id, face.box, person=person_id)
             return self._write([*entries, refused], {face.photo_id})
-
-    def _reviewed(self, album: DecidedAlbum, rows: np.ndarray) -> list[ReviewedFace]:
-        with self._live.lock:  # decisions change
-            refused = refused_people(album, self._decisions, rows)
-        return reviewed_faces(album, self._bundle, rows, refused)
-
-    # Journal entries.
-
-    def _name_of(self, album: DecidedAlbum, person: str) -> str:
-        """Return the person's name as the album has it, in the spelling of the gallery."""
-        if person in album.places:
-            return person
-        key = person_key(person)
-        current = album.gallery.aliases.get(key, person)
-        return next((one for one in album.people if person_key(one) == person_key(current)), person)
 
     def _naming(self, person: str) -> tuple[str, list[Entry]]:
         """Return the id of a person, who may be new, and the entries that name them."""

@@ -297,7 +297,7 @@ class LiveAlbum:
 
     def _read_gallery(self) -> None:
         self._gallery = self._open_gallery()
-        self.decisions.add(self._journal.entries())
+        self.decisions = Decisions(self._journal.entries())  # some may have been forgotten
 
     def apply(self, change: Change) -> None:
         """Change the album now, and again when the thread has decided it; the caller locks."""
