@@ -10,7 +10,6 @@ from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import NamingRule
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.review.decided import DecidedAlbum
-from faceops.review.faces import in_words
 from faceops.review.piles import near_limit, person_rows, pile_rows, piles, to_confirm
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.made_up_run import named_block
@@ -109,17 +108,3 @@ def test_people_keep_their_faces_when_others_join_or_leave() -> None:
     merged = some.renamed("Ben", "Ada")
     assert [merged.people[one] for one in merged.faces.best] == ["Ada", "Ada"]
     assert merged.faces.reason.tolist()[0] == NO_REASON
-
-
-@pytest.mark.parametrize(
-    ("probability", "share", "words"),
-    [
-        (0.999, 0.0001, "almost certain"),
-        (0.999, 0.2, "possible"),  # in this album many strangers are as like
-        (0.3, 0.9, "unlikely"),
-        (0.99, NAN, "very likely"),
-        (0.6, NAN, "possible"),
-    ],
-)
-def test_probabilities_in_words(probability: float, share: float, words: str) -> None:
-    assert in_words(probability, share) == words
