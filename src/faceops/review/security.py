@@ -189,7 +189,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 headers["Referrer-Policy"] = _REFERRER_OF_LOGIN if is_login else _REFERRER
-                headers.setdefault("Cache-Control", "no-store")
+                # A script of an earlier version would not fit the page.
+                is_static = scope["path"].startswith("/static/")
+                headers.setdefault("Cache-Control", "no-cache" if is_static else "no-store")
             await send(message)
 
         answer: ASGIApp | None = self._refusal(request)

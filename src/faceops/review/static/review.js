@@ -25,6 +25,7 @@ function picture(source, size = 160) {
 
 let last = Promise.resolve();
 let waiting = 0;
+const KEPT_ALIVE = 60000; // bytes of a request that a browser sends although its page is gone
 
 async function ask(path, options) {
   let answer;
@@ -40,7 +41,8 @@ async function ask(path, options) {
 
 function post(decision, body) {
   const headers = { "Content-Type": "application/json", "X-FaceOps": "1" };
-  const options = { method: "POST", headers, body: JSON.stringify(body) };
+  const content = JSON.stringify(body);
+  const options = { method: "POST", headers, body: content, keepalive: content.length < KEPT_ALIVE };
   waiting += 1;
   const done = last.then(() => ask(`/api/${decision}`, options)).finally(() => {
     waiting -= 1;
@@ -50,8 +52,9 @@ function post(decision, body) {
   return done;
 }
 
+// The one that is on its way arrives; those behind it would be lost.
 window.addEventListener("beforeunload", (event) => {
-  if (waiting) event.preventDefault();
+  if (waiting > 1) event.preventDefault();
 });
 
 // What is said: a toast with Undo after a decision, an alert after an error.
@@ -93,7 +96,7 @@ function forgetEntry(entry) {
   store();
 }
 
-// Send a decision that the page shows already; `restore` takes that back.
+// Send a decision that the page shows already; `restore` takes that back, or returns the page to go to.
 function decide(decision, body, text, restore) {
   const entry = { text, restore };
   entry.batch = post(decision, body).then(async (answer) => {
@@ -121,15 +124,15 @@ async function undo() {
   if (!entry) return say("Nothing to undo here. History lists every decision.");
   store();
   say(`Undone: ${entry.text}`);
-  entry.restore?.();
+  const elsewhere = entry.restore ? entry.restore() : location.pathname;
   try {
     if (entry.batch) await post("undo", { batch: await entry.batch });
   } catch (error) {
     return complain(error);
   }
-  if (!entry.restore) {
+  if (elsewhere) {
     sayOnNextPage(`Undone: ${entry.text}`);
-    location.reload();
+    location.assign(elsewhere);
   }
 }
 
@@ -240,6 +243,7 @@ function leave(form, body) {
   decide(form.dataset.decision, body, form.dataset.leaves, () => {
     list.insertBefore(item, after?.isConnected ? after : null);
     item.focus();
+    return "";
   });
 }
 
@@ -372,13 +376,14 @@ class Board {
     if (next) this.moveTo(next, hadFocus);
     else this.goOn(hadFocus);
     return () => {
-      if (this.content !== content) return location.assign(address("confirm", content.name));
+      if (this.content !== content) return address("confirm", content.name);
       for (const item of items) {
         this.list.insertBefore(item, this.items.find((other) => other.place > item.place) ?? null);
       }
       this.left += items.length;
       this.update();
       this.moveTo(items[0], true);
+      return "";
     };
   }
 
@@ -523,7 +528,7 @@ class Board {
     if (changed.length) {
       const { name, shown } = this.content, keys = changed.map((item) => item.face.key);
       mark(true);
-      decide("confirm", { keys, person: name }, `${faces(keys.length)} confirmed as ${shown}`, () => mark(false));
+      decide("confirm", { keys, person: name }, `${faces(keys.length)} confirmed as ${shown}`, () => mark(false) ?? "");
     }
     this.selected.clear();
     this.update();
@@ -564,7 +569,7 @@ class Board {
     const back = this.take(items);
     undoable.push({ text: `${faces(items.length)} skipped`, restore: () => {
       this.skipped -= items.length;
-      back();
+      return back();
     } });
     say(`${faces(items.length)} skipped`, true);
   }
@@ -647,7 +652,7 @@ class Photo {
       await last;
       this.show(await ask(`/api/photo/${this.content.photo}`));
     };
-    await decide(decision, body, text, () => again().catch(complain)).then(again).catch(() => {});
+    await decide(decision, body, text, () => again().catch(complain) && "").then(again).catch(() => {});
   }
 
   confirm(person = this.best.person, shown = this.best.shown) {
