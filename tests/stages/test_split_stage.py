@@ -10,6 +10,13 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.dataset.expectations import check_split, stop_on_hard_failures
+from faceops.dataset.reviewed import (
+    PERSON,
+    STRANGER,
+    ReviewedFace,
+    write_hard_negatives,
+    write_reviewed,
+)
 from faceops.dataset.splits import SCHEMA
 from faceops.stages.split import main
 
@@ -66,6 +73,32 @@ def test_every_accepted_face_is_in_one_split(place: Path) -> None:
     before = (place / "build/split/faces.parquet").read_bytes()
     main()
     assert (place / "build/split/faces.parquet").read_bytes() == before
+
+
+def test_confirmed_people_train_and_ignored_strangers_calibrate(place: Path) -> None:
+    main()
+    before = {row["person"]: row["split"] for row in faces(place)}
+    confirmed = [person for person, split in before.items() if split == "test"][:4]
+    (stranger,) = [person for person, split in before.items() if split == "train"][:1]
+    paths = [f"photos/{person}/crop.jpg" for person in (*confirmed, stranger)]
+    kinds = [PERSON] * 4 + [STRANGER]
+    box = (0.0, 0.0, 9.0, 9.0)
+    reviewed = [
+        ReviewedFace(path, kind, "a" * 64, box, "b" * 32)
+        for path, kind in zip(paths, kinds, strict=True)
+    ]
+    write_reviewed(place / "build/validate/inputs/reviewed.csv", reviewed)
+    several = [p for p in confirmed if sum(row["person"] == p for row in faces(place)) > 1]
+    pairs = {(several[0].lower(), several[1]): 3, (several[0], stranger): 1, ("Nobody", "Else"): 1}
+    write_hard_negatives(place / "build/validate/inputs/hard_negatives.csv", pairs)
+    main()
+    after = {row["person"]: row["split"] for row in faces(place)}
+    assert {after[person] for person in confirmed} == {"train"}
+    assert after[stranger] == "val"
+    others = before.keys() - {*confirmed, stranger}
+    assert {p: after[p] for p in others} == {p: before[p] for p in others}
+    used = pq.read_table(place / "build/split/hard_negatives.parquet").to_pylist()
+    assert used == [{"person": several[0], "other": several[1]}]
 
 
 def test_split_by_lfw_follows_its_lists(place: Path) -> None:

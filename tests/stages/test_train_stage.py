@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,21 @@ def test_without_epochs_the_start_is_written_without_embedding_a_face(
     settings = read_params(root / "params.yaml").train
     start, stored = start_model(settings, None), load_model(root / "build/train")
     assert weights_sha256(stored) == weights_sha256(start)
+
+
+def test_training_starts_from_a_trained_model_of_the_same_architecture(root: Path) -> None:
+    lay_out(root)
+    (root / "params.yaml").write_text(PARAMS)
+    main()
+    shutil.copytree(root / "build/train", root / "earlier")
+    again = PARAMS.replace("_epochs: 1", "_epochs: 0") + "  start: earlier\n"
+    (root / "params.yaml").write_text(again)
+    main()
+    start, stored = load_model(root / "earlier"), load_model(root / "build/train")
+    assert weights_sha256(stored) == weights_sha256(start)
+    (root / "params.yaml").write_text(again.replace("embedding_size: 8", "embedding_size: 16"))
+    with pytest.raises(FaceOpsError, match=r"start = earlier has embedding_size 8, not 16"):
+        main()
 
 
 def test_missing_crops_are_one_sentence(root: Path) -> None:

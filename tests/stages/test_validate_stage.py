@@ -125,10 +125,14 @@ def test_the_small_files_that_later_stages_read_are_copied(place: Path) -> None:
     lists.mkdir(parents=True)
     (lists / "peopleDevTest.txt").write_text("0\n")
     (place / "data/groups.csv").write_text("person,glasses\nAnn,yes\n")
+    for name in ("imported/reviewed.csv", "hard_negatives.csv"):
+        (place / "data" / name).parent.mkdir(exist_ok=True)
+        (place / "data" / name).write_text("person\n")
     copy_inputs("data/groups.csv")
     inputs = place / "build/validate/inputs"
     copied = sorted(path.name for path in inputs.iterdir())
-    assert copied == ["groups.csv", "peopleDevTest.txt", "sources.json"]
+    reviewed = ["hard_negatives.csv", "reviewed.csv"]
+    assert copied == sorted(["groups.csv", "peopleDevTest.txt", "sources.json", *reviewed])
     assert (inputs / "groups.csv").read_text() == "person,glasses\nAnn,yes\n"
     assert json.loads((inputs / "sources.json").read_text()).keys() == {"synthetic"}
     with pytest.raises(UsageError, match=r"evaluate\.slices = data/no\.csv does not exist"):

@@ -113,6 +113,9 @@ class Train(Section):
     backbone: str = param(
         "pretrained", "a name in embedding/backbones; pretrained starts from SFace"
     )
+    start: str = param(
+        "", "folder of a trained model (model.safetensors, model.json) to start from; '': none"
+    )
     embedding_size: int = param(128, "dimensions (pretrained: 128)", ge=8)
     input_size: int = param(
         112, "side of the network's input, pixels (pretrained: 112)", ge=32, le=224

@@ -15,8 +15,9 @@ from faceops.dataset.names import name_key
 from faceops.dataset.splits import TRAIN, VAL
 
 REVIEWED = "reviewed"  # the source in the manifest
-REVIEWED_FILE = Path("imported/reviewed.csv")  # in the data folder, as the lists of other sources
-HARD_NEGATIVES_FILE = Path("hard_negatives.csv")  # in the data folder
+# In the data folder; the stage `validate` copies both to build/validate/inputs.
+REVIEWED_FILE = Path("imported/reviewed.csv")  # as the lists of other sources
+HARD_NEGATIVES_FILE = Path("hard_negatives.csv")
 PERSON, STRANGER = "person", "stranger"  # kinds
 _BOX = ("x", "y", "width", "height")
 _COLUMNS = ("path", "origin", "kind", *_BOX, "decision")

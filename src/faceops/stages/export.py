@@ -101,7 +101,7 @@ def embedder_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> 
     if train.backbone == "pretrained":
         sface = catalogue["sface"]
         how = "trained further by this pipeline"
-        if not epochs:
+        if not epochs and not train.start:
             how = "as published, not trained further"
         elif train.freeze:
             how = "its last layers trained further by this pipeline"

@@ -13,8 +13,16 @@ from faceops.base.files import atomic_path, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 from faceops.dataset.expectations import check_split, stop_on_hard_failures
-from faceops.dataset.names import read_people_list
+from faceops.dataset.names import name_key, read_people_list
+from faceops.dataset.reviewed import (
+    HARD_NEGATIVES_FILE,
+    REVIEWED_FILE,
+    read_hard_negatives,
+    read_reviewed,
+    reviewed_splits,
+)
 from faceops.dataset.splits import (
+    TRAIN,
     accepted_faces,
     split_by_lists,
     split_figures,
@@ -28,6 +36,13 @@ INPUTS = Path("build/validate/inputs")  # copies of files of data/
 
 
 def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
+    """Return person -> split: what the review says, and for the others what the parameters say."""
+    touched = reviewed_splits(photos, read_reviewed(INPUTS / REVIEWED_FILE.name))
+    others = Counter({person: photos[person] for person in photos if person not in touched})
+    return _splits_by_params(others, all_params) | touched
+
+
+def _splits_by_params(photos: Counter[str], all_params: Params) -> dict[str, str]:
     params, min_photos = all_params.split, all_params.validate_.min_photos
     if params.by == "random":
         return split_randomly(photos, params.val, params.test, params.seed, min_photos)
@@ -52,6 +67,19 @@ def _read_faces() -> pa.Table:
         raise FaceOpsError(f"{FACES} cannot be read ({why}); run the stage crop again.") from None
 
 
+def _write_hard_negatives(table: pa.Table) -> None:
+    """Write the pairs of training people who were taken for each other, as `table` spells them."""
+    rows = table.select(["person", "split", "negative_only"]).to_pylist()
+    several = {row["person"] for row in rows if row["split"] == TRAIN and not row["negative_only"]}
+    spelled = {name_key(person): person for person in several}
+    listed = read_hard_negatives(INPUTS / HARD_NEGATIVES_FILE.name)
+    pairs = [(spelled.get(name_key(one)), spelled.get(name_key(other))) for one, other in listed]
+    used = [{"person": one, "other": other} for one, other in pairs if one and other]
+    schema = pa.schema([("person", pa.string()), ("other", pa.string())])
+    with atomic_path(OUT / "hard_negatives.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(used, schema), temporary)
+
+
 def main() -> None:
     """Read build/crop/faces.parquet; write build/split/."""
     params = read_params(Path("params.yaml"))
@@ -66,6 +94,7 @@ def main() -> None:
         print(warning, file=sys.stderr)
     with atomic_path(OUT / "faces.parquet") as temporary:
         pq.write_table(table, temporary)
+    _write_hard_negatives(table)
     counts = [f"{s} {f['people']} people, {f['photos']} photos" for s, f in figures.items()]
     print(f"split: {'; '.join(counts)}")
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from faceops.config.params_file import read_params
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import check_train_params
 from faceops.embedding.embedder import Embedder, choose_device
-from faceops.embedding.model_file import save_model
+from faceops.embedding.model_file import WEIGHTS, save_model
 from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
 from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.inputs import build_inputs
@@ -29,6 +30,7 @@ from faceops.weights.fetch import weight_path
 PARAMS = Path("params.yaml")
 CROPS = Path("build/crop/crops.npy")
 FACES = Path("build/split/faces.parquet")
+HARD_NEGATIVES = Path("build/split/hard_negatives.parquet")
 OUT = Path("build/train")
 CHECKPOINTS = Path("build/checkpoints")
 MLFLOW_RUN = "mlflow_run_id"  # a file beside a run's checkpoint
@@ -38,8 +40,12 @@ def main() -> None:
     """Read build/crop and build/split; write build/train; log to MLflow."""
     settings = read_params(PARAMS).train
     check_train_params(settings, PARAMS)
-    train, val = _faces_of("train"), _faces_of("val")
+    confused = _hard_negatives()
+    train, val = _faces_of("train", confused), _faces_of("val")
     sface = weight_path("sface") if settings.backbone == "pretrained" else None
+    start_weights = sface
+    if settings.start:
+        start_weights = Path(settings.start) / WEIGHTS
     if settings.warmup_epochs + settings.triplet_epochs == 0:
         print("train: warmup_epochs and triplet_epochs are 0: nothing is trained", file=sys.stderr)
         start = TrainingResult([{"epoch": 0, "phase": "start", "miner": ""}], 0, "finished")
@@ -50,9 +56,10 @@ def main() -> None:
         return
     device = choose_device(settings.device)
     processes = Processes.join(device)
-    data = [sha256_file(FACES), sha256_file(CROPS)]
-    key = run_key(settings, *data, sha256_file(sface) if sface else "")
     model = start_model(settings, sface)
+    data = [sha256_file(FACES), sha256_file(CROPS)]
+    pairs = [sha256_file(HARD_NEGATIVES)] if confused else []
+    key = run_key(settings, *data, sha256_file(start_weights) if start_weights else "", *pairs)
     if processes.rank == 0:
         size = f"{train.people} people, {len(train)} photos"
         print(f"train: {settings.backbone} on {device.type}, {size}", file=sys.stderr)
@@ -116,7 +123,14 @@ def write_result(
     write_json(OUT / "train.json", summary)
 
 
-def _faces_of(split: str) -> FaceDataset:
+def _hard_negatives() -> list[tuple[str, str]]:
+    """Return pairs of people who were taken for each other; none from an earlier split stage."""
+    if not HARD_NEGATIVES.exists():
+        return []
+    return [(row["person"], row["other"]) for row in pq.read_table(HARD_NEGATIVES).to_pylist()]
+
+
+def _faces_of(split: str, confused: Iterable[tuple[str, str]] = ()) -> FaceDataset:
     for path in (CROPS, FACES):
         if not path.exists():
             raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.")
@@ -126,6 +140,7 @@ def _faces_of(split: str) -> FaceDataset:
         table["crop"].to_numpy(),
         table["person"].to_pylist(),
         table["negative_only"].to_numpy(),
+        confused,
     )
 
 

@@ -19,6 +19,7 @@ from faceops.dataset.manifest import (
     write_manifest,
     write_quarantine_list,
 )
+from faceops.dataset.reviewed import HARD_NEGATIVES_FILE, REVIEWED_FILE
 from faceops.dataset.validate import validate_photos
 from faceops.photos.formats import PhotoLimits
 from faceops.stages import run_stage
@@ -74,7 +75,8 @@ def copy_inputs(slices: str) -> None:
     Raises:
         UsageError: `slices` (evaluate.slices, "" for none) is not a file.
     """
-    files = [path for path in PEOPLE_LISTS if path.is_file()]
+    reviewed = (DATA / REVIEWED_FILE, DATA / HARD_NEGATIVES_FILE)
+    files = [path for path in (*PEOPLE_LISTS, *reviewed) if path.is_file()]
     if slices:
         if not Path(slices).is_file():
             raise UsageError(f"evaluate.slices = {slices} does not exist; name a CSV file.")

@@ -34,6 +34,23 @@ def test_a_balanced_batch_holds_four_people_and_an_epoch_all_people(seed: int) -
     assert {int(label) for batch in batches(seed) for label in LABELS[batch]} == set(range(10))
 
 
+def test_people_who_were_taken_for_each_other_are_drawn_into_one_batch() -> None:
+    pairs = ((0, 7), (3, 8), (1, 9))
+
+    def together(confused: tuple[tuple[int, int], ...]) -> float:
+        sampler = BalancedSampler(LABELS, SINGLES, 4, 3, confused=confused)
+        found = []
+        for seed in range(40):
+            for batch in sampler.epoch(np.random.default_rng(seed)):
+                people = LABELS[batch]
+                assert len(set(people.tolist())) == 4
+                found += [set(pair) <= set(people.tolist()) for pair in pairs if pair[0] in people]
+        return float(np.mean(found))
+
+    assert together(()) < 0.45
+    assert together(pairs) > 0.65
+
+
 @pytest.mark.parametrize(("negatives", "added"), [(0, 0), (2, 2), (99, 6)])
 def test_singles_are_added_as_negatives(negatives: int, added: int) -> None:
     assert all(SINGLES[batch].sum() == added for batch in batches(negatives=negatives))

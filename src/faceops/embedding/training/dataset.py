@@ -1,7 +1,8 @@
 """The faces of a split, the samplers that draw batches from them, and the batches of each epoch."""
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,23 +22,34 @@ class FaceDataset:
     rows: int64 (N,), the row in `crops` of each face of this split.
     labels: int64 (N,); people with two or more photos are 0 .. people - 1, the others follow.
     negative_only: bool (N,), faces of people with one photo.
+    confused: pairs of labels below `people`, of people who were taken for each other.
     """
 
     crops: np.ndarray
     rows: np.ndarray
     labels: np.ndarray
     negative_only: np.ndarray
+    confused: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(
-        cls, crops: np.ndarray, rows: np.ndarray, persons: list[str], negative_only: np.ndarray
+        cls,
+        crops: np.ndarray,
+        rows: np.ndarray,
+        persons: list[str],
+        negative_only: np.ndarray,
+        confused: Iterable[tuple[str, str]] = (),
     ) -> "FaceDataset":
-        """Number the `persons` (N names) in alphabetical order, negative-only ones last."""
+        """Number the `persons` (N names) in alphabetical order, negative-only ones last.
+
+        `confused`: pairs of them with two photos or more.
+        """
         singles = {name for name, single in zip(persons, negative_only, strict=True) if single}
         names = sorted(set(persons), key=lambda name: (name in singles, name))
         number = {name: index for index, name in enumerate(names)}
         labels = np.array([number[name] for name in persons], dtype=np.int64)
-        return cls(crops, np.asarray(rows), labels, np.asarray(negative_only, dtype=bool))
+        pairs = tuple((number[one], number[other]) for one, other in confused)
+        return cls(crops, np.asarray(rows), labels, np.asarray(negative_only, dtype=bool), pairs)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,6 +97,8 @@ class BalancedSampler:
         people: P, at most as many as there are.
         photos: K; of a person with fewer photos, all of them: a photo is never its own positive.
         negatives: negative-only photos that are added to each batch.
+        confused: pairs of labels to draw into one batch, as a miner looks for negatives there. The
+            labels of people with several photos are 0 and up.
     """
 
     labels: np.ndarray
@@ -92,6 +106,7 @@ class BalancedSampler:
     people: int
     photos: int
     negatives: int = 0
+    confused: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         usable = self.labels[~self.negative_only]
@@ -112,7 +127,8 @@ class BalancedSampler:
             while len(queue) < people:
                 # People left over from the last pass come first, and not twice in a batch.
                 drawn = generator.permutation(len(photos_of)).tolist()
-                queue += sorted(drawn, key=lambda person: person in queue)
+                drawn.sort(key=lambda person: person in queue)
+                queue += self._side_by_side(drawn, queue)
             chosen, queue = queue[:people], queue[people:]
             batch = [
                 generator.choice(own, min(self.photos, len(own)), replace=False)
@@ -122,6 +138,18 @@ class BalancedSampler:
                 added = min(self.negatives, len(singles))
                 batch.append(generator.choice(singles, added, replace=False))
             yield np.concatenate(batch)
+
+    def _side_by_side(self, people: list[int], queue: list[int]) -> list[int]:
+        """Return `people` with those of a pair one after the other: mostly in one batch.
+
+        Who is in the `queue` stays: nobody comes twice in a batch.
+        """
+        others = defaultdict(list)
+        for one, other in (*self.confused, *((b, a) for a, b in self.confused)):
+            if other not in queue:
+                others[one].append(other)
+        order = dict.fromkeys(each for one in people for each in (one, *others[one]))
+        return list(order)
 
 
 @dataclass(frozen=True)
@@ -252,4 +280,6 @@ class Epochs:
         if phase == "warmup" and settings.warmup_sampler != "balanced":
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
             return UniformSampler(classified, people * photos)
-        return BalancedSampler(train.labels, train.negative_only, people, photos, negatives)
+        return BalancedSampler(
+            train.labels, train.negative_only, people, photos, negatives, train.confused
+        )

@@ -31,6 +31,7 @@ from faceops.embedding.embedder import Embedder
 from faceops.embedding.global_mining import MemoryBank
 from faceops.embedding.heads import build_head, class_centres
 from faceops.embedding.miners import MINERS, squared_distances, triplet_loss
+from faceops.embedding.model_file import load_model
 from faceops.embedding.training.batch_figures import (
     batch_figures,
     check_collapse,
@@ -82,7 +83,23 @@ class TrainingLog:
 
 
 def start_model(settings: Train, sface: Path | None) -> Embedder:
-    """Return SFace from the file `sface`, or an untrained network drawn from `settings.seed`."""
+    """Return SFace from the file `sface`, or an untrained network drawn from `settings.seed`.
+
+    With `settings.start` it is the trained model in that folder.
+
+    Raises:
+        FaceOpsError: there is none, or it is of another architecture than the settings say.
+    """
+    if settings.start:
+        model = load_model(Path(settings.start))
+        names = ("backbone", "embedding_size", "input_size", "colour")
+        for name in names:
+            if (own := getattr(model, name)) != getattr(settings, name):
+                raise FaceOpsError(
+                    f"the model in train.start = {settings.start} has {name} {own}, not "
+                    f"{getattr(settings, name)}; set train.{name} to {own}, or start from another."
+                )
+        return model
     if settings.backbone == "pretrained":
         assert sface is not None
         return load_sface(sface)
