@@ -4,6 +4,7 @@ python -m flows.rebuild                            # params.yaml as it is
 python -m flows.rebuild --experiment lfw_pretrained
 python -m flows.rebuild --force train              # this stage again, though nothing changed
 python -m flows.rebuild --promote                  # champion at once, if the gate lets it pass
+python -m flows.rebuild --from-review gallery      # learn from the decisions in a gallery's journal
 
 Without PREFECT_API_URL the flow starts a temporary server; with it, the run is
 recorded there.
@@ -40,6 +41,7 @@ from faceops.registry.register import FAILED, RAN, UNCHANGED, StageRun, dvc_stag
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos
 from faceops.release.signature import signing_key
+from flows import from_review as review
 
 RECORD_LIMIT_S = 1800
 GATE_LIMIT_S = 6 * 3600
@@ -278,22 +280,35 @@ def rebuild(
     experiment: str | None = None,
     force: str | None = None,
     promote: bool = False,
+    from_review: str | None = None,
+    min_decisions: int = review.MIN_DECISIONS,
 ) -> dict[str, Any]:
     """Run the whole pipeline, register the release and compare it with the champion.
 
     The run ends as Completed, or as Refused where the gate refused the release: the champion is
-    then unchanged.
+    then unchanged. It ends as Waiting where too few decisions are new.
 
     Args:
         root: the repository.
         experiment: a name in experiments/ or a YAML file to write params.yaml from first.
         force: a stage to run again although nothing that it depends on changed.
         promote: make the release champion if it passes the gate; else a person does.
+        from_review: a gallery: the faces that people decided about go into data/ first, and
+            training starts from the champion, by default with experiments/reviewed.yaml.
+        min_decisions: with from_review: do nothing if fewer decisions are new.
     """
     folder = Path(root)
     check_arguments(folder, experiment, force)
     with rebuild_lock(folder):
-        if experiment:
+        reviewed, start = None, ""
+        if from_review:
+            new, reviewed = review.import_decisions(folder, Path(from_review), min_decisions)
+            if reviewed is None:
+                message = f"{new} decisions are new, fewer than {min_decisions}"
+                data = {"message": message}
+                return Completed(name="Waiting", message=message, data=data)  # type: ignore[return-value]
+            start = review.write_review_params(folder, experiment or review.EXPERIMENT)
+        elif experiment:
             write_params(read_params(experiment_file(folder, experiment)), folder / "params.yaml")
         photos = check_data(folder)
         run_id = open_run(folder)
@@ -313,6 +328,8 @@ def rebuild(
         finally:
             report_stages(photos, runs)
     report_release(result)
+    if reviewed is not None:
+        result["review"] = review.report_review(reviewed, start, result)
     if result["gate"] == "refused":
         get_run_logger().warning("the gate refused version %d", result["version"])
         for reason in result["reasons"]:
@@ -328,17 +345,30 @@ def main() -> int:
     parser.add_argument("--experiment", help="a name in experiments/, or a YAML file")
     parser.add_argument("--force", metavar="STAGE", help="run this stage again")
     parser.add_argument("--promote", action="store_true", help="if it passes the gate")
+    text = "learn from the decisions in the journal of this gallery"
+    parser.add_argument("--from-review", metavar="GALLERY", help=text)
+    text = "with --from-review: if at least N are new (default: %(default)s)"
+    default = review.MIN_DECISIONS
+    parser.add_argument("--min-decisions", type=int, default=default, metavar="N", help=text)
     args = parser.parse_args()
     try:
         check_arguments(ROOT, args.experiment, args.force)
         with rebuild_lock(ROOT):
             pass  # before a server is started for nothing
-        result = rebuild(experiment=args.experiment, force=args.force, promote=args.promote)
+        result = rebuild(
+            experiment=args.experiment, force=args.force, promote=args.promote,
+            from_review=args.from_review, min_decisions=args.min_decisions,
+        )  # fmt: skip
     except Exception as error:
         if (reported := user_error(error)) is None:
             raise
         print(f"rebuild: {reported}", file=sys.stderr)
         return reported.exit_code
+    if "version" not in result:
+        print(f"rebuild: {result['message']}; nothing to do")
+        return 0
+    if "review" in result:
+        print(result["review"])
     done = "registered" if result["new"] else "nothing has changed since"
     print(f"{done} faceops version {result['version']}: {result['summary']}")
     print(result["message"])

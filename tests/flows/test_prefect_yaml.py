@@ -20,7 +20,10 @@ def deployments(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in content["deployments"]}
 
 
-@pytest.mark.parametrize(("name", "flow_name"), [("nightly", "identify"), ("weekly", "rebuild")])
+@pytest.mark.parametrize(
+    ("name", "flow_name"),
+    [("nightly", "identify"), ("weekly", "rebuild"), ("learn", "rebuild")],
+)
 def test_the_entrypoint_loads_and_takes_the_parameters(
     repository: Path,
     deployments: dict[str, dict[str, Any]],

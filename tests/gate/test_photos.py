@@ -8,7 +8,14 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
-from faceops.gate.photos import data_sha256, freeze
+from faceops.dataset.reviewed import (
+    PERSON,
+    REVIEWED_FILE,
+    STRANGER,
+    ReviewedFace,
+    write_reviewed,
+)
+from faceops.gate.photos import data_sha256, freeze, touched_by_review
 
 
 @pytest.fixture
@@ -60,6 +67,21 @@ def test_a_person_with_a_photo_that_was_trained_on_is_left_out(data: Path) -> No
     frozen = freeze(data, [], seen_photos=seen)
     assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
     assert frozen.left_out == 1
+
+
+def test_whom_a_review_touched_is_left_out_by_name_and_by_photo(data: Path, tmp_path: Path) -> None:
+    """Ada was confirmed on another photo; a face of Bo's photo was ignored as a stranger's."""
+    box, entry = (0.0, 0.0, 4.0, 4.0), "e" * 32
+    bo = sha256_file(data / "Bo/2.png")
+    faces = [
+        ReviewedFace("photos/ada/1.jpg", PERSON, "a" * 64, box, entry),
+        ReviewedFace("photos/stranger-1/2.jpg", STRANGER, bo, box, entry),
+    ]
+    write_reviewed(tmp_path / "other" / REVIEWED_FILE, faces)
+    people, photos = touched_by_review([tmp_path / "other", data])
+    frozen = freeze(data, people, seen_photos=photos)
+    assert {photo.person for photo in frozen.photos} == {"Cy"}
+    assert frozen.left_out == 2
 
 
 def test_the_sha256_depends_on_bytes_and_people_alone(data: Path) -> None:

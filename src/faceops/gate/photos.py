@@ -11,6 +11,7 @@ from faceops.base.progress import track
 from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import read_imported
 from faceops.dataset.names import name_key
+from faceops.dataset.reviewed import REVIEWED_FILE, read_reviewed
 from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos, quarantined_photos
 
 
@@ -78,6 +79,19 @@ def freeze(
     imported = read_imported(data)
     sources = tuple(imported.get(photo.path, "") for photo in photos)
     return FrozenPhotos(photos, people, len(left_out), _digest(photos, hashed), whole, sources)
+
+
+def touched_by_review(folders: Iterable[Path]) -> tuple[set[str], frozenset[str]]:
+    """Return the people and the photos (sha256) from which data folders have reviewed faces.
+
+    The gate leaves them out, whatever a release was trained on: they were chosen for being hard for
+    a champion.
+
+    Raises:
+        FaceOpsError: a list of reviewed faces is damaged.
+    """
+    faces = [face for folder in folders for face in read_reviewed(folder / REVIEWED_FILE)]
+    return {face.person for face in faces}, frozenset(face.photo_id for face in faces)
 
 
 def data_sha256(data: Path) -> str:

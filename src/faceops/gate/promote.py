@@ -9,7 +9,7 @@ from faceops.base.files import write_file
 from faceops.config.sections import Gate
 from faceops.gate import verdict as verdicts
 from faceops.gate.compare import Comparison
-from faceops.gate.photos import data_sha256, freeze
+from faceops.gate.photos import data_sha256, freeze, touched_by_review
 from faceops.registry import champion as registry
 from faceops.registry.fetch import fetch_split, load_fetched, require_loadable
 from faceops.registry.published.assemble import calibration_people, load_published
@@ -20,6 +20,7 @@ from faceops.release.evaluate.embed_photos import labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
 
 FOLDER = Path("build/gate")
+DATA = Path("data")
 FACES = Path("build/evaluations")  # shared with `faceops evaluate --data`
 
 
@@ -62,11 +63,12 @@ def gate_release(
     seen = [
         _seen(model, version, people, root) for model, version in zip(models, versions, strict=True)
     ]
+    reviewed_people, reviewed_photos = touched_by_review({root / DATA, root / settings.data})
     frozen = freeze(
         root / settings.data,
-        {person for one in seen for person in one.split or ()},
+        {person for one in seen for person in one.split or ()} | reviewed_people,
         settings.photos_sha256,
-        frozenset().union(*(one.photos for one in seen)),
+        reviewed_photos.union(*(one.photos for one in seen)),
     )
     slices = str(root / settings.slices) if settings.slices else ""
     complete = settings.model_copy(update={"slices": slices})

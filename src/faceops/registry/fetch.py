@@ -179,6 +179,29 @@ def fetch_split(version: Version, folder: Path) -> Path | None:
         return None
 
 
+def fetch_trained(version: Version, folder: Path) -> Path | None:
+    """Return the folder of the trained model before its export, put into `folder`.
+
+    None where the version's run has none: it was registered by an earlier FaceOps, or deleted.
+
+    Raises:
+        FaceOpsError: the store does not answer, or `folder` cannot be written.
+    """
+    if not version.run_id:
+        return None
+    try:
+        with store_errors(f"fetching the weights of version {version.version}"):
+            if not mlflow.MlflowClient().list_artifacts(version.run_id, store.TRAINED_ARTIFACT):
+                return None
+            folder.mkdir(parents=True, exist_ok=True)
+            address = f"runs:/{version.run_id}/{store.TRAINED_ARTIFACT}"
+            return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
+    except UnreachableError:
+        raise
+    except StoreError:  # its run was deleted
+        return None
+
+
 def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelease:
     with store.short_timeout(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()

@@ -114,6 +114,8 @@ def register_last_run(
         mlflow.log_metrics(metrics)
         _log_history(run.info.run_id, root / "build/train/history.csv")
         _log_data(root)
+        for path in sorted((root / store.TRAINED).glob("model.*")):  # to start a rebuild from
+            mlflow.log_artifact(str(path), store.TRAINED_ARTIFACT)
         for folder in PICTURES:
             for picture in sorted((root / folder).glob("*.png")):
                 mlflow.log_artifact(str(picture), "pictures")
