@@ -249,6 +249,9 @@ def write_summary(
         "  faceops enrol PEOPLE_DIR            your own people: PEOPLE_DIR/Name/photo.jpg",
         "  faceops identify PHOTOS_DIR --gallery gallery --out found",
         "  make mlflow                         choose a release in the browser",
+        "",
+        "Confirm, correct and name the people of this album in the browser",
+        f"  faceops review --out {FOUND} --gallery {GALLERY}",
     ]
     return lines
 
