@@ -123,6 +123,21 @@ def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
     assert split(here, "Ann") == ("Ben", 2)
 
 
+def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
+    both: tuple[Path, Path],
+) -> None:
+    here, there = both
+    merge(here, "Ann", "Ben")
+    merge(there, "Ben", "Ann")
+    import_decisions(here, export(there))
+    import_decisions(there, export(here))
+    assert names(here) == names(there) == ["Ann"] * 3
+    entries = Journal(here).entries()
+    assert import_decisions(here, export(there)).changes == []
+    assert Journal(here).entries() == entries
+    assert split(here, "Ann", "Ben") == ("Ben", 3)  # the earlier merge holds again
+
+
 def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[Path, Path]) -> None:
     here, there = both
     rename(there, "Ann", "Cy")

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from faceops.base.errors import DamageError, FaceOpsError
@@ -191,6 +192,7 @@ def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
         {"person": ""},
         {"person": ["ann"]},
         {"surprise": 1},
+        {"action": "merge", "box": None, "photo_id": "", "detail": "ann"},
         {"action": "same", "person": ""},
     ],
 )
@@ -208,6 +210,15 @@ def test_times_rise_although_the_clock_is_set_back(tmp_path: Path) -> None:
     Journal(tmp_path).merge([later])
     Journal(tmp_path).append([about(Action.CONFIRM, "ben")])
     assert [entry.person for entry in Journal(tmp_path).entries()] == ["ann", "ben"]
+
+
+def test_merges_in_any_order_end_in_one_person() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        pairs = [random.permutation(list("abcd"))[:2].tolist() for _ in range(6)]
+        decisions = Decisions([Entry(Action.MERGE, person=p, detail=d) for p, d in pairs])
+        assert decisions.current(pairs[-1][0]) == decisions.current(pairs[-1][1])
+        assert all(decisions.current(decisions.current(p)) == decisions.current(p) for p in "abcd")
 
 
 def test_removed_entries_leave_no_bytes(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the entries of a journal amount to: whom each face shows, and who has which name."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -218,11 +218,7 @@ class Decisions:
 
     def current(self, person: str) -> str:
         """Return the id of the person that this one was merged into, else the same id."""
-        seen = {person}
-        while (into := self._into.get(person)) is not None and into not in seen:
-            seen.add(into)
-            person = into
-        return person
+        return _last(self._into, person)
 
     def name(self, person: str) -> str:
         """Return the person's name, unique in a gallery; "" for a person without one."""
@@ -303,8 +299,14 @@ class Decisions:
             elif entry.action == Action.PICTURE:
                 if entry.box:
                     pictures[entry.person] = entry.photo_id, entry.box
+            elif entry.action == Action.SHOW:
+                shown[entry.person] = entry.detail
             else:
-                (shown if entry.action == Action.SHOW else into)[entry.person] = entry.detail
+                # Two machines may merge two people the one into the other: the later one holds.
+                into.pop(entry.person, None)
+                if _last(into, entry.detail) == entry.person:
+                    into.pop(entry.detail)
+                into[entry.person] = entry.detail
         self._names, self._shown, self._into = names, shown, into
         self._pictures = {self.current(person): place for person, place in pictures.items()}
         self._ids = {person_key(name): person for person, name in self.people().items()}
@@ -315,3 +317,10 @@ class Decisions:
             and (latest := named_at.get(entry.person)) is not None
             and self.holds(entry.id) == (at <= latest)
         }
+
+
+def _last(into: Mapping[str, str], person: str) -> str:
+    """Return the last person in the chain of merges that begins with `person`."""
+    while (following := into.get(person)) is not None:
+        person = following
+    return person

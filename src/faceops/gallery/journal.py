@@ -138,6 +138,8 @@ class Entry:
             raise ValueError("a photo that is the same as none")
         if (self.action in _OF_PERSON) != bool(self.person):
             raise ValueError(f"a decision {self.action} with a wrong person")
+        if self.action == Action.MERGE and self.detail == self.person:
+            raise ValueError("a person is merged into the same person")
         if self.action == Action.IGNORE and self.detail not in list(Ignored):
             raise ValueError(f"a face is ignored as {self.detail!r}, not {', '.join(Ignored)}")
         if self.action in (Action.NAME, Action.MERGE, Action.UNDO) and not self.detail:

@@ -1,6 +1,6 @@
 """Undo decisions, and what a gallery made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def undo(gallery_dir: Path, chosen: str = "", *, by: str = "") -> Undone:
     with locked_people(gallery_dir) as people:
         decisions = people.decisions
         entries = _chosen(decisions, chosen) if chosen else _latest(decisions)
-        undone = list({entry.id: entry for entry in _undoable(decisions, entries)}.values())
+        undone = undoable(decisions, entries)
         if not undone:
             raise FaceOpsError(f"{chosen} is undone already; see `faceops decisions list`.")
         batch = new_batch()
@@ -81,8 +81,15 @@ def _chosen(decisions: Decisions, chosen: str) -> list[Entry]:
     raise UsageError(f"there is no decision {chosen}; `faceops decisions list` shows what can be.")
 
 
-def _undoable(decisions: Decisions, entries: list[Entry]) -> Iterator[Entry]:
-    """Yield those of `entries` that count, and what must be undone with them."""
+def undoable(decisions: Decisions, entries: Sequence[Entry]) -> list[Entry]:
+    """Return those of `entries` that count, and what must be undone with them.
+
+    The only name of a person stays while other decisions about the person count.
+    """
+    return list({entry.id: entry for entry in _undoable(decisions, entries)}.values())
+
+
+def _undoable(decisions: Decisions, entries: Sequence[Entry]) -> Iterator[Entry]:
     own = {entry.id for entry in entries}
     named = {one.person for one in entries if one.action == Action.NAME}
     # People about whom other decisions count, by the only name that they have.

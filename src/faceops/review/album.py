@@ -10,6 +10,7 @@ from faceops.gallery.agreement import Agreement
 from faceops.gallery.follow import locked_people
 from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_person
 from faceops.gallery.names import given_name
+from faceops.gallery.undo import undoable
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.name_unknown import DISAGREEING
 from faceops.identification.unknown.unknown_people import unknown_number
@@ -75,7 +76,7 @@ class Album(AlbumViews):
         """Take back what was decided together under `batch`."""
         with self._live.lock:
             entries = histories.batches_of(self._decisions).get(batch, [])
-            undone = [one for one in entries if self._decisions.holds(one.id)]
+            undone = undoable(self._decisions, entries)
             if not undone:
                 raise UsageError("this decision was undone already; load the page again.")
             about = [self._subject(one) for one in undone]
