@@ -1,6 +1,7 @@
 """The album of the review page: what it lists, what decisions change, and that runs agree."""
 
 import io
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -307,6 +308,44 @@ def test_decisions_are_in_the_journal_before_the_answer(opened: Album, work: Pat
     face = named(opened)[0]
     batch = opened.confirm([face.key], face.person)
     assert batch in {entry.batch for entry in Journal(work / "gallery").entries()}
+
+
+def test_threads_decide_and_read_at_the_same_time(opened: Album) -> None:
+    faces = named(opened)
+    errors: list[Exception] = []
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                for card in opened.people_cards():
+                    opened.person(card.person)
+                for group in opened.groups():
+                    opened.group(group.name)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    def decide(some: list[ReviewedFace]) -> None:
+        try:
+            for face in some:
+                opened.confirm([face.key], face.person)
+                opened.undo(opened.ignore([face.key]))
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    done = threading.Event()
+    reader = threading.Thread(target=read)
+    deciding = [threading.Thread(target=decide, args=(faces[start::3],)) for start in range(3)]
+    for thread in (reader, *deciding):
+        thread.start()
+    for thread in deciding:
+        thread.join()
+    done.set()
+    reader.join()
+    assert errors == []
+    assert opened.wait()
+    for face in faces:
+        now = opened.face(face.key)
+        assert (now.person, now.reason) == (face.person, "confirmed")
 
 
 def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
