@@ -22,7 +22,7 @@ from faceops.base.reasons import (
 )
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.album_search import AlbumSearch, Ranked, refusals
-from faceops.identification.engine.verdicts import NOBODY, Verdicts
+from faceops.identification.engine.verdicts import NOBODY, UNNAMED, Verdicts
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import AlbumThreshold
@@ -279,10 +279,11 @@ def decide(
 ) -> Decisions:
     """Return a decision for each of F faces.
 
-    A confirmed face has its person. Of the others, a face with a refusal is rejected, and the best
-    person is given if their score reaches the threshold and leads the runner-up by the required
-    lead. If two faces of a photo would get one name, only the one with the higher score gets it
-    (the earlier one on a tie), or the confirmed one; the other is `ambiguous`.
+    A confirmed face has its person, and no name if that person has none. Of the others, a face with
+    a refusal is rejected, and the best person is given if their score reaches the threshold and
+    leads the runner-up by the required lead. If two faces of a photo would get one name, only the
+    one with the higher score gets it (the earlier one on a tie), or the confirmed one; the other is
+    `ambiguous`.
 
     Args:
         ranked: of the faces without a refusal, in order.
@@ -295,7 +296,8 @@ def decide(
     best, runner_up = ranked.people.T
     reached = limits.reached(ranked.scores[:, 0]) & (best >= 0)
     leads = limits.leads(ranked.scores[:, 0], ranked.scores[:, 1])
-    named = reached & leads
+    grouped = verdicts.confirmed[faces] == UNNAMED
+    named = reached & leads & ~grouped
     decided = np.flatnonzero(verdicts.confirmed >= 0)
     if len(decided):
         people = int(max(best.max(initial=0), verdicts.confirmed.max())) + 1
@@ -314,7 +316,8 @@ def decide(
     unnamed = np.where(reached, reason_code(Reason.AMBIGUOUS), reason_code(Reason.BELOW_THRESHOLD))
     unnamed[best < 0] = reason_code(Reason.GALLERY_EMPTY)
     has_refused = np.isin(faces, verdicts.refused[0])
-    unnamed[has_refused & ~reached] = reason_code(Reason.REFUSED_BY_PERSON)
+    by_people = has_refused & ~reached | grouped & reached
+    unnamed[by_people] = reason_code(Reason.REFUSED_BY_PERSON)
     reason[faces] = np.where(named, NO_REASON, unnamed)
     columns = {
         "best": best,

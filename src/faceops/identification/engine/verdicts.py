@@ -11,6 +11,7 @@ from faceops.identification.state.found_photo import FACE
 from faceops.identification.state.photo_block import PhotoBlock
 
 NOBODY = -1
+UNNAMED = -2  # a person without a name: the face is one of a group of unknown faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Verdicts:
 
     Attributes:
         confirmed: int32 (F,), the person whom the face shows, as a place in `DecidedFaces.people`;
-            `NOBODY` if nobody said.
+            `UNNAMED` for a person without a name, `NOBODY` if nobody said.
         ignored: bool (F,), nobody is to be asked about the face.
         refused: int64 (2, R), faces, ascending, and people whom they do not show.
     """
@@ -79,7 +80,8 @@ class DecidedFaces:
             for face, place in enumerate(places, rows.start):
                 if place is None or photos.faces["forgotten"][face]:
                     continue
-                found.confirmed[face] = self._place_of(place.person)
+                person = self._place_of(place.person)
+                found.confirmed[face] = UNNAMED if place.person and person == NOBODY else person
                 found.ignored[face] = bool(place.ignored)
                 people = sorted({self._place_of(person) for person in place.refused})
                 refused += [(face, person) for person in people if person != NOBODY]
@@ -87,9 +89,10 @@ class DecidedFaces:
         return replace(found, refused=pairs)
 
     def with_drawn(self, photos: PhotoBlock) -> PhotoBlock:
-        """Return `photos` with a face for each drawn box that shows a person, and no found face.
+        """Return `photos` with a face for each box of a named person where no face was found.
 
-        It follows the faces that were found, without score, quality and embedding.
+        A person has drawn it, or confirmed it when it was found. It follows the faces that were
+        found, without score, quality and embedding.
         """
         drawn: list[tuple[int, tuple[float, ...]]] = []
         for photo, rows in self._decided(photos):
@@ -99,7 +102,7 @@ class DecidedFaces:
             drawn += [
                 (photo, place.box)
                 for place in self.decisions.places(photo_id)
-                if place.drawn and id(place) not in matched and self._place_of(place.person) >= 0
+                if id(place) not in matched and self._place_of(place.person) >= 0
             ]
         if not drawn:
             return photos
