@@ -89,13 +89,27 @@ def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch: pytest.Mo
         import_registry("sface")
 
 
+@pytest.mark.parametrize(
+    ("package", "module", "command", "extra"),
+    [
+        ("torch", "faceops.embedding.backbones.build", ["params", "show"], "rebuild"),
+        ("starlette", "faceops.review.security", ["review", "--out", "found"], "review"),
+    ],
+)
 def test_a_command_that_lacks_the_package_of_an_extra_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str,
+    module: str,
+    command: list[str],
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "faceops.embedding.backbones.build", raising=False)
-    assert main(["params", "show"]) == 1
-    assert capsys.readouterr().err == (
-        "faceops params: this needs the package torch, which is not installed; "
-        "pip install 'faceops[rebuild]'.\n"
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    assert main(command) == 1
+    assert capsys.readouterr().err.endswith(
+        f"faceops {command[0]}: this needs the package {package}, which is not installed; "
+        f"pip install 'faceops[{extra}]'.\n"
     )
