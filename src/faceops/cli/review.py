@@ -27,8 +27,7 @@ def add_parser(subparsers: Any) -> None:
     common.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, help=text)
     text = "(default: that of the results)"
     common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, help=text)
-    text = "who decides, for the history"
-    parser.add_argument("--by", default="", metavar="NAME", help=text)
+    common.add_by(parser)
     text = "a free port is taken if the usual one is in use (default: 8765)"
     parser.add_argument("--port", type=_port, metavar="N", help=text)
     parser.add_argument(
@@ -72,7 +71,7 @@ def _review(args: argparse.Namespace) -> int:
     args.gallery = args.gallery or gallery_of(args.out)
     gallery = Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
     bundle = common.load_bundle(args, gallery)
-    with contextlib.closing(Album(args.out, args.gallery, bundle, args.by)) as album:
+    with contextlib.closing(Album(args.out, args.gallery, bundle, common.decided_by(args))) as album:
         listener = listen(args.host, args.port)
         access = Access(args.host, listener.getsockname()[1], password)
         if not is_loopback(args.host):

@@ -329,8 +329,6 @@ class Board {
   // What is known about the face that the keys are for.
   describe() {
     const { face } = this.active;
-    const sharp = `${face.picture}?size=240`, image = $("img", this.active);
-    if (!image.src.endsWith(sharp)) image.src = sharp;
     $("[data-about]", this.root).textContent = face.path;
     $("[data-open=photo]", this.root).href = `/photo/${face.photo}#${face.key}`;
     $("[data-open=why]", this.root).href = `/why/${face.key}`;
