@@ -71,7 +71,9 @@ def _review(args: argparse.Namespace) -> int:
     args.gallery = args.gallery or gallery_of(args.out)
     gallery = Gallery.open(args.gallery)  # wrong arguments first: loading a release takes a second
     bundle = common.load_bundle(args, gallery)
-    with contextlib.closing(Album(args.out, args.gallery, bundle, common.decided_by(args))) as album:
+    with contextlib.closing(
+        Album(args.out, args.gallery, bundle, common.decided_by(args))
+    ) as album:
         listener = listen(args.host, args.port)
         access = Access(args.host, listener.getsockname()[1], password)
         if not is_loopback(args.host):
