@@ -96,9 +96,10 @@ function forgetEntry(entry) {
   store();
 }
 
-// Send a decision that the page shows already; `restore` takes that back, or returns the page to go to.
-function decide(decision, body, text, restore) {
-  const entry = { text, restore };
+// Send a decision. `restore` takes back what the page shows of it already, or returns the page to go
+// to; `refresh` shows what the server has, when that has changed.
+function decide(decision, body, text, restore, refresh) {
+  const entry = { text, restore, refresh };
   entry.batch = post(decision, body).then(async (answer) => {
     if (answer.asks) {
       if (!(await confirmQuestion(answer.asks))) throw new Error("Nothing was changed.");
@@ -113,7 +114,8 @@ function decide(decision, body, text, restore) {
     forgetEntry(entry);
     toast.replaceChildren();
     complain(error);
-  });
+    return refresh?.();
+  }).catch(complain);
   undoable.push(entry);
   say(text, true);
   return entry.batch;
@@ -127,6 +129,7 @@ async function undo() {
   const elsewhere = entry.restore ? entry.restore() : location.pathname;
   try {
     if (entry.batch) await post("undo", { batch: await entry.batch });
+    await entry.refresh?.();
   } catch (error) {
     return complain(error);
   }
@@ -273,16 +276,24 @@ class Board {
     this.skipped = 0;
     this.selected.clear();
     this.list.replaceChildren();
-    this.next = null;
     this.add(content.faces, 0);
     if (content.kind === "pile") this.showPerson();
     this.activate(this.list.firstElementChild);
     this.update();
-    if (content.next) {
-      this.next = ask(`/api/faces/pile?name=${encodeURIComponent(content.next.person)}`);
-      this.next.then(({ faces: some }) => some.slice(0, 30).forEach((face) => {
-        new Image().src = face.picture;
-      })).catch(() => {});
+    if (content.next) this.prepare(content.next.person);
+  }
+
+  pile(person) {
+    return ask(`/api/faces/pile?name=${encodeURIComponent(person)}`);
+  }
+
+  // The pictures of the next pile are here before it is needed; its faces may change until then.
+  async prepare(person) {
+    try {
+      const next = await this.pile(person);
+      for (const source of [...next.portraits, ...next.faces.map((face) => face.picture)]) new Image().src = source;
+    } catch {
+      // It is asked for again when it is needed.
     }
   }
 
@@ -388,12 +399,14 @@ class Board {
   async goOn(focus) {
     const { content } = this;
     if (this.loaded < content.total) return this.loadMore();
-    if (content.kind !== "pile" || !this.next) {
+    if (content.kind !== "pile" || !content.next) {
       if (focus) $(".done a", this.root)?.focus();
       return;
     }
     try {
-      const next = await this.next;
+      await last;
+      let next = await this.pile(content.next.person);
+      for (let tries = 0; !next.total && next.next && tries < 10; tries += 1) next = await this.pile(next.next.person);
       if (this.content !== content || this.list.childElementCount) return;
       this.show(next);
       history.pushState(null, "", address("confirm", next.name));
@@ -630,7 +643,7 @@ class Photo {
       box.setAttribute("aria-pressed", String(box.face.key === face.key));
     }
     $("h2", this.panel).textContent = face.shown || face.unknown || "No name";
-    $("[data-about]", this.panel).textContent = face.words;
+    $("[data-about]", this.panel).textContent = face.words === face.unknown ? "no name yet" : face.words;
     const best = face.person || face.candidates.find(({ refused }) => !refused)?.person;
     const shown = face.person ? face.shown : face.candidates.find(({ person }) => person === best)?.shown;
     this.best = { person: best, shown };
@@ -646,11 +659,8 @@ class Photo {
   }
 
   async send(decision, body, text) {
-    const again = async () => {
-      await last;
-      this.show(await ask(`/api/photo/${this.content.photo}`));
-    };
-    await decide(decision, body, text, () => again().catch(complain) && "").then(again).catch(() => {});
+    const refresh = async () => this.show(await ask(`/api/photo/${this.content.photo}`));
+    await decide(decision, body, text, () => "", refresh).then(refresh).catch(() => {});
   }
 
   confirm(person = this.best.person, shown = this.best.shown) {
