@@ -100,6 +100,7 @@ def test_all_folders_of_all_commands_are_checked() -> None:
         *((f"people {word}", "--gallery") for word in people),
         *((command, "--gallery") for command in ("enrol", "identify", "name", "gallery import")),
         *((f"decisions {word}", "--gallery") for word in ("undo", "import")),
+        *(("review", option) for option in ("--gallery", "--out")),
         ("evaluate", "--work"),
     }
 
