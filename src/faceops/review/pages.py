@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from faceops.review.requests import KEY, SHA256, UNKNOWN, parse
 T = TypeVar("T")
 
 _MADE = 50  # batches on a page of the history
+_GROUPS, _PEOPLE = 60, 240  # on a page
 _PORTRAITS = 4  # enrolled faces beside a pile
 _FACE_SIZES, _PHOTO_SIDES = (96, 240), (1600, 240)  # pixels; the first is sent unless asked
 _PICTURE_S = 600  # a browser keeps a picture so long; not longer, because people are forgotten
@@ -57,6 +59,11 @@ def moment(time: str) -> str:
     return datetime.fromisoformat(time).astimezone().strftime("%d %B %Y, %H:%M")
 
 
+def enrolled(crop_id: str) -> str:
+    """Return the address of the picture of an enrolled face, which may have none."""
+    return f"/picture/enrolled/{crop_id}" if crop_id else "/static/nobody.svg"
+
+
 def capitalise(text: str) -> str:
     """Return a text with a capital at its start; the rest stays."""
     return text[:1].upper() + text[1:]
@@ -71,7 +78,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (page_of, percent, counted, moment, capitalise)
+    filters = (page_of, percent, counted, moment, enrolled, capitalise)
     templates.filters |= {one.__name__: one for one in filters}
     templates.globals["pages"] = _PAGES
     return templates
@@ -130,6 +137,13 @@ class Pages:
     def _groups(self) -> list[Group]:
         return self._of_version(self._album.groups)
 
+    def _count_groups(self) -> int:
+        """Return how many unknown people there are, without what `groups` says of them."""
+        album = self._album.decided()
+        return len(
+            np.unique(album.unknown[(album.unknown > 0) & album.is_unknown & album.is_shown])
+        )
+
     @property
     def _cards(self) -> list[PersonCard]:
         return self._of_version(self._album.people_cards)
@@ -174,8 +188,9 @@ class Pages:
 
     def people(self, request: Request) -> Response:
         """List the people."""
-        cards = [vars(card) | {"picture": _portrait(card)} for card in self._cards]
-        return self._html("people", "people", cards=cards)
+        part = _part(request, self._cards, _PEOPLE)
+        cards = [vars(card) | {"picture": _portrait(card)} for card in part.pop("items")]
+        return self._html("people", "people", cards=cards, **part)
 
     def person(self, request: Request) -> Response:
         """Show the faces of a person."""
@@ -184,7 +199,8 @@ class Pages:
 
     def groups(self, request: Request) -> Response:
         """List the unknown people."""
-        return self._html("groups", "unknown", groups=self._groups)
+        part = _part(request, self._groups, _GROUPS)
+        return self._html("groups", "unknown", groups=part.pop("items"), **part)
 
     def group(self, request: Request) -> Response:
         """Show the faces of an unknown person."""
@@ -259,7 +275,7 @@ class Pages:
             "unpublished": status.unpublished,
             "left": {
                 "confirm": sum(pile.faces for pile in self._piles),
-                "unknown": len(self._groups),
+                "unknown": self._of_version(self._count_groups),
             },
         }
         return JSONResponse(content)
@@ -344,13 +360,13 @@ class Pages:
         own = [face for face in self._album.decided().gallery.faces if face.person == name]
         own.sort(key=lambda face: -face.quality)
         first = [_portrait(card, 240)] if card.key or not own else []
-        return [*first, *(f"/picture/enrolled/{face.crop_id}" for face in own)][:_PORTRAITS]
+        return [*first, *(enrolled(face.crop_id) for face in own)][:_PORTRAITS]
 
 
 def _portrait(card: PersonCard, size: int = 96) -> str:
     """Return the address of a person's picture."""
     if not card.key:
-        return f"/picture/enrolled/{card.crop_id}" if card.crop_id else "/static/nobody.svg"
+        return enrolled(card.crop_id)
     return f"/picture/face/{card.key}" + (f"?size={size}" if size != _FACE_SIZES[0] else "")
 
 
@@ -366,6 +382,17 @@ def _matching(request: Request, name: str, pattern: str) -> str:
     if re.fullmatch(pattern, value) is None:
         raise KeyError(value)
     return value
+
+
+def _part(request: Request, items: Sequence[Any], count: int) -> dict[str, Any]:
+    """Return the items from the one that the address asks for on, as a template shows them."""
+    start = _number(request, "start")
+    return {
+        "items": items[start : start + count],
+        "start": start,
+        "count": count,
+        "total": len(items),
+    }
 
 
 def _number(request: Request, name: str) -> int:
