@@ -6,8 +6,9 @@ The album is photos of LFW, and pages on which several of them are pasted in dif
 that another --detail finds other boxes. Half of the people are enrolled from one photo each. After
 each change the album is identified again, and each decision is looked up at its place.
 
-Lost: it is not obeyed, or its place is not recognized. Contradicted: the opposite is written. Not
-found: the detector finds no face there any more, and nothing is written about it.
+Lost: it is not obeyed, or its place is not recognized. Contradicted: the opposite is written. No
+face: the detector finds none there any more, or one too small to compare, so that there is nothing
+to obey; a face with a name is lost then.
 """
 
 import csv
@@ -40,7 +41,7 @@ from faceops.release.bundle import Bundle
 SINGLE, PAGES, ON_A_PAGE = 80, 14, 12  # photos of the album, and photos on each page
 PAGE = 2000, 1500  # pixels
 SIDES = 70, 420  # of a photo on a page, pixels
-CONFIRM, REFUSE, IGNORE, DRAW, LINK = 70, 40, 40, 20, 30  # decisions; a link takes two faces
+CONFIRM, REFUSE, IGNORE, DRAW, LINK = 71, 40, 40, 20, 30  # decisions; a link takes two faces
 NEAR = 0.2  # overlap from which a box certainly is about that face, as faces lie apart
 
 
@@ -166,13 +167,13 @@ def decide(world: World, draw: Random) -> list[Decided]:
 
 
 def outcome(one: Decided, world: World, rows: Sequence[dict[str, Any]]) -> str:
-    """Return how a decision about one face fares: held, lost, contradicted or not found."""
+    """Return how a decision about one face fares: held, lost, contradicted or no face."""
     entry = one.entry
     assert entry.box is not None
     now = scaled_box(entry.box, entry.size, Image.open(world.photo(one.photo)).size)
     near = max(rows, key=lambda row: box_overlap(box_of(row), now), default=None)
     if near is None or box_overlap(box_of(near), now) < NEAR:
-        return "lost" if entry.action == Action.DRAW or one.name else "not found"
+        return "lost" if entry.action in (Action.DRAW, Action.CONFIRM) else "no face"
     person, reason = near["person"] or "", near["reason"] or ""
     if entry.action == Action.REFUSE:
         place = Decisions.load(world.gallery).match(near["photo_id"], [box_of(r) for r in rows])
@@ -199,13 +200,13 @@ def count(made: Iterable[Decided], world: World) -> Counter[str]:
         assert one.entry.box is not None
         now = scaled_box(one.entry.box, one.entry.size, Image.open(world.photo(one.photo)).size)
         near = max(found, key=lambda row: box_overlap(box_of(row), now), default=None)
-        is_found = near is not None and box_overlap(box_of(near), now) >= NEAR
-        place = (one.photo, near["face_index"]) if near is not None and is_found else None
-        name = "not found" if place is None else unknown.get(place)
+        name: str | None = "no face"
+        if near and box_overlap(box_of(near), now) >= NEAR and near["decision"] != "rejected":
+            name = unknown.get((one.photo, near["face_index"]))
         groups.setdefault(one.entry.person, []).append(name)
     for names in groups.values():
-        if "not found" in names:
-            fared["not found"] += 1
+        if "no face" in names:
+            fared["no face"] += 1
         elif None in names:
             fared["lost"] += 1
         else:
@@ -283,7 +284,7 @@ def main() -> None:
         changes.append(("reembed to another release", reembedded, {"bundle": other}))
     linked = len([one for one in made if not one.name and one.entry.action == Action.CONFIRM])
     print(f"{len(made) - linked // 2} decisions")
-    columns = ("lost", "contradicted", "not found")
+    columns = ("lost", "contradicted", "no face")
     print(f"{'':28}" + "".join(f"{name:>14}" for name in columns), flush=True)
     for name, change, settings in changes:
         shutil.rmtree(world.root)
