@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import UsageError, printable
 from faceops.cli import common
-from faceops.dataset.reviewed import REVIEWED
-from faceops.dataset.sources import SOURCES
+from faceops.dataset.sources import REVIEWED, SOURCES
 from faceops.photos.folders import DATA_SET, EMBEDDINGS, GALLERY, SOURCE, SUSPICIONS, Use
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from faceops.base.tables import csv_cell, csv_text, write_csv
 from faceops.dataset.names import name_key
 from faceops.dataset.splits import TRAIN, VAL
 
-REVIEWED = "reviewed"  # the source in the manifest
 # In the data folder; the stage `validate` copies both to build/validate/inputs.
 REVIEWED_FILE = Path("imported/reviewed.csv")  # as the lists of other sources
 HARD_NEGATIVES_FILE = Path("hard_negatives.csv")

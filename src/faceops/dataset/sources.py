@@ -307,6 +307,7 @@ def read_idx(path: Path, ndim: int) -> "np.ndarray":
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
+REVIEWED = "reviewed"  # the source of faces that people decided, see `faceops.dataset.reviewed`
 SOURCES = {
     "tree": Source(
         "<person>/<photo>.jpg: a folder per person, photos in it or below it",

@@ -6,9 +6,9 @@ if it passes what enrolment asks of a face: its quality, and likeness to the per
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +41,7 @@ from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
 
 SAVE_EVERY = 200  # faces
+PHOTOS_KEPT = 256  # of which the faces are in memory, 40 kB each
 FROM_ALBUMS = (CONFIRMED, NAMED)
 _ADVICE = ADVICE | {
     Reason.NO_AGREEMENT: "the face is unlike the person's other faces",
@@ -250,7 +251,9 @@ def _open_candidates(
     """Yield the faces that enter the gallery, cut from their photos, and those that do not."""
     agreement, taken = Agreement(gallery, bundle), _from_albums(gallery)
     finder = bundle.face_finder(settings.detail)
-    open_one = partial(_open, finder=finder, settings=settings)
+    # Several people are often in one photo.
+    look = lru_cache(PHOTOS_KEPT)(partial(_faces_in, finder=finder, settings=settings))
+    open_one = partial(_open, look=look)
     threads = settings.threads or default_threads()
     for person, candidates in pending.items():
         passing, refused = _chosen(agreement, person, candidates)
@@ -276,21 +279,27 @@ def _chosen(
     return list(compress(good, ~unlike)), refused
 
 
-def _open(candidate: _Candidate, finder: FaceFinder, settings: IdentifySettings) -> _Opened:
+def _faces_in(path: Path, finder: FaceFinder, settings: IdentifySettings) -> tuple[str, list[Face]]:
+    """Return the photo_id and the faces of a photo; a PhotoError as `find_in_photo`."""
+    found = find_in_photo(path, finder, settings.limits)
+    return found.photo.photo_id, found.faces
+
+
+def _open(candidate: _Candidate, look: Callable[[Path], tuple[str, list[Face]]]) -> _Opened:
     """Find the face in its photo."""
     failed = _Opened(candidate, None, Reason.VANISHED, lasts=False)
     for path in candidate.paths:
         try:
-            found = find_in_photo(Path(path), finder, settings.limits)
+            photo_id, faces = look(Path(path))
         except PhotoError as error:
             failed = _Opened(candidate, None, error.reason, not error.transient)
             continue
-        if found.photo.photo_id != candidate.photo_id:  # it was changed since
+        if photo_id != candidate.photo_id:  # it was changed since
             continue
-        overlaps = [box_overlap(each.detection.box, candidate.place.box) for each in found.faces]
+        overlaps = [box_overlap(each.detection.box, candidate.place.box) for each in faces]
         if max(overlaps, default=0.0) < SAME_BOX:
             return _Opened(candidate, None, Reason.NO_FACE)
-        face = found.faces[int(np.argmax(overlaps))]
+        face = faces[int(np.argmax(overlaps))]
         refusal = enrolment_refusal(face.quality)
         return _Opened(candidate, None if refusal else face, refusal)
     return failed

@@ -28,7 +28,6 @@ from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.reviewed import (
     HARD_NEGATIVES_FILE,
     PERSON,
-    REVIEWED,
     REVIEWED_FILE,
     STRANGER,
     ReviewedFace,
@@ -36,6 +35,7 @@ from faceops.dataset.reviewed import (
     write_hard_negatives,
     write_reviewed,
 )
+from faceops.dataset.sources import REVIEWED
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.decisions import Decisions, Place
 from faceops.gallery.folder import output_folders
