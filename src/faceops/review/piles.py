@@ -20,6 +20,7 @@ from faceops.verification.normalisation import unit
 # A face without a name is in the pile of the person whom it is most like from this chance on;
 # without normalised scores, from this probability.
 PLAUSIBLE_CHANCE, PLAUSIBLE = 0.2, 0.5
+PERHAPS_CHANCE = 0.5  # from which the name of a group is proposed
 _AMBIGUOUS = reason_code(Reason.AMBIGUOUS)
 
 
@@ -193,7 +194,7 @@ def groups(album: DecidedAlbum, bundle: Bundle, pictures: int = 6) -> list[Group
         for at, person in enumerate(best.tolist()):
             share, probability = shares[at, person], float(probabilities[at, person])
             chance = float(album.chances.of(np.array(share)))
-            if (probability >= PLAUSIBLE) if np.isnan(share) else (chance >= PLAUSIBLE_CHANCE):
+            if (probability >= PLAUSIBLE) if np.isnan(share) else (chance >= PERHAPS_CHANCE):
                 name = people[person]
                 perhaps[at] = name, album.shown[album.places[name]], round(probability, 6)
     result = []
