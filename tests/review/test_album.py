@@ -282,6 +282,30 @@ def test_publishing_waits_for_a_run_of_another_process(opened: Album, work: Path
     assert {opened.face(one.key).reason for one in (face, other)} == {"ignored"}
 
 
+def test_the_end_waits_for_publishing_that_began_before_the_latest_decision(
+    opened: Album, work: Path
+) -> None:
+    first, second = opened.people_cards()[:2]
+    opened.ignore([opened.person(first.person)[0].key])
+    with folder_lock(work / "found"):
+        opened.publish()
+        until(lambda: opened.status.state == "waiting")
+    until(lambda: opened.status.progress > 0)
+    opened.ignore([opened.person(second.person)[0].key])
+    opened.publish(wait=True)
+    assert not (opened.status.unpublished or opened.status.error)
+
+
+def test_closing_ends_publishing_and_the_results_are_whole(
+    opened: Album, work: Path, bundle: Bundle
+) -> None:
+    opened.ignore([named(opened)[0].key])
+    opened.publish()
+    opened.close()
+    assert "publish" not in [thread.name for thread in threading.enumerate()]
+    Album(work / "found", work / "gallery", bundle).close()
+
+
 def test_results_and_decisions_of_other_processes_are_taken_over(
     opened: Album, work: Path, bundle: Bundle
 ) -> None:

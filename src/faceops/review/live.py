@@ -58,6 +58,10 @@ class Status:
     error: str
 
 
+class _ClosedError(Exception):
+    """The album is closed while results are written."""
+
+
 class LiveAlbum:
     """The latest results in `out`, decided; usable from several threads.
 
@@ -83,16 +87,20 @@ class LiveAlbum:
         self._since: list[Change] = []  # changes that the whole album was not decided with yet
         self._wake, self._closed = threading.Event(), threading.Event()
         self._publishing: float | None = None  # its progress
+        self._publisher: threading.Thread | None = None
         self._waits, self._error, self._stamp = False, "", ""
+        self._unseen = ""  # why the changes of others could not be read lately
         self.reload()
         self._thread = threading.Thread(target=self._work, name="decide album", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread, and close the state."""
+        """End the threads, and close the state; publishing ends with the earlier results."""
         self._closed.set()
         self._wake.set()
         self._thread.join()
+        if self._publisher:
+            self._publisher.join()
         for results in self._opened:
             results.store.close()
 
@@ -142,7 +150,8 @@ class LiveAlbum:
             if self._waits:
                 state, text = "waiting", _WAITING
             run_id = self.results.run.summary.run_id
-            return Status(state, text, progress, self.version, run_id, unpublished, self._error)
+            error = self._error or self._unseen
+            return Status(state, text, progress, self.version, run_id, unpublished, error)
 
     def write(
         self,
@@ -191,14 +200,17 @@ class LiveAlbum:
         """Run identify with the settings of the latest run, in a thread; `status` says how far.
 
         Args:
-            wait: until it has ended.
+            wait: until the results have all decisions of now, or it has failed.
         """
+        if wait and self._publisher:  # it may have begun before the latest decisions
+            self._publisher.join()
         with self.lock:
             if self._publishing is not None:
                 return
             self._publishing, self._error = 0.0, ""
-        thread = threading.Thread(target=self._publish, name="publish", daemon=True)
-        thread.start()
+            thread = threading.Thread(target=self._publish, name="publish", daemon=True)
+            self._publisher = thread
+            thread.start()
         if wait:
             thread.join()
 
@@ -209,6 +221,8 @@ class LiveAlbum:
                     if self._closed.wait(LOOK_EVERY_S):
                         return
             self.reload()
+        except _ClosedError:
+            pass
         except Exception as error:  # noqa: BLE001  the page goes on and says it
             self._fail(error)
         finally:
@@ -220,6 +234,7 @@ class LiveAlbum:
         """Run identify; return whether it could, since no other process worked on its folders."""
         run = self.results.run
         try:
+            latest_run(self.out)  # a folder that was moved is not made anew, all photos opened
             with folder_lock(self.out):  # before the gallery is read for nothing
                 pass
             self._waits = False
@@ -235,6 +250,8 @@ class LiveAlbum:
         return True
 
     def _note_progress(self, what: str, share: float) -> None:
+        if self._closed.is_set():
+            raise _ClosedError
         if self._publishing is None or round(100 * share) != round(100 * self._publishing):
             self._publishing = share
 
@@ -273,6 +290,7 @@ class LiveAlbum:
 
     def _look(self) -> None:
         """Take over what other processes have written: results, gallery or journal."""
+        problem = ""
         try:
             with self.lock:
                 if self._publishing is None and self._has_new_results():
@@ -281,11 +299,14 @@ class LiveAlbum:
                     self._read_gallery()
                     self._changed()
         except Exception as error:  # noqa: BLE001  files are being replaced, or it is said
-            self._fail(error)
+            problem = _said(error)
+        if problem != self._unseen:
+            self._unseen = problem
+            self.version += 1
 
     def _has_new_results(self) -> bool:
         stamp = _summary_stamp(self.out)
-        if stamp == self._summary_stamp:
+        if stamp is not None and stamp == self._summary_stamp:
             return False
         self._summary_stamp = stamp
         return latest_run(self.out).summary.run_id != self.results.run.summary.run_id
@@ -312,8 +333,12 @@ class LiveAlbum:
         self._wake.set()
 
     def _fail(self, error: Exception) -> None:
-        self._error = str(user_error(error) or f"{type(error).__name__}: {error}")
+        self._error = _said(error)
         self.version += 1
+
+
+def _said(error: Exception) -> str:
+    return str(user_error(error) or f"{type(error).__name__}: {error}")
 
 
 def stated(entries: Sequence[Entry], by: str) -> tuple[str, list[Entry]]:
@@ -328,6 +353,9 @@ def stated(entries: Sequence[Entry], by: str) -> tuple[str, list[Entry]]:
     ]
 
 
-def _summary_stamp(out: Path) -> tuple[int, int, int]:
-    found = (out / SUMMARY_FILE).stat()
+def _summary_stamp(out: Path) -> tuple[int, int, int] | None:
+    try:
+        found = (out / SUMMARY_FILE).stat()
+    except OSError:
+        return None  # reading the results says why
     return found.st_mtime_ns, found.st_size, found.st_ino
