@@ -40,8 +40,8 @@ from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
 from faceops.review import training_data
+from faceops.review.known_photos import MAX_SIDE, cut_face
 from faceops.review.training_data import (
-    MAX_SIDE,
     NO_FACE,
     NO_PHOTO,
     NOT_EMBEDDED,
@@ -49,7 +49,6 @@ from faceops.review.training_data import (
     UNDECIDED,
     UNNAMED,
     ReviewedImport,
-    cut_face,
     import_reviewed,
     new_decisions,
 )
@@ -269,6 +268,14 @@ def test_faces_that_teach_nothing_are_left_out_and_counted(world: World) -> None
     assert (done.photos, done.strangers) == (0, 0)
     expected = {UNDECIDED: 1, NO_FACE: 1, UNNAMED: 1, NOT_EMBEDDED: 1}
     assert expected.items() <= done.left_out.items()
+
+
+def test_a_state_of_another_version_is_refused(world: World) -> None:
+    world.decide(Action.CONFIRM, world.photo(1), "Ada")
+    with contextlib.closing(sqlite3.connect(world.root / "out/state.sqlite")) as db:
+        db.execute("PRAGMA user_version=5")
+    with pytest.raises(FaceOpsError, match="another version of faceops; run faceops identify"):
+        world.bring()
 
 
 def test_forgotten_faces_are_not_cut(world: World) -> None:

@@ -5,18 +5,14 @@ photo. What the journal no longer holds (undone, forgotten, another person) leav
 """
 
 import contextlib
-import io
-import os
-import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
@@ -36,24 +32,16 @@ from faceops.dataset.reviewed import (
     write_reviewed,
 )
 from faceops.dataset.sources import REVIEWED
-from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions, Place
-from faceops.gallery.folder import output_folders
 from faceops.gallery.journal import Ignored
-from faceops.identification.records.output_folder import STATE_FILE
-from faceops.identification.state.found_photo import FACE
-from faceops.identification.state.schema import state_errors
 from faceops.identification.unknown.groups import ALONE, group_faces
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import Photo, PhotoError, open_photo
-from faceops.photos.pixels import part_of
+from faceops.photos.open_photo import PhotoError, open_photo
 from faceops.release.bundle import Bundle
+from faceops.review.known_photos import KnownPhotos, cut_face
 
-CONTEXT = 2.5  # side of a crop, of the longer side of the face's box
-MAX_SIDE = 640  # pixels: the detector sees no more
-QUALITY = 95  # of the JPEG
 TERMS = "photos of the gallery's owner: consent and rights are theirs to keep"
-_AT_ONCE = 500  # photos of one query
 
 _Key = tuple[str, Box]  # photo and place of a face
 
@@ -119,13 +107,13 @@ def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1)
                 f"{gallery} holds no decisions about faces; review the results of identify first."
             )
         done = ReviewedImport()
-        album = _Album.read(gallery, decisions.photos(), bundle.release.contract_id)
-        places = _places(decisions, album, before)
-        chosen = _people(places, decisions, album, before, _person_folders(data), done.left_out)
+        known = KnownPhotos.read(gallery, decisions.photos(), bundle.release.contract_id)
+        places = _places(decisions, known, before)
+        chosen = _people(places, decisions, known, before, _person_folders(data), done.left_out)
         chosen += _one_of_each_stranger(
-            _strangers(places, album, before, done.left_out), before, bundle, done.left_out
+            _strangers(places, known, before, done.left_out), before, bundle, done.left_out
         )
-        held = _bring_up_to_date(data, before, chosen, album, threads, done)
+        held = _bring_up_to_date(data, before, chosen, known, threads, done)
         pairs = _confused(places, decisions, held)
         done.hard_negatives = len(pairs)
         done.people = len({face.person for face in held if face.kind == PERSON})
@@ -150,70 +138,17 @@ def new_decisions(gallery: Path, data: Path) -> int:
     return abs(len(Decisions.load(gallery).entries) - int(imported))
 
 
-@dataclass(frozen=True, eq=False)
-class _Album:
-    """What the output folders of a gallery know about photos, by photo_id.
-
-    Attributes:
-        paths: files that had these bytes when they were last seen.
-        faces: `FACE` (F,), and embeddings float32 (F, D) by the contract, None without them.
-    """
-
-    paths: dict[str, list[str]]
-    faces: dict[str, tuple[np.ndarray, np.ndarray | None]]
-
-    @classmethod
-    def read(cls, gallery: Path, photo_ids: Collection[str], contract: str) -> "_Album":
-        """Read the states of all output folders that are there."""
-        album = cls({}, {})
-        for out in output_folders(gallery).folders:
-            if (state := out / STATE_FILE).is_file():
-                uri = f"{state.absolute().as_uri()}?mode=ro"
-                with state_errors(state), contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-                    wanted = sorted(photo_ids)
-                    for start in range(0, len(wanted), _AT_ONCE):
-                        album._add(db, wanted[start : start + _AT_ONCE], contract)
-        return album
-
-    def _add(self, db: sqlite3.Connection, photo_ids: Sequence[str], contract: str) -> None:
-        which = f"photo_id IN ({','.join('?' * len(photo_ids))})"
-        for photo_id, path in db.execute(
-            f"SELECT photo_id, path FROM files WHERE {which} AND gone_since IS NULL", photo_ids
-        ):
-            self.paths.setdefault(photo_id, []).append(os.fsdecode(path))
-        for photo_id, content, matrix in db.execute(
-            "SELECT photo_id, faces, embeddings FROM photos LEFT JOIN embeddings "
-            f"ON photo=id AND contract=? WHERE {which}",
-            (contract, *photo_ids),
-        ):
-            faces = np.frombuffer(content, FACE)
-            embedded = None
-            if matrix is not None and len(faces):
-                embedded = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
-            if embedded is not None or photo_id not in self.faces:
-                self.faces[photo_id] = faces, embedded
-
-    def find(self, photo_id: str, box: Box) -> tuple[bool, np.ndarray | None]:
-        """Return whether there is a face at `box`, not a forgotten one, and its embedding (D,)."""
-        faces, embedded = self.faces.get(photo_id, (np.zeros(0, FACE), None))
-        overlaps = [box_overlap(tuple(face["box"].tolist()), box) for face in faces]
-        row = int(np.argmax(overlaps)) if overlaps else -1
-        if row < 0 or overlaps[row] < SAME_BOX or faces[row]["forgotten"]:
-            return False, None
-        return True, None if embedded is None else embedded[row]
-
-
 def _file_name(photo_id: str, box: Box) -> str:
     return "-".join([photo_id[:16], *(f"{round(value)}" for value in box)]) + ".jpg"
 
 
 def _places(
-    decisions: Decisions, album: _Album, before: Mapping[_Key, ReviewedFace]
+    decisions: Decisions, known: KnownPhotos, before: Mapping[_Key, ReviewedFace]
 ) -> list[tuple[str, Place]]:
     """Return the decided places by photo, in a photo whose file was written anew only once."""
     held = {photo_id for photo_id, _ in before}
     places, seen = [], set[str]()
-    order = sorted((one not in held, one not in album.paths, one) for one in decisions.photos())
+    order = sorted((one not in held, one not in known.paths, one) for one in decisions.photos())
     for *_, photo_id in order:
         if photo_id not in seen:
             seen |= decisions.same_content(photo_id)
@@ -224,7 +159,7 @@ def _places(
 def _people(
     places: Iterable[tuple[str, Place]],
     decisions: Decisions,
-    album: _Album,
+    known: KnownPhotos,
     before: Mapping[_Key, ReviewedFace],
     folders: dict[str, str],
     left_out: Counter[str],
@@ -237,7 +172,7 @@ def _people(
     found = []
     for photo_id, place in places:
         name = decisions.name(place.person) if place.person else ""
-        if name and ((photo_id, place.box) in before or album.find(photo_id, place.box)[0]):
+        if name and ((photo_id, place.box) in before or known.find(photo_id, place.box)[0]):
             folder = folders.setdefault(name_key(name), folder_name(name))
             path = f"photos/{folder}/{_file_name(photo_id, place.box)}"
             found.append(ReviewedFace(path, PERSON, photo_id, place.box, place.entry))
@@ -252,7 +187,7 @@ def _people(
 
 def _strangers(
     places: Iterable[tuple[str, Place]],
-    album: _Album,
+    known: KnownPhotos,
     before: Mapping[_Key, ReviewedFace],
     left_out: Counter[str],
 ) -> list[tuple[ReviewedFace, np.ndarray | None]]:
@@ -261,7 +196,7 @@ def _strangers(
     for photo_id, place in places:
         if place.ignored != Ignored.STRANGER:
             continue
-        is_there, embedding = album.find(photo_id, place.box)
+        is_there, embedding = known.find(photo_id, place.box)
         if (photo_id, place.box) in before or embedding is not None:
             file = _file_name(photo_id, place.box)
             folder = f"stranger-{sha256(file.encode()).hexdigest()[:12]}"
@@ -310,7 +245,7 @@ def _bring_up_to_date(
     data: Path,
     before: Mapping[_Key, ReviewedFace],
     chosen: Sequence[ReviewedFace],
-    album: _Album,
+    known: KnownPhotos,
     threads: int,
     done: ReviewedImport,
 ) -> list[ReviewedFace]:
@@ -335,7 +270,7 @@ def _bring_up_to_date(
         if face.place not in before or not (data / face.path).is_file():
             missing.setdefault(face.photo_id, []).append(face)
     written: set[str] = set()
-    cut = ordered_map(partial(_cut_faces, album=album), missing.values(), threads)
+    cut = ordered_map(partial(_cut_faces, known=known), missing.values(), threads)
     for crops in track(cut, "cut faces", len(missing)):
         for face, content in crops:
             write_file(data / face.path, content)
@@ -351,9 +286,11 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _cut_faces(faces: Sequence[ReviewedFace], album: _Album) -> list[tuple[ReviewedFace, bytes]]:
+def _cut_faces(
+    faces: Sequence[ReviewedFace], known: KnownPhotos
+) -> list[tuple[ReviewedFace, bytes]]:
     """Return JPEGs of faces of one photo; none if the photo is not where it was."""
-    for path in album.paths.get(faces[0].photo_id, ()):
+    for path in known.paths.get(faces[0].photo_id, ()):
         try:
             photo = open_photo(Path(path), PhotoLimits())
         except PhotoError:
@@ -361,28 +298,6 @@ def _cut_faces(faces: Sequence[ReviewedFace], album: _Album) -> list[tuple[Revie
         if photo.photo_id == faces[0].photo_id:
             return [(face, cut_face(photo, face.box)) for face in faces]
     return []
-
-
-def cut_face(photo: Photo, box: Box) -> bytes:
-    """Return a JPEG of a square around `box`, pixels of the upright photo; black outside it.
-
-    The face is in the middle, so that the crop stage, which takes the most central one, finds it
-    beside others. More than `MAX_SIDE` pixels are reduced.
-    """
-    across, down = photo.scale
-    x, y, width, height = box[0] / across, box[1] / down, box[2] / across, box[3] / down
-    side = max(round(CONTEXT * max(width, height)), 1)
-    left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
-    rows, columns = photo.pixels.shape[:2]
-    inside = max(left, 0), max(top, 0), min(left + side, columns), min(top + side, rows)
-    square = Image.new("RGB", (side, side))
-    if inside[0] < inside[2] and inside[1] < inside[3]:
-        square.paste(part_of(photo.pixels, inside), (inside[0] - left, inside[1] - top))
-    if side > MAX_SIDE:
-        square = square.resize((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    square.save(file, "JPEG", quality=QUALITY, subsampling=0)
-    return file.getvalue()
 
 
 def _confused(
