@@ -42,7 +42,7 @@ class Why:
     Attributes:
         person: the name in the gallery, "" if the face is like nobody; `shown` is the one to show.
         decided_by: "" if scores decided, else who confirmed the face ("somebody" if not stated).
-        probability, words: of the person.
+        chance, words: that the face shows the person, as of `Candidate`.
         carriers: the person's enrolled faces that are nearest to the face, the nearest first; the
             face itself is not among them.
         runner_up: the next person, None if nobody else is enrolled.
@@ -54,7 +54,7 @@ class Why:
     person: str = ""
     shown: str = ""
     decided_by: str = ""
-    probability: float = 0.0
+    chance: float = 0.0
     words: str = ""
     carriers: list[Carrier] = field(default_factory=list)
     runner_up: Candidate | None = None
@@ -106,7 +106,7 @@ def why(
     own = next((one for one in candidates if one.person == person), None)
     others = [one for one in candidates if one.person != person]
     runner_up = others[0] if others else None
-    probability, words = (own.probability, own.words) if own else (0.0, "unlikely")
+    chance, words = (own.chance, own.words) if own else (0.0, "unlikely")
     carriers: list[Carrier] = []
     without = ""
     if best < len(gallery.people):
@@ -124,7 +124,7 @@ def why(
             else f"Without the nearest enrolled face it would be most like {without or 'nobody'}."
         )
     return Why(
-        person, shown, decided_by, probability, words, carriers, runner_up, without, " ".join(parts)
+        person, shown, decided_by, chance, words, carriers, runner_up, without, " ".join(parts)
     )
 
 
