@@ -128,7 +128,9 @@ def test_groups_are_merged_and_split(opened: Album, work: Path) -> None:
 def test_a_group_gets_a_name_unless_its_faces_disagree(opened: Album) -> None:
     known, unknown = opened.people[0], opened.groups()[0].name
     keys = [face.key for face in opened.group(unknown)]
-    asked = opened.name_group(unknown, known)
+    with pytest.raises(UsageError, match=f"has {len(keys)} faces now, not the {len(keys) - 1}"):
+        opened.name_group(unknown, known, faces=len(keys) - 1)  # in a tab that shows it as it was
+    asked = opened.name_group(unknown, known, faces=len(keys))
     assert not asked.batch
     assert f"unlike the faces that are enrolled as {known}" in asked.question
     assert opened.name_group(unknown, known, trust=True).batch
@@ -183,6 +185,11 @@ def test_a_person_is_forgotten(opened: Album, work: Path) -> None:
     assert all(face.person != person for face in named(opened))
     shown = [face.key for face in opened.photo(faces[0].photo_id).faces]
     assert faces[0].key not in shown
+    with pytest.raises(UsageError, match="not in the album"):  # by a page that was open
+        opened.confirm([faces[0].key], person, listed=True)
+    with pytest.raises(UsageError, match="not in the album"):
+        opened.refuse([faces[0].key], person)
+    assert opened.history() == [] and person not in opened.people
 
 
 def test_why_a_face_has_its_name(opened: Album) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from faceops.base.errors import UsageError
-from faceops.review import security
+from faceops.review import security, server
 from faceops.review.security import Access, read_password
 from tests.review.conftest import Served, serve
 
@@ -193,6 +193,16 @@ def test_a_body_that_does_not_end_is_refused(
     assert status_of(served, "Content-Length: 100", b"{") == 408
     assert time.monotonic() - begun < 5
     assert served.request("/api/status").status == 200
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET /people HTTP/1.1\r\nHost: 127"])
+def test_a_connection_without_a_request_ends(
+    served: Served, monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr(server, "REQUEST_S", 0.3)
+    with socket.create_connection(("127.0.0.1", served.access.port), timeout=10) as connection:
+        connection.sendall(begin)
+        assert connection.recv(1) == b""
 
 
 @pytest.fixture(scope="module")

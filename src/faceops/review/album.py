@@ -38,15 +38,21 @@ class Album(AlbumViews):
     unknown person is not there any more, and a FaceOpsError if the journal cannot be written.
     """
 
-    def confirm(self, keys: Sequence[FaceKey], person: str) -> str:
-        """Decide that these faces show `person`, who may be new."""
+    def confirm(self, keys: Sequence[FaceKey], person: str, listed: bool = False) -> str:
+        """Decide that these faces show `person`, who may be new unless the page has `listed` them.
+
+        Who was forgotten since would else come back from a page that is still open.
+        """
         with self._live.lock:
+            if listed:
+                self._require(person)
             person_id, entries = self._naming(person)
             return self._decide(entries + self._about(keys, Action.CONFIRM, person_id), keys)
 
     def refuse(self, keys: Sequence[FaceKey], person: str) -> str:
         """Decide that these faces do not show `person`."""
         with self._live.lock:
+            self._require(person)
             person_id, entries = self._naming(person)
             return self._decide(entries + self._about(keys, Action.REFUSE, person_id), keys)
 
@@ -89,10 +95,12 @@ class Album(AlbumViews):
             draws = any(one.action == Action.DRAW for one in about)
             return self._write(entries, photos, draws)
 
-    def name_group(self, unknown: str, person: str, trust: bool = False) -> Outcome:
-        """Decide that all faces of an unknown person show `person`."""
+    def name_group(
+        self, unknown: str, person: str, trust: bool = False, faces: int | None = None
+    ) -> Outcome:
+        """Decide that all faces of an unknown person show `person`; `faces` as `_keys_of`."""
         with self._live.lock:
-            keys = self._keys_of(unknown)
+            keys = self._keys_of(unknown, faces)
             if not trust and (question := self._disagreement(keys, person)):
                 return Outcome(question=question)
             person_id, entries = self._naming(person)
@@ -100,10 +108,14 @@ class Album(AlbumViews):
             entries += self._about(keys, Action.CONFIRM, person_id, detail)
             return Outcome(self._decide(entries, keys))
 
-    def merge_groups(self, one: str, other: str) -> str:
-        """Decide that two unknown people are one, who keeps the number of `one`."""
+    def merge_groups(self, one: str, other: str, faces: int | None = None) -> str:
+        """Decide that two unknown people are one, who keeps the number of `one`.
+
+        Args:
+            faces: of `one`, as `_keys_of`.
+        """
         with self._live.lock:
-            first, second = self._keys_of(one), self._keys_of(other)
+            first, second = self._keys_of(one, faces), self._keys_of(other)
             keys, number = [*first, *second], unknown_number(one)
             about = self._about(keys, Action.CONFIRM, new_person())
             return self._decide(about, keys, lambda album: _regrouped(album, keys, number))
@@ -143,6 +155,7 @@ class Album(AlbumViews):
     def choose_picture(self, person: str, key: FaceKey) -> str:
         """Choose the face that stands for a person."""
         with self._live.lock:
+            self._require(person)
             person_id, entries = self._naming(person)
             chosen = self._about([key], Action.PICTURE, person_id)
             return self._write([*entries, *chosen], set())
@@ -206,10 +219,26 @@ class Album(AlbumViews):
             entry = self._decisions.entries[entry.detail]
         return entry
 
-    def _keys_of(self, unknown: str) -> list[FaceKey]:
+    def _require(self, person: str) -> None:
+        name = self._name_of(self._album, given_name(person))
+        if name not in self._album.people:
+            raise UsageError(f"{printable(person)} is not in the album; load the page again.")
+
+    def _keys_of(self, unknown: str, faces: int | None = None) -> list[FaceKey]:
+        """Return the faces of an unknown person.
+
+        Args:
+            faces: how many the page showed. Others were added or split off since in another tab or
+                by another person if it is wrong: nobody saw what would be decided.
+        """
         rows = lists.group_rows(self._album, unknown_number(unknown))
         if not len(rows):
             raise UsageError(f"there is no {printable(unknown)} any more; load the page again.")
+        if faces not in (None, len(rows)):
+            raise UsageError(
+                f"{printable(unknown)} has {len(rows)} faces now, not the {faces} that were shown; "
+                "load the page again."
+            )
         return [self._album.key(row) for row in rows.tolist()]
 
     def _disagreement(self, keys: Sequence[FaceKey], person: str) -> str:

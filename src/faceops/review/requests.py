@@ -64,13 +64,14 @@ class _OfFaces(Decision):
 
 
 class Confirm(_OfFaces):
-    """The faces are this person's."""
+    """The faces are this person's, who is `listed` if the name was not typed."""
 
     person: _Name
+    listed: bool = False
 
     def apply(self, album: Album) -> Answer:
         """Carry it out."""
-        batch = album.confirm(self.keys, self.person)
+        batch = album.confirm(self.keys, self.person, self.listed)
         return Answer(batch, f"{self.faces} confirmed as {self.person}")
 
 
@@ -126,27 +127,29 @@ class Undo(Decision):
 
 
 class NameGroup(Decision):
-    """All faces of an unknown person are this person's."""
+    """All faces of an unknown person, of whom `faces` were shown, are this person's."""
 
     unknown: _Unknown
     person: _Name
     trust: bool = False
+    faces: int | None = None
 
     def apply(self, album: Album) -> Answer:
         """Carry it out."""
-        done = album.name_group(self.unknown, self.person, self.trust)
+        done = album.name_group(self.unknown, self.person, self.trust, self.faces)
         return Answer(done.batch, f"{self.unknown} is {self.person}", done.question)
 
 
 class MergeGroups(Decision):
-    """Two unknown people are one."""
+    """Two unknown people are one; `faces` of the first were shown."""
 
     one: _Unknown
     other: _Unknown
+    faces: int | None = None
 
     def apply(self, album: Album) -> Answer:
         """Carry it out."""
-        batch = album.merge_groups(self.one, self.other)
+        batch = album.merge_groups(self.one, self.other, self.faces)
         return Answer(batch, f"{self.one} and {self.other} are one person")
 
 

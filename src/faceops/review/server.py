@@ -1,5 +1,6 @@
 """The server of the web page: its addresses, and how it listens and ends."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from faceops.base.errors import FaceOpsError
 from faceops.review.album import Album
@@ -22,6 +24,7 @@ from faceops.review.security import Access, Guard
 
 DEFAULT_PORT = 8765  # if it is taken, and none was asked for, a free one
 _END_S = 3  # how long answers may take when the server ends
+REQUEST_S = 10.0  # a request has to be here after so long
 _CONNECTIONS = 100  # more are refused: a browser opens six
 
 
@@ -97,6 +100,28 @@ def listen(host: str, port: int | None) -> socket.socket:
     )
 
 
+class _Connection(H11Protocol):
+    """A connection that ends if no whole request comes in time: idle ones would take all places."""
+
+    _ending: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self._ending:
+                self._ending.cancel()
+            self._ending = None
+        elif self._ending is None:
+            self._ending = self.loop.call_later(REQUEST_S, self.transport.close)
+
+
 class Server(uvicorn.Server):
     """Serves an app on a socket of `listen`, until Ctrl-C or `should_exit`."""
 
@@ -104,7 +129,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=_Connection,
                 ws="none",
                 lifespan="off",
                 log_level="warning",

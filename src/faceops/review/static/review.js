@@ -360,6 +360,7 @@ class Board {
     const whole = $("[data-do=confirmAll]", this.root);
     if (whole) whole.textContent = `Confirm all ${shown.toLocaleString("en")} shown`;
     $("[data-total]", this.root).textContent = faces(this.left);
+    all("[name=faces]", this.root).forEach((input) => { input.value = this.left; });
     $(".more", this.root).hidden = this.loaded >= this.content.total;
     for (const part of all(".tools, .actions", this.root)) part.hidden = shown === 0;
     $(".done", this.root).hidden = shown > 0;
@@ -517,15 +518,15 @@ class Board {
   confirm(items = this.targets()) {
     const { kind, name, shown } = this.content;
     if (kind === "person") return this.settle(items);
-    this.send("confirm", items, { person: name }, (count) => `${count} confirmed as ${shown}`);
+    this.send("confirm", items, { person: name, listed: true }, (count) => `${count} confirmed as ${shown}`);
   }
 
   confirmAll() {
     this.confirm(this.items);
   }
 
-  confirmAs(person, shown = person) {
-    this.send("confirm", this.targets(), { person }, (count) => `${count} confirmed as ${shown}`);
+  confirmAs(person, shown = person, listed = true) {
+    this.send("confirm", this.targets(), { person, listed }, (count) => `${count} confirmed as ${shown}`);
   }
 
   // On a person's own page a confirmed face stays.
@@ -539,7 +540,7 @@ class Board {
     if (changed.length) {
       const { name, shown } = this.content, keys = changed.map((item) => item.face.key);
       mark(true);
-      decide("confirm", { keys, person: name }, `${faces(keys.length)} confirmed as ${shown}`, () => mark(false) ?? "");
+      decide("confirm", { keys, person: name, listed: true }, `${faces(keys.length)} confirmed as ${shown}`, () => mark(false) ?? "");
     }
     this.selected.clear();
     this.update();
@@ -561,7 +562,7 @@ class Board {
 
   async someoneElse() {
     const person = await chooseName();
-    if (person) this.confirmAs(person);
+    if (person) this.confirmAs(person, person, false);
   }
 
   split() {
@@ -663,8 +664,8 @@ class Photo {
     await decide(decision, body, text, () => "", refresh).then(refresh).catch(() => {});
   }
 
-  confirm(person = this.best.person, shown = this.best.shown) {
-    this.send("confirm", { keys: [this.chosen.key], person }, `1 face confirmed as ${shown}`);
+  confirm(person = this.best.person, shown = this.best.shown, listed = true) {
+    this.send("confirm", { keys: [this.chosen.key], person, listed }, `1 face confirmed as ${shown}`);
   }
 
   refuse() {
@@ -678,7 +679,7 @@ class Photo {
 
   async someoneElse() {
     const person = await chooseName();
-    if (person) this.confirm(person, person);
+    if (person) this.confirm(person, person, false);
   }
 
   // A box by keyboard begins in the middle; by mouse or touch it is drawn over the photo.
