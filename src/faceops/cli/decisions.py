@@ -119,13 +119,12 @@ def _undo(args: argparse.Namespace) -> int:
 
     if bool(args.decision) == args.last:
         raise UsageError("name one decision, as `faceops decisions list` shows it, or give --last.")
-    done = undo(args.gallery, args.decision, by=common.decided_by(args))
+    batch, changes = undo(args.gallery, args.decision, by=common.decided_by(args))
     decisions = _load(args.gallery)
-    row = made(decisions, done.batch, batches_of(decisions)[done.batch])
-    lines = [row.sentence, *done.changes, "the next identify obeys it, without opening photos"]
-    lines.append(f"to take that back: faceops decisions undo {done.batch}")
-    content = asdict(row) | {"changes": done.changes}
-    return common.show(args, content, lines)
+    row = made(decisions, batch, batches_of(decisions)[batch])
+    lines = [row.sentence, *changes, "the next identify obeys it, without opening photos"]
+    lines.append(f"to take that back: faceops decisions undo {batch}")
+    return common.show(args, asdict(row) | {"changes": changes}, lines)
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ centre and logarithm of its sides, and five landmarks as offsets, all in units o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -303,3 +303,15 @@ def box_overlap(one: Box, other: Box) -> float:
     shared = shared_area(one, other)
     union = one[2] * one[3] + other[2] * other[3] - shared
     return shared / union if union > 0 else 0.0
+
+
+def best_pairs(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
+    """Return which second each first gets, the best pairs first, where each is in one pair only.
+
+    `pairs` are how good a pair is, higher being better, its first and its second.
+    """
+    given: dict[int, int] = {}
+    for _, first, second in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
+        if first not in given and second not in given.values():
+            given[first] = second
+    return given

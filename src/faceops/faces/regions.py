@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xml.dom.minidom import Element
 
 from faceops.dataset.names import name_key
-from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.faces.detector import SAME_BOX, Box, best_pairs, box_overlap
 from faceops.photos import xmp
 from faceops.photos.photo_header import PhotoHeader
 from faceops.photos.pixels import SIDEWAYS
@@ -88,13 +88,10 @@ def regions_of_others(
     return found
 
 
-def overlap(one: Area, other: Area) -> float:
-    """Return the intersection over union of two areas, 0 to 1."""
-    return box_overlap(_corners(one), _corners(other))
-
-
-def _corners(area: Area) -> Box:
-    return area.x - area.w / 2, area.y - area.h / 2, area.w, area.h
+def _box_in(area: Area, size: tuple[float, float] = (1, 1)) -> Box:
+    """Return the box of an area of an image of `size`."""
+    w, h = area.w * size[0], area.h * size[1]
+    return area.x * size[0] - w / 2, area.y * size[1] - h / 2, w, h
 
 
 def upright_box(area: Area, size: tuple[int, int], orientation: int) -> Box:
@@ -105,20 +102,16 @@ def upright_box(area: Area, size: tuple[int, int], orientation: int) -> Box:
         orientation: stated by the file, 1 to 8.
     """
     stored = size[::-1] if orientation in SIDEWAYS else size
-    x, y, w, h = _corners(area)
-    box = x * stored[0], y * stored[1], w * stored[0], h * stored[1]
-    turned = xmp.stored_area(box, stored, _UNDOES.get(orientation, orientation))
-    if turned is None:
-        return 0.0, 0.0, 0.0, 0.0
-    x, y, w, h = _corners(turned)
-    return x * size[0], y * size[1], w * size[0], h * size[1]
+    undoing = _UNDOES.get(orientation, orientation)
+    turned = xmp.stored_area(_box_in(area, stored), stored, undoing)
+    return (0.0, 0.0, 0.0, 0.0) if turned is None else _box_in(turned, size)
 
 
 def _is_same(one: Region, other: Region) -> bool:
     if one.area is None or other.area is None:
         return one == other
     same_name = (one.name, one.kind) == (other.name, other.kind)
-    return same_name and overlap(one.area, other.area) >= SAME_BOX
+    return same_name and box_overlap(_box_in(one.area), _box_in(other.area)) >= SAME_BOX
 
 
 def _regions(document: XmpDocument, size: tuple[int, int], orientation: int) -> Iterator[Region]:
@@ -161,9 +154,7 @@ def _in_stored(region: Element, area: Area, size: tuple[int, int], orientation: 
         return area
     if abs(proportions / upright - 1) > _SAME_PROPORTIONS:
         return None
-    x, y, w, h = _corners(area)
-    box = x * size[0], y * size[1], w * size[0], h * size[1]
-    return xmp.stored_area(box, size, orientation)
+    return xmp.stored_area(_box_in(area, size), size, orientation)
 
 
 def closeness(tag: Box, face: Box) -> float | None:
@@ -184,17 +175,13 @@ def closeness(tag: Box, face: Box) -> float | None:
 
 def matches(tags: Sequence[Box], faces: Sequence[Box]) -> list[int | None]:
     """Return the place of each tag's face in `faces`, the closest pairs first; None for none."""
-    pairs = [
-        (-near, tag, face)
+    given = best_pairs(
+        (near, tag, face)
         for tag, tag_box in enumerate(tags)
         for face, face_box in enumerate(faces)
         if (near := closeness(tag_box, face_box)) is not None
-    ]
-    given: list[int | None] = [None] * len(tags)
-    for _, tag, face in sorted(pairs):
-        if given[tag] is None and face not in given:
-            given[tag] = face
-    return given
+    )
+    return [given.get(tag) for tag in range(len(tags))]
 
 
 def _middle(box: Box) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.faces.detector import MAX_OVERLAP, Box, box_overlap
+from faceops.faces.detector import MAX_OVERLAP, Box, best_pairs, box_overlap
 from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_person
 from faceops.gallery.names import person_key
 
@@ -35,7 +35,6 @@ class Place:
         person: id of the person whom it shows, as it was confirmed; "" if nobody said.
         refused: ids of people whom it does not show.
         ignored: an `Ignored`, or "".
-        drawn: the box was drawn by hand: there may be no face that the detector finds.
         trusted: the face is the person's although it is unlike their others.
         entry: id of the entry that gave `person` or `ignored`.
         made: the entries that hold about the face, by time.
@@ -46,7 +45,6 @@ class Place:
     person: str = ""
     refused: set[str] = field(default_factory=set)
     ignored: str = ""
-    drawn: bool = False
     trusted: bool = False
     entry: str = ""
     made: list[Entry] = field(default_factory=list)
@@ -65,7 +63,7 @@ class Place:
             self.trusted = entry.detail == TRUSTED
             self.refused.discard(entry.person)
             if entry.action == Action.DRAW:
-                self.box, self.drawn = box, True
+                self.box = box
 
     @property
     def is_open(self) -> bool:
@@ -189,11 +187,6 @@ class Decisions:
             self._places[photo_id] = [place for place in places if not place.is_open]
         return self._places[photo_id]
 
-    def ever_confirmed(self, photo_id: str, box: Box) -> bool:
-        """Return whether anybody has ever said whom the face shows, also if it was undone."""
-        about = self.about_face(photo_id, box)
-        return any(entry.action in (Action.CONFIRM, Action.DRAW) for entry in about)
-
     def about_face(self, photo_id: str, box: Box) -> list[Entry]:
         """Return all entries about the face, also those that were undone."""
         return [
@@ -204,22 +197,14 @@ class Decisions:
 
     def match(self, photo_id: str, boxes: Sequence[Box]) -> list[Place | None]:
         """Return what holds about each face of a photo by its box; a place is of one face."""
-        found: list[Place | None] = [None] * len(boxes)
         places = self.places(photo_id)
-        pairs = sorted(
-            (
-                (box_overlap(place.box, box), -row, -at)
-                for at, place in enumerate(places)
-                for row, box in enumerate(boxes)
-            ),
-            reverse=True,
+        given = best_pairs(
+            (overlap, row, at)
+            for at, place in enumerate(places)
+            for row, box in enumerate(boxes)
+            if (overlap := box_overlap(place.box, box)) >= SAME_PLACE
         )
-        used: set[int] = set()
-        for overlap, row, at in pairs:
-            if overlap >= SAME_PLACE and found[-row] is None and at not in used:
-                found[-row] = places[-at]
-                used.add(at)
-        return found
+        return [places[given[row]] if row in given else None for row in range(len(boxes))]
 
     def current(self, person: str) -> str:
         """Return the id of the person that this one was merged into, else the same id."""

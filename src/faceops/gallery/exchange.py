@@ -81,14 +81,9 @@ def import_decisions(gallery_dir: Path, file: Path) -> Imported:
         new = {entry.id for entry in people.add(entries)}
         imported = Imported(len(new), len(entries) - len(new))
         imported.changes, imported.refused = people.done, people.refused
-        both = {entry.id for entry in entries} - new
-
-        def side_of(entry: Entry) -> str | None:
-            if entry.id in both:
-                return None
-            return HERE if entry.id in before else THERE
-
-        imported.conflicts = find_conflicts(people.decisions, side_of)
+        alone = before - {entry.id for entry in entries}  # what both have is of neither side
+        sides = dict.fromkeys(alone, HERE) | dict.fromkeys(new, THERE)
+        imported.conflicts = find_conflicts(people.decisions, lambda one: sides.get(one.id))
     return imported
 
 
@@ -98,9 +93,7 @@ def _read(file: Path) -> Iterator[Entry]:
             for number, line in enumerate(lines, 1):
                 try:
                     if line.strip():
-                        entry = Entry.from_json(line.decode("utf-8"))
-                        _check_name(entry)
-                        yield entry
+                        yield _named(Entry.from_json(line.decode("utf-8")))
                 except ValueError as error:
                     raise FaceOpsError(
                         f"{file}, line {number}: {error}; nothing was imported."
@@ -111,10 +104,11 @@ def _read(file: Path) -> Iterator[Entry]:
         ) from None
 
 
-def _check_name(entry: Entry) -> None:
+def _named(entry: Entry) -> Entry:
     is_name = entry.action in (Action.NAME, Action.SHOW)
     if is_name and (problem := name_problem(entry.detail)):
         raise ValueError(f"{entry.detail!r} cannot be a person's name: {problem}")
+    return entry
 
 
 def find_conflicts(decisions: Decisions, side_of: Callable[[Entry], str | None]) -> list[Conflict]:

@@ -1,7 +1,6 @@
 """Undo decisions, and what a gallery made of them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError, UsageError
@@ -13,23 +12,10 @@ _SHORTEST = 4  # digits of an id that name it
 _OF_NAME = (Action.NAME, Action.SHOW)
 
 
-@dataclass(frozen=True)
-class Undone:
-    """What was undone.
-
-    Attributes:
-        batch: of the undoing, by which it can be undone.
-        entries: those that do not count any more, or count again.
-        changes: a sentence for each change in the gallery.
-    """
-
-    batch: str
-    entries: list[Entry]
-    changes: list[str]
-
-
-def undo(gallery_dir: Path, chosen: str = "", *, by: str = "") -> Undone:
+def undo(gallery_dir: Path, chosen: str = "", *, by: str = "") -> tuple[str, list[str]]:
     """Undo the decisions of a batch, or one entry; renamed and merged people become what they were.
+
+    Returns the batch of the undoing, and a sentence for each change in the gallery.
 
     Args:
         chosen: id of the batch or the entry, or its first digits; "" for the latest batch that
@@ -49,7 +35,7 @@ def undo(gallery_dir: Path, chosen: str = "", *, by: str = "") -> Undone:
             raise FaceOpsError(f"{chosen} is undone already; see `faceops decisions list`.")
         batch = new_batch()
         undoing = [Entry(Action.UNDO, detail=entry.id, by=by, batch=batch) for entry in undone]
-        return Undone(batch, undone, people.decide(undoing))
+        return batch, people.decide(undoing)
 
 
 def _latest(decisions: Decisions) -> list[Entry]:
@@ -86,27 +72,18 @@ def undoable(decisions: Decisions, entries: Sequence[Entry]) -> list[Entry]:
 
     The only name of a person stays while other decisions about the person count.
     """
-    return list({entry.id: entry for entry in _undoable(decisions, entries)}.values())
-
-
-def _undoable(decisions: Decisions, entries: Sequence[Entry]) -> Iterator[Entry]:
     own = {entry.id for entry in entries}
-    named = {one.person for one in entries if one.action == Action.NAME}
-    # People about whom other decisions count, by the only name that they have.
-    needed = {
-        one.person
-        for one in decisions.entries.values()
-        if one.person in named and one.id not in own and one.action not in _OF_NAME
-        if decisions.holds(one.id)
-    }
+    others = [
+        one for one in decisions.entries.values() if one.id not in own and decisions.holds(one.id)
+    ]
+    named = {one.person for one in others if one.action == Action.NAME}
+    needed = {one.person for one in others if one.action not in _OF_NAME} - named
+    found: dict[str, Entry] = {}
     for entry in entries:
-        is_only_name = entry.action == Action.NAME and not any(
-            one.person == entry.person and one.action == Action.NAME and decisions.holds(one.id)
-            for one in decisions.entries.values()
-            if one.id not in own
-        )
-        if not decisions.holds(entry.id) or (is_only_name and entry.person in needed):
-            continue
-        yield entry
-        if entry.action == Action.MERGE:  # of another machine, of the same two people
-            yield from (one for one in decisions.merges_of(entry.person) if one.id not in own)
+        if decisions.holds(entry.id) and not (
+            entry.action == Action.NAME and entry.person in needed
+        ):
+            found[entry.id] = entry
+            if entry.action == Action.MERGE:  # of another machine, of the same two people
+                found |= {one.id: one for one in decisions.merges_of(entry.person)}
+    return list(found.values())

@@ -25,7 +25,7 @@ from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.decisions import Decisions, Place
 from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
-from faceops.gallery.journal import Journal
+from faceops.gallery.journal import Action, Journal
 from faceops.gallery.people_folder import (
     ADVICE,
     MAX_FACES,
@@ -65,11 +65,6 @@ class Admission:
     refused: list[str] = field(default_factory=list)
     note: str = ""
     is_busy: bool = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether gallery or journal were written."""
-        return bool(self.admitted or self.withdrawn or self.refused)
 
 
 class _Candidate(NamedTuple):
@@ -184,7 +179,8 @@ def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
         return decided.name_of(place.person) != face.person
     if place is not None and place.ignored:
         return True
-    return decisions.ever_confirmed(face.photo_id, face.box)
+    about = decisions.about_face(face.photo_id, face.box)
+    return any(entry.action in (Action.CONFIRM, Action.DRAW) for entry in about)
 
 
 def _pending(

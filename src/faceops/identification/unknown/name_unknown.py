@@ -11,7 +11,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Box
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_batch
+from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_batch, new_id
 from faceops.gallery.names import given_name, person_key
 from faceops.gallery.store import Gallery
 from faceops.identification.latest_run import latest_run
@@ -41,16 +41,6 @@ class Naming:
     faces: int
     enrolled: int
     summary: Summary
-
-
-@dataclass(frozen=True, eq=False)
-class _UnknownFace:
-    """A face of the unknown person: its place, and float32 (D,) if the state has its embedding."""
-
-    photo_id: str
-    box: Box
-    size: tuple[int, int]
-    embedding: np.ndarray | None
 
 
 def name_unknown(
@@ -87,13 +77,15 @@ def name_unknown(
     name = enrolled.get(person_key(name), name)
     person, entries = decisions.naming(name)
     name = decisions.name(person) or name
-    new = [face for face in faces if not _is_confirmed(face, person, decisions)]
+    about = Entry(Action.CONFIRM, person=person, detail=TRUSTED if trust else "")
+    new = []
+    for photo_id, box, size, embedding in faces:
+        place = decisions.match(photo_id, [box])[0]
+        if place is None or place.person != person:
+            entries.append(replace(about, photo_id=photo_id, box=box, size=size, id=new_id()))
+            new.append(embedding)
     if new and not trust:
         _require_agreement(unknown, new, name, gallery, bundle)
-    detail = TRUSTED if trust else ""
-    entries += [
-        Entry(Action.CONFIRM, face.photo_id, face.box, face.size, person, detail) for face in new
-    ]
     if new:
         batch = new_batch()
         Journal(gallery_dir).append(replace(entry, batch=batch) for entry in entries)
@@ -104,16 +96,11 @@ def name_unknown(
     return Naming(unknown, name, len(faces), now - gallery.persons.count(name), summary)
 
 
-def _is_confirmed(face: _UnknownFace, person: str, decisions: Decisions) -> bool:
-    place = decisions.match(face.photo_id, [face.box])[0]
-    return place is not None and place.person == person
-
-
 def _require_agreement(
-    unknown: str, faces: list[_UnknownFace], name: str, gallery: Gallery, bundle: Bundle
+    unknown: str, embeddings: list[np.ndarray | None], name: str, gallery: Gallery, bundle: Bundle
 ) -> None:
     """Raise a FaceOpsError if half of the faces are unlike those that are enrolled as `name`."""
-    found = [face.embedding for face in faces if face.embedding is not None]
+    found = [embedding for embedding in embeddings if embedding is not None]
     if name not in gallery.people or not found:
         return
     unlike = Agreement(gallery, bundle).unlike(name, np.stack(found))
@@ -124,8 +111,13 @@ def _require_agreement(
         )
 
 
-def _faces_of(unknown: str, out: Path, bundle: Bundle, detail: int) -> list[_UnknownFace]:
-    """Return the person's faces by unknown.csv; size and embedding are those of the state."""
+def _faces_of(
+    unknown: str, out: Path, bundle: Bundle, detail: int
+) -> list[tuple[str, Box, tuple[int, int], np.ndarray | None]]:
+    """Return photo_id and box of the person's faces by unknown.csv.
+
+    And by the state the size of the photo, (0, 0) if it is not there, and the embedding (D,).
+    """
     boxes: dict[tuple[str, int], Box] = {}
     try:
         with (out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file:
@@ -148,7 +140,7 @@ def _faces_of(unknown: str, out: Path, bundle: Bundle, detail: int) -> list[_Unk
     faces = []
     for (photo_id, index), box in sorted(boxes.items()):
         photo = photos.get(photo_id)
-        is_known = photo is not None and index < len(photo.embeddings)
-        embedding = photo.embeddings[index] if photo is not None and is_known else None
-        faces.append(_UnknownFace(photo_id, box, photo.size if photo else (0, 0), embedding))
+        has_embedding = photo is not None and index < len(photo.embeddings)
+        embedding = photo.embeddings[index] if photo and has_embedding else None
+        faces.append((photo_id, box, photo.size if photo else (0, 0), embedding))
     return faces
