@@ -23,7 +23,6 @@ from faceops.gallery.people_folder import (
     PersonPhoto,
     enrolment_refusal,
     list_people,
-    open_person_photo,
     read_people,
 )
 from faceops.gallery.store import Gallery, open_or_create
@@ -76,7 +75,7 @@ def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(
         (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "p" / name).write_text(name, errors="surrogateescape")
     paths = list_people(tmp_path / "p", (), {})
-    folder = read_people(tmp_path / "p", paths, gallery, max_bytes=100, threads=1)
+    folder = read_people(tmp_path / "p", paths, (), gallery, PhotoLimits(), threads=1)
     assert sorted(folder.photos) == ["Cy", "D\\xff"]
     assert [photo.photo for photo in folder.photos["Cy"]] == ["Cy/b\\xff.jpg"]
     flags = {flag.photo: flag for flag in folder.skipped}
@@ -423,7 +422,7 @@ def test_a_bystander_who_looks_into_the_camera_is_not_enrolled_for_a_person_in_p
     lfw_root: Path, bundle: Bundle, name: str, reason: Reason | None
 ) -> None:
     path = lfw_root / "lfw-deepfunneled" / name[:-5] / f"{name}.jpg"
-    photo = open_person_photo(PersonPhoto("", path, path.name, ""), bundle.face_finder())
+    photo = PersonPhoto("", path, path.name, "").find(bundle.face_finder(), PhotoLimits())
     assert photo.reason == reason
     assert bool(photo.faces) == (reason is None)
 

@@ -19,7 +19,7 @@ from faceops.identification.summary import TaggedOtherwise, read_summary
 from faceops.photos.photo_header import read_header
 from faceops.photos.xmp import MWG, Area, XmpDocument, area_of, is_ours, stored_area, text_field
 from faceops.release.bundle import Bundle
-from tests.tagged_photos import FORMATS, STYLES, lightroom, save
+from tests.tagged_photos import lightroom, save
 
 SIZE = (200, 100)
 ADA = NamedRegion((20.0, 10.0, 40.0, 50.0), "Ada")
@@ -40,13 +40,11 @@ def names_in(sidecar: Path) -> list[tuple[str, bool]]:
     return [(text_field(one, MWG, "Name"), is_ours(one)) for one in document.regions()]
 
 
-def tagged_photo(
-    folder: Path, orientation: int = 1, suffix: str = ".jpg", style: str = "lightroom"
-) -> Path:
+def tagged_photo(folder: Path, orientation: int = 1) -> Path:
     """Write a photo in which Ben's face is tagged Zoë; return it."""
-    photo = folder / f"photo{suffix}"
+    photo = folder / "photo.jpg"
     stored = SIZE[::-1] if orientation >= 5 else SIZE
-    packet = STYLES[style]([("Zoë", around(BEN, orientation))], stored)
+    packet = lightroom([("Zoë", around(BEN, orientation))], stored)
     save(Image.new("RGB", SIZE), photo, packet, orientation)
     return photo
 
@@ -68,15 +66,6 @@ def test_embedded_regions_are_copied_and_their_face_gets_no_second_one(
     otherwise.clear()
     assert not write_sidecar(sidecar, regions, SIZE, orientation, photo=photo, otherwise=otherwise)
     assert otherwise == [("Ben", "Zoë")]  # by the copy now
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_regions_of_every_format_and_style_are_copied(tmp_path: Path, suffix: str) -> None:
-    style = list(STYLES)[FORMATS.index(suffix) % len(STYLES)]
-    photo = tagged_photo(tmp_path, suffix=suffix, style=style)
-    sidecar = photo.with_name(photo.name + ".xmp")
-    write_sidecar(sidecar, [ADA], SIZE, 1, photo=photo)
-    assert names_in(sidecar) == [("Zoë", False), ("Ada", True)]
 
 
 def test_a_face_that_is_tagged_with_its_name_needs_no_sidecar(tmp_path: Path) -> None:

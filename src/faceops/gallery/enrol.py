@@ -3,13 +3,13 @@
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import default_threads
 from faceops.base.progress import track
@@ -108,17 +108,8 @@ def enrol(
     """
     skipped: dict[Path, str] = {}
     paths = people_folder.list_people(people_dir, exclude, skipped)
-
-    def read(gallery: Gallery, threads: int) -> PeopleFolder:
-        folder = people_folder.read_people(people_dir, paths, gallery, limits.max_bytes, threads)
-        folder.unread |= {
-            valid_unicode(path.relative_to(people_dir).as_posix()) for path in skipped
-        }
-        return folder
-
-    report = _enrol_all(read, gallery_dir, bundle, limits, prune=prune, trust=trust)
-    report.skipped = dict(Counter(skipped.values()))
-    return report
+    read = partial(people_folder.read_people, people_dir, paths, skipped)
+    return _enrol_all(read, skipped, gallery_dir, bundle, limits, prune=prune, trust=trust)
 
 
 def enrol_tagged(
@@ -140,18 +131,13 @@ def enrol_tagged(
         FaceOpsError: as of `enrol`.
     """
     skipped: dict[Path, str] = {}
-    paths = tags.list_album(photos_dir, exclude, skipped)
-
-    def read(gallery: Gallery, threads: int) -> PeopleFolder:
-        return tags.read_tagged(photos_dir, paths, gallery, limits, threads)
-
-    report = _enrol_all(read, gallery_dir, bundle, limits, prune=False, trust=trust)
-    report.skipped = dict(Counter(skipped.values()))
-    return report
+    read = partial(tags.read_tagged, photos_dir, tags.list_album(photos_dir, exclude, skipped))
+    return _enrol_all(read, skipped, gallery_dir, bundle, limits, prune=False, trust=trust)
 
 
 def _enrol_all(
-    read: Callable[[Gallery, int], PeopleFolder],
+    read: Callable[[Gallery, PhotoLimits, int], PeopleFolder],
+    skipped: Mapping[Path, str],
     gallery_dir: Path,
     bundle: Bundle,
     limits: PhotoLimits,
@@ -159,14 +145,14 @@ def _enrol_all(
     prune: bool,
     trust: bool,
 ) -> EnrolReport:
-    """Enrol the people whom `read` returns for the gallery, with so many threads."""
+    """Enrol the people whom `read` returns; `skipped` has the rule that excludes each file."""
     release = bundle.release
     with folder_lock(gallery_dir):
         gallery = open_or_create(
             gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
         threads = default_threads()
-        enrolment = _Enrolment(gallery, read(gallery, threads), bundle, trust)
+        enrolment = _Enrolment(gallery, read(gallery, limits, threads), bundle, trust)
         if prune:
             enrolment.prune()
         enrolment.enrol_new_photos(limits, threads)
@@ -176,6 +162,7 @@ def _enrol_all(
             enrolled.save()  # else the files and the results decided with them stay
         remove_unfinished(gallery_dir)
     report = enrolment.report
+    report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
     if changed := enrolment.changed & set(enrolled.people):
         pairs = find_lookalikes(enrolled, release.thresholds, bundle.verify)

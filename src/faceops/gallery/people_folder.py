@@ -91,8 +91,20 @@ class PersonPhoto:
         return ""
 
     def find(self, finder: FaceFinder, limits: PhotoLimits) -> "OpenedPhoto":
-        """Open the photo, see `open_person_photo`."""
-        return open_person_photo(self, finder, limits)
+        """Open the photo; return its faces that are good enough to enrol.
+
+        There are none when the largest face is not: the others would be people in the background.
+
+        Raises:
+            PhotoError: it cannot be used.
+        """
+        found = find_in_photo(self.path, finder, limits)
+        largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
+        reason = Reason.NO_FACE if largest is None else enrolment_refusal(largest.quality)
+        if reason is not None:
+            return OpenedPhoto(self.photo, found.photo.photo_id, (), reason, ADVICE[reason])
+        usable = tuple(face for face in found.faces if enrolment_refusal(face.quality) is None)
+        return OpenedPhoto(self.photo, found.photo.photo_id, usable)
 
     def of_person(self, opened: "OpenedPhoto") -> "OpenedPhoto":
         """Return what `find` returned with the faces that may be the person's."""
@@ -174,13 +186,19 @@ def list_people(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) ->
 
 
 def read_people(
-    root: Path, paths: list[Path], gallery: Gallery, max_bytes: int, threads: int
+    root: Path,
+    paths: Sequence[Path],
+    skipped: Iterable[Path],
+    gallery: Gallery,
+    limits: PhotoLimits,
+    threads: int,
 ) -> PeopleFolder:
     """Assign the files `paths` below `root` to people, and hash them.
 
-    Files of more than `max_bytes` are not read. Names that differ in case, spaces, `-`, `_` or `.`
-    alone are one person, shown in the spelling of the gallery, or else the first one by path; a
-    name that a person of the gallery had before is that person's. What cannot be a name is skipped.
+    `skipped` are excluded: nothing is known of them. Names that differ in case, spaces, `-`, `_`
+    or `.` alone are one person, shown in the spelling of the gallery, or else the first one by
+    path; a name that a person of the gallery had before is that person's. What cannot be a name is
+    skipped.
     """
     owners: dict[Path, str] = {}
     misnamed: dict[Path, str] = {}
@@ -192,12 +210,13 @@ def read_people(
     names, aliases = shown_names(owners.values(), gallery)
     people = sorted({names[owner] for owner in owners.values()})
     folder = PeopleFolder({person: [] for person in people}, names, aliases)
+    folder.unread |= {valid_unicode(path.relative_to(root).as_posix()) for path in skipped}
     for path, problem in misnamed.items():
         photo = valid_unicode(path.relative_to(root).as_posix())
         folder.skip(photo, "", Reason.BAD_NAME, problem)
         folder.unread.add(photo)  # a face that an earlier version enrolled from it stays
     seen: set[tuple[str, str]] = set()
-    hashed = hash_photos(list(owners), max_bytes, threads)
+    hashed = hash_photos(list(owners), limits.max_bytes, threads)
     for (path, owner), photo_id in zip(owners.items(), hashed, strict=True):
         person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
@@ -260,34 +279,6 @@ class OpenedPhoto:
     kept: bool = False
 
 
-def open_person_photo(
-    photo: PersonPhoto,
-    finder: FaceFinder,
-    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
-) -> OpenedPhoto:
-    """Return the faces of `photo` that are good enough to enrol.
-
-    There are none when the largest face is not: the others would be people in the background.
-
-    Raises:
-        PhotoShortageError: the machine lacks memory or the like.
-    """
-    try:
-        found = find_in_photo(photo.path, finder, limits)
-    except PhotoShortageError:
-        raise
-    except PhotoError as error:
-        note = note_of(error)
-        return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
-    largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
-    reason = Reason.NO_FACE if largest is None else enrolment_refusal(largest.quality)
-    if reason is not None:
-        note = ADVICE[reason]
-        return OpenedPhoto(photo.photo, found.photo.photo_id, (), reason, note)
-    usable = tuple(face for face in found.faces if enrolment_refusal(face.quality) is None)
-    return OpenedPhoto(photo.photo, found.photo.photo_id, usable)
-
-
 def open_photos(
     photos: Sequence[PersonPhoto], bundle: Bundle, gallery: Path, limits: PhotoLimits, threads: int
 ) -> Generator[OpenedPhoto, None, None]:
@@ -310,7 +301,13 @@ def open_photos(
             kept = unfinished.load(f"{photo.photo_id}{photo.method}")
             if kept is not None:
                 return photo.of_person(_from_arrays(photo, kept))
-            opened = photo.find(finder, limits)
+            try:
+                opened = photo.find(finder, limits)
+            except PhotoShortageError:
+                raise
+            except PhotoError as error:
+                note = note_of(error)
+                return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
             if opened.faces:
                 crops = np.stack([face.crop for face in opened.faces])
                 opened = replace(opened, embeddings=bundle.embed(crops))

@@ -38,7 +38,7 @@ from faceops.gallery.people_folder import (
 )
 from faceops.gallery.store import Gallery
 from faceops.photos.formats import FORMATS, PhotoLimits
-from faceops.photos.open_photo import PhotoError, PhotoShortageError
+from faceops.photos.open_photo import PhotoError
 from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
 from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import walk_photos
@@ -78,15 +78,9 @@ class TaggedPhoto(PersonPhoto):
         """Open the photo; return every face that a tag may mean, whatever its quality.
 
         Raises:
-            PhotoShortageError: the machine lacks memory or the like.
+            PhotoError: it cannot be used.
         """
-        try:
-            found = find_in_photo(self.path, finder, limits)
-        except PhotoShortageError:
-            raise
-        except PhotoError as error:
-            note = note_of(error)
-            return OpenedPhoto(self.photo, self.photo_id, (), error.reason, note)
+        found = find_in_photo(self.path, finder, limits)
         faces = [
             face
             for face in found.faces
@@ -99,17 +93,15 @@ class TaggedPhoto(PersonPhoto):
         if opened.reason is not None:
             return opened
         chosen = self._face_of_person(opened.faces)
-        if isinstance(chosen, tuple):
-            reason, note = chosen
-            return replace(opened, faces=(), embeddings=None, reason=reason, note=note)
-        face = opened.faces[chosen]
-        refusal = enrolment_refusal(face.quality)
-        if refusal is not None:
-            faces, note = (), ADVICE[refusal]
-            return replace(opened, faces=faces, embeddings=None, reason=refusal, note=note)
-        embeddings = opened.embeddings
-        rows = None if embeddings is None else embeddings[chosen : chosen + 1]
-        return replace(opened, faces=(face,), embeddings=rows)
+        if not isinstance(chosen, tuple):
+            face = opened.faces[chosen]
+            refusal = enrolment_refusal(face.quality)
+            if refusal is None:
+                rows = None if opened.embeddings is None else opened.embeddings[[chosen]]
+                return replace(opened, faces=(face,), embeddings=rows)
+            chosen = refusal, ADVICE[refusal]
+        reason, note = chosen
+        return replace(opened, faces=(), embeddings=None, reason=reason, note=note)
 
     def _face_of_person(self, faces: Sequence[Face]) -> int | tuple[Reason, str]:
         """Return the place of the person's face in `faces`, or why there is none, with a note."""
@@ -142,12 +134,7 @@ def _two_names(one: str, other: str) -> str:
     return f"one face is tagged {first} and {second}; correct the tag that is wrong"
 
 
-@dataclass
-class _PhotoTags:
-    """The tags of one file, and what cannot be used: name, reason and note."""
-
-    tags: list[Tag]
-    problems: list[tuple[str, Reason, str]]
+_Problem = tuple[str, Reason, str]  # name, reason and note of what cannot be used
 
 
 def list_album(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) -> list[Path]:
@@ -176,18 +163,18 @@ def read_tagged(
     """
     reading = ordered_map(partial(_read_tags, SidecarPlaces(), limits), paths, threads)
     read = dict(zip(paths, track(reading, "read tags", total=len(paths)), strict=True))
-    spelled = [tag.name for found in read.values() for tag in found.tags]
+    spelled = [tag.name for found, _ in read.values() for tag in found]
     names, aliases = shown_names(spelled, gallery)
     people = sorted({names[name] for name in spelled})
     folder = PeopleFolder(
         {person: [] for person in people}, names, aliases, origin=TAGGED, most_faces=MAX_FACES
     )
     tagged: dict[Path, tuple[Tag, ...]] = {}
-    for path, found in read.items():
+    for path, (found, problems) in read.items():
         photo = valid_unicode(path.relative_to(root).as_posix())
-        for name, reason, note in found.problems:
+        for name, reason, note in problems:
             folder.skip(photo, name, reason, note)
-        if tags := _without_conflicts(found.tags, photo, folder):
+        if tags := _without_conflicts(found, photo, folder):
             tagged[path] = tags
     hashed = hash_photos(list(tagged), limits.max_bytes, threads)
     seen: set[tuple[str, str]] = set()
@@ -204,42 +191,42 @@ def read_tagged(
     return folder
 
 
-def _read_tags(places: SidecarPlaces, limits: PhotoLimits, path: Path) -> _PhotoTags:
+def _read_tags(
+    places: SidecarPlaces, limits: PhotoLimits, path: Path
+) -> tuple[list[Tag], list[_Problem]]:
     """Return the tags of the file `path` with the names as they are spelled."""
-    found = _PhotoTags([], [])
+    found: list[Tag] = []
+    problems: list[_Problem] = []
     try:
         sidecar = read_sidecar(places.of(path))
     except FaceOpsError as error:
         sidecar = None
-        found.problems.append(("", Reason.UNREADABLE, str(error).rstrip(".")))
+        problems.append(("", Reason.UNREADABLE, str(error).rstrip(".")))
     suffix = path.suffix.lower()
     if sidecar is None and suffix in WITHOUT_PACKETS:
-        return found
+        return found, problems
     try:
         header = read_header(path, limits)
     except PhotoError as error:
         if error.reason is not Reason.NOT_A_PHOTO or suffix in _PHOTO_SUFFIXES:
-            found.problems.append(("", error.reason, note_of(error)))
-        return found
+            problems.append(("", error.reason, note_of(error)))
+        return found, problems
     embedded = embedded_regions(header)
     documents = [] if sidecar is None else [sidecar]
     beside = regions_of_others(documents, header.size, header.orientation)
     for place, regions in (("photo", embedded), ("sidecar", beside)):
         for region in regions:
-            if not region.names_a_face:
-                continue
-            tag = _tag_of(region, header.size, header.orientation, place)
-            if isinstance(tag, Tag):
-                found.tags.append(tag)
-            else:
-                found.problems.append(tag)
-    return found
+            if region.names_a_face:
+                tag = _tag_of(region, header.size, header.orientation, place)
+                if isinstance(tag, Tag):
+                    found.append(tag)
+                else:
+                    problems.append(tag)
+    return found, problems
 
 
-def _tag_of(
-    region: Region, size: tuple[int, int], orientation: int, place: str
-) -> Tag | tuple[str, Reason, str]:
-    """Return the tag of a named region, or the name, reason and note if it cannot be used."""
+def _tag_of(region: Region, size: tuple[int, int], orientation: int, place: str) -> Tag | _Problem:
+    """Return the tag of a named region, or why it cannot be used."""
     shown = printable(region.name[:LONGEST_NAME])
     if len(region.name) > LONGEST_NAME:
         note = f"a name of {len(region.name)} characters is none; at most {LONGEST_NAME} are"
@@ -258,19 +245,18 @@ def _without_conflicts(tags: Iterable[Tag], photo: str, folder: PeopleFolder) ->
     """Return the tags under the names that are shown, each once; skip those that contradict."""
     named = [replace(tag, name=folder.names[tag.name]) for tag in tags]
     wrong: set[int] = set()
-    noted: set[tuple[str, str]] = set()
+    notes: dict[str, str] = {}  # by both names
     for (i, one), (j, other) in combinations(enumerate(named), 2):
         if one.name == other.name or box_overlap(one.box, other.box) < SAME_BOX:
             continue
         wrong |= {i, j}
-        if (pair := (min(one.name, other.name), max(one.name, other.name))) in noted:
-            continue
-        noted.add(pair)
-        note = _two_names(*pair)
+        note = _two_names(one.name, other.name)
         if one.place != other.place:
             inside, beside = sorted((one, other), key=lambda tag: tag.place)
             note = f"the photo names the face {inside.name}, its sidecar {beside.name}; correct one"
-        folder.skip(photo, " / ".join(pair), Reason.TAG_CONFLICT, note)
+        notes.setdefault(" / ".join(sorted((one.name, other.name))), note)
+    for names, note in notes.items():
+        folder.skip(photo, names, Reason.TAG_CONFLICT, note)
     kept: list[Tag] = []
     for place, tag in enumerate(named):
         is_known = any(

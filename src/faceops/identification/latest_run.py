@@ -9,6 +9,11 @@ from faceops.identification.records.output_folder import SUMMARY_FILE
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
 
+_SETTINGS = (
+    *("budget", "detail", "precision", "annotate", "xmp"),
+    *("keep_crops", "keep_runs", "limits", "exclude"),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class LatestRun:
@@ -28,18 +33,8 @@ class LatestRun:
 
     def settings(self, threads: int | None = None) -> IdentifySettings:
         """Return the settings with which the next run decides as this one did."""
-        latest = self.summary
         return IdentifySettings(
-            budget=latest.budget,
-            annotate=latest.annotate,
-            xmp=latest.xmp,
-            detail=latest.detail,
-            precision=latest.precision,
-            keep_crops=latest.keep_crops,
-            keep_runs=latest.keep_runs,
-            limits=latest.limits,
-            exclude=latest.exclude,
-            threads=threads,
+            **{name: getattr(self.summary, name) for name in _SETTINGS}, threads=threads
         )
 
 
