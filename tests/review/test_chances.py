@@ -32,6 +32,11 @@ def test_among_strangers_alone_nobody_is_likely() -> None:
     assert np.quantile(Chances(shares).of(shares), 0.99) < 0.5
 
 
+def test_an_album_without_strangers_makes_nobody_of_them_likely() -> None:
+    chances = Chances(np.linspace(0, 0.05, 300)).of(np.array([0.001, 0.3, 0.9]))
+    assert [in_words(chance) for chance in chances] == ["almost certain", "unlikely", "unlikely"]
+
+
 def test_in_a_small_album_the_share_of_strangers_decides() -> None:
     chances = Chances(np.linspace(0, 1, FEWEST - 1)).of(np.array([0, 0.01, 0.1, 0.9, np.nan]))
     assert [in_words(chance) for chance in chances[:4]] == [

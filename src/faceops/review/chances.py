@@ -32,7 +32,8 @@ class Chances:
         self._ends: np.ndarray | None = None
         if len(known) < FEWEST:
             return
-        strangers = min(1.0, float((known > _UPPER).mean()) / (1 - _UPPER))
+        # One more than there are: an estimate of none would make everybody certain.
+        strangers = min(1.0, (np.count_nonzero(known > _UPPER) + 1) / len(known) / (1 - _UPPER))
         at = np.arange(1, len(known) + 1) / len(known)
         if len(known) > MOST:  # near 0 all of them count
             some = np.unique(np.geomspace(1, len(known), MOST).astype(int)) - 1
