@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,34 @@ def test_a_person_keeps_the_id_through_names_and_merging(tmp_path: Path) -> None
     assert decisions.name(ann) == "Ann King"
 
 
+def test_a_person_is_refused_also_by_a_later_identity() -> None:
+    merging = Entry(Action.MERGE, person="ann", detail="king")
+    entries = [about(Action.CONFIRM, "ann"), merging, about(Action.REFUSE, "king")]
+    decisions = Decisions(entries)
+    (place,) = decisions.places(PHOTO)
+    assert (place.person, place.refused) == ("", {"king"})
+    decisions.add([about(Action.CONFIRM, "king")])
+    (place,) = decisions.places(PHOTO)
+    assert (place.person, place.refused) == ("king", set())
+    decisions = Decisions([*entries, Entry(Action.UNDO, detail=merging.id)])
+    assert [place.person for place in decisions.places(PHOTO)] == ["ann"]
+
+
+def test_entries_of_others_that_undo_each_other_undo_nothing_before_them() -> None:
+    confirmed, later = about(Action.CONFIRM, "ann"), Entry(Action.UNDO)
+    first = Entry(Action.UNDO, detail=later.id)
+    itself = replace(first, detail=first.id)
+    for entries in ([itself], [first, replace(later, detail=first.id)]):
+        decisions = Decisions([confirmed, *entries])
+        assert decisions.subject(entries[-1]) == entries[0]
+        assert [place.person for place in decisions.places(PHOTO)] == ["ann"]
+    chain = [confirmed]
+    for _ in range(2001):
+        chain.append(Entry(Action.UNDO, detail=chain[-1].id))
+    assert not Decisions(chain).holds(confirmed.id)
+    assert Decisions(chain[:-1]).holds(confirmed.id)
+
+
 def test_two_machines_give_the_same_id_to_a_name() -> None:
     assert Decisions().person_id("Ada_Lovelace") == Decisions().person_id("ada lovelace")
 
@@ -128,6 +157,13 @@ def test_decisions_hold_for_a_photo_whose_file_was_written_anew(tmp_path: Path) 
             for photo in (PHOTO, OTHER_PHOTO):
                 found = [place.person for place in known.places(photo)]
                 assert found == ([] if person is None else [person])
+
+
+def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place(tmp_path: Path) -> None:
+    dropped = replace(about(Action.REFUSE, "ben"), size=(0, 0))
+    half = Entry(Action.CONFIRM, OTHER_PHOTO, (50.0, 5.0, 20.0, 25.0), (100, 50), "ann")
+    decisions, _ = decided(tmp_path, dropped, same(), half)
+    assert (50.0, 5.0, 20.0, 25.0) in [place.box for place in decisions.places(PHOTO)]
 
 
 def test_undoing_that_two_photos_are_the_same_parts_their_decisions(tmp_path: Path) -> None:

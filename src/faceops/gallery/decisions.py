@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Place:
     Attributes:
         box: as it was when somebody decided first.
         size: of the upright photo, pixels.
-        person: id of the person whom it shows, as it was confirmed; "" if nobody said.
-        refused: ids of people whom it does not show.
+        person: id of the person whom it shows, see `Decisions.current`; "" if nobody said.
+        refused: ids of people whom it does not show, as well.
         ignored: an `Ignored`, or "".
         trusted: the face is the person's although it is unlike their others.
         entry: id of the entry that gave `person` or `ignored`.
@@ -79,7 +79,9 @@ class Decisions:
         self._of_photo: dict[str, list[Entry]] = defaultdict(list)
         self._links: dict[str, list[Entry]] = defaultdict(list)  # by both photos
         self._of_people: list[Entry] = []
+        self._undoes: dict[str, Entry] = {}
         self._undone_by: dict[str, list[str]] = defaultdict(list)
+        self._undone: set[str] = set()  # entries that do not count
         self._places: dict[str, list[Place]] = {}
         self._names: dict[str, str] = {}
         self._shown: dict[str, str] = {}
@@ -103,10 +105,12 @@ class Decisions:
         for entry in entries:
             if entry.id in self.entries:
                 continue
-            self.entries[entry.id] = entry
-            about = self.subject(entry)
             if entry.action == Action.UNDO:
-                self._undone_by[entry.detail].append(entry.id)
+                # Only earlier ones: imported entries may undo each other.
+                if entry.detail in self.entries:
+                    self._undoes[entry.id] = self.entries[entry.detail]
+                    self._undone_by[entry.detail].append(entry.id)
+                    self._update_undone(entry.detail)
             elif entry.action == Action.SAME:
                 for photo_id in (entry.photo_id, entry.detail):
                     self._links[photo_id].append(entry)
@@ -115,6 +119,8 @@ class Decisions:
                 self._of_photo[entry.photo_id].append(entry)
             else:
                 self._of_people.append(entry)
+            self.entries[entry.id] = entry
+            about = self.subject(entry)
             if about.photo_id:
                 for photo_id in self._linked(about.photo_id, lambda _: True):
                     self._places.pop(photo_id, None)
@@ -124,13 +130,24 @@ class Decisions:
 
     def subject(self, entry: Entry) -> Entry:
         """Return the entry that `entry` undoes, or brings back, in the end; else itself."""
-        while entry.action == Action.UNDO and entry.detail in self.entries:
-            entry = self.entries[entry.detail]
+        while (about := self._undoes.get(entry.id)) is not None:
+            entry = about
         return entry
 
     def holds(self, entry: str) -> bool:
         """Return whether the entry with this id counts: it was not undone, or that was undone."""
-        return not any(map(self.holds, self._undone_by.get(entry, ())))
+        return entry not in self._undone
+
+    def _update_undone(self, entry: str) -> None:
+        """Note whether the entry with this id counts, and then what it undoes."""
+        while True:
+            is_undone = any(map(self.holds, self._undone_by[entry]))
+            if is_undone == (entry in self._undone):
+                return
+            self._undone ^= {entry}
+            if (about := self._undoes.get(entry)) is None:
+                return
+            entry = about.id
 
     def photos(self) -> Collection[str]:
         """Return the photos with decisions, by photo_id."""
@@ -161,7 +178,7 @@ class Decisions:
             every = [entry for one in photos for entry in self._of_photo.get(one, ())]
             entries = sorted(every, key=lambda entry: (entry.time, entry.id))
         about = (*self._links.get(photo_id, ()), *entries)
-        sizes = [entry.size for entry in about if entry.photo_id == photo_id]
+        sizes = [one.size for one in about if one.photo_id == photo_id and all(one.size)]
         for entry in entries:
             if entry.box is None:
                 continue
@@ -183,6 +200,8 @@ class Decisions:
                 if max(overlaps, default=0.0) < SAME_PLACE:
                     overlaps.append(1.0)
                     places.append(Place(box, size))
+                if (person := self.current(entry.person)) != entry.person:
+                    entry = replace(entry, person=person)  # a later one may name who they are now
                 places[int(np.argmax(overlaps))].apply(entry, box)
             self._places[photo_id] = [place for place in places if not place.is_open]
         return self._places[photo_id]
@@ -297,6 +316,8 @@ class Decisions:
                 if _last(into, entry.detail) == entry.person:
                     into.pop(entry.detail)
                 into[entry.person] = entry.detail
+        if into != self._into:
+            self._places.clear()
         self._names, self._shown, self._into = names, shown, into
         self._pictures = {self.current(person): place for person, place in pictures.items()}
         self._ids = {person_key(name): person for person, name in self.people().items()}

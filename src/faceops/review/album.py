@@ -85,7 +85,7 @@ class Album(AlbumViews):
             undone = undoable(self._decisions, entries)
             if not undone:
                 raise UsageError("this decision was undone already; load the page again.")
-            about = [self._subject(one) for one in undone]
+            about = [self._decisions.subject(one) for one in undone]
             photos = {one.photo_id for one in about if one.photo_id}
             entries = [Entry(Action.UNDO, detail=one.id) for one in undone]
             if any(one.action in (Action.NAME, Action.SHOW, Action.MERGE) for one in about):
@@ -212,12 +212,6 @@ class Album(AlbumViews):
     def _decide_people(self, entries: Sequence[Entry]) -> None:
         with locked_people(self._live.folder) as people:
             people.decide(entries)
-
-    def _subject(self, entry: Entry) -> Entry:
-        """Return the entry that `entry` is about in the end, if it undoes others."""
-        while entry.action == Action.UNDO and entry.detail in self._decisions.entries:
-            entry = self._decisions.entries[entry.detail]
-        return entry
 
     def _require(self, person: str) -> None:
         name = self._name_of(self._album, given_name(person))
