@@ -1,6 +1,7 @@
 """Errors of libraries that mean a shortage become one sentence; the work is tried again alone."""
 
 import errno
+import sqlite3
 import threading
 from types import SimpleNamespace
 
@@ -29,6 +30,7 @@ SHORTAGES = {  # as libraries raise them; and what is lacking
     "processes": (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "threads"),
     "files": (OSError(errno.EMFILE, "Too many open files"), "open files"),
     "disk": (OSError(errno.ENOSPC, "No space left on device"), "disk space"),
+    "sqlite": (sqlite3.OperationalError("database or disk is full"), "disk space"),
     "share": (OSError(errno.ESTALE, "Stale file handle"), "a working disk or share"),
 }
 

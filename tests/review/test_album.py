@@ -313,6 +313,16 @@ def test_closing_ends_publishing_and_the_results_are_whole(
     Album(work / "found", work / "gallery", bundle).close()
 
 
+def test_a_results_folder_that_is_gone_is_said_and_found_again(opened: Album, work: Path) -> None:
+    opened.ignore([named(opened)[0].key])
+    (work / "found").rename(work / "moved")
+    until(lambda: "found holds no results" in opened.status.error)
+    opened.publish(wait=True)
+    assert not (work / "found").exists()
+    (work / "moved").rename(work / "found")
+    until(lambda: opened.status.error == "")
+
+
 def test_results_and_decisions_of_other_processes_are_taken_over(
     opened: Album, work: Path, bundle: Bundle
 ) -> None:

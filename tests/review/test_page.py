@@ -140,6 +140,17 @@ def test_keys_confirm_refuse_ignore_and_undo(tab: Any, served: Served) -> None:
     until(lambda: sum(one.sentence.startswith("undone") for one in served.album.history()) == 3)
 
 
+def test_back_from_a_photo_leads_to_the_face_that_was_looked_at(tab: Any, served: Served) -> None:
+    keys = open_pile(tab, served)
+    tab.keyboard.press("ArrowRight")
+    for key, page in (("o", "photo"), ("w", "why")):
+        tab.keyboard.press(key)
+        tab.wait_for_url(f"**/{page}/**")
+        tab.go_back()
+        tab.wait_for_selector(".face")
+        assert tab.evaluate(FOCUS) == keys[1]
+
+
 def test_a_range_is_confirmed_at_once_and_undone_from_the_history(tab: Any, served: Served) -> None:
     keys = open_pile(tab, served)
     tab.keyboard.press("ArrowRight")
@@ -224,10 +235,19 @@ def test_a_box_is_drawn_and_named_by_keyboard_and_by_mouse(tab: Any, served: Ser
 
 def test_a_person_is_renamed_and_forgotten_only_by_the_typed_name(tab: Any, served: Served) -> None:
     go(tab, served, f"/people/{quote(PEOPLE[1], safe='')}")
-    tab.get_by_text("Rename", exact=True).first.click()
-    tab.get_by_label("New name").fill(SCRIPT)
-    tab.get_by_role("button", name="Rename").click()
-    tab.wait_for_url(lambda url: unquote(url).endswith(f"/people/{SCRIPT}"))
+
+    def rename(name: str) -> None:
+        tab.get_by_text("Rename", exact=True).first.click()
+        tab.get_by_label("New name").fill(name)
+        tab.keyboard.press("Enter")
+        tab.keyboard.press("Enter")  # as people do
+        tab.wait_for_url(lambda url: unquote(url).endswith(f"/people/{name}"))
+
+    rename("Somebody Else")
+    tab.locator("#toast button").click()
+    tab.wait_for_url(lambda url: unquote(url).endswith(f"/people/{PEOPLE[1]}"))
+    tab.wait_for_selector(".face")
+    rename(SCRIPT)
     assert tab.locator("h1").inner_text() == SCRIPT
     assert tab.title() == f"{SCRIPT} · FaceOps"
     tab.get_by_text("Forget", exact=True).click()

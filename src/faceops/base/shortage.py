@@ -59,7 +59,7 @@ _LACKS = (
         "disk space",
         "free some space",
         _numbers("ENOSPC", "EDQUOT"),
-        re.compile("no space left", re.IGNORECASE),
+        re.compile("no space left|disk is full", re.IGNORECASE),
     ),
     _Lack(
         "a working disk or share",

@@ -150,7 +150,7 @@ class LiveAlbum:
             if self._waits:
                 state, text = "waiting", _WAITING
             run_id = self.results.run.summary.run_id
-            error = self._error or self._unseen
+            error = self._unseen or self._error
             return Status(state, text, progress, self.version, run_id, unpublished, error)
 
     def write(
@@ -302,7 +302,11 @@ class LiveAlbum:
             problem = _said(error)
         if problem != self._unseen:
             self._unseen = problem
-            self.version += 1
+            if problem:
+                self.version += 1
+            else:  # what failed meanwhile is tried again
+                self._error = ""
+                self._changed()
 
     def _has_new_results(self) -> bool:
         stamp = _summary_stamp(self.out)

@@ -87,7 +87,7 @@ const undoable = JSON.parse(sessionStorage.getItem("undoable") ?? "[]");
 
 function store() {
   const known = undoable.filter((entry) => typeof entry.batch === "string").slice(-100);
-  sessionStorage.setItem("undoable", JSON.stringify(known.map(({ batch, text }) => ({ batch, text }))));
+  sessionStorage.setItem("undoable", JSON.stringify(known.map(({ batch, text, from }) => ({ batch, text, from }))));
 }
 
 function forgetEntry(entry) {
@@ -121,12 +121,21 @@ function decide(decision, body, text, restore, refresh) {
   return entry.batch;
 }
 
+// People who are separate again have their faces when the album is decided anew.
+async function untilDecided() {
+  for (let tries = 0; tries < 25; tries += 1) {
+    const { busy } = await ask("/api/status").catch(() => ({}));
+    if (!busy) return;
+    await new Promise((done) => { setTimeout(done, 200); });
+  }
+}
+
 async function undo() {
   const entry = undoable.pop();
   if (!entry) return say("Nothing to undo here. History lists every decision.");
   store();
   say(`Undone: ${entry.text}`);
-  const elsewhere = entry.restore ? entry.restore() : location.pathname;
+  const elsewhere = entry.restore ? entry.restore() : entry.from ?? location.pathname;
   try {
     if (entry.batch) await post("undo", { batch: await entry.batch });
     await entry.refresh?.();
@@ -134,6 +143,7 @@ async function undo() {
     return complain(error);
   }
   if (elsewhere) {
+    await untilDecided();
     sayOnNextPage(`Undone: ${entry.text}`);
     location.assign(elsewhere);
   }
@@ -208,21 +218,29 @@ async function confirmQuestion(question) {
 
 const STOPS = "main :is(a, button, input, summary)";
 
-// Send a decision after which the page is another; the server may ask back.
+// Send a decision after which the page is another; the server may ask back. Enter may come twice.
+let going = false;
+
 async function decideAndGo(decision, body, then) {
+  if (going) return;
+  going = true;
   try {
     let answer = await post(decision, body);
     if (answer.asks) {
-      if (!(await confirmQuestion(answer.asks))) return;
+      if (!(await confirmQuestion(answer.asks))) {
+        going = false;
+        return;
+      }
       answer = await post(decision, { ...body, trust: true });
     }
-    if (answer.batch) undoable.push({ batch: answer.batch, text: answer.said });
+    if (answer.batch) undoable.push({ batch: answer.batch, text: answer.said, from: location.pathname });
     store();
     sayOnNextPage(answer.said);
     sessionStorage.setItem("focus", all(STOPS).indexOf(document.activeElement));
     if (then && then !== location.pathname) location.assign(then);
     else location.reload();
   } catch (error) {
+    going = false;
     complain(error);
   }
 }
@@ -265,8 +283,19 @@ class Board {
     root.addEventListener("click", ({ target }) => {
       const button = target.closest("button[data-do]");
       if (button) this[button.dataset.do]();
+      if (target.closest("[data-open]")) history.replaceState({ face: this.active.face.key, loaded: this.loaded }, "");
     });
     this.show(content);
+    if (history.state?.face) this.returnTo(history.state);
+  }
+
+  // After Back the keys are for the face that was looked at, not for the first one.
+  async returnTo({ face, loaded }) {
+    for (let before = -1; before < this.loaded && this.loaded < Math.min(loaded, this.content.total);) {
+      before = this.loaded;
+      await this.loadMore();
+    }
+    this.moveTo(this.items.find((item) => item.face.key === face) ?? this.active);
   }
 
   show(content) {
