@@ -317,6 +317,8 @@ class OnPage(Reviewer):
     def _active(self, page: Page) -> dict | None:
         """Return the face that the keys are for, once the page shows one; None at the end."""
         began = time.monotonic()
+        if page.locator("#question").is_visible():  # whether a new person is somebody known
+            page.locator("#question [value=yes]").click()
         found = page.evaluate(_ACTIVE)
         while found is None and time.monotonic() < began + 2:  # the next pile is being loaded
             page.wait_for_timeout(50)

@@ -52,7 +52,7 @@ def test_it_prints_an_address_that_works_and_publishes_at_the_end(
             url.port, f"/api/faces/person?name={person.replace(' ', '%20')}", Cookie=cookie
         )
         key = json.loads(board)["faces"][0]["key"]
-        body = {"keys": [key], "person": "Someone New"}
+        body = {"keys": [key], "person": "Someone New", "trust": True}
         ask(url.port, "/api/confirm", body, Cookie=cookie)
         server.send_signal(signal.SIGINT)
         said = server.stderr.read().decode()

@@ -1,6 +1,7 @@
 """The album of the review page: what it lists, what decisions change, and that runs agree."""
 
 import io
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from faceops.release.bundle import Bundle
 from faceops.review.album import Album
 from faceops.review.doctor import examine
 from faceops.review.faces import ReviewedFace
+from faceops.review.requests import parse
 
 
 def rows_of(album: Album, work: Path) -> tuple[list[dict], list[dict]]:
@@ -135,6 +137,19 @@ def test_a_group_gets_a_name_unless_its_faces_disagree(opened: Album) -> None:
     assert f"unlike the faces that are enrolled as {known}" in asked.question
     assert opened.name_group(unknown, known, trust=True).batch
     assert {opened.face(key).person for key in keys} == {known}
+
+
+def test_a_new_name_for_somebody_who_is_known_is_asked_about(opened: Album) -> None:
+    face = max(named(opened), key=lambda one: one.candidates[0].chance)
+    typed = {"keys": [face.key], "person": f"{face.person}x"}
+    asked = parse("confirm", json.dumps(typed).encode()).apply(opened)
+    assert f"very likely {face.person}. Is {face.person}x another person?" in asked.asks
+    assert opened.history() == []
+    trusted = parse("confirm", json.dumps(typed | {"trust": True}).encode()).apply(opened)
+    assert trusted.batch and opened.face(face.key).person == f"{face.person}x"
+    opened.undo(trusted.batch)
+    opened.refuse([face.key], face.person)
+    assert not opened.doubt([face.key], f"{face.person}x")
 
 
 def test_a_box_is_drawn_and_the_drawing_undone(opened: Album, work: Path) -> None:

@@ -1,7 +1,10 @@
 """The album of the review page: the decisions that people make on it."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from faceops.base.errors import UsageError, printable
 from faceops.faces.detector import Box
@@ -17,6 +20,7 @@ from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.review import doctor as doctors
 from faceops.review import history as histories
 from faceops.review import piles as lists
+from faceops.review.chances import SURE
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import FaceKey
 from faceops.review.live import Change, stated
@@ -48,6 +52,24 @@ class Album(AlbumViews):
                 self._require(person)
             person_id, entries = self._naming(person)
             return self._decide(entries + self._about(keys, Action.CONFIRM, person_id), keys)
+
+    def doubt(self, keys: Sequence[FaceKey], person: str) -> str:
+        """Return the question to ask before a new `person` gets faces of somebody else, or "".
+
+        A misspelled name would else be a person whom the other one's faces are like as well, so
+        that they lose their name.
+        """
+        album = self._album
+        if self._name_of(album, given_name(person)) in album.people:
+            return ""
+        faces = self._reviewed(album, np.array([album.row(key) for key in keys]))
+        best = (face.candidates[0] for face in faces if face.candidates)
+        sure = Counter(one.shown for one in best if one.words in SURE)
+        if not sure:
+            return ""
+        ((other, count),) = sure.most_common(1)
+        what = "This face is" if len(keys) == 1 else f"{count} of the {len(keys)} faces are"
+        return f"{what} very likely {other}. Is {given_name(person)} another person?"
 
     def refuse(self, keys: Sequence[FaceKey], person: str) -> str:
         """Decide that these faces do not show `person`."""

@@ -17,6 +17,7 @@ _UPPER = 0.5  # from this share on, the faces are strangers'
 _PRIOR = 5.0
 _LEAST, _HIGHEST = 0.001, 0.999
 WORDS = ("unlikely", "possible", "likely", "very likely", "almost certain")
+SURE = WORDS[3:]
 _LIMITS = (0.2, 0.5, 0.9, 0.99)
 
 

@@ -18,6 +18,7 @@ from faceops.base.errors import UsageError
 from faceops.base.reasons import Reason
 from faceops.base.shortage import user_error
 from faceops.review.album import Album
+from faceops.review.chances import SURE
 from faceops.review.faces import ReviewedFace
 from faceops.review.piles import Group, PersonCard, Pile, person_rows
 from faceops.review.requests import KEY, SHA256, UNKNOWN, parse
@@ -36,7 +37,6 @@ _PAGES = (  # address, name, and what of it is left to do
     ("history", "History", ""),
     ("doctor", "Gallery doctor", ""),
 )
-_SURE = ("almost certain", "very likely")  # other faces of a person are marked
 
 
 def page_of(name: str, page: str) -> str:
@@ -108,7 +108,7 @@ def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
         "shown": face.person,
         "unknown": face.unknown,
         "settled": settled,
-        "odd": about is not None and not settled and about.words not in _SURE,
+        "odd": about is not None and not settled and about.words not in SURE,
         "candidates": [vars(candidate) for candidate in face.candidates],
     }
 

@@ -68,9 +68,12 @@ class Confirm(_OfFaces):
 
     person: _Name
     listed: bool = False
+    trust: bool = False
 
     def apply(self, album: Album) -> Answer:
         """Carry it out."""
+        if not self.trust and (question := album.doubt(self.keys, self.person)):
+            return Answer("", "", question)
         batch = album.confirm(self.keys, self.person, self.listed)
         return Answer(batch, f"{self.faces} confirmed as {self.person}")
 
