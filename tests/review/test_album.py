@@ -130,6 +130,10 @@ def test_groups_are_merged_and_split(opened: Album, work: Path) -> None:
 def test_a_group_gets_a_name_unless_its_faces_disagree(opened: Album) -> None:
     known, unknown = opened.people[0], opened.groups()[0].name
     keys = [face.key for face in opened.group(unknown)]
+    with pytest.raises(UsageError, match="merged with another"):
+        opened.merge_groups(unknown, unknown)
+    with pytest.raises(UsageError, match="is nobody's name"):
+        opened.confirm(keys, "Unknown-001")
     with pytest.raises(UsageError, match=f"has {len(keys)} faces now, not the {len(keys) - 1}"):
         opened.name_group(unknown, known, faces=len(keys) - 1)  # in a tab that shows it as it was
     asked = opened.name_group(unknown, known, faces=len(keys))
@@ -168,6 +172,8 @@ def test_a_box_is_drawn_and_the_drawing_undone(opened: Album, work: Path) -> Non
     assert rows_of(opened, work) == (expected, expected)
     opened.undo(batch)
     assert opened.photo(photo.photo_id).faces == photo.faces
+    with pytest.raises(UsageError, match="too small"):
+        opened.draw(photo.photo_id, (2, 2, 1e-9, 24), "Zoë")
     with pytest.raises(UsageError, match="outside the photo"):
         opened.draw(photo.photo_id, (-5, 0, 20, 20), "Zoë")
 

@@ -140,6 +140,16 @@ def test_keys_confirm_refuse_ignore_and_undo(tab: Any, served: Served) -> None:
     until(lambda: sum(one.sentence.startswith("undone") for one in served.album.history()) == 3)
 
 
+def test_what_is_said_on_a_phone_covers_no_button(tab: Any, served: Served) -> None:
+    tab.set_viewport_size({"width": 390, "height": 844})
+    open_pile(tab, served)
+    tab.keyboard.press("y")
+    said = tab.locator("#toast").bounding_box()
+    assert said["y"] + said["height"] <= tab.locator(".actions").bounding_box()["y"]
+    tab.keyboard.press("u")
+    until(lambda: latest(served)[0][0].startswith("undone"))
+
+
 def test_back_from_a_photo_leads_to_the_face_that_was_looked_at(tab: Any, served: Served) -> None:
     keys = open_pile(tab, served)
     tab.keyboard.press("ArrowRight")
@@ -164,8 +174,7 @@ def test_a_range_is_confirmed_at_once_and_undone_from_the_history(tab: Any, serv
     until(lambda: latest(served)[0][1] == 3)
     go(tab, served, "/history")
     tab.locator("ol li").first.get_by_role("button").click()
-    tab.wait_for_selector(".undone")
-    assert latest(served)[1][2]
+    until(lambda: latest(served)[1][2])
     tab.wait_for_selector("#toast :text('undone')")
 
 

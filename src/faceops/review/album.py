@@ -16,7 +16,7 @@ from faceops.gallery.names import given_name
 from faceops.gallery.undo import undoable
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.name_unknown import DISAGREEING
-from faceops.identification.unknown.unknown_people import unknown_number
+from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
 from faceops.review import doctor as doctors
 from faceops.review import history as histories
 from faceops.review import piles as lists
@@ -25,6 +25,8 @@ from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import FaceKey
 from faceops.review.live import Change, stated
 from faceops.review.views import AlbumViews
+
+SMALLEST_BOX = 4  # pixels, of one that is drawn by hand
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Album(AlbumViews):
                 raise UsageError("there is no such photo in this album; load the page again.")
             width, height = self._album.photos.sizes[place].tolist()
             x, y, w, h = map(float, box)
+            if min(w, h) < SMALLEST_BOX:
+                raise UsageError("the box is too small; draw it again.")
             if not (0 <= x < x + w <= width and 0 <= y < y + h <= height):
                 raise UsageError("the box lies outside the photo; draw it again.")
             person_id, entries = self._naming(person)
@@ -137,6 +141,8 @@ class Album(AlbumViews):
             faces: of `one`, as `_keys_of`.
         """
         with self._live.lock:
+            if unknown_number(one) == unknown_number(other):
+                raise UsageError(f"{printable(one)} is merged with another unknown person only.")
             first, second = self._keys_of(one, faces), self._keys_of(other)
             keys, number = [*first, *second], unknown_number(one)
             about = self._about(keys, Action.CONFIRM, new_person())
@@ -193,6 +199,8 @@ class Album(AlbumViews):
     def _naming(self, person: str) -> tuple[str, list[Entry]]:
         """Return the id of a person, who may be new, and the entries that name them."""
         name = self._name_of(self._album, given_name(person))
+        if is_unknown_name(name):
+            raise UsageError(f"{name} is nobody's name: faces without a name are called so.")
         return self._decisions.naming(name)
 
     def _about(

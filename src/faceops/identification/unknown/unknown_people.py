@@ -45,6 +45,11 @@ def unknown_name(number: int) -> str:
     return f"unknown-{number:03d}"
 
 
+def is_unknown_name(name: str) -> bool:
+    """Return whether it is a name such as unknown-007."""
+    return _NAMED.fullmatch(name.strip()) is not None
+
+
 def unknown_number(name: str) -> int:
     """Return the number in a name such as unknown-007.
 
