@@ -11,6 +11,7 @@ exist.
 import argparse
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,15 @@ def found_photos(embeddings: np.ndarray) -> Iterator[FoundPhoto]:
         yield FoundPhoto(f"{number:064x}", None, (250, 250), faces=face, embeddings=row[None])
 
 
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Print a row with the milliseconds and CPU milliseconds of what is done inside."""
+    start, cpu = time.perf_counter(), time.process_time()
+    yield
+    wall, used = time.perf_counter() - start, time.process_time() - cpu
+    print(f"| {what} | {1000 * wall:,.0f} | {1000 * used:,.0f} |", flush=True)
+
+
 def main() -> None:
     """Make the album, open it, decide."""
     parser = argparse.ArgumentParser(
@@ -63,8 +73,8 @@ def main() -> None:
     if args.work.exists():
         parser.error(f"{args.work} exists; name another folder")
     bundle = load_published(1)
-    person = (np.random.default_rng(0).random(args.faces) ** 2 * args.people).astype(np.int64)
-    photos = found_photos(made_up_faces(bundle, person))
+    whose = (np.random.default_rng(0).random(args.faces) ** 2 * args.people).astype(np.int64)
+    photos = found_photos(made_up_faces(bundle, whose))
     store_photos(args.work, bundle.release, photos, args.faces)
     faces = made_up_faces(bundle, np.repeat(np.arange(args.enrolled), 2))
     enrolled = {f"Person {one:04d}": faces[2 * one : 2 * one + 2] for one in range(args.enrolled)}
@@ -72,50 +82,34 @@ def main() -> None:
     gallery = Gallery.open(args.work / "gallery")
     identify(args.work / "album", gallery, bundle, args.work / "found")
 
-    def told(what: str, start: float, cpu: float | None = None) -> None:
-        used = "" if cpu is None else f"{1000 * (time.process_time() - cpu):,.0f}"
-        print(f"| {what} | {1000 * (time.perf_counter() - start):,.0f} | {used} |", flush=True)
-
-    print("| what | ms | CPU ms |")
-    print("| --- | ---: | ---: |")
-    start, cpu = time.perf_counter(), time.process_time()
-    album = Album(args.work / "found", args.work / "gallery", bundle)
-    told("open", start, cpu)
-    start = time.perf_counter()
-    piles = album.piles()
-    first = album.pile(piles[0].person)
-    told(f"{len(piles)} piles and the first of them", start)
-    start = time.perf_counter()
-    album.people_cards()
-    told("the people", start)
-    start = time.perf_counter()
-    groups = album.groups()
-    told(f"{len(groups)} unknown people", start)
-    start = time.perf_counter()
-    album.wait()
-    told("until all was decided once", start)
+    print("| what | ms | CPU ms |\n| --- | ---: | ---: |")
+    with told("open"):
+        album = Album(args.work / "found", args.work / "gallery", bundle)
+    with told("all piles and the faces of the first"):
+        person = album.piles()[0].person
+        first = album.pile(person)
+    with told("the people"):
+        album.people_cards()
+    with told("the unknown people"):
+        album.groups()
+    with told("until all was decided once"):
+        album.wait()
     times = []
     for number, face in enumerate(first[:KEYS]):
         start = time.perf_counter()
-        if number % 2:
-            album.refuse([face.key], piles[0].person)
-        else:
-            album.confirm([face.key], piles[0].person)
-        album.pile(piles[0].person)
+        decide = album.refuse if number % 2 else album.confirm
+        decide([face.key], person)
+        album.pile(person)
         times.append(1000 * (time.perf_counter() - start))
     print(f"| a key and the next faces, median | {np.median(times):,.0f} | |")
-    print(
-        f"| a key and the next faces, slowest of {len(times)} | {max(times):,.0f} | |", flush=True
-    )
+    print(f"| the same, slowest of {len(times)} | {max(times):,.0f} | |", flush=True)
     keys = [album.decided().key(row) for row in range(0, args.faces, args.faces // BULK)][:BULK]
-    start = time.perf_counter()
-    album.ignore(keys)
-    told(f"a bulk of {len(keys)}", start)
+    with told(f"a bulk of {len(keys)}"):
+        album.ignore(keys)
     album.wait()
-    start, cpu = time.perf_counter(), time.process_time()
-    album.confirm([first[0].key], piles[0].person)
-    album.wait()
-    told(f"the whole album decided anew, after {SETTLE_S:g} s", start, cpu)
+    with told(f"the whole album decided anew, after {SETTLE_S:g} s"):
+        album.confirm([first[0].key], person)
+        album.wait()
     album.close()
 
 

@@ -42,6 +42,10 @@ OF_PERSON, OF_OTHERS = 25, 6  # photos of one person in the album, at most
 AIM, ERRORS = 0.99, 0.02
 KEY_S, LOOK_S, POINT_S = 0.28, 1.35, 1.1
 ROUNDS = 4
+HEADER = (
+    "| by | looks | decisions | keys | points | errors, undone | machine, s | by hand, s | right |"
+    f"\n|{' --- |' * 9}"
+)
 
 
 @dataclass
@@ -57,11 +61,15 @@ class Effort:
     machine: float = 0.0
     course: list[tuple[int, float]] = field(default_factory=list)  # decisions, share that is right
 
-    @property
-    def by_hand(self) -> float:
-        """Seconds of a person, waiting included."""
-        own = KEY_S * self.keys + POINT_S * self.points + LOOK_S * self.looks
-        return own + self.machine
+    def row(self, by: str) -> str:
+        """Return a row of the table of `HEADER`."""
+        by_hand = KEY_S * self.keys + POINT_S * self.points + LOOK_S * self.looks + self.machine
+        course = " → ".join(f"{share:.2%} ({count})" for count, share in self.course)
+        cells = (
+            *(by, self.looks, self.decisions, self.keys, self.points),
+            *(f"{self.errors}, {self.undone}", f"{self.machine:.0f}", f"{by_hand:.0f}", course),
+        )
+        return f"| {' | '.join(map(str, cells))} |"
 
 
 class Album:
@@ -244,8 +252,7 @@ class OnPage(Reviewer):
 
     def _round(self) -> int:
         """Decide the faces of all piles once; return how many."""
-        before = self.effort.decisions
-        album = self.album
+        before, album = self.effort.decisions, self.album
         where = ("--gallery", str(album.gallery), "--out", str(album.found), "--no-browser")
         command = [sys.executable, "-m", "faceops.cli", "review", *where, "--port", "0"]
         began = time.monotonic()
@@ -253,10 +260,8 @@ class OnPage(Reviewer):
             assert server.stdout is not None
             url = next(line for line in server.stdout if line.startswith("open ")).split()[1]
             with sync_playwright() as playwright:
-                chromium = shutil.which("chromium")
-                browser = playwright.chromium.launch(
-                    executable_path=chromium, args=["--no-sandbox"]
-                )
+                launch, chromium = playwright.chromium.launch, shutil.which("chromium")
+                browser = launch(executable_path=chromium, args=["--no-sandbox"])
                 page = browser.new_page()
                 page.goto(url)
                 page.goto(urljoin(url, "/confirm"))
@@ -350,11 +355,7 @@ def main() -> None:
     if not (start.found / "summary.json").is_file():
         start.make(args.photos)
     aim = 1.0 if args.all else AIM
-    print(
-        "| by | looks | decisions | keys | points | errors, undone | machine, s | by hand, s ",
-        end="",
-    )
-    print("| right |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(HEADER)
     for name, kind in (("page", OnPage), ("commands", Commands)):
         album = Album(args.out / name)
         shutil.rmtree(album.folder, ignore_errors=True)
@@ -362,14 +363,7 @@ def main() -> None:
         album.identify()  # its photos lie elsewhere
         reviewer = kind(album, aim)
         reviewer.review()
-        effort = reviewer.effort
-        course = " → ".join(f"{share:.2%} ({count})" for count, share in effort.course)
-        print(
-            f"| {name} | {effort.looks} | {effort.decisions} | {effort.keys} | {effort.points} "
-            f"| {effort.errors}, {effort.undone} | {effort.machine:.0f} | {effort.by_hand:.0f} "
-            f"| {course} |",
-            flush=True,
-        )
+        print(reviewer.effort.row(name), flush=True)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ SINGLE, PAGES, ON_A_PAGE = 80, 14, 12  # photos of the album, and photos on each
 PAGE = 2000, 1500  # pixels
 SIDES = 70, 420  # of a photo on a page, pixels
 CONFIRM, REFUSE, IGNORE, DRAW, LINK = 71, 40, 40, 20, 30  # decisions; a link takes two faces
+Row = dict[str, Any]  # of the records
 NEAR = 0.2  # overlap from which a box certainly is about that face, as faces lie apart
 
 
@@ -74,9 +75,9 @@ class World:
         gallery = Gallery.open(self.gallery)
         identify(self.root / "album", gallery, bundle, self.root / "found", chosen)
 
-    def rows(self) -> dict[str, list[dict[str, Any]]]:
+    def rows(self) -> dict[str, list[Row]]:
         """Return the records with a face by the photo's name."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, list[Row]] = {}
         for row in pq.read_table(self.root / "found/faces.parquet").to_pylist():
             if row["face_index"] is not None:
                 found.setdefault(Path(row["photo_path"]).name, []).append(row)
@@ -95,7 +96,7 @@ class World:
             }
 
 
-def box_of(row: dict[str, Any]) -> Box:
+def box_of(row: Row) -> Box:
     """Return the box of a record."""
     return row["x"], row["y"], row["width"], row["height"]
 
@@ -134,7 +135,7 @@ def decide(world: World, draw: Random) -> list[Decided]:
             entries.extend(naming)
         return ids[name]
 
-    def add(action: Action, face: tuple[str, dict[str, Any]], who: str = "", **more: Any) -> None:
+    def add(action: Action, face: tuple[str, Row], who: str = "", **more: Any) -> None:
         photo, row = face
         size = Image.open(world.photo(photo)).size
         box = more.pop("box", box_of(row))
@@ -166,13 +167,18 @@ def decide(world: World, draw: Random) -> list[Decided]:
     return made
 
 
-def outcome(one: Decided, world: World, rows: Sequence[dict[str, Any]]) -> str:
-    """Return how a decision about one face fares: held, lost, contradicted or no face."""
-    entry = one.entry
-    assert entry.box is not None
-    now = scaled_box(entry.box, entry.size, Image.open(world.photo(one.photo)).size)
+def row_of(one: Decided, world: World, rows: Sequence[Row]) -> Row | None:
+    """Return the record of the decided face, one of `rows` of its photo; None for none."""
+    assert one.entry.box is not None
+    now = scaled_box(one.entry.box, one.entry.size, Image.open(world.photo(one.photo)).size)
     near = max(rows, key=lambda row: box_overlap(box_of(row), now), default=None)
-    if near is None or box_overlap(box_of(near), now) < NEAR:
+    return near if near and box_overlap(box_of(near), now) >= NEAR else None
+
+
+def outcome(one: Decided, world: World, rows: Sequence[Row]) -> str:
+    """Return how a decision about one face fares: held, lost, contradicted or no face."""
+    entry, near = one.entry, row_of(one, world, rows)
+    if near is None:
         return "lost" if entry.action in (Action.DRAW, Action.CONFIRM) else "no face"
     person, reason = near["person"] or "", near["reason"] or ""
     if entry.action == Action.REFUSE:
@@ -197,11 +203,9 @@ def count(made: Iterable[Decided], world: World) -> Counter[str]:
         if one.name or one.entry.action == Action.IGNORE:
             fared[outcome(one, world, found)] += 1
             continue
-        assert one.entry.box is not None
-        now = scaled_box(one.entry.box, one.entry.size, Image.open(world.photo(one.photo)).size)
-        near = max(found, key=lambda row: box_overlap(box_of(row), now), default=None)
+        near = row_of(one, world, found)
         name: str | None = "no face"
-        if near and box_overlap(box_of(near), now) >= NEAR and near["decision"] != "rejected":
+        if near and near["decision"] != "rejected":
             name = unknown.get((one.photo, near["face_index"]))
         groups.setdefault(one.entry.person, []).append(name)
     for names in groups.values():

@@ -11,9 +11,9 @@ from faceops.cli import main
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.store import Gallery
-from tests.gallery.gallery_files import make_gallery
+from tests.gallery.gallery_files import decide, make_gallery
 
-PHOTO, BOX, SIZE = "a" * 64, (10.0, 10.0, 40.0, 50.0), (100, 100)
+PHOTO = f"{9:064x}"
 
 
 @pytest.fixture
@@ -48,9 +48,7 @@ def faceops(gallery: Path, capsys: pytest.CaptureFixture[str]) -> Faceops:
 
 
 def confirm(gallery: Path, name: str, batch: str = "", by: str = "") -> None:
-    person, entries = Decisions.load(gallery).naming(name)
-    about = Entry(Action.CONFIRM, PHOTO, BOX, SIZE, person, by=by, batch=batch)
-    Journal(gallery).append([*entries, about])
+    decide(gallery, Action.CONFIRM, name, batch=batch, by=by)
 
 
 def test_decisions_are_listed_and_undone_one_after_the_other(faceops: Faceops) -> None:
@@ -106,7 +104,7 @@ def test_a_name_that_other_decisions_need_is_not_undone(faceops: Faceops) -> Non
     person = "c" * 16
     naming = Entry(Action.NAME, person=person, detail="Cy", batch="d" * 16)
     faces = [
-        Entry(Action.CONFIRM, PHOTO, (x, 0.0, 9.0, 9.0), SIZE, person, batch=batch)
+        Entry(Action.CONFIRM, PHOTO, (x, 0.0, 9.0, 9.0), (100, 100), person, batch=batch)
         for x, batch in ((10.0, "d" * 16), (50.0, "e" * 16))
     ]
     Journal(faceops.gallery).append([naming, *faces])

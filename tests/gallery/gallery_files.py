@@ -8,13 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.faces.detector import Box
 from faceops.gallery.crops import CROPS_FOLDER, crop_path, store_crop
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
+from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.store import Gallery
 
 CONTRACT = "c" * 64
 SIZE = 8  # values of an embedding
+BOX: Box = (10.0, 10.0, 40.0, 50.0)  # of a face that is decided about
 
 
 def make_face(folder: Path, person: str, seed: int = 1, quality: float = 0.8) -> GalleryFace:
@@ -39,6 +43,15 @@ def make_gallery(folder: Path, faces: list[tuple[str, int]]) -> Gallery:
     gallery = gallery.with_faces(make_face(folder, person, seed) for person, seed in faces)
     gallery.save()
     return gallery
+
+
+def decide(
+    gallery: Path, action: Action, name: str = "", *, photo: int = 9, box: Box = BOX, **more: str
+) -> Entry:
+    """Decide about a face of the photo with this number; return the entry."""
+    person, entries = Decisions.load(gallery).naming(name) if name else ("", [])
+    about = Entry(action, f"{photo:064x}", box, (200, 100), person, **more)  # type: ignore[arg-type]
+    return Journal(gallery).append([*entries, about])[-1]
 
 
 def rewrite_as_format_1(folder: Path) -> dict[str, bytes]:

@@ -11,18 +11,16 @@ from faceops.gallery.exchange import HERE, THERE, as_lines, find_conflicts, impo
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.people import merge, rename, split
 from faceops.gallery.store import Gallery
+from tests.gallery import gallery_files
 from tests.gallery.gallery_files import make_gallery
 
 PEOPLE = [("Ann", 1), ("Ben", 2), ("Ben", 3)]
-BOX, NEAR = (10.0, 10.0, 40.0, 50.0), (12.0, 9.0, 40.0, 50.0)
+BOX_THERE = (12.0, 9.0, 40.0, 50.0)  # of another detector
 
 
 def decide(folder: Path, action: Action, name: str = "", photo: int = 0, **more: str) -> Entry:
-    """Decide about a face of the photo with this number."""
-    person, entries = Decisions.load(folder).naming(name) if name else ("", [])
-    box = NEAR if folder.name == "there" else BOX
-    about = Entry(action, f"{photo:064x}", box, (100, 100), person, **more)
-    return Journal(folder).append([*entries, about])[-1]
+    box = BOX_THERE if folder.name == "there" else gallery_files.BOX
+    return gallery_files.decide(folder, action, name, photo=photo, box=box, **more)
 
 
 @pytest.fixture

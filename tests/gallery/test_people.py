@@ -10,11 +10,11 @@ from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.follow import locked_people
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Journal
 from faceops.gallery.people import merge, portraits, rename, show, split, unalias
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.verdicts import DecidedFaces
-from tests.gallery.gallery_files import CONTRACT, SIZE, make_face
+from tests.gallery.gallery_files import CONTRACT, SIZE, decide, make_face
 
 
 def face(person: str, number: int, direction: int, tilt: float = 0.0) -> GalleryFace:
@@ -74,12 +74,9 @@ def places_of(folder: Path) -> dict[str, list[str]]:
 
 
 def confirmed(folder: Path, name: str) -> str:
-    """Confirm a face of `name`; return the photo."""
-    person, entries = Decisions.load(folder).naming(name)
-    photo = f"{len(Journal(folder).entries()) + 100:064x}"
-    about = Entry(Action.CONFIRM, photo, (0, 0, 9, 9), (20, 20), person)
-    Journal(folder).append([*entries, about])
-    return photo
+    """Confirm a face of `name` in another photo than before; return the photo."""
+    photo = len(Journal(folder).entries()) + 100
+    return decide(folder, Action.CONFIRM, name, photo=photo).photo_id
 
 
 def name_at(folder: Path, photo: str) -> str:

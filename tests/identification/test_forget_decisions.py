@@ -15,24 +15,15 @@ from faceops.gallery.people import merge, rename, split, unalias
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.forget.traces import mentions, search_traces
-from tests.gallery.gallery_files import make_gallery
+from tests.gallery.gallery_files import decide, make_gallery
 
-BOX, BESIDE, SIZE = (10.0, 10.0, 40.0, 50.0), (90.0, 10.0, 40.0, 50.0), (200, 100)
+BESIDE = (90.0, 10.0, 40.0, 50.0)
 
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Path:
     make_gallery(tmp_path / "g", [("Ann Lee", 1), ("Ben", 2), ("Ben", 3)])
     return tmp_path / "g"
-
-
-def decide(
-    gallery: Path, action: Action, name: str = "", photo: int = 9, box: tuple = BOX, **more: str
-) -> Entry:
-    """Decide about a face of the photo with this number."""
-    person, entries = Decisions.load(gallery).naming(name) if name else ("", [])
-    about = Entry(action, f"{photo:064x}", box, SIZE, person, **more)
-    return Journal(gallery).append([*entries, about])[-1]
 
 
 def undo(gallery: Path, entry: Entry) -> Entry:

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 import faceops
 from faceops.base.errors import FaceOpsError
@@ -34,21 +34,22 @@ from faceops.identification.rewritten import RewrittenPhotos
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.photo_block import (
-    EmbeddingFile,
-    Embeddings,
-    PhotoBlock,
-    in_blocks,
-)
+from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
 from faceops.identification.state.schema import earlier_finder, method_of
-from faceops.identification.summary import AlbumEstimate, Summary, Timer, write_summary
+from faceops.identification.summary import (
+    AlbumEstimate,
+    Summary,
+    Timer,
+    count_gallery,
+    new_summary,
+    write_summary,
+)
 from faceops.identification.unknown import unknown_people
 from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify
 
-_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
 
@@ -145,8 +146,8 @@ def identify(
                 digest = "" if admission.is_busy else digest  # the next run tries again
             summary.decided_by, summary.known_people = digest, len(decided.people)
             with timer.part("name"):
-                rule = naming_rule(blocks, embeddings, gallery, thresholds, settings, summary)
-            named = name_photos(root, blocks, embeddings, decided, bundle.verify, rule, timer)
+                rule = naming_rule(blocks, embeddings.all(), gallery, thresholds, settings, summary)
+            named = name_photos(root, blocks, embeddings.rows, decided, bundle.verify, rule, timer)
             report, files = Report(root, budget), reuse.FolderDigest(settings.xmp)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
@@ -199,39 +200,6 @@ def identify(
     return summary
 
 
-def new_summary(
-    photos_dir: Path, gallery: Gallery, bundle: Bundle, settings: IdentifySettings
-) -> Summary:
-    """Return the summary of a run that starts now, with a new run id and no counts yet."""
-    thresholds = bundle.release.thresholds
-    started = datetime.now(UTC)
-    summary = Summary(
-        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-        photos_folder=valid_unicode(str(photos_dir.resolve())),
-        started=started.isoformat(timespec="seconds"),
-        gallery=valid_unicode(str(gallery.folder.resolve())),
-        release=bundle.name,
-        release_note=bundle.note,
-        contract_id=bundle.release.contract_id,
-        precision=bundle.release.precision,
-        budget=settings.budget or thresholds.default_budget,
-        runner_up_margin=thresholds.runner_up_margin,
-        exclude=list(settings.exclude),
-        checked=started.isoformat(timespec="seconds"),
-        **{name: getattr(settings, name) for name in _IN_SUMMARY},
-    )
-    count_gallery(summary, gallery, thresholds)
-    return summary
-
-
-def count_gallery(summary: Summary, gallery: Gallery, thresholds: Thresholds) -> None:
-    """Note in `summary` how many people are enrolled, and the threshold that follows."""
-    enrolled, budget = len(gallery.faces), summary.budget
-    summary.gallery_people, summary.gallery_faces = len(gallery.people), enrolled
-    summary.threshold = thresholds.for_search(budget, enrolled) if enrolled else None
-    summary.threshold_measured = bool(enrolled) and thresholds.search_is_measured(budget, enrolled)
-
-
 def with_decided(
     found: Iterable[PhotoBlock], rewritten: RewrittenPhotos, decided: DecidedFaces
 ) -> Iterator[PhotoBlock]:
@@ -272,7 +240,7 @@ def keep_photos(found: Iterable[PhotoBlock], embeddings: EmbeddingFile) -> list[
 
 def naming_rule(
     blocks: Sequence[PhotoBlock],
-    embeddings: Embeddings,
+    embeddings: np.ndarray,
     gallery: Gallery,
     thresholds: Thresholds,
     settings: IdentifySettings,
@@ -281,7 +249,8 @@ def naming_rule(
     """Return the rule that keeps the budget of `summary`, which gets the threshold.
 
     If the release knows normalised scores, the threshold is measured on the album: all faces of the
-    run that are good enough to be compared.
+    run that are good enough to be compared. `embeddings`, float32 (N, D), are those of all faces in
+    order, and may be mapped from a file.
     """
     rule = NamingRule.for_gallery(thresholds, gallery, summary.budget, settings.policy)
     if thresholds.normalisation is None or not gallery.faces:
@@ -289,7 +258,7 @@ def naming_rule(
     rows, photos = usable_faces(blocks, settings.policy)
     if not len(rows):
         return rule
-    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings.all()[rows], photos)
+    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)
     limit = search.threshold(thresholds, summary.budget)
     summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
     summary.album = AlbumEstimate(
@@ -305,7 +274,7 @@ def naming_rule(
 def name_photos(
     root: Path,
     blocks: Sequence[PhotoBlock],
-    embeddings: Embeddings,
+    rows: Callable[[int, int], np.ndarray],
     decided: DecidedFaces,
     verify: Verify,
     rule: NamingRule,
@@ -313,14 +282,14 @@ def name_photos(
 ) -> Iterator[NamedBlock]:
     """Yield the photos of `blocks`, below `root`, with their decisions.
 
-    `embeddings` has those of all their faces, in order.
+    `rows` returns the embeddings, float32 (K, D), from one face of them to another.
     """
     below = len(root.as_posix().rstrip("/")) + 1
     start = 0
     for block in blocks:
         stop = start + len(block.faces)
         with timer.part("name"):
-            photos = block.with_embeddings(embeddings.rows(start, stop))
+            photos = block.with_embeddings(rows(start, stop))
             texts = [valid_unicode(path[below:]) for path in block.paths]
             verdicts = decided.verdicts(photos)
             decisions = name_faces(photos, decided.gallery, verify, rule, verdicts)

@@ -1,12 +1,14 @@
 """The summary of a run: settings, counts and times, as summary.json has them."""
 
 import json
+import secrets
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,15 @@ from faceops.photos.formats import PhotoLimits
 from faceops.release.release_file import Precision
 
 if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
+    from faceops.gallery.store import Gallery
     from faceops.identification.admit import Admission
     from faceops.identification.engine.decide import NamedBlock
+    from faceops.identification.settings import IdentifySettings
     from faceops.identification.state.presence import Presence
+    from faceops.release.bundle import Bundle
+    from faceops.verification.thresholds import Thresholds
+
+_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,39 @@ class Summary:
         content["skipped"] = dict(sorted(self.skipped.items()))
         content["people"] = dict(sorted(self.people.items()))
         return content
+
+
+def new_summary(
+    photos_dir: Path, gallery: "Gallery", bundle: "Bundle", settings: "IdentifySettings"
+) -> Summary:
+    """Return the summary of a run that starts now, with a new run id and no counts yet."""
+    thresholds = bundle.release.thresholds
+    started = datetime.now(UTC)
+    summary = Summary(
+        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        photos_folder=valid_unicode(str(photos_dir.resolve())),
+        started=started.isoformat(timespec="seconds"),
+        gallery=valid_unicode(str(gallery.folder.resolve())),
+        release=bundle.name,
+        release_note=bundle.note,
+        contract_id=bundle.release.contract_id,
+        precision=bundle.release.precision,
+        budget=settings.budget or thresholds.default_budget,
+        runner_up_margin=thresholds.runner_up_margin,
+        exclude=list(settings.exclude),
+        checked=started.isoformat(timespec="seconds"),
+        **{name: getattr(settings, name) for name in _IN_SUMMARY},
+    )
+    count_gallery(summary, gallery, thresholds)
+    return summary
+
+
+def count_gallery(summary: Summary, gallery: "Gallery", thresholds: "Thresholds") -> None:
+    """Note in `summary` how many people are enrolled, and the threshold that follows."""
+    enrolled, budget = len(gallery.faces), summary.budget
+    summary.gallery_people, summary.gallery_faces = len(gallery.people), enrolled
+    summary.threshold = thresholds.for_search(budget, enrolled) if enrolled else None
+    summary.threshold_measured = bool(enrolled) and thresholds.search_is_measured(budget, enrolled)
 
 
 def write_summary(summary: Summary, folder: Path) -> None:

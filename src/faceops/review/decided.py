@@ -22,9 +22,9 @@ from faceops.identification.engine.decide import NamingRule, name_faces
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.records.records import RunOrigin, table_of
-from faceops.identification.run import name_photos, naming_rule, new_summary
-from faceops.identification.state.photo_block import EmbeddingMatrix, PhotoBlock, joined
-from faceops.identification.summary import Timer
+from faceops.identification.run import name_photos, naming_rule
+from faceops.identification.state.photo_block import PhotoBlock, joined
+from faceops.identification.summary import Timer, new_summary
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle
 from faceops.review.chances import Chances
@@ -214,10 +214,14 @@ def decide_all(
     matrix = np.concatenate(
         [np.zeros((0, release.embedding_size), np.float32), *(one.embeddings for one in blocks)]
     )
-    embeddings, settings = EmbeddingMatrix(matrix), run.settings()
+
+    def some(start: int, stop: int) -> np.ndarray:
+        return matrix[start:stop]
+
+    settings = run.settings()
     summary = new_summary(run.photos, gallery, bundle, settings)
-    rule = naming_rule(blocks, embeddings, gallery, release.thresholds, settings, summary)
-    named = list(name_photos(run.root, blocks, embeddings, decided, bundle.verify, rule, timer))
+    rule = naming_rule(blocks, matrix, gallery, release.thresholds, settings, summary)
+    named = list(name_photos(run.root, blocks, some, decided, bundle.verify, rule, timer))
     origin = RunOrigin(run.summary.run_id, bundle.name, release.contract_id)
     rows = pa.concat_tables([table_of(origin, block) for block in named])
     groups = find_unknown_people(

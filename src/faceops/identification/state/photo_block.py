@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from faceops.base.reasons import Reason
 from faceops.identification.state.found_photo import FACE, FoundPhoto
 from faceops.identification.state.presence import SourceFile
 
+_ARRAYS = ("stamps", "sizes", "orientations", "turned", "opened", "reembedded")  # a row a photo
 _NO_FILE = (-1,) * (len(SourceFile._fields) - 1)
 
 
@@ -142,16 +143,12 @@ class PhotoBlock:
         """Return these photos, int64 (K,), with their faces, in this order."""
         places = photos.tolist()
         rows = self.rows_of_all(photos)
+        columns = {name: getattr(self, name)[photos] for name in _ARRAYS}
         return PhotoBlock(
+            **columns,
             paths=[self.paths[place] for place in places],
-            stamps=self.stamps[photos],
             photo_ids=[self.photo_ids[place] for place in places],
             reasons=[self.reasons[place] for place in places],
-            sizes=self.sizes[photos],
-            orientations=self.orientations[photos],
-            turned=self.turned[photos],
-            opened=self.opened[photos],
-            reembedded=self.reembedded[photos],
             failures={
                 at: why for at, place in enumerate(places) if (why := self.failures.get(place))
             },
@@ -174,31 +171,6 @@ class PhotoBlock:
     def with_embeddings(self, embeddings: np.ndarray) -> "PhotoBlock":
         """Return the block with float32 (F, D)."""
         return replace(self, embeddings=embeddings)
-
-
-class Embeddings(Protocol):
-    """The embeddings of a run, float32 (N, D), in the order of its faces."""
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Return these rows as an array in memory."""
-
-    def all(self) -> np.ndarray:
-        """Return all rows; they may be mapped from a file."""
-
-
-class EmbeddingMatrix:
-    """The embeddings of a run in memory."""
-
-    def __init__(self, matrix: np.ndarray) -> None:
-        self._matrix = matrix
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Return these rows."""
-        return self._matrix[start:stop]
-
-    def all(self) -> np.ndarray:
-        """Return all rows."""
-        return self._matrix
 
 
 class EmbeddingFile:
