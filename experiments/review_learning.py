@@ -1,6 +1,7 @@
 """What does a review of one album buy for another album?
 
     python -m experiments.review_learning --lfw DIR --families DIR --work WORK [--sizes N ...]
+        [--table gallery]
 
 The people of LFW are split in half; at most eight photos of each, and half of those with one photo.
 In album A everybody with two photos or more is enrolled from one of them, `identify` names its
@@ -8,7 +9,7 @@ faces, and a simulated reviewer decides about some of them, drawn at random: con
 person, after refusing one that was suggested wrongly, or ignores a stranger. Two decisions in a
 hundred are mistakes; half of these are undone. They go through the journal and
 `data import reviewed`. Then the model is rebuilt as experiments/reviewed.yaml does it, and compared
-with the champion on album B, whose people nobody reviewed, by the gate's galleries (one photo each).
+with the champion on album B, whose people nobody reviewed, as the gate does (one photo enrolled).
 
 The champion is SFace calibrated on families: it has seen nobody of LFW. `recalibrated` has the same
 weights; the reviewed people and strangers are beside families. `fine-tuned` has the weights of the
@@ -52,7 +53,7 @@ from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.store import Gallery
 from faceops.gate.compare import Comparison
 from faceops.gate.photos import FrozenPhotos, freeze
-from faceops.gate.trials import FaceTable, ModelFigures, search
+from faceops.gate.trials import FaceTable, ModelFigures, resampled_weights, search
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.registry.published.assemble import load_published
@@ -73,6 +74,7 @@ from faceops.weights.fetch import weight_path
 
 MISTAKES, UNDONE = 0.02, 0.5
 SEED, THREADS, FPIR = 7, 2, 0.01
+HEADER = ("DIR at FPIR 1 %", "gain", "DIR, own threshold", "gain", "FPIR, own threshold")
 MOST_PHOTOS = {"lfw": 8, "families": 4}  # of a person
 GATE = Gate(gallery_photos=1, fpir=FPIR, seed=SEED)
 
@@ -215,7 +217,7 @@ def embed_features(model: Embedder, features: np.ndarray) -> np.ndarray:
     """Return embeddings float32 (N, D) of features of the frozen trunk, float16 (N, 1, ...)."""
     model.eval()
     parts = [
-        model.embed_features(torch.from_numpy(np.asarray(features[at : at + 64, 0])).float())
+        model.embed_features(torch.from_numpy(features[at : at + 64, 0].astype(np.float32)))
         for at in range(0, len(features), 64)
     ]
     return torch.cat(parts).numpy()
@@ -289,31 +291,27 @@ class Laboratory:
         return model, result.best_epoch
 
 
-def compared(
-    champion: FaceTable, challenger: FaceTable, frozen: FrozenPhotos, work: Path
-) -> list[str]:
-    """Return the cells of a row: both releases' figures on album B, by the gate's galleries."""
-    seen = PeopleSeen({}, "")
-    tables = [champion, challenger]
-    models = (champion.model, challenger.model)
-    comparison = Comparison(models, frozen, GATE, (seen, seen), work, THREADS, tables)
-    before, after = comparison.figures
-    once = comparison.unit_weights
-    gains = [after.dir(w, FPIR) - before.dir(w, FPIR) for w in comparison.weights]
+def figures_of(before: ModelFigures, after: ModelFigures, weights: np.ndarray) -> list[str]:
+    """Return the cells of a row: figures, and paired gains; `weights` are those of resamples."""
+    cells = []
+    once = np.ones(weights.shape[1], np.float32)
     own = ModelFigures.correctly_identified_share
-    own_gains = [own(after, w) - own(before, w) for w in comparison.weights]
+    for figure in (lambda one, weight: one.dir(weight, FPIR), own):
+        gains = [figure(after, weight) - figure(before, weight) for weight in weights]
+        low, high = percentile_interval(np.array(gains), 0.95)
+        gain = figure(after, once) - figure(before, once)
+        shown = "" if before is after else f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
+        cells += [f"{figure(after, once):.4f}", shown]
+    return [*cells, f"{after.strangers_named(once):.4f}"]
 
-    def shown(gain: float, resampled: list[float]) -> str:
-        low, high = percentile_interval(np.array(resampled), 0.95)
-        return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
 
-    return [
-        f"{after.dir(once, FPIR):.4f}",
-        shown(after.dir(once, FPIR) - before.dir(once, FPIR), gains),
-        f"{own(after, once):.4f}",
-        shown(own(after, once) - own(before, once), own_gains),
-        f"{after.strangers_named(once):.4f}",
-    ]
+def compared(champion: FaceTable, challenger: FaceTable, frozen: FrozenPhotos) -> list[str]:
+    """Return the cells of a row on album B, by the gate's galleries."""
+    seen, tables = PeopleSeen({}, ""), [champion, challenger]
+    models = (champion.model, challenger.model)
+    comparison = Comparison(models, frozen, GATE, (seen, seen), Path(), THREADS, tables)
+    before, after = comparison.figures
+    return figures_of(before, before if champion is challenger else after, comparison.weights)
 
 
 def main() -> None:
@@ -323,6 +321,7 @@ def main() -> None:
     options.add_argument("--families", type=Path, required=True)
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--sizes", type=int, nargs="+", default=[250, 750, 2000], metavar="N")
+    options.add_argument("--table", choices=("all", "gallery"), default="all")
     args = options.parse_args()
     work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -339,14 +338,19 @@ def main() -> None:
     lab = Laboratory(args.families.resolve(), work, bundle, params)
     frozen = freeze(work / "b", ())
     table, features_b = lab.table("b", frozen)
-    print_header("review", "release", "DIR at FPIR 1 %", "gain", "DIR, own", "gain", "FPIR, own")
-    print_row("none", "champion", *compared(table, table, frozen, work))
-    reviewer, done, notes = Reviewer(gallery, opened.people), 0, []
+    reviewer, done, imports = Reviewer(gallery, opened.people), 0, []
     for size in args.sizes:
         reviewer.review([faces[at] for at in order[done:size]])
         done, data = size, work / f"data_{size}"
         shutil.rmtree(data, ignore_errors=True)
-        counts = import_reviewed(gallery, data, bundle, THREADS)
+        imports.append((size, data, import_reviewed(gallery, data, bundle, THREADS)))
+    larger_gallery(args.sizes, [faces[at] for at in order], reviewer, lab)
+    if args.table == "gallery":
+        return
+    print_header("review", "release", *HEADER)
+    print_row("none", "champion", *compared(table, table, frozen))
+    notes = []
+    for size, data, counts in imports:
         reviewed = lab.read(f"reviewed_{size}", labelled_photos(data))
         people = np.unique(reviewed.photos.faces.persons).tolist()
         splits = reviewed_splits(people, read_reviewed(data / REVIEWED_FILE))
@@ -354,16 +358,18 @@ def main() -> None:
         parts = [lab.base, reviewed]
         own = [part.photos.faces.embeddings for part in parts]
         again = calibrated(lab.plain, "recalibrated", parts, own, params)
-        print_row(size, again.name, *compared(table, replace(table, model=again), frozen, work))
-        pairs, kept = read_hard_negatives(data / HARD_NEGATIVES_FILE), []
-        for name, used in (("fine-tuned", []), ("fine-tuned, pairs together", pairs)):
-            model, best = lab.fine_tune(reviewed, used)
+        print_row(size, again.name, *compared(table, replace(table, model=again), frozen))
+        arms, kept = {"fine-tuned": list[tuple[str, str]]()}, []
+        if size == max(args.sizes):
+            arms["fine-tuned, pairs together"] = read_hard_negatives(data / HARD_NEGATIVES_FILE)
+        for name, pairs in arms.items():
+            model, best = lab.fine_tune(reviewed, pairs)
             kept.append(f"{name}: {f'epoch {best}' if best else 'the start'}")
             own = [embed_features(model, part.features) for part in parts]
             trained = calibrated(lab.plain, name, parts, own, params)
             new = replace(table.faces, embeddings=embed_features(model, features_b))
             other = replace(table, model=trained, embedded=replace(table.embedded, faces=new))
-            print_row(size, name, *compared(table, other, frozen, work))
+            print_row(size, name, *compared(table, other, frozen))
         notes.append(
             f"{size} faces reviewed: {counts.photos} confirmed of {counts.people} people, "
             f"{counts.strangers} strangers, {counts.hard_negatives} pairs; left out "
@@ -371,7 +377,6 @@ def main() -> None:
         )
     print("\n" + "\n".join(notes))
     print(f"album B: {len(frozen.photos)} photos of {frozen.people} people", flush=True)
-    larger_gallery(args.sizes, [faces[at] for at in order], reviewer, lab)
 
 
 def print_header(*cells: str) -> None:
@@ -397,11 +402,17 @@ def larger_gallery(
     row_of = {photo.file.name: row for row, photo in enumerate(joined.photos)}
     usable = table.rows >= 0
     person = codes(np.array([photo.person for photo in joined.photos]))
-    enrolled = np.arange(len(both[0].photos), len(joined.photos))
+    enrolled = np.array(
+        [
+            row
+            for row in range(len(both[0].photos), len(joined.photos))
+            if name_key(joined.photos[row].person) in reviewer.people
+        ]
+    )
     rest = [row for face in faces[max(sizes) :] if (row := row_of.get(face.path.name)) is not None]
     probes = np.sort(np.array(rest, np.int64))
-    once = np.ones(int(person.max()) + 1, np.float32)
-    print_header("gallery", "faces", "DIR at FPIR 1 %", "DIR, own", "FPIR, own")
+    first: ModelFigures | None = None
+    print_header("gallery", "faces", *HEADER)
     for size in (0, *sizes):
         # A mistake of the reviewer puts a face under another name: it keeps its own here, as the
         # gallery's policy refuses faces that are unlike the person's others.
@@ -416,12 +427,13 @@ def larger_gallery(
         gallery = gallery[usable[gallery]]
         draw = GalleryDraw(gallery, probes, np.isin(person[probes], person[gallery]))
         figures = ModelFigures(search(table, [draw], person), person[probes], draw.known)
-        own = figures.correctly_identified_share(once), figures.strangers_named(once)
-        values = [f"{value:.4f}" for value in (figures.dir(once, FPIR), *own)]
-        print_row(f"one photo each, and what {size} decisions confirmed", len(gallery), *values)
-    print(
-        f"\nprobes: {int(draw.known.sum())} of enrolled people, {int((~draw.known).sum())} others"
-    )
+        first = first or figures
+        whose, people = person[probes], int(person.max()) + 1
+        weights = resampled_weights(whose, draw.known, people, GATE.resamples, SEED)
+        cells = figures_of(first, figures, weights)
+        print_row(f"one photo each, and what {size} decisions confirmed", len(gallery), *cells)
+    known = int(draw.known.sum())
+    print(f"\nprobes: {known} photos of enrolled people, {len(probes) - known} of others")
 
 
 if __name__ == "__main__":
