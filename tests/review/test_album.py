@@ -1,5 +1,6 @@
 """The album of the review page: what it lists, what decisions change, and that runs agree."""
 
+import contextlib
 import io
 import json
 import threading
@@ -16,7 +17,7 @@ from faceops.base.errors import UsageError
 from faceops.base.locks import folder_lock
 from faceops.cli.review import gallery_of
 from faceops.gallery.enrol import enrol
-from faceops.gallery.journal import Journal
+from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
@@ -357,6 +358,33 @@ def test_results_and_decisions_of_other_processes_are_taken_over(
     photos = Path(read_summary(work / "found").photos_folder)
     identify(photos, gallery, bundle, work / "found")
     until(lambda: opened.status.run_id != run)
+
+
+def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(
+    opened: Album, work: Path, bundle: Bundle
+) -> None:
+    face, other = named(opened)[0], named(opened)[-1]
+    opened.ignore([face.key])
+    opened.close()
+    with contextlib.closing(Album(work / "found", work / "gallery", bundle)) as album:
+        assert album.face(face.key).reason == "ignored"
+        assert album.status.unpublished == 1
+        album.publish(wait=True)
+        assert (album.status.unpublished, album.status.error) == (0, "")
+        imported = Entry(
+            Action.IGNORE,
+            other.photo_id,
+            other.box,
+            other.size,
+            detail="stranger",
+            batch="0" * 16,
+            time="2020-01-31T12:00:00.000000Z",
+        )
+        Journal(work / "gallery").merge([imported])  # made before the run, on another machine
+        until(lambda: album.face(other.key).reason == "ignored")
+        assert album.status.unpublished > 0
+        album.publish(wait=True)
+        assert (album.status.unpublished, album.status.error) == (0, "")
 
 
 def test_a_key_of_another_album_is_refused(opened: Album) -> None:

@@ -128,6 +128,10 @@ class Decisions:
         if people_changed:
             self._update_people()
 
+    def made(self) -> list[str]:
+        """Return the ids of what people decided, in order; runs note photos that are the same."""
+        return [one.id for one in self.entries.values() if one.action != Action.SAME]
+
     def subject(self, entry: Entry) -> Entry:
         """Return the entry that `entry` undoes, or brings back, in the end; else itself."""
         while (about := self._undoes.get(entry.id)) is not None:
@@ -328,6 +332,11 @@ class Decisions:
             and (latest := named_at.get(entry.person)) is not None
             and self.holds(entry.id) == (at <= latest)
         }
+
+
+def digest_of(entries: Iterable[str]) -> str:
+    """Return the sha256 of ids of entries, in their order."""
+    return sha256(" ".join(entries).encode()).hexdigest()
 
 
 def _last(into: Mapping[str, str], person: str) -> str:

@@ -17,7 +17,7 @@ from faceops.base.locks import folder_lock
 from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
-from faceops.gallery.decisions import Decisions
+from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.folder import remember_output
 from faceops.gallery.journal import Journal
 from faceops.gallery.store import Gallery
@@ -145,6 +145,8 @@ def identify(
                     digest = digest if is_known else ""  # the next run obeys what was decided since
                 digest = "" if admission.is_busy else digest  # the next run tries again
             summary.decided_by, summary.known_people = digest, len(decided.people)
+            made = decisions.made()
+            summary.decisions, summary.decisions_digest = len(made), digest_of(made)
             with timer.part("name"):
                 rule = naming_rule(blocks, embeddings.all(), gallery, thresholds, settings, summary)
             named = name_photos(root, blocks, embeddings.rows, decided, bundle.verify, rule, timer)

@@ -91,6 +91,8 @@ class Summary:
         album: None if the release knows no normalised scores, or no face was compared.
         gallery: its folder; "" in summaries of earlier versions.
         decided_by: sha256 of all that decides the rows but the photos, see `inputs_digest`.
+        decisions: number of decisions of people that the rows obey, the first ones in the gallery's
+            journal, and `decisions_digest` their sha256, see `gallery.decisions.digest_of`.
         saw: sha256 of the files, and with `xmp` of the sidecars.
         checked: when the folder was last compared with both; `unchanged` if nothing was to do.
         known_to_gallery: False if the gallery is read-only: forgetting a person then takes --out.
@@ -147,6 +149,8 @@ class Summary:
     release_note: str = ""
     precision: Precision = "float32"
     decided_by: str = ""
+    decisions: int = 0
+    decisions_digest: str = ""
     saw: str = ""
     checked: str = ""
     unchanged: bool = False

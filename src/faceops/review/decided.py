@@ -177,15 +177,13 @@ class DecidedAlbum:
         return replace(self, photos=photos, faces=FaceDecisions(**columns), unknown=unknown)
 
 
-def as_recorded(
-    results: Results, bundle: Bundle, gallery: Gallery, decisions: Decisions
-) -> DecidedAlbum:
+def as_recorded(results: Results, bundle: Bundle, decided: DecidedFaces) -> DecidedAlbum:
     """Return the album as the latest run decided it, with a rule that is ready at once.
 
     Its rule knows the enrolled people, but has not measured the album, which takes seconds. It says
     which person a face without a name is most like, which the records do not.
     """
-    decided = DecidedFaces(decisions, gallery)
+    gallery = decided.gallery
     photos = joined([decided.with_drawn(block) for block in results.blocks])
     faces, unknown = results.recorded(photos, decided.people)
     settings, thresholds = results.run.settings(), bundle.release.thresholds

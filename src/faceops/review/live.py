@@ -7,6 +7,7 @@ time; a thread then decides the whole album anew, as the next run will. Readers 
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from faceops.base.errors import InUseError
 from faceops.base.locks import folder_lock
 from faceops.base.progress import progress_to
 from faceops.base.shortage import user_error
-from faceops.gallery.decisions import Decisions
+from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.folder import gallery_stamp
 from faceops.gallery.journal import Action, Entry, Journal, new_batch
 from faceops.gallery.store import Gallery
@@ -24,6 +25,7 @@ from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.latest_run import latest_run
 from faceops.identification.records.output_folder import SUMMARY_FILE
 from faceops.identification.run import identify
+from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum, as_recorded, decide_again, decide_all
 from faceops.review.results import Results
@@ -82,7 +84,7 @@ class LiveAlbum:
         self.lock = threading.RLock()
         self.version = 0
         self._journal = Journal(folder)
-        self._opened: list[Results] = []  # readers may still use those before the latest
+        self._loading = threading.Lock()  # held before `lock`: the latest results come last
         self._obeyed: set[str] = set()  # entries that the results have
         self._since: list[Change] = []  # changes that the whole album was not decided with yet
         self._wake, self._closed = threading.Event(), threading.Event()
@@ -101,25 +103,42 @@ class LiveAlbum:
         self._thread.join()
         if self._publisher:
             self._publisher.join()
-        for results in self._opened:
-            results.store.close()
+        self.results.store.close()
 
     def reload(self) -> None:
-        """Read results, gallery and journal again, and decide the album."""
-        with self.lock:
+        """Read results, gallery and journal again, and decide the album.
+
+        That takes seconds, in which others may decide: the lock is held for what is new since.
+        """
+        with self._loading:
             summary_stamp = _summary_stamp(self.out)
             results = Results.load(self.out, self.bundle)
-            self._gallery = self._open_gallery()
-            self.decisions = Decisions(self._journal.entries())
-            self.decided = as_recorded(results, self.bundle, self._gallery, self.decisions)
-            self.results, self._since = results, []
-            self._opened.append(results)
-            self._summary_stamp = summary_stamp
-            started = results.run.summary.started.removesuffix("+00:00")
-            self._obeyed |= {
-                one.id for one in self.decisions.entries.values() if one.time < started
-            }
-            self._changed()
+            weakref.finalize(results, results.store.close)  # readers may still use earlier ones
+            gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
+            decided = DecidedFaces(Decisions(self._journal.entries()), gallery)
+            album = as_recorded(results, self.bundle, decided)
+            with self.lock:
+                if gallery_stamp(self.folder) == gallery.stamp:
+                    self._gallery, self.decisions = gallery, decided.decisions
+                    self._stamp = gallery.stamp
+                else:
+                    self._read_gallery()
+                self.results, self._since = results, []
+                self._summary_stamp = summary_stamp
+                self._obeyed |= _obeyed(results.run.summary, self.decisions)
+                self.decided = self._caught_up(album)
+                self._changed()
+
+    def _caught_up(self, album: DecidedAlbum) -> DecidedAlbum:
+        """Return the album with the decisions that the results do not have."""
+        entries = self.decisions.entries.values()
+        made = [self.decisions.subject(one) for one in entries if one.id not in self._obeyed]
+        if not made:
+            return album
+        decided = DecidedFaces(self.decisions, album.gallery)
+        album = album.with_people(decided).with_drawn(self.results, decided)
+        photo_ids = {one.photo_id for one in made if one.photo_id}
+        return decide_again(album, self.results, self.bundle, decided, photo_ids)
 
     def wait(self, seconds: float = 60.0) -> bool:
         """Wait until the whole album is decided with all decisions; return whether it is."""
@@ -136,7 +155,7 @@ class LiveAlbum:
             unpublished = len({
                 entry.batch
                 for entry in self.decisions.entries.values()
-                if entry.batch and entry.id not in self._obeyed
+                if entry.batch and entry.action != Action.SAME and entry.id not in self._obeyed
             })  # fmt: skip
             state, text = "idle", "the results have all decisions"
             if unpublished:
@@ -238,11 +257,8 @@ class LiveAlbum:
             with folder_lock(self.out):  # before the gallery is read for nothing
                 pass
             self._waits = False
-            with self.lock:
-                obeyed = set(self.decisions.entries)
-                gallery = self._open_gallery()
+            gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
             identify(run.photos, gallery, self.bundle, self.out, run.settings())
-            self._obeyed |= obeyed
         except InUseError:
             self._waits = True
             self.version += 1
@@ -292,10 +308,10 @@ class LiveAlbum:
         """Take over what other processes have written: results, gallery or journal."""
         problem = ""
         try:
+            if self._publishing is None and self._has_new_results():
+                self.reload()
             with self.lock:
-                if self._publishing is None and self._has_new_results():
-                    self.reload()
-                elif gallery_stamp(self.folder) != self._stamp:
+                if gallery_stamp(self.folder) != self._stamp:
                     self._read_gallery()
                     self._changed()
         except Exception as error:  # noqa: BLE001  files are being replaced, or it is said
@@ -312,16 +328,14 @@ class LiveAlbum:
         stamp = _summary_stamp(self.out)
         if stamp is not None and stamp == self._summary_stamp:
             return False
+        if latest_run(self.out).summary.run_id != self.results.run.summary.run_id:
+            return True
         self._summary_stamp = stamp
-        return latest_run(self.out).summary.run_id != self.results.run.summary.run_id
-
-    def _open_gallery(self) -> Gallery:
-        gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
-        self._stamp = gallery.stamp
-        return gallery
+        return False
 
     def _read_gallery(self) -> None:
-        self._gallery = self._open_gallery()
+        self._gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
+        self._stamp = self._gallery.stamp
         self.decisions = Decisions(self._journal.entries())  # some may have been forgotten
 
     def apply(self, change: Change) -> None:
@@ -339,6 +353,15 @@ class LiveAlbum:
     def _fail(self, error: Exception) -> None:
         self._error = _said(error)
         self.version += 1
+
+
+def _obeyed(summary: Summary, decisions: Decisions) -> set[str]:
+    """Return the ids of the entries that a run obeyed; none if the journal has others before them.
+
+    They were imported or forgotten since.
+    """
+    first = decisions.made()[: summary.decisions]
+    return set(first) if digest_of(first) == summary.decisions_digest else set()
 
 
 def _said(error: Exception) -> str:
