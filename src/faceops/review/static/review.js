@@ -234,8 +234,9 @@ async function decideAndGo(decision, body, then) {
       answer = await post(decision, { ...body, trust: true });
     }
     if (answer.batch) undoable.push({ batch: answer.batch, text: answer.said, from: location.pathname });
+    if (decision === "forget") undoable.length = 0; // they say names
     store();
-    sayOnNextPage(answer.said);
+    sayOnNextPage(decision === "forget" ? "Forgotten" : answer.said);
     sessionStorage.setItem("focus", all(STOPS).indexOf(document.activeElement));
     if (then && then !== location.pathname) location.assign(then);
     else location.reload();
