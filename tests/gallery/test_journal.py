@@ -68,16 +68,11 @@ def test_undo_brings_back_what_held_before_and_can_be_undone(tmp_path: Path) -> 
     decisions, _ = decided(tmp_path, first, second)
     undo = Entry(Action.UNDO, detail=second.id)
     redo = Entry(Action.UNDO, detail=undo.id)
-    for entry, person in ((undo, "ann"), (redo, "ben")):
-        decisions.add(Journal(tmp_path).append([entry]))
-        assert [place.person for place in decisions.places(PHOTO)] == [person]
-        assert [place.person for place in Decisions.load(tmp_path).places(PHOTO)] == [person]
-
-
-def test_an_undone_first_decision_leaves_nothing(tmp_path: Path) -> None:
-    entry = about(Action.IGNORE, detail=Ignored.NOT_A_FACE)
-    decisions, _ = decided(tmp_path, entry, Entry(Action.UNDO, detail=entry.id))
-    assert decisions.places(PHOTO) == []
+    both = Entry(Action.UNDO, detail=first.id), Entry(Action.UNDO, detail=second.id)
+    for entries, people in (([undo], ["ann"]), ([redo], ["ben"]), (both, [])):
+        decisions.add(Journal(tmp_path).append(entries))
+        for known in (decisions, Decisions.load(tmp_path)):
+            assert [place.person for place in known.places(PHOTO)] == people
 
 
 def test_a_person_keeps_the_id_through_names_and_merging(tmp_path: Path) -> None:

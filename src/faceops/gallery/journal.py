@@ -247,9 +247,12 @@ class Journal:
             removed = db.executemany("DELETE FROM entries WHERE id=?", rows).rowcount
             self._insert(db, instead)
             db.executemany("DELETE FROM tried WHERE entry=?", rows)
+        self._vacuum()
+        return max(removed, 0)
+
+    def _vacuum(self) -> None:
         with self._open(writes=False) as db:
             db.execute("VACUUM")
-        return max(removed, 0)
 
     def content(self) -> bytes:
         """Return the file's bytes, as they are between two changes. Raises: as `entries`."""
