@@ -12,6 +12,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import (
     Detection,
     Detector,
+    best_overlap,
     box_overlap,
     non_maximum_suppression,
     with_symbolic_size,
@@ -129,6 +130,14 @@ def test_suppression_equals_a_plain_loop(seed: int, limit: float) -> None:
 
 
 SIDE = 56  # of a face in a photo of 2400 pixels: 15 in the whole view
+
+
+def test_the_best_overlap_is_the_first_of_equal_ones_and_none_is_too_small() -> None:
+    box, half, apart = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0), (50.0, 50.0, 9.0, 9.0)
+    assert best_overlap(box, [apart, half, half], 0.5) == 1
+    assert best_overlap(box, [half, apart, box], 0.5) == 2
+    assert best_overlap(box, [half, apart], 0.51) is None
+    assert best_overlap(box, [], 0.1) is None
 
 
 @pytest.fixture(scope="module")

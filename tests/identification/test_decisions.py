@@ -13,10 +13,10 @@ from PIL import Image
 from faceops.base.locks import folder_lock
 from faceops.base.reasons import Reason
 from faceops.cli.identify import result_lines
-from faceops.faces.detector import Box
-from faceops.gallery.decisions import Decisions
+from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.faces_file import CONFIRMED
-from faceops.gallery.journal import Action, Entry, Ignored, Journal, new_person
+from faceops.gallery.journal import Action, Entry, Ignored, Journal, new_id, new_person
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -122,6 +122,18 @@ def test_confirmed_faces_are_named_and_enter_the_gallery_once(world: World) -> N
     (world.out / "faces.csv").unlink()
     again = world.run()
     assert (again.admitted, again.not_admitted, again.photos_opened) == (0, [], 0)
+
+
+def test_a_face_whose_box_differs_at_another_detail_enters_the_gallery(world: World) -> None:
+    photo = world.photos_of(people_of(world)[0])[0]
+    (entry,) = world.confirm([photo], NEW)
+    assert entry.box is not None
+    x, y, width, height = entry.box
+    moved = replace(entry, id=new_id(), box=(x, y + height * 0.4, width, height))
+    Journal(world.gallery).remove([entry.id], [moved])
+    assert SAME_PLACE < box_overlap(entry.box, moved.box) < SAME_BOX
+    assert world.run().admitted == 1
+    assert world.enrolled(NEW) == [photo]
 
 
 def test_a_face_unlike_its_persons_others_is_only_named(world: World) -> None:

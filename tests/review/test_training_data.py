@@ -145,6 +145,14 @@ def test_confirmed_faces_become_labelled_photos_with_their_provenance(world: Wor
     ]
 
 
+def test_a_face_whose_box_differs_at_another_detail_is_among_the_data(world: World) -> None:
+    person, naming = Decisions().naming("Ada")
+    box = (60.0, 46.0, 40.0, 40.0)  # it overlaps the face by .43
+    confirming = Entry(Action.CONFIRM, world.photo(1), box, (160, 120), person)
+    Journal(world.gallery).append([*naming, confirming])
+    assert (world.bring().photos, world.files()) == (1, {"Ada": 1})
+
+
 def test_a_second_import_writes_nothing_and_changes_no_byte(world: World) -> None:
     for name in ("Ada", "Ada", "Bo"):
         world.decide(Action.CONFIRM, world.photo(1), name)

@@ -305,6 +305,14 @@ def box_overlap(one: Box, other: Box) -> float:
     return shared / union if union > 0 else 0.0
 
 
+def best_overlap(box: Box, boxes: Iterable[Box], least: float) -> int | None:
+    """Return which of `boxes` overlaps `box` most, None if none does by at least `least`."""
+    overlap, negative = max(
+        ((box_overlap(box, other), -place) for place, other in enumerate(boxes)), default=(0.0, 0)
+    )
+    return -negative if overlap >= least else None
+
+
 def best_pairs(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
     """Return which second each first gets, the best pairs first, where each is in one pair only.
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
-from faceops.faces.detector import MAX_OVERLAP, Box, best_pairs, box_overlap
+from faceops.faces.detector import MAX_OVERLAP, Box, best_overlap, best_pairs, box_overlap
 from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_person
 from faceops.gallery.names import person_key
 
@@ -200,13 +198,13 @@ class Decisions:
             for entry, box, size in self._of_content(photo_id):
                 if not self.holds(entry.id):
                     continue
-                overlaps = [box_overlap(place.box, box) for place in places]
-                if max(overlaps, default=0.0) < SAME_PLACE:
-                    overlaps.append(1.0)
+                at = best_overlap(box, (place.box for place in places), SAME_PLACE)
+                if at is None:
+                    at = len(places)
                     places.append(Place(box, size))
                 if (person := self.current(entry.person)) != entry.person:
                     entry = replace(entry, person=person)  # a later one may name who they are now
-                places[int(np.argmax(overlaps))].apply(entry, box)
+                places[at].apply(entry, box)
             self._places[photo_id] = [place for place in places if not place.is_open]
         return self._places[photo_id]
 

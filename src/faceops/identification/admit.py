@@ -20,10 +20,10 @@ from faceops.base.files import valid_unicode
 from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.faces.detector import SAME_BOX, box_overlap
+from faceops.faces.detector import best_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery.agreement import Agreement
-from faceops.gallery.decisions import Decisions, Place
+from faceops.gallery.decisions import SAME_PLACE, Decisions, Place
 from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
 from faceops.gallery.journal import Action, Journal
 from faceops.gallery.people_folder import (
@@ -292,10 +292,11 @@ def _open(candidate: _Candidate, look: Callable[[Path], tuple[str, list[Face]]])
             continue
         if photo_id != candidate.photo_id:  # it was changed since
             continue
-        overlaps = [box_overlap(each.detection.box, candidate.place.box) for each in faces]
-        if max(overlaps, default=0.0) < SAME_BOX:
+        boxes = (face.detection.box for face in faces)
+        row = best_overlap(candidate.place.box, boxes, SAME_PLACE)
+        if row is None:
             return _Opened(candidate, None, Reason.NO_FACE)
-        face = faces[int(np.argmax(overlaps))]
+        face = faces[row]
         refusal = enrolment_refusal(face.quality)
         return _Opened(candidate, None if refusal else face, refusal)
     return failed

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import DamageError, FaceOpsError
-from faceops.faces.detector import SAME_BOX, box_overlap
+from faceops.faces.detector import SAME_BOX, best_overlap
 from faceops.gallery.decisions import Decisions, scaled_box
 from faceops.gallery.journal import Action, Entry, Journal, new_batch
 from faceops.identification.state.face_store import FaceStore
@@ -89,11 +89,8 @@ class RewrittenPhotos:
         now, embeddings = photos.faces["box"][rows].tolist(), photos.embeddings[rows]
         for face, box in enumerate(earlier.faces["box"].tolist()):
             scaled = scaled_box(box, earlier.size, (width, height))
-            overlaps = [box_overlap(scaled, other) for other in now]
-            if max(overlaps, default=0.0) < SAME_BOX:
-                continue
-            same = int(np.argmax(overlaps))
-            if float(embeddings[same] @ earlier.embeddings[face]) < MIN_COSINE:
+            same = best_overlap(scaled, now, SAME_BOX)
+            if same is None or float(embeddings[same] @ earlier.embeddings[face]) < MIN_COSINE:
                 continue
             pictures = self._store.thumbnails([(was, face), (photos.photo_ids[photo] or "", same)])
             if len(pictures) == 2 and _correlation(*pictures.values()) >= MIN_CORRELATION:

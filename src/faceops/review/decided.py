@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from faceops.base.errors import UsageError, printable
 from faceops.base.reasons import UNKNOWN, Reason, reason_code
-from faceops.faces.detector import SAME_BOX, Box, box_overlap
-from faceops.gallery.decisions import Decisions
+from faceops.faces.detector import Box, best_overlap
+from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.album_search import AlbumSearch
 from faceops.identification.engine.decide import Decisions as FaceDecisions
@@ -119,10 +119,8 @@ class DecidedAlbum:
         if photo is None:
             return None
         rows = self.photos.rows_of(photo)
-        overlaps = [box_overlap(own, box) for own in self.photos.faces["box"][rows].tolist()]
-        if max(overlaps, default=0) < SAME_BOX:
-            return None
-        return rows.start + int(np.argmax(overlaps))
+        row = best_overlap(box, self.photos.faces["box"][rows].tolist(), SAME_PLACE)
+        return None if row is None else rows.start + row
 
     @cached_property
     def photo_places(self) -> dict[str, int]:

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.faces.detector import Box, best_overlap
+from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.folder import output_folders
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.state.found_photo import FACE
@@ -81,9 +82,8 @@ class KnownPhotos:
     def find(self, photo_id: str, box: Box) -> tuple[bool, np.ndarray | None]:
         """Return whether there is a face at `box`, not a forgotten one, and its embedding (D,)."""
         faces, embedded = self.faces.get(photo_id, (np.zeros(0, FACE), None))
-        overlaps = [box_overlap(tuple(face["box"].tolist()), box) for face in faces]
-        row = int(np.argmax(overlaps)) if overlaps else -1
-        if row < 0 or overlaps[row] < SAME_BOX or faces[row]["forgotten"]:
+        row = best_overlap(box, faces["box"].tolist(), SAME_PLACE)
+        if row is None or faces[row]["forgotten"]:
             return False, None
         return True, None if embedded is None else embedded[row]
 

@@ -18,7 +18,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, read_json_object, write_file
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.tables import csv_text
-from faceops.faces.detector import SAME_BOX, Box, box_overlap
+from faceops.faces.detector import Box, best_overlap
+from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.names import paths_shown_as
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.records.output_folder import (
@@ -247,9 +248,10 @@ def _csv(path: Path, temporary: Path, is_person: IsPerson) -> int:
 def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: ForgottenOutput) -> None:
     """Remove embeddings and pictures of `faces` from the state `path`, found by any method.
 
-    A stored face is removed when it overlaps the box by half or more. Its place stays under `mark`
-    (see `forgotten_places`), so that no run stores it again. Data of missing photos are dropped: it
-    is not known any more who was seen there by earlier runs. The freed bytes are overwritten.
+    The stored face that overlaps the box most is removed, as decisions are matched. Its place stays
+    under `mark` (see `forgotten_places`), so that no run stores it again. Data of missing photos
+    are dropped: it is not known any more who was seen there by earlier runs. The freed bytes are
+    overwritten.
     """
     if not path.is_file():
         return
@@ -261,12 +263,12 @@ def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: Forgo
             ).fetchall()
             for photo, content in photos:
                 found = np.frombuffer(content, FACE).copy()
-                for index in np.flatnonzero(~found["forgotten"]).tolist():
-                    box = tuple(found["box"][index].tolist())
-                    if box_overlap(face.box, box) >= SAME_BOX:
-                        add_place(db, face.photo_id, box, mark)
-                        done.secrets += _blank_face(db, photo, found, index)
-                        keys.append(FaceKey(face.photo_id, index))
+                boxes = found["box"].tolist()
+                index = best_overlap(face.box, boxes, SAME_PLACE)
+                if index is not None and not found["forgotten"][index]:
+                    add_place(db, face.photo_id, tuple(boxes[index]), mark)
+                    done.secrets += _blank_face(db, photo, found, index)
+                    keys.append(FaceKey(face.photo_id, index))
         drop_missing(db)
     if keys:
         with state_errors(path), contextlib.closing(connect(path)) as db:
