@@ -150,6 +150,22 @@ def test_a_face_unlike_its_persons_others_is_only_named(world: World) -> None:
     assert (done.admitted, world.enrolled(enrolled)) == (1, [trusted])
 
 
+def test_a_face_enters_once_it_is_nobody_elses_in_the_gallery(world: World) -> None:
+    enrolled = Gallery.open(world.gallery).people[0]
+    photo = next(path for path, row in world.rows().items() if row["person"] == enrolled)
+    row = world.rows()[photo]
+    gallery = Gallery.open(world.gallery)
+    own = next(face for face in gallery.faces if face.person == enrolled)
+    box = tuple(row[name] for name in ("x", "y", "width", "height"))
+    gallery.with_faces([replace(own, photo_id=row["photo_id"], photo=photo, box=box)]).save()
+    world.confirm([photo], NEW)
+    (refused,) = world.run().not_admitted
+    assert f"{photo} (duplicate_other_person)" in refused
+    assert (world.run(budget=0.3).not_admitted, world.enrolled(NEW)) == ([], [])
+    Gallery.open(world.gallery).without(lambda face: face.photo_id == row["photo_id"]).save()
+    assert (world.run().admitted, world.enrolled(NEW)) == (1, [photo])
+
+
 @pytest.mark.parametrize("how", ["undo", "refuse", "ignore", "other"])
 def test_a_face_that_is_not_confirmed_any_more_leaves_the_gallery(world: World, how: str) -> None:
     photo = world.photos_of(people_of(world)[0])[0]

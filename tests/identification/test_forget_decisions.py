@@ -66,6 +66,23 @@ def test_every_entry_about_the_person_is_removed(gallery: Path) -> None:
         forget_person(gallery, "Ann Lee")
 
 
+def test_links_of_photos_go_with_the_last_decision_about_them(gallery: Path) -> None:
+    digest = "{:064x}".format
+    decide(gallery, Action.CONFIRM, "Ann Lee", photo=20)
+    decide(gallery, Action.CONFIRM, "Ann Lee", photo=30)
+    decide(gallery, Action.CONFIRM, "Ben", photo=30, box=BESIDE)
+    for now, was in ((21, 20), (22, 21), (31, 30), (32, 31)):
+        link = Entry(Action.SAME, digest(now), size=(200, 100), detail=digest(was))
+        Journal(gallery).append([link])
+    undo(gallery, link)
+    forget_person(gallery, "Ann Lee")
+    left = [entry for entry in Journal(gallery).entries() if entry.action == Action.SAME]
+    assert [entry.detail for entry in left] == [digest(30), digest(31)]
+    assert_gone(gallery, digest(20), digest(21), digest(22))
+    assert forget_person(gallery, "Ben").complete
+    assert Journal(gallery).entries() == []
+
+
 def test_people_who_were_merged_are_forgotten_as_one(gallery: Path) -> None:
     photo = decide(gallery, Action.CONFIRM, "Ben").photo_id
     merge(gallery, "Ben", "Ann Lee")

@@ -43,6 +43,8 @@ from faceops.release.bundle import Bundle
 SAVE_EVERY = 200  # faces
 PHOTOS_KEPT = 256  # of which the faces are in memory, 40 kB each
 FROM_ALBUMS = (CONFIRMED, NAMED)
+# What depends on other faces may change, and is told without the photo.
+_CHECKED_AGAIN = (Reason.DUPLICATE_OTHER_PERSON, Reason.NO_AGREEMENT)
 _ADVICE = ADVICE | {
     Reason.NO_AGREEMENT: "the face is unlike the person's other faces",
     Reason.DUPLICATE_OTHER_PERSON: "the same face is enrolled as another person",
@@ -82,6 +84,10 @@ class _Candidate(NamedTuple):
     refusal: Reason | None
 
 
+# By person, the candidates that may enter the gallery, and those that may not with the reason.
+_Checked = dict[str, tuple[list[_Candidate], list[tuple[_Candidate, Reason]]]]
+
+
 class _Opened(NamedTuple):
     """A candidate with its face, or why it has none, and whether that lasts."""
 
@@ -101,9 +107,10 @@ def admit_confirmed(
 ) -> Admission:
     """Bring the faces that the gallery has from albums up to date with its journal.
 
-    At most 20 faces of a person enter it, the best of those in the files of `store`. A face that
-    does not pass is noted in the journal, and not opened again under the gallery's contract. Photos
-    are shown by their path below `root`. A gallery that cannot be written stays as it is.
+    At most 20 faces of a person enter it, the best of those in the files of `store`; they are not
+    replaced by better ones later. A face that does not pass is noted in the journal, told once, and
+    not opened again under the gallery's contract. Photos are shown by their path below `root`. A
+    gallery that cannot be written stays as it is.
 
     Raises:
         DamageError: gallery or journal are damaged.
@@ -112,9 +119,8 @@ def admit_confirmed(
     decided = DecidedFaces(decisions, gallery)
     gone = {id(face) for face in gallery.faces if _is_withdrawn(face, decided)}
     kept = gallery.without(lambda face: id(face) in gone) if gone else gallery
-    tried = Journal(gallery.folder).tried(gallery.contract_id)
-    pending = _pending(kept, decided, tried, store)
-    if not gone and not pending:
+    checked = _checked(kept, decided, bundle, store)
+    if not gone and not checked:
         return done
     try:
         # Before photos are opened: the gallery may be in use, or read-only.
@@ -122,7 +128,7 @@ def admit_confirmed(
             if gone:
                 saved.without(lambda face: _is_withdrawn(face, decided)).save()
         done.withdrawn.update(face.person for face in gallery.faces if id(face) in gone)
-        opening = _open_candidates(kept, bundle, pending, settings)
+        opening = _open_candidates(kept, bundle, checked, settings)
         waiting: list[_Opened] = []
         for opened in track(opening, "admit confirmed faces", after_s=2):
             waiting.append(opened)
@@ -147,10 +153,8 @@ def expected_gallery(
     """
     decided = DecidedFaces(decisions, gallery)
     kept = gallery.without(lambda face: _is_withdrawn(face, decided))
-    tried = Journal(gallery.folder).tried(gallery.contract_id)
-    agreement, taken, added = Agreement(kept, bundle), _from_albums(kept), list[GalleryFace]()
-    for person, candidates in _pending(kept, decided, tried, store).items():
-        passing, _ = _chosen(agreement, person, candidates)
+    taken, added = _from_albums(kept), list[GalleryFace]()
+    for person, (passing, _) in _checked(kept, decided, bundle, store).items():
         added += [
             GalleryFace(
                 *(person, one.photo_id, _shown(one, root), one.place.box, 1.0, one.quality),
@@ -183,6 +187,28 @@ def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
     return any(entry.action in (Action.CONFIRM, Action.DRAW) for entry in about)
 
 
+def _checked(gallery: Gallery, decided: DecidedFaces, bundle: Bundle, store: FaceStore) -> _Checked:
+    """Return by person the faces that may enter the gallery, and those that newly may not.
+
+    As far as is known without their photos; the best ones first.
+    """
+    tried = Journal(gallery.folder).tried(gallery.contract_id)
+    if not (pending := _pending(gallery, decided, tried, store)):
+        return {}
+    agreement, checked = Agreement(gallery, bundle), _Checked()
+    for person, candidates in pending.items():
+        good = [one for one in candidates if one.refusal is None]
+        unlike = agreement.unlike(person, np.array([one.embedding for one in good], np.float32))
+        unlike &= ~np.array([one.place.trusted for one in good], bool)
+        refused = [(one, one.refusal) for one in candidates if one.refusal is not None]
+        refused += [(one, Reason.NO_AGREEMENT) for one in compress(good, unlike)]
+        passing = list(compress(good, ~unlike))
+        new = [(one, why) for one, why in refused if tried.get(one.place.entry) != why]
+        if passing or new:
+            checked[person] = passing, new
+    return checked
+
+
 def _pending(
     gallery: Gallery, decided: DecidedFaces, tried: Mapping[str, str], store: FaceStore
 ) -> dict[str, list[_Candidate]]:
@@ -200,7 +226,8 @@ def _pending(
         for place in decisions.places(photo_id):
             person = decided.name_of(place.person)
             is_in = owners.get(place.entry) == person
-            if person and not is_in and place.entry not in tried and taken[person] < MAX_FACES:
+            is_final = tried.get(place.entry, Reason.NO_AGREEMENT) not in _CHECKED_AGAIN
+            if person and not is_in and not is_final and taken[person] < MAX_FACES:
                 wanted[photo_id][place.entry] = person
     paths = store.paths(wanted) if wanted else {}
     candidates: dict[str, _Candidate] = {}  # by entry: copies of a photo have the same entries
@@ -241,18 +268,16 @@ def _from_albums(gallery: Gallery) -> Counter[str]:
 def _open_candidates(
     gallery: Gallery,
     bundle: Bundle,
-    pending: Mapping[str, Sequence[_Candidate]],
+    checked: _Checked,
     settings: IdentifySettings,
 ) -> Iterator[_Opened]:
     """Yield the faces that enter the gallery, cut from their photos, and those that do not."""
-    agreement, taken = Agreement(gallery, bundle), _from_albums(gallery)
-    finder = bundle.face_finder(settings.detail)
+    taken, finder = _from_albums(gallery), bundle.face_finder(settings.detail)
     # Several people are often in one photo.
     look = lru_cache(PHOTOS_KEPT)(partial(_faces_in, finder=finder, settings=settings))
     open_one = partial(_open, look=look)
     threads = settings.threads or default_threads()
-    for person, candidates in pending.items():
-        passing, refused = _chosen(agreement, person, candidates)
+    for person, (passing, refused) in checked.items():
         yield from (_Opened(one, None, reason) for one, reason in refused)
         free = MAX_FACES - taken[person]
         # Of so few photos more than needed are opened where some do not pass.
@@ -261,18 +286,6 @@ def _open_candidates(
             free -= opened.face is not None
             if not free:
                 break
-
-
-def _chosen(
-    agreement: Agreement, person: str, candidates: Sequence[_Candidate]
-) -> tuple[list[_Candidate], list[tuple[_Candidate, Reason]]]:
-    """Return the candidates that pass what is known without their photos, and the others."""
-    good = [one for one in candidates if one.refusal is None]
-    unlike = agreement.unlike(person, np.array([one.embedding for one in good], np.float32))
-    unlike &= ~np.array([one.place.trusted for one in good], bool)
-    refused = [(one, one.refusal) for one in candidates if one.refusal is not None]
-    refused += [(one, Reason.NO_AGREEMENT) for one in compress(good, unlike)]
-    return list(compress(good, ~unlike)), refused
 
 
 def _faces_in(path: Path, finder: FaceFinder, settings: IdentifySettings) -> tuple[str, list[Face]]:

@@ -89,13 +89,14 @@ class JournalPerson:
             if place is None or not place.person or place.person in self.ids:
                 found |= {entry.id for entry in decisions.about_face(photo_id, box)}
         undone = -1
-        while undone != len(found):  # what undoes them, and what undoes that
+        while undone != len(found):  # what undoes them, and what undoes that; links of photos
             undone = len(found)
             found |= {
                 entry.id
                 for entry in decisions.entries.values()
                 if entry.action == Action.UNDO and entry.detail in found
             }
+            found |= _idle_links(decisions, found)
         return [entry for entry in decisions.entries.values() if entry.id in found]
 
     def _is_about(self, entry: Entry) -> bool:
@@ -129,6 +130,20 @@ class JournalPerson:
         texts = [*self.ids, *names]
         texts += [e.detail for e in removed if e.action in _NAMES and self.is_named(e.detail)]
         return [json.dumps(text, ensure_ascii=False).encode() for text in dict.fromkeys(texts)]
+
+
+def _idle_links(decisions: Decisions, gone: Collection[str]) -> set[str]:
+    """Return the entries that link photos none of which has a decision but `gone`."""
+    kept = [entry for entry in decisions.entries.values() if entry.id not in gone]
+    links = [entry for entry in kept if entry.action == Action.SAME]
+    decided = {entry.photo_id for entry in kept if entry.action != Action.SAME} - {""}
+    while links:
+        used = [one for one in links if one.photo_id in decided or one.detail in decided]
+        if not used:
+            break
+        decided |= {photo_id for one in used for photo_id in (one.photo_id, one.detail)}
+        links = [one for one in links if one not in used]
+    return {one.id for one in links}
 
 
 def _key(gallery: Gallery, name: str) -> str:
