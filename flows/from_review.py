@@ -7,15 +7,19 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import read_json_object, write_json
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
 from faceops.gallery.store import Gallery
-from faceops.review.training_data import ReviewedImport, import_reviewed, new_decisions
+from faceops.review.training_data import ReviewedImport, import_reviewed, teaching_decisions
 from flows.identify import load_model
 
 EXPERIMENT = "reviewed"  # the override file of a rebuild from a review
 STARTS = Path("build") / "start"  # weights of champions, by version
 MIN_DECISIONS = 50
+# The ids of the decisions behind the last import, and behind the last version that came of one.
+IMPORTED, LEARNED = Path("build") / "decisions_imported.json", Path("build") / "decisions.json"
 THREADS = 2
 
 
@@ -23,17 +27,37 @@ THREADS = 2
 def import_decisions(root: Path, gallery: Path, least: int) -> tuple[int, ReviewedImport | None]:
     """Bring the reviewed faces in data/ up to date if at least `least` decisions are new.
 
-    Returns how many are new, and what was imported, None if they are fewer.
+    New are those since the last version that `note_learned` was called for, and those of it that
+    were undone or forgotten since. Returns how many, and what was imported, None if they are fewer.
 
     Raises:
         FaceOpsError: as `import_reviewed`.
     """
-    new = new_decisions(gallery, root / "data")
+    decisions = teaching_decisions(gallery)
+    new = len(decisions ^ _learned(root))
     if new < max(least, 1):
         return new, None
     bundle = load_model("", "auto", gallery, get_run_logger().info)
     Gallery.open(gallery, bundle.release.contract_id)
-    return new, import_reviewed(gallery, root / "data", bundle, THREADS)
+    done = import_reviewed(gallery, root / "data", bundle, THREADS)
+    write_json(root / IMPORTED, {"decisions": sorted(decisions)})
+    return new, done
+
+
+def note_learned(root: Path) -> None:
+    """Note that a version was registered that comes of the last import."""
+    (root / IMPORTED).replace(root / LEARNED)
+
+
+def _learned(root: Path) -> set[str]:
+    try:
+        return set(map(str, read_json_object(root / LEARNED)["decisions"]))
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FaceOpsError(
+            f"{root / LEARNED} cannot be read ({error}); remove it: all decisions are new then."
+        ) from None
 
 
 @task(cache_policy=NO_CACHE)

@@ -318,6 +318,8 @@ def rebuild(
                 runs.append(run_stage(folder, stage, force == stage, run_id))
             record(folder, run_id, runs, failed=False)
             result = register_release(folder, run_id)
+            if reviewed is not None:
+                review.note_learned(folder)
             result |= gate(folder, result["version"], promote)
         except Exception as error:
             if isinstance(error, StageError):

@@ -50,7 +50,7 @@ from faceops.review.training_data import (
     UNNAMED,
     ReviewedImport,
     import_reviewed,
-    new_decisions,
+    teaching_decisions,
 )
 from tests.release.tiny_release import SIZE, write_tiny
 
@@ -297,18 +297,26 @@ def test_forgotten_faces_are_not_cut(world: World) -> None:
     assert world.files() == {}
 
 
-def test_the_number_of_new_decisions_counts_those_that_were_undone_or_forgotten(
-    world: World,
+def test_decisions_about_faces_that_hold_teach(world: World) -> None:
+    undone, confirming = (world.decide(Action.CONFIRM, world.photo(1), "Ada") for _ in range(2))
+    ignoring = world.decide(Action.IGNORE, world.photo(2), detail=Ignored.STRANGER)
+    world.undo(undone)
+    assert teaching_decisions(world.gallery) == {confirming.id, ignoring.id}
+
+
+def test_a_second_gallery_does_not_replace_the_faces_of_the_first(
+    world: World, tmp_path: Path
 ) -> None:
-    entry = world.decide(Action.CONFIRM, world.photo(1), "Ada")
-    assert new_decisions(world.gallery, world.data) == 2  # the person's name, and the face
+    world.decide(Action.CONFIRM, world.photo(1), "Ada")
     world.bring()
-    assert new_decisions(world.gallery, world.data) == 0
-    world.undo(entry)
-    assert new_decisions(world.gallery, world.data) == 1
-    world.bring()
-    Journal(world.gallery).remove([entry.id])
-    assert new_decisions(world.gallery, world.data) == 1
+    second = World(tmp_path / "second", world.bundle)
+    second.gallery.mkdir(parents=True)
+    second.decide(Action.CONFIRM, "2" * 64, "Bo")
+    with pytest.raises(FaceOpsError, match=r"gallery .*, which those of .*second/gallery would"):
+        import_reviewed(second.gallery, world.data, world.bundle)
+    assert world.files() == {"Ada": 1}
+    world.gallery.rename(tmp_path / "moved")
+    assert import_reviewed(tmp_path / "moved", world.data, world.bundle).photos == 1
 
 
 def test_the_synthetic_set_and_a_gallery_without_decisions_are_refused(world: World) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import write_file
 from faceops.base.locks import file_lock
 from faceops.base.parallel import ordered_map
@@ -34,7 +35,7 @@ from faceops.dataset.reviewed import (
 from faceops.dataset.sources import REVIEWED
 from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions, Place
-from faceops.gallery.journal import Ignored
+from faceops.gallery.journal import Action, Ignored
 from faceops.identification.unknown.groups import ALONE, group_faces
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, open_photo
@@ -44,6 +45,8 @@ from faceops.review.known_photos import KnownPhotos, cut_face
 TERMS = "photos of the gallery's owner: consent and rights are theirs to keep"
 
 _Key = tuple[str, Box]  # photo and place of a face
+
+_TEACHING = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW)
 
 # Why a decided face is not among the data, as the command says it.
 UNNAMED = "of groups without a name"
@@ -89,8 +92,8 @@ def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1)
         threads: photos opened at once.
 
     Raises:
-        FaceOpsError: there is no decision, `data` holds the synthetic set or is in use, or a file
-            is damaged or cannot be written.
+        FaceOpsError: there is no decision, `data` holds the synthetic set, faces of another gallery
+            or is in use, or a file is damaged or cannot be written.
     """
     data.mkdir(parents=True, exist_ok=True)
     with file_lock(data, f"{data} is in use"):
@@ -106,6 +109,7 @@ def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1)
             raise FaceOpsError(
                 f"{gallery} holds no decisions about faces; review the results of identify first."
             )
+        _check_gallery(gallery, data, sources.get(REVIEWED, {}), before, decisions)
         done = ReviewedImport()
         known = KnownPhotos.read(gallery, decisions.photos(), bundle.release.contract_id)
         places = _places(decisions, known, before)
@@ -126,16 +130,39 @@ def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1)
             "terms": TERMS,
             "people": done.people + done.strangers,
             "photos": len(held),
-            "decisions": len(decisions.entries),
         }
         write_sources(data, sources)
     return done
 
 
-def new_decisions(gallery: Path, data: Path) -> int:
-    """Return by how many decisions the gallery's journal differs from what `data` was made of."""
-    imported = read_sources(data).get(REVIEWED, {}).get("decisions", 0)
-    return abs(len(Decisions.load(gallery).entries) - int(imported))
+def _check_gallery(
+    gallery: Path,
+    data: Path,
+    recorded: Mapping[str, Any],
+    before: Mapping[_Key, ReviewedFace],
+    decisions: Decisions,
+) -> None:
+    """Raise FaceOpsError if the faces that `data` holds are of another gallery, also when moved."""
+    places = recorded.get("places", {})
+    is_same = any(Path(place).resolve() == gallery.resolve() for place in places)
+    is_known = any(face.decision in decisions.entries for face in before.values())
+    if before and places and not is_same and not is_known:
+        other = " and ".join(map(printable, places))
+        raise FaceOpsError(
+            f"{data} holds reviewed faces of the gallery {other}, which those of {gallery} would "
+            "replace; choose another folder with --out, or bring both journals together first with "
+            "`faceops decisions export` and `import`."
+        )
+
+
+def teaching_decisions(gallery: Path) -> set[str]:
+    """Return the ids of the decisions about faces that hold; errors as `Journal.entries`."""
+    decisions = Decisions.load(gallery)
+    return {
+        entry.id
+        for entry in decisions.entries.values()
+        if entry.action in _TEACHING and decisions.holds(entry.id)
+    }
 
 
 def _file_name(photo_id: str, box: Box) -> str:
