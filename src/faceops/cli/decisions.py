@@ -54,7 +54,7 @@ def _list(args: argparse.Namespace) -> int:
     and whether it is undone.
     """
     from faceops.gallery.exchange import find_conflicts
-    from faceops.review.history import batches_of, made
+    from faceops.gallery.history import batches_of, made
 
     decisions = _load(args.gallery)
     if args.conflicts:
@@ -114,8 +114,8 @@ def _undo(args: argparse.Namespace) -> int:
     What was undone is said, and what changes in the gallery: merged people are two again, renamed
     ones have their earlier name. An undoing is a decision too, and can be undone.
     """
+    from faceops.gallery.history import batches_of, made
     from faceops.gallery.undo import undo
-    from faceops.review.history import batches_of, made
 
     if bool(args.decision) == args.last:
         raise UsageError("name one decision, as `faceops decisions list` shows it, or give --last.")

@@ -8,6 +8,7 @@ import numpy as np
 
 from faceops.base.errors import UsageError, printable
 from faceops.faces.detector import Box
+from faceops.gallery import history as histories
 from faceops.gallery import people as enrolled_people
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.follow import locked_people
@@ -18,7 +19,6 @@ from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.name_unknown import DISAGREEING
 from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
 from faceops.review import doctor as doctors
-from faceops.review import history as histories
 from faceops.review import piles as lists
 from faceops.review.chances import SURE
 from faceops.review.decided import DecidedAlbum

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.errors import UsageError
+from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.names import person_key
 from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.release.bundle import Bundle
 from faceops.review import doctor as doctors
-from faceops.review import history as histories
 from faceops.review import pictures
 from faceops.review import piles as lists
 from faceops.review.decided import DecidedAlbum
