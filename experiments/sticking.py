@@ -12,19 +12,24 @@ to obey; a face with a name is lost then.
 """
 
 import csv
+import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 from PIL import Image
 
 from experiments import parser, run
-from faceops.base.errors import UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.faces.detector import Box, box_overlap
 from faceops.gallery import people
 from faceops.gallery.decisions import Decisions, scaled_box
@@ -248,6 +253,37 @@ def merged(world: World) -> None:
     people.split(world.gallery, other, one)
 
 
+def page_killed(world: World) -> list[Decided]:
+    """Confirm a face on the page, and kill the page as soon as it has answered."""
+    decisions, name = Decisions.load(world.gallery), "Somebody On The Page"
+    photo, row = next(
+        (photo, row)
+        for photo, found in sorted(world.rows().items())
+        for row in found
+        if row["decision"] == "unknown"
+        if decisions.match(row["photo_id"], [box_of(row)]) == [None]
+    )
+    where = ["--out", str(world.root / "found"), "--gallery", str(world.gallery)]
+    command = [sys.executable, "-m", "faceops.cli", "review", *where, "--port=0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
+        assert page.stdout is not None
+        address = urlsplit(page.stdout.readline().split()[-1])
+        headers = {"Origin": f"http://{address.netloc}", "X-FaceOps": "1"}
+        connection = HTTPConnection(address.netloc, timeout=60)
+        connection.request("GET", f"/?{address.query}", headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        headers["Cookie"] = (answer.headers["Set-Cookie"] or "").partition(";")[0]
+        body = {"keys": [f"{row['photo_id']}.{row['face_index']}"], "person": name}
+        connection.request("POST", "/api/confirm", json.dumps(body), headers)
+        status = connection.getresponse().status
+        page.kill()
+    if status != 200:
+        raise FaceOpsError(f"the page answered {status} to a decision.")
+    size = Image.open(world.photo(photo)).size
+    return [Decided(Entry(Action.CONFIRM, row["photo_id"], box_of(row), size), photo, name)]
+
+
 def main() -> None:
     """Print a table: a row for each change."""
     options = parser(__doc__)
@@ -281,6 +317,7 @@ def main() -> None:
         ("--detail 0", lambda _: None, {"detail": 0}),
         ("--detail 2000", lambda _: None, {"detail": 2000}),
         ("a merge and its undo", merged, {}),
+        ("the page killed", page_killed, {}),
         ("tags written into photos", tagged, {}),
         ("saved in half the size", saved_smaller, {}),
     ]
@@ -293,9 +330,9 @@ def main() -> None:
     for name, change, settings in changes:
         shutil.rmtree(world.root)
         shutil.copytree(args.out / "before", world.root)
-        change(world)
+        further = change(world)
         world.identify(**settings)
-        fared = count(made, world)
+        fared = count([*made, *(further if isinstance(further, list) else ())], world)
         print(f"{name:28}" + "".join(f"{fared[one]:>14}" for one in columns), flush=True)
 
 

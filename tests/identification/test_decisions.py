@@ -17,6 +17,8 @@ from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.faces_file import CONFIRMED
 from faceops.gallery.journal import Action, Entry, Ignored, Journal, new_id, new_person
+from faceops.gallery.people import merge, split
+from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -326,12 +328,18 @@ def move_photos(world: World) -> None:
         path.rename(folder / path.name)
 
 
-def test_decisions_stick_through_other_settings_moved_photos_and_lost_results(
-    world: World,
+def merge_and_undo(world: World, one: str, other: str) -> None:
+    merge(world.gallery, one, other)
+    world.run()
+    split(world.gallery, other, one)
+
+
+def test_decisions_stick_through_other_settings_models_moved_photos_and_lost_results(
+    world: World, next_bundle: Path
 ) -> None:
     strangers = [world.photos_of(person) for person in people_of(world)[:2]]
     group = new_person()
-    enrolled = Gallery.open(world.gallery).people[0]
+    enrolled, other = Gallery.open(world.gallery).people[:2]
     refused = next(path for path, row in world.rows().items() if row["person"] == enrolled)
     person, naming = Decisions().naming(enrolled)
     world.confirm(strangers[0][:2], NEW)
@@ -351,11 +359,19 @@ def test_decisions_stick_through_other_settings_moved_photos_and_lost_results(
     before = held()
     assert [reason for _, reason, _ in before[:3]] == ["confirmed", "confirmed", "ignored"]
     assert before[3][1:] == ("refused_by_person", None)
+
+    def reembedded() -> None:
+        nonlocal world
+        world = replace(world, bundle=Bundle.load(next_bundle))
+        reembed(world.gallery, world.bundle)
+
     changes: list[Callable[[], object]] = [
         lambda: world.run(budget=0.3),
         lambda: world.run(detail=0),
         lambda: (world.out / "state.sqlite").unlink(),
         lambda: move_photos(world),
+        lambda: merge_and_undo(world, enrolled, other),
+        reembedded,
         lambda: shutil.rmtree(world.out),
     ]
     for change in changes:
