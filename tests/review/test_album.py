@@ -5,7 +5,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from faceops.base.errors import UsageError
 from faceops.base.locks import folder_lock
 from faceops.cli.review import gallery_of
 from faceops.gallery.enrol import enrol
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
@@ -333,6 +333,23 @@ def test_closing_ends_publishing_and_the_results_are_whole(
     opened.close()
     assert "publish" not in [thread.name for thread in threading.enumerate()]
     Album(work / "found", work / "gallery", bundle).close()
+
+
+def test_what_another_process_decides_at_the_same_moment_is_seen(
+    opened: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = named(opened)[:2]
+    place = theirs.photo_id, theirs.box, theirs.size
+    other = Entry(Action.IGNORE, *place, detail=Ignored.STRANGER, batch="another")
+    append = Journal.append
+
+    def append_second(journal: Journal, entries: Iterable[Entry]) -> list[Entry]:
+        append(journal, [other])
+        return append(journal, entries)
+
+    monkeypatch.setattr(Journal, "append", append_second)
+    opened.ignore([mine.key])
+    until(lambda: "another" in [one.batch for one in opened.history()])
 
 
 def test_a_results_folder_that_is_gone_is_said_and_found_again(opened: Album, work: Path) -> None:

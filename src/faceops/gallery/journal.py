@@ -205,6 +205,14 @@ class Journal:
         except ValueError as error:
             raise self._damaged(error) from None
 
+    def count(self) -> int:
+        """Return the number of entries. Raises: as `entries`."""
+        if not self.path.is_file():
+            return 0
+        with self._open(writes=False) as db:
+            (number,) = db.execute("SELECT count(*) FROM entries").fetchone()
+        return int(number)
+
     def append(self, entries: Iterable[Entry]) -> list[Entry]:
         """Add entries of now, all or none; return them with their time.
 

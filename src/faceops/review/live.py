@@ -91,6 +91,7 @@ class LiveAlbum:
         self._publishing: float | None = None  # its progress
         self._publisher: threading.Thread | None = None
         self._waits, self._error, self._stamp = False, "", ""
+        self._has_written = False  # since others' entries were looked for
         self._unseen = ""  # why the changes of others could not be read lately
         self.reload()
         self._thread = threading.Thread(target=self._work, name="decide album", daemon=True)
@@ -193,6 +194,7 @@ class LiveAlbum:
             self.decisions.add(self._journal.append(entries))
             if is_known:  # else `_look` reads what others have written
                 self._stamp = gallery_stamp(self.folder)
+            self._has_written = True
 
             def apply(album: DecidedAlbum) -> DecidedAlbum:
                 decided = DecidedFaces(self.decisions, album.gallery)
@@ -311,7 +313,7 @@ class LiveAlbum:
             if self._publishing is None and self._has_new_results():
                 self.reload()
             with self.lock:
-                if gallery_stamp(self.folder) != self._stamp:
+                if gallery_stamp(self.folder) != self._stamp or self._lacks_entries():
                     self._read_gallery()
                     self._changed()
         except Exception as error:  # noqa: BLE001  files are being replaced, or it is said
@@ -323,6 +325,11 @@ class LiveAlbum:
             else:  # what failed meanwhile is tried again
                 self._error = ""
                 self._changed()
+
+    def _lacks_entries(self) -> bool:
+        """Return whether others wrote to the journal in the moment in which this album did."""
+        has_written, self._has_written = self._has_written, False
+        return has_written and self._journal.count() != len(self.decisions.entries)
 
     def _has_new_results(self) -> bool:
         stamp = _summary_stamp(self.out)
