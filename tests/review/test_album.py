@@ -182,11 +182,17 @@ def test_a_box_is_drawn_and_the_drawing_undone(opened: Album, work: Path) -> Non
 def test_people_are_renamed_merged_and_separated(opened: Album) -> None:
     one, other = opened.people[:2]
     keys = [face.key for face in opened.person(one)]
-    renamed = opened.rename(one, "Zoë")
+    renamed = opened.rename(one, "Zoë").batch
     assert {opened.face(key).person for key in keys} == {"Zoë"}
     assert opened.wait()
     assert {opened.face(key).person for key in keys} == {"Zoë"}
-    merged = opened.merge_people("Zoë", other)
+    asked = opened.rename("Zoë", other)  # two people, as it turns out
+    assert not asked.batch and "two people with one name" in asked.question
+    assert "Do they show" in opened.merge_people("Zoë", other).question
+    second = opened.rename("Zoë", other, is_another=True)
+    assert (second.person, opened.face(keys[0]).person) == (f"{other} (2)", other)
+    opened.undo(second.batch)
+    merged = opened.merge_people("Zoë", other, trust=True).batch
     assert {opened.face(key).person for key in keys} == {other}
     opened.undo(merged)
     assert opened.wait()
@@ -276,6 +282,19 @@ def test_a_chosen_picture_stands_for_the_person(opened: Album) -> None:
     face = named(opened)[0]
     opened.choose_picture(face.person, face.key)
     assert opened.people_cards()[0].key == face.key
+    refused = opened.refuse([face.key], face.person)
+    assert opened.people_cards()[0].key == ""
+    opened.undo(refused)
+    opened.confirm([face.key], "Zoë")
+    assert opened.people_cards()[0].key == ""
+
+
+def test_a_name_is_offered_while_a_decision_about_the_person_holds(opened: Album) -> None:
+    face = named(opened)[0]
+    batch = opened.confirm([face.key], "Adaa")
+    assert "Adaa" in opened.people
+    opened.undo(batch)
+    assert opened.people and "Adaa" not in opened.people
 
 
 @pytest.mark.parametrize("size", [96, 300])

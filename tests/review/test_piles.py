@@ -10,7 +10,8 @@ from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import NamingRule
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.review.decided import DecidedAlbum
-from faceops.review.piles import near_limit, person_rows, pile_rows, piles, to_confirm
+from faceops.review.faces import near_limit
+from faceops.review.piles import person_rows, pile_rows, piles, to_confirm
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.made_up_run import named_block
 

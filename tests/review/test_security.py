@@ -231,6 +231,10 @@ def test_other_machines_need_the_password(beyond: Served) -> None:
     assert log_in(beyond, "wrong") == 403
     assert log_in(beyond, "") == 403
     assert log_in(beyond, PASSWORD) == 200
+    crowded = b"&".join(b"field=1" for _ in range(9))
+    headers = {"Cookie": "", "X_FaceOps": ""}
+    assert beyond.send("/login", "POST", crowded, headers).status == 400
+    assert beyond.request(f"/picture/face/{a_face(beyond)}").headers["Cache-Control"] == "no-store"
     foreign = {"Origin": "http://evil.example", "X_FaceOps": ""}
     assert beyond.send("/login", "POST", b"password=x", foreign).status == 403
 
@@ -253,6 +257,14 @@ def test_beyond_loopback_only_names_that_cannot_be_rebound_are_ours(beyond: Serv
     for host in ("evil.example", "192.168.1.5.evil.example", ""):
         assert not beyond.access.is_own_host(f"{host}:{port}"), host
     assert not Access("127.0.0.1", port).is_own_host(f"192.168.1.5:{port}")
+
+
+def test_browsers_leave_port_80_out() -> None:
+    access = Access("127.0.0.1", 80)
+    for host in ("127.0.0.1", "localhost:80", "[::1]", "[::1]:80"):
+        assert access.is_own_host(host), host
+    for host in ("evil.example", "127.0.0.1:81", ""):
+        assert not access.is_own_host(host), host
 
 
 def test_a_short_or_missing_password_is_refused(tmp_path: Path) -> None:

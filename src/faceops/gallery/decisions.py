@@ -245,6 +245,15 @@ class Decisions:
             person: name for person, name in self._names.items() if self.current(person) == person
         }
 
+    def decided_people(self) -> set[str]:
+        """Return the names of the people about whom something holds besides their name."""
+        names = {
+            self.name(entry.person)
+            for entry in self.entries.values()
+            if entry.action not in (Action.NAME, Action.SHOW) and self.holds(entry.id)
+        }
+        return names - {""}
+
     def merges(self) -> list[Entry]:
         """Return the entries that merge people, by time, also those that do not hold."""
         return [entry for entry in self._of_people if entry.action == Action.MERGE]

@@ -23,13 +23,20 @@ from faceops.gallery.store import Gallery
 
 
 def rename(
-    gallery_dir: Path, old: str, new: str, *, is_another: bool = False, by: str = ""
+    gallery_dir: Path,
+    old: str,
+    new: str,
+    *,
+    is_another: bool = False,
+    by: str = "",
+    batch: str = "",
 ) -> tuple[str, int]:
     """Rename the person `old` to `new`; return the person's name and number of faces.
 
     The gallery remembers it: enrolling the folder `old` again enrols the person as `new`. A name
     that another person has, or had, is refused; with `is_another` the person is shown under it all
-    the same, and gets it with a number as the name in the gallery, which is unique.
+    the same, and gets it with a number as the name in the gallery, which is unique. `batch` is of
+    the entries that are made.
     """
     name = given_name(new)
     with locked_people(gallery_dir) as people:
@@ -49,7 +56,7 @@ def rename(
             raise FaceOpsError(
                 f"{new} was {earlier}'s name before; choose another one, or add --another-person."
             )
-        batch, shown = new_batch(), name
+        batch, shown = batch or new_batch(), name
         if is_taken:
             name = _numbered(people, name, old_key)
         if name != found or is_taken:
@@ -70,7 +77,9 @@ def _numbered(people: People, name: str, own_key: str) -> str:
     raise AssertionError
 
 
-def merge(gallery_dir: Path, gone: str, kept: str, *, by: str = "") -> tuple[str, int]:
+def merge(
+    gallery_dir: Path, gone: str, kept: str, *, by: str = "", batch: str = ""
+) -> tuple[str, int]:
     """Merge the person `gone` into `kept`, equal faces once; return as `rename`."""
     name = given_name(kept)
     with locked_people(gallery_dir) as people:
@@ -90,9 +99,8 @@ def merge(gallery_dir: Path, gone: str, kept: str, *, by: str = "") -> tuple[str
         if aliases and not entries:
             entries = [Entry(Action.NAME, person=person, detail=found)]
         moved = tuple(sorted(places_moved(people.gallery, found, name)))
-        about = Entry(
-            Action.MERGE, person=person, detail=into, moved=moved, by=by, batch=new_batch()
-        )
+        batch = batch or new_batch()
+        about = Entry(Action.MERGE, person=person, detail=into, moved=moved, by=by, batch=batch)
         people.decide([*aliases, *entries, *more, about])
         return name, people.gallery.persons.count(name)
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from faceops.gallery import history as histories
 from faceops.gallery import people as enrolled_people
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.follow import locked_people
-from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_person
-from faceops.gallery.names import given_name
+from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_batch, new_person
+from faceops.gallery.names import given_name, person_key
+from faceops.gallery.store import Gallery
 from faceops.gallery.undo import undoable
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.name_unknown import DISAGREEING
@@ -26,15 +28,21 @@ from faceops.review.faces import FaceKey
 from faceops.review.live import Change, stated
 from faceops.review.views import AlbumViews
 
+T = TypeVar("T")
+
 SMALLEST_BOX = 4  # pixels, of one that is drawn by hand
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a decision: its batch or, if it was not made, the question to answer first."""
+    """What came of a decision: its batch or, if it was not made, the question to answer first.
+
+    `person` is the name in the gallery of a person who was renamed or merged.
+    """
 
     batch: str = ""
     question: str = ""
+    person: str = ""
 
 
 class Album(AlbumViews):
@@ -127,7 +135,9 @@ class Album(AlbumViews):
         """Decide that all faces of an unknown person show `person`; `faces` as `_keys_of`."""
         with self._live.lock:
             keys = self._keys_of(unknown, faces)
-            if not trust and (question := self._disagreement(keys, person)):
+            album, name = self._album, self._name_of(self._album, given_name(person))
+            embeddings = album.photos.embeddings[[album.row(key) for key in keys]]
+            if not trust and (question := self._disagreement(embeddings, name, album.gallery)):
                 return Outcome(question=question)
             person_id, entries = self._naming(person)
             detail = TRUSTED if trust else ""
@@ -163,16 +173,40 @@ class Album(AlbumViews):
             number = int(album.unknown.max(initial=0)) + 1
             return self._decide(entries, keys, lambda album: _regrouped(album, keys, number))
 
-    def merge_people(self, gone: str, kept: str) -> str:
-        """Make two people one, who is called `kept`."""
-        gone, kept = self._name_of(self._album, gone), self._name_of(self._album, kept)
-        folder = self._live.folder
-        return self._change_people(lambda: enrolled_people.merge(folder, gone, kept, by=self.by))
+    def merge_people(self, gone: str, kept: str, trust: bool = False) -> Outcome:
+        """Make two people one, who is called `kept`; without `trust`, if their faces are alike."""
+        with self._live.lock:
+            album, folder, batch = self._album, self._live.folder, new_batch()
+            gone, kept = self._name_of(album, gone), self._name_of(album, kept)
+            embeddings = album.gallery.embeddings[[one == gone for one in album.gallery.persons]]
+            if not len(embeddings):
+                embeddings = album.photos.embeddings[lists.person_rows(album, gone)]
+            others = album.gallery.without(lambda face: face.person == gone)
+            if not trust and (question := self._disagreement(embeddings, kept, others)):
+                return Outcome(question=question)
+            name, _ = self._change_people(
+                lambda: enrolled_people.merge(folder, gone, kept, by=self.by, batch=batch)
+            )
+            return Outcome(batch, person=name)
 
-    def rename(self, old: str, new: str) -> str:
-        """Give a person another name."""
-        old, folder = self._name_of(self._album, old), self._live.folder
-        return self._change_people(lambda: enrolled_people.rename(folder, old, new, by=self.by))
+    def rename(self, old: str, new: str, is_another: bool = False) -> Outcome:
+        """Give a person another name, which somebody else may have if it `is_another` person."""
+        with self._live.lock:
+            folder, batch = self._live.folder, new_batch()
+            old, other = (self._name_of(self._album, given_name(one)) for one in (old, new))
+            is_taken = other in self._album.people and person_key(other) != person_key(old)
+            if is_taken and not is_another:
+                return Outcome(
+                    question=f"{given_name(new)} is, or was, the name of {other}. Are {old} and "
+                    f"{other} one person, or two people with one name?"
+                )
+            name, _ = self._change_people(
+                lambda: enrolled_people.rename(
+                    folder, old, new, is_another=is_another, by=self.by, batch=batch
+                )
+            )
+            is_made = any(one.batch == batch for one in self._decisions.entries.values())
+            return Outcome(batch if is_made else "", person=name)
 
     def forget(self, person: str) -> ForgetResult:
         """Remove a person from the gallery, its journal and all results."""
@@ -265,43 +299,42 @@ class Album(AlbumViews):
             )
         return [self._album.key(row) for row in rows.tolist()]
 
-    def _disagreement(self, keys: Sequence[FaceKey], person: str) -> str:
-        """Return the question to ask before these faces are the enrolled `person`'s, or ""."""
-        album = self._album
-        name = self._name_of(album, given_name(person))
-        if name not in album.gallery.people:
+    def _disagreement(self, embeddings: np.ndarray, name: str, gallery: Gallery) -> str:
+        """Return the question to ask before faces, (N, D), are an enrolled person's, or ""."""
+        if name not in gallery.people or not len(embeddings):
             return ""
-        rows = [album.row(key) for key in keys]
-        unlike = Agreement(album.gallery, self._bundle).unlike(name, album.photos.embeddings[rows])
+        unlike = Agreement(gallery, self._bundle).unlike(name, embeddings)
         if unlike.mean() < DISAGREEING:
             return ""
         return (
-            f"{unlike.sum()} of the {len(rows)} faces are unlike the faces that are enrolled as "
+            f"{unlike.sum()} of the {len(unlike)} faces are unlike the faces that are enrolled as "
             f"{name}. Do they show {name} all the same?"
         )
 
-    def _change_people(self, act: Callable[[], object]) -> str:
-        """Let `act` change people in gallery and journal; return the batch.
+    def _change_people(self, act: Callable[[], T]) -> T:
+        """Return what `act` returns, which changes people in gallery and journal.
 
         The album shows new names at once. Who is separate again appears when all is decided anew.
         """
         with self._live.lock:
             before = {self._decisions.person_id(name): name for name in self._album.people}
-            entries = self._live.change_gallery(act)
+            done = self._live.change_gallery(act)
             renames = [
                 (name, now)
                 for person, name in before.items()
                 if (now := self._decisions.name(person)) not in ("", name)
             ]
-            self._live.apply(lambda album: _with_names(album, renames))
-            batches = [entry.batch for entry in entries if entry.batch]
-            return batches[-1] if batches else ""
+            shown_name = self._decisions.shown_name
+            self._live.apply(lambda album: _with_names(album, renames, shown_name))
+            return done
 
 
-def _with_names(album: DecidedAlbum, renames: Sequence[tuple[str, str]]) -> DecidedAlbum:
+def _with_names(
+    album: DecidedAlbum, renames: Sequence[tuple[str, str]], shown_name: Callable[[str], str]
+) -> DecidedAlbum:
     for old, new in renames:
         album = album.renamed(old, new)
-    return album
+    return replace(album, shown=list(map(shown_name, album.people)))
 
 
 def _regrouped(album: DecidedAlbum, keys: Sequence[FaceKey], number: int) -> DecidedAlbum:

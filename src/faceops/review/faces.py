@@ -8,7 +8,8 @@ import numpy as np
 from faceops.base.nearest import nearest
 from faceops.base.reasons import IDENTIFIED, KINDS, REASONS
 from faceops.gallery.decisions import Decisions, Place
-from faceops.identification.engine.verdicts import NOBODY
+from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
+from faceops.identification.report.report import NEAR_THE_LIMIT
 from faceops.identification.unknown.unknown_people import unknown_name
 from faceops.release.bundle import Bundle
 from faceops.review.chances import in_words
@@ -57,6 +58,7 @@ class ReviewedFace:
         candidates: up to nine, the likeliest first.
         unknown: such as "unknown-007", "" if it belongs to no unknown person.
         sure: probability of its person, or of its first candidate, 0 to 1; 1 if it was confirmed.
+        odd: it is to be checked, see `near_limit`.
     """
 
     key: FaceKey
@@ -71,6 +73,14 @@ class ReviewedFace:
     candidates: list[Candidate]
     unknown: str
     sure: float
+    odd: bool
+
+
+def near_limit(album: DecidedAlbum, budget: float) -> np.ndarray:
+    """Return which faces are named so near to the limit that they are to be checked, bool (F,)."""
+    named = (album.faces.kind == IDENTIFIED) & ~album.is_confirmed
+    near: np.ndarray = named & (album.faces.stranger_share >= NEAR_THE_LIMIT * budget)
+    return near
 
 
 def scores_of(
@@ -117,14 +127,22 @@ def places_of(album: DecidedAlbum, decisions: Decisions, rows: Iterable[int]) ->
 def refused_people(album: DecidedAlbum, decisions: Decisions, rows: np.ndarray) -> list[set[str]]:
     """Return the names of the people whom each of these faces does not show, as somebody said."""
     places = places_of(album, decisions, rows.tolist())
-    return [{decisions.name(one) for one in place.refused} if place else set() for place in places]
+    if not any(place and place.refused for place in places):
+        return [set() for _ in places]
+    decided = DecidedFaces(decisions, album.gallery)  # a rename may not be followed yet
+    return [set(map(decided.name_of, place.refused)) if place else set() for place in places]
 
 
 def reviewed_faces(
-    album: DecidedAlbum, bundle: Bundle, rows: np.ndarray, refused: Sequence[Collection[str]]
+    album: DecidedAlbum,
+    bundle: Bundle,
+    rows: np.ndarray,
+    refused: Sequence[Collection[str]],
+    budget: float,
 ) -> list[ReviewedFace]:
     """Return the faces `rows`, int64 (N,); `refused` as of `refused_people`."""
     photos, faces = album.photos, album.faces
+    odd = near_limit(album, budget)
     candidates = _candidates(album, bundle, rows, refused)
     found = []
     for row, own in zip(rows.tolist(), candidates, strict=True):
@@ -148,6 +166,7 @@ def reviewed_faces(
                 candidates=own,
                 unknown=unknown_name(number) if number else "",
                 sure=1.0 if album.is_confirmed[row] else probability,
+                odd=bool(odd[row]),
             )
         )
     return found
@@ -186,6 +205,11 @@ def _candidates(
             if probabilities[face, person] > 0
         ])  # fmt: skip
     return found
+
+
+def chances_of(album: DecidedAlbum, bundle: Bundle, embeddings: np.ndarray) -> np.ndarray:
+    """Return the chance of Q faces to show each of P enrolled people, (Q, P); see `Candidate`."""
+    return _chances(album, *scores_of(album, bundle, embeddings))
 
 
 def _chances(album: DecidedAlbum, probabilities: np.ndarray, shares: np.ndarray) -> np.ndarray:

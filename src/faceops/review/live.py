@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from faceops.base.errors import InUseError
 from faceops.base.locks import folder_lock
@@ -34,6 +35,7 @@ SETTLE_S = 0.5  # decisions within so many seconds are decided together
 LOOK_EVERY_S = 2.0  # for what other processes have changed
 _WAITING = "identify is running in another process: decisions are kept, and the results follow"
 
+T = TypeVar("T")
 Change = Callable[[DecidedAlbum], DecidedAlbum]
 
 
@@ -206,16 +208,15 @@ class LiveAlbum:
 
             self.apply(apply)
 
-    def change_gallery(self, act: Callable[[], object]) -> list[Entry]:
-        """Let `act` write gallery and journal, take that over, and return the new entries.
+    def change_gallery(self, act: Callable[[], T]) -> T:
+        """Return what `act` returns, which writes gallery and journal; take that over.
 
         The caller holds the lock, and applies what changes in the album at once.
         """
-        before = set(self.decisions.entries)
-        act()
+        done = act()
         self._read_gallery()
         self._changed()
-        return [one for one in self.decisions.entries.values() if one.id not in before]
+        return done
 
     def publish(self, wait: bool = False) -> None:
         """Run identify with the settings of the latest run, in a thread; `status` says how far.

@@ -18,7 +18,6 @@ from faceops.base.errors import UsageError
 from faceops.base.reasons import Reason
 from faceops.base.shortage import user_error
 from faceops.review.album import Album
-from faceops.review.chances import SURE
 from faceops.review.faces import ReviewedFace
 from faceops.review.piles import Group, PersonCard, Pile, person_rows
 from faceops.review.requests import KEY, SHA256, UNKNOWN, parse
@@ -108,7 +107,7 @@ def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
         "shown": face.person,
         "unknown": face.unknown,
         "settled": settled,
-        "odd": about is not None and not settled and about.words not in SURE,
+        "odd": face.odd,
         "candidates": [vars(candidate) for candidate in face.candidates],
     }
 
@@ -285,7 +284,7 @@ class Pages:
         decision = parse(request.path_params["decision"], body)
         answer = decision.apply(self._album)
         content = vars(answer) | {"version": self._album.version}
-        headers = {"Clear-Site-Data": '"cache"'} if decision.forgets else None
+        headers = {"Clear-Site-Data": '"cache", "storage"'} if decision.forgets else None
         return JSONResponse(content, headers=headers)
 
     def publish(self, request: Request, body: bytes) -> Response:

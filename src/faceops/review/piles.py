@@ -10,12 +10,10 @@ import numpy as np
 from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
 from faceops.gallery.decisions import Decisions
 from faceops.identification.engine.verdicts import NOBODY
-from faceops.identification.report.report import NEAR_THE_LIMIT
 from faceops.identification.unknown.unknown_people import unknown_name
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
-from faceops.review.faces import FaceKey, scores_of
-from faceops.verification.normalisation import unit
+from faceops.review.faces import FaceKey, chances_of, near_limit
 
 # A face without a name is in the pile of the person whom it is most like from this chance on;
 # without normalised scores, from this probability.
@@ -69,9 +67,9 @@ class Group:
         name: such as "unknown-007".
         photos, faces: numbers of them.
         keys: of the best faces, for pictures.
-        perhaps: name in the gallery of the person who is most like the mean of the faces, "" if
-            nobody is plausible; `shown` is the name to show.
-        probability: of that person, 0 to 1.
+        perhaps: name in the gallery of the person whom half of the faces or more are most like, ""
+            if nobody is likely; `shown` is the name to show.
+        chance: the median of the faces' chances to show that person, 0 to 1; see `Chances`.
     """
 
     name: str
@@ -80,14 +78,7 @@ class Group:
     keys: list[FaceKey]
     perhaps: str = ""
     shown: str = ""
-    probability: float = 0.0
-
-
-def near_limit(album: DecidedAlbum, budget: float) -> np.ndarray:
-    """Return which faces are named so near to the limit that they are to be checked, bool (F,)."""
-    named = (album.faces.kind == IDENTIFIED) & ~album.is_confirmed
-    near: np.ndarray = named & (album.faces.stranger_share >= NEAR_THE_LIMIT * budget)
-    return near
+    chance: float = 0.0
 
 
 def to_confirm(album: DecidedAlbum, budget: float) -> np.ndarray:
@@ -155,7 +146,7 @@ def people_cards(album: DecidedAlbum, decisions: Decisions, budget: float) -> li
         rows = of_person.get(place, np.zeros(0, np.int64))
         if not len(rows) and not enrolled[place]:
             continue
-        row = _chosen(album, decisions, person)
+        row = _chosen(album, decisions, person, rows)
         if row is None and len(rows) and not best_crop.get(person, (0, ""))[1]:
             row = int(rows[np.argmax(quality[rows])])
         cards.append(
@@ -172,10 +163,11 @@ def people_cards(album: DecidedAlbum, decisions: Decisions, budget: float) -> li
     return sorted(cards, key=lambda card: (card.shown.casefold(), card.person))
 
 
-def _chosen(album: DecidedAlbum, decisions: Decisions, person: str) -> int | None:
-    """Return the row of the face that was chosen as a person's picture, if it is in the album."""
+def _chosen(album: DecidedAlbum, decisions: Decisions, person: str, rows: np.ndarray) -> int | None:
+    """Return the row of the face that was chosen as a person's picture, if it is one of `rows`."""
     place = decisions.picture(person)
-    return None if place is None else album.row_at(*place)
+    row = None if place is None else album.row_at(*place)
+    return row if row in rows else None
 
 
 def groups(album: DecidedAlbum, bundle: Bundle, pictures: int = 6) -> list[Group]:
@@ -183,28 +175,36 @@ def groups(album: DecidedAlbum, bundle: Bundle, pictures: int = 6) -> list[Group
     rows = np.flatnonzero((album.unknown > 0) & album.is_unknown & album.is_shown)
     if not len(rows):
         return []
-    found = list(_by_value(album.unknown[rows], rows))
-    embeddings, quality = album.photos.embeddings, album.photos.faces["quality"]
-    people = album.gallery.people
-    perhaps: list[tuple[str, str, float]] = [("", "", 0.0)] * len(found)
-    if people:
-        means = unit(np.stack([embeddings[own].mean(axis=0) for _, own in found]))
-        probabilities, shares = scores_of(album, bundle, means)
-        best = probabilities.argmax(axis=1)
-        for at, person in enumerate(best.tolist()):
-            share, probability = shares[at, person], float(probabilities[at, person])
-            chance = float(album.chances.of(np.array(share)))
-            if (probability >= PLAUSIBLE) if np.isnan(share) else (chance >= PERHAPS_CHANCE):
-                name = people[person]
-                perhaps[at] = name, album.shown[album.places[name]], round(probability, 6)
+    quality = album.photos.faces["quality"]
     result = []
-    for (number, own), (person, shown, probability) in zip(found, perhaps, strict=True):
+    for number, own in _by_value(album.unknown[rows], rows):
+        person, shown, chance = _perhaps(album, bundle, own)
         best_first = own[np.argsort(-quality[own], kind="stable")][:pictures]
         keys = [album.key(row) for row in best_first.tolist()]
         count = len(np.unique(album.photo[own]))
         name = unknown_name(number)
-        result.append(Group(name, count, len(own), keys, person, shown, probability))
+        result.append(Group(name, count, len(own), keys, person, shown, chance))
     return sorted(result, key=lambda group: (-group.faces, group.name))
+
+
+def _perhaps(album: DecidedAlbum, bundle: Bundle, rows: np.ndarray) -> tuple[str, str, float]:
+    """Return whom a group may show, see `Group`: name, name to show, and chance."""
+    nobody, best = ("", "", 0.0), album.faces.best[rows]
+    place = int(np.bincount(best[best >= 0], minlength=1).argmax())
+    is_best = best == place
+    enrolled = album.gallery.people
+    # A person who is not the most probable one of a face has a chance of one half at most.
+    if 2 * is_best.sum() < len(rows) or place >= len(enrolled):
+        return nobody
+    share, probability = album.faces.stranger_share[rows], album.faces.probability[rows]
+    known = album.chances.of(share)
+    most = np.where(is_best, np.where(np.isnan(known), probability, known), 0)
+    if np.median(most) < PERHAPS_CHANCE:  # shared with others, the chances are lower still
+        return nobody
+    own = chances_of(album, bundle, album.photos.embeddings[rows])[:, place]
+    chance = float(np.median(np.where(is_best, own, 0)))
+    name = album.people[place]
+    return (name, album.shown[place], round(chance, 6)) if chance >= PERHAPS_CHANCE else nobody
 
 
 def group_rows(album: DecidedAlbum, number: int) -> np.ndarray:

@@ -3,8 +3,9 @@
 One class a decision; its address is /api/ and its name in `DECISIONS`.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -24,6 +25,11 @@ _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Pixels = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 
 
+Choices = Mapping[str, Mapping[str, object]]
+_ALL_THE_SAME: Choices = {"Do it all the same": {"trust": True}}
+_ONE_OR_TWO: Choices = {"One person": {"same": "one"}, "Two people": {"same": "two"}}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a decision did.
@@ -31,12 +37,16 @@ class Answer:
     Attributes:
         batch: with which it can be undone; "" if it cannot.
         said: what was decided, a short sentence.
-        asks: why nothing was done: a question, to be answered by `trust`.
+        asks: why nothing was done: a question.
+        choices: its answers, each with what the decision then says besides.
+        person: the name of a person who was renamed or merged, in the gallery.
     """
 
     batch: str
     said: str
     asks: str = ""
+    choices: Choices = field(default_factory=lambda: _ALL_THE_SAME)
+    person: str = ""
 
 
 class Decision(BaseModel):
@@ -161,22 +171,30 @@ class MergePeople(Decision):
 
     gone: _Name
     kept: _Name
+    trust: bool = False
 
     def apply(self, album: Album) -> Answer:
         """Carry it out."""
-        return Answer(album.merge_people(self.gone, self.kept), f"{self.gone} is {self.kept}")
+        done = album.merge_people(self.gone, self.kept, self.trust)
+        said = f"{self.gone} is {self.kept}"
+        return Answer(done.batch, said, done.question, person=done.person)
 
 
 class Rename(Decision):
-    """A person has another name."""
+    """A person has another name; who else has it is the `same` one person, or another of two."""
 
     old: _Name
     new: _Name
+    same: Literal["one", "two", ""] = ""
+    trust: bool = False
 
     def apply(self, album: Album) -> Answer:
         """Carry it out."""
-        batch = album.rename(self.old, self.new)
-        return Answer(batch, f"{self.old} is called {self.new}")
+        if self.same == "one":
+            return MergePeople(gone=self.old, kept=self.new, trust=self.trust).apply(album)
+        done = album.rename(self.old, self.new, self.same == "two")
+        said = f"{self.old} is called {self.new}"
+        return Answer(done.batch, said, done.question, _ONE_OR_TWO, done.person)
 
 
 class ChoosePicture(Decision):

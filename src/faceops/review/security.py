@@ -121,6 +121,8 @@ class Access:
         Beyond loopback that is any numeric address, and the name of this machine.
         """
         host, colon, port = header.rpartition(":")
+        if self.port == 80 and (not colon or header.endswith("]")):  # browsers leave it out
+            host, colon, port = header, ":", "80"
         if not colon or port != str(self.port):
             return False
         host = host.lower()
@@ -192,6 +194,9 @@ class Guard:
                 # A script of an earlier version would not fit the page.
                 is_static = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if is_static else "no-store")
+                # Browsers heed Clear-Site-Data, when a person is forgotten, on loopback only.
+                if not (is_static or is_loopback(self._access.host)):
+                    headers["Cache-Control"] = "no-store"
             await send(message)
 
         answer: ASGIApp | None = self._refusal(request)
@@ -238,7 +243,10 @@ class Guard:
         return self._door(wrong, 403)
 
     def _login(self, body: bytes) -> Response:
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=4)
+        try:
+            fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=4)
+        except ValueError:
+            return self._door("This is not the form of this page.", 400)
         problem = self._access.check_password(fields.get("password", [""])[0])
         if problem:
             return self._door(problem, 429 if "wait" in problem else 403)

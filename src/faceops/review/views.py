@@ -72,8 +72,11 @@ class AlbumViews:
 
     @property
     def people(self) -> list[str]:
-        """The names that are known, for completion."""
-        return sorted(self._album.people, key=str.casefold)
+        """The names of people with an enrolled face or a decision that holds, for completion."""
+        album = self._album
+        with self._live.lock:
+            known = {*album.gallery.people, *self._decisions.decided_people()}
+        return sorted((name for name in album.people if name in known), key=str.casefold)
 
     @property
     def _album(self) -> DecidedAlbum:
@@ -200,7 +203,7 @@ class AlbumViews:
     def _reviewed(self, album: DecidedAlbum, rows: np.ndarray) -> list[ReviewedFace]:
         with self._live.lock:  # decisions change
             refused = refused_people(album, self._decisions, rows)
-        return reviewed_faces(album, self._bundle, rows, refused)
+        return reviewed_faces(album, self._bundle, rows, refused, self._budget)
 
     def _name_of(self, album: DecidedAlbum, person: str) -> str:
         """Return the person's name as the album has it, in the spelling of the gallery."""

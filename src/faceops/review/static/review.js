@@ -100,11 +100,8 @@ function forgetEntry(entry) {
 // to; `refresh` shows what the server has, when that has changed.
 function decide(decision, body, text, restore, refresh) {
   const entry = { text, restore, refresh };
-  entry.batch = post(decision, body).then(async (answer) => {
-    if (answer.asks) {
-      if (!(await confirmQuestion(answer.asks))) throw new Error("Nothing was changed.");
-      answer = await post(decision, { ...body, trust: true });
-    }
+  entry.batch = postAndAsk(decision, body).then((answer) => {
+    if (!answer) throw new Error("Nothing was changed.");
     entry.batch = answer.batch;
     store();
     return answer.batch;
@@ -211,28 +208,33 @@ async function chooseName() {
   return chosen ? input.value.trim() : "";
 }
 
-async function confirmQuestion(question) {
-  $("#question p").textContent = question;
-  return (await choose($("#question"))) === "yes";
+// The server may ask back, more than once; null if nothing is to be done then.
+async function postAndAsk(decision, body) {
+  const answer = await post(decision, body);
+  if (!answer.asks) return answer;
+  const choices = Object.keys(answer.choices), className = choices.length === 1 ? "danger" : "";
+  $("#question p").textContent = answer.asks;
+  $("#question div").replaceChildren(...choices.map((value) => make("button", { value, className, textContent: value })));
+  const chosen = await choose($("#question"));
+  return chosen ? postAndAsk(decision, { ...body, ...answer.choices[chosen] }) : null;
 }
 
 const STOPS = "main :is(a, button, input, summary)";
 
-// Send a decision after which the page is another; the server may ask back. Enter may come twice.
+// Send a decision after which the page is another. Enter may come twice.
 let going = false;
 
 async function decideAndGo(decision, body, then) {
   if (going) return;
   going = true;
   try {
-    let answer = await post(decision, body);
-    if (answer.asks) {
-      if (!(await confirmQuestion(answer.asks))) {
-        going = false;
-        return;
-      }
-      answer = await post(decision, { ...body, trust: true });
+    const answer = await postAndAsk(decision, body);
+    if (!answer) {
+      going = false;
+      return;
     }
+    if (answer.person) then = address("people", answer.person);
+    if (decision === "forget") undoable.length = 0; // their texts have the name
     if (answer.batch) undoable.push({ batch: answer.batch, text: answer.said, from: location.pathname });
     if (decision === "forget") undoable.length = 0; // they say names
     store();
@@ -251,9 +253,8 @@ document.addEventListener("submit", (event) => {
   if (!form.dataset.decision) return;
   event.preventDefault();
   const body = Object.fromEntries(new FormData(form, event.submitter));
-  const { then, thenField } = form.dataset;
   if (form.dataset.leaves) return leave(form, body);
-  decideAndGo(form.dataset.decision, body, thenField ? address(then, body[thenField].trim()) : then);
+  decideAndGo(form.dataset.decision, body, form.dataset.then);
 });
 
 // Send a decision about an item of a list, which leaves at once.
