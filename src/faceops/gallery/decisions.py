@@ -246,11 +246,11 @@ class Decisions:
         }
 
     def decided_people(self) -> set[str]:
-        """Return the names of the people about whom something holds besides their name."""
+        """Return the names of the people about whom more holds than a name that was only noted."""
         names = {
             self.name(entry.person)
             for entry in self.entries.values()
-            if entry.action not in (Action.NAME, Action.SHOW) and self.holds(entry.id)
+            if (entry.batch or entry.action != Action.NAME) and self.holds(entry.id)
         }
         return names - {""}
 
