@@ -1,5 +1,9 @@
 """The rebuild flow: stages as tasks, the registry, the gate; wrong arguments refused early."""
 
+import csv
+import json
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -7,15 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from prefect.logging import disable_run_logger
 from prefect.states import Failed
 
 from faceops.base.errors import FaceOpsError, StoreError
+from faceops.dataset.reviewed import PERSON, read_reviewed
+from faceops.gallery.decisions import Decisions
+from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.registry.champion import rollback
 from faceops.registry.register import FAILED, RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store
 from faceops.registry.versions import versions
+from faceops.review.training_data import new_decisions
+from flows.from_review import import_decisions
 from flows.rebuild import StageError, end_group, is_transient, main, run_stage, stage_names
 from tests.tiny_repository import TinyRepository
 
@@ -65,6 +75,60 @@ def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
     assert [file.path for file in logs] == ["evaluate.log"]
 
     assert rollback(root=tiny.root)[0].version == 1
+
+
+@pytest.fixture
+def own_data(tiny: TinyRepository, tmp_path: Path) -> Iterator[TinyRepository]:
+    """The tiny repository; its data are put back, and a gallery and results removed."""
+    shutil.copytree(tiny.root / "data", tmp_path / "data")
+    yield tiny
+    for name in ("data", "gallery", "found"):
+        shutil.rmtree(tiny.root / name, ignore_errors=True)
+    shutil.copytree(tmp_path / "data", tiny.root / "data")
+
+
+def test_a_review_is_learnt_from_once_enough_decisions_are_new(own_data: TinyRepository) -> None:
+    tiny = own_data
+    gallery, out = tiny.root / "gallery", tiny.root / "found"
+    release = ("--bundle", "build/export")
+    tiny.run("faceops", "enrol", "data/enrol", *release)
+    tiny.run("faceops", "identify", "data/album", "--out", str(out), *release)
+    sources = tiny.root / "data/sources.json"  # real photos would have another source
+    sources.write_text(sources.read_text().replace('"synthetic"', '"tree"'))
+    decisions, entries = Decisions(), []
+    with (out / "faces.csv").open(newline="") as file:
+        faces = [row for row in csv.DictReader(file) if row["face_index"]]
+    for number, row in enumerate(faces):
+        x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
+        place = row["photo_id"], (x, y, width, height), (640, 640)
+        if number < 12:
+            person, naming = decisions.naming(f"Reviewed {'ABCD'[number % 4]}")
+            decisions.add(naming)
+            entries += [*naming, Entry(Action.CONFIRM, *place, person)]
+        else:
+            entries.append(Entry(Action.IGNORE, *place, detail=Ignored.STRANGER))
+    Journal(gallery).append(entries)
+    assert import_decisions.fn(tiny.root, gallery, len(entries) + 1) == (len(entries), None)
+    assert not (tiny.root / "data/imported").exists()
+
+    rebuild = ("python", "-m", "flows.rebuild", "--from-review", "gallery")
+    done = tiny.run(*rebuild, "--experiment", "tiny.yaml", "--min-decisions", "5", check=False)
+    (number,) = re.findall(r"registered faceops version (\d+)", done.stdout)
+    reviewed = read_reviewed(tiny.root / "data/imported/reviewed.csv")
+    confirmed = {face.person for face in reviewed if face.kind == PERSON}
+    assert len(confirmed) == 4
+    assert f"faces of {len(confirmed)} people" in done.stdout
+    assert "Training started from build/start/1/trained." in done.stdout
+    assert "| DIR at FPIR 0.5: " in done.stdout.partition("whom no review touched:")[2]
+    splits = pq.read_table(tiny.root / "build/split/faces.parquet").to_pylist()
+    split_of = {row["person"]: row["split"] for row in splits}
+    assert {split_of[one] for one in confirmed if one in split_of} == {"train"}
+    strangers = {face.person for face in reviewed} - confirmed
+    assert {split_of[one] for one in strangers if one in split_of} == {"val"}
+    verdict = json.loads((tiny.root / "build/gate/verdict.json").read_text())
+    assert verdict["challenger"] == f"version {number}"
+    assert verdict["people"] < 24
+    assert new_decisions(gallery, tiny.root / "data") == 0
 
 
 @pytest.mark.parametrize(
