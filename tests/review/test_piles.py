@@ -1,17 +1,20 @@
 """Which faces are asked about, in which order, of made-up decisions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import NamingRule
 from faceops.identification.engine.verdicts import NOBODY
+from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import near_limit
-from faceops.review.piles import person_rows, pile_rows, piles, to_confirm
+from faceops.review.piles import groups, person_rows, pile_rows, piles, to_confirm
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.made_up_run import named_block
 
@@ -100,6 +103,30 @@ def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last() -> N
     )
     assert person_rows(some, "Ada").tolist() == [2, 1, 0]
     assert near_limit(some, BUDGET).tolist() == [False, True, True, True]
+
+
+def test_a_group_is_perhaps_the_person_of_half_of_its_faces_with_their_median_chance(
+    bundle: Bundle,
+) -> None:
+    size = bundle.release.embedding_size
+    ada, ben = np.eye(2, size, dtype=np.float32)
+    enrolled = [
+        GalleryFace(name, "a" * 64, "a.jpg", (0, 0, 9, 9), 0.9, 0.9, one, "b" * 64)
+        for name, one in zip(PEOPLE, (ada, ben), strict=True)
+    ]
+    as_ada, as_ben = (UNKNOWN, BELOW, 0, 0.99, NAN), (UNKNOWN, BELOW, 1, 0.99, NAN)
+    for faces, name in (((as_ada, as_ada, as_ben), "Ada"), ((as_ada, as_ben, as_ben), "Ben")):
+        some = album(*faces)
+        embeddings = np.stack([(ada, ben)[face[2]] for face in faces])
+        some = replace(
+            some,
+            photos=replace(some.photos, embeddings=embeddings),
+            gallery=Gallery(Path("gallery"), "c" * 64, size, tuple(enrolled)),
+            unknown=np.ones(3, np.int64),
+        )
+        (group,) = groups(some, bundle)
+        (same,) = bundle.verify(ada[None], ada[None])
+        assert (group.perhaps, group.chance) == (name, pytest.approx(float(same), abs=1e-5))
 
 
 def test_people_keep_their_faces_when_others_join_or_leave() -> None:
