@@ -20,8 +20,10 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.cli import main
 from faceops.gallery.crops import crop_path
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
 from faceops.gallery.folder import remember_output
+from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard
@@ -167,6 +169,15 @@ def test_an_interrupted_forgetting_can_be_repeated(named: Named) -> None:
     forget_completely(named)
     with pytest.raises(FaceOpsError, match="is not in the gallery"):
         forget_person(named.gallery, named.person)
+
+
+def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) -> None:
+    row = next(row for row in rows_of(named.out) if row["decision"] == "unknown")
+    person, naming = Decisions.load(named.gallery).naming("Eve")
+    box = row["x"], row["y"] + 0.4 * row["height"], row["width"], row["height"]
+    confirmed = Entry(Action.CONFIRM, row["photo_id"], box, (99, 99), person)
+    Journal(named.gallery).append([*naming, confirmed])
+    assert [output.cached_faces for output in forget_person(named.gallery, "Eve").outputs] == [1]
 
 
 def test_a_face_without_a_name_in_another_output_is_removed_there_too(

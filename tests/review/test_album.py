@@ -5,6 +5,7 @@ import io
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from faceops.base.errors import UsageError
 from faceops.base.locks import folder_lock
 from faceops.cli.review import gallery_of
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.store import Gallery
@@ -295,6 +297,23 @@ def test_a_name_is_offered_while_a_decision_about_the_person_holds(opened: Album
     assert "Adaa" in opened.people
     opened.undo(batch)
     assert opened.people and "Adaa" not in opened.people
+
+
+def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
+    work: Path, bundle: Bundle
+) -> None:
+    rows = pq.read_table(work / "found/faces.parquet").to_pylist()
+    counts = Counter(row["person"] for row in rows)
+    several = [row for row in rows if row["person"] and counts[row["person"]] > 1]
+    row = min(several, key=lambda row: row["quality"])  # which no card would show else
+    person, naming = Decisions.load(work / "gallery").naming(row["person"])
+    box = row["x"], row["y"] + 0.4 * row["height"], row["width"], row["height"]
+    chosen = Entry(Action.PICTURE, row["photo_id"], box, (99, 99), person)
+    Journal(work / "gallery").append([*naming, chosen])
+    with contextlib.closing(Album(work / "found", work / "gallery", bundle)) as album:
+        assert album.wait()
+        key = f"{row['photo_id']}.{row['face_index']}"
+        assert key in [card.key for card in album.people_cards()]
 
 
 @pytest.mark.parametrize("size", [96, 300])
