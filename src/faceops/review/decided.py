@@ -166,13 +166,11 @@ class DecidedAlbum:
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         source = np.repeat(self.photos.starts[:-1], counts) + within
         target = np.repeat(photos.starts[:-1], counts) + within
-        columns = {}
-        for name, value in vars(FaceDecisions.without_names(len(photos.faces))).items():
-            columns[name] = value.copy()
-            columns[name][target] = getattr(self.faces, name)[source]
+        known = {name: column[source] for name, column in vars(self.faces).items()}
+        faces = FaceDecisions.without_names(len(photos.faces)).with_rows(target, known)
         unknown = np.zeros(len(photos.faces), np.int64)
         unknown[target] = self.unknown[source]
-        return replace(self, photos=photos, faces=FaceDecisions(**columns), unknown=unknown)
+        return replace(self, photos=photos, faces=faces, unknown=unknown)
 
 
 def as_recorded(results: Results, bundle: Bundle, decided: DecidedFaces) -> DecidedAlbum:
@@ -193,9 +191,7 @@ def as_recorded(results: Results, bundle: Bundle, decided: DecidedFaces) -> Deci
         rule = rule.in_album(search, limit, thresholds.default_budget)
     nameless = np.flatnonzero((faces.kind == UNKNOWN) & (faces.reason >= 0))
     found = name_faces(photos, gallery, bundle.verify, rule)
-    best = faces.best.copy()
-    best[nameless] = found.best[nameless]
-    faces = replace(faces, best=best)
+    faces = faces.with_rows(nameless, {"best": found.best[nameless]})
     people, shown = list(decided.people), list(decided.shown)
     return DecidedAlbum(photos, results.texts, faces, people, shown, unknown, gallery, rule)
 
@@ -257,10 +253,6 @@ def decide_again(
     some, rows = album.photos.take(photos), album.photos.rows_of_all(photos)
     verdicts = decided.verdicts(some)
     found = name_faces(some, album.gallery, bundle.verify, album.rule, verdicts)
-    columns = {}
-    for name, value in vars(album.faces).items():
-        columns[name] = value.copy()
-        columns[name][rows] = getattr(found, name)
     unknown = album.unknown.copy()
     unknown[rows[~np.isin(found.reason, _UNKNOWN)]] = 0
-    return replace(album, faces=FaceDecisions(**columns), unknown=unknown)
+    return replace(album, faces=album.faces.with_rows(rows, vars(found)), unknown=unknown)

@@ -120,16 +120,17 @@ class Results:
         within = np.arange(counts.sum()) - np.repeat(before, counts)
         source = np.repeat(self.starts[:-1], counts) + within
         target = np.repeat(photos.starts[:-1], counts) + within
-        found = FaceDecisions.without_names(len(photos.faces))
-        columns = {name: value.copy() for name, value in vars(found).items()}
         taken = self.records.take(_places(source))
-        columns["kind"][target] = codes(taken["decision"], list(map(str, KINDS)))
-        columns["reason"][target] = codes(taken["reason"], list(map(str, REASONS)))
-        columns["best"][target] = codes(taken["person"], people)
-        columns["runner_up"][target] = codes(taken["runner_up"], people)
+        columns = {
+            "kind": codes(taken["decision"], list(map(str, KINDS))),
+            "reason": codes(taken["reason"], list(map(str, REASONS))),
+            "best": codes(taken["person"], people),
+            "runner_up": codes(taken["runner_up"], people),
+        }
         for name in ("probability", "runner_up_probability", "stranger_share"):
-            columns[name][target] = numbers(taken[name], np.nan)
-        return FaceDecisions(**columns), self._unknown(photos)
+            columns[name] = numbers(taken[name], np.nan)
+        found = FaceDecisions.without_names(len(photos.faces)).with_rows(target, columns)
+        return found, self._unknown(photos)
 
     def _unknown(self, photos: PhotoBlock) -> np.ndarray:
         number = np.zeros(len(photos.faces), np.int64)

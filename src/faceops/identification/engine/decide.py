@@ -5,7 +5,7 @@ A release that knows normalised scores compares a face with the mean of each per
 block of photos are decided together, as columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,6 +69,13 @@ class Decisions:
     def person(self) -> np.ndarray:
         """int32 (F,): the person whose name the face is given, `NOBODY` for none."""
         return np.where(self.named, self.best, NOBODY)
+
+    def with_rows(self, rows: np.ndarray, columns: Mapping[str, np.ndarray]) -> "Decisions":
+        """Return the decisions with these values of some columns for some faces, int64 (N,)."""
+        changed = {name: getattr(self, name).copy() for name in columns}
+        for name, values in columns.items():
+            changed[name][rows] = values
+        return replace(self, **changed)
 
     @classmethod
     def without_names(cls, faces: int) -> "Decisions":
