@@ -71,8 +71,8 @@ def write_review_params(root: Path, experiment: str) -> str:
         UsageError: the champion is of another backbone than `experiment`.
         FaceOpsError: the store does not answer.
     """
-    from faceops.registry.fetch import fetch_trained
-    from faceops.registry.store import use_tracking
+    from faceops.registry.fetch import fetch_artifact
+    from faceops.registry.store import TRAINED_ARTIFACT, use_tracking
     from faceops.registry.versions import champion
 
     use_tracking(root)
@@ -81,7 +81,7 @@ def write_review_params(root: Path, experiment: str) -> str:
     current, start = champion(), ""
     if current is not None:
         folder = STARTS / str(current.version)
-        found = fetch_trained(current, root / folder)
+        found = fetch_artifact(current, TRAINED_ARTIFACT, root / folder)
         start = (folder / found.relative_to(root / folder)).as_posix() if found else ""
         if not found:
             get_run_logger().warning(

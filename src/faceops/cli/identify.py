@@ -127,13 +127,11 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         f"{summary.faces} faces found in {summary.photos} photos{known}, "
         f"{summary.identified} named: {len(summary.people)} of {summary.known_people} people"
     )
-    if summary.photos_turned:
-        lines.append(
-            f"{summary.photos_turned} photos were turned: their faces do not stand upright"
-        )
+    turned = "photos were turned: their faces do not stand upright"
+    lines += _counted(summary.photos_turned, turned)
     reasons = dict(sorted(summary.reasons.items()))
-    if confirmed := reasons.pop(Reason.CONFIRMED, 0):
-        lines.append(f"{confirmed} faces have the name that a person confirmed")
+    confirmed = reasons.pop(Reason.CONFIRMED, 0)
+    lines += _counted(confirmed, "faces have the name that a person confirmed")
     if reasons:
         listed = [f"{count} {reason}" for reason, count in reasons.items()]
         lines.append(f"without a name: {', '.join(listed)}")
@@ -149,27 +147,23 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         if drift.advice
     ]
     lines += common.skipped_line(summary.skipped)
-    if summary.excluded:
-        lines.append(f"{summary.excluded} photos of the latest run are excluded now")
-    if summary.vanished:
-        lines.append(f"{summary.vanished} photos of the latest run are missing now")
-    if summary.moved:
-        lines.append(f"{summary.moved} photos moved: found at a new path")
+    lines += _counted(summary.excluded, "photos of the latest run are excluded now")
+    lines += _counted(summary.vanished, "photos of the latest run are missing now")
+    lines += _counted(summary.moved, "photos moved: found at a new path")
     unlisted = [
         f"the folder {folder} could not be listed: the stored data of its photos is kept"
         for folder in summary.unlisted
     ]
     lines += _first(unlisted, "folders", out)
-    if summary.unknown_people:
-        lines.append(
-            f"{summary.unknown_people} unknown people were seen in several photos: look at the "
-            "report; faceops name enrols one"
-        )
-    if summary.failures:
-        lines.append(
-            f"{len(summary.failures)} photos could not be read this time; what is known of them is "
-            "kept, and the next run tries again"
-        )
+    lines += _counted(
+        summary.unknown_people,
+        "unknown people were seen in several photos: look at the report; faceops name enrols one",
+    )
+    lines += _counted(
+        len(summary.failures),
+        "photos could not be read this time; what is known of them is kept, and the next run tries "
+        "again",
+    )
     lines += _first(summary.failures, "photos", out)
     if not summary.known_to_gallery:
         lines.append(f"the gallery is read-only; pass --out {out} when you forget someone")
@@ -177,24 +171,15 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         from faceops.identification.records.label_fonts import advice
 
         lines.append(advice(summary.letters_not_drawn))
-    if summary.sidecars_written:
-        lines.append(f"{summary.sidecars_written} sidecars written beside the photos")
-    if summary.sidecars_withdrawn:
-        lines.append(
-            f"{summary.sidecars_withdrawn} sidecars of photos that are gone, moved or excluded: "
-            "entries of FaceOps removed"
-        )
+    lines += _counted(summary.sidecars_written, "sidecars written beside the photos")
+    withdrawn = "sidecars of photos that are gone, moved or excluded: entries of FaceOps removed"
+    lines += _counted(summary.sidecars_withdrawn, withdrawn)
     lines += _first(summary.sidecar_errors, "sidecars", out)
-    if summary.tagged_otherwise:
-        lines.append(
-            f"{len(summary.tagged_otherwise)} faces have another name in tags of other programs, "
-            "which stay as they are:"
-        )
-        tagged = [
-            f"{one.photo}: tagged {one.tagged}, named {one.person}"
-            for one in summary.tagged_otherwise
-        ]
-        lines += _first(tagged, "faces", out)
+    tagged = [
+        f"{one.photo}: tagged {one.tagged}, named {one.person}" for one in summary.tagged_otherwise
+    ]
+    otherwise = "faces have another name in tags of other programs, which stay as they are:"
+    lines += [*_counted(len(tagged), otherwise), *_first(tagged, "faces", out)]
     embedder = f", embedder in {summary.precision}" if summary.photos_opened else ""
     lines.append(
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s{embedder}; look at "
@@ -205,18 +190,19 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
 
 def _gallery_lines(summary: "Summary", out: Path) -> list[str]:
     """Return what confirmed faces changed in the gallery."""
-    lines = []
-    if summary.admitted:
-        lines.append(f"{summary.admitted} confirmed faces entered the gallery")
-    if summary.withdrawn:
-        lines.append(
-            f"{summary.withdrawn} faces left the gallery, as they are not confirmed any more"
-        )
+    lines = _counted(summary.admitted, "confirmed faces entered the gallery")
+    left = "faces left the gallery, as they are not confirmed any more"
+    lines += _counted(summary.withdrawn, left)
     only_named = [f"named, but not enrolled: {sentence}" for sentence in summary.not_admitted]
     lines += _first(only_named, "faces", out)
     if summary.gallery_note:
         lines.append(f"confirmed faces did not enter the gallery: {summary.gallery_note}")
     return lines
+
+
+def _counted(count: int, sentence: str) -> list[str]:
+    """Return the sentence about so many, none about nothing."""
+    return [f"{count} {sentence}"] if count else []
 
 
 def _first(lines: list[str], what: str, out: Path) -> list[str]:

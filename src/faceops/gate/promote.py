@@ -11,9 +11,9 @@ from faceops.gate import verdict as verdicts
 from faceops.gate.compare import Comparison
 from faceops.gate.photos import data_sha256, freeze, touched_by_review
 from faceops.registry import champion as registry
-from faceops.registry.fetch import fetch_split, load_fetched, require_loadable
+from faceops.registry.fetch import fetch_artifact, load_fetched, require_loadable
 from faceops.registry.published.assemble import calibration_people, load_published
-from faceops.registry.store import SPLIT_FILE, point_at_store
+from faceops.registry.store import SPLIT_ARTIFACT, SPLIT_FILE, point_at_store
 from faceops.registry.versions import Version, champion, find_version
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate.embed_photos import labelled_photos
@@ -106,7 +106,9 @@ def _seen(
             f"({model.source}) may have been trained on photos of these people"
         )
         return PeopleSeen(dict.fromkeys(used, "val"), message)
-    stored = fetch_split(version, root / FOLDER / "splits" / str(version.version))
+    stored = fetch_artifact(
+        version, SPLIT_ARTIFACT, root / FOLDER / "splits" / str(version.version)
+    )
     return people_seen(model, people, stored or root / SPLIT_FILE)
 
 

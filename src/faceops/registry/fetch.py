@@ -157,8 +157,13 @@ def export_bundle(version: Version, folder: Path) -> Path:
     return folder
 
 
-def fetch_split(version: Version, folder: Path) -> Path | None:
-    """Return the file of the split, put into `folder`; None where the version's run has none.
+def fetch_artifact(version: Version, artifact: str, folder: Path) -> Path | None:
+    """Return a file or folder of the version's run, put into `folder`; None where there is none.
+
+    An earlier FaceOps registered fewer of them, or the run was deleted.
+
+    Args:
+        artifact: `SPLIT_ARTIFACT`, or `TRAINED_ARTIFACT`: the model before its export.
 
     Raises:
         FaceOpsError: the store does not answer, or `folder` cannot be written.
@@ -166,35 +171,13 @@ def fetch_split(version: Version, folder: Path) -> Path | None:
     if not version.run_id:
         return None
     try:
-        with store_errors(f"fetching the split of version {version.version}"):
-            files = mlflow.MlflowClient().list_artifacts(version.run_id, "split")
-            if store.SPLIT_ARTIFACT not in {file.path for file in files}:
+        with store_errors(f"fetching {artifact} of version {version.version}"):
+            parent = artifact.rpartition("/")[0] or None
+            files = mlflow.MlflowClient().list_artifacts(version.run_id, parent)
+            if artifact not in {file.path for file in files}:
                 return None
             folder.mkdir(parents=True, exist_ok=True)
-            address = f"runs:/{version.run_id}/{store.SPLIT_ARTIFACT}"
-            return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
-    except UnreachableError:
-        raise
-    except StoreError:  # its run was deleted
-        return None
-
-
-def fetch_trained(version: Version, folder: Path) -> Path | None:
-    """Return the folder of the trained model before its export, put into `folder`.
-
-    None where the version's run has none: it was registered by an earlier FaceOps, or deleted.
-
-    Raises:
-        FaceOpsError: the store does not answer, or `folder` cannot be written.
-    """
-    if not version.run_id:
-        return None
-    try:
-        with store_errors(f"fetching the weights of version {version.version}"):
-            if not mlflow.MlflowClient().list_artifacts(version.run_id, store.TRAINED_ARTIFACT):
-                return None
-            folder.mkdir(parents=True, exist_ok=True)
-            address = f"runs:/{version.run_id}/{store.TRAINED_ARTIFACT}"
+            address = f"runs:/{version.run_id}/{artifact}"
             return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
     except UnreachableError:
         raise
