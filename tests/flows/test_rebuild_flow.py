@@ -24,7 +24,6 @@ from faceops.registry.champion import rollback
 from faceops.registry.register import FAILED, RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store
 from faceops.registry.versions import versions
-from faceops.review.training_data import new_decisions
 from flows.from_review import import_decisions
 from flows.rebuild import StageError, end_group, is_transient, main, run_stage, stage_names
 from tests.tiny_repository import TinyRepository
@@ -108,7 +107,7 @@ def test_a_review_is_learnt_from_once_enough_decisions_are_new(own_data: TinyRep
         else:
             entries.append(Entry(Action.IGNORE, *place, detail=Ignored.STRANGER))
     Journal(gallery).append(entries)
-    assert import_decisions.fn(tiny.root, gallery, len(entries) + 1) == (len(entries), None)
+    assert import_decisions.fn(tiny.root, gallery, len(faces) + 1) == (len(faces), None)
     assert not (tiny.root / "data/imported").exists()
 
     rebuild = ("python", "-m", "flows.rebuild", "--from-review", "gallery")
@@ -128,7 +127,7 @@ def test_a_review_is_learnt_from_once_enough_decisions_are_new(own_data: TinyRep
     verdict = json.loads((tiny.root / "build/gate/verdict.json").read_text())
     assert verdict["challenger"] == f"version {number}"
     assert verdict["people"] < 24
-    assert new_decisions(gallery, tiny.root / "data") == 0
+    assert import_decisions.fn(tiny.root, gallery, 1) == (0, None), "they are learnt"
 
 
 @pytest.mark.parametrize(
