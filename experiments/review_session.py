@@ -41,6 +41,7 @@ FEWEST = 10  # photos of an enrolled person
 OF_PERSON, OF_OTHERS = 25, 6  # photos of one person in the album, at most
 AIM, ERRORS = 0.99, 0.02
 KEY_S, LOOK_S, POINT_S = 0.28, 1.35, 1.1
+SETTLE_S = 3  # waited for piles that come of decisions
 ROUNDS = 4
 HEADER = (
     "| by | looks | decisions | keys | points | errors, undone | machine, s | by hand, s | right |"
@@ -249,6 +250,7 @@ class OnPage(Reviewer):
         for _ in range(ROUNDS):
             if self.is_done or not self._round():
                 return
+        self.effort.course.append((self.effort.decisions, self.album.right()))
 
     def _round(self) -> int:
         """Decide the faces of all piles once; return how many."""
@@ -264,11 +266,15 @@ class OnPage(Reviewer):
                 browser = launch(executable_path=chromium, args=["--no-sandbox"])
                 page = browser.new_page()
                 page.goto(url)
-                page.goto(urljoin(url, "/confirm"))
-                self.effort.machine += time.monotonic() - began
-                self._decide_piles(page)
-                began = time.monotonic()
-                page.wait_for_load_state("networkidle")  # the last decisions are being sent
+                decided = -1
+                while decided != self.effort.decisions:  # further piles come of decisions
+                    decided = self.effort.decisions
+                    page.wait_for_load_state("networkidle")  # the last ones are being sent
+                    page.wait_for_timeout(1000 * SETTLE_S)
+                    page.goto(urljoin(url, "/confirm"))
+                    self.effort.machine += time.monotonic() - began
+                    self._decide_piles(page)
+                    began = time.monotonic()
                 browser.close()
             server.send_signal(signal.SIGINT)
             if server.wait():
