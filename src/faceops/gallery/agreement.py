@@ -13,6 +13,7 @@ from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify, reaches
 
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
+DISAGREEING = 0.5  # share of a group's faces that are unlike a person's, from which it is another
 MAX_COMPARED = 200  # faces of one person that are compared with each other
 # Normalised scores: a face is unlike others below the score that this share of pairs of strangers
 # reaches, or where another enrolled person leads by so many times the runner-up margin. Chosen on
@@ -189,6 +190,21 @@ class Agreement:
         is_unlike = np.zeros(len(embeddings), bool)
         is_unlike[sorted(dissimilar_photos(faces, known, others, self._compare))] = True
         return is_unlike
+
+    def contradiction(self, person: str, embeddings: np.ndarray, faces: str = "faces") -> str:
+        """Return that a group of faces, float32 (N, D), seems to show somebody else, or "".
+
+        It does if half of them are unlike those that are enrolled as `person`; `faces` names them.
+        """
+        if person not in self._gallery.people or not len(embeddings):
+            return ""
+        unlike = self.unlike(person, embeddings)
+        if unlike.mean() < DISAGREEING:
+            return ""
+        return (
+            f"{unlike.sum()} of the {len(unlike)} {faces} are unlike the faces that are "
+            f"enrolled as {person}"
+        )
 
 
 def all_pairs(faces: np.ndarray, others: np.ndarray, verify: Verify) -> np.ndarray:

@@ -18,7 +18,6 @@ from faceops.gallery.names import given_name, person_key
 from faceops.gallery.store import Gallery
 from faceops.gallery.undo import undoable
 from faceops.identification.forget.forget import ForgetResult, forget_person
-from faceops.identification.unknown.name_unknown import DISAGREEING
 from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
 from faceops.review import doctor as doctors
 from faceops.review import piles as lists
@@ -301,15 +300,8 @@ class Album(AlbumViews):
 
     def _disagreement(self, embeddings: np.ndarray, name: str, gallery: Gallery) -> str:
         """Return the question to ask before faces, (N, D), are an enrolled person's, or ""."""
-        if name not in gallery.people or not len(embeddings):
-            return ""
-        unlike = Agreement(gallery, self._bundle).unlike(name, embeddings)
-        if unlike.mean() < DISAGREEING:
-            return ""
-        return (
-            f"{unlike.sum()} of the {len(unlike)} faces are unlike the faces that are enrolled as "
-            f"{name}. Do they show {name} all the same?"
-        )
+        contradiction = Agreement(gallery, self._bundle).contradiction(name, embeddings)
+        return f"{contradiction}. Do they show {name} all the same?" if contradiction else ""
 
     def _change_people(self, act: Callable[[], T]) -> T:
         """Return what `act` returns, which changes people in gallery and journal.

@@ -23,8 +23,6 @@ from faceops.identification.summary import Summary
 from faceops.identification.unknown.unknown_people import BOX, unknown_name, unknown_number
 from faceops.release.bundle import Bundle
 
-DISAGREEING = 0.5  # share of a group's faces that are unlike the person's, from which it is another
-
 
 @dataclass
 class Naming:
@@ -84,8 +82,15 @@ def name_unknown(
         if place is None or place.person != person:
             entries.append(replace(about, photo_id=photo_id, box=box, size=size, id=new_id()))
             new.append(embedding)
-    if new and not trust:
-        _require_agreement(unknown, new, name, gallery, bundle)
+    known = [embedding for embedding in new if embedding is not None]
+    if known and not trust:
+        contradiction = Agreement(gallery, bundle).contradiction(
+            name, np.stack(known), f"faces of {unknown}"
+        )
+        if contradiction:
+            raise FaceOpsError(
+                f"{contradiction}; give another name, or --trust if they show {name} all the same."
+            )
     if new:
         batch = new_batch()
         Journal(gallery_dir).append(replace(entry, batch=batch) for entry in entries)
@@ -94,21 +99,6 @@ def name_unknown(
     summary = identify(latest.photos, gallery_now, bundle, out, latest.settings(threads))
     now = Gallery.open(gallery_dir).persons.count(name)
     return Naming(unknown, name, len(faces), now - gallery.persons.count(name), summary)
-
-
-def _require_agreement(
-    unknown: str, embeddings: list[np.ndarray | None], name: str, gallery: Gallery, bundle: Bundle
-) -> None:
-    """Raise a FaceOpsError if half of the faces are unlike those that are enrolled as `name`."""
-    found = [embedding for embedding in embeddings if embedding is not None]
-    if name not in gallery.people or not found:
-        return
-    unlike = Agreement(gallery, bundle).unlike(name, np.stack(found))
-    if unlike.mean() >= DISAGREEING:
-        raise FaceOpsError(
-            f"{unlike.sum()} of the {len(found)} faces of {unknown} are unlike the faces that are "
-            f"enrolled as {name}; give another name, or --trust if they show {name} all the same."
-        )
 
 
 def _faces_of(
