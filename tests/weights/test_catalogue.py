@@ -19,10 +19,10 @@ terms = "ours"
 
 def test_every_weight_has_terms_and_a_source() -> None:
     catalogue = read_catalogue()
-    assert list(catalogue) == ["yunet", "sface", "onet", "synthetic_people"]
+    assert {"yunet", "sface", "onet", "synthetic_people", "dlib", "mobilefacenet"} <= set(catalogue)
     for weight in catalogue.values():
         assert len(weight.terms) > 40  # a sentence, not a word
-        assert weight.wheel
+        assert bool(weight.wheel) != bool(weight.npm)
         assert weight.member
 
 
@@ -32,6 +32,11 @@ def test_every_weight_has_terms_and_a_source() -> None:
         (ENTRY.format(sha256="abc"), r"tiny\.sha256 is wrong"),
         (ENTRY.format(sha256="0" * 64) + "colour = 1\n", r"tiny\.colour is wrong"),
         (ENTRY.format(sha256="0" * 64).replace("tiny.onnx", "../tiny"), r"tiny\.file is wrong"),
+        (ENTRY.format(sha256="0" * 64) + 'wheel = "a==1"\n', "tiny is wrong: .*need member"),
+        (
+            ENTRY.format(sha256="0" * 64) + 'npm = "@a/b@1.0"\nmember = "c"\n',
+            "tiny is wrong: .*npm needs integrity",
+        ),
         ('tiny = "a string"\n', r"tiny\.what is wrong: Field required"),
         ("[tiny", "is not readable TOML"),
     ],

