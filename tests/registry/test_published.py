@@ -61,7 +61,7 @@ def test_the_committed_statement_follows_the_schema_and_the_weights() -> None:
     assert release.contract_id == release.expected_contract_id()
     assert release.weights[LANDMARKS].sha256 == catalogue["onet"].sha256
     assert release.weights[VERIFIER].sha256 == sha256_file(FILES / VERIFIER)
-    for file, name in MADE_OF.items():
+    for file, (name, *_) in MADE_OF.items():
         weight = release.weights[file]
         assert weight.source.startswith(f"{name}: {catalogue[name].what}")
         assert weight.licence == catalogue[name].licence
@@ -109,14 +109,19 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(cache: Path) -> None:
 
 def test_parts_and_their_joining_are_inverse() -> None:
     draw = np.random.default_rng(0)
-    source = draw.bytes(40_000)
-    target = b"begin" + source[1:20_001] + b"between" + source[30_000:] + source[5:9_000]
-    parts = parts_of(target, source)
-    assert join(parts, source) == target
-    assert [part for part in parts if not isinstance(part, str)] == [
-        [1, 20_000], [30_000, 10_000], [5, 8_995],
+    first, second = draw.bytes(40_000), draw.bytes(10_000)
+    weights = {"one": first, "two": second, "three": first}  # of equal ones the first is taken
+    short = first[25_000:25_250]
+    target = (
+        b"begin" + first[1:20_001] + b"between" + second[301:812] + short + first[30_000:] + b"end"
+    )
+    parts = parts_of(target, weights)
+    assert parts["pieces"] == [
+        (5, "one", 1, 20_000), (7, "two", 301, 511), (250, "one", 30_000, 10_000),
     ]  # fmt: skip
-    assert join(parts_of(b"", source), source) == b""
+    assert join(parts, weights) == join(json.loads(json.dumps(parts)), weights) == target
+    assert parts_of(first[:700], weights)["pieces"] == [(0, "one", 0, 700)]
+    assert join(parts_of(b"", weights), weights) == b""
 
 
 def test_a_finished_build_writes_the_same_release(

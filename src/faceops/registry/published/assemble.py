@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import io
 import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import replace_folder, sha256_file
@@ -20,8 +22,14 @@ from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Preci
 from faceops.weights.fetch import WORK_PREFIX, remove_abandoned, weight_path, weights_cache
 
 COPIED = (RELEASE_FILE, "evaluation.json", "model_card.md", VERIFIER)
-# A piece of a file: [start, length] in the weight, or base64 of compressed bytes of its own.
-Part = str | Sequence[int]
+
+
+class Parts(TypedDict):
+    """A file, as pieces of weights and bytes of its own; see `join`."""
+
+    own: str  # base64 of the compressed bytes that come from no weight, in their order
+    # How many bytes of `own` come before the piece; its weight, start and length.
+    pieces: list[tuple[int, str, int, int]]
 
 
 def load_published(threads: int = 1, precision: Precision = "float32") -> Bundle:
@@ -57,8 +65,9 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
     """
     if not replace and _is_complete(folder):
         return
-    parts = json.loads((FILES / published.PARTS_FILE).read_text("utf-8"))
-    weights = {entry["weight"]: weight_path(entry["weight"]) for entry in parts.values()}
+    files: dict[str, Parts] = json.loads((FILES / published.PARTS_FILE).read_text("utf-8"))
+    pieces = [piece for parts in files.values() for piece in parts["pieces"]]
+    paths = {name: weight_path(name) for name in dict.fromkeys(name for _, name, _, _ in pieces)}
     try:
         for parent in (folder.parent, weights_cache()):
             parent.mkdir(parents=True, exist_ok=True)
@@ -66,9 +75,9 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=weights_cache()) as work:
             made = Path(work) / "bundle"
             made.mkdir()
-            for name, entry in parts.items():
-                weight = weights[entry["weight"]].read_bytes()
-                (made / name).write_bytes(join(entry["parts"], weight))
+            weights = {name: path.read_bytes() for name, path in paths.items()}
+            for name, parts in files.items():
+                (made / name).write_bytes(join(parts, weights))
             for name in COPIED:
                 shutil.copyfile(FILES / name, made / name)
             _check(made)
@@ -79,7 +88,7 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
             return
         raise FaceOpsError(
             f"the published release cannot be kept in {folder} ({error}); set FACEOPS_CACHE to a "
-            "folder that can be written and has 50 MB free."
+            "folder that can be written and has 100 MB free."
         ) from None
 
 
@@ -104,14 +113,13 @@ def _check(folder: Path) -> None:
         ) from None
 
 
-def join(parts: Iterable[Part], weight: bytes) -> bytes:
-    """Return the file that `parts` describe, some of them pieces of `weight`."""
-    return b"".join(
-        zlib.decompress(base64.b64decode(part))
-        if isinstance(part, str)
-        else weight[part[0] : part[0] + part[1]]
-        for part in parts
-    )
+def join(parts: Parts, weights: Mapping[str, bytes]) -> bytes:
+    """Return the file that `parts` describe; `weights` holds the bytes of each weight by name."""
+    own = io.BytesIO(zlib.decompress(base64.b64decode(parts["own"])))
+    content: list[bytes | memoryview] = []
+    for before, name, start, length in parts["pieces"]:
+        content += [own.read(before), memoryview(weights[name])[start : start + length]]
+    return b"".join([*content, own.read()])
 
 
 def people_mark(person: str) -> str:

@@ -4,6 +4,7 @@ import base64
 import shutil
 import tempfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from faceops.base.parallel import usable_cpus
 from faceops.faces.detector import with_symbolic_size
 from faceops.faces.inference_session import open_session
 from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE
-from faceops.registry.published.assemble import COPIED, Part, join, people_mark
+from faceops.registry.published.assemble import COPIED, Parts, join, people_mark
 from faceops.release import contract, export
 from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release
@@ -29,9 +30,13 @@ from faceops.verification.split_faces import evenly_spread
 from faceops.weights.catalogue import read_catalogue
 from faceops.weights.fetch import weight_path
 
-# The file of the bundle, and the weight that it is made of.
-MADE_OF = {contract.EMBEDDER: "sface", contract.DETECTOR: "yunet", contract.LANDMARKS: "onet"}
-_BLOCK = 4096  # bytes; shorter pieces of a weight are not looked for
+# The file of the bundle, and the weights that it is made of.
+MADE_OF = {
+    contract.EMBEDDER: ("sface",),
+    contract.DETECTOR: ("yunet",),
+    contract.LANDMARKS: ("onet",),
+}
+_BLOCK = 256  # bytes; shorter pieces of a weight are not looked for
 _AS_PUBLISHED = "as published, not trained further"
 
 
@@ -68,7 +73,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
         shutil.copyfile(evaluation, made / evaluation.name)
         card = model_card(release, figures, read_catalogue())
         write_file(made / export.EVALUATED[1], card)
-        parts = {name: _parts_of_file(made / name, weight) for name, weight in MADE_OF.items()}
+        parts = {name: _parts_of_file(made / name, weights) for name, weights in MADE_OF.items()}
         used = [row["person"] for row in faces.to_pylist() if row["split"] != "test"]
         write_file(folder / PEOPLE_FILE, "\n".join(sorted(set(map(people_mark, used)))) + "\n")
         write_json(folder / PARTS_FILE, parts)
@@ -107,39 +112,46 @@ def _require_same_embeddings(root: Path, embedder: bytes, limits: dict[str, Any]
     export.require_parity(parity, limits["max_difference"])
 
 
-def _parts_of_file(path: Path, weight: str) -> dict[str, Any]:
-    target, source = path.read_bytes(), weight_path(weight).read_bytes()
-    parts = parts_of(target, source)
-    assert join(parts, source) == target
-    return {"weight": weight, "parts": parts}
+def _parts_of_file(path: Path, weights: Sequence[str]) -> Parts:
+    target = path.read_bytes()
+    sources = {name: weight_path(name).read_bytes() for name in weights}
+    parts = parts_of(target, sources)
+    assert join(parts, sources) == target
+    return parts
 
 
-def parts_of(target: bytes, source: bytes) -> list[Part]:
-    """Return `target` as pieces of `source`, of 4 KiB or more, and bytes between; see `join`."""
-    starts = range(0, len(source) - _BLOCK + 1, _BLOCK)
-    blocks = {source[start : start + _BLOCK]: start for start in reversed(starts)}
-    parts: list[Part] = []
+def parts_of(target: bytes, sources: Mapping[str, bytes]) -> Parts:
+    """Return `target` as pieces of `sources`, weights by name, and bytes of its own; see `join`.
+
+    Every run of 511 bytes or more that stands in a source is found, wherever it starts: it holds
+    one of the source's blocks of 256 bytes. Of equal blocks the first is taken.
+    """
+    blocks: dict[bytes, tuple[str, int]] = {}
+    for name, source in sources.items():
+        for start in range(0, len(source) - _BLOCK + 1, _BLOCK):
+            blocks.setdefault(source[start : start + _BLOCK], (name, start))
+    own: list[bytes] = []
+    pieces: list[tuple[int, str, int, int]] = []
     done = at = 0
     while at < len(target):
-        start = blocks.get(target[at : at + _BLOCK])
-        if start is None:
+        found = blocks.get(target[at : at + _BLOCK])
+        if found is None:
             at += 1
             continue
+        name, start = found
+        source = sources[name]
         while at > done and start > 0 and target[at - 1] == source[start - 1]:
             at, start = at - 1, start - 1
         length = _common_start(memoryview(target)[at:], memoryview(source)[start:])
-        parts += [_own(target[done:at])] if at > done else []
-        parts.append([start, length])
+        own.append(target[done:at])
+        pieces.append((at - done, name, start, length))
         done = at = at + length
-    return [*parts, _own(target[done:])] if done < len(target) else parts
-
-
-def _own(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+    compressed = zlib.compress(b"".join([*own, target[done:]]), 9)
+    return {"own": base64.b64encode(compressed).decode(), "pieces": pieces}
 
 
 def _common_start(a: memoryview, b: memoryview) -> int:
     """Return how many bytes at the start of `a` and `b` are equal."""
     size = min(len(a), len(b))
-    differ = np.flatnonzero(np.frombuffer(a[:size], "u1") != np.frombuffer(b[:size], "u1"))
-    return int(differ[0]) if len(differ) else size
+    differ = np.frombuffer(a[:size], "u1") != np.frombuffer(b[:size], "u1")
+    return int(differ.argmax()) if differ.any() else size
