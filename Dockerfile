@@ -18,7 +18,7 @@ COPY README.md weights.toml ./
 COPY src ./src
 RUN uv pip install -c requirements.lock .
 # Those of the published release: the image names people without a network.
-RUN FACEOPS_CACHE=/opt/faceops /opt/faceops/bin/faceops weights fetch yunet onet sface
+RUN FACEOPS_CACHE=/opt/faceops /opt/faceops/bin/faceops weights fetch yunet onet sface dlib
 
 FROM builder AS rebuild-builder
 RUN uv pip install -c requirements.lock '.[rebuild]'

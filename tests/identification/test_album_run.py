@@ -22,7 +22,6 @@ from faceops.identification.summary import AlbumEstimate, promise, read_summary
 from faceops.release.bundle import Bundle
 from faceops.serving.service import PhotoService, RequestParams
 from faceops.verification.album import FEWEST_PEOPLE, measure_album, threshold_in
-from faceops.verification.normalisation import unit
 from faceops.verification.verifier import sigmoid
 from tests.identification import simulated_album as sim
 from tests.identification.conftest import results_missing, rows_of
@@ -80,8 +79,8 @@ def test_the_rows_are_those_of_a_direct_computation(
     thresholds = release.release.thresholds
     assert thresholds.normalisation is not None
     rows = sim.embeddings(faces)  # type: ignore[arg-type]
-    means = people.embeddings.reshape(len(ENROLLED), 2, -1).mean(axis=1)
-    templates = unit(means)
+    known = thresholds.normalisation
+    templates = known.templates(people.embeddings, np.repeat(np.arange(len(ENROLLED)), 2))
     album = measure_album(thresholds.normalisation, rows, templates, np.array(codes))
     found = threshold_in(album, thresholds, sim.BUDGET, [2] * len(ENROLLED))
     described = (album.cohort.describe(part) for part in (rows, templates))

@@ -46,8 +46,12 @@ def naive(search: AlbumSearch, faces: np.ndarray, gallery: Gallery) -> list[list
     """The two best of (-log odds, distance, person) for each face, by loops."""
     cohort = search.album.cohort
     people = range(int(gallery.person_rows.max()) + 1)
-    means = [gallery.embeddings[gallery.person_rows == one].mean(axis=0) for one in people]
-    templates = np.array([mean / np.linalg.norm(mean) for mean in means], np.float32)
+    templates = np.concatenate(
+        [
+            cohort.normalisation.templates(own, np.zeros(len(own), int))
+            for own in (gallery.embeddings[gallery.person_rows == one] for one in people)
+        ]
+    )
     odds = cohort.verifier.logit_matrix(cohort.describe(faces), cohort.describe(templates))
     distances = np.linalg.norm(faces[:, None] - templates[None], axis=2)
     return [

@@ -157,7 +157,7 @@ def bundle_of_lfw(sface_bundle: Path, tmp_path: Path) -> Path:
     update = {
         "weights": release.weights | {EMBEDDER: embedder},
         "data": {"sources": {"lfw": {}}},
-        "params": {"export": {"parity_crops": 4, "max_difference": 1e-4}},
+        "params": {"export": {"parity_crops": 4, "max_difference": 1e-4, "dlib_share": 0.0}},
     }
     write_release(release.model_copy(update=update), build / "export")
     crops = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), np.uint8)

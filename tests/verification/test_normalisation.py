@@ -10,13 +10,14 @@ from faceops.verification.normalisation import (
     NEAREST,
     RATES,
     Cohort,
+    Normalisation,
     at_rate,
     pair_rate,
     rate_at,
     synthetic_cohort,
 )
 from faceops.verification.thresholds import TailPoint
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Part, Verifier
 from tests.verification.population import SIZE, VERIFIER, album, calibration_sets, normalisation
 
 KNOWN = normalisation(0.0, 0.4)
@@ -25,7 +26,7 @@ COHORT = Cohort(KNOWN, album(4, 90, 1)[0])
 
 
 def test_describe_equals_a_plain_loop() -> None:
-    others = np.concatenate([COHORT.people, synthetic_cohort(KNOWN.centre)]).astype(np.float64)
+    others = np.concatenate([COHORT.people, synthetic_cohort(KNOWN)]).astype(np.float64)
     described = COHORT.describe(ROWS)
     weight = np.array(KNOWN.weight)
     np.testing.assert_array_equal(described[:, :-2], ROWS)
@@ -63,6 +64,50 @@ def test_normalised_scores_do_not_depend_on_a_shift_of_the_raw_scores() -> None:
     )  # fmt: skip
 
 
+def test_a_template_is_the_mean_as_far_from_the_centre_as_the_faces() -> None:
+    groups, centre = np.arange(len(ROWS)) % 7, np.array(KNOWN.centre)
+    found = KNOWN.templates(ROWS, groups)
+    for group, template in enumerate(found.astype(float)):
+        faces = ROWS[groups == group].astype(float)
+        mean = (faces - centre).mean(axis=0)
+        mean *= np.linalg.norm(faces - centre, axis=1).mean() / np.linalg.norm(mean)
+        expected = (centre + mean) / np.linalg.norm(centre + mean)
+        np.testing.assert_allclose(template, expected, atol=1e-6)
+    np.testing.assert_allclose(KNOWN.templates(ROWS, np.arange(len(ROWS))), ROWS, atol=1e-6)
+
+
+def test_scores_of_two_networks_are_normalised_alone_and_then_summed() -> None:
+    shares, other = (0.7, 0.3), normalisation(0.4)
+    rows, people = [album(seed, 50, 2)[0] for seed in (3, 5)], [COHORT.people, album(6, 90, 1)[0]]
+
+    def side_by_side(two: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.sqrt(s) * one for s, one in zip(shares, two, strict=True)], 1)
+
+    both = Normalisation(
+        parts=[Part(SIZE, share) for share in shares], weight=[*KNOWN.weight, *other.weight],
+        centre=side_by_side([np.array([known.centre]) for known in (KNOWN, other)])[0].tolist(),
+        link=0, scale=1, shift=0, shape=KNOWN.shape, populations=[],
+    )  # fmt: skip
+    joined = Cohort(both, side_by_side(people).astype(np.float32))
+    described = joined.describe(side_by_side(rows).astype(np.float32))
+    found = joined.verifier.logit_matrix(described, described)
+    assert described.shape == (len(rows[0]), 2 * SIZE + 4)
+    np.testing.assert_allclose(
+        found, joined.verifier.logit(described[:, None], described[None]), atol=5e-3
+    )
+    alone = []
+    for place, known in enumerate((KNOWN, other)):
+        plain = known.model_copy(update={"scale": 1.0, "shift": 0.0})
+        one = Cohort(plain, people[place])
+        # Its synthetic people are others, as they are drawn for both networks at once.
+        random = synthetic_cohort(both)[:, place * SIZE : (place + 1) * SIZE] / shares[place] ** 0.5
+        one.__dict__["_faces"] = np.concatenate([one.people, random])
+        alone.append(one.verifier.logit_matrix(*2 * (one.describe(rows[place]),)))
+    expected = shares[0] * alone[0] + shares[1] * alone[1]
+    variance = 0.75 * (shares[0] ** 2 + shares[1] ** 2) + 0.25
+    np.testing.assert_allclose(found, expected / variance**0.5, atol=2e-2)
+
+
 def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate() -> None:
     tail = np.cumsum(np.random.default_rng(0).uniform(0.1, 1, len(RATES)))
     for rate in (0.4, 0.07, 1e-3, 2e-5, 1e-6, 1e-8):
@@ -76,10 +121,10 @@ def test_a_rate_of_pairs_makes_four_fifths_of_the_budget(budget: float, enrolled
 
 
 def test_the_synthetic_cohort_lies_around_the_centre_and_is_always_the_same() -> None:
-    cohort = synthetic_cohort(KNOWN.centre)
+    cohort = synthetic_cohort(KNOWN)
     np.testing.assert_allclose(np.linalg.norm(cohort, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(cohort.mean(axis=0), KNOWN.centre, atol=0.03)
-    np.testing.assert_array_equal(cohort, synthetic_cohort(KNOWN.centre))
+    np.testing.assert_array_equal(cohort, synthetic_cohort(KNOWN))
 
 
 def test_the_worst_population_is_the_one_whose_strangers_resemble_each_other_most() -> None:

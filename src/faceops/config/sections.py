@@ -260,6 +260,10 @@ class Export(Section):
     opset: int = param(18, "ONNX opset, asserted on the written file", ge=17, le=21)
     parity_crops: int = param(64, "real crops on which torch and ONNX Runtime are compared", ge=1)
     max_difference: float = param(1e-4, "maximum absolute difference of an embedding value", gt=0)
+    dlib_share: float = param(
+        0.3, "share of dlib's ResNet in the score of two faces; 0: the trained network alone",
+        ge=0, lt=1,
+    )  # fmt: skip
 
 
 class Quantise(Section):

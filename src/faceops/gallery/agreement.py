@@ -71,7 +71,7 @@ class NormalisedComparison:
         self.lead = LEAD * margin
 
     def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the embeddings with mean and deviation, (N, D + 2)."""
+        """Return the embeddings with mean and deviation, see `Cohort.describe`."""
         return self._cohort.describe(embeddings)
 
     def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

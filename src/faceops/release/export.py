@@ -16,6 +16,7 @@ from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.contract import Alignment, Release, WeightFile
 from faceops.release.int8_offer import with_int8
+from faceops.release.joined_embedder import embedding_size
 from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_graph import verifier_graph
@@ -83,10 +84,9 @@ def write_bundle(
         contract.DETECTOR: _published("yunet", catalogue),
         contract.LANDMARKS: _published("onet", catalogue),
     }
-    (output,) = models.embedder.graph.output
     release = Release(
         contract_id="",
-        embedding_size=output.type.tensor_type.shape.dim[1].dim_value,
+        embedding_size=embedding_size(models.embedder),
         preprocessing=contract.Preprocessing(),
         alignment=alignment,
         verifier_kind=models.verifier.kind,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnxruntime import quantization
 
 from faceops.base.errors import FaceOpsError
@@ -34,14 +35,14 @@ def quantise_embedder(
     Args:
         embedder: "crops" uint8 (batch, 112, 112, 3) in, L2-normalised "embeddings" out.
         crops: uint8 (N, 112, 112, 3), whose smallest and largest activations set the scales.
-        float_layers: convolutions at the start that stay in float32: they see the pixels, are
-            cheap, and lose the most.
+        float_layers: convolutions at the start, of each network, that stay in float32: they see
+            the pixels, are cheap, and lose the most.
 
     Raises:
         CannotQuantise: the quantiser fails, or writes an invalid graph.
     """
     try:
-        ready = equalise(prelu_as_convolution(embedder), crops)
+        ready = equalise(prelu_as_convolution(fold_constants(embedder)), crops)
         for node in ready.graph.node:
             node.name = node.output[0]  # the quantiser refers to nodes by name
         model = canonical_onnx(_quantised(ready, crops, _leading(ready.graph, float_layers)))
@@ -64,6 +65,26 @@ def quantise_embedder(
     if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise CannotQuantise("nothing in this embedder can be quantised; it stays in float32.")
     return model
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of `model` with constants in place of nodes that only read constants."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if not all(name in constants for name in node.input):
+            nodes.append(node)
+            continue
+        found = ReferenceEvaluator(node).run(None, {name: constants[name] for name in node.input})
+        constants |= dict(zip(node.output, found, strict=True))
+        graph.initializer.extend(map(numpy_helper.from_array, found, node.output))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _remove_unused_constants(graph)
+    return changed
 
 
 def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -152,10 +173,16 @@ class _Crops(quantization.CalibrationDataReader):
 
 
 def _leading(graph: onnx.GraphProto, convolutions: int) -> list[str]:
-    """Return the names of the nodes before convolution number `convolutions` (from 0)."""
-    names = [node.name for node in graph.node]
-    layers = [node.name for node in _layers(graph)]
-    return names[: names.index(layers[convolutions])] if convolutions < len(layers) else names
+    """Return the names of the nodes behind at most so many convolutions, on any way from the input.
+
+    These convolutions are among them.
+    """
+    layers = {node.name for node in _layers(graph)}
+    behind: dict[str, int] = {}  # convolutions before each value
+    for node in graph.node:
+        before = max((behind.get(name, 0) for name in node.input), default=0)
+        behind |= dict.fromkeys(node.output, before + (node.name in layers))
+    return [node.name for node in graph.node if behind[node.output[0]] <= convolutions]
 
 
 def _quantised(model: onnx.ModelProto, crops: np.ndarray, excluded: list[str]) -> onnx.ModelProto:

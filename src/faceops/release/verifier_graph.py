@@ -105,11 +105,13 @@ def pair_verifier(bundle: Bundle) -> Verifier:
             knots = np.append(values["starts"], values["last_knot"])
             rises = values["rises"].astype(np.float64)
             log_odds = values["first_log_odds"] + np.append(0, np.cumsum(rises))
+        known = bundle.release.thresholds.normalisation
         verifier = Verifier(
             values["weight"],
             float(values["bias"]),
             bundle.release.verifier_kind,
             Calibration(method, knots, log_odds.astype(np.float32)),
+            tuple(known.parts) if known else (),
         )
     except (OSError, DecodeError, KeyError, ValueError, TypeError) as error:
         raise FaceOpsError(

@@ -12,7 +12,6 @@ from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import Candidate, scores_of
-from faceops.verification.normalisation import unit
 from faceops.verification.verifier import sigmoid
 
 CARRIERS = 6  # enrolled faces that are shown
@@ -175,7 +174,7 @@ def _score(album: DecidedAlbum, bundle: Bundle, row: int, enrolled: np.ndarray) 
     if search is None:
         return float(bundle.verify(np.repeat(face, len(own), axis=0), own).max())
     cohort = search.album.cohort
-    template = cohort.describe(unit(own.mean(axis=0, keepdims=True)))
+    template = cohort.describe(cohort.normalisation.templates(own, np.zeros(len(own), int)))
     return float(sigmoid(cohort.verifier.logit_matrix(cohort.describe(face), template))[0, 0])
 
 

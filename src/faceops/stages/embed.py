@@ -1,4 +1,7 @@
-"""Stage embed: export the embedder to ONNX, and embed every crop once with ONNX Runtime."""
+"""Stage embed: export the embedder to ONNX, and embed every crop once with ONNX Runtime.
+
+With `export.dlib_share` the trained network is joined with dlib's ResNet.
+"""
 
 import hashlib
 from pathlib import Path
@@ -15,6 +18,7 @@ from faceops.faces.inference_session import open_session
 from faceops.release.bundle import resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder
 from faceops.release.export import measure_parity, require_parity, serialise
+from faceops.release.joined_embedder import embedding_size, parts_of, with_dlib
 from faceops.stages import run_stage
 from faceops.verification.split_faces import evenly_spread
 
@@ -29,16 +33,20 @@ def main() -> None:
     if not CROPS.is_file():
         raise FaceOpsError(f"{CROPS} does not exist; run `dvc repro` to build it.")
     crops = np.load(CROPS, mmap_mode="r", allow_pickle=False)
-    embedder = serialise(export_embedder(model, settings.opset))
+    network = export_embedder(model, settings.opset)
+    sample = crops[evenly_spread(np.arange(len(crops)), settings.parity_crops)]
+    found = run_embedder(
+        open_session(serialise(network), threads=1), sample, model.embedding_size, usable_cpus()
+    )
+    parity = measure_parity(embed_crops(model, sample), found)
+    require_parity(parity, settings.max_difference)
+    joined = with_dlib(network, settings.dlib_share)
+    embedder, size = serialise(joined), embedding_size(joined)
     session = open_session(embedder, threads=1)
-    size = model.embedding_size
 
     def embed(block: np.ndarray) -> np.ndarray:
         return run_embedder(session, block, size, usable_cpus())
 
-    sample = crops[evenly_spread(np.arange(len(crops)), settings.parity_crops)]
-    parity = measure_parity(embed_crops(model, sample), embed(sample))
-    require_parity(parity, settings.max_difference)
     key = hashlib.sha256(embedder).hexdigest()
     embeddings, partial = resumable_embeddings(embed, size, CROPS, PARTIAL, key)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -48,6 +56,7 @@ def main() -> None:
     figures = {
         "crops": len(crops),
         "embedding_size": size,
+        "parts": [list(part) for part in parts_of(network, settings.dlib_share)],
         "epochs": trained_epochs(MODEL),
         "parity_crops": parity.crops,
         "max_difference": float(f"{parity.max_difference:.2g}"),

@@ -47,7 +47,7 @@ def export(params: Params, folder: Path) -> None:
     catalogue = read_catalogue()
     models = BundleModels(
         embedder=onnx.load(embedder),
-        embedder_weight=embedder_origin(params.train, epochs, catalogue),
+        embedder_weight=embedder_origin(params, epochs, catalogue),
         verifier=verifier,
         thresholds=read_thresholds(THRESHOLDS),
         detector=weight_path("yunet"),
@@ -93,11 +93,24 @@ def recorded_params(params: Params) -> dict[str, dict[str, object]]:
     return {name: section for name, section in whole.items() if name in SECTIONS}
 
 
-def embedder_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
+def embedder_origin(params: Params, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
     """Return licence and source of the embedder; `write_bundle` fills in the sha256.
 
     `epochs`: how many epochs of training are in its weights; 0 if the start was kept.
     """
+    trained, share = _network_origin(params.train, epochs, catalogue), params.export.dlib_share
+    if not share:
+        return trained
+    dlib = catalogue["dlib"]
+    update = {
+        "licence": f"{trained.licence} and {dlib.licence}",
+        "source": f"{trained.source}; dlib: {dlib.what}, as published, its share in the cosine "
+        f"{share:g}",
+    }
+    return trained.model_copy(update=update)
+
+
+def _network_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
     if train.backbone == "pretrained":
         sface = catalogue["sface"]
         how = "trained further by this pipeline"

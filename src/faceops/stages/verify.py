@@ -1,5 +1,6 @@
 """Stage verify: fit the pair verifier, find thresholds for stated budgets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.normalisation import pair_rate
 from faceops.verification.split_faces import at_most, photo_sources, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
+from faceops.verification.verifier import Part
 
 OUT = Path("build/verify")
 SOURCES = Path("build/validate/inputs/sources.json")
 CROPPED, FACES = Path("build/crop/faces.parquet"), Path("build/split/faces.parquet")
 MANIFEST = Path("build/validate/manifest.parquet")
-EMBEDDINGS = Path("build/embed/embeddings.npy")
+EMBEDDINGS, EMBED = Path("build/embed/embeddings.npy"), Path("build/embed/embed.json")
 
 
 def main() -> None:
@@ -34,15 +36,17 @@ def main() -> None:
     fit = fit_verifier(
         read_rows(EMBEDDINGS, train.rows), train.persons, embeddings, val.persons, params
     )
+    parts = tuple(Part(*part) for part in read_json(EMBED)["parts"])
+    verifier = replace(fit.verifier, parts=parts)
     source = " and ".join(sorted(read_json(SOURCES))) or "data/photos"
     data = f"{len(np.unique(val.persons)):,} validation people of {source}"
     thresholds = measure_thresholds(
-        embeddings, val.persons, fit.verifier, fit.scores, params, data,
+        embeddings, val.persons, verifier, fit.scores, params, data,
         photo_sources(MANIFEST, val.paths),
     )  # fmt: skip
     deciles = quality_deciles(CROPPED, val.paths)
     thresholds = thresholds.model_copy(update={"quality_deciles": deciles})
-    fit.verifier.save(OUT / "verifier.json")
+    verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
     metrics = {
         **fit.figures(),

@@ -39,7 +39,6 @@ from faceops.verification.grouping import (
     STRICT,
     group_people,
     link_faces,
-    mean_rows,
     normalised_scores,
     one_each,
     pairs_within,
@@ -54,7 +53,6 @@ from faceops.verification.normalisation import (
     pair_rate,
     rate_at,
     skipped_of,
-    unit,
 )
 from faceops.verification.thresholds import Thresholds, as_threshold
 
@@ -74,19 +72,6 @@ def effective_people(photos: Sequence[int]) -> float:
     `photos` are the numbers of photos of its people.
     """
     return float((np.asarray(photos, float) ** _PHOTOS).sum())
-
-
-def person_templates(embeddings: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """Return the mean of each person's embeddings, float32 (P, D), L2-normalised.
-
-    It stands for the person in a search: at one FPIR, more known people are named rightly than
-    with the best of a person's faces.
-
-    Args:
-        embeddings: float32 (G, D), L2-normalised.
-        person: int (G,), from 0 to P - 1.
-    """
-    return unit(mean_rows(embeddings, person))
 
 
 @dataclass(frozen=True)
@@ -189,7 +174,7 @@ def measure_album(
 
     Args:
         faces: float32 (N, D), the embeddings to be named, L2-normalised.
-        gallery: float32 (G, D), the enrolled people, see `person_templates`.
+        gallery: float32 (G, D), the enrolled people, see `Normalisation.templates`.
         photos: int (N,), the photo of each face; two faces of one photo are two people.
     """
     chosen = _sample(faces, SAMPLE)

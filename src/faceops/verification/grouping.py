@@ -6,7 +6,7 @@ scores, with the groups found so far as cohort.
 
 import numpy as np
 
-from faceops.verification.normalisation import Cohort, Normalisation, skipped_of, unit
+from faceops.verification.normalisation import Cohort, Normalisation, skipped_of
 from faceops.verification.verifier import Verifier
 
 # Normalised scores z, a constant and so much for each score that `skipped_of` leaves out: groups
@@ -63,7 +63,7 @@ def _compare_groups(
     """Return z of the groups' means, float32 (G, G), and which groups resemble no larger one."""
     skipped = skipped_of(len(faces))
     doubtful = _DOUBTFUL[0] + _DOUBTFUL[1] * skipped
-    means, sizes = unit(mean_rows(faces, groups)), np.bincount(groups)
+    means, sizes = normalisation.templates(faces, groups), np.bincount(groups)
     rank = np.argsort(np.lexsort((np.arange(len(sizes)), -sizes)))
     larger = rank[None, :] < rank[:, None]
     core = np.ones(len(sizes), bool)
@@ -84,17 +84,10 @@ def _scores(
 
 
 def normalised_scores(cohort: Cohort, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return z of described rows `a` (N, D + 2) and `b` (M, D + 2), float32 (N, M)."""
+    """Return z of described rows `a` and `b`, see `Cohort.describe`, float32 (N, M)."""
     known = cohort.normalisation
     result: np.ndarray = (cohort.verifier.logit_matrix(a, b) - known.shift) / known.scale
     return result
-
-
-def mean_rows(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the mean of `faces` (N, D) of each group, float64 (G, D), not normalised."""
-    sums = np.zeros((groups.max(initial=-1) + 1, faces.shape[1]))
-    np.add.at(sums, groups, faces)
-    return sums / np.bincount(groups)[:, None]
 
 
 def one_each(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:

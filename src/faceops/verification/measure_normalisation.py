@@ -52,6 +52,7 @@ def measure_normalisation(
     """
     names = np.full(len(persons), _ONLY_SET) if populations is None else np.asarray(populations)
     draft = Normalisation(
+        parts=list(verifier.parts),
         weight=verifier.weight.tolist(), centre=_centre(embeddings, persons).tolist(),
         link=_raw_score(verifier, log_odds_at(pair_tail, _LINK_RATE)),
         scale=1, shift=0, shape=[], populations=[],

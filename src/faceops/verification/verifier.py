@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -90,19 +90,28 @@ def reaches(scores: np.ndarray | float, threshold: float) -> np.ndarray:
     return np.greater_equal(scores, np.float64(threshold))
 
 
+class Part(NamedTuple):
+    """The numbers of one network in an embedding in which those of several are side by side."""
+
+    size: int
+    share: float  # their squared length, and the network's weight in normalised scores
+
+
 @dataclass(frozen=True)
 class Verifier:
     """A linear layer on the element-wise squared differences of two embeddings, calibrated.
 
     `weight` is float32 (D,), with entries that were fitted ("linear") or are all the same
     ("distance": the squared distance). `calibration` maps the layer's raw logit to log odds. The
-    probabilities assume equal priors: as many genuine as impostor pairs.
+    probabilities assume equal priors: as many genuine as impostor pairs. `parts` are those of the
+    embeddings, in order; none if they come from one network.
     """
 
     weight: np.ndarray
     bias: float
     kind: Kind
     calibration: Calibration = field(default_factory=Calibration)
+    parts: tuple[Part, ...] = ()
 
     def logit(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds, float32, for `a` and `b` (..., D), broadcast over rows."""
@@ -137,6 +146,7 @@ class Verifier:
             "bias": float(self.bias),
             "weight": self.weight.tolist(),
             "calibration": self.calibration.to_json(),
+            "parts": [list(part) for part in self.parts],
         }
         write_json(path, content)
 
@@ -151,6 +161,7 @@ class Verifier:
             content: dict[str, Any] = json.loads(path.read_text("utf-8"))
             weight = np.array(content["weight"], np.float32)
             kind, bias = content["kind"], float(content["bias"])
+            parts = tuple(Part(int(size), float(share)) for size, share in content.get("parts", []))
             saved = content.get("calibration")
             calibration = Calibration.from_json(saved) if saved else Calibration("platt")
             if kind not in ("linear", "distance"):
@@ -164,7 +175,7 @@ class Verifier:
                 f"{path} is not a verifier ({type(error).__name__}: {error}); "
                 "run the verify stage again."
             ) from None
-        return cls(weight, bias, kind, calibration)
+        return cls(weight, bias, kind, calibration, parts)
 
 
 CLIP = 1e-7  # the resolution of float32 probabilities

@@ -14,7 +14,6 @@ from faceops.verification.album import (
     Album,
     AlbumThreshold,
     measure_album,
-    person_templates,
     threshold_in,
 )
 from faceops.verification.pairs import row_blocks
@@ -27,7 +26,7 @@ class AlbumScores:
     """How the faces of one album are compared.
 
     Attributes:
-        faces: what `verifier` compares, float32: embeddings (N, D), or described ones (N, D + 2).
+        faces: what `verifier` compares, float32: embeddings (N, D), or described ones.
         verifier: normalises where the release has a normalisation.
         album: None where it has none.
     """
@@ -99,7 +98,7 @@ def search_album(
     enrolled, whose = embeddings[gallery], gallery_person
     people, own, photos = np.unique(gallery_person, return_inverse=True, return_counts=True)
     if thresholds is not None and thresholds.normalisation is not None:
-        enrolled, whose = person_templates(enrolled, own), people
+        enrolled, whose = thresholds.normalisation.templates(enrolled, own), people
     scored = score_album(embeddings[probes], enrolled, verifier, thresholds)
     normalised = scored.album is not None  # log odds tell near-certain ones apart
     described = scored.describe(enrolled)

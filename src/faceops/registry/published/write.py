@@ -24,6 +24,7 @@ from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.evaluate.report import model_card
+from faceops.release.joined_embedder import with_dlib
 from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import is_synthetic
 from faceops.verification.split_faces import evenly_spread
@@ -32,7 +33,7 @@ from faceops.weights.fetch import weight_path
 
 # The file of the bundle, and the weights that it is made of.
 MADE_OF = {
-    contract.EMBEDDER: ("sface",),
+    contract.EMBEDDER: ("sface", "dlib"),
     contract.DETECTOR: ("yunet",),
     contract.LANDMARKS: ("onet",),
 }
@@ -43,8 +44,9 @@ _AS_PUBLISHED = "as published, not trained further"
 def write_published(root: Path, folder: Path = FILES) -> Release:
     """Write the package's files of the published release to `folder`; return their release.
 
-    Its embedder is SFace's own graph with preprocessing and normalisation around it, made without
-    torch; the build's thresholds and figures hold for it, because both give the same embeddings.
+    Its embedder is SFace's own graph with preprocessing and normalisation around it, and dlib's
+    beside it, made without torch; the build's thresholds and figures hold for it, because both give
+    the same embeddings.
 
     Args:
         root: the repository, after `faceops params use lfw_calibrated` and `dvc repro`.
@@ -55,7 +57,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
     """
     release = contract.read_release(root / "build/export")
     source = release.weights[contract.EMBEDDER].source
-    if not source.endswith(_AS_PUBLISHED) or is_synthetic(release.data):
+    if _AS_PUBLISHED not in source or is_synthetic(release.data):
         raise FaceOpsError(
             f"{root / 'build/export'} is not SFace as published, calibrated on real photos "
             f"({source}); run `faceops params use lfw_calibrated` and `dvc repro` on LFW."
@@ -84,7 +86,9 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
 
 def _write_models(root: Path, folder: Path, release: Release) -> Release:
     """Write the model files; return `release` with their sha256 and contract id."""
-    embedder = export.serialise(adapt_embedder(onnx.load(weight_path("sface"))))
+    share = release.params["export"]["dlib_share"]
+    joined = with_dlib(adapt_embedder(onnx.load(weight_path("sface"))), share)
+    embedder = export.serialise(joined)
     _require_same_embeddings(root, embedder, release.params["export"])
     (folder / contract.EMBEDDER).write_bytes(embedder)
     detector = with_symbolic_size(weight_path("yunet").read_bytes())

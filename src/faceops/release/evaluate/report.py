@@ -71,8 +71,8 @@ def about_release(
     )
     weights, licences = sorted(release.weights.items()), []
     for file, weight in weights:
-        entry = catalogue.get(weight.source.partition(":")[0])
-        terms = f" {entry.terms}" if entry else ""
+        names = [part.partition(":")[0] for part in weight.source.split("; ")]
+        terms = "".join(f" {catalogue[name].terms}" for name in names if name in catalogue)
         licences.append(f"{file}: {weight.licence}; {weight.source}.{terms}")
     lineage = [
         ("contract id, which stored embeddings pin", release.contract_id),
@@ -88,7 +88,7 @@ def _seen(release: Release) -> list[str]:
     source = release.weights[EMBEDDER].source
     items = [f"Embedder: {source}."]
     splits = release.data.get("splits", {})
-    trained = "Verifier fitted on" if source.endswith(_NOT_TRAINED) else "Trained on"
+    trained = "Verifier fitted on" if _NOT_TRAINED in source else "Trained on"
     for name, use in ({"train": trained} | _SPLIT_USE).items():
         if name in splits:
             count = splits[name]

@@ -1,0 +1,258 @@
+"""An embedder of two networks, SFace and dlib's ResNet, whose cosines are averaged.
+
+Two networks that were trained on different photos err on different faces. Each normalises its
+embedding; side by side, scaled by the square roots of their shares, they are one embedding of
+length 1 whose cosines are the average of theirs. dlib's network takes a third of SFace's time.
+
+dlib's ResNet (King 2017, the `face_recognition_resnet_model_v1` of dlib-models) is a ResNet-34 with
+fewer layers and half the channels (He et al. 2016). It is written out here from the copy in the npm
+package face-api, whose tensors are quantised to 8 bits.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from faceops.base.errors import FaceOpsError
+from faceops.faces.align import CROP_SIZE, TEMPLATE
+from faceops.release.verifier_graph import IR_VERSION
+from faceops.verification.verifier import Part
+from faceops.weights.fetch import weight_path
+
+DLIB_SIZE = 128
+CHIP = 150  # pixels, the side of dlib's input
+# The middles of the eyes in a chip: the mean face of dlib's five-point model with a margin of a
+# quarter of the face on each side, see `get_face_chip_details` in dlib.
+_CHIP_EYES = np.array([[47.73, 47.13], [100.28, 47.13]])
+_MEANS, _DIVISOR = (122.782, 117.001, 104.298), 256.0  # RGB
+# The residual blocks between two that halve the sides, by their number of channels.
+_BLOCKS = {32: 3, 64: 3, 128: 2, 256: 2}
+
+
+class _Graph:
+    """Nodes and constants under construction; each value's name starts with `prefix`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, values: np.ndarray) -> str:
+        name = f"{self.prefix}c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def add(self, kind: str, *inputs: str | np.ndarray, **attributes: Any) -> str:
+        names = [self.constant(one) if isinstance(one, np.ndarray) else one for one in inputs]
+        output = f"{self.prefix}v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, names, [output], **attributes))
+        return output
+
+
+class _Tensors:
+    """The tensors of a file of tfjs, as nodes that compute them from the file's own bytes.
+
+    ONNX Runtime computes them once, at loading. So the graph holds the published bytes, which is
+    what `faceops.registry.published` needs, and is a quarter of the size.
+    """
+
+    def __init__(self, content: bytes, manifest: bytes, graph: _Graph) -> None:
+        self._content, self._graph = content, graph
+        self._places: dict[str, tuple[int, dict[str, Any]]] = {}
+        start = 0
+        for entry in json.loads(manifest)[0]["weights"]:
+            self._places[entry["name"]] = start, entry
+            itemsize = np.dtype(entry.get("quantization", entry)["dtype"]).itemsize
+            start += int(np.prod(entry["shape"])) * itemsize
+        if start != len(content):
+            raise ValueError(f"{start} bytes are described, there are {len(content)}")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._places[name][1]["shape"])
+
+    def __getitem__(self, name: str) -> str:
+        start, entry = self._places[name]
+        known, graph = entry.get("quantization"), self._graph
+        dtype, count = (known or entry)["dtype"], int(np.prod(entry["shape"]))
+        values = np.frombuffer(self._content, dtype, count, start).reshape(entry["shape"])
+        if known is None:
+            return graph.constant(values)
+        floats = graph.add("Cast", values, to=TensorProto.FLOAT)
+        scaled = graph.add("Mul", floats, np.array(known["scale"], np.float32))
+        return graph.add("Add", scaled, np.array(known["min"], np.float32))
+
+
+def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
+    """Return the ONNX model "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, 128).
+
+    The crop is resampled to dlib's own alignment, which shows the chin's lower edge too: below the
+    crop its last row is repeated (TAR at FAR 1e-4 of SFace and dlib .9872, of .9875 with a larger
+    crop; LFW View 2).
+
+    Args:
+        content: `face_recognition_model.bin`.
+        manifest: the JSON that names its tensors.
+        opset: of ONNX.
+
+    Raises:
+        FaceOpsError: the files do not belong together or are of another network.
+    """
+    graph = _Graph("dlib_")
+    try:
+        tensors = _Tensors(content, manifest, graph)
+        output = _network(graph, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FaceOpsError(
+            f"the weights dlib and dlib_manifest do not fit together ({error}); fetch them again "
+            "with `faceops weights fetch`."
+        ) from None
+    graph.nodes.append(helper.make_node("LpNormalization", [output], ["embeddings"], axis=1, p=2))
+    return _model(graph.nodes, graph.constants, DLIB_SIZE, opset)
+
+
+def _network(graph: _Graph, tensors: _Tensors) -> str:
+    across, down = _chip_samples()
+    value = graph.add("Cast", "crops", to=TensorProto.FLOAT)
+    value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
+    value = graph.add("MatMul", graph.add("MatMul", down, value), across.T)
+    value = graph.add("Sub", value, np.array(_MEANS, np.float32).reshape(1, 3, 1, 1))
+    value = graph.add("Mul", value, np.array(1 / _DIVISOR, np.float32))
+    value = _convolution(graph, tensors, value, "conv32_down", stride=2, relu=True)
+    value = graph.add("MaxPool", value, kernel_shape=[3, 3], strides=[2, 2])
+    side = (((CHIP - 7) // 2 + 1) - 3) // 2 + 1
+    for channels, blocks in _BLOCKS.items():
+        if channels > 32:
+            value, side = _halved(graph, tensors, value, f"conv{channels}_down", side)
+        for number in range(1, blocks + 1):
+            name = f"conv{channels}_{number}"
+            mapped = _convolution(graph, tensors, value, f"{name}/conv1", relu=True)
+            mapped = _convolution(graph, tensors, mapped, f"{name}/conv2")
+            value = graph.add("Relu", graph.add("Add", mapped, value))
+    value, side = _halved(graph, tensors, value, "conv256_down_out", side)
+    value = graph.add("Flatten", graph.add("GlobalAveragePool", value))
+    return graph.add("MatMul", value, tensors["fc"])
+
+
+def _convolution(
+    graph: _Graph, tensors: _Tensors, value: str, name: str, *, stride: int = 1, relu: bool = False
+) -> str:
+    """Convolution and the scale per channel that dlib keeps of batch normalisation."""
+    scale = tensors[f"{name}/scale/weights"]
+    kernel = graph.add("Mul", tensors[f"{name}/conv/filters"], scale)  # (H, W, in, out)
+    kernel = graph.add("Transpose", kernel, perm=[3, 2, 0, 1])
+    bias = graph.add("Mul", tensors[f"{name}/conv/bias"], scale)
+    bias = graph.add("Add", bias, tensors[f"{name}/scale/biases"])
+    side = tensors.shape(f"{name}/conv/filters")[0]
+    margin = side // 2 if stride == 1 else 0
+    value = graph.add(
+        "Conv", value, kernel, bias,
+        kernel_shape=[side, side], strides=[stride, stride], pads=[margin] * 4,
+    )  # fmt: skip
+    return graph.add("Relu", value) if relu else value
+
+
+def _halved(graph: _Graph, tensors: _Tensors, value: str, name: str, side: int) -> tuple[str, int]:
+    """A residual block that halves the sides; its shortcut averages and has zeros as new channels.
+
+    Without padding the convolution may give one row and column less than the average; they are 0.
+    """
+    mapped = _convolution(graph, tensors, value, f"{name}/conv1", stride=2, relu=True)
+    mapped = _convolution(graph, tensors, mapped, f"{name}/conv2")
+    lacking = (side // 2) - ((side - 3) // 2 + 1)
+    if lacking:
+        mapped = graph.add("Pad", mapped, np.array([0, 0, 0, 0, 0, 0, lacking, lacking]))
+    shortcut = graph.add("AveragePool", value, kernel_shape=[2, 2], strides=[2, 2])
+    *_, inputs, outputs = tensors.shape(f"{name}/conv1/conv/filters")
+    if outputs > inputs:
+        shortcut = graph.add("Pad", shortcut, np.array([0, 0, 0, 0, 0, outputs - inputs, 0, 0]))
+    return graph.add("Relu", graph.add("Add", shortcut, mapped)), side // 2
+
+
+def _chip_samples() -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 (150, 112) twice: what each column and row of a chip takes of a crop's."""
+    eyes = TEMPLATE[:2].astype(np.float64)
+    scale = (_CHIP_EYES[1, 0] - _CHIP_EYES[0, 0]) / (eyes[1, 0] - eyes[0, 0])
+    places = (np.arange(CHIP)[:, None] - _CHIP_EYES.mean(axis=0)) / scale + eyes.mean(axis=0)
+    places = places.clip(0, CROP_SIZE - 1)
+    columns = np.arange(CROP_SIZE)
+    across, down = (
+        np.maximum(1 - np.abs(axis[:, None] - columns), 0).astype(np.float32) for axis in places.T
+    )
+    return across, down
+
+
+def with_dlib(network: onnx.ModelProto, share: float) -> onnx.ModelProto:
+    """Return `network` joined with dlib's ResNet, whose share in the cosine is `share`, 0 to 1.
+
+    With a share of 0 it is `network` itself.
+
+    Args:
+        network: "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, D), L2-normalised. Its
+            nodes and constants keep their names and order.
+
+    Raises:
+        FaceOpsError: the weights of dlib are not available.
+    """
+    if not share:
+        return network
+    opset = network.opset_import[0].version
+    content, manifest = (weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest"))
+    return join_embedders([network, dlib_graph(content, manifest, opset)], [1 - share, share])
+
+
+def parts_of(network: onnx.ModelProto, share: float) -> tuple[Part, ...]:
+    """Return the parts of the embeddings of `with_dlib`; none if they come from one network."""
+    if not share:
+        return ()
+    return Part(embedding_size(network), 1 - share), Part(DLIB_SIZE, share)
+
+
+def embedding_size(model: onnx.ModelProto) -> int:
+    """Return D of a model whose output is "embeddings" (batch, D)."""
+    size: int = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    return size
+
+
+def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -> onnx.ModelProto:
+    """Return one model of `models`, the cosines of whose embeddings are the average by `shares`.
+
+    Args:
+        models: "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, D), L2-normalised, of the
+            same opset; all values but these two have different names in each.
+        shares: one a model, above 0, with the sum 1.
+    """
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+    parts, size = [], 0
+    for number, (model, share) in enumerate(zip(models, shares, strict=True)):
+        graph = onnx.GraphProto()
+        graph.CopyFrom(model.graph)
+        part = f"embeddings_{number}"
+        for node in graph.node:
+            node.output[:] = [part if name == "embeddings" else name for name in node.output]
+        root = numpy_helper.from_array(np.array(share**0.5, np.float32), f"{part}_scale")
+        nodes += [*graph.node, helper.make_node("Mul", [part, root.name], [f"{part}_scaled"])]
+        constants += [*graph.initializer, root]
+        parts.append(f"{part}_scaled")
+        size += embedding_size(model)
+    nodes.append(helper.make_node("Concat", parts, ["embeddings"], axis=1))
+    (opset,) = {model.opset_import[0].version for model in models}
+    return _model(nodes, constants, size, opset)
+
+
+def _model(
+    nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto], size: int, opset: int
+) -> onnx.ModelProto:
+    crops = helper.make_tensor_value_info(
+        "crops", TensorProto.UINT8, ["batch", CROP_SIZE, CROP_SIZE, 3]
+    )
+    embeddings = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", size])
+    graph = helper.make_graph(list(nodes), "embedder", [crops], [embeddings], list(constants))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version, model.producer_name = IR_VERSION, "faceops"
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -1,0 +1,106 @@
+"""Two networks in one embedder: their cosines are averaged, from the published bytes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.inference_session import open_session
+from faceops.faces.landmarks import LandmarkRefiner
+from faceops.photos.open_photo import open_photo
+from faceops.release.embedder_graph import adapt_embedder
+from faceops.release.export import serialise
+from faceops.release.int8_graph import fold_constants, quantise_embedder
+from faceops.release.joined_embedder import dlib_graph, embedding_size, with_dlib
+from faceops.weights.catalogue import read_catalogue
+from tests.release.test_int8_graph import small_net
+
+CROPS = np.random.default_rng(3).integers(0, 256, (4, 112, 112, 3), np.uint8)
+
+
+def embed(model: onnx.ModelProto, crops: np.ndarray) -> np.ndarray:
+    return np.asarray(open_session(serialise(model), 1).run(None, {"crops": crops})[0])
+
+
+@pytest.fixture(scope="module")
+def files(weights_dir: Path) -> list[bytes]:
+    catalogue = read_catalogue()
+    return [(weights_dir / catalogue[n].file).read_bytes() for n in ("dlib", "dlib_manifest")]
+
+
+@pytest.fixture(scope="module")
+def sface(weights_dir: Path) -> onnx.ModelProto:
+    return adapt_embedder(onnx.load(weights_dir / read_catalogue()["sface"].file))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_cosines_are_averaged_by_the_shares(
+    sface: onnx.ModelProto, files: list[bytes], share: float
+) -> None:
+    joined = with_dlib(sface, share)
+    found = embed(joined, CROPS)
+    one, other = embed(sface, CROPS), embed(dlib_graph(*files, opset=11), CROPS)
+    assert found.shape == (4, embedding_size(joined)) == (4, 256)
+    expected = (1 - share) * one @ one.T + share * other @ other.T
+    np.testing.assert_allclose(found @ found.T, expected, atol=1e-5)
+    assert serialise(joined) == serialise(with_dlib(sface, share))
+
+
+def test_a_share_of_0_is_the_network_itself(sface: onnx.ModelProto) -> None:
+    assert with_dlib(sface, 0) is sface
+
+
+def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files: list[bytes]) -> None:
+    graph = dlib_graph(*files, opset=18)
+    held = [t.raw_data for t in graph.graph.initializer if t.raw_data and t.raw_data in files[0]]
+    assert sum(map(len, held)) > 0.99 * len(files[0])
+    folded = fold_constants(graph)
+    kinds = [node.op_type for node in folded.graph.node]
+    assert kinds.count("Cast") == 1 and kinds.count("Conv") == 29
+    np.testing.assert_allclose(embed(folded, CROPS), embed(graph, CROPS), atol=1e-5)
+
+
+def test_int8_keeps_the_first_layers_of_both_networks_in_float32() -> None:
+    joined = with_dlib(small_net(), 0.5)
+    quantised = quantise_embedder(joined, CROPS, float_layers=1)
+    made_by = {name: node.op_type for node in quantised.graph.node for name in node.output}
+    floats = [
+        node.op_type
+        for node in quantised.graph.node
+        if node.op_type in ("Conv", "MatMul")
+        and "DequantizeLinear" not in [made_by.get(name) for name in node.input]
+    ]
+    assert sorted(floats)[:2] == ["Conv", "Conv"]  # of each network one
+    assert floats.count("MatMul") == 2  # dlib's alignment
+    assert (embed(joined, CROPS) * embed(quantised, CROPS)).sum(axis=1).min() > 0.98
+
+
+def test_dlibs_network_knows_people(files: list[bytes], weights_dir: Path, lfw_root: Path) -> None:
+    # Its accuracy on LFW is that of the original weights only with the right alignment, colours,
+    # padding and order of layers.
+    catalogue = read_catalogue()
+    detector = Detector(with_symbolic_size((weights_dir / catalogue["yunet"].file).read_bytes()))
+    finder = FaceFinder(detector, LandmarkRefiner(weights_dir / catalogue["onet"].file))
+    people = ("Pete_Sampras", "Tiger_Woods", "Winona_Ryder", "Vicente_Fox", "Naomi_Watts")
+    crops = []
+    for person in people:
+        for number in (1, 2, 3, 4):
+            path = lfw_root / "lfw-deepfunneled" / person / f"{person}_{number:04}.jpg"
+            faces = finder.find(open_photo(path).pixels)
+            crops.append(max(faces, key=lambda face: face.detection.size).crop)
+    embeddings = embed(dlib_graph(*files, opset=18), np.stack(crops))
+    distances = np.linalg.norm(embeddings[:, None] - embeddings, axis=2)
+    same = np.repeat(np.arange(5), 4)[:, None] == np.repeat(np.arange(5), 4)
+    # dlib's tolerance of .6 for its own length of about 1.4 is .43 of unit vectors.
+    assert distances[same].max() < 0.45 < np.quantile(distances[~same], 0.05)
+
+
+def test_a_manifest_of_other_weights_is_one_sentence(files: list[bytes]) -> None:
+    with pytest.raises(FaceOpsError, match="dlib and dlib_manifest do not fit together"):
+        dlib_graph(files[0][:-1], files[1], opset=18)
+    with pytest.raises(FaceOpsError, match="dlib and dlib_manifest do not fit together"):
+        dlib_graph(files[0], b"{}", opset=18)
