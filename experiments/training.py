@@ -6,8 +6,9 @@ Everything in experiments/ that touches the training loop is here.
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ from faceops.embedding.training.inputs import TrainingInputs, trains_head_only
 from faceops.embedding.training.training_loop import Trainer
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.export import git_commit
+from faceops.verification.split_faces import photo_sources
 
+LFW = "lfw"  # the name of the source
 ROOT = Path(__file__).parent.parent
 BLOCK = 2048  # faces a file of embeddings; an interrupted run continues after the last one
 WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
@@ -67,9 +70,9 @@ class BuiltFaces:
     """The N aligned faces of a pipeline run.
 
     crops: uint8 (M, 112, 112, 3) RGB, memory-mapped; rows: int64 (N,), each face's row in it.
-    persons, paths, splits: text (N,); negative_only: bool (N,), the person has one photo.
+    persons, paths, splits, sources: text (N,); negative_only: bool (N,), the person has one photo.
     missing: paths of rejected photos.
-    hashes: sha256 of the table of faces and of the crops.
+    hashes: sha256 of the table of faces, of the crops, and of the choice among them.
     """
 
     crops: np.ndarray
@@ -77,9 +80,10 @@ class BuiltFaces:
     persons: np.ndarray
     paths: np.ndarray
     splits: np.ndarray
+    sources: np.ndarray
     negative_only: np.ndarray
     missing: tuple[str, ...]
-    hashes: tuple[str, str]
+    hashes: tuple[str, ...]
 
     def labelled(self, split: str) -> FaceDataset:
         """Return the faces of `split` for the training loop."""
@@ -87,6 +91,24 @@ class BuiltFaces:
         return FaceDataset.of(
             self.crops, self.rows[part], self.persons[part].tolist(), self.negative_only[part]
         )
+
+    def at_most(self, most: Mapping[str, int], seed: int) -> "BuiltFaces":
+        """Return the faces with at most `most[split]` of each person, drawn by `seed`.
+
+        All photos of LFW stay: its lists of pairs name them. `most` is at least 2.
+        """
+        kept, taken = self.sources == LFW, Counter[str]()
+        for row in np.random.default_rng(seed).permutation(np.flatnonzero(~kept)):
+            person = self.persons[row]
+            kept[row] = taken[person] < most[self.splits[row]]
+            taken[person] += 1
+        arrays = {
+            field.name: value[kept]
+            for field in fields(self)
+            if field.name != "crops" and isinstance(value := getattr(self, field.name), np.ndarray)
+        }
+        chosen = hashlib.sha256(kept.tobytes()).hexdigest()
+        return replace(self, **arrays, hashes=(*self.hashes, chosen))
 
     def embedded(self, embeddings: np.ndarray) -> EmbeddedFaces:
         """Return all faces with their `embeddings`, float32 (N, D)."""
@@ -102,7 +124,7 @@ class BuiltFaces:
 
 
 def read_build(build: Path) -> BuiltFaces:
-    """Read the outputs of the stages `crop` and `split` below the folder `build`.
+    """Read the outputs of the stages `validate`, `crop` and `split` below the folder `build`.
 
     Raises:
         FaceOpsError: a file is absent or unreadable.
@@ -118,12 +140,14 @@ def read_build(build: Path) -> BuiltFaces:
         raise FaceOpsError(
             f"{build} cannot be read ({reason}); run `dvc repro split`, or name another --build."
         ) from None
+    paths = np.array(table["path"].to_pylist(), dtype=str)
     return BuiltFaces(
         crops=crops,
         rows=table["crop"].to_numpy().astype(np.int64),
         persons=np.array(table["person"].to_pylist(), dtype=str),
-        paths=np.array(table["path"].to_pylist(), dtype=str),
+        paths=paths,
         splits=np.array(table["split"].to_pylist(), dtype=str),
+        sources=photo_sources(build / "validate/manifest.parquet", paths),
         negative_only=table["negative_only"].to_numpy(),
         missing=tuple(row["path"] for row in cropped if row["status"] != ACCEPTED),
         hashes=(sha256_file(split_file), sha256_file(crops_file)),
@@ -131,20 +155,29 @@ def read_build(build: Path) -> BuiltFaces:
 
 
 def embed_faces(
-    model: Embedder, faces: BuiltFaces, folder: Path, device: torch.device
+    model: Embedder,
+    faces: BuiltFaces,
+    folder: Path,
+    device: torch.device,
+    mirrored: bool = False,
 ) -> np.ndarray:
-    """Return the L2-normalised embeddings of all `faces`, float32 (N, D), without mirroring.
+    """Return the L2-normalised embeddings of all `faces`, float32 (N, D).
 
-    They are cached in `folder`, keyed by the model's weights and the crops.
+    With `mirrored` each is the mean of the crop's and of its mirror image's. They are cached in
+    `folder`, keyed by the model's weights and the crops.
     """
     key = hashlib.sha256("".join((*faces.hashes, weights_sha256(model))).encode()).hexdigest()
-    home = folder / f"embeddings-{key[:16]}"
+    home = folder / f"embeddings-{key[:16]}{'-mirrored' * mirrored}"
     home.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in track(range(0, len(faces.rows), BLOCK), "embed blocks of faces"):
         file = home / f"{start}.npy"
         if not file.exists():
-            block = embed_crops(model, faces.crops[faces.rows[start : start + BLOCK]], 64, device)
+            crops = faces.crops[faces.rows[start : start + BLOCK]]
+            block = embed_crops(model, crops, 64, device)
+            if mirrored:
+                block += embed_crops(model, crops[:, :, ::-1], 64, device)
+                block /= np.linalg.norm(block, axis=1, keepdims=True)
             with atomic_path(file) as temporary, temporary.open("wb") as opened:
                 np.save(opened, block)
         parts.append(np.load(file))

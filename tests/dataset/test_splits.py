@@ -56,15 +56,24 @@ def test_lfw_lists_determine_the_split() -> None:
     photos = crowd(300)
     dev_train = [f"person {n}" for n in range(200)]
     dev_test = [f"Person_{n}" for n in range(200, 280)]
-    splits = split_by_lists(photos, dev_train, dev_test, 0.1, 7)
+    splits = split_by_lists(photos, dev_train, dev_test, (0.1, 0.1), 7)
     assert {splits[f"Person_{n}"] for n in range(200, 280)} == {"test"}
-    assert {splits[f"Person_{n}"] for n in range(280, 300)} == {"train"}  # in neither list
     validating = [n for n in range(200) if splits[f"Person_{n}"] == "val"]
     assert 8 <= len(validating) <= 36
     with pytest.raises(FaceOpsError, match="both name"):
-        split_by_lists(photos, dev_train, ["Person_3"], 0.1, 7)
+        split_by_lists(photos, dev_train, ["Person_3"], (0.1, 0.1), 7)
     with pytest.raises(FaceOpsError, match="0 to test"):
-        split_by_lists(photos, dev_train, ["Nobody"], 0.1, 7)
+        split_by_lists(photos, [*photos], ["Nobody"], (0.1, 0.1), 7)
+
+
+def test_people_of_other_sources_than_lfw_are_in_all_three_splits() -> None:
+    photos = crowd(1200)
+    listed = [f"Person_{n}" for n in range(200)]
+    splits = split_by_lists(photos, listed[:100], listed[100:], (0.1, 0.2), 7)
+    others = [splits[person] for person in photos if person not in listed]
+    for split, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+        assert others.count(split) / len(others) == pytest.approx(share, abs=0.04)
+    assert {splits[person] for person in listed[:100]} == {"train", "val"}
 
 
 @pytest.mark.lfw

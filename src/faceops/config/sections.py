@@ -93,7 +93,7 @@ class Split(Section):
     val: float = param(
         0.62, "share of people (by lfw: of DevTrain); they calibrate the thresholds", gt=0, lt=1
     )
-    test: float = param(0.15, "share of people (by random)", gt=0, lt=1)
+    test: float = param(0.15, "share of people (by lfw: of those in neither list)", gt=0, lt=1)
     seed: int = param(7, "seed of the random split", ge=0)
 
     @model_validator(mode="after")

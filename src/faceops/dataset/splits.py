@@ -50,14 +50,21 @@ def split_by_lists(
     photos: Mapping[str, int],
     dev_train: Iterable[str],
     dev_test: Iterable[str],
-    val: float,
+    shares: tuple[float, float],
     seed: int,
     min_photos: int = 2,
 ) -> dict[str, str]:
     """Return person -> split by LFW's official lists.
 
-    DevTest's people are for test. A share `val` of DevTrain's people, by `draw`, is for
-    validation; the others, and people in neither list (of other sources), are for training.
+    DevTest's people are for test. A share of DevTrain's people, by `draw`, is for validation, the
+    others are for training. People in neither list, of other sources, are split by `draw`.
+
+    Args:
+        photos: person -> count of photos.
+        dev_train, dev_test: names in any spelling; the same name in another source is the same
+            person.
+        shares: of validation people, and of test people among those in neither list.
+        min_photos: people with fewer are used as negatives only.
 
     Raises:
         FaceOpsError: a split has fewer than two people with `min_photos`.
@@ -66,11 +73,12 @@ def split_by_lists(
     if both := sorted(train_keys & test_keys):
         raise FaceOpsError(f"LFW's lists both name {both[0]}; restore the official lists.")
     draws = {person: draw(seed, person) for person in photos}
+    val, test = shares
     splits = {}
     for person, value in draws.items():
         key = name_key(person)
-        is_val = key in train_keys and value < val
-        splits[person] = TEST if key in test_keys else VAL if is_val else TRAIN
+        is_test = key in test_keys or (key not in train_keys and val <= value < val + test)
+        splits[person] = TEST if is_test else VAL if value < val else TRAIN
     _fill_up(splits, photos, draws, (TRAIN, VAL), min_photos)
     return splits
 

@@ -54,7 +54,7 @@ def _splits_by_params(photos: Counter[str], all_params: Params) -> dict[str, str
                 "its lists beside it, or set split.by to random."
             )
     people = read_people_list(lists[0]), read_people_list(lists[1])
-    return split_by_lists(photos, *people, params.val, params.seed, min_photos)
+    return split_by_lists(photos, *people, (params.val, params.test), params.seed, min_photos)
 
 
 def _read_faces() -> pa.Table:
