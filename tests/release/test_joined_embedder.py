@@ -96,7 +96,7 @@ def test_dlibs_network_knows_people(files: list[bytes], weights_dir: Path, lfw_r
     distances = np.linalg.norm(embeddings[:, None] - embeddings, axis=2)
     same = np.repeat(np.arange(5), 4)[:, None] == np.repeat(np.arange(5), 4)
     # dlib's tolerance of .6 for its own length of about 1.4 is .43 of unit vectors.
-    assert distances[same].max() < 0.45 < np.quantile(distances[~same], 0.05)
+    assert distances[same].max() < 0.45 < np.quantile(distances[~same], 0.1)
 
 
 def test_a_manifest_of_other_weights_is_one_sentence(files: list[bytes]) -> None:

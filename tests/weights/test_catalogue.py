@@ -19,7 +19,7 @@ terms = "ours"
 
 def test_every_weight_has_terms_and_a_source() -> None:
     catalogue = read_catalogue()
-    assert {"yunet", "sface", "onet", "synthetic_people", "dlib", "mobilefacenet"} <= set(catalogue)
+    assert {"yunet", "sface", "onet", "synthetic_people", "dlib"} <= set(catalogue)
     for weight in catalogue.values():
         assert len(weight.terms) > 40  # a sentence, not a word
         assert bool(weight.wheel) != bool(weight.npm)

@@ -33,7 +33,7 @@ class Choice:
     why: str
 
     def __str__(self) -> str:
-        published = "the published release (SFace, calibrated on LFW)"
+        published = "the published release (SFace and dlib, calibrated on LFW)"
         return f"using {published if self.model == PUBLISHED else self.model}: {self.why}"
 
 
