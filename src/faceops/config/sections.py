@@ -124,6 +124,9 @@ class Train(Section):
         "rgb", "channels of the network's input (pretrained: rgb)"
     )
     freeze: bool = param(True, "pretrained: train the last layers only, on cached features")
+    frozen_units: int = param(
+        0, "first units of the network whose weights stay; unused with freeze (SFace has 24)", ge=0
+    )
     people_per_batch: int = param(24, "P of a batch of P people x K photos", ge=2)
     photos_per_person: int = param(4, "K of a batch of P people x K photos", ge=2)
     negatives_per_batch: int = param(
@@ -132,7 +135,12 @@ class Train(Section):
         " negatives that it finds (about P x K)",
         ge=0,
     )
-    warmup_epochs: int = param(2, "epochs of classification", ge=0)
+    warmup_epochs: int = param(2, "epochs of the warm-up", ge=0)
+    warmup_loss: Literal["classification", "distillation"] = param(
+        "classification",
+        "distillation: the augmented crop gets the embedding that the start gives to the crop as"
+        " it is; needs freeze: false",
+    )
     warmup_sampler: Literal["balanced", "uniform", "uniform_all"] = param(
         "balanced",
         "balanced: P x K; uniform: each photo once per epoch, except those of people below"
@@ -168,7 +176,7 @@ class Train(Section):
     )
     flip: bool = param(False, "mirror half of the crops")
     jitter: float = param(
-        0.2, "strength of shift and scale; unused with freeze, as are the next five", ge=0, le=1
+        0.2, "strength of shift and scale; unused with freeze, as are the next eleven", ge=0, le=1
     )
     brightness: float = param(0.2, "strength of brightness and contrast", ge=0, le=1)
     blur: float = param(0.0, "strength of Gaussian blur (1: sigma up to 3 pixels)", ge=0, le=1)
@@ -177,6 +185,20 @@ class Train(Section):
     occlude: float = param(
         0.0, "share of crops with the lower face covered (masks, hands)", ge=0, le=1
     )
+    cover: float = param(
+        0.0, "share of crops with the eyes or another place covered in one colour", ge=0, le=1
+    )
+    exposure: float = param(
+        0.0, "strength of exposure and gamma (1: 2.5 stops either way)", ge=0, le=1
+    )
+    resolution: float = param(
+        0.0, "strength of lowered resolution (1: down to 20 of 112 pixels)", ge=0, le=1
+    )
+    noise: float = param(
+        0.0, "strength of noise (1: standard deviation up to 30 of 255)", ge=0, le=1
+    )
+    grey: float = param(0.0, "share of crops without colour", ge=0, le=1)
+    unaltered: float = param(0.0, "share of crops that none of these changes", ge=0, le=1)
     precision: Literal["float32", "bfloat16"] = param(
         "float32", "autocast type of the forward pass"
     )

@@ -224,7 +224,7 @@ def test_ctrl_c_saves_the_current_step(
 
 
 def test_averaged_weights_are_what_is_scored_and_kept(tmp_path: Path) -> None:
-    settings = tiny_training(warmup_epochs=1, triplet_epochs=0, ema_decay=0.5)
+    settings = tiny_training(warmup_epochs=2, triplet_epochs=0, ema_decay=0.5)
     plain, unaveraged = run(settings.model_copy(update={"ema_decay": 0.0}), tmp_path / "plain")
     _, result = run(settings, tmp_path / "averaged")
     saved = tensors_of(tmp_path / "averaged")
@@ -295,6 +295,45 @@ def test_a_pretrained_model_starts_its_classes_at_the_mean_embeddings(tmp_path: 
     centres = class_centres(inputs.embed_plain(model, "train"), TRAIN.labels)
     assert trainer.head.weight.shape == (4 + 3, 16)
     assert np.allclose(trainer.head.weight.detach().numpy(), centres)
+
+
+def test_distillation_learns_to_see_through_degradation_and_resumes(tmp_path: Path) -> None:
+    train, val = coloured_people(4, 3, singles=12, seed=1), coloured_people(6, 3, seed=2)
+    settings = tiny_training(
+        warmup_loss="distillation", warmup_sampler="uniform_all", warmup_epochs=8,
+        triplet_epochs=0, patience=8, learning_rate=0.0005, frozen_units=1, jitter=0.0,
+        brightness=0.0, exposure=1.0, grey=0.3, cover=0.3, resolution=0.5, unaltered=0.3,
+    )  # fmt: skip
+    inputs = PixelInputs(train, val, Augmentation.of(settings), CPU)
+
+    def trained(folder: Path, log: TrainingLog | None = None) -> tuple[Embedder, TrainingResult]:
+        model = small_network()
+        return model, Trainer(model, inputs, settings, folder, log=log).fit()
+
+    start, (whole, result) = small_network().eval(), trained(tmp_path / "whole")
+    losses = [row["loss"] for row in result.history[1:]]
+    assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2])
+    wanted = inputs.embed_plain(start, "val")  # people of whom the run has seen nothing
+    before, after, unaltered = (
+        float((wanted * inputs.embed_plain(model, "val", seed=seed)).sum(axis=1).mean())
+        for model, seed in ((start, 5), (whole, 5), (whole, None))
+    )
+    assert after > before + 0.03
+    assert unaltered > 0.9
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", KillAt(epoch=2))
+    again, continued = trained(tmp_path / "killed")
+    assert continued == result
+    assert same_weights(again, whole)
+
+
+def test_frozen_units_keep_their_weights_and_statistics(tmp_path: Path) -> None:
+    start = small_network()
+    run(tiny_training(frozen_units=3), tmp_path, model=small_network())
+    ended = tensors_of(tmp_path)["trained"]
+    kept = {name: torch.equal(value, ended[name]) for name, value in start.state_dict().items()}
+    assert all(same == name.startswith("trunk") for name, same in kept.items())
 
 
 def test_without_triplets_an_impatient_warm_up_ends_the_run(tmp_path: Path) -> None:

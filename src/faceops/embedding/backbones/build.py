@@ -130,6 +130,11 @@ def check_train_params(train: Train, path: Path) -> None:
             raise UsageError(
                 f"{path}: train.miners: there is no miner {name!r}; use {', '.join(miners)}."
             )
+    if train.warmup_loss == "distillation" and train.backbone == "pretrained" and train.freeze:
+        raise UsageError(
+            f"{path}: train.warmup_loss = distillation needs train.freeze false: it augments crops,"
+            " not cached features; train.frozen_units saves time too."
+        )
     try:
         with torch.device("meta"):
             build_backbone(train.backbone, train.embedding_size, train.input_size, train.colour)

@@ -19,6 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceops.config.sections import Train
+from faceops.embedding.training.degradation import (
+    add_noise,
+    change_exposure,
+    cover,
+    erase,
+    lower_resolution,
+    occlude,
+    remove_colour,
+)
 
 
 def change_brightness_contrast(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
@@ -165,95 +174,9 @@ def _cosines(device: torch.device) -> Tensor:
     return waves.float().to(device)
 
 
-# Of the side, in the aligned template: eyes at .46, tip of the nose at .64, mouth at .82.
-EYES_END = 60 / 112
-_HIGHEST, _LOWEST = 62 / 112, 84 / 112  # limits of its upper edge
-_HANDS = 0.35  # share of the covers
-
-
-def occlude(pixels: Tensor, draws: Tensor) -> Tensor:
-    """Cover each face from below the eyes downwards, by a mask or a hand.
-
-    A mask spans the face: any colour, more often pale, with faint pleats. A hand is narrower, has
-    the colour of the photo's own cheeks, and stripes like fingers. The upper edge lies anywhere
-    between below the eyes and the mouth, a little tilted and curved.
-
-    Args:
-        draws: (B, 12). Rows above `EYES_END` never change.
-    """
-    height, width = pixels.shape[2:]
-    (
-        kind, line, tilt, sag, middle, wide, red, green, blue, light, turn, phase,
-    ) = draws.T[:, :, None, None, None]  # fmt: skip
-    hand = kind < _HANDS
-    y = (torch.arange(height, device=pixels.device)[:, None] + 0.5) / height  # (H, 1)
-    x = (torch.arange(width, device=pixels.device) + 0.5) / width  # (W,)
-    half = torch.where(hand, 0.18 + 0.2 * wide, 0.33 + 0.1 * wide)
-    across = (x - 0.5 - (middle - 0.5) * torch.where(hand, 0.3, 0.08)) / half  # -1..1 on it
-
-    top = _HIGHEST + (_LOWEST - _HIGHEST) * line
-    top = top + (tilt - 0.5) * torch.where(hand, 0.3, 0.06) * across + 0.12 * sag * across**2
-    sides = 1 - torch.where(hand, 0, 0.5 * (y - EYES_END).clamp_min(0))  # a chin is narrower
-    sharp = height / 1.5  # an edge is a pixel and a half wide
-    covered = ((y - top.clamp_min(EYES_END)) * sharp).clamp(0, 1)
-    covered = covered * ((sides - across.abs()) * half * sharp).clamp(0, 1)  # (B, 1, H, W)
-
-    tint = torch.cat([red, green, blue], dim=1) - 0.5  # (B, 3, 1, 1)
-    cloth = 255 * (0.95 * light.sqrt() + 0.3 * wide * tint)
-    cheeks = pixels[..., height // 2 : round(0.66 * height), int(0.3 * width) : round(0.7 * width)]
-    skin = cheeks.mean((2, 3), keepdim=True)
-    colour = torch.where(hand, skin * (0.75 + 0.45 * light), cloth)
-    angle = torch.where(hand, 2 * turn - 1, math.pi / 2 + 0.3 * (turn - 0.5))
-    stripes = torch.where(hand, 7, 4 + 4 * red) * (x * angle.cos() + y * angle.sin())
-    depth = torch.where(hand, 0.2, 0.12 * green)
-    shade = 1 - depth * (math.pi * (stripes + phase)).sin().square() - 0.25 * across**2
-    return torch.lerp(pixels, (colour * shade).clamp_(0, 255), covered)
-
-
 def mirror(pixels: Tensor, draws: Tensor) -> Tensor:
     """Mirror each photo; `draws` (B, 0) is not used."""
     return pixels.flip(3)
-
-
-AREA = (0.02, 0.4)  # of the photo
-ASPECT = (0.3, 1 / 0.3)  # height over width
-_PLACES = 2**16
-
-
-def erase(pixels: Tensor, draws: Tensor) -> Tensor:
-    """Replace a rectangle of each photo by noise (random erasing, Zhong et al. 2020).
-
-    Its area is 2 to 40 % of the photo's, its height 0.3 to 3.3 times its width; sides longer than
-    the photo's are cut to these.
-
-    Args:
-        draws: (B, 5): area, aspect, place from the top and from the left, noise.
-    """
-    height, width = pixels.shape[2:]
-    area, aspect, top, left = draws.T[:4, :, None]  # (B, 1) each
-    area = (AREA[0] + (AREA[1] - AREA[0]) * area) * height * width
-    aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** aspect  # evenly on a log scale
-    rows = _stretch(height, top, (area * aspect).sqrt())
-    columns = _stretch(width, left, (area / aspect).sqrt())
-    # Each photo reads a shared noise array from its own offset, which avoids a copy per photo.
-    noise = _noise(pixels[0].numel(), pixels.device).unfold(0, pixels[0].numel(), 1)
-    noise = noise[(draws[:, 4] * _PLACES).long()].view(pixels.shape)
-    return torch.where(rows[:, None, :, None] & columns[:, None, None], noise, pixels)
-
-
-def _stretch(side: int, start: Tensor, length: Tensor) -> Tensor:
-    """Return bool (B, side): `length` places, at `start` (0 to 1) of the possible positions."""
-    length = length.round().clamp(1, side)
-    first = (start * (side - length + 1)).floor()
-    places = torch.arange(side, device=start.device)
-    return (places >= first) & (places < first + length)
-
-
-@lru_cache(maxsize=2)
-def _noise(count: int, device: torch.device) -> Tensor:
-    """Return values 0..255, float32, `count` of them from each of 65,536 places."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (count + _PLACES - 1,), generator=generator).float().to(device)
 
 
 @dataclass(frozen=True)
@@ -263,7 +186,11 @@ class Augmentation:
     flip: mirror half of the photos.
     jitter, brightness, blur, jpeg: strengths, the largest change: each photo's own lies anywhere
         between none and that. What 1 means is said where each change is defined.
-    erase, occlude: shares of the photos that lose a rectangle, or whose lower face is covered.
+    erase, occlude, cover: shares of the photos that lose a rectangle, whose lower face is covered,
+        or whose eyes or another place.
+    exposure, resolution, noise: strengths of degradations.
+    grey: share of the photos that lose their colours.
+    unaltered: share of the photos that stay as they are, whatever the other settings.
     """
 
     flip: bool = False
@@ -273,6 +200,12 @@ class Augmentation:
     jpeg: float = 0.0
     erase: float = 0.0
     occlude: float = 0.0
+    cover: float = 0.0
+    exposure: float = 0.0
+    resolution: float = 0.0
+    noise: float = 0.0
+    grey: float = 0.0
+    unaltered: float = 0.0
 
     @classmethod
     def of(cls, settings: Train) -> "Augmentation":
@@ -284,15 +217,20 @@ class Augmentation:
 # draws, so that adding one leaves the others unchanged.
 _CHANGES: dict[str, tuple[Callable[..., Tensor], int]] = {
     "occlude": (occlude, 13),
+    "cover": (cover, 13),
     "flip": (mirror, 1),
     "jitter": (jitter_crop, 3),
     "brightness": (change_brightness_contrast, 2),
+    "exposure": (change_exposure, 2),
+    "grey": (remove_colour, 4),
     "blur": (blur, 1),
+    "noise": (add_noise, 2),
+    "resolution": (lower_resolution, 1),
     "jpeg": (add_jpeg_artefacts, 1),
     "erase": (erase, 6),
 }
-_SHARES = ("occlude", "flip", "erase")  # their first draw chooses the photos
-_DRAWS = [draws for _, draws in _CHANGES.values()]
+_SHARES = ("occlude", "cover", "flip", "grey", "erase")  # their first draw chooses the photos
+_DRAWS = [*(draws for _, draws in _CHANGES.values()), 1]  # the last one: whether it stays unaltered
 _PIECE = 16  # photos
 
 
@@ -325,7 +263,8 @@ def _change(pixels: Tensor, settings: Augmentation, draws: Tensor) -> Tensor:
     """Apply all changes; `draws` (B, D) is on the CPU, which avoids waiting for a GPU."""
     pixels = pixels.contiguous()  # all of it is slower with channels last
     device = pixels.device
-    for name, drawn in zip(_CHANGES, draws.split(_DRAWS, dim=1), strict=True):
+    given = pixels
+    for name, drawn in zip(_CHANGES, draws.split(_DRAWS, dim=1), strict=False):
         change, value = _CHANGES[name][0], getattr(settings, name)
         if name in _SHARES:
             chosen = torch.nonzero(drawn[:, 0] < (value / 2 if name == "flip" else value)).flatten()
@@ -335,4 +274,6 @@ def _change(pixels: Tensor, settings: Augmentation, draws: Tensor) -> Tensor:
                 pixels = pixels.index_copy(0, at, change(pixels[at], own))
         elif value > 0:
             pixels = change(pixels, drawn.to(device, non_blocking=True), value)
+    unaltered = (draws[:, -1] < settings.unaltered).to(device, non_blocking=True)
+    pixels = torch.where(unaltered[:, None, None, None], given, pixels)
     return pixels.clamp(0, 255)  # interpolation may round to a little beyond

@@ -67,16 +67,25 @@ class TrainingInputs:
 
     @torch.inference_mode()
     def embed_plain(
-        self, model: Embedder, split: Split, positions: np.ndarray | None = None
+        self,
+        model: Embedder,
+        split: Split,
+        positions: np.ndarray | None = None,
+        seed: int | None = None,
     ) -> np.ndarray:
-        """Return float32 (N, D) of faces of `split`, unchanged: those at `positions`, or all."""
+        """Return float32 (N, D) of faces of `split`: those at `positions`, or all.
+
+        They are unchanged, or with a `seed` augmented as it draws.
+        """
         if positions is None:
             positions = np.arange(len(self.val if split == "val" else self.train))
         batches = [positions[start : start + BATCH] for start in range(0, len(positions), BATCH)]
         loaded = ordered_map(lambda rows: self._in_memory(self.read(split, rows)), batches, 1)
         parts = [
-            self.forward(model, batch.to(self.device, non_blocking=True), None, 0).float()
-            for batch in track(loaded, "embedding", len(batches), after_s=2)
+            self.forward(
+                model, batch.to(self.device, non_blocking=True), seed, number * BATCH
+            ).float()
+            for number, batch in enumerate(track(loaded, "embedding", len(batches), after_s=2))
         ]
         return torch.cat(parts).cpu().numpy()
 

@@ -4,6 +4,10 @@ An epoch is a list of batches of P people x K photos, or in the warm-up of as ma
 anybody. A step embeds its batch, takes the loss (of the classification head, of the triplets that
 a miner finds in the batch, or of both), and updates the weights. After an epoch the validation
 people are scored. `Trainer` reads from top to bottom: data, model, optimiser, loop.
+
+A warm-up by distillation needs no labels: the network learns to give an augmented crop the
+embedding that the start gives to the crop as it is. The start is both teacher and student; what is
+learnt is to see through the augmentation. Validation crops are then augmented too.
 """
 
 import os
@@ -150,6 +154,8 @@ class Trainer:
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.processes.sync_batch_norm(model, device)
         self.trained = inputs.trained(model)
+        self.frozen = nn.ModuleList(list(model.trunk.children())[: settings.frozen_units])
+        self.frozen.requires_grad_(False)
         torch.manual_seed(settings.seed)
         classes = self.train.num_classes(settings)
         scale, margin = settings.head_scale, settings.head_margin
@@ -164,6 +170,8 @@ class Trainer:
         if "global" in settings.miners and settings.triplet_epochs > 0:
             self.bank = MemoryBank(len(self.train), model.embedding_size, device)
         self.negatives: np.ndarray | None = None  # of global mining, for the epoch in progress
+        self.distils = settings.warmup_loss == "distillation" and settings.warmup_epochs > 0
+        self.targets: Tensor | None = None  # (N, D) of distillation: the start's embeddings
 
         # The progress of the run, which a checkpoint holds.
         self.history: list[Row] = []
@@ -187,6 +195,9 @@ class Trainer:
                 self.print(f"training continues after epoch {last}, step {self.step}")
             else:
                 self.init_classes()
+                if self.distils:
+                    self.model.eval()
+                    self.targets = torch.from_numpy(self.inputs.embed_plain(self.model, "train"))
                 self.record_epoch({"epoch": 0, "phase": "start", "miner": ""} | self.evaluate())
                 self.stale_epochs = 0
             for earlier in self.history:
@@ -200,7 +211,7 @@ class Trainer:
         """Begin each class of the head at the mean embedding of its person, if pretrained."""
         settings, train = self.settings, self.train
         beside_triplets = settings.head_loss_weight > 0 and settings.triplet_epochs > 0
-        classifies = settings.warmup_epochs > 0 or beside_triplets
+        classifies = (settings.warmup_epochs > 0 and not self.distils) or beside_triplets
         if self.model.backbone == "pretrained" and classifies:
             self.model.eval()
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
@@ -299,7 +310,10 @@ class Trainer:
 
         loss = embeddings.sum() * 0
         miner = self.epochs.miner(self.epoch)
-        head_weight = settings.head_loss_weight if miner else 1.0
+        head_weight = settings.head_loss_weight if miner else float(not self.distils)
+        if self.targets is not None and not miner:
+            targets = self.targets[torch.from_numpy(batch.positions)].to(device)
+            loss = loss + (1 - (embeddings * targets).sum(dim=1)).mean()  # 1 - cosine
         if head_weight > 0:
             # The others, people with one photo, have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
@@ -358,7 +372,9 @@ class Trainer:
         """Return the validation figures of the current weights."""
         self.model.eval()
         self.processes.broadcast_buffers(self.trained)
-        figures = validation_figures(self.inputs.embed_plain(self.model, "val"), self.val.labels)
+        seed = self.settings.seed if self.distils else None
+        embeddings = self.inputs.embed_plain(self.model, "val", seed=seed)
+        figures = validation_figures(embeddings, self.val.labels)
         agreed: dict[str, float] = self.processes.agree(figures)
         return agreed
 
@@ -378,11 +394,13 @@ class Trainer:
     def set_training_mode(self) -> None:
         """Put `trained` into training mode; a pretrained one keeps its running statistics.
 
-        Those come from millions of faces; a batch of few people would replace them by worse.
+        Those come from millions of faces; a batch of few people would replace them by worse. In
+        distillation they are those of the teacher, who has seen no augmented crop.
         """
         self.model.eval()
         self.trained.train()
-        if self.model.backbone == "pretrained":
+        self.frozen.eval()
+        if self.model.backbone == "pretrained" or self.distils:
             for part in self.trained.modules():
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
@@ -424,6 +442,8 @@ class Trainer:
         tensors |= {"best": self.best_weights, "optimiser": optimiser_tensors(self.optimiser)}
         if self.negatives is not None:
             tensors["mined"] = {"negatives": torch.from_numpy(self.negatives)}
+        if self.targets is not None:
+            tensors["start"] = {"embeddings": self.targets}
         state = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
         save_checkpoint(self.checkpoints, tensors, state)
 
@@ -438,6 +458,8 @@ class Trainer:
         restore_optimiser(self.optimiser, tensors["optimiser"])
         if "mined" in tensors:
             self.negatives = tensors["mined"]["negatives"].numpy()
+        if "start" in tensors:
+            self.targets = tensors["start"]["embeddings"]
         self.best_weights = tensors["best"]
         for name in (*self.PROGRESS, "seconds"):
             setattr(self, name, state[name])
