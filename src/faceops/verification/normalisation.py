@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from faceops.verification.verifier import Part, Verifier
+from faceops.verification.verifier import Part, Verifier, columns_of
 
 SYNTHETIC = 300
 NEAREST = 60
@@ -76,7 +76,6 @@ class Normalisation(_Frozen):
     parts: list[Part] = Field(
         [], description="size and share of each network in an embedding; empty: one network"
     )
-
     weight: list[float] = Field(description="of the verifier's squared differences")
     centre: list[float] = Field(description="mean embedding, one face of each person")
     link: float = Field(description="raw score from which two groups of faces are one person")
@@ -93,11 +92,7 @@ class Normalisation(_Frozen):
     @property
     def columns(self) -> list[tuple[slice, float]]:
         """The columns of each network in an embedding, and its share."""
-        parts = self.parts or [Part(len(self.weight), 1.0)]
-        ends = np.cumsum([part.size for part in parts]).tolist()
-        return [
-            (slice(end - part.size, end), part.share) for part, end in zip(parts, ends, strict=True)
-        ]
+        return columns_of(self.parts, len(self.weight))
 
     def templates(self, embeddings: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Return one embedding for each group of faces, float32 (G, D), such as each person.
@@ -207,48 +202,42 @@ class NormalisedVerifier(Verifier):
 
     scale: float = 1.0
     shift: float = 0.0
-    columns: tuple[tuple[slice, float], ...] = ()
 
-    @property
-    def weighted(self) -> list[tuple[slice, float]]:
-        """The columns of each network, and its weight in the sum."""
-        shares = [share for _, share in self.columns]
-        variance = sum(share**2 for share in shares)
-        variance += _CORRELATION * (sum(shares) ** 2 - variance)
-        return [(columns, share / math.sqrt(variance)) for columns, share in self.columns]
+    def _networks(self) -> list[tuple[Verifier, slice, int, float]]:
+        """Return raw verifier, columns, column of the mean, and weight in the sum of each."""
+        parts, size = columns_of(self.parts, len(self.weight)), len(self.weight)
+        variance = sum(share**2 for _, share in parts)
+        variance += _CORRELATION * (sum(share for _, share in parts) ** 2 - variance)
+        return [
+            (
+                Verifier(self.weight[columns], self.bias, "linear"),
+                columns, size + 2 * place, share / math.sqrt(variance),
+            )
+            for place, (columns, share) in enumerate(parts)
+        ]  # fmt: skip
 
     def logit(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds, float32, for described faces `a` and `b`, broadcast over rows."""
-        size: int = len(self.weight)
-        total: Any = np.float32(0)
-        for place, (columns, weight) in enumerate(self.weighted):
-            mean, deviation = size + 2 * place, size + 2 * place + 1
-            raw = self._raw(columns).logit(a[..., columns], b[..., columns])
-            z = (raw - a[..., mean]) / a[..., deviation] + (raw - b[..., mean]) / b[..., deviation]
-            total = total + np.float32(weight / 2) * z
-        result: np.ndarray = (self.scale * total + self.shift).astype(np.float32)
-        return result
+        total: Any = np.float32(self.shift)
+        for raw, columns, at, weight in self._networks():
+            score = raw.logit(a[..., columns], b[..., columns])
+            z = sum((score - one[..., at]) / one[..., at + 1] for one in (a, b)) / 2
+            total = total + self.scale * weight * z
+        return np.asarray(total, np.float32)
 
     def logit_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds float32 (N, M) of every row of `a` with every row of `b`."""
-        size, found = len(self.weight), []
-        for place, (columns, weight) in enumerate(self.weighted):
-            mean, deviation = size + 2 * place, size + 2 * place + 1
-            result = self._raw(columns).logit_matrix(a[:, columns], b[:, columns])
+        total: Any = np.float32(self.shift)
+        for raw, columns, at, weight in self._networks():
+            result = raw.logit_matrix(a[:, columns], b[:, columns])
             half = np.float32(self.scale * weight / 2)
-            per_a, per_b = half / a[:, deviation], half / b[:, deviation]
+            per_a, per_b = half / a[:, at + 1], half / b[:, at + 1]
             result *= per_a[:, None] + per_b
-            result -= (a[:, mean] * per_a)[:, None]
-            result -= b[:, mean] * per_b
-            found.append(result)
-        total = found[0]
-        for other in found[1:]:
-            total += other
-        total += np.float32(self.shift)
-        return total
-
-    def _raw(self, columns: slice) -> Verifier:
-        return Verifier(self.weight[columns], self.bias, "linear")
+            result -= (a[:, at] * per_a)[:, None]
+            result -= b[:, at] * per_b
+            result += total
+            total = result
+        return np.asarray(total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,9 +260,8 @@ class Cohort:
         known = self.normalisation
         weight = np.array(known.weight, np.float32)
         return NormalisedVerifier(
-            weight, 0.0, "linear",
-            scale=known.scale, shift=known.shift, columns=tuple(known.columns),
-        )  # fmt: skip
+            weight, 0.0, "linear", parts=tuple(known.parts), scale=known.scale, shift=known.shift
+        )
 
     @cached_property
     def _faces(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The pair verifier: the probability that two embeddings are of the same person."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -95,6 +95,18 @@ class Part(NamedTuple):
 
     size: int
     share: float  # their squared length, and the network's weight in normalised scores
+
+
+def columns_of(parts: Sequence[Part], size: int) -> list[tuple[slice, float]]:
+    """Return columns and share of each network in embeddings of `size` numbers.
+
+    No `parts` are one network.
+    """
+    columns, end = [], 0
+    for part in parts or [Part(size, 1.0)]:
+        columns.append((slice(end, end + part.size), part.share))
+        end += part.size
+    return columns
 
 
 @dataclass(frozen=True)
