@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
@@ -32,6 +33,7 @@ from faceops.embedding.training.training_loop import (
     Trainer,
     TrainingLog,
     TrainingResult,
+    distillation_loss,
 )
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
@@ -326,6 +328,25 @@ def test_distillation_learns_to_see_through_degradation_and_resumes(tmp_path: Pa
     again, continued = trained(tmp_path / "killed")
     assert continued == result
     assert same_weights(again, whole)
+
+
+def test_distillation_does_not_reward_the_mean_of_all_faces() -> None:
+    draw = torch.Generator().manual_seed(0)
+    common, others, noise = torch.eye(64)[0], torch.ones(64), torch.randn(24, 64, generator=draw)
+    others[0] = 0  # all that tells people apart
+    own = F.normalize(torch.randn(24, 64, generator=draw) * others, dim=1)
+
+    def embedded(like_all: float, like_own: float) -> torch.Tensor:
+        lost = F.normalize(noise * others, dim=1) * (1 - like_own)
+        rest = F.normalize(like_own * own + lost, dim=1)
+        return like_all * common + (1 - like_all**2) ** 0.5 * rest
+
+    targets, degraded = embedded(0.3, 1), embedded(0.3, 0.4)
+    mean, better = embedded(0.6, 0.4), embedded(0.3, 0.5)
+    assert (mean * targets).sum() > (degraded * targets).sum()  # nearer to the own targets
+    order = [distillation_loss(x, targets) for x in (targets, better, degraded, mean)]
+    assert order == sorted(order)
+    assert float(order[0]) == pytest.approx(0, abs=1e-5)
 
 
 def test_frozen_units_keep_their_weights_and_statistics(tmp_path: Path) -> None:

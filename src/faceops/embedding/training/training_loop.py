@@ -113,6 +113,22 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
     )
 
 
+OTHERS = 12.0  # weight of the similarities to other faces beside that to a face's own target
+
+
+def distillation_loss(embeddings: Tensor, targets: Tensor) -> Tensor:
+    """Return how far B embeddings are from B targets, both (B, D), L2-normalised.
+
+    It is 1 - cosine to the own target, and the squared error of the cosines to the other targets
+    of the batch. Without the second part a face that shows little is given the mean of all faces:
+    nearer to its own target, but as much nearer to everybody else's, which accepts impostors.
+    """
+    error = (embeddings - targets) @ targets.T  # (B, B)
+    own = error.diagonal()
+    others = (error.square().sum() - own.square().sum()) / max(1, len(own) * (len(own) - 1))
+    return OTHERS * others - own.mean()
+
+
 class Trainer:
     """Trains a model in place; it ends with the weights of its best epoch.
 
@@ -313,7 +329,7 @@ class Trainer:
         head_weight = settings.head_loss_weight if miner else float(not self.distils)
         if self.targets is not None and not miner:
             targets = self.targets[torch.from_numpy(batch.positions)].to(device)
-            loss = loss + (1 - (embeddings * targets).sum(dim=1)).mean()  # 1 - cosine
+            loss = loss + distillation_loss(embeddings, targets)
         if head_weight > 0:
             # The others, people with one photo, have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
