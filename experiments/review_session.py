@@ -81,13 +81,13 @@ class Album:
         self.photos, self.people = folder / "photos", folder / "people"
         self.gallery, self.found = folder / "gallery", folder / "found"
 
-    def make(self, photos: Path) -> None:
-        """Copy the photos, enrol the people, and identify all photos."""
+    def make(self, photos: Path, fewest: int = FEWEST) -> None:
+        """Copy the photos, enrol people with `fewest` or more, and identify all photos."""
         draw = random.Random(0)
         files = {path.name: sorted(path.glob("*.jpg")) for path in sorted(photos.iterdir())}
         for some in files.values():
             draw.shuffle(some)
-        names = [name for name, some in files.items() if len(some) >= FEWEST]
+        names = [name for name, some in files.items() if len(some) >= fewest]
         draw.shuffle(names)
         enrolled: dict[str, list[Path]] = {}
         for name in names:  # a person whose photo cannot be enrolled is left out

@@ -1,5 +1,6 @@
 """The header of a photo: its size, its orientation, and the XMP packets embedded in it."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,27 @@ def test_size_orientation_and_packet_are_read_from_every_format(
     assert (header.size, header.orientation) == (photo.size, photo.orientation)
     assert (header.size, header.orientation) == (SIZE, orientation)
     assert header.packets[-1] == PACKET.encode()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize(
+    ("tags", "taken"),
+    [
+        (("2026:05:01 12:30:45",), "2026-05-01T12:30:45"),
+        (("2026:05:01 12:30:45", "25"), "2026-05-01T12:30:45.250000"),
+        (("2026:05:01 12:30:45", "5", "-04:30"), "2026-05-01T12:30:45.500000-04:30"),
+        (("0000:00:00 00:00:00",), None),
+        (("    :  :     :  :  ",), None),
+        ((), None),
+    ],
+)
+def test_the_time_is_that_of_exif(
+    tmp_path: Path, suffix: str, tags: tuple[str, ...], taken: str | None
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update(zip((0x9003, 0x9291, 0x9011), tags, strict=False))
+    Image.new("RGB", SIZE).save(path := tmp_path / f"photo{suffix}", exif=exif.tobytes())
+    assert read_header(path).taken == (datetime.fromisoformat(taken) if taken else None)
 
 
 def test_padding_around_a_packet_is_dropped(tmp_path: Path) -> None:

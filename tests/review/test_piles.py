@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import NamingRule
@@ -124,7 +125,7 @@ def test_a_group_is_perhaps_the_person_of_half_of_its_faces_with_their_median_ch
             gallery=Gallery(Path("gallery"), "c" * 64, size, tuple(enrolled)),
             unknown=np.ones(3, np.int64),
         )
-        (group,) = groups(some, bundle)
+        (group,) = groups(some, bundle, Decisions([]))
         (same,) = bundle.verify(ada[None], ada[None])
         assert (group.perhaps, group.chance) == (name, pytest.approx(float(same), abs=1e-5))
 

@@ -1,13 +1,15 @@
-"""What a photo's file states beside its pixels: size, orientation, and the XMP embedded in it.
+"""What a photo's file states beside its pixels: size, orientation, time, and its embedded XMP.
 
 Adobe, XMP Specification part 3: a JPEG has the packet in a segment APP1, and what exceeds 64 kB in
-further ones (extended XMP), PNG in a chunk iTXt, TIFF in tag 700, WebP in a chunk of its own.
+further ones (extended XMP), PNG in a chunk iTXt, TIFF in tag 700, WebP in a chunk of its own. The
+time is that of EXIF (CIPA DC-008): local, with a fraction and an offset from UTC where stated.
 """
 
 import io
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ _HEAD = 1024  # bytes from which the format is known
 _EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
 _GUID = 32  # characters that name the extended packet, in its segments and in the main packet
 _PNG_XMP = b"XML:com.adobe.xmp\0"
+_EXIF, _TAKEN, _FRACTION, _OFFSET = 0x8769, 0x9003, 0x9291, 0x9011  # IFD, and tags of Original
+_TIME = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d:\d\d:\d\d)")
 _PNG_PLAIN = re.compile(rb"\0\0[^\0]*\0[^\0]*\0")  # not compressed, language, translated keyword
 
 
@@ -45,11 +49,14 @@ class PhotoHeader:
         size: width and height of the upright photo in pixels.
         orientation: see `orientation_of`.
         packets: the XMP packets in the file, each of up to `MAX_BYTES`.
+        taken: when the photo was taken, with a time zone only where the file states it; None where
+            it states no time.
     """
 
     size: tuple[int, int]
     orientation: int
     packets: tuple[bytes, ...]
+    taken: datetime | None = None
 
 
 def read_header(
@@ -80,7 +87,7 @@ def read_header(
 
 def _read(file: io.BufferedReader, photo_format: PhotoFormat) -> PhotoHeader:
     with Image.open(file, formats=(photo_format.pillow_name,)) as image:
-        orientation = orientation_of(image)
+        orientation, taken = orientation_of(image), _taken(image)
         width, height = image.size
         if orientation in SIDEWAYS and not photo_format.decoder_turns:
             width, height = height, width
@@ -89,7 +96,25 @@ def _read(file: io.BufferedReader, photo_format: PhotoFormat) -> PhotoHeader:
         packets = [_png_packet(file)]
     found = (packet.encode() if isinstance(packet, str) else packet for packet in packets if packet)
     kept = (_trimmed(packet) for packet in found if len(packet) <= MAX_BYTES)
-    return PhotoHeader((width, height), orientation, tuple(filter(None, kept)))
+    return PhotoHeader((width, height), orientation, tuple(filter(None, kept)), taken)
+
+
+def _taken(image: Image.Image) -> datetime | None:
+    """Return EXIF's DateTimeOriginal; None without one, as where the camera's clock was not set."""
+    try:
+        tags = image.getexif().get_ifd(_EXIF)
+    except DECODER_ERRORS:
+        return None  # the photo may still be valid
+    found = _TIME.match(str(tags.get(_TAKEN)))
+    if not found:
+        return None
+    year, month, day, time = found.groups()
+    fraction = re.match(r"\d{1,6}", str(tags.get(_FRACTION)))
+    offset = re.match(r"[+-]\d\d:\d\d", str(tags.get(_OFFSET)))
+    text = f"{year}-{month}-{day}T{time}.{fraction[0] if fraction else '0':0<6}"
+    with suppress(ValueError):  # 0000:00:00
+        return datetime.fromisoformat(text + (offset[0] if offset else ""))
+    return None
 
 
 def _trimmed(packet: bytes) -> bytes:

@@ -59,6 +59,7 @@ class ReviewedFace:
         unknown: such as "unknown-007", "" if it belongs to no unknown person.
         sure: probability of its person, or of its first candidate, 0 to 1; 1 if it was confirmed.
         odd: it is to be checked, see `near_limit`.
+        note: what speaks for or against the person in question beside the face, a sentence or "".
     """
 
     key: FaceKey
@@ -74,6 +75,7 @@ class ReviewedFace:
     unknown: str
     sure: float
     odd: bool
+    note: str = ""
 
 
 def near_limit(album: DecidedAlbum, budget: float) -> np.ndarray:

@@ -108,6 +108,7 @@ def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
         "unknown": face.unknown,
         "settled": settled,
         "odd": face.odd,
+        "note": face.note,
         "candidates": [vars(candidate) for candidate in face.candidates],
     }
 

@@ -12,8 +12,9 @@ from faceops.gallery.decisions import Decisions
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.unknown.unknown_people import unknown_name
 from faceops.release.bundle import Bundle
+from faceops.review.context import Links, is_named_beside
 from faceops.review.decided import DecidedAlbum
-from faceops.review.faces import FaceKey, chances_of, near_limit
+from faceops.review.faces import FaceKey, chances_of, near_limit, refused_people
 
 # A face without a name is in the pile of the person whom it is most like from this chance on;
 # without normalised scores, from this probability.
@@ -67,9 +68,12 @@ class Group:
         name: such as "unknown-007".
         photos, faces: numbers of them.
         keys: of the best faces, for pictures.
-        perhaps: name in the gallery of the person whom half of the faces or more are most like, ""
-            if nobody is likely; `shown` is the name to show.
-        chance: the median of the faces' chances to show that person, 0 to 1; see `Chances`.
+        perhaps: name in the gallery of the person whom half of the faces or more are most like, or
+            else of the one to whose faces in the album they are linked, see `Links`; "" if nobody
+            is likely. `shown` is the name to show.
+        chance: the median of the faces' chances to show that person, 0 to 1; see `Chances`. 0 for a
+            person to whom they are only linked.
+        note: why the person is proposed, a sentence, if they are linked.
     """
 
     name: str
@@ -79,16 +83,21 @@ class Group:
     perhaps: str = ""
     shown: str = ""
     chance: float = 0.0
+    note: str = ""
 
 
 def to_confirm(album: DecidedAlbum, budget: float) -> np.ndarray:
-    """Return the rows of faces that are in a pile, the likeliest first, int64 (N,)."""
+    """Return the rows of faces that are in a pile, the likeliest first, int64 (N,).
+
+    Faces whose person is named on another face of their photo come last.
+    """
     faces = album.faces
     nameless = (faces.kind == UNKNOWN) & (faces.best >= 0)
     asked = nameless & (is_plausible(album) | (faces.reason == _AMBIGUOUS))
     rows = np.flatnonzero((asked | near_limit(album, budget)) & album.is_shown)
     share, probability = faces.stranger_share[rows], np.nan_to_num(faces.probability[rows])
-    return rows[np.lexsort((rows, -probability, np.nan_to_num(share)))]
+    beside = is_named_beside(album)[rows]
+    return rows[np.lexsort((rows, -probability, np.nan_to_num(share), beside))]
 
 
 def is_plausible(album: DecidedAlbum) -> np.ndarray:
@@ -170,20 +179,27 @@ def _chosen(album: DecidedAlbum, decisions: Decisions, person: str, rows: np.nda
     return row if row in rows else None
 
 
-def groups(album: DecidedAlbum, bundle: Bundle, pictures: int = 6) -> list[Group]:
+def groups(
+    album: DecidedAlbum, bundle: Bundle, decisions: Decisions, pictures: int = 6
+) -> list[Group]:
     """Return the unknown people, the one with most faces first."""
     rows = np.flatnonzero((album.unknown > 0) & album.is_unknown & album.is_shown)
     if not len(rows):
         return []
-    quality = album.photos.faces["quality"]
+    quality, links = album.photos.faces["quality"], Links(album, bundle)
+    refused = dict(zip(rows.tolist(), refused_people(album, decisions, rows), strict=True))
     result = []
     for number, own in _by_value(album.unknown[rows], rows):
         person, shown, chance = _perhaps(album, bundle, own)
+        link, note = links.of(own, [refused[row] for row in own.tolist()]), ""
+        if link and person in ("", album.people[link.person]):
+            person, shown = album.people[link.person], album.shown[link.person]
+            note = link.note(shown)
         best_first = own[np.argsort(-quality[own], kind="stable")][:pictures]
         keys = [album.key(row) for row in best_first.tolist()]
         count = len(np.unique(album.photo[own]))
         name = unknown_name(number)
-        result.append(Group(name, count, len(own), keys, person, shown, chance))
+        result.append(Group(name, count, len(own), keys, person, shown, chance, note))
     return sorted(result, key=lambda group: (-group.faces, group.name))
 
 

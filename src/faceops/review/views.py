@@ -1,6 +1,6 @@
 """What the review page shows: lists of faces, people, photos and decisions, and their pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from faceops.release.bundle import Bundle
 from faceops.review import doctor as doctors
 from faceops.review import pictures
 from faceops.review import piles as lists
+from faceops.review.context import CaptureTimes, with_hints
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import FaceKey, ReviewedFace, places_of, refused_people, reviewed_faces
 from faceops.review.live import LiveAlbum, Status
@@ -57,7 +58,7 @@ class AlbumViews:
 
     def __init__(self, out: Path, gallery: Path, bundle: Bundle, by: str = "") -> None:
         self.by = by
-        self._live = LiveAlbum(out, gallery, bundle)
+        self._live, self._times = LiveAlbum(out, gallery, bundle), CaptureTimes()
         self.close, self.wait, self.publish = self._live.close, self._live.wait, self._live.publish
 
     @property
@@ -103,10 +104,16 @@ class AlbumViews:
         return lists.piles(self._album, self._budget)
 
     def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
-        """Return the faces that may show `person`, the likeliest first."""
-        album = self._album
+        """Return the faces that may show `person`, as `with_hints` orders them."""
+        album, results = self._album, self._live.results
         rows = lists.pile_rows(album, self._budget, self._name_of(album, person))
-        return self._reviewed(album, rows[start : start + count])
+        rows, notes = with_hints(album, rows, lambda one: self._times.of(results, album, one))
+        rows = rows[start : start + count]
+        faces = self._reviewed(album, rows)
+        return [
+            replace(face, note=notes.get(row, ""))
+            for row, face in zip(rows.tolist(), faces, strict=True)
+        ]
 
     def people_cards(self) -> list[lists.PersonCard]:
         """Return the enrolled and named people by name."""
@@ -121,7 +128,8 @@ class AlbumViews:
 
     def groups(self) -> list[lists.Group]:
         """Return the unknown people, the one with most faces first."""
-        return lists.groups(self._album, self._bundle)
+        with self._live.lock:
+            return lists.groups(self._album, self._bundle, self._decisions)
 
     def group(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces of an unknown person such as unknown-007, the best first."""

@@ -345,7 +345,7 @@ class Board {
       const file = face.path.split("/").at(-1);
       const item = make("li", {
         className: "face", role: "option", tabIndex: -1, title: face.path,
-        "aria-selected": "false", "aria-label": [...said, `in ${file}`].join(", "),
+        "aria-selected": "false", "aria-label": [...said, `in ${file}`, face.note].filter(Boolean).join(", "),
       }, picture(face.picture), make("span", { className: "sure", textContent: said.join(", ") }),
       make("span", { className: "file", textContent: file }));
       item.classList.toggle("doubtful", face.odd);
@@ -372,6 +372,8 @@ class Board {
   describe() {
     const { face } = this.active;
     $("[data-about]", this.root).textContent = face.path;
+    $("[data-note]", this.root).textContent = face.note;
+    $("[data-note]", this.root).hidden = !face.note;
     $("[data-open=photo]", this.root).href = `/photo/${face.photo}#${face.key}`;
     $("[data-open=why]", this.root).href = `/why/${face.key}`;
     const others = face.candidates.filter((one) => one.person !== this.content.name && !one.refused && one.words !== "unlikely");

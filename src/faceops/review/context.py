@@ -1,0 +1,206 @@
+"""What an album tells about a face beside its likeness to enrolled faces: hints for the reviewer.
+
+Hints order what the page asks and propose names of groups. They change no decision, no probability
+and no record: of a hint nobody knows how often it is wrong, so no budget would hold with it.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError
+from faceops.base.reasons import IDENTIFIED, UNKNOWN
+from faceops.gallery.names import paths_shown_as
+from faceops.identification.unknown.groups import MEAN_SHARE, lowest_cosine
+from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
+from faceops.release.bundle import Bundle
+from faceops.review.decided import DecidedAlbum
+from faceops.review.results import Results
+
+WITHIN_S = 60.0  # two photos are of one moment
+MOST = 120  # of the likeliest faces of a pile the photos are opened
+NEAREST = 8  # photos of a person with which one photo is compared, on each side of it
+
+Taken = Callable[[int], datetime | None]  # when a photo of an album was taken, by its place
+
+
+def is_named_beside(album: DecidedAlbum) -> np.ndarray:
+    """Return which faces without a name are most like somebody named in their photo, bool (F,)."""
+    faces = album.faces
+    key = album.photo.astype(np.int64) * max(1, len(album.people)) + faces.best
+    found: np.ndarray = (faces.kind == UNKNOWN) & (faces.best >= 0)
+    found &= np.isin(key, key[(faces.kind == IDENTIFIED) & (faces.best >= 0)])
+    return found
+
+
+class CaptureTimes:
+    """When photos of a run were taken. A file is opened when it is asked for first, and once.
+
+    Camera raw files and JPEG XL have no time here: opening them takes long.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, datetime | None] = {}
+
+    def of(self, results: Results, album: DecidedAlbum, photo: int) -> datetime | None:
+        """Return when a photo was taken, by its place; None if its file is gone or does not say."""
+        photo_id = album.photos.photo_ids[photo] or ""
+        if photo_id not in self._known:
+            self._known[photo_id] = self._read(results, album.texts[photo])
+        return self._known[photo_id]
+
+    @staticmethod
+    def _read(results: Results, text: str) -> datetime | None:
+        if PurePosixPath(text).suffix.lower() in WITHOUT_PACKETS:
+            return None
+        for path in paths_shown_as(results.run.root, text):
+            with suppress(FaceOpsError):
+                return read_header(path, results.run.summary.limits).taken
+        return None
+
+
+def with_hints(
+    album: DecidedAlbum, rows: np.ndarray, taken: Taken
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the faces of a pile in the order in which to ask about them, and sentences on some.
+
+    Of the `MOST` likeliest, those come first that were photographed within `WITHIN_S` of a photo of
+    the same folder in which the pile's person is named. Those whose own photo has the person on
+    another face come last.
+
+    Args:
+        rows: int64 (N,), faces that may show one person.
+    """
+    faces, beside = album.faces, is_named_beside(album)[rows]
+    if not len(rows):
+        return rows, {}
+    person = int(faces.best[rows[0]])
+    shown = album.shown[person]
+    is_person = (faces.kind == IDENTIFIED) & (faces.best == person) & album.is_shown
+    photos = np.unique(album.photo[is_person])
+    sentence = f"{shown} is named on another face of this photo."
+    notes = dict.fromkeys(rows[beside].tolist(), sentence)
+    is_near = np.zeros(len(rows), bool)
+    for place in np.flatnonzero(~beside & (faces.kind[rows] == UNKNOWN))[:MOST].tolist():
+        if found := _same_moment(album, int(album.photo[rows[place]]), photos, taken):
+            is_near[place] = True
+            notes[int(rows[place])] = _moment_note(shown, album.texts[found[0]], found[1])
+    return rows[np.lexsort((~is_near, beside))], notes
+
+
+def _same_moment(
+    album: DecidedAlbum, photo: int, others: np.ndarray, taken: Taken
+) -> tuple[int, float] | None:
+    """Return which of the other photos was taken nearest to one, and how many seconds later."""
+    at, folder = int(np.searchsorted(others, photo)), _folder(album.texts[photo])
+    near = others[max(0, at - NEAREST) : at + NEAREST].tolist()
+    near = [one for one in near if one != photo and _folder(album.texts[one]) == folder]
+    time = taken(photo) if near else None
+    if time is None:
+        return None
+    apart = [(one, _seconds(time, other)) for one in near if (other := taken(one))]
+    best = min(apart, key=lambda pair: abs(pair[1]), default=None)
+    return best if best and abs(best[1]) <= WITHIN_S else None
+
+
+def _folder(text: str) -> str:
+    return text.rpartition("/")[0]
+
+
+def _seconds(one: datetime, other: datetime) -> float:
+    """Return how much later `other` is; by the cameras' clocks unless both state a time zone."""
+    if one.tzinfo is None or other.tzinfo is None:
+        one, other = one.replace(tzinfo=None), other.replace(tzinfo=None)
+    return (other - one).total_seconds()
+
+
+def _moment_note(shown: str, path: str, seconds: float) -> str:
+    file = path.rpartition("/")[2]
+    whole = round(abs(seconds))
+    when = f"{whole} second{'' if whole == 1 else 's'} {'later' if seconds > 0 else 'earlier'}"
+    return f"{shown} is named in {file}, taken {when if whole else 'in the same second'}."
+
+
+@dataclass(frozen=True)
+class Link:
+    """A person to whose faces in the album the faces of a group are linked.
+
+    Attributes:
+        person: place in the album's people.
+        confirmed, named: numbers of faces that are linked, which somebody confirmed, and which have
+            the name by their score.
+    """
+
+    person: int
+    confirmed: int
+    named: int
+
+    def note(self, shown: str) -> str:
+        """Return the sentence about the group."""
+        parts = []
+        if self.confirmed:
+            parts.append(f"{_faces(self.confirmed)} confirmed as {shown}")
+        if self.named:
+            parts.append(f"{_faces(self.named)} named {shown}")
+        return f"Also like this group: {' and '.join(parts)}."
+
+
+def _faces(count: int) -> str:
+    return f"{count:,} face{'' if count == 1 else 's'}"
+
+
+class Links:
+    """Links of unknown faces to the album's named faces, by the rule that groups unknown faces.
+
+    A group is linked to a person if one of their faces and one of the group would be linked, were
+    both unknown, and the mean cosine of all is high enough to join.
+    """
+
+    def __init__(self, album: DecidedAlbum, bundle: Bundle) -> None:
+        self._album, self._embeddings = album, album.photos.embeddings
+        faces, people = album.faces, len(album.people)
+        named = (faces.kind == IDENTIFIED) & (faces.best >= 0) & album.is_shown
+        rows = np.flatnonzero(named)
+        rows = rows[self._embeddings[rows].any(axis=1)]  # drawn ones have none
+        self._named = rows[np.argsort(faces.best[rows], kind="stable")]
+        best = faces.best[self._named]
+        self._starts = np.searchsorted(best, np.arange(people + 1))
+        sums = np.zeros((people, self._embeddings.shape[1]), np.float32)
+        np.add.at(sums, best, self._embeddings[self._named])
+        self._means = sums / np.maximum(np.diff(self._starts), 1)[:, None]
+        thresholds = bundle.release.thresholds
+        unknown = max(1, int(np.count_nonzero(album.is_unknown & album.is_shown)))
+        threshold = thresholds.for_search(thresholds.default_budget, unknown)
+        self._lowest = np.inf
+        if threshold <= 1:
+            self._lowest = lowest_cosine(bundle.verify, threshold, self._embeddings.shape[1])
+
+    def of(self, rows: np.ndarray, refused: Sequence[Collection[str]]) -> Link | None:
+        """Return the person to whom a group is linked most, None if there is none.
+
+        Who is named in a photo of the group is not in the group.
+
+        Args:
+            rows: int64 (N,), its faces.
+            refused: the names of those whom each face does not show, as somebody said.
+        """
+        album, faces = self._album, self._album.faces
+        if not len(self._named):
+            return None
+        means = self._means @ self._embeddings[rows].mean(axis=0)
+        beside = album.photos.rows_of_all(np.unique(album.photo[rows]))
+        gone = {album.places[name] for names in refused for name in names if name in album.places}
+        means[faces.best[beside[faces.kind[beside] == IDENTIFIED]]] = -1
+        means[sorted(gone)] = means[np.diff(self._starts) == 0] = -1
+        person = int(means.argmax())
+        own = self._named[self._starts[person] : self._starts[person + 1]]
+        cosines = self._embeddings[rows] @ self._embeddings[own].T
+        linked = own[(cosines >= self._lowest).any(axis=0)]
+        if not len(linked) or means[person] < MEAN_SHARE * self._lowest:
+            return None
+        confirmed = int(album.is_confirmed[linked].sum())
+        return Link(person, confirmed, len(linked) - confirmed)
