@@ -214,6 +214,16 @@ def lfw_view1(
     )
 
 
+def fold_decisions(scored: ListedPairs) -> np.ndarray:
+    """Return which pairs are accepted, bool (N,), each fold at the threshold of the others."""
+    accepted = np.zeros(len(scored.same), bool)
+    for number in np.unique(scored.fold):
+        fold = scored.fold == number
+        threshold = best_threshold(scored.scores[~fold], scored.same[~fold])
+        accepted[fold] = reaches(scored.scores[fold], threshold)
+    return accepted
+
+
 def lfw_view2_figures(
     faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, seed: int
 ) -> dict[str, Any]:
@@ -225,11 +235,7 @@ def lfw_view2_figures(
         FaceOpsError: a photo is not in the data.
     """
     scored = score_list(faces, verifier, pairs)
-    correct = np.zeros(len(scored.same), bool)
-    for number in np.unique(scored.fold):
-        fold = scored.fold == number
-        threshold = best_threshold(scored.scores[~fold], scored.same[~fold])
-        correct[fold] = reaches(scored.scores[fold], threshold) == scored.same[fold]
+    correct = fold_decisions(scored) == scored.same
     accuracy = np.bincount(scored.fold, correct) / np.bincount(scored.fold)
     return {
         "accuracy": float(accuracy.mean()),

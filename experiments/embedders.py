@@ -1,0 +1,238 @@
+"""SFace, dlib's ResNet, and both joined: pairs of LFW, and the time of an embedding.
+
+    python -m experiments.embedders LFW --work WORK [--table pairs | speed]
+
+LFW holds lfw-deepfunneled/ and the lists. Nothing is fitted and no pipeline run is needed. `pairs`:
+the accuracy over the ten folds of pairs.txt (each at the threshold of the other nine), TAR at FAR
+over all pairs of the photos in that list and of DevTest's, and the differences to SFace, by one
+bootstrap over people. "Enrolled mirrored": the second face of each pair is averaged with its
+mirror image. `speed`: CPU time on one thread, the embedders alternating, and the joined embedder in
+int8, which DevTrain calibrates. Faces and embeddings are kept in WORK.
+"""
+
+import hashlib
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnxruntime
+
+from experiments import parser, run
+from faceops.base.progress import track
+from faceops.config.sections import Export, Quantise
+from faceops.dataset.names import read_people_list
+from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
+from faceops.evaluation.protocols.lfw import (
+    FARS,
+    PairsList,
+    fold_decisions,
+    read_pairs_list,
+    score_list,
+)
+from faceops.faces.crop_photos import CropSettings
+from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.inference_session import open_session
+from faceops.faces.landmarks import LandmarkRefiner
+from faceops.release.bundle import run_embedder
+from faceops.release.embedder_graph import adapt_embedder
+from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos, labelled_photos
+from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.release.export import serialise
+from faceops.release.int8_graph import quantise_embedder
+from faceops.release.int8_offer import true_accept_rate
+from faceops.release.joined_embedder import DLIB_SIZE, with_dlib
+from faceops.verification.bootstrap import percentile_interval, resampled_pair_shares
+from faceops.verification.normalisation import unit
+from faceops.verification.pairs import all_pair_scores
+from faceops.verification.split_faces import evenly_spread
+from faceops.verification.verifier import Verifier
+from faceops.weights.fetch import weight_path
+
+SEED, BATCHES, REPEATS, SPEED_CROPS = 7, (1, 4, 16), 9, 32
+DLIB_SHARES = {"SFace": 0.0, "dlib": 1.0, "joined .2": 0.2, "joined .3": 0.3, "joined .5": 0.5}
+SIZE = 128 + DLIB_SIZE
+
+
+def sface() -> onnx.ModelProto:
+    """Return SFace as published, in the opset that int8 needs: uint8 crops to embeddings."""
+    model = adapt_embedder(onnx.load(weight_path("sface")))
+    return onnx.version_converter.convert_version(model, Export().opset)
+
+
+def embed_folder(data: Path, work: Path, *, mirrored: bool = False) -> EmbeddedPhotos:
+    """Embed the photos person/photo below `data` with both networks, of equal shares.
+
+    `mirrored` embeds the mirror image of each crop. Faces and embeddings in `work` are reused.
+    """
+    content, yunet = serialise(with_dlib(sface(), 0.5)), weight_path("yunet").read_bytes()
+    onet, session = weight_path("onet").read_bytes(), open_session(content, 1)
+    model = MeasuredModel(
+        name="SFace and dlib",
+        identity=hashlib.sha256(content + b"mirrored" * mirrored).hexdigest(),
+        finder=FaceFinder(Detector(with_symbolic_size(yunet)), LandmarkRefiner(onet)),
+        finder_identity=hashlib.sha256(yunet + onet).hexdigest(),
+        crops=CropSettings(),
+        embed=lambda crops: run_embedder(session, crops[:, :, :: 1 - 2 * mirrored], SIZE),
+        embedding_size=SIZE,
+        verifier=distance(SIZE),
+        thresholds=None,
+        bundle=None,
+        source="",
+    )
+    return embed_photos(model, labelled_photos(data), frozenset(), work, threads=2, duplicates=True)
+
+
+def joined(both: np.ndarray, share: float) -> np.ndarray:
+    """Return embeddings with `share` for dlib (0: SFace alone, 1: dlib alone), float32 (N, D).
+
+    `both` float32 (N, SIZE) are of equal shares.
+    """
+    networks = np.split(both * math.sqrt(2), [SIZE - DLIB_SIZE], axis=1)
+    shares = zip((1 - share, share), networks, strict=True)
+    return unit(np.concatenate([math.sqrt(part) * rows for part, rows in shares if part], axis=1))
+
+
+def distance(size: int) -> Verifier:
+    """Return the negative squared distance of embeddings of `size` numbers."""
+    return Verifier(-np.ones(size, np.float32), 0.0, "distance")
+
+
+class OneSideMirrored(Verifier):
+    """Compares the first half of one row with the second half of another: face and enrolled face.
+
+    Rows are float32 (N, 2 D), both halves L2-normalised.
+    """
+
+    def logit(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the cosines float32 (N,)."""
+        return (np.hsplit(a, 2)[0] * np.hsplit(b, 2)[1]).sum(1)
+
+    def logit_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the cosines float32 (N, M)."""
+        return np.hsplit(a, 2)[0] @ np.hsplit(b, 2)[1].T
+
+
+def figures(
+    faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, test: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return accuracy and TARs, float64 (7,), and resamples of them (7, R)."""
+    scored = score_list(faces, verifier, pairs)
+    right = fold_decisions(scored) == scored.same
+    values = [float(right.mean())]
+    whose = scored.first_person, scored.second_person
+    resamples = [resampled_pair_shares(right, *whose, SEED, PAIR_REPEATS)]
+    for some in (pairs.listed(faces), faces.of(np.isin(faces.persons, test))):
+        scan = scan_pairs(some, verifier, FARS)
+        values += [scan.roc.tar(far) for far in FARS]
+        resamples += list(pair_intervals(scan, FARS, SEED).resampled.T)
+    return np.array(values), np.array(resamples)
+
+
+def pairs_table(lfw: Path, photos: EmbeddedPhotos, work: Path) -> None:
+    """Print figures of each embedder, and their differences to SFace."""
+    pairs, both = read_pairs_list(lfw / "pairs.txt"), photos.faces
+    test = read_people_list(lfw / "peopleDevTest.txt")
+    mirrored = embed_folder(lfw / "lfw-deepfunneled", work, mirrored=True).faces.embeddings
+    ways: dict[str, tuple[np.ndarray, Verifier]] = {}
+    for name, share in DLIB_SHARES.items():
+        plain = joined(both.embeddings, share)
+        ways[name] = plain, distance(plain.shape[1])
+        if share in (0, Export().dlib_share):
+            enrolled = np.concatenate([plain, unit(plain + joined(mirrored, share))], axis=1)
+            ways[f"{name}, enrolled mirrored"] = enrolled, OneSideMirrored(np.ones(1), 0, "linear")
+    print("| embedder | View 2 | TAR at FAR 1e-3 / 1e-4 / 1e-5 | DevTest |\n" + "| --- " * 4 + "|")
+    found = {}
+    for way, (embeddings, verifier) in ways.items():
+        faces = replace(both, embeddings=embeddings)
+        found[way] = figures(faces, verifier, pairs, test)
+        cells = [f"{value:.4f}" for value in found[way][0]]
+        print(f"| {way} | {cells[0]} | {' / '.join(cells[1:4])} | {' / '.join(cells[4:])} |")
+    print("\n| minus SFace | View 2 | 1e-3 | 1e-4 | 1e-5 | DevTest 1e-3 | 1e-4 | 1e-5 |")
+    print("| --- " * 8 + "|")
+    values, resamples = found.pop("SFace")
+    for way, (own, own_resamples) in found.items():
+        cells = [
+            "{:+.4f} ({:+.4f} to {:+.4f})".format(gain, *percentile_interval(several))
+            for gain, several in zip(own - values, own_resamples - resamples, strict=True)
+        ]
+        print(f"| {way} | {' | '.join(cells)} |")
+
+
+def cpu_times(
+    sessions: dict[str, onnxruntime.InferenceSession], crops: np.ndarray, batch: int
+) -> dict[str, np.ndarray]:
+    """Return CPU milliseconds a crop of each session and repeat, float64 (R,), alternating."""
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in track(range(REPEATS), f"repeats, batches of {batch}"):
+        for name, session in sessions.items():
+            start = time.process_time()
+            for at in range(0, len(crops), batch):
+                session.run(None, {"crops": crops[at : at + batch]})
+            times[name].append((time.process_time() - start) / len(crops) * 1e3)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
+    """Print CPU time of each embedder, and what the joined one loses in int8."""
+    persons, settings, share = photos.faces.persons, Quantise(), Export().dlib_share
+    train, test = (
+        np.flatnonzero(np.isin(persons, read_people_list(lfw / f"peopleDev{part}.txt")))
+        for part in ("Train", "Test")
+    )
+
+    def crops(rows: np.ndarray) -> np.ndarray:
+        return np.stack([photos.crops[row] for row in rows])
+
+    float32 = with_dlib(sface(), share)
+    calibration = crops(evenly_spread(train, settings.calibration_crops))
+    int8 = quantise_embedder(float32, calibration, settings.float_layers)
+    models = {
+        "SFace": sface(),
+        f"joined {share:g}": float32,
+        "the same in int8": int8,
+    }
+    sessions = {name: open_session(serialise(model), 1) for name, model in models.items()}
+    print(f"\n| embedder | {' | '.join(f'ms, batches of {batch}' for batch in BATCHES)} |")
+    print("| --- " * (1 + len(BATCHES)) + "|")
+    times = [
+        cpu_times(sessions, crops(evenly_spread(test, SPEED_CROPS)), batch) for batch in BATCHES
+    ]
+    for name in sessions:
+        ratios = [(np.median(one[name]), np.median(one[name] / one["SFace"])) for one in times]
+        print(f"| {name} | {' | '.join(f'{ms:.1f}, {ratio:.2f} x' for ms, ratio in ratios)} |")
+    before = joined(photos.faces.embeddings[test], share)
+    after = run_embedder(sessions["the same in int8"], crops(test), SIZE)
+    cosine = (before * after).sum(axis=1)
+    print(f"\nint8: {len(test):,} faces, cosine {cosine.mean():.4f}, lowest {cosine.min():.4f}")
+    pairs = [
+        all_pair_scores(rows, persons[test], distance(SIZE), log_odds=True)
+        for rows in (before, after)
+    ]
+    for far in FARS:
+        rates = [true_accept_rate(scores, far) for scores in pairs]
+        print(f"TAR at FAR {far:g}: float32 {rates[0]:.4f}, int8 {rates[1]:.4f}")
+
+
+def main() -> None:
+    """Embed, measure, print."""
+    options = parser(__doc__)
+    options.add_argument("lfw", type=Path, help="folder with lfw-deepfunneled/ and the lists")
+    options.add_argument("--work", type=Path, required=True)
+    options.add_argument("--table", choices=("pairs", "speed"), help="one of the tables [both]")
+    args = options.parse_args()
+    photos = embed_folder(args.lfw / "lfw-deepfunneled", args.work)
+    print(f"{len(photos.faces):,} photos, {len(photos.faces.missing)} without a face")
+    if args.table != "speed":
+        pairs_table(args.lfw, photos, args.work)
+    if args.table != "pairs":
+        speed_table(args.lfw, photos)
+
+
+if __name__ == "__main__":
+    run(main)
