@@ -1,7 +1,7 @@
 """Is the budget of strangers kept in albums that nothing was calibrated on?
 
     python -m experiments.album_promise --bundle build/export --work WORK lfw=DIR pins=DIR ...
-    python -m experiments.album_promise ... --table sizes | coverage | children | relatives
+    python -m experiments.album_promise ... --table sizes | coverage | children | relatives | bands
 
 Sets of labelled photos (person/photo). Leave one out: thresholds for a set are calibrated on the
 other sets only, for the release's embedder and verifier. Each person is in the half `choose`, on
@@ -10,6 +10,10 @@ without its labels: people are enrolled from random photos, all their other phot
 else's are to be named. `raw` is the threshold that the release itself has for its gallery size
 without looking at the album. DIR is the share of known people's photos that get the right name, at
 a true budget where the threshold is chosen with the labels (`at best`).
+
+`bands` are the quarters of an album's photos by the quality of the face, the worst first: is the
+budget kept in each? A band is kept, undecided or broken as in `fpir_at_thresholds`, by an interval
+over people.
 """
 
 import csv
@@ -23,9 +27,11 @@ import numpy as np
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.protocols.album_scores import search_album
+from faceops.evaluation.protocols.fpir_at_thresholds import verdict
 from faceops.evaluation.protocols.identification import draw_galleries
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
+from faceops.verification.bootstrap import share_interval
 from faceops.verification.measure_normalisation import measure_normalisation
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
@@ -35,16 +41,18 @@ BUDGET, CHILD, AGES = 0.01, 13, "estimated_ages.csv"
 
 @dataclass(frozen=True)
 class Faces:
-    """One set: embeddings float32 (N, D), person and path of each face, text (N,)."""
+    """One set: embeddings float32 (N, D); person, path (text) and quality of each face, (N,)."""
 
     name: str
     embeddings: np.ndarray
     persons: np.ndarray
     paths: np.ndarray
+    quality: np.ndarray
 
     def where(self, rows: np.ndarray) -> "Faces":
         """Return the faces `rows`."""
-        return Faces(self.name, self.embeddings[rows], self.persons[rows], self.paths[rows])
+        columns = self.embeddings, self.persons, self.paths, self.quality
+        return Faces(self.name, *(column[rows] for column in columns))
 
     def half(self, which: str) -> "Faces":
         """Return the people of `choose`, `judge` or `all`; members of a family stay together."""
@@ -56,8 +64,9 @@ class Faces:
 def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
     """Embed the photos below `data`; faces and embeddings are kept in `work`."""
     photos = labelled_photos(data)
-    faces = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True).faces
-    return Faces(name, faces.embeddings, np.array(faces.persons), np.array(faces.paths))
+    found = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True)
+    quality = np.array([one.overall for one in found.qualities])
+    return Faces(name, found.faces.embeddings, found.faces.persons, found.faces.paths, quality)
 
 
 def calibrate(model: MeasuredModel, sets: list[Faces]) -> Thresholds:
@@ -142,9 +151,8 @@ def main() -> None:
     options.add_argument("--bundle", type=Path, required=True)
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--half", choices=("choose", "judge", "all"), default="judge")
-    options.add_argument(
-        "--table", choices=("main", "sizes", "coverage", "children", "relatives"), default="main"
-    )
+    tables = ("main", "sizes", "coverage", "children", "relatives", "bands")
+    options.add_argument("--table", choices=tables, default="main")
     options.add_argument("--draws", type=int, default=5)
     args = options.parse_args()
     model = open_model(args.bundle)
@@ -152,7 +160,7 @@ def main() -> None:
         raise FaceOpsError(f"{args.bundle} is not a release with thresholds.")
     named = dict(text.split("=", 1) for text in args.sets)
     sets = {name: embed(model, name, Path(data), args.work) for name, data in named.items()}
-    print(HEAD)
+    print(BAND_HEAD if args.table == "bands" else HEAD)
     for name, whole in sets.items():
         others = [one.half("choose") for other, one in sets.items() if other != name]
         thresholds = calibrate(model, others)
@@ -160,6 +168,9 @@ def main() -> None:
         if args.table == "relatives":
             for photos in (1, 2) if "_MID" in faces.persons[0] else ():
                 relatives(model, faces, thresholds, photos, args.draws)
+            continue
+        if args.table == "bands":
+            bands(model, faces, thresholds, args.draws)
             continue
         for title, enrolled, photos, size in table(args.table, name, faces, Path(named[name])):
             draws = 100 if args.table == "coverage" else args.draws
@@ -199,6 +210,42 @@ def relatives(
             f"| {faces.name}, 40 families x {photos}, {name} | right names {right / known:.3f} | "
             f"wrong names {wrong:.0f} of {known:.0f} | of relatives {related:.0f} | "
             f"strangers named {strangers:.2%} |",
+            flush=True,
+        )
+
+
+BANDS = ("worst quarter", "second", "third", "best quarter")
+BAND_HEAD = (
+    "| album, band | quality, median | strangers named | verdict | right names |\n"
+    + "| --- " * 5
+    + "|"
+)
+
+
+def bands(model: MeasuredModel, faces: Faces, thresholds: Thresholds, draws: int) -> None:
+    """Print the rates of the quarters of the probes by quality: 100 people, two photos each."""
+    person = codes(faces.persons)
+    able = np.flatnonzero(np.bincount(person) > 2)
+    enrolled = min(100, len(able) // 2)
+    parts = []
+    for draw in draw_galleries(person, able, enrolled, gallery_photos=2, seed=0, draws=draws):
+        probes, whose = draw.probes, person[draw.probes]
+        gallery = draw.gallery, person[draw.gallery]
+        found = search_album(faces.embeddings, probes, *gallery, model.verifier, thresholds)
+        quality = faces.quality[probes]
+        band = np.searchsorted(np.quantile(quality, (0.25, 0.5, 0.75)), quality, side="right")
+        right = found.named & (found.person == whose)
+        parts.append((whose, quality, band, draw.known, found.named, right))
+    whose, quality, band, known, named, right = map(np.concatenate, zip(*parts, strict=True))
+    for number, title in enumerate(BANDS):
+        strangers, own = (band == number) & ~known, (band == number) & known
+        rate = float(named[strangers].mean())
+        ends = share_interval(named[strangers], whose[strangers], seed=0)
+        cells = f"{rate:.2%} ({ends['low']:.2%} to {ends['high']:.2%})"
+        middle = np.median(quality[band == number])
+        print(
+            f"| {faces.name}, {enrolled} people x 2, {title} | {middle:.2f} | {cells} "
+            f"| {verdict(rate, ends['low'], BUDGET)} | {right[own].mean():.3f} |",
             flush=True,
         )
 

@@ -58,17 +58,17 @@ def test_a_box_over_the_edge_is_refined(refiner: LandmarkRefiner, scene: np.ndar
 
 
 def judge(crop: np.ndarray, detection: Detection) -> Quality:
-    return measure(crop, yaw(detection.landmarks), detection.size)
+    return measure(crop, yaw(detection.landmarks), detection.size, detection.score)
 
 
-def test_quality_falls_with_blur_darkness_turn_and_size(
-    finder: FaceFinder, scene: np.ndarray
-) -> None:
+def test_quality_falls_with_every_measure(finder: FaceFinder, scene: np.ndarray) -> None:
     face = finder.find(scene)[0]
     best = face.quality
     blurred = np.asarray(Image.fromarray(face.crop).filter(ImageFilter.GaussianBlur(4)))
     worse = {
         "blur": judge(blurred, face.detection),
+        "glare": judge(np.minimum(face.crop + 200.0, 255).astype(np.uint8), face.detection),
+        "doubt": judge(face.crop, replace(face.detection, score=0.7)),
         "dark": judge((face.crop * 0.1).astype(np.uint8), face.detection),
         "turn": judge(
             face.crop, replace(face.detection, landmarks=face.detection.landmarks[[0, 1, 0, 3, 4]])

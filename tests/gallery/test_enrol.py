@@ -378,7 +378,7 @@ def test_a_photo_that_lies_in_two_folders_stays_where_it_was(
 def test_one_bad_measure_is_enough_not_to_be_enrolled(
     reason: Reason | None, size: float, pose: float, sharpness: float
 ) -> None:
-    good_else = Quality(sharpness, 0.5, 0.2, pose, size, overall=0.5)
+    good_else = Quality(sharpness, 0.5, 0.2, pose, size, 200, 0, 0.9, overall=0.5)
     assert enrolment_refusal(good_else) == reason
 
 

@@ -28,7 +28,7 @@ from faceops.verification.verifier import Verifier
 SIZE, BUDGET = 64, 0.05
 VERIFIER = Verifier(np.full(SIZE, -10, np.float32), 12.0, "distance")
 CALIBRATED_ON = range(1000, 1120)
-GOOD = Quality(sharpness=90, brightness=0.5, contrast=0.2, pose=0, size_px=50, overall=0.9)
+GOOD = Quality(90, 0.5, 0.2, pose=0, size_px=50, detail=200, glare=0, score=0.9, overall=0.9)
 
 
 def embedding(person: int, number: int) -> np.ndarray:

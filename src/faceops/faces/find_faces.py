@@ -168,7 +168,8 @@ class FaceFinder:
         faces = []
         for detection in self._refiner.refine(pixels, detections):
             crop = align(pixels, detection.landmarks)
-            quality = measure(crop, yaw(detection.landmarks), detection.size * scale)
+            pose, size = yaw(detection.landmarks), detection.size * scale
+            quality = measure(crop, pose, size, detection.score)
             faces.append(Face(detection, quality, crop))
         return faces
 

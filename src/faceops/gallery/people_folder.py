@@ -18,7 +18,7 @@ from faceops.base.reasons import Reason
 from faceops.base.shortage import allowed_failures, shortage
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
-from faceops.faces.quality import Quality
+from faceops.faces.quality import QUALITY_VERSION, Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
 from faceops.gallery.names import first_spellings, person_key, person_of
 from faceops.gallery.store import Gallery
@@ -33,7 +33,7 @@ ADVICE = {
     Reason.FACE_TOO_SMALL: "the face is too small; give a larger photo or a closer one",
     Reason.BLURRED: "the face is blurred; give a sharper photo",
     Reason.EXTREME_POSE: "the face is turned away; give a photo that shows it from the front",
-    Reason.LOW_QUALITY: "the face is dark or has little contrast; give a better photo",
+    Reason.LOW_QUALITY: "the face is blurred, overexposed or hard to make out; give a better photo",
     Reason.DUPLICATE: "the same photo is enrolled for this person already",
 }
 
@@ -291,7 +291,9 @@ def open_photos(
         ShortageError: more photos fail than a tenth, see `allowed_failures`.
     """
     finder = bundle.face_finder()
-    unfinished = UnfinishedWork(gallery, f"{bundle.release.contract_id} {limits}")
+    unfinished = UnfinishedWork(
+        gallery, f"{bundle.release.contract_id} {limits} quality {QUALITY_VERSION}"
+    )
 
     # A photo of several people is opened for the first of them.
     locks = {(photo.photo_id, photo.method): Lock() for photo in photos}

@@ -81,7 +81,7 @@ def test_whole_people_are_drawn_with_limited_photos_each() -> None:
 
 def face_at(x: float, y: float, side: float = 40) -> Face:
     found = Detection((x, y, side, side), np.zeros((5, 2), np.float32), 0.9)
-    return Face(found, Quality(1, 1, 1, 0, side, 1), np.zeros((112, 112, 3), np.uint8))
+    return Face(found, Quality(1, 1, 1, 0, side, 1, 0, 1, 1), np.zeros((112, 112, 3), np.uint8))
 
 
 def test_only_a_face_where_the_face_was_is_the_same() -> None:

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from faceops.dataset.names import is_well_formed, name_key
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.faces.align import CROP_SIZE
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
+from faceops.faces.quality import Quality
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import stored_embeddings
 from faceops.release.evaluate.measured_model import MeasuredModel
@@ -94,9 +95,9 @@ _CROP_BYTES = CROP_SIZE * CROP_SIZE * 3
 class PhotoStore:
     """Crops and embeddings in `folder`, for one way of finding faces.
 
-    Files: photos.jsonl, a line a photo (sha256, row of its crop, reason without one); crops.u8,
-    uint8 (rows, 112, 112, 3); embeddings-<model>.f32, see `stored_embeddings`. A context manager;
-    it locks the folder.
+    Files: photos.jsonl, a line a photo (sha256, row of its crop, quality of its face, reason
+    without one); crops.u8, uint8 (rows, 112, 112, 3); embeddings-<model>.f32, see
+    `stored_embeddings`. A context manager; it locks the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,15 +118,18 @@ class PhotoStore:
     def __exit__(self, *error: object) -> None:
         self._opened.close()
 
-    def add(self, photo_id: str, crop: np.ndarray | None, reason: str) -> None:
-        """Store the `crop`, uint8 (112, 112, 3), of a photo, or the reason why it has none."""
-        row = -1
+    def add(self, photo_id: str, cropped: CroppedPhoto) -> None:
+        """Store the crop and the quality of a photo's face, or the reason why it has none."""
+        row, crop = -1, cropped.crop
+        quality = asdict(cropped.quality) if cropped.quality else None
         if crop is not None:
             row = self.rows
             self._crops.write(np.ascontiguousarray(crop).tobytes())
             self._crops.flush()  # before the line that refers to it
             self.rows += 1
-        self.photos[photo_id] = {"photo_id": photo_id, "row": row, "reason": reason}
+        reason = "" if crop is not None else str(cropped.reason)
+        stated = {"photo_id": photo_id, "row": row, "quality": quality, "reason": reason}
+        self.photos[photo_id] = stated
         self._lines.write(json.dumps(self.photos[photo_id]) + "\n")
         self._lines.flush()
 
@@ -159,13 +163,17 @@ class PhotoStore:
 
 @dataclass(frozen=True)
 class PhotoRow:
-    """The result for one photo; `row` is its crop's in the store, -1 with a `reason`."""
+    """The result for one photo; `row` is its crop's in the store, -1 with a `reason`.
+
+    `quality` is that of its face; None without one.
+    """
 
     path: str
     person: str
     photo_id: str
     row: int
     reason: str
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,11 @@ class EmbeddedPhotos:
     def photo_ids(self) -> np.ndarray:
         """Text (N,): the sha256 of the photo of each face."""
         return np.array([photo.photo_id for photo in self.photos if not photo.reason], dtype=str)
+
+    @property
+    def qualities(self) -> list[Quality]:
+        """The quality of each face, in the order of `faces`."""
+        return [photo.quality for photo in self.photos if not photo.reason and photo.quality]
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -266,16 +279,17 @@ def _find_faces(
     rows = []
     results = track(ordered_map(work, photos, threads), "faces of photos", len(photos))
     for photo, (photo_id, cropped) in zip(photos, results, strict=True):
-        if cropped is not None and photo_id and photo_id not in store.photos:
-            if cropped.crop is not None:
-                store.add(photo_id, cropped.crop, "")
-            elif cropped.reason in _LASTING:
-                store.add(photo_id, None, str(cropped.reason))
+        lasting = cropped is not None and (cropped.crop is not None or cropped.reason in _LASTING)
+        if cropped is not None and lasting and photo_id and photo_id not in store.photos:
+            store.add(photo_id, cropped)
         if photo_id in store.photos and (cropped is None or cropped.crop is not None):
-            row, reason = store.photos[photo_id]["row"], store.photos[photo_id]["reason"]
+            known = store.photos[photo_id]
+            row, reason = known["row"], known["reason"]
+            quality = Quality(**known["quality"]) if known["quality"] else None
         else:  # without an id, reading the file failed temporarily
             row, reason = -1, str((cropped and cropped.reason) or Reason.VANISHED)
-        rows.append(PhotoRow(photo.path, photo.person, photo_id, row, reason))
+            quality = None
+        rows.append(PhotoRow(photo.path, photo.person, photo_id, row, reason, quality))
     return rows
 
 

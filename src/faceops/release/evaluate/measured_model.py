@@ -19,6 +19,7 @@ from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
+from faceops.faces.quality import QUALITY_VERSION
 from faceops.release.bundle import Bundle
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS
 from faceops.release.evaluate.foreign_embedder import ForeignEmbedder
@@ -130,7 +131,7 @@ def open_model(folder: Path, threads: int = 1, precision: Precision = "float32")
 def _finder_identity(files: list[str], detector: tuple[int, float], settings: CropSettings) -> str:
     """Return the hash over models, the `detector`'s size and threshold, and `settings`."""
     key = {"models": files, "size": detector[0], "threshold": detector[1]}
-    key |= {"alignment": ALIGNMENT_VERSION, "crops": repr(settings)}
+    key |= {"alignment": ALIGNMENT_VERSION, "crops": repr(settings), "quality": QUALITY_VERSION}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 

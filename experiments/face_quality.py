@@ -1,0 +1,311 @@
+"""Does the quality of a face predict the errors of recognition?
+
+    python -m experiments.face_quality --bundle BUNDLE --work WORK --seen peopleDevTrain.txt
+        lfw=DIR families=DIR pins=DIR [--fit]
+
+Error versus reject (Grother and Tabassi 2007): the quality of a genuine pair is that of its worse
+photo, and the pairs of the lowest quality are rejected. A useful figure rejects those that fail: by
+chance, 20 % of the pairs hold 20 % of the false non-matches. The threshold is that of all impostor
+pairs of the set; each person counts alike; 95 % intervals over people at a fixed threshold and
+fixed rejected pairs. `photos`: the worst 20 % of the photos are rejected instead, and with them all
+their pairs, by chance 36 % of the false non-matches. `misses`: the share of the known people's
+photos without their right name, at the release's budget in galleries of 100 people with two photos,
+that are among the 20 % worst photos.
+
+Of a set with people of the list `--seen` only the others are judged. `--fit` prints the exponents
+of `faces.quality` instead: fitted on the sets without such people and on the seen people, by least
+squares that are robust against wrong labels, to the mean cosine of a photo with the others of its
+person; half of the weight is on degraded copies. `length` is that of the embedding before it is
+normalised, and `towards the mean` its cosine with the mean embedding of the set.
+"""
+
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from PIL import Image, ImageFilter
+from scipy.optimize import lsq_linear
+
+from experiments import parser, run
+from faceops.base.errors import FaceOpsError
+from faceops.base.progress import track
+from faceops.evaluation.embedded_faces import CropRows
+from faceops.evaluation.protocols.album_scores import search_album
+from faceops.evaluation.protocols.identification import draw_galleries
+from faceops.faces.inference_session import open_session
+from faceops.faces.quality import Quality, measure
+from faceops.release.contract import EMBEDDER
+from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
+from faceops.release.evaluate.measured_model import MeasuredModel, open_model
+from faceops.verification.bootstrap import percentile_interval, resampled_people
+from faceops.verification.false_accept_rate import threshold_at
+from faceops.verification.pairs import all_pair_scores, codes, genuine_pairs, genuine_weights
+from faceops.verification.verifier import Verifier
+
+REJECTED, FARS = 0.2, (1e-3, 1e-4)
+COPIES = 500  # degraded photos of each set
+
+
+@dataclass(frozen=True)
+class Faces:
+    """One set: embeddings float32 (N, D), people (N,), qualities, crops, raw lengths (N,)."""
+
+    name: str
+    embeddings: np.ndarray
+    persons: np.ndarray
+    qualities: list[Quality]
+    crops: CropRows
+    lengths: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "Faces":
+        """Return the faces `rows`, int (M,)."""
+        qualities = [self.qualities[row] for row in rows]
+        crops = replace(self.crops, rows=self.crops.rows[rows])
+        return Faces(
+            self.name, self.embeddings[rows], self.persons[rows], qualities, crops,
+            self.lengths[rows],
+        )  # fmt: skip
+
+    def candidates(self) -> dict[str, np.ndarray]:
+        """Return the figures that are compared, float (N,), higher is better."""
+        columns = np.array([astuple(one) for one in self.qualities]).T
+        by_name = dict(zip(Quality.__dataclass_fields__, columns, strict=True))
+        bright, pose = by_name["brightness"], by_name["pose"]
+        shares = [
+            by_name["sharpness"] / (by_name["sharpness"] + 60),
+            by_name["contrast"] / (by_name["contrast"] + 0.06),
+            by_name["size_px"] / (by_name["size_px"] + 24),
+            1 - np.abs(2 * bright - 1) ** 3,
+            1 - 0.98 * pose**2,
+        ]
+        mean = self.embeddings.mean(0)
+        return {
+            "before: mean of five shares": np.prod(shares, axis=0) ** 0.2,
+            "overall": by_name["overall"],
+            **{name: by_name[name] for name in ("score", "detail", "sharpness", "size_px")},
+            "pose": -pose,
+            "glare": -by_name["glare"],
+            "brightness": -np.abs(2 * bright - 1),
+            "towards the mean": self.embeddings @ mean,
+            "length": self.lengths,
+            "length x overall": np.log(self.lengths) * 3 + np.log(by_name["overall"] + 1e-9),
+        }
+
+
+def raw_lengths(model: MeasuredModel, crops: CropRows, file: Path) -> np.ndarray:
+    """Return the lengths float32 (N,) of the embeddings of `crops`; they are kept in `file`."""
+    if file.exists():
+        return np.load(file)
+    assert model.bundle is not None
+    graph = onnx.load(model.bundle.folder / EMBEDDER)
+    last = graph.graph.node[-1]
+    if last.op_type != "LpNormalization":
+        raise FaceOpsError(f"{model.name} does not end with LpNormalization; use another release.")
+    graph.graph.output[0].name = last.input[0]
+    session = open_session(graph.SerializeToString(), 1)
+    blocks = track(range(0, len(crops), 4), "raw lengths of four faces")
+    some = (crops.table[crops.rows[at : at + 4]] for at in blocks)
+    raw = [session.run(None, {"crops": np.asarray(block)}) for block in some]
+    lengths: np.ndarray = np.concatenate([np.linalg.norm(one, axis=1) for (one,) in raw])
+    np.save(file, lengths)
+    return lengths
+
+
+def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
+    """Embed the photos below `data`; faces and embeddings are kept in `work`."""
+    photos = labelled_photos(data)
+    found = embed_photos(model, photos, frozenset(), work, threads=1, duplicates=True)
+    lengths = raw_lengths(model, found.crops, work / f"{name}-{model.identity[:16]}.npy")
+    faces = found.faces
+    return Faces(name, faces.embeddings, faces.persons, found.qualities, found.crops, lengths)
+
+
+@dataclass(frozen=True)
+class GenuinePairs:
+    """Genuine pairs int (P, 2), their weights, people, and whether they fail, (P,)."""
+
+    rows: np.ndarray
+    weight: np.ndarray
+    person: np.ndarray
+    failed: np.ndarray
+
+    def rejected(self, quality: np.ndarray, *, photos: bool) -> np.ndarray:
+        """Return bool (P,): the pairs rejected by the `quality` (N,) of their photos."""
+        rank = quality.argsort(kind="stable").argsort(kind="stable")
+        worse = rank[self.rows].min(1)
+        if photos:
+            used = np.sort(rank[np.unique(self.rows)])
+            return worse < used[int(REJECTED * len(used))]
+        order = worse.argsort(kind="stable")
+        part = np.cumsum(self.weight[order]) <= REJECTED * self.weight.sum()
+        rejected = np.zeros(len(order), bool)
+        rejected[order[part]] = True
+        return rejected
+
+    def fnmr(self, kept: np.ndarray | None = None) -> float:
+        """Return the false non-match rate, of the pairs `kept` bool (P,) where given."""
+        weight = self.weight if kept is None else self.weight * kept
+        return float(weight @ self.failed / weight.sum())
+
+    def removed(self, rejected: np.ndarray) -> tuple[float, float, float]:
+        """Return the share of false non-matches that are `rejected`, and its interval."""
+        people = self.person.max() + 1
+        errors = np.bincount(self.person, self.weight * self.failed, people)
+        gone = np.bincount(self.person, self.weight * self.failed * rejected, people)
+        drawn = resampled_people(people, 0, accept=lambda times: (times @ errors) > 0)
+        low, high = percentile_interval(
+            np.array([(times @ gone) / (times @ errors) for times in drawn])
+        )
+        return float(gone.sum() / errors.sum()), low, high
+
+
+def misses(model: MeasuredModel, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """Return the known probes of five albums, rows int (P,), and whether they get no right name."""
+    person = codes(faces.persons)
+    able = np.flatnonzero(np.bincount(person) > 2)
+    rows, missed = [], []
+    draws = draw_galleries(
+        person, able, min(100, len(able) // 2), gallery_photos=2, seed=0, draws=5
+    )
+    for draw in draws:
+        found = search_album(
+            faces.embeddings, draw.probes, draw.gallery, person[draw.gallery], model.verifier,
+            model.thresholds,
+        )  # fmt: skip
+        rows.append(draw.probes[draw.known])
+        missed.append(~(found.named & (found.person == person[draw.probes]))[draw.known])
+    return np.concatenate(rows), np.concatenate(missed)
+
+
+def judge(model: MeasuredModel, faces: Faces) -> None:
+    """Print a row for each candidate and false accept rate."""
+    plain = Verifier(np.full(faces.embeddings.shape[1], -1, np.float32), 0.0, "distance")
+    scores = all_pair_scores(faces.embeddings, faces.persons, plain, log_odds=True)
+    impostor = np.sort(scores.impostor)[::-1]
+    rows, weight = genuine_pairs(faces.persons), genuine_weights(faces.persons)
+    probes, missed = misses(model, faces)
+    for far in FARS:
+        failed = scores.genuine < threshold_at(impostor, far)
+        pairs = GenuinePairs(rows, weight, codes(faces.persons)[rows[:, 0]], failed)
+        for name, quality in faces.candidates().items():
+            rejected = pairs.rejected(quality, photos=False)
+            share, low, high = pairs.removed(rejected)
+            by_photos = pairs.removed(pairs.rejected(quality, photos=True))[0]
+            worst = quality[probes] <= np.quantile(quality[probes], REJECTED)
+            of_misses = f"{(missed & worst).sum() / missed.sum():.2f} of {missed.sum()}"
+            print(
+                f"| {faces.name}, FAR {far:g}, {name} | {pairs.fnmr():.4f} | "
+                f"{pairs.fnmr(~rejected):.4f} | {share:.2f} ({low:.2f} to {high:.2f}) | "
+                f"{by_photos:.2f} | {of_misses} |",
+                flush=True,
+            )
+
+
+SHARES = ("detail", "size", "pose", "glare", "score")
+
+
+def log_shares(qualities: list[Quality]) -> np.ndarray:
+    """Return the logarithms float (N, 5) of the shares of which `overall` is the product."""
+    rows = [
+        (
+            max(one.detail, 1e-3) / (max(one.detail, 1e-3) + 60),
+            one.size_px / (one.size_px + 24),
+            1 - 0.98 * one.pose**2,
+            1 - 0.98 * one.glare,
+            min(1, one.score / 0.95),
+        )
+        for one in qualities
+    ]
+    return np.log(np.array(rows))
+
+
+def degraded(crop: np.ndarray, kind: int, strength: float) -> tuple[np.ndarray, float]:
+    """Return a copy of `crop` uint8 (112, 112, 3), and its size as a share of the original's.
+
+    `kind`: 0 blur, 1 small, 2 dark, 3 overexposed, 4 flat; `strength` 0 to 1.
+    """
+    image, pixels, scale = Image.fromarray(crop), crop.astype(np.float32), 1.0
+    if kind == 0:
+        return np.asarray(image.filter(ImageFilter.GaussianBlur(1 + 5 * strength))), scale
+    if kind == 1:
+        side = round(10 * 5**strength)
+        small = image.resize((side, side), Image.Resampling.BOX)
+        return np.asarray(small.resize(image.size, Image.Resampling.BICUBIC)), side / 112
+    changed = (
+        pixels * np.exp(-3.5 * strength),
+        pixels * (1 + 4 * strength),
+        128 + (pixels - 128) * (1 - 0.95 * strength),
+    )[kind - 2]
+    return changed.clip(0, 255).astype(np.uint8), scale
+
+
+def fit(model: MeasuredModel, sets: list[Faces]) -> None:
+    """Print the exponents, in a scale in which that of the score is 4."""
+    x, y, weight, part = [], [], [], []
+    for faces in sets:
+        person = codes(faces.persons)
+        photos = np.bincount(person)[person]
+        sums = np.zeros((person.max() + 1, faces.embeddings.shape[1]), np.float32)
+        np.add.at(sums, person, faces.embeddings)
+        able = np.flatnonzero(photos > 2)
+        random = np.random.default_rng(0)
+        some = np.sort(random.permutation(able)[:COPIES])
+        copies, qualities = [], []
+        for row in some:
+            one = faces.qualities[row]
+            copy, scale = degraded(faces.crops[row], int(random.integers(5)), random.random())
+            copies.append(copy)
+            qualities.append(measure(copy, one.pose, one.size_px * scale, one.score))
+        for rows, own, which in (
+            (able, faces.embeddings[able], [faces.qualities[row] for row in able]),
+            (some, model.embed(np.stack(copies)), qualities),
+        ):
+            others = (sums[person[rows]] - faces.embeddings[rows]) / (photos[rows, None] - 1)
+            x.append(log_shares(which))
+            y.append((own * others).sum(1))
+            each = 1 / np.sqrt(photos[rows])
+            weight.append(each / each.sum())
+            part.append(np.full(len(rows), len(part)))
+    shares, target, weights, number = map(np.concatenate, (x, y, weight, part))
+    intercepts = number[:, None] == np.arange(len(part))
+    table = np.concatenate([shares, intercepts], axis=1)
+    low = np.r_[np.zeros(len(SHARES)), np.full(len(part), -np.inf)]
+    robust = weights
+    for _ in range(12):  # Huber's weights
+        root = np.sqrt(robust)
+        solved = lsq_linear(table * root[:, None], target * root, (low, np.inf)).x
+        robust = weights * np.minimum(1, 0.15 / np.maximum(np.abs(target - table @ solved), 1e-6))
+    for name, exponent in zip(SHARES, 4 * solved[: len(SHARES)] / solved[4], strict=True):
+        print(f"| {name} | {exponent:.2f} |")
+
+
+def main() -> None:
+    """Embed, then fit or judge."""
+    options = parser(__doc__)
+    options.add_argument("sets", nargs="+", metavar="NAME=DIR")
+    options.add_argument("--bundle", type=Path, required=True)
+    options.add_argument("--work", type=Path, required=True)
+    options.add_argument("--seen", type=Path, required=True, help="names, one a line")
+    options.add_argument("--fit", action="store_true")
+    args = options.parse_args()
+    model = open_model(args.bundle)
+    seen = [line.split("\t")[0] for line in args.seen.read_text("utf-8").splitlines()]
+    fitted = []
+    if not args.fit:
+        print("| figure | FNMR | 20 % of pairs rejected | errors removed | photos | misses |")
+        print("| --- " * 6 + "|")
+    for text in args.sets:
+        name, data = text.split("=", 1)
+        faces = embed(model, name, Path(data), args.work)
+        is_seen = np.isin(faces.persons, seen)
+        if args.fit:
+            fitted.append(faces.of(np.flatnonzero(is_seen)) if is_seen.any() else faces)
+        else:
+            judge(model, faces.of(np.flatnonzero(~is_seen)))
+    if args.fit:
+        fit(model, fitted)
+
+
+if __name__ == "__main__":
+    run(main)
