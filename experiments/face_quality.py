@@ -15,8 +15,8 @@ that are among the 20 % worst photos.
 Of a set with people of the list `--seen` only the others are judged. `--fit` prints the exponents
 of `faces.quality` instead: fitted on the sets without such people and on the seen people, by least
 squares that are robust against wrong labels, to the mean cosine of a photo with the others of its
-person; half of the weight is on degraded copies. `length` is that of the embedding before it is
-normalised, and `towards the mean` its cosine with the mean embedding of the set.
+person; half of the weight is on degraded copies. `length` is that of the first network's embedding
+before it is normalised, and `towards the mean` its cosine with the mean embedding of the set.
 """
 
 from dataclasses import astuple, dataclass, replace
@@ -99,10 +99,11 @@ def raw_lengths(model: MeasuredModel, crops: CropRows, file: Path) -> np.ndarray
         return np.load(file)
     assert model.bundle is not None
     graph = onnx.load(model.bundle.folder / EMBEDDER)
-    last = graph.graph.node[-1]
-    if last.op_type != "LpNormalization":
-        raise FaceOpsError(f"{model.name} does not end with LpNormalization; use another release.")
-    graph.graph.output[0].name = last.input[0]
+    inner = [one.input[0] for one in graph.graph.node if one.op_type == "LpNormalization"]
+    if not inner:
+        raise FaceOpsError(f"{model.name} has no LpNormalization; use the published release.")
+    del graph.graph.output[:]
+    graph.graph.output.append(onnx.ValueInfoProto(name=inner[0]))
     session = open_session(graph.SerializeToString(), 1)
     blocks = track(range(0, len(crops), 4), "raw lengths of four faces")
     some = (crops.table[crops.rows[at : at + 4]] for at in blocks)
