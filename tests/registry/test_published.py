@@ -61,10 +61,12 @@ def test_the_committed_statement_follows_the_schema_and_the_weights() -> None:
     assert release.contract_id == release.expected_contract_id()
     assert release.weights[LANDMARKS].sha256 == catalogue["onet"].sha256
     assert release.weights[VERIFIER].sha256 == sha256_file(FILES / VERIFIER)
-    for file, (name, *_) in MADE_OF.items():
+    for file, names in MADE_OF.items():
         weight = release.weights[file]
-        assert weight.source.startswith(f"{name}: {catalogue[name].what}")
-        assert weight.licence == catalogue[name].licence
+        assert all(f"{name}: {catalogue[name].what}" in weight.source for name in names)
+        assert weight.licence == " and ".join(catalogue[name].licence for name in names)
+        card = (FILES / "model_card.md").read_text("utf-8")
+        assert all(catalogue[name].terms in card for name in names)
     assert not is_synthetic(release.data)
     assert release.thresholds.data == "3,199 validation people of lfw"
     assert release.contract_id in (FILES / "model_card.md").read_text("utf-8")
@@ -87,15 +89,17 @@ def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
     from faceops.faces.detector import with_symbolic_size
     from faceops.release.embedder_graph import adapt_embedder
     from faceops.release.export import serialise
+    from faceops.release.joined_embedder import with_dlib
 
     catalogue = read_catalogue()
-    embedder = serialise(adapt_embedder(onnx.load(weights_dir / catalogue["sface"].file)))
+    sface = adapt_embedder(onnx.load(weights_dir / catalogue["sface"].file))
+    embedder = serialise(with_dlib(sface, stated().params["export"]["dlib_share"]))
     assert (folder / EMBEDDER).read_bytes().startswith(embedder)
     yunet = (weights_dir / catalogue["yunet"].file).read_bytes()
     assert (folder / DETECTOR).read_bytes() == with_symbolic_size(yunet)
 
     # A damaged file is noticed, and made again.
-    (folder / EMBEDDER).write_bytes(embedder)
+    (folder / EMBEDDER).write_bytes(embedder[:-1])
     crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
     lengths = np.linalg.norm(load_published().embed(crops), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
@@ -142,13 +146,18 @@ def test_a_finished_build_writes_the_same_release(
 
 
 @pytest.fixture
-def bundle_of_lfw(sface_bundle: Path, tmp_path: Path) -> Path:
-    """A repository with a build that states SFace as published, of photos from lfw."""
+def bundle_of_lfw(sface_bundle: Path, weights_dir: Path, tmp_path: Path) -> Path:
+    """A repository with a build that states SFace and dlib as published, of photos from lfw."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from faceops.faces.inference_session import open_session
     from faceops.release.bundle import Bundle
+    from faceops.release.export import serialise
+    from faceops.release.joined_embedder import dlib_graph
 
+    catalogue, share = read_catalogue(), stated().params["export"]["dlib_share"]
+    files = [(weights_dir / catalogue[n].file).read_bytes() for n in ("dlib", "dlib_manifest")]
     build = tmp_path / "root/build"
     shutil.copytree(sface_bundle, build / "export")
     release = read_release(build / "export")
@@ -156,15 +165,19 @@ def bundle_of_lfw(sface_bundle: Path, tmp_path: Path) -> Path:
     embedder = release.weights[EMBEDDER].model_copy(update={"source": source})
     update = {
         "weights": release.weights | {EMBEDDER: embedder},
+        "embedding_size": 256,
         "data": {"sources": {"lfw": {}}},
-        "params": {"export": {"parity_crops": 4, "max_difference": 1e-4, "dlib_share": 0.0}},
+        "params": {"export": {"parity_crops": 4, "max_difference": 1e-4, "dlib_share": share}},
     }
     write_release(release.model_copy(update=update), build / "export")
     crops = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), np.uint8)
     for folder in ("crop", "embed", "evaluate", "split"):
         (build / folder).mkdir()
     np.save(build / "crop/crops.npy", crops)
-    np.save(build / "embed/embeddings.npy", Bundle.load(sface_bundle).embed(crops))
+    dlib = open_session(serialise(dlib_graph(*files, opset=18)), 1).run(None, {"crops": crops})[0]
+    sface = Bundle.load(sface_bundle).embed(crops)
+    both = np.concatenate([(1 - share) ** 0.5 * sface, share**0.5 * dlib], axis=1)
+    np.save(build / "embed/embeddings.npy", both)
     shutil.copy(FILES / "evaluation.json", build / "evaluate")
     table = pa.table({"person": ["Ann_Lee", "Bo", "Ann Lee"], "split": ["val", "test", "train"]})
     pq.write_table(table, build / "split/faces.parquet")
