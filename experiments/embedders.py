@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.version_converter
 import onnxruntime
 
 from experiments import parser, run
 from faceops.base.progress import track
 from faceops.config.sections import Export, Quantise
 from faceops.dataset.names import read_people_list
+from faceops.embedding.backbones.mobilefacenet import load_sface
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.lfw import (
@@ -40,7 +40,7 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release.bundle import run_embedder
-from faceops.release.embedder_graph import adapt_embedder
+from faceops.release.embedder_graph import export_embedder
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.export import serialise
@@ -60,9 +60,8 @@ SIZE = 128 + DLIB_SIZE
 
 
 def sface() -> onnx.ModelProto:
-    """Return SFace as published, in the opset that int8 needs: uint8 crops to embeddings."""
-    model = adapt_embedder(onnx.load(weight_path("sface")))
-    return onnx.version_converter.convert_version(model, Export().opset)
+    """Return SFace as published, in the graph that a build exports: uint8 crops to embeddings."""
+    return export_embedder(load_sface(weight_path("sface")), Export().opset)
 
 
 def embed_folder(data: Path, work: Path, *, mirrored: bool = False) -> EmbeddedPhotos:
