@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import IDENTIFIED, NO_REASON, UNKNOWN, Reason, reason_code
+from faceops.faces.quality import QUALITY_VERSION
 from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare, psi
 from faceops.identification.engine.decide import Decisions, NamedBlock
 from faceops.identification.summary import Drift
@@ -23,7 +24,9 @@ draw = np.random.default_rng(2)
 @pytest.fixture
 def thresholds(bundle: Bundle) -> Thresholds:
     deciles = [round(value, 1) for value in np.arange(1, 10) / 10]
-    return bundle.release.thresholds.model_copy(update={"quality_deciles": deciles})
+    return bundle.release.thresholds.model_copy(
+        update={"quality_deciles": deciles, "quality_version": QUALITY_VERSION}
+    )
 
 
 Seen = tuple[str, float, float | None]  # name of the photo, quality, probability; None is named
@@ -148,7 +151,10 @@ def test_few_faces_and_chance_differences_are_not_reported() -> None:
     assert levels.count("none") > 960
 
 
-def test_a_release_that_states_no_quality_is_not_compared(bundle: Bundle) -> None:
-    plain = bundle.release.thresholds.model_copy(update={"quality_deciles": []})
+@pytest.mark.parametrize("stated", [{"quality_deciles": []}, {"quality_version": 1}])
+def test_a_release_that_states_no_quality_of_this_measure_is_not_compared(
+    thresholds: Thresholds, stated: dict[str, object]
+) -> None:
+    plain = thresholds.model_copy(update=stated)
     found = measured(plain, as_calibrated(plain, 100), set())
     assert QUALITY not in found

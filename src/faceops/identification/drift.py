@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from faceops.base.reasons import REJECTED, UNKNOWN, Reason, reason_code
+from faceops.faces.quality import QUALITY_VERSION
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.state.photo_block import PhotoBlock
@@ -57,8 +58,11 @@ class DriftMeter:
     def __post_init__(self) -> None:
         self._expected, odds = _stranger_bins(self.thresholds, self.gallery_faces, self.budget)
         self._edges = sigmoid(np.array(odds)).tolist()
+        # A release with deciles of another measure of quality states none of this one.
+        is_comparable = self.thresholds.quality_version == QUALITY_VERSION
+        self._deciles = self.thresholds.quality_deciles if is_comparable else []
         bins = {
-            QUALITY: len(self.thresholds.quality_deciles) + 1,
+            QUALITY: len(self._deciles) + 1,
             SIMILARITY: len(self._edges) + 1,
             UNNAMED: 2,  # named, unnamed
         }
@@ -81,7 +85,7 @@ class DriftMeter:
             faces = compared & is_counted[photos.photo_of_face]
             quality = photos.faces["quality"][faces & is_largest]
             places = {
-                QUALITY: np.searchsorted(self.thresholds.quality_deciles, quality, "left"),
+                QUALITY: np.searchsorted(self._deciles, quality, "left"),
                 UNNAMED: (decisions.kind[faces & by_model] == UNKNOWN).astype(int),
                 SIMILARITY: np.searchsorted(
                     self._edges, decisions.probability[faces & is_similar], "right"
@@ -97,7 +101,7 @@ class DriftMeter:
         if faces < MIN_FACES:
             counts = {what: new[what] + old[what] for what in new}
         expected: dict[str, Sequence[float]] = {}
-        if self.thresholds.quality_deciles:
+        if self._deciles:
             expected[QUALITY] = [1 / len(counts[QUALITY])] * len(counts[QUALITY])
         if self._edges:
             expected[SIMILARITY] = self._expected

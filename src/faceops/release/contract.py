@@ -18,9 +18,9 @@ from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Preci
 from faceops.verification.thresholds import Thresholds
 
 SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
-SCHEMA_VERSION = 5
-# 2 had no int8, 3 no metadata in ONNX files, 4 no normalised scores.
-_READ = (2, 3, 4, SCHEMA_VERSION)
+SCHEMA_VERSION = 6
+# 2 had no int8, 3 no metadata in ONNX files, 4 no normalised scores, 5 no parts of embeddings.
+_READ = (2, 3, 4, 5, SCHEMA_VERSION)
 PREPROCESSING_VERSION = 1
 EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
 DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"

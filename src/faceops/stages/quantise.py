@@ -114,7 +114,9 @@ def compare_with_float32(
     section = Int8(
         weight=release.weights[EMBEDDER],
         contract_id=release.contract_id,
-        thresholds=thresholds.model_copy(update={"quality_deciles": float32.quality_deciles}),
+        thresholds=thresholds.model_copy(
+            update={name: getattr(float32, name) for name in ("quality_deciles", "quality_version")}
+        ),
         measured=measured,
     )
     return section, measured, ""

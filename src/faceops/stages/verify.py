@@ -12,6 +12,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.config.params_file import read_params
+from faceops.faces.quality import QUALITY_VERSION
 from faceops.stages import read_json, run_stage
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
@@ -45,7 +46,9 @@ def main() -> None:
         photo_sources(MANIFEST, val.paths),
     )  # fmt: skip
     deciles = quality_deciles(CROPPED, val.paths)
-    thresholds = thresholds.model_copy(update={"quality_deciles": deciles})
+    thresholds = thresholds.model_copy(
+        update={"quality_deciles": deciles, "quality_version": QUALITY_VERSION}
+    )
     verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
     metrics = {

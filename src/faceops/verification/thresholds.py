@@ -103,6 +103,7 @@ class Thresholds(_Frozen):
     quality_deciles: list[float] = Field(
         default=[], description="nine deciles of the quality of the photos' faces"
     )
+    quality_version: int = Field(1, description="of the measure of quality, see `faces.quality`")
     normalisation: Normalisation | None = Field(
         None, description="for thresholds that adapt to an album; None in older releases"
     )
