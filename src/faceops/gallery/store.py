@@ -91,9 +91,9 @@ class Gallery:
             raise FaceOpsError(
                 f"the gallery {self.folder} was enrolled under contract {self.contract_id[:12]}, "
                 f"this release has {contract_id[:12]}, and their embeddings cannot be compared: "
-                "name its release with --model, --bundle and --precision, or "
-                f"`faceops people reembed --gallery {self.folder}` with those of this release "
-                "embeds its faces again, without photos."
+                f"`faceops people reembed --gallery {self.folder}` brings it under this release "
+                "without photos (add the same --model, --bundle and --precision); or name its own "
+                "release by these options."
             )
 
     @cached_property

@@ -135,6 +135,11 @@ def check_train_params(train: Train, path: Path) -> None:
             f"{path}: train.warmup_loss = distillation needs train.freeze false: it augments crops,"
             " not cached features; train.frozen_units saves time too."
         )
+    if train.warmup_loss == "distillation" and train.backbone != "pretrained" and not train.start:
+        raise UsageError(
+            f"{path}: train.warmup_loss = distillation needs a start that was trained: set "
+            "train.start, or train.backbone to pretrained."
+        )
     try:
         with torch.device("meta"):
             build_backbone(train.backbone, train.embedding_size, train.input_size, train.colour)

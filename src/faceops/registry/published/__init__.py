@@ -1,4 +1,4 @@
-"""The published release: SFace as published, calibrated on LFW; it needs no rebuild, no registry.
+"""The published release: SFace and dlib, calibrated on LFW; it needs no rebuild, no registry.
 
 Its statement (release.json), evaluation, model card and verifier lie here as files. Its other
 models are joined from the weights of weights.toml, as parts.json says; `assemble` does it, and
