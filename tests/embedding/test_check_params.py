@@ -35,6 +35,7 @@ def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
         ({"head": "arc"}, "train.head = 'arc' is unknown; set it to one of softmax, cosface,"),
         ({"head_margin": 1.2}, "train.head_margin = 1.2 is out of range; cosface"),
         ({"miners": {"easy": 1.0}}, "train.miners: there is no miner 'easy'; use random,"),
+        ({"frozen_units": 26}, "train.frozen_units = 26, but pretrained has 25; set it"),
         ({"warmup_loss": "distillation"}, "train.warmup_loss = distillation needs train.freeze"),
         (
             {"warmup_loss": "distillation", "backbone": "resnet18", "freeze": False},

@@ -108,6 +108,12 @@ def test_scores_of_two_networks_are_normalised_alone_and_then_summed() -> None:
     np.testing.assert_allclose(found, expected / variance**0.5, atol=2e-2)
 
 
+@pytest.mark.parametrize("parts", [[(SIZE - 1, 1.0)], [(SIZE, 0.9)], [(SIZE, 2.0), (0, -1.0)]])
+def test_parts_that_do_not_fit_the_embedding_are_refused(parts: list[tuple[int, float]]) -> None:
+    with pytest.raises(ValueError, match=f"sizes must add up to {SIZE}, the size of an embedding"):
+        Normalisation.model_validate(KNOWN.model_dump() | {"parts": parts})
+
+
 def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate() -> None:
     tail = np.cumsum(np.random.default_rng(0).uniform(0.1, 1, len(RATES)))
     for rate in (0.4, 0.07, 1e-3, 2e-5, 1e-6, 1e-8):

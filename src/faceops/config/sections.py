@@ -125,7 +125,7 @@ class Train(Section):
     )
     freeze: bool = param(True, "pretrained: train the last layers only, on cached features")
     frozen_units: int = param(
-        0, "first units of the network whose weights stay; unused with freeze (SFace has 24)", ge=0
+        0, "first units of the network whose weights stay; unused with freeze (SFace has 25)", ge=0
     )
     people_per_batch: int = param(24, "P of a batch of P people x K photos", ge=2)
     photos_per_person: int = param(4, "K of a batch of P people x K photos", ge=2)

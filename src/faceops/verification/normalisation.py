@@ -26,7 +26,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from faceops.verification.verifier import Part, Verifier, columns_of
 
@@ -83,6 +83,19 @@ class Normalisation(_Frozen):
     shift: float
     shape: list[TailShape] = Field(description="falling rate")
     populations: list[Population]
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "Normalisation":
+        sizes, shares = [part.size for part in self.parts], [part.share for part in self.parts]
+        if self.parts and (
+            min(sizes) < 1 or sum(sizes) != len(self.weight)
+            or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6
+        ):  # fmt: skip
+            size = len(self.weight)
+            raise ValueError(
+                f"sizes must add up to {size}, the size of an embedding, and shares to 1"
+            )
+        return self
 
     @property
     def curve(self) -> np.ndarray:

@@ -142,7 +142,15 @@ def check_train_params(train: Train, path: Path) -> None:
         )
     try:
         with torch.device("meta"):
-            build_backbone(train.backbone, train.embedding_size, train.input_size, train.colour)
+            network = build_backbone(
+                train.backbone, train.embedding_size, train.input_size, train.colour
+            )
             build_head(train.head, train.embedding_size, 2, train.head_scale, train.head_margin)
     except FaceOpsError as error:
         raise UsageError(f"{path}: {error}") from None
+    units = len(list(network.trunk.children()))
+    if train.frozen_units > units:
+        raise UsageError(
+            f"{path}: train.frozen_units = {train.frozen_units}, but {train.backbone} has {units}; "
+            "set it to so many at most."
+        )
