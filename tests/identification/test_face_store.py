@@ -28,7 +28,7 @@ from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import FACE, decode_crop, encode_crop
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import SourceFile, source_file
-from faceops.identification.state.schema import Method, earlier_finder, method_of
+from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
 from faceops.identification.unknown.numbers import FaceKey
 from faceops.photos.formats import PhotoLimits
@@ -306,18 +306,14 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
         assert (second.file(0) is None, *second.opened) == (False, False)
 
 
-def test_of_the_finder_before_only_photos_with_details_are_opened_again(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
+def test_photos_whose_quality_was_measured_otherwise_are_opened_again(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = identify(album, gallery, bundle, out)
     rows = rows_of(out)
-    earlier, side = earlier_finder(bundle.release, DETAIL)
-    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        for table in ("photos", "methods"):
-            db.execute(f"UPDATE {table} SET finder=?", (earlier,))
+    monkeypatch.setattr("faceops.identification.state.schema.QUALITY_VERSION", 1)
     again = identify(album, gallery, bundle, results_missing(out))
-    large = count(out, f"photos WHERE max(width, height)>{side} AND finder<>'{earlier}'")
-    assert 0 < again.photos_opened == large < first.photos and rows_of(out) == rows
+    assert first.photos_opened == 0 < again.photos_opened and rows_of(out) == rows
     assert identify(album, gallery, bundle, results_missing(out)).photos_opened == 0
 
 

@@ -269,7 +269,7 @@ def test_a_dropped_face_leaves_the_gallery_and_enrolling_does_not_bring_it_back(
 
 
 def test_the_doctor_finds_an_enrolled_face_of_somebody_else(opened: Album, bundle: Bundle) -> None:
-    assert opened.doctor().faces == []
+    assert {face.what for face in opened.doctor().faces} <= {"weak"}  # synthetic faces are small
     gallery = opened.decided().gallery
     first, *_, last = gallery.faces
     mixed = gallery.without(lambda face: face is last).with_faces(

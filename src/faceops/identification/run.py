@@ -35,7 +35,7 @@ from faceops.identification.settings import IdentifySettings, check_identify_fol
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
-from faceops.identification.state.schema import earlier_finder, method_of
+from faceops.identification.state.schema import method_of
 from faceops.identification.summary import (
     AlbumEstimate,
     Summary,
@@ -88,13 +88,12 @@ def identify(
     root, paths = listed.root, listed.paths
     start, timer = time.monotonic(), Timer()
     method = method_of(bundle.release, settings.detail)
-    earlier = earlier_finder(bundle.release, settings.detail)
     state = out / output_folder.STATE_FILE
     has_state = state.is_file()  # before FaceStore creates it
     with (
         folder_lock(out),
         _write_errors(out),
-        contextlib.closing(FaceStore(state, method, settings.limits, earlier)) as store,
+        contextlib.closing(FaceStore(state, method, settings.limits)) as store,
     ):
         # Record `out` in the gallery, then read the gallery: a person forgotten in the walk is not
         # named, and a person forgotten later is removed from `out` too.

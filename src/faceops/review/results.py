@@ -21,7 +21,7 @@ from faceops.identification.records.output_folder import FACES_FILE, STATE_FILE,
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import FoundPhoto
 from faceops.identification.state.photo_block import Extraction, PhotoBlock
-from faceops.identification.state.schema import earlier_finder, method_of
+from faceops.identification.state.schema import method_of
 from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.release.bundle import Bundle
 
@@ -82,7 +82,7 @@ class Results:
                 "again."
             ) from None
         method, limits = method_of(release, summary.detail), summary.limits
-        store = FaceStore(state, method, limits, earlier_finder(release, summary.detail))
+        store = FaceStore(state, method, limits)
         index = numbers(records["face_index"], -1)
         starts = np.append(np.flatnonzero(index <= 0), len(index))
         blocks = _blocks(run.root, records.take(_places(starts[:-1])), store, bundle)

@@ -21,7 +21,7 @@ from faceops.identification.state.face_store import FaceStore, StoredPhoto
 from faceops.identification.state.found_photo import FoundPhoto, forgotten_faces
 from faceops.identification.state.photo_block import Extraction, PhotoBlock
 from faceops.identification.state.presence import SourceFile, source_file
-from faceops.identification.state.schema import earlier_finder, method_of
+from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
 from faceops.photos.formats import format_of
 from faceops.photos.open_photo import PhotoError
@@ -235,9 +235,8 @@ def extract_shard(
     """
     out.mkdir(parents=True, exist_ok=True)
     method = method_of(bundle.release, settings.detail)
-    earlier = earlier_finder(bundle.release, settings.detail)
     state = out / STATE_FILE
-    with contextlib.closing(FaceStore(state, method, settings.limits, earlier)) as store:
+    with contextlib.closing(FaceStore(state, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
         extractor = FaceExtractor(bundle, finder, store, settings, Timer())
         groups = extractor.groups(list(map(os.fspath, paths)))

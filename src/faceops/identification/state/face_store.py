@@ -53,7 +53,6 @@ class FaceStore:
 
     Args:
         limits: on photos that are opened now; others look at photos again that were too large.
-        earlier: its results are taken over when the method is used for the first time.
 
     Raises:
         FaceOpsError: see `state_errors`; from every method too.
@@ -64,7 +63,6 @@ class FaceStore:
         path: Path,
         method: schema.Method,
         limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
-        earlier: schema.EarlierFinder | None = None,
     ) -> None:
         self._path = path
         self._method = method
@@ -75,7 +73,7 @@ class FaceStore:
             self._db = schema.connect(path)
             with schema.transaction(self._db):
                 has_free_pages = schema.prepare_tables(self._db)
-                self._note_use(earlier)
+                self._note_use()
             if has_free_pages:
                 self._db.execute("VACUUM")
 
@@ -313,13 +311,7 @@ class FaceStore:
         with self._reading() as db, schema.transaction(db):
             yield db
 
-    def _note_use(self, earlier: schema.EarlierFinder | None) -> None:
-        known = "SELECT 1 FROM methods WHERE finder=?"
-        if earlier and not self._db.execute(known, self._method[:1]).fetchone():
-            self._db.execute(
-                "UPDATE OR IGNORE photos SET finder=? WHERE finder=? AND max(width, height)<=?",
-                (self._method.finder, *earlier),
-            )
+    def _note_use(self) -> None:
         latest = self._db.execute(
             "SELECT finder, contract, used FROM methods ORDER BY used DESC LIMIT 1"
         ).fetchone()

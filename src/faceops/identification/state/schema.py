@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.quality import QUALITY_VERSION
 from faceops.faces.tiles import DETAIL_VERSION
 from faceops.identification.state.found_photo import FACE
 from faceops.release.contract import Release
@@ -37,13 +38,6 @@ class Method(NamedTuple):
     contract: str
 
 
-class EarlierFinder(NamedTuple):
-    """An earlier finder that finds the same in photos of at most `side` pixels."""
-
-    finder: str
-    side: int
-
-
 # Limits were a part of the digest, and always these: states keep what they hold.
 _LIMITS = "PhotoLimits(max_pixels=100000000, max_bytes=50000000, min_side=16)"
 
@@ -54,16 +48,12 @@ def method_of(release: Release, detail: int) -> Method:
     return Method(_finder_digest(release, version if detail else 0), release.contract_id)
 
 
-def earlier_finder(release: Release, detail: int) -> EarlierFinder:
-    """Return the finder before `DETAIL_VERSION`; photos of the detector's size have no details."""
-    return EarlierFinder(_finder_digest(release, detail), release.alignment.detector_size)
-
-
 def _finder_digest(release: Release, detail: int | str) -> str:
     finder = {
         "detector_threshold": release.alignment.detector_threshold,
         "detail": detail,
         "limits": _LIMITS,
+        "quality": QUALITY_VERSION,
         "crops_id": release.crops_id,
     }
     return hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()
