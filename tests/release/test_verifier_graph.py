@@ -55,7 +55,8 @@ class OnDisk:
 def on_disk(folder: Path, content: bytes, size: int = SIZE) -> Any:
     (folder / "verifier.onnx").write_bytes(content)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    release = SimpleNamespace(verifier_kind="linear", embedding_size=size)
+    thresholds = SimpleNamespace(normalisation=None)
+    release = SimpleNamespace(verifier_kind="linear", embedding_size=size, thresholds=thresholds)
     return OnDisk(folder, session, release)
 
 
