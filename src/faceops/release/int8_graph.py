@@ -173,9 +173,9 @@ class _Crops(quantization.CalibrationDataReader):
 
 
 def _leading(graph: onnx.GraphProto, convolutions: int) -> list[str]:
-    """Return the names of the nodes behind at most so many convolutions, on any way from the input.
+    """Return the names of the nodes with at most so many convolutions on the path from the input.
 
-    These convolutions are among them.
+    The longest path counts; a node's own convolution is counted too.
     """
     layers = {node.name for node in _layers(graph)}
     behind: dict[str, int] = {}  # convolutions before each value

@@ -90,8 +90,7 @@ def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
     """Return the ONNX model "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, 128).
 
     The crop is resampled to dlib's own alignment, which shows the chin's lower edge too: below the
-    crop its last row is repeated (TAR at FAR 1e-4 of SFace and dlib .9872, of .9875 with a larger
-    crop; LFW View 2).
+    crop its last row is repeated.
 
     Args:
         content: `face_recognition_model.bin`.

@@ -34,8 +34,8 @@ SYNTHETIC = 300
 NEAREST = 60
 _BLOCK = 4096  # faces compared with the cohort at a time
 _LEAST_DEVIATION = 1e-6
-# Of strangers' z by two networks: with it, one pair in 10,000 reaches the z that it reaches with
-# SFace alone (LFW 8.3, families 11.3, Pins 10.4).
+# Of z of strangers by SFace and dlib: with it the highest are about as high as with SFace alone,
+# for which the limits in `grouping` were chosen.
 _CORRELATION = 0.25
 
 # The rates at which tails are stored, and the two at which an album is measured.
@@ -216,7 +216,7 @@ class NormalisedVerifier(Verifier):
     scale: float = 1.0
     shift: float = 0.0
 
-    def _networks(self) -> list[tuple[Verifier, slice, int, float]]:
+    def networks(self) -> list[tuple[Verifier, slice, int, float]]:
         """Return raw verifier, columns, column of the mean, and weight in the sum of each."""
         parts, size = columns_of(self.parts, len(self.weight)), len(self.weight)
         variance = sum(share**2 for _, share in parts)
@@ -232,7 +232,7 @@ class NormalisedVerifier(Verifier):
     def logit(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds, float32, for described faces `a` and `b`, broadcast over rows."""
         total: Any = np.float32(self.shift)
-        for raw, columns, at, weight in self._networks():
+        for raw, columns, at, weight in self.networks():
             score = raw.logit(a[..., columns], b[..., columns])
             z = sum((score - one[..., at]) / one[..., at + 1] for one in (a, b)) / 2
             total = total + self.scale * weight * z
@@ -241,7 +241,7 @@ class NormalisedVerifier(Verifier):
     def logit_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the log odds float32 (N, M) of every row of `a` with every row of `b`."""
         total: Any = np.float32(self.shift)
-        for raw, columns, at, weight in self._networks():
+        for raw, columns, at, weight in self.networks():
             result = raw.logit_matrix(a[:, columns], b[:, columns])
             half = np.float32(self.scale * weight / 2)
             per_a, per_b = half / a[:, at + 1], half / b[:, at + 1]
@@ -285,16 +285,14 @@ class Cohort:
 
         float32 (N, D + 2 P); P is 1 unless embeddings of several networks are side by side.
         """
-        size, parts = embeddings.shape[1], self.normalisation.columns
-        result = np.empty((len(embeddings), size + 2 * len(parts)), np.float32)
+        size, networks = embeddings.shape[1], self.verifier.networks()
+        result = np.empty((len(embeddings), size + 2 * len(networks)), np.float32)
         result[:, :size] = embeddings
         for start in range(0, len(embeddings), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            for place, (columns, _) in enumerate(parts):
-                raw = Verifier(self.verifier.weight[columns], 0.0, "linear")
+            for raw, columns, at, _ in networks:
                 scores = raw.logit_matrix(embeddings[rows, columns], self._faces[:, columns])
-                found = np.stack(_statistics(scores, self.skipped), axis=1)
-                result[rows, size + 2 * place : size + 2 * place + 2] = found
+                result[rows, at], result[rows, at + 1] = _statistics(scores, self.skipped)
         return result
 
 
