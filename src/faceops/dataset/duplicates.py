@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
+from faceops.base.nearest import near_codes
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.dataset.names import name_key
@@ -63,12 +63,8 @@ def near_duplicates(photos: list[HashedPhoto], max_bits: int) -> set[str]:
     """Return the paths of photos that have a near duplicate under another person."""
     codes = np.frombuffer(bytes.fromhex("".join(p.phash for p in photos)), np.uint8).reshape(-1, 8)
     people = np.unique([name_key(photo.person) for photo in photos], return_inverse=True)[1]
-    index = faiss.IndexBinaryFlat(64)
-    index.add(codes)
     near = np.zeros(len(photos), dtype=bool)
-    for start in track(range(0, len(photos), _BLOCK), "near duplicates"):
-        block = codes[start : start + _BLOCK]
-        ends, _, found = index.range_search(block, max_bits + 1)  # distances below the radius
-        rows = start + np.repeat(np.arange(len(block)), (ends[1:] - ends[:-1]).astype(np.int64))
+    blocks = -(-len(photos) // _BLOCK)
+    for rows, found in track(near_codes(codes, max_bits, _BLOCK), "near duplicates", blocks):
         near[rows[people[rows] != people[found]]] = True
     return {photos[row].path for row in np.flatnonzero(near)}
