@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from faceops.gallery.store import Gallery
     from faceops.registry.versions import Version
     from faceops.release.bundle import Bundle
+    from tests.object_store import ObjectStoreServer
 
 ROOT = Path(__file__).parent.parent
-COSTLY = ("tiny_repository", "store_folder", "prefect_server")  # fixtures whose tests keep together
+# Fixtures whose tests keep together.
+COSTLY = ("tiny_repository", "store_folder", "prefect_server", "s3_server")
 # Fixtures that take longer than a fast test may: the tests that use them are `slow`.
 SLOW = {*COSTLY, "synthetic_set", "sface_bundle"}
 
@@ -216,3 +218,28 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ObjectStoreServer"]:
+    """An S3 server of the session, see `s3`."""
+    from tests.object_store import ObjectStoreServer
+
+    log = tmp_path_factory.mktemp("s3") / "requests"
+    log.touch()
+    server = ObjectStoreServer(log)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(
+    s3_server: "ObjectStoreServer", monkeypatch: pytest.MonkeyPatch
+) -> "tuple[ObjectStoreServer, Any]":
+    """The server, and fsspec's file system on it, for tests with buckets of their own names."""
+    from tests.object_store import CREDENTIALS, files
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.address)
+    return s3_server, files(s3_server.address)
