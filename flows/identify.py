@@ -35,6 +35,7 @@ from faceops.base.reasons import Reason
 from faceops.base.shortage import user_error
 from faceops.cli.common import add_exclude, add_photo_limits, load_release, photo_limits
 from faceops.cli.model_choice import choose_model
+from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, REPORT_FILE
@@ -75,7 +76,7 @@ _LOADING = Lock()
 _load = lru_cache(maxsize=1)(Bundle.load)
 
 
-def check_arguments(photos_dir: Path, out: Path, gallery: Path, shard_photos: int) -> None:
+def check_arguments(photos_dir: Path, out: Path, gallery: GalleryPlace, shard_photos: int) -> None:
     """Refuse wrong arguments before a server is started for the run."""
     require_utf8(photos_dir, "photos")  # it is a parameter of the flow, which is JSON
     if not photos_dir.is_dir():
@@ -98,7 +99,11 @@ def find_faces(
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def name_people(
-    photos_dir: Path, gallery: Path, release: ReleaseFolder, out: Path, settings: IdentifySettings
+    photos_dir: Path,
+    gallery: GalleryPlace,
+    release: ReleaseFolder,
+    out: Path,
+    settings: IdentifySettings,
 ) -> dict[str, Any]:
     """Name every face from what the shards have found, and write the run's files."""
     bundle = release.load()
@@ -138,7 +143,7 @@ def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] 
 
 
 def load_model(
-    model: str, precision: PrecisionChoice, gallery: Path, say: Callable[[str], object]
+    model: str, precision: PrecisionChoice, gallery: GalleryPlace, say: Callable[[str], object]
 ) -> Bundle:
     """Load the release that the flow's parameter `model` names; of "" `say` gets what was chosen.
 
@@ -256,11 +261,11 @@ def identify_folder(
     """
     folder, results = Path(photos_dir), Path(out)
     paths = wait_for_folder(folder, patience_s, settings.exclude)
-    check_arguments(folder, results, Path(gallery), shard_photos)
-    bundle = load_model(model, settings.precision, Path(gallery), get_run_logger().info)
+    check_arguments(folder, results, gallery_place(gallery), shard_photos)
+    bundle = load_model(model, settings.precision, gallery_place(gallery), get_run_logger().info)
     if bundle.note:
         get_run_logger().warning(bundle.note)
-    Gallery.open(Path(gallery), bundle.release.contract_id)
+    Gallery.open(gallery_place(gallery), bundle.release.contract_id)
     release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, bundle.release.precision)
     futures = [
         find_faces.submit(number, part, release, results, settings)
@@ -272,7 +277,7 @@ def identify_folder(
         get_run_logger().warning(
             "shards %s failed; their photos are tried once more, one by one", failed
         )
-    summary = name_people(folder, Path(gallery), release, results, settings)
+    summary = name_people(folder, gallery_place(gallery), release, results, settings)
     if summary["unchanged"]:
         get_run_logger().info(
             "nothing has changed: the results of run %s are current", summary["run_id"]
@@ -322,10 +327,12 @@ def main() -> int:
         fields = IdentifySettings.__dataclass_fields__
         given = {key: vars(args)[key] for key in fields if key in args}
         settings = IdentifySettings(**given, limits=photo_limits(args))
-        folders = (Path(args.photos_dir), Path(args.out), Path(args.gallery))
+        folders = (Path(args.photos_dir), Path(args.out), gallery_place(args.gallery))
         check_arguments(*folders, args.shard_photos)
         model = args.bundle or args.model
-        load_model(model, args.precision, Path(args.gallery), partial(print, file=sys.stderr))
+        load_model(
+            model, args.precision, gallery_place(args.gallery), partial(print, file=sys.stderr)
+        )
         named = ("photos_dir", "gallery", "out", "shard_photos", "patience_s")
         values = {name: vars(args)[name] for name in named}
         values |= {"model": model, "settings": settings}

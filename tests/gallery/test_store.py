@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery import store
+from faceops.gallery import folder
 from faceops.gallery.crops import CROPS_FOLDER, crop_path, load_crop
-from faceops.gallery.folder import FACES_FILE, gallery_stamp
+from faceops.gallery.folder import FACES_FILE, FolderStorage
 from faceops.gallery.people import merge, portraits, rename
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.store import Gallery, locked_gallery, open_or_create
 from tests.gallery.gallery_files import CONTRACT, make_face, make_gallery, rewrite_as_format_1
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
@@ -51,11 +51,11 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
 
 def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
     make_gallery(tmp_path, PEOPLE)
-    before, file = gallery_stamp(tmp_path), tmp_path / FACES_FILE
+    before, file = FolderStorage(tmp_path).stamp(), tmp_path / FACES_FILE
     status = file.stat()
     file.write_bytes(file.read_bytes()[::-1])
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert gallery_stamp(tmp_path) != before
+    assert FolderStorage(tmp_path).stamp() != before
 
 
 def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(
@@ -90,7 +90,7 @@ def test_files_of_others_below_crops_are_never_deleted(tmp_path: Path) -> None:
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"a photo")
     with pytest.raises(FaceOpsError, match=r"has crops but no gallery\.json"):
-        store.open_or_create(tmp_path, CONTRACT, 4)
+        open_or_create(tmp_path, CONTRACT, 4)
     shutil.move(photo.parent, tmp_path / "Al")
     gallery = make_gallery(tmp_path, PEOPLE)
     shutil.move(tmp_path / "Al", photo.parent)
@@ -145,7 +145,7 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
     def killed(path: Path, content: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(store, "write_json", killed)
+    monkeypatch.setattr(folder, "write_json", killed)
     with pytest.raises(Killed):
         rename(tmp_path, "Ann Lee", "Ann Smith")
     monkeypatch.undo()

@@ -22,8 +22,8 @@ from faceops.cli import main
 from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import remember_output
 from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard

@@ -9,8 +9,8 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.folder import remember_output
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename, split, unalias
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person

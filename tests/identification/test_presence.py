@@ -128,7 +128,7 @@ def test_the_command_reports_moved_photos(
     out: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ["--gallery", str(gallery.folder), "--bundle", str(sface_bundle)]
+    options = ["--gallery", str(gallery.place), "--bundle", str(sface_bundle)]
     arguments = ["identify", str(album), "--out", str(out), *options]
     assert main(arguments) == 0
     sorted((album / "scenes").iterdir())[0].rename(album / "renamed.jpg")

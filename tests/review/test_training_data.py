@@ -26,8 +26,8 @@ from faceops.dataset.reviewed import read_hard_negatives, read_reviewed
 from faceops.dataset.validate import validate_photos
 from faceops.faces.crop_photos import CropSettings, crop_photo
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.folder import remember_output
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings

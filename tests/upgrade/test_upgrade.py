@@ -85,7 +85,7 @@ def test_a_gallery_keeps_names_and_faces(
         assert gallery.statement() == read.statement() | {"schema_version": 2}
         for before, after in zip(read.faces, gallery.faces, strict=True):
             assert (before.embedding == after.embedding).all() and before.box == after.box
-        assert check_gallery(gallery.folder) == []
+        assert check_gallery(gallery.place) == []
 
 
 @COMMITS

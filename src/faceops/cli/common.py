@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from faceops.base.errors import UsageError, printable
 from faceops.base.files import read_json_object
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, warning_of
-from faceops.gallery.folder import stated_contract_id
+from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
 from faceops.registry.published import PUBLISHED, published_folder, published_statement
@@ -61,7 +61,8 @@ def add_folder(
         kind: of what the folder holds.
         settings: of argparse.
     """
-    settings = {"type": Path} | ({"metavar": "DIR"} if name.startswith("-") else {}) | settings
+    read = gallery_place if kind is folders.GALLERY else Path
+    settings = {"type": read} | ({"metavar": "DIR"} if name.startswith("-") else {}) | settings
     if settings.get("default"):
         settings["help"] = f"{settings.get('help', '')} (default: %(default)s)".lstrip()
     action = parser.add_argument(name, **settings)
@@ -79,7 +80,7 @@ def check_folders(args: argparse.Namespace) -> None:
     for name, kind, use in getattr(args, "folders", ()):
         given = getattr(args, name)
         paths = given if isinstance(given, list) else [given]
-        # The place of an import may be a URL.
+        # The place of an import may be a URL, and a gallery may be in a database.
         local = [Path(path) for path in paths if path is not None and "://" not in str(path)]
         named += [folders.Folder(path, kind, use) for path in local]
     folders.check_folders(named)
@@ -180,7 +181,7 @@ def add_precision_argument(parser: argparse.ArgumentParser, default: str = "floa
 
 
 def choose_precision(
-    choice: "PrecisionChoice", bundle: Path, gallery: Path | None
+    choice: "PrecisionChoice", bundle: Path, gallery: GalleryPlace | None
 ) -> tuple["Precision", str]:
     """Return the precision that `choice` means for the release in the folder `bundle`, and why.
 
@@ -197,7 +198,7 @@ def choose_precision(
         content = read_json_object(bundle / RELEASE_FILE)
     except (OSError, ValueError):  # loading it says what is wrong
         content = {}
-    contract_id = stated_contract_id(gallery) if gallery else ""
+    contract_id = storage_of(gallery).contract_id() if gallery else ""
     if contract_id or gallery is None or not content.get("int8"):
         return precision_for(content, choice, contract_id), ""
     from faceops.release.int8_offer import LEAST_GAIN, int8_gain
@@ -252,7 +253,7 @@ def load_release(
     model: str,
     threads: int = 1,
     precision: "PrecisionChoice" = "float32",
-    gallery: Path | None = None,
+    gallery: GalleryPlace | None = None,
 ) -> "Bundle":
     """Load the release in the folder `bundle`, else the one at the address `model`.
 
@@ -277,7 +278,7 @@ def load_release(
     elif model == PUBLISHED:
         from faceops.registry.published.assemble import load_published
 
-        own = stated_contract_id(gallery) if gallery else ""
+        own = storage_of(gallery).contract_id() if gallery else ""
         return load_published(threads, precision_for(published_statement(), precision, own))
     else:
         loaded = import_registry(model).load_fetched(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from faceops.gallery.decisions import Decisions
     from faceops.gallery.exchange import Conflict
     from faceops.gallery.journal import Entry
+    from faceops.gallery.storage import GalleryPlace
 
 NOT_STATED = "(not stated)"
 
@@ -90,11 +91,11 @@ def _concerns(decisions: "Decisions", entry: "Entry", person: str) -> bool:
     return person in map(decisions.current, about)
 
 
-def _load(gallery: Path) -> "Decisions":
+def _load(gallery: "GalleryPlace") -> "Decisions":
     from faceops.gallery.decisions import Decisions
-    from faceops.gallery.faces_file import read_statement
+    from faceops.gallery.storage import storage_of
 
-    read_statement(gallery)  # says that there is no gallery
+    storage_of(gallery).statement()  # says that there is no gallery
     return Decisions.load(gallery)
 
 

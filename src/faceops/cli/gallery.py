@@ -3,7 +3,6 @@
 import argparse
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
@@ -13,6 +12,7 @@ from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
     from faceops.gallery.lookalikes import Lookalikes
+    from faceops.gallery.storage import GalleryPlace
     from faceops.gallery.store import Gallery
     from faceops.identification.forget.forget import ForgetResult
 
@@ -98,8 +98,8 @@ def _enrol(args: argparse.Namespace) -> int:
     again.
     """
     from faceops.gallery.enrol import enrol, enrol_tagged
-    from faceops.gallery.folder import gallery_stamp
     from faceops.gallery.names import as_arguments
+    from faceops.gallery.storage import storage_of
     from faceops.gallery.store import Gallery
 
     if (args.people_dir is None) == (args.from_tags is None):
@@ -111,7 +111,7 @@ def _enrol(args: argparse.Namespace) -> int:
     else:
         common.require_folder(args.people_dir, "name the folder of known people")
     limits = common.photo_limits(args)
-    existing = Gallery.open(args.gallery) if gallery_stamp(args.gallery) else None
+    existing = Gallery.open(args.gallery) if storage_of(args.gallery).stamp() else None
     bundle = common.load_bundle(args, existing)
     settings = {"trust": args.trust, "exclude": args.exclude, "limits": limits}
     if args.from_tags is not None:
@@ -296,7 +296,7 @@ def _split(args: argparse.Namespace) -> int:
 
 
 def _renamed(args: argparse.Namespace, name: str, faces: int, done: str) -> int:
-    from faceops.gallery.folder import output_folders
+    from faceops.gallery.outputs import output_folders
 
     line = f"{done}, with {faces} faces; the next identify gives that name"
     if output_folders(args.gallery).sidecars:
@@ -346,7 +346,7 @@ def _forget(args: argparse.Namespace) -> int:
     return 0 if done.complete else 1
 
 
-def _forget_lines(done: "ForgetResult", gallery: Path) -> list[str]:
+def _forget_lines(done: "ForgetResult", gallery: "GalleryPlace") -> list[str]:
     """Return lines on what was removed, what remains and what is not covered."""
     lines = [
         f"{done.person}: {done.gallery_faces} faces with crops and embeddings removed from "

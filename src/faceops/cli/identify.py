@@ -85,13 +85,13 @@ def _identify(args: argparse.Namespace) -> int:
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
-    from faceops.gallery.folder import gallery_stamp, stated_contract_id
+    from faceops.gallery.storage import storage_of
     from faceops.identification.records.reuse import UnloadedRelease, reuse_if_unchanged
     from faceops.release.release_file import default_budget
 
-    if not gallery_stamp(args.gallery):
+    if not storage_of(args.gallery).stamp():
         return None  # opening the gallery says what is wrong with it
-    release = UnloadedRelease(*common.bundle_folder(args, stated_contract_id(args.gallery)))
+    release = UnloadedRelease(*common.bundle_folder(args, storage_of(args.gallery).contract_id()))
     precision, _ = common.choose_precision(args.precision, release.folder, args.gallery)
     budget = settings.budget or default_budget(release.folder, precision)
     if budget is None:

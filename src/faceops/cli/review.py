@@ -14,6 +14,7 @@ from faceops.cli import common
 from faceops.photos.folders import GALLERY, RESULTS, Use
 
 if TYPE_CHECKING:
+    from faceops.gallery.storage import GalleryPlace
     from faceops.review.album import Album
 
 _LOOPBACK = "127.0.0.1"
@@ -93,18 +94,19 @@ def _review(args: argparse.Namespace) -> int:
         return _publish(args, album)
 
 
-def gallery_of(out: Path) -> Path:
-    """Return the folder of the gallery that the results in `out` were made with.
+def gallery_of(out: Path) -> "GalleryPlace":
+    """Return the gallery that the results in `out` were made with.
 
     Raises:
         UsageError: there are no results, or they do not say it.
     """
+    from faceops.gallery.storage import gallery_place
     from faceops.identification.latest_run import latest_run
 
     noted = latest_run(out).summary.gallery
     if not noted:
         raise UsageError(f"the results in {out} do not say with which gallery: add --gallery DIR.")
-    return Path(noted)
+    return gallery_place(noted)
 
 
 def _has_screen() -> bool:

@@ -24,14 +24,9 @@ from faceops.base.progress import track
 from faceops.gallery.check import require_sound
 from faceops.gallery.crops import CROPS_FOLDER, crop_path
 from faceops.gallery.faces_file import read_statement
-from faceops.gallery.folder import (
-    DECISIONS_FILE,
-    FACES_FILE,
-    GALLERY_FILE,
-    OUTPUTS_FILE,
-    has_content,
-)
+from faceops.gallery.folder import DECISIONS_FILE, FACES_FILE, GALLERY_FILE, OUTPUTS_FILE
 from faceops.gallery.journal import Journal
+from faceops.gallery.outputs import has_content
 from faceops.gallery.store import Gallery, locked_gallery
 
 ARCHIVE_VERSION = 1
@@ -65,7 +60,7 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
             gallery = Gallery.open(folder)
             require_sound(folder)
             with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-                _write(tar, gallery)
+                _write(tar, folder, gallery)
     except ValueError as error:
         raise FaceOpsError(
             f"{error}; nothing was exported: see `faceops gallery check --gallery {folder}`, and "
@@ -78,21 +73,21 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
     return gallery
 
 
-def _write(tar: tarfile.TarFile, gallery: Gallery) -> None:
+def _write(tar: tarfile.TarFile, folder: Path, gallery: Gallery) -> None:
     def add(name: str, content: bytes) -> None:
         member = tarfile.TarInfo(name)  # time 0, owner 0, no names
         member.size, member.mode = len(content), 0o600
         tar.addfile(member, io.BytesIO(content))
 
     crop_ids = sorted({face.crop_id for face in gallery.faces} - {""})
-    paths = [path for name in _FILES if (path := gallery.folder / name).is_file()]
-    paths += [crop_path(gallery.folder, crop_id) for crop_id in crop_ids]
+    paths = [path for name in _FILES if (path := folder / name).is_file()]
+    paths += [crop_path(folder, crop_id) for crop_id in crop_ids]
     digests = {}
     for path in track(paths, "export"):
-        name = path.relative_to(gallery.folder).as_posix()
+        name = path.relative_to(folder).as_posix()
         # Decisions are added while the gallery is locked.
         is_journal = name == DECISIONS_FILE
-        content = Journal(gallery.folder).content() if is_journal else path.read_bytes()
+        content = Journal(folder).content() if is_journal else path.read_bytes()
         digests[name] = hashlib.sha256(content).hexdigest()
         add(name, content)
     manifest = {

@@ -14,19 +14,18 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.crops import crop_path, load_crop, unused_crops
-from faceops.gallery.faces_file import FORMAT_VERSION, is_copied, read_statement
+from faceops.gallery.faces_file import FORMAT_VERSION, is_copied, read_faces, read_statement
 from faceops.gallery.folder import (
     COPY_FILE,
     DECISIONS_FILE,
     FACES_FILE,
     GALLERY_FILE,
     OUTPUTS_FILE,
-    gallery_stamp,
-    output_folders,
-    readable_lines,
+    FolderStorage,
 )
 from faceops.gallery.journal import Journal
-from faceops.gallery.store import Gallery, open_for_update
+from faceops.gallery.outputs import output_folders, readable_lines
+from faceops.gallery.store import Gallery
 
 NOTHING = "nothing"
 
@@ -78,9 +77,9 @@ def check_gallery(folder: Path) -> list[Finding]:
         UsageError: there is no gallery.
         FaceOpsError: it is of a later format, or was changed meanwhile.
     """
-    stamp = gallery_stamp(folder)
+    stamp = FolderStorage(folder).stamp()
     _, _, found = _examine(folder)
-    if gallery_stamp(folder) != stamp:
+    if FolderStorage(folder).stamp() != stamp:
         raise FaceOpsError(f"{folder} was changed while it was checked; check it again.")
     return found
 
@@ -109,14 +108,15 @@ def repair_gallery(folder: Path) -> Repair:
     with folder_lock(folder):
         gallery, crop_problems, before = _examine(folder)
         if not any(finding.is_damage for finding in before):
-            open_for_update(folder)
+            FolderStorage(folder).prepare()
             return Repair(before, check_gallery(folder))
-        gallery = gallery or Gallery.read(folder / FACES_FILE, {})  # raises what is lost
+        gallery = gallery or _read_faces(folder / FACES_FILE, {})  # raises what is lost
         backup = backup_folder(folder)
         _back_up(folder, crop_problems, backup)
         if gallery.format_version < FORMAT_VERSION:
             write_json(folder / GALLERY_FILE, gallery.statement())
-            gallery = open_for_update(folder)
+            FolderStorage(folder).prepare()
+            gallery = Gallery.open(folder)
         faces = tuple(
             replace(face, crop_id="") if face.crop_id in crop_problems else face
             for face in gallery.faces
@@ -156,7 +156,7 @@ def _examine(folder: Path) -> tuple[Gallery | None, dict[str, str], list[Finding
                 what = f"{folder / COPY_FILE} is not a copy of {FACES_FILE}"
                 found.append(Finding(what, NOTHING, "all faces", is_damage=False))
             crop_problems = _crop_problems(gallery)
-        found += _check_faces(gallery, crop_problems)
+        found += _check_faces(folder, gallery, crop_problems)
     try:
         output_folders(folder)
     except FaceOpsError as error:
@@ -182,7 +182,7 @@ def _read(folder: Path) -> tuple[Gallery | None, list[Finding]]:
         errors.append(error)
     for name in (FACES_FILE, COPY_FILE):
         try:
-            gallery = Gallery.read(folder / name, statement)
+            gallery = _read_faces(folder / name, statement)
             break
         except DamageError as error:
             errors.append(error)
@@ -192,18 +192,24 @@ def _read(folder: Path) -> tuple[Gallery | None, list[Finding]]:
     return gallery, [Finding(str(error).partition(";")[0], lost, kept) for error in errors]
 
 
+def _read_faces(path: Path, statement: Mapping[str, Any]) -> Gallery:
+    return Gallery.of(path.parent, *read_faces(path, statement))
+
+
 def _crop_problems(gallery: Gallery) -> dict[str, str]:
     """Return what is wrong with crops, by crop id; "" is the id of faces without a crop."""
     problems = {}
     for crop_id in track(sorted({face.crop_id for face in gallery.faces}), "check crops"):
         try:
-            load_crop(gallery.folder, crop_id)
+            load_crop(gallery.place, crop_id)
         except ValueError as error:
             problems[crop_id] = str(error)
     return problems
 
 
-def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator[Finding]:
+def _check_faces(
+    folder: Path, gallery: Gallery, crop_problems: Mapping[str, str]
+) -> Iterator[Finding]:
     for person in gallery.people:
         if problem := name_problem(person):
             what = f"{person!r} cannot be a person's name: {problem}"
@@ -219,9 +225,9 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
             lost = "the picture that a later release embeds; enrol its photo again"
             kept = "name and embedding: the face is still recognised"
             yield Finding(what, lost, kept, is_damage=bool(face.crop_id))
-    unused = unused_crops(gallery.folder, {face.crop_id for face in gallery.faces})
+    unused = unused_crops(folder, {face.crop_id for face in gallery.faces})
     if unused:
-        what = f"{len(unused)} crops in {gallery.folder} belong to no face"
+        what = f"{len(unused)} crops in {folder} belong to no face"
         kept = "all faces; the next change of the gallery deletes these crops"
         yield Finding(what, NOTHING, kept, is_damage=False)
 

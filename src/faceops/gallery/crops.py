@@ -17,6 +17,7 @@ from PIL import Image
 from faceops.base.files import write_file
 from faceops.base.shortage import shortage
 from faceops.faces.align import CROP_SIZE
+from faceops.gallery.storage import GalleryPlace, storage_of
 
 CROPS_FOLDER = "crops"
 _OUR_FILE = re.compile(r"(?P<id>[0-9a-f]{64})\.png|\.[0-9a-f]{64}\.png\.tmp")  # or half written
@@ -28,11 +29,16 @@ def crop_path(gallery: Path, crop_id: str) -> Path:
     return gallery / CROPS_FOLDER / crop_id[:2] / f"{crop_id}.png"
 
 
-def store_crop(gallery: Path, crop: np.ndarray) -> str:
-    """Store uint8 (112, 112, 3) RGB without loss; return its crop id."""
+def encode_crop(crop: np.ndarray) -> bytes:
+    """Return uint8 (112, 112, 3) RGB as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(crop).save(buffer, "PNG")
-    return store_png(gallery, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def store_crop(gallery: Path, crop: np.ndarray) -> str:
+    """Store uint8 (112, 112, 3) RGB without loss; return its crop id."""
+    return store_png(gallery, encode_crop(crop))
 
 
 def store_png(gallery: Path, png: bytes) -> str:
@@ -46,10 +52,10 @@ def store_png(gallery: Path, png: bytes) -> str:
     return crop_id
 
 
-def load_crop(gallery: Path, crop_id: str) -> np.ndarray:
+def load_crop(gallery: GalleryPlace, crop_id: str) -> np.ndarray:
     """Return a crop, uint8 (112, 112, 3) RGB; raise a ValueError if it is missing or damaged."""
     try:
-        png = crop_path(gallery, crop_id).read_bytes()
+        png = storage_of(gallery).png(crop_id)
         if hashlib.sha256(png).hexdigest() != crop_id:
             raise ValueError("its SHA-256 differs")
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:

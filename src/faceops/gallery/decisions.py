@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
 
 from faceops.faces.detector import MAX_OVERLAP, Box, best_overlap, best_pairs, box_overlap
-from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_person
+from faceops.gallery.journal import TRUSTED, Action, Entry, new_person
 from faceops.gallery.names import person_key
+from faceops.gallery.storage import GalleryPlace, storage_of
 
 # Overlap of two boxes that are about one face; the detector finds no two faces that overlap more.
 # Of 305 faces that were searched at other details, 3 overlapped themselves by 0.4 to 0.5, none by
@@ -90,9 +90,9 @@ class Decisions:
         self.add(entries)
 
     @classmethod
-    def load(cls, gallery: Path) -> "Decisions":
+    def load(cls, gallery: GalleryPlace) -> "Decisions":
         """Return those of the gallery's journal; none without one. Errors as `Journal.entries`."""
-        return cls(Journal(gallery).entries())
+        return cls(storage_of(gallery).journal().entries())
 
     def __bool__(self) -> bool:
         return bool(self.entries)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.base.locks import folder_lock
 from faceops.base.parallel import default_threads
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
@@ -22,6 +21,7 @@ from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace, face_identity
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.gallery.unfinished import remove_unfinished
 from faceops.photos.formats import PhotoLimits
@@ -80,7 +80,7 @@ class EnrolReport:
 
 def enrol(
     people_dir: Path,
-    gallery_dir: Path,
+    gallery_dir: GalleryPlace,
     bundle: Bundle,
     *,
     prune: bool = False,
@@ -114,7 +114,7 @@ def enrol(
 
 def enrol_tagged(
     photos_dir: Path,
-    gallery_dir: Path,
+    gallery_dir: GalleryPlace,
     bundle: Bundle,
     *,
     trust: bool = False,
@@ -138,7 +138,7 @@ def enrol_tagged(
 def _enrol_all(
     read: Callable[[Gallery, PhotoLimits, int], PeopleFolder],
     skipped: Mapping[Path, str],
-    gallery_dir: Path,
+    gallery_dir: GalleryPlace,
     bundle: Bundle,
     limits: PhotoLimits,
     *,
@@ -147,7 +147,7 @@ def _enrol_all(
 ) -> EnrolReport:
     """Enrol the people whom `read` returns; `skipped` has the rule that excludes each file."""
     release = bundle.release
-    with folder_lock(gallery_dir):
+    with storage_of(gallery_dir).lock():
         gallery = open_or_create(
             gallery_dir, release.contract_id, release.embedding_size, release.crops_id
         )
@@ -181,7 +181,7 @@ class _Enrolment:
 
     def __init__(self, gallery: Gallery, folder: PeopleFolder, bundle: Bundle, trust: bool) -> None:
         self._gallery, self._folder, self._bundle, self._trust = gallery, folder, bundle, trust
-        self._decisions = Decisions.load(gallery.folder)
+        self._decisions = Decisions.load(gallery.place)
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
         self._described: dict[str, np.ndarray] = {}  # faces of each person, once they were needed
@@ -239,8 +239,9 @@ class _Enrolment:
         self, new: dict[str, list[PersonPhoto]], limits: PhotoLimits, threads: int
     ) -> None:
         work = [photo for photos in new.values() for photo in photos]
-        folder = self._gallery.folder
-        opening = people_folder.open_photos(work, self._bundle, folder, limits, threads)
+        opening = people_folder.open_photos(
+            work, self._bundle, self._gallery.place, limits, threads
+        )
         opened = track(opening, "enrol", total=len(work))
         for person, photos in new.items():
             found = [next(opened) for _ in photos]

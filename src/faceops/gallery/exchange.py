@@ -11,6 +11,7 @@ from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions, Place
 from faceops.gallery.follow import locked_people
 from faceops.gallery.journal import Action, Entry
+from faceops.gallery.storage import GalleryPlace
 
 HERE, THERE = "this gallery", "the imported file"
 
@@ -65,7 +66,7 @@ def as_lines(entries: Iterable[Entry]) -> str:
     return "".join(f"{entry.as_json()}\n" for entry in entries)
 
 
-def import_decisions(gallery_dir: Path, file: Path) -> Imported:
+def import_decisions(gallery_dir: GalleryPlace, file: Path) -> Imported:
     """Add the decisions in the JSON lines of `file` to the gallery's, all or none.
 
     The entries keep their times, and the gallery follows renamed and merged people.

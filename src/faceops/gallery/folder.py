@@ -1,162 +1,168 @@
-"""The files of a gallery, and the folders that names from it were written to.
+"""A gallery in a folder.
 
-It imports no NumPy: a run over an unchanged folder of photos loads nothing else of the gallery.
+faces.parquet holds a row for each face with its embedding, crops/ the aligned crops, by which a
+later release can embed the same faces again, and gallery.json states format version, contract and
+aliases. Every file is replaced atomically. The Parquet file is written first and repeats contract
+and aliases in its metadata; those count, so a writer that is killed between the two files leaves
+a consistent gallery, and the next writer corrects gallery.json. faces.copy.parquet, written last,
+is the copy from which `repair` restores faces.parquet; only repair reads it.
 
-outputs.jsonl is append-only, so that any run may note its folder at any time. A line is
-{"out": DIR} for an output folder, {"sidecars": DIR} for a folder of photos beside which sidecars
-were written, or {"gone": DIR} for one of them that the user declared gone for good; a plain "DIR"
-is an output folder too. `forget` cleans all these folders.
+Galleries of format 1 have the crops in faces.parquet. They can be read; the first command that
+changes one rewrites it in format 2.
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import read_json_object
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import read_json_object, write_file, write_json
+from faceops.base.locks import folder_lock
+from faceops.gallery.storage import GalleryStorage
+
+if TYPE_CHECKING:
+    from faceops.gallery.faces_file import GalleryFace
+    from faceops.gallery.journal import Journal
 
 GALLERY_FILE = "gallery.json"
 FACES_FILE = "faces.parquet"
 COPY_FILE = "faces.copy.parquet"  # the same bytes: names and embeddings are nowhere else
 OUTPUTS_FILE = "outputs.jsonl"
 DECISIONS_FILE = "decisions.sqlite"  # see `faceops.gallery.journal`
-KINDS = OUT, SIDECARS, GONE = "out", "sidecars", "gone"
 
 
-def gallery_stamp(folder: Path) -> str:
-    """Return size, times and inode of the gallery's files; "" when one is missing.
+@dataclass(frozen=True)
+class FolderStorage(GalleryStorage):
+    """The gallery in the folder `path`, which need not exist."""
 
-    Those of the journal of decisions are included, if there is one.
-    """
-    try:
-        files = [(folder / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
-    except OSError:
-        return ""
-    with suppress(OSError):
-        files.append((folder / DECISIONS_FILE).stat())
-    return " ".join(f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}" for s in files)
+    path: Path
 
+    def __str__(self) -> str:
+        return str(self.path)
 
-def stated_contract_id(folder: Path) -> str:
-    """Return the contract id that gallery.json states, "" if it cannot be read.
+    @property
+    def address(self) -> str:
+        return str(self.path.resolve())
 
-    It finds the release of an unchanged run; `Gallery.open` says what is wrong with the gallery.
-    """
-    try:
-        return str(read_json_object(folder / GALLERY_FILE).get("contract_id", ""))
-    except (OSError, ValueError):
-        return ""
+    @property
+    def folder(self) -> Path:
+        return self.path
 
+    @property
+    def scratch(self) -> Path:
+        return self.path
 
-class OutputFolders(NamedTuple):
-    """Absolute folders with results and of photos with sidecars, in the order of the notes.
+    def stamp(self) -> str:
+        """Return size, times and inode of the files; "" when one is missing.
 
-    `gone` are those that were declared gone and not written to since.
-    """
+        Those of the journal of decisions are included, if there is one.
+        """
+        try:
+            files = [(self.path / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
+        except OSError:
+            return ""
+        with suppress(OSError):
+            files.append((self.path / DECISIONS_FILE).stat())
+        return " ".join(f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}" for s in files)
 
-    folders: list[Path]
-    sidecars: list[Path]
-    gone: list[Path]
+    def contract_id(self) -> str:
+        try:
+            return str(read_json_object(self.path / GALLERY_FILE).get("contract_id", ""))
+        except (OSError, ValueError):
+            return ""
 
+    def lock(self) -> AbstractContextManager[None]:
+        return folder_lock(self.path)
 
-def remember_output(gallery: Path, out: Path, sidecars: Path | None = None) -> bool:
-    """Record in `gallery` that results are written to `out`, and sidecars below `sidecars`.
+    def exists(self) -> bool:
+        from faceops.gallery.crops import CROPS_FOLDER
 
-    Call it while `out` is locked and before the gallery is read, so that `forget` knows every
-    folder that can receive a name. Returns False when the gallery is read-only: naming goes on,
-    but `forget` must then be given the folder. Raises as `output_folders`.
-    """
-    known = output_folders(gallery)
-    new = [(OUT, out.resolve())] if out.resolve() not in known.folders else []
-    if sidecars is not None and sidecars.resolve() not in known.sidecars:
-        new.append((SIDECARS, sidecars.resolve()))
-    try:
-        _append(gallery, new)
-    except OSError:
+        if (self.path / GALLERY_FILE).exists():
+            return True
+        if any((self.path / name).exists() for name in (FACES_FILE, COPY_FILE)):
+            self.statement()  # says how to repair it
+        if (self.path / CROPS_FOLDER).exists():
+            raise FaceOpsError(
+                f"{self.path} has {CROPS_FOLDER} but no {GALLERY_FILE}; name an empty folder."
+            )
         return False
-    return True
 
+    def statement(self) -> dict[str, Any]:
+        from faceops.gallery.faces_file import read_statement
 
-def has_content(folder: Path) -> bool:
-    """Return whether `folder` holds anything; an empty one may be the mount point of a share.
+        return read_statement(self.path)
 
-    A folder that may not be listed counts as one with content.
-    """
-    try:
-        return any(True for _ in folder.iterdir())
-    except OSError as error:
-        return isinstance(error, PermissionError)
+    def read(self) -> tuple[dict[str, Any], "Sequence[GalleryFace]"]:
+        from faceops.gallery.faces_file import read_faces
 
+        return read_faces(self.path / FACES_FILE, self.statement())
 
-def declare_gone(gallery: Path, folder: Path) -> None:
-    """Record that `folder`, an output or a folder of photos, is gone for good.
+    def write(self, statement: dict[str, Any], faces: "Sequence[GalleryFace]") -> None:
+        from faceops.gallery.crops import unused_crops
+        from faceops.gallery.faces_file import encode_faces
 
-    Raises:
-        UsageError: it exists and has content.
-        FaceOpsError: the list is damaged or cannot be written.
-    """
-    if has_content(folder):
-        raise UsageError(f"{folder} exists, so it is not gone: people forget searches it.")
-    if folder.resolve() in output_folders(gallery).gone:
-        return
-    try:
-        _append(gallery, [(GONE, folder.resolve())])
-    except OSError as error:
-        raise FaceOpsError(
-            f"{gallery / OUTPUTS_FILE} cannot be written ({error.strerror}); make it writable."
-        ) from None
+        content = encode_faces(faces, statement)
+        write_file(self.path / FACES_FILE, content)
+        write_json(self.path / GALLERY_FILE, statement)
+        # Flushed to the disk: after a power failure, at least one of the two files is whole.
+        write_file(self.path / COPY_FILE, content, sync=True)
+        for path in unused_crops(self.path, {face.crop_id for face in faces}):
+            path.unlink(missing_ok=True)
 
+    def prepare(self) -> None:
+        from faceops.gallery.crops import format_1_crops
+        from faceops.gallery.faces_file import FORMAT_VERSION, is_copied
 
-def output_folders(gallery: Path) -> OutputFolders:
-    """Return the folders that names from `gallery` were written to.
+        for left in self.path.glob(".*.tmp"):  # of a killed process; it may hold a forgotten person
+            if left.is_file():
+                left.unlink(missing_ok=True)
+        statement, faces = self.read()
+        if statement["schema_version"] == FORMAT_VERSION:
+            # A writer may have been killed before it wrote the other files.
+            if self.statement() != statement:
+                write_json(self.path / GALLERY_FILE, statement)
+            if not is_copied(self.path):
+                content = (self.path / FACES_FILE).read_bytes()
+                write_file(self.path / COPY_FILE, content, sync=True)
+            return
+        crop_ids = [self.store_png(crop) for crop in format_1_crops(self.path / FACES_FILE)]
+        pairs = zip(faces, crop_ids, strict=True)
+        migrated = [replace(face, crop_id=crop_id) for face, crop_id in pairs]
+        self.write({**statement, "schema_version": FORMAT_VERSION}, migrated)
+        print(
+            f"{self.path}: migrated to gallery format {FORMAT_VERSION}, which keeps crops in their "
+            "own files; earlier versions of faceops cannot read it.",
+            file=sys.stderr,
+        )
 
-    Raises:
-        FaceOpsError: the list is damaged.
-    """
-    path = gallery / OUTPUTS_FILE
-    noted: dict[str, dict[Path, None]] = {kind: {} for kind in KINDS}
-    try:
-        for kind, folder in map(_parse_line, _lines(path)):
-            for other in (OUT, SIDECARS) if kind == GONE else (GONE,):
-                noted[other].pop(folder, None)
-            noted[kind][folder] = None
-    except (OSError, ValueError) as error:
-        raise FaceOpsError(
-            f"{path} is damaged ({error}); `faceops gallery repair --gallery {gallery}` keeps its "
-            'readable lines; add a line {"out": DIR} for each other output folder of `identify`.'
-        ) from None
-    return OutputFolders(*map(list, noted.values()))
+    def store_png(self, png: bytes) -> str:
+        from faceops.gallery.crops import store_png
 
+        return store_png(self.path, png)
 
-def readable_lines(gallery: Path) -> Iterator[bytes]:
-    """Yield the lines of outputs.jsonl that can be read."""
-    for line in _lines(gallery / OUTPUTS_FILE):
-        with suppress(ValueError):
-            _parse_line(line)
-            yield line + b"\n"
+    def png(self, crop_id: str) -> bytes:
+        from faceops.gallery.crops import crop_path
 
+        return crop_path(self.path, crop_id).read_bytes()
 
-def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines() if path.exists() else []
+    def journal(self) -> "Journal":
+        from faceops.gallery.journal import Journal
 
+        return Journal(self.path)
 
-def _parse_line(line: bytes) -> tuple[str, Path]:
-    try:
-        content = json.loads(line.decode("ascii"))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    content = {OUT: content} if isinstance(content, str) else content
-    items = list(content.items()) if isinstance(content, dict) else []
-    if len(items) != 1 or items[0][0] not in KINDS or not isinstance(items[0][1], str):
-        raise ValueError(f"unknown line {line[:80]!r}")
-    return items[0][0], Path(items[0][1])
+    def output_lines(self) -> list[bytes]:
+        path = self.path / OUTPUTS_FILE
+        return path.read_bytes().splitlines() if path.exists() else []
 
-
-def _append(gallery: Path, lines: list[tuple[str, Path]]) -> None:
-    if lines:
+    def add_output_lines(self, lines: Sequence[bytes]) -> None:
         # One write: the lines of two runs that start at once do not mix.
-        text = "".join(json.dumps({kind: str(folder)}) + "\n" for kind, folder in lines)
-        with (gallery / OUTPUTS_FILE).open("ab", buffering=0) as file:
-            file.write(text.encode("ascii"))
+        with (self.path / OUTPUTS_FILE).open("ab", buffering=0) as file:
+            file.write(b"".join(line + b"\n" for line in lines))
+
+    def traces(
+        self, is_mentioned: Callable[[str], bool], secrets: Sequence[bytes], marks: Sequence[bytes]
+    ) -> list[str]:
+        return []

@@ -8,14 +8,14 @@ then `Decisions.person_named` finds the people of the gallery by the names that 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import face_order
-from faceops.gallery.journal import Action, Entry, Journal, new_id
+from faceops.gallery.journal import Action, Entry, new_id
 from faceops.gallery.names import as_arguments, display_name, person_key
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, locked_gallery
 
 
@@ -143,7 +143,7 @@ class People:
 
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
-        self.journal = Journal(gallery.folder)
+        self.journal = gallery.storage.journal()
         self.decisions = Decisions(self.journal.entries())
         followed = follow(gallery, self.decisions)
         self.done, self.refused = followed.done, followed.refused
@@ -160,7 +160,7 @@ class People:
         """Return the same; raise a FaceOpsError if there is none."""
         if known := self.find(name):
             return known
-        raise FaceOpsError(f"{name} is not in the gallery {self.gallery.folder}.")
+        raise FaceOpsError(f"{name} is not in the gallery {self.gallery.storage}.")
 
     def decide(self, entries: Sequence[Entry]) -> list[str]:
         """Add entries to the journal, and let the gallery follow; return what changed in it.
@@ -212,10 +212,10 @@ def _doubled(decisions: Decisions) -> set[str]:
 
 
 @contextmanager
-def locked_people(folder: Path) -> Iterator[People]:
-    """Lock the gallery in `folder`, and yield its people, to be changed.
+def locked_people(gallery: GalleryPlace) -> Iterator[People]:
+    """Lock the gallery, and yield its people, to be changed.
 
     Raises: as `locked_gallery`; FaceOpsError: the journal is damaged.
     """
-    with locked_gallery(folder) as gallery:
-        yield People(gallery)
+    with locked_gallery(gallery) as opened:
+        yield People(opened)

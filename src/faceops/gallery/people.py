@@ -8,22 +8,22 @@ import contextlib
 import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.crops import crop_path, format_1_crops
+from faceops.gallery.crops import format_1_crops
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
+from faceops.gallery.folder import FACES_FILE
 from faceops.gallery.follow import People, locked_people, places_moved
 from faceops.gallery.journal import Action, Entry, new_batch, new_id, new_person
 from faceops.gallery.names import as_arguments, display_name, given_name, person_key
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 
 def rename(
-    gallery_dir: Path,
+    gallery_dir: GalleryPlace,
     old: str,
     new: str,
     *,
@@ -78,7 +78,7 @@ def _numbered(people: People, name: str, own_key: str) -> str:
 
 
 def merge(
-    gallery_dir: Path, gone: str, kept: str, *, by: str = "", batch: str = ""
+    gallery_dir: GalleryPlace, gone: str, kept: str, *, by: str = "", batch: str = ""
 ) -> tuple[str, int]:
     """Merge the person `gone` into `kept`, equal faces once; return as `rename`."""
     name = given_name(kept)
@@ -105,7 +105,7 @@ def merge(
         return name, people.gallery.persons.count(name)
 
 
-def split(gallery_dir: Path, kept: str, gone: str = "", *, by: str = "") -> tuple[str, int]:
+def split(gallery_dir: GalleryPlace, kept: str, gone: str = "", *, by: str = "") -> tuple[str, int]:
     """Undo that the person `gone` was merged into `kept`; return the name and number of faces.
 
     The faces that came from `gone` are that person's again, those that were enrolled since stay;
@@ -154,7 +154,7 @@ def _cannot_split(people: People, kept: str, gone: str, merged: list[str]) -> st
     )
 
 
-def unalias(gallery_dir: Path, name: str, *, by: str = "") -> str:
+def unalias(gallery_dir: GalleryPlace, name: str, *, by: str = "") -> str:
     """Drop the earlier name `name`, in any spelling; return the person, who keeps the faces.
 
     A person who gets the name from now on is another one for the journal too.
@@ -204,7 +204,7 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
     key = person_key(display_name(name))
     own = np.array([person_key(person) == key for person in gallery.persons], bool)
     if not own.any():
-        raise FaceOpsError(f"{name} is not in the gallery {gallery.folder}.")
+        raise FaceOpsError(f"{name} is not in the gallery {gallery.storage}.")
     rows, others = np.flatnonzero(own), np.flatnonzero(~own)
     cosines = gallery.embeddings[rows] @ gallery.embeddings.T  # (faces, M)
     faces = []
@@ -226,23 +226,24 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
     return gallery.faces[rows[0]].person, faces
 
 
-def portraits(folder: Path, people: Collection[str]) -> dict[str, bytes]:
-    """Return the crop (PNG) of the best face of each of `people` who is enrolled in `folder`."""
-    if not people or not (folder / GALLERY_FILE).is_file():
+def portraits(place: GalleryPlace, people: Collection[str]) -> dict[str, bytes]:
+    """Return the crop (PNG) of the best face of each of `people` who is enrolled at `place`."""
+    storage = storage_of(place)
+    if not people or not storage.contract_id():
         return {}
-    gallery = Gallery.open(folder)
+    gallery = Gallery.open(place)
     best: dict[str, tuple[int, GalleryFace]] = {}
     for row, face in enumerate(gallery.faces):
         if face.person in people:
             found = best.setdefault(face.person, (row, face))
             if face.quality > found[1].quality:
                 best[face.person] = row, face
-    if gallery.format_version == 1:
+    if gallery.format_version == 1 and storage.folder:
         wanted = {row: person for person, (row, _) in best.items()}
-        crops = enumerate(format_1_crops(folder / FACES_FILE))
+        crops = enumerate(format_1_crops(storage.folder / FACES_FILE))
         return {wanted[row]: crop for row, crop in crops if row in wanted and crop}
     found_crops: dict[str, bytes] = {}
     for person, (_, face) in best.items():
         with contextlib.suppress(FileNotFoundError):  # forgotten by another process since then
-            found_crops[person] = crop_path(folder, face.crop_id).read_bytes()
+            found_crops[person] = storage.png(face.crop_id)
     return found_crops

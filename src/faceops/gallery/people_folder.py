@@ -21,6 +21,7 @@ from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import QUALITY_VERSION, Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
 from faceops.gallery.names import first_spellings, person_key, person_of
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.gallery.unfinished import UnfinishedWork
 from faceops.photos.formats import PhotoLimits
@@ -280,9 +281,13 @@ class OpenedPhoto:
 
 
 def open_photos(
-    photos: Sequence[PersonPhoto], bundle: Bundle, gallery: Path, limits: PhotoLimits, threads: int
+    photos: Sequence[PersonPhoto],
+    bundle: Bundle,
+    gallery: GalleryPlace,
+    limits: PhotoLimits,
+    threads: int,
 ) -> Generator[OpenedPhoto, None, None]:
-    """Yield each of `photos` opened, in order; keep what was found in the folder `gallery`.
+    """Yield each of `photos` opened, in order; keep what was found in `gallery`.
 
     A photo for which memory or the like is short is tried again alone. If it fails again, it has
     no faces and the reason `unreadable`.

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import GalleryFace
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished
 from faceops.release.bundle import Bundle
@@ -37,7 +37,7 @@ class Reembedding:
     left_out: tuple[str, ...] = ()
 
 
-def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
+def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
     Names, aliases, boxes, origins and crops stay as they are. A face whose crop was lost, see
@@ -80,27 +80,27 @@ def reembed(gallery_dir: Path, bundle: Bundle) -> Reembedding:
 def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
     if not gallery.crops_id:
         raise FaceOpsError(
-            f"the gallery {gallery.folder} does not say how its crops were made, an earlier "
+            f"the gallery {gallery.storage} does not say how its crops were made, an earlier "
             "faceops wrote it: run this once with the release that it was enrolled with "
             f"(contract {gallery.contract_id[:12]}), which notes it, then again; or {ENROL_ANEW}."
         )
     if gallery.crops_id != bundle.release.crops_id:
         raise FaceOpsError(
-            f"the crops in the gallery {gallery.folder} were cut in another way than {bundle.name} "
-            f"cuts faces (its detector, landmarks or alignment differ): {ENROL_ANEW}."
+            f"the crops in the gallery {gallery.storage} were cut in another way than "
+            f"{bundle.name} cuts faces (its detector, landmarks or alignment differ): {ENROL_ANEW}."
         )
 
 
 def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
     embedded: list[GalleryFace] = []
     damaged = []
-    unfinished = UnfinishedWork(gallery.folder, bundle.release.contract_id)
+    unfinished = UnfinishedWork(gallery.place, bundle.release.contract_id)
     faces = iter(track(gallery.faces, "embed"))
     while block := list(islice(faces, BLOCK)):
         crops = []
         for face in block:
             try:
-                crops.append(load_crop(gallery.folder, face.crop_id))
+                crops.append(load_crop(gallery.place, face.crop_id))
             except ValueError:
                 damaged.append(f"{face.person} ({face.photo})")
         if not damaged:
@@ -114,8 +114,8 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
     if damaged:
         more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
         raise FaceOpsError(
-            f"{len(damaged)} of {len(gallery.faces)} crops in the gallery {gallery.folder} are "
+            f"{len(damaged)} of {len(gallery.faces)} crops in the gallery {gallery.storage} are "
             f"missing or damaged: {', '.join(damaged[:MAX_NAMED])}{more}. Nothing was changed; "
-            f"`faceops gallery repair --gallery {gallery.folder}`, then enrol their photos again."
+            f"`faceops gallery repair --gallery {gallery.storage}`, then enrol their photos again."
         )
     return tuple(embedded)

@@ -1,18 +1,18 @@
 """Undo decisions, and what a gallery made of them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.follow import locked_people
 from faceops.gallery.journal import Action, Entry, new_batch
+from faceops.gallery.storage import GalleryPlace
 
 _SHORTEST = 4  # digits of an id that name it
 _OF_NAME = (Action.NAME, Action.SHOW)
 
 
-def undo(gallery_dir: Path, chosen: str = "", *, by: str = "") -> tuple[str, list[str]]:
+def undo(gallery_dir: GalleryPlace, chosen: str = "", *, by: str = "") -> tuple[str, list[str]]:
     """Undo the decisions of a batch, or one entry; renamed and merged people become what they were.
 
     Returns the batch of the undoing, and a sentence for each change in the gallery.

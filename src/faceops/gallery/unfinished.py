@@ -1,7 +1,7 @@
 """What an interrupted enrolment or re-embedding had computed, so that the next one continues.
 
-A folder in the gallery with biometric data but no names. It is removed whenever the gallery is
-saved: its faces are in the gallery then, or were forgotten.
+A folder in the gallery, or on this machine for one in a database, with biometric data but no names.
+It is removed whenever the gallery is saved: its faces are in the gallery then, or were forgotten.
 """
 
 import hashlib
@@ -9,13 +9,13 @@ import io
 import shutil
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
 import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
+from faceops.gallery.storage import GalleryPlace, storage_of
 
 UNFINISHED_FOLDER = ".unfinished"
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -25,13 +25,12 @@ class UnfinishedWork:
     """Arrays by name; may be shared by threads.
 
     Args:
-        gallery: the folder.
         method: all that determines the arrays of a name; those of another method are not found.
     """
 
-    def __init__(self, gallery: Path, method: str) -> None:
+    def __init__(self, gallery: GalleryPlace, method: str) -> None:
         key = hashlib.sha256(f"{faceops.__version__} {method}".encode()).hexdigest()[:16]
-        self._folder = gallery / UNFINISHED_FOLDER / key
+        self._folder = storage_of(gallery).scratch / UNFINISHED_FOLDER / key
 
     def load(self, name: str) -> dict[str, np.ndarray] | None:
         """Return what was kept as `name`; None if nothing was, or it is damaged."""
@@ -49,6 +48,6 @@ class UnfinishedWork:
             write_file(self._folder / f"{name}.npz", buffer.getvalue())
 
 
-def remove_unfinished(gallery: Path) -> None:
+def remove_unfinished(gallery: GalleryPlace) -> None:
     """Remove all that was kept in `gallery`."""
-    shutil.rmtree(gallery / UNFINISHED_FOLDER, ignore_errors=True)
+    shutil.rmtree(storage_of(gallery).scratch / UNFINISHED_FOLDER, ignore_errors=True)

@@ -25,7 +25,7 @@ from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.decisions import SAME_PLACE, Decisions, Place
 from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
-from faceops.gallery.journal import Action, Journal
+from faceops.gallery.journal import Action
 from faceops.gallery.people_folder import (
     ADVICE,
     MAX_FACES,
@@ -124,7 +124,7 @@ def admit_confirmed(
         return done
     try:
         # Before photos are opened: the gallery may be in use, or read-only.
-        with locked_gallery(gallery.folder, gallery.contract_id) as saved:
+        with locked_gallery(gallery.place, gallery.contract_id) as saved:
             if gone:
                 saved.without(lambda face: _is_withdrawn(face, decided)).save()
         done.withdrawn.update(face.person for face in gallery.faces if id(face) in gone)
@@ -139,7 +139,8 @@ def admit_confirmed(
     except DamageError:
         raise
     except FaceOpsError as error:
-        done.note, done.is_busy = str(error), os.access(gallery.folder, os.W_OK)
+        folder = gallery.storage.folder
+        done.note, done.is_busy = str(error), folder is None or os.access(folder, os.W_OK)
     return done
 
 
@@ -192,7 +193,7 @@ def _checked(gallery: Gallery, decided: DecidedFaces, bundle: Bundle, store: Fac
 
     As far as is known without their photos; the best ones first.
     """
-    tried = Journal(gallery.folder).tried(gallery.contract_id)
+    tried = gallery.storage.journal().tried(gallery.contract_id)
     if not (pending := _pending(gallery, decided, tried, store)):
         return {}
     agreement, checked = Agreement(gallery, bundle), _Checked()
@@ -324,8 +325,8 @@ def _save(
     faces = [(one.candidate, one.face) for one in opened if one.face is not None]
     if faces:
         embeddings = bundle.embed(np.stack([face.crop for _, face in faces]))
-        with locked_gallery(gallery.folder, gallery.contract_id) as saved:
-            now = Decisions.load(gallery.folder)  # somebody may have been forgotten since
+        with locked_gallery(gallery.place, gallery.contract_id) as saved:
+            now = Decisions.load(gallery.place)  # somebody may have been forgotten since
             there = {(face.photo_id, face.box) for face in saved.faces}
             added = [
                 saved.store_face(
@@ -341,7 +342,7 @@ def _save(
         done.admitted.update(face.person for face in added)
     refused = [one for one in opened if one.reason is not None]
     reasons = {one.candidate.place.entry: str(one.reason) for one in refused if one.lasts}
-    Journal(gallery.folder).note_tried(gallery.contract_id, reasons)
+    gallery.storage.journal().note_tried(gallery.contract_id, reasons)
     for one in refused:
         advice = _ADVICE.get(one.reason or Reason.UNREADABLE, "the photo cannot be used now")
         done.refused.append(f"{_shown(one.candidate, root)} ({one.reason}): {advice}")

@@ -18,8 +18,7 @@ from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
 from faceops.gallery.decisions import Decisions, digest_of
-from faceops.gallery.folder import remember_output
-from faceops.gallery.journal import Journal
+from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification.admit import admit_confirmed
 from faceops.identification.drift import DriftMeter
@@ -78,7 +77,7 @@ def identify(
             process or cannot be written; all photos of the latest run are gone; too many photos
             cannot be read; memory or the like is short.
     """
-    check_identify_folders(photos_dir, out, gallery.folder)
+    check_identify_folders(photos_dir, out, gallery.place)
     gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
     budget = settings.budget or thresholds.default_budget
@@ -97,7 +96,7 @@ def identify(
     ):
         # Record `out` in the gallery, then read the gallery: a person forgotten in the walk is not
         # named, and a person forgotten later is removed from `out` too.
-        known_to_gallery = remember_output(gallery.folder, out, root if settings.xmp else None)
+        known_to_gallery = remember_output(gallery.place, out, root if settings.xmp else None)
         gallery = gallery.as_saved()
         digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
         reusable = has_state and not settings.recheck
@@ -105,7 +104,7 @@ def identify(
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
             return reuse.reuse_last_run(latest, out, settings)
-        decisions = Decisions.load(gallery.folder)
+        decisions = Decisions.load(gallery.place)
         decided = DecidedFaces(decisions, gallery)
         whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
         missing, are_all_gone = store.missing(whole, paths)
@@ -125,7 +124,7 @@ def identify(
             extractor = FaceExtractor(bundle, finder, store, settings, timer)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
             found = extract_photos(paths, extractor, threads, limit.check)
-            rewritten = RewrittenPhotos(decisions, store, Journal(gallery.folder))
+            rewritten = RewrittenPhotos(decisions, store, gallery.storage.journal())
             blocks = keep_photos(with_decided(found, rewritten, decided), embeddings)
             if are_all_gone and not limit.readable:
                 raise FaceOpsError(_all_gone(photos_dir, out))
@@ -139,7 +138,7 @@ def identify(
                 if gallery.stamp != stamp:
                     digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
                     is_known = (
-                        decisions.entries.keys() >= Decisions.load(gallery.folder).entries.keys()
+                        decisions.entries.keys() >= Decisions.load(gallery.place).entries.keys()
                     )
                     digest = digest if is_known else ""  # the next run obeys what was decided since
                 digest = "" if admission.is_busy else digest  # the next run tries again
@@ -191,7 +190,7 @@ def identify(
             summary.seconds = round(time.monotonic() - start, 2)
             summary.photos_per_second = round(summary.photos / max(summary.seconds, 0.01), 2)
             write_summary(summary, folder)
-            report.write(folder, store, summary, gallery.folder, out)
+            report.write(folder, store, summary, gallery.place, out)
             about = {name: getattr(summary, name) for name in _IN_MANIFEST}
             about["faceops"] = faceops.__version__
             output_folder.write_manifest(folder, about, drawings.earlier if drawings else None)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
 from faceops.photos.formats import PhotoLimits
@@ -109,12 +110,14 @@ def require_photos(photos_dir: Path) -> None:
         )
 
 
-def check_identify_folders(photos_dir: Path, out: Path, gallery: Path) -> None:
+def check_identify_folders(photos_dir: Path, out: Path, gallery: GalleryPlace) -> None:
     """Refuse wrong folders of a run, see `check_folders`.
 
     Raises:
         UsageError: there are no photos, or a folder holds something else than it is named for.
     """
     require_photos(photos_dir)
-    results, enrolled = Folder(out, RESULTS, Use.WRITE), Folder(gallery, GALLERY, Use.WRITE)
-    check_folders([Folder(photos_dir, PHOTOS), enrolled, results])
+    folders = [Folder(photos_dir, PHOTOS), Folder(out, RESULTS, Use.WRITE)]
+    if (folder := storage_of(gallery).folder) is not None:
+        folders.insert(1, Folder(folder, GALLERY, Use.WRITE))
+    check_folders(folders)

@@ -244,7 +244,7 @@ def new_summary(
         run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         photos_folder=valid_unicode(str(photos_dir.resolve())),
         started=started.isoformat(timespec="seconds"),
-        gallery=valid_unicode(str(gallery.folder.resolve())),
+        gallery=valid_unicode(gallery.storage.address),
         release=bundle.name,
         release_note=bundle.note,
         contract_id=bundle.release.contract_id,

@@ -175,7 +175,7 @@ class Album(AlbumViews):
     def merge_people(self, gone: str, kept: str, trust: bool = False) -> Outcome:
         """Make two people one, who is called `kept`; without `trust`, if their faces are alike."""
         with self._live.lock:
-            album, folder, batch = self._album, self._live.folder, new_batch()
+            album, folder, batch = self._album, self._live.place, new_batch()
             gone, kept = self._name_of(album, gone), self._name_of(album, kept)
             embeddings = album.gallery.embeddings[[one == gone for one in album.gallery.persons]]
             if not len(embeddings):
@@ -191,7 +191,7 @@ class Album(AlbumViews):
     def rename(self, old: str, new: str, is_another: bool = False) -> Outcome:
         """Give a person another name, which somebody else may have if it `is_another` person."""
         with self._live.lock:
-            folder, batch = self._live.folder, new_batch()
+            folder, batch = self._live.place, new_batch()
             old, other = (self._name_of(self._album, given_name(one)) for one in (old, new))
             is_taken = other in self._album.people and person_key(other) != person_key(old)
             if is_taken and not is_another:
@@ -209,7 +209,7 @@ class Album(AlbumViews):
 
     def forget(self, person: str) -> ForgetResult:
         """Remove a person from the gallery, its journal and all results."""
-        done = forget_person(self._live.folder, person, (self._live.out,))
+        done = forget_person(self._live.place, person, (self._live.out,))
         self._live.reload()
         return done
 
@@ -273,7 +273,7 @@ class Album(AlbumViews):
         return batch
 
     def _decide_people(self, entries: Sequence[Entry]) -> None:
-        with locked_people(self._live.folder) as people:
+        with locked_people(self._live.place) as people:
             people.decide(entries)
 
     def _require(self, person: str) -> None:

@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,7 +13,8 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE
-from faceops.gallery.folder import output_folders
+from faceops.gallery.outputs import output_folders
+from faceops.gallery.storage import GalleryPlace
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.state.found_photo import FACE
 from faceops.identification.state.schema import SCHEMA_VERSION, state_errors
@@ -40,7 +40,9 @@ class KnownPhotos:
     faces: dict[str, tuple[np.ndarray, np.ndarray | None]]
 
     @classmethod
-    def read(cls, gallery: Path, photo_ids: Collection[str], contract: str) -> "KnownPhotos":
+    def read(
+        cls, gallery: GalleryPlace, photo_ids: Collection[str], contract: str
+    ) -> "KnownPhotos":
         """Read the states of all output folders that are there.
 
         Raises:

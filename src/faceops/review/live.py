@@ -18,8 +18,8 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import progress_to
 from faceops.base.shortage import user_error
 from faceops.gallery.decisions import Decisions, digest_of
-from faceops.gallery.folder import gallery_stamp
-from faceops.gallery.journal import Action, Entry, Journal, new_batch
+from faceops.gallery.journal import Action, Entry, new_batch
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.admit import expected_gallery
 from faceops.identification.engine.verdicts import DecidedFaces
@@ -71,21 +71,21 @@ class LiveAlbum:
 
     Attributes:
         bundle: the release that gave the results.
-        folder: of the gallery.
+        place: of the gallery.
         lock: held while `decisions` are read or changed.
         results, decisions, decided: as they are now.
         version: rises whenever what is shown may have changed.
 
     Raises:
-        UsageError: `out` has no results, or `folder` is no gallery.
+        UsageError: `out` has no results, or `place` has no gallery.
         FaceOpsError: they are damaged, or of another release.
     """
 
-    def __init__(self, out: Path, folder: Path, bundle: Bundle) -> None:
-        self.out, self.folder, self.bundle = out, folder, bundle
+    def __init__(self, out: Path, place: GalleryPlace, bundle: Bundle) -> None:
+        self.out, self.place, self.bundle = out, place, bundle
         self.lock = threading.RLock()
         self.version = 0
-        self._journal = Journal(folder)
+        self._journal = storage_of(place).journal()
         self._loading = threading.Lock()  # held before `lock`: the latest results come last
         self._obeyed: set[str] = set()  # entries that the results have
         self._since: list[Change] = []  # changes that the whole album was not decided with yet
@@ -117,11 +117,11 @@ class LiveAlbum:
             summary_stamp = _summary_stamp(self.out)
             results = Results.load(self.out, self.bundle)
             weakref.finalize(results, results.store.close)  # readers may still use earlier ones
-            gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
+            gallery = Gallery.open(self.place, self.bundle.release.contract_id)
             decided = DecidedFaces(Decisions(self._journal.entries()), gallery)
             album = as_recorded(results, self.bundle, decided)
             with self.lock:
-                if gallery_stamp(self.folder) == gallery.stamp:
+                if storage_of(self.place).stamp() == gallery.stamp:
                     self._gallery, self.decisions = gallery, decided.decisions
                     self._stamp = gallery.stamp
                 else:
@@ -192,10 +192,10 @@ class LiveAlbum:
             FaceOpsError: the journal cannot be written; nothing was decided.
         """
         with self.lock:
-            is_known = gallery_stamp(self.folder) == self._stamp
+            is_known = storage_of(self.place).stamp() == self._stamp
             self.decisions.add(self._journal.append(entries))
             if is_known:  # else `_look` reads what others have written
-                self._stamp = gallery_stamp(self.folder)
+                self._stamp = storage_of(self.place).stamp()
             self._has_written = True
 
             def apply(album: DecidedAlbum) -> DecidedAlbum:
@@ -260,7 +260,7 @@ class LiveAlbum:
             with folder_lock(self.out):  # before the gallery is read for nothing
                 pass
             self._waits = False
-            gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
+            gallery = Gallery.open(self.place, self.bundle.release.contract_id)
             identify(run.photos, gallery, self.bundle, self.out, run.settings())
         except InUseError:
             self._waits = True
@@ -314,7 +314,7 @@ class LiveAlbum:
             if self._publishing is None and self._has_new_results():
                 self.reload()
             with self.lock:
-                if gallery_stamp(self.folder) != self._stamp or self._lacks_entries():
+                if storage_of(self.place).stamp() != self._stamp or self._lacks_entries():
                     self._read_gallery()
                     self._changed()
         except Exception as error:  # noqa: BLE001  files are being replaced, or it is said
@@ -342,7 +342,7 @@ class LiveAlbum:
         return False
 
     def _read_gallery(self) -> None:
-        self._gallery = Gallery.open(self.folder, self.bundle.release.contract_id)
+        self._gallery = Gallery.open(self.place, self.bundle.release.contract_id)
         self._stamp = self._gallery.stamp
         self.decisions = Decisions(self._journal.entries())  # some may have been forgotten
 

@@ -5,7 +5,6 @@ import io
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
-from faceops.gallery.crops import crop_path
 from faceops.gallery.names import paths_shown_as
 from faceops.gallery.store import Gallery
 from faceops.identification.state.found_photo import THUMBNAIL_SIZE
@@ -68,7 +67,7 @@ def enrolled_picture(gallery: Gallery, crop_id: str) -> bytes:
     """
     if crop_id and any(face.crop_id == crop_id for face in gallery.faces):
         try:
-            return crop_path(gallery.folder, crop_id).read_bytes()
+            return gallery.storage.png(crop_id)
         except OSError:
             pass
     raise UsageError("this face is not in the gallery any more; load the page again.")

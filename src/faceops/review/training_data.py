@@ -36,6 +36,7 @@ from faceops.dataset.sources import REVIEWED
 from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions, Place
 from faceops.gallery.journal import Action, Ignored
+from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.identification.unknown.groups import ALONE, group_faces
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, open_photo
@@ -79,7 +80,9 @@ class ReviewedImport:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1) -> ReviewedImport:
+def import_reviewed(
+    gallery: GalleryPlace, data: Path, bundle: Bundle, threads: int = 1
+) -> ReviewedImport:
     """Bring the reviewed faces in the folder `data` up to date with the journal of `gallery`.
 
     The photos are found by the states of the output folders that the gallery knows. A crop that
@@ -136,7 +139,7 @@ def import_reviewed(gallery: Path, data: Path, bundle: Bundle, threads: int = 1)
 
 
 def _check_gallery(
-    gallery: Path,
+    gallery: GalleryPlace,
     data: Path,
     recorded: Mapping[str, Any],
     before: Mapping[_Key, ReviewedFace],
@@ -144,7 +147,8 @@ def _check_gallery(
 ) -> None:
     """Raise FaceOpsError if the faces that `data` holds are of another gallery, also when moved."""
     places = recorded.get("places", {})
-    is_same = any(Path(place).resolve() == gallery.resolve() for place in places)
+    address = storage_of(gallery).address
+    is_same = any(storage_of(gallery_place(place)).address == address for place in places)
     is_known = any(face.decision in decisions.entries for face in before.values())
     if before and places and not is_same and not is_known:
         other = " and ".join(map(printable, places))
@@ -155,7 +159,7 @@ def _check_gallery(
         )
 
 
-def teaching_decisions(gallery: Path) -> set[str]:
+def teaching_decisions(gallery: GalleryPlace) -> set[str]:
     """Return the ids of the decisions about faces that hold; errors as `Journal.entries`."""
     decisions = Decisions.load(gallery)
     return {

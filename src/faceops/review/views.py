@@ -9,6 +9,7 @@ from faceops.base.errors import UsageError
 from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.names import person_key
+from faceops.gallery.storage import GalleryPlace
 from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.release.bundle import Bundle
 from faceops.review import doctor as doctors
@@ -56,7 +57,7 @@ class AlbumViews:
         UsageError, FaceOpsError: as `LiveAlbum`.
     """
 
-    def __init__(self, out: Path, gallery: Path, bundle: Bundle, by: str = "") -> None:
+    def __init__(self, out: Path, gallery: GalleryPlace, bundle: Bundle, by: str = "") -> None:
         self.by = by
         self._live, self._times = LiveAlbum(out, gallery, bundle), CaptureTimes()
         self.close, self.wait, self.publish = self._live.close, self._live.wait, self._live.publish

@@ -2,7 +2,8 @@
 
     mlflow models serve -m models:/faceops@champion --env-manager local
 
-FACEOPS_GALLERY names the folder of the enrolled people; without it nobody can be named.
+FACEOPS_GALLERY names the gallery of the enrolled people, as --gallery does; without it nobody can
+be named.
 """
 
 import logging
@@ -12,7 +13,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.shortage import user_error
-from faceops.gallery.folder import stated_contract_id
+from faceops.gallery.storage import gallery_place, storage_of
 from faceops.release.bundle import Bundle
 from faceops.release.contract import read_release
 from faceops.release.release_file import precision_for
@@ -55,10 +56,11 @@ class PhotoModel:
 def _load_pyfunc(path: str) -> PhotoModel:
     """Return the model of the bundle in `path`; an unusable gallery is logged."""
     folder = os.environ.get(GALLERY)
-    contract_id = stated_contract_id(Path(folder)) if folder else ""
+    gallery = gallery_place(folder) if folder else None
+    contract_id = storage_of(gallery).contract_id() if gallery else ""
     precision = precision_for(read_release(Path(path)).model_dump(), "auto", contract_id)
     bundle = Bundle.load(Path(path), precision=precision)  # each request runs in its own thread
-    service = PhotoService(bundle, Path(folder) if folder else None)
+    service = PhotoService(bundle, gallery)
     if folder:
         try:
             service.gallery()

@@ -15,6 +15,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError
 from faceops.faces.find_faces import find_in_bytes
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.album_search import AlbumSearch
 from faceops.identification.engine.decide import Decisions, NamedBlock, NamingRule, name_faces
@@ -70,13 +71,13 @@ class RequestParams:
 
 
 class CurrentGallery:
-    """The gallery in `folder`, read again when its files were replaced; thread-safe.
+    """The gallery at `place`, read again when it was changed; thread-safe.
 
     Gallery changes apply from the next request.
     """
 
-    def __init__(self, folder: Path, contract_id: str) -> None:
-        self._folder = folder
+    def __init__(self, place: GalleryPlace, contract_id: str) -> None:
+        self._place = place
         self._contract_id = contract_id
         self._gallery: Gallery | None = None
         self._lock = threading.Lock()
@@ -90,7 +91,7 @@ class CurrentGallery:
         with self._lock:
             try:
                 if self._gallery is None:
-                    self._gallery = Gallery.open(self._folder, self._contract_id)
+                    self._gallery = Gallery.open(self._place, self._contract_id)
                 else:
                     self._gallery = self._gallery.as_saved()
             except UsageError as error:
@@ -130,7 +131,7 @@ class PhotoService:
 
     Args:
         bundle: the release.
-        gallery: the folder of the enrolled people; without it nobody can be named.
+        gallery: the enrolled people; without it nobody can be named.
         limits: of posted photos.
 
     Raises:
@@ -140,7 +141,7 @@ class PhotoService:
     def __init__(
         self,
         bundle: Bundle,
-        gallery: Path | None = None,
+        gallery: GalleryPlace | None = None,
         limits: PhotoLimits = LIMITS,
     ) -> None:
         self._bundle = bundle

@@ -5,7 +5,7 @@ named from it, and in the sidecars that these runs wrote beside photos.
 """
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,10 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
-from faceops.gallery.crops import crop_path, store_png
-from faceops.gallery.folder import OutputFolders, declare_gone, has_content, output_folders
 from faceops.gallery.follow import locked_people
 from faceops.gallery.names import current_key, display_name, person_key
+from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.gallery.unfinished import remove_unfinished
 from faceops.identification.forget.journal import JournalPerson
@@ -100,7 +100,7 @@ class ForgetResult:
 
 
 def forget_person(
-    gallery_dir: Path, person: str, more: tuple[Path, ...] = (), gone: tuple[Path, ...] = ()
+    gallery_dir: GalleryPlace, person: str, more: tuple[Path, ...] = (), gone: tuple[Path, ...] = ()
 ) -> ForgetResult:
     """Remove `person`, in any spelling, from the gallery and from all that was named from it.
 
@@ -131,8 +131,11 @@ def forget_person(
             return is_person(name) or person_key(name) in found.shown
 
         faces = [face for face in gallery.faces if is_person(face.person)]
-        paths = [crop_path(gallery_dir, face.crop_id) for face in faces]
-        crops = [path.read_bytes() for path in paths if path.is_file()]
+        storage = gallery.storage
+        crops = []
+        for face in faces:
+            with suppress(FileNotFoundError):
+                crops.append(storage.png(face.crop_id))
         known = output_folders(gallery_dir)
         folders = list(dict.fromkeys([*known.folders, *(path.resolve() for path in more)]))
         present = [folder for folder in folders if has_content(folder)]
@@ -160,15 +163,16 @@ def forget_person(
             outputs += clean(late)
         except FaceOpsError:
             for png in crops:
-                store_png(gallery_dir, png)
+                storage.store_png(png)
             gallery.save()
             people.journal.merge(removed)
             raise
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [secret for output in outputs for secret in output.secrets]
         marks = found.marks(removed, person, *(face.person for face in faces))
-        searched = [gallery_dir, *present, *late]
+        searched = [*([storage.folder] if storage.folder else []), *present, *late]
         proof = search_traces(searched, is_person, is_mentioned, secrets, marks)
+        proof.found += storage.traces(is_mentioned, secrets, marks)
     proof.files += sidecars.files
     proof.found += sidecars.found
     proof.elsewhere += sidecars.elsewhere
@@ -294,7 +298,7 @@ def _read_sidecar(path: Path) -> XmpDocument:
     return XmpDocument(path.read_bytes())
 
 
-def readmit(gallery_dir: Path, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
+def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
     """Undo one forgetting in the states, so that a person who is enrolled again is named again.
 
     Decisions about the person do not come back.

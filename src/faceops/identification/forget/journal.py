@@ -3,11 +3,11 @@
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Entry
 from faceops.gallery.names import current_key, display_name, keys_of_person, person_key
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.output_folder import NamedFace
 
@@ -104,14 +104,14 @@ class JournalPerson:
         is_named = entry.action in _NAMES and person_key(entry.detail) in self.keys
         return entry.person in self.ids or is_merged or is_named
 
-    def remove(self, gallery: Path, faces: Collection[NamedFace]) -> list[Entry]:
+    def remove(self, gallery: GalleryPlace, faces: Collection[NamedFace]) -> list[Entry]:
         """Remove these entries from the journal; return them.
 
         Entries of others that the person made stay, without the person's name.
 
         Raises: as `Journal.remove`.
         """
-        journal = Journal(gallery)
+        journal = storage_of(gallery).journal()
         decisions = Decisions(journal.entries())
         removed = self.entries(decisions, faces)
         gone = {entry.id for entry in removed}

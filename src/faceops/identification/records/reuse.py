@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import faceops
 from faceops.base.files import sha256_file
 from faceops.base.locks import folder_lock
-from faceops.gallery.folder import gallery_stamp, remember_output
+from faceops.gallery.outputs import remember_output
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
 from faceops.identification.settings import IdentifySettings
@@ -117,7 +118,11 @@ class FolderDigest:
 
 
 def reuse_if_unchanged(
-    photos_dir: Path, gallery: Path, release: UnloadedRelease, out: Path, settings: IdentifySettings
+    photos_dir: Path,
+    gallery: GalleryPlace,
+    release: UnloadedRelease,
+    out: Path,
+    settings: IdentifySettings,
 ) -> Summary | None:
     """Return the summary of the latest run into `out` if a new run would write the same rows.
 
@@ -134,7 +139,7 @@ def reuse_if_unchanged(
     ):
         return None
     listed = list_photos(photos_dir, settings.exclude)
-    digest = inputs_digest(gallery_stamp(gallery), release, listed.root, settings)
+    digest = inputs_digest(storage_of(gallery).stamp(), release, listed.root, settings)
     with folder_lock(out):
         latest = find_reusable_run(out, digest, listed)
         if latest is None:

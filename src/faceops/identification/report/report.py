@@ -14,6 +14,7 @@ from PIL import Image
 from faceops.base.files import valid_unicode
 from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason
 from faceops.gallery.people import portraits
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import REPORT_FILE, REPORT_PAGES
 from faceops.identification.report.pages import (
@@ -98,7 +99,7 @@ class Report:
         self._alone = np.asarray(found.alone, np.int64)
 
     def write(
-        self, folder: Path, store: FaceStore, summary: Summary, gallery: Path, out: Path
+        self, folder: Path, store: FaceStore, summary: Summary, gallery: GalleryPlace, out: Path
     ) -> None:
         """Write report.html and the pages below report/ into `folder`.
 
@@ -212,7 +213,7 @@ class Report:
         )  # fmt: skip
 
     def _first_page(
-        self, pages: Pages, summary: Summary, gallery: Path, out: Path
+        self, pages: Pages, summary: Summary, gallery: GalleryPlace, out: Path
     ) -> dict[str, Any]:
         """Return what the template shows."""
         sections = self._sections
@@ -223,6 +224,7 @@ class Report:
         everybody = shown_people(np.concatenate(captioned))
         indexed = sum(len(section.rows) for section in sections.values()) <= INDEXED
         shown = [section for section in sections.values() if len(section.rows)]
+        address = storage_of(gallery).address
         return {
             "summary": summary,
             "sections": sections,
@@ -233,9 +235,9 @@ class Report:
             "names_to_check": NAMES_TO_CHECK,
             "pages_of_people": _by_name(people),
             "folder": valid_unicode(str(self._root)),
-            "gallery": valid_unicode(str(gallery.resolve())),
+            "gallery": valid_unicode(address),
             "started": f"{datetime.fromisoformat(summary.started):%Y-%m-%d %H:%M} UTC",
-            "where": f"--gallery {_quoted(gallery)} --out {_quoted(out)}",
+            "where": f"--gallery {_quoted(address)} --out {_quoted(str(out.resolve()))}",
             "people": people_block(self._people[one] for one in everybody.tolist()),
             "indexed": indexed,
             "index": script_json([pages.index(section, indexed) for section in shown]),
@@ -293,11 +295,11 @@ def _write(path: Path, content: str) -> None:
     path.write_bytes(content.encode("utf-8", "backslashreplace"))
 
 
-def _quoted(path: Path) -> str:
-    return shlex.quote(valid_unicode(str(path.resolve())))
+def _quoted(text: str) -> str:
+    return shlex.quote(valid_unicode(text))
 
 
-def _enrolled_pictures(gallery: Path, people: Collection[str]) -> Mapping[str, bytes]:
+def _enrolled_pictures(gallery: GalleryPlace, people: Collection[str]) -> Mapping[str, bytes]:
     """Return a picture of each of these people from the gallery, as far as it has one."""
     found = {}
     for person, png in portraits(gallery, people).items():

@@ -11,8 +11,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Box
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import TRUSTED, Action, Entry, Journal, new_batch, new_id
+from faceops.gallery.journal import TRUSTED, Action, Entry, new_batch, new_id
 from faceops.gallery.names import given_name, person_key
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.latest_run import latest_run
 from faceops.identification.records.output_folder import STATE_FILE, UNKNOWN_FILE
@@ -44,7 +45,7 @@ class Naming:
 def name_unknown(
     unknown: str,
     name: str,
-    gallery_dir: Path,
+    gallery_dir: GalleryPlace,
     bundle: Bundle,
     out: Path,
     threads: int | None,
@@ -93,7 +94,7 @@ def name_unknown(
             )
     if new:
         batch = new_batch()
-        Journal(gallery_dir).append(replace(entry, batch=batch) for entry in entries)
+        storage_of(gallery_dir).journal().append(replace(entry, batch=batch) for entry in entries)
 
     gallery_now = gallery.as_saved()
     summary = identify(latest.photos, gallery_now, bundle, out, latest.settings(threads))
