@@ -42,8 +42,8 @@ def torch_embed(model: torch.nn.Module, threads: int) -> Embed:
     def embed(crops: np.ndarray) -> np.ndarray:
         torch.set_num_threads(threads)
         parts = [
-            model(torch.from_numpy(crops[at : at + EMBED_BATCH]).float().permute(0, 3, 1, 2))
-            for at in range(0, len(crops), EMBED_BATCH)
+            model(torch.from_numpy(crops[at : at + EMBED_BATCH["cpu"]]).float().permute(0, 3, 1, 2))
+            for at in range(0, len(crops), EMBED_BATCH["cpu"])
         ]
         return torch.cat(parts).numpy()
 

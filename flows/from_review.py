@@ -12,6 +12,7 @@ from faceops.base.files import read_json_object, write_json
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
 from faceops.gallery.store import Gallery
+from faceops.identification.settings import IdentifySettings
 from faceops.review.training_data import ReviewedImport, import_reviewed, teaching_decisions
 from flows.identify import load_model
 
@@ -37,7 +38,8 @@ def import_decisions(root: Path, gallery: Path, least: int) -> tuple[int, Review
     new = len(decisions ^ _learned(root))
     if new < max(least, 1):
         return new, None
-    bundle = load_model("", "auto", gallery, get_run_logger().info)
+    settings = IdentifySettings(precision="auto")
+    bundle = load_model("", settings, gallery, get_run_logger().info)
     Gallery.open(gallery, bundle.release.contract_id)
     done = import_reviewed(gallery, root / "data", bundle, THREADS)
     write_json(root / IMPORTED, {"decisions": sorted(decisions)})

@@ -30,10 +30,16 @@ from prefect.schedules import Cron
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.parallel import usable_cpus
+from faceops.base.parallel import DeviceChoice, usable_cpus
 from faceops.base.reasons import Reason
 from faceops.base.shortage import user_error
-from faceops.cli.common import add_exclude, add_photo_limits, load_release, photo_limits
+from faceops.cli.common import (
+    add_device_argument,
+    add_exclude,
+    add_photo_limits,
+    load_release,
+    photo_limits,
+)
 from faceops.cli.model_choice import choose_model
 from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
@@ -48,7 +54,7 @@ from faceops.photos.walk import walk_photos
 from faceops.registry.published import PUBLISHED
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
-from faceops.release.release_file import PRECISION_CHOICES, Precision, PrecisionChoice
+from faceops.release.release_file import PRECISION_CHOICES, Precision
 from flows import mlflow_run
 from flows.schedule import local_timezone, next_times
 
@@ -65,6 +71,7 @@ class ReleaseFolder(UnloadedRelease):
     """A release as a task parameter: it loads the ONNX sessions in its own process."""
 
     precision: Precision = "float32"
+    device: DeviceChoice = "cpu"
 
     def load(self) -> Bundle:
         """Load the release, once in each process."""
@@ -92,8 +99,10 @@ def find_faces(
     number: int, paths: list[Path], release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> int:
     """Find and embed the faces of one shard; retried, as a network share may be back by then."""
-    new = extract_shard(paths, release.load(), out, settings)
-    get_run_logger().info("shard %d: %d photos, %d of them new", number, len(paths), new)
+    bundle = release.load()
+    new = extract_shard(paths, bundle, out, settings)
+    text = "shard %d: %d photos, %d of them new, device: %s"
+    get_run_logger().info(text, number, len(paths), new, bundle.runs_on)
     return new
 
 
@@ -143,20 +152,21 @@ def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] 
 
 
 def load_model(
-    model: str, precision: PrecisionChoice, gallery: GalleryPlace, say: Callable[[str], object]
+    model: str, settings: IdentifySettings, gallery: GalleryPlace, say: Callable[[str], object]
 ) -> Bundle:
     """Load the release that the flow's parameter `model` names; of "" `say` gets what was chosen.
 
     Raises: as `load_release`.
     """
     if not model:
-        choice = choose_model(Gallery.open(gallery).contract_id, precision, Path.cwd())
+        choice = choose_model(Gallery.open(gallery).contract_id, settings.precision, Path.cwd())
         model = choice.model
         say(str(choice))
     folder = None if model == PUBLISHED or model.startswith("models:") else Path(model)
     if folder is not None:
         require_utf8(folder, BUNDLE.name)
-    return load_release(folder, model, precision=precision, gallery=gallery)
+    precision, device = settings.precision, settings.device
+    return load_release(folder, model, 1, precision, gallery, device)
 
 
 @task(cache_policy=NO_CACHE)
@@ -262,11 +272,12 @@ def identify_folder(
     folder, results = Path(photos_dir), Path(out)
     paths = wait_for_folder(folder, patience_s, settings.exclude)
     check_arguments(folder, results, gallery_place(gallery), shard_photos)
-    bundle = load_model(model, settings.precision, gallery_place(gallery), get_run_logger().info)
+    bundle = load_model(model, settings, gallery_place(gallery), get_run_logger().info)
     if bundle.note:
         get_run_logger().warning(bundle.note)
     Gallery.open(gallery_place(gallery), bundle.release.contract_id)
-    release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, bundle.release.precision)
+    precision, device = bundle.release.precision, settings.device  # each worker chooses of auto
+    release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, precision, device)
     futures = [
         find_faces.submit(number, part, release, results, settings)
         for number, part in enumerate(shards(paths, shard_photos), start=1)
@@ -303,6 +314,7 @@ def main() -> int:
     which.add_argument("--bundle", metavar="DIR")
     which.add_argument("--model", default="", metavar="RELEASE", help="see faceops identify --help")
     parser.add_argument("--precision", choices=PRECISION_CHOICES, default="auto")
+    add_device_argument(parser)
     parser.add_argument("--annotate", action="store_true")
     parser.add_argument("--xmp", action="store_true")
     parser.add_argument("--detail", type=int, default=DETAIL, metavar="PIXELS")
@@ -330,9 +342,7 @@ def main() -> int:
         folders = (Path(args.photos_dir), Path(args.out), gallery_place(args.gallery))
         check_arguments(*folders, args.shard_photos)
         model = args.bundle or args.model
-        load_model(
-            model, args.precision, gallery_place(args.gallery), partial(print, file=sys.stderr)
-        )
+        load_model(model, settings, gallery_place(args.gallery), partial(print, file=sys.stderr))
         named = ("photos_dir", "gallery", "out", "shard_photos", "patience_s")
         values = {name: vars(args)[name] for name in named}
         values |= {"model": model, "settings": settings}

@@ -19,16 +19,21 @@ def test_enrol_identify_and_forget(
     gallery, out = str(tmp_path / "g"), tmp_path / "out"
     release = ["--bundle", str(sface_bundle)]
     assert main(["enrol", str(synthetic_set / "enrol"), "--gallery", gallery, *release]) == 0
-    assert "6 people, 18 faces; 18 enrolled now" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "6 people, 18 faces; 18 enrolled now" in printed
+    assert "; device: " in printed
     command = ["identify", str(album), "--gallery", gallery, "--out", str(out), *release]
     assert main([*command, "--budget", "0.15"]) == 0
-    assert "faces found in 12 photos" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "faces found in 12 photos" in printed
+    assert ", device: " in printed
     assert main([*command, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary == json.loads((out / "summary.json").read_text("utf-8"))
     with (out / "faces.csv").open(encoding="utf-8", newline="") as file:
         named = [row["person"] for row in csv.DictReader(file) if row["person"]]
     assert len(named) == summary["identified"] > 0
+    assert "(ONNX Runtime " in summary["device"]
     for folder in (gallery, out, sface_bundle, synthetic_set):  # each is recognised
         assert main(["evaluate", "--out", str(folder), *release]) == 2
         error = capsys.readouterr().err

@@ -32,7 +32,7 @@ def edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({k: v for k, v in content.items() if v != "absent"}))
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, EMBED_BATCH + 1])
+@pytest.mark.parametrize("count", [0, 1, 3, EMBED_BATCH["cpu"] + 1])
 def test_the_batch_does_not_change_embeddings(tiny_bundle: Bundle, count: int) -> None:
     together = tiny_bundle.embed(crops(count))
     assert together.shape == (count, SIZE) and together.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Threads: how many CPUs this process may use, and a map over them that keeps the order."""
+"""What computes: the devices, the CPUs that this process may use, and an ordered map over them."""
 
 import math
 import mmap
@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from faceops.base.shortage import shortage
 
+Device = Literal["cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]  # auto: cuda where it can be used
+DEVICE_CHOICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 CGROUP = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import UsageError, printable
 from faceops.base.files import read_json_object
+from faceops.base.parallel import DEVICE_CHOICES, DeviceChoice
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, warning_of
 from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.photos import folders
@@ -157,13 +158,21 @@ def positive(text: str) -> int:
 
 
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --bundle and --model, of which one can be given, and --precision."""
+    """Add --bundle and --model, of which one can be given, --precision and --device."""
     which = parser.add_mutually_exclusive_group()
     add_folder(which, "--bundle", folders.BUNDLE, help="a release bundle's folder")
     text = f"{PUBLISHED}, or a registered release: {CHAMPION}, models:/faceops/3 (default: that of "
     text += "the gallery, else the champion if it was calibrated on real photos, else published)"
     which.add_argument("--model", metavar="RELEASE", help=text)
     add_precision_argument(parser, "auto")
+    add_device_argument(parser)
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --device, which finds and embeds faces."""
+    text = "finds and embeds faces; cuda needs onnxruntime-gpu in the place of onnxruntime, and "
+    text += "auto takes it where it can be used (default: %(default)s)"
+    parser.add_argument("--device", choices=DEVICE_CHOICES, default="auto", help=text)
 
 
 def add_precision_argument(parser: argparse.ArgumentParser, default: str = "float32") -> None:
@@ -181,13 +190,16 @@ def add_precision_argument(parser: argparse.ArgumentParser, default: str = "floa
 
 
 def choose_precision(
-    choice: "PrecisionChoice", bundle: Path, gallery: GalleryPlace | None
+    choice: "PrecisionChoice",
+    bundle: Path,
+    gallery: GalleryPlace | None,
+    device: DeviceChoice = "cpu",
 ) -> tuple["Precision", str]:
     """Return the precision that `choice` means for the release in the folder `bundle`, and why.
 
     With auto a `gallery` keeps the embedder that it was enrolled with, as the two are not
-    comparable; a new one gets int8 where the release offers it and it is clearly faster: only then
-    there is a sentence, else "".
+    comparable; a new one gets int8 where the release offers it and it is clearly faster on the CPU,
+    and `device` allows no GPU: only then there is a sentence, else "".
 
     Raises:
         FaceOpsError: for a new gallery, as `int8_gain`.
@@ -201,8 +213,11 @@ def choose_precision(
     contract_id = storage_of(gallery).contract_id() if gallery else ""
     if contract_id or gallery is None or not content.get("int8"):
         return precision_for(content, choice, contract_id), ""
+    from faceops.faces.inference_session import may_use_cuda
     from faceops.release.int8_offer import LEAST_GAIN, int8_gain
 
+    if may_use_cuda(device):
+        return "float32", ""
     if (gain := int8_gain(bundle)) < LEAST_GAIN:
         return "float32", ""
     return "int8", (
@@ -228,7 +243,7 @@ def load_bundle(
             gallery.require(stated)
     _say(args, choice)
     folder = getattr(args, "gallery", None)
-    return load_release(args.bundle, choice.model, threads, args.precision, folder)
+    return load_release(args.bundle, choice.model, threads, args.precision, folder, args.device)
 
 
 def _choose(args: argparse.Namespace, contract_id: str) -> Choice:
@@ -254,23 +269,25 @@ def load_release(
     threads: int = 1,
     precision: "PrecisionChoice" = "float32",
     gallery: GalleryPlace | None = None,
+    device: DeviceChoice = "cpu",
 ) -> "Bundle":
     """Load the release in the folder `bundle`, else the one at the address `model`.
 
     `model` is that of a registered release, or `published`. `threads` is for each of its sessions,
-    `precision` that of its embedder, for `gallery`, see `choose_precision`. A release of synthetic
-    people has a warning in its note.
+    `precision` that of its embedder, for `gallery`, see `choose_precision`; `device` is that of
+    `Bundle.load`. A release of synthetic people has a warning in its note.
 
     Raises:
-        UsageError: `bundle` is not a folder, or `model` is not the address of a release.
+        UsageError: `bundle` is not a folder, `model` is not the address of a release, or the device
+            cannot be used.
         FaceOpsError: the release does not exist or is damaged.
     """
     from faceops.release.bundle import Bundle
 
     def load(folder: Path, name: str | None = None, note: str = "") -> "Bundle":
-        chosen, why = choose_precision(precision, folder, gallery)
+        chosen, why = choose_precision(precision, folder, gallery, device)
         note = "; ".join(filter(None, (note, why)))
-        return Bundle.load(folder, threads=threads, name=name, note=note, precision=chosen)
+        return Bundle.load(folder, threads, name, note, chosen, device=device)
 
     if bundle is not None:
         require_folder(bundle, NO_FOLDER)
@@ -279,7 +296,8 @@ def load_release(
         from faceops.registry.published.assemble import load_published
 
         own = storage_of(gallery).contract_id() if gallery else ""
-        return load_published(threads, precision_for(published_statement(), precision, own))
+        chosen = precision_for(published_statement(), precision, own)
+        return load_published(threads, chosen, device)
     else:
         loaded = import_registry(model).load_fetched(
             model, lambda it: load(it.folder, it.name, it.note)

@@ -147,8 +147,10 @@ def _enrol(args: argparse.Namespace) -> int:
         + (f", {report.surplus} more not needed" if report.surplus else "")
         + (f", {len(report.moved)} moved" if report.moved else "")
         + (f", {report.pruned} faces removed" if args.prune else "")
+        + (f"; device: {bundle.runs_on}" if report.photos_opened else "")
     )
-    content = asdict(report) | {"gallery": str(args.gallery), "release_note": bundle.note}
+    about = {"gallery": str(args.gallery), "release_note": bundle.note, "device": bundle.runs_on}
+    content = asdict(report) | about
     return common.show(args, content, lines)
 
 

@@ -180,7 +180,8 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
     ]
     otherwise = "faces have another name in tags of other programs, which stay as they are:"
     lines += [*_counted(len(tagged), otherwise), *_first(tagged, "faces", out)]
-    embedder = f", embedder in {summary.precision}" if summary.photos_opened else ""
+    embedder = f", embedder in {summary.precision}, device: {summary.device}"
+    embedder = embedder if summary.photos_opened or summary.photos_reembedded else ""
     lines.append(
         f"{summary.seconds:.1f} s, {summary.photos_per_second:.1f} photos/s{embedder}; look at "
         f"{out / 'report.html'}, read {out / 'faces.csv'}"

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.parallel import Device
 from faceops.faces.inference_session import open_session
 from faceops.photos.pixels import image_of, pixels_of
 
@@ -118,15 +119,22 @@ class Detector:
         size: longest side in pixels; larger photos are scaled down to it, smaller never up.
         threshold: smallest score of a face, 0 to 1.
         threads: of ONNX Runtime inside an operator.
+        device: that runs it.
 
     Raises:
+        UsageError: the device cannot be used.
         FaceOpsError: the model cannot be run or has a fixed size.
     """
 
     def __init__(
-        self, model: Path | bytes, size: int = 640, threshold: float = 0.6, threads: int = 1
+        self,
+        model: Path | bytes,
+        size: int = 640,
+        threshold: float = 0.6,
+        threads: int = 1,
+        device: Device = "cpu",
     ) -> None:
-        self._session = open_session(model, threads, shapes_vary=True)
+        self._session = open_session(model, threads, shapes_vary=True, device=device)
         self._input = self._session.get_inputs()[0]
         if any(isinstance(side, int) for side in self._input.shape[2:]):
             raise FaceOpsError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from faceops.base.parallel import Device
 from faceops.faces.detector import Detection
 from faceops.faces.inference_session import open_session
 from faceops.photos.pixels import part_of
@@ -38,13 +39,21 @@ class LandmarkRefiner:
     Args:
         model: the ONNX file or its bytes; input (N, 3, 48, 48), first output (N, 10).
         threads: of ONNX Runtime inside an operator.
+        device: that runs it.
 
     Raises:
+        UsageError: the device cannot be used.
         FaceOpsError: the model cannot be run.
     """
 
-    def __init__(self, model: Path | bytes, threads: int = 1, share: float = SHARE) -> None:
-        self._session = open_session(model, threads, shapes_vary=True)
+    def __init__(
+        self,
+        model: Path | bytes,
+        threads: int = 1,
+        share: float = SHARE,
+        device: Device = "cpu",
+    ) -> None:
+        self._session = open_session(model, threads, shapes_vary=True, device=device)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._share = share

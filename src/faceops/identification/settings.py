@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
+from faceops.base.parallel import DeviceChoice
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
@@ -45,6 +46,8 @@ class IdentifySettings:
             searched in tiles, for small faces; 0 searches photos as a whole only.
         precision: of the release's embedder; the gallery must have the same. A run replaces it by
             that of the loaded release.
+        device: that finds and embeds faces. It does not decide the rows: what one device found in a
+            photo is not done again on another.
         keep_crops: store the aligned faces of opened photos, so that another release with the same
             alignment can embed them without the photos.
         keep_runs: number of runs to keep in the output folder, including this one.
@@ -67,6 +70,7 @@ class IdentifySettings:
     xmp: bool = False
     detail: int = DETAIL
     precision: PrecisionChoice = "float32"
+    device: DeviceChoice = "auto"
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     max_failed_share: float = 0.1

@@ -85,7 +85,9 @@ class Summary:
 
     Attributes:
         release: version address or folder; `precision` is that of its embedder, and `release_note`
-            says when the registry did not answer.
+            says when the registry did not answer, or that CUDA cannot be used.
+        device: what found and embedded the faces of the photos that this run opened, see
+            `Bundle.runs_on`; "" in summaries of earlier versions. A flow's shards are in its log.
         threshold_measured: whether it was measured on the album; without an album, False if the
             budget in a gallery of this size exceeds the pairs that the release was measured on.
         album: None if the release knows no normalised scores, or no face was compared.
@@ -148,6 +150,7 @@ class Summary:
     gallery: str = ""
     release_note: str = ""
     precision: Precision = "float32"
+    device: str = ""
     decided_by: str = ""
     decisions: int = 0
     decisions_digest: str = ""
@@ -249,6 +252,7 @@ def new_summary(
         release_note=bundle.note,
         contract_id=bundle.release.contract_id,
         precision=bundle.release.precision,
+        device=bundle.runs_on,
         budget=settings.budget or thresholds.default_budget,
         runner_up_margin=thresholds.runner_up_margin,
         exclude=list(settings.exclude),

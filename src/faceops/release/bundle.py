@@ -9,22 +9,23 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import sha256_file
-from faceops.base.parallel import ordered_map
+from faceops.base.parallel import Device, DeviceChoice, ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import ShortageError, shortage
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import FaceFinder
-from faceops.faces.inference_session import open_session
+from faceops.faces.inference_session import choose_device, open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
 from faceops.release.onnx_metadata import metadata_bytes
 from faceops.release.release_file import DamagedBundleError, Precision
 from faceops.release.signature import require_trusted
 
-EMBED_BATCH = 4  # on a CPU 8 take a fifth more time per crop, as their layers leave its cache
+# On a CPU 8 take a fifth more time per crop, as their layers leave its cache.
+EMBED_BATCH: dict[Device, int] = {"cpu": 4, "cuda": 64}
 VERIFY_BATCH = 8192
 STORE_BATCH = 64  # crops between two writes of stored embeddings
 
@@ -34,22 +35,23 @@ def run_embedder(
     crops: np.ndarray,
     embedding_size: int,
     workers: int = 1,
+    device: Device = "cpu",
 ) -> np.ndarray:
     """Return embeddings float32 (N, embedding_size) of crops uint8 (N, 112, 112, 3) RGB.
 
-    The last batch is padded to a power of two: with three batch sizes only, ONNX Runtime's memory
-    stays constant for any number of crops. `workers` batches run at a time: for many crops that
+    The last batch is padded to a power of two: with few batch sizes, ONNX Runtime's memory stays
+    constant for any number of crops. `workers` batches run at a time: for many crops that
     needs less than a session of as many threads, which wait for each other after every operator.
     """
-    result = np.empty((len(crops), embedding_size), np.float32)
+    result, size = np.empty((len(crops), embedding_size), np.float32), EMBED_BATCH[device]
 
     def run(start: int) -> None:
-        part = crops[start : start + EMBED_BATCH]
+        part = crops[start : start + size]
         batch = np.zeros((1 << (len(part) - 1).bit_length(), *crops.shape[1:]), crops.dtype)
         batch[: len(part)] = part
         result[start : start + len(part)] = session.run(None, {"crops": batch})[0][: len(part)]
 
-    starts = range(0, len(crops), EMBED_BATCH)
+    starts = range(0, len(crops), size)
     for _ in map(run, starts) if workers == 1 else ordered_map(run, starts, workers):
         pass
     return result
@@ -58,9 +60,9 @@ def run_embedder(
 class _Session:
     """A session that is opened when it is used first; a run over known photos embeds nothing."""
 
-    def __init__(self, content: bytes, path: Path, threads: int) -> None:
+    def __init__(self, content: bytes, path: Path, threads: int, device: Device = "cpu") -> None:
         self._content: bytes | None = content
-        self._path, self._threads = path, threads
+        self._path, self._threads, self._device = path, threads, device
         self._lock = threading.Lock()
         self._session: onnxruntime.InferenceSession | None = None
 
@@ -70,8 +72,8 @@ class _Session:
         with self._lock:
             if self._session is None and self._content is not None:
                 try:
-                    self._session = open_session(self._content, self._threads)
-                except ShortageError:
+                    self._session = open_session(self._content, self._threads, device=self._device)
+                except (ShortageError, UsageError):
                     raise
                 except FaceOpsError as error:
                     raise FaceOpsError(f"{self._path}: {error}") from None
@@ -89,6 +91,8 @@ class Bundle:
         folder: where its files are.
         threads: of each session.
         note: what is unusual about how the release was found, for the user; "" if nothing is.
+        device: of the detector, the landmarks and the embedder. The verifier runs on the CPU: it
+            is small, and equal embeddings are decided equally on every machine.
     """
 
     release: contract.Release
@@ -100,6 +104,7 @@ class Bundle:
     _detector_bytes: bytes
     _landmarks_bytes: bytes
     note: str = ""
+    device: Device = "cpu"
 
     @classmethod
     def load(
@@ -111,6 +116,7 @@ class Bundle:
         precision: Precision = "float32",
         *,
         own: bool = False,
+        device: DeviceChoice = "cpu",
     ) -> "Bundle":
         """Load and check the bundle in `folder`; `threads` is for each of its sessions.
 
@@ -118,6 +124,7 @@ class Bundle:
         `own` is a bundle that this pipeline has just made: it needs no signature yet.
 
         Raises:
+            UsageError: `device` is cuda, and it cannot be used here.
             SignatureError: FACEOPS_TRUSTED_KEYS is set, and none of these keys has signed it as it
                 is.
             DamagedBundleError: a file is missing or differs from its sha256, or the contract id
@@ -131,17 +138,25 @@ class Bundle:
         _check_versions(release, folder)
         release = release.of_precision(precision, name or str(folder))
         content = _verified_files(folder, release)
+        chosen, why = choose_device(device, content[contract.LANDMARKS])
+        embedder = folder / release.embedder_file
         return cls(
             release=release,
             name=name or str(folder),
             folder=folder,
             threads=threads,
-            _embedder=_Session(content[contract.EMBEDDER], folder / release.embedder_file, threads),
+            _embedder=_Session(content[contract.EMBEDDER], embedder, threads, chosen),
             _verifier=_Session(content[contract.VERIFIER], folder / contract.VERIFIER, threads),
             _detector_bytes=content[contract.DETECTOR],
             _landmarks_bytes=content[contract.LANDMARKS],
-            note=note,
+            note=note if why in note else "; ".join(filter(None, (note, why))),
+            device=chosen,
         )
+
+    @property
+    def runs_on(self) -> str:
+        """The device and the version of ONNX Runtime, as `cpu (ONNX Runtime 1.31.1)`."""
+        return f"{self.device} (ONNX Runtime {onnxruntime.__version__})"
 
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """Return L2-normalised embeddings float32 (N, D) of crops uint8 (N, 112, 112, 3) RGB.
@@ -151,7 +166,8 @@ class Bundle:
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
-        return run_embedder(self._embedder.opened, crops, self.release.embedding_size)
+        size, session = self.release.embedding_size, self._embedder.opened
+        return run_embedder(session, crops, size, device=self.device)
 
     def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the probability that rows of `a` and `b` (N, D) are one person, float32 (N,)."""
@@ -189,8 +205,8 @@ class Bundle:
         """Return the finder of aligned faces, also where crops of another mode were trained on."""
         alignment = self.release.alignment
         size, threshold = alignment.detector_size, alignment.detector_threshold
-        detector = Detector(self._detector_bytes, size, threshold, threads)
-        refiner = LandmarkRefiner(self._landmarks_bytes, threads)
+        detector = Detector(self._detector_bytes, size, threshold, threads, self.device)
+        refiner = LandmarkRefiner(self._landmarks_bytes, threads, device=self.device)
         return FaceFinder(detector, refiner, detail, turns=turns)
 
 

@@ -13,6 +13,7 @@ from typing import TypedDict
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import replace_folder, sha256_file
+from faceops.base.parallel import DeviceChoice
 from faceops.dataset.names import name_key
 from faceops.registry import published
 from faceops.registry.published import FILES, PUBLISHED, published_folder
@@ -32,10 +33,12 @@ class Parts(TypedDict):
     pieces: list[tuple[int, str, int, int]]
 
 
-def load_published(threads: int = 1, precision: Precision = "float32") -> Bundle:
+def load_published(
+    threads: int = 1, precision: Precision = "float32", device: DeviceChoice = "cpu"
+) -> Bundle:
     """Load the published release; its bundle is made if the cache has none, or a damaged one.
 
-    `threads` as in `Bundle.load`.
+    `threads` and `device` as in `Bundle.load`.
 
     Raises:
         FaceOpsError: a weight is not available, the cache cannot be written, or as `Bundle.load`.
@@ -48,10 +51,10 @@ def load_published(threads: int = 1, precision: Precision = "float32") -> Bundle
     folder = published_folder()
     assemble(folder)
     try:
-        return Bundle.load(folder, threads, PUBLISHED, precision=precision)
+        return Bundle.load(folder, threads, PUBLISHED, precision=precision, device=device)
     except DamagedBundleError:
         assemble(folder, replace=True)
-        return Bundle.load(folder, threads, PUBLISHED, precision=precision)
+        return Bundle.load(folder, threads, PUBLISHED, precision=precision, device=device)
 
 
 def assemble(folder: Path, *, replace: bool = False) -> None:
