@@ -60,8 +60,9 @@ def test_a_bundle_states_its_device_and_why_it_is_not_cuda(
 def test_cuda_without_a_provider_is_one_sentence_and_exit_code_2(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gallery = tmp_path / "gallery"
-    arguments = [str(tmp_path), "--gallery", str(gallery), "--bundle", str(tiny_folder)]
+    people, gallery = tmp_path / "people", tmp_path / "gallery"
+    people.mkdir()
+    arguments = [str(people), "--gallery", str(gallery), "--bundle", str(tiny_folder)]
     assert main(["enrol", *arguments, "--device", "cuda"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -60,6 +60,12 @@ def main() -> None:
     data = [sha256_file(FACES), sha256_file(CROPS)]
     pairs = [sha256_file(HARD_NEGATIVES)] if confused else []
     key = run_key(settings, *data, sha256_file(start_weights) if start_weights else "", *pairs)
+    if processes.agree(key) != key:
+        raise FaceOpsError(
+            f"the settings, the faces or the torch of process {processes.rank} are not those of "
+            "process 0; copy params.yaml, build/crop and build/split to each host, and start all "
+            "processes again."
+        )
     if processes.rank == 0:
         size = f"{train.people} people, {len(train)} photos"
         print(f"train: {settings.backbone} on {device.type}, {size}", file=sys.stderr)

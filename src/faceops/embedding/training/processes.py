@@ -27,8 +27,24 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from faceops.base.errors import FaceOpsError
 
-# Process 0 may compute features for hours; torchrun ends the other processes when one fails.
-_TIMEOUT = timedelta(hours=24)
+# A process that fails closes its connections, but a host without power or network says nothing:
+# so long the others wait for it in a step or an evaluation.
+_STEP_TIMEOUT = timedelta(minutes=30)
+_FEATURES_TIMEOUT = timedelta(hours=24)  # process 0 may compute features for hours
+
+
+@contextmanager
+def _with_others() -> Iterator[None]:
+    """Turn what torch raises when another process does not take part into one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FaceOpsError(
+            f"a process of this training ended, or its host cannot be reached ({reason}); see what "
+            "the others print, and start all of them again: they continue from the checkpoint of "
+            "process 0."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Processes:
         """Return the processes that torchrun started (by its environment), or this one alone.
 
         Raises:
-            FaceOpsError: there are more processes than GPUs.
+            FaceOpsError: there are more processes than GPUs, or the others do not come.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
@@ -56,7 +72,9 @@ class Processes:
                     " or set train.device to cpu."
                 )
             torch.cuda.set_device(gpu)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+        with _with_others():
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=_STEP_TIMEOUT)
         return cls(dist.get_rank(), dist.get_world_size())
 
     def leave(self) -> None:
@@ -66,12 +84,19 @@ class Processes:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Run the `with` block in process 0 first, then in the others."""
-        if self.rank > 0:
-            dist.barrier()
+        """Run the `with` block in process 0 first, then in the others; wait for all of them."""
+        if self.count == 1:
+            yield
+            return
+        with _with_others():
+            group = dist.new_group(timeout=_FEATURES_TIMEOUT, backend="gloo")
+            if self.rank > 0:
+                dist.barrier(group)
         yield
-        if self.rank == 0 and self.count > 1:
-            dist.barrier()
+        with _with_others():
+            if self.rank == 0:
+                dist.barrier(group)
+            dist.barrier(group)  # on another host they may have to compute the same again
 
     def sync_batch_norm(self, model: nn.Module, device: torch.device) -> None:
         """Let batch normalisation on GPUs see the whole batch; the weights keep their names."""
@@ -81,8 +106,9 @@ class Processes:
     def broadcast_buffers(self, module: nn.Module) -> None:
         """Give all processes the running statistics of process 0."""
         if self.count > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, 0)
+            with _with_others():
+                for buffer in module.buffers():
+                    dist.broadcast(buffer, 0)
 
     def share(self, total: int) -> slice:
         """Return which of the `total` faces of a batch are this process's."""
@@ -104,7 +130,8 @@ class Processes:
         padded = embeddings.new_zeros(max(sizes), embeddings.shape[1])
         padded[: len(embeddings)] = embeddings.detach()
         parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
+        with _with_others():
+            dist.all_gather(parts, padded)
         parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
         parts[self.rank] = embeddings
         return torch.cat(parts)
@@ -115,7 +142,8 @@ class Processes:
             return
         grads = [weight.grad for weight in module.parameters() if weight.grad is not None]
         flat = torch.cat([grad.flatten() for grad in grads])
-        dist.all_reduce(flat)
+        with _with_others():
+            dist.all_reduce(flat)
         for grad, whole in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
             grad.copy_(whole.view_as(grad))
 
@@ -124,7 +152,8 @@ class Processes:
         if self.count == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box)
+        with _with_others():
+            dist.broadcast_object_list(box)
         return box[0]
 
 

@@ -464,8 +464,9 @@ class Trainer:
         save_checkpoint(self.checkpoints, tensors, state)
 
     def load_checkpoint(self) -> bool:
-        """Continue from the checkpoint; return whether there is one."""
-        saved = load_checkpoint(self.checkpoints)
+        """Continue from the checkpoint of process 0; return whether there is one."""
+        saved = load_checkpoint(self.checkpoints) if self.processes.rank == 0 else None
+        saved = self.processes.agree(saved)  # the others may be on hosts with disks of their own
         if saved is None:
             return False
         tensors, state = saved
