@@ -89,7 +89,7 @@ class Processes:
             yield
             return
         with _with_others():
-            group = dist.new_group(timeout=_FEATURES_TIMEOUT, backend="gloo")
+            group: Any = dist.new_group(timeout=_FEATURES_TIMEOUT, backend="gloo")
             if self.rank > 0:
                 dist.barrier(group)
         yield
