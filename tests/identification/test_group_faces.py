@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from faceops.identification.unknown import groups
+from faceops.base import nearest
 from faceops.identification.unknown.groups import (
     ALONE,
     MEAN_SHARE,
@@ -130,7 +130,7 @@ def test_a_new_face_joins_two_groups_to_one() -> None:
 
 
 def test_an_index_finds_the_links_of_an_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "usable_cpus", lambda: 1)  # threads of a busy machine only wait
+    monkeypatch.setattr(nearest, "usable_cpus", lambda: 1)  # threads of a busy machine only wait
     rows, _ = people(300, 4, 0.05, seed=7, size=128)
     queries = np.arange(0, len(rows), 2)
     exact = linked_pairs(rows, queries, 0.625)

@@ -58,7 +58,7 @@ def group(tmp_path: Path) -> Group:
             release=SimpleNamespace(
                 embedding_size=SIZE,
                 thresholds=SimpleNamespace(
-                    default_budget=0.01, for_search=lambda budget, faces: threshold(faces)
+                    default_budget=0.01, for_groups=lambda budget, faces: threshold(faces)
                 ),
             ),
         )

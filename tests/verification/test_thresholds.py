@@ -75,6 +75,29 @@ def test_larger_galleries_than_measured_stay_within_the_budget(faces: int) -> No
     assert fpir(1, 1500, few.for_search(0.1, faces), faces) <= 0.1
 
 
+@pytest.mark.parametrize("faces", [400, 1400])
+def test_groups_of_more_faces_than_were_measured_stay_within_the_budget(faces: int) -> None:
+    few = measured(100)
+    assert fpir(1, 1500, few.for_groups(0.1, faces), faces) <= 0.1
+    assert few.for_groups(0.1, 20) == few.for_search(0.1, 20)
+
+
+def test_photos_under_a_wrong_name_hardly_raise_the_threshold_of_many_unknown_faces() -> None:
+    rows, persons = population(0, 400)
+    wrong = persons.astype("U9")
+    wrong[1:17:2] = [f"wrong {number}" for number in range(8)]
+    settings = Verify(fpir_budgets=[0.1], gallery_sizes=[20], default_budget=0.1, seed=1)
+    noisy = measure_thresholds(
+        rows, wrong, VERIFIER, all_pair_scores(rows, wrong, VERIFIER), settings, "a population"
+    )
+    clean, faces = measured(400), 100_000
+    raised = [
+        log_odds_of(threshold(noisy, 0.1, faces)) - log_odds_of(threshold(clean, 0.1, faces))
+        for threshold in (Thresholds.for_groups, Thresholds.for_search)
+    ]
+    assert raised[0] < 0.5 and raised[1] > 2, raised
+
+
 def test_interval_of_a_larger_gallery_than_measured_contains_the_rate_on_others() -> None:
     row = measure(
         400, far_budgets=[], fpir_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9

@@ -174,7 +174,7 @@ class Links:
         self._means = sums / np.maximum(np.diff(self._starts), 1)[:, None]
         thresholds = bundle.release.thresholds
         unknown = max(1, int(np.count_nonzero(album.is_unknown & album.is_shown)))
-        threshold = thresholds.for_search(thresholds.default_budget, unknown)
+        threshold = thresholds.for_groups(thresholds.default_budget, unknown)
         self._lowest = np.inf
         if threshold <= 1:
             self._lowest = lowest_cosine(bundle.verify, threshold, self._embeddings.shape[1])

@@ -253,7 +253,7 @@ def _one_of_each_stranger(
         return kept
     photos = np.unique([face.photo_id for face, _ in known], return_inverse=True)[1]
     thresholds = bundle.release.thresholds
-    threshold = thresholds.for_search(thresholds.default_budget, len(known))
+    threshold = thresholds.for_groups(thresholds.default_budget, len(known))
     embeddings = np.stack([embedding for _, embedding in known]).astype(np.float32)
     groups = group_faces(embeddings, photos, bundle.verify, threshold)
     seen: set[int] = set()

@@ -35,6 +35,8 @@ from faceops.base.errors import UsageError
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.verifier import clipped_log_odds, reaches
 
+_GROWTH = 10  # of galleries, over which the rise of a threshold is measured
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,6 +118,27 @@ class Thresholds(_Frozen):
         """
         self.require(budget, gallery_faces)
         return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
+
+    def for_groups(self, budget: float, faces: int) -> float:
+        """Return the threshold from which two of `faces` unknown faces are linked.
+
+        That of a search, in galleries of the measured sizes. Above, its log odds rise with the
+        logarithm of the number as from a tenth of the largest measured size to that size: faster
+        than in truth where tails fall faster than exponentially. The bound of `for_search` rests on
+        the highest scores of all, of which wrong labels have many, and is taken where it is lower.
+
+        Raises:
+            UsageError: as `require`.
+        """
+        threshold, tails = self.for_search(budget, faces), self.search_tails
+        largest = tails[-1].gallery_faces
+        if faces <= largest or largest < _GROWTH:
+            return threshold
+        low, high = (search_log_odds(tails, budget, size) for size in (largest // _GROWTH, largest))
+        if math.isinf(high):
+            return threshold
+        grown = max(high - low, 0) * math.log(faces / largest, _GROWTH)
+        return min(threshold, as_threshold(high + grown))
 
     def require(self, budget: float, gallery_faces: int) -> None:
         """Refuse what no threshold can keep.

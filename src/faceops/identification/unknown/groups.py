@@ -8,24 +8,19 @@ as a mean of means never exceeds the larger one, that gives the groups of one jo
 
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 
-from faceops.base.nearest import nearest
-from faceops.base.parallel import usable_cpus
+from faceops.base.nearest import Index, nearest
 from faceops.verification.verifier import Verify, reaches
 
 MEAN_SHARE = 0.9  # two groups join from this share of the lowest cosine of a link, on average
 MAX_LINKS = 32  # nearest faces that each face is linked to
 LINKS_OF_INDEX = 16  # where an index finds them: memory
 EXACT_PAIRS = 1 << 30  # cosines of an exact search: that of 32,768 faces
-PROBES = 32  # lists of an index that are searched, of about as many as the root of the faces
 HUB = 8  # times as large a group is, to take others in at the same time, up to this part of it
 NEW, ALONE = -2, -1  # of a face: never compared; compared, and without a group
 _PLANES = 64
 _BLOCK = 1 << 14  # faces or pairs at a time: 8 MB of embeddings
-_TRAINING = 40  # faces for each list of an index
-_INDEX_ERROR = 0.4  # of its cosines, at most: codes are shorter than embeddings
 
 
 class Constraints(NamedTuple):
@@ -123,27 +118,21 @@ def linked_pairs(
 ) -> np.ndarray:
     """Return pairs of near faces, int32 (2, P), each once, the smaller row first.
 
-    They are the rows `queries`, int (Q,), with their nearest rows. Exact up to `exact_pairs`
-    cosines; above, by an inverted file of short codes, which misses some pairs, finds the same ones
-    again for the same rows, and adds pairs whose cosine is below `lowest`.
+    They are the rows `queries`, int (Q,), with their nearest rows, if the cosine is at least
+    `lowest`. Exact up to `exact_pairs` cosines; above, by an index with short codes, which misses
+    some pairs, and finds the same ones again for the same rows.
     """
-    count = len(embeddings)
-    if len(queries) * count <= exact_pairs:
-        found, cosines = nearest(embeddings[queries], embeddings, MAX_LINKS + 1)
-        keys = _keys(queries, found, cosines >= lowest, count)
-    else:
-        threads, parts = faiss.omp_get_max_threads(), []
-        try:
-            index = _index(embeddings)
-            for start in range(0, len(queries), _BLOCK):
-                some = queries[start : start + _BLOCK]
-                cosines, found = index.search(embeddings[some], LINKS_OF_INDEX + 1)
-                parts.append(_keys(some, found, cosines >= lowest - _INDEX_ERROR, count))
-        finally:
-            faiss.omp_set_num_threads(threads)  # torch shares the setting
-        keys = np.concatenate(parts)
-        del parts
-    return _pairs(keys, count)
+    count, links, index, parts = len(embeddings), MAX_LINKS, None, []
+    if len(queries) * count > exact_pairs:
+        links, index = LINKS_OF_INDEX, Index(embeddings, "faces", exact_rows=0, codes=True)
+    for start in range(0, len(queries), _BLOCK):
+        some = queries[start : start + _BLOCK]
+        rows = embeddings[some]
+        found, cosines = index.search(rows, links + 1) if index else (
+            nearest(rows, embeddings, links + 1)
+        )  # fmt: skip
+        parts.append(_keys(some, found, cosines >= lowest, count))
+    return _pairs(np.concatenate([np.zeros(0, np.int64), *parts]), count)
 
 
 def _keys(queries: np.ndarray, found: np.ndarray, near: np.ndarray, count: int) -> np.ndarray:
@@ -160,27 +149,6 @@ def _pairs(keys: np.ndarray, count: int) -> np.ndarray:
     pairs = np.empty((2, len(keys)), np.int32)
     pairs[0], pairs[1] = keys // count, keys % count
     return pairs
-
-
-def _index(embeddings: np.ndarray) -> faiss.Index:
-    """Return an inverted file of all rows, trained on a sample; it leaves FAISS all threads."""
-    count, size = embeddings.shape
-    lists = max(1, round(count**0.5))
-    codes = next(count for count in (size // 4, size // 2, size) if count and not size % count)
-    index = faiss.IndexIVFPQFastScan(
-        faiss.IndexFlatIP(size), size, lists, codes, 4, faiss.METRIC_INNER_PRODUCT
-    )
-    index.cp.seed, index.cp.niter, index.cp.spherical, index.pq.cp.niter = 1, 8, True, 8
-    index.cp.max_points_per_centroid = _TRAINING
-    index.nprobe = PROBES
-    draw = np.random.default_rng(0)
-    sample = draw.choice(count, min(count, _TRAINING * lists), replace=False)
-    faiss.omp_set_num_threads(1)  # in short steps, threads would wait for each other
-    index.train(embeddings[np.sort(sample)])
-    faiss.omp_set_num_threads(usable_cpus())
-    for start in range(0, count, _BLOCK):
-        index.add(embeddings[start : start + _BLOCK])
-    return index
 
 
 def _confirmed(

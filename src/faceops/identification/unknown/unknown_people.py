@@ -115,7 +115,8 @@ def find_unknown_people(
     """Group the unknown faces of the run's Parquet file `records`, or of its rows, by person.
 
     Two faces are linked from the threshold at which a search among so many faces stays within the
-    release's default budget of false identifications. The same photo under two paths is one photo.
+    release's default budget of false identifications, see `Thresholds.for_groups`. The same photo
+    under two paths is one photo.
 
     Faces that the latest run compared by the same embeddings keep their groups, and only the others
     are compared, with all faces. All are grouped anew where fewer than half of the faces are known,
@@ -173,7 +174,7 @@ def _grouping(bundle: Bundle, faces: int, before: Grouping | None) -> Grouping:
     if before and before.faces < _SIMILAR * faces and faces < _SIMILAR * before.faces:
         faces = before.faces
     thresholds = bundle.release.thresholds
-    threshold = thresholds.for_search(thresholds.default_budget, max(1, faces))
+    threshold = thresholds.for_groups(thresholds.default_budget, max(1, faces))
     cosine = lowest_cosine(bundle.verify, threshold, bundle.release.embedding_size)
     return Grouping(faces, threshold, cosine)
 
