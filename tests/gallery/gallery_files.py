@@ -11,8 +11,14 @@ import pyarrow.parquet as pq
 from faceops.faces.detector import Box
 from faceops.gallery.crops import CROPS_FOLDER, crop_path, store_crop
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.folder import FACES_FILE, GALLERY_FILE
+from faceops.gallery.faces_file import GalleryFace, encode_faces
+from faceops.gallery.folder import (
+    COPY_FOLDER,
+    FACES_COPY,
+    FACES_FILE,
+    GALLERY_FILE,
+    SEGMENTS_FOLDER,
+)
 from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.store import Gallery
 
@@ -54,16 +60,35 @@ def decide(
     return Journal(gallery).append([*entries, about])[-1]
 
 
-def rewrite_as_format_1(folder: Path) -> dict[str, bytes]:
-    """Rewrite a gallery as the version before wrote it; return its files by name."""
+def segment_of(folder: Path, copy: bool = False) -> Path:
+    """Return the only segment of a small gallery, or its copy."""
+    (path,) = (folder / (COPY_FOLDER if copy else SEGMENTS_FOLDER)).glob("*.parquet")
+    return path
+
+
+def rewrite_as_format_2(folder: Path) -> None:
+    """Rewrite a gallery as faceops wrote it before there were segments."""
     gallery = Gallery.open(folder)
+    statement = gallery.statement() | {"schema_version": 2}
+    shutil.rmtree(folder / SEGMENTS_FOLDER)
+    shutil.rmtree(folder / COPY_FOLDER)
+    for name in (FACES_FILE, FACES_COPY):
+        (folder / name).write_bytes(encode_faces(gallery.faces, statement))
+    (folder / GALLERY_FILE).write_text(json.dumps(statement), "utf-8")
+
+
+def rewrite_as_format_1(folder: Path) -> dict[str, bytes]:
+    """Rewrite a gallery as the first version wrote it; return its files by name."""
+    gallery = Gallery.open(folder)
+    crops = [crop_path(folder, face.crop_id).read_bytes() for face in gallery.faces]
+    rewrite_as_format_2(folder)
     statement = gallery.statement() | {"schema_version": 1}
     (folder / GALLERY_FILE).write_text(json.dumps(statement), "utf-8")
     del statement["schema_version"]
-    crops = [crop_path(folder, face.crop_id).read_bytes() for face in gallery.faces]
     table = pq.read_table(folder / FACES_FILE).drop_columns("crop_id")
     table = table.append_column("crop", pa.array(crops, pa.binary()))
     metadata = {b"faceops.contract": json.dumps(statement).encode()}
-    pq.write_table(table.replace_schema_metadata(metadata), folder / FACES_FILE)
+    for name in (FACES_FILE, FACES_COPY):
+        pq.write_table(table.replace_schema_metadata(metadata), folder / name)
     shutil.rmtree(folder / CROPS_FOLDER)
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}

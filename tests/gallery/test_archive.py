@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
-from tests.gallery.gallery_files import CONTRACT, make_gallery
+from tests.gallery.gallery_files import CONTRACT, make_gallery, rewrite_as_format_2
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -78,7 +79,12 @@ def test_a_damaged_gallery_is_not_exported_over_the_archive(archive: Path, tmp_p
 
 
 def archived(folder: Path) -> dict[str, bytes]:
-    return {name: content for name, content in files_in(folder).items() if "copy" not in name}
+    """Return the files of the gallery as an archive has them."""
+    rewritten = shutil.copytree(folder, folder.with_name("rewritten"))
+    rewrite_as_format_2(rewritten)
+    files = {name: content for name, content in files_in(rewritten).items() if "copy" not in name}
+    shutil.rmtree(rewritten)
+    return files
 
 
 def bomb() -> bytes:

@@ -19,7 +19,15 @@ from faceops.gallery.crops import crop_path, store_png
 from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery, open_or_create
-from tests.gallery.gallery_files import CONTRACT, SIZE, make_face, make_gallery, rewrite_as_format_1
+from tests.gallery.gallery_files import (
+    CONTRACT,
+    SIZE,
+    make_face,
+    make_gallery,
+    rewrite_as_format_1,
+    rewrite_as_format_2,
+    segment_of,
+)
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -42,17 +50,23 @@ def flip(content: bytes, place: int) -> bytes:
 
 
 def change(name: str, damage: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    """Return what damages a file of a gallery, "faces": its segment."""
+
+    def changed(folder: Path) -> None:
+        path = segment_of(folder) if name == "faces" else folder / name
+        path.write_bytes(damage(path.read_bytes()))
+
+    return changed
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "cut off": change("faces.parquet", lambda content: content[: len(content) // 2]),
-    "emptied": change("faces.parquet", lambda content: b""),
-    "zeros": change("faces.parquet", lambda old: old[:512] + bytes(512) + old[1024:]),
-    "flipped": change("faces.parquet", lambda content: flip(content, len(content) // 3)),
+    "cut off": change("faces", lambda content: content[: len(content) // 2]),
+    "emptied": change("faces", lambda content: b""),
+    "zeros": change("faces", lambda old: old[:512] + bytes(512) + old[1024:]),
+    "flipped": change("faces", lambda content: flip(content, len(content) // 3)),
     "statement": change("gallery.json", lambda content: content[: len(content) // 2]),
     "all but the copy": lambda folder: [
-        (folder / name).unlink() for name in ("faces.parquet", "gallery.json")
+        path.unlink() for path in (segment_of(folder), folder / "gallery.json")
     ],
 }
 
@@ -72,7 +86,8 @@ def test_damage_that_leaves_a_whole_table_loses_nothing(
 ) -> None:
     before = content_of(folder)
     DAMAGES[kind](folder)
-    damaged = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix}
+    paths = [*folder.iterdir(), *(folder / "faces").iterdir()]
+    damaged = {path.name: path.read_bytes() for path in paths if path.suffix}
     for command in (["people", "list"], ["people", "rename", "Ada", "Bo"]):
         assert main([*command, "--gallery", str(folder)]) == 1
         assert "`faceops gallery repair --gallery" in capsys.readouterr().err
@@ -89,10 +104,11 @@ def test_damage_that_leaves_a_whole_table_loses_nothing(
 
 
 def test_flipped_bytes_are_found_or_change_nothing(folder: Path) -> None:
-    before, raw = content_of(folder), (folder / "faces.parquet").read_bytes()
-    (folder / "faces.copy.parquet").unlink()
+    path = segment_of(folder)
+    before, raw = content_of(folder), path.read_bytes()
+    segment_of(folder, copy=True).unlink()
     for place in range(0, len(raw), 97):
-        (folder / "faces.parquet").write_bytes(flip(raw, place))
+        path.write_bytes(flip(raw, place))
         try:
             assert content_of(folder) == before
         except DamageError as error:
@@ -100,8 +116,8 @@ def test_flipped_bytes_are_found_or_change_nothing(folder: Path) -> None:
 
 
 def test_without_a_whole_copy_the_loss_is_named_and_nothing_is_changed(folder: Path) -> None:
-    for name in ("faces.parquet", "faces.copy.parquet"):
-        (folder / name).write_bytes((folder / name).read_bytes()[:500])
+    for path in (segment_of(folder), segment_of(folder, copy=True)):
+        path.write_bytes(path.read_bytes()[:500])
     assert {finding.lost for finding in check_gallery(folder)} == {"names and embeddings"}
     with pytest.raises(FaceOpsError, match=r"import an archive of `faceops gallery export`"):
         repair_gallery(folder)
@@ -182,21 +198,26 @@ def test_a_journal_with_tables_of_others_is_damaged(folder: Path) -> None:
     assert "its tables are not those of a journal" in finding.what
 
 
-def test_a_gallery_of_format_1_is_migrated_by_a_repair(folder: Path) -> None:
+@pytest.mark.parametrize("rewrite", [rewrite_as_format_1, rewrite_as_format_2])
+@pytest.mark.parametrize("lost", ["faces.copy.parquet", "faces.parquet"])
+def test_a_gallery_of_an_earlier_format_is_migrated_by_a_repair(
+    folder: Path, rewrite: Callable[[Path], object], lost: str
+) -> None:
     names = Gallery.open(folder).persons
-    rewrite_as_format_1(folder)
-    for name in ("faces.copy.parquet", "gallery.json"):
+    rewrite(folder)
+    for name in (lost, "gallery.json"):
         (folder / name).unlink()
     assert repair_gallery(folder).after == []
     assert Gallery.open(folder).persons == names
 
 
 def test_a_copy_that_a_killed_writer_left_behind_is_replaced_by_the_next(folder: Path) -> None:
-    old = (folder / "faces.copy.parquet").read_bytes()
+    copy = folder / "copy" / "gallery.json"
+    old = copy.read_bytes()
     rename(folder, "Ada", "Bo")
-    (folder / "faces.copy.parquet").write_bytes(old)
+    copy.write_bytes(old)
     (finding,) = check_gallery(folder)
-    assert not finding.is_damage and "is not a copy of faces.parquet" in finding.what
+    assert not finding.is_damage and "gallery.json has no copy, or an old one" in finding.what
     rename(folder, "Bo", "Cy")
     assert check_gallery(folder) == []
 
@@ -207,7 +228,9 @@ def test_a_gallery_that_changes_meanwhile_is_not_reported_as_damaged(
     load_crop = check.load_crop
 
     def forget_first(gallery: Path, crop_id: str) -> np.ndarray:
-        Gallery.open(folder).without(lambda face: face.crop_id == crop_id).save()
+        Gallery.open(folder).without(
+            np.array([face.crop_id == crop_id for face in Gallery.open(folder).faces], bool)
+        ).save()
         return load_crop(gallery, crop_id)
 
     monkeypatch.setattr(check, "load_crop", forget_first)

@@ -1,7 +1,6 @@
 """Enrolling a folder of people: what is enrolled, what is skipped, what is reused."""
 
 import errno
-import itertools
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from faceops.cli import main
 from faceops.faces.quality import Quality
 from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
 from faceops.gallery.enrol import enrol
+from faceops.gallery.faces_file import UNSAVED
 from faceops.gallery.people import rename, unalias
 from faceops.gallery.people_folder import (
     PersonPhoto,
@@ -119,20 +119,22 @@ def test_an_interrupted_enrolment_continues(
     assert report.photos_opened <= report.enrolled < 5 == sum(report.people.values())
 
 
-def test_saves_in_between_wait_for_a_share_of_new_faces(
+def test_a_save_in_between_writes_the_new_faces_alone(
     synthetic_set: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces: list[int] = []
+    faces: list[tuple[int, int]] = []  # in all, and those that are not saved yet
     save = Gallery.save
+
+    def noted(self: Gallery) -> Gallery:
+        faces.append((len(self.faces), int((self.faces.stored == UNSAVED).sum())))
+        return save(self)
+
     monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_S", -1)
-    monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_SHARE", 1.0)
-    monkeypatch.setattr(
-        Gallery, "save", lambda self: (faces.append(len(self.faces)), save(self))[1]
-    )
+    monkeypatch.setattr(Gallery, "save", noted)
     report = enrol(synthetic_set / "enrol", tmp_path / "g", bundle)
-    assert faces[0] == 0 and faces[-1] == report.enrolled > 6 and len(faces) > 3
-    grown = itertools.pairwise(faces[:-1])
-    assert all(later > 2 * earlier for earlier, later in grown)
+    counts = [count for count, _ in faces]
+    assert counts[0] == 0 and counts[-1] == report.enrolled > 6 and len(faces) > 3
+    assert [new for _, new in faces] == [0, *np.diff(counts).tolist()]
 
 
 def test_what_cannot_be_enrolled_is_flagged(
@@ -249,10 +251,10 @@ def test_a_gallery_of_another_contract_is_left_alone(
     people: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
     open_or_create(tmp_path / "g", "d" * 64, bundle.release.embedding_size)
-    before = (tmp_path / "g" / "faces.parquet").read_bytes()
+    before = (tmp_path / "g" / "gallery.json").read_bytes()
     with pytest.raises(FaceOpsError, match="contract dddddddddddd"):
         enrol(people, tmp_path / "g", bundle)
-    assert (tmp_path / "g" / "faces.parquet").read_bytes() == before
+    assert (tmp_path / "g" / "gallery.json").read_bytes() == before
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path, bundle: Bundle) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
@@ -15,7 +14,7 @@ from faceops.cli import main
 from faceops.gallery.check import repair_gallery
 from faceops.gallery.crops import crop_path, load_crop
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
+from faceops.gallery.folder import GALLERY_FILE
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
@@ -59,14 +58,11 @@ def crops_of(folder: Path, gallery: Gallery) -> np.ndarray:
 
 
 def state(folder: Path, **changes: object) -> None:
-    """Change what gallery.json states (None removes a key); faces.parquet states nothing."""
+    """Change what gallery.json states (None removes a key)."""
     stated = {**json.loads((folder / GALLERY_FILE).read_text("utf-8")), **changes}
     (folder / GALLERY_FILE).write_text(
         json.dumps({key: value for key, value in stated.items() if value is not None}), "utf-8"
     )
-    table = pq.read_table(folder / FACES_FILE)
-    pq.write_table(table.replace_schema_metadata(None), folder / FACES_FILE)
-    shutil.copy(folder / FACES_FILE, folder / COPY_FILE)
 
 
 @pytest.mark.parametrize("format_1", [False, True])

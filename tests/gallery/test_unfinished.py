@@ -10,12 +10,16 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.reasons import Reason
 from faceops.gallery.enrol import enrol
-from faceops.gallery.faces_file import face_identity
+from faceops.gallery.faces_file import GalleryFace, face_order
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.gallery.unfinished import UNFINISHED_FOLDER
 from faceops.identification.forget.forget import forget_person
 from faceops.release.bundle import Bundle
+
+
+def identity(face: GalleryFace) -> tuple[object, ...]:
+    return *face_order(face), face.crop_id
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def one_person(synthetic_set: Path, tmp_path: Path) -> Path:
 
 def faces_of(folder: Path) -> list[tuple[object, ...]]:
     faces = Gallery.open(folder).faces
-    return [(*map(str, face_identity(face)), face.embedding.tobytes()) for face in faces]
+    return [(*map(str, identity(face)), face.embedding.tobytes()) for face in faces]
 
 
 def interrupted_enrolment(

@@ -34,6 +34,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
+from tests.gallery.gallery_files import segment_of
 from tests.identification.conftest import count, stored_faces
 
 LENIENT = IdentifySettings(budget=0.3)
@@ -71,7 +72,9 @@ def template(
     # Outputs of other tests are not this gallery's.
     shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
     gallery = Gallery.open(own)
-    identify(album, gallery.without(lambda face: True), bundle, out)  # everybody is unknown
+    identify(
+        album, gallery.without(np.ones(len(gallery.faces), bool)), bundle, out
+    )  # everybody is unknown
     identify(album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True))
     summary = identify(album, gallery, bundle, out, LENIENT)
     (person, _), (second, _) = summary.people.most_common(2)
@@ -183,7 +186,7 @@ def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) ->
 def test_a_face_without_a_name_in_another_output_is_removed_there_too(
     named: Named, bundle: Bundle
 ) -> None:
-    nobody = named.open().without(lambda face: True)
+    nobody = named.open().without(np.ones(len(named.open().faces), bool))
     other = named.out.parent / "other"
     identify(named.album, nobody, bundle, other)  # everybody is unknown
     done = forget_completely(named, other)
@@ -217,8 +220,8 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
         secrets += [row[0] for row in db.execute("SELECT thumbnail FROM pictures")]
     found = search_traces([own, out], person.__eq__, person.__eq__, secrets).found
     for place, what in (
-        (own / "faces.parquet", "the name, in person"),
-        (own / "faces.parquet", "an embedding or picture, in embedding"),
+        (segment_of(own), "the name, in person"),
+        (segment_of(own), "an embedding or picture"),
         (crops[0], "an embedding or picture"),
         (out / "faces.csv", "the name"),
         (out / "faces.jsonl", "the name"),
@@ -367,7 +370,7 @@ def test_what_the_statement_says_is_what_was_searched(
 ) -> None:
     out, own, person = named.out, named.gallery, named.person
     command = ["people", "forget", person, "--gallery", str(own)]
-    shutil.copyfile(own / "faces.parquet", own / ".faces.parquet.tmp")  # enrol was killed here
+    shutil.copyfile(segment_of(own), own / ".faces.parquet.tmp")  # enrol was killed here
     annotated = next(run for run in (out / "runs").iterdir() if (run / "annotated").is_dir())
     (annotated / "faces.parquet").unlink()  # nobody knows whom its copies name
     shutil.move(out / "runs", out.with_name("other_disk"))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from faceops.base.nearest import EXACT_ROWS, nearest
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from faceops.verification.normalisation import Cohort
@@ -15,6 +16,7 @@ from faceops.verification.verifier import Verify, reaches
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
 DISAGREEING = 0.5  # share of a group's faces that are unlike a person's, from which it is another
 MAX_COMPARED = 200  # faces of one person that are compared with each other
+COMPARED = 256  # faces of others, the nearest by cosine, of a large gallery
 # Normalised scores: a face is unlike others below the score that this share of pairs of strangers
 # reaches, or where another enrolled person leads by so many times the runner-up margin. Chosen on
 # one half of the families in Families in the Wild, see docs/the-promise.md.
@@ -163,6 +165,32 @@ def dissimilar_photos(
     return {places[row] for row in np.flatnonzero(strange)}
 
 
+class OtherPeople:
+    """Faces of other people, to find those that are more like a face than its own person's.
+
+    Args:
+        embeddings: float32 (M, D). Of more than `EXACT_ROWS` only the nearest are compared.
+    """
+
+    def __init__(self, embeddings: np.ndarray, compare: Comparison) -> None:
+        self._embeddings, self._compare = embeddings, compare
+        self._described: np.ndarray | None = None
+
+    def near(self, faces: np.ndarray, left_out: np.ndarray | None = None) -> np.ndarray:
+        """Return the described rows, float32 (K, E), to which `faces`, float32 (N, D), may be near.
+
+        Args:
+            left_out: bool (M,), rows that do not count.
+        """
+        if len(self._embeddings) <= EXACT_ROWS:
+            if self._described is None:
+                self._described = self._compare.describe(self._embeddings)
+            return self._described if left_out is None else self._described[~left_out]
+        rows = np.unique(nearest(faces, self._embeddings, COMPARED)[0])
+        rows = rows if left_out is None else rows[~left_out[rows]]
+        return self._compare.describe(self._embeddings[rows])
+
+
 class Agreement:
     """Whether further faces are like the faces that a gallery has of the same people."""
 
@@ -173,9 +201,7 @@ class Agreement:
         self._compare = comparison(
             thresholds, bundle.verify, lambda count: thresholds.for_search(budget, count)
         )
-        self._described = np.zeros((0, gallery.embedding_size), np.float32)
-        if np.isfinite(self._compare.lead) and gallery.faces:
-            self._described = self._compare.describe(gallery.embeddings)
+        self._others = OtherPeople(gallery.embeddings, self._compare)
 
     def unlike(self, person: str, embeddings: np.ndarray) -> np.ndarray:
         """Return which faces are unlike the person's, bool (N,), see `dissimilar_photos`.
@@ -184,8 +210,10 @@ class Agreement:
             person: a name in the gallery, or a new one.
             embeddings: float32 (N, D), of faces that show one person each.
         """
-        own = np.array([name == person for name in self._gallery.persons], bool)
-        others = self._described[~own] if len(self._described) else self._described
+        own = self._gallery.faces.where("person", [person])
+        others = np.zeros((0, self._gallery.embedding_size), np.float32)
+        if np.isfinite(self._compare.lead):
+            others = self._others.near(embeddings, own)
         faces, known = [row[None] for row in embeddings], self._gallery.embeddings[own]
         is_unlike = np.zeros(len(embeddings), bool)
         is_unlike[sorted(dissimilar_photos(faces, known, others, self._compare))] = True

@@ -22,14 +22,20 @@ from faceops.base.files import atomic_path, read_json_object, sha256_file, tempo
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.gallery.check import require_sound
-from faceops.gallery.crops import CROPS_FOLDER, crop_path
-from faceops.gallery.faces_file import read_statement
-from faceops.gallery.folder import DECISIONS_FILE, FACES_FILE, GALLERY_FILE, OUTPUTS_FILE
-from faceops.gallery.journal import Journal
+from faceops.gallery.crops import CROPS_FOLDER
+from faceops.gallery.faces_file import encode_faces
+from faceops.gallery.folder import (
+    DECISIONS_FILE,
+    FACES_FILE,
+    GALLERY_FILE,
+    OUTPUTS_FILE,
+    FolderStorage,
+)
 from faceops.gallery.outputs import has_content
 from faceops.gallery.store import Gallery, locked_gallery
 
 ARCHIVE_VERSION = 1
+_FORMAT = 2  # of the gallery in an archive: all faces in one file, whatever was changed before
 MANIFEST_FILE = "manifest.json"
 _FILES = (FACES_FILE, GALLERY_FILE, OUTPUTS_FILE, DECISIONS_FILE)
 _CROP = re.compile(rf"{CROPS_FOLDER}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})\.png")
@@ -53,14 +59,14 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
     """
     if archive.is_dir() or archive.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{archive} is a folder, or lies in the gallery; name a file elsewhere.")
-    read_statement(folder)  # before the lock, which would create the folder
+    FolderStorage(folder).statement()  # before the lock, which would create the folder
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(folder), atomic_path(archive, sync=True) as temporary:
             gallery = Gallery.open(folder)
             require_sound(folder)
             with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-                _write(tar, folder, gallery)
+                _write(tar, gallery)
     except ValueError as error:
         raise FaceOpsError(
             f"{error}; nothing was exported: see `faceops gallery check --gallery {folder}`, and "
@@ -73,28 +79,36 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
     return gallery
 
 
-def _write(tar: tarfile.TarFile, folder: Path, gallery: Gallery) -> None:
+def _write(tar: tarfile.TarFile, gallery: Gallery) -> None:
     def add(name: str, content: bytes) -> None:
         member = tarfile.TarInfo(name)  # time 0, owner 0, no names
         member.size, member.mode = len(content), 0o600
         tar.addfile(member, io.BytesIO(content))
 
-    crop_ids = sorted({face.crop_id for face in gallery.faces} - {""})
-    paths = [path for name in _FILES if (path := folder / name).is_file()]
-    paths += [crop_path(folder, crop_id) for crop_id in crop_ids]
+    storage = gallery.storage
+    statement = gallery.statement() | {"schema_version": _FORMAT}
+    contents = {
+        FACES_FILE: encode_faces(gallery.faces, statement),
+        GALLERY_FILE: json.dumps(statement, indent=1, sort_keys=True).encode(),
+        OUTPUTS_FILE: b"".join(line + b"\n" for line in storage.output_lines()),
+    }
+    if storage.journal().count():
+        contents[DECISIONS_FILE] = storage.journal().content()
+    crop_ids = sorted(set(gallery.faces.texts("crop_id")) - {""})
     digests = {}
-    for path in track(paths, "export"):
-        name = path.relative_to(folder).as_posix()
-        # Decisions are added while the gallery is locked.
-        is_journal = name == DECISIONS_FILE
-        content = Journal(folder).content() if is_journal else path.read_bytes()
+    for name in track([*contents, *crop_ids], "export"):
+        content = contents.get(name) or b""
+        if name not in contents:
+            content, name = storage.png(name), f"{CROPS_FOLDER}/{name[:2]}/{name}.png"
+        elif not content:
+            continue
         digests[name] = hashlib.sha256(content).hexdigest()
         add(name, content)
     manifest = {
         "archive_version": ARCHIVE_VERSION,
         "contract_id": gallery.contract_id,
         "files": digests,
-        "gallery_format": gallery.format_version,
+        "gallery_format": _FORMAT,
     }
     add(MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode())
 
@@ -121,6 +135,7 @@ def import_gallery(archive: Path, folder: Path) -> Gallery:
             shutil.rmtree(unpacked, ignore_errors=True)  # of a killed import
             _unpack(archive, unpacked)
             require_sound(unpacked)
+            FolderStorage(unpacked).migrate()
             unpacked.rename(folder)  # fails if another process has filled it
         except _ERRORS as error:
             raise FaceOpsError(f"{archive} cannot be imported ({error}).") from None

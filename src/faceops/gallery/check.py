@@ -6,21 +6,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import write_error, write_file, write_json
+from faceops.base.files import write_error, write_file
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.crops import crop_path, load_crop, unused_crops
-from faceops.gallery.faces_file import FORMAT_VERSION, is_copied, read_faces, read_statement
+from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
 from faceops.gallery.folder import (
-    COPY_FILE,
     DECISIONS_FILE,
+    FACES_COPY,
     FACES_FILE,
+    FIRST_WITH_SEGMENTS,
     GALLERY_FILE,
     OUTPUTS_FILE,
+    SEGMENTS_FOLDER,
     FolderStorage,
 )
 from faceops.gallery.journal import Journal
@@ -78,7 +79,7 @@ def check_gallery(folder: Path) -> list[Finding]:
         FaceOpsError: it is of a later format, or was changed meanwhile.
     """
     stamp = FolderStorage(folder).stamp()
-    _, _, found = _examine(folder)
+    _, _, found = _examine(FolderStorage(folder))
     if FolderStorage(folder).stamp() != stamp:
         raise FaceOpsError(f"{folder} was changed while it was checked; check it again.")
     return found
@@ -95,34 +96,34 @@ def require_sound(folder: Path) -> None:
 def repair_gallery(folder: Path) -> Repair:
     """Repair the gallery, and keep the files as they were in a folder below it.
 
-    faces.parquet is restored from its copy, and gallery.json from faces.parquet. A face keeps its
-    name and embedding when its crop is lost; a face without a usable embedding is removed. A
-    repair that was killed is completed by the next one.
+    Files of faces and gallery.json are restored from their copies. A face keeps its name and
+    embedding when its crop is lost; a face without a usable embedding is removed. A repair that was
+    killed is completed by the next one.
 
     Raises:
         UsageError: there is no gallery.
         FaceOpsError: names and embeddings are lost, nothing is changed; it is in use, or cannot be
             written.
     """
-    _require_gallery(folder)
+    storage = FolderStorage(folder)
+    _require_gallery(storage)
     with folder_lock(folder):
-        gallery, crop_problems, before = _examine(folder)
+        gallery, crop_problems, before = _examine(storage)
         if not any(finding.is_damage for finding in before):
-            FolderStorage(folder).prepare()
+            storage.prepare()
+            storage.mend_copies(shallow=False)
             return Repair(before, check_gallery(folder))
-        gallery = gallery or _read_faces(folder / FACES_FILE, {})  # raises what is lost
+        statement, faces = storage.read([])  # raises what is lost
         backup = backup_folder(folder)
         _back_up(folder, crop_problems, backup)
-        if gallery.format_version < FORMAT_VERSION:
-            write_json(folder / GALLERY_FILE, gallery.statement())
-            FolderStorage(folder).prepare()
-            gallery = Gallery.open(folder)
-        faces = tuple(
-            replace(face, crop_id="") if face.crop_id in crop_problems else face
-            for face in gallery.faces
-            if face.has_embedding
-        )
-        replace(gallery, faces=faces).save()
+        if statement["schema_version"] == 1:
+            faces = storage.with_stored_crops(faces)
+        is_lost = faces.where("crop_id", crop_problems)
+        pairs = zip(is_lost.tolist(), faces.texts("crop_id"), strict=True)
+        crop_ids = ["" if lost else crop_id for lost, crop_id in pairs]
+        gallery = Gallery.of(folder, statement, faces.with_crop_ids(crop_ids))
+        gallery = replace(gallery, format_version=FORMAT_VERSION)
+        gallery.without(~has_length_1(gallery.embeddings)).save()
         try:
             output_folders(folder)
         except FaceOpsError:
@@ -140,21 +141,25 @@ def _repair_journal(folder: Path) -> None:
         journal.replace(journal.readable_entries())
 
 
-def _require_gallery(folder: Path) -> None:
-    if not any((folder / name).is_file() for name in (FACES_FILE, COPY_FILE, GALLERY_FILE)):
-        raise UsageError(f"{folder} is not a gallery; name the folder of one.")
+def _require_gallery(storage: FolderStorage) -> None:
+    if not storage.has_parts():
+        raise UsageError(f"{storage} is not a gallery; name the folder of one.")
 
 
-def _examine(folder: Path) -> tuple[Gallery | None, dict[str, str], list[Finding]]:
+def _examine(storage: FolderStorage) -> tuple[Gallery | None, dict[str, str], list[Finding]]:
     """Return the gallery as far as it can be read, its crops' problems, and what is wrong."""
-    _require_gallery(folder)
-    gallery, found = _read(folder)
+    _require_gallery(storage)
+    folder = storage.path
+    gallery, found = _read(storage)
     crop_problems: dict[str, str] = {}
     if gallery is not None:
-        if gallery.format_version == FORMAT_VERSION:
-            if not found and not is_copied(folder):
-                what = f"{folder / COPY_FILE} is not a copy of {FACES_FILE}"
-                found.append(Finding(what, NOTHING, "all faces", is_damage=False))
+        if gallery.format_version >= FIRST_WITH_SEGMENTS:
+            lacking = [] if found else storage.lacking_copies(shallow=False)
+            found += [
+                Finding(f"{path} has no copy, or an old one", NOTHING, "all faces", is_damage=False)
+                for path in lacking
+            ]
+        if gallery.format_version > 1:
             crop_problems = _crop_problems(gallery)
         found += _check_faces(folder, gallery, crop_problems)
     try:
@@ -171,35 +176,22 @@ def _examine(folder: Path) -> tuple[Gallery | None, dict[str, str], list[Finding
     return gallery, crop_problems, found
 
 
-def _read(folder: Path) -> tuple[Gallery | None, list[Finding]]:
-    """Read faces.parquet, or its copy if that is damaged; return what is damaged too."""
-    gallery: Gallery | None = None
-    statement: dict[str, Any] = {}
-    errors = []
+def _read(storage: FolderStorage) -> tuple[Gallery | None, list[Finding]]:
+    """Read the gallery, from copies where files are damaged; return what is damaged too."""
+    damage: list[str] = []
+    gallery, lost, kept = None, "names and embeddings", "crops, and photos"
     try:
-        statement = read_statement(folder)
-    except DamageError as error:
-        errors.append(error)
-    for name in (FACES_FILE, COPY_FILE):
-        try:
-            gallery = _read_faces(folder / name, statement)
-            break
-        except DamageError as error:
-            errors.append(error)
-    lost, kept = "names and embeddings", "crops, and photos"
-    if gallery is not None:
+        gallery = Gallery.of(storage.path, *storage.read(damage))
         lost, kept = NOTHING, "names, embeddings and crops"
-    return gallery, [Finding(str(error).partition(";")[0], lost, kept) for error in errors]
-
-
-def _read_faces(path: Path, statement: Mapping[str, Any]) -> Gallery:
-    return Gallery.of(path.parent, *read_faces(path, statement))
+    except DamageError as error:
+        damage.append(str(error).partition(";")[0])
+    return gallery, [Finding(what, lost, kept) for what in dict.fromkeys(damage)]
 
 
 def _crop_problems(gallery: Gallery) -> dict[str, str]:
     """Return what is wrong with crops, by crop id; "" is the id of faces without a crop."""
     problems = {}
-    for crop_id in track(sorted({face.crop_id for face in gallery.faces}), "check crops"):
+    for crop_id in track(sorted(set(gallery.faces.texts("crop_id"))), "check crops"):
         try:
             load_crop(gallery.place, crop_id)
         except ValueError as error:
@@ -215,9 +207,12 @@ def _check_faces(
             what = f"{person!r} cannot be a person's name: {problem}"
             kept = f"the faces; rename the person: `faceops people rename -- ${person!r} NAME`"
             yield Finding(what, NOTHING, kept)
-    for face in gallery.faces:
+    is_whole = has_length_1(gallery.embeddings)
+    is_odd = ~is_whole | gallery.faces.where("crop_id", crop_problems)
+    odd = zip(gallery.faces.take(is_odd), is_whole[is_odd].tolist(), strict=True)
+    for face, has_embedding in odd:
         shown = f"{face.person} ({face.photo})"
-        if not face.has_embedding:
+        if not has_embedding:
             lost = "the face, unless `faceops people reembed` embeds its crop again before a repair"
             yield Finding(f"the embedding of {shown} is damaged", lost, "its photo")
         if face.crop_id in crop_problems:
@@ -225,7 +220,7 @@ def _check_faces(
             lost = "the picture that a later release embeds; enrol its photo again"
             kept = "name and embedding: the face is still recognised"
             yield Finding(what, lost, kept, is_damage=bool(face.crop_id))
-    unused = unused_crops(folder, {face.crop_id for face in gallery.faces})
+    unused = unused_crops(folder, set(gallery.faces.texts("crop_id")))
     if unused:
         what = f"{len(unused)} crops in {folder} belong to no face"
         kept = "all faces; the next change of the gallery deletes these crops"
@@ -234,8 +229,8 @@ def _check_faces(
 
 def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:
     """Copy the files that a repair may replace or delete to `backup`."""
-    names = (FACES_FILE, COPY_FILE, GALLERY_FILE, OUTPUTS_FILE, DECISIONS_FILE)
-    paths = [folder / name for name in names]
+    names = (FACES_FILE, FACES_COPY, GALLERY_FILE, OUTPUTS_FILE, DECISIONS_FILE)
+    paths = [folder / name for name in names] + [*(folder / SEGMENTS_FOLDER).glob("*.parquet")]
     try:
         backup.mkdir()
         for path in (*paths, *(crop_path(folder, crop_id) for crop_id in crop_ids)):

@@ -1,13 +1,15 @@
 """The aligned crops of enrolled faces: one PNG each, below crops/, named by its SHA-256.
 
-They lie apart from faces.parquet, so that renaming or searching people never reads them and
+They lie apart from the embeddings, so that renaming or searching people never reads them and
 enrolling writes only the new ones.
 """
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +74,14 @@ def load_crop(gallery: GalleryPlace, crop_id: str) -> np.ndarray:
 
 def unused_crops(gallery: Path, used: Collection[str]) -> list[Path]:
     """Return every crop, finished or half written, whose id is not in `used`; no other file."""
-    files = [path for path in (gallery / CROPS_FOLDER).glob("??/*") if path.is_file()]
-    matches = [(path, _OUR_FILE.fullmatch(path.name)) for path in files]
-    return [path for path, match in matches if match and match["id"] not in used]
+    found = []
+    for folder in (gallery / CROPS_FOLDER).glob("??"):
+        with suppress(OSError), os.scandir(folder) as files:  # no `Path`: there may be a million
+            for file in files:
+                match = _OUR_FILE.fullmatch(file.name)
+                if match and match["id"] not in used and file.is_file():
+                    found.append(Path(file.path))
+    return found
 
 
 def format_1_crops(faces: Path) -> Iterator[bytes]:

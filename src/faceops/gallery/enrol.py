@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,14 @@ from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
 from faceops.gallery import people_folder, tags
-from faceops.gallery.agreement import choose_faces, comparison, dissimilar_photos
+from faceops.gallery.agreement import (
+    OtherPeople,
+    choose_faces,
+    comparison,
+    dissimilar_photos,
+)
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace, face_identity
+from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.storage import GalleryPlace, storage_of
@@ -30,9 +35,6 @@ from faceops.release.bundle import Bundle
 FacePlace = tuple[str, Box]  # photo_id and box
 
 SAVE_EVERY_S = 30.0
-# A save writes the embeddings of all faces. It waits for this share of new ones, so that all the
-# saves of an enrolment together write no more than a fixed amount for each new face.
-SAVE_EVERY_SHARE = 0.02
 FEWEST_AT_ONCE = 8  # photos of a person that are opened before it is asked whether they suffice
 
 
@@ -157,16 +159,14 @@ def _enrol_all(
             enrolment.prune()
         enrolment.enrol_new_photos(limits, threads)
         enrolled = enrolment.gallery()
-        before, after = (list(map(face_identity, each.faces)) for each in (gallery, enrolled))
-        if not gallery.stamp or before != after:
+        if not gallery.stamp or enrolled.faces is not gallery.faces:
             enrolled.save()  # else the files and the results decided with them stay
         remove_unfinished(gallery_dir)
     report = enrolment.report
     report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
     if changed := enrolment.changed & set(enrolled.people):
-        pairs = find_lookalikes(enrolled, release.thresholds, bundle.verify)
-        report.lookalikes = [pair for pair in pairs if {pair.person, pair.other} & changed]
+        report.lookalikes = find_lookalikes(enrolled, release.thresholds, bundle.verify, changed)
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report
 
@@ -184,12 +184,10 @@ class _Enrolment:
         self._decisions = Decisions.load(gallery.place)
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
-        self._described: dict[str, np.ndarray] = {}  # faces of each person, once they were needed
         thresholds = bundle.release.thresholds
         self._compare = comparison(thresholds, bundle.verify, self._threshold_for)
-        for face in gallery.renamed(folder.names).faces:
-            self._add(face)
-        self._saved, self._saved_faces = time.monotonic(), len(self._by_place)
+        self._load(gallery.renamed(folder.names), folder.photos)
+        self._saved = time.monotonic()
         self.changed: set[str] = set()
         self.report = EnrolReport(
             flags=list(folder.skipped),
@@ -199,12 +197,33 @@ class _Enrolment:
             release=bundle.name,
         )
 
+    def _load(self, base: Gallery, people: Collection[str]) -> None:
+        """Take the faces that can change: of `people`, and of who has photos of the folder."""
+        photos = {photo.photo_id for photos in self._folder.photos.values() for photo in photos}
+        faces = base.faces
+        owners = faces.take(faces.where("photo_id", photos)).texts("person")
+        is_loaded = faces.where("person", {*people, *owners})
+        self._base, self._rows = base, np.flatnonzero(is_loaded)
+        self._loaded = list(faces.take(is_loaded))
+        self._by_person.clear()
+        self._by_place.clear()
+        for face in self._loaded:
+            self._add(face)
+        self._others = OtherPeople(faces.embeddings[~is_loaded], self._compare)
+        self._described: dict[str, np.ndarray] = {}  # faces of loaded people, once they were needed
+
     def gallery(self) -> Gallery:
         """Return the gallery as it is now."""
-        return replace(self._gallery, faces=()).with_faces(self._all_faces())
+        now, known = {id(face) for face in self._all_faces()}, set(map(id, self._loaded))
+        is_gone = np.zeros(len(self._base.faces), bool)
+        is_gone[self._rows] = [id(face) not in now for face in self._loaded]
+        added = [face for face in self._all_faces() if id(face) not in known]
+        rest = self._base.without(is_gone) if is_gone.any() else self._base
+        return rest.with_faces(added) if added else rest
 
     def prune(self) -> None:
         """Remove the faces whose photos are gone."""
+        self._load(self._base, self._base.people)
         gone = [face for face in self._all_faces() if self._folder.lacks(face)]
         for face in gone:
             self._remove(face)
@@ -247,10 +266,9 @@ class _Enrolment:
             found = [next(opened) for _ in photos]
             self._enrol_person(person, found)
             self.report.photos_opened += sum(not photo.kept for photo in found)
-            grown = len(self._by_place) > self._saved_faces * (1 + SAVE_EVERY_SHARE)
-            if grown and time.monotonic() - self._saved > SAVE_EVERY_S:
-                self.gallery().save()
-                self._saved, self._saved_faces = time.monotonic(), len(self._by_place)
+            if time.monotonic() - self._saved > SAVE_EVERY_S:
+                self._load(self.gallery().save(), self._by_person)
+                self._saved = time.monotonic()
         next(opened, None)  # ends the progress bar
 
     def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
@@ -268,7 +286,7 @@ class _Enrolment:
         rows = [face.embedding for face in faces if not self._folder.has_moved(face)]
         known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
         if not self._trust:
-            others = self._others(person)
+            others = self._others_than(person, embeddings)
             strange = dissimilar_photos(embeddings, known, others, self._compare)
             for place in sorted(strange):
                 note = (
@@ -315,8 +333,8 @@ class _Enrolment:
         thresholds = self._bundle.release.thresholds
         return thresholds.for_search(thresholds.default_budget, count)
 
-    def _others(self, person: str) -> np.ndarray:
-        """Return the described faces, float32 (M, E), of everybody else."""
+    def _others_than(self, person: str, photos: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the described faces, float32 (M, E), of everybody else, at least the nearest."""
         size = self._gallery.embedding_size
         if np.isinf(self._compare.lead):
             return np.zeros((0, size), np.float32)
@@ -328,7 +346,7 @@ class _Enrolment:
                 stacked = np.array(rows, np.float32).reshape(-1, size)
                 self._described[name] = self._compare.describe(stacked)
         parts = [faces for name, faces in self._described.items() if name != person]
-        return np.concatenate(parts) if parts else np.zeros((0, size), np.float32)
+        return np.concatenate([self._others.near(np.concatenate(photos)), *parts])
 
     def _skip_if_elsewhere(self, person: str, photo: OpenedPhoto, face: Face) -> bool:
         """Skip a face that is enrolled as another person, in whose folder it still is."""

@@ -1,31 +1,25 @@
-"""A gallery's rows: reading and writing gallery.json, faces.parquet and its copy."""
+"""The faces of a gallery as columns, and the Parquet files that hold them."""
 
-import filecmp
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import read_json_object
-from faceops.base.shortage import shortage
-from faceops.gallery.folder import COPY_FILE, FACES_FILE, GALLERY_FILE
-
-_DAMAGED = (
+DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
     pa.ArrowException,
 )
-FORMAT_VERSION = 2
-# Keys in the metadata of faces.parquet; pages have checksums of their own.
-_STATEMENT = b"faceops.contract"
-_STATEMENT_SHA256 = b"faceops.contract_sha256"
+FORMAT_VERSION = 3
 _NORM_TOLERANCE = 1e-2
 ENROLLED = "enrolled"
 NAMED = "named"
@@ -59,21 +53,16 @@ class GalleryFace:
     crop_id: str = ""
     origin: str = ENROLLED
 
-    @property
-    def has_embedding(self) -> bool:
-        """Whether the embedding has the length 1; a damaged one rarely has."""
-        with np.errstate(all="ignore"):  # damaged values overflow
-            return bool(abs(np.linalg.norm(self.embedding) - 1) <= _NORM_TOLERANCE)
+
+def has_length_1(embeddings: np.ndarray) -> np.ndarray:
+    """Return which rows, bool (N,), have the length 1; those of damaged embeddings rarely have."""
+    with np.errstate(all="ignore"):  # damaged values overflow
+        return np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= _NORM_TOLERANCE
 
 
 def face_order(face: GalleryFace) -> tuple[object, ...]:
     """Return the key by which a gallery sorts its faces, different for different faces."""
     return face.person, face.photo, face.photo_id, face.box
-
-
-def face_identity(face: GalleryFace) -> tuple[object, ...]:
-    """Return the key that changes when the face is enrolled again, see `face_order`."""
-    return *face_order(face), face.crop_id
 
 
 SCHEMA = pa.schema(
@@ -89,35 +78,170 @@ SCHEMA = pa.schema(
         ("origin", pa.string()),
     ]
 )
+_COLUMNS = pa.schema([column for column in SCHEMA if column.name != "embedding"])
+UNSAVED = -1
+_BLOCK = 4096  # faces that become objects at a time
+_FEW = 0.01  # share of new faces up to which they are inserted, not sorted with all others
 
 
-def read_statement(folder: Path) -> dict[str, Any]:
-    """Return what gallery.json states, see `Gallery.statement`; errors as `Gallery.open`."""
-    path = folder / GALLERY_FILE
-    try:
-        statement = _complete(read_json_object(path))
-    except _DAMAGED as error:
-        is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
-        if is_absent and not any((folder / name).is_file() for name in (FACES_FILE, COPY_FILE)):
-            raise UsageError(
-                f"{folder} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
-                f"faceops enrol PEOPLE_DIR --gallery {folder}"
-            ) from None
-        if lack := shortage(error):
-            raise lack from None
-        raise DamageError(
-            f"{path} is damaged ({_first_line(error)}); the names and faces are in {FACES_FILE}: "
-            f"run `faceops gallery repair --gallery {folder}`."
-        ) from None
-    if statement["schema_version"] not in (1, FORMAT_VERSION):
-        raise FaceOpsError(
-            f"{path} has schema version {statement['schema_version']}, this faceops reads "
-            f"{FORMAT_VERSION}; use the faceops that wrote it, or enrol into a new folder."
+@dataclass(frozen=True, eq=False)
+class FaceTable(Sequence[GalleryFace]):
+    """M faces as columns, sorted by `face_order`; a sequence of `GalleryFace`. Immutable.
+
+    Attributes:
+        columns: all of `SCHEMA` but the embeddings.
+        embeddings: float32 (M, D).
+        stored: int64 (M,), where the storage holds the face as it is here: the segment of a folder,
+            the row of a database; `UNSAVED` if it does not.
+    """
+
+    columns: pa.Table
+    embeddings: np.ndarray
+    stored: np.ndarray
+
+    @classmethod
+    def of(cls, faces: Iterable[GalleryFace], size: int) -> "FaceTable":
+        """Return the columns of faces with embeddings of `size` values."""
+        if isinstance(faces, FaceTable):
+            return faces
+        faces = sorted(faces, key=face_order)
+        columns = {name: [getattr(face, name) for face in faces] for name in _COLUMNS.names}
+        embeddings = np.zeros((len(faces), size), np.float32)
+        for row, face in enumerate(faces):
+            embeddings[row] = face.embedding
+        unsaved = np.full(len(faces), UNSAVED, np.int64)
+        return cls(pa.table(columns, schema=_COLUMNS), embeddings, unsaved)
+
+    @classmethod
+    def joined(cls, tables: Sequence["FaceTable"], size: int) -> "FaceTable":
+        """Return the faces of all tables."""
+        tables = tables or [cls.of((), size)]
+        columns = pa.concat_tables([table.columns for table in tables]).combine_chunks()
+        embeddings = np.concatenate([table.embeddings for table in tables])
+        return cls(
+            columns, embeddings, np.concatenate([table.stored for table in tables])
+        )._sorted()
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @overload
+    def __getitem__(self, place: int) -> GalleryFace: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[GalleryFace, ...]: ...
+    def __getitem__(self, place: int | slice) -> GalleryFace | tuple[GalleryFace, ...]:
+        """Return a face, or the faces of a slice."""
+        if isinstance(place, slice):
+            return tuple(self.take(np.arange(len(self))[place]))
+        row = range(len(self))[place]
+        return next(self._faces(row, 1))
+
+    def __iter__(self) -> Iterator[GalleryFace]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self._faces(start, _BLOCK)
+
+    def _faces(self, start: int, count: int) -> Iterator[GalleryFace]:
+        rows = self.columns.slice(start, count).to_pylist()
+        for row, embedding in zip(rows, self.embeddings[start : start + count], strict=True):
+            yield GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
+
+    def texts(self, name: str) -> list[str]:
+        """Return a column of texts."""
+        return self.columns[name].to_pylist()
+
+    @cached_property
+    def people(self) -> list[str]:
+        """The people, sorted."""
+        return sorted(self.columns["person"].unique().to_pylist())
+
+    @cached_property
+    def person_rows(self) -> np.ndarray:
+        """int64 (M,), the place in `people` of each face's person."""
+        names = self.columns["person"]
+        return np.asarray(pc.index_in(names, pa.array(self.people, pa.string()))).astype(np.int64)
+
+    def where(self, name: str, values: Iterable[str]) -> np.ndarray:
+        """Return which faces, bool (M,), have one of `values` in a column of texts."""
+        wanted = pa.array(list(values), pa.string())
+        return np.asarray(pc.is_in(self.columns[name], wanted)).astype(bool)
+
+    def take(self, rows: np.ndarray) -> "FaceTable":
+        """Return the faces `rows`, int64 or bool, in this order."""
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        return FaceTable(self.columns.take(rows), self.embeddings[rows], self.stored[rows])
+
+    def with_faces(self, added: "FaceTable") -> "FaceTable":
+        """Return the faces of both."""
+        if len(added) > max(_BLOCK, _FEW * len(self)):
+            return FaceTable.joined([self, added], self.embeddings.shape[1])
+        keys, rows = [face_order(face) for face in added], range(len(self))
+        places = [bisect_left(rows, key, key=self._key) for key in keys]
+        order = np.insert(np.arange(len(self)), places, len(self) + np.arange(len(added)))
+        columns = pa.concat_tables([self.columns, added.columns])
+        return FaceTable(
+            columns.take(order).combine_chunks(),
+            np.insert(self.embeddings, places, added.embeddings, axis=0),
+            np.insert(self.stored, places, added.stored),
         )
-    return statement
+
+    def with_persons(self, rows: np.ndarray, persons: Sequence[str]) -> "FaceTable":
+        """Return the faces with those of `rows`, int64, shown as `persons`; equal faces once."""
+        if not len(rows):
+            return self
+        changed = self.take(rows)
+        names = pa.array(persons, pa.string())
+        columns = changed.columns.set_column(0, _COLUMNS.field("person"), names)
+        unsaved = np.full(len(rows), UNSAVED, np.int64)
+        changed = FaceTable(columns, changed.embeddings, unsaved)._sorted()
+        stays = np.ones(len(self), bool)
+        stays[rows] = False
+        joined = self.take(stays).with_faces(changed)
+        return joined._without_repeats(set(persons))
+
+    def with_crop_ids(self, crop_ids: Sequence[str]) -> "FaceTable":
+        """Return the faces with these ids of their crops."""
+        place = self.columns.schema.get_field_index("crop_id")
+        column = pa.array(crop_ids, pa.string())
+        columns = self.columns.set_column(place, _COLUMNS.field("crop_id"), column)
+        return FaceTable(columns, self.embeddings, np.full(len(self), UNSAVED, np.int64))
+
+    def with_embeddings(self, embeddings: np.ndarray) -> "FaceTable":
+        """Return the faces with other embeddings, float32 (M, D)."""
+        return FaceTable(self.columns, embeddings, np.full(len(self), UNSAVED, np.int64))
+
+    def _without_repeats(self, persons: set[str]) -> "FaceTable":
+        """Return the faces, those of `persons` with equal person, photo and box once: the first."""
+        rows = np.flatnonzero(self.where("person", persons))
+        seen: set[tuple[object, ...]] = set()
+        stays = np.ones(len(self), bool)
+        for row, face in zip(rows.tolist(), self.take(rows), strict=True):
+            place = face.person, face.photo_id, face.box
+            stays[row] = place not in seen
+            seen.add(place)
+        return self if stays.all() else self.take(stays)
+
+    def _key(self, row: int) -> tuple[object, ...]:
+        return face_order(self[row])
+
+    def _sorted(self) -> "FaceTable":
+        box = self.columns["box"].combine_chunks().flatten()
+        corners = np.asarray(box).reshape(-1, 4)
+        keys = {name: self.columns[name] for name in ("person", "photo", "photo_id")}
+        table = pa.table(keys | {f"box{at}": corners[:, at] for at in range(4)})
+        order = pc.sort_indices(
+            table, sort_keys=[(name, "ascending") for name in table.schema.names]
+        )
+        rows = np.asarray(order).astype(np.int64)
+        return self if (np.diff(rows) > 0).all() else self.take(rows)
 
 
-def _complete(content: Mapping[str, Any]) -> dict[str, Any]:
+# Keys in the metadata of a file that holds a whole gallery; pages have checksums of their own.
+_STATEMENT = b"faceops.contract"
+_STATEMENT_SHA256 = b"faceops.contract_sha256"
+
+
+def complete_statement(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a statement, as `Gallery.statement`, with defaults for what older galleries lack."""
     return {
         "aliases": {str(key): str(name) for key, name in dict(content.get("aliases", {})).items()},
@@ -128,48 +252,23 @@ def _complete(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
     return str(error).partition("\n")[0]
 
 
-def read_faces(
-    path: Path, statement: Mapping[str, Any]
-) -> tuple[dict[str, Any], tuple[GalleryFace, ...]]:
-    """Return statement and faces of the file `path`, faces.parquet or its copy.
+def parse_faces(
+    path: Path, statement: Mapping[str, Any], segment: int = UNSAVED, count: int | None = None
+) -> tuple[dict[str, Any], FaceTable]:
+    """Return statement and faces of a Parquet file.
 
-    What the file states itself comes before `statement`, which may be empty.
+    Args:
+        statement: what the file states itself comes before this, which may be empty then.
+        segment: where the faces are stored, see `FaceTable`.
+        count: of faces that it must have, if that is known.
 
-    Raises:
-        DamageError: the file is damaged; it says what is lost.
+    Raises: one of `DAMAGED`.
     """
-    try:
-        return _parse_faces(path, statement)
-    except _DAMAGED as error:
-        if lack := shortage(error):
-            raise lack from None
-        what = f"{path} is damaged ({_first_line(error)})"
-    if path.name != COPY_FILE and _is_whole(path.with_name(COPY_FILE), statement):
-        raise DamageError(
-            f"{what}; nothing is lost, its copy is whole: "
-            f"run `faceops gallery repair --gallery {path.parent}`."
-        )
-    raise DamageError(
-        f"{what}; it has no whole copy: names and embeddings are lost, crops and photos are not; "
-        "import an archive of `faceops gallery export`, or enrol into a new folder."
-    )
-
-
-def _is_whole(path: Path, statement: Mapping[str, Any]) -> bool:
-    try:
-        _parse_faces(path, statement)
-    except _DAMAGED:
-        return False
-    return True
-
-
-def _parse_faces(
-    path: Path, statement: Mapping[str, Any]
-) -> tuple[dict[str, Any], tuple[GalleryFace, ...]]:
     # read_table would load pandas
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         written = file.schema_arrow
@@ -184,41 +283,57 @@ def _parse_faces(
         raise ValueError("the checksum of its metadata differs")
     stated_content = {**statement, **json.loads(stated)}
     if "contract_id" not in stated_content:
-        raise ValueError(f"it does not state its contract, nor does {GALLERY_FILE}")
-    complete = _complete(stated_content)
+        raise ValueError("it does not state its contract, nor does gallery.json")
+    complete = complete_statement(stated_content)
     size = complete["embedding_size"]
     # Arrow's to_numpy loads pandas; nulls are refused.
     embeddings = np.from_dlpack(table["embedding"].combine_chunks().flatten())
-    rows = table.drop_columns("embedding").to_pylist()
-    if len(embeddings) != len(rows) * size:
+    if len(embeddings) != len(table) * size:
         raise ValueError(f"its embeddings do not have {size} values")
-    embeddings = embeddings.astype(np.float32).reshape(-1, size)
-    faces = tuple(
-        GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
-        for row, embedding in zip(rows, embeddings, strict=True)
-    )
-    complete["schema_version"] = FORMAT_VERSION if "crop_id" in written.names else 1
-    return complete, faces
+    embeddings = embeddings.astype(np.float32, copy=False).reshape(-1, size)
+    if any(table[name].null_count for name in present):
+        raise ValueError("it has empty cells")
+    if count is not None and len(table) != count:
+        raise ValueError(f"it has {len(table)} faces, gallery.json says {count}")
+    if "crop_id" not in present:
+        complete["schema_version"] = 1
+    for column in _COLUMNS:  # that versions of then did not write
+        if column.name not in present:
+            value = ENROLLED if column.name == "origin" else ""
+            table = table.append_column(column, pa.array([value] * len(table), pa.string()))
+    columns = table.select(_COLUMNS.names).replace_schema_metadata(None).combine_chunks()
+    return complete, FaceTable(columns, embeddings, np.full(len(table), segment, np.int64))
 
 
 def _sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def encode_faces(faces: Sequence[GalleryFace], statement: Mapping[str, Any]) -> bytes:
-    """Return the bytes of faces.parquet; its pages have checksums."""
-    columns = {name: [getattr(face, name) for face in faces] for name in SCHEMA.names}
-    stated = json.dumps(statement, sort_keys=True).encode()
-    metadata = {_STATEMENT: stated, _STATEMENT_SHA256: _sha256(stated)}
+def encode_faces(faces: FaceTable, statement: Mapping[str, Any] | None = None) -> bytes:
+    """Return the bytes of a Parquet file of these faces; its pages have checksums.
+
+    Args:
+        statement: of a file that holds a whole gallery.
+    """
+    flat = pa.array(faces.embeddings.reshape(-1))
+    starts = np.arange(len(faces) + 1, dtype=np.int32) * faces.embeddings.shape[1]
+    embeddings = pa.ListArray.from_arrays(pa.array(starts), flat)
+    names = SCHEMA.names
+    columns = {name: embeddings if name == "embedding" else faces.columns[name] for name in names}
+    metadata = {}
+    if statement is not None:
+        stated = json.dumps(statement, sort_keys=True).encode()
+        metadata = {_STATEMENT: stated, _STATEMENT_SHA256: _sha256(stated)}
     table = pa.table(columns, schema=SCHEMA.with_metadata(metadata))
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    # Embeddings gain nothing by compression, and take most of its time.
+    compression = dict.fromkeys(names, "zstd") | {"embedding.list.element": "none"}
+    del compression["embedding"]
+    pq.write_table(
+        table,
+        buffer,
+        compression=compression,
+        use_dictionary=["person", "photo", "origin"],
+        write_page_checksum=True,
+    )
     return buffer.getvalue()
-
-
-def is_copied(folder: Path) -> bool:
-    """Return whether faces.copy.parquet has the bytes of faces.parquet."""
-    try:
-        return filecmp.cmp(folder / FACES_FILE, folder / COPY_FILE, shallow=False)
-    except OSError:
-        return False

@@ -1,37 +1,50 @@
 """A gallery in a folder.
 
-faces.parquet holds a row for each face with its embedding, crops/ the aligned crops, by which a
-later release can embed the same faces again, and gallery.json states format version, contract and
-aliases. Every file is replaced atomically. The Parquet file is written first and repeats contract
-and aliases in its metadata; those count, so a writer that is killed between the two files leaves
-a consistent gallery, and the next writer corrects gallery.json. faces.copy.parquet, written last,
-is the copy from which `repair` restores faces.parquet; only repair reads it.
+faces/ holds segments, Parquet files of at most `SEGMENT_FACES` faces with their embeddings, each
+named by its content and never changed: a change of the gallery writes the segments that it touches.
+gallery.json lists them, and states format version, contract and aliases. It is replaced
+atomically, last, so a writer that is killed leaves the gallery as it was, and files that the next
+writer removes. crops/ has the aligned crops, by which a later release can embed the faces again.
+copy/ has the segments and gallery.json once more, flushed to the disk: only `repair` reads them.
 
-Galleries of format 1 have the crops in faces.parquet. They can be read; the first command that
-changes one rewrites it in format 2.
+Earlier formats have all faces in faces.parquet, with a copy, and format 1 the crops too. They can
+be read; the first command that changes such a gallery rewrites it.
 """
 
+import filecmp
+import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.base.files import read_json_object, write_file, write_json
 from faceops.base.locks import folder_lock
+from faceops.base.shortage import shortage
 from faceops.gallery.storage import GalleryStorage
 
 if TYPE_CHECKING:
-    from faceops.gallery.faces_file import GalleryFace
+    from faceops.gallery.faces_file import FaceTable
     from faceops.gallery.journal import Journal
 
 GALLERY_FILE = "gallery.json"
-FACES_FILE = "faces.parquet"
-COPY_FILE = "faces.copy.parquet"  # the same bytes: names and embeddings are nowhere else
+SEGMENTS_FOLDER = "faces"
+COPY_FOLDER = "copy"
 OUTPUTS_FILE = "outputs.jsonl"
 DECISIONS_FILE = "decisions.sqlite"  # see `faceops.gallery.journal`
+FACES_FILE = "faces.parquet"  # of formats 1 and 2, and of archives
+FACES_COPY = "faces.copy.parquet"
+SEGMENT_FACES = 16_384
+_SEGMENTS = "segments"  # in gallery.json: number of faces by the segment's name
+FIRST_WITH_SEGMENTS = 3  # format
+_NAME_DIGITS = 15  # hexadecimal, of a segment's sha256: a positive int64
+_READS = 5  # while a writer replaces what is read
+_Manifest = tuple[dict[str, Any], dict[int, int]]
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True)
@@ -56,16 +69,14 @@ class FolderStorage(GalleryStorage):
         return self.path
 
     def stamp(self) -> str:
-        """Return size, times and inode of the files; "" when one is missing.
-
-        Those of the journal of decisions are included, if there is one.
-        """
+        """Return size, times and inode of gallery.json and of the journal, if there is one."""
         try:
-            files = [(self.path / name).stat() for name in (GALLERY_FILE, FACES_FILE)]
+            files = [(self.path / GALLERY_FILE).stat()]
         except OSError:
             return ""
-        with suppress(OSError):
-            files.append((self.path / DECISIONS_FILE).stat())
+        for name in (FACES_FILE, DECISIONS_FILE):
+            with suppress(OSError):
+                files.append((self.path / name).stat())
         return " ".join(f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}" for s in files)
 
     def contract_id(self) -> str:
@@ -82,7 +93,7 @@ class FolderStorage(GalleryStorage):
 
         if (self.path / GALLERY_FILE).exists():
             return True
-        if any((self.path / name).exists() for name in (FACES_FILE, COPY_FILE)):
+        if self.has_parts():
             self.statement()  # says how to repair it
         if (self.path / CROPS_FOLDER).exists():
             raise FaceOpsError(
@@ -90,53 +101,223 @@ class FolderStorage(GalleryStorage):
             )
         return False
 
+    def has_parts(self) -> bool:
+        """Return whether the folder holds a gallery, whole or not."""
+        names = (GALLERY_FILE, f"{COPY_FOLDER}/{GALLERY_FILE}", FACES_FILE, FACES_COPY)
+        return any((self.path / name).is_file() for name in names)
+
     def statement(self) -> dict[str, Any]:
-        from faceops.gallery.faces_file import read_statement
+        return self._manifest()[0]
 
-        return read_statement(self.path)
+    def _manifest(self, damage: list[str] | None = None) -> _Manifest:
+        """Return the statement, and the number of faces by segment; see `_parsed`.
 
-    def read(self) -> tuple[dict[str, Any], "Sequence[GalleryFace]"]:
-        from faceops.gallery.faces_file import read_faces
+        Raises: as `statement`.
+        """
+        from faceops.gallery.faces_file import FORMAT_VERSION, complete_statement
 
-        return read_faces(self.path / FACES_FILE, self.statement())
+        def parse(path: Path) -> _Manifest:
+            content = read_json_object(path)
+            listed = dict(content.get(_SEGMENTS, {}))
+            segments = {int(name, 16): int(faces) for name, faces in listed.items()}
+            return complete_statement(content), segments
 
-    def write(self, statement: dict[str, Any], faces: "Sequence[GalleryFace]") -> None:
+        path = self.path / GALLERY_FILE
+        if not self.has_parts():
+            raise UsageError(
+                f"{self.path} is not a gallery (it has no {GALLERY_FILE}); enrol people first: "
+                f"faceops enrol PEOPLE_DIR --gallery {self.path}"
+            )
+        try:
+            statement, segments = self._parsed(parse, path, damage)
+        except DamageError as error:
+            if damage is None or not self._is_early():
+                raise
+            damage.append(str(error).partition(";")[0])
+            return {"schema_version": 2}, {}  # the file of faces states the rest
+        version = statement["schema_version"]
+        if version not in range(1, FORMAT_VERSION + 1):
+            raise FaceOpsError(
+                f"{path} has schema version {version}, this faceops reads {FORMAT_VERSION}; use "
+                "the faceops that wrote it, or enrol into a new folder."
+            )
+        return statement, segments
+
+    def _is_early(self) -> bool:
+        """Return whether it has the file of format 1 or 2."""
+        return any((self.path / name).is_file() for name in (FACES_FILE, FACES_COPY))
+
+    def _parsed(
+        self, parse: Callable[[Path], _Parsed], path: Path, damage: list[str] | None
+    ) -> _Parsed:
+        """Return what `parse` reads from the file, or with `damage` from its copy.
+
+        Args:
+            damage: gets what is damaged; None refuses a damaged file.
+
+        Raises:
+            DamageError: it says whether something is lost.
+        """
+        from faceops.gallery.faces_file import DAMAGED, first_line
+
+        try:
+            return parse(path)
+        except DAMAGED as error:
+            if lack := shortage(error):
+                raise lack from None
+            what = f"{path} is damaged ({first_line(error)})"
+        try:
+            found = parse(self._copy_of(path))
+        except DAMAGED:
+            advice = f"run `faceops gallery repair --gallery {self.path}`"
+            if path.name == GALLERY_FILE and self._is_early():
+                raise DamageError(f"{what}; the faces are in {FACES_FILE}: {advice}.") from None
+            raise DamageError(
+                f"{what}; it has no whole copy: names and embeddings are lost, crops and photos "
+                "are not; import an archive of `faceops gallery export`, or enrol into a new "
+                "folder."
+            ) from None
+        if damage is None:
+            raise DamageError(
+                f"{what}; nothing is lost, its copy is whole: "
+                f"run `faceops gallery repair --gallery {self.path}`."
+            )
+        damage.append(what)
+        return found
+
+    def _copy_of(self, path: Path) -> Path:
+        return self.path / (FACES_COPY if path.name == FACES_FILE else f"{COPY_FOLDER}/{path.name}")
+
+    def read(self, damage: list[str] | None = None) -> "tuple[dict[str, Any], FaceTable]":
+        """Return statement and faces; with `damage`, from copies where a file is damaged.
+
+        Raises:
+            UsageError: there is no gallery.
+            DamageError: a file is damaged, with `damage` its copy too.
+        """
+        for _ in range(_READS):
+            manifest = self._manifest(damage)
+            try:
+                return self._faces(*manifest, damage)
+            except DamageError:  # unless a writer has replaced a segment since
+                if self._manifest([] if damage is None else damage) == manifest:
+                    raise
+        raise FaceOpsError(f"{self.path} is changed all the time; wait until that has ended.")
+
+    def _faces(
+        self, statement: dict[str, Any], segments: Mapping[int, int], damage: list[str] | None
+    ) -> "tuple[dict[str, Any], FaceTable]":
+        from faceops.gallery.faces_file import UNSAVED, FaceTable, parse_faces
+
+        if statement["schema_version"] < FIRST_WITH_SEGMENTS:
+            parse = partial(parse_faces, statement=statement, segment=UNSAVED)
+            return self._parsed(parse, self.path / FACES_FILE, damage)
+        parts = []
+        for segment, count in segments.items():
+            parse = partial(parse_faces, statement=statement, segment=segment, count=count)
+            parts.append(self._parsed(parse, self._segment_path(segment), damage)[1])
+        return statement, FaceTable.joined(parts, statement["embedding_size"])
+
+    def _segment_path(self, segment: int) -> Path:
+        return self.path / SEGMENTS_FOLDER / f"{segment:0{_NAME_DIGITS}x}.parquet"
+
+    def write(self, statement: Mapping[str, Any], faces: "FaceTable") -> "FaceTable":
+        """Write the segments with new, changed or without removed faces, then gallery.json."""
+        import numpy as np
+
         from faceops.gallery.crops import unused_crops
         from faceops.gallery.faces_file import encode_faces
 
-        content = encode_faces(faces, statement)
-        write_file(self.path / FACES_FILE, content)
-        write_json(self.path / GALLERY_FILE, statement)
-        # Flushed to the disk: after a power failure, at least one of the two files is whole.
-        write_file(self.path / COPY_FILE, content, sync=True)
-        for path in unused_crops(self.path, {face.crop_id for face in faces}):
+        saved: dict[int, int] = {}
+        with suppress(UsageError, DamageError):  # a new gallery, or one that is repaired
+            saved = self._manifest()[1]
+        names, counts = np.unique(faces.stored, return_counts=True)
+        kept = {
+            segment: count
+            for segment, count in zip(names.tolist(), counts.tolist(), strict=True)
+            if saved.get(segment) == count
+        }
+        if len(kept) < len(names):  # small segments are joined, so that they do not accumulate
+            kept = {segment: n for segment, n in kept.items() if n > SEGMENT_FACES // 2}
+        stored = faces.stored.copy()
+        rest = np.flatnonzero(~np.isin(stored, list(kept)))
+        for start in range(0, len(rest), SEGMENT_FACES):
+            rows = rest[start : start + SEGMENT_FACES]
+            part = faces.take(rows)
+            content = encode_faces(part)
+            segment = int(hashlib.sha256(content).hexdigest()[:_NAME_DIGITS], 16)
+            write_file(self._segment_path(segment), content)
+            # Flushed to the disk: after a power failure, at least one of the two files is whole.
+            write_file(self._copy_of(self._segment_path(segment)), content, sync=True)
+            kept[segment], stored[rows] = len(part), segment
+        listed = {f"{segment:0{_NAME_DIGITS}x}": kept[segment] for segment in sorted(kept)}
+        manifest = {**statement, _SEGMENTS: listed}
+        write_json(self.path / GALLERY_FILE, manifest)
+        write_json(self.path / COPY_FOLDER / GALLERY_FILE, manifest)
+        unused = unused_crops(self.path, set(faces.texts("crop_id")))
+        for path in (*self.unlisted(kept), *unused):
             path.unlink(missing_ok=True)
+        return replace(faces, stored=stored)
 
     def prepare(self) -> None:
-        from faceops.gallery.crops import format_1_crops
-        from faceops.gallery.faces_file import FORMAT_VERSION, is_copied
+        from faceops.gallery.faces_file import FORMAT_VERSION
 
-        for left in self.path.glob(".*.tmp"):  # of a killed process; it may hold a forgotten person
-            if left.is_file():
-                left.unlink(missing_ok=True)
-        statement, faces = self.read()
-        if statement["schema_version"] == FORMAT_VERSION:
-            # A writer may have been killed before it wrote the other files.
-            if self.statement() != statement:
-                write_json(self.path / GALLERY_FILE, statement)
-            if not is_copied(self.path):
-                content = (self.path / FACES_FILE).read_bytes()
-                write_file(self.path / COPY_FILE, content, sync=True)
+        statement, segments = self._manifest()
+        if statement["schema_version"] < FORMAT_VERSION:
+            self.migrate()
+            print(
+                f"{self.path}: migrated to gallery format {FORMAT_VERSION}, of which a change "
+                "writes little; earlier versions of faceops cannot read it.",
+                file=sys.stderr,
+            )
             return
-        crop_ids = [self.store_png(crop) for crop in format_1_crops(self.path / FACES_FILE)]
-        pairs = zip(faces, crop_ids, strict=True)
-        migrated = [replace(face, crop_id=crop_id) for face, crop_id in pairs]
-        self.write({**statement, "schema_version": FORMAT_VERSION}, migrated)
-        print(
-            f"{self.path}: migrated to gallery format {FORMAT_VERSION}, which keeps crops in their "
-            "own files; earlier versions of faceops cannot read it.",
-            file=sys.stderr,
-        )
+        for path in self.unlisted(segments):
+            path.unlink(missing_ok=True)
+        self.mend_copies(shallow=True)
+
+    def unlisted(self, segments: Mapping[int, int] | None = None) -> list[Path]:
+        """Return what killed writers or an earlier format have left; it may hold the forgotten."""
+        segments = self._manifest()[1] if segments is None else segments
+        known = {self._segment_path(one).name for one in segments} | {GALLERY_FILE}
+        folders = (self.path / SEGMENTS_FOLDER, self.path / COPY_FOLDER)
+        found = [path for folder in folders for path in folder.glob("*") if path.name not in known]
+        found += [*self.path.glob(".*.tmp"), self.path / FACES_FILE, self.path / FACES_COPY]
+        return [path for path in found if path.is_file()]
+
+    def lacking_copies(self, shallow: bool) -> list[Path]:
+        """Return the files whose copy is missing or differs; `shallow` only looks for segments."""
+        paths = [self.path / GALLERY_FILE, *map(self._segment_path, self._manifest()[1])]
+        return [path for path in paths if not self._is_copied(path, shallow)]
+
+    def _is_copied(self, path: Path, shallow: bool) -> bool:
+        copy = self._copy_of(path)
+        if shallow and path.name != GALLERY_FILE:
+            return copy.is_file()
+        try:
+            return filecmp.cmp(path, copy, shallow=False)
+        except OSError:
+            return False
+
+    def mend_copies(self, shallow: bool) -> None:
+        """Copy the files of `lacking_copies` again."""
+        for path in self.lacking_copies(shallow):
+            write_file(self._copy_of(path), path.read_bytes(), sync=True)
+
+    def migrate(self) -> None:
+        """Rewrite a gallery of an earlier format in the present one."""
+        from faceops.gallery.faces_file import FORMAT_VERSION
+
+        statement, faces = self.read()
+        if statement["schema_version"] == 1:
+            faces = self.with_stored_crops(faces)
+        self.write({**statement, "schema_version": FORMAT_VERSION}, faces)
+
+    def with_stored_crops(self, faces: "FaceTable") -> "FaceTable":
+        """Return the faces of format 1 with their crops stored in files of their own."""
+        from faceops.gallery.crops import format_1_crops
+
+        whole = next(path for path in (FACES_FILE, FACES_COPY) if (self.path / path).is_file())
+        return faces.with_crop_ids([*map(self.store_png, format_1_crops(self.path / whole))])
 
     def store_png(self, png: bytes) -> str:
         from faceops.gallery.crops import store_png

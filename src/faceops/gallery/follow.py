@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.faces_file import face_order
 from faceops.gallery.journal import Action, Entry, new_id
 from faceops.gallery.names import as_arguments, display_name, person_key
 from faceops.gallery.storage import GalleryPlace
@@ -79,7 +80,6 @@ def follow(gallery: Gallery, decisions: Decisions, made: Sequence[Entry] = ()) -
 def renamed(gallery: Gallery, old: str, new: str) -> Gallery:
     """Return `gallery` with `new` instead of the person's name `old`, which becomes an alias."""
     old_key, new_key = person_key(old), person_key(new)
-    names = {person: person for person in gallery.people} | {old: new}
     aliases = {
         key: new if person_key(target) == old_key else target
         for key, target in gallery.aliases.items()
@@ -87,13 +87,14 @@ def renamed(gallery: Gallery, old: str, new: str) -> Gallery:
     if old_key != new_key:
         aliases[old_key] = new
     aliases.pop(new_key, None)
-    return gallery.renamed(names).with_aliases(aliases)
+    return gallery.renamed({old: new}).with_aliases(aliases)
 
 
 def places_moved(gallery: Gallery, gone: str, kept: str) -> set[tuple[str, Box]]:
     """Return the places of the faces that change their person when `gone` becomes `kept`."""
+    faces = gallery.faces
     places = {
-        person: {(face.photo_id, face.box) for face in gallery.faces if face.person == person}
+        person: {(face.photo_id, face.box) for face in faces.take(faces.where("person", [person]))}
         for person in (gone, kept)
     }
     return places[gone] - places[kept]
@@ -114,24 +115,25 @@ def _split(done: Followed, decisions: Decisions, changed: Collection[str]) -> No
         places: dict[str, list[Box]] = {}
         for photo_id, box in entry.moved:
             places.setdefault(photo_id, []).append(box)
-        faces = []
-        for face in done.gallery.faces:
-            is_back = person_key(face.person) == person_key(kept) and any(
-                box_overlap(box, face.box) >= SAME_BOX for box in places.get(face.photo_id, ())
-            )
-            faces.append(replace(face, person=gone) if is_back else face)
+        faces = done.gallery.faces
+        theirs = [name for name in faces.people if person_key(name) == person_key(kept)]
+        near = np.flatnonzero(faces.where("person", theirs) & faces.where("photo_id", places))
+        is_back = [
+            any(box_overlap(box, face.box) >= SAME_BOX for box in places[face.photo_id])
+            for face in faces.take(near)
+        ]
+        back = near[np.array(is_back, bool)]
         own = {person_key(name) for name in decisions.names_of(entry.person)}
         aliases = {
             key: gone if key in own and person_key(target) == person_key(kept) else target
             for key, target in done.gallery.aliases.items()
             if key != person_key(gone)
         }
-        if faces == list(done.gallery.faces) and aliases == done.gallery.aliases:
+        if not len(back) and aliases == done.gallery.aliases:
             continue
-        count = sum(new is not old for new, old in zip(faces, done.gallery.faces, strict=True))
-        done.done.append(f"{gone} is not {kept} any longer: {count} faces are {gone}'s again")
-        ordered = tuple(sorted(faces, key=face_order))
-        done.gallery = replace(done.gallery, faces=ordered, stamp="").with_aliases(aliases)
+        done.done.append(f"{gone} is not {kept} any longer: {len(back)} faces are {gone}'s again")
+        faces = faces.with_persons(back, [gone] * len(back))
+        done.gallery = replace(done.gallery, faces=faces, stamp="").with_aliases(aliases)
 
 
 class People:

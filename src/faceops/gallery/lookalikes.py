@@ -7,11 +7,12 @@ more, that score is taken from its own pairs of people, of whom it is known that
 else from the release. Nothing is stored: another release may see other lookalikes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from faceops.base.nearest import EXACT_ROWS, nearest
 from faceops.gallery.store import Gallery
 from faceops.verification.album import FEWEST_PEOPLE, effective_people
 from faceops.verification.normalisation import HIGH, LOW, RATES, Cohort, at_rate
@@ -20,7 +21,7 @@ from faceops.verification.verifier import Verify, clipped_log_odds
 
 _MOST_PEOPLE = 2000  # on whose pairs the score is measured
 _BLOCK = 512  # faces compared with all others at a time
-_NEAREST = 30  # faces by cosine that are scored without a normalisation
+_NEAREST = 30  # faces by cosine that are scored, of many faces or without a normalisation
 
 
 @dataclass(frozen=True)
@@ -36,39 +37,72 @@ class Lookalikes:
         return self.other if person == self.person else self.person
 
 
-def find_lookalikes(gallery: Gallery, thresholds: Thresholds, verify: Verify) -> list[Lookalikes]:
+def find_lookalikes(
+    gallery: Gallery,
+    thresholds: Thresholds,
+    verify: Verify,
+    people: Collection[str] | None = None,
+) -> list[Lookalikes]:
     """Return the lookalikes in `gallery`, the most similar pair first.
 
-    `verify` gives the scores where the release has no normalisation; its threshold is then the
-    one of the release.
+    Args:
+        verify: gives the scores where the release has no normalisation; its threshold is then the
+            one of the release.
+        people: only pairs with one of them; None for all. In a gallery of more than `EXACT_ROWS`
+            faces, theirs are compared with the nearest by cosine.
     """
     if len(gallery.people) < 2:
         return []
     budget, margin = thresholds.default_budget, thresholds.runner_up_margin
+    faces, are_many = gallery.embeddings, len(gallery.faces) > EXACT_ROWS
+    rows = np.arange(len(faces))
+    if people is not None:
+        rows = np.flatnonzero(gallery.faces.where("person", people))
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
     if thresholds.normalisation is None:
-        least = log_odds_of(thresholds.for_search(budget, len(gallery.faces))) - margin
-        faces = gallery.embeddings
-        blocks = (
-            _of_nearest(faces[start : start + _BLOCK], faces, verify)
-            for start in range(0, len(faces), _BLOCK)
-        )
+        least = log_odds_of(thresholds.for_search(budget, len(faces))) - margin
+        found = [_of_nearest(block, faces, verify) for block in blocks]
     else:
         first = np.unique(gallery.person_rows, return_index=True)[1]
-        cohort = Cohort(thresholds.normalisation, gallery.embeddings[first])
-        faces = cohort.describe(gallery.embeddings)
+        if are_many:
+            first = first[:: -(-len(first) // _MOST_PEOPLE)]
+        cohort = Cohort(thresholds.normalisation, faces[first])
         rate = 1 - (1 - budget) ** (1 / effective_people(np.bincount(gallery.person_rows).tolist()))
-        least = _log_odds_at(rate, cohort, faces[first][:_MOST_PEOPLE]) - margin
-        blocks = (
-            cohort.verifier.logit_matrix(faces[start : start + _BLOCK], faces)
-            for start in range(0, len(faces), _BLOCK)
-        )
-    scores = _of_people(blocks, gallery.person_rows)
-    pairs = np.argwhere(np.triu(scores >= least, 1))
-    found = [
-        Lookalikes(gallery.people[one], gallery.people[other], round(float(scores[one, other]), 2))
-        for one, other in pairs
+        least = _log_odds_at(rate, cohort, cohort.describe(faces[first[:_MOST_PEOPLE]])) - margin
+        others, found = np.arange(len(faces)), []
+        described = None if are_many else cohort.describe(faces)
+        for block in blocks:
+            if described is None:
+                others = np.unique(nearest(faces[block], faces, _NEAREST)[0])
+                pair = cohort.describe(faces[block]), cohort.describe(faces[others])
+            else:
+                pair = described[block], described
+            scores = cohort.verifier.logit_matrix(*pair)
+            one, other = np.nonzero(scores >= least)
+            found.append(np.column_stack([block[one], others[other], scores[one, other]]))
+    return _of_people(gallery, np.concatenate([np.zeros((0, 3)), *found]), least)
+
+
+def _of_nearest(rows: np.ndarray, faces: np.ndarray, verify: Verify) -> np.ndarray:
+    """Return the pairs (row, row, log odds) of `rows` with their nearest `faces` (G, D)."""
+    near = nearest(faces[rows], faces, min(_NEAREST, len(faces)))[0]
+    own, near = np.repeat(rows, near.shape[1]), near.ravel()
+    return np.column_stack([own, near, clipped_log_odds(verify(faces[own], faces[near]))])
+
+
+def _of_people(gallery: Gallery, found: np.ndarray, least: float) -> list[Lookalikes]:
+    """Return the pairs of people of pairs of faces (row, row, score), each with its highest."""
+    found = found[found[:, 2] >= least]
+    people = np.sort(gallery.person_rows[found[:, :2].astype(np.int64)], axis=1)
+    order = np.lexsort((-found[:, 2], people[:, 1], people[:, 0]))
+    people, scores = people[order], found[order, 2]
+    is_first = np.diff(people, axis=0, prepend=-1).any(axis=1) & (people[:, 0] != people[:, 1])
+    names = gallery.people
+    pairs = [
+        Lookalikes(names[one], names[other], round(float(score), 2))
+        for (one, other), score in zip(people[is_first].tolist(), scores[is_first], strict=True)
     ]
-    return sorted(found, key=lambda pair: (-pair.log_odds, pair.person, pair.other))
+    return sorted(pairs, key=lambda pair: (-pair.log_odds, pair.person, pair.other))
 
 
 def _log_odds_at(rate: float, cohort: Cohort, faces: np.ndarray) -> float:
@@ -82,21 +116,3 @@ def _log_odds_at(rate: float, cohort: Cohort, faces: np.ndarray) -> float:
     scores = cohort.verifier.logit_matrix(faces, faces)[np.triu_indices(len(faces), 1)]
     low, high = np.quantile(scores, [1 - RATES[LOW], 1 - RATES[HIGH]])
     return at_rate(known.tail(low, high), rate)
-
-
-def _of_nearest(rows: np.ndarray, faces: np.ndarray, verify: Verify) -> np.ndarray:
-    """Return the log odds of `rows` (n, D) with their nearest `faces` (G, D), -inf with others."""
-    scores = np.full((len(rows), len(faces)), -np.inf)
-    most = min(_NEAREST, len(faces))
-    near = np.argpartition(-(rows @ faces.T), most - 1, axis=1)[:, :most].ravel()
-    own = np.repeat(np.arange(len(rows)), most)
-    scores[own, near] = clipped_log_odds(verify(rows[own], faces[near]))
-    return scores
-
-
-def _of_people(blocks: Iterable[np.ndarray], person_rows: np.ndarray) -> np.ndarray:
-    """Return the highest scores of two people's faces, (P, P), of blocks of rows (n, G)."""
-    order = np.argsort(person_rows, kind="stable")
-    starts = np.flatnonzero(np.diff(person_rows[order], prepend=-1))
-    by_face = [np.maximum.reduceat(block[:, order], starts, axis=1) for block in blocks]
-    return np.maximum.reduceat(np.concatenate(by_face)[order], starts, axis=0)

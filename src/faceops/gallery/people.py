@@ -64,7 +64,7 @@ def rename(
             about = Entry(Action.NAME, person=person, detail=name, by=by, batch=batch)
             showing = replace(about, id=new_id(), action=Action.SHOW, detail=shown)
             people.decide([*entries, about, *([showing] if is_taken else [])])
-        return name, people.gallery.persons.count(name)
+        return name, people.gallery.count_of(name)
 
 
 def _numbered(people: People, name: str, own_key: str) -> str:
@@ -102,7 +102,7 @@ def merge(
         batch = batch or new_batch()
         about = Entry(Action.MERGE, person=person, detail=into, moved=moved, by=by, batch=batch)
         people.decide([*aliases, *entries, *more, about])
-        return name, people.gallery.persons.count(name)
+        return name, people.gallery.count_of(name)
 
 
 def split(gallery_dir: GalleryPlace, kept: str, gone: str = "", *, by: str = "") -> tuple[str, int]:
@@ -132,7 +132,7 @@ def split(gallery_dir: GalleryPlace, kept: str, gone: str = "", *, by: str = "")
         undone = Entry(Action.UNDO, by=by, batch=new_batch())
         merges = decisions.merges_of(one)
         people.decide([replace(undone, id=new_id(), detail=entry.id) for entry in merges])
-        return merged[one], people.gallery.persons.count(merged[one])
+        return merged[one], people.gallery.count_of(merged[one])
 
 
 def _cannot_split(people: People, kept: str, gone: str, merged: list[str]) -> str:
@@ -202,14 +202,14 @@ class EnrolledFace:
 def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
     """Return the name that is shown and the faces of `name`, the least similar first."""
     key = person_key(display_name(name))
-    own = np.array([person_key(person) == key for person in gallery.persons], bool)
+    names = [person for person in gallery.people if person_key(person) == key]
+    own = gallery.faces.where("person", names)
     if not own.any():
         raise FaceOpsError(f"{name} is not in the gallery {gallery.storage}.")
     rows, others = np.flatnonzero(own), np.flatnonzero(~own)
     cosines = gallery.embeddings[rows] @ gallery.embeddings.T  # (faces, M)
     faces = []
-    for row, cosine in zip(rows, cosines, strict=True):
-        face = gallery.faces[row]
+    for row, face, cosine in zip(rows, gallery.faces.take(rows), cosines, strict=True):
         same = cosine[rows[rows != row]]
         nearest = others[np.argmax(cosine[others])] if len(others) else None
         faces.append(
@@ -223,7 +223,7 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
             )
         )
     faces.sort(key=lambda face: (2.0 if (s := face.mean_similarity) is None else s, face.photo))
-    return gallery.faces[rows[0]].person, faces
+    return gallery.faces[int(rows[0])].person, faces
 
 
 def portraits(place: GalleryPlace, people: Collection[str]) -> dict[str, bytes]:
@@ -233,11 +233,11 @@ def portraits(place: GalleryPlace, people: Collection[str]) -> dict[str, bytes]:
         return {}
     gallery = Gallery.open(place)
     best: dict[str, tuple[int, GalleryFace]] = {}
-    for row, face in enumerate(gallery.faces):
-        if face.person in people:
-            found = best.setdefault(face.person, (row, face))
-            if face.quality > found[1].quality:
-                best[face.person] = row, face
+    rows = np.flatnonzero(gallery.faces.where("person", people))
+    for row, face in zip(rows.tolist(), gallery.faces.take(rows), strict=True):
+        found = best.setdefault(face.person, (row, face))
+        if face.quality > found[1].quality:
+            best[face.person] = row, face
     if gallery.format_version == 1 and storage.folder:
         wanted = {row: person for person, (row, _) in best.items()}
         crops = enumerate(format_1_crops(storage.folder / FACES_FILE))

@@ -240,7 +240,7 @@ def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str],
     """
     found = list(found)
     now = {name: gallery.aliases.get(person_key(name), name) for name in found}
-    shown = first_spellings([*gallery.persons, *now.values()])
+    shown = first_spellings([*gallery.people, *now.values()])
     aliases = {
         name: shown[person]
         for name, person in sorted(now.items())

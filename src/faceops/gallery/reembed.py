@@ -9,7 +9,7 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
 from faceops.gallery.crops import load_crop
-from faceops.gallery.faces_file import GalleryFace
+from faceops.gallery.faces_file import has_length_1
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished
@@ -58,7 +58,7 @@ def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
             before=gallery.contract_id,
             contract_id=release.contract_id,
         )
-        is_whole = all(face.has_embedding for face in gallery.faces)
+        is_whole = has_length_1(gallery.embeddings).all()
         if gallery.contract_id == release.contract_id and is_whole:
             remove_unfinished(gallery_dir)
             if gallery.crops_id:
@@ -66,13 +66,14 @@ def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
             replace(gallery, crops_id=release.crops_id).save()
             return replace(done, noted=True)
         _check_crops_id(gallery, bundle)
-        left_out = tuple(f"{one.person} ({one.photo})" for one in gallery.faces if not one.crop_id)
-        gallery = gallery.without(lambda face: not face.crop_id)
+        lost = gallery.faces.where("crop_id", [""])
+        left_out = tuple(f"{one.person} ({one.photo})" for one in gallery.faces.take(lost))
+        gallery = gallery.without(lost)
         replace(
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
-            faces=_embedded(gallery, bundle),
+            faces=gallery.faces.with_embeddings(_embedded(gallery, bundle)),
         ).save()
     return replace(done, embedded=len(gallery.faces), left_out=left_out)
 
@@ -91,8 +92,9 @@ def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
         )
 
 
-def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
-    embedded: list[GalleryFace] = []
+def _embedded(gallery: Gallery, bundle: Bundle) -> np.ndarray:
+    """Return the new embeddings, float32 (M, D)."""
+    embedded = [np.zeros((0, bundle.release.embedding_size), np.float32)]
     damaged = []
     unfinished = UnfinishedWork(gallery.place, bundle.release.contract_id)
     faces = iter(track(gallery.faces, "embed"))
@@ -109,8 +111,7 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
             if kept is None:
                 kept = {"rows": bundle.embed(np.stack(crops))}
                 unfinished.keep(name, **kept)
-            rows = zip(block, kept["rows"], strict=True)
-            embedded += (replace(face, embedding=row) for face, row in rows)
+            embedded.append(kept["rows"])
     if damaged:
         more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
         raise FaceOpsError(
@@ -118,4 +119,4 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[GalleryFace, ...]:
             f"missing or damaged: {', '.join(damaged[:MAX_NAMED])}{more}. Nothing was changed; "
             f"`faceops gallery repair --gallery {gallery.storage}`, then enrol their photos again."
         )
-    return tuple(embedded)
+    return np.concatenate(embedded)

@@ -5,13 +5,13 @@ import no NumPy: a run over an unchanged folder of photos loads nothing else of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from faceops.gallery.faces_file import GalleryFace
+    from faceops.gallery.faces_file import FaceTable
     from faceops.gallery.journal import Journal
 
 
@@ -70,12 +70,17 @@ class GalleryStorage(ABC):
         """
 
     @abstractmethod
-    def read(self) -> tuple[dict[str, Any], Sequence["GalleryFace"]]:
-        """Return statement and faces, in their order (`face_order`). Raises: as `statement`."""
+    def read(self) -> tuple[dict[str, Any], "FaceTable"]:
+        """Return statement and faces. Raises: as `statement`."""
 
     @abstractmethod
-    def write(self, statement: dict[str, Any], faces: Sequence["GalleryFace"]) -> None:
+    def write(self, statement: Mapping[str, Any], faces: "FaceTable") -> "FaceTable":
         """Replace statement and faces, all or nothing; then remove crops of no face.
+
+        Returns the faces with the places where they are stored now, see `FaceTable.stored`.
+
+        What it writes is proportional to the faces that are new, changed or removed since `read`,
+        as `FaceTable.stored` tells.
 
         The caller holds the lock. Raises: FaceOpsError if it cannot be written.
         """

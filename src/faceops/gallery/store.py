@@ -1,6 +1,6 @@
 """The gallery: enrolled faces, bound to one release contract; see `faceops.gallery.storage`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,12 +10,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.crops import encode_crop
-from faceops.gallery.faces_file import (
-    ENROLLED,
-    FORMAT_VERSION,
-    GalleryFace,
-    face_order,
-)
+from faceops.gallery.faces_file import ENROLLED, FORMAT_VERSION, FaceTable, GalleryFace
 from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
 from faceops.gallery.unfinished import remove_unfinished
 
@@ -31,19 +26,23 @@ class Gallery:
         contract_id: see `faceops.release.contract.contract_id`.
         embedding_size: values of an embedding.
         crops_id: see `faceops.release.contract.crops_id`; "" in galleries that do not state it.
+        faces: given as a table, or as faces in any order.
         aliases: the current name of a person by the key (`person_key`) of an earlier name.
         stamp: see `GalleryStorage.stamp`; "" for a gallery that differs from what is saved.
-        format_version: 1 can be read, but not saved.
+        format_version: an earlier one can be read, but not saved.
     """
 
     place: GalleryPlace
     contract_id: str
     embedding_size: int
-    faces: tuple[GalleryFace, ...] = ()
+    faces: FaceTable = ()  # type: ignore[assignment]  # any faces become columns
     aliases: Mapping[str, str] = field(default_factory=dict)
     crops_id: str = ""
     stamp: str = ""
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faces", FaceTable.of(self.faces, self.embedding_size))
 
     @classmethod
     def open(cls, place: GalleryPlace, contract_id: str | None = None) -> "Gallery":
@@ -61,15 +60,13 @@ class Gallery:
         return gallery
 
     @classmethod
-    def of(
-        cls, place: GalleryPlace, stated: Mapping[str, Any], faces: Iterable[GalleryFace]
-    ) -> "Gallery":
-        """Return the gallery of a statement and faces in their order."""
+    def of(cls, place: GalleryPlace, stated: Mapping[str, Any], faces: FaceTable) -> "Gallery":
+        """Return the gallery of a statement and faces."""
         return cls(
             place,
             stated["contract_id"],
             stated["embedding_size"],
-            tuple(faces),
+            faces,
             stated["aliases"],
             stated["crops_id"],
             format_version=stated["schema_version"],
@@ -94,24 +91,26 @@ class Gallery:
     @cached_property
     def persons(self) -> list[str]:
         """The person of each face."""
-        return [face.person for face in self.faces]
+        return self.faces.texts("person")
 
-    @cached_property
+    @property
     def people(self) -> list[str]:
         """The enrolled people, sorted."""
-        return sorted(set(self.persons))
+        return self.faces.people
 
-    @cached_property
+    @property
     def person_rows(self) -> np.ndarray:
         """int64 (M,), the place in `people` of each face's person."""
-        places = {person: place for place, person in enumerate(self.people)}
-        return np.array([places[person] for person in self.persons], np.int64)
+        return self.faces.person_rows
 
-    @cached_property
+    @property
     def embeddings(self) -> np.ndarray:
         """float32 (M, D), a row for each face."""
-        empty = np.zeros((0, self.embedding_size), np.float32)
-        return np.stack([face.embedding for face in self.faces]) if self.faces else empty
+        return self.faces.embeddings
+
+    def count_of(self, person: str) -> int:
+        """Return the number of faces of a person."""
+        return int(self.faces.where("person", [person]).sum())
 
     def as_saved(self) -> "Gallery":
         """Return the gallery as it is saved now: this one, unless it was changed since.
@@ -124,18 +123,18 @@ class Gallery:
 
     def with_faces(self, added: Iterable[GalleryFace]) -> "Gallery":
         """Return this gallery with further faces, whose crops are stored already."""
-        return replace(self, faces=tuple(sorted([*self.faces, *added], key=face_order)), stamp="")
+        new = FaceTable.of(added, self.embedding_size)
+        return replace(self, faces=self.faces.with_faces(new), stamp="")
 
     def renamed(self, names: Mapping[str, str]) -> "Gallery":
-        """Return this gallery with each person under the name that `names` has for them.
+        """Return this gallery with the people in `names` under the names that it has for them.
 
         Of faces that become the same (photo and box) one stays.
         """
-        faces = {
-            (names[face.person], face.photo_id, face.box): replace(face, person=names[face.person])
-            for face in reversed(self.faces)
-        }
-        return replace(self, faces=tuple(sorted(faces.values(), key=face_order)), stamp="")
+        changed = {old: new for old, new in names.items() if old != new}
+        rows = np.flatnonzero(self.faces.where("person", changed))
+        persons = [changed[face.person] for face in self.faces.take(rows)]
+        return replace(self, faces=self.faces.with_persons(rows, persons), stamp="")
 
     def store_face(
         self,
@@ -160,10 +159,9 @@ class Gallery:
         """Return this gallery with these `aliases` instead of its current ones."""
         return replace(self, aliases=dict(aliases), stamp="")
 
-    def without(self, is_removed: Callable[[GalleryFace], bool]) -> "Gallery":
-        """Return this gallery without the faces for which `is_removed` is true."""
-        kept = tuple(face for face in self.faces if not is_removed(face))
-        return replace(self, faces=kept, stamp="")
+    def without(self, removed: np.ndarray) -> "Gallery":
+        """Return this gallery without the faces `removed`, bool (M,)."""
+        return replace(self, faces=self.faces.take(~removed), stamp="")
 
     def statement(self) -> dict[str, Any]:
         """Return what the gallery states beside its faces."""
@@ -175,17 +173,18 @@ class Gallery:
             "schema_version": self.format_version,
         }
 
-    def save(self) -> None:
-        """Replace the saved gallery, and delete the crops of removed faces.
+    def save(self) -> "Gallery":
+        """Replace the saved gallery, and delete the crops of removed faces; return it as saved.
 
         Raises:
             FaceOpsError: it cannot be written.
-            ValueError: the gallery is of format 1; see `locked_gallery`.
+            ValueError: the gallery is of an earlier format; see `locked_gallery`.
         """
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"{self.storage} is of format {self.format_version}, migrate it first")
-        self.storage.write(self.statement(), self.faces)
+        faces = self.storage.write(self.statement(), self.faces)
         remove_unfinished(self.place)
+        return replace(self, faces=faces)
 
 
 @contextmanager

@@ -117,17 +117,17 @@ def admit_confirmed(
     """
     done = Admission()
     decided = DecidedFaces(decisions, gallery)
-    gone = {id(face) for face in gallery.faces if _is_withdrawn(face, decided)}
-    kept = gallery.without(lambda face: id(face) in gone) if gone else gallery
+    gone = _withdrawn(gallery, decided)
+    kept = gallery.without(gone) if gone.any() else gallery
     checked = _checked(kept, decided, bundle, store)
-    if not gone and not checked:
+    if not gone.any() and not checked:
         return done
     try:
         # Before photos are opened: the gallery may be in use, or read-only.
         with locked_gallery(gallery.place, gallery.contract_id) as saved:
-            if gone:
-                saved.without(lambda face: _is_withdrawn(face, decided)).save()
-        done.withdrawn.update(face.person for face in gallery.faces if id(face) in gone)
+            if gone.any():
+                saved.without(_withdrawn(saved, decided)).save()
+        done.withdrawn.update(gallery.faces.take(gone).texts("person"))
         opening = _open_candidates(kept, bundle, checked, settings)
         waiting: list[_Opened] = []
         for opened in track(opening, "admit confirmed faces", after_s=2):
@@ -153,7 +153,7 @@ def expected_gallery(
     no crop. It keeps its stamp.
     """
     decided = DecidedFaces(decisions, gallery)
-    kept = gallery.without(lambda face: _is_withdrawn(face, decided))
+    kept = gallery.without(_withdrawn(gallery, decided))
     taken, added = _from_albums(kept), list[GalleryFace]()
     for person, (passing, _) in _checked(kept, decided, bundle, store).items():
         added += [
@@ -166,6 +166,14 @@ def expected_gallery(
     return replace(kept.with_faces(added), stamp=gallery.stamp)
 
 
+def _withdrawn(gallery: Gallery, decided: DecidedFaces) -> np.ndarray:
+    """Return which faces, bool (M,), are not their person's any more."""
+    withdrawn = gallery.faces.where("photo_id", decided.decisions.photos())
+    rows = np.flatnonzero(withdrawn)
+    withdrawn[rows] = [_is_withdrawn(face, decided) for face in gallery.faces.take(rows)]
+    return withdrawn
+
+
 def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
     """Return whether the face is not its person's any more.
 
@@ -173,8 +181,6 @@ def _is_withdrawn(face: GalleryFace, decided: DecidedFaces) -> bool:
     album stays where the journal does not know that it ever was, as in galleries from before.
     """
     decisions = decided.decisions
-    if face.photo_id not in decisions.photos():
-        return False
     place = decisions.match(face.photo_id, [face.box])[0]
     if place is not None and face.person in map(decided.name_of, place.refused):
         return True
@@ -216,11 +222,10 @@ def _pending(
     """Return the faces that may enter the gallery by person, the best ones first."""
     decisions = decided.decisions
     owners: dict[str, str] = {}  # of faces in the gallery, by the entry that confirms them
-    for face in gallery.faces:
-        if face.photo_id in decisions.photos():
-            place = decisions.match(face.photo_id, [face.box])[0]
-            if place is not None and place.person:
-                owners[place.entry] = face.person
+    for face in gallery.faces.take(gallery.faces.where("photo_id", decisions.photos())):
+        place = decisions.match(face.photo_id, [face.box])[0]
+        if place is not None and place.person:
+            owners[place.entry] = face.person
     taken = _from_albums(gallery)
     wanted: dict[str, dict[str, str]] = defaultdict(dict)  # person by entry, by photo
     for photo_id in decisions.photos():
@@ -263,7 +268,7 @@ def _pending(
 
 
 def _from_albums(gallery: Gallery) -> Counter[str]:
-    return Counter(face.person for face in gallery.faces if face.origin in FROM_ALBUMS)
+    return Counter(gallery.faces.take(gallery.faces.where("origin", FROM_ALBUMS)).texts("person"))
 
 
 def _open_candidates(
@@ -327,7 +332,9 @@ def _save(
         embeddings = bundle.embed(np.stack([face.crop for _, face in faces]))
         with locked_gallery(gallery.place, gallery.contract_id) as saved:
             now = Decisions.load(gallery.place)  # somebody may have been forgotten since
-            there = {(face.photo_id, face.box) for face in saved.faces}
+            photos = [one.photo_id for one, _ in faces]
+            enrolled = saved.faces.take(saved.faces.where("photo_id", photos))
+            there = {(face.photo_id, face.box) for face in enrolled}
             added = [
                 saved.store_face(
                     one.person, (one.photo_id, _shown(one, root)), face, embedding, CONFIRMED

@@ -33,7 +33,9 @@ class Kind:
 
 
 PHOTOS = Kind("photos")
-GALLERY = Kind("a gallery", ("gallery.json", "faces.copy.parquet"), closed=True)
+GALLERY = Kind(
+    "a gallery", ("gallery.json", "copy/gallery.json", "faces.copy.parquet"), closed=True
+)
 BUNDLE = Kind("a release bundle", ("embedder.onnx",), closed=True)
 RESULTS = Kind("results of identify", ("state.sqlite", "faces.jsonl"))
 DATA_SET = Kind("a data set", ("sources.json",))

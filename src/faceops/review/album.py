@@ -177,10 +177,12 @@ class Album(AlbumViews):
         with self._live.lock:
             album, folder, batch = self._album, self._live.place, new_batch()
             gone, kept = self._name_of(album, gone), self._name_of(album, kept)
-            embeddings = album.gallery.embeddings[[one == gone for one in album.gallery.persons]]
+            faces = album.gallery.faces
+            is_gone = faces.where("person", [gone])
+            embeddings = faces.embeddings[is_gone]
             if not len(embeddings):
                 embeddings = album.photos.embeddings[lists.person_rows(album, gone)]
-            others = album.gallery.without(lambda face: face.person == gone)
+            others = album.gallery.without(is_gone)
             if not trust and (question := self._disagreement(embeddings, kept, others)):
                 return Outcome(question=question)
             name, _ = self._change_people(

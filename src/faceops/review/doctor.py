@@ -263,7 +263,6 @@ def enrolled_face(gallery: Gallery, crop_id: str) -> GalleryFace:
     Raises:
         UsageError: there is none.
     """
-    for face in gallery.faces:
-        if face.crop_id == crop_id:
-            return face
+    for face in gallery.faces.take(gallery.faces.where("crop_id", [crop_id])):
+        return face
     raise UsageError("this face is not in the gallery any more; load the page again.")

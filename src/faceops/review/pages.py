@@ -357,7 +357,8 @@ class Pages:
     def _portraits(self, name: str) -> list[str]:
         """Return pictures of a person, that of the card first."""
         card = self._card(name)
-        own = [face for face in self._album.decided().gallery.faces if face.person == name]
+        faces = self._album.decided().gallery.faces
+        own = list(faces.take(faces.where("person", [name])))
         own.sort(key=lambda face: -face.quality)
         first = [_portrait(card, 240)] if card.key or not own else []
         return [*first, *(enrolled(face.crop_id) for face in own)][:_PORTRAITS]

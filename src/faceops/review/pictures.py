@@ -65,7 +65,7 @@ def enrolled_picture(gallery: Gallery, crop_id: str) -> bytes:
     Raises:
         UsageError: no enrolled face has it.
     """
-    if crop_id and any(face.crop_id == crop_id for face in gallery.faces):
+    if crop_id and gallery.faces.where("crop_id", [crop_id]).any():
         try:
             return gallery.storage.png(crop_id)
         except OSError:

@@ -130,7 +130,8 @@ def forget_person(
         def is_shown(name: str) -> bool:
             return is_person(name) or person_key(name) in found.shown
 
-        faces = [face for face in gallery.faces if is_person(face.person)]
+        is_theirs = gallery.faces.where("person", filter(is_person, gallery.people))
+        faces = list(gallery.faces.take(is_theirs))
         storage = gallery.storage
         crops = []
         for face in faces:
@@ -148,7 +149,7 @@ def forget_person(
         sidecars = forget_in_sidecars(photo_folders, is_shown, is_mentioned)
         absent = [valid_unicode(str(folder)) for folder in folders if folder not in present]
         unreachable = [*absent, *sidecars.unreachable]
-        rest = gallery.without(lambda face: is_person(face.person))
+        rest = gallery.without(is_theirs)
         if not unreachable and not sidecars.found:
             aliases = {old: new for old, new in gallery.aliases.items() if old not in keys}
         else:  # the names that only the journal has are needed too

@@ -98,8 +98,8 @@ def name_unknown(
 
     gallery_now = gallery.as_saved()
     summary = identify(latest.photos, gallery_now, bundle, out, latest.settings(threads))
-    now = Gallery.open(gallery_dir).persons.count(name)
-    return Naming(unknown, name, len(faces), now - gallery.persons.count(name), summary)
+    now = Gallery.open(gallery_dir).count_of(name)
+    return Naming(unknown, name, len(faces), now - gallery.count_of(name), summary)
 
 
 def _faces_of(
