@@ -2,6 +2,8 @@
 #   docker build -t faceops .
 #   docker run --user "$(id -u)" -v "$PWD:/here" -w /here faceops enrol people
 #   docker run --user "$(id -u)" -v "$PWD:/here" -w /here faceops identify photos --out found
+# Target `worker`: identification on several machines (docker-compose.scale.yml): the command, the
+# flows, Dask, Prefect, MLflow, object stores and PostgreSQL, without what only rebuilding uses.
 # Target `rebuild`: everything, working on a mounted clone of the repository:
 #   docker build --target rebuild -t faceops-rebuild .
 #   docker run --user "$(id -u)" -v "$PWD:/repository" -w /repository --entrypoint dvc \
@@ -20,8 +22,34 @@ RUN uv pip install -c requirements.lock .
 # Those of the published release: the image names people without a network.
 RUN FACEOPS_CACHE=/opt/faceops /opt/faceops/bin/faceops weights fetch yunet onet sface dlib
 
+FROM builder AS identify-builder
+RUN apt-get update && apt-get install -y --no-install-recommends binutils
+# Nothing of this is loaded. libonnxruntime.so is for C programs, the module has its own; Arrow's
+# libarrow_python.so and .so.N.N.N are copies of .so.N. Symbol tables are stripped from modules and
+# Arrow's libraries only: other bundled libraries may break when they are stripped.
+RUN cd /opt/faceops/lib/python3*/site-packages \
+  && rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
+    onnxruntime/capi/libonnxruntime.so* onnxruntime/tools onnxruntime/transformers \
+    pyarrow/*flight* pyarrow/include pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.* \
+    numpy/f2py numpy/distutils \
+  && find . -type d -name tests -prune -exec rm -rf {} + \
+  && find . -name '*.py[ix]' -delete -o -name '*.pxd' -delete -o -name '*.a' -delete \
+  && strip --strip-unneeded pyarrow/*.so* $(find . -name '*.cpython-*.so' -o -name '*.abi3.so')
+# The commands still work, from the nets to the report.
+RUN cd "$(mktemp -d)" && mkdir -p people/nobody && export FACEOPS_WEIGHTS=/opt/faceops/weights \
+  && /opt/faceops/bin/python -c \
+    "from PIL import Image; Image.effect_noise((99, 99), 9).save('people/nobody/noise.jpg')" \
+  && /opt/faceops/bin/faceops enrol people && /opt/faceops/bin/faceops identify people --out found
+
+FROM builder AS worker-builder
+# boto3 is for MLflow's artifacts in a store; the extra s3 has only its core.
+RUN printf '%s; python_version < "3"\n' torch torchvision onnxscript dvc >without.txt \
+  && uv pip install -c requirements.lock --overrides without.txt '.[s3,postgres,dask]' boto3
+COPY flows /opt/faceops/flows
+RUN PYTHONPATH=/opt/faceops /opt/faceops/bin/python -m flows.identify --help >/dev/null
+
 FROM builder AS rebuild-builder
-RUN uv pip install -c requirements.lock '.[rebuild]'
+RUN uv pip install -c requirements.lock '.[rebuild,s3,postgres,dask]' boto3
 
 FROM python:3.12-slim AS runtime
 # Any user may write to the home and its caches: `--user` has no passwd entry and so no home.
@@ -30,9 +58,8 @@ RUN useradd --create-home --uid 10001 faceops \
 ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1 \
   HOME=/home/faceops FACEOPS_CACHE=/home/faceops/.cache/faceops FACEOPS_WEIGHTS=/opt/faceops/weights
 WORKDIR /home/faceops
-# It loads the command, its packages and the catalogue of weights.
-HEALTHCHECK --interval=5m --timeout=30s --start-period=10s \
-  CMD ["faceops", "weights", "list", "--json"]
+# It loads the command, but no nets.
+HEALTHCHECK --interval=5m --timeout=30s --start-period=10s CMD ["faceops", "--version"]
 ENTRYPOINT ["faceops"]
 CMD ["--help"]
 
@@ -42,6 +69,13 @@ RUN apt-get update && apt-get install -y --no-install-recommends git \
 COPY --from=rebuild-builder /opt/faceops /opt/faceops
 USER faceops
 
+FROM runtime AS worker
+COPY --from=worker-builder /opt/faceops /opt/faceops
+ENV PYTHONPATH=/opt/faceops
+USER faceops
+
 FROM runtime AS identify
-COPY --from=builder /opt/faceops /opt/faceops
+COPY --from=identify-builder /opt/faceops /opt/faceops
+# With a read-only root, /tmp is the one place to write in.
+ENV FACEOPS_CACHE=/tmp/faceops
 USER faceops

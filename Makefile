@@ -16,10 +16,10 @@ UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo repro mlflow up down check test lint format lock sbom wheel clean
+.PHONY: help setup weights demo repro mlflow up down check test container-test lint format lock sbom wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 # The first interpreter that runs, is new enough and can make environments. A name on the PATH may be
 # a version manager's shim, or belong to an incomplete .venv.
@@ -128,6 +128,10 @@ check: lint ## Check style and types, then run the fast tests: 90 seconds on two
 # One thread a worker: the workers share the cores.
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time
 	@$(QUIETLY) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
+
+container-test: setup ## Build the images and run them, and what docker-compose.scale.yml starts: LFW=DIR
+	@$(QUIETLY) python -m benchmarks.containers --lfw "$(LFW)"
+	@$(QUIETLY) python -m benchmarks.compose
 
 lint: setup ## Check style and types
 	@ruff check .

@@ -25,18 +25,31 @@ PAGES = sorted([README, CARD, *(ROOT / "docs").glob("*.md")])
 README_LIMIT = 10_000  # bytes
 
 SECTIONS = {field.alias or name: field for name, field in Params.model_fields.items()}
-TRACKED = ("src", "tests", "docs", "flows", "experiments", "benchmarks", "demo.py", ".dvc", ".ci")
+TRACKED = (
+    "src",
+    "tests",
+    "docs",
+    "flows",
+    "experiments",
+    "benchmarks",
+    "deploy",
+    "demo.py",
+    ".dvc",
+    ".ci",
+)
 ROOT_FILE = re.compile(r"[A-Za-z][\w-]*\.(?:yaml|yml|toml|dvc)|Dockerfile|Makefile|[A-Z_]+\.md")
 # Programs of others that code blocks may call.
 OTHER_PROGRAMS = {
     *(
         "cd",
+        "cp",
         "curl",
         "docker",
         "dvc",
         "echo",
         "eval",
         "git",
+        "kubectl",
         "mlflow",
         "openssl",
         "pip",

@@ -1,28 +1,69 @@
-"""docker-compose.yml, as far as it can be checked without building its images."""
+"""The compose files, as far as they can be checked without building their images.
 
+`python -m benchmarks.compose` starts the services of docker-compose.scale.yml.
+"""
+
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+FILES = ("docker-compose.yml", "docker-compose.scale.yml")
 
-def test_docker_accepts_the_file(repository: Path) -> None:
+
+def services(repository: Path, file: str = "docker-compose.scale.yml") -> dict[str, dict[str, Any]]:
+    return yaml.safe_load((repository / file).read_text("utf-8"))["services"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_docker_accepts_the_file(repository: Path, file: str) -> None:
     docker = shutil.which("docker")
     command = [docker or "docker", "compose"]
     if not docker or subprocess.run([*command, "version"], capture_output=True).returncode:
         pytest.skip("docker compose is not installed")
-    subprocess.run([*command, "config", "--quiet"], cwd=repository, check=True)
+    settings = {"POSTGRES_PASSWORD": "a", "S3_ACCESS_KEY": "b", "S3_SECRET_KEY": "c"}
+    command += ["--file", file, "config", "--quiet"]
+    subprocess.run(command, cwd=repository, check=True, env=os.environ | settings)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_ports_are_published_on_this_machine_only(repository: Path, file: str) -> None:
+    for service in services(repository, file).values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_passwords_come_from_the_environment(repository: Path) -> None:
+    example = (repository / "deploy/scale.env.example").read_text("utf-8")
+    for service in services(repository).values():
+        for name, value in service.get("environment", {}).items():
+            if name.endswith(("PASSWORD", "ACCESS_KEY", "ACCESS_KEY_ID")):
+                variable, _, rest = value.removeprefix("${").partition(":?")
+                assert rest.endswith(" .env}") and f"{variable}=" in example
+
+
+def test_only_what_decides_gets_the_password_of_the_gallery(repository: Path) -> None:
+    known = [k for k, v in services(repository).items() if "PGPASSWORD" in v.get("environment", {})]
+    assert known == ["mlflow", "prefect", "identify"]
+
+
+def test_own_services_cannot_write_into_their_image(repository: Path) -> None:
+    own = [s for s in services(repository).values() if s["image"] == "faceops-worker"]
+    assert len(own) == 6
+    assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in own)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlflow", "prefect"])
+@pytest.mark.parametrize("name", ["mlflow", "prefect", "scheduler", "worker"])
 def test_the_installed_servers_know_the_options_of_the_services(
     repository: Path, name: str
 ) -> None:
-    service = yaml.safe_load((repository / "docker-compose.yml").read_text("utf-8"))["services"]
-    command = ["python", "-m", *service[name]["entrypoint"], "--help"]
+    command = ["python", "-m", *services(repository)[name]["entrypoint"], "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    unknown = [word for word in service[name]["command"] if word.partition("=")[0] not in text]
+    both = [services(repository, file).get(name, {"command": []}) for file in FILES]
+    options = [word.partition("=")[0] for service in both for word in service["command"]]
+    unknown = [option for option in options if option.startswith("--") and option not in text]
     assert unknown == []

@@ -1,0 +1,53 @@
+"""deploy/kubernetes: schemas, and what its pods may do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
+DOCUMENTS = [
+    pytest.param(document, id=f"{document['kind']}-{document['metadata']['name']}")
+    for path in sorted(FOLDER.glob("*.yaml"))
+    for document in yaml.safe_load_all(path.read_text("utf-8"))
+]
+
+
+def pods(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the specs of pods in a document."""
+    if "containers" in document:
+        yield document
+    for value in document.values():
+        if isinstance(value, dict):
+            yield from pods(value)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_schema_of_kubernetes_accepts(document: dict[str, Any]) -> None:
+    validation = pytest.importorskip("kubernetes_validate")
+    validation.validate(document, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_pods_run_without_rights(document: dict[str, Any]) -> None:
+    for pod in pods(document):
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+            assert "env" not in container  # all by reference
+
+
+def test_the_containers_run_what_compose_runs(repository: Path) -> None:
+    """A wrong option in one of them is found where compose's is."""
+    text = (repository / "docker-compose.scale.yml").read_text("utf-8")
+    for document in DOCUMENTS:
+        for pod in pods(document.values[0]):
+            for container in pod["containers"]:
+                options = [word for word in container["args"] if word.startswith("--")]
+                names = [word.partition("=")[0] for word in options]
+                assert [name for name in names if name not in text] == []
