@@ -4,6 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
+import faceops.base.nearest
 from faceops.base.nearest import Index, nearest
 
 
@@ -49,54 +50,50 @@ def faces() -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-@pytest.mark.parametrize("codes", [False, True])
+@pytest.mark.parametrize("lists", [False, True])
 def test_an_index_finds_nearly_all_and_its_similarities_are_exact(
-    codes: bool, faces: np.ndarray
+    lists: bool, faces: np.ndarray
 ) -> None:
-    index = Index(faces, exact_rows=100, codes=codes)
+    index = Index(faces, exact_rows=100, lists=lists)
     assert not index.is_exact
     expected, _ = nearest(faces[::7], faces, 5)
-    found, similarities = index.search(faces[::7], 40)
+    found, similarities = index.search(faces[::7], 5, 60)
     shared = [len({*a} & {*b}) / 5 for a, b in zip(expected, found.tolist(), strict=True)]
     assert np.mean(shared) >= 0.97
     products = np.einsum("qd,qkd->qk", faces[::7].astype(float), faces[found].astype(float))
-    there = found >= 0
-    assert similarities[there] == pytest.approx(products[there], abs=1e-6)
-    assert np.isneginf(similarities[~there]).all()
-    assert (np.diff(similarities[:, :5], axis=1) <= 0).all()
+    assert similarities == pytest.approx(products, abs=1e-6)
+    assert (np.diff(similarities, axis=1) <= 0).all()
+    found, similarities = index.search(faces[:2], 3005)
+    beyond = 3000 if not lists else int((found >= 0).sum(axis=1).max())
+    assert (found[:, beyond:] == -1).all() and np.isneginf(similarities[:, beyond:]).all()
+    assert all(len({*row}) == np.count_nonzero(row >= 0) + 1 for row in found)
 
 
 def test_up_to_a_size_an_index_is_exact(faces: np.ndarray) -> None:
     index = Index(faces, exact_rows=len(faces))
-    assert index.is_exact and not index.arrays
+    assert index.is_exact
     for one, other in zip(index.search(faces[:9], 4), nearest(faces[:9], faces, 4), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_same_vectors_give_the_same_index_by_any_number_of_threads(faces: np.ndarray) -> None:
-    one, other = (Index(faces, exact_rows=0, threads=threads) for threads in (1, 2))
-    assert one.arrays.keys() == other.arrays.keys()
-    for name, values in one.arrays.items():
-        np.testing.assert_array_equal(values, other.arrays[name])
-    again = Index(faces, exact_rows=0, known=one.arrays)
-    assert again.is_known and not one.is_known
-    for a, b in zip(one.search(faces[:99], 9), again.search(faces[:99], 9), strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("lists", [False, True])
+def test_the_same_vectors_give_the_same_index_by_any_number_of_threads(
+    lists: bool, faces: np.ndarray
+) -> None:
+    found = [
+        Index(faces, exact_rows=0, lists=lists, threads=threads).search(faces[:99], 9)
+        for threads in (1, 2)
+    ]
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
-def test_arrays_of_other_vectors_or_damaged_ones_are_not_used(faces: np.ndarray) -> None:
-    arrays = Index(faces, exact_rows=0).arrays
-    changed = faces.copy()
-    changed[5] = changed[6]
-    assert not Index(changed, exact_rows=0, known=arrays).is_known
-    for damaged in (
-        {},
-        {**arrays, "lists": arrays["lists"][:-1]},
-        {**arrays, "lists": arrays["lists"] + 1000},
-        {**arrays, "lists": arrays["lists"].astype(float)},
-        {**arrays, "centres": arrays["centres"][:, :-1]},
-        {**arrays, "centres": arrays["centres"] * np.nan},
-    ):
-        index = Index(faces, exact_rows=0, known=damaged)
-        assert not index.is_known
-        np.testing.assert_array_equal(index.arrays["lists"], arrays["lists"])
+def test_making_a_large_index_is_told(
+    faces: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faceops.base.nearest, "_TOLD_AFTER_S", 1000)
+    Index(faces, "faces", exact_rows=0)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(faceops.base.nearest, "_TOLD_AFTER_S", 0)
+    Index(faces, "faces", exact_rows=0)
+    assert "made an index of 3,000 faces in " in capsys.readouterr().err

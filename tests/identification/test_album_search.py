@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from faceops.base.reasons import Reason
+from faceops.base.reasons import Reason, reason_code
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import album_search
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
@@ -107,6 +107,58 @@ def test_refused_people_are_not_ranked(
     assert found.people[0].tolist() == [-1, -1]
     assert np.isnan(found.probabilities[0]).all() and np.isnan(found.distances[0]).all()
     np.testing.assert_array_equal(found.people[1:], free.people[1:])
+
+
+@pytest.fixture(scope="module")
+def crowd(normalisation: Normalisation) -> tuple[np.ndarray, Gallery]:
+    """Faces of 2,000 people, of whom each second one resembles the one before, and a gallery."""
+    draw = np.random.default_rng(11)
+    people = draw.normal(size=(2000, SIZE))
+    people[1::2] = people[::2] + 0.15 * draw.normal(size=(1000, SIZE))  # lookalikes
+    rows = np.repeat(people, 2, axis=0) + 0.5 * draw.normal(size=(4000, SIZE))
+    probes = people[::5] + 0.5 * draw.normal(size=(400, SIZE))
+    return unit(probes), gallery_of(unit(rows), np.repeat(np.arange(2000), 2))
+
+
+def test_candidates_are_ranked_as_all_people_are_lookalikes_too(
+    crowd: tuple[np.ndarray, Gallery],
+    normalisation: Normalisation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probes, gallery = crowd
+    faces = np.concatenate([probes, faces_of(np.random.default_rng(12), np.arange(400))])
+    everybody = AlbumSearch.of_no_album(normalisation, gallery).rank(faces)
+    monkeypatch.setattr(album_search, "EXACT_PEOPLE", 0)
+    search = AlbumSearch.of_no_album(normalisation, gallery)
+    found = search.rank(faces)
+    np.testing.assert_array_equal(found.people[:400], everybody.people[:400])
+    assert (found.people == everybody.people).mean() >= 0.999  # of strangers
+    same = found.people == everybody.people
+    np.testing.assert_allclose(found.scores[same], everybody.scores[same], atol=1e-4)
+    np.testing.assert_allclose(found.distances[same], everybody.distances[same], atol=1e-5)
+    assert (found.scores <= everybody.scores + 1e-4).all()  # nobody scores higher than exactly
+    limits = NamingLimits(0.5, 1.0, log_odds=float(np.median(everybody.scores[:400, 0])))
+    photos, none = np.arange(len(faces)), np.full(len(faces), -1, np.int8)
+    exact, fast = (decide(one, photos, none, limits) for one in (everybody, found))
+    assert (exact.reason == reason_code(Reason.AMBIGUOUS)).sum() >= 20
+    np.testing.assert_array_equal(fast.person, exact.person)
+    np.testing.assert_array_equal(fast.reason, exact.reason)
+
+
+def test_faces_with_refused_people_are_compared_with_everybody(
+    crowd: tuple[np.ndarray, Gallery],
+    normalisation: Normalisation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probes, gallery = crowd
+    faces = probes[:40]
+    free = AlbumSearch.of_no_album(normalisation, gallery).rank(faces)
+    refused = np.stack([np.arange(0, 40, 3), free.people[::3, 0]])
+    exact = AlbumSearch.of_no_album(normalisation, gallery).rank(faces, refused)
+    monkeypatch.setattr(album_search, "EXACT_PEOPLE", 0)
+    found = AlbumSearch.of_no_album(normalisation, gallery).rank(faces, refused)
+    np.testing.assert_array_equal(found.people, exact.people)
+    np.testing.assert_array_equal(found.people[::3, 0], free.people[::3, 1])
 
 
 def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisation) -> None:

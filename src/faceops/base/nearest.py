@@ -1,18 +1,14 @@
 """Nearest neighbours: the one module that uses FAISS.
 
-`nearest` compares all queries with all vectors. An `Index` does the same up to `EXACT_ROWS`
-vectors; above, it is an inverted file: vectors are in lists by the nearest of some centres, and a
-query is compared with the lists of the centres nearest to it. It may miss a neighbour. A similarity
-is always the inner product in float32 of the query and the caller's own vector.
-
-An index is a cache: `arrays` are its centres and the list of each vector, from which it is made
-again in a fraction of the time.
+`nearest` compares all queries with all vectors. An `Index` does the same up to a size; above, it
+finds candidates by short codes (product quantisation, Jegou et al. 2011) and compares them exactly.
+It may miss a neighbour; a similarity is always the inner product in float32 of the query and the
+caller's own vector. An index is made in seconds and never written: who is forgotten is in none.
 """
 
-import hashlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import faiss
@@ -26,8 +22,10 @@ EXACT_ROWS = 50_000  # up to here an index is exact
 PROBES = 32  # lists that are searched for a query
 _LISTS = 2.0  # times the root of the number of vectors
 _TRAINING = 40  # vectors for each list
+_CODED, _FEWEST = 20_000, 1_000  # vectors that codes are learnt from, at most and at least
 _BLOCK = 1 << 14  # vectors at a time: 8 MB of 128 numbers
-_COMPARED = 1 << 8  # queries whose candidates are compared exactly at a time
+_QUERIES = 1 << 10  # that are searched at a time
+_NUMBERS = 1 << 22  # of candidates that are compared exactly at a time: 16 MB
 _TOLD_AFTER_S = 2.0
 
 
@@ -77,22 +75,20 @@ def _nothing(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Index:
-    """The nearest of `vectors`, exact or by an inverted file; the same vectors give the same index.
+    """The nearest of `vectors`; the same vectors give the same index.
 
     Args:
         vectors: float32 (N, D), may be mapped from a file; the caller's own, which are not changed
             as long as the index is used.
         what: what the vectors are of, for progress and the message when making it takes seconds.
-        exact_rows: up to so many vectors are all compared with each query.
-        codes: keep short codes instead of a second copy of the vectors: a sixteenth of the memory.
-            Codes choose the candidates, which are then compared exactly, so ask for more of them.
-        known: `arrays` of an earlier index; damaged ones, or those of other vectors, are not used.
+        exact_rows: up to so many vectors, and up to 1,000, are all compared with each query.
+        lists: look only at vectors in the lists of the centres nearest to a query (an inverted
+            file), for as many queries as vectors. Else the codes of all vectors are compared, which
+            misses less. Codes take D / 8 bytes a vector with lists, else D / 4.
         threads: as of `nearest`.
 
     Attributes:
         is_exact: all vectors are compared.
-        arrays: from which the same index can be made faster; empty if it is exact or has codes.
-        is_known: made from `known`.
     """
 
     def __init__(
@@ -100,118 +96,82 @@ class Index:
         vectors: np.ndarray,
         what: str = "vectors",
         exact_rows: int = EXACT_ROWS,
-        codes: bool = False,
-        known: Mapping[str, np.ndarray] | None = None,
+        lists: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._vectors, self._codes, self._threads = vectors, codes, threads
-        self.is_exact, self.is_known = len(vectors) <= exact_rows, False
-        self.arrays: dict[str, np.ndarray] = {}
+        self._vectors, self._threads = vectors, threads
+        self.is_exact = len(vectors) <= max(exact_rows, _FEWEST)
         if self.is_exact:
             return
         start = time.monotonic()
+        self._index, learnt_from = _inverted(vectors) if lists else _codes_of_all(vectors)
+        draw, most = np.random.default_rng(0), min(len(vectors), learnt_from)
+        sample = np.sort(draw.choice(len(vectors), most, replace=False))
+        with _threads(1):  # in short steps, threads would wait for each other
+            self._index.train(_float32(vectors[sample]))
         with _threads(threads):
-            self._index = self._make(what, known)
-        taken = time.monotonic() - start
-        if not self.is_known and taken > _TOLD_AFTER_S:
+            blocks = range(0, len(vectors), _BLOCK)
+            for first in track(blocks, f"index of {what}", after_s=_TOLD_AFTER_S):
+                self._index.add(_float32(vectors[first : first + _BLOCK]))
+        if (taken := time.monotonic() - start) > _TOLD_AFTER_S:
             print(f"made an index of {len(vectors):,} {what} in {taken:.0f} s", file=sys.stderr)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows and similarities as `nearest`; -1 and -inf where lists hold no more."""
+    def search(
+        self, queries: np.ndarray, k: int, candidates: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and similarities as `nearest`; -1 and -inf where it finds no more.
+
+        The codes choose `candidates`, None: `k`, of which the `k` nearest are returned: codes order
+        them roughly, so more of them miss less.
+        """
         if self.is_exact:
             return nearest(queries, self._vectors, k, self._threads)
-        found, similarities = _nothing(len(queries), k)
-        if not k or not len(queries):
-            return found, similarities
+        indices, similarities = _nothing(len(queries), k)
+        most = max(k, candidates or 0)
+        if not k:
+            return indices, similarities
         with _threads(self._threads):
-            for start in range(0, len(queries), _BLOCK):
-                rows = slice(start, start + _BLOCK)
-                similarities[rows], found[rows] = self._index.search(_float32(queries[rows]), k)
-        if self._codes:
-            self._compare(queries, found, similarities)
-        similarities[found < 0] = -np.inf
-        return found, similarities
+            for start in range(0, len(queries), _QUERIES):
+                rows = _float32(queries[start : start + _QUERIES])
+                found = self._index.search(rows, most)[1]
+                block = slice(start, start + len(rows))
+                indices[block], similarities[block] = self._best(rows, found, k)
+        return indices, similarities
 
-    def _compare(self, queries: np.ndarray, found: np.ndarray, similarities: np.ndarray) -> None:
-        """Replace the similarities of codes, and sort by the exact ones."""
-        for start in range(0, len(queries), _COMPARED):
-            rows = slice(start, start + _COMPARED)
-            vectors = _float32(self._vectors[np.maximum(found[rows], 0)])
-            exact = np.einsum("qd,qkd->qk", _float32(queries[rows]), vectors)
-            exact[found[rows] < 0] = -np.inf
-            order = np.argsort(-exact, axis=1, kind="stable")
-            similarities[rows] = np.take_along_axis(exact, order, axis=1)
-            found[rows] = np.take_along_axis(found[rows], order, axis=1)
-
-    def _make(self, what: str, known: Mapping[str, np.ndarray] | None) -> faiss.IndexIVF:
-        count, size = self._vectors.shape
-        lists = max(1, round(_LISTS * count**0.5))
-        quantizer = faiss.IndexFlatIP(size)
-        index: faiss.IndexIVF
-        if self._codes:
-            parts = next(part for part in (size // 4, size // 2, size) if part and not size % part)
-            index = faiss.IndexIVFPQFastScan(
-                quantizer, size, lists, parts, 4, faiss.METRIC_INNER_PRODUCT
-            )
-            index.pq.cp.niter = 8
-        else:
-            index = faiss.IndexIVFFlat(quantizer, size, lists, faiss.METRIC_INNER_PRODUCT)
-            digest = _digest(self._vectors)
-            self.is_known = known is not None and _is_of(known, digest, (count, lists, size))
-        index.cp.seed, index.cp.niter, index.cp.spherical = 1, 8, True
-        index.cp.max_points_per_centroid = _TRAINING
-        index.nprobe = min(PROBES, lists)
-        if self.is_known and known is not None:
-            self.arrays = dict(known)
-            quantizer.add(self.arrays["centres"])
-            index.is_trained = True
-        else:
-            draw = np.random.default_rng(0)
-            sample = draw.choice(count, min(count, _TRAINING * lists), replace=False)
-            index.train(_float32(self._vectors[np.sort(sample)]))
-        places = []
-        starts = range(0, count, _BLOCK)
-        for start in track(starts, f"index of {what}", after_s=_TOLD_AFTER_S):
-            block = _float32(self._vectors[start : start + _BLOCK])
-            if self._codes:
-                index.add(block)
-                continue
-            place = self.arrays["lists"][start : start + _BLOCK] if self.is_known else (
-                quantizer.search(block, 1)[1][:, 0].astype(np.int32)
-            )  # fmt: skip
-            places.append(place)
-            own = np.arange(start, start + len(block)), place.astype(np.int64)
-            index.add_core(len(block), *map(faiss.swig_ptr, (block, *own)))
-        if not self._codes and not self.is_known:
-            centres = quantizer.reconstruct_n(0, lists)
-            self.arrays = {"digest": digest, "centres": centres, "lists": np.concatenate(places)}
-        return index
+    def _best(
+        self, queries: np.ndarray, found: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `k` nearest of the rows `found`, int64 (Q, C), and their similarities."""
+        exact = np.empty(found.shape, np.float32)
+        step = max(1, _NUMBERS // (found.shape[1] * queries.shape[1]))
+        for start in range(0, len(queries), step):
+            block = slice(start, start + step)
+            vectors = _float32(self._vectors[np.maximum(found[block], 0)])  # (B, C, D)
+            exact[block] = np.matmul(vectors, queries[block, :, None])[:, :, 0]
+        exact[found < 0] = -np.inf
+        order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(found, order, axis=1), np.take_along_axis(exact, order, axis=1)
 
 
-def _digest(vectors: np.ndarray) -> np.ndarray:
-    """Return uint8 (32,), of all numbers."""
-    digest = hashlib.blake2b(f"1 {vectors.shape}".encode(), digest_size=32)
-    for start in range(0, len(vectors), _BLOCK):
-        digest.update(_float32(vectors[start : start + _BLOCK]).data)
-    return np.frombuffer(digest.digest(), np.uint8)
+def _codes_of_all(vectors: np.ndarray) -> tuple[faiss.Index, int]:
+    """Return an empty index that compares all codes, and from how many vectors it learns them."""
+    size = vectors.shape[1]
+    parts = size // 2 if size % 2 == 0 else size
+    return faiss.IndexPQFastScan(size, parts, 4, faiss.METRIC_INNER_PRODUCT), _CODED
 
 
-def _is_of(
-    known: Mapping[str, np.ndarray], digest: np.ndarray, sizes: tuple[int, int, int]
-) -> bool:
-    """Return whether these are whole `Index.arrays` of N vectors, L lists and D numbers."""
-    if not {"digest", "centres", "lists"} <= {*known}:
-        return False
-    count, lists, size = sizes
-    centres, place = known["centres"], known["lists"]
-    return bool(
-        np.array_equal(known["digest"], digest)
-        and (centres.dtype, centres.shape) == (np.float32, (lists, size))
-        and (place.dtype, place.shape) == (np.int32, (count,))
-        and np.isfinite(centres).all()
-        and place.min() >= 0
-        and place.max() < lists
+def _inverted(vectors: np.ndarray) -> tuple[faiss.Index, int]:
+    """Return an empty inverted file of codes, and from how many vectors it learns its lists."""
+    count, size = vectors.shape
+    lists = max(1, round(_LISTS * count**0.5))
+    parts = next(part for part in (size // 4, size // 2, size) if part and not size % part)
+    index = faiss.IndexIVFPQFastScan(
+        faiss.IndexFlatIP(size), size, lists, parts, 4, faiss.METRIC_INNER_PRODUCT
     )
+    index.cp.seed, index.cp.niter, index.cp.spherical, index.pq.cp.niter = 1, 8, True, 8
+    index.cp.max_points_per_centroid = _TRAINING
+    index.nprobe = PROBES
+    return index, _TRAINING * lists
 
 
 def near_codes(codes: np.ndarray, most_bits: int, block: int = 256) -> Iterator[np.ndarray]:

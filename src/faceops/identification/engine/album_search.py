@@ -1,15 +1,20 @@
 """Search the enrolled people by scores that are normalised in one album.
 
 All faces are compared with all enrolled people, by matrix products over blocks of faces: 100,000
-against 5,000 take seconds.
+against 5,000 take seconds. Of more than `EXACT_PEOPLE` only the `CANDIDATES` are compared whom an
+index of their templates finds nearest to a face. They get the same scores: who is missed cannot be
+named, and nobody is named by another score. A score falls with the distance in each network, scaled
+by the face's and the person's deviation; the index takes the mean of the latter.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from faceops.base.nearest import Index
 from faceops.base.reasons import NO_REASON, Reason, reason_code
 from faceops.gallery.store import Gallery
 from faceops.identification.settings import FacePolicy
@@ -27,6 +32,10 @@ from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import sigmoid
 
 _CELLS, _MOST_ROWS = 1 << 22, 1024  # scores at a time: 16 MB, and about as much twice beside it
+EXACT_PEOPLE = 30_000  # up to here everybody is compared: as fast as an index
+# Of 200,000 people, 64 by inner products and 512 by codes hold the best two of each face of LFW.
+CANDIDATES, _BY_CODES = 128, 1024
+_NUMBERS = 1 << 22  # of candidates' templates at a time: 16 MB, and about as much twice beside it
 
 
 def refusals(photos: PhotoBlock, policy: FacePolicy) -> np.ndarray:
@@ -99,17 +108,22 @@ class AlbumSearch:
     Args:
         album: measured.
         gallery: with at least one face.
+        people: float32 (P, D), see `templates_of`, if they are known.
 
     Attributes:
         photos: the number of photos of each person.
         enrolled: see `effective_people`.
     """
 
-    def __init__(self, album: Album, gallery: Gallery) -> None:
+    def __init__(self, album: Album, gallery: Gallery, people: np.ndarray | None = None) -> None:
         self.album = album
         self.photos: list[int] = np.bincount(gallery.person_rows).tolist()
         self.enrolled = effective_people(self.photos)
-        self._people = album.cohort.describe(templates_of(album.cohort.normalisation, gallery))
+        cohort = album.cohort
+        people = templates_of(cohort.normalisation, gallery) if people is None else people
+        self._people = cohort.describe(people)
+        is_large = len(people) > EXACT_PEOPLE
+        self._index = Index(people, "people", exact_rows=0) if is_large else None
 
     @classmethod
     def of_run(
@@ -117,7 +131,7 @@ class AlbumSearch:
     ) -> "AlbumSearch":
         """Measure the album of `faces`, see `measure_album`."""
         people = templates_of(normalisation, gallery)
-        return cls(measure_album(normalisation, faces, people, photos), gallery)
+        return cls(measure_album(normalisation, faces, people, photos), gallery, people)
 
     @classmethod
     def of_no_album(cls, normalisation: Normalisation, gallery: Gallery) -> "AlbumSearch":
@@ -129,8 +143,9 @@ class AlbumSearch:
         """
         nothing = np.zeros((0, gallery.embedding_size), np.float32)
         album = measure_album(normalisation, nothing, nothing)
-        cohort = Cohort(normalisation, templates_of(normalisation, gallery)[:GALLERY_SAMPLE])
-        return cls(replace(album, cohort=cohort), gallery)
+        people = templates_of(normalisation, gallery)
+        cohort = Cohort(normalisation, people[:GALLERY_SAMPLE])
+        return cls(replace(album, cohort=cohort), gallery, people)
 
     def threshold(self, thresholds: Thresholds, budget: float) -> AlbumThreshold:
         """Return the threshold for `budget`; UsageError as `Thresholds.require`."""
@@ -152,23 +167,69 @@ class AlbumSearch:
         """
         excluded = np.zeros((2, 0), np.int64) if excluded is None else excluded
         ranked = Ranked.of_nobody(len(embeddings))
+        rest = np.arange(len(embeddings))
+        if self._index is not None:
+            rest = self._rank_candidates(self._index, embeddings, ranked, excluded[0])
         rows = max(1, min(_MOST_ROWS, _CELLS // len(self._people)))
-        for start in range(0, len(embeddings), rows):
-            self._rank_block(embeddings, slice(start, start + rows), ranked, excluded)
+        for start in range(0, len(rest), rows):
+            self._rank_block(embeddings, rest[start : start + rows], ranked, excluded)
         found = ranked.people >= 0
         ranked.probabilities[found] = sigmoid(ranked.scores[found])
         share = self.album.strangers_named(ranked.scores[:, 0], self.enrolled)
         return ranked._replace(stranger_share=share)
 
+    def _rank_candidates(
+        self, index: Index, embeddings: np.ndarray, ranked: Ranked, excluded: np.ndarray
+    ) -> np.ndarray:
+        """Rank the people whom the index finds; return the rows for which it does not suffice.
+
+        They are those in `excluded`, and those for which it finds fewer than two people.
+        """
+        cohort, size = self.album.cohort, embeddings.shape[1]
+        left = np.isin(np.arange(len(embeddings)), excluded)
+        described = cohort.describe(embeddings)
+        found, _ = index.search(self._queries(described), CANDIDATES, _BY_CODES)
+        step = max(1, _NUMBERS // (CANDIDATES * described.shape[1]))
+        for start in range(0, len(embeddings), step):
+            block = slice(start, start + step)
+            people, part = found[block], embeddings[block, None]
+            scores = cohort.verifier.logit(described[block, None], self._people[people])
+            scores[people < 0] = -np.inf
+            best = np.lexsort((people, -scores))[:, :2]  # of equals the first by name
+            people = np.take_along_axis(people, best, axis=1)
+            left[block] |= people[:, 1] < 0
+            ranked.people[block] = people
+            ranked.scores[block] = np.take_along_axis(scores, best, axis=1)
+            ranked.distances[block] = np.linalg.norm(part - self._people[people, :size], axis=2)
+        return np.flatnonzero(left)
+
+    def _queries(self, described: np.ndarray) -> np.ndarray:
+        """Return float32 (Q, D) whose inner products with templates nearly rank the scores.
+
+        The part of a score that depends on the template, with the people's mean 1 / deviation.
+        """
+        parts = []
+        for part, (raw, columns, at, weight) in enumerate(self.album.cohort.verifier.networks()):
+            scale = weight * (1 / described[:, at + 1] + self._sharpness[part])
+            parts.append(scale[:, None] * -raw.weight * described[:, columns])
+        return np.concatenate(parts, axis=1)
+
+    @cached_property
+    def _sharpness(self) -> list[float]:
+        """The people's mean 1 / deviation in each network."""
+        networks = self.album.cohort.verifier.networks()
+        return [float((1 / self._people[:, at + 1]).mean()) for _, _, at, _ in networks]
+
     def _rank_block(
-        self, embeddings: np.ndarray, block: slice, ranked: Ranked, excluded: np.ndarray
+        self, embeddings: np.ndarray, block: np.ndarray, ranked: Ranked, excluded: np.ndarray
     ) -> None:
-        """Fill the rows `block` of `ranked`, except for probabilities."""
+        """Fill the rows `block`, ascending, of `ranked`, except for probabilities."""
         part = embeddings[block]
         scores = self.scores(part)
         rows = np.arange(len(scores))
-        first, last = np.searchsorted(excluded[0], (block.start, block.start + len(part)))
-        scores[excluded[0, first:last] - block.start, excluded[1, first:last]] = -np.inf
+        if excluded.size:
+            own = np.flatnonzero(np.isin(excluded[0], block))
+            scores[np.searchsorted(block, excluded[0, own]), excluded[1, own]] = -np.inf
         for column in range(min(2, len(self._people))):
             person = scores.argmax(axis=1)
             score = scores[rows, person]
