@@ -56,6 +56,16 @@ def test_every_package_is_in_the_order(repository: Path) -> None:
     assert found - {"__init__", "__pycache__", "py"} == set(PACKAGES)  # py.typed
 
 
+def test_one_module_imports_faiss(repository: Path) -> None:
+    source = repository / "src/faceops"
+    own = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if "faiss" in {name.partition(".")[0] for name in imported_names(path)}
+    }
+    assert own == {"base/nearest.py"}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_from_packages_above_it(repository: Path, package: str) -> None:
     base = repository / "src/faceops"

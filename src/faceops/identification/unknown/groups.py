@@ -124,7 +124,7 @@ def linked_pairs(
     """
     count, links, index, parts = len(embeddings), MAX_LINKS, None, []
     if len(queries) * count > exact_pairs:
-        links, index = LINKS_OF_INDEX, Index(embeddings, "faces", exact_rows=0, codes=True)
+        links, index = LINKS_OF_INDEX, Index(embeddings, "faces", exact_rows=0, lists=True)
     for start in range(0, len(queries), _BLOCK):
         some = queries[start : start + _BLOCK]
         rows = embeddings[some]
