@@ -12,14 +12,17 @@ import pytest
 from tests.tiny_repository import TinyRepository, make_tiny
 
 if TYPE_CHECKING:
+    from faceops.gallery.storage import GalleryPlace
     from faceops.gallery.store import Gallery
     from faceops.registry.versions import Version
     from faceops.release.bundle import Bundle
     from tests.object_store import ObjectStoreServer
+    from tests.postgres_server import PostgresServer
 
 ROOT = Path(__file__).parent.parent
 # Fixtures whose tests keep together.
 COSTLY = ("tiny_repository", "store_folder", "prefect_server", "s3_server")
+POSTGRES = "postgres"  # the parameter of `place` whose tests keep together too, but are fast
 # Fixtures that take longer than a fast test may: the tests that use them are `slow`.
 SLOW = {*COSTLY, "synthetic_set", "sface_bundle"}
 
@@ -31,7 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = getattr(item, "fixturenames", ())
         if SLOW.intersection(used):
             item.add_marker("slow")
-        group = next((name for name in COSTLY if name in used), str(item.path))
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        in_database = "postgres_server" in used or any(value is POSTGRES for value in values)
+        other = POSTGRES if in_database else str(item.path)
+        group = next((name for name in COSTLY if name in used), other)
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -243,3 +249,23 @@ def s3(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.address)
     return s3_server, files(s3_server.address)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator["PostgresServer"]:
+    """A PostgreSQL server of the session."""
+    from tests.postgres_server import PostgresServer
+
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["folder", POSTGRES])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> "GalleryPlace":
+    """Where a new gallery can be made: a folder, then a database."""
+    if request.param != POSTGRES:
+        (tmp_path / "gallery").mkdir()
+        return tmp_path / "gallery"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_gallery()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.faces.detector import Box
-from faceops.gallery.crops import CROPS_FOLDER, crop_path, store_crop
+from faceops.gallery.crops import CROPS_FOLDER, crop_path, encode_crop
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace, encode_faces
 from faceops.gallery.folder import (
@@ -19,7 +19,8 @@ from faceops.gallery.folder import (
     GALLERY_FILE,
     SEGMENTS_FOLDER,
 )
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Entry
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 CONTRACT = "c" * 64
@@ -27,10 +28,13 @@ SIZE = 8  # values of an embedding
 BOX: Box = (10.0, 10.0, 40.0, 50.0)  # of a face that is decided about
 
 
-def make_face(folder: Path, person: str, seed: int = 1, quality: float = 0.8) -> GalleryFace:
-    """Return a random face whose crop is stored in the gallery `folder`."""
+def make_face(
+    gallery: GalleryPlace, person: str, seed: int = 1, quality: float = 0.8
+) -> GalleryFace:
+    """Return a random face whose crop is stored in `gallery`."""
     random = np.random.default_rng(seed)
     vector = random.standard_normal(SIZE).astype(np.float32)
+    crop = random.integers(0, 255, (112, 112, 3), dtype=np.uint8)
     return GalleryFace(
         person=person,
         photo_id=f"{seed:064x}",
@@ -39,25 +43,31 @@ def make_face(folder: Path, person: str, seed: int = 1, quality: float = 0.8) ->
         detector_score=0.9,
         quality=quality,
         embedding=vector / np.linalg.norm(vector),
-        crop_id=store_crop(folder, random.integers(0, 255, (112, 112, 3), dtype=np.uint8)),
+        crop_id=storage_of(gallery).store_png(encode_crop(crop)),
     )
 
 
-def make_gallery(folder: Path, faces: list[tuple[str, int]]) -> Gallery:
+def make_gallery(place: GalleryPlace, faces: list[tuple[str, int]]) -> Gallery:
     """Save a gallery of faces (person, seed)."""
-    gallery = Gallery(folder, CONTRACT, SIZE, crops_id="d" * 64)
-    gallery = gallery.with_faces(make_face(folder, person, seed) for person, seed in faces)
+    gallery = Gallery(place, CONTRACT, SIZE, crops_id="d" * 64)
+    gallery = gallery.with_faces(make_face(place, person, seed) for person, seed in faces)
     gallery.save()
     return gallery
 
 
 def decide(
-    gallery: Path, action: Action, name: str = "", *, photo: int = 9, box: Box = BOX, **more: str
+    gallery: GalleryPlace,
+    action: Action,
+    name: str = "",
+    *,
+    photo: int = 9,
+    box: Box = BOX,
+    **more: str,
 ) -> Entry:
     """Decide about a face of the photo with this number; return the entry."""
     person, entries = Decisions.load(gallery).naming(name) if name else ("", [])
     about = Entry(action, f"{photo:064x}", box, (200, 100), person, **more)  # type: ignore[arg-type]
-    return Journal(gallery).append([*entries, about])[-1]
+    return storage_of(gallery).journal().append([*entries, about])[-1]
 
 
 def segment_of(folder: Path, copy: bool = False) -> Path:

@@ -11,6 +11,7 @@ from faceops.gallery.decisions import Decisions
 from faceops.gallery.exchange import HERE, THERE, as_lines, find_conflicts, import_decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.people import merge, rename, split
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 from tests.gallery import gallery_files
 from tests.gallery.gallery_files import make_gallery
@@ -19,33 +20,44 @@ PEOPLE = [("Ann", 1), ("Ben", 2), ("Ben", 3)]
 BOX_THERE = (12.0, 9.0, 40.0, 50.0)  # of another detector
 
 
-def decide(folder: Path, action: Action, name: str = "", photo: int = 0, **more: str) -> Entry:
-    box = BOX_THERE if folder.name == "there" else gallery_files.BOX
-    return gallery_files.decide(folder, action, name, photo=photo, box=box, **more)
+def journal(gallery: GalleryPlace) -> Journal:
+    return storage_of(gallery).journal()
+
+
+def decide(
+    gallery: GalleryPlace, action: Action, name: str = "", photo: int = 0, **more: str
+) -> Entry:
+    box = BOX_THERE if str(gallery).endswith("there") else gallery_files.BOX
+    return gallery_files.decide(gallery, action, name, photo=photo, box=box, **more)
 
 
 @pytest.fixture
-def both(tmp_path: Path) -> tuple[Path, Path]:
-    """Two galleries of the same people with one common decision."""
-    here, there = tmp_path / "here", tmp_path / "there"
-    for folder in (here, there):
-        make_gallery(folder, PEOPLE)
+def both(
+    place: GalleryPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[GalleryPlace, Path]:
+    """Two galleries of the same people with one common decision; one may be in a database."""
+    monkeypatch.chdir(tmp_path)  # for exports
+    here, there = place, tmp_path / "there"
+    for one in (here, there):
+        make_gallery(one, PEOPLE)
     decide(here, Action.CONFIRM, "Ann", photo=9)
-    Journal(there).merge(Journal(here).entries())
+    journal(there).merge(journal(here).entries())
     return here, there
 
 
-def export(folder: Path) -> Path:
-    file = folder.with_suffix(".jsonl")
-    file.write_text(as_lines(Journal(folder).entries()), "utf-8")
+def export(gallery: GalleryPlace) -> Path:
+    file = Path(f"of_{Path(str(gallery)).name[:5]}.jsonl")
+    file.write_text(as_lines(journal(gallery).entries()), "utf-8")
     return file
 
 
-def names(folder: Path) -> list[str]:
-    return Gallery.open(folder).persons
+def names(gallery: GalleryPlace) -> list[str]:
+    return Gallery.open(gallery).persons
 
 
-def test_contradicting_sides_are_listed_and_the_later_one_holds(both: tuple[Path, Path]) -> None:
+def test_contradicting_sides_are_listed_and_the_later_one_holds(
+    both: tuple[GalleryPlace, Path],
+) -> None:
     here, there = both
     ignored = {"detail": Ignored.STRANGER}
     decide(here, Action.CONFIRM, "Ann", photo=1)
@@ -81,7 +93,7 @@ def test_contradicting_sides_are_listed_and_the_later_one_holds(both: tuple[Path
     assert (again.new, again.conflicts) == (0, [])
 
 
-def test_reviewers_who_decided_differently_are_found(both: tuple[Path, Path]) -> None:
+def test_reviewers_who_decided_differently_are_found(both: tuple[GalleryPlace, Path]) -> None:
     here, _ = both
     decide(here, Action.CONFIRM, "Ann", photo=1, by="eva")
     wrong = decide(here, Action.REFUSE, "Ann", photo=1, by="tom")
@@ -92,12 +104,12 @@ def test_reviewers_who_decided_differently_are_found(both: tuple[Path, Path]) ->
         ("eva", "Ann"),
         ("tom", "not Ann"),
     ]
-    Journal(here).append([Entry(Action.UNDO, detail=wrong.id)])
+    journal(here).append([Entry(Action.UNDO, detail=wrong.id)])
     assert find_conflicts(Decisions.load(here), lambda entry: entry.by) == []
 
 
 def test_the_gallery_follows_what_another_machine_did_to_its_people(
-    both: tuple[Path, Path],
+    both: tuple[GalleryPlace, Path],
 ) -> None:
     here, there = both
     rename(there, "Ann", "Anna")
@@ -112,7 +124,7 @@ def test_the_gallery_follows_what_another_machine_did_to_its_people(
 
 
 def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
-    both: tuple[Path, Path],
+    both: tuple[GalleryPlace, Path],
 ) -> None:
     here, there = both
     Gallery.open(there).without(
@@ -125,7 +137,7 @@ def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
 
 
 def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
-    both: tuple[Path, Path],
+    both: tuple[GalleryPlace, Path],
 ) -> None:
     here, there = both
     merge(here, "Ann", "Ben")
@@ -133,13 +145,13 @@ def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
     import_decisions(here, export(there))
     import_decisions(there, export(here))
     assert names(here) == names(there) == ["Ann"] * 3
-    entries = Journal(here).entries()
+    entries = journal(here).entries()
     assert import_decisions(here, export(there)).changes == []
-    assert Journal(here).entries() == entries
+    assert journal(here).entries() == entries
     assert split(here, "Ann", "Ben") == ("Ben", 3)  # the earlier merge holds again
 
 
-def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[Path, Path]) -> None:
+def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[GalleryPlace, Path]) -> None:
     here, there = both
     rename(there, "Ann", "Cy")
     rename(here, "Ben", "Cy")
@@ -162,23 +174,23 @@ def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[Path, Path])
     ],
 )
 def test_a_wrong_line_is_named_and_nothing_is_imported(
-    line: bytes, sentence: str, both: tuple[Path, Path]
+    line: bytes, sentence: str, both: tuple[GalleryPlace, Path]
 ) -> None:
     here, there = both
     decide(there, Action.CONFIRM, "Ben")
-    file, before = export(there), Journal(here).entries()
+    file, before = export(there), journal(here).entries()
     content = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([content[-1], line, *content]))
     with pytest.raises(FaceOpsError, match=sentence):
         import_decisions(here, file)
-    assert Journal(here).entries() == before
+    assert journal(here).entries() == before
     with pytest.raises(UsageError, match=r"none\.jsonl cannot be read"):
-        import_decisions(here, here / "none.jsonl")
+        import_decisions(here, there / "none.jsonl")
 
 
-def test_names_that_nobody_can_read_are_refused(both: tuple[Path, Path]) -> None:
+def test_names_that_nobody_can_read_are_refused(both: tuple[GalleryPlace, Path]) -> None:
     here, there = both
-    (named,) = Journal(there).append([Entry(Action.NAME, person="p", detail="A")])
+    (named,) = journal(there).append([Entry(Action.NAME, person="p", detail="A")])
     hostile = json.loads(named.as_json()) | {"detail": "\u202eAnn"}
     file = export(there)
     file.write_text(json.dumps(hostile), "utf-8")

@@ -11,6 +11,7 @@ import pytest
 from faceops.base.errors import DamageError, FaceOpsError
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.storage import GalleryPlace, storage_of
 
 PHOTO, OTHER_PHOTO = "a" * 64, "b" * 64
 BOX, BESIDE = (10.0, 10.0, 40.0, 50.0), (100.0, 10.0, 40.0, 50.0)
@@ -22,26 +23,27 @@ def about(action: Action, person: str = "", box: tuple = BOX, **more: str) -> En
     return Entry(action, photo, box, SIZE, person, **more)
 
 
-def decided(folder: Path, *entries: Entry) -> tuple[Decisions, list[Entry]]:
-    added = Journal(folder).append(entries)
-    return Decisions.load(folder), added
+def decided(place: GalleryPlace, *entries: Entry) -> tuple[Decisions, list[Entry]]:
+    added = storage_of(place).journal().append(entries)
+    return Decisions.load(place), added
 
 
-def test_a_gallery_without_a_journal_has_no_decisions(tmp_path: Path) -> None:
-    assert not Decisions.load(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_a_gallery_without_a_journal_has_no_decisions(place: GalleryPlace) -> None:
+    assert not Decisions.load(place)
+    assert storage_of(place).stamp() == ""
+    assert not isinstance(place, Path) or list(place.iterdir()) == []
 
 
-def test_a_confirmed_face_is_found_again_at_a_slightly_other_place(tmp_path: Path) -> None:
-    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"))
+def test_a_confirmed_face_is_found_again_at_a_slightly_other_place(place: GalleryPlace) -> None:
+    decisions, _ = decided(place, about(Action.CONFIRM, "ann"))
     near, far = (12.0, 8.0, 42.0, 50.0), (40.0, 10.0, 40.0, 50.0)
     place, nobody = decisions.match(PHOTO, [near, far])
     assert (place.person, nobody) == ("ann", None)
     assert decisions.match(OTHER_PHOTO, [BOX]) == [None]
 
 
-def test_two_faces_do_not_share_a_decision(tmp_path: Path) -> None:
-    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"))
+def test_two_faces_do_not_share_a_decision(place: GalleryPlace) -> None:
+    decisions, _ = decided(place, about(Action.CONFIRM, "ann"))
     worse = (14.0, 14.0, 40.0, 50.0)
     assert [place and place.person for place in decisions.match(PHOTO, [worse, BOX])] == [
         None,
@@ -49,7 +51,7 @@ def test_two_faces_do_not_share_a_decision(tmp_path: Path) -> None:
     ]
 
 
-def test_the_latest_decision_about_a_face_holds(tmp_path: Path) -> None:
+def test_the_latest_decision_about_a_face_holds(place: GalleryPlace) -> None:
     steps = [
         (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
         (about(Action.REFUSE, "ann"), ("", {"ann"}, "")),
@@ -58,35 +60,35 @@ def test_the_latest_decision_about_a_face_holds(tmp_path: Path) -> None:
         (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
     ]
     for entry, (person, refused, ignored) in steps:
-        decisions, _ = decided(tmp_path, entry)
-        (place,) = decisions.places(PHOTO)
-        assert (place.person, place.refused, place.ignored) == (person, refused, ignored)
+        decisions, _ = decided(place, entry)
+        (found,) = decisions.places(PHOTO)
+        assert (found.person, found.refused, found.ignored) == (person, refused, ignored)
 
 
-def test_undo_brings_back_what_held_before_and_can_be_undone(tmp_path: Path) -> None:
+def test_undo_brings_back_what_held_before_and_can_be_undone(place: GalleryPlace) -> None:
     first, second = about(Action.CONFIRM, "ann"), about(Action.CONFIRM, "ben")
-    decisions, _ = decided(tmp_path, first, second)
+    decisions, _ = decided(place, first, second)
     undo = Entry(Action.UNDO, detail=second.id)
     redo = Entry(Action.UNDO, detail=undo.id)
     both = Entry(Action.UNDO, detail=first.id), Entry(Action.UNDO, detail=second.id)
     for entries, people in (([undo], ["ann"]), ([redo], ["ben"]), (both, [])):
-        decisions.add(Journal(tmp_path).append(entries))
-        for known in (decisions, Decisions.load(tmp_path)):
+        decisions.add(storage_of(place).journal().append(entries))
+        for known in (decisions, Decisions.load(place)):
             assert [place.person for place in known.places(PHOTO)] == people
 
 
-def test_a_person_keeps_the_id_through_names_and_merging(tmp_path: Path) -> None:
+def test_a_person_keeps_the_id_through_names_and_merging(place: GalleryPlace) -> None:
     ann, entries = Decisions().naming("Ann Lee")
-    decisions, _ = decided(tmp_path, *entries, about(Action.CONFIRM, ann))
+    decisions, _ = decided(place, *entries, about(Action.CONFIRM, ann))
     assert decisions.person_id("ann-lee") == ann
-    decisions, _ = decided(tmp_path, Entry(Action.NAME, person=ann, detail="Ann King"))
+    decisions, _ = decided(place, Entry(Action.NAME, person=ann, detail="Ann King"))
     assert decisions.name(decisions.places(PHOTO)[0].person) == "Ann King"
     assert decisions.person_id("Ann Lee") != ann, "another person may have that name now"
     king, entries = decisions.naming("A. King")
     merging = Entry(Action.MERGE, person=ann, detail=king)
-    decisions, _ = decided(tmp_path, *entries, merging)
+    decisions, _ = decided(place, *entries, merging)
     assert decisions.name(ann) == "A. King"
-    decisions, _ = decided(tmp_path, Entry(Action.UNDO, detail=merging.id))
+    decisions, _ = decided(place, Entry(Action.UNDO, detail=merging.id))
     assert decisions.name(ann) == "Ann King"
 
 
@@ -122,11 +124,11 @@ def test_two_machines_give_the_same_id_to_a_name() -> None:
     assert Decisions().person_id("Ada_Lovelace") == Decisions().person_id("ada lovelace")
 
 
-def test_two_people_can_be_shown_under_one_name(tmp_path: Path) -> None:
+def test_two_people_can_be_shown_under_one_name(place: GalleryPlace) -> None:
     one, naming = Decisions().naming("Ann")
     two, more = Decisions().naming("Ann 2")
     showing = Entry(Action.SHOW, person=two, detail="Ann")
-    decisions, _ = decided(tmp_path, *naming, *more, showing)
+    decisions, _ = decided(place, *naming, *more, showing)
     assert [decisions.shown_name(name) for name in ("Ann", "Ann 2")] == ["Ann", "Ann"]
     assert decisions.person_id("Ann") == one
 
@@ -135,11 +137,11 @@ def same(photo_id: str = OTHER_PHOTO, of: str = PHOTO, size: tuple[int, int] = (
     return Entry(Action.SAME, photo_id, size=size, detail=of)
 
 
-def test_decisions_hold_for_a_photo_whose_file_was_written_anew(tmp_path: Path) -> None:
+def test_decisions_hold_for_a_photo_whose_file_was_written_anew(place: GalleryPlace) -> None:
     linked, half = same(), (5.0, 5.0, 20.0, 25.0)
-    decisions, (confirmed, _) = decided(tmp_path, about(Action.CONFIRM, "ann"), linked)
-    (place,) = decisions.places(OTHER_PHOTO)
-    assert (place.person, place.box, place.size) == ("ann", half, (100, 50))
+    decisions, (confirmed, _) = decided(place, about(Action.CONFIRM, "ann"), linked)
+    (shown,) = decisions.places(OTHER_PHOTO)
+    assert (shown.person, shown.box, shown.size) == ("ann", half, (100, 50))
     # What is decided about either copy holds for both, in the order of time.
     later = Entry(Action.REFUSE, OTHER_PHOTO, half, (100, 50), "ann")
     for entry, person in (
@@ -147,37 +149,39 @@ def test_decisions_hold_for_a_photo_whose_file_was_written_anew(tmp_path: Path) 
         (Entry(Action.UNDO, detail=later.id), "ann"),
         (Entry(Action.UNDO, detail=confirmed.id), None),
     ):
-        decisions.add(Journal(tmp_path).append([entry]))
-        for known in (decisions, Decisions.load(tmp_path)):
+        decisions.add(storage_of(place).journal().append([entry]))
+        for known in (decisions, Decisions.load(place)):
             for photo in (PHOTO, OTHER_PHOTO):
-                found = [place.person for place in known.places(photo)]
+                found = [one.person for one in known.places(photo)]
                 assert found == ([] if person is None else [person])
 
 
-def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place(tmp_path: Path) -> None:
+def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place(
+    place: GalleryPlace,
+) -> None:
     dropped = replace(about(Action.REFUSE, "ben"), size=(0, 0))
     half = Entry(Action.CONFIRM, OTHER_PHOTO, (50.0, 5.0, 20.0, 25.0), (100, 50), "ann")
-    decisions, _ = decided(tmp_path, dropped, same(), half)
+    decisions, _ = decided(place, dropped, same(), half)
     assert (50.0, 5.0, 20.0, 25.0) in [place.box for place in decisions.places(PHOTO)]
 
 
-def test_undoing_that_two_photos_are_the_same_parts_their_decisions(tmp_path: Path) -> None:
+def test_undoing_that_two_photos_are_the_same_parts_their_decisions(place: GalleryPlace) -> None:
     linked = same()
-    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"), linked)
+    decisions, _ = decided(place, about(Action.CONFIRM, "ann"), linked)
     assert len(decisions.places(OTHER_PHOTO)) == 1
-    decisions.add(Journal(tmp_path).append([Entry(Action.UNDO, detail=linked.id)]))
+    decisions.add(storage_of(place).journal().append([Entry(Action.UNDO, detail=linked.id)]))
     assert decisions.places(OTHER_PHOTO) == []
     assert decisions.same_content(PHOTO) == {PHOTO}
 
 
-def test_a_photo_that_was_changed_and_restored_ends(tmp_path: Path) -> None:
+def test_a_photo_that_was_changed_and_restored_ends(place: GalleryPlace) -> None:
     back = same(PHOTO, OTHER_PHOTO, SIZE)
-    decisions, _ = decided(tmp_path, about(Action.CONFIRM, "ann"), same(), back)
+    decisions, _ = decided(place, about(Action.CONFIRM, "ann"), same(), back)
     assert [place.box for place in decisions.places(PHOTO)] == [BOX]
 
 
-def test_why_a_face_was_not_admitted_is_no_decision(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+def test_why_a_face_was_not_admitted_is_no_decision(place: GalleryPlace) -> None:
+    journal = storage_of(place).journal()
     assert journal.tried("x") == {}
     (entry,) = journal.append([about(Action.CONFIRM, "ann")])
     journal.note_tried("x", {entry.id: "blurred"})

@@ -3,8 +3,12 @@
 import re
 
 # SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
-_CREDENTIALS = re.compile(r"(?<=:/)/(?:[^\s/:@]*:(?:[^\s?]*|[^\s/@]*)|[^\s/?#]*)@")
-_QUERY = re.compile(r"(://[^\s?'\"<>]*\?)[^\s'\"<>)]+")
+_CREDENTIALS = re.compile(
+    r"(?<=:/)/(?:[^\s/:@]*:(?:[^\s?]*|[^\s/@]*)|(?<!postgresql://)[^\s/?#]*)@"
+)
+# Shown is where a gallery in a database is: commands in messages need it.
+_PLACE = r"(?:(?:gallery|host|port|service|sslmode)=[\w./%-]*&?)+(?=[\s'\"<>),;:]|$)"
+_QUERY = re.compile(rf"(://[^\s?'\"<>]*\?)(?!{_PLACE})[^\s'\"<>)]+")
 
 
 def without_secrets(text: str) -> str:

@@ -12,8 +12,10 @@ import json
 import re
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,7 +25,7 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.gallery.check import require_sound
 from faceops.gallery.crops import CROPS_FOLDER
-from faceops.gallery.faces_file import encode_faces
+from faceops.gallery.faces_file import UNSAVED, encode_faces
 from faceops.gallery.folder import (
     DECISIONS_FILE,
     FACES_FILE,
@@ -32,6 +34,7 @@ from faceops.gallery.folder import (
     FolderStorage,
 )
 from faceops.gallery.outputs import has_content
+from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
 from faceops.gallery.store import Gallery, locked_gallery
 
 ARCHIVE_VERSION = 1
@@ -48,7 +51,7 @@ _MAX_ROWS, _MAX_EXPANSION = 1 / 16, 64
 _SMALL = 1 << 20  # bytes that any file may hold
 
 
-def export_gallery(folder: Path, archive: Path) -> Gallery:
+def export_gallery(place: GalleryPlace, archive: Path) -> Gallery:
     """Write the gallery to the file `archive`, replaced atomically; return the gallery.
 
     The gallery is locked. It must be sound, so that the archive can be imported.
@@ -57,19 +60,21 @@ def export_gallery(folder: Path, archive: Path) -> Gallery:
         UsageError: there is no gallery, or `archive` lies in it or is a folder.
         FaceOpsError: the gallery is damaged or in use, or the file cannot be written.
     """
-    if archive.is_dir() or archive.resolve().is_relative_to(folder.resolve()):
+    storage = storage_of(place)
+    is_inside = storage.folder and archive.resolve().is_relative_to(storage.folder.resolve())
+    if archive.is_dir() or is_inside:
         raise UsageError(f"{archive} is a folder, or lies in the gallery; name a file elsewhere.")
-    FolderStorage(folder).statement()  # before the lock, which would create the folder
+    storage.statement()  # before the lock, which would create the folder
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(folder), atomic_path(archive, sync=True) as temporary:
-            gallery = Gallery.open(folder)
-            require_sound(folder)
+        with storage.lock(), atomic_path(archive, sync=True) as temporary:
+            gallery = Gallery.open(place)
+            require_sound(place)
             with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
                 _write(tar, gallery)
     except ValueError as error:
         raise FaceOpsError(
-            f"{error}; nothing was exported: see `faceops gallery check --gallery {folder}`, and "
+            f"{error}; nothing was exported: see `faceops gallery check --gallery {place}`, and "
             "repair it first."
         ) from None
     except OSError as error:
@@ -113,19 +118,23 @@ def _write(tar: tarfile.TarFile, gallery: Gallery) -> None:
     add(MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode())
 
 
-def import_gallery(archive: Path, folder: Path) -> Gallery:
-    """Unpack `archive` into the new gallery `folder`, and return the gallery.
+def import_gallery(archive: Path, place: GalleryPlace) -> Gallery:
+    """Unpack `archive` into the new gallery `place`, and return the gallery.
 
     The folder appears when every file agrees with the manifest and the gallery is sound. A gallery
     of an older format is migrated.
 
     Raises:
-        UsageError: `folder` is not empty, or `archive` is not a file.
+        UsageError: `place` is not empty, or `archive` is not a file.
         FaceOpsError: the archive is damaged, or holds something else than a sound gallery; the
             folder cannot be written.
     """
     if not archive.is_file():
         raise UsageError(f"{archive} is not a file; name an archive of `faceops gallery export`.")
+    storage = storage_of(place)
+    folder = storage.folder or storage.scratch / "import"
+    if storage.folder is None and storage.exists():
+        raise UsageError(f"{storage} holds a gallery; import it under another name.")
     if folder.exists() and (not folder.is_dir() or has_content(folder)):
         raise UsageError(f"{folder} is not empty; import into a new folder.")
     temporary = temporary_name(folder)
@@ -136,13 +145,32 @@ def import_gallery(archive: Path, folder: Path) -> Gallery:
             _unpack(archive, unpacked)
             require_sound(unpacked)
             FolderStorage(unpacked).migrate()
-            unpacked.rename(folder)  # fails if another process has filled it
+            if storage.folder is None:
+                _copy(FolderStorage(unpacked), storage)
+            else:
+                unpacked.rename(folder)  # fails if another process has filled it
         except _ERRORS as error:
             raise FaceOpsError(f"{archive} cannot be imported ({error}).") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    with locked_gallery(folder) as gallery:
+    with locked_gallery(place) as gallery:
         return gallery
+
+
+def _copy(source: GalleryStorage, target: GalleryStorage) -> None:
+    """Copy a gallery to a database without it; the faces come last."""
+    with target.lock():
+        if target.exists():
+            raise FaceOpsError("another process has made a gallery there")
+        statement, faces = source.read()
+        target.add_output_lines(source.output_lines())
+        before, after = source.journal(), target.journal()
+        after.merge(before.entries())
+        after.note_tried(statement["contract_id"], before.tried(statement["contract_id"]))
+        for crop_id in track(sorted(set(faces.texts("crop_id")) - {""}), "copy"):
+            target.store_png(source.png(crop_id))
+        unsaved = np.full(len(faces), UNSAVED, np.int64)
+        target.write(statement, replace(faces, stored=unsaved))
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -26,6 +26,7 @@ from faceops.gallery.folder import (
 )
 from faceops.gallery.journal import Journal
 from faceops.gallery.outputs import output_folders, readable_lines
+from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
 from faceops.gallery.store import Gallery
 
 NOTHING = "nothing"
@@ -69,7 +70,7 @@ def backup_folder(folder: Path) -> Path:
     return folder / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
 
 
-def check_gallery(folder: Path) -> list[Finding]:
+def check_gallery(place: GalleryPlace) -> list[Finding]:
     """Return what is wrong in the gallery; nothing is changed.
 
     The crops of a gallery of format 1 are not checked: the first change migrates them.
@@ -78,14 +79,18 @@ def check_gallery(folder: Path) -> list[Finding]:
         UsageError: there is no gallery.
         FaceOpsError: it is of a later format, or was changed meanwhile.
     """
-    stamp = FolderStorage(folder).stamp()
-    _, _, found = _examine(FolderStorage(folder))
-    if FolderStorage(folder).stamp() != stamp:
-        raise FaceOpsError(f"{folder} was changed while it was checked; check it again.")
+    storage = storage_of(place)
+    stamp = storage.stamp()
+    if isinstance(storage, FolderStorage):
+        _, _, found = _examine(storage)
+    else:
+        found = _examine_tables(storage)
+    if storage.stamp() != stamp:
+        raise FaceOpsError(f"{storage} was changed while it was checked; check it again.")
     return found
 
 
-def require_sound(folder: Path) -> None:
+def require_sound(folder: GalleryPlace) -> None:
     """Raise a ValueError that names the first damage of the gallery; else errors as above."""
     damage = [finding for finding in check_gallery(folder) if finding.is_damage]
     if damage:
@@ -93,7 +98,7 @@ def require_sound(folder: Path) -> None:
         raise ValueError(damage[0].what + more)
 
 
-def repair_gallery(folder: Path) -> Repair:
+def repair_gallery(place: GalleryPlace) -> Repair:
     """Repair the gallery, and keep the files as they were in a folder below it.
 
     Files of faces and gallery.json are restored from their copies. A face keeps its name and
@@ -101,11 +106,17 @@ def repair_gallery(folder: Path) -> Repair:
     killed is completed by the next one.
 
     Raises:
-        UsageError: there is no gallery.
+        UsageError: there is no gallery, or it is in a database.
         FaceOpsError: names and embeddings are lost, nothing is changed; it is in use, or cannot be
             written.
     """
-    storage = FolderStorage(folder)
+    storage = storage_of(place)
+    if not isinstance(storage, FolderStorage):
+        raise UsageError(
+            f"{place} is in a database, which is not repaired: restore a backup of the database, "
+            "or import an archive of `faceops gallery export` as a new gallery."
+        )
+    folder = storage.path
     _require_gallery(storage)
     with folder_lock(folder):
         gallery, crop_problems, before = _examine(storage)
@@ -149,7 +160,6 @@ def _require_gallery(storage: FolderStorage) -> None:
 def _examine(storage: FolderStorage) -> tuple[Gallery | None, dict[str, str], list[Finding]]:
     """Return the gallery as far as it can be read, its crops' problems, and what is wrong."""
     _require_gallery(storage)
-    folder = storage.path
     gallery, found = _read(storage)
     crop_problems: dict[str, str] = {}
     if gallery is not None:
@@ -161,19 +171,33 @@ def _examine(storage: FolderStorage) -> tuple[Gallery | None, dict[str, str], li
             ]
         if gallery.format_version > 1:
             crop_problems = _crop_problems(gallery)
-        found += _check_faces(folder, gallery, crop_problems)
+        found += _check_faces(gallery, crop_problems)
+    return gallery, crop_problems, found + _check_notes(storage)
+
+
+def _examine_tables(storage: GalleryStorage) -> list[Finding]:
     try:
-        output_folders(folder)
+        gallery = Gallery.open(storage)
+    except DamageError as error:
+        return [Finding(str(error).partition(";")[0], "embeddings", "names, crops, and photos")]
+    return [*_check_faces(gallery, _crop_problems(gallery)), *_check_notes(storage)]
+
+
+def _check_notes(storage: GalleryStorage) -> list[Finding]:
+    """Return what is wrong with the notes of outputs and the journal."""
+    found = []
+    try:
+        output_folders(storage)
     except FaceOpsError as error:
         lost = "folders that people forget has to clean, unless another line names them"
         found.append(Finding(str(error).partition(";")[0], lost, "its other lines"))
     try:
-        Journal(folder).check()
+        storage.journal().check()
     except DamageError as error:
         lost = "decisions about faces that cannot be read; `faceops decisions import` adds those "
         lost += "of an export"
         found.append(Finding(str(error).partition(";")[0], lost, "the gallery, other decisions"))
-    return gallery, crop_problems, found
+    return found
 
 
 def _read(storage: FolderStorage) -> tuple[Gallery | None, list[Finding]]:
@@ -199,9 +223,7 @@ def _crop_problems(gallery: Gallery) -> dict[str, str]:
     return problems
 
 
-def _check_faces(
-    folder: Path, gallery: Gallery, crop_problems: Mapping[str, str]
-) -> Iterator[Finding]:
+def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator[Finding]:
     for person in gallery.people:
         if problem := name_problem(person):
             what = f"{person!r} cannot be a person's name: {problem}"
@@ -220,8 +242,9 @@ def _check_faces(
             lost = "the picture that a later release embeds; enrol its photo again"
             kept = "name and embedding: the face is still recognised"
             yield Finding(what, lost, kept, is_damage=bool(face.crop_id))
-    unused = unused_crops(folder, set(gallery.faces.texts("crop_id")))
-    if unused:
+    if (folder := gallery.storage.folder) is None:
+        return
+    if unused := unused_crops(folder, set(gallery.faces.texts("crop_id"))):
         what = f"{len(unused)} crops in {folder} belong to no face"
         kept = "all faces; the next change of the gallery deletes these crops"
         yield Finding(what, NOTHING, kept, is_damage=False)

@@ -342,8 +342,3 @@ class FolderStorage(GalleryStorage):
         # One write: the lines of two runs that start at once do not mix.
         with (self.path / OUTPUTS_FILE).open("ab", buffering=0) as file:
             file.write(b"".join(line + b"\n" for line in lines))
-
-    def traces(
-        self, is_mentioned: Callable[[str], bool], secrets: Sequence[bytes], marks: Sequence[bytes]
-    ) -> list[str]:
-        return []

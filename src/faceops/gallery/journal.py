@@ -221,14 +221,8 @@ class Journal:
         """
         with self._open(writes=True) as db:
             (latest,) = db.execute("SELECT max(time) FROM entries").fetchone()
-            time = datetime.now(UTC)
-            if latest is not None:  # clocks are set back
-                time = max(time, _parse_time(latest) + timedelta(microseconds=1))
-            added = []
-            for entry in entries:
-                added.append(replace(entry, time=_format_time(time)))
-                time += timedelta(microseconds=1)
-            self._insert(db, added)
+            added = of_now(entries, latest)
+            _insert(db, added)
         return added
 
     def merge(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -239,7 +233,7 @@ class Journal:
         with self._open(writes=True) as db:
             known = {one for (one,) in db.execute("SELECT id FROM entries")}
             new = [entry for entry in entries if entry.id not in known]
-            self._insert(db, new)
+            _insert(db, new)
         return new
 
     def remove(self, entries: Collection[str], instead: Iterable[Entry] = ()) -> int:
@@ -253,7 +247,7 @@ class Journal:
         with self._open(writes=True) as db:
             rows = [(entry,) for entry in entries]
             removed = db.executemany("DELETE FROM entries WHERE id=?", rows).rowcount
-            self._insert(db, instead)
+            _insert(db, instead)
             db.executemany("DELETE FROM tried WHERE entry=?", rows)
         self._vacuum()
         return max(removed, 0)
@@ -285,12 +279,7 @@ class Journal:
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Write the file anew with these entries, atomically. Raises: FaceOpsError."""
-        with contextlib.closing(sqlite3.connect(":memory:")) as db:
-            for statement in (*_TABLES, f"PRAGMA user_version={VERSION}"):
-                db.execute(statement)
-            self._insert(db, entries)
-            db.commit()
-            content = db.serialize()
+        content = as_sqlite(entries)
         # Of a killed writer: SQLite would apply it to the new file.
         self.path.with_name(f"{DECISIONS_FILE}-journal").unlink(missing_ok=True)
         write_file(self.path, content, sync=True)
@@ -340,10 +329,6 @@ class Journal:
                 rows = [(entry, contract, reason) for entry, reason in reasons.items()]
                 db.executemany("INSERT OR REPLACE INTO tried VALUES (?, ?, ?)", rows)
 
-    def _insert(self, db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-        rows = ((entry.id, entry.time, entry.as_json()) for entry in entries)
-        db.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?)", rows)
-
     @contextlib.contextmanager
     def _open(self, writes: bool) -> Iterator[sqlite3.Connection]:
         """Yield the file, with `writes` created if absent and in a transaction."""
@@ -391,6 +376,34 @@ class Journal:
             f"repair --gallery {self.path.parent}` keeps the decisions that can be read, and "
             "`faceops decisions import` adds those that were exported."
         )
+
+
+def of_now(entries: Iterable[Entry], latest: str | None) -> list[Entry]:
+    """Return entries with times of now that rise, after `latest` even if a clock was set back."""
+    time = datetime.now(UTC)
+    if latest is not None:
+        time = max(time, _parse_time(latest) + timedelta(microseconds=1))
+    stamped = []
+    for entry in entries:
+        stamped.append(replace(entry, time=_format_time(time)))
+        time += timedelta(microseconds=1)
+    return stamped
+
+
+def as_sqlite(entries: Iterable[Entry], tried: Iterable[tuple[str, str, str]] = ()) -> bytes:
+    """Return a file decisions.sqlite with these entries and rows of the table `tried`."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for statement in (*_TABLES, f"PRAGMA user_version={VERSION}"):
+            db.execute(statement)
+        _insert(db, entries)
+        db.executemany("INSERT INTO tried VALUES (?, ?, ?)", tried)
+        db.commit()
+        return db.serialize()
+
+
+def _insert(db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+    rows = ((entry.id, entry.time, entry.as_json()) for entry in entries)
+    db.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?)", rows)
 
 
 def _format_time(time: datetime) -> str:

@@ -5,7 +5,7 @@ import no NumPy: a run over an unchanged folder of photos loads nothing else of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,22 +113,38 @@ class GalleryStorage(ABC):
     def add_output_lines(self, lines: Sequence[bytes]) -> None:
         """Add notes, at any time, locked or not. Raises: OSError if that is not permitted."""
 
-    @abstractmethod
-    def traces(
-        self, is_mentioned: Callable[[str], bool], secrets: Sequence[bytes], marks: Sequence[bytes]
-    ) -> list[str]:
-        """Return where something of a forgotten person is left; see `search_traces`.
+    def purge(self) -> list[str]:
+        """Remove the bytes of what was removed; return what is left, and why.
 
-        None for a folder, which is searched like all others.
+        For a folder nothing: its files are written anew. Raises: FaceOpsError.
         """
+        return []
+
+    def cells(self) -> Iterator[tuple[str, str | memoryview]]:
+        """Yield the place and content of every text and of blocks of bytes, to search them all.
+
+        Nothing for a folder, which is searched like all others.
+        """
+        return iter(())
 
 
 GalleryPlace = Path | GalleryStorage
 
 
 def gallery_place(text: str) -> GalleryPlace:
-    """Return the place that --gallery names: a folder."""
-    return Path(text)
+    """Return the place that --gallery names: a folder, or an address of PostgreSQL.
+
+    Raises:
+        UsageError: it looks like an address, and is none of a gallery.
+    """
+    if "://" not in text:
+        return Path(text)
+    from faceops.gallery.postgres.address import Address
+
+    address = Address.parse(text)
+    from faceops.gallery.postgres.storage import PostgresStorage
+
+    return PostgresStorage(address)
 
 
 def storage_of(place: GalleryPlace) -> GalleryStorage:

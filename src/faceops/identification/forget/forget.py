@@ -172,8 +172,10 @@ def forget_person(
         secrets += [secret for output in outputs for secret in output.secrets]
         marks = found.marks(removed, person, *(face.person for face in faces))
         searched = [*([storage.folder] if storage.folder else []), *present, *late]
-        proof = search_traces(searched, is_person, is_mentioned, secrets, marks)
-        proof.found += storage.traces(is_mentioned, secrets, marks)
+        left = storage.purge()
+        tables = {str(storage): storage.cells()}
+        proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
+        proof.found += left
     proof.files += sidecars.files
     proof.found += sidecars.found
     proof.elsewhere += sidecars.elsewhere

@@ -18,9 +18,10 @@ import re
 import sqlite3
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -122,6 +123,7 @@ def search_traces(
     is_mentioned: Callable[[str], bool],
     secrets: Sequence[bytes],
     marks: Sequence[bytes] = (),
+    tables: Mapping[str, Iterable["Cell"]] = MappingProxyType({}),
 ) -> TraceSearch:
     """Search every file below `folders` for the person's name and for any of `secrets`.
 
@@ -135,14 +137,44 @@ def search_traces(
         is_mentioned: whether a text contains it; see `mentions`.
         marks: names and ids as the journal of decisions holds them, for the bytes of this file,
             its copies and what a killed writer left beside it.
+        tables: further cells by what holds them, see `GalleryStorage.cells`.
     """
     probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
     plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
     done = TraceSearch(secrets=len(probes))
+
+    def search_cells(
+        cells: Iterable[Cell], found: tuple[set[str], set[str]], is_page: bool = False
+    ) -> None:
+        places, elsewhere = found
+        for place, value in cells:
+            if isinstance(value, memoryview):
+                if plain.found_in(io.BytesIO(value)):
+                    places.add(f"an embedding or picture, in {place}")
+            elif not is_mentioned(value):
+                continue
+            elif (
+                is_person(value)
+                or is_person(value.removeprefix("'"))
+                or (place == TEXT and not is_page)
+            ):
+                places.add(f"the name, in {place}")
+            else:
+                elsewhere.add(f"the name, as part of {place}")
+
+    def note(shown: str, places: Iterable[str], elsewhere: Iterable[str]) -> None:
+        done.found += [f"{shown}: {place}" for place in sorted(places)]
+        done.elsewhere += [f"{shown}: {place}" for place in sorted(elsewhere)]
+
+    for shown, cells in tables.items():
+        found: tuple[set[str], set[str]] = set(), set()
+        search_cells(cells, found)
+        note(shown, *found)
     for path in track(list(files_below(folders, done.unlisted)), "search files"):
         done.files += 1
         shown = valid_unicode(str(path))
-        places, elsewhere = set(), set()
+        places: set[str] = set()
+        elsewhere: set[str] = set()
         try:
             done.megabytes += path.stat().st_size / 1e6
             with path.open("rb") as file:
@@ -152,25 +184,11 @@ def search_traces(
                 content = path.read_bytes()
                 if any(mark in content for mark in marks):
                     places.add("a name or id, in its bytes")
-            for place, value in _cells(path):
-                if isinstance(value, memoryview):
-                    if plain.found_in(io.BytesIO(value)):
-                        places.add(f"an embedding or picture, in {place}")
-                elif not is_mentioned(value):
-                    continue
-                elif (
-                    is_person(value)
-                    or is_person(value.removeprefix("'"))
-                    or (place == TEXT and not is_report_page(path))
-                ):
-                    places.add(f"the name, in {place}")
-                else:
-                    elsewhere.add(f"the name, as part of {place}")
+            search_cells(_cells(path), (places, elsewhere), is_report_page(path))
         except _READ_ERRORS as error:
             first = str(error).partition("\n")[0]
             places.add(f"cannot be searched ({first}); inspect it yourself, or remove it")
-        done.found += [f"{shown}: {place}" for place in sorted(places)]
-        done.elsewhere += [f"{shown}: {place}" for place in sorted(elsewhere)]
+        note(shown, places, elsewhere)
     done.megabytes = round(done.megabytes, 1)
     return done
 

@@ -1,0 +1,1 @@
+"""A gallery in a PostgreSQL database with pgvector, which several machines share."""

@@ -1,0 +1,143 @@
+"""Rewriting tables so that no bytes of removed rows are left, and reading all that they hold."""
+
+import json
+import re
+import time
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from faceops.base.errors import FaceOpsError
+from faceops.gallery.postgres.connection import PATIENCE_S, Database
+from faceops.gallery.postgres.rows import BLOCK, read_ids, read_vectors
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_TEXTS = {
+    "faces": ("person", "photo", "photo_id", "crop_id"),
+    "gallery": ("statement",),
+    "entries": ("content",),
+    "tried": ("reason",),
+    "outputs": ("line",),
+}
+_CROPS = 200  # read at once, about 20 kB each
+
+
+def note_unpurged(db: "Connection[Any]", tables: Collection[str]) -> None:
+    """Note, in the transaction that removes rows, the tables that `purge` has to rewrite."""
+    for name in tables:
+        db.execute("INSERT INTO unpurged VALUES (%s) ON CONFLICT DO NOTHING", (name,))
+
+
+def purge(database: Database) -> list[str]:
+    """Rewrite the tables from which rows were removed; return what is left of these rows, and why.
+
+    VACUUM alone would leave their bytes in free space of the pages. Rows that a transaction of
+    others still sees are waited for. Raises: FaceOpsError.
+    """
+    if not database.version:
+        return []
+    names = database.read(
+        lambda db: db.execute("SELECT name FROM unpurged ORDER BY name").fetchall()
+    )
+    left = []
+    for (name,) in names:
+        if problem := _rewrite(database, name):
+            left.append(f"{database.address.shown}: removed rows of {name}: {problem}")
+            continue
+
+        def done(db: "Connection[Any]", name: str = name) -> None:
+            db.execute("DELETE FROM unpurged WHERE name=%s", (name,))
+
+        database.write(done)
+    if names:  # the old files are deleted at a checkpoint; the log of earlier changes is not
+        for text in ("CHECKPOINT", "SELECT pg_switch_wal()"):
+            try:
+                database.outside(lambda db, text=text: db.execute(text))  # type: ignore[misc]
+            except FaceOpsError:
+                break  # only administrators may; the server does so in minutes
+    return left
+
+
+def _rewrite(database: Database, name: str) -> str:
+    """Rewrite a table; return why removed rows may be left, "" if none are."""
+
+    def work(db: "Connection[Any]") -> str:
+        details: list[str] = []
+
+        def listen(notice: Any) -> None:
+            if notice.severity_nonlocalized == "INFO" and notice.message_detail:
+                details.append(notice.message_detail)
+
+        for (index,) in db.execute(
+            "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid=indexrelid "
+            "JOIN pg_am a ON a.oid=c.relam WHERE indrelid=to_regclass(%s) AND amname IN "
+            "('hnsw', 'ivfflat')",
+            (name,),
+        ).fetchall():
+            db.execute(f"DROP INDEX {index}")  # a cache, made again by the next search
+        db.add_notice_handler(listen)
+        try:
+            db.execute(f"VACUUM (FULL, VERBOSE) {name}")
+        finally:
+            db.remove_notice_handler(listen)
+        # In any language the first number of the detail is that of rows that others still see.
+        seen = [int(found[0]) for detail in details if (found := re.search(r"\d+", detail))]
+        if not seen:
+            return "this user may not VACUUM it; its owner has to run VACUUM FULL on it"
+        return f"{max(seen)} rows are seen by an older transaction" if max(seen) else ""
+
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        problem = database.outside(work)
+        if not problem or "older" not in problem:
+            return problem
+        if time.monotonic() > deadline:
+            return f"{problem}; run people forget again when that has ended"
+        time.sleep(1)
+
+
+def cells(database: Database) -> Iterator[tuple[str, str | memoryview]]:
+    """Yield the place and the content of all that the tables hold: texts, and bytes in blocks."""
+    for table, columns in _TEXTS.items():
+        for column in columns:
+            for (text,) in _all(database, f"SELECT DISTINCT {column} FROM {table}"):
+                yield f"{table}.{column}", text
+                if text.startswith("{"):
+                    yield from ((f"{table}.{column}", inner) for inner in _inner(json.loads(text)))
+    for number, size in _all(
+        database, "SELECT vectors, (statement::json ->> 'embedding_size')::int FROM gallery"
+    ):
+        ids = database.read(read_ids)
+        for start in range(0, len(ids), BLOCK):
+
+            def block(db: "Connection[Any]", some: np.ndarray = ids[start : start + BLOCK]) -> Any:
+                return read_vectors(db, number, size, some)  # noqa: B023
+
+            yield f"vectors_{number}", memoryview(database.read(block).tobytes())
+    crops = [crop_id for (crop_id,) in _all(database, "SELECT id FROM crops ORDER BY id")]
+    for start in range(0, len(crops), _CROPS):
+        rows = _all(
+            database, "SELECT png FROM crops WHERE id = ANY(%s)", crops[start : start + _CROPS]
+        )
+        yield "crops", memoryview(b"".join(png for (png,) in rows))
+
+
+def _all(database: Database, text: str, *values: Any) -> list[tuple[Any, ...]]:
+    def work(db: "Connection[Any]") -> list[tuple[Any, ...]]:
+        return db.execute(text, values).fetchall() if database.version else []
+
+    return database.read(work)
+
+
+def _inner(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (str(key), *_inner(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _inner(inner)

@@ -1,0 +1,183 @@
+"""How the columns of faces are read from the tables and written, and which faces stay the same.
+
+`FaceTable.stored` is the id of a face: those with one are in the tables as they are. Neither way
+makes an object for each face.
+"""
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from faceops.base.errors import DamageError
+from faceops.gallery.faces_file import SCHEMA, FaceTable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+BLOCK = 8192  # embeddings that are read or written at once
+_BOX = ("x", "y", "width", "height")
+_TEXTS = ("person", "photo_id", "photo", "crop_id", "origin")
+_NUMBERS = (*_BOX, "detector_score", "quality")
+_LAYOUT = pa.schema(
+    [(name, pa.string()) for name in _TEXTS] + [(name, pa.float64()) for name in _NUMBERS]
+)
+_COLUMNS = ", ".join(_LAYOUT.names)
+_FACE = pa.schema([column for column in SCHEMA if column.name != "embedding"])
+
+
+def read_ids(db: "Connection[Any]") -> np.ndarray:
+    """Return the ids of all faces, int64 (N,)."""
+    row = db.execute("SELECT coalesce(string_agg(int8send(id), ''), '') FROM faces", binary=True)
+    (content,) = row.fetchone() or (b"",)
+    return np.frombuffer(content, ">i8").astype(np.int64)
+
+
+def read_faces(
+    db: "Connection[Any]", number: int, size: int, ids: np.ndarray | None = None
+) -> FaceTable:
+    """Return all faces, or those of `ids`, with their embeddings of the table vectors_`number`.
+
+    Raises:
+        DamageError: an embedding is missing.
+    """
+    chosen = "" if ids is None else f" WHERE id = ANY('{{{','.join(map(str, ids.tolist()))}}}')"
+    buffer, schema = io.BytesIO(), pa.schema([*_LAYOUT, ("id", pa.int64())])
+    select = f"SELECT {_COLUMNS}, id FROM faces{chosen}"
+    with db.cursor().copy(f"COPY ({select}) TO STDOUT (FORMAT csv)") as copy:
+        for block in copy:
+            buffer.write(block)
+    buffer.seek(0)
+    table = schema.empty_table()
+    if buffer.getbuffer().nbytes:
+        table = csv.read_csv(
+            buffer,
+            csv.ReadOptions(column_names=schema.names),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(column_types=schema, strings_can_be_null=False),
+        )
+    found = np.asarray(table["id"]).astype(np.int64)
+    columns = {name: table[name] for name in _FACE.names if name != "box"}
+    corners = np.stack([np.asarray(table[name]) for name in _BOX], axis=1).reshape(-1)
+    columns["box"] = pa.FixedSizeListArray.from_arrays(pa.array(corners, pa.float64()), 4)
+    faces = pa.table({name: columns[name] for name in _FACE.names}, schema=_FACE)
+    vectors = read_vectors(db, number, size, found)
+    return FaceTable.joined([FaceTable(faces, vectors, found)], size)
+
+
+def read_vectors(db: "Connection[Any]", number: int, size: int, ids: np.ndarray) -> np.ndarray:
+    """Return the embeddings of faces, float32 (N, size). Raises: DamageError if one is missing."""
+    vectors, order = np.zeros((len(ids), size), np.float32), np.argsort(ids)
+    missing = 0
+    for start in range(0, len(ids), BLOCK):
+        rows = order[start : start + BLOCK]
+        own, block = _block(db, number, size, ids[rows])
+        places = np.searchsorted(ids[rows], own)
+        vectors[rows[places]] = block
+        missing += len(rows) - len(own)
+    if missing:
+        raise DamageError(
+            f"the embeddings of {missing} of {len(ids)} faces are missing; restore a backup of the "
+            "database, or import an archive of `faceops gallery export`."
+        )
+    return vectors
+
+
+def _block(
+    db: "Connection[Any]", number: int, size: int, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    # One value: an object for each row would take seconds for a million.
+    is_range = ids[-1] - ids[0] == len(ids) - 1
+    chosen = "BETWEEN %s AND %s" if is_range else "= ANY(%s)"
+    row = db.execute(
+        "SELECT coalesce(string_agg(int8send(id) || vector_send(embedding), ''), '') "
+        f"FROM vectors_{number} WHERE id {chosen}",
+        (int(ids[0]), int(ids[-1])) if is_range else (ids.tolist(),),
+        binary=True,
+    ).fetchone()
+    rows = np.frombuffer(row[0] if row else b"", _record(size, is_copied=False))
+    return rows["id"].astype(np.int64), rows["vector"].astype(np.float32)
+
+
+def _record(size: int, *, is_copied: bool) -> np.dtype[Any]:
+    """Return the layout of a row, as PostgreSQL sends it or, with `is_copied`, as COPY takes it."""
+    vector = [("values", ">i2"), ("unused", ">i2"), ("vector", ">f4", (size,))]
+    if not is_copied:
+        return np.dtype([("id", ">i8"), *vector])
+    return np.dtype(
+        [("fields", ">i2"), ("id_bytes", ">i4"), ("id", ">i8"), ("vector_bytes", ">i4"), *vector]
+    )
+
+
+def write_vectors(
+    db: "Connection[Any]", number: int, ids: np.ndarray, embeddings: np.ndarray
+) -> None:
+    """Add embeddings, float32 (N, D), to a set."""
+    size = embeddings.shape[1]
+    with db.cursor().copy(f"COPY vectors_{number} FROM STDIN (FORMAT binary)") as copy:
+        copy.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8))
+        for start in range(0, len(ids), BLOCK):
+            rows = slice(start, start + BLOCK)
+            block = np.zeros(len(ids[rows]), _record(size, is_copied=True))
+            block["fields"], block["id_bytes"], block["id"] = 2, 8, ids[rows]
+            block["vector_bytes"], block["values"] = 4 + 4 * size, size
+            block["vector"] = embeddings[rows]
+            copy.write(block.tobytes())
+        copy.write(b"\xff\xff")
+
+
+def write_faces(db: "Connection[Any]", faces: FaceTable, ids: np.ndarray) -> None:
+    """Add faces without their embeddings."""
+    table = _flat(faces.columns).append_column("id", pa.array(ids))
+    options = csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    with db.cursor().copy(f"COPY faces ({_COLUMNS}, id) FROM STDIN (FORMAT csv)") as copy:
+        csv.write_csv(table, _Sink(copy.write), options)
+
+
+def _flat(columns: pa.Table) -> pa.Table:
+    """Return columns as the table faces has them."""
+    corners = np.asarray(columns["box"].combine_chunks().flatten()).reshape(-1, 4)
+    flat = {name: pa.array(corners[:, place]) for place, name in enumerate(_BOX)}
+    flat |= {name: columns[name] for name in columns.column_names}
+    return pa.table({name: flat[name] for name in _LAYOUT.names})
+
+
+class _Sink(io.RawIOBase):
+    """A file that hands on what is written."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._take(bytes(content))
+        return len(content)
+
+
+def same_faces(new: pa.Table, old: pa.Table) -> np.ndarray:
+    """Return the row of `old` that is the face of each row of `new`, int64, -1 without one.
+
+    It is the same face if all but its person is equal; one of the same person is preferred. No row
+    is taken twice.
+    """
+    new, old = _flat(new), _flat(old)
+    rows = np.full(len(new), -1, np.int64)
+    for ignored in ([], ["person"]):
+        left, right = np.flatnonzero(rows < 0), np.setdiff1d(np.arange(len(old)), rows)
+        if not (len(left) and len(right)):
+            break
+        tables = [
+            table.take(pa.array(some)).drop_columns(ignored).append_column(name, pa.array(some))
+            for table, some, name in ((new, left, "_new"), (old, right, "_old"))
+        ]
+        joined = tables[0].join(tables[1], tables[1].column_names[:-1], join_type="inner")
+        before, after = np.asarray(joined["_old"]), np.asarray(joined["_new"])
+        _, first = np.unique(after, return_index=True)
+        _, once = np.unique(before[first], return_index=True)
+        rows[after[first][once]] = before[first][once]
+    return rows
