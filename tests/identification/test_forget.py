@@ -23,12 +23,13 @@ from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
 from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.names import person_key
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard
 from faceops.identification.forget.forget import ForgetResult, forget_person
-from faceops.identification.forget.traces import search_traces
+from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.records import reuse
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -218,7 +219,7 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
     secrets += [path.read_bytes() for path in crops]
     with sqlite3.connect(out / "state.sqlite") as db:
         secrets += [row[0] for row in db.execute("SELECT thumbnail FROM pictures")]
-    found = search_traces([own, out], person.__eq__, person.__eq__, secrets).found
+    found = search_traces([own, out], person.__eq__, mentions([person_key(person)]), secrets).found
     for place, what in (
         (segment_of(own), "the name, in person"),
         (segment_of(own), "an embedding or picture"),

@@ -205,12 +205,12 @@ class _Enrolment:
         is_loaded = faces.where("person", {*people, *owners})
         self._base, self._rows = base, np.flatnonzero(is_loaded)
         self._loaded = list(faces.take(is_loaded))
+        self._described: dict[str, np.ndarray] = {}  # faces of loaded people, once they were needed
         self._by_person.clear()
         self._by_place.clear()
         for face in self._loaded:
             self._add(face)
         self._others = OtherPeople(faces.embeddings[~is_loaded], self._compare)
-        self._described: dict[str, np.ndarray] = {}  # faces of loaded people, once they were needed
 
     def gallery(self) -> Gallery:
         """Return the gallery as it is now."""

@@ -10,6 +10,7 @@ import base64
 import codecs
 import contextlib
 import csv
+import filecmp
 import html
 import io
 import json
@@ -45,6 +46,7 @@ CHUNK = 1 << 22  # bytes, searched at once
 TEXT = "its text"  # the place of a name in a file without cells
 _LONGEST_NAME = 1000  # characters that two pieces of a text share
 _UNSPACED = {"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"}  # in Unicode names
+_FEW = 48  # probes up to which each is searched for alone, which is faster
 _BITS = 22
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio: Fibonacci hashing
 
@@ -170,13 +172,17 @@ def search_traces(
         found: tuple[set[str], set[str]] = set(), set()
         search_cells(cells, found)
         note(shown, *found)
+    clean: dict[tuple[str, int], Path] = {}  # by name and size, a file in which nothing was found
     for path in track(list(files_below(folders, done.unlisted)), "search files"):
         done.files += 1
         shown = valid_unicode(str(path))
         places: set[str] = set()
         elsewhere: set[str] = set()
         try:
-            done.megabytes += path.stat().st_size / 1e6
+            size = path.stat().st_size
+            done.megabytes += size / 1e6
+            if filecmp.cmp(path, clean.get((path.name, size), os.devnull), shallow=False):
+                continue  # a copy of it
             with path.open("rb") as file:
                 if spelled.found_in(file):
                     places.add("an embedding or picture")
@@ -184,10 +190,12 @@ def search_traces(
                 content = path.read_bytes()
                 if any(mark in content for mark in marks):
                     places.add("a name or id, in its bytes")
-            search_cells(_cells(path), (places, elsewhere), is_report_page(path))
+            search_cells(_cells(path, is_mentioned), (places, elsewhere), is_report_page(path))
         except _READ_ERRORS as error:
             first = str(error).partition("\n")[0]
             places.add(f"cannot be searched ({first}); inspect it yourself, or remove it")
+        if not places and not elsewhere:
+            clean[path.name, size] = path
         note(shown, places, elsewhere)
     done.megabytes = round(done.megabytes, 1)
     return done
@@ -212,6 +220,7 @@ class Probes:
         for probe in dict.fromkeys(probes):
             self._by_anchor[probe[:ANCHOR]].append(probe)
         self._longest = max(map(len, probes), default=0)
+        self._few = probes if len(probes) <= _FEW else ()
         self._table = np.zeros(1 << _BITS, bool)
         anchors = np.frombuffer(b"".join(self._by_anchor), "<u8")
         self._table[_hashed(anchors)] = True
@@ -228,6 +237,8 @@ class Probes:
         return False
 
     def _found_in_chunk(self, chunk: bytes) -> bool:
+        if self._few:
+            return any(probe in chunk for probe in self._few)
         for offset in range(min(ANCHOR, max(len(chunk) - ANCHOR + 1, 0))):
             windows = np.frombuffer(chunk, "<u8", (len(chunk) - offset) // ANCHOR, offset)
             for place in np.flatnonzero(self._table[_hashed(windows)]).tolist():
@@ -246,17 +257,17 @@ def _hashed(windows: np.ndarray) -> np.ndarray:
 Cell = tuple[str, str | memoryview]  # where in the file, and a text, or the bytes of some cells
 
 
-def _cells(path: Path) -> Iterator[Cell]:
+def _cells(path: Path, is_mentioned: Callable[[str], bool]) -> Iterator[Cell]:
     """Yield the cells of `path`, of a file without cells its text.
 
-    Equal texts of a column may come once. Bytes come only of formats that do not store them as
-    they are: compressed in Parquet, cut into pages in SQLite. A copy or half-written file may have
-    another suffix.
+    Equal texts of a column may come once, and those of Parquet without a mention not at all. Bytes
+    come only of formats that do not store them as they are: compressed in Parquet, cut into pages
+    in SQLite. A copy or half-written file may have another suffix.
     """
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(b"PAR1") or path.suffix == ".parquet":
-        yield from _parquet(path)
+        yield from _parquet(path, is_mentioned)
     elif head.startswith(b"SQLite format 3") or path.suffix == ".sqlite":
         yield from _sqlite(path)
     elif path.suffix == ".csv":
@@ -288,7 +299,7 @@ def _pieces(path: Path, encoding: str) -> Iterator[Cell]:
             kept = kept[-_LONGEST_NAME:]
 
 
-def _parquet(path: Path) -> Iterator[Cell]:
+def _parquet(path: Path, is_mentioned: Callable[[str], bool]) -> Iterator[Cell]:
     with pq.ParquetFile(path, pre_buffer=False) as file:
         for value in (file.schema_arrow.metadata or {}).values():
             with contextlib.suppress(ValueError):  # not JSON, or not text
@@ -298,7 +309,9 @@ def _parquet(path: Path) -> Iterator[Cell]:
                 if pa.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
                 if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                    yield from ((name, text) for text in {*column.to_pylist()} - {None})
+                    texts = {*column.to_pylist()} - {None}
+                    if is_mentioned("\n".join(texts)):  # a line break parts words
+                        yield from ((name, text) for text in texts)
                     continue
                 if pa.types.is_list(column.type):
                     column = column.flatten()
