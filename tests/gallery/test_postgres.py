@@ -130,7 +130,7 @@ def test_two_processes_that_write_at_once_lose_nothing(storage: PostgresStorage)
         assert writer.wait(120) == 0, writer.communicate()[1]
     gallery = Gallery.open(reopened(storage))
     assert [gallery.persons.count(name) for name in ("Ann Lee", "Ben", "Cy", "Zoë")] == [2, 5, 5, 1]
-    assert all(load_crop(storage, face.crop_id).any() for face in gallery.faces)
+    assert all(load_crop(storage.png, face.crop_id).any() for face in gallery.faces)
     assert check_gallery(storage) == []
 
 

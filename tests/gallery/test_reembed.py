@@ -14,7 +14,7 @@ from faceops.cli import main
 from faceops.gallery.check import repair_gallery
 from faceops.gallery.crops import crop_path, load_crop
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import GALLERY_FILE
+from faceops.gallery.folder import COPY_FOLDER, GALLERY_FILE
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
@@ -54,15 +54,15 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def crops_of(folder: Path, gallery: Gallery) -> np.ndarray:
-    return np.stack([load_crop(folder, face.crop_id) for face in gallery.faces])
+    return np.stack([load_crop(gallery.storage.png, face.crop_id) for face in gallery.faces])
 
 
 def state(folder: Path, **changes: object) -> None:
     """Change what gallery.json states (None removes a key)."""
     stated = {**json.loads((folder / GALLERY_FILE).read_text("utf-8")), **changes}
-    (folder / GALLERY_FILE).write_text(
-        json.dumps({key: value for key, value in stated.items() if value is not None}), "utf-8"
-    )
+    text = json.dumps({key: value for key, value in stated.items() if value is not None})
+    for path in (folder / GALLERY_FILE, folder / COPY_FOLDER / GALLERY_FILE):
+        path.write_text(text, "utf-8")
 
 
 @pytest.mark.parametrize("format_1", [False, True])
@@ -206,7 +206,9 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("step", "is_new"), [(2, False), (4, False), (5, True)])
+@pytest.mark.parametrize(
+    ("step", "is_new"), [(2, False), (6, False), (8, False), (9, True)]
+)
 def test_killed_at_any_step_the_contract_is_that_of_the_embeddings(
     folder: Path,
     bundle: Bundle,

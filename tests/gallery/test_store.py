@@ -56,7 +56,7 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.embeddings, saved.embeddings)
     for before, after in zip(saved.faces, read.faces, strict=True):
         assert {**vars(before), "embedding": 0} == {**vars(after), "embedding": 0}
-        assert load_crop(tmp_path, after.crop_id).shape == (112, 112, 3)
+        assert load_crop(read.storage.png, after.crop_id).shape == (112, 112, 3)
 
 
 def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) -> None:

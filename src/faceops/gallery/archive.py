@@ -23,18 +23,18 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_path, read_json_object, sha256_file, temporary_name
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
+from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 from faceops.gallery.check import require_sound
 from faceops.gallery.crops import CROPS_FOLDER
 from faceops.gallery.faces_file import UNSAVED, encode_faces
 from faceops.gallery.folder import (
-    DECISIONS_FILE,
     FACES_FILE,
     GALLERY_FILE,
     OUTPUTS_FILE,
     FolderStorage,
 )
 from faceops.gallery.outputs import has_content
-from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery, locked_gallery
 
 ARCHIVE_VERSION = 1

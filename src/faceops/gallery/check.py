@@ -12,10 +12,10 @@ from faceops.base.files import write_error, write_file
 from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.dataset.names import name_problem
+from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 from faceops.gallery.crops import crop_path, load_crop, unused_crops
 from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
 from faceops.gallery.folder import (
-    DECISIONS_FILE,
     FACES_COPY,
     FACES_FILE,
     FIRST_WITH_SEGMENTS,
@@ -26,7 +26,7 @@ from faceops.gallery.folder import (
 )
 from faceops.gallery.journal import Journal
 from faceops.gallery.outputs import output_folders, readable_lines
-from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 NOTHING = "nothing"
@@ -217,7 +217,7 @@ def _crop_problems(gallery: Gallery) -> dict[str, str]:
     problems = {}
     for crop_id in track(sorted(set(gallery.faces.texts("crop_id"))), "check crops"):
         try:
-            load_crop(gallery.place, crop_id)
+            load_crop(gallery.storage.png, crop_id)
         except ValueError as error:
             problems[crop_id] = str(error)
     return problems

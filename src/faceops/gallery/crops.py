@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from PIL import Image
 from faceops.base.files import write_file
 from faceops.base.shortage import shortage
 from faceops.faces.align import CROP_SIZE
-from faceops.gallery.storage import GalleryPlace, storage_of
 
 CROPS_FOLDER = "crops"
 _OUR_FILE = re.compile(r"(?P<id>[0-9a-f]{64})\.png|\.[0-9a-f]{64}\.png\.tmp")  # or half written
@@ -54,13 +53,16 @@ def store_png(gallery: Path, png: bytes) -> str:
     return crop_id
 
 
-def load_crop(gallery: GalleryPlace, crop_id: str) -> np.ndarray:
-    """Return a crop, uint8 (112, 112, 3) RGB; raise a ValueError if it is missing or damaged."""
+def load_crop(png: Callable[[str], bytes], crop_id: str) -> np.ndarray:
+    """Return a crop, uint8 (112, 112, 3) RGB; raise a ValueError if it is missing or damaged.
+
+    `png` returns the bytes of a crop, see `GalleryStorage.png`.
+    """
     try:
-        png = storage_of(gallery).png(crop_id)
-        if hashlib.sha256(png).hexdigest() != crop_id:
+        content = png(crop_id)
+        if hashlib.sha256(content).hexdigest() != crop_id:
             raise ValueError("its SHA-256 differs")
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             if (image.mode, image.size) != ("RGB", (CROP_SIZE, CROP_SIZE)):  # before decoding it
                 raise ValueError(f"an image of {image.width} x {image.height}, {image.mode}")
             return np.asarray(image)

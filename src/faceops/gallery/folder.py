@@ -25,7 +25,7 @@ from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.base.files import read_json_object, write_file, write_json
 from faceops.base.locks import folder_lock
 from faceops.base.shortage import shortage
-from faceops.gallery.storage import GalleryStorage
+from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 
 if TYPE_CHECKING:
     from faceops.gallery.faces_file import FaceTable
@@ -35,7 +35,6 @@ GALLERY_FILE = "gallery.json"
 SEGMENTS_FOLDER = "faces"
 COPY_FOLDER = "copy"
 OUTPUTS_FILE = "outputs.jsonl"
-DECISIONS_FILE = "decisions.sqlite"  # see `faceops.gallery.journal`
 FACES_FILE = "faces.parquet"  # of formats 1 and 2, and of archives
 FACES_COPY = "faces.copy.parquet"
 SEGMENT_FACES = 16_384

@@ -25,7 +25,7 @@ from faceops.base.errors import DamageError, FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.shortage import shortage
 from faceops.faces.detector import Box
-from faceops.gallery.folder import DECISIONS_FILE
+from faceops.gallery.backend import DECISIONS_FILE
 
 VERSION = 1
 _PAGE = 4096  # bytes of a page of the file

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
+from faceops.gallery.backend import GalleryStorage
+from faceops.gallery.storage import GalleryPlace, storage_of
 
 KINDS = OUT, SIDECARS, GONE = "out", "sidecars", "gone"
 

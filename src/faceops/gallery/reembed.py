@@ -102,7 +102,7 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> np.ndarray:
         crops = []
         for face in block:
             try:
-                crops.append(load_crop(gallery.place, face.crop_id))
+                crops.append(load_crop(gallery.storage.png, face.crop_id))
             except ValueError:
                 damaged.append(f"{face.person} ({face.photo})")
         if not damaged:

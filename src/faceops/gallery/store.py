@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.crops import encode_crop
 from faceops.gallery.faces_file import ENROLLED, FORMAT_VERSION, FaceTable, GalleryFace
-from faceops.gallery.storage import GalleryPlace, GalleryStorage, storage_of
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.unfinished import remove_unfinished
 
 if TYPE_CHECKING:

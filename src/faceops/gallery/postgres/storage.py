@@ -13,6 +13,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import cache_folder
+from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.faces_file import FORMAT_VERSION, UNSAVED, FaceTable
 from faceops.gallery.journal import Journal
 from faceops.gallery.postgres.address import Address
@@ -28,7 +29,6 @@ from faceops.gallery.postgres.rows import (
 )
 from faceops.gallery.postgres.search import make_index, nearest
 from faceops.gallery.postgres.tables import vectors_table
-from faceops.gallery.storage import GalleryStorage
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.files import valid_unicode
 from faceops.base.progress import track
-from faceops.gallery.folder import DECISIONS_FILE
+from faceops.gallery.backend import DECISIONS_FILE
 from faceops.gallery.names import person_key
 from faceops.identification.records.output_folder import is_report_page
 from faceops.identification.report.pages import people_on
