@@ -78,7 +78,7 @@ SCHEMA = pa.schema(
         ("origin", pa.string()),
     ]
 )
-_COLUMNS = pa.schema([column for column in SCHEMA if column.name != "embedding"])
+COLUMNS = pa.schema([column for column in SCHEMA if column.name != "embedding"])
 UNSAVED = -1
 _BLOCK = 4096  # faces that become objects at a time
 _FEW = 0.01  # share of new faces up to which they are inserted, not sorted with all others
@@ -105,12 +105,12 @@ class FaceTable(Sequence[GalleryFace]):
         if isinstance(faces, FaceTable):
             return faces
         faces = sorted(faces, key=face_order)
-        columns = {name: [getattr(face, name) for face in faces] for name in _COLUMNS.names}
+        columns = {name: [getattr(face, name) for face in faces] for name in COLUMNS.names}
         embeddings = np.zeros((len(faces), size), np.float32)
         for row, face in enumerate(faces):
             embeddings[row] = face.embedding
         unsaved = np.full(len(faces), UNSAVED, np.int64)
-        return cls(pa.table(columns, schema=_COLUMNS), embeddings, unsaved)
+        return cls(pa.table(columns, schema=COLUMNS), embeddings, unsaved)
 
     @classmethod
     def joined(cls, tables: Sequence["FaceTable"], size: int) -> "FaceTable":
@@ -191,7 +191,7 @@ class FaceTable(Sequence[GalleryFace]):
             return self
         changed = self.take(rows)
         names = pa.array(persons, pa.string())
-        columns = changed.columns.set_column(0, _COLUMNS.field("person"), names)
+        columns = changed.columns.set_column(0, COLUMNS.field("person"), names)
         unsaved = np.full(len(rows), UNSAVED, np.int64)
         changed = FaceTable(columns, changed.embeddings, unsaved)._sorted()
         stays = np.ones(len(self), bool)
@@ -203,7 +203,7 @@ class FaceTable(Sequence[GalleryFace]):
         """Return the faces with these ids of their crops."""
         place = self.columns.schema.get_field_index("crop_id")
         column = pa.array(crop_ids, pa.string())
-        columns = self.columns.set_column(place, _COLUMNS.field("crop_id"), column)
+        columns = self.columns.set_column(place, COLUMNS.field("crop_id"), column)
         return FaceTable(columns, self.embeddings, np.full(len(self), UNSAVED, np.int64))
 
     def with_embeddings(self, embeddings: np.ndarray) -> "FaceTable":
@@ -297,11 +297,11 @@ def parse_faces(
         raise ValueError(f"it has {len(table)} faces, gallery.json says {count}")
     if "crop_id" not in present:
         complete["schema_version"] = 1
-    for column in _COLUMNS:  # that versions of then did not write
+    for column in COLUMNS:  # that versions of then did not write
         if column.name not in present:
             value = ENROLLED if column.name == "origin" else ""
             table = table.append_column(column, pa.array([value] * len(table), pa.string()))
-    columns = table.select(_COLUMNS.names).replace_schema_metadata(None).combine_chunks()
+    columns = table.select(COLUMNS.names).replace_schema_metadata(None).combine_chunks()
     return complete, FaceTable(columns, embeddings, np.full(len(table), segment, np.int64))
 
 
