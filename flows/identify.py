@@ -33,6 +33,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.parallel import DeviceChoice, usable_cpus
 from faceops.base.reasons import Reason
 from faceops.base.shortage import user_error
+from faceops.base.stores import is_url, place
 from faceops.cli.common import (
     add_device_argument,
     add_exclude,
@@ -44,13 +45,14 @@ from faceops.cli.model_choice import choose_model
 from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
+from faceops.identification.records.mirror import copy_results, results_folder
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, REPORT_FILE
-from faceops.identification.records.reuse import UnloadedRelease
+from faceops.identification.records.reuse import UnloadedRelease, list_photos
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings, check_identify_folders
+from faceops.identification.state.presence import PhotoList
 from faceops.identification.summary import promise
 from faceops.photos.folders import BUNDLE, require_utf8
-from faceops.photos.walk import walk_photos
 from faceops.registry.published import PUBLISHED
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
@@ -86,7 +88,7 @@ _load = lru_cache(maxsize=1)(Bundle.load)
 def check_arguments(photos_dir: Path, out: Path, gallery: GalleryPlace, shard_photos: int) -> None:
     """Refuse wrong arguments before a server is started for the run."""
     require_utf8(photos_dir, "photos")  # it is a parameter of the flow, which is JSON
-    if not photos_dir.is_dir():
+    if not (is_url(photos_dir) or photos_dir.is_dir()):
         raise UsageError(f"{photos_dir} is not a folder of photos; name one that exists.")
     if shard_photos < 1:
         raise UsageError(f"{shard_photos} photos a shard are too few; give 1 or more.")
@@ -96,13 +98,13 @@ def check_arguments(photos_dir: Path, out: Path, gallery: GalleryPlace, shard_ph
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, task_run_name="shard {number}")
 def find_faces(
-    number: int, paths: list[Path], release: ReleaseFolder, out: Path, settings: IdentifySettings
+    number: int, photos: PhotoList, release: ReleaseFolder, out: Path, settings: IdentifySettings
 ) -> int:
     """Find and embed the faces of one shard; retried, as a network share may be back by then."""
     bundle = release.load()
-    new = extract_shard(paths, bundle, out, settings)
+    new = extract_shard(photos.paths, bundle, out, settings, photos.file)
     text = "shard %d: %d photos, %d of them new, device: %s"
-    get_run_logger().info(text, number, len(paths), new, bundle.runs_on)
+    get_run_logger().info(text, number, len(photos.paths), new, bundle.runs_on)
     return new
 
 
@@ -124,19 +126,22 @@ def name_people(
 
 
 @task(cache_policy=NO_CACHE)
-def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] = ()) -> list[Path]:
+def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] = ()) -> PhotoList:
     """Return the photos below `photos_dir`; waits up to `patience_s` while it is absent or empty.
 
-    An empty folder may be the mount point of a share that is not connected: `identify` decides.
+    An empty folder may be the mount point of a share that is not connected: `identify` decides. A
+    store is not waited for here, as each request to one is repeated.
 
     Raises:
         FaceOpsError: the folder is still absent when the time is up.
     """
     start, warned = time.monotonic(), False
     while True:
-        paths = walk_photos(photos_dir.resolve(), exclude) if photos_dir.is_dir() else []
-        if paths:
-            return paths
+        found = PhotoList(photos_dir, [], {})
+        if is_url(photos_dir) or photos_dir.is_dir():
+            found = list_photos(photos_dir, exclude)
+        if found.paths or is_url(photos_dir):
+            return found
         if time.monotonic() - start >= patience_s:
             break
         if not warned:
@@ -148,7 +153,7 @@ def wait_for_folder(photos_dir: Path, patience_s: float, exclude: Sequence[str] 
             f"{photos_dir} was absent for {patience_s:g} s; connect the disk or share. The results "
             "of the latest run are unchanged."
         )
-    return []
+    return found
 
 
 def load_model(
@@ -167,6 +172,13 @@ def load_model(
         require_utf8(folder, BUNDLE.name)
     precision, device = settings.precision, settings.device
     return load_release(folder, model, 1, precision, gallery, device)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=60)
+def copy_to_store(results: Path) -> None:
+    """Copy the results to the store that `out` names, if it does."""
+    if changed := copy_results(results):
+        get_run_logger().info("%d objects of the copy put or deleted", changed)
 
 
 @task(cache_policy=NO_CACHE)
@@ -260,17 +272,18 @@ def identify_folder(
     """Name the people in the photos below `photos_dir`; return the run's summary.
 
     Args:
-        photos_dir: a folder of photos.
+        photos_dir: a folder of photos, or a URL such as s3://bucket/2019.
         gallery: the enrolled people.
-        out: where faces.csv, report.html and the state go.
+        out: where faces.csv, report.html and the state go; or a URL to copy the results to.
         model: published, a registered release (models:/NAME@ALIAS or models:/NAME/VERSION), or the
             folder of a release bundle; "" chooses as `faceops identify` does.
         settings: of the run; see `IdentifySettings`. `settings.threads` serves the naming task.
         shard_photos: photos a task.
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
-    folder, results = Path(photos_dir), Path(out)
-    paths = wait_for_folder(folder, patience_s, settings.exclude)
+    folder = place(photos_dir)
+    results = results_folder(place(out), folder)
+    photos = wait_for_folder(folder, patience_s, settings.exclude)
     check_arguments(folder, results, gallery_place(gallery), shard_photos)
     bundle = load_model(model, settings, gallery_place(gallery), get_run_logger().info)
     if bundle.note:
@@ -279,8 +292,8 @@ def identify_folder(
     precision, device = bundle.release.precision, settings.device  # each worker chooses of auto
     release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, precision, device)
     futures = [
-        find_faces.submit(number, part, release, results, settings)
-        for number, part in enumerate(shards(paths, shard_photos), start=1)
+        find_faces.submit(number, photos.part(part), release, results, settings)
+        for number, part in enumerate(shards(photos.paths, shard_photos), start=1)
     ]
     wait(futures)
     failed = [number for number, future in enumerate(futures, start=1) if future.state.is_failed()]
@@ -289,6 +302,7 @@ def identify_folder(
             "shards %s failed; their photos are tried once more, one by one", failed
         )
     summary = name_people(folder, gallery_place(gallery), release, results, settings)
+    copy_to_store(results)
     if summary["unchanged"]:
         get_run_logger().info(
             "nothing has changed: the results of run %s are current", summary["run_id"]
@@ -339,8 +353,9 @@ def main() -> int:
         fields = IdentifySettings.__dataclass_fields__
         given = {key: vars(args)[key] for key in fields if key in args}
         settings = IdentifySettings(**given, limits=photo_limits(args))
-        folders = (Path(args.photos_dir), Path(args.out), gallery_place(args.gallery))
-        check_arguments(*folders, args.shard_photos)
+        photos = place(args.photos_dir)
+        results = results_folder(place(args.out), photos)
+        check_arguments(photos, results, gallery_place(args.gallery), args.shard_photos)
         model = args.bundle or args.model
         load_model(model, settings, gallery_place(args.gallery), partial(print, file=sys.stderr))
         named = ("photos_dir", "gallery", "out", "shard_photos", "patience_s")
@@ -362,7 +377,7 @@ def main() -> int:
         return reported.exit_code
     print(
         f"{summary['faces']} faces in {summary['photos']} photos, {summary['identified']} named;"
-        f" look at {Path(args.out) / REPORT_FILE}"
+        f" look at {results / REPORT_FILE}"
     )
     return 0
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from faceops.base.errors import FaceOpsError, UsageError, without_secrets
 from faceops.base.files import temporary_name, write_file
@@ -96,6 +97,14 @@ def shown(path: str | Path) -> str:
     return _URL.sub(r"\1://", str(path), count=1)
 
 
+def uri_of(path: Path) -> str:
+    """Return the URI of an absolute path, or of a path into a store."""
+    if not is_url(path):
+        return path.as_uri()
+    protocol, _, rest = shown(path).partition("://")
+    return f"{protocol}://{quote(rest)}"
+
+
 def place(text: str) -> Path:
     """Return the path that the engine has for what a user named: a folder, or a URL.
 
@@ -119,6 +128,12 @@ def split(path: str | Path) -> tuple["ObjectStore", str]:
     protocol, _, rest = str(path).partition(":/")
     authority, _, name = rest.lstrip("/").partition("/")
     return ObjectStore.at(f"{protocol}://{authority}"), name
+
+
+def read_object(path: str | Path, stop: int) -> bytes:
+    """Return at most `stop` bytes of the object at a path into a store; errors as of `read`."""
+    store, name = split(path)
+    return store.read(name, stop)
 
 
 class ObjectStore:
@@ -202,12 +217,16 @@ class ObjectStore:
         """Return the bytes of an object from `start` up to `stop`, by one request.
 
         Raises:
-            OSError: there is no such object, it may not be read, or it is empty and has no range.
+            OSError: there is no such object, it may not be read, or it has no such range.
             ObjectStoreError: the store does not answer.
         """
         ranged = {} if stop is None and not start else {"start": start, "end": stop}
-        content: bytes = self._request(lambda: self._fs.cat_file(self._path(name), **ranged), name)
-        return content
+        try:
+            return self._request(lambda: bytes(self._fs.cat_file(self._path(name), **ranged)), name)
+        except OSError as error:
+            if not ranged or start or error.errno != errno.EINVAL:
+                raise
+            return self.read(name)  # an empty object has no ranges
 
     def write(self, name: str, content: bytes, replaces: str | None = None) -> None:
         """Write an object at once: a reader finds the old content or the new one.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from faceops.base.errors import UsageError, printable
 from faceops.base.files import read_json_object
 from faceops.base.parallel import DEVICE_CHOICES, DeviceChoice
+from faceops.base.stores import is_url
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, warning_of
 from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.photos import folders
@@ -81,8 +82,8 @@ def check_folders(args: argparse.Namespace) -> None:
     for name, kind, use in getattr(args, "folders", ()):
         given = getattr(args, name)
         paths = given if isinstance(given, list) else [given]
-        # The place of an import may be a URL, and a gallery may be in a database.
-        local = [Path(path) for path in paths if path is not None and "://" not in str(path)]
+        # What a URL leads to is checked where it is used; a gallery may be in a database.
+        local = [Path(path) for path in paths if path is not None and not is_url(str(path))]
         named += [folders.Folder(path, kind, use) for path in local]
     folders.check_folders(named)
 

@@ -364,6 +364,8 @@ def _forget_lines(done: "ForgetResult", gallery: "GalleryPlace") -> list[str]:
             f"{done.sidecars.entries} entries removed from the {done.sidecars.files} sidecars "
             "beside the photos"
         )
+    if done.copied:
+        lines.append(f"{done.copied} objects replaced or deleted in copies of results in stores")
     if done.decisions:
         lines.append(f"{done.decisions} entries removed from the journal of decisions")
     lines += [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.reasons import Reason
+from faceops.base.stores import is_url, place, shown
 from faceops.cli import common
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 from faceops.photos.formats import closed_formats
@@ -20,10 +21,13 @@ MOST_ERRORS = 10
 def add_parser(subparsers: Any) -> None:
     """Add `faceops identify`."""
     parser = common.add_command(subparsers, _identify)
-    common.add_folder(parser, "photos_dir", PHOTOS, metavar="PHOTOS_DIR")
+    text = "a folder, one photo, or a URL such as s3://bucket/2019"
+    common.add_folder(parser, "photos_dir", PHOTOS, metavar="PHOTOS_DIR", type=place, help=text)
     common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
-    text = "for the results"
-    common.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, help=text)
+    text = "for the results, or a URL to copy them to, such as s3://bucket/results"
+    common.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, type=place, help=text)
+    text = "where --out is a URL: the folder of state and results (default: one in the cache)"
+    common.add_folder(parser, "--state", RESULTS, Use.WRITE, help=text)
     text = "share of strangers that may be given a name, e.g. 0.01 (default: the release's)"
     parser.add_argument("--budget", type=float, metavar="SHARE", help=text)
     parser.add_argument(
@@ -73,6 +77,7 @@ def _identify(args: argparse.Namespace) -> int:
     earlier run into the same --out has seen are not opened again. What is known of photos that are
     gone is dropped by the first run after 30 days.
     """
+    from faceops.identification.records.mirror import copy_results, results_folder
     from faceops.identification.settings import IdentifySettings, require_photos
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
@@ -80,8 +85,13 @@ def _identify(args: argparse.Namespace) -> int:
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
     settings = IdentifySettings(**given, limits=common.photo_limits(args))
     require_photos(args.photos_dir)  # `main` has checked the folders
+    url, args.out = args.out, results_folder(args.out, args.photos_dir, args.state)
     summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
-    return common.show(args, summary.as_dict(), result_lines(summary, args.out))
+    copied = copy_results(args.out)
+    lines = result_lines(summary, args.out)
+    if is_url(url):
+        lines.append(f"the copy in {shown(url)} is complete ({copied} objects put or deleted)")
+    return common.show(args, summary.as_dict(), lines)
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.stores import is_url, shown
 from faceops.gallery.names import paths_shown_as
+from faceops.identification.records.mirror import local_folder
 from faceops.identification.records.output_folder import SUMMARY_FILE
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
@@ -29,7 +31,8 @@ class LatestRun:
     @property
     def root(self) -> Path:
         """The folder below which the paths of its records lie."""
-        return self.photos if self.photos.is_dir() else self.photos.parent
+        is_folder = is_url(self.photos) or self.photos.is_dir()
+        return self.photos if is_folder else self.photos.parent
 
     def settings(self, threads: int | None = None) -> IdentifySettings:
         """Return the settings with which the next run decides as this one did."""
@@ -42,9 +45,14 @@ def latest_run(out: Path) -> LatestRun:
     """Return the run whose results are in `out`.
 
     Raises:
-        UsageError: there are no results.
+        UsageError: there are no results, or they are a copy in a store.
         FaceOpsError: their summary is damaged, or another version's.
     """
+    if is_url(out):
+        raise UsageError(
+            f"{shown(out)} is a copy for readers; name the folder that it is made from, "
+            f"{local_folder(out)} or that of --state."
+        )
     try:
         summary = read_summary(out)
     except (FileNotFoundError, NotADirectoryError):
@@ -55,5 +63,6 @@ def latest_run(out: Path) -> LatestRun:
         raise FaceOpsError(
             f"{out / SUMMARY_FILE} cannot be used ({error}); run faceops identify into {out} again."
         ) from None
-    shown = summary.photos_folder
-    return LatestRun(summary, next(iter(paths_shown_as(Path("/"), shown.lstrip("/"))), Path(shown)))
+    folder = summary.photos_folder
+    found = paths_shown_as(Path("/"), folder.lstrip("/"))
+    return LatestRun(summary, next(iter(found), Path(folder)))

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 import faceops
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import valid_unicode, write_error
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
 from faceops.base.shortage import allowed_failures, shortage
+from faceops.base.stores import is_url, shown
 from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
@@ -78,6 +79,8 @@ def identify(
             cannot be read; memory or the like is short.
     """
     check_identify_folders(photos_dir, out, gallery.place)
+    if settings.xmp and is_url(photos_dir):
+        raise UsageError("--xmp writes sidecars beside local photos only; run it without.")
     gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
     budget = settings.budget or thresholds.default_budget
@@ -106,11 +109,13 @@ def identify(
             return reuse.reuse_last_run(latest, out, settings)
         decisions = Decisions.load(gallery.place)
         decided = DecidedFaces(decisions, gallery)
-        whole = root if photos_dir.is_dir() else None  # a single photo: the others are unknown
+        whole = root if listed.is_folder else None  # a single photo: the others are unknown
         missing, are_all_gone = store.missing(whole, paths)
         are_all_gone = are_all_gone and not settings.allow_empty
         if are_all_gone and not paths:
             raise FaceOpsError(_all_gone(photos_dir, out))
+        if is_url(root) and not (paths or missing or settings.allow_empty):
+            raise UsageError(f"{shown(root)} has no photos; check its name, or --allow-empty.")
         paths = _with_unlisted(paths, missing)
 
         summary = new_summary(photos_dir, gallery, bundle, settings)
@@ -121,7 +126,7 @@ def identify(
             EmbeddingFile(folder, gallery.embedding_size) as embeddings,
         ):
             finder = bundle.face_finder(settings.detail)
-            extractor = FaceExtractor(bundle, finder, store, settings, timer)
+            extractor = FaceExtractor(bundle, finder, store, settings, timer, listed.file)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
             found = extract_photos(paths, extractor, threads, limit.check)
             rewritten = RewrittenPhotos(decisions, store, gallery.storage.journal())
@@ -337,9 +342,9 @@ def _with_unlisted(paths: list[str], missing: list[str]) -> list[str]:
 
 def _all_gone(photos_dir: Path, out: Path) -> str:
     return (
-        f"{photos_dir} has none of the photos that the latest run saw there, and no other: is the "
-        f"disk or share connected, or do rules exclude all photos? The results in {out} stay as "
-        "they are. If the photos were removed, run it with --allow-empty."
+        f"{shown(photos_dir)} has none of the photos that the latest run saw there, and no other: "
+        f"is the disk or share connected, or do rules exclude all photos? The results in {out} "
+        "stay as they are. If the photos were removed, run it with --allow-empty."
     )
 
 

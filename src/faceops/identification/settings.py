@@ -6,6 +6,7 @@ from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
 from faceops.base.parallel import DeviceChoice
+from faceops.base.stores import is_url
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
@@ -108,7 +109,7 @@ class IdentifySettings:
 
 def require_photos(photos_dir: Path) -> None:
     """Raise a UsageError if the folder or photo does not exist."""
-    if not photos_dir.exists():
+    if not is_url(photos_dir) and not photos_dir.exists():
         raise UsageError(
             f"{printable(photos_dir)} does not exist; name a folder of photos, or one photo."
         )
@@ -121,7 +122,7 @@ def check_identify_folders(photos_dir: Path, out: Path, gallery: GalleryPlace) -
         UsageError: there are no photos, or a folder holds something else than it is named for.
     """
     require_photos(photos_dir)
-    folders = [Folder(photos_dir, PHOTOS), Folder(out, RESULTS, Use.WRITE)]
+    folders = [] if is_url(photos_dir) else [Folder(photos_dir, PHOTOS)]
     if (folder := storage_of(gallery).folder) is not None:
-        folders.insert(1, Folder(folder, GALLERY, Use.WRITE))
-    check_folders(folders)
+        folders.append(Folder(folder, GALLERY, Use.WRITE))
+    check_folders([*folders, Folder(out, RESULTS, Use.WRITE)])

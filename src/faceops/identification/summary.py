@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.base.files import read_json_object, valid_unicode, write_file
 from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN
+from faceops.base.stores import is_url, shown
 from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
 from faceops.photos.formats import PhotoLimits
 from faceops.release.release_file import Precision
@@ -245,7 +246,9 @@ def new_summary(
     started = datetime.now(UTC)
     summary = Summary(
         run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-        photos_folder=valid_unicode(str(photos_dir.resolve())),
+        photos_folder=valid_unicode(
+            shown(photos_dir) if is_url(photos_dir) else str(photos_dir.resolve())
+        ),
         started=started.isoformat(timespec="seconds"),
         gallery=valid_unicode(gallery.storage.address),
         release=bundle.name,

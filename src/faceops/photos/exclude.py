@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
+from faceops.base.stores import is_url, read_object, shown
 
 if TYPE_CHECKING:
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 IGNORE_FILE = ".faceopsignore"
+_MAX_BYTES = 1_000_000  # of such a file in a store
 HIDDEN = ".*"  # the rule that skips hidden folders
 
 # What systems and programs keep beside photos: thumbnails, previews, deleted files, indexes. By
@@ -67,10 +69,11 @@ class ExcludeRules:
         if file.exists() and not file.is_file():  # reading a pipe would wait for a writer
             raise FaceOpsError(f"{printable(file)} is not a file; remove it.")
         try:
-            content = file.read_bytes()
+            content = read_object(file, _MAX_BYTES) if is_url(file) else file.read_bytes()
         except OSError as error:
             raise FaceOpsError(
-                f"{printable(file)} cannot be read ({error.strerror}); give this user permission."
+                f"{printable(shown(file))} cannot be read ({error.strerror or error}); give this "
+                "user permission."
             ) from None
         if b"\0" in content:
             raise UsageError(f"{printable(file)} is not UTF-8 text; save it as UTF-8.")

@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError, shortage
+from faceops.base.stores import is_url, shown, split
 from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, other_picture, video
 from faceops.photos.pixels import (
     SIDEWAYS,
@@ -74,7 +75,7 @@ class PhotoError(FaceOpsError):
     def __init__(
         self, path: Path, reason: Reason, sentence: str, *, transient: bool = False
     ) -> None:
-        super().__init__(f"{printable(path)} {sentence}")
+        super().__init__(f"{printable(shown(path))} {sentence}")
         self.sentence = sentence
         self.reason = reason
         self.transient = transient
@@ -99,13 +100,13 @@ def open_photo(
         is_large = path.stat().st_size > LARGE_FILE
     except (OSError, ValueError):
         is_large = False  # opening it gives the reason
-    with _one_at_a_time(is_large):
+    with one_at_a_time(is_large):
         content = photo_bytes(path, limits.max_bytes)
         return decode_photo(content, path, limits, least_side=least_side)
 
 
 def photo_bytes(path: Path, max_bytes: int) -> bytes:
-    """Return the content of the regular file `path`.
+    """Return the content of the regular file, or of the object in a store, `path`.
 
     Raises:
         PhotoError: gone, no permission, not a regular file, empty, or more than `max_bytes`.
@@ -126,6 +127,8 @@ def hash_photo(path: Path, max_bytes: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+OpenFile = io.BufferedReader | io.BytesIO
+
 # Memory does not grow with the number of threads that meet larger photos than these: one thread of
 # a process at a time reads and decodes one, and a photo of more pixels is then reduced to so many.
 LARGE_FILE = 50_000_000  # bytes
@@ -133,16 +136,23 @@ FULL_PIXELS = 100_000_000
 _LARGE_PHOTO = threading.RLock()
 
 
-def _one_at_a_time(is_large: bool) -> AbstractContextManager[object]:
+def one_at_a_time(is_large: bool) -> AbstractContextManager[object]:
+    """Wait until no other thread reads or decodes a large photo, if this one is."""
     return _LARGE_PHOTO if is_large else nullcontext()
 
 
 @contextmanager
-def open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
-    """Open the regular file `path` of a photo; errors as of `photo_bytes`."""
+def open_file(path: Path, max_bytes: int, *, whole: bool = True) -> Iterator[OpenFile]:
+    """Open the regular file `path` of a photo; errors as of `photo_bytes`.
+
+    Of an object in a store at most `max_bytes` + 1 are read, at once, or without `whole` in blocks.
+    """
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
+        if is_url(path):
+            yield _open_object(path, max_bytes, whole)
+            return
         _require_regular_file(path, path.stat())
         with os.fdopen(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())  # again: the name may have another file by now
@@ -163,6 +173,14 @@ def open_file(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
         kind = PhotoShortageError if shortage(error) else PhotoError
         raise kind(path, Reason.UNREADABLE, sentence, transient=True) from None
     raise PhotoError(path, reason, sentence, transient=True)
+
+
+def _open_object(path: Path, max_bytes: int, whole: bool) -> OpenFile:
+    store, name = split(path)
+    if not whole and (entry := store.entry(name)):
+        opened: OpenFile = store.open(name, entry.size)
+        return opened
+    return io.BytesIO(store.read(name, max_bytes + 1))
 
 
 def _require_regular_file(path: Path, status: os.stat_result) -> None:
@@ -243,7 +261,7 @@ def decode_photo(
     try:
         stated = photo_format.size(content) if photo_format.size else (limits.min_side,) * 2
         _check_size(path, stated, stated, limits)
-        with _one_at_a_time(math.prod(stated) > FULL_PIXELS):
+        with one_at_a_time(math.prod(stated) > FULL_PIXELS):
             opened = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
         stored = opened.size
         is_draft = choose_scale(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
@@ -252,7 +270,7 @@ def decode_photo(
         _check_size(path, stored, decoded, limits)
         if not _fits_into_memory(decoded):
             raise MemoryError
-        with _one_at_a_time(math.prod(opened.size) > FULL_PIXELS):
+        with one_at_a_time(math.prod(opened.size) > FULL_PIXELS):
             orientation = orientation_of(opened) if photo_format.decoder_turns else 1
             opened.load()
             size = stored

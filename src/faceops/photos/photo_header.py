@@ -19,6 +19,7 @@ from faceops.base.shortage import shortage
 from faceops.photos.formats import FORMATS, PhotoFormat, PhotoLimits
 from faceops.photos.open_photo import (
     DECODER_ERRORS,
+    OpenFile,
     broken_photo,
     format_in,
     no_memory,
@@ -72,7 +73,7 @@ def read_header(
     """
     silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # nothing is decoded
-    with open_file(path, limits.max_bytes) as file:
+    with open_file(path, limits.max_bytes, whole=False) as file:
         photo_format = format_in(file.read(_HEAD), path)
         file.seek(0)
         try:
@@ -85,7 +86,7 @@ def read_header(
             raise broken_photo(path, error) from None
 
 
-def _read(file: io.BufferedReader, photo_format: PhotoFormat) -> PhotoHeader:
+def _read(file: OpenFile, photo_format: PhotoFormat) -> PhotoHeader:
     with Image.open(file, formats=(photo_format.pillow_name,)) as image:
         orientation, taken = orientation_of(image), _taken(image)
         width, height = image.size
@@ -141,7 +142,7 @@ def _extended_packets(image: Any) -> list[bytes]:
     return found
 
 
-def _png_packet(file: io.BufferedReader) -> bytes | None:
+def _png_packet(file: OpenFile) -> bytes | None:
     """Return the packet that lies behind the pixels of a PNG, where ExifTool puts it."""
     with suppress(OSError, ValueError):
         file.seek(8)

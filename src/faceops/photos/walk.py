@@ -1,16 +1,21 @@
 """List the photos under a folder."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
+from faceops.base.parallel import ordered_map
+from faceops.base.stores import Entry, split
 from faceops.photos.exclude import HIDDEN, IGNORE_FILE, ExcludeRules
 
 SIDECAR = ".xmp"
 BACKUPS = ("~", "_original", ".bak")  # what editors and exiftool add to the name of a copy
+_METADATA = tuple(f"{SIDECAR}{copy}" for copy in ("", *BACKUPS))
 _Folder = tuple[Path, ExcludeRules]  # and the rules for its entries
+_LISTED_AT_ONCE = 16  # folders of a store
+_NO_PATH = "//"  # the rule that skips what has no path: an empty name, "." or ".." in its key
 
 
 def walk_photos(
@@ -42,9 +47,56 @@ def photo_paths(
         FaceOpsError: a .faceopsignore file cannot be read.
     """
     skipped = {} if skipped is None else skipped
-    metadata = tuple(f"{SIDECAR}{copy}" for copy in ("", *BACKUPS))
-    walk = _Walk(root, lambda n: not (n.startswith(".") or n.lower().endswith(metadata)), skipped)
+    walk = _Walk(root, is_photo, skipped)
     return walk.files(ExcludeRules.of_options(root, exclude))
+
+
+def walk_objects(
+    root: Path, exclude: Sequence[str] = (), skipped: dict[Path, str] | None = None
+) -> Iterator[tuple[Path, list[Entry]]]:
+    """Yield each folder of a store below `root` with the objects in it, see `photo_paths`.
+
+    Sidecars and copies of them are listed too. Folders are listed page by page, several at a time,
+    and no object is asked for by itself.
+
+    Raises:
+        UsageError, FaceOpsError: as `photo_paths`.
+        ObjectStoreError: a folder cannot be listed: what was yielded is not all.
+    """
+    store, top = split(root)
+    skipped = {} if skipped is None else skipped
+
+    def listed(folder: _Folder) -> list[Entry]:
+        name = folder[0].as_posix()[len(root.as_posix()) :]
+        return sorted(store.folder(f"{top}{name}".strip("/")))
+
+    level: list[_Folder] = [(root, ExcludeRules.of_options(root, exclude))]
+    while level:
+        below: list[_Folder] = []
+        found = ordered_map(listed, level, min(len(level), _LISTED_AT_ONCE))
+        for (folder, rules), entries in zip(level, found, strict=True):
+            if any(entry.name == IGNORE_FILE and not entry.is_folder for entry in entries):
+                rules = rules.below(folder, root)
+            rule_for, objects = rules.for_entries(folder), list[Entry]()
+            for entry in entries:
+                path = folder / entry.name
+                if entry.name in ("", ".", ".."):
+                    skipped[folder / ".."] = _NO_PATH
+                elif rule := rule_for(entry.name, entry.is_folder):
+                    skipped[path] = rule
+                elif entry.is_folder and entry.name.startswith("."):
+                    skipped[path] = HIDDEN
+                elif entry.is_folder:
+                    below.append((path, rules))
+                elif not entry.name.startswith("."):
+                    objects.append(entry)
+            yield folder, objects
+        level = below
+
+
+def is_photo(name: str) -> bool:
+    """Return whether `photo_paths` lists a file of that name, if no rule skips it."""
+    return not (name.startswith(".") or name.lower().endswith(_METADATA))
 
 
 def is_sidecar(name: str) -> bool:

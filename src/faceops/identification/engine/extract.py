@@ -1,12 +1,13 @@
 """Extract the faces of a group of photos: from the store if known, else from the photos."""
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from faceops.base.files import sha256_file
 from faceops.base.parallel import ordered_map
 from faceops.base.reasons import Reason
 from faceops.base.shortage import ShortageError, shortage
-from faceops.faces.find_faces import FaceFinder, find_in_photo
+from faceops.base.stores import is_url
+from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore, StoredPhoto
@@ -24,9 +26,16 @@ from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
 from faceops.photos.formats import format_of
-from faceops.photos.open_photo import PhotoError
+from faceops.photos.open_photo import (
+    LARGE_FILE,
+    PhotoError,
+    check_length,
+    one_at_a_time,
+    photo_bytes,
+)
 from faceops.release.bundle import Bundle
 
+AnyPath = TypeVar("AnyPath", str, Path)
 GROUP = 32  # photos that are embedded and stored together
 KNOWN_AT_ONCE = 128 * GROUP  # photos that are looked up in the store together
 
@@ -48,7 +57,8 @@ class PhotoGroup(NamedTuple):
 class FaceExtractor:
     """Finds and embeds the faces of photos; may be shared by threads.
 
-    `timer` measures the parts `look` (open photos, find faces) and `embed` (and store).
+    `timer` measures the parts `look` (open photos, find faces) and `embed` (and store). `file_of`
+    returns the file at a path; of objects in a store that is known from their listing.
     """
 
     bundle: Bundle
@@ -56,6 +66,7 @@ class FaceExtractor:
     store: FaceStore
     settings: IdentifySettings
     timer: Timer
+    file_of: Callable[[str], SourceFile | None] = source_file
 
     def groups(self, paths: Sequence[str]) -> Iterator[PhotoGroup]:
         """Yield the photos `paths` in groups to extract, in order.
@@ -65,7 +76,7 @@ class FaceExtractor:
         """
         for start in range(0, len(paths), KNOWN_AT_ONCE):
             some = paths[start : start + KNOWN_AT_ONCE]
-            files = [source_file(path) for path in some]
+            files = [self.file_of(path) for path in some]
             known: list[str | None] = [None] * len(files)
             is_done = [False] * len(files)
             if not self.settings.recheck:
@@ -133,22 +144,40 @@ class FaceExtractor:
 
     def _find_faces(self, path: str, file: SourceFile | None) -> Extraction:
         """Find the faces of the photo at `path`, unless its bytes are in the store."""
-        photo_id, hash_error = None, None
-        if file is not None and 0 < file.size <= self.settings.limits.max_bytes:
+        is_large = is_url(path) and file is not None and file.size > LARGE_FILE
+        with one_at_a_time(is_large):  # its bytes are in memory
+            return self._look_at(path, file)
+
+    def _look_at(self, path: str, file: SourceFile | None) -> Extraction:
+        content, photo_id = None, None
+        hash_error: Exception | None = None
+        limits = self.settings.limits
+        if file is not None and 0 < file.size <= limits.max_bytes:
             try:
-                photo_id = sha256_file(Path(path))
-            except OSError as error:
+                if is_url(path):  # read once
+                    content = photo_bytes(Path(path), limits.max_bytes)
+                    photo_id = hashlib.sha256(content).hexdigest()
+                else:
+                    photo_id = sha256_file(Path(path))
+            except (OSError, PhotoError) as error:
                 hash_error = error  # opening it gives the reason, or succeeds on a flaky disk
             else:
                 stored = self.store.load([photo_id]).get(photo_id)
-                if stored is not None and (stored.orientation_known or not _was_misread(path)):
+                if stored is not None and (
+                    stored.orientation_known or not _was_misread(path, content)
+                ):
                     return _from_store(path, file, stored)
         try:
-            found = find_in_photo(Path(path), self.finder, self.settings.limits)
+            if is_url(path) and file is not None:  # not downloaded to see its size
+                check_length(Path(path), file.size, limits.max_bytes)
+            if content is None:
+                found = find_in_photo(Path(path), self.finder, limits)
+            else:
+                found = find_in_bytes(content, Path(path), self.finder, limits)
         except PhotoError as error:
             if isinstance(error, ShortageError):
                 raise
-            if hash_error or error.transient or file != source_file(path):
+            if hash_error or error.transient or file != self.file_of(path):
                 # A broken link is no failure; a file that was listed and is gone may be one.
                 gone = error.reason is Reason.VANISHED and not os.path.lexists(path)
                 lack = hash_error and shortage(hash_error)
@@ -202,43 +231,47 @@ def _from_store(path: str, file: SourceFile | None, stored: StoredPhoto) -> Extr
     return Extraction(path, file, stored.photo, reembedded=reembedded, crops=stored.crops)
 
 
-def _was_misread(path: str) -> bool:
+def _was_misread(path: str, content: bytes | None) -> bool:
     """Return whether earlier versions may have shown this photo wrongly.
 
     They did not know the orientation where a decoder turns pixels, and opened the thumbnail in a
     raw photo as a TIFF.
     """
     try:
-        with Path(path).open("rb") as file:
-            photo_format = format_of(file.read(64), Path(path).suffix)
+        if content is None:
+            with Path(path).open("rb") as file:
+                content = file.read(64)
     except OSError:
         return True  # opening the photo gives the reason
+    photo_format = format_of(content, Path(path).suffix)
     return photo_format is not None and (photo_format.decoder_turns or photo_format.name == "RAW")
 
 
-def shards(paths: Sequence[Path], size: int) -> list[list[Path]]:
+def shards(paths: Sequence[AnyPath], size: int) -> list[list[AnyPath]]:
     """Return `paths` in parts of about `size`, whole groups of the engine, in order."""
     size = max(GROUP, size - size % GROUP)
     return [list(paths[start : start + size]) for start in range(0, len(paths), size)]
 
 
 def extract_shard(
-    paths: Sequence[Path],
+    paths: Sequence[AnyPath],
     bundle: Bundle,
     out: Path,
     settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
+    file_of: Callable[[str], SourceFile | None] = source_file,
 ) -> int:
     """Store the faces of `paths` in the state of `out`; return the number of photos opened.
 
     The run that follows (`identify`) then opens none of them. Shards may be extracted at the same
-    time, in threads or processes; extracting one again does nothing.
+    time, in threads or processes; extracting one again does nothing. `file_of`: see
+    `FaceExtractor`.
     """
     out.mkdir(parents=True, exist_ok=True)
     method = method_of(bundle.release, settings.detail)
     state = out / STATE_FILE
     with contextlib.closing(FaceStore(state, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
-        extractor = FaceExtractor(bundle, finder, store, settings, Timer())
+        extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
         groups = extractor.groups(list(map(os.fspath, paths)))
         blocks = ordered_map(extractor.extract, groups, 1, extractor.extract_singly)
         return int(sum(block.opened.sum() for block in blocks))

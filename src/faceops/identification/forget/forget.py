@@ -36,6 +36,7 @@ from faceops.identification.forget.traces import (
     mentions,
     search_traces,
 )
+from faceops.identification.records.mirror import update_copy
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.sidecars import (
     TEMPORARY,
@@ -74,7 +75,9 @@ class ForgetResult:
         mark: names this forgetting, see `readmit`.
         decisions: entries that were removed from the journal of decisions.
         also_shown: other people who were shown under a name of the person, and are not any more.
-        unreachable: folders that could not be searched and may still hold the person.
+        unreachable: folders that could not be searched and may still hold the person, and copies of
+            results in stores that could not be replaced.
+        copied: objects of such copies that were replaced or deleted.
     """
 
     person: str
@@ -86,11 +89,12 @@ class ForgetResult:
     decisions: int = 0
     also_shown: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
+    copied: int = 0
 
     @property
     def touched(self) -> bool:
         """Whether the person was found anywhere."""
-        removed = self.gallery_faces or self.decisions or self.sidecars.entries
+        removed = self.gallery_faces or self.decisions or self.sidecars.entries or self.copied
         return bool(removed or self.outputs)
 
     @property
@@ -176,6 +180,7 @@ def forget_person(
         tables = {str(storage): storage.cells()}
         proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
         proof.found += left
+        copied, missed = _update_copies([*present, *late])
     proof.files += sidecars.files
     proof.found += sidecars.found
     proof.elsewhere += sidecars.elsewhere
@@ -188,13 +193,28 @@ def forget_person(
         mark=mark,
         decisions=len(removed),
         also_shown=found.also_shown,
-        unreachable=[*unreachable, *proof.unlisted],
+        unreachable=[*unreachable, *proof.unlisted, *missed],
+        copied=copied,
     )
     if result.complete and not (result.touched or proof.elsewhere or gone):
         raise FaceOpsError(
             f"{person} is not in the gallery {gallery_dir}, nor in anything named from it."
         )
     return result
+
+
+def _update_copies(folders: Iterable[Path]) -> tuple[int, list[str]]:
+    """Bring the copies of output folders in stores up to date; the caller holds their locks.
+
+    Returns how many objects changed, and what could not be done, which the next call does.
+    """
+    changed, missed = 0, []
+    for folder in folders:
+        try:
+            changed += update_copy(folder)
+        except FaceOpsError as error:
+            missed.append(f"the copy of {valid_unicode(str(folder))} ({error})")
+    return changed, missed
 
 
 def _clean_outputs(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from faceops.base import stores
 from faceops.base.files import valid_unicode
 from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason
 from faceops.gallery.people import portraits
@@ -234,7 +235,7 @@ class Report:
             "to_check": self._to_check(),
             "names_to_check": NAMES_TO_CHECK,
             "pages_of_people": _by_name(people),
-            "folder": valid_unicode(str(self._root)),
+            "folder": valid_unicode(stores.shown(self._root)),
             "gallery": valid_unicode(address),
             "started": f"{datetime.fromisoformat(summary.started):%Y-%m-%d %H:%M} UTC",
             "where": f"--gallery {_quoted(address)} --out {_quoted(str(out.resolve()))}",

@@ -17,6 +17,7 @@ from faceops.base.reasons import (
     Reason,
     reason_code,
 )
+from faceops.base.stores import uri_of
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
 
@@ -80,7 +81,7 @@ class PhotoColumn:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._address = root.as_uri().rstrip("/") + "/"
+        self._address = uri_of(root).rstrip("/") + "/"
         self._links: dict[int, str] = {}  # of photos whose path is not valid text
         self._parts: list[bytes] = []
         self._lengths: list[np.ndarray] = []
@@ -103,7 +104,7 @@ class PhotoColumn:
             if "\\" in path:
                 file = Path(named.photos.paths[place])
                 if path != file.relative_to(self._root).as_posix():
-                    self._links[self.count + place] = file.as_uri()
+                    self._links[self.count + place] = uri_of(file)
         self.count += len(encoded)
 
     def finish(self) -> None:

@@ -4,15 +4,20 @@ Data of missing files are dropped after `GRACE`, because they are biometric. A s
 comes back before costs nothing.
 """
 
+import hashlib
 import os
 import sqlite3
 import stat
 import sys
+from array import array
+from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
+
+from faceops.base.stores import Entry
 
 GRACE = timedelta(days=30)
 _INT64 = 2**63 - 1  # SQLite's largest integer; inodes and odd times may have one bit more
@@ -48,11 +53,46 @@ def source_file(path: str) -> SourceFile | None:
 
 
 class PhotoList(NamedTuple):
-    """The files of a run: the absolute folder, its photos, and the rule of each skipped path."""
+    """The files of a run, sorted, or the objects in a store.
+
+    Attributes:
+        root: the absolute folder.
+        skipped: the rule of each path that is skipped.
+        is_folder: whether all photos of `root` are listed, and not one alone.
+        stamps: of objects, four numbers each: those of their `SourceFile`.
+    """
 
     root: Path
     paths: list[str]
     skipped: dict[Path, str]
+    is_folder: bool = True
+    stamps: "array[int] | None" = None
+
+    def part(self, paths: list[str]) -> "PhotoList":
+        """Return some photos that follow one another."""
+        start = bisect_left(self.paths, paths[0])
+        stamps = self.stamps and self.stamps[4 * start : 4 * (start + len(paths))]
+        return self._replace(paths=paths, skipped={}, stamps=stamps)
+
+    def file(self, path: str) -> SourceFile | None:
+        """Return the file at `path` as it is now, the object as it was listed; None without one."""
+        if self.stamps is None:
+            return source_file(path)
+        at = bisect_left(self.paths, path)
+        if at == len(self.paths) or self.paths[at] != path:
+            return None
+        size, modified, changed, inode = self.stamps[4 * at : 4 * at + 4]
+        return SourceFile(path, size, modified, changed, inode)
+
+
+def stamp_of(entry: Entry) -> tuple[int, int, int, int]:
+    """Return the numbers of the `SourceFile` of an object: its size, and a hash of its version.
+
+    So an object that is stored again with the same content is unchanged.
+    """
+    digest = hashlib.sha256(entry.version.encode()).digest()
+    first, second = (int.from_bytes(digest[at : at + 8], "big") & _INT64 for at in (0, 8))
+    return entry.size, 0, first, second
 
 
 @dataclass(frozen=True)
