@@ -19,7 +19,7 @@ from faceops.base.progress import track
 
 GALLERY_BLOCK = 4096  # rows of one matrix product; FAISS's own 1,024 take twice as long
 EXACT_ROWS = 50_000  # up to here an index is exact
-PROBES = 32  # lists that are searched for a query
+PROBES = 64  # lists that are searched for a query
 _LISTS = 2.0  # times the root of the number of vectors
 _TRAINING = 40  # vectors for each list
 _CODED, _FEWEST = 20_000, 1_000  # vectors that codes are learnt from, at most and at least
