@@ -57,6 +57,7 @@ def nearest(
 
     def work(db: "Connection[Any]") -> list[tuple[int, int, float]]:
         order, limit = "embedding <#> query", k
+        db.execute("SET LOCAL jit = off")  # compiling takes longer than a query
         if _has_index(db, number):
             limit = CANDIDATES * k
             order = f"embedding::halfvec({size}) <#> query::halfvec({size})"
