@@ -208,7 +208,6 @@ class _Enrolment:
         self._described: dict[str, np.ndarray] = {}  # faces of loaded people, once they were needed
         self._by_person.clear()
         self._by_place.clear()
-        self._described: dict[str, np.ndarray] = {}  # faces of loaded people, once they were needed
         for face in self._loaded:
             self._add(face)
         self._others = OtherPeople(faces.embeddings[~is_loaded], self._compare)
