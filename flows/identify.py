@@ -3,6 +3,7 @@
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found
 python -m flows.identify PHOTOS_DIR --gallery gallery --out found --serve --cron "0 3 * * *"
 
+With --dask and --shared, workers of a Dask cluster find the faces, see flows/on_dask.py.
 --cron is in the time zone of this machine, or in --timezone. The flow runs the engine of `faceops
 identify` and writes the same files. Each shard of photos is a task that finds faces and is retried
 by itself; one task then names all faces, Great Expectations checks the table, and MLflow records
@@ -58,9 +59,9 @@ from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import PRECISION_CHOICES, Precision
 from flows import mlflow_run
+from flows.on_dask import SHARD_PHOTOS, Sharding, extract_on_dask
 from flows.schedule import local_timezone, next_times
 
-SHARD_PHOTOS = 512
 PATIENCE_S = 60
 MAX_UNREADABLE = 0.05  # share of the photos, above which an alert is sent
 _UNREADABLE = (Reason.EMPTY, Reason.UNREADABLE)
@@ -85,13 +86,12 @@ _LOADING = Lock()
 _load = lru_cache(maxsize=1)(Bundle.load)
 
 
-def check_arguments(photos_dir: Path, out: Path, gallery: GalleryPlace, shard_photos: int) -> None:
+def check_arguments(photos_dir: Path, out: Path, gallery: GalleryPlace, sharding: Sharding) -> None:
     """Refuse wrong arguments before a server is started for the run."""
     require_utf8(photos_dir, "photos")  # it is a parameter of the flow, which is JSON
     if not (is_url(photos_dir) or photos_dir.is_dir()):
         raise UsageError(f"{photos_dir} is not a folder of photos; name one that exists.")
-    if shard_photos < 1:
-        raise UsageError(f"{shard_photos} photos a shard are too few; give 1 or more.")
+    sharding.require()
     check_identify_folders(photos_dir, out, gallery)
     Gallery.open(gallery)
 
@@ -255,6 +255,22 @@ def emit_alerts(summary: dict[str, Any], out: Path) -> None:
             emit_event(event, resource, payload={"text": where + text})
 
 
+def extract_in_threads(
+    photos: PhotoList, release: ReleaseFolder, out: Path, settings: IdentifySettings, size: int
+) -> None:
+    """Store the faces of `photos` in the state of `out`, in shards of `size` photos."""
+    futures = [
+        find_faces.submit(number, photos.part(part), release, out, settings)
+        for number, part in enumerate(shards(photos.paths, size), start=1)
+    ]
+    wait(futures)
+    failed = [number for number, future in enumerate(futures, start=1) if future.state.is_failed()]
+    if failed:
+        get_run_logger().warning(
+            "shards %s failed; their photos are tried once more, one by one", failed
+        )
+
+
 @flow(
     name="identify",
     task_runner=ThreadPoolTaskRunner(max_workers=usable_cpus()),  # type: ignore[arg-type]
@@ -266,7 +282,7 @@ def identify_folder(
     out: str = "found",
     model: str = "",
     settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
-    shard_photos: int = SHARD_PHOTOS,
+    sharding: Sharding = Sharding(),  # noqa: B008  frozen
     patience_s: float = PATIENCE_S,
 ) -> dict[str, Any]:
     """Name the people in the photos below `photos_dir`; return the run's summary.
@@ -278,29 +294,23 @@ def identify_folder(
         model: published, a registered release (models:/NAME@ALIAS or models:/NAME/VERSION), or the
             folder of a release bundle; "" chooses as `faceops identify` does.
         settings: of the run; see `IdentifySettings`. `settings.threads` serves the naming task.
-        shard_photos: photos a task.
+        sharding: photos of a task, and the machines that work on them; see `Sharding`.
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
     folder = place(photos_dir)
     results = results_folder(place(out), folder)
     photos = wait_for_folder(folder, patience_s, settings.exclude)
-    check_arguments(folder, results, gallery_place(gallery), shard_photos)
+    check_arguments(folder, results, gallery_place(gallery), sharding)
     bundle = load_model(model, settings, gallery_place(gallery), get_run_logger().info)
     if bundle.note:
         get_run_logger().warning(bundle.note)
     Gallery.open(gallery_place(gallery), bundle.release.contract_id)
     precision, device = bundle.release.precision, settings.device  # each worker chooses of auto
     release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, precision, device)
-    futures = [
-        find_faces.submit(number, photos.part(part), release, results, settings)
-        for number, part in enumerate(shards(photos.paths, shard_photos), start=1)
-    ]
-    wait(futures)
-    failed = [number for number, future in enumerate(futures, start=1) if future.state.is_failed()]
-    if failed:
-        get_run_logger().warning(
-            "shards %s failed; their photos are tried once more, one by one", failed
-        )
+    if sharding.dask:
+        extract_on_dask(photos, bundle, results, settings, sharding)
+    else:
+        extract_in_threads(photos, release, results, settings, sharding.photos)
     summary = name_people(folder, gallery_place(gallery), release, results, settings)
     copy_to_store(results)
     if summary["unchanged"]:
@@ -338,6 +348,8 @@ def main() -> int:
     parser.add_argument("--keep-runs", type=int, default=KEEP_RUNS, metavar="N")
     parser.add_argument("--patience-s", type=float, default=PATIENCE_S, metavar="SECONDS")
     parser.add_argument("--shard-photos", type=int, default=SHARD_PHOTOS, metavar="N")
+    parser.add_argument("--dask", default="", metavar="ADDRESS", help="of a scheduler")
+    parser.add_argument("--shared", default="", metavar="PLACE", help="of all workers' results")
     parser.add_argument("--serve", action="store_true", help="stay and run on the --cron schedule")
     parser.add_argument("--cron", help='e.g. "0 3 * * *", with --serve')
     parser.add_argument("--timezone", metavar="ZONE", help="IANA name; this machine's by default")
@@ -355,12 +367,13 @@ def main() -> int:
         settings = IdentifySettings(**given, limits=photo_limits(args))
         photos = place(args.photos_dir)
         results = results_folder(place(args.out), photos)
-        check_arguments(photos, results, gallery_place(args.gallery), args.shard_photos)
+        sharding = Sharding(args.shard_photos, args.dask, args.shared)
+        check_arguments(photos, results, gallery_place(args.gallery), sharding)
         model = args.bundle or args.model
         load_model(model, settings, gallery_place(args.gallery), partial(print, file=sys.stderr))
-        named = ("photos_dir", "gallery", "out", "shard_photos", "patience_s")
+        named = ("photos_dir", "gallery", "out", "patience_s")
         values = {name: vars(args)[name] for name in named}
-        values |= {"model": model, "settings": settings}
+        values |= {"model": model, "settings": settings, "sharding": sharding}
         if args.serve:
             origin = "" if args.timezone else " (this machine's time zone)"
             print(f'schedule "{args.cron}" in {timezone}{origin}; the next runs:')

@@ -44,6 +44,7 @@ OTHER_PROGRAMS = {
         "cd",
         "cp",
         "curl",
+        "dask",
         "docker",
         "dvc",
         "echo",

@@ -176,6 +176,7 @@ def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: 
 
 def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     from flows.identify import check_arguments, load_model
+    from flows.on_dask import Sharding
 
     photos, gallery, raw = (tmp_path / name for name in ("photos", "gallery", os.fsdecode(b"\xe9")))
     for folder in (photos, gallery, raw):
@@ -189,7 +190,7 @@ def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_pa
         ((raw, tmp_path / "out", gallery), "not a UTF-8 path"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            check_arguments(*folders, 1)
+            check_arguments(*folders, Sharding())
     with pytest.raises(UsageError, match="not a UTF-8 path"):
         load_model(str(raw), "float32", gallery, print)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["gallery.json"]

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -19,10 +19,10 @@ from faceops.base.stores import is_url
 from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.face_store import FaceStore, StoredPhoto
+from faceops.identification.state.face_store import NO_PHOTO, FaceStore, StoredPhoto
 from faceops.identification.state.found_photo import FoundPhoto, forgotten_faces
 from faceops.identification.state.photo_block import Extraction, PhotoBlock
-from faceops.identification.state.presence import SourceFile, source_file
+from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
 from faceops.photos.formats import format_of
@@ -76,15 +76,8 @@ class FaceExtractor:
         """
         for start in range(0, len(paths), KNOWN_AT_ONCE):
             some = paths[start : start + KNOWN_AT_ONCE]
-            files = [self.file_of(path) for path in some]
-            known: list[str | None] = [None] * len(files)
-            is_done = [False] * len(files)
-            if not self.settings.recheck:
-                present = [place for place, file in enumerate(files) if file is not None]
-                unchanged = self.store.find_unchanged([file for file in files if file is not None])
-                for place, found in zip(present, unchanged, strict=True):
-                    if found is not None:
-                        known[place], is_done[place] = found
+            recheck = self.settings.recheck
+            files, known, is_done = _look_up(some, self.file_of, self.store, recheck)
             joined = 0  # where the group begins that is not yielded yet
             for first in range(0, len(some), GROUP):
                 last = min(first + GROUP, len(some))
@@ -226,6 +219,42 @@ class FaceExtractor:
         return embedded
 
 
+def _look_up(
+    paths: Sequence[str],
+    file_of: Callable[[str], SourceFile | None],
+    store: FaceStore,
+    recheck: bool,
+) -> tuple[list[SourceFile | None], list[str | None], list[bool]]:
+    """Return the files, the photo_id of those that are unchanged, and which need only be loaded."""
+    files = [file_of(path) for path in paths]
+    known: list[str | None] = [None] * len(files)
+    is_done = [False] * len(files)
+    if not recheck:
+        present = [place for place, file in enumerate(files) if file is not None]
+        unchanged = store.find_unchanged([file for file in files if file is not None])
+        for place, found in zip(present, unchanged, strict=True):
+            if found is not None:
+                known[place], is_done[place] = found
+    return files, known, is_done
+
+
+def new_photos(photos: PhotoList, store: FaceStore, recheck: bool = False) -> np.ndarray:
+    """Return the places, int64 (K,), of those of `photos` whose faces the store does not have.
+
+    Neither those of files that are empty, too large or not there: they cost a run nothing.
+    """
+    new: list[int] = []
+    for start in range(0, len(photos.paths), KNOWN_AT_ONCE):
+        some = photos.paths[start : start + KNOWN_AT_ONCE]
+        found = zip(*_look_up(some, photos.file, store, recheck), strict=True)
+        new += [
+            start + place
+            for place, (file, photo_id, is_done) in enumerate(found)
+            if file is not None and not is_done and photo_id != NO_PHOTO
+        ]
+    return np.array(new, np.int64)
+
+
 def _from_store(path: str, file: SourceFile | None, stored: StoredPhoto) -> Extraction:
     reembedded = bool(stored.crops)
     return Extraction(path, file, stored.photo, reembedded=reembedded, crops=stored.crops)
@@ -268,10 +297,13 @@ def extract_shard(
     """
     out.mkdir(parents=True, exist_ok=True)
     method = method_of(bundle.release, settings.detail)
-    state = out / STATE_FILE
-    with contextlib.closing(FaceStore(state, method, settings.limits)) as store:
+    with contextlib.closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
         extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
-        groups = extractor.groups(list(map(os.fspath, paths)))
-        blocks = ordered_map(extractor.extract, groups, 1, extractor.extract_singly)
-        return int(sum(block.opened.sum() for block in blocks))
+        return extract_all(extractor, extractor.groups(list(map(os.fspath, paths))))
+
+
+def extract_all(extractor: FaceExtractor, groups: Iterable[PhotoGroup]) -> int:
+    """Store the faces of `groups`, in this thread; return the number of photos opened."""
+    blocks = ordered_map(extractor.extract, groups, 1, extractor.extract_singly)
+    return int(sum(block.opened.sum() for block in blocks))

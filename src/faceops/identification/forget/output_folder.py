@@ -38,6 +38,7 @@ from faceops.identification.report.pages import people_on
 from faceops.identification.state.found_photo import FACE, add_place
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import connect, open_state, state_errors
+from faceops.identification.state.shard_place import remove_shards
 from faceops.identification.unknown.numbers import FaceKey, forget_numbers
 
 IsPerson = Callable[[str], bool]
@@ -90,7 +91,7 @@ def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> Forgo
     """Remove `faces` from the state of `out`; the caller holds its lock.
 
     The state keeps the place of each face, without embedding or picture, so that the next run does
-    not embed it again.
+    not embed it again. What workers of an unfinished run left in a shared place is removed.
 
     Args:
         faces: the person's in the gallery and in every output, as a photo may be in several albums.
@@ -102,6 +103,7 @@ def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> Forgo
     done = ForgottenOutput(out)
     with _clean_errors(out):
         remove_unfinished(out)
+        remove_shards(out)
         _forget_state(out / STATE_FILE, faces, mark, done)
     return done
 

@@ -31,6 +31,8 @@ from faceops.photos.pixels import scaled_side
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
 _AT_ONCE = 4096  # photos of one query
+# The thumbnail and the crop, which may not be kept, of the faces of a photo, by index; encoded.
+Pictures = Mapping[int, tuple[bytes, bytes | None]]
 METHODS_KEPT = 3  # the current one, one to go back to, and one for a folder with other settings
 
 
@@ -250,14 +252,19 @@ class FaceStore:
 
         All or nothing. Of a face that was forgotten in the meantime, only the box is stored.
         """
-        encoded = [
-            (one, {index: _pictures(crop, keep_crops) for index, crop in one.crops.items()})
-            if one.opened
-            else (one, {})
-            for one in extractions
-        ]
+        self.save_encoded(
+            [
+                (one, {index: _pictures(crop, keep_crops) for index, crop in one.crops.items()})
+                if one.opened
+                else (one, {})
+                for one in extractions
+            ]
+        )
+
+    def save_encoded(self, found: Iterable[tuple[Extraction, Pictures]]) -> None:
+        """Store what `save` stores, with pictures that are encoded already."""
         with self._writing() as db:
-            for one, pictures in encoded:
+            for one, pictures in found:
                 photo_id = one.photo.photo_id
                 if one.file is not None:
                     path = os.fsencode(one.file.path)
@@ -276,6 +283,30 @@ class FaceStore:
                 places = found_photo.places_in(db, [photo_id]).get(photo_id, ())
                 photo = one.photo.without(found_photo.forgotten_faces(one.photo, places))
                 self._save_photo(photo, pictures if one.opened else None)
+
+    def stored(self) -> Iterator[tuple[SourceFile, FoundPhoto, Pictures]]:
+        """Yield all files with what was found in them and its pictures, in the order of paths."""
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT path, {_STAMP}, photo_id FROM files WHERE gone_since IS NULL ORDER BY path"
+            ).fetchall()
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            photo_ids = list({row[-1] for row in some})
+            found = self.load(photo_ids)
+            pictures: dict[str, dict[int, tuple[bytes, bytes | None]]] = defaultdict(dict)
+            with self._reading() as db:
+                for photo_id, index, *both in db.execute(
+                    "SELECT photo_id, face_index, thumbnail, crop FROM photos JOIN pictures "
+                    f"ON photo=id WHERE finder=? AND photo_id IN ({_marks(photo_ids)})",
+                    (self._method.finder, *photo_ids),
+                ):
+                    pictures[photo_id][index] = (both[0], both[1])
+            for path, *stamp, photo_id in some:
+                file = SourceFile(os.fsdecode(path), *stamp)
+                nothing = FoundPhoto(None, None)
+                photo = found[photo_id].photo if photo_id in found else nothing
+                yield file, photo, pictures[photo_id]
 
     def note_presence(
         self, root: Path | None, listed: presence.PhotoList, unread: Collection[str]
@@ -321,9 +352,7 @@ class FaceStore:
                 (*self._method, latest[2] + 1 if latest else 1),
             )
 
-    def _save_photo(
-        self, photo: FoundPhoto, pictures: Mapping[int, tuple[bytes, bytes | None]] | None
-    ) -> None:
+    def _save_photo(self, photo: FoundPhoto, pictures: Pictures | None) -> None:
         """Store the faces, unless `pictures` is None (they are stored), and their embeddings.
 
         Args:

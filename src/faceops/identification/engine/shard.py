@@ -1,0 +1,232 @@
+"""Shards of photos whose faces are found by workers on other machines.
+
+The driver cuts what its store does not know into shards (`ShardRun`). A worker gets the files of a
+shard and says where the release is (`ShardJob`), works in a store in memory, and leaves one file
+in the shared place. The driver takes it in, and decides as in any run.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, groupby
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import onnxruntime
+
+import faceops
+from faceops.base.errors import FaceOpsError, printable
+from faceops.base.parallel import DeviceChoice
+from faceops.base.stores import is_url, shown
+from faceops.faces.find_faces import FaceFinder
+from faceops.identification.engine.extract import GROUP, FaceExtractor, extract_all, new_photos
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.presence import PhotoList, SourceFile, source_file
+from faceops.identification.state.schema import method_of
+from faceops.identification.state.shard_file import read_shard, write_shard
+from faceops.identification.state.shard_place import ShardPlace
+from faceops.identification.summary import Timer
+from faceops.photos.formats import decoder_id
+from faceops.release.bundle import Bundle
+from faceops.release.release_file import Precision
+
+SHARD_VERSION = 1  # raise it with every change of the file
+_IN_MEMORY = Path(":memory:")  # SQLite's; a worker that is killed leaves no face on its disk
+
+
+def versions() -> str:
+    """Return the versions that faces depend on; driver and workers need the same."""
+    return f"faceops {faceops.__version__}, {decoder_id()}, onnxruntime {onnxruntime.__version__}"
+
+
+@dataclass(frozen=True)
+class ReleaseSource:
+    """Where each process finds the release.
+
+    Attributes:
+        load: see `cli.common.load_release`.
+        folder: a bundle's, which exists on every machine; or None.
+        model: else `published` or the address of a registered version, fetched by the process.
+    """
+
+    load: Callable[..., Bundle]
+    folder: Path | None
+    model: str
+    precision: Precision
+    contract_id: str
+
+    def bundle_and_finder(self, settings: IdentifySettings) -> tuple[Bundle, FaceFinder]:
+        """Return the release, loaded once in each process.
+
+        Raises:
+            FaceOpsError: it is not there, damaged, or another than the driver's.
+        """
+        with _LOADING:
+            return _load(self, settings.detail, settings.device)
+
+
+_LOADING = Lock()
+
+
+@lru_cache(maxsize=1)
+def _load(source: ReleaseSource, detail: int, device: DeviceChoice) -> tuple[Bundle, FaceFinder]:
+    bundle = source.load(source.folder, source.model, 1, source.precision, None, device)
+    if bundle.release.contract_id != source.contract_id:
+        raise FaceOpsError(
+            f"{bundle.name} has contract {bundle.release.contract_id[:12]} here, but "
+            f"{source.contract_id[:12]} where the run was started; copy the release to this "
+            "machine, or name a registered version."
+        )
+    return bundle, bundle.face_finder(detail)
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What all shards of a run share; `root` is the folder of photos, `place` see `ShardPlace`."""
+
+    release: ReleaseSource
+    settings: IdentifySettings
+    root: str
+    place: str
+    versions: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Photos for one worker, in the groups that are embedded together, as the driver saw them."""
+
+    number: int
+    groups: Sequence[Sequence[SourceFile]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups))
+
+    def key(self, job: ShardJob) -> str:
+        """Return the name of the shard's file: the digest of all that decides its content."""
+        release, settings = job.release, job.settings
+        method = (release.contract_id, settings.detail, str(settings.limits), settings.keep_crops)
+        groups = [[tuple(file) for file in group] for group in self.groups]
+        content = repr((SHARD_VERSION, job.versions, method, groups))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def check_worker(job: ShardJob) -> None:
+    """Load the release, and check that this process can work on shards of `job`.
+
+    Raises:
+        FaceOpsError: it has other versions, or does not see the photos, the place or the release.
+    """
+    here = f"on {socket.gethostname()}"
+    if (own := versions()) != job.versions:
+        raise FaceOpsError(
+            f"{here} there is {own}, and the run was started with {job.versions}; install the same "
+            "on every machine."
+        )
+    if not is_url(job.root) and not os.access(job.root, os.R_OK | os.X_OK):
+        raise FaceOpsError(
+            f"{printable(job.root)} cannot be read {here}; every machine needs the photos under "
+            "the same path, and permission to read them."
+        )
+    if not ShardPlace(job.place).is_open():
+        raise FaceOpsError(
+            f"{shown(job.place)} does not exist {here}; --shared names a place that every machine "
+            "reaches under the same name."
+        )
+    job.release.bundle_and_finder(job.settings)
+
+
+def extract_to_place(job: ShardJob, shard: Shard) -> str:
+    """Find the faces of a shard and leave its file; return what was done, for the log.
+
+    A shard that is done is not done again. Photos that cannot be read are not in the file.
+
+    Raises:
+        FaceOpsError: see `check_worker`, and `ShardPlace.put`.
+    """
+    place, key = ShardPlace(job.place), shard.key(job)
+    if place.has(key):
+        return "it is done already"
+    check_worker(job)
+    settings = job.settings
+    bundle, finder = job.release.bundle_and_finder(settings)
+    method = method_of(bundle.release, settings.detail)
+    with contextlib.closing(FaceStore(_IN_MEMORY, method, settings.limits)) as store:
+        listed = {file.path: file for group in shard.groups for file in group}
+        file_of = listed.get if is_url(job.root) else source_file
+        extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
+        paths = ([file.path for file in group] for group in shard.groups)
+        opened = extract_all(extractor, chain.from_iterable(map(extractor.groups, paths)))
+        place.put(key, write_shard(store))
+    return f"{opened} of {len(shard)} photos opened, device: {bundle.runs_on}"
+
+
+class ShardRun:
+    """The shards of a run, seen from the driver.
+
+    Args:
+        listed: all photos of the run.
+        size: photos of a shard, about; whole groups.
+
+    Attributes:
+        photos: number of photos in all shards.
+    """
+
+    def __init__(
+        self, job: ShardJob, listed: PhotoList, store: FaceStore, embedding_size: int, size: int
+    ) -> None:
+        self.job = job
+        self._listed, self._store, self._embedding_size = listed, store, embedding_size
+        self._place = ShardPlace(job.place)
+        new = new_photos(listed, store, job.settings.recheck)
+        self.photos = len(new)
+        self._shards = _cut(new, size)
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def shard(self, number: int) -> Shard:
+        """Return the shard `number`, 0 and up, with its files as they are now."""
+        places = self._shards[number].tolist()
+        groups = []
+        for _, group in groupby(places, key=lambda place: place // GROUP):
+            files = [self._listed.file(self._listed.paths[place]) for place in group]
+            groups.append([file for file in files if file is not None])
+        return Shard(number, [group for group in groups if group])
+
+    def take_in(self, shard: Shard) -> bool:
+        """Store the faces of a shard that is done, and remove its file; return whether it was.
+
+        All or nothing, and again without harm. Of a face that was forgotten in the meantime, only
+        the box is stored. A damaged file is removed.
+        """
+        key = shard.key(self.job)
+        content = self._place.get(key)
+        if content is None:
+            return False
+        is_taken = False
+        with contextlib.suppress(ValueError):
+            self._store.save_encoded(list(read_shard(content, self._embedding_size)))
+            is_taken = True
+        self._place.remove(key)
+        return is_taken
+
+
+def _cut(new: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the photos `new`, int64 (K,) places in order, in shards of at least `size`.
+
+    Shards are whole groups by position. If whole shards are taken out of `new`, the others stay.
+    """
+    size -= size % GROUP
+    ends = np.flatnonzero(np.diff(new // GROUP, append=-1)) + 1  # of groups
+    shards, start = [], 0
+    for end in ends.tolist():
+        if end - start >= size or end == len(new):
+            shards.append(new[start:end])
+            start = end
+    return shards

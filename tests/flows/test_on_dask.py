@@ -1,0 +1,164 @@
+"""Shards on the workers of a Dask cluster: nothing is lost or doubled, whatever is killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.gallery.store import Gallery
+from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.shard_place import PLACE_FILE
+from faceops.release.bundle import Bundle
+from tests.identification.conftest import count, rows_of
+
+pytestmark = pytest.mark.slow
+SETTINGS = IdentifySettings(detail=0)
+
+
+class Cluster:
+    """A scheduler and workers, each a process that stops with the test."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self._port}"
+        self._folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def _start(self, what: str, *options: str) -> subprocess.Popen[bytes]:
+        number = len(self._processes)
+        with (self._folder / f"{what}{number}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{what}", *options, "--no-dashboard"],
+                cwd=self._folder,  # without the folder flows/
+                env=os.environ | {"PREFECT_HOME": str(self._folder / "prefect")},
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+        return process
+
+    def scheduler(self) -> subprocess.Popen[bytes]:
+        """Start the scheduler; it listens when this returns."""
+        process = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self._port))
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+                return process
+            time.sleep(0.5)
+        pytest.fail("the scheduler did not start")
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker of one thread and one process."""
+        return self._start("worker", self.address, "--nthreads", "1", "--no-nanny")
+
+    def stop(self) -> None:
+        """Kill everything."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    (tmp_path / "cluster").mkdir()
+    started = Cluster(tmp_path / "cluster")
+    yield started
+    started.stop()
+
+
+@contextmanager
+def killed_when(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> Iterator[None]:
+    """Kill a process as soon as it is time, while the block runs."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.05):
+            if is_time():
+                os.kill(process.pid, signal.SIGKILL)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+        assert not thread.is_alive(), "it was not killed"
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def photos_in(out: Path) -> int:
+    """Return the number of photos that were taken in."""
+    return count(out, "files") if (out / "state.sqlite").is_file() else 0
+
+
+def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
+    synthetic_set: Path,
+    bundle: Bundle,
+    gallery_dir: Path,
+    cluster: Cluster,
+    prefect_server: str,
+    tmp_path: Path,
+) -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    from flows.identify import identify_folder
+    from flows.on_dask import Sharding
+
+    photos, alone, out = tmp_path / "photos", tmp_path / "alone", tmp_path / "out"
+    shared = tmp_path / "shared"
+    shutil.copytree(synthetic_set / "photos", photos)  # 96 of 24 people: three shards
+    shutil.copytree(synthetic_set / "album" / "odd", photos / "odd")
+
+    def run() -> None:
+        identify_folder(
+            *(str(photos), str(gallery_dir), str(out), str(bundle.folder), SETTINGS),
+            Sharding(32, cluster.address, str(shared)),
+        )
+
+    api = {PREFECT_API_URL: prefect_server, PREFECT_HOME: tmp_path / "prefect"}
+    with temporary_settings(api):
+        scheduler, first = cluster.scheduler(), cluster.worker()
+        with (
+            killed_when(scheduler, lambda: photos_in(out) > 0),
+            pytest.raises(FaceOpsError, match=r"the Dask scheduler at .* has gone away"),
+        ):
+            run()
+        first.kill()
+        done = photos_in(out)
+        assert 0 < done < 96
+        assert (out / PLACE_FILE).is_file()
+        cluster.scheduler()
+        killed, _ = cluster.worker(), cluster.worker()
+        with killed_when(killed, lambda: photos_in(out) > done or any(shared.glob("*/*.parquet"))):
+            run()
+    identify(photos, Gallery.open(gallery_dir), bundle, alone, SETTINGS)
+    assert rows_of(alone) == rows_of(out)
+    assert not list(shared.iterdir()) and not (out / PLACE_FILE).exists()
+
+
+def test_a_wrong_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import on_dask
+
+    monkeypatch.setattr(on_dask, "CONNECT_S", 2)
+    with (
+        pytest.raises(FaceOpsError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 "),
+        on_dask._connected("tcp://127.0.0.1:1"),
+    ):
+        pass
+    with pytest.raises(UsageError, match="--dask and --shared go together"):
+        on_dask.Sharding(dask="tcp://127.0.0.1:1").require()
+    with pytest.raises(UsageError, match="--dask needs a Prefect server"):
+        on_dask.Sharding(dask="tcp://127.0.0.1:1", shared=str(tmp_path)).require()

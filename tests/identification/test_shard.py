@@ -1,0 +1,202 @@
+"""Shards of photos: cut, worked on in memory, left in a shared place, taken in once."""
+
+import contextlib
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceops.base.errors import FaceOpsError
+from faceops.cli.common import load_release
+from faceops.gallery.store import Gallery
+from faceops.identification.engine.extract import GROUP, extract_shard
+from faceops.identification.engine.shard import (
+    ReleaseSource,
+    Shard,
+    ShardJob,
+    ShardRun,
+    _cut,
+    check_worker,
+    extract_to_place,
+    versions,
+)
+from faceops.identification.forget.output_folder import forget_in_state
+from faceops.identification.records.reuse import list_photos
+from faceops.identification.run import identify
+from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.found_photo import add_place
+from faceops.identification.state.photo_block import Extraction
+from faceops.identification.state.presence import PhotoList, SourceFile
+from faceops.identification.state.schema import Method, method_of, open_state
+from faceops.identification.state.shard_file import read_shard, write_shard
+from faceops.identification.state.shard_place import PLACE_FILE, ShardPlace, open_place
+from faceops.release.bundle import Bundle
+from tests.identification.columns import photo
+from tests.identification.conftest import count, rows_of
+
+METHOD = Method("finder", "contract")
+SOURCE = ReleaseSource(load_release, None, "published", "float32", "contract")
+
+
+def job_in(place: str, root: str = "/") -> ShardJob:
+    return ShardJob(SOURCE, IdentifySettings(), root, place, versions())
+
+
+def found_in(path: str, seed: int = 0) -> Extraction:
+    """A photo with two faces, as an extractor finds it."""
+    draw = np.random.default_rng(seed)
+    crops = dict(enumerate(draw.integers(0, 256, (2, 112, 112, 3), np.uint8)))
+    embeddings = draw.normal(size=(2, 128)).astype(np.float32)
+    found = photo(f"photo {seed}", [0.9, 0.8], embeddings)
+    found.faces["box"][1] += 500
+    return Extraction(path, SourceFile(path, 1, 2, 3, 4), found, opened=True, crops=crops)
+
+
+@pytest.fixture
+def new_store(tmp_path: Path) -> Iterator[Callable[[str], FaceStore]]:
+    """Opens stores in files of a folder."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(name: str) -> FaceStore:
+            (tmp_path / name).mkdir()
+            store = FaceStore(tmp_path / name / "state.sqlite", METHOD)
+            return stack.enter_context(contextlib.closing(store))
+
+        yield opened
+
+
+def test_shards_are_whole_groups_and_those_that_are_left_stay_the_same() -> None:
+    new = np.array([place for place in range(20 * GROUP) if place % 3 or place > 300])
+    shards = _cut(new, 2 * GROUP + 1)
+    assert np.array_equal(np.concatenate(shards), new)
+    assert all(len(shard) >= 2 * GROUP for shard in shards[:-1])
+    groups = [set((shard // GROUP).tolist()) for shard in shards]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    left = [shard for number, shard in enumerate(shards) if number not in (0, 3)]
+    again = _cut(np.concatenate(left), 2 * GROUP)
+    assert all(np.array_equal(one, other) for one, other in zip(again, left, strict=True))
+    assert _cut(new[:0], GROUP) == []
+
+
+def test_the_key_follows_all_that_decides_the_content() -> None:
+    job, file = job_in("/shared/a"), SourceFile("/photos/\udce9.jpg", 1, 2, 3, 4)
+    key = Shard(0, [[file]]).key(job)
+    assert Shard(7, [[file]]).key(replace(job, place="/shared/b")) == key
+    touched = Shard(0, [[file._replace(mtime_ns=9)]])
+    crops = replace(job, settings=IdentifySettings(keep_crops=True))
+    other = replace(job, versions="faceops 0")
+    keys = {touched.key(job), *(Shard(0, [[file]]).key(one) for one in (crops, other)), key}
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("keep_crops", [False, True])
+def test_a_file_gives_another_store_the_same_photos_any_number_of_times(
+    new_store: Callable[[str], FaceStore], tmp_path: Path, keep_crops: bool
+) -> None:
+    worker, driver = new_store("worker"), new_store("driver")
+    bad_name = "/photos/\udce9.jpg"
+    empty = replace(found_in("/photos/empty.jpg"), photo=photo(None, []), opened=False, crops={})
+    worker.save([found_in("/photos/1.jpg", 1), empty, found_in(bad_name)], keep_crops)
+    for _ in range(2):
+        driver.save_encoded(list(read_shard(write_shard(worker), 128)))
+        for table in ("files", "photos", "embeddings", "pictures"):
+            tables = []
+            for name in ("worker", "driver"):
+                with open_state(tmp_path / name / "state.sqlite") as db:
+                    tables.append(set(db.execute(f"SELECT * FROM {table}").fetchall()))
+            assert tables[0] == tables[1], table
+
+
+def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
+    new_store: Callable[[str], FaceStore], tmp_path: Path
+) -> None:
+    worker, driver = new_store("worker"), new_store("driver")
+    worker.save([found_in("/photos/0.jpg")])
+    with open_state(tmp_path / "driver" / "state.sqlite") as db:
+        add_place(db, "photo 0", tuple(found_in("").photo.faces["box"][1].tolist()), "mark")
+    driver.save_encoded(list(read_shard(write_shard(worker), 128)))
+    kept = driver.load(["photo 0"])["photo 0"].photo
+    assert kept.faces["forgotten"].tolist() == [False, True]
+    assert kept.embeddings.any(axis=1).tolist() == [True, False]
+    assert count(tmp_path / "driver", "pictures") == 1
+
+
+def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgetting(
+    new_store: Callable[[str], FaceStore], tmp_path: Path
+) -> None:
+    store, shared, out = new_store("out"), tmp_path / "shared", tmp_path / "out"
+    photos = [tmp_path / f"{number}.jpg" for number in range(2)]
+    for path in photos:
+        path.touch()
+    with pytest.raises(KeyboardInterrupt), open_place(str(shared), out) as place:
+        run = ShardRun(
+            job_in(place.url), PhotoList(tmp_path, list(map(str, photos)), {}), store, 128, GROUP
+        )
+        shard = run.shard(0)
+        place.put(shard.key(run.job), b"not Parquet")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), open_place(str(shared), out) as again:
+        assert again.url == place.url and again.has(shard.key(run.job))
+        assert not run.take_in(shard)  # it is damaged
+        assert not again.has(shard.key(run.job))
+        again.put("stale", b"")
+        raise KeyboardInterrupt
+    shared.rename(tmp_path / "elsewhere")
+    with pytest.raises(FaceOpsError, match=r"is not here: connect the disk .*remove .*shards.json"):
+        forget_in_state(out, [], "mark")
+    (tmp_path / "elsewhere").rename(shared)
+    forget_in_state(out, [], "mark")
+    assert not list(shared.iterdir()) and not (out / PLACE_FILE).exists()
+    with pytest.raises(FaceOpsError, match="its run was ended meanwhile"):
+        ShardPlace(place.url).put("late", b"faces")
+
+
+def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(
+        FaceOpsError, match=r"there is faceops .*, and the run was started with old"
+    ):
+        check_worker(replace(job_in("/none"), versions="old"))
+    with pytest.raises(FaceOpsError, match=r"/no/photos cannot be read on "):
+        check_worker(job_in("/none", "/no/photos"))
+    with pytest.raises(FaceOpsError, match=r"/none does not exist on .*--shared names a place"):
+        check_worker(job_in("/none"))
+    ShardPlace(str(tmp_path)).open()
+    missing = replace(SOURCE, folder=tmp_path / "bundle")
+    with pytest.raises(FaceOpsError, match="is not a folder"):
+        check_worker(replace(job_in(str(tmp_path)), release=missing))
+
+
+def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(
+    album: Path, bundle: Bundle, gallery_dir: Path, tmp_path: Path
+) -> None:
+    release, settings = bundle.release, IdentifySettings()
+    source = ReleaseSource(load_release, bundle.folder, "", "float32", release.contract_id)
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    paths = sorted(path for path in album.rglob("*") if path.is_file())
+    extract_shard(paths, bundle, alone)
+    out.mkdir()
+    method = method_of(release, settings.detail)
+    with (
+        contextlib.closing(FaceStore(out / "state.sqlite", method)) as store,
+        open_place(str(tmp_path / "shared"), out) as place,
+    ):
+        job = replace(job_in(place.url, str(album)), release=source)
+        run = ShardRun(job, list_photos(album), store, release.embedding_size, GROUP)
+        shard = run.shard(0)
+        sent = pickle.loads(pickle.dumps((job, shard)))
+        assert len(run) == 1 and not run.take_in(shard)
+        assert "11 of 12 photos opened, device: cpu" in extract_to_place(*sent)  # one is empty
+        assert extract_to_place(*sent) == "it is done already"
+        assert run.take_in(shard)
+        with pytest.raises(FaceOpsError, match=r"has contract .* where the run was started"):
+            check_worker(replace(job, release=replace(source, contract_id="other")))
+        again = ShardRun(job, list_photos(album), store, release.embedding_size, GROUP)
+        assert len(again) == 0
+    for folder in (alone, out):
+        summary = identify(album, Gallery.open(gallery_dir), bundle, folder)
+        assert summary.photos_opened == 0
+    assert rows_of(alone) == rows_of(out)
