@@ -39,6 +39,10 @@ class InUseError(FaceOpsError):
     """Another process works on the same files; later it has ended."""
 
 
+class NotPermittedError(FaceOpsError):
+    """The user of a database may not do it."""
+
+
 class DamageError(FaceOpsError):
     """A file is damaged; the message says what is lost, and the command that repairs it."""
 

@@ -117,10 +117,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write `content` to `path` atomically; keys are sorted, so equal content gives equal bytes."""
+def write_json(path: Path, content: object, *, sync: bool = False) -> None:
+    """Write `content` to `path` as `write_file`; equal content gives equal bytes."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-    write_file(path, text + "\n")
+    write_file(path, text + "\n", sync=sync)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ def export_gallery(place: GalleryPlace, archive: Path) -> Gallery:
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with storage.lock(), atomic_path(archive, sync=True) as temporary:
+            storage.prepare()  # crops of format 1 lie with the faces
             gallery = Gallery.open(place)
             require_sound(place)
             with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:

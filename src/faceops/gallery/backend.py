@@ -80,11 +80,8 @@ class GalleryStorage(ABC):
     def write(self, statement: Mapping[str, Any], faces: "FaceTable") -> "FaceTable":
         """Replace statement and faces, all or nothing; then remove crops of no face.
 
-        Returns the faces with the places where they are stored now, see `FaceTable.stored`.
-
         What it writes is proportional to the faces that are new, changed or removed since `read`,
-        as `FaceTable.stored` tells.
-
+        as `FaceTable.stored` tells. Returns the faces with the places where they are stored now.
         The caller holds the lock. Raises: FaceOpsError if it cannot be written.
         """
 

@@ -37,11 +37,6 @@ def encode_crop(crop: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def store_crop(gallery: Path, crop: np.ndarray) -> str:
-    """Store uint8 (112, 112, 3) RGB without loss; return its crop id."""
-    return store_png(gallery, encode_crop(crop))
-
-
 def store_png(gallery: Path, png: bytes) -> str:
     """Store the bytes of a crop; return its crop id, "" of no bytes."""
     if not png:

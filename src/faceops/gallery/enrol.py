@@ -199,9 +199,10 @@ class _Enrolment:
 
     def _load(self, base: Gallery, people: Collection[str]) -> None:
         """Take the faces that can change: of `people`, and of who has photos of the folder."""
-        photos = {photo.photo_id for photos in self._folder.photos.values() for photo in photos}
+        photos = (photo for photos in self._folder.photos.values() for photo in photos)
+        self._listed = {photo.photo_id for photo in photos}
         faces = base.faces
-        owners = faces.take(faces.where("photo_id", photos)).texts("person")
+        owners = faces.take(faces.where("photo_id", self._listed)).texts("person")
         is_loaded = faces.where("person", {*people, *owners})
         self._base, self._rows = base, np.flatnonzero(is_loaded)
         self._loaded = list(faces.take(is_loaded))
@@ -351,6 +352,12 @@ class _Enrolment:
     def _skip_if_elsewhere(self, person: str, photo: OpenedPhoto, face: Face) -> bool:
         """Skip a face that is enrolled as another person, in whose folder it still is."""
         other = self._by_place.get((photo.photo_id, face.detection.box))
+        if other is None and photo.photo_id not in self._listed:  # it was changed since
+            same = self._base.faces.where("photo_id", [photo.photo_id])
+            same_place = (
+                one for one in self._base.faces.take(same) if one.box == face.detection.box
+            )
+            other = next(same_place, None)
         if other is None or other.person == person or self._folder.has_moved(other):
             return False
         note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,7 +176,7 @@ class FaceTable(Sequence[GalleryFace]):
         if len(added) > max(_BLOCK, _FEW * len(self)):
             return FaceTable.joined([self, added], self.embeddings.shape[1])
         keys, rows = [face_order(face) for face in added], range(len(self))
-        places = [bisect_left(rows, key, key=self._key) for key in keys]
+        places = [bisect_right(rows, key, key=self._key) for key in keys]
         order = np.insert(np.arange(len(self)), places, len(self) + np.arange(len(added)))
         columns = pa.concat_tables([self.columns, added.columns])
         return FaceTable(

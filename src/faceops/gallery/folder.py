@@ -252,7 +252,7 @@ class FolderStorage(GalleryStorage):
         listed = {f"{segment:0{_NAME_DIGITS}x}": kept[segment] for segment in sorted(kept)}
         manifest = {**statement, _SEGMENTS: listed}
         write_json(self.path / GALLERY_FILE, manifest)
-        write_json(self.path / COPY_FOLDER / GALLERY_FILE, manifest)
+        write_json(self.path / COPY_FOLDER / GALLERY_FILE, manifest, sync=True)
         unused = unused_crops(self.path, set(faces.texts("crop_id")))
         for path in (*self.unlisted(kept), *unused):
             path.unlink(missing_ok=True)
@@ -270,9 +270,9 @@ class FolderStorage(GalleryStorage):
                 file=sys.stderr,
             )
             return
+        self.mend_copies(shallow=True)  # first: an old copy lists what is removed now
         for path in self.unlisted(segments):
             path.unlink(missing_ok=True)
-        self.mend_copies(shallow=True)
 
     def unlisted(self, segments: Mapping[int, int] | None = None) -> list[Path]:
         """Return what killed writers or an earlier format have left; it may hold the forgotten."""
@@ -300,7 +300,8 @@ class FolderStorage(GalleryStorage):
     def mend_copies(self, shallow: bool) -> None:
         """Copy the files of `lacking_copies` again."""
         for path in self.lacking_copies(shallow):
-            write_file(self._copy_of(path), path.read_bytes(), sync=True)
+            with suppress(FileNotFoundError):  # reading the gallery says so
+                write_file(self._copy_of(path), path.read_bytes(), sync=True)
 
     def migrate(self) -> None:
         """Rewrite a gallery of an earlier format in the present one."""
@@ -315,8 +316,8 @@ class FolderStorage(GalleryStorage):
         """Return the faces of format 1 with their crops stored in files of their own."""
         from faceops.gallery.crops import format_1_crops
 
-        whole = next(path for path in (FACES_FILE, FACES_COPY) if (self.path / path).is_file())
-        return faces.with_crop_ids([*map(self.store_png, format_1_crops(self.path / whole))])
+        crops = self._parsed(lambda path: [*format_1_crops(path)], self.path / FACES_FILE, [])
+        return faces.with_crop_ids([*map(self.store_png, crops)])
 
     def store_png(self, png: bytes) -> str:
         from faceops.gallery.crops import store_png

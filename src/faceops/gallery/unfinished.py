@@ -49,5 +49,7 @@ class UnfinishedWork:
 
 
 def remove_unfinished(gallery: GalleryPlace) -> None:
-    """Remove all that was kept in `gallery`."""
-    shutil.rmtree(storage_of(gallery).scratch / UNFINISHED_FOLDER, ignore_errors=True)
+    """Remove all that was kept in `gallery`; of one in a database also a killed import."""
+    storage = storage_of(gallery)
+    scratch = storage.scratch
+    shutil.rmtree(scratch / UNFINISHED_FOLDER if storage.folder else scratch, ignore_errors=True)

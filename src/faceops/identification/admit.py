@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceops.base.errors import DamageError, FaceOpsError
+from faceops.base.errors import DamageError, FaceOpsError, NotPermittedError
 from faceops.base.files import valid_unicode
 from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
@@ -139,8 +139,9 @@ def admit_confirmed(
     except DamageError:
         raise
     except FaceOpsError as error:
-        folder = gallery.storage.folder
-        done.note, done.is_busy = str(error), folder is None or os.access(folder, os.W_OK)
+        folder, done.note = gallery.storage.folder, str(error)
+        is_permitted = folder is None or os.access(folder, os.W_OK)
+        done.is_busy = is_permitted and not isinstance(error, NotPermittedError)
     return done
 
 

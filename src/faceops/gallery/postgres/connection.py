@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from faceops.base.errors import FaceOpsError, InUseError, UsageError
+from faceops.base.errors import FaceOpsError, InUseError, NotPermittedError, UsageError
 from faceops.base.shortage import ShortageError
 from faceops.gallery.postgres.address import Address
 from faceops.gallery.postgres.tables import MIGRATIONS
@@ -30,10 +30,6 @@ _TRANSIENT = re.compile(r"08...|57P0[123]|53300|40001|40P01")
 _STARTING = re.compile("database system is|too many|terminating")
 _LOCK_CLASS = 0x0FACE095  # of advisory locks; the other half of the key is from the schema's name
 _Result = TypeVar("_Result")
-
-
-class NotPermittedError(FaceOpsError):
-    """The database user may not do it."""
 
 
 class Database:

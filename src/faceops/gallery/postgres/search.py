@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceops.gallery.postgres.connection import Database, NotPermittedError
+from faceops.base.errors import NotPermittedError
+from faceops.gallery.postgres.connection import Database
 
 if TYPE_CHECKING:
     from psycopg import Connection

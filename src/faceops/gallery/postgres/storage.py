@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, NotPermittedError, UsageError
 from faceops.base.files import cache_folder
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.faces_file import FORMAT_VERSION, UNSAVED, FaceTable
 from faceops.gallery.journal import Journal
 from faceops.gallery.postgres.address import Address
-from faceops.gallery.postgres.connection import Database, NotPermittedError
+from faceops.gallery.postgres.connection import Database
 from faceops.gallery.postgres.journal import PostgresJournal
 from faceops.gallery.postgres.purge import cells, note_unpurged, purge
 from faceops.gallery.postgres.rows import (
@@ -120,17 +120,17 @@ class PostgresStorage(GalleryStorage):
                     f"{self} was changed by another process meanwhile; nothing was written: run "
                     "the command again."
                 )
-            self._put_crops(db, pending, is_unsaved=False)
             old = json.loads(before)
             writing = _Writing(db, faces, old, number, next_id)
             if not writing.is_needed and before == stated:
                 return writing.ids, change
+            self._put_crops(db, pending, is_unsaved=False)
             is_other_set = any(
                 old.get(key) != statement[key] for key in ("contract_id", "embedding_size")
             )
             number = writing.apply(is_other_set)
             stale = writing.stale | ({"gallery"} if row and before != stated else set())
-            note_unpurged(db, stale | self._drop_crops(db, writing.crops))
+            note_unpurged(db, stale | self._drop_crops(db, writing.crops | pending.keys()))
             change = secrets.token_hex(16)
             db.execute(
                 "INSERT INTO gallery VALUES (true, %s, %s, %s, %s) ON CONFLICT (one) DO UPDATE SET "
@@ -145,8 +145,11 @@ class PostgresStorage(GalleryStorage):
         return replace(faces, stored=ids)
 
     def prepare(self) -> None:
-        """Migrate the tables; a killed writer leaves nothing that others see."""
-        self._db.write(lambda db: None)
+        """Migrate the tables; a killed writer leaves nothing that others see.
+
+        Raises: NotPermittedError for a user who may not write, before work is done for nothing.
+        """
+        self._db.write(lambda db: db.execute("SELECT FROM gallery FOR UPDATE"))
 
     def store_png(self, png: bytes) -> str:
         if not png:
@@ -264,9 +267,12 @@ class _Writing:
     ) -> None:
         self._db, self._faces, self._number, self.next_id = db, faces, number, next_id
         self._size = int(old.get("embedding_size", 0))
-        self.ids, self.crops, self.stale = faces.stored.copy(), set[str](), set[str]()
-        self._unsaved = np.flatnonzero(faces.stored == UNSAVED)
-        self._gone = np.setdiff1d(read_ids(db), faces.stored)
+        present = read_ids(db)
+        # Faces that were removed since they were read are added again.
+        self.ids = np.where(np.isin(faces.stored, present), faces.stored, UNSAVED)
+        self.crops, self.stale = set[str](), set[str]()
+        self._unsaved = np.flatnonzero(self.ids == UNSAVED)
+        self._gone = np.setdiff1d(present, self.ids)
         self.is_needed = bool(len(self._unsaved) or len(self._gone))
 
     def apply(self, is_other_set: bool) -> int:

@@ -175,7 +175,7 @@ def forget_person(
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [secret for output in outputs for secret in output.secrets]
         marks = found.marks(removed, person, *(face.person for face in faces))
-        searched = [*([storage.folder] if storage.folder else []), *present, *late]
+        searched = [storage.folder or storage.scratch, *present, *late]
         left = storage.purge()
         tables = {str(storage): storage.cells()}
         proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
