@@ -175,7 +175,8 @@ def forget_person(
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]
         secrets += [secret for output in outputs for secret in output.secrets]
         marks = found.marks(removed, person, *(face.person for face in faces))
-        searched = [storage.folder or storage.scratch, *present, *late]
+        own = storage.folder or storage.scratch  # which need not exist
+        searched = [*([own] if own.exists() else []), *present, *late]
         left = storage.purge()
         tables = {str(storage): storage.cells()}
         proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
