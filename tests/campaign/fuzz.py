@@ -28,7 +28,9 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.regions import embedded_regions, upright_box
-from faceops.gallery.store import FACES_FILE, GALLERY_FILE, Gallery, GalleryFace, open_or_create
+from faceops.gallery.faces_file import GalleryFace
+from faceops.gallery.folder import GALLERY_FILE, SEGMENTS_FOLDER
+from faceops.gallery.store import Gallery, open_or_create
 from faceops.identification.sidecars import (
     NamedRegion,
     names_of_ours,
@@ -177,10 +179,10 @@ def small_gallery(folder: Path) -> Gallery:
     return Gallery.open(folder)
 
 
-def _gallery_file(work: Path, name: str) -> tuple[list[bytes], Check]:
+def _gallery_file(work: Path, pattern: str) -> tuple[list[bytes], Check]:
     folder = work / "gallery"
     small_gallery(folder)
-    path = folder / name
+    (path,) = folder.glob(pattern)
 
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -193,8 +195,8 @@ def _gallery_file(work: Path, name: str) -> tuple[list[bytes], Check]:
 
 
 def gallery_parquet(work: Path) -> tuple[list[bytes], Check]:
-    """Return faces.parquet, and what opens the gallery."""
-    return _gallery_file(work, FACES_FILE)
+    """Return the file of faces, and what opens the gallery."""
+    return _gallery_file(work, f"{SEGMENTS_FOLDER}/*.parquet")
 
 
 def gallery_json(work: Path) -> tuple[list[bytes], Check]:

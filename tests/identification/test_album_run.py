@@ -321,7 +321,7 @@ def test_a_posted_photo_is_named_by_the_calibration_and_the_gallery_is_described
     monkeypatch.setattr(
         AlbumSearch, "of_no_album", lambda *given: made.append(1) or of_no_album(*given)
     )
-    service = PhotoService(release, people.folder)
+    service = PhotoService(release, people.place)
     params = RequestParams.of({"answer": "names"})
     files = [posted(photos / f"{number:04d}.jpg") for number in range(24)]
     answers = service.answer(files, params)

@@ -120,4 +120,4 @@ def test_results_and_galleries_that_could_not_be_written_leave_no_half_files(
     with pytest.raises(FaceOpsError, match="cannot be written"):
         Gallery(folder, gallery.contract_id, gallery.embedding_size, gallery.faces).save()
     assert [path.name for path in out.iterdir()] == ["runs"]
-    assert not list(folder.iterdir())
+    assert not [path for path in folder.rglob("*") if path.is_file()]

@@ -78,11 +78,11 @@ def test_a_gallery_keeps_names_and_faces(
     export_gallery(folder, tmp_path / "a.tar")
     with locked_gallery(folder) as opened:
         pass
-    migrations = capsys.readouterr().err.count("migrated to gallery format 2")
-    assert migrations == (expected.gallery < 2)
+    migrations = capsys.readouterr().err.count("migrated to gallery format 3")
+    assert migrations == (expected.gallery < 3)
     for gallery in (opened, import_gallery(tmp_path / "a.tar", tmp_path / "imported")):
         assert gallery.people == [expected.person]
-        assert gallery.statement() == read.statement() | {"schema_version": 2}
+        assert gallery.statement() == read.statement() | {"schema_version": 3}
         for before, after in zip(read.faces, gallery.faces, strict=True):
             assert (before.embedding == after.embedding).all() and before.box == after.box
         assert check_gallery(gallery.place) == []

@@ -60,6 +60,17 @@ def has_length_1(embeddings: np.ndarray) -> np.ndarray:
         return np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= _NORM_TOLERANCE
 
 
+def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers, bool as 0 and 1, without pandas, which `to_numpy` loads.
+
+    Raises: BufferError for a column with nulls.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_boolean(array.type):
+        array = pc.cast(array, pa.uint8())
+    return np.from_dlpack(array) if len(array) else np.zeros(0, array.type.to_pandas_dtype())
+
+
 def face_order(face: GalleryFace) -> tuple[object, ...]:
     """Return the key by which a gallery sorts its faces, different for different faces."""
     return face.person, face.photo, face.photo_id, face.box
@@ -158,12 +169,12 @@ class FaceTable(Sequence[GalleryFace]):
     def person_rows(self) -> np.ndarray:
         """int64 (M,), the place in `people` of each face's person."""
         names = self.columns["person"]
-        return np.asarray(pc.index_in(names, pa.array(self.people, pa.string()))).astype(np.int64)
+        return numbers(pc.index_in(names, pa.array(self.people, pa.string()))).astype(np.int64)
 
     def where(self, name: str, values: Iterable[str]) -> np.ndarray:
         """Return which faces, bool (M,), have one of `values` in a column of texts."""
         wanted = pa.array(list(values), pa.string())
-        return np.asarray(pc.is_in(self.columns[name], wanted)).astype(bool)
+        return numbers(pc.is_in(self.columns[name], wanted)).astype(bool)
 
     def take(self, rows: np.ndarray) -> "FaceTable":
         """Return the faces `rows`, int64 or bool, in this order."""
@@ -226,13 +237,13 @@ class FaceTable(Sequence[GalleryFace]):
 
     def _sorted(self) -> "FaceTable":
         box = self.columns["box"].combine_chunks().flatten()
-        corners = np.asarray(box).reshape(-1, 4)
+        corners = numbers(box).reshape(-1, 4)
         keys = {name: self.columns[name] for name in ("person", "photo", "photo_id")}
         table = pa.table(keys | {f"box{at}": corners[:, at] for at in range(4)})
         order = pc.sort_indices(
             table, sort_keys=[(name, "ascending") for name in table.schema.names]
         )
-        rows = np.asarray(order).astype(np.int64)
+        rows = numbers(order).astype(np.int64)
         return self if (np.diff(rows) > 0).all() else self.take(rows)
 
 
@@ -286,8 +297,7 @@ def parse_faces(
         raise ValueError("it does not state its contract, nor does gallery.json")
     complete = complete_statement(stated_content)
     size = complete["embedding_size"]
-    # Arrow's to_numpy loads pandas; nulls are refused.
-    embeddings = np.from_dlpack(table["embedding"].combine_chunks().flatten())
+    embeddings = numbers(table["embedding"].combine_chunks().flatten())
     if len(embeddings) != len(table) * size:
         raise ValueError(f"its embeddings do not have {size} values")
     embeddings = embeddings.astype(np.float32, copy=False).reshape(-1, size)

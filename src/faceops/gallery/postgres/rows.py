@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from faceops.base.errors import DamageError
-from faceops.gallery.faces_file import SCHEMA, FaceTable
+from faceops.gallery.faces_file import SCHEMA, FaceTable, numbers
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -59,9 +59,9 @@ def read_faces(
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(column_types=schema, strings_can_be_null=False),
         )
-    found = np.asarray(table["id"]).astype(np.int64)
+    found = numbers(table["id"]).astype(np.int64)
     columns = {name: table[name] for name in _FACE.names if name != "box"}
-    corners = np.stack([np.asarray(table[name]) for name in _BOX], axis=1).reshape(-1)
+    corners = np.stack([numbers(table[name]) for name in _BOX], axis=1).reshape(-1)
     columns["box"] = pa.FixedSizeListArray.from_arrays(pa.array(corners, pa.float64()), 4)
     faces = pa.table({name: columns[name] for name in _FACE.names}, schema=_FACE)
     vectors = read_vectors(db, number, size, found)
@@ -139,7 +139,7 @@ def write_faces(db: "Connection[Any]", faces: FaceTable, ids: np.ndarray) -> Non
 
 def _flat(columns: pa.Table) -> pa.Table:
     """Return columns as the table faces has them."""
-    corners = np.asarray(columns["box"].combine_chunks().flatten()).reshape(-1, 4)
+    corners = numbers(columns["box"].combine_chunks().flatten()).reshape(-1, 4)
     flat = {name: pa.array(corners[:, place]) for place, name in enumerate(_BOX)}
     flat |= {name: columns[name] for name in columns.column_names}
     return pa.table({name: flat[name] for name in _LAYOUT.names})
@@ -176,7 +176,7 @@ def same_faces(new: pa.Table, old: pa.Table) -> np.ndarray:
             for table, some, name in ((new, left, "_new"), (old, right, "_old"))
         ]
         joined = tables[0].join(tables[1], tables[1].column_names[:-1], join_type="inner")
-        before, after = np.asarray(joined["_old"]), np.asarray(joined["_new"])
+        before, after = numbers(joined["_old"]), numbers(joined["_new"])
         _, first = np.unique(after, return_index=True)
         _, once = np.unique(before[first], return_index=True)
         rows[after[first][once]] = before[first][once]
