@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from faceops.base.arrow import numbers, plain_array, text_array
+
 DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
     pa.ArrowException,
@@ -58,17 +60,6 @@ def has_length_1(embeddings: np.ndarray) -> np.ndarray:
     """Return which rows, bool (N,), have the length 1; those of damaged embeddings rarely have."""
     with np.errstate(all="ignore"):  # damaged values overflow
         return np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= _NORM_TOLERANCE
-
-
-def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers, bool as 0 and 1, without pandas, which `to_numpy` loads.
-
-    Raises: BufferError for a column with nulls.
-    """
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_boolean(array.type):
-        array = pc.cast(array, pa.uint8())
-    return np.from_dlpack(array) if len(array) else np.zeros(0, array.type.to_pandas_dtype())
 
 
 def face_order(face: GalleryFace) -> tuple[object, ...]:
@@ -116,12 +107,15 @@ class FaceTable(Sequence[GalleryFace]):
         if isinstance(faces, FaceTable):
             return faces
         faces = sorted(faces, key=face_order)
-        columns = {name: [getattr(face, name) for face in faces] for name in COLUMNS.names}
+        columns = [
+            _column([getattr(face, column.name) for face in faces], column.type)
+            for column in COLUMNS
+        ]
         embeddings = np.zeros((len(faces), size), np.float32)
         for row, face in enumerate(faces):
             embeddings[row] = face.embedding
         unsaved = np.full(len(faces), UNSAVED, np.int64)
-        return cls(pa.table(columns, schema=COLUMNS), embeddings, unsaved)
+        return cls(pa.Table.from_arrays(columns, schema=COLUMNS), embeddings, unsaved)
 
     @classmethod
     def joined(cls, tables: Sequence["FaceTable"], size: int) -> "FaceTable":
@@ -169,18 +163,18 @@ class FaceTable(Sequence[GalleryFace]):
     def person_rows(self) -> np.ndarray:
         """int64 (M,), the place in `people` of each face's person."""
         names = self.columns["person"]
-        return numbers(pc.index_in(names, pa.array(self.people, pa.string()))).astype(np.int64)
+        return numbers(pc.index_in(names, text_array(self.people))).astype(np.int64)
 
     def where(self, name: str, values: Iterable[str]) -> np.ndarray:
         """Return which faces, bool (M,), have one of `values` in a column of texts."""
-        wanted = pa.array(list(values), pa.string())
+        wanted = text_array(list(values))
         return numbers(pc.is_in(self.columns[name], wanted)).astype(bool)
 
     def take(self, rows: np.ndarray) -> "FaceTable":
         """Return the faces `rows`, int64 or bool, in this order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        return FaceTable(self.columns.take(rows), self.embeddings[rows], self.stored[rows])
+        return FaceTable(_taken(self.columns, rows), self.embeddings[rows], self.stored[rows])
 
     def with_faces(self, added: "FaceTable") -> "FaceTable":
         """Return the faces of both."""
@@ -191,7 +185,7 @@ class FaceTable(Sequence[GalleryFace]):
         order = np.insert(np.arange(len(self)), places, len(self) + np.arange(len(added)))
         columns = pa.concat_tables([self.columns, added.columns])
         return FaceTable(
-            columns.take(order).combine_chunks(),
+            _taken(columns, order).combine_chunks(),
             np.insert(self.embeddings, places, added.embeddings, axis=0),
             np.insert(self.stored, places, added.stored),
         )
@@ -201,7 +195,7 @@ class FaceTable(Sequence[GalleryFace]):
         if not len(rows):
             return self
         changed = self.take(rows)
-        names = pa.array(persons, pa.string())
+        names = text_array(persons)
         columns = changed.columns.set_column(0, COLUMNS.field("person"), names)
         unsaved = np.full(len(rows), UNSAVED, np.int64)
         changed = FaceTable(columns, changed.embeddings, unsaved)._sorted()
@@ -213,7 +207,7 @@ class FaceTable(Sequence[GalleryFace]):
     def with_crop_ids(self, crop_ids: Sequence[str]) -> "FaceTable":
         """Return the faces with these ids of their crops."""
         place = self.columns.schema.get_field_index("crop_id")
-        column = pa.array(crop_ids, pa.string())
+        column = text_array(crop_ids)
         columns = self.columns.set_column(place, COLUMNS.field("crop_id"), column)
         return FaceTable(columns, self.embeddings, np.full(len(self), UNSAVED, np.int64))
 
@@ -238,13 +232,24 @@ class FaceTable(Sequence[GalleryFace]):
     def _sorted(self) -> "FaceTable":
         box = self.columns["box"].combine_chunks().flatten()
         corners = numbers(box).reshape(-1, 4)
-        keys = {name: self.columns[name] for name in ("person", "photo", "photo_id")}
-        table = pa.table(keys | {f"box{at}": corners[:, at] for at in range(4)})
-        order = pc.sort_indices(
-            table, sort_keys=[(name, "ascending") for name in table.schema.names]
-        )
-        rows = numbers(order).astype(np.int64)
+        names = ["person", "photo", "photo_id"]
+        table = self.columns.select(names)
+        for at in range(4):
+            table = table.append_column(f"box{at}", plain_array(corners[:, at], pa.float64()))
+        sort_keys = [(name, "ascending") for name in table.schema.names]
+        rows = numbers(pc.sort_indices(table, sort_keys=sort_keys)).astype(np.int64)
         return self if (np.diff(rows) > 0).all() else self.take(rows)
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind):
+        return text_array(values)
+    shape = (len(values), kind.list_size) if pa.types.is_fixed_size_list(kind) else len(values)
+    return plain_array(np.array(values, np.float64).reshape(shape), kind)
+
+
+def _taken(columns: pa.Table, rows: np.ndarray) -> pa.Table:
+    return columns.take(plain_array(rows.astype(np.int64), pa.int64()))
 
 
 # Keys in the metadata of a file that holds a whole gallery; pages have checksums of their own.
@@ -310,7 +315,7 @@ def parse_faces(
     for column in COLUMNS:  # that versions of then did not write
         if column.name not in present:
             value = ENROLLED if column.name == "origin" else ""
-            table = table.append_column(column, pa.array([value] * len(table), pa.string()))
+            table = table.append_column(column, text_array([value] * len(table)))
     columns = table.select(COLUMNS.names).replace_schema_metadata(None).combine_chunks()
     return complete, FaceTable(columns, embeddings, np.full(len(table), segment, np.int64))
 
@@ -325,16 +330,19 @@ def encode_faces(faces: FaceTable, statement: Mapping[str, Any] | None = None) -
     Args:
         statement: of a file that holds a whole gallery.
     """
-    flat = pa.array(faces.embeddings.reshape(-1))
+    flat = plain_array(faces.embeddings.reshape(-1), pa.float32())
     starts = np.arange(len(faces) + 1, dtype=np.int32) * faces.embeddings.shape[1]
-    embeddings = pa.ListArray.from_arrays(pa.array(starts), flat)
+    kind = SCHEMA.field("embedding").type
+    embeddings = pa.Array.from_buffers(
+        kind, len(faces), [None, pa.py_buffer(starts)], children=[flat]
+    )
     names = SCHEMA.names
-    columns = {name: embeddings if name == "embedding" else faces.columns[name] for name in names}
+    columns = [embeddings if name == "embedding" else faces.columns[name] for name in names]
     metadata = {}
     if statement is not None:
         stated = json.dumps(statement, sort_keys=True).encode()
         metadata = {_STATEMENT: stated, _STATEMENT_SHA256: _sha256(stated)}
-    table = pa.table(columns, schema=SCHEMA.with_metadata(metadata))
+    table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(metadata))
     buffer = io.BytesIO()
     # Embeddings gain nothing by compression, and take most of its time.
     compression = dict.fromkeys(names, "zstd") | {"embedding.list.element": "none"}

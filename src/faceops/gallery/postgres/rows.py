@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from faceops.base.arrow import numbers
 from faceops.base.errors import DamageError
-from faceops.gallery.faces_file import SCHEMA, FaceTable, numbers
+from faceops.gallery.faces_file import SCHEMA, FaceTable
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from faceops.base.arrow import number_array, text_array
 from faceops.base.reasons import KINDS, REASONS, REJECTED, reason_code
 from faceops.base.tables import csv_cell
 from faceops.identification.engine.decide import NamedBlock
@@ -60,8 +61,8 @@ class Text:
         return self.plain if cells == self._values else self._array(cells)
 
     def _array(self, values: Sequence[str | None]) -> pa.Array:
-        encoded = _texts([None if one is None else one.encode() for one in values])
-        return encoded.take(_numbers(self._rows, pa.int64()))
+        encoded = text_array(values)
+        return encoded.take(number_array(self._rows, pa.int64()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,40 +270,13 @@ def open_writers(folder: Path) -> Iterator[RecordWriters]:
         yield RecordWriters(csv, jsonl, parquet)
 
 
-# Arrays are made from buffers, and functions are called by name: from Python's lists and numbers
-# Arrow makes arrays only after it has loaded pandas, if that is installed, which takes a second.
-
-
 def _table(values: Sequence[Text | np.ndarray]) -> pa.Table:
     """Return the values of `COLUMNS` as a table."""
     columns = [
-        one.plain if isinstance(one, Text) else _numbers(one, column.type)
+        one.plain if isinstance(one, Text) else number_array(one, column.type)
         for column, one in zip(COLUMNS, values, strict=True)
     ]
     return pa.Table.from_arrays(columns, schema=schema())
-
-
-def _texts(values: Sequence[bytes | None]) -> pa.Array:
-    """Return UTF-8 texts as an array."""
-    offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum([len(value or b"") for value in values], out=offsets[1:])
-    valid = np.array([value is not None for value in values], bool)
-    content = b"".join(value or b"" for value in values)
-    return pa.Array.from_buffers(
-        pa.string(), len(values), [_bits(valid), pa.py_buffer(offsets), pa.py_buffer(content)]
-    )
-
-
-def _numbers(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """Return an array of numbers; NaN, or -1 of whole ones, is null."""
-    valid = values != -1 if values.dtype.kind == "i" else ~np.isnan(values)
-    code = "f" if pa.types.is_floating(kind) else "i"
-    typed = np.ascontiguousarray(values, f"<{code}{kind.bit_width // 8}")
-    return pa.Array.from_buffers(kind, len(values), [_bits(valid), pa.py_buffer(typed)])
-
-
-def _bits(valid: np.ndarray) -> pa.Buffer | None:
-    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False).encode
@@ -337,14 +311,14 @@ def _digits(values: np.ndarray, kind: pa.DataType) -> pa.Array:
 
     Near 1, where thresholds lie, all digits of a probability count.
     """
-    return pc.cast(_numbers(values, kind), pa.string())
+    return pc.cast(number_array(values, kind), pa.string())
 
 
 def _joined(parts: Sequence[pa.Array | str], null: str = "") -> pa.Array:
     """Return the parts of each row joined; a text is a part of every row."""
-    arrays = [_texts([part.encode()])[0] if isinstance(part, str) else part for part in parts]
+    arrays = [text_array([part])[0] if isinstance(part, str) else part for part in parts]
     options = pc.JoinOptions(null_handling="replace", null_replacement=null)
-    return pc.call_function("binary_join_element_wise", [*arrays, _texts([b""])[0]], options)
+    return pc.call_function("binary_join_element_wise", [*arrays, text_array([""])[0]], options)
 
 
 def _content(lines: pa.Array) -> memoryview:

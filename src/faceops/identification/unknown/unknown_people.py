@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base import arrow
 from faceops.base.errors import UsageError
 from faceops.base.reasons import Reason
 from faceops.base.tables import csv_cell, write_csv
@@ -100,7 +101,9 @@ class UnknownPeople:
 
     def rows(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """Return those rows of `faces`."""
-        return self.faces.take(_int64(numbers)).to_pylist()
+        return self.faces.take(
+            arrow.plain_array(np.asarray(numbers, np.int64), pa.int64())
+        ).to_pylist()
 
 
 def find_unknown_people(
@@ -141,8 +144,8 @@ def find_unknown_people(
     if count != len(embeddings):
         raise ValueError(f"{count} rows with a face, {len(embeddings)} embeddings")
     coded = faces["photo_id"].combine_chunks().dictionary_encode()
-    photo_ids, photos = coded.dictionary, _int64_rows(coded.indices)
-    indices = _int64_rows(faces["face_index"].combine_chunks())
+    photo_ids, photos = coded.dictionary, arrow.numbers(coded.indices).astype(np.int64)
+    indices = arrow.numbers(faces["face_index"].combine_chunks()).astype(np.int64)
     # A number for each face, the same for the same face under two paths.
     face = photos * (int(indices.max(initial=0)) + 1) + indices
     _, first, face = np.unique(face, return_index=True, return_inverse=True)
@@ -156,7 +159,12 @@ def find_unknown_people(
         before = np.full(len(own), NEW) if grouping != stored.grouping else stored.before(digests)
         if (before != NEW).sum() < _KNOWN_SHARE * len(own):
             grouping, before = _grouping(bundle, len(own), None), np.full(len(own), NEW)
-        known = _constraints(decisions, faces.take(_int64(distinct)), photo_ids, photos)
+        known = _constraints(
+            decisions,
+            faces.take(arrow.plain_array(np.asarray(distinct, np.int64), pa.int64())),
+            photo_ids,
+            photos,
+        )
         found = group_faces(own, photos, bundle.verify, grouping.threshold, before, known)
         numbers = stored.store(found, digests, grouping) if keeps else stored.numbers(found)
     group = found[np.searchsorted(distinct, first)][face]  # of each row
@@ -199,7 +207,7 @@ def _constraints(
         return None
     codes: dict[str, int] = {}
     group, apart = np.full(len(photos), -1, np.int64), []
-    table = faces.take(_int64(rows))
+    table = faces.take(arrow.plain_array(np.asarray(rows, np.int64), pa.int64()))
     boxes = list(zip(*(table[name].to_pylist() for name in BOX), strict=True))
     order = np.argsort(photos[rows], kind="stable")
     for some in np.split(order, np.flatnonzero(np.diff(photos[rows][order])) + 1):
@@ -221,7 +229,9 @@ def _keys(
     """Yield photo_id and face_index of each face."""
     for start in range(0, len(photos), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        ids = photo_ids.take(_int64(photos[some])).to_pylist()
+        ids = photo_ids.take(
+            arrow.plain_array(np.asarray(photos[some], np.int64), pa.int64())
+        ).to_pylist()
         yield from zip(ids, indices[some].tolist(), strict=True)
 
 
@@ -236,7 +246,7 @@ def _csv_rows(found: UnknownPeople) -> Iterator[list[object]]:
     rows = np.concatenate([np.zeros(0, np.int64), *(person.rows for person in people)])
     for start in range(0, len(rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        table = found.faces.take(_int64(rows[some]))
+        table = found.faces.take(arrow.plain_array(np.asarray(rows[some], np.int64), pa.int64()))
         columns = {name: table[name].to_pylist() for name in _COLUMNS}
         columns["photo_path"] = [csv_cell(path) for path in columns["photo_path"]]
         for place, *cells in zip(of_row[some].tolist(), *columns.values(), strict=True):
@@ -264,7 +274,9 @@ def _rows_without_name(
         is_unknown = np.isin(np.from_dlpack(reasons.indices), wanted)
         has_face = np.from_dlpack(batch["face_index"].is_valid().cast(pa.uint8())) > 0
         rows = np.flatnonzero(is_unknown & has_face)
-        parts.append(batch.select(_COLUMNS).take(_int64(rows)))
+        parts.append(
+            batch.select(_COLUMNS).take(arrow.plain_array(np.asarray(rows, np.int64), pa.int64()))
+        )
         places.append(faces + np.cumsum(has_face)[rows] - 1)
         faces += int(has_face.sum())
     rows = np.concatenate([np.zeros(0, np.int64), *places])
@@ -277,14 +289,3 @@ def _by_group(group: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(group, kind="stable")
     ends = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2))
     return [order[start:end] for start, end in itertools.pairwise(ends.tolist())]
-
-
-def _int64(values: Sequence[int] | np.ndarray) -> pa.Array:
-    """Return the values for Arrow, which loads pandas to convert a list or to compare."""
-    buffer = pa.py_buffer(np.ascontiguousarray(values, np.int64))
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
-
-
-def _int64_rows(values: pa.Array) -> np.ndarray:
-    """Return integers without nulls as int64 (N,); Arrow's own `to_numpy` loads pandas."""
-    return np.from_dlpack(values).astype(np.int64)
