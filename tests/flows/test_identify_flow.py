@@ -21,6 +21,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.presence import PhotoList
 from faceops.identification.summary import read_summary
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
@@ -142,7 +143,8 @@ def test_the_inputs_of_a_task_can_leave_the_process(
     paths = sorted((synthetic_set / "album").resolve().glob("scene_*.jpg"))[:2]
     release = ReleaseFolder(sface_bundle, "models:/faceops/1", "", "float32")
     release.load()  # what it has loaded stays here
-    inputs = (1, paths, release, tmp_path / "out", IdentifySettings(detail=0))
+    photos = PhotoList(paths[0].parent, list(map(str, paths)), {})
+    inputs = (1, photos, release, tmp_path / "out", IdentifySettings(detail=0))
     (tmp_path / "inputs").write_bytes(cloudpickle.dumps(inputs))
     code = (
         "import cloudpickle, sys\n"
