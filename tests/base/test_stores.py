@@ -10,7 +10,15 @@ import pytest
 
 from faceops.base import stores
 from faceops.base.errors import UsageError
-from faceops.base.stores import ChangedError, ObjectStore, ObjectStoreError, place, shown, split
+from faceops.base.stores import (
+    ChangedError,
+    ObjectStore,
+    ObjectStoreError,
+    local_copy,
+    place,
+    shown,
+    split,
+)
 from tests.object_store import CREDENTIALS, PAGE, ObjectStoreServer
 
 S3 = tuple[ObjectStoreServer, Any]
@@ -25,6 +33,26 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         files.mkdir(bucket)
         return ObjectStore.at(f"s3://{bucket}/below")
     return ObjectStore.at(f"memory://{uuid4()}/below" if request.param == "memory" else tmp_path)
+
+
+def test_a_local_copy_follows_the_store_and_reads_what_changed(s3: S3, tmp_path: Path) -> None:
+    server, files = s3
+    files.mkdir(bucket := f"bucket-{uuid4()}")
+    store = ObjectStore.at(url := f"s3://{bucket}/data")
+    for name in ("photos/ann/1.jpg", "photos/ann/2.jpg", "photos/ben/1.jpg"):
+        store.write(name, name.encode())
+    folder = local_copy(url, tmp_path)
+    assert (folder / "photos/ann/2.jpg").read_bytes() == b"photos/ann/2.jpg"
+    store.write("photos/ben/1.jpg", b"another")
+    store.delete("photos/ann/1.jpg")
+    before = len(server.requests("GET .*jpg"))
+    assert local_copy(url, tmp_path) == folder
+    assert len(server.requests("GET .*jpg")) == before + 1
+    found = {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
+    assert found == {"1.jpg": b"another", "2.jpg": b"photos/ann/2.jpg"}
+    assert local_copy(tmp_path, tmp_path / "work") == tmp_path
+    with pytest.raises(UsageError, match="holds no objects"):
+        local_copy(f"s3://{bucket}/none", tmp_path)
 
 
 def test_what_is_written_is_listed_read_and_deleted(store: ObjectStore) -> None:

@@ -8,6 +8,7 @@ s3:/bucket/key; `shown` writes them as users do.
 
 import errno
 import functools
+import hashlib
 import logging
 import random
 import re
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from faceops.base.errors import FaceOpsError, UsageError, without_secrets
-from faceops.base.files import temporary_name, write_file
+from faceops.base.files import read_json_object, temporary_name, write_file, write_json
+from faceops.base.progress import track
 
 PATIENCE_S = 120.0  # how long a request is repeated while the store does not answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
@@ -134,6 +136,41 @@ def read_object(path: str | Path, stop: int) -> bytes:
     """Return at most `stop` bytes of the object at a path into a store; errors as of `read`."""
     store, name = split(path)
     return store.read(name, stop)
+
+
+def local_copy(path: str | Path, work: Path) -> Path:
+    """Return `path`, or for a URL a folder below `work` with a copy of its objects.
+
+    Only new and changed objects are read, what is gone from the store is removed from the copy, and
+    a copy that was cut off is continued.
+
+    Raises:
+        UsageError: there is no object, or one has a name that is no path below a folder.
+        FaceOpsError: as of `ObjectStore.read`.
+    """
+    if not is_url(path):
+        return Path(path)
+    store, url = ObjectStore.at(path), shown(path)
+    folder = work / "stores" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    note = folder / ".versions.json"
+    known: dict[str, str] = read_json_object(note) if note.is_file() else {}
+    listed = {entry.name: entry.version for entry in store.objects()}
+    if not listed:
+        raise UsageError(f"{url} holds no objects; name a folder of labelled photos.")
+    for name in listed:
+        if {"", ".", ".."} & {*name.split("/")} or name == note.name:
+            raise UsageError(f"{url}: the object {name!r} cannot be a file; rename it.")
+    for name in known.keys() - listed.keys():
+        (folder / name).unlink(missing_ok=True)
+    copied = {name: known[name] for name in known.keys() & listed.keys()}
+    new = [name for name, version in sorted(listed.items()) if copied.get(name) != version]
+    try:
+        for name in track(new, "download", after_s=2):
+            write_file(folder / name, store.read(name))
+            copied[name] = listed[name]
+    finally:
+        write_json(note, copied)
+    return folder
 
 
 class ObjectStore:

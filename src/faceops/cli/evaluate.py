@@ -32,7 +32,10 @@ def add_parser(subparsers: Any) -> None:
     text = "a release or a foreign embedder; may be given again (default: build/export)"
     common.add_folder(parser, "--bundle", BUNDLE, action="append", help=text)
     common.add_precision_argument(parser)
-    text = "labelled photos; may be given again: the promise is shown for each set"
+    text = (
+        "labelled photos, a folder or the URL of a store; may be given again: the promise is shown "
+    )
+    text += "for each set"
     common.add_folder(parser, "--data", DATA_SET, action="append", help=text)
     text = f"one of %(choices)s; default: {PIPELINE}, with --data all"
     parser.add_argument("--protocol", choices=_Protocols(), metavar="P", help=text)
@@ -137,6 +140,7 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the figures of each set of photos."""
+    from faceops.base.stores import local_copy
     from faceops.dataset.names import read_people_list
     from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folders
     from faceops.release.evaluate.measured_model import open_model
@@ -145,7 +149,7 @@ def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     names = _set_names(args.data)
     requests = {
         name: FolderRequest(
-            data=data,
+            data=local_copy(data, args.work),
             protocol=args.protocol,
             people=None if args.people is None else read_people_list(args.people),
             lists=args.lists,

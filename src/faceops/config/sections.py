@@ -322,7 +322,7 @@ class Evaluate(Section):
 class Gate(Section):
     """Comparison with the champion on the same photos, which a release must pass to replace it."""
 
-    data: str = param("data", "folder of labelled photos to compare on")
+    data: str = param("data", "folder, or URL in a store, of labelled photos to compare on")
     photos_sha256: str = param("", "expected sha256 of the photos; empty accepts any")
     slices: str = param("", "CSV of groups; empty: by brightness and sharpness")
     far: float = param(0.001, "false accept rate at which TAR is compared", gt=0, lt=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
+from faceops.base.stores import is_url, local_copy
 from faceops.config.sections import Gate
 from faceops.gate import verdict as verdicts
 from faceops.gate.compare import Comparison
@@ -58,14 +59,15 @@ def gate_release(
         StoreError: the store refused the verdict or does not answer.
     """
     versions = (champion, challenger)
+    data = _photos_of(root, settings)
     models = [_open(version, root, threads) for version in versions]
-    people = {photo.person for photo in labelled_photos(root / settings.data) if photo.person}
+    people = {photo.person for photo in labelled_photos(data) if photo.person}
     seen = [
         _seen(model, version, people, root) for model, version in zip(models, versions, strict=True)
     ]
-    reviewed_people, reviewed_photos = touched_by_review({root / DATA, root / settings.data})
+    reviewed_people, reviewed_photos = touched_by_review({root / DATA, data})
     frozen = freeze(
-        root / settings.data,
+        data,
         {person for one in seen for person in one.split or ()} | reviewed_people,
         settings.photos_sha256,
         reviewed_photos.union(*(one.photos for one in seen)),
@@ -112,6 +114,13 @@ def _seen(
     return people_seen(model, people, stored or root / SPLIT_FILE)
 
 
+def _photos_of(root: Path, settings: Gate) -> Path:
+    """Return the folder of the photos; of a URL, that of an up-to-date copy."""
+    if is_url(settings.data):
+        return local_copy(settings.data, root / FACES)
+    return root / settings.data
+
+
 def stored_or_new_verdict(
     challenger: Version, champion: Version | None, root: Path, settings: Gate, threads: int
 ) -> verdicts.StoredVerdict:
@@ -119,7 +128,7 @@ def stored_or_new_verdict(
 
     Raises: as `gate_release`.
     """
-    photos = data_sha256(root / settings.data)
+    photos = data_sha256(_photos_of(root, settings))
     stored = verdicts.find_stored_verdict(challenger, champion, settings, root, photos)
     if stored is not None:
         return stored
