@@ -1,6 +1,6 @@
 """A gallery of a million faces: what a search costs, and what it misses.
 
-    python -m benchmarks.million_faces --lfw LFW/lfw-deepfunneled --work WORK [--faces N]
+    python -m benchmarks.million_faces --lfw LFW --work WORK [--faces N] [--rows ROW ...]
 
 By the thresholds of the published release. Of people with two photos or more in LFW the first half
 of the photos is enrolled and the others are probes; people with one photo are probes of strangers.
@@ -270,10 +270,13 @@ def main() -> None:
     parser.add_argument("--lfw", type=Path, required=True, help="person/photo.jpg")
     parser.add_argument("--work", type=Path, required=True, help="keeps embeddings of LFW")
     parser.add_argument("--faces", type=int, default=1_000_000)
+    names = [row.__name__ for row in ROWS]
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW")
     args = parser.parse_args()
     million = make(args.lfw, args.work, args.faces)
     for row in ROWS:
-        row(million)
+        if row.__name__ in args.rows:
+            row(million)
     print(f"peak memory: {peak_mib():,.0f} MiB")
 
 
