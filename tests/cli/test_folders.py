@@ -102,6 +102,7 @@ def test_all_folders_of_all_commands_are_checked() -> None:
         *((f"decisions {word}", "--gallery") for word in ("undo", "import")),
         *(("review", option) for option in ("--gallery", "--out")),
         ("evaluate", "--work"),
+        ("identify", "--state"),
     }
 
 
@@ -143,6 +144,7 @@ def test_the_folders_are_checked_before_a_command_runs(
         for command, name, _, use in WRITTEN
         for other, kind, used in declared(command)
         if use is Use.WRITE and other != name
+        and {name, other} != {"--out", "--state"}  # then --out is a URL
         and (used is Use.READ or (used is Use.WRITE and command != "evaluate"))
     ],
 )  # fmt: skip
