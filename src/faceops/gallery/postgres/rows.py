@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from faceops.base.arrow import numbers
+from faceops.base.arrow import numbers, plain_array
 from faceops.base.errors import DamageError
-from faceops.gallery.faces_file import SCHEMA, FaceTable
+from faceops.gallery.faces_file import COLUMNS, FaceTable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -27,7 +27,6 @@ _LAYOUT = pa.schema(
     [(name, pa.string()) for name in _TEXTS] + [(name, pa.float64()) for name in _NUMBERS]
 )
 _COLUMNS = ", ".join(_LAYOUT.names)
-_FACE = pa.schema([column for column in SCHEMA if column.name != "embedding"])
 
 
 def read_ids(db: "Connection[Any]") -> np.ndarray:
@@ -61,10 +60,10 @@ def read_faces(
             csv.ConvertOptions(column_types=schema, strings_can_be_null=False),
         )
     found = numbers(table["id"]).astype(np.int64)
-    columns = {name: table[name] for name in _FACE.names if name != "box"}
-    corners = np.stack([numbers(table[name]) for name in _BOX], axis=1).reshape(-1)
-    columns["box"] = pa.FixedSizeListArray.from_arrays(pa.array(corners, pa.float64()), 4)
-    faces = pa.table({name: columns[name] for name in _FACE.names}, schema=_FACE)
+    corners = np.stack([numbers(table[name]) for name in _BOX], axis=1).astype(np.float64)
+    box = plain_array(corners, COLUMNS.field("box").type)
+    columns = [box if name == "box" else table[name] for name in COLUMNS.names]
+    faces = pa.Table.from_arrays(columns, schema=COLUMNS)
     vectors = read_vectors(db, number, size, found)
     return FaceTable.joined([FaceTable(faces, vectors, found)], size)
 
@@ -132,7 +131,7 @@ def write_vectors(
 
 def write_faces(db: "Connection[Any]", faces: FaceTable, ids: np.ndarray) -> None:
     """Add faces without their embeddings."""
-    table = _flat(faces.columns).append_column("id", pa.array(ids))
+    table = _flat(faces.columns).append_column("id", plain_array(ids, pa.int64()))
     options = csv.WriteOptions(include_header=False, quoting_style="all_valid")
     with db.cursor().copy(f"COPY faces ({_COLUMNS}, id) FROM STDIN (FORMAT csv)") as copy:
         csv.write_csv(table, _Sink(copy.write), options)
@@ -141,9 +140,9 @@ def write_faces(db: "Connection[Any]", faces: FaceTable, ids: np.ndarray) -> Non
 def _flat(columns: pa.Table) -> pa.Table:
     """Return columns as the table faces has them."""
     corners = numbers(columns["box"].combine_chunks().flatten()).reshape(-1, 4)
-    flat = {name: pa.array(corners[:, place]) for place, name in enumerate(_BOX)}
+    flat = {name: plain_array(corners[:, place], pa.float64()) for place, name in enumerate(_BOX)}
     flat |= {name: columns[name] for name in columns.column_names}
-    return pa.table({name: flat[name] for name in _LAYOUT.names})
+    return pa.Table.from_arrays([flat[name] for name in _LAYOUT.names], schema=_LAYOUT)
 
 
 class _Sink(io.RawIOBase):
