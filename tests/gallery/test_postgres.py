@@ -239,7 +239,13 @@ def test_users_without_rights_are_told_and_naming_goes_on(
     postgres_server.execute(f"GRANT USAGE ON SCHEMA faceops_{name} TO {user}")
     postgres_server.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA faceops_{name} TO {user}")
     reader = gallery_place(postgres_server.address(name, user))
-    assert Gallery.open(reader).people == ["Ann Lee", "Zoë"]
+    gallery = Gallery.open(reader)
+    assert gallery.people == ["Ann Lee", "Zoë"]
+    assert isinstance(reader, PostgresStorage)
+    for _ in ("no cache", "of another user"):
+        (found,) = reader.nearest_people(unit_mean(gallery, "Zoë")[None], 1)
+        assert found == [("Zoë", pytest.approx(1))]
+        storage.nearest_people(gallery.embeddings[:1], 1)
     assert not remember_output(reader, tmp_path)
     with pytest.raises(FaceOpsError, match="cannot be changed by this user"):
         rename(reader, "Zoë", "Ada")
@@ -303,26 +309,47 @@ def test_both_backends_name_the_same_people(
     assert output_folders(storage).folders[-1] == tmp_path / "out1"
 
 
-def test_search_in_the_database_finds_the_nearest_faces(
+def test_search_in_the_database_finds_the_nearest_people(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("faceops.gallery.postgres.search.INDEX_FROM", 100)
     storage = postgres_server.new_gallery()
+    queries = np.stack([unit(number) for number in range(1000, 1010)])
+
+    def agrees(gallery: Gallery) -> bool:
+        """Whether the people and cosines are those of the gallery in memory."""
+        people = np.array([unit_mean(gallery, person) for person in gallery.people])
+        cosines = queries @ people.T
+        found = storage.nearest_people(queries, 5)
+        for row, expected in zip(found, cosines, strict=True):
+            names = [gallery.people[place] for place in np.argsort(-expected)[:5]]
+            assert [name for name, _ in row] == names
+            np.testing.assert_allclose([cosine for _, cosine in row], np.sort(-expected)[:5] * -1,
+                                       atol=1e-6)  # fmt: skip
+        return True
+
     gallery = Gallery(storage, CONTRACT, SIZE).with_faces(
-        replace(make_face(storage, f"P{number}", 1), embedding=unit(number))
-        for number in range(300)
+        replace(make_face(storage, f"P{number % 90}", 1), embedding=unit(number))
+        for number in range(180)
     )
     gallery.save()
-    queries = np.stack([unit(number) for number in range(1000, 1020)])
-    expected = queries @ gallery.embeddings.T
-    monkeypatch.setattr("faceops.gallery.postgres.search.INDEX_FROM", 100)
-    stored = Gallery.open(storage).faces.stored
-    for _ in ("exact", "by an index"):
-        ids, similarities = storage.nearest(queries, 5)
-        rows = np.argsort(stored)[np.searchsorted(np.sort(stored), ids)]
-        np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1)[:, :5])
-        np.testing.assert_allclose(similarities, np.take_along_axis(expected, rows, 1), atol=1e-6)
-        storage.index()
-    assert storage.nearest(queries, 400)[0].min() == -1  # there are not as many
+    assert agrees(gallery)  # exactly
+    more = (
+        replace(make_face(storage, f"P{number}", 1), embedding=unit(500 + number))
+        for number in range(80, 120)
+    )
+    gallery = Gallery.open(storage).with_faces(more)
+    gallery.save()
+    assert agrees(gallery)  # by an index
+    gallery = Gallery.open(storage).without(np.arange(220) % 2 == 0)
+    gallery.save()
+    assert agrees(gallery)
+    assert len(storage.nearest_people(queries, 400)[0]) == len(gallery.people)
+
+
+def unit_mean(gallery: Gallery, person: str) -> np.ndarray:
+    mean = gallery.embeddings[gallery.faces.where("person", [person])].mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean))
 
 
 def unit(seed: int) -> np.ndarray:

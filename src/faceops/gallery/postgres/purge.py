@@ -11,6 +11,7 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.postgres.connection import PATIENCE_S, Database
 from faceops.gallery.postgres.rows import BLOCK, read_ids, read_vectors
+from faceops.gallery.postgres.search import people_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -43,6 +44,8 @@ def purge(database: Database) -> list[str]:
         lambda db: db.execute("SELECT name FROM unpurged ORDER BY name").fetchall()
     )
     left = []
+    if names:
+        database.write(_drop_people)
     for (name,) in names:
         if problem := _rewrite(database, name):
             left.append(f"{database.address.shown}: removed rows of {name}: {problem}")
@@ -61,6 +64,11 @@ def purge(database: Database) -> list[str]:
     return left
 
 
+def _drop_people(db: "Connection[Any]") -> None:
+    for name in people_tables(db):
+        db.execute(f"DROP TABLE {name}")
+
+
 def _rewrite(database: Database, name: str) -> str:
     """Rewrite a table; return why removed rows may be left, "" if none are."""
 
@@ -71,13 +79,6 @@ def _rewrite(database: Database, name: str) -> str:
             if notice.severity_nonlocalized == "INFO" and notice.message_detail:
                 details.append(notice.message_detail)
 
-        for (index,) in db.execute(
-            "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid=indexrelid "
-            "JOIN pg_am a ON a.oid=c.relam WHERE indrelid=to_regclass(%s) AND amname IN "
-            "('hnsw', 'ivfflat')",
-            (name,),
-        ).fetchall():
-            db.execute(f"DROP INDEX {index}")  # a cache, made again by the next search
         db.add_notice_handler(listen)
         try:
             db.execute(f"VACUUM (FULL, VERBOSE) {name}")
@@ -107,6 +108,8 @@ def cells(database: Database) -> Iterator[tuple[str, str | memoryview]]:
                 yield f"{table}.{column}", text
                 if text.startswith("{"):
                     yield from ((f"{table}.{column}", inner) for inner in _inner(json.loads(text)))
+    for name in database.read(people_tables) if database.version else ():
+        yield from ((name, person) for (person,) in _all(database, f"SELECT person FROM {name}"))
     for number, size in _all(
         database, "SELECT vectors, (statement::json ->> 'embedding_size')::int FROM gallery"
     ):

@@ -1,7 +1,9 @@
-"""Nearest faces by the database: exact, or by an index above a number of faces.
+"""The nearest people by the database: exact, or by an index above a number of people.
 
-The index is a cache of pgvector's over half-precision copies of the embeddings. It chooses the
-candidates; their similarities are those of the float32 embeddings.
+The table people_N has the mean embedding of each person, of length 1, from those in vectors_N. It
+is a cache that the first search after a change brings up to date, and that forgetting drops. The
+index, of pgvector over half-precision copies, chooses candidates; their similarities are those of
+the float32 means. An index of people is smaller than one of faces, and misses less.
 """
 
 from contextlib import suppress
@@ -10,76 +12,129 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceops.base.errors import NotPermittedError
-from faceops.gallery.postgres.connection import Database
+from faceops.gallery.postgres.connection import LOCK_CLASS, Database
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-INDEX_FROM = 20_000  # faces; see `python -m benchmarks.postgres_gallery`
-CANDIDATES = 4  # compared exactly for each that is asked for
-EFFORT = 200  # hnsw.ef_search: nodes of the graph that are looked at
+INDEX_FROM = 20_000  # people; see `python -m benchmarks.postgres_gallery`
+CANDIDATES = 64  # at least, compared exactly for a query
+EFFORT = 400  # hnsw.ef_search: nodes of the graph that are looked at
 _MEMORY = "2GB"  # for making the index; less makes it slower
 
 
-def make_index(database: Database, number: int, size: int) -> None:
-    """Make the index of the set vectors_`number`, if it has none and enough faces.
+def update_people(database: Database) -> None:
+    """Bring the cache of people, and its index, up to date.
 
     Raises:
-        NotPermittedError: the user does not own the tables; then every face is compared.
+        NotPermittedError: the user does not own the tables.
     """
 
     def work(db: "Connection[Any]") -> None:
-        if _has_index(db, number):
+        db.execute(
+            "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK_CLASS + 2, database.schema)
+        )
+        if _is_current(db):
             return
-        (rows,) = db.execute(f"SELECT count(*) FROM vectors_{number}").fetchone() or (0,)
-        if rows >= INDEX_FROM:
+        number, size, change = _stated(db)
+        name = f"people_{number}"
+        if not _exists(db, name):
+            db.execute(
+                f'CREATE TABLE {name} (person text COLLATE "C" PRIMARY KEY, '
+                f"embedding vector({size}) NOT NULL)"
+            )
+            for column in ("person", "embedding"):  # statistics would keep removed values
+                db.execute(f"ALTER TABLE {name} ALTER {column} SET STATISTICS 0")
+        db.execute(f"CREATE TEMP TABLE now ON COMMIT DROP AS {_means(number)}")
+        db.execute(
+            f"DELETE FROM {name} AS old WHERE NOT EXISTS (SELECT FROM now WHERE "
+            "now.person = old.person AND now.embedding = old.embedding)"
+        )
+        db.execute(f"INSERT INTO {name} SELECT * FROM now ON CONFLICT DO NOTHING")
+        (people,) = db.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
+        if people >= INDEX_FROM:
             db.execute(f"SET LOCAL maintenance_work_mem = '{_MEMORY}'")
             db.execute(
-                f"CREATE INDEX IF NOT EXISTS vectors_{number}_nearest ON vectors_{number} USING "
-                f"hnsw ((embedding::halfvec({size})) halfvec_ip_ops)"
+                f"CREATE INDEX IF NOT EXISTS {name}_nearest ON {name} USING hnsw "
+                f"((embedding::halfvec({size})) halfvec_ip_ops)"
             )
+            db.execute(f"ALTER INDEX {name}_nearest ALTER 1 SET STATISTICS 0")
+        db.execute(f"COMMENT ON TABLE {name} IS '{change}'")
 
-    if not database.read(lambda db: _has_index(db, number)):
+    if not database.read(_is_current):
         database.write(work)
 
 
-def _has_index(db: "Connection[Any]", number: int) -> bool:
-    row = db.execute("SELECT to_regclass(%s)", (f"vectors_{number}_nearest",)).fetchone()
+def people_tables(db: "Connection[Any]") -> list[str]:
+    """Return the names of the caches that there are."""
+    rows = db.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND "
+        "relkind = 'r' AND relname ~ '^people_[0-9]+$'"
+    )
+    return [name for (name,) in rows]
+
+
+def _means(number: int) -> str:
+    return (
+        "SELECT person, l2_normalize(avg(embedding)) AS embedding FROM faces JOIN "
+        f"vectors_{number} USING (id) GROUP BY person"
+    )
+
+
+def _stated(db: "Connection[Any]") -> tuple[int, int, str]:
+    """Return the number of the set of embeddings, their size, and the change they are of."""
+    row = db.execute(
+        "SELECT vectors, (statement::json ->> 'embedding_size')::int, change FROM gallery"
+    ).fetchone()
+    return row or (0, 0, "")
+
+
+def _exists(db: "Connection[Any]", name: str) -> bool:
+    row = db.execute("SELECT to_regclass(%s)", (name,)).fetchone()
     return bool(row and row[0])
 
 
-def nearest(
-    database: Database, number: int, queries: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids, int64 (Q, k), and similarities, float32 (Q, k); -1 and -inf beyond the faces."""
-    size = queries.shape[1]
-    with suppress(NotPermittedError):
-        make_index(database, number, size)
+def _is_current(db: "Connection[Any]") -> bool:
+    """Return whether there is a cache that this user may read, of the gallery as it is."""
+    number, _, change = _stated(db)
+    row = db.execute(
+        "SELECT obj_description(oid, 'pg_class') FROM pg_class WHERE oid = to_regclass(%s) AND "
+        "has_table_privilege(oid, 'SELECT')",
+        (f"people_{number}",),
+    ).fetchone()
+    return bool(row) and row[0] == change
 
-    def work(db: "Connection[Any]") -> list[tuple[int, int, float]]:
-        order, limit = "embedding <#> query", k
+
+def nearest_people(
+    database: Database, queries: np.ndarray, k: int
+) -> list[list[tuple[str, float]]]:
+    """Return people and similarities for each query; see `PostgresStorage.nearest_people`."""
+    with suppress(NotPermittedError):
+        update_people(database)
+
+    def work(db: "Connection[Any]") -> list[tuple[int, str, float]]:
+        is_cached, (number, size, _) = _is_current(db), _stated(db)
+        people, order, limit = f"people_{number}", "embedding <#> query", k
         db.execute("SET LOCAL jit = off")  # compiling takes longer than a query
-        if _has_index(db, number):
-            limit = CANDIDATES * k
+        if is_cached and _exists(db, f"{people}_nearest"):
+            limit = max(CANDIDATES, k)
             order = f"embedding::halfvec({size}) <#> query::halfvec({size})"
             db.execute(f"SET LOCAL hnsw.ef_search = {min(max(EFFORT, limit), 1000)}")
             db.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+        means = "" if is_cached else f"WITH means AS MATERIALIZED ({_means(number)}) "
         return db.execute(
-            "SELECT place, id, similarity FROM unnest(%s::text[]::vector[]) WITH ORDINALITY AS "
-            "queries(query, place) CROSS JOIN LATERAL (SELECT id, -(embedding <#> query) AS "
-            f"similarity FROM (SELECT id, embedding FROM vectors_{number} ORDER BY {order} "
-            "LIMIT %s) AS candidates ORDER BY similarity DESC, id LIMIT %s) AS found",
+            f"{means}SELECT place, person, similarity FROM unnest(%s::text[]::vector[]) WITH "
+            "ORDINALITY AS queries(query, place) CROSS JOIN LATERAL (SELECT person, "
+            "-(embedding <#> query) AS similarity FROM (SELECT person, embedding FROM "
+            f"{people if is_cached else 'means'} ORDER BY {order} LIMIT %s) AS candidates "
+            "ORDER BY similarity DESC, person LIMIT %s) AS found ORDER BY place, similarity DESC",
             ([_as_text(query) for query in queries], limit, k),
         ).fetchall()
 
-    ids = np.full((len(queries), k), -1, np.int64)
-    similarities = np.full((len(queries), k), -np.inf, np.float32)
-    taken = [0] * len(queries)
-    for place, found, similarity in database.read(work):
-        rank = taken[place - 1]
-        ids[place - 1, rank], similarities[place - 1, rank] = found, similarity
-        taken[place - 1] += 1
-    return ids, similarities
+    found: list[list[tuple[str, float]]] = [[] for _ in queries]
+    for place, person, similarity in database.read(work):
+        found[place - 1].append((person, similarity))
+    return found
 
 
 def _as_text(vector: np.ndarray) -> str:

@@ -27,7 +27,7 @@ from faceops.gallery.postgres.rows import (
     write_faces,
     write_vectors,
 )
-from faceops.gallery.postgres.search import make_index, nearest
+from faceops.gallery.postgres.search import nearest_people
 from faceops.gallery.postgres.tables import vectors_table
 
 if TYPE_CHECKING:
@@ -218,26 +218,24 @@ class PostgresStorage(GalleryStorage):
         except NotPermittedError as error:
             raise PermissionError(13, str(error)) from None
 
-    def index(self) -> None:
-        """Make the index for `nearest` if the gallery is large; else the first search makes it."""
-        statement, _, number = self._db.read(self._stated)
-        make_index(self._db, number, statement["embedding_size"])
+    def nearest_people(self, queries: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
+        """Return the `k` people whose mean embedding is the most similar to each query.
 
-    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the `k` faces with the largest inner product with each query.
+        For programs that keep no copy of the gallery. Many people are found by an index, see
+        `postgres.search`; the first search after a change brings it up to date, which takes
+        minutes where it has to be made.
 
         Args:
-            queries: float32 (Q, D).
+            queries: float32 (Q, D), L2-normalised.
 
         Returns:
-            ids: int64 (Q, k), of the faces as `FaceTable.stored` has them, the most similar
-                first; -1 beyond the faces.
-            similarities: float32 (Q, k); -inf beyond the faces.
+            Q lists of names and cosines to the means, the most similar first.
 
         Raises:
             UsageError, FaceOpsError: as `statement`.
         """
-        return nearest(self._db, self._db.read(self._stated)[2], queries, k)
+        self.statement()
+        return nearest_people(self._db, queries, k)
 
     def purge(self) -> list[str]:
         return purge(self._db)
@@ -289,6 +287,7 @@ class _Writing:
                 db.execute(text)
             write_vectors(db, number + 1, self.ids, faces.embeddings)
             db.execute(f"DROP TABLE IF EXISTS vectors_{number}")
+            db.execute(f"DROP TABLE IF EXISTS people_{number}")
             self.stale.discard(f"vectors_{number}")
             db.execute("DELETE FROM unpurged WHERE name=%s", (f"vectors_{number}",))
             return number + 1
