@@ -40,13 +40,16 @@ class PostgresServer:
         self._galleries += 1
         return PostgresStorage(Address.parse(self.address(f"g{os.getpid()}_{self._galleries}")))
 
-    def execute(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement as the administrator; return its rows."""
+    def connect(self) -> Any:
+        """Return a connection of the administrator."""
         import psycopg
 
-        with psycopg.connect(
-            f"postgresql://postgres@/postgres?host={self._socket}", autocommit=True
-        ) as db:
+        address = f"postgresql://postgres@/postgres?host={self._socket}"
+        return psycopg.connect(address, autocommit=True)
+
+    def execute(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement as the administrator; return its rows."""
+        with self.connect() as db:
             cursor = db.execute(text, values or None)
             return cursor.fetchall() if cursor.description else []
 

@@ -312,7 +312,7 @@ def test_both_backends_name_the_same_people(
 def test_search_in_the_database_finds_the_nearest_people(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceops.gallery.postgres.search.INDEX_FROM", 100)
+    monkeypatch.setattr("faceops.gallery.postgres.search._SAMPLE", 40)
     storage = postgres_server.new_gallery()
     queries = np.stack([unit(number) for number in range(1000, 1010)])
 
@@ -333,14 +333,14 @@ def test_search_in_the_database_finds_the_nearest_people(
         for number in range(180)
     )
     gallery.save()
-    assert agrees(gallery)  # exactly
+    assert agrees(gallery)
     more = (
         replace(make_face(storage, f"P{number}", 1), embedding=unit(500 + number))
         for number in range(80, 120)
     )
     gallery = Gallery.open(storage).with_faces(more)
     gallery.save()
-    assert agrees(gallery)  # by an index
+    assert agrees(gallery)
     gallery = Gallery.open(storage).without(np.arange(220) % 2 == 0)
     gallery.save()
     assert agrees(gallery)

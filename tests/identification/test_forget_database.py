@@ -50,14 +50,12 @@ def test_no_bytes_of_the_person_are_left_in_the_tables_of_the_server(
     album: Path,
     tmp_path: Path,
     postgres_server: PostgresServer,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     schema = f"faceops_{storage._address.gallery}"
     identify(album, Gallery.open(storage), bundle, tmp_path / "out", IdentifySettings(budget=0.3))
     person, other = Gallery.open(storage).people[:2]
     rename(storage, person, "Zzyzx Quux")
     gallery = Gallery.open(storage)
-    monkeypatch.setattr("faceops.gallery.postgres.search.INDEX_FROM", 1)
     ((_, similarity), *_), *_ = storage.nearest_people(gallery.embeddings[:1], 3)
     assert similarity > 0
     postgres_server.execute("ANALYZE")
@@ -66,10 +64,10 @@ def test_no_bytes_of_the_person_are_left_in_the_tables_of_the_server(
     secrets += [face.embedding.tobytes()[100:160] for face in theirs]
     mean = np.mean([face.embedding for face in theirs], axis=0)
     mean /= np.linalg.norm(mean)
-    secrets += [mean.astype(np.float16).tobytes()[at : at + 20] for at in range(0, 200, 20)]
+    secrets += [mean.astype(np.float32).tobytes()[at : at + 12] for at in range(0, 400, 12)]
     names = [b"Zzyzx Quux", person.encode(), *(face.photo_id.encode() for face in theirs)]
     before = files_with(postgres_server, schema, [*secrets, *names])
-    assert {"faces", "vectors_1", "people_1", "people_1_nearest", "gallery", "entries"} <= before
+    assert {"faces", "vectors_1", "people_1", "people_1_pkey", "gallery", "entries"} <= before
     done = forget_person(storage, "zzyzx-quux")
     assert done.complete and done.gallery_faces == len(theirs) and done.outputs, done.proof.found
     assert files_with(postgres_server, schema, [*secrets, *names]) == set()

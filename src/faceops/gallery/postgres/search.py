@@ -1,11 +1,13 @@
-"""The nearest people by the database: exact, or by an index above a number of people.
+"""The nearest people by the database, exactly: for programs that keep no copy of the gallery.
 
 The table people_N has the mean embedding of each person, of length 1, from those in vectors_N. It
-is a cache that the first search after a change brings up to date, and that forgetting drops. The
-index, of pgvector over half-precision copies, chooses candidates; their similarities are those of
-the float32 means. An index of people is smaller than one of faces, and misses less.
+is a cache that the first search after a change brings up to date, and that forgetting drops. One
+scan compares all people with all queries of a batch: at 200,000 people that takes no longer than
+pgvector's indexes, which are searched once for each query, and it misses nobody (`python -m
+benchmarks.postgres_gallery`).
 """
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,11 @@ from faceops.gallery.postgres.connection import LOCK_CLASS, Database
 if TYPE_CHECKING:
     from psycopg import Connection
 
-INDEX_FROM = 20_000  # people; see `python -m benchmarks.postgres_gallery`
-CANDIDATES = 64  # at least, compared exactly for a query
-EFFORT = 400  # hnsw.ef_search: nodes of the graph that are looked at
-_MEMORY = "2GB"  # for making the index; less makes it slower
+_SAMPLE = 4096  # people; the k-th nearest of some is no nearer than the k-th nearest of all
 
 
 def update_people(database: Database) -> None:
-    """Bring the cache of people, and its index, up to date.
+    """Bring the cache of people up to date.
 
     Raises:
         NotPermittedError: the user does not own the tables.
@@ -38,27 +37,21 @@ def update_people(database: Database) -> None:
             return
         number, size, change = _stated(db)
         name = f"people_{number}"
-        if not _exists(db, name):
+        if name not in people_tables(db):
             db.execute(
                 f'CREATE TABLE {name} (person text COLLATE "C" PRIMARY KEY, '
                 f"embedding vector({size}) NOT NULL)"
             )
             for column in ("person", "embedding"):  # statistics would keep removed values
                 db.execute(f"ALTER TABLE {name} ALTER {column} SET STATISTICS 0")
+            if size <= 1900:  # fits in a page
+                db.execute(f"ALTER TABLE {name} ALTER embedding SET STORAGE PLAIN")
         db.execute(f"CREATE TEMP TABLE now ON COMMIT DROP AS {_means(number)}")
         db.execute(
             f"DELETE FROM {name} AS old WHERE NOT EXISTS (SELECT FROM now WHERE "
             "now.person = old.person AND now.embedding = old.embedding)"
         )
         db.execute(f"INSERT INTO {name} SELECT * FROM now ON CONFLICT DO NOTHING")
-        (people,) = db.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
-        if people >= INDEX_FROM:
-            db.execute(f"SET LOCAL maintenance_work_mem = '{_MEMORY}'")
-            db.execute(
-                f"CREATE INDEX IF NOT EXISTS {name}_nearest ON {name} USING hnsw "
-                f"((embedding::halfvec({size})) halfvec_ip_ops)"
-            )
-            db.execute(f"ALTER INDEX {name}_nearest ALTER 1 SET STATISTICS 0")
         db.execute(f"COMMENT ON TABLE {name} IS '{change}'")
 
     if not database.read(_is_current):
@@ -89,11 +82,6 @@ def _stated(db: "Connection[Any]") -> tuple[int, int, str]:
     return row or (0, 0, "")
 
 
-def _exists(db: "Connection[Any]", name: str) -> bool:
-    row = db.execute("SELECT to_regclass(%s)", (name,)).fetchone()
-    return bool(row and row[0])
-
-
 def _is_current(db: "Connection[Any]") -> bool:
     """Return whether there is a cache that this user may read, of the gallery as it is."""
     number, _, change = _stated(db)
@@ -113,22 +101,29 @@ def nearest_people(
         update_people(database)
 
     def work(db: "Connection[Any]") -> list[tuple[int, str, float]]:
-        is_cached, (number, size, _) = _is_current(db), _stated(db)
-        people, order, limit = f"people_{number}", "embedding <#> query", k
+        number = _stated(db)[0]
+        cached = f"SELECT person, embedding FROM people_{number}"
+        means = f"WITH means AS ({cached if _is_current(db) else _means(number)}) "
+        texts = [_as_text(query) for query in queries]
         db.execute("SET LOCAL jit = off")  # compiling takes longer than a query
-        if is_cached and _exists(db, f"{people}_nearest"):
-            limit = max(CANDIDATES, k)
-            order = f"embedding::halfvec({size}) <#> query::halfvec({size})"
-            db.execute(f"SET LOCAL hnsw.ef_search = {min(max(EFFORT, limit), 1000)}")
-            db.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        means = "" if is_cached else f"WITH means AS MATERIALIZED ({_means(number)}) "
+        least = dict(
+            db.execute(
+                f"{means}SELECT place, min(similarity) FROM unnest(%s::text[]::vector[]) WITH "
+                "ORDINALITY AS queries(query, place) CROSS JOIN LATERAL (SELECT -(embedding <#> "
+                f"query) AS similarity FROM (SELECT embedding FROM means LIMIT {_SAMPLE}) AS few "
+                "ORDER BY similarity DESC LIMIT %s) AS best GROUP BY place HAVING count(*) = %s",
+                (texts, k, k),
+            ).fetchall()
+        )
+        limits = [least.get(place + 1, -math.inf) for place in range(len(texts))]
         return db.execute(
-            f"{means}SELECT place, person, similarity FROM unnest(%s::text[]::vector[]) WITH "
-            "ORDINALITY AS queries(query, place) CROSS JOIN LATERAL (SELECT person, "
-            "-(embedding <#> query) AS similarity FROM (SELECT person, embedding FROM "
-            f"{people if is_cached else 'means'} ORDER BY {order} LIMIT %s) AS candidates "
-            "ORDER BY similarity DESC, person LIMIT %s) AS found ORDER BY place, similarity DESC",
-            ([_as_text(query) for query in queries], limit, k),
+            f"{means}SELECT place, person, similarity FROM (SELECT place, person, similarity, "
+            "row_number() OVER (PARTITION BY place ORDER BY similarity DESC, person) AS rank FROM "
+            "(SELECT place, person, -(embedding <#> query) AS similarity FROM means, "
+            "unnest(%s::text[]::vector[], %s::float8[]) WITH ORDINALITY AS queries(query, least, "
+            "place) WHERE -(embedding <#> query) >= least) AS near) AS ranked WHERE rank <= %s "
+            "ORDER BY place, rank",
+            (texts, limits, k),
         ).fetchall()
 
     found: list[list[tuple[str, float]]] = [[] for _ in queries]

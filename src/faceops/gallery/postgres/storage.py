@@ -221,9 +221,8 @@ class PostgresStorage(GalleryStorage):
     def nearest_people(self, queries: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
         """Return the `k` people whose mean embedding is the most similar to each query.
 
-        For programs that keep no copy of the gallery. Many people are found by an index, see
-        `postgres.search`; the first search after a change brings it up to date, which takes
-        minutes where it has to be made.
+        For programs that keep no copy of the gallery. All people are compared, by one scan for all
+        queries, see `postgres.search`. The first search after a change takes seconds longer.
 
         Args:
             queries: float32 (Q, D), L2-normalised.
