@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _SAMPLE = 4096  # people; the k-th nearest of some is no nearer than the k-th nearest of all
+# One scan of the people, each compared with all queries, on all cores; compiling it takes longer.
+_PLAN = ("enable_material=off", "parallel_setup_cost=0", "parallel_tuple_cost=0", "jit=off")
 
 
 def update_people(database: Database) -> None:
@@ -105,7 +107,8 @@ def nearest_people(
         cached = f"SELECT person, embedding FROM people_{number}"
         means = f"WITH means AS ({cached if _is_current(db) else _means(number)}) "
         texts = [_as_text(query) for query in queries]
-        db.execute("SET LOCAL jit = off")  # compiling takes longer than a query
+        for setting in _PLAN:
+            db.execute(f"SET LOCAL {setting}")
         least = dict(
             db.execute(
                 f"{means}SELECT place, min(similarity) FROM unnest(%s::text[]::vector[]) WITH "
