@@ -78,6 +78,32 @@ def test_a_secret_in_compressed_cells_and_across_pages(tmp_path: Path) -> None:
     ]
 
 
+def test_a_secret_in_a_file_beside_one_of_the_same_name_and_size(tmp_path: Path) -> None:
+    content = bytearray(RNG.bytes(CHUNK + 5000))
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.bin").write_bytes(content)
+    assert found_in(tmp_path) == []
+    content[CHUNK + 100 : CHUNK + 100 + len(SECRET)] = SECRET
+    (tmp_path / "b" / "x.bin").write_bytes(content)
+    assert found_in(tmp_path) == ["b/x.bin: an embedding or picture"]
+    (tmp_path / "a" / "x.bin").write_bytes(content)
+    assert found_in(tmp_path) == [f"{one}/x.bin: an embedding or picture" for one in "ab"]
+
+
+def test_pages_of_plain_values_hold_embeddings_whole(tmp_path: Path) -> None:
+    """Such columns are not decoded for the search: it finds what is in the file as it is."""
+    rows = RNG.standard_normal((40, 250)).astype(np.float32)
+    table = pa.table({"embedding": pa.array(list(rows), pa.list_(pa.float32()))})
+    pq.write_table(
+        table, tmp_path / "t.parquet", compression="none", use_dictionary=False,
+        data_page_size=1000, write_batch_size=64,
+    )  # fmt: skip
+    content = (tmp_path / "t.parquet").read_bytes()
+    assert all(row.tobytes() in content for row in rows)
+    assert found_in(tmp_path, [rows[39].tobytes()]) == ["t.parquet: an embedding or picture"]
+
+
 def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
     pq.write_table(pa.table({"person": ["Ada", None, "Ben"]}), tmp_path / "a.parquet")
     aliased = pa.table({"n": [1]}).replace_schema_metadata({"a": json.dumps({"aliases": ["ADA"]})})

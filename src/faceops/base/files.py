@@ -117,6 +117,18 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def json_texts(value: object) -> Iterator[str]:
+    """Yield all texts in the content of a JSON file, those of keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (str(key), *json_texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from json_texts(inner)
+
+
 def write_json(path: Path, content: object, *, sync: bool = False) -> None:
     """Write `content` to `path` as `write_file`; equal content gives equal bytes."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import json_texts
 from faceops.gallery.postgres.connection import PATIENCE_S, Database
 from faceops.gallery.postgres.rows import BLOCK, read_ids, read_vectors
 from faceops.gallery.postgres.search import people_tables
@@ -107,7 +108,8 @@ def cells(database: Database) -> Iterator[tuple[str, str | memoryview]]:
             for (text,) in _all(database, f"SELECT DISTINCT {column} FROM {table}"):
                 yield f"{table}.{column}", text
                 if text.startswith("{"):
-                    yield from ((f"{table}.{column}", inner) for inner in _inner(json.loads(text)))
+                    inner = json_texts(json.loads(text))
+                    yield from ((f"{table}.{column}", one) for one in inner)
     for name in database.read(people_tables) if database.version else ():
         yield from ((name, person) for (person,) in _all(database, f"SELECT person FROM {name}"))
     for number, size in _all(
@@ -133,14 +135,3 @@ def _all(database: Database, text: str, *values: Any) -> list[tuple[Any, ...]]:
         return db.execute(text, values).fetchall() if database.version else []
 
     return database.read(work)
-
-
-def _inner(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from (str(key), *_inner(inner))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _inner(inner)
