@@ -29,7 +29,7 @@ import pyarrow as pa
 from benchmarks import peak_mib
 from experiments.embedders import embed_folder, joined
 from faceops.base.nearest import Index, nearest
-from faceops.gallery.faces_file import COLUMNS, ENROLLED, UNSAVED, FaceTable
+from faceops.gallery.faces_file import COLUMNS, ENROLLED, UNSAVED, Embeddings, FaceTable
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.engine import album_search
 from faceops.identification.engine.album_search import AlbumSearch, Ranked, templates_of
@@ -239,7 +239,8 @@ def change_gallery(million: Million) -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "gallery"
         unsaved = np.full(len(rows), UNSAVED, np.int64)
-        table = FaceTable(pa.table(columns, schema=COLUMNS), rows, unsaved)
+        vectors = Embeddings.of(rows, *rows.shape)
+        table = FaceTable(pa.table(columns, schema=COLUMNS), vectors, unsaved)
         faces = FaceTable.joined([table], rows.shape[1])
         gallery = Gallery(folder, "c" * 64, rows.shape[1], faces, crops_id="d" * 64)
         _, saved = cpu(gallery.save)

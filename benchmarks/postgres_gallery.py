@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from benchmarks.million_faces import TIMED, Million, make
 from faceops.base.nearest import nearest
-from faceops.gallery.faces_file import UNSAVED, FaceTable
+from faceops.gallery.faces_file import UNSAVED, Embeddings, FaceTable
 from faceops.gallery.postgres.storage import PostgresStorage
 from faceops.gallery.store import Gallery
 from tests.postgres_server import PostgresServer
@@ -49,7 +49,8 @@ def table_of(million: Million) -> FaceTable:
     }
     empty = FaceTable.of((), rows.shape[1])
     made = pa.table(columns, schema=empty.columns.schema)
-    table = FaceTable(made, rows.astype(np.float32), np.full(count, UNSAVED))
+    vectors = Embeddings.of(rows.astype(np.float32), *rows.shape)
+    table = FaceTable(made, vectors, np.full(count, UNSAVED))
     return FaceTable.joined([table], rows.shape[1])
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
+from faceops.gallery import faces_file
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
@@ -31,6 +32,22 @@ def files_in(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != ".lock"
     }
+
+
+def test_faces_are_written_and_read_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One list of all values would end at 2**31, eight million faces of 256 numbers."""
+    faces = make_gallery(tmp_path / "g", [("Ann", number) for number in range(5)]).faces
+    monkeypatch.setattr(faces_file, "ROW_GROUP", 2)
+    monkeypatch.setattr(faces_file, "_BLOCK", 1)
+    path = tmp_path / "faces.parquet"
+    path.write_bytes(faces_file.encode_faces(faces, {"contract_id": CONTRACT, "embedding_size": 8}))
+    with pq.ParquetFile(path) as file:
+        metadata = file.metadata
+        assert [metadata.row_group(at).num_rows for at in range(3)] == [2, 2, 1]
+    assert faces_file.parse_columns(path, {})[1].equals(faces.columns)
+    np.testing.assert_array_equal(faces_file.parse_embeddings(path, 5, 8), faces.embeddings)
 
 
 @pytest.fixture

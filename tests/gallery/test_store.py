@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery import folder
+from faceops.base.errors import DamageError, FaceOpsError, UsageError
+from faceops.gallery import faces_file, folder
 from faceops.gallery.crops import CROPS_FOLDER, crop_path, load_crop
+from faceops.gallery.faces_file import parse_embeddings
 from faceops.gallery.folder import GALLERY_FILE, FolderStorage
 from faceops.gallery.people import merge, portraits, rename
 from faceops.gallery.store import Gallery, locked_gallery, open_or_create
@@ -57,6 +58,42 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     for before, after in zip(saved.faces, read.faces, strict=True):
         assert {**vars(before), "embedding": 0} == {**vars(after), "embedding": 0}
         assert load_crop(read.storage.png, after.crop_id).shape == (112, 112, 3)
+
+
+def test_a_change_reads_only_embeddings_that_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "SEGMENT_FACES", 2)
+    make_gallery(tmp_path, [(f"Person {number}", number) for number in range(6)])
+    before, read = Gallery.open(tmp_path), []
+
+    def parse(path: Path, count: int, size: int) -> np.ndarray:
+        read.append(path)
+        return parse_embeddings(path, count, size)
+
+    monkeypatch.setattr(faces_file, "parse_embeddings", parse)
+    with locked_gallery(tmp_path) as gallery:
+        assert read == []
+        kept = gallery.without(np.arange(6) == 3).save()
+        assert len(read) == 1 and not read[0].exists()
+        kept = kept.with_faces([make_face(tmp_path, "Person 9", 9)]).save()
+        expected = np.insert(before.embeddings[[0, 1, 2, 4, 5]], 5, kept.embeddings[5], axis=0)
+        np.testing.assert_array_equal(kept.embeddings, expected)
+    np.testing.assert_array_equal(Gallery.open(tmp_path).embeddings, expected)
+
+
+def test_damaged_embeddings_are_told_when_they_are_used(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    path = segment_of(tmp_path)
+    content = path.read_bytes()
+    place = content.index(Gallery.open(tmp_path).embeddings[0].tobytes())
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(DamageError, match="nothing is lost, its copy is whole"):
+        Gallery.open(tmp_path)
+    with locked_gallery(tmp_path) as gallery:
+        assert gallery.people == ["Ann Lee", "Zoë"]
+        with pytest.raises(DamageError, match="nothing is lost, its copy is whole"):
+            gallery.embeddings  # noqa: B018
 
 
 def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) -> None:

@@ -309,11 +309,11 @@ def test_a_run_that_starts_during_forgetting_stops_it(
     late = tmp_path / "late"
     save, enrolled = Gallery.save, named.open().persons.count(named.person)
 
-    def started(gallery: Gallery) -> None:
+    def started(gallery: Gallery) -> Gallery:
         remember_output(named.gallery, late)
         with pytest.raises(FaceOpsError, match="in use"), folder_lock(named.out):
             pass  # a run into an output that is cleaned already cannot start before the save
-        save(gallery)
+        return save(gallery)
 
     monkeypatch.setattr(Gallery, "save", started)
     with folder_lock(late), pytest.raises(FaceOpsError, match=r"late is in use(?s:.*)until then"):

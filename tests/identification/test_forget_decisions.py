@@ -157,9 +157,9 @@ def test_a_run_that_starts_meanwhile_stops_it_and_keeps_the_decisions(
     decide(gallery, Action.CONFIRM, "Ann Lee")
     before, save = Journal(gallery).entries(), Gallery.save
 
-    def started(one: Gallery) -> None:
+    def started(one: Gallery) -> Gallery:
         remember_output(gallery, tmp_path / "late")
-        save(one)
+        return save(one)
 
     monkeypatch.setattr(Gallery, "save", started)
     with folder_lock(tmp_path / "late"), pytest.raises(FaceOpsError, match="late is in use"):

@@ -17,10 +17,13 @@ def name_key(name: str) -> str:
     `George_W_Bush`, `george w. bush` and `George-W-Bush` have the key `george w bush`: compatible
     characters are one (NFKC), case does not count, spaces, `-`, `.` and `_` are one space.
     """
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    # Normalised again, because folding can undo it: the key of a key must be the key.
-    folded = unicodedata.normalize("NFKC", folded)
-    return _SEPARATORS.sub(" ", folded).strip()
+    if name.isascii():  # a gallery has many names
+        folded = name.lower()
+    else:
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        # Normalised again, because folding can undo it: the key of a key must be the key.
+        folded = unicodedata.normalize("NFKC", folded)
+    return " ".join(folded.replace("_", " ").replace(".", " ").replace("-", " ").split())
 
 
 def folder_name(name: str) -> str:

@@ -5,7 +5,7 @@ photos loads nothing else of the gallery.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,11 @@ class GalleryStorage(ABC):
         """
 
     @abstractmethod
-    def read(self) -> tuple[dict[str, Any], "FaceTable"]:
-        """Return statement and faces. Raises: as `statement`."""
+    def read(self, *, is_locked: bool = False) -> tuple[dict[str, Any], "FaceTable"]:
+        """Return statement and faces, if the caller holds the lock maybe with embeddings unread.
+
+        Raises: as `statement`.
+        """
 
     @abstractmethod
     def write(self, statement: Mapping[str, Any], faces: "FaceTable") -> "FaceTable":
@@ -100,6 +103,10 @@ class GalleryStorage(ABC):
     @abstractmethod
     def png(self, crop_id: str) -> bytes:
         """Return the bytes of a crop. Raises: FileNotFoundError."""
+
+    @abstractmethod
+    def unused_crops(self, used: Collection[str]) -> int:
+        """Return how many crops have an id that is not in `used`; the next `write` drops them."""
 
     @abstractmethod
     def journal(self) -> "Journal":

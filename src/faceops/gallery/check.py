@@ -13,7 +13,7 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
-from faceops.gallery.crops import crop_path, load_crop, unused_crops
+from faceops.gallery.crops import crop_path, load_crop
 from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
 from faceops.gallery.folder import (
     FACES_COPY,
@@ -122,7 +122,7 @@ def repair_gallery(place: GalleryPlace) -> Repair:
         gallery, crop_problems, before = _examine(storage)
         if not any(finding.is_damage for finding in before):
             storage.prepare()
-            storage.mend_copies(shallow=False)
+            storage.mend_copies(storage.files())
             return Repair(before, check_gallery(folder))
         statement, faces = storage.read([])  # raises what is lost
         backup = backup_folder(folder)
@@ -164,10 +164,10 @@ def _examine(storage: FolderStorage) -> tuple[Gallery | None, dict[str, str], li
     crop_problems: dict[str, str] = {}
     if gallery is not None:
         if gallery.format_version >= FIRST_WITH_SEGMENTS:
-            lacking = [] if found else storage.lacking_copies(shallow=False)
             found += [
                 Finding(f"{path} has no copy, or an old one", NOTHING, "all faces", is_damage=False)
-                for path in lacking
+                for path in ([] if found else storage.files())
+                if not storage.is_copied(path)
             ]
         if gallery.format_version > 1:
             crop_problems = _crop_problems(gallery)
@@ -242,10 +242,8 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
             lost = "the picture that a later release embeds; enrol its photo again"
             kept = "name and embedding: the face is still recognised"
             yield Finding(what, lost, kept, is_damage=bool(face.crop_id))
-    if (folder := gallery.storage.folder) is None:
-        return
-    if unused := unused_crops(folder, set(gallery.faces.texts("crop_id"))):
-        what = f"{len(unused)} crops in {folder} belong to no face"
+    if unused := gallery.storage.unused_crops(set(gallery.faces.texts("crop_id"))):
+        what = f"{unused} crops in {gallery.storage} belong to no face"
         kept = "all faces; the next change of the gallery deletes these crops"
         yield Finding(what, NOTHING, kept, is_damage=False)
 

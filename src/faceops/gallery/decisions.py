@@ -277,7 +277,10 @@ class Decisions:
         Who had it may be merged into another person since, see `current`. A name that was undone
         counts if the person has an earlier one again.
         """
-        key = person_key(name)
+        return self.person_with_key(person_key(name))
+
+    def person_with_key(self, key: str) -> str:
+        """Return the same by the key of the name."""
         return self._ids.get(key) or self._had.get(key, "")
 
     def picture(self, name: str) -> tuple[str, Box] | None:

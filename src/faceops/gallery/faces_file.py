@@ -3,8 +3,7 @@
 import hashlib
 import io
 import json
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,8 +81,74 @@ SCHEMA = pa.schema(
 )
 COLUMNS = pa.schema([column for column in SCHEMA if column.name != "embedding"])
 UNSAVED = -1
+ROW_GROUP = 16_384  # faces of a file that are written at once
 _BLOCK = 4096  # faces that become objects at a time
-_FEW = 0.01  # share of new faces up to which they are inserted, not sorted with all others
+
+
+class Embeddings:
+    """M embeddings of `size` values in blocks, which are read when they are used.
+
+    Args:
+        blocks: each a float32 (N, size), or a function that reads it.
+        block, row: int64 (M,), where each embedding is.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[np.ndarray | Callable[[], np.ndarray]],
+        block: np.ndarray,
+        row: np.ndarray,
+        size: int,
+    ) -> None:
+        self.size = size
+        used = np.flatnonzero(np.bincount(block, minlength=len(blocks)))
+        self._matrix: np.ndarray | None = None
+        # One attribute: threads see the blocks before or after they were read.
+        self._where = [blocks[at] for at in used], np.searchsorted(used, block), row
+
+    @classmethod
+    def of(
+        cls, block: np.ndarray | Callable[[], np.ndarray], count: int, size: int
+    ) -> "Embeddings":
+        """Return the `count` embeddings of one block."""
+        found = cls([block], np.zeros(count, np.int64), np.arange(count), size)
+        found._matrix = block if isinstance(block, np.ndarray) else None
+        return found
+
+    @classmethod
+    def joined(cls, parts: Sequence["Embeddings"]) -> "Embeddings":
+        """Return the embeddings of all parts, one at least."""
+        places = [part._where for part in parts]
+        starts = np.cumsum([0, *(len(blocks) for blocks, _, _ in places)])
+        numbers = [start + block for start, (_, block, _) in zip(starts, places, strict=False)]
+        rows = np.concatenate([row for _, _, row in places])
+        blocks = [block for blocks, _, _ in places for block in blocks]
+        return cls(blocks, np.concatenate(numbers), rows, parts[0].size)
+
+    def __len__(self) -> int:
+        return len(self._where[2])
+
+    def take(self, rows: np.ndarray) -> "Embeddings":
+        """Return the embeddings `rows`, int64."""
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        blocks, block, row = self._where
+        return Embeddings(blocks, block[rows], row[rows], self.size)
+
+    def matrix(self) -> np.ndarray:
+        """Return all of them, float32 (M, size), which are one block from then on."""
+        if self._matrix is not None:
+            return self._matrix
+        blocks, block, row = self._where
+        matrix = np.empty((len(row), self.size), np.float32)
+        order = np.argsort(block, kind="stable")
+        ends = np.cumsum(np.bincount(block, minlength=len(blocks)))
+        for one, rows in zip(blocks, np.split(order, ends[:-1]), strict=False):
+            content = one if isinstance(one, np.ndarray) else one()
+            matrix[rows] = content[row[rows]]
+        self._where = [matrix], np.zeros(len(row), np.int64), np.arange(len(row))
+        self._matrix = matrix
+        return matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +157,13 @@ class FaceTable(Sequence[GalleryFace]):
 
     Attributes:
         columns: all of `SCHEMA` but the embeddings.
-        embeddings: float32 (M, D).
+        vectors: the embeddings, which may not be read yet.
         stored: int64 (M,), where the storage holds the face as it is here: the segment of a folder,
             the row of a database; `UNSAVED` if it does not.
     """
 
     columns: pa.Table
-    embeddings: np.ndarray
+    vectors: Embeddings
     stored: np.ndarray
 
     @classmethod
@@ -115,20 +180,24 @@ class FaceTable(Sequence[GalleryFace]):
         for row, face in enumerate(faces):
             embeddings[row] = face.embedding
         unsaved = np.full(len(faces), UNSAVED, np.int64)
-        return cls(pa.Table.from_arrays(columns, schema=COLUMNS), embeddings, unsaved)
+        vectors = Embeddings.of(embeddings, len(faces), size)
+        return cls(pa.Table.from_arrays(columns, schema=COLUMNS), vectors, unsaved)
 
     @classmethod
     def joined(cls, tables: Sequence["FaceTable"], size: int) -> "FaceTable":
         """Return the faces of all tables."""
         tables = tables or [cls.of((), size)]
         columns = pa.concat_tables([table.columns for table in tables]).combine_chunks()
-        embeddings = np.concatenate([table.embeddings for table in tables])
-        return cls(
-            columns, embeddings, np.concatenate([table.stored for table in tables])
-        )._sorted()
+        vectors = Embeddings.joined([table.vectors for table in tables])
+        return cls(columns, vectors, np.concatenate([one.stored for one in tables]))._sorted()
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.columns)
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """float32 (M, D), read at first use. Raises: DamageError."""
+        return self.vectors.matrix()
 
     @overload
     def __getitem__(self, place: int) -> GalleryFace: ...
@@ -138,17 +207,13 @@ class FaceTable(Sequence[GalleryFace]):
         """Return a face, or the faces of a slice."""
         if isinstance(place, slice):
             return tuple(self.take(np.arange(len(self))[place]))
-        row = range(len(self))[place]
-        return next(self._faces(row, 1))
+        return next(iter(self.take(np.arange(len(self))[[place]])))
 
     def __iter__(self) -> Iterator[GalleryFace]:
         for start in range(0, len(self), _BLOCK):
-            yield from self._faces(start, _BLOCK)
-
-    def _faces(self, start: int, count: int) -> Iterator[GalleryFace]:
-        rows = self.columns.slice(start, count).to_pylist()
-        for row, embedding in zip(rows, self.embeddings[start : start + count], strict=True):
-            yield GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
+            rows = self.columns.slice(start, _BLOCK).to_pylist()
+            for row, embedding in zip(rows, self.embeddings[start : start + _BLOCK], strict=True):
+                yield GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
 
     def texts(self, name: str) -> list[str]:
         """Return a column of texts."""
@@ -174,21 +239,11 @@ class FaceTable(Sequence[GalleryFace]):
         """Return the faces `rows`, int64 or bool, in this order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        return FaceTable(_taken(self.columns, rows), self.embeddings[rows], self.stored[rows])
+        return FaceTable(_taken(self.columns, rows), self.vectors.take(rows), self.stored[rows])
 
     def with_faces(self, added: "FaceTable") -> "FaceTable":
         """Return the faces of both."""
-        if len(added) > max(_BLOCK, _FEW * len(self)):
-            return FaceTable.joined([self, added], self.embeddings.shape[1])
-        keys, rows = [face_order(face) for face in added], range(len(self))
-        places = [bisect_right(rows, key, key=self._key) for key in keys]
-        order = np.insert(np.arange(len(self)), places, len(self) + np.arange(len(added)))
-        columns = pa.concat_tables([self.columns, added.columns])
-        return FaceTable(
-            _taken(columns, order).combine_chunks(),
-            np.insert(self.embeddings, places, added.embeddings, axis=0),
-            np.insert(self.stored, places, added.stored),
-        )
+        return FaceTable.joined([self, added], self.vectors.size)
 
     def with_persons(self, rows: np.ndarray, persons: Sequence[str]) -> "FaceTable":
         """Return the faces with those of `rows`, int64, shown as `persons`; equal faces once."""
@@ -198,7 +253,7 @@ class FaceTable(Sequence[GalleryFace]):
         names = text_array(persons)
         columns = changed.columns.set_column(0, COLUMNS.field("person"), names)
         unsaved = np.full(len(rows), UNSAVED, np.int64)
-        changed = FaceTable(columns, changed.embeddings, unsaved)._sorted()
+        changed = FaceTable(columns, changed.vectors, unsaved)
         stays = np.ones(len(self), bool)
         stays[rows] = False
         joined = self.take(stays).with_faces(changed)
@@ -209,11 +264,12 @@ class FaceTable(Sequence[GalleryFace]):
         place = self.columns.schema.get_field_index("crop_id")
         column = text_array(crop_ids)
         columns = self.columns.set_column(place, COLUMNS.field("crop_id"), column)
-        return FaceTable(columns, self.embeddings, np.full(len(self), UNSAVED, np.int64))
+        return FaceTable(columns, self.vectors, np.full(len(self), UNSAVED, np.int64))
 
     def with_embeddings(self, embeddings: np.ndarray) -> "FaceTable":
         """Return the faces with other embeddings, float32 (M, D)."""
-        return FaceTable(self.columns, embeddings, np.full(len(self), UNSAVED, np.int64))
+        vectors = Embeddings.of(embeddings, *embeddings.shape)
+        return FaceTable(self.columns, vectors, np.full(len(self), UNSAVED, np.int64))
 
     def _without_repeats(self, persons: set[str]) -> "FaceTable":
         """Return the faces, those of `persons` with equal person, photo and box once: the first."""
@@ -225,9 +281,6 @@ class FaceTable(Sequence[GalleryFace]):
             stays[row] = place not in seen
             seen.add(place)
         return self if stays.all() else self.take(stays)
-
-    def _key(self, row: int) -> tuple[object, ...]:
-        return face_order(self[row])
 
     def _sorted(self) -> "FaceTable":
         box = self.columns["box"].combine_chunks().flatten()
@@ -273,14 +326,13 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def parse_faces(
-    path: Path, statement: Mapping[str, Any], segment: int = UNSAVED, count: int | None = None
-) -> tuple[dict[str, Any], FaceTable]:
-    """Return statement and faces of a Parquet file.
+def parse_columns(
+    path: Path, statement: Mapping[str, Any], count: int | None = None
+) -> tuple[dict[str, Any], pa.Table]:
+    """Return statement and columns of a Parquet file of faces, without the embeddings.
 
     Args:
         statement: what the file states itself comes before this, which may be empty then.
-        segment: where the faces are stored, see `FaceTable`.
         count: of faces that it must have, if that is known.
 
     Raises: one of `DAMAGED`.
@@ -289,9 +341,10 @@ def parse_faces(
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         written = file.schema_arrow
         present = [name for name in SCHEMA.names if name in written.names]
-        table = file.read(columns=present)
+        table = file.read(columns=[name for name in present if name != "embedding"])
     expected = pa.schema([SCHEMA.field(name) for name in present])
-    if not table.schema.equals(expected) or not {"crop", "crop_id"} & {*written.names}:
+    found = pa.schema([field for field in written if field.name in present])
+    if not found.equals(expected) or not {"crop", "crop_id"} & {*written.names}:
         raise ValueError("its columns are not those of a gallery")
     metadata = written.metadata or {}
     stated = metadata.get(_STATEMENT, b"{}")
@@ -301,12 +354,7 @@ def parse_faces(
     if "contract_id" not in stated_content:
         raise ValueError("it does not state its contract, nor does gallery.json")
     complete = complete_statement(stated_content)
-    size = complete["embedding_size"]
-    embeddings = numbers(table["embedding"].combine_chunks().flatten())
-    if len(embeddings) != len(table) * size:
-        raise ValueError(f"its embeddings do not have {size} values")
-    embeddings = embeddings.astype(np.float32, copy=False).reshape(-1, size)
-    if any(table[name].null_count for name in present):
+    if any(table[name].null_count for name in table.column_names):
         raise ValueError("it has empty cells")
     if count is not None and len(table) != count:
         raise ValueError(f"it has {len(table)} faces, gallery.json says {count}")
@@ -316,8 +364,27 @@ def parse_faces(
         if column.name not in present:
             value = ENROLLED if column.name == "origin" else ""
             table = table.append_column(column, text_array([value] * len(table)))
-    columns = table.select(COLUMNS.names).replace_schema_metadata(None).combine_chunks()
-    return complete, FaceTable(columns, embeddings, np.full(len(table), segment, np.int64))
+    return complete, table.select(COLUMNS.names).replace_schema_metadata(None).combine_chunks()
+
+
+def parse_embeddings(path: Path, count: int, size: int) -> np.ndarray:
+    """Return the embeddings of a Parquet file of faces, float32 (count, size).
+
+    Raises: one of `DAMAGED`.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+        chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+        values = [one.num_values for one in chunks if one.path_in_schema.startswith("embedding.")]
+        if sum(values) != count * size:
+            raise ValueError(f"its embeddings do not have {size} values")
+        rows, end = np.empty((count, size), np.float32), 0
+        for batch in file.iter_batches(_BLOCK, columns=["embedding"]):
+            column, start, end = batch.column(0), end, end + len(batch)
+            if column.null_count:
+                raise ValueError("it has empty cells")
+            rows[start:end] = numbers(column.flatten()).reshape(-1, size)
+    return rows
 
 
 def _sha256(content: bytes) -> bytes:
@@ -330,28 +397,33 @@ def encode_faces(faces: FaceTable, statement: Mapping[str, Any] | None = None) -
     Args:
         statement: of a file that holds a whole gallery.
     """
-    flat = plain_array(faces.embeddings.reshape(-1), pa.float32())
-    starts = np.arange(len(faces) + 1, dtype=np.int32) * faces.embeddings.shape[1]
-    kind = SCHEMA.field("embedding").type
-    embeddings = pa.Array.from_buffers(
-        kind, len(faces), [None, pa.py_buffer(starts)], children=[flat]
-    )
-    names = SCHEMA.names
-    columns = [embeddings if name == "embedding" else faces.columns[name] for name in names]
     metadata = {}
     if statement is not None:
         stated = json.dumps(statement, sort_keys=True).encode()
         metadata = {_STATEMENT: stated, _STATEMENT_SHA256: _sha256(stated)}
-    table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(metadata))
-    buffer = io.BytesIO()
+    schema, buffer = SCHEMA.with_metadata(metadata), io.BytesIO()
     # Embeddings gain nothing by compression, and take most of its time.
-    compression = dict.fromkeys(names, "zstd") | {"embedding.list.element": "none"}
+    compression = dict.fromkeys(SCHEMA.names, "zstd") | {"embedding.list.element": "none"}
     del compression["embedding"]
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         buffer,
+        schema,
         compression=compression,
         use_dictionary=["person", "photo", "origin"],
         write_page_checksum=True,
-    )
+    ) as writer:
+        # In blocks: a list of all values would count them by 32 bits.
+        for start in range(0, max(len(faces), 1), ROW_GROUP):
+            rows = faces.embeddings[start : start + ROW_GROUP]
+            columns = faces.columns.slice(start, len(rows))
+            all_columns = columns.append_column("embedding", _lists(rows)).select(SCHEMA.names)
+            writer.write_table(all_columns.cast(schema))
     return buffer.getvalue()
+
+
+def _lists(rows: np.ndarray) -> pa.Array:
+    """Return float32 (N, D) as the column of embeddings."""
+    kind, size = SCHEMA.field("embedding").type, rows.shape[1]
+    starts = pa.py_buffer(np.arange(len(rows) + 1, dtype=np.int32) * size)
+    values = plain_array(rows.reshape(-1), pa.float32())
+    return pa.Array.from_buffers(kind, len(rows), [None, starts], children=[values])

@@ -14,7 +14,7 @@ be read; the first command that changes such a gallery rewrites it.
 import filecmp
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -187,7 +187,9 @@ class FolderStorage(GalleryStorage):
     def _copy_of(self, path: Path) -> Path:
         return self.path / (FACES_COPY if path.name == FACES_FILE else f"{COPY_FOLDER}/{path.name}")
 
-    def read(self, damage: list[str] | None = None) -> "tuple[dict[str, Any], FaceTable]":
+    def read(
+        self, damage: list[str] | None = None, *, is_locked: bool = False
+    ) -> "tuple[dict[str, Any], FaceTable]":
         """Return statement and faces; with `damage`, from copies where a file is damaged.
 
         Raises:
@@ -197,7 +199,10 @@ class FolderStorage(GalleryStorage):
         for _ in range(_READS):
             manifest = self._manifest(damage)
             try:
-                return self._faces(*manifest, damage)
+                statement, faces = self._faces(*manifest, damage)
+                if not is_locked:
+                    faces.vectors.matrix()  # another process may delete the files later
+                return statement, faces
             except DamageError:  # unless a writer has replaced a segment since
                 if self._manifest([] if damage is None else damage) == manifest:
                     raise
@@ -206,15 +211,28 @@ class FolderStorage(GalleryStorage):
     def _faces(
         self, statement: dict[str, Any], segments: Mapping[int, int], damage: list[str] | None
     ) -> "tuple[dict[str, Any], FaceTable]":
-        from faceops.gallery.faces_file import UNSAVED, FaceTable, parse_faces
+        import numpy as np
 
+        from faceops.gallery.faces_file import (
+            UNSAVED,
+            Embeddings,
+            FaceTable,
+            parse_columns,
+            parse_embeddings,
+        )
+
+        files = [(self._segment_path(one), one, count) for one, count in segments.items()]
         if statement["schema_version"] < FIRST_WITH_SEGMENTS:
-            parse = partial(parse_faces, statement=statement, segment=UNSAVED)
-            return self._parsed(parse, self.path / FACES_FILE, damage)
+            files = [(self.path / FACES_FILE, UNSAVED, None)]
         parts = []
-        for segment, count in segments.items():
-            parse = partial(parse_faces, statement=statement, segment=segment, count=count)
-            parts.append(self._parsed(parse, self._segment_path(segment), damage)[1])
+        for path, segment, expected in files:
+            parse = partial(parse_columns, statement=statement, count=expected)
+            complete, columns = self._parsed(parse, path, damage)
+            shape = len(columns), complete["embedding_size"]
+            parse_rows = partial(parse_embeddings, count=shape[0], size=shape[1])
+            vectors = Embeddings.of(partial(self._parsed, parse_rows, path, damage), *shape)
+            parts.append(FaceTable(columns, vectors, np.full(shape[0], segment, np.int64)))
+            statement = complete
         return statement, FaceTable.joined(parts, statement["embedding_size"])
 
     def _segment_path(self, segment: int) -> Path:
@@ -225,7 +243,7 @@ class FolderStorage(GalleryStorage):
         import numpy as np
 
         from faceops.gallery.crops import unused_crops
-        from faceops.gallery.faces_file import encode_faces
+        from faceops.gallery.faces_file import Embeddings, encode_faces
 
         saved: dict[int, int] = {}
         with suppress(UsageError, DamageError):  # a new gallery, or one that is repaired
@@ -240,9 +258,11 @@ class FolderStorage(GalleryStorage):
             kept = {segment: n for segment, n in kept.items() if n > SEGMENT_FACES // 2}
         stored = faces.stored.copy()
         rest = np.flatnonzero(~np.isin(stored, list(kept)))
+        dirty = faces.take(rest)
+        dirty.vectors.matrix()  # of files that are deleted below
         for start in range(0, len(rest), SEGMENT_FACES):
             rows = rest[start : start + SEGMENT_FACES]
-            part = faces.take(rows)
+            part = dirty.take(np.arange(start, start + len(rows)))
             content = encode_faces(part)
             segment = int(hashlib.sha256(content).hexdigest()[:_NAME_DIGITS], 16)
             write_file(self._segment_path(segment), content)
@@ -256,7 +276,10 @@ class FolderStorage(GalleryStorage):
         unused = unused_crops(self.path, set(faces.texts("crop_id")))
         for path in (*self.unlisted(kept), *unused):
             path.unlink(missing_ok=True)
-        return replace(faces, stored=stored)
+        order = np.arange(len(faces))
+        order[rest] = len(faces) + np.arange(len(rest))
+        vectors = Embeddings.joined([faces.vectors, dirty.vectors]).take(order)
+        return replace(faces, vectors=vectors, stored=stored)
 
     def prepare(self) -> None:
         from faceops.gallery.faces_file import FORMAT_VERSION
@@ -270,7 +293,9 @@ class FolderStorage(GalleryStorage):
                 file=sys.stderr,
             )
             return
-        self.mend_copies(shallow=True)  # first: an old copy lists what is removed now
+        # First, since an old gallery.json lists what is removed below. Segments never change.
+        lasting = [path for path in self.files()[1:] if self._copy_of(path).is_file()]
+        self.mend_copies([path for path in self.files() if path not in lasting])
         for path in self.unlisted(segments):
             path.unlink(missing_ok=True)
 
@@ -283,25 +308,23 @@ class FolderStorage(GalleryStorage):
         found += [*self.path.glob(".*.tmp"), self.path / FACES_FILE, self.path / FACES_COPY]
         return [path for path in found if path.is_file()]
 
-    def lacking_copies(self, shallow: bool) -> list[Path]:
-        """Return the files whose copy is missing or differs; `shallow` only looks for segments."""
-        paths = [self.path / GALLERY_FILE, *map(self._segment_path, self._manifest()[1])]
-        return [path for path in paths if not self._is_copied(path, shallow)]
+    def files(self) -> list[Path]:
+        """Return the files that have copies: gallery.json, then the segments."""
+        return [self.path / GALLERY_FILE, *map(self._segment_path, self._manifest()[1])]
 
-    def _is_copied(self, path: Path, shallow: bool) -> bool:
-        copy = self._copy_of(path)
-        if shallow and path.name != GALLERY_FILE:
-            return copy.is_file()
+    def is_copied(self, path: Path) -> bool:
+        """Return whether the copy of a file has the same bytes."""
         try:
-            return filecmp.cmp(path, copy, shallow=False)
+            return filecmp.cmp(path, self._copy_of(path), shallow=False)
         except OSError:
             return False
 
-    def mend_copies(self, shallow: bool) -> None:
-        """Copy the files of `lacking_copies` again."""
-        for path in self.lacking_copies(shallow):
-            with suppress(FileNotFoundError):  # reading the gallery says so
-                write_file(self._copy_of(path), path.read_bytes(), sync=True)
+    def mend_copies(self, paths: Sequence[Path]) -> None:
+        """Copy those of the files again whose copy is missing or differs."""
+        for path in paths:
+            if not self.is_copied(path):
+                with suppress(FileNotFoundError):  # reading the gallery says so
+                    write_file(self._copy_of(path), path.read_bytes(), sync=True)
 
     def migrate(self) -> None:
         """Rewrite a gallery of an earlier format in the present one."""
@@ -328,6 +351,11 @@ class FolderStorage(GalleryStorage):
         from faceops.gallery.crops import crop_path
 
         return crop_path(self.path, crop_id).read_bytes()
+
+    def unused_crops(self, used: Collection[str]) -> int:
+        from faceops.gallery.crops import unused_crops
+
+        return len(unused_crops(self.path, used))
 
     def journal(self) -> "Journal":
         from faceops.gallery.journal import Journal

@@ -47,17 +47,16 @@ def follow(gallery: Gallery, decisions: Decisions, made: Sequence[Entry] = ()) -
     spelled = {entry.person for entry in changed if entry.action == Action.NAME}
     done = Followed(gallery)
     _split(done, decisions, {entry.id for entry in changed})
-    for name in done.gallery.people:
-        named = decisions.person_named(name)
+    for name, key in done.gallery.keys.items():
+        if not (named := decisions.person_with_key(key)):
+            continue
         person = decisions.current(named)
         target = decisions.name(person)
-        if target in ("", name) or (
-            person_key(target) == person_key(name) and person not in spelled
-        ):
+        if target in ("", name) or (person_key(target) == key and person not in spelled):
             continue
-        enrolled = {person_key(one): one for one in done.gallery.people}
+        enrolled = {known: one for one, known in done.gallery.keys.items()}
         other = enrolled.get(person_key(target), name)
-        if person_key(other) == person_key(name):
+        if person_key(other) == key:
             done.done.append(f"{name} is {target} now")
         elif named != person:
             target = other
@@ -116,7 +115,7 @@ def _split(done: Followed, decisions: Decisions, changed: Collection[str]) -> No
         for photo_id, box in entry.moved:
             places.setdefault(photo_id, []).append(box)
         faces = done.gallery.faces
-        theirs = [name for name in faces.people if person_key(name) == person_key(kept)]
+        theirs = [name for name, key in done.gallery.keys.items() if key == person_key(kept)]
         near = np.flatnonzero(faces.where("person", theirs) & faces.where("photo_id", places))
         is_back = [
             any(box_overlap(box, face.box) >= SAME_BOX for box in places[face.photo_id])
@@ -154,9 +153,10 @@ class People:
 
     def find(self, name: str) -> str:
         """Return the name of an enrolled person, or of one in the journal; "" if there is none."""
-        names = [*self.decisions.people().values(), *self.gallery.people]
         key = person_key(display_name(name))
-        return next((known for known in reversed(names) if person_key(known) == key), "")
+        names = {person_key(known): known for known in self.decisions.people().values()}
+        names |= {known: person for person, known in self.gallery.keys.items()}
+        return names.get(key, "")
 
     def require(self, name: str) -> str:
         """Return the same; raise a FaceOpsError if there is none."""
@@ -195,9 +195,7 @@ class People:
     def _save(self, followed: Followed, entries: Sequence[Entry]) -> None:
         if added := [*entries, *followed.merges]:
             self.decisions.add(self.journal.append(added))
-        if followed.done:
-            followed.gallery.save()
-        self.gallery = followed.gallery
+        self.gallery = followed.gallery.save() if followed.done else followed.gallery
 
 
 def _doubled(decisions: Decisions) -> set[str]:

@@ -12,6 +12,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.crops import encode_crop
 from faceops.gallery.faces_file import ENROLLED, FORMAT_VERSION, FaceTable, GalleryFace
+from faceops.gallery.names import person_key
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.unfinished import remove_unfinished
 
@@ -46,8 +47,13 @@ class Gallery:
         object.__setattr__(self, "faces", FaceTable.of(self.faces, self.embedding_size))
 
     @classmethod
-    def open(cls, place: GalleryPlace, contract_id: str | None = None) -> "Gallery":
+    def open(
+        cls, place: GalleryPlace, contract_id: str | None = None, *, is_locked: bool = False
+    ) -> "Gallery":
         """Read the gallery at `place`; with `contract_id`, only if it was enrolled under it.
+
+        If the caller holds the lock, embeddings may be read when they are used: galleries that are
+        made of this one can be used until one is saved, then what `save` returned.
 
         Raises:
             UsageError: there is no gallery.
@@ -55,7 +61,7 @@ class Gallery:
         """
         storage = storage_of(place)
         stamp = storage.stamp()  # before reading: a save during the read counts as a change
-        gallery = replace(cls.of(place, *storage.read()), stamp=stamp)
+        gallery = replace(cls.of(place, *storage.read(is_locked=is_locked)), stamp=stamp)
         if contract_id is not None:
             gallery.require(contract_id)
         return gallery
@@ -99,6 +105,11 @@ class Gallery:
         """The enrolled people, sorted."""
         return self.faces.people
 
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The key (`person_key`) of each person."""
+        return {person: person_key(person) for person in self.people}
+
     @property
     def person_rows(self) -> np.ndarray:
         """int64 (M,), the place in `people` of each face's person."""
@@ -134,7 +145,7 @@ class Gallery:
         """
         changed = {old: new for old, new in names.items() if old != new}
         rows = np.flatnonzero(self.faces.where("person", changed))
-        persons = [changed[face.person] for face in self.faces.take(rows)]
+        persons = [changed[name] for name in self.faces.take(rows).texts("person")]
         return replace(self, faces=self.faces.with_persons(rows, persons), stamp="")
 
     def store_face(
@@ -201,7 +212,7 @@ def locked_gallery(place: GalleryPlace, contract_id: str | None = None) -> Itera
     storage.statement()  # before the lock, which would create the folder
     with storage.lock():
         storage.prepare()
-        yield Gallery.open(place, contract_id)
+        yield Gallery.open(place, contract_id, is_locked=True)
 
 
 def open_or_create(

@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from faceops.base.arrow import numbers, plain_array
 from faceops.base.errors import DamageError
-from faceops.gallery.faces_file import COLUMNS, FaceTable
+from faceops.gallery.faces_file import COLUMNS, Embeddings, FaceTable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -65,7 +65,9 @@ def read_faces(
     columns = [box if name == "box" else table[name] for name in COLUMNS.names]
     faces = pa.Table.from_arrays(columns, schema=COLUMNS)
     vectors = read_vectors(db, number, size, found)
-    return FaceTable.joined([FaceTable(faces, vectors, found)], size)
+    return FaceTable.joined(
+        [FaceTable(faces, Embeddings.of(vectors, len(found), size), found)], size
+    )
 
 
 def read_vectors(db: "Connection[Any]", number: int, size: int, ids: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class PostgresStorage(GalleryStorage):
     def statement(self) -> dict[str, Any]:
         return self._db.read(lambda db: self._stated(db)[0])
 
-    def read(self) -> tuple[dict[str, Any], FaceTable]:
+    def read(self, *, is_locked: bool = False) -> tuple[dict[str, Any], FaceTable]:
         def work(db: "Connection[Any]") -> tuple[dict[str, Any], FaceTable, str]:
             statement, change, number = self._stated(db)
             return statement, read_faces(db, number, statement["embedding_size"]), change
@@ -195,6 +195,10 @@ class PostgresStorage(GalleryStorage):
         if png is None:
             raise FileNotFoundError(f"{self}: crop {crop_id}")
         return png
+
+    def unused_crops(self, used: Collection[str]) -> int:
+        rows = self._db.read(lambda db: db.execute("SELECT id FROM crops WHERE unsaved").fetchall())
+        return len({crop_id for (crop_id,) in rows}.difference(used))
 
     def journal(self) -> Journal:
         return PostgresJournal(self._db)

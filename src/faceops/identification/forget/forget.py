@@ -134,7 +134,8 @@ def forget_person(
         def is_shown(name: str) -> bool:
             return is_person(name) or person_key(name) in found.shown
 
-        is_theirs = gallery.faces.where("person", filter(is_person, gallery.people))
+        named = [one for one, key in gallery.keys.items() if key in keys or one in found.ids]
+        is_theirs = gallery.faces.where("person", named)
         faces = list(gallery.faces.take(is_theirs))
         storage = gallery.storage
         crops = []
@@ -161,7 +162,7 @@ def forget_person(
             earlier = dict.fromkeys(keys - {current_key(gallery.aliases, name)}, name)
             aliases = earlier | dict(gallery.aliases)
         removed = found.remove(gallery_dir, theirs)
-        rest.with_aliases(aliases).save()
+        rest = rest.with_aliases(aliases).save()
         # Runs that started since then have recorded their folders before reading the gallery.
         late = [folder for folder in output_folders(gallery_dir).folders if folder not in folders]
         try:
@@ -169,7 +170,7 @@ def forget_person(
         except FaceOpsError:
             for png in crops:
                 storage.store_png(png)
-            gallery.save()
+            rest.with_faces(faces).with_aliases(gallery.aliases).save()
             people.journal.merge(removed)
             raise
         secrets = [*(face.embedding.tobytes() for face in faces), *crops]

@@ -36,15 +36,16 @@ class JournalPerson:
         """Return who is, or was, called `name`."""
         own = keys_of_person(gallery.aliases, name)
         people = decisions.people()
+        enrolled = {*gallery.keys.values()}
         current = {one for one, called in people.items() if _key(gallery, called) in own}
-        if not current and not any(person_key(person) in own for person in gallery.people):
+        if not current and not own & enrolled:
             former = decisions.current(decisions.person_named(display_name(name)))
-            if person_key(people.get(former, "")) not in map(person_key, gallery.people):
+            if person_key(people.get(former, "")) not in enrolled:
                 current = {former} - {""}
         named = {entry.person for entry in decisions.entries.values() if entry.person}
         ids = {one for one in named if decisions.current(one) in current}
         others = {_key(gallery, called) for one, called in people.items() if one not in current}
-        others |= {person_key(person) for person in gallery.people} - own
+        others |= enrolled - own
         was = {person_key(called) for one in ids for called in decisions.names_of(one)}
         own |= {key for key in was if key not in others and _key(gallery, key) in own | was}
         shows = [e for e in decisions.entries.values() if e.action == Action.SHOW]
