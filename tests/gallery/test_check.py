@@ -18,6 +18,7 @@ from faceops.gallery.check import check_gallery, repair_gallery
 from faceops.gallery.crops import crop_path, store_png
 from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.people import rename
+from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery, open_or_create
 from tests.gallery.gallery_files import (
     CONTRACT,
@@ -36,6 +37,19 @@ def content_of(folder: Path) -> Any:
     gallery = Gallery.open(folder)
     rows = [{**vars(face), "embedding": face.embedding.tobytes()} for face in gallery.faces]
     return rows, gallery.statement()
+
+
+def test_crops_of_no_face_are_noted_until_the_next_change(
+    place: GalleryPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_gallery(place, PEOPLE)
+    monkeypatch.setattr("faceops.gallery.postgres.storage._PENDING", 0)  # as in a long enrolment
+    make_face(place, "Ben", 4)
+    (finding,) = check_gallery(place)
+    assert not finding.is_damage
+    assert finding.what == f"1 crops in {place} belong to no face"
+    rename(gallery_place(str(place)), "Zoë", "Ada")
+    assert check_gallery(place) == []
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
 from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
+from faceops.gallery.check import check_gallery
 from faceops.gallery.enrol import enrol
 from faceops.gallery.faces_file import UNSAVED
 from faceops.gallery.people import rename, unalias
@@ -25,6 +26,7 @@ from faceops.gallery.people_folder import (
     list_people,
     read_people,
 )
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
@@ -57,13 +59,13 @@ def file_in(folder: Path) -> Path:
     return next(path for path in sorted(folder.iterdir()) if path.is_file())
 
 
-def test_people_are_enrolled_once(people: Path, tmp_path: Path, bundle: Bundle) -> None:
-    first = enrol(people, tmp_path / "g", bundle)
+def test_people_are_enrolled_once(people: Path, place: GalleryPlace, bundle: Bundle) -> None:
+    first = enrol(people, place, bundle)
     assert (first.enrolled, first.unchanged, first.flags) == (5, 0, [])
-    gallery = Gallery.open(tmp_path / "g", bundle.release.contract_id)
+    gallery = Gallery.open(place, bundle.release.contract_id)
     names = [path.stem.replace("_", " ") for path in sorted(people.iterdir())]
-    assert gallery.people == names
-    again = enrol(people, tmp_path / "g", bundle)
+    assert gallery.people == names and check_gallery(place) == []
+    again = enrol(people, place, bundle)
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 5, 0)
 
 

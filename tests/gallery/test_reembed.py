@@ -11,11 +11,13 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
+from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import repair_gallery
 from faceops.gallery.crops import crop_path, load_crop
 from faceops.gallery.enrol import enrol
 from faceops.gallery.folder import COPY_FOLDER, GALLERY_FILE
 from faceops.gallery.reembed import reembed
+from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import rewrite_as_format_1
@@ -88,6 +90,19 @@ def test_a_gallery_follows_the_model_and_back(
     # Enrolment embeds a person's photos at once, this whole blocks: the last digit may differ.
     back = Gallery.open(folder, bundle.release.contract_id)
     np.testing.assert_allclose(back.embeddings, before.embeddings, atol=1e-6)
+
+
+def test_either_backend_follows_the_model(
+    place: GalleryPlace, enrolled: Path, new: Bundle, reembedded: Path, tmp_path: Path
+) -> None:
+    export_gallery(enrolled, tmp_path / "gallery.tar")
+    before = import_gallery(tmp_path / "gallery.tar", place)
+    assert reembed(place, new).embedded == len(before.faces)
+    after, expected = Gallery.open(place, new.release.contract_id), Gallery.open(reembedded)
+    assert after.statement() == expected.statement()
+    assert after.faces.columns.equals(expected.faces.columns)
+    np.testing.assert_array_equal(after.embeddings, expected.embeddings)
+    assert reembed(place, new).embedded == 0
 
 
 def test_damaged_embeddings_are_made_again_from_their_crops(
