@@ -104,7 +104,7 @@ class Embeddings:
         used = np.flatnonzero(np.bincount(block, minlength=len(blocks)))
         self._matrix: np.ndarray | None = None
         # One attribute: threads see the blocks before or after they were read.
-        self._where = [blocks[at] for at in used], np.searchsorted(used, block), row
+        self._where = [blocks[at] for at in used.tolist()], np.searchsorted(used, block), row
 
     @classmethod
     def of(

@@ -221,9 +221,9 @@ class FolderStorage(GalleryStorage):
             parse_embeddings,
         )
 
-        files = [(self._segment_path(one), one, count) for one, count in segments.items()]
-        if statement["schema_version"] < FIRST_WITH_SEGMENTS:
-            files = [(self.path / FACES_FILE, UNSAVED, None)]
+        files: list[tuple[Path, int, int | None]] = [(self.path / FACES_FILE, UNSAVED, None)]
+        if statement["schema_version"] >= FIRST_WITH_SEGMENTS:
+            files = [(self._segment_path(one), one, count) for one, count in segments.items()]
         parts = []
         for path, segment, expected in files:
             parse = partial(parse_columns, statement=statement, count=expected)
