@@ -213,8 +213,8 @@ def search_traces(
         done.megabytes += size / 1e6
         groups.setdefault((path.name, size), []).append(path)
     searched = ordered_map(search_group, groups.values(), default_threads())
-    found = chain.from_iterable(track(searched, "search files", len(groups)))
-    outcomes.update(zip(chain(*groups.values()), found, strict=True))
+    all_found = chain.from_iterable(track(searched, "search files", len(groups)))
+    outcomes.update(zip(chain(*groups.values()), all_found, strict=True))
     for path, (places, elsewhere) in outcomes.items():
         note(valid_unicode(str(path)), places, elsewhere)
     done.files, done.megabytes = len(outcomes), round(done.megabytes, 1)
