@@ -59,8 +59,9 @@ from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import PRECISION_CHOICES, Precision
 from flows import mlflow_run
-from flows.on_dask import SHARD_PHOTOS, Sharding, extract_on_dask
+from flows.on_dask import extract_on_dask
 from flows.schedule import local_timezone, next_times
+from flows.sharding import SHARD_PHOTOS, Sharding
 
 PATIENCE_S = 60
 MAX_UNREADABLE = 0.05  # share of the photos, above which an alert is sent
@@ -396,4 +397,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # By its name: a served flow is pickled for each run, and by value if it is of __main__.
+    from flows import identify as this
+
+    sys.exit(this.main())

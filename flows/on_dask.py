@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ import cloudpickle
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
-from prefect.settings import PREFECT_API_URL
 
 import faceops
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.base.progress import LOG_EVERY_S
 from faceops.base.shortage import allowed_failures
@@ -46,8 +44,8 @@ from faceops.identification.state.schema import method_of
 from faceops.identification.state.shard_place import open_place
 from faceops.registry.published import PUBLISHED
 from faceops.release.bundle import Bundle
+from flows.sharding import Sharding
 
-SHARD_PHOTOS = 512
 CONNECT_S = 20
 CHECK_S = 600  # for a worker to fetch and load the release
 NO_WORKER_S = 60
@@ -55,35 +53,6 @@ _AHEAD = 3  # shards per thread of the workers that are submitted
 
 # The workers get the task by value: they do not have the folder `flows`.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-@dataclass(frozen=True)
-class Sharding:
-    """How photos are cut into shards, and where these are worked on.
-
-    Attributes:
-        photos: of a shard.
-        dask: address of a Dask scheduler; "" for threads of this process.
-        shared: with `dask`, a folder or URL under which every machine reaches the same place.
-    """
-
-    photos: int = SHARD_PHOTOS
-    dask: str = ""
-    shared: str = ""
-
-    def require(self) -> None:
-        """Check the values; raises UsageError if one is wrong."""
-        if self.photos < 1:
-            raise UsageError(f"{self.photos} photos a shard are too few; give 1 or more.")
-        if bool(self.dask) != bool(self.shared):
-            raise UsageError(
-                "--dask and --shared go together: --dask tcp://SCHEDULER:8786 --shared DIR_OR_URL."
-            )
-        if self.dask and not PREFECT_API_URL.value():
-            raise UsageError(
-                "--dask needs a Prefect server that the workers reach: run `prefect server start` "
-                "and set PREFECT_API_URL to its address."
-            )
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, task_run_name="shard {number}")
