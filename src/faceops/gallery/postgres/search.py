@@ -92,7 +92,7 @@ def _is_current(db: "Connection[Any]") -> bool:
         "has_table_privilege(oid, 'SELECT')",
         (f"people_{number}",),
     ).fetchone()
-    return bool(row) and row[0] == change
+    return row is not None and row[0] == change
 
 
 def nearest_people(
