@@ -90,7 +90,12 @@ def test_a_version_that_somebody_has_written_since_is_not_replaced(store: Object
         store.write("a.xmp", b"333", replaces=seen.version)
     with pytest.raises(ChangedError):
         store.write("b.xmp", b"1", replaces=seen.version)
+    with pytest.raises(ChangedError):
+        store.delete("a.xmp", replaces=seen.version)
     assert store.read("a.xmp") == b"22"
+    now = store.entry("a.xmp")
+    store.delete("a.xmp", replaces=now.version if now else "")
+    assert not store.exists("a.xmp")
 
 
 def test_an_object_is_read_by_one_request_of_its_range(s3: S3) -> None:

@@ -49,6 +49,16 @@ def own_gallery(gallery_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(gallery_dir, tmp_path / "gallery", ignore=ignored))
 
 
+@pytest.fixture
+def photos(synthetic_set: Path, tmp_path: Path) -> Path:
+    """A folder of three photos of enrolled people."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, path in enumerate(sorted((synthetic_set / "enrol").glob("*/*"))[1:9:3]):
+        shutil.copyfile(path, folder / f"{number}.jpg")
+    return folder
+
+
 def rows_of(out: Path) -> list[dict[str, Any]]:
     """Return the records in `out` without their run."""
     return list(pq.read_table(out / "faces.parquet").drop_columns("run_id").to_pylist())

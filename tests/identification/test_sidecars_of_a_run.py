@@ -26,16 +26,6 @@ from tests.identification.conftest import as_of_schema_5
 from tests.identification.test_sidecars import DIGIKAM
 
 
-@pytest.fixture
-def photos(synthetic_set: Path, tmp_path: Path) -> Path:
-    """A folder of three photos of enrolled people."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number, path in enumerate(sorted((synthetic_set / "enrol").glob("*/*"))[1:9:3]):
-        shutil.copyfile(path, folder / f"{number}.jpg")
-    return folder
-
-
 def run(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
     return identify(
         photos, gallery, bundle, out, IdentifySettings(budget=0.3, annotate=True, xmp=True)

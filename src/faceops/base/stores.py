@@ -70,6 +70,10 @@ class ObjectStoreError(FaceOpsError):
     """A store that does not answer, or refuses; later it may answer."""
 
 
+class NoAnswerError(ObjectStoreError):
+    """A store that has not answered for PATIENCE_S: other requests would wait as long."""
+
+
 class ChangedError(FaceOpsError):
     """An object is not the version that was to be replaced: somebody has written it since."""
 
@@ -265,49 +269,64 @@ class ObjectStore:
                 raise
             return self.read(name)  # an empty object has no ranges
 
-    def write(self, name: str, content: bytes, replaces: str | None = None) -> None:
+    def write(self, name: str, content: bytes, replaces: str | None = None) -> str:
         """Write an object at once: a reader finds the old content or the new one.
 
         Args:
-            replaces: the version that the object must still have, "" for none. S3 itself compares;
-                elsewhere another writer may come in between.
+            replaces: the version that the object must still have, "" for none. It is compared
+                before; S3 compares it again itself, elsewhere a writer may come in between.
+
+        Returns:
+            Its version, "" where the store does not answer with it.
 
         Raises:
             ChangedError: it has another version.
             ObjectStoreError: it cannot be written.
         """
-        path, condition = self._path(name), {}
-        if replaces is not None:
-            if self._protocol == "s3":
-                condition = {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
-            elif replaces != (found.version if (found := self.entry(name)) else ""):
-                raise self._changed(name)
+        path, answer = self._path(name), None
+        condition = self._condition(name, replaces)
         try:
             if self._protocol == "file":
                 write_file(Path(path), content)
             elif self._protocol in _REPLACES:
-                self._request(lambda: self._fs.pipe_file(path, content, **condition), name)
+                answer = self._request(lambda: self._fs.pipe_file(path, content, **condition), name)
             else:
                 temporary = temporary_name(Path(path)).as_posix()
                 self._request(lambda: self._fs.pipe_file(temporary, content), name)
                 self._request(lambda: self._fs.mv(temporary, path), name)
         except (OSError, ValueError) as error:
             gone = bool(replaces) and isinstance(error, FileNotFoundError)
-            if gone or isinstance(error, FileExistsError) or "pre-condition" in str(error):
+            if gone or isinstance(error, FileExistsError) or _is_changed(error):
                 raise self._changed(name) from None
             raise self._error(name, "written", error) from None
+        return _version(answer) if isinstance(answer, dict) else ""
 
-    def delete(self, name: str) -> None:
-        """Delete an object, if it exists.
-
-        Raises:
-            ObjectStoreError: it cannot be deleted.
-        """
+    def delete(self, name: str, replaces: str | None = None) -> None:
+        """Delete an object, if it exists; `replaces` and errors as of `write`."""
+        path = self._path(name)
+        condition = self._condition(name, replaces) if replaces else {}
+        bucket, _, key = path.partition("/")
         try:
             with suppress(FileNotFoundError):
-                self._request(lambda: self._fs.rm_file(self._path(name)), name)
+                if condition:
+                    asked = {"Bucket": bucket, "Key": key, **condition}
+                    self._request(lambda: self._fs.call_s3("delete_object", **asked), name)
+                else:
+                    self._request(lambda: self._fs.rm_file(path), name)
         except OSError as error:
+            if _is_changed(error):
+                raise self._changed(name) from None
             raise self._error(name, "deleted", error) from None
+
+    def _condition(self, name: str, replaces: str | None) -> dict[str, str]:
+        """Return what S3 is to compare; a ChangedError if the object has another version."""
+        if replaces is None:
+            return {}
+        if replaces != (found.version if (found := self.entry(name)) else ""):
+            raise self._changed(name)
+        if self._protocol != "s3":
+            return {}
+        return {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
 
     def open(self, name: str, size: int) -> Any:
         """Return an object of `size` bytes as a binary file that reads ahead in blocks."""
@@ -329,7 +348,7 @@ class ObjectStore:
                 else:
                     yield from self._request(lambda: self._fs.ls(path, detail=True), "")
         except OSError as error:
-            raise self._error("", "listed", error) from None
+            raise self._error("", "listed", error) from error
 
     def _s3_pages(self, path: str, flat: bool) -> Iterator[dict[str, Any]]:
         """Yield the entries of pages of 1000, each requested by itself and repeated if it fails."""
@@ -366,7 +385,7 @@ class ObjectStore:
                 return result
             left = start + PATIENCE_S - time.monotonic()
             if left <= 0:
-                raise ObjectStoreError(
+                raise NoAnswerError(
                     f"{self.url} has not answered for {PATIENCE_S:g} seconds ({why}); check the "
                     "connection and the store, and run it again: it continues."
                 )
@@ -404,6 +423,10 @@ def _version(info: dict[str, Any]) -> str:
     keys = ("ino", "mtime", "modified", "LastModified", "last_modified", "updated", "created")
     times = (info.get(key) for key in keys)
     return " ".join(t.isoformat() if isinstance(t, datetime) else str(t) for t in times if t)
+
+
+def _is_changed(error: Exception) -> bool:
+    return "pre-condition" in str(error)  # s3fs's sentence for status 412
 
 
 def _is_transient(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.storage import GalleryPlace, storage_of
 
@@ -40,8 +41,8 @@ def remember_output(gallery: GalleryPlace, out: Path, sidecars: Path | None = No
     """
     known = output_folders(gallery)
     new = [(OUT, out.resolve())] if out.resolve() not in known.folders else []
-    if sidecars is not None and sidecars.resolve() not in known.sidecars:
-        new.append((SIDECARS, sidecars.resolve()))
+    if sidecars is not None and _resolved(sidecars) not in known.sidecars:
+        new.append((SIDECARS, _resolved(sidecars)))
     try:
         _append(storage_of(gallery), new)
     except OSError:
@@ -52,8 +53,14 @@ def remember_output(gallery: GalleryPlace, out: Path, sidecars: Path | None = No
 def has_content(folder: Path) -> bool:
     """Return whether `folder` holds anything; an empty one may be the mount point of a share.
 
-    A folder that may not be listed counts as one with content.
+    A folder that may not be listed counts as one with content, and so does one in a store that does
+    not answer.
     """
+    if is_url(folder):
+        try:
+            return any(True for _ in ObjectStore.at(folder).objects())
+        except FaceOpsError as error:
+            return not isinstance(error.__cause__, FileNotFoundError)  # there is no such bucket
     try:
         return any(True for _ in folder.iterdir())
     except OSError as error:
@@ -68,12 +75,12 @@ def declare_gone(gallery: GalleryPlace, folder: Path) -> None:
         FaceOpsError: the list is damaged or cannot be written.
     """
     if has_content(folder):
-        raise UsageError(f"{folder} exists, so it is not gone: people forget searches it.")
-    if folder.resolve() in output_folders(gallery).gone:
+        raise UsageError(f"{shown(folder)} exists, so it is not gone: people forget searches it.")
+    if _resolved(folder) in output_folders(gallery).gone:
         return
     storage = storage_of(gallery)
     try:
-        _append(storage, [(GONE, folder.resolve())])
+        _append(storage, [(GONE, _resolved(folder))])
     except OSError as error:
         raise FaceOpsError(
             f"{_notes(storage)} cannot be written ({error.strerror}); make it writable."
@@ -110,6 +117,10 @@ def readable_lines(gallery: GalleryPlace) -> Iterator[bytes]:
             yield line + b"\n"
 
 
+def _resolved(folder: Path) -> Path:
+    return folder if is_url(folder) else folder.resolve()
+
+
 def _notes(storage: GalleryStorage) -> str:
     return f"{storage}/outputs.jsonl" if storage.folder else f"the list of outputs in {storage}"
 
@@ -129,5 +140,5 @@ def _parse_line(line: bytes) -> tuple[str, Path]:
 def _append(storage: GalleryStorage, lines: list[tuple[str, Path]]) -> None:
     if lines:
         storage.add_output_lines(
-            [json.dumps({kind: str(folder)}).encode("ascii") for kind, folder in lines]
+            [json.dumps({kind: shown(folder)}).encode("ascii") for kind, folder in lines]
         )

@@ -79,8 +79,6 @@ def identify(
             cannot be read; memory or the like is short.
     """
     check_identify_folders(photos_dir, out, gallery.place)
-    if settings.xmp and is_url(photos_dir):
-        raise UsageError("--xmp writes sidecars beside local photos only; run it without.")
     gallery.require(bundle.release.contract_id)
     thresholds = bundle.release.thresholds
     budget = settings.budget or thresholds.default_budget
@@ -153,7 +151,7 @@ def identify(
             with timer.part("name"):
                 rule = naming_rule(blocks, embeddings.all(), gallery, thresholds, settings, summary)
             named = name_photos(root, blocks, embeddings.rows, decided, bundle.verify, rule, timer)
-            report, files = Report(root, budget), reuse.FolderDigest(settings.xmp)
+            report, files = Report(root, budget), reuse.FolderDigest(settings.xmp, listed)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
             drawings, places = None, SidecarPlaces()
@@ -177,9 +175,9 @@ def identify(
                 block.paths[photo] for block in blocks for photo in block.without_file.tolist()
             ]
             if settings.xmp and whole:
-                withdraw_unused(whole, map(Path, paths), summary)
+                withdraw_unused(whole, map(Path, paths), places, summary)
             del blocks  # grouping unknown faces needs the memory
-            summary.saw, summary.drift = files.hexdigest(), drift.result()
+            summary.saw, summary.drift = files.hexdigest(places.changes), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
                     folder / output_folder.FACES_FILE, embeddings.all(), bundle, state, decisions

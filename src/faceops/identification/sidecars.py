@@ -13,12 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.dom.minidom import Element
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
+from faceops.base.stores import NoAnswerError, is_url, read_object
 from faceops.faces.detector import Box
 from faceops.faces.regions import (
     Region,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from faceops.identification.engine.decide import NamedBlock
 
 TEMPORARY = ".faceops-tmp"  # suffix of a sidecar that is being written
+SIDECARS_AT_ONCE = 16  # sidecars in a store
 _ABANDONED_S = 3600  # age of such a file from which no process is writing it
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # those of XMP
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -54,16 +57,29 @@ class NamedRegion:
     person: str
 
 
+class _Done(NamedTuple):
+    """What was done with a photo's sidecar, and (name, name of others) of each face."""
+
+    written: bool = False
+    withdrawn: bool = False
+    error: str = ""
+    otherwise: Sequence[tuple[str, str]] = ()
+
+
 def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary) -> None:
     """Write the sidecars of some photos.
 
     `summary` counts them, and gets their errors and the faces that others tagged otherwise.
     Sidecars that could not be written are reported and retried by the next run.
+
+    Raises:
+        NoAnswerError: the store of the photos does not answer.
     """
     photos, names = named.photos, named.names()
     boxes = photos.faces["box"].tolist()
-    for photo, path in enumerate(photos.paths):
-        faces = photos.rows_of(photo)
+
+    def update(photo: int) -> _Done:
+        path, faces = Path(photos.paths[photo]), photos.rows_of(photo)
         regions = [
             NamedRegion(tuple(box), name)
             for box, name in zip(boxes[faces], names[faces], strict=True)
@@ -73,24 +89,37 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
         otherwise: list[tuple[str, str]] = []
         try:
             if (width, height) != (0, 0):  # it could be opened
-                orientation = int(photos.orientations[photo])
-                summary.sidecars_written += write_sidecar(
-                    places.of(Path(path)),
+                changed = write_sidecar(
+                    places.of(path),
                     regions,
                     (width, height),
-                    orientation,
-                    photo=Path(path),
+                    int(photos.orientations[photo]),
+                    photo=path,
                     otherwise=otherwise,
+                    places=places,
                 )
-            elif photos.file(photo) is not None:  # and later runs will not open it either
-                summary.sidecars_withdrawn += withdraw(places.of(Path(path)))
+                return _Done(written=changed, otherwise=otherwise)
+            if photos.file(photo) is not None:  # and later runs will not open it either
+                return _Done(withdrawn=withdraw(places.of(path), places))
+        except NoAnswerError:
+            raise
         except FaceOpsError as error:
-            summary.sidecar_errors.append(str(error))
-        shown = named.photo_paths[photo]
-        summary.tagged_otherwise += [TaggedOtherwise(shown, *names) for names in otherwise]
+            return _Done(error=str(error), otherwise=otherwise)
+        return _Done()
+
+    done: Iterable[_Done] = map(update, range(len(photos)))
+    if len(photos) and is_url(photos.paths[0]):
+        done = ordered_map(update, range(len(photos)), SIDECARS_AT_ONCE)
+    for shown_path, one in zip(named.photo_paths, done, strict=True):
+        summary.sidecars_written += one.written
+        summary.sidecars_withdrawn += one.withdrawn
+        summary.sidecar_errors += [one.error] * bool(one.error)
+        summary.tagged_otherwise += [TaggedOtherwise(shown_path, *two) for two in one.otherwise]
 
 
-def withdraw_unused(root: Path, photos: Iterable[Path], summary: Summary) -> None:
+def withdraw_unused(
+    root: Path, photos: Iterable[Path], places: SidecarPlaces, summary: Summary
+) -> None:
     """Remove what FaceOps wrote into sidecars below `root` that belong to none of `photos`.
 
     Their photo was deleted, moved, renamed or excluded, or has another sidecar now. `summary`
@@ -99,9 +128,12 @@ def withdraw_unused(root: Path, photos: Iterable[Path], summary: Summary) -> Non
 
     Args:
         photos: those of the run.
+
+    Raises:
+        ObjectStoreError: the store cannot be listed, or does not answer.
     """
 
-    places, known = SidecarPlaces(), set(photos)
+    known = set(photos)
     paths = walk_files(root, lambda name: is_sidecar(name) or name.endswith(TEMPORARY))
     for path in track(paths, "check sidecars"):
         if path.name.endswith(TEMPORARY):
@@ -110,7 +142,9 @@ def withdraw_unused(root: Path, photos: Iterable[Path], summary: Summary) -> Non
                     path.unlink()
         elif is_sidecar(path.name) and not places.is_in_use(path, known):
             try:
-                summary.sidecars_withdrawn += withdraw(path)
+                summary.sidecars_withdrawn += withdraw(path, places)
+            except NoAnswerError:
+                raise
             except FaceOpsError as error:
                 summary.sidecar_errors.append(str(error))
 
@@ -123,6 +157,7 @@ def write_sidecar(
     *,
     photo: Path | None = None,
     otherwise: list[tuple[str, str]] | None = None,
+    places: SidecarPlaces | None = None,
 ) -> bool:
     """Bring the sidecar at `path` up to date with `regions`; return whether it changed.
 
@@ -137,12 +172,14 @@ def write_sidecar(
         orientation: stated by the file, 1 to 8.
         photo: whose embedded regions count; None to ignore them.
         otherwise: gets the name in `regions` and the other program's, where they differ.
+        places: for a sidecar in a store: who knows which version of it is replaced.
 
     Raises:
         FaceOpsError: the sidecar is damaged, or cannot be read or written; it stays as it was.
             Or the photo cannot be read.
     """
-    document = xmp.read_sidecar(path)
+    file = _SidecarFile(path, places)
+    document = file.read()
     if document is None and not regions:
         return False
     document = document or XmpDocument()
@@ -180,7 +217,7 @@ def write_sidecar(
     for name in dict.fromkeys(name for name, _ in wanted):
         if name not in theirs:
             document.add_person(name)
-    _write(path, document)
+    file.write(document)
     return True
 
 
@@ -229,36 +266,39 @@ def is_marked(path: Path) -> bool:
     A file that cannot be read counts as one, since nobody knows.
     """
     try:
-        content = path.read_bytes()
+        content = read_object(path, xmp.MAX_BYTES) if is_url(path) else path.read_bytes()
     except OSError:
         return True
     return any(mark in content for mark in _MARKS)
 
 
-def withdraw(sidecar: Path) -> bool:
+def withdraw(sidecar: Path, places: SidecarPlaces | None = None) -> bool:
     """Remove all that FaceOps wrote into a sidecar, if it exists; return whether it changed.
 
     Errors as `write_sidecar`, but none for a file that FaceOps did not write into.
     """
     with suppress(OSError):  # reported below
-        if not sidecar.is_file() or not is_marked(sidecar):
+        if not _SidecarFile(sidecar, places).exists() or not is_marked(sidecar):
             return False
-    return bool(remove_person(sidecar, lambda _: True))
+    return bool(remove_person(sidecar, lambda _: True, places))
 
 
-def remove_person(sidecar: Path, is_person: Callable[[str], bool]) -> int:
+def remove_person(
+    sidecar: Path, is_person: Callable[[str], bool], places: SidecarPlaces | None = None
+) -> int:
     """Remove what FaceOps wrote of a person; return the number of entries.
 
     Errors as `write_sidecar`.
     """
-    document = xmp.read_sidecar(sidecar)
+    file = _SidecarFile(sidecar, places)
+    document = file.read()
     if document is None:
         return 0
     removed = _remove_ours(document, is_person) + _remove_copies(document, is_person)
     if removed:
         if not any(map(is_ours, document.regions())):
             _remove_copies(document, lambda _: True)
-        _write(sidecar, document)
+        file.write(document)
     return removed
 
 
@@ -294,18 +334,43 @@ def _xml_text(name: str) -> str:
     return " ".join(_NOT_XML.sub(" ", name).split())
 
 
-def _write(path: Path, document: XmpDocument) -> None:
-    # The photo's name may be as long as names can be: the temporary one is not made from it.
-    temporary = path.with_name(f".{sha256(os.fsencode(path.name)).hexdigest()[:16]}{TEMPORARY}")
-    try:
-        if document.is_empty():
-            path.unlink(missing_ok=True)
+class _SidecarFile:
+    """A sidecar to be read and then written; in a store only if it has not changed meanwhile."""
+
+    def __init__(self, path: Path, places: SidecarPlaces | None) -> None:
+        self._path, self._is_stored, self._version = path, is_url(path), ""
+        self._places = places or SidecarPlaces()
+
+    def exists(self) -> bool:
+        """Return whether there is a file; errors as of `Path.is_file`."""
+        if not self._is_stored:
+            return self._path.is_file()
+        self._version = self._places.version(self._path)
+        return bool(self._version)
+
+    def read(self) -> XmpDocument | None:
+        """Return the packet in it, None if there is none; errors as of `xmp.read_sidecar`."""
+        return None if self._is_stored and not self.exists() else xmp.read_sidecar(self._path)
+
+    def write(self, document: XmpDocument) -> None:
+        """Replace what was read; with an empty `document` remove the file."""
+        content = b"" if document.is_empty() else document.as_bytes()
+        if self._is_stored:
+            self._places.replace(self._path, content, self._version)
             return
-        with atomic_path(path, temporary=temporary, sync=True):
-            temporary.write_bytes(document.as_bytes())
-    except OSError as error:
-        advice = {errno.ENAMETOOLONG: "give the photo a shorter name", errno.ENOSPC: "free space"}
-        raise FaceOpsError(
-            f"the sidecar {printable(path)} cannot be written ({error.strerror or error}); "
-            f"{advice.get(error.errno or 0, 'make its folder writable')}, or run without --xmp."
-        ) from None
+        # The photo's name may be as long as names can be: the temporary one is not made from it.
+        digest = sha256(os.fsencode(self._path.name)).hexdigest()[:16]
+        temporary = self._path.with_name(f".{digest}{TEMPORARY}")
+        try:
+            if not content:
+                self._path.unlink(missing_ok=True)
+                return
+            with atomic_path(self._path, temporary=temporary, sync=True):
+                temporary.write_bytes(content)
+        except OSError as error:
+            what = {errno.ENAMETOOLONG: "give the photo a shorter name", errno.ENOSPC: "free space"}
+            raise FaceOpsError(
+                f"the sidecar {printable(self._path)} cannot be written "
+                f"({error.strerror or error}); "
+                f"{what.get(error.errno or 0, 'make its folder writable')}, or run without --xmp."
+            ) from None

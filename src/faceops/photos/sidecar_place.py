@@ -1,13 +1,21 @@
-"""The path of a photo's XMP sidecar; imports no NumPy, so unchanged runs start fast."""
+"""The path of a photo's XMP sidecar; imports no NumPy, so unchanged runs start fast.
 
+In a store a sidecar is written only if its version is still the one that was listed before it was
+read, so nothing that others write meanwhile is lost.
+"""
+
+import hashlib
 import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
+from faceops.base.stores import is_url, split
 from faceops.photos.walk import BACKUPS, SIDECAR, is_sidecar
 
 _CACHED_FOLDERS = 16
@@ -18,6 +26,7 @@ class _Listing(NamedTuple):
     photos: _Names  # all files but sidecars and backups, by their folded name
     stems: _Names  # the same by their folded stem: two where photo.jpg lies beside photo.cr2
     sidecars: _Names  # by what comes before .xmp, folded
+    versions: dict[str, str]  # of sidecars in a store, and of copies of them
 
 
 class SidecarPlaces:
@@ -27,11 +36,15 @@ class SidecarPlaces:
     photo.jpg.xmp does not, and no other file in the folder could own it, as photo.cr2 or photo.png
     would. A photo without either gets photo.jpg.xmp. Names that differ only in case or Unicode form
     are one file on some disks and shares: PHOTO.JPG has the sidecar photo.jpg.xmp, unless there is
-    another file photo.jpg.
+    another file photo.jpg. Threads may share it.
+
+    Attributes:
+        changes: the `mark` of what `replace` replaced and of what it wrote, combined by xor.
     """
 
     def __init__(self) -> None:
         self._listing = lru_cache(_CACHED_FOLDERS)(_list)
+        self._lock, self.changes = Lock(), 0
 
     def of(self, photo: Path) -> Path:
         """Return where the sidecar of `photo` is, or would be written."""
@@ -58,22 +71,56 @@ class SidecarPlaces:
         beside = (sidecar.with_name(name) for name in names)
         return any(photo in photos and self.of(photo) == sidecar for photo in beside)
 
+    def version(self, sidecar: Path) -> str:
+        """Return the version of a sidecar in a store as its folder was listed, "" for none."""
+        return self._listing(sidecar.parent).versions.get(sidecar.name, "")
+
+    def replace(self, sidecar: Path, content: bytes, version: str) -> None:
+        """Write a sidecar in a store, or without content delete it, if it has `version` still.
+
+        Raises: as `ObjectStore.write`.
+        """
+        store, name = split(sidecar)
+        if content:
+            written = store.write(name, content, replaces=version) or "unknown"
+        else:
+            written = ""
+            store.delete(name, replaces=version)
+        self._listing(sidecar.parent).versions[sidecar.name] = written
+        with self._lock:
+            self.changes ^= mark(sidecar, version) ^ mark(sidecar, written)
+
+
+def mark(sidecar: Path, version: str) -> int:
+    """Return a number of 128 bits for a version of a sidecar, 0 for none."""
+    text = os.fsencode(sidecar) + b"\0" + version.encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:16], "big") if version else 0
+
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _list(folder: Path) -> _Listing:
-    listing = _Listing(defaultdict(list), defaultdict(list), defaultdict(list))
-    try:
-        with os.scandir(folder) as entries:
-            # With equal names before it, .xmp comes before .XMP.
-            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
-                if is_sidecar(entry.name):
-                    listing.sidecars[_folded(entry.name[: -len(SIDECAR)])].append(entry.name)
-                elif not (entry.name.endswith(BACKUPS) or entry.is_dir(follow_symlinks=False)):
-                    listing.photos[_folded(entry.name)].append(entry.name)
-                    listing.stems[_folded(Path(entry.name).stem)].append(entry.name)
-    except OSError:
-        pass  # writing a sidecar reports what is wrong with the folder
+    listing = _Listing(defaultdict(list), defaultdict(list), defaultdict(list), {})
+    if is_url(folder):
+        store, name = split(folder)
+        found = [entry for entry in store.folder(name) if not entry.is_folder]
+        names = [entry.name for entry in found]
+        for entry in found:
+            if SIDECAR in entry.name.lower():
+                listing.versions[entry.name] = entry.version
+    else:
+        names = []
+        with suppress(OSError), os.scandir(folder) as entries:  # writing one reports what is wrong
+            for entry in entries:
+                if is_sidecar(entry.name) or not entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+    # With equal names before it, .xmp comes before .XMP.
+    for name in sorted(names, reverse=True):
+        if is_sidecar(name):
+            listing.sidecars[_folded(name[: -len(SIDECAR)])].append(name)
+        elif not name.endswith(BACKUPS):
+            listing.photos[_folded(name)].append(name)
+            listing.stems[_folded(Path(name).stem)].append(name)
     return listing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
 from faceops.base.parallel import ordered_map
-from faceops.base.stores import Entry, split
+from faceops.base.stores import Entry, is_url, split
 from faceops.photos.exclude import HIDDEN, IGNORE_FILE, ExcludeRules
 
 SIDECAR = ".xmp"
@@ -52,12 +52,15 @@ def photo_paths(
 
 
 def walk_objects(
-    root: Path, exclude: Sequence[str] = (), skipped: dict[Path, str] | None = None
+    root: Path,
+    exclude: Sequence[str] = (),
+    skipped: dict[Path, str] | None = None,
+    with_patterns: bool = True,
 ) -> Iterator[tuple[Path, list[Entry]]]:
     """Yield each folder of a store below `root` with the objects in it, see `photo_paths`.
 
     Sidecars and copies of them are listed too. Folders are listed page by page, several at a time,
-    and no object is asked for by itself.
+    and no object is asked for by itself. `with_patterns`: obey .faceopsignore files.
 
     Raises:
         UsageError, FaceOpsError: as `photo_paths`.
@@ -75,7 +78,8 @@ def walk_objects(
         below: list[_Folder] = []
         found = ordered_map(listed, level, min(len(level), _LISTED_AT_ONCE))
         for (folder, rules), entries in zip(level, found, strict=True):
-            if any(entry.name == IGNORE_FILE and not entry.is_folder for entry in entries):
+            names = {entry.name for entry in entries if not entry.is_folder}
+            if with_patterns and IGNORE_FILE in names:
                 rules = rules.below(folder, root)
             rule_for, objects = rules.for_entries(folder), list[Entry]()
             for entry in entries:
@@ -107,8 +111,12 @@ def is_sidecar(name: str) -> bool:
 def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
     """Return the files under `root` whose name is wanted, and folders that may not be listed.
 
-    Order, folders and errors as of `walk_photos`, but patterns of the user exclude nothing.
+    Order, folders and errors as of `walk_photos`, of a store `walk_objects`, but patterns of the
+    user exclude nothing.
     """
+    if is_url(root):
+        walk = walk_objects(root, with_patterns=False)
+        return [f / entry.name for f, found in walk for entry in found if is_wanted(entry.name)]
     return list(map(Path, _Walk(root, is_wanted, with_patterns=False).files(ExcludeRules())))
 
 

@@ -27,6 +27,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.minidom import parseString
 
 from faceops.base.errors import FaceOpsError, printable
+from faceops.base.stores import is_url, read_object, shown
 from faceops.photos.pixels import SIDEWAYS
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -259,28 +260,40 @@ class XmpDocument:
 
 
 def read_sidecar(path: Path) -> XmpDocument | None:
-    """Return the packet in the sidecar `path`; None if there is none.
+    """Return the packet in the sidecar `path`, a file or in a store; None if there is none.
 
     Raises:
         FaceOpsError: it is damaged, too large, or cannot be read.
     """
     try:
+        if is_url(path):
+            return XmpDocument(sidecar_bytes(path))
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is not a file")
-        if status.st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
-        return XmpDocument(path.read_bytes())
+        return XmpDocument(sidecar_bytes(path))
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+        if isinstance(error, FileNotFoundError) or error.errno == errno.ENAMETOOLONG:
             return None
         reason = error.strerror or str(error)
     except ValueError as error:
         reason = str(error)
     raise FaceOpsError(
-        f"the sidecar {printable(path)} cannot be read ({reason}); repair or remove it, it was "
-        "left as it is."
+        f"the sidecar {printable(shown(path))} cannot be read ({reason}); repair or remove it, it "
+        "was left as it is."
     )
+
+
+def sidecar_bytes(path: Path) -> bytes:
+    """Return the content of a file or object; a ValueError for more than `MAX_BYTES`."""
+    if is_url(path):
+        content = read_object(path, MAX_BYTES + 1)
+    else:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
+    return content
 
 
 def text_of(element: Element) -> str:

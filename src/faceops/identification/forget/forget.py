@@ -4,7 +4,7 @@ A person is in the gallery and its journal of decisions, in the output folders o
 named from it, and in the sidecars that these runs wrote beside photos.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,9 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
+from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
+from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown
 from faceops.gallery.follow import locked_people
 from faceops.gallery.names import current_key, display_name, person_key
 from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
@@ -39,6 +41,7 @@ from faceops.identification.forget.traces import (
 from faceops.identification.records.mirror import update_copy
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.sidecars import (
+    SIDECARS_AT_ONCE,
     TEMPORARY,
     is_marked,
     names_of_ours,
@@ -46,8 +49,9 @@ from faceops.identification.sidecars import (
 )
 from faceops.identification.state.found_photo import new_mark, remove_mark
 from faceops.identification.state.schema import open_state
+from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import SIDECAR
-from faceops.photos.xmp import MAX_BYTES, XmpDocument
+from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
 
 
 @dataclass
@@ -265,7 +269,7 @@ def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -
     return [
         folder
         for folder in dict.fromkeys([*known.sidecars, *stated])
-        if has_content(folder) or valid_unicode(str(folder)) not in gone
+        if valid_unicode(str(folder)) not in gone or has_content(folder)
     ]
 
 
@@ -282,45 +286,78 @@ def forget_in_sidecars(
         is_person: whether a text is the person's name.
         is_mentioned: whether a text contains it.
     """
-    done = ForgottenSidecars()
-    present = [folder for folder in folders if has_content(folder)]
-    done.unreachable += [valid_unicode(str(folder)) for folder in folders if folder not in present]
-    sidecars = files_below(present, done.unreachable, _may_be_sidecar)
-    for path in track(sidecars, "search sidecars"):
-        shown = valid_unicode(str(path))
+    done, places = ForgottenSidecars(), SidecarPlaces()
+    local = [folder for folder in folders if not is_url(folder)]
+    present = [folder for folder in local if has_content(folder)]
+    done.unreachable += [valid_unicode(str(folder)) for folder in local if folder not in present]
+    search = partial(_forget_in_sidecar, places, is_person, is_mentioned)
+    searches = [map(search, files_below(present, done.unreachable, _may_be_sidecar))]
+    for folder in folders:
+        if is_url(folder):
+            stored = _stored_sidecars(folder, done.unreachable)
+            searches.append(ordered_map(search, stored, SIDECARS_AT_ONCE))
+    for each in searches:
         try:
-            if path.name.endswith(TEMPORARY):
-                path.unlink()
-                continue
-            done.files += 1
-            document = _read_sidecar(path)
+            for one in track(each, "search sidecars"):
+                done.files += one.files
+                done.entries += one.entries
+                done.found += one.found
+                done.elsewhere += one.elsewhere
+        except NoAnswerError as error:
+            done.unreachable.append(str(error).rstrip("."))
+    return done
+
+
+def _stored_sidecars(folder: Path, unreachable: list[str]) -> Iterator[Path]:
+    """Yield what may be a sidecar in a store; `unreachable` gets a folder of which that fails."""
+    is_empty = True
+    try:
+        for entry in ObjectStore.at(folder).objects():
+            is_empty = False
+            is_path = not {"", ".", ".."} & {*entry.name.split("/")}  # as of all that we wrote
+            if is_path and SIDECAR in entry.name.rpartition("/")[2].lower():
+                yield folder / entry.name
+    except FaceOpsError as error:
+        unreachable.append(str(error).rstrip("."))
+    else:
+        unreachable += [shown(folder)] * is_empty
+
+
+def _forget_in_sidecar(
+    places: SidecarPlaces, is_person: IsPerson, is_mentioned: IsPerson, path: Path
+) -> ForgottenSidecars:
+    """Remove what FaceOps wrote of the person from one sidecar."""
+    done, name = ForgottenSidecars(), valid_unicode(shown(path))
+    try:
+        if path.name.endswith(TEMPORARY):
+            path.unlink()
+            return done
+        done.files = 1
+        document = XmpDocument(sidecar_bytes(path))
+        if any(map(is_person, names_of_ours(document))):
+            done.entries = remove_person(path, is_person, places)
+            left = read_sidecar(path)
+            if left is None:
+                return done
+            document = left
             if any(map(is_person, names_of_ours(document))):
-                done.entries += remove_person(path, is_person)
-                if not path.exists():
-                    continue
-                document = _read_sidecar(path)
-                if any(map(is_person, names_of_ours(document))):
-                    done.found.append(f"{shown}: the name, in a sidecar")
-            if any(map(is_mentioned, document.texts())):
-                done.elsewhere.append(f"{shown}: the name, in entries of other programs")
-        except FaceOpsError as error:
-            done.found.append(str(error))
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) or is_marked(path):
-                done.found.append(f"{shown}: cannot be read ({error}); inspect it, or remove it")
-                continue
-            done.elsewhere.append(f"{shown}: not searched for entries of other programs ({error})")
+                done.found.append(f"{name}: the name, in a sidecar")
+        if any(map(is_mentioned, document.texts())):
+            done.elsewhere.append(f"{name}: the name, in entries of other programs")
+    except NoAnswerError:
+        raise
+    except FaceOpsError as error:
+        done.found.append(str(error))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) or is_marked(path):
+            done.found.append(f"{name}: cannot be read ({error}); inspect it, or remove it")
+        else:
+            done.elsewhere.append(f"{name}: not searched for entries of other programs ({error})")
     return done
 
 
 def _may_be_sidecar(name: str) -> bool:
     return SIDECAR in name.lower() or name.endswith(TEMPORARY)
-
-
-def _read_sidecar(path: Path) -> XmpDocument:
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it has more than {MAX_BYTES / 1e6:g} megabytes")
-    return XmpDocument(path.read_bytes())
 
 
 def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, read_json_object, write_file
 from faceops.base.reasons import DecisionKind, Reason
+from faceops.base.stores import is_url, split
 from faceops.base.tables import csv_text
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE
@@ -348,4 +349,13 @@ def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
     contents = [read_json_object(path) for path in summaries]
     shown = {content["photos_folder"] for content in contents if content.get("xmp")}
     named = (paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)] for text in sorted(shown))
-    return [path.parent if path.is_file() else path for paths in named for path in paths]
+    return [path.parent if _is_photo(path) else path for paths in named for path in paths]
+
+
+def _is_photo(path: Path) -> bool:
+    if not is_url(path):
+        return path.is_file()
+    with contextlib.suppress(FaceOpsError):  # told where its sidecars are searched
+        store, name = split(path)
+        return store.exists(name)
+    return False

@@ -33,8 +33,8 @@ from faceops.identification.state.presence import (
 )
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
-from faceops.photos.sidecar_place import SidecarPlaces
-from faceops.photos.walk import is_photo, photo_paths, walk_objects
+from faceops.photos.sidecar_place import SidecarPlaces, mark
+from faceops.photos.walk import is_photo, is_sidecar, photo_paths, walk_objects
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.signature import trusted_keys
 
@@ -71,10 +71,14 @@ def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
 
 def _list_objects(root: Path, exclude: Sequence[str]) -> PhotoList:
     paths, stamps, skipped = list[str](), list[tuple[int, ...]](), dict[Path, str]()
+    sidecars = 0
     for folder, entries in walk_objects(root, exclude, skipped):
         photos = [entry for entry in entries if is_photo(entry.name)]
         paths += [f"{folder.as_posix()}/{entry.name}" for entry in photos]
         stamps += map(stamp_of, photos)
+        for entry in entries:
+            if is_sidecar(entry.name):
+                sidecars ^= mark(folder / entry.name, entry.version)
     is_folder = True
     if not paths and not skipped:
         store, name = split(root)
@@ -83,7 +87,7 @@ def _list_objects(root: Path, exclude: Sequence[str]) -> PhotoList:
             root = root.parent
     order = sorted(range(len(paths)), key=paths.__getitem__)
     flat = array("q", (number for at in order for number in stamps[at]))
-    return PhotoList(root, [paths[at] for at in order], skipped, is_folder, flat)
+    return PhotoList(root, [paths[at] for at in order], skipped, is_folder, flat, sidecars)
 
 
 def inputs_digest(
@@ -115,12 +119,14 @@ _NO_FILE = _STAMP.pack(-1, -1, -1, -1)
 class FolderDigest:
     """The sha256 of the files of a run: each path with its `SourceFile`, in walk order.
 
-    With `sidecars`, each photo's sidecar is included, as the run has written it.
+    With `sidecars`, each photo's sidecar is included, as the run has written it; of photos in a
+    store all sidecars, as they were `listed`.
     """
 
-    def __init__(self, sidecars: bool) -> None:
+    def __init__(self, sidecars: bool, listed: PhotoList) -> None:
         self._paths, self._stamps = hashlib.sha256(), hashlib.sha256()
-        self._sidecars = SidecarPlaces() if sidecars else None
+        self._sidecars = SidecarPlaces() if sidecars and listed.stamps is None else None
+        self._stored = listed.sidecars if sidecars else 0
 
     def add_file(self, path: str, file: SourceFile | None) -> None:
         """Add the next photo's file; None if it is not a regular file."""
@@ -141,9 +147,11 @@ class FolderDigest:
             self._paths.update(os.fsencode(sidecar) + b"\0")
             self._stamps.update(_STAMP.pack(*found[1:]) if found else _NO_FILE)
 
-    def hexdigest(self) -> str:
-        """Return the digest so far."""
-        return hashlib.sha256(self._paths.digest() + self._stamps.digest()).hexdigest()
+    def hexdigest(self, changes: int = 0) -> str:
+        """Return the digest so far, with the `changes` of sidecars in a store since."""
+        stored = self._stored ^ changes
+        digests = self._paths.digest() + self._stamps.digest()
+        return hashlib.sha256(digests + stored.to_bytes(16, "big") * bool(stored)).hexdigest()
 
 
 def reuse_if_unchanged(
@@ -205,7 +213,9 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
 
         if any(map(find_font, latest.letters_not_drawn.values())):
             return None  # a font was installed since
-    files = FolderDigest(latest.xmp)
+    if latest.xmp and listed.stamps is not None and not listed.is_folder:
+        return None  # its sidecar was not listed
+    files = FolderDigest(latest.xmp, listed)
     latest.skipped = Counter(listed.skipped.values())
     for path in listed.paths:
         files.add_file(path, listed.file(path))

@@ -60,6 +60,7 @@ class PhotoList(NamedTuple):
         skipped: the rule of each path that is skipped.
         is_folder: whether all photos of `root` are listed, and not one alone.
         stamps: of objects, four numbers each: those of their `SourceFile`.
+        sidecars: the `mark` of all sidecars in a store, combined by xor.
     """
 
     root: Path
@@ -67,6 +68,7 @@ class PhotoList(NamedTuple):
     skipped: dict[Path, str]
     is_folder: bool = True
     stamps: "array[int] | None" = None
+    sidecars: int = 0
 
     def part(self, paths: list[str]) -> "PhotoList":
         """Return some photos that follow one another."""
