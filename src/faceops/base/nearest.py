@@ -74,6 +74,44 @@ def _nothing(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.full((queries, k), -1, np.int64), np.full((queries, k), -np.inf, np.float32)
 
 
+def nearest_of_others(
+    queries: np.ndarray,
+    labels: np.ndarray,
+    vectors: np.ndarray,
+    owners: np.ndarray,
+    count: int,
+    what: str = "search",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each query the `count` nearest vectors with another label, as `nearest` does.
+
+    Args:
+        queries, vectors: (Q, D) and (N, D).
+        labels, owners: (Q,) and (N,), the label of each.
+        what: for progress.
+
+    Returns:
+        indices, similarities: (Q, count), the most similar first; -1 and -inf where there are no
+        more.
+    """
+    indices, similarities = _nothing(len(queries), count)
+    if not len(vectors):
+        return indices, similarities
+    _, label = np.unique(np.concatenate([owners, labels]), return_inverse=True)
+    owner, label = label[: len(owners)], label[len(owners) :]
+    own = np.bincount(owner, minlength=len(queries) + len(owners))[label]  # may be as many nearest
+    order = np.argsort(own, kind="stable")  # most searches then need few neighbours
+    step = max(1, min(GALLERY_BLOCK, _NUMBERS // (int(own.max(initial=0)) + count + 1)))
+    for start in track(range(0, len(order), step), what, after_s=_TOLD_AFTER_S):
+        block = order[start : start + step]
+        found, scores = nearest(queries[block], vectors, int(own[block].max()) + count)
+        is_other = (found >= 0) & (owner[found] != label[block, None])
+        rank = is_other.cumsum(axis=1)  # from 1
+        rows, columns = np.nonzero(is_other & (rank <= count))
+        place = block[rows], rank[rows, columns] - 1
+        indices[place], similarities[place] = found[rows, columns], scores[rows, columns]
+    return indices, similarities
+
+
 class Index:
     """The nearest of `vectors`; the same vectors give the same index.
 

@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from faceops.base.nearest import nearest
-from faceops.base.progress import track
+from faceops.base.nearest import nearest_of_others
 from faceops.embedding.miners import Triplets
-
-_BLOCK = 4096  # anchors of one search
 
 
 def nearest_negatives(
@@ -30,20 +27,10 @@ def nearest_negatives(
     Returns:
         int64 (A, count), rows, the nearest first; -1 where there are no more.
     """
-    found = np.full((len(anchors), count), -1, dtype=np.int64)
-    _, person, photos = np.unique(labels, return_inverse=True, return_counts=True)
-    own = photos[person[anchors]]  # as many of an anchor's neighbours may be of its own person
-    order = np.argsort(own, kind="stable")  # most searches then need few neighbours
-    blocks = [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
-    for block in track(blocks, "mining negatives", after_s=2):
-        who = labels[anchors[block], None]
-        wanted = int(own[block].max()) + skip + count
-        neighbours, _ = nearest(embeddings[anchors[block]], embeddings, wanted)
-        negative = (neighbours >= 0) & (labels[neighbours] != who)
-        rank = negative.cumsum(axis=1) - skip  # from 1
-        rows, columns = np.nonzero(negative & (rank > 0) & (rank <= count))
-        found[block[rows], rank[rows, columns] - 1] = neighbours[rows, columns]
-    return found
+    own = embeddings[anchors], labels[anchors]
+    most = skip + count
+    near, _ = nearest_of_others(*own, embeddings, labels, most, "mining negatives")
+    return near[:, skip:]
 
 
 def random_negatives(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from faceops.base.errors import UsageError
+from faceops.base.nearest import nearest_of_others
 from faceops.gallery.agreement import MAX_COMPARED, comparison
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
@@ -16,7 +17,6 @@ from faceops.verification.verifier import sigmoid
 
 CARRIERS = 6  # enrolled faces that are shown
 WEAK_QUALITY = 0.35  # an enrolled face below it is weak; enrolment asks for 0.2
-_BLOCK = 1024  # enrolled faces that are compared with all others at a time
 
 
 @dataclass(frozen=True)
@@ -191,24 +191,18 @@ def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
 def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
     """Return the faces that are more like another person's face than like their own person's."""
     rows, vectors = gallery.person_rows, gallery.embeddings
-    counts = np.bincount(rows)
+    near, cosines = (a[:, 0] for a in nearest_of_others(vectors, rows, vectors, rows, 1))
+    order, others = np.argsort(rows, kind="stable"), np.bincount(rows)[rows] - 1
+    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    sums = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)[rows]
+    mean = ((sums - vectors) * vectors).sum(axis=1) / np.maximum(others, 1)
     found: list[tuple[float, DoubtfulFace]] = []
-    for start in range(0, len(rows), _BLOCK):
-        some = np.arange(start, min(start + _BLOCK, len(rows)))
-        cosines = vectors[some] @ vectors.T
-        same = rows[some][:, None] == rows
-        own = np.where(same, cosines, 0).sum(axis=1) - cosines[np.arange(len(some)), some]
-        others = counts[rows[some]] - 1
-        mean = own / np.maximum(others, 1)
-        cosines[same] = -2
-        nearest = cosines.argmax(axis=1)
-        highest = cosines[np.arange(len(some)), nearest]
-        for at in np.flatnonzero((others > 0) & (highest > mean) & (highest > -2)).tolist():
-            face, other = gallery.faces[some[at]], gallery.persons[nearest[at]]
-            other = shown.get(other, other)
-            sentence = f"more like {other} (cosine {highest[at]:.2f}) than like the person's own "
-            sentence += f"other faces ({mean[at]:.2f} on average)"
-            found.append((float(mean[at] - highest[at]), _doubtful(face, shown, "mixed", sentence)))
+    for at in np.flatnonzero((others > 0) & (near >= 0) & (cosines > mean)).tolist():
+        other = shown.get(gallery.persons[near[at]], gallery.persons[near[at]])
+        sentence = f"more like {other} (cosine {cosines[at]:.2f}) than like the person's own other "
+        sentence += f"faces ({mean[at]:.2f} on average)"
+        face = _doubtful(gallery.faces[at], shown, "mixed", sentence)
+        found.append((float(mean[at] - cosines[at]), face))
     return [face for _, face in sorted(found, key=lambda pair: pair[0])]
 
 

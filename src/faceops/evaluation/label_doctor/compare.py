@@ -26,35 +26,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.nearest import nearest_of_others
 from faceops.base.progress import track
 from faceops.verification.normalisation import unit
 from faceops.verification.verifier import Verifier
 
-_BLOCK = 1 << 22  # scores at a time: 16 MB
-
 
 def nearest_other(
     faces: np.ndarray, person: np.ndarray, templates: np.ndarray, owner: np.ndarray,
-    verifier: Verifier, block: int = _BLOCK,
+    verifier: Verifier,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the most similar template of another person: rows int64 (N,), log odds float32 (N,).
 
     -1 and -inf if there is no other person. `faces` float32 (N, D) with labels `person` int64 (N,),
-    `templates` float32 (M, D) with labels `owner` int64 (M,), all L2-normalised. Memory: `block`
-    scores.
+    `templates` float32 (M, D) with labels `owner` int64 (M,), all L2-normalised.
     """
-    row = np.full(len(faces), -1, np.int64)
-    best = np.full(len(faces), -np.inf, np.float32)
-    if not len(templates):
-        return row, best
-    step = max(block // len(templates), 1)
-    for start in track(range(0, len(faces), step), "comparing with other people"):
-        part = slice(start, start + step)
-        scores = verifier.logit_matrix(faces[part], templates)
-        scores[person[part, None] == owner[None]] = -np.inf
-        row[part] = scores.argmax(1)
-        best[part] = scores.max(1)
-    row[np.isneginf(best)] = -1
+    # w . (a - b)^2 less w . a^2, which ranks nothing, as an inner product
+    squares = templates.astype(np.float64) ** 2 @ verifier.weight.astype(np.float64)
+    pair = np.insert(-2 * verifier.weight * faces, 0, 1, 1), np.insert(templates, 0, squares, 1)
+    found, _ = nearest_of_others(pair[0], person, pair[1], owner, 1, "comparing with other people")
+    row, best = found[:, 0], np.full(len(faces), -np.inf, np.float32)
+    some = np.flatnonzero(row >= 0)
+    best[some] = verifier.logit(faces[some], templates[row[some]])
     return row, best
 
 

@@ -246,7 +246,7 @@ def diagnose(
 
     `embeddings` float32 (N, D), L2-normalised, of `persons` str (N,); `verifier` is calibrated,
     preferably on these photos (`label_doctor.calibration`); for the assumed `share` of wrong labels
-    see `label_doctor.compare`. Time N x G (photos, groups); memory: the inputs, 16 MB per block,
+    see `label_doctor.compare`. Time N x G (photos, groups); memory: the inputs, 100 MB per block,
     72 MB for a person with thousands of photos.
 
     Raises:
