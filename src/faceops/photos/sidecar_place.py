@@ -113,9 +113,9 @@ def _list(folder: Path) -> _Listing:
     else:
         names = []
         with suppress(OSError), os.scandir(folder) as entries:  # writing one reports what is wrong
-            for entry in entries:
-                if is_sidecar(entry.name) or not entry.is_dir(follow_symlinks=False):
-                    names.append(entry.name)
+            for one in entries:
+                if is_sidecar(one.name) or not one.is_dir(follow_symlinks=False):
+                    names.append(one.name)
     # With equal names before it, .xmp comes before .XMP.
     for name in sorted(names, reverse=True):
         if is_sidecar(name):
