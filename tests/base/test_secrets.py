@@ -42,6 +42,17 @@ def assert_no_secret(folder: Path, *outputs: str) -> None:
         ("'s3://key:sekret@bucket/a' and http://a:b@c", "'s3://***@bucket/a' and http://***@c"),
         ("(https://host/a.zip?token=sekret&b=1) failed", "(https://host/a.zip?***) failed"),
         ("http://u:sekret@h/a?sig=x@y run", "http://***@h/a?*** run"),
+        ("postgresql://u:sekret@h:5/db?gallery=a'", "postgresql://***@h:5/db?gallery=a'"),
+        ("postgresql://ann@h/db?host=/tmp/x&gallery=b.", "postgresql://ann@h/db?host=/tmp/x&gallery=b."),
+        ("postgresql://h/db?gallery=a&password=sekret", "postgresql://h/db?***"),
+        ("postgresql://h/db?sslpassword=sekret&gallery=a", "postgresql://h/db?***"),
+        ("postgres://u:sekret@h/db", "postgres://***@h/db"),
+        ("s3://AKIA:se/kret@bucket/x", "s3://***@bucket/x"),
+        ("s3:/AKIA:sekret@bucket/x is no folder", "s3:/***@bucket/x is no folder"),
+        ("s3:/bucket/x?token=sekret", "s3:/bucket/x?***"),
+        ("s3://bucket/a?versionId=sekret", "s3://bucket/a?***"),
+        ("https://b.s3.amazonaws.com/a?X-Amz-Signature=sekret", "https://b.s3.amazonaws.com/a?***"),
+        ("s3://bucket/a@b:c/d of me@home.jpg", "s3://bucket/a@b:c/d of me@home.jpg"),
         ("sqlite:////home/ann@home/mlflow.db", "sqlite:////home/ann@home/mlflow.db"),
         ("models:/faceops@champion by ann@host", "models:/faceops@champion by ann@host"),
     ],
@@ -160,3 +171,25 @@ def test_a_run_while_the_store_is_away_records_no_credentials(
     summary = json.loads((out / "summary.json").read_text())
     assert "http://***@127.0.0.1:9" in summary["release_note"]
     assert_no_secret(tmp_path, *capfd.readouterr(), caplog.text)
+
+
+def test_urls_of_stores_and_databases_with_credentials_reach_no_message_or_file(
+    tmp_path: Path, gallery_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    gallery = shutil.copytree(gallery_dir, tmp_path / "gallery")
+    monkeypatch.chdir(tmp_path)
+    url, own = f"s3://AKIA:{SECRET}@bucket/x", ["--gallery", str(gallery)]
+    for command in (
+        ["identify", url, *own, "--out", "found"],
+        ["identify", str(gallery), *own, "--out", url],
+        ["enrol", url, *own],
+        ["people", "forget", "Nobody", *own, "--gone", url],
+        ["people", "forget", "Nobody", *own, "--out", url],
+        ["evaluate", "--data", url, "--bundle", str(gallery)],
+        ["people", "list", "--gallery", f"postgresql://u:{SECRET}@127.0.0.1:9/db?gallery=a"],
+        ["people", "list", "--gallery", f"postgresql://127.0.0.1:9/db?gallery=a&password={SECRET}"],
+    ):
+        assert main(command) != 0
+        outputs = capfd.readouterr()
+        assert outputs.err
+        assert_no_secret(tmp_path, *outputs)

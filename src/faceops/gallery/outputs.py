@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.stores import ObjectStore, is_url, shown
+from faceops.base.stores import ObjectStore, is_url, place, shown
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.storage import GalleryPlace, storage_of
 
@@ -71,16 +71,17 @@ def declare_gone(gallery: GalleryPlace, folder: Path) -> None:
     """Record that `folder`, an output or a folder of photos, is gone for good.
 
     Raises:
-        UsageError: it exists and has content.
+        UsageError: it exists and has content; it is a URL with credentials.
         FaceOpsError: the list is damaged or cannot be written.
     """
+    folder = _resolved(folder)
     if has_content(folder):
         raise UsageError(f"{shown(folder)} exists, so it is not gone: people forget searches it.")
-    if _resolved(folder) in output_folders(gallery).gone:
+    if folder in output_folders(gallery).gone:
         return
     storage = storage_of(gallery)
     try:
-        _append(storage, [(GONE, _resolved(folder))])
+        _append(storage, [(GONE, folder)])
     except OSError as error:
         raise FaceOpsError(
             f"{_notes(storage)} cannot be written ({error.strerror}); make it writable."
@@ -118,7 +119,7 @@ def readable_lines(gallery: GalleryPlace) -> Iterator[bytes]:
 
 
 def _resolved(folder: Path) -> Path:
-    return folder if is_url(folder) else folder.resolve()
+    return place(shown(folder)) if is_url(folder) else folder.resolve()
 
 
 def _notes(storage: GalleryStorage) -> str:

@@ -15,7 +15,7 @@ from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
-from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown
+from faceops.base.stores import NoAnswerError, ObjectStore, is_url, place, shown
 from faceops.gallery.follow import locked_people
 from faceops.gallery.names import current_key, display_name, person_key
 from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
@@ -123,10 +123,12 @@ def forget_person(
         gone: folders of results or photos that the user declares gone for good.
 
     Raises:
-        UsageError: there is no gallery; a folder of `gone` exists.
+        UsageError: there is no gallery; a folder of `gone` exists; a URL has credentials.
         FaceOpsError: no person has that name; a folder is in use, damaged or cannot be
             written.
     """
+    for folder in filter(is_url, more):
+        place(shown(folder))  # refuses credentials, which would be shown
     with locked_people(gallery_dir) as people, ExitStack() as locks:
         gallery = people.gallery
         remove_unfinished(gallery_dir)
