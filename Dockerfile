@@ -22,40 +22,41 @@ RUN uv pip install -c requirements.lock .
 # Those of the published release: the image names people without a network.
 RUN FACEOPS_CACHE=/opt/faceops /opt/faceops/bin/faceops weights fetch yunet onet sface dlib
 
-FROM builder AS identify-builder
+FROM builder AS slim-builder
 RUN apt-get update && apt-get install -y --no-install-recommends binutils
-# Nothing of this is loaded. libonnxruntime.so is for C programs, the module has its own; Arrow's
-# libarrow_python.so and .so.N.N.N are copies of .so.N. Symbol tables are stripped from modules and
-# Arrow's libraries only: other bundled libraries may break when they are stripped.
-RUN cd /opt/faceops/lib/python3*/site-packages \
-  && rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
-    onnxruntime/capi/libonnxruntime.so* onnxruntime/tools onnxruntime/transformers \
-    pyarrow/*flight* pyarrow/include pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.* \
-    numpy/f2py numpy/distutils \
-  && find . -type d -name tests -prune -exec rm -rf {} + \
-  && find . -name '*.py[ix]' -delete -o -name '*.pxd' -delete -o -name '*.a' -delete \
-  && strip --strip-unneeded pyarrow/*.so* $(find . -name '*.cpython-*.so' -o -name '*.abi3.so')
+COPY deploy/slim.sh ./
+
+FROM slim-builder AS identify-builder
+RUN sh slim.sh /opt/faceops/lib/python3*/site-packages
 # The commands still work, from the nets to the report.
 RUN cd "$(mktemp -d)" && mkdir -p people/nobody && export FACEOPS_WEIGHTS=/opt/faceops/weights \
   && /opt/faceops/bin/python -c \
     "from PIL import Image; Image.effect_noise((99, 99), 9).save('people/nobody/noise.jpg')" \
   && /opt/faceops/bin/faceops enrol people && /opt/faceops/bin/faceops identify people --out found
 
-FROM builder AS worker-builder
+FROM slim-builder AS worker-builder
 # boto3 is for MLflow's artifacts in a store; the extra s3 has only its core.
-RUN printf '%s; python_version < "3"\n' torch torchvision onnxscript dvc >without.txt \
-  && uv pip install -c requirements.lock --overrides without.txt '.[s3,postgres,dask]' boto3
+RUN for name in torch torchvision onnx onnxscript dvc safetensors imagehash matplotlib scikit-learn \
+    skops docker; do echo "$name; python_version < '3'"; done >without.txt \
+  && uv pip install -c requirements.lock --overrides without.txt '.[s3,postgres,dask]' boto3 \
+  && sh slim.sh /opt/faceops/lib/python3*/site-packages
 COPY flows /opt/faceops/flows
 RUN PYTHONPATH=/opt/faceops /opt/faceops/bin/python -m flows.identify --help >/dev/null
 
 FROM builder AS rebuild-builder
-RUN uv pip install -c requirements.lock '.[rebuild,s3,postgres,dask]' boto3
+# Triton is for torch.compile, which needs a C++ compiler too; headers and checks are for builds.
+RUN echo "triton; python_version < '3'" >without.txt \
+  && uv pip install -c requirements.lock --overrides without.txt '.[rebuild,s3,postgres,dask]' boto3 \
+  && cd /opt/faceops/lib/python3*/site-packages && rm -rf torch/include pyarrow/include \
+  && find . -type d -name tests -prune -exec rm -rf {} + \
+  && find . -name '*.a' -delete
 
 FROM python:3.12-slim AS runtime
 # Any user may write to the home and its caches: `--user` has no passwd entry and so no home.
 RUN useradd --create-home --uid 10001 faceops \
   && mkdir -p /home/faceops/.cache/faceops && chmod -R a+rwX /home/faceops
-ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1 \
+# DVC asks for the name of the user.
+ENV PATH=/opt/faceops/bin:$PATH PYTHONUNBUFFERED=1 USER=faceops \
   HOME=/home/faceops FACEOPS_CACHE=/home/faceops/.cache/faceops FACEOPS_WEIGHTS=/opt/faceops/weights
 WORKDIR /home/faceops
 # It loads the command, but no nets.

@@ -1,15 +1,15 @@
-"""Build the images of the Dockerfile and run them: sizes, start times, and what they cannot do.
+"""Build the images of the Dockerfile without an engine, and run them: sizes and times.
 
     python -m benchmarks.containers --lfw LFW/lfw-deepfunneled [--targets identify worker rebuild]
 
-Where docker or podman works, it is used. Elsewhere, which takes root, buildah builds, and commands
-run by chroot in the image's files; a base image that cannot be pulled is made by debootstrap, with
-Debian's Python. Either way the user is one whom the image does not know, the root is read-only,
-/tmp is in memory, and there is no network. Sizes are given with the base and above it.
+It takes root and buildah. A base image that cannot be pulled is made by debootstrap, with Debian's
+Python. Commands run by chroot in the image's files, as a user whom the image does not know, with a
+read-only root and without a network. Sizes are those of the files, in units of 1,000,000 bytes.
 """
 
 import argparse
 import csv
+import io
 import json
 import os
 import shutil
@@ -18,8 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from benchmarks import FACEOPS, timed
 
 BASE = "docker.io/library/python:3.12-slim"
 LIMIT_MB = 500  # of the target `identify`
@@ -27,11 +30,17 @@ USER = "12345:12345"
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY = Path("tmpfs")  # in place of a folder that is mounted
 PEOPLE = 5  # enrolled by one photo each, found on another
-# Runs the command after it, and prints the CPU time of its process.
-CPU_SECONDS = """import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime)"""
+COMMANDS = {  # of each target, after its health check
+    "identify": ["faceops --help", "faceops enrol people", "faceops identify photos --out found"],
+    "worker": ["python -m flows.identify --help"],
+    "rebuild": ["dvc repro"],
+}
+# What a user mounts: the folder of the call, and what programs write that is not kept.
+WRITABLE = {
+    "identify": ["/tmp"],
+    "worker": ["/tmp"],
+    "rebuild": ["/tmp", "/var/tmp", "/home/faceops"],
+}
 
 
 def output(*command: str | Path) -> str:
@@ -43,168 +52,162 @@ def output(*command: str | Path) -> str:
     return done.stdout
 
 
-class Docker:
-    """Builds and runs by the docker command, or podman's."""
-
-    def __init__(self, program: str) -> None:
-        self.program = program
-
-    def build(self, target: str, image: str) -> None:
-        """Build a target of the Dockerfile."""
-        output(self.program, "build", "--target", target, "--tag", image, ".")
-
-    def inspect(self, image: str) -> tuple[float, str]:
-        """Return the size of an image's files, in units of 1,000,000 bytes, and its user."""
-        shown = output(
-            self.program, "image", "inspect", "--format={{.Size}} {{.Config.User}}", image
-        )
-        size, _, user = shown.strip().partition(" ")
-        return int(size) / 1e6, user
-
-    def command(self, image: str, words: Sequence[str], here: Path) -> list[str]:
-        """Return the command that runs words inside, in a folder of this machine."""
-        limits = ["--rm", "--read-only", "--tmpfs=/tmp", "--network=none", f"--user={USER}"]
-        place = [f"--volume={here}:/here", "--workdir=/here", f"--entrypoint={words[0]}"]
-        return [self.program, "run", *limits, *place, image, *words[1:]]
-
-    def close(self) -> None:
-        """Do nothing: the containers removed themselves."""
-
-
-class Chroot:
+class Containers:
     """Builds by buildah, and runs by chroot in the files of containers that nobody else uses."""
 
     def __init__(self) -> None:
+        if not shutil.which("buildah") or os.geteuid():
+            sys.exit("This needs buildah and root.")
         os.environ.setdefault("BUILDAH_ISOLATION", "chroot")
-        self._containers: dict[str, str] = {}
+        self._containers: dict[str, tuple[str, Path]] = {}
 
     def build(self, target: str, image: str) -> None:
         """Build a target of the Dockerfile, with the certificates and settings of this machine."""
         pull = ["buildah", "pull", BASE]
         if not self.has(BASE) and subprocess.run(pull, capture_output=True).returncode:
-            self.make_debian(BASE, "bookworm", "python3-venv,python3-pip,ca-certificates")
+            self.make_debian(BASE, "bookworm", "python3-venv,python3-pip,ca-certificates,tzdata")
         with tempfile.NamedTemporaryFile("w") as settings:
             settings.write("system-certs = true\n")
             settings.flush()
             mounts = [f"--volume={settings.name}:/etc/uv/uv.toml:ro"]
             for path in ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf"):
                 mounts += [f"--volume={path}:{path}:ro"] if Path(path).exists() else []
-            options = ["--network=host", *mounts, f"--target={target}", f"--tag={image}"]
-            output("buildah", "bud", *options, ".")
-
-    @staticmethod
-    def make_debian(image: str, suite: str, packages: str) -> None:
-        """Make an image with packages of Debian, without documents, translations and lists."""
-        with tempfile.TemporaryDirectory() as scratch:
-            tree = Path(scratch, "tree")
-            output("debootstrap", "--variant=minbase", f"--include={packages}", suite, tree)
-            for name in ("doc", "man", "locale", "info"):
-                shutil.rmtree(tree / "usr/share" / name)
-            for folder in (tree / "var/cache/apt", tree / "var/lib/apt/lists"):
-                shutil.rmtree(folder)
-            for path in tree.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
-                path.unlink()
-                (tree / "usr/bin/python").symlink_to("python3")
-            container = output("buildah", "from", "scratch").strip()
-            output("buildah", "copy", container, tree, "/")
-            output("buildah", "config", "--env=PATH=/usr/local/bin:/usr/sbin:/usr/bin", container)
-            output("buildah", "commit", "--rm", container, image)
+            options = [
+                "--layers",
+                "--format=docker",
+                "--network=host",
+                *mounts,
+                f"--target={target}",
+            ]
+            output("buildah", "bud", *options, f"--tag={image}", ".")
 
     @staticmethod
     def has(image: str) -> bool:
         """Return whether an image is there."""
         return image in output("buildah", "images", "--format={{.Name}}:{{.Tag}}").split()
 
-    def config(self, image: str) -> dict[str, Any]:
-        """Return an image's settings: User, Env, Entrypoint, ..."""
-        return dict(
-            json.loads(output("buildah", "inspect", "--type=image", image))["OCIv1"]["config"]
-        )
+    @staticmethod
+    def make_debian(image: str, suite: str, packages: str) -> None:
+        """Make an image with packages of Debian, without documents, translations and lists."""
+        container = output("buildah", "from", "scratch").strip()
+        with tempfile.TemporaryDirectory() as tree:
+            # In memory, since dpkg waits for the disk after each file.
+            output("mount", "-t", "tmpfs", "tmpfs", tree)
+            try:
+                output("debootstrap", "--variant=minbase", f"--include={packages}", suite, tree)
+                for name in ("doc", "man", "locale", "info"):
+                    shutil.rmtree(Path(tree, "usr/share", name))
+                for name in ("cache/apt", "lib/apt/lists"):
+                    shutil.rmtree(Path(tree, "var", name))
+                for path in Path(tree).glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+                    path.unlink()
+                    Path(tree, "usr/bin/python").symlink_to("python3")
+                output("buildah", "copy", container, tree, "/")
+            finally:
+                output("umount", tree)
+        output("buildah", "config", "--env=PATH=/usr/local/bin:/usr/sbin:/usr/bin", container)
+        output("buildah", "commit", "--rm", container, image)
+
+    @staticmethod
+    @cache
+    def config(image: str) -> dict[str, Any]:
+        """Return an image's settings: User, Env, Healthcheck, ..."""
+        shown = json.loads(output("buildah", "inspect", "--type=image", image))
+        return dict(shown["Docker"]["config"])
 
     def root(self, image: str) -> Path:
         """Return the folder with the files of a container of an image."""
         if image not in self._containers:
-            self._containers[image] = output("buildah", "from", "--pull-never", image).strip()
-        return Path(output("buildah", "mount", self._containers[image]).strip())
+            name = output("buildah", "from", "--pull-never", image).strip()
+            self._containers[image] = name, Path(output("buildah", "mount", name).strip())
+        return self._containers[image][1]
 
-    def inspect(self, image: str) -> tuple[float, str]:
-        """Return the size of an image's files, in units of 1,000,000 bytes, and its user."""
+    def size(self, image: str) -> float:
+        """Return the size of an image's files, in units of 1,000,000 bytes."""
         size = output("du", "-s", "--apparent-size", "--block-size=1", self.root(image))
-        return int(size.split()[0]) / 1e6, self.config(image).get("User", "")
+        return int(size.split()[0]) / 1e6
 
-    def command(self, image: str, words: Sequence[str], here: Path) -> list[str]:
-        """Return the command that runs words inside, in a folder of this machine."""
-        mounts = {"/tmp": MEMORY, "/here": here}
-        words = ["env", "--chdir=/here", *words]
-        return ["unshare", "--net", *self.inside(image, words, USER, mounts, ())]
+    def largest(self, image: str, count: int = 12) -> str:
+        """Return the largest packages of Python, with their sizes in MB."""
+        (packages,) = self.root(image).glob("opt/faceops/lib/python3*/site-packages")
+        rows = output("du", "-d1", "--apparent-size", "--block-size=1000000", packages)
+        sizes = sorted((row.split("\t") for row in rows.splitlines()), key=lambda row: -int(row[0]))
+        return ", ".join(f"{Path(path).name} {size}" for size, path in sizes[1 : count + 1])
 
-    def inside(
+    def command(
         self,
         image: str,
         words: Sequence[str],
-        user: str,
         mounts: Mapping[str, Path],
-        variables: Iterable[str],
+        user: str = USER,
+        variables: Iterable[str] = (),
     ) -> list[str]:
-        """Return the command that runs words as a user of an image, in the network of this."""
+        """Return the command that runs words in an image with a read-only root.
+
+        `mounts` are folders and files by their places inside; the first is the working directory.
+        """
         root = self.root(image)
         steps = [f"mount --bind {root} {root}"]
         for place, path in mounts.items():
             inner = Path(f"{root}{place}")
             inner.touch() if path.is_file() else inner.mkdir(parents=True, exist_ok=True)
-            kind = "-t tmpfs -o mode=1777 tmpfs" if path == MEMORY else f"--bind {path}"
-            steps.append(f"mount {kind} {inner}")
+            memory = "-t tmpfs -o mode=1777,noexec,nosuid,nodev tmpfs"
+            steps.append(f"mount {memory if path == MEMORY else f'--bind {path}'} {inner}")
         steps += [f"mount -t proc proc {root}/proc", f"mount --rbind /dev {root}/dev"]
         steps += [f"mount -o remount,bind,ro {root}", 'exec "$@"']
-        settings = [*self.config(image)["Env"], *variables]
-        chroot = ["chroot", f"--userspec={user}", str(root), "env", "-i", *settings]
-        return ["unshare", "--mount", "sh", "-ec", "\n".join(steps), "sh", *chroot, *words]
+        settings = ["-i", f"--chdir={next(iter(mounts))}", *self.config(image)["Env"], *variables]
+        chroot = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}", str(root)]
+        shell = ["unshare", "--mount", "sh", "-ec", "\n".join(steps), "sh"]
+        return [*shell, *chroot, "env", *settings, *words]
 
     def close(self) -> None:
         """Remove the containers."""
-        for container in self._containers.values():
+        for container, _ in self._containers.values():
             output("buildah", "rm", container)
 
 
-def engine() -> Docker | Chroot:
-    """Return the first engine that works."""
-    for program in filter(shutil.which, ("docker", "podman")):
-        if not subprocess.run([program, "info"], capture_output=True).returncode:
-            return Docker(program)
-    if not shutil.which("buildah") or os.geteuid():
-        sys.exit("This needs docker or podman, or buildah and root.")
-    return Chroot()
-
-
-def check_identify(containers: Docker | Chroot, image: str, here: Path, lfw: Path) -> list[str]:
-    """Name people in a folder, and print what it takes; return what is wrong."""
-    folders = [path for path in sorted(lfw.iterdir()) if len(list(path.iterdir())) > 2][:PEOPLE]
+def copy_album(lfw: Path, here: Path, people: int) -> dict[str, str]:
+    """Put photos of people into `people` and others into `photos`; return who is on the latter."""
     expected = {}
-    for folder in folders:
+    folders = [path for path in sorted(lfw.iterdir()) if len(list(path.iterdir())) > 2]
+    for folder in folders[:people]:
         first, second, *_ = sorted(folder.iterdir())
         for source, place in ((first, here / "people" / folder.name), (second, here / "photos")):
             place.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, place)
         expected[second.name] = folder.name.replace("_", " ")
-    here.chmod(0o777)
-    for words in (
-        ["faceops", "--help"],
-        ["faceops", "enrol", "people"],
-        ["faceops", "identify", "photos", "--out", "found"],
-        ["faceops", "--version"],  # the health check
-    ):
-        start = time.monotonic()
-        inner = ["python", "-c", CPU_SECONDS, *words]
-        cpu = float(output(*containers.command(image, inner, here)).split()[-1])
-        print(f"{' '.join(words):<44}{time.monotonic() - start:6.1f} s, {cpu:5.2f} s of CPU")
-    with (here / "found/faces.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["decision"] == "identified"]
+    return expected
+
+
+def wrong_names(faces_csv: str, expected: Mapping[str, str]) -> list[str]:
+    """Return a sentence if the records name others than expected."""
+    rows = [row for row in csv.DictReader(io.StringIO(faces_csv)) if row["person"]]
     found = {Path(row["photo_path"]).name: row["person"] for row in rows}
-    problems = [] if found == expected else [f"{image} named {found}, not {expected}"]
-    for place in ("/opt/faceops", "/home/faceops", "/etc"):
-        write = containers.command(image, ["touch", f"{place}/written"], here)
+    print(f"{len(found.items() & expected.items())} of {len(expected)} people named")
+    return [] if found == expected else [f"named {found}, not {expected}"]
+
+
+def check(containers: Containers, target: str, image: str, here: Path, lfw: Path) -> list[str]:
+    """Run a target's commands in a folder, and print what they take; return what is wrong."""
+    if target == "rebuild":
+        output("git", "clone", "--quiet", ROOT, here)
+        subprocess.run([*FACEOPS, "data", "synthetic"], cwd=here, check=True)
+    expected = copy_album(lfw, here, PEOPLE) if target == "identify" else {}
+    output("chown", "-R", USER, here)
+    mounts = {"/here": here, **dict.fromkeys(WRITABLE[target], MEMORY)}
+    health = " ".join(containers.config(image)["Healthcheck"]["Test"][1:])
+    for text in (health, *COMMANDS[target]):
+        words = containers.command(image, text.split(), mounts)
+        took = timed("unshare", "--net", *words)
+        print(f"{text:<40}{took.seconds:7.1f} s, {took.cpu_seconds:6.2f} s of CPU", end="")
+        print(f", {took.peak_mib:5.0f} MiB", flush=True)
+    problems = []
+    if expected:
+        problems += wrong_names((here / "found/faces.csv").read_text("utf-8"), expected)
+    for place in ("/opt/faceops", "/home", "/etc"):
+        write = containers.command(image, ["touch", f"{place}/written"], mounts)
         if not subprocess.run(write, capture_output=True).returncode:
-            problems.append(f"{image} could write in {place}")
+            problems.append(f"could write in {place}")
     return problems
 
 
@@ -212,21 +215,24 @@ def main() -> None:
     """Build the targets, measure, and exit with what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lfw", type=Path, required=True, help="a folder for each person")
-    parser.add_argument("--targets", nargs="+", default=["identify", "worker", "rebuild"])
+    parser.add_argument("--targets", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     args = parser.parse_args()
-    containers, problems = engine(), []
+    containers, problems = Containers(), []
     try:
         for target in args.targets:
             image, start = f"localhost/faceops-{target}", time.monotonic()
             containers.build(target, image)
             seconds = time.monotonic() - start
-            (size, user), (base, _) = containers.inspect(image), containers.inspect(BASE)
+            base, size = containers.size(BASE), containers.size(image)
             print(f"{target}: {size:.0f} MB, {size - base:.0f} above its base, in {seconds:.0f} s")
-            problems += [f"{image} runs as root"] if user in ("", "0", "root") else []
-            if target == "identify":
-                problems += [f"{image} is over {LIMIT_MB} MB"] if size > LIMIT_MB else []
-                with tempfile.TemporaryDirectory() as here:
-                    problems += check_identify(containers, image, Path(here), args.lfw)
+            print(f"  {containers.largest(image)}", flush=True)
+            if containers.config(image).get("User", "") in ("", "0", "root"):
+                problems.append(f"{target} runs as root")
+            if target == "identify" and size > LIMIT_MB:
+                problems.append(f"{target} is over {LIMIT_MB} MB")
+            with tempfile.TemporaryDirectory() as here:
+                found = check(containers, target, image, Path(here), args.lfw)
+                problems += [f"{target} {problem}" for problem in found]
     finally:
         containers.close()
     sys.exit("\n".join(problems))

@@ -116,11 +116,11 @@ def static_measures() -> list[Measure]:
         Measure(
             "src: import lines in code lines", import_share(source), 0.107, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 35_622, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 35_633, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            7_363,
+            7_480,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),

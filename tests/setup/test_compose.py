@@ -1,6 +1,6 @@
 """The compose files, as far as they can be checked without building their images.
 
-`python -m benchmarks.compose` starts the services of docker-compose.scale.yml.
+`python -m benchmarks.compose` starts their services.
 """
 
 import os
@@ -50,9 +50,12 @@ def test_only_what_decides_gets_the_password_of_the_gallery(repository: Path) ->
     assert known == ["mlflow", "prefect", "identify"]
 
 
-def test_own_services_cannot_write_into_their_image(repository: Path) -> None:
-    own = [s for s in services(repository).values() if s["image"] == "faceops-worker"]
-    assert len(own) == 6
+@pytest.mark.parametrize(("file", "count"), [(FILES[0], 3), (FILES[1], 6)])
+def test_own_services_cannot_write_into_their_image(
+    repository: Path, file: str, count: int
+) -> None:
+    own = [s for s in services(repository, file).values() if s["image"].startswith("faceops-")]
+    assert len(own) == count
     assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in own)
 
 

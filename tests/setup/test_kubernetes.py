@@ -1,5 +1,6 @@
 """deploy/kubernetes: schemas, and what its pods may do."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+ONLY_WITH_COMPOSE = ("--serve", "--cron")  # a CronJob has the schedule
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
 DOCUMENTS = [
     pytest.param(document, id=f"{document['kind']}-{document['metadata']['name']}")
@@ -43,11 +45,17 @@ def test_pods_run_without_rights(document: dict[str, Any]) -> None:
 
 
 def test_the_containers_run_what_compose_runs(repository: Path) -> None:
-    """A wrong option in one of them is found where compose's is."""
+    """As the same user, with the same places to write in; benchmarks.compose runs it."""
     text = (repository / "docker-compose.scale.yml").read_text("utf-8")
-    for document in DOCUMENTS:
-        for pod in pods(document.values[0]):
-            for container in pod["containers"]:
-                options = [word for word in container["args"] if word.startswith("--")]
-                names = [word.partition("=")[0] for word in options]
-                assert [name for name in names if name not in text] == []
+    services = yaml.safe_load(re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text))["services"]
+    uid = re.search(r"useradd .*--uid (\d+)", (repository / "Dockerfile").read_text("utf-8"))
+    for pod in (pod for document in DOCUMENTS for pod in pods(document.values[0])):
+        for container in pod["containers"]:
+            service = services[container["name"]]
+            words = [word for word in service["command"] if not word.startswith(ONLY_WITH_COMPOSE)]
+            assert container["image"] == service["image"]
+            assert (container["command"], container["args"]) == (service["entrypoint"], words)
+            places = [place.partition(":")[0] for place in service["tmpfs"]]
+            places += [volume.partition(":")[2] for volume in service.get("volumes", [])]
+            assert sorted(each["mountPath"] for each in container["volumeMounts"]) == sorted(places)
+            assert uid and pod["securityContext"]["runAsUser"] == int(uid[1])
