@@ -46,7 +46,7 @@ from faceops.cli.model_choice import choose_model
 from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
-from faceops.identification.records.mirror import copy_results, results_folder
+from faceops.identification.records.mirror import copy_results
 from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, REPORT_FILE
 from faceops.identification.records.reuse import UnloadedRelease, list_photos
 from faceops.identification.run import identify
@@ -299,20 +299,21 @@ def identify_folder(
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
     folder = place(photos_dir)
-    results = results_folder(place(out), folder)
+    enrolled = gallery_place(gallery)  # one, whose lost connection to a database is tried longer
+    results = sharding.results(out, folder)
     photos = wait_for_folder(folder, patience_s, settings.exclude)
-    check_arguments(folder, results, gallery_place(gallery), sharding)
-    bundle = load_model(model, settings, gallery_place(gallery), get_run_logger().info)
+    check_arguments(folder, results, enrolled, sharding)
+    bundle = load_model(model, settings, enrolled, get_run_logger().info)
     if bundle.note:
         get_run_logger().warning(bundle.note)
-    Gallery.open(gallery_place(gallery), bundle.release.contract_id)
+    Gallery.open(enrolled, bundle.release.contract_id)
     precision, device = bundle.release.precision, settings.device  # each worker chooses of auto
     release = ReleaseFolder(bundle.folder, bundle.name, bundle.note, precision, device)
     if sharding.dask:
         extract_on_dask(photos, bundle, results, settings, sharding)
     else:
         extract_in_threads(photos, release, results, settings, sharding.photos)
-    summary = name_people(folder, gallery_place(gallery), release, results, settings)
+    summary = name_people(folder, enrolled, release, results, settings)
     copy_to_store(results)
     if summary["unchanged"]:
         get_run_logger().info(
@@ -334,6 +335,8 @@ def main() -> int:
     parser.add_argument("photos_dir", metavar="PHOTOS_DIR")
     parser.add_argument("--gallery", default="gallery", metavar="DIR")
     parser.add_argument("--out", required=True, metavar="DIR")
+    text = "where --out is a URL: the folder of state and results (default: one in the cache)"
+    parser.add_argument("--state", default="", metavar="DIR", help=text)
     parser.add_argument("--budget", type=float, metavar="SHARE")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--bundle", metavar="DIR")
@@ -367,8 +370,8 @@ def main() -> int:
         given = {key: vars(args)[key] for key in fields if key in args}
         settings = IdentifySettings(**given, limits=photo_limits(args))
         photos = place(args.photos_dir)
-        results = results_folder(place(args.out), photos)
-        sharding = Sharding(args.shard_photos, args.dask, args.shared)
+        sharding = Sharding(args.shard_photos, args.dask, args.shared, args.state)
+        results = sharding.results(args.out, photos)
         check_arguments(photos, results, gallery_place(args.gallery), sharding)
         model = args.bundle or args.model
         load_model(model, settings, gallery_place(args.gallery), partial(print, file=sys.stderr))

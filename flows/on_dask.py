@@ -41,7 +41,7 @@ from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.presence import PhotoList
 from faceops.identification.state.schema import method_of
-from faceops.identification.state.shard_place import open_place
+from faceops.identification.state.shard_place import noted_place, open_place
 from faceops.registry.published import PUBLISHED
 from faceops.release.bundle import Bundle
 from flows.sharding import Sharding
@@ -84,13 +84,15 @@ def extract_on_dask(
     out.mkdir(parents=True, exist_ok=True)
     shared = sharding.shared if is_url(sharding.shared) else str(Path(sharding.shared).resolve())
     method = method_of(bundle.release, settings.detail)
+    if noted_place(out):
+        get_run_logger().warning("the latest run was cut off: this one continues it")
     with (
         folder_lock(out),
         closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store,
         _connected(sharding.dask) as runner,
-        open_place(shared, out) as place,
+        open_place(shared, out) as shards,
     ):
-        job = ShardJob(_source_of(bundle), settings, str(photos.root), place.url, versions())
+        job = ShardJob(_source_of(bundle), settings, str(photos.root), shards.url, versions())
         run = ShardRun(job, photos, store, bundle.release.embedding_size, sharding.photos)
         if not len(run):
             return
@@ -138,8 +140,10 @@ class _Shards:
 
     def __init__(self, run: ShardRun, client: Any, submit: Callable[[dict[str, Any]], Any]) -> None:
         self._run, self._client, self._submit = run, client, submit
+        self._address = client.scheduler.address
         self._logger = get_run_logger()
         self._allowed = allowed_failures(len(run), run.job.settings.max_failed_share)
+        self._known = set[str]()  # workers
         self._running: dict[Any, Shard] = {}
         self._failures: dict[int, str] = {}
         self._done = self._photos = 0
@@ -147,6 +151,15 @@ class _Shards:
 
     def work_off(self) -> None:
         """Submit all shards, a few at a time, and take in what comes."""
+        from distributed import CancelledError
+        from distributed.client import ClosedClientError
+
+        try:
+            self._work_off()
+        except (CancelledError, ClosedClientError):  # by the client, which lost its connection
+            raise self._without_scheduler() from None
+
+    def _work_off(self) -> None:
         threads = self._check_workers()
         waiting = deque(range(len(self._run)))
         while waiting or self._running:
@@ -195,15 +208,13 @@ class _Shards:
 
     def _finished(self) -> Iterator[Any]:
         """Yield the futures that have ended; waits for the first one."""
-        from distributed import CancelledError, wait
+        from distributed import wait
 
         silent_since = time.monotonic()
         while True:
             try:
                 yield from wait(list(self._running), LOG_EVERY_S, "FIRST_COMPLETED").done
                 return
-            except CancelledError:
-                raise self._without_scheduler() from None
             except TimeoutError:
                 if self._workers():
                     silent_since = time.monotonic()
@@ -211,24 +222,29 @@ class _Shards:
                     raise self._without_workers() from None
 
     def _workers(self) -> dict[str, int]:
-        """Return the number of threads of each worker."""
+        """Return the number of threads of each worker; tell who has gone since the last call."""
+        if self._client.scheduler is None:  # it has tried to connect again, in vain
+            raise self._without_scheduler()
         try:
             threads: dict[str, int] = self._client.nthreads()
         except OSError:
             raise self._without_scheduler() from None
+        for worker in sorted(self._known - threads.keys()):
+            text = "the Dask worker %s has gone: its shards go to other workers"
+            self._logger.warning(text, worker)
+        self._known = set(threads)
         return threads
 
     def _without_scheduler(self) -> FaceOpsError:
         return FaceOpsError(
-            f"the Dask scheduler at {self._client.scheduler.address} has gone away or was started "
-            "anew. What is done is kept: run it again to continue."
+            f"the Dask scheduler at {self._address} has gone away, was started anew, or cannot be "
+            "reached. What is done is kept: run it again to continue."
         )
 
     def _without_workers(self) -> FaceOpsError:
-        address = self._client.scheduler.address
         return FaceOpsError(
-            f"the Dask scheduler at {address} has had no workers for {NO_WORKER_S} s; start some "
-            f"with `dask worker {address}`, and run it again to continue."
+            f"the Dask scheduler at {self._address} has had no workers for {NO_WORKER_S} s; start "
+            f"some with `dask worker {self._address}`, and run it again to continue."
         )
 
     def _count(self, shard: Shard, failure: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
@@ -176,6 +177,20 @@ def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: 
     assert done.stderr.count("\n") == 1
 
 
+def test_prefect_logs_no_traceback_of_an_error_that_is_a_sentence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import flows  # noqa: F401
+
+    for error in (FaceOpsError("the share is gone."), ValueError("a bug")):
+        try:
+            raise error
+        except Exception as caught:
+            logging.getLogger("prefect.flow_runs").exception("it failed: %r", caught)
+    assert "it failed: FaceOpsError('the share is gone.')\n" in caplog.text
+    assert caplog.text.count("Traceback") == caplog.text.count("raise error") == 1
+
+
 def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     from flows.identify import check_arguments, load_model
     from flows.on_dask import Sharding
@@ -195,6 +210,12 @@ def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_pa
             check_arguments(*folders, Sharding())
     with pytest.raises(UsageError, match="not a UTF-8 path"):
         load_model(str(raw), "float32", gallery, print)
+    for out, state, sentence in (
+        ("s3://archive/found", gallery, "holds a gallery"),
+        ("found", tmp_path / "state", "--state is for an --out that is a URL"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            Sharding(state=str(state)).results(out, photos)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["gallery.json"]
 
 

@@ -9,15 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.shard import ShardJob, ShardRun, versions
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.presence import PhotoList
+from faceops.identification.state.schema import method_of
 from faceops.identification.state.shard_place import PLACE_FILE
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import count, rows_of
@@ -147,6 +151,33 @@ def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
     identify(photos, Gallery.open(gallery_dir), bundle, alone, SETTINGS)
     assert rows_of(alone) == rows_of(out)
     assert not list(shared.iterdir()) and not (out / PLACE_FILE).exists()
+
+
+def test_a_scheduler_that_stays_away_is_one_sentence(
+    cluster: Cluster, bundle: Bundle, tmp_path: Path
+) -> None:
+    from distributed import Client
+    from prefect.logging import disable_run_logger
+
+    from flows.on_dask import _Shards, _source_of
+
+    scheduler = cluster.scheduler()
+    job = ShardJob(_source_of(bundle), SETTINGS, str(tmp_path), str(tmp_path), versions())
+    method, photos = method_of(bundle.release, 0), PhotoList(tmp_path, [], {})
+    with (
+        closing(FaceStore(tmp_path / "state.sqlite", method, SETTINGS.limits)) as store,
+        Client(cluster.address, timeout=1, set_as_default=False) as client,
+        disable_run_logger(),
+    ):
+        run = ShardRun(job, photos, store, bundle.release.embedding_size, 32)
+        shards = _Shards(run, client, lambda given: client.submit(time.sleep, 60))
+        scheduler.kill()
+        for _ in range(600):
+            if client.status == "closed":  # it has tried to connect again, in vain
+                break
+            time.sleep(0.1)
+        with pytest.raises(FaceOpsError, match=r"or cannot be reached. What is done is kept"):
+            shards.work_off()
 
 
 def test_a_wrong_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

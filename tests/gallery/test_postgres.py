@@ -164,15 +164,17 @@ def test_the_server_releases_the_lock_of_a_killed_process(storage: PostgresStora
 
 
 def test_a_server_that_is_restarted_during_a_change_loses_nothing(
-    storage: PostgresStorage, postgres_server: PostgresServer
+    storage: PostgresStorage, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with locked_gallery(storage) as gallery:
         changed = gallery.with_faces([make_face(storage, "Ben", 4)])
         postgres_server.stop()
-        starting = threading.Timer(0.5, postgres_server.start)
+        starting = threading.Timer(1.5, postgres_server.start)
         starting.start()
         changed.save()  # waits for the server, and takes the lock again
         starting.join()
+        (told,) = caplog.messages
+        assert f"{storage.address} does not answer (" in told and "trying again" in told
         with pytest.raises(InUseError):
             rename(reopened(storage), "Zoë", "Ada")
     postgres_server.stop()

@@ -3,6 +3,7 @@
 A gallery is a schema of its own, faceops_NAME, so rights, backups and VACUUM are of one gallery.
 """
 
+import logging
 import os
 import re
 import socket
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60.0  # how long a transaction is repeated while a server does not answer
 FIRST_PATIENCE_S = 5.0  # as long as it has never answered
-_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # and so on
+_WAITS_S, _TOLD_S = (0.1, 0.2, 0.5, 1.0, 2.0), 1.0  # and so on; users are told of the pause _TOLD_S
 # SQLSTATE: the connection was lost, the server stops or starts, has too many clients; deadlocks.
 _TRANSIENT = re.compile(r"08...|57P0[123]|53300|40001|40P01")
 # What a server says that answers, but not yet; other FATAL messages are final.
 _STARTING = re.compile("database system is|too many|terminating")
 LOCK_CLASS = 0x0FACE095  # of advisory locks; the other half of the key is from the schema's name
+_LOG = logging.getLogger("faceops.gallery")
 _Result = TypeVar("_Result")
 
 
@@ -115,7 +117,11 @@ class Database:
                 patience = PATIENCE_S if self._has_answered else FIRST_PATIENCE_S
                 if not self._may_pass(error) or time.monotonic() - started > patience:
                     raise self._reported(error) from None
-            time.sleep(next(waits, _WAITS_S[-1]))
+                wait = next(waits, _WAITS_S[-1])
+                if wait == _TOLD_S:
+                    text = "%s does not answer (%s): trying again for up to %g s"
+                    _LOG.warning(text, self.address.shown, _first_line(error), patience)
+            time.sleep(wait)
 
     def _may_pass(self, error: Any) -> bool:
         if state := error.sqlstate:
