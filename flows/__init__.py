@@ -10,13 +10,20 @@ from faceops.base.shortage import user_error
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Take the traceback from a record of Prefect about an error that is a sentence for users."""
+_FLOWS, _TASKS = "prefect.flow_runs", "prefect.task_runs"
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Take the traceback from a record of Prefect about an error that is a sentence for users.
+
+    Of a flow's run, the final state tells it too.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, Exception) and user_error(error) is not None:
-        record.exc_info = None
-    return True
+    if not isinstance(error, Exception) or user_error(error) is None:
+        return True
+    record.exc_info = None
+    return record.name != _FLOWS
 
 
-for _name in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(_name).addFilter(_without_traceback)
+for _name in (_FLOWS, _TASKS):
+    logging.getLogger(_name).addFilter(_is_told)

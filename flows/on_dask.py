@@ -123,7 +123,8 @@ def _connected(address: str) -> Iterator[Any]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise FaceOpsError("--dask needs Dask: pip install 'faceops[dask]'.") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are told by what follows
+    for name in ("distributed", "distributed.client"):  # errors are told by what follows
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_S}) as runner:
         try:
             runner.client  # noqa: B018  connects
@@ -229,7 +230,7 @@ class _Shards:
             threads: dict[str, int] = self._client.nthreads()
         except OSError:
             raise self._without_scheduler() from None
-        for worker in sorted(self._known - threads.keys()):
+        for worker in sorted(self._known - threads.keys()) if threads else ():
             text = "the Dask worker %s has gone: its shards go to other workers"
             self._logger.warning(text, worker)
         self._known = set(threads)

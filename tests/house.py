@@ -112,15 +112,15 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 290, aim=220),
-        Measure("src: lines", lines(source), 51_655, aim=26_000),
+        Measure("src: lines", lines(source), 51_661, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.107, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 35_633, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 35_688, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            7_480,
+            7_812,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),

@@ -119,7 +119,7 @@ def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     from flows.identify import identify_folder
-    from flows.on_dask import Sharding
+    from flows.sharding import Sharding
 
     photos, alone, out = tmp_path / "photos", tmp_path / "alone", tmp_path / "out"
     shared = tmp_path / "shared"
