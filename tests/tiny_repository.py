@@ -81,5 +81,6 @@ def make_tiny(source: Path, root: Path) -> TinyRepository:
     tiny.run("faceops", "params", "use", "tiny.yaml")
     commit(root, "tiny")
     tiny.run("dvc", "repro")
+    commit(root, "built")
     tiny.run("faceops", "release", "register")
     return tiny
