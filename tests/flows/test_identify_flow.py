@@ -277,7 +277,7 @@ def test_a_running_server_records_the_run_and_its_table(
     assert not any(person in json.dumps(artifacts) for person in people)
 
 
-def test_a_served_flow_is_scheduled(
+def test_a_served_flow_is_scheduled_and_runs(
     repository: Path,
     synthetic_set: Path,
     sface_bundle: Path,
@@ -286,6 +286,8 @@ def test_a_served_flow_is_scheduled(
     prefect_server: str,
 ) -> None:
     # Prefect's server with SQLAlchemy 2.1 takes the schedule and never makes a run of it.
+    place = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_server}
+    env = {**os.environ, **place, "TZ": "Asia/Kolkata"}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [
@@ -294,12 +296,7 @@ def test_a_served_flow_is_scheduled(
                 *("--bundle", str(sface_bundle), "--serve", "--cron", "0 3 1 1 *"),
             ],
             cwd=repository,
-            env={
-                **os.environ,
-                "PREFECT_HOME": str(tmp_path),
-                "PREFECT_API_URL": prefect_server,
-                "TZ": "Asia/Kolkata",
-            },
+            env=env,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -316,6 +313,12 @@ def test_a_served_flow_is_scheduled(
         said = (tmp_path / "log").read_text("utf-8")
         assert "in Asia/Kolkata (this machine's time zone); the next runs:" in said
         assert said.count("-01-01 03:00 UTC+0530") == 3
+        at_once = ["prefect", "deployment", "run", "identify/identify", "--watch"]
+        ran = subprocess.run(
+            [sys.executable, "-m", *at_once], env=env, capture_output=True, text=True, timeout=300
+        )
+        assert ran.returncode == 0, ran.stdout + (tmp_path / "log").read_text("utf-8")
+        assert (tmp_path / "out" / "report.html").is_file()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
