@@ -241,13 +241,7 @@ def test_users_without_rights_are_told_and_naming_goes_on(
     postgres_server.execute(f"GRANT USAGE ON SCHEMA faceops_{name} TO {user}")
     postgres_server.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA faceops_{name} TO {user}")
     reader = gallery_place(postgres_server.address(name, user))
-    gallery = Gallery.open(reader)
-    assert gallery.people == ["Ann Lee", "Zoë"]
-    assert isinstance(reader, PostgresStorage)
-    for _ in ("no cache", "of another user"):
-        (found,) = reader.nearest_people(unit_mean(gallery, "Zoë")[None], 1)
-        assert found == [("Zoë", pytest.approx(1))]
-        storage.nearest_people(gallery.embeddings[:1], 1)
+    assert Gallery.open(reader).people == ["Ann Lee", "Zoë"]
     assert not remember_output(reader, tmp_path)
     with pytest.raises(FaceOpsError, match="cannot be changed by this user"):
         rename(reader, "Zoë", "Ada")
@@ -311,47 +305,26 @@ def test_both_backends_name_the_same_people(
     assert output_folders(storage).folders[-1] == tmp_path / "out1"
 
 
-def test_search_in_the_database_finds_the_nearest_people(
-    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+def test_programs_can_search_by_the_statement_in_the_documentation(
+    postgres_server: PostgresServer, repository: Path
 ) -> None:
-    monkeypatch.setattr("faceops.gallery.postgres.search._SAMPLE", 40)
     storage = postgres_server.new_gallery()
-    queries = np.stack([unit(number) for number in range(1000, 1010)])
-
-    def agrees(gallery: Gallery) -> bool:
-        """Whether the people and cosines are those of the gallery in memory."""
-        people = np.array([unit_mean(gallery, person) for person in gallery.people])
-        cosines = queries @ people.T
-        found = storage.nearest_people(queries, 5)
-        for row, expected in zip(found, cosines, strict=True):
-            names = [gallery.people[place] for place in np.argsort(-expected)[:5]]
-            assert [name for name, _ in row] == names
-            np.testing.assert_allclose([cosine for _, cosine in row], np.sort(-expected)[:5] * -1,
-                                       atol=1e-6)  # fmt: skip
-        return True
-
     gallery = Gallery(storage, CONTRACT, SIZE).with_faces(
-        replace(make_face(storage, f"P{number % 90}", 1), embedding=unit(number))
-        for number in range(180)
+        replace(make_face(storage, f"P{number}", 1), embedding=unit(number)) for number in range(50)
     )
     gallery.save()
-    assert agrees(gallery)
-    more = (
-        replace(make_face(storage, f"P{number}", 1), embedding=unit(500 + number))
-        for number in range(80, 120)
+    page = (repository / "docs" / "scale.md").read_text("utf-8")
+    statement = page.partition("```sql\nSELECT person")[2].partition("```")[0]
+    schema = f"faceops_{storage._address.gallery}"
+    statement = "SELECT person" + statement.replace("faceops_archive", schema)
+    query = unit(100)
+    rows = postgres_server.execute(
+        statement.replace("$1", "%s::vector"), *[str(query.tolist())] * 2
     )
-    gallery = Gallery.open(storage).with_faces(more)
-    gallery.save()
-    assert agrees(gallery)
-    gallery = Gallery.open(storage).without(np.arange(220) % 2 == 0)
-    gallery.save()
-    assert agrees(gallery)
-    assert len(storage.nearest_people(queries, 400)[0]) == len(gallery.people)
-
-
-def unit_mean(gallery: Gallery, person: str) -> np.ndarray:
-    mean = gallery.embeddings[gallery.faces.where("person", [person])].mean(axis=0)
-    return np.asarray(mean / np.linalg.norm(mean))
+    cosines = gallery.embeddings @ query
+    best = np.argsort(-cosines)[: len(rows)]
+    assert len(rows) == 10 and [name for name, _ in rows] == [gallery.persons[row] for row in best]
+    np.testing.assert_allclose([cosine for _, cosine in rows], cosines[best], atol=1e-6)
 
 
 def unit(seed: int) -> np.ndarray:

@@ -29,7 +29,7 @@ _WAITS_S, _TOLD_S = (0.1, 0.2, 0.5, 1.0, 2.0), 1.0  # and so on; users are told 
 _TRANSIENT = re.compile(r"08...|57P0[123]|53300|40001|40P01")
 # What a server says that answers, but not yet; other FATAL messages are final.
 _STARTING = re.compile("database system is|too many|terminating")
-LOCK_CLASS = 0x0FACE095  # of advisory locks; the other half of the key is from the schema's name
+_LOCK_CLASS = 0x0FACE095  # of advisory locks; the other half of the key is from the schema's name
 _LOG = logging.getLogger("faceops.gallery")
 _Result = TypeVar("_Result")
 
@@ -158,7 +158,7 @@ class Database:
 
     @property
     def _key(self) -> tuple[int, str]:
-        return LOCK_CLASS, self.schema
+        return _LOCK_CLASS, self.schema
 
     def _take_lock(self, db: "Connection[Any]") -> None:
         for wait in (0.1, 0.2, 0.5, 0):  # a process that was killed is noticed in a moment
@@ -206,7 +206,7 @@ class Database:
             return
         with db.transaction():
             db.execute(
-                "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK_CLASS + 1, self.schema)
+                "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS + 1, self.schema)
             )
             self._find_or_make_schema(db)
             (before,) = db.execute("SELECT coalesce(max(version), 0) FROM version").fetchone() or (

@@ -12,7 +12,6 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import json_texts
 from faceops.gallery.postgres.connection import PATIENCE_S, Database
 from faceops.gallery.postgres.rows import BLOCK, read_ids, read_vectors
-from faceops.gallery.postgres.search import people_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -45,8 +44,6 @@ def purge(database: Database) -> list[str]:
         lambda db: db.execute("SELECT name FROM unpurged ORDER BY name").fetchall()
     )
     left = []
-    if names:
-        database.write(_drop_people)
     for (name,) in names:
         if problem := _rewrite(database, name):
             left.append(f"{database.address.shown}: removed rows of {name}: {problem}")
@@ -63,11 +60,6 @@ def purge(database: Database) -> list[str]:
             except FaceOpsError:
                 break  # only administrators may; the server does so in minutes
     return left
-
-
-def _drop_people(db: "Connection[Any]") -> None:
-    for name in people_tables(db):
-        db.execute(f"DROP TABLE {name}")
 
 
 def _rewrite(database: Database, name: str) -> str:
@@ -110,8 +102,6 @@ def cells(database: Database) -> Iterator[tuple[str, str | memoryview]]:
                 if text.startswith("{"):
                     inner = json_texts(json.loads(text))
                     yield from ((f"{table}.{column}", one) for one in inner)
-    for name in database.read(people_tables) if database.version else ():
-        yield from ((name, person) for (person,) in _all(database, f"SELECT person FROM {name}"))
     for number, size in _all(
         database, "SELECT vectors, (statement::json ->> 'embedding_size')::int FROM gallery"
     ):

@@ -27,7 +27,6 @@ from faceops.gallery.postgres.rows import (
     write_faces,
     write_vectors,
 )
-from faceops.gallery.postgres.search import nearest_people
 from faceops.gallery.postgres.tables import vectors_table
 
 if TYPE_CHECKING:
@@ -222,24 +221,6 @@ class PostgresStorage(GalleryStorage):
         except NotPermittedError as error:
             raise PermissionError(13, str(error)) from None
 
-    def nearest_people(self, queries: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
-        """Return the `k` people whose mean embedding is the most similar to each query.
-
-        For programs that keep no copy of the gallery. All people are compared, by one scan for all
-        queries, see `postgres.search`. The first search after a change takes seconds longer.
-
-        Args:
-            queries: float32 (Q, D), L2-normalised.
-
-        Returns:
-            Q lists of names and cosines to the means, the most similar first.
-
-        Raises:
-            UsageError, FaceOpsError: as `statement`.
-        """
-        self.statement()
-        return nearest_people(self._db, queries, k)
-
     def purge(self) -> list[str]:
         return purge(self._db)
 
@@ -290,7 +271,6 @@ class _Writing:
                 db.execute(text)
             write_vectors(db, number + 1, self.ids, faces.embeddings)
             db.execute(f"DROP TABLE IF EXISTS vectors_{number}")
-            db.execute(f"DROP TABLE IF EXISTS people_{number}")
             self.stale.discard(f"vectors_{number}")
             db.execute("DELETE FROM unpurged WHERE name=%s", (f"vectors_{number}",))
             return number + 1
