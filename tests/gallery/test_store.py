@@ -96,6 +96,19 @@ def test_damaged_embeddings_are_told_when_they_are_used(tmp_path: Path) -> None:
             gallery.embeddings  # noqa: B018
 
 
+def test_a_gallery_that_was_changed_before_it_was_read_is_not_called_lost(tmp_path: Path) -> None:
+    make_gallery(tmp_path, PEOPLE)
+    with locked_gallery(tmp_path) as gallery:
+        pass
+    rename(tmp_path, "Ann Lee", "Ann")
+    with pytest.raises(DamageError, match="was changed since it was read; run the command again"):
+        gallery.embeddings  # noqa: B018
+    segment_of(tmp_path).unlink()
+    segment_of(tmp_path, copy=True).unlink()
+    with pytest.raises(DamageError, match="names and embeddings are lost"):
+        Gallery.open(tmp_path)
+
+
 def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
     make_gallery(tmp_path, PEOPLE)
     before, file = FolderStorage(tmp_path).stamp(), tmp_path / GALLERY_FILE

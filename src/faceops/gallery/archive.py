@@ -35,7 +35,7 @@ from faceops.gallery.folder import (
 )
 from faceops.gallery.outputs import has_content
 from faceops.gallery.storage import GalleryPlace, storage_of
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.store import Gallery
 
 ARCHIVE_VERSION = 1
 _FORMAT = 2  # of the gallery in an archive: all faces in one file, whatever was changed before
@@ -154,8 +154,7 @@ def import_gallery(archive: Path, place: GalleryPlace) -> Gallery:
             raise FaceOpsError(f"{archive} cannot be imported ({error}).") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    with locked_gallery(place) as gallery:
-        return gallery
+    return Gallery.open(place)
 
 
 def _copy(source: GalleryStorage, target: GalleryStorage) -> None:

@@ -168,6 +168,11 @@ class FolderStorage(GalleryStorage):
         try:
             found = parse(self._copy_of(path))
         except DAMAGED:
+            is_segment = path.parent.name == SEGMENTS_FOLDER
+            if is_segment and int(path.stem, 16) not in self._manifest([])[1]:
+                raise DamageError(
+                    f"{self.path} was changed since it was read; run the command again."
+                ) from None
             advice = f"run `faceops gallery repair --gallery {self.path}`"
             if path.name == GALLERY_FILE and self._is_early():
                 raise DamageError(f"{what}; the faces are in {FACES_FILE}: {advice}.") from None
@@ -294,8 +299,8 @@ class FolderStorage(GalleryStorage):
             )
             return
         # First, since an old gallery.json lists what is removed below. Segments never change.
-        lasting = [path for path in self.files()[1:] if self._copy_of(path).is_file()]
-        self.mend_copies([path for path in self.files() if path not in lasting])
+        first, *rest = self.files()
+        self.mend_copies([first, *(path for path in rest if not self._copy_of(path).is_file())])
         for path in self.unlisted(segments):
             path.unlink(missing_ok=True)
 

@@ -160,9 +160,9 @@ def unalias(gallery_dir: GalleryPlace, name: str, *, by: str = "") -> str:
     A person who gets the name from now on is another one for the journal too.
     """
     with locked_people(gallery_dir) as people:
-        gallery, name = people.gallery, display_name(name)
+        name = display_name(name)
         key = person_key(name)
-        if key not in gallery.aliases:
+        if key not in people.gallery.aliases:
             raise FaceOpsError(
                 f"{name} is not an earlier name of a person in the gallery {gallery_dir}; "
                 "`faceops people list` shows the earlier names."
@@ -170,9 +170,10 @@ def unalias(gallery_dir: GalleryPlace, name: str, *, by: str = "") -> str:
         if not people.find(name) and people.decisions.person_named(name):
             another = Entry(Action.NAME, person=new_person(), detail=name, by=by)
             people.decide([replace(another, batch=new_batch())])
-        others = {old: new for old, new in gallery.aliases.items() if old != key}
-        gallery.with_aliases(others).save()
-        return gallery.aliases[key]
+        others = dict(people.gallery.aliases)
+        kept = others.pop(key)
+        people.gallery.with_aliases(others).save()
+        return kept
 
 
 @dataclass(frozen=True)
