@@ -41,7 +41,9 @@ RUN for name in torch torchvision onnx onnxscript dvc safetensors imagehash matp
   && uv pip install -c requirements.lock --overrides without.txt '.[s3,postgres,dask]' boto3 \
   && sh slim.sh /opt/faceops/lib/python3*/site-packages
 COPY flows /opt/faceops/flows
-RUN PYTHONPATH=/opt/faceops /opt/faceops/bin/python -m flows.identify --help >/dev/null
+# Also what only a run loads.
+RUN PYTHONPATH=/opt/faceops /opt/faceops/bin/python -c \
+  "import flows.identify, great_expectations, mlflow, prefect_dask, s3fs, scipy.sparse"
 
 FROM builder AS rebuild-builder
 # Triton is for torch.compile, which needs a C++ compiler too; headers and checks are for builds.

@@ -48,7 +48,7 @@ echo "host all all all scram-sha-256" >>/tmp/files/pg_hba.conf
 exec {PROGRAMS}/postgres -D /tmp/files -k /tmp -h '*'
 """
 PUT = "import s3fs; s3fs.S3FileSystem().put('/photos/', 'faceops/photos/', recursive=True)"
-PATIENCE_S = 300
+PATIENCE_S = 900
 PEOPLE, SHARD_PHOTOS = 20, 4
 DEPLOYED = ["prefect", "deployment"]
 
@@ -76,7 +76,6 @@ class Services:
             self.services[f"{second}-2"] = self.services[second]
         self.containers = Containers()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.figures: dict[str, tuple[float, float]] = {}
         addresses = {name: f"10.89.0.{host}" for host, name in enumerate(self.services, 2)}
         output("ip", "link", "add", "name", "services", "type", "bridge")
         output("ip", "address", "add", "10.89.0.1/24", "dev", "services")
@@ -137,13 +136,12 @@ class Services:
         with (self.scratch / f"{name}.log").open("wb") as log:
             streams = {"stdout": log, "stderr": subprocess.STDOUT}
             self.processes[name] = subprocess.Popen(command, start_new_session=True, **streams)
-        cost = self.wait_for(name, check) if check else 0.0
+        cost = f", {self.wait_for(name, check):.2f} s of CPU for a health check" if check else ""
         if service["restart"] == "no" and self.processes[name].wait():
             self.fail(name)
         if name == "postgres":
             self.create_databases()
-        self.figures[name] = time.monotonic() - begin, cost
-        print(f"{name:<12}{self.figures[name][0]:6.1f} s", flush=True)
+        print(f"{name}: {time.monotonic() - begin:.1f} s{cost}", flush=True)
 
     def wait_for(self, name: str, command: list[str]) -> float:
         """Repeat a command until it succeeds; return the CPU seconds of the last time."""
@@ -181,33 +179,27 @@ class Services:
             self.fail(name)
 
     def report(self) -> None:
-        """Print what servers know of the runs, and what the services took."""
+        """Print what servers know of the runs, and the memory of the services."""
         api = "http://prefect:4200/api"
         for what in ("flow_runs", "task_runs"):
             runs = httpx.post(f"{api}/{what}/filter", json={}).raise_for_status().json()
-            names = sorted(f"{run['name']} {run['state_type']}" for run in runs)
+            names = [f"{run['name']} {run['state_name']}" for run in runs if run["start_time"]]
             print(f"Prefect's {what}: {', '.join(names)}")
         client = mlflow.MlflowClient("http://mlflow:5000")
         for run in client.search_runs([each.experiment_id for each in client.search_experiments()]):
             files = [file.path for file in client.list_artifacts(run.info.run_id)]
             print(f"MLflow's run: {run.info.run_name} {run.info.status} {files}")
-        print("service: seconds to healthy; CPU seconds of a health check; peak memory")
         for name, process in self.processes.items():
             if process.poll() is None:
                 server = psutil.Process(process.pid)
-                texts = [
-                    Path(f"/proc/{each.pid}/status").read_text("utf-8")
-                    for each in (server, *server.children(recursive=True))
-                ]
-                peaks = [int(text.split("VmHWM:")[1].split()[0]) for text in texts]
-                seconds, cost = self.figures[name]
-                print(f"{name:<12}{seconds:6.1f}{cost:6.2f}{sum(peaks) / 1024:6.0f} MiB")
+                each = [one.memory_info().rss for one in (server, *server.children(recursive=True))]
+                print(f"{name}: {sum(each) / 2**20:.0f} MiB")
 
     def stop(self) -> None:
         """End all processes."""
-        for process in reversed(self.processes.values()):
+        for process in self.processes.values():
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self.containers.close()
         output("umount", "/etc/hosts")
@@ -287,7 +279,7 @@ def main() -> None:
                 services.report()
             finally:
                 services.stop()
-    sys.exit("\n".join(problems))
+    sys.exit("\n".join(problems) or None)
 
 
 if __name__ == "__main__":

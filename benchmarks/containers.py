@@ -235,7 +235,7 @@ def main() -> None:
                 problems += [f"{target} {problem}" for problem in found]
     finally:
         containers.close()
-    sys.exit("\n".join(problems))
+    sys.exit("\n".join(problems) or None)
 
 
 if __name__ == "__main__":

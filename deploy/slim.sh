@@ -6,9 +6,8 @@
 set -eu
 cd "$1"
 rm -rf pip pip-* setuptools setuptools-* pkg_resources _distutils_hack distutils-precedence.pth \
-  onnxruntime/capi/libonnxruntime.so* onnxruntime/tools onnxruntime/transformers \
-  pyarrow/*flight* pyarrow/include pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.* \
-  numpy/f2py numpy/distutils
+  onnxruntime/capi/libonnxruntime.so* onnxruntime/tools onnxruntime/transformers numpy/distutils \
+  pyarrow/*flight* pyarrow/include pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.*
 # Of Amazon's services only the store, and those that give its keys.
 [ ! -d botocore/data ] || find botocore/data -mindepth 1 -maxdepth 1 -type d \
   ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -rf {} +
