@@ -7,6 +7,7 @@ import logging
 import shutil
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,7 +50,10 @@ def assert_no_secret(folder: Path, *outputs: str) -> None:
         ("postgres://u:sekret@h/db", "postgres://***@h/db"),
         ("s3://AKIA:se/kret@bucket/x", "s3://***@bucket/x"),
         ("s3:/AKIA:sekret@bucket/x is no folder", "s3:/***@bucket/x is no folder"),
+        ("s3:/AKIA:se/kret@bucket/x is no folder", "s3:/***@bucket/x is no folder"),
         ("s3:/bucket/x?token=sekret", "s3:/bucket/x?***"),
+        ("S3://bucket/x?X-Amz-Signature=sekret", "S3://bucket/x?***"),
+        ("at HTTPS://host/x?sig=sekret", "at HTTPS://host/x?***"),
         ("s3://bucket/a?versionId=sekret", "s3://bucket/a?***"),
         ("https://b.s3.amazonaws.com/a?X-Amz-Signature=sekret", "https://b.s3.amazonaws.com/a?***"),
         ("s3://bucket/a@b:c/d of me@home.jpg", "s3://bucket/a@b:c/d of me@home.jpg"),
@@ -60,6 +64,12 @@ def assert_no_secret(folder: Path, *outputs: str) -> None:
 def test_urls_lose_credentials_and_query(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
     assert str(FaceOpsError(text)) == shown
+
+
+def test_a_long_text_takes_no_longer_a_character() -> None:
+    start = time.process_time()
+    assert without_secrets("a" * 200_000) == "a" * 200_000
+    assert time.process_time() - start < 1
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -178,10 +188,11 @@ def test_urls_of_stores_and_databases_with_credentials_reach_no_message_or_file(
 ) -> None:
     gallery = shutil.copytree(gallery_dir, tmp_path / "gallery")
     monkeypatch.chdir(tmp_path)
-    url, own = f"s3://AKIA:{SECRET}@bucket/x", ["--gallery", str(gallery)]
+    url, own = f"s3://AKIA:ab/{SECRET}@bucket/x", ["--gallery", str(gallery)]
     for command in (
         ["identify", url, *own, "--out", "found"],
         ["identify", str(gallery), *own, "--out", url],
+        ["identify", f"S3://bucket/x?X-Amz-Signature={SECRET}", *own, "--out", "found"],
         ["enrol", url, *own],
         ["people", "forget", "Nobody", *own, "--gone", url],
         ["people", "forget", "Nobody", *own, "--out", url],

@@ -4,9 +4,12 @@ import logging
 from pathlib import Path
 from threading import Timer
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 
 from faceops.base import stores
 from faceops.base.errors import UsageError
@@ -98,6 +101,17 @@ def test_a_version_that_somebody_has_written_since_is_not_replaced(store: Object
     assert not store.exists("a.xmp")
 
 
+def test_a_changed_version_is_known_by_the_code_of_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = ObjectStore.at("memory://answers")
+    answer = {"Error": {"Code": "PreconditionFailed", "Message": "other words"}}
+    error = translate_boto_error(ClientError(answer, "PutObject"))
+    monkeypatch.setattr(store, "_request", Mock(side_effect=error))
+    with pytest.raises(ChangedError):
+        store.delete("a.xmp")
+
+
 def test_an_object_is_read_by_one_request_of_its_range(s3: S3) -> None:
     server, files = s3
     files.mkdir("one-request")
@@ -157,6 +171,7 @@ def test_a_listing_that_fails_at_its_second_page_raises(s3: S3) -> None:
         ("nonsense://x", "nonsense://x cannot be used (Protocol not known: nonsense)"),
         ("sftp://host/x", "sftp://host/x needs a package that is not installed; install it"),
         ("s3://key:password@bucket/x", "s3://***@bucket/x holds credentials or a query"),
+        ("s3://key:pass/word@bucket/x", "s3://***@bucket/x holds credentials or a query"),
         ("s3://bucket/x?token=secret", "s3://bucket/x?*** holds credentials or a query"),
     ],
 )
@@ -182,6 +197,7 @@ def test_credentials_are_never_shown(s3: S3, caplog: pytest.LogCaptureFixture) -
 def test_the_paths_of_the_engine_lead_to_objects() -> None:
     assert shown(place("s3://bucket/a/b.jpg")) == "s3://bucket/a/b.jpg"
     assert place("file:///a/b") == Path("/a/b")
+    assert place("hdfs://host:9000/a@b") == Path("hdfs://host:9000/a@b")
     assert shown(Path("/a/b")) == "/a/b"
     store, name = split(place("memory://bucket/a/b.jpg"))
     assert (store.url, name) == ("memory://bucket", "a/b.jpg")

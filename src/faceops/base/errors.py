@@ -4,13 +4,11 @@ import re
 
 # SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
 # With one slash it is a URL as `Path` writes it.
-_CREDENTIALS = re.compile(
-    r"(?<=:/)/(?:[^\s/:@]*:(?:[^\s?]*|[^\s/@]*)|(?<!postgresql://)[^\s/?#]*)@"
-    r"|(?<=:)/[^\s/:@]+:[^\s/@]*@"
-)
+_PAIR = r"[^\s/:@]*:(?:[^\s?]*|[^\s/@]*)"
+_CREDENTIALS = re.compile(rf"(?<=:/)/(?:{_PAIR}|(?<!postgresql://)[^\s/?#]*)@|(?<=:)/{_PAIR}@")
 # Shown is where a gallery in a database is: commands in messages need it.
 _PLACE = r"(?:(?:gallery|host|port|service|sslmode)=[\w./%-]*&?)+(?=[\s'\"<>),;:]|$)"
-_QUERY = re.compile(rf"([a-z][\w+.-]+:/[^\s?'\"<>]*\?)(?!{_PLACE})[^\s'\"<>)]+")
+_QUERY = re.compile(rf"(?<=[\w+.-]{{2}})(:/[^\s?'\"<>]*\?)(?!{_PLACE})[^\s'\"<>)]+")
 
 
 def without_secrets(text: str) -> str:

@@ -27,7 +27,7 @@ from faceops.base.progress import track
 PATIENCE_S = 120.0  # how long a request is repeated while the store does not answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # two letters: one is a drive of Windows
-_SECRET = re.compile(r"[^/]*:[^/]*@|[^?]*\?")
+_SECRET = re.compile(r"[^/\[]*:(?!\d+/).*@|[^?]*\?", re.S)  # [ is of an address, host:9/ a port
 _SHOWN = 200  # characters of a library's message
 # Stores in which an object is replaced at once, by one request; elsewhere it is renamed.
 _REPLACES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "memory"})
@@ -426,7 +426,8 @@ def _version(info: dict[str, Any]) -> str:
 
 
 def _is_changed(error: Exception) -> bool:
-    return "pre-condition" in str(error)  # s3fs's sentence for status 412
+    answer = getattr(error.__cause__, "response", None)  # of S3, a dict
+    return isinstance(answer, dict) and answer["Error"]["Code"] == "PreconditionFailed"
 
 
 def _is_transient(error: Exception) -> bool:
