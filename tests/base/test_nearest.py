@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import faceops.base.nearest
-from faceops.base.nearest import Index, nearest
+from faceops.base.nearest import Index, nearest, nearest_of_others
 
 
 @pytest.mark.parametrize("threads", [1, None])
@@ -23,6 +23,31 @@ def test_the_nearest_are_those_of_a_full_sort(k: int, threads: int | None) -> No
     assert similarities[:, :found] == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert (indices[:, found:] == -1).all()
     assert np.isneginf(similarities[:, found:]).all()
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_one_large_label_costs_the_others_nothing(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.random.default_rng(count).normal(size=(3000, 16)).astype(np.float32)
+    owners = np.repeat(np.arange(1500), 2)
+    owners[:1200] = 7777
+    queries, labels, searched = vectors[::3], owners[::3], 0
+
+    def counted(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal searched
+        searched += len(queries) * k
+        return nearest(queries, vectors, k)
+
+    monkeypatch.setattr(faceops.base.nearest, "nearest", counted)
+    indices, similarities = nearest_of_others(queries, labels, vectors, owners, count)
+    products = np.where(labels[:, None] == owners, -np.inf, queries @ vectors.T)
+    assert np.array_equal(indices, np.argsort(-products, axis=1)[:, :count])
+    expected = np.take_along_axis(products, indices, axis=1)
+    assert similarities == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert searched <= len(queries) * (count + 2)
+    alone = nearest_of_others(vectors[:2], owners[:2], vectors[:1200], owners[:1200], count)
+    assert (alone[0] == -1).all() and np.isneginf(alone[1]).all()
 
 
 @pytest.mark.parametrize(("queries", "gallery", "k"), [(0, 5, 2), (3, 0, 2), (3, 5, 0)])

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +21,13 @@ from faceops.cli import main
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import check_gallery
 from faceops.gallery.crops import load_crop
+from faceops.gallery.faces_file import FaceTable
 from faceops.gallery.folder import FolderStorage
 from faceops.gallery.journal import Action
 from faceops.gallery.outputs import output_folders, remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.postgres import connection
+from faceops.gallery.postgres import storage as module
 from faceops.gallery.postgres.storage import PostgresStorage
 from faceops.gallery.postgres.tables import MIGRATIONS
 from faceops.gallery.storage import gallery_place, storage_of
@@ -149,6 +153,33 @@ with gallery_place(sys.argv[1]).lock():
     print("locked", flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_reader_whose_embeddings_are_replaced_reads_the_new_ones(
+    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reader = module.read_faces, reopened(storage)
+    new = np.eye(3, SIZE, dtype=np.float32)
+
+    def replace_first(*arguments: Any) -> FaceTable:
+        monkeypatch.setattr(module, "read_faces", read)
+        with locked_gallery(storage) as gallery:
+            faces = gallery.faces.with_embeddings(new)
+            replace(gallery, contract_id="e" * 64, faces=faces).save()
+        return read(*arguments)
+
+    monkeypatch.setattr(module, "read_faces", replace_first)
+    found = Gallery.open(reader)
+    assert found.contract_id == "e" * 64
+    np.testing.assert_array_equal(found.embeddings, new)
+
+
+def test_a_gallery_that_was_dropped_is_told_at_once(storage: PostgresStorage) -> None:
+    storage._db.write(lambda db: db.execute("DROP TABLE gallery"))
+    start = time.monotonic()
+    with pytest.raises(FaceOpsError, match=r'cannot be used .*"gallery" does not exist'):
+        storage.statement()
+    assert time.monotonic() - start < connection.FIRST_PATIENCE_S
 
 
 def test_the_server_releases_the_lock_of_a_killed_process(storage: PostgresStorage) -> None:

@@ -25,6 +25,7 @@ _TRAINING = 40  # vectors for each list
 _CODED, _FEWEST = 20_000, 1_000  # vectors that codes are learnt from, at most and at least
 _BLOCK = 1 << 14  # vectors at a time: 8 MB of 128 numbers
 _QUERIES = 1 << 10  # that are searched at a time
+_MANY = 1_000  # vectors of one label, above which the others are copied to be searched alone
 _NUMBERS = 1 << 22  # of candidates that are compared exactly at a time: 16 MB
 _TOLD_AFTER_S = 2.0
 
@@ -99,8 +100,12 @@ def nearest_of_others(
     _, label = np.unique(np.concatenate([owners, labels]), return_inverse=True)
     owner, label = label[: len(owners)], label[len(owners) :]
     own = np.bincount(owner, minlength=len(queries) + len(owners))[label]  # may be as many nearest
-    order = np.argsort(own, kind="stable")  # most searches then need few neighbours
-    step = max(1, min(GALLERY_BLOCK, _NUMBERS // (int(own.max(initial=0)) + count + 1)))
+    for one in np.unique(label[own > _MANY]):
+        others, rows = np.flatnonzero(owner != one), np.flatnonzero(label == one)
+        found, similarities[rows] = nearest(queries[rows], vectors[others], count)
+        indices[rows] = np.where(found < 0, -1, np.append(others, -1)[found])
+    order = np.argsort(own, kind="stable")[: np.count_nonzero(own <= _MANY)]  # few neighbours first
+    step = max(1, min(GALLERY_BLOCK, _NUMBERS // (_MANY + count)))
     for start in track(range(0, len(order), step), what, after_s=_TOLD_AFTER_S):
         block = order[start : start + step]
         found, scores = nearest(queries[block], vectors, int(own[block].max()) + count)

@@ -27,6 +27,7 @@ FIRST_PATIENCE_S = 5.0  # as long as it has never answered
 _WAITS_S, _TOLD_S = (0.1, 0.2, 0.5, 1.0, 2.0), 1.0  # and so on; users are told of the pause _TOLD_S
 # SQLSTATE: the connection was lost, the server stops or starts, has too many clients; deadlocks.
 _TRANSIENT = re.compile(r"08...|57P0[123]|53300|40001|40P01")
+_NO_TABLE = "42P01"  # a re-embedding has dropped it; a new transaction sees the next one
 # What a server says that answers, but not yet; other FATAL messages are final.
 _STARTING = re.compile("database system is|too many|terminating")
 _LOCK_CLASS = 0x0FACE095  # of advisory locks; the other half of the key is from the schema's name
@@ -97,7 +98,7 @@ class Database:
 
     def _run(self, work: Callable[["Connection[Any]"], _Result], *, writes: bool) -> _Result:
         started, waits, outcome = time.monotonic(), iter(_WAITS_S), _Outcome[_Result]()
-        psycopg = _psycopg()
+        psycopg, missing = _psycopg(), 0
         while True:
             try:
                 with self._mutex:
@@ -115,7 +116,9 @@ class Database:
                     return outcome.result
             except psycopg.Error as error:
                 patience = PATIENCE_S if self._has_answered else FIRST_PATIENCE_S
-                if not self._may_pass(error) or time.monotonic() - started > patience:
+                missing += error.sqlstate == _NO_TABLE
+                may_pass = missing == 1 if error.sqlstate == _NO_TABLE else self._may_pass(error)
+                if not may_pass or time.monotonic() - started > patience:
                     raise self._reported(error) from None
                 wait = next(waits, _WAITS_S[-1])
                 if wait == _TOLD_S:
