@@ -194,8 +194,9 @@ def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
     near, cosines = (a[:, 0] for a in nearest_of_others(vectors, rows, vectors, rows, 1))
     order, others = np.argsort(rows, kind="stable"), np.bincount(rows)[rows] - 1
     starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    sums = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)[rows]
-    mean = ((sums - vectors) * vectors).sum(axis=1) / np.maximum(others, 1)
+    sums = np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64).astype(np.float32)
+    own = np.einsum("nd,nd->n", sums[rows], vectors) - np.einsum("nd,nd->n", vectors, vectors)
+    mean = own / np.maximum(others, 1)
     found: list[tuple[float, DoubtfulFace]] = []
     for at in np.flatnonzero((others > 0) & (near >= 0) & (cosines > mean)).tolist():
         other = shown.get(gallery.persons[near[at]], gallery.persons[near[at]])

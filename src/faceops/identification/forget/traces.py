@@ -8,6 +8,7 @@ import base64
 import codecs
 import contextlib
 import csv
+import filecmp
 import html
 import io
 import json
@@ -227,15 +228,9 @@ def _not_searched(error: Exception) -> str:
 
 
 def _is_copy(path: Path, other: Path) -> bool:
-    """Return whether two files of the same size have the same bytes."""
-    buffers = bytearray(CHUNK), bytearray(CHUNK)
-    with contextlib.suppress(OSError), path.open("rb") as one, other.open("rb") as two:
-        # After a part that is equal the rest of both buffers is equal too.
-        while (size := one.readinto(buffers[0])) == two.readinto(buffers[1]):
-            if buffers[0] != buffers[1]:
-                return False
-            if not size:
-                return True
+    """Return whether two files have the same bytes."""
+    with contextlib.suppress(OSError):
+        return filecmp.cmp(path, other, shallow=False)
     return False
 
 
