@@ -9,7 +9,6 @@ with pgvector of Debian, and moto's S3 server.
 """
 
 import argparse
-import json
 import os
 import re
 import resource
@@ -23,11 +22,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import mlflow
 import psutil
 import psycopg
+import s3fs
 import yaml
 
 from benchmarks.containers import MEMORY, ROOT, Containers, copy_album, output, wrong_names
@@ -49,7 +48,7 @@ exec {PROGRAMS}/postgres -D /tmp/files -k /tmp -h '*'
 """
 PUT = "import s3fs; s3fs.S3FileSystem().put('/photos/', 'faceops/photos/', recursive=True)"
 PATIENCE_S = 900
-PEOPLE, SHARD_PHOTOS = 20, 4
+PEOPLE = 20
 DEPLOYED = ["prefect", "deployment"]
 
 
@@ -134,8 +133,9 @@ class Services:
             command = self.command(name, words)
             check = self.command(name, check) if check else []
         with (self.scratch / f"{name}.log").open("wb") as log:
-            streams = {"stdout": log, "stderr": subprocess.STDOUT}
-            self.processes[name] = subprocess.Popen(command, start_new_session=True, **streams)
+            self.processes[name] = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
         cost = f", {self.wait_for(name, check):.2f} s of CPU for a health check" if check else ""
         if service["restart"] == "no" and self.processes[name].wait():
             self.fail(name)
@@ -172,9 +172,9 @@ class Services:
         """Run words as a service does, in its network, and return what they print."""
         return output(*self.command(name, words, more))
 
-    def run_deployment(self, name: str, *words: str) -> None:
+    def run_deployment(self, name: str, deployment: str) -> None:
         """Run a deployment of Prefect that a service serves, and wait for its end."""
-        command = self.command(name, [*DEPLOYED, "run", *words, "--watch"])
+        command = self.command(name, [*DEPLOYED, "run", deployment, "--watch"])
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
             self.fail(name)
 
@@ -231,15 +231,11 @@ def on_several_workers(services: Services, album: Path) -> str:
     inspect = services.command("identify", [*DEPLOYED, "inspect", "identify/identify"])
     services.wait_for("identify", inspect)
     print((services.scratch / "identify.log").read_text("utf-8").strip())
-    places = {"dask": "tcp://scheduler:8786", "shared": "s3://faceops/shards"}
-    given = json.dumps({"sharding": {"photos": SHARD_PHOTOS, **places}})
-    services.run_deployment("identify", "identify/identify", "--params", given)
-    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "of-s3"}
-    s3 = boto3.client("s3", endpoint_url="http://s3:8333", region_name="us-east-1", **keys)
-    names = [item["Key"] for item in s3.list_objects_v2(Bucket="faceops")["Contents"]]
-    print(f"in the bucket: {', '.join(name for name in names if '/photos/' not in name)}")
-    found = s3.get_object(Bucket="faceops", Key="results/faces.csv")["Body"].read()
-    return found.decode("utf-8")
+    services.run_deployment("identify", "identify/identify")
+    s3 = s3fs.S3FileSystem(key="key", secret="of-s3", endpoint_url="http://s3:8333")
+    names = [name for name in s3.find("faceops") if not name.endswith(".jpg")]
+    print(f"in the bucket: {', '.join(names)}")
+    return str(s3.cat_file("faceops/results/faces.csv"), "utf-8")
 
 
 FILES = {
