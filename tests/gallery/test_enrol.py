@@ -15,6 +15,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.quality import Quality
+from faceops.gallery import faces_file
 from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
 from faceops.gallery.check import check_gallery
 from faceops.gallery.enrol import enrol
@@ -67,6 +68,25 @@ def test_people_are_enrolled_once(people: Path, place: GalleryPlace, bundle: Bun
     assert gallery.people == names and check_gallery(place) == []
     again = enrol(people, place, bundle)
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 5, 0)
+
+
+def test_enrolling_known_photos_reads_no_embeddings_of_other_people(
+    people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceops.gallery.folder.SEGMENT_FACES", 1)
+    enrol(people, tmp_path / "g", bundle)
+    one = folders_in(people)[0]
+    for other in (path for path in people.iterdir() if path != one):
+        other.rename(tmp_path / other.name)
+    read, parse = [], faces_file.parse_embeddings
+
+    def noted(path: Path, count: int, size: int) -> np.ndarray:
+        read.append(path)
+        return parse(path, count, size)
+
+    monkeypatch.setattr(faces_file, "parse_embeddings", noted)
+    unchanged = enrol(people, tmp_path / "g", bundle).unchanged
+    assert 0 < unchanged == len(read) < 5
 
 
 def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(

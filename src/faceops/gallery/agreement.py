@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from faceops.base.nearest import EXACT_ROWS, nearest
+from faceops.gallery.faces_file import Embeddings
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from faceops.verification.normalisation import Cohort
@@ -169,11 +170,11 @@ class OtherPeople:
     """Faces of other people, to find those that are more like a face than its own person's.
 
     Args:
-        embeddings: float32 (M, D). Of more than `EXACT_ROWS` only the nearest are compared.
+        vectors: M, read at first use. Of more than `EXACT_ROWS` only the nearest are compared.
     """
 
-    def __init__(self, embeddings: np.ndarray, compare: Comparison) -> None:
-        self._embeddings, self._compare = embeddings, compare
+    def __init__(self, vectors: Embeddings, compare: Comparison) -> None:
+        self._vectors, self._compare = vectors, compare
         self._described: np.ndarray | None = None
 
     def near(self, faces: np.ndarray, left_out: np.ndarray | None = None) -> np.ndarray:
@@ -182,13 +183,13 @@ class OtherPeople:
         Args:
             left_out: bool (M,), rows that do not count.
         """
-        if len(self._embeddings) <= EXACT_ROWS:
+        if len(self._vectors) <= EXACT_ROWS:
             if self._described is None:
-                self._described = self._compare.describe(self._embeddings)
+                self._described = self._compare.describe(self._vectors.matrix())
             return self._described if left_out is None else self._described[~left_out]
-        rows = np.unique(nearest(faces, self._embeddings, COMPARED)[0])
+        rows = np.unique(nearest(faces, self._vectors.matrix(), COMPARED)[0])
         rows = rows if left_out is None else rows[~left_out[rows]]
-        return self._compare.describe(self._embeddings[rows])
+        return self._compare.describe(self._vectors.matrix()[rows])
 
 
 class Agreement:
@@ -201,7 +202,7 @@ class Agreement:
         self._compare = comparison(
             thresholds, bundle.verify, lambda count: thresholds.for_search(budget, count)
         )
-        self._others = OtherPeople(gallery.embeddings, self._compare)
+        self._others = OtherPeople(gallery.faces.vectors, self._compare)
 
     def unlike(self, person: str, embeddings: np.ndarray) -> np.ndarray:
         """Return which faces are unlike the person's, bool (N,), see `dissimilar_photos`.

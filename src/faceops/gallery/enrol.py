@@ -160,12 +160,15 @@ def _enrol_all(
         enrolment.enrol_new_photos(limits, threads)
         enrolled = enrolment.gallery()
         if not gallery.stamp or enrolled.faces is not gallery.faces:
-            enrolled.save()  # else the files and the results decided with them stay
+            enrolled = enrolled.save()  # else the files and the results decided with them stay
         remove_unfinished(gallery_dir)
+        changed = enrolment.changed & set(enrolled.people)
+        if changed:
+            enrolled.faces.vectors.matrix()  # before another process may change the files
     report = enrolment.report
     report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
-    if changed := enrolment.changed & set(enrolled.people):
+    if changed:
         report.lookalikes = find_lookalikes(enrolled, release.thresholds, bundle.verify, changed)
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report
@@ -211,7 +214,7 @@ class _Enrolment:
         self._by_place.clear()
         for face in self._loaded:
             self._add(face)
-        self._others = OtherPeople(faces.embeddings[~is_loaded], self._compare)
+        self._others = OtherPeople(faces.take(~is_loaded).vectors, self._compare)
 
     def gallery(self) -> Gallery:
         """Return the gallery as it is now."""

@@ -228,7 +228,7 @@ def open_or_create(
     storage = storage_of(place)
     if storage.exists():
         storage.prepare()
-        gallery = Gallery.open(place, contract_id)
+        gallery = Gallery.open(place, contract_id, is_locked=True)
         return gallery if gallery.crops_id else replace(gallery, crops_id=crops_id, stamp="")
     gallery = Gallery(place, contract_id, embedding_size, crops_id=crops_id)
     gallery.save()
