@@ -22,11 +22,15 @@ from types import TracebackType
 
 import s3fs
 
+from benchmarks import FACEOPS, timed
+
 ENROLLED = 100  # people
 SERVER_S = 300  # for a server to start
 BUCKET = "archive"
 PREFECT, SCHEDULER, STORE = "prefect", "distributed.cli.dask_scheduler", "benchmarks.cluster"
 WORKER = "distributed.cli.dask_worker"
+MODEL = ("--model", "published", "--precision", "float32")
+Rows = dict[str, list[dict[str, str]]]  # by table
 
 
 class Cluster:
@@ -40,7 +44,7 @@ class Cluster:
         self.processes = defaultdict[str, list[subprocess.Popen[bytes]]](list)
         self._folder, self._host = folder, host
         self._served = dict[str, tuple[str, ...]]()  # arguments by module
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, ("src", ".")))
         os.environ["PREFECT_HOME"] = str(folder / "prefect")
 
@@ -52,9 +56,13 @@ class Cluster:
             process.kill()
             process.wait()
 
+    def log(self, module: str) -> Path:
+        """Return the file with what the processes of a module print."""
+        return self._folder / f"{module}.log"
+
     def start(self, module: str, *arguments: str, inside: Sequence[str] = ()) -> None:
         """Run a module; `inside` is a command that runs the command after it."""
-        with (self._folder / f"{module}.log").open("ab") as log:
+        with self.log(module).open("ab") as log:
             command = [*inside, sys.executable, "-m", module, *arguments]
             process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log)
         self.processes[module].append(process)
@@ -106,21 +114,36 @@ class Cluster:
         return f"s3://{BUCKET}/photos"
 
 
-def choose(lfw: Path, photos: int, out: Path) -> tuple[Path, Path]:
-    """Copy photos and one photo each of people to enrol; return both folders."""
-    album, people = out / "album", out / "people"
-    found = sorted(lfw.glob("*/*.jpg"))[: photos + ENROLLED]
-    firsts = [path for path in found if path.stem.endswith("_0001")][:ENROLLED]
-    for path in firsts:
-        (people / path.parent.name).mkdir(parents=True)
-        shutil.copyfile(path, people / path.parent.name / path.name)
-    album.mkdir()
-    for path in [path for path in found if path not in set(firsts)][:photos]:
-        shutil.copyfile(path, album / path.name)
-    return album, people
+def choose(lfw: Path, photos: int, out: Path) -> tuple[Path, Rows]:
+    """Copy photos of LFW, enrol people in `out`/gallery, identify; what is there is kept.
+
+    Returns the folder of photos, and the rows of `faceops identify` in one process.
+    """
+    album, people, alone = out / "album", out / "people", out / "alone"
+    if not (alone / "faces.csv").is_file():
+        found = sorted(lfw.glob("*/*.jpg"))[: photos + ENROLLED]
+        firsts = [path for path in found if path.stem.endswith("_0001")][:ENROLLED]
+        for path in firsts:
+            (people / path.parent.name).mkdir(parents=True)
+            shutil.copyfile(path, people / path.parent.name / path.name)
+        album.mkdir()
+        for path in [path for path in found if path not in set(firsts)][:photos]:
+            shutil.copyfile(path, album / path.name)
+        release = ("--gallery", out / "gallery", *MODEL)
+        timed(*FACEOPS, "enrol", people, *release)
+        timed(*FACEOPS, "identify", album, *release, "--out", alone)
+    return album, rows(alone)
 
 
-def rows(out: Path) -> dict[str, list[dict[str, str]]]:
+def copy_gallery(out: Path, database: str) -> None:
+    """Copy the gallery that `choose` made into a database."""
+    copy = out / "gallery.tar"
+    copy.unlink(missing_ok=True)
+    timed(*FACEOPS, "gallery", "export", copy, "--gallery", out / "gallery")
+    timed(*FACEOPS, "gallery", "import", copy, "--gallery", database)
+
+
+def rows(out: Path) -> Rows:
     """Return the rows of a run's tables without what differs from run to run."""
     tables = {}
     for name in ("faces.csv", "unknown.csv"):

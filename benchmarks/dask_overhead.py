@@ -13,8 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import FACEOPS, timed
-from benchmarks.cluster import Cluster, choose, rows
+from benchmarks import timed
+from benchmarks.cluster import MODEL, Cluster, choose, rows
 
 
 def main() -> None:
@@ -30,17 +30,17 @@ def main() -> None:
     out = args.out.resolve()
     seconds: dict[str, list[float]] = {"threads": [], "Dask": []}
     different = []
+    album, expected = choose(args.lfw, args.photos, out)
+    release = ("--gallery", str(out / "gallery"), *MODEL)
     with Cluster(out) as cluster:
-        album, people = choose(args.lfw, args.photos, out)
-        release = ("--gallery", out / "gallery", "--model", "published", "--precision", "float32")
-        timed(*FACEOPS, "enrol", people, *release)
-        timed(*FACEOPS, "identify", album, *release, "--out", out / "alone")
         cluster.serve_prefect()
         address = cluster.serve_scheduler()
         cluster.add_workers(address, args.workers)
         dask = ("--dask", address, "--shared", str(out / "shared"))
         command = (sys.executable, "-m", "flows.identify")
-        timed(*command, people, *release, "--out", out / "warm", "--shard-photos", "32", *dask)
+        timed(
+            *command, out / "people", *release, "--out", out / "warm", "--shard-photos", "32", *dask
+        )
         flow = (*command, album, *release)
         for number in range(args.times):
             order = list(seconds) if number % 2 else list(seconds)[::-1]
@@ -50,7 +50,7 @@ def main() -> None:
                 where = (*where, *(dask if name == "Dask" else ()))
                 seconds[name].append(timed(*flow, *where).seconds)
                 print(f"{name}: {seconds[name][-1]:.1f} s", flush=True)
-                if rows(found) != rows(out / "alone"):
+                if rows(found) != expected:
                     different.append(found.name)
     print("| way | seconds, median | photos/s |\n| --- | ---: | ---: |")
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}

