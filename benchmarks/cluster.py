@@ -16,6 +16,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -112,6 +113,12 @@ class Cluster:
         store.mkdir(BUCKET)
         store.put(f"{album}/", f"{BUCKET}/photos/", recursive=True)
         return f"s3://{BUCKET}/photos"
+
+    def fetch(self, name: str, to: Path) -> Path:
+        """Copy a folder of the bucket, if it is there, to `to`; return that."""
+        with suppress(FileNotFoundError):
+            s3fs.S3FileSystem().get(f"{BUCKET}/{name}/", f"{to}/", recursive=True)
+        return to
 
 
 def choose(lfw: Path, photos: int, out: Path) -> tuple[Path, Rows]:

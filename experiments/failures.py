@@ -5,8 +5,9 @@
 A run is `python -m flows.identify` with photos, shards and results in an S3 store, the gallery in
 PostgreSQL, and two workers of Dask, which a supervisor starts again when they end; all servers run
 on this machine. The command is run again until it ends well. The rows of faces.csv and unknown.csv,
-without the id of the run, are compared with those of one undisturbed `faceops identify`. Workers or
-the driver are cut off by a network namespace, which takes root and `ip`.
+without the id of the run, as they are in the store, are compared with those of one undisturbed
+`faceops identify`. Workers or the driver are cut off by a network namespace, which takes root and
+`ip`.
 """
 
 import os
@@ -252,7 +253,7 @@ def main() -> int:
         print("| --- | --- | --- | --- |", flush=True)
         for name in args.rows:
             codes = world.run(ROWS[name], here / name)
-            counts = compare(world.out, expected)
+            counts = compare(cluster.fetch(name, here / f"{name}-copy"), expected)
             wrong += sum(counts) + abs(codes[-1])
             cells = (ROWS[name].name, *(", ".join(map(str, each)) for each in (codes, counts)))
             print(f"| {' | '.join((*cells, '<br>'.join(world.messages())))} |", flush=True)
