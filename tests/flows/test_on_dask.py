@@ -43,8 +43,7 @@ class Cluster:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def _start(self, what: str, *options: str) -> subprocess.Popen[bytes]:
-        number = len(self._processes)
-        with (self._folder / f"{what}{number}.log").open("wb") as log:
+        with (self._folder / f"{what}{len(self._processes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{what}", *options, "--no-dashboard"],
                 cwd=self._folder,  # without the folder flows/
@@ -124,8 +123,7 @@ def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
     from flows.identify import identify_folder
     from flows.sharding import Sharding
 
-    photos, alone, out = tmp_path / "photos", tmp_path / "alone", tmp_path / "out"
-    shared = tmp_path / "shared"
+    photos, alone, out, shared = (tmp_path / name for name in ("photos", "alone", "out", "shared"))
     shutil.copytree(synthetic_set / "photos", photos)  # 96 of 24 people: three shards
     shutil.copytree(synthetic_set / "album" / "odd", photos / "odd")
 
@@ -135,8 +133,7 @@ def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
             Sharding(32, cluster.address, str(shared)),
         )
 
-    api = {PREFECT_API_URL: prefect_server, PREFECT_HOME: tmp_path / "prefect"}
-    with temporary_settings(api):
+    with temporary_settings({PREFECT_API_URL: prefect_server, PREFECT_HOME: tmp_path / "prefect"}):
         scheduler, first = cluster.scheduler(), cluster.worker()
         with (
             killed_when(scheduler, lambda: photos_in(out) > 0),
