@@ -13,10 +13,10 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
 _FLOWS, _TASKS = "prefect.flow_runs", "prefect.task_runs"
 
 
-def _is_told(record: logging.LogRecord) -> bool:
-    """Take the traceback from a record of Prefect about an error that is a sentence for users.
+def _drop_traceback(record: logging.LogRecord) -> bool:
+    """Remove the traceback of an error that is a sentence for users; return whether to log it.
 
-    Of a flow's run, the final state tells it too.
+    The filter of Prefect's loggers. Of a flow's run, the final state tells the sentence too.
     """
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, Exception) or user_error(error) is None:
@@ -26,4 +26,4 @@ def _is_told(record: logging.LogRecord) -> bool:
 
 
 for _name in (_FLOWS, _TASKS):
-    logging.getLogger(_name).addFilter(_is_told)
+    logging.getLogger(_name).addFilter(_drop_traceback)

@@ -299,7 +299,9 @@ def identify_folder(
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
     folder = place(photos_dir)
-    enrolled = gallery_place(gallery)  # one, whose lost connection to a database is tried longer
+    enrolled = gallery_place(
+        gallery
+    )  # opened once: a database that has answered is waited for longer
     results = sharding.results(out, folder)
     photos = wait_for_folder(folder, patience_s, settings.exclude)
     check_arguments(folder, results, enrolled, sharding)

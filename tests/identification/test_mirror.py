@@ -11,7 +11,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.stores import ObjectStore, ObjectStoreError, place
 from faceops.cli import main
 from faceops.gallery.enrol import enrol
-from faceops.identification.forget.forget import forget_person
+from faceops.identification.forget.forget import forget_person, readmit
 from faceops.identification.latest_run import latest_run
 from faceops.identification.records.mirror import copy_results, local_folder, results_folder
 from faceops.identification.records.output_folder import PUBLISHED, RUNS, publish
@@ -116,6 +116,9 @@ def test_wrong_places_are_refused(s3: S3, tmp_path: Path) -> None:
         results_folder(place("s3://no-bucket/found"), photos, tmp_path / "state")
     with pytest.raises(UsageError, match="is a copy for readers; name the folder"):
         latest_run(place("s3://bucket/found"))
+    for command in (forget_person, readmit):
+        with pytest.raises(UsageError, match="s3://bucket/found is a copy for readers; name the"):
+            command(tmp_path, "somebody", (place("s3://bucket/found"),))
     assert local_folder(place("s3://bucket/found")) != local_folder(photos)
 
 

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,10 +14,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.parallel import ordered_map
 from faceops.gallery.names import person_key
 from faceops.identification.forget.forget import forget_in_sidecars
 from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar
+from faceops.photos import sidecar_place
 from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.xmp import AREA, DIMENSIONS, IPTC, MWG, RDF
 
@@ -399,3 +403,20 @@ def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(
     for name in ("photo.jpg", *beside):
         (tmp_path / name).touch()
     assert SidecarPlaces().of(tmp_path / "photo.jpg").name == sidecar
+
+
+def test_a_folder_is_listed_once_for_threads_that_ask_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+    list_folder = sidecar_place._list
+
+    def slowly(folder: Path) -> Any:
+        listed.append(folder)
+        time.sleep(0.2)
+        return list_folder(folder)
+
+    monkeypatch.setattr(sidecar_place, "_list", slowly)
+    places, photos = SidecarPlaces(), [tmp_path / f"{number}.jpg" for number in range(4)]
+    found = list(ordered_map(places.of, photos, 4))
+    assert found == [Path(f"{photo}.xmp") for photo in photos] and listed == [tmp_path]

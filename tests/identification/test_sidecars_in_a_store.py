@@ -1,6 +1,7 @@
 """Sidecars beside photos in an S3 server: those of local photos, and nothing of others is lost."""
 
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from faceops.base.stores import NoAnswerError, ObjectStore, place
 from faceops.gallery.outputs import declare_gone, output_folders
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
+from faceops.identification import sidecars
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -171,6 +173,23 @@ def test_entries_of_photos_that_are_gone_are_removed_and_a_new_name_is_written(
     rename(archive.gallery, person, "Another Name")
     assert archive.run().sidecars_written == 1
     assert b"Another Name" in archive.sidecars()["2.jpg.xmp"]
+
+
+def test_unused_sidecars_are_read_several_at_a_time(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.run()
+    for name in NAMES:
+        archive.files.rm(f"{archive.bucket}/2019/{name.removesuffix('.xmp')}")
+    together, withdraw = Barrier(3), sidecars.withdraw
+
+    def wait(path: Path, *args: Any) -> bool:
+        if path.name in NAMES:
+            together.wait(60)
+        return withdraw(path, *args)
+
+    monkeypatch.setattr(sidecars, "withdraw", wait)
+    assert archive.run(allow_empty=True).sidecars_withdrawn == 3
 
 
 def test_one_photo_gets_its_sidecar(archive: Archive) -> None:

@@ -74,6 +74,10 @@ class NoAnswerError(ObjectStoreError):
     """A store that has not answered for PATIENCE_S: other requests would wait as long."""
 
 
+class NoBucketError(ObjectStoreError):
+    """There is no such bucket, or no such folder that everything else is in."""
+
+
 class ChangedError(FaceOpsError):
     """An object is not the version that was to be replaced: somebody has written it since."""
 
@@ -348,7 +352,7 @@ class ObjectStore:
                 else:
                     yield from self._request(lambda: self._fs.ls(path, detail=True), "")
         except OSError as error:
-            raise self._error("", "listed", error) from error
+            raise self._error("", "listed", error) from None
 
     def _s3_pages(self, path: str, flat: bool) -> Iterator[dict[str, Any]]:
         """Yield the entries of pages of 1000, each requested by itself and repeated if it fails."""
@@ -403,7 +407,8 @@ class ObjectStore:
         advice = "check its name, and that these credentials may do this"
         if type(error).__name__ == "NoCredentialsError":
             advice = "give credentials by the store's own means, such as AWS_PROFILE"
-        return ObjectStoreError(f"{whole} cannot be {what} ({_first_line(error)}); {advice}.")
+        kind = NoBucketError if isinstance(error, FileNotFoundError) else ObjectStoreError
+        return kind(f"{whole} cannot be {what} ({_first_line(error)}); {advice}.")
 
     def _changed(self, name: str) -> ChangedError:
         return ChangedError(

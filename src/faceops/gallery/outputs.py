@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.stores import ObjectStore, is_url, place, shown
+from faceops.base.stores import NoBucketError, ObjectStore, is_url, place, shown
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.storage import GalleryPlace, storage_of
 
@@ -60,7 +60,7 @@ def has_content(folder: Path) -> bool:
         try:
             return any(True for _ in ObjectStore.at(folder).objects())
         except FaceOpsError as error:
-            return not isinstance(error.__cause__, FileNotFoundError)  # there is no such bucket
+            return not isinstance(error, NoBucketError)
     try:
         return any(True for _ in folder.iterdir())
     except OSError as error:

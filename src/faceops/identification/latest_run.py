@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.stores import is_url, shown
+from faceops.base.stores import is_url
 from faceops.gallery.names import paths_shown_as
-from faceops.identification.records.mirror import local_folder
+from faceops.identification.records.mirror import refuse_copies
 from faceops.identification.records.output_folder import SUMMARY_FILE
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary, read_summary
@@ -48,11 +48,7 @@ def latest_run(out: Path) -> LatestRun:
         UsageError: there are no results, or they are a copy in a store.
         FaceOpsError: their summary is damaged, or another version's.
     """
-    if is_url(out):
-        raise UsageError(
-            f"{shown(out)} is a copy for readers; name the folder that it is made from, "
-            f"{local_folder(out)} or that of --state."
-        )
+    refuse_copies([out])
     try:
         summary = read_summary(out)
     except (FileNotFoundError, NotADirectoryError):

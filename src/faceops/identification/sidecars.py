@@ -18,7 +18,7 @@ from xml.dom.minidom import Element
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
-from faceops.base.parallel import ordered_map
+from faceops.base.parallel import Item, ordered_map
 from faceops.base.progress import track
 from faceops.base.stores import NoAnswerError, is_url, read_object
 from faceops.faces.detector import Box
@@ -107,14 +107,20 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
             return _Done(error=str(error), otherwise=otherwise)
         return _Done()
 
-    done: Iterable[_Done] = map(update, range(len(photos)))
-    if len(photos) and is_url(photos.paths[0]):
-        done = ordered_map(update, range(len(photos)), SIDECARS_AT_ONCE)
+    is_stored = len(photos) > 0 and is_url(photos.paths[0])
+    done = _in_order(update, range(len(photos)), is_stored)
     for shown_path, one in zip(named.photo_paths, done, strict=True):
         summary.sidecars_written += one.written
         summary.sidecars_withdrawn += one.withdrawn
         summary.sidecar_errors += [one.error] * bool(one.error)
         summary.tagged_otherwise += [TaggedOtherwise(shown_path, *two) for two in one.otherwise]
+
+
+def _in_order(
+    work: Callable[[Item], _Done], items: Iterable[Item], is_stored: bool
+) -> Iterable[_Done]:
+    """Return what was done with each item; of sidecars in a store several at a time."""
+    return ordered_map(work, items, SIDECARS_AT_ONCE) if is_stored else map(work, items)
 
 
 def withdraw_unused(
@@ -134,19 +140,25 @@ def withdraw_unused(
     """
 
     known = set(photos)
-    paths = walk_files(root, lambda name: is_sidecar(name) or name.endswith(TEMPORARY))
-    for path in track(paths, "check sidecars"):
+
+    def check(path: Path) -> _Done:
         if path.name.endswith(TEMPORARY):
             with suppress(OSError):  # of a killed run, unless it is being written
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
         elif is_sidecar(path.name) and not places.is_in_use(path, known):
             try:
-                summary.sidecars_withdrawn += withdraw(path, places)
+                return _Done(withdrawn=withdraw(path, places))
             except NoAnswerError:
                 raise
             except FaceOpsError as error:
-                summary.sidecar_errors.append(str(error))
+                return _Done(error=str(error))
+        return _Done()
+
+    paths = walk_files(root, lambda name: is_sidecar(name) or name.endswith(TEMPORARY))
+    for one in _in_order(check, track(paths, "check sidecars"), is_url(root)):
+        summary.sidecars_withdrawn += one.withdrawn
+        summary.sidecar_errors += [one.error] * bool(one.error)
 
 
 def write_sidecar(

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from faceops.base.errors import FaceOpsError
 from faceops.base.stores import is_url, split
 from faceops.photos.walk import BACKUPS, SIDECAR, is_sidecar
 
@@ -27,6 +28,25 @@ class _Listing(NamedTuple):
     stems: _Names  # the same by their folded stem: two where photo.jpg lies beside photo.cr2
     sidecars: _Names  # by what comes before .xmp, folded
     versions: dict[str, str]  # of sidecars in a store, and of copies of them
+
+
+class _Folder:
+    """A folder, listed once, also if several threads wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._lock = folder, Lock()
+        self._found: _Listing | FaceOpsError | None = None
+
+    def listing(self) -> _Listing:
+        with self._lock:
+            if self._found is None:
+                try:
+                    self._found = _list(self._folder)
+                except FaceOpsError as error:  # else each of them would wait as long
+                    self._found = error
+        if isinstance(self._found, FaceOpsError):
+            raise self._found
+        return self._found
 
 
 class SidecarPlaces:
@@ -43,8 +63,13 @@ class SidecarPlaces:
     """
 
     def __init__(self) -> None:
-        self._listing = lru_cache(_CACHED_FOLDERS)(_list)
+        self._folders = lru_cache(_CACHED_FOLDERS)(_Folder)
         self._lock, self.changes = Lock(), 0
+
+    def _listing(self, folder: Path) -> _Listing:
+        with self._lock:
+            known = self._folders(folder)
+        return known.listing()
 
     def of(self, photo: Path) -> Path:
         """Return where the sidecar of `photo` is, or would be written."""

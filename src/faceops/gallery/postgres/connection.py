@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60.0  # how long a transaction is repeated while a server does not answer
 FIRST_PATIENCE_S = 5.0  # as long as it has never answered
-_WAITS_S, _TOLD_S = (0.1, 0.2, 0.5, 1.0, 2.0), 1.0  # and so on; users are told of the pause _TOLD_S
+_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # pauses between attempts; the last one is repeated
+_TOLD_S = 1.0  # of these, the one of which users are told
 # SQLSTATE: the connection was lost, the server stops or starts, has too many clients; deadlocks.
 _TRANSIENT = re.compile(r"08...|57P0[123]|53300|40001|40P01")
 _NO_TABLE = "42P01"  # a re-embedding has dropped it; a new transaction sees the next one

@@ -4,7 +4,7 @@ A person is in the gallery and its journal of decisions, in the output folders o
 named from it, and in the sidecars that these runs wrote beside photos.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from faceops.base.files import valid_unicode
 from faceops.base.locks import folder_lock
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
-from faceops.base.stores import NoAnswerError, ObjectStore, is_url, place, shown
+from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown
 from faceops.gallery.follow import locked_people
 from faceops.gallery.names import current_key, display_name, person_key
 from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
@@ -38,7 +38,7 @@ from faceops.identification.forget.traces import (
     mentions,
     search_traces,
 )
-from faceops.identification.records.mirror import update_copy
+from faceops.identification.records.mirror import refuse_copies, update_copy
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.sidecars import (
     SIDECARS_AT_ONCE,
@@ -123,12 +123,12 @@ def forget_person(
         gone: folders of results or photos that the user declares gone for good.
 
     Raises:
-        UsageError: there is no gallery; a folder of `gone` exists; a URL has credentials.
+        UsageError: there is no gallery; `more` has a URL; a folder of `gone` exists, or is a URL
+            with credentials.
         FaceOpsError: no person has that name; a folder is in use, damaged or cannot be
             written.
     """
-    for folder in filter(is_url, more):
-        place(shown(folder))  # refuses credentials, which would be shown
+    refuse_copies(more)
     with locked_people(gallery_dir) as people, ExitStack() as locks:
         gallery = people.gallery
         remove_unfinished(gallery_dir)
@@ -276,7 +276,7 @@ def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -
 
 
 def forget_in_sidecars(
-    folders: Iterable[Path], is_person: IsPerson, is_mentioned: IsPerson
+    folders: Sequence[Path], is_person: IsPerson, is_mentioned: IsPerson
 ) -> ForgottenSidecars:
     """Remove what FaceOps wrote of the person from every sidecar below `folders`.
 
@@ -293,7 +293,9 @@ def forget_in_sidecars(
     present = [folder for folder in local if has_content(folder)]
     done.unreachable += [valid_unicode(str(folder)) for folder in local if folder not in present]
     search = partial(_forget_in_sidecar, places, is_person, is_mentioned)
-    searches = [map(search, files_below(present, done.unreachable, _may_be_sidecar))]
+    searches: list[Iterable[ForgottenSidecars]] = [
+        map(search, files_below(present, done.unreachable, _may_be_sidecar))
+    ]
     for folder in folders:
         if is_url(folder):
             stored = _stored_sidecars(folder, done.unreachable)
@@ -370,9 +372,10 @@ def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -
     number of faces by output folder.
 
     Raises:
-        UsageError: there is no gallery.
+        UsageError: there is no gallery; `more` has a URL.
         FaceOpsError: no output has the mark; an output is in use, damaged or cannot be written.
     """
+    refuse_copies(more)
     Gallery.open(gallery_dir)
     folders = [*output_folders(gallery_dir).folders, *(path.resolve() for path in more)]
     counts = {}

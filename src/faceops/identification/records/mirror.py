@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,15 @@ def results_folder(out: Path, photos: Path, state: Path | None = None) -> Path:
 def local_folder(url: Path) -> Path:
     """Return the folder in the cache whose results are copied to `url`."""
     return cache_folder() / "outputs" / hashlib.sha256(shown(url).encode()).hexdigest()[:16]
+
+
+def refuse_copies(folders: Iterable[Path]) -> None:
+    """Raise a UsageError for a folder of results that is a copy in a store."""
+    for folder in filter(is_url, folders):
+        raise UsageError(
+            f"{shown(folder)} is a copy for readers; name the folder that it is made from, "
+            f"{local_folder(folder)} or that of --state."
+        )
 
 
 def copy_results(out: Path) -> int:

@@ -151,7 +151,8 @@ class FolderDigest:
         """Return the digest so far, with the `changes` of sidecars in a store since."""
         stored = self._stored ^ changes
         digests = self._paths.digest() + self._stamps.digest()
-        return hashlib.sha256(digests + stored.to_bytes(16, "big") * bool(stored)).hexdigest()
+        digests += stored.to_bytes(16, "big") if stored else b""
+        return hashlib.sha256(digests).hexdigest()
 
 
 def reuse_if_unchanged(
