@@ -49,10 +49,11 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces: FaceDataset) 
     assert np.array_equal(loaded.numpy(), faces.crops[faces.rows[POSITIONS]])
     embeddings = inputs.embed(model, loaded, seed=7)
     pixels = loaded.permute(0, 3, 1, 2).float()
-    assert torch.equal(embeddings, model(augment(pixels, settings, 7)))
+    # Convolutions of another batch may add in another order.
+    torch.testing.assert_close(embeddings, model(augment(pixels, settings, 7)))
     assert embeddings.requires_grad
-    assert torch.equal(inputs.embed(model, loaded[1:], 7, first=1), embeddings[1:])
-    assert not torch.equal(inputs.embed(model, loaded, seed=8), embeddings)
+    torch.testing.assert_close(inputs.embed(model, loaded[1:], 7, first=1), embeddings[1:])
+    assert not torch.allclose(inputs.embed(model, loaded, seed=8), embeddings, atol=1e-3)
 
 
 def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
