@@ -299,9 +299,8 @@ def identify_folder(
         patience_s: how long to wait, in seconds, for a folder that is absent or empty.
     """
     folder = place(photos_dir)
-    enrolled = gallery_place(
-        gallery
-    )  # opened once: a database that has answered is waited for longer
+    # Opened once: a database that has answered is waited for longer.
+    enrolled = gallery_place(gallery)
     results = sharding.results(out, folder)
     photos = wait_for_folder(folder, patience_s, settings.exclude)
     check_arguments(folder, results, enrolled, sharding)
