@@ -12,6 +12,7 @@ from faceops.embedding.miners import (
     MINERS,
     Miner,
     Triplets,
+    contrastive_loss,
     mine_batch_all,
     mine_batch_hard,
     mine_random,
@@ -143,6 +144,27 @@ def test_loss_is_the_mean_over_triplets() -> None:
     triplets = (torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([2, 2]))
     # 0.5 - 0.6 + 0.2 = 0.1, and 0.5 - 2.0 + 0.2 < 0
     assert triplet_loss(distances, triplets, 0.2).item() == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_contrastive_loss_is_what_plain_loops_give(labels: list[int]) -> None:
+    draw = torch.Generator().manual_seed(0)
+    raw = torch.randn(len(labels), 8, generator=draw, requires_grad=True)
+    embeddings = F.normalize(raw, dim=1)
+    loss = contrastive_loss(embeddings, torch.tensor(labels), 0.2)
+    loss.backward()
+    exponentials = torch.exp(embeddings.detach() @ embeddings.detach().T / 0.2).tolist()
+    everybody, of_anchors = range(len(labels)), []
+    for a in everybody:
+        others = sum(exponentials[a][n] for n in everybody if n != a)
+        positives = [p for p in everybody if p != a and labels[p] == labels[a]]
+        terms = [-math.log(exponentials[a][p] / others) for p in positives]
+        of_anchors += [sum(terms) / len(terms)] if terms else []
+    expected = sum(of_anchors) / len(of_anchors) if of_anchors else 0.0
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert raw.grad is not None
+    assert torch.isfinite(raw.grad).all()
+    assert bool((raw.grad != 0).any()) == bool(of_anchors)
 
 
 @pytest.mark.parametrize("mine", MINERS.values(), ids=MINERS.keys())

@@ -155,6 +155,15 @@ class Train(Section):
     head_loss_weight: float = param(
         0.0, "weight of the classification loss in the triplet epochs (0 disables)", ge=0
     )
+    contrastive_weight: float = param(
+        0.0,
+        "weight of the supervised contrastive loss over each batch, beside the other losses of"
+        " both phases (0 disables)",
+        ge=0,
+    )
+    contrastive_temperature: float = param(
+        0.15, "temperature of the contrastive loss: what its cosines are divided by", gt=0
+    )
     miners: dict[str, float] = param(
         {"semi_hard": 1.0},
         "each miner with the share of the triplet epochs at which it ends, such as"

@@ -1,5 +1,7 @@
 """Triplet miners: which triplets of a batch the loss takes, by their names in params.yaml.
 
+The losses of triplets, and of all pairs of a batch, stand beside them.
+
 A miner is a function in MINERS of
 
     distances: float32 (B, B), squared L2.
@@ -46,6 +48,27 @@ def positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     same = labels[:, None] == labels[None, :]
     return same, same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+
+
+def contrastive_loss(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Return the supervised contrastive loss (Khosla et al. 2020, L_out) of a batch.
+
+    For each face that has a positive: the mean over its positives of the negative log of their
+    share in the softmax of its cosines to all other faces, divided by `temperature`. Then the mean
+    over these faces; with none of them the loss is 0, and its gradient too.
+
+    Args:
+        embeddings: float32 (B, D), L2-normalised.
+        labels: int64 (B,), on the same device; a label that occurs once serves as negative only.
+    """
+    _, positive = positive_pairs(labels)
+    anchors = torch.nonzero(positive.any(dim=1)).flatten()
+    if len(anchors) == 0:
+        return embeddings.sum() * 0
+    logits = embeddings @ embeddings.T / temperature  # (B, B)
+    logits = logits.fill_diagonal_(-torch.inf)  # a face is not compared with itself
+    shares = torch.log_softmax(logits[anchors], dim=1).masked_fill(~positive[anchors], 0)
+    return -(shares.sum(dim=1) / positive[anchors].sum(dim=1)).mean()
 
 
 def mine_batch_all(

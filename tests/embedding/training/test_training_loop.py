@@ -16,6 +16,7 @@ from faceops.config.sections import Train
 from faceops.embedding.accept_rates import validation_figures
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.heads import class_centres
+from faceops.embedding.miners import contrastive_loss
 from faceops.embedding.training import checkpoint
 from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.checkpoint import (
@@ -100,11 +101,12 @@ def state_of(folder: Path) -> dict[str, Any]:
     return saved[1]
 
 
-# All that has a state: averaged weights, erased patches, a head beside the triplets, global mining.
+# All that has a state, and all losses: averaged weights, erased patches, global mining.
 EVERYTHING = tiny_training(
     ema_decay=0.9,
     erase=0.5,
     head_loss_weight=0.5,
+    contrastive_weight=0.5,
     miners={"semi_hard": 0.5, "global": 1.0},
     triplet_epochs=4,
 )
@@ -206,6 +208,22 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     drawn = np.concatenate([step.positions for step in Epochs(TRAIN, settings).batches(1)])
     assert sorted(drawn.tolist()) == list(range(len(TRAIN.labels)))
     assert all(math.isfinite(row["loss"]) for row in result.history[1:])
+
+
+def test_the_contrastive_loss_is_added_in_both_phases(tmp_path: Path) -> None:
+    settings = tiny_training(warmup_epochs=1, triplet_epochs=1)
+    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    for epoch in (1, 2):
+        losses = []
+        for weight in (0.0, 2.0):
+            changed = settings.model_copy(update={"contrastive_weight": weight})
+            trainer = Trainer(small_network(), inputs, changed, tmp_path)
+            trainer.epoch = epoch
+            batch = trainer.mine_and_draw()[0]
+            losses.append(trainer.train_step(batch, trainer.load_share(batch))["loss"])
+        embeddings = inputs.embed(small_network().train(), trainer.load_share(batch), seed=0)
+        expected = contrastive_loss(embeddings, torch.from_numpy(batch.labels), 0.15)
+        assert losses[1] - losses[0] == pytest.approx(2 * expected.item(), rel=1e-4)
 
 
 def test_ctrl_c_saves_the_current_step(

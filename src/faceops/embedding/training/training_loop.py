@@ -2,8 +2,9 @@
 
 An epoch is a list of batches of P people x K photos, or in the warm-up of as many photos of
 anybody. A step embeds its batch, takes the loss (of the classification head, of the triplets that
-a miner finds in the batch, or of both), and updates the weights. After an epoch the validation
-people are scored. `Trainer` reads from top to bottom: data, model, optimiser, loop.
+a miner finds in the batch, of all its pairs, or several of these), and updates the weights. After
+an epoch the validation people are scored. `Trainer` reads from top to bottom: data, model,
+optimiser, loop.
 
 A warm-up by distillation needs no labels: the network learns to give an augmented crop the
 embedding that the start gives to the crop as it is. The start is both teacher and student; what is
@@ -34,7 +35,12 @@ from faceops.embedding.backbones.mobilefacenet import load_sface
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.global_mining import MemoryBank
 from faceops.embedding.heads import build_head, class_centres
-from faceops.embedding.miners import MINERS, squared_distances, triplet_loss
+from faceops.embedding.miners import (
+    MINERS,
+    contrastive_loss,
+    squared_distances,
+    triplet_loss,
+)
 from faceops.embedding.model_file import load_model
 from faceops.embedding.training.batch_figures import (
     batch_figures,
@@ -334,6 +340,10 @@ class Trainer:
             # The others, people with one photo, have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
             loss = loss + head_weight * self.head(embeddings[known], labels[known])
+        if settings.contrastive_weight > 0:
+            temperature = settings.contrastive_temperature
+            contrast = contrastive_loss(embeddings, labels, temperature)
+            loss = loss + settings.contrastive_weight * contrast
         if miner:
             triplets = batch.triplets  # where global mining chose them
             if triplets is None:
